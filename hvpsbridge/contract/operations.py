@@ -1,0 +1,170 @@
+"""Every operation of the contract. The scripts in ``ps_scripts/`` are held to this table by tests."""
+
+from __future__ import annotations
+
+from hvpsbridge.contract import results
+from hvpsbridge.contract.operation import Effect, Operation, Parameter
+
+# Raised whenever a parameter, field or meaning changes; stands in every rendered script's first line and
+# in every manifest.
+CONTRACT = 1
+
+_VM = Parameter("VmId", "guid", "id of the VM")
+_CHECKPOINT = Parameter("CheckpointId", "guid", "id of a checkpoint of that VM")
+_PATH = Parameter("Path", "string", "file on the host")
+_CHUNK = Parameter("ChunkBytes", "int", "chunk size of the repository's grid, bytes")
+_OFFSET = Parameter("OffsetBytes", "uint64", "where to start, bytes from the disk's start")
+_LENGTH = Parameter("LengthBytes", "uint64", "how much from there, bytes")
+
+_DISK_ERRORS = ("Hvps.FileNotFound", "Hvps.DiskBusy", "Hvps.DiskUnreadable", "Hvps.ChainBroken")
+_JOB_ERRORS = ("Hvps.JobFailed", "Hvps.JobTimedOut", "Hvps.VmBusy", "Hvps.CommitForkFailed")
+
+_TABLE: tuple[Operation, ...] = (
+    Operation("Get-HvpsHost", (), results.HostInfo, Effect.READS, 60),
+    Operation("Test-HvpsReader", (), results.ReaderCheck, Effect.READS, 120),
+    Operation(
+        "Get-HvpsVm",
+        (Parameter("VmId", "guid", "id of one VM; all VMs without it", required=False),),
+        results.VmInfo,
+        Effect.READS,
+        300,
+        ("Hvps.VmNotFound",),
+        many=True,
+    ),
+    Operation("Get-HvpsDisk", (_VM,), results.DiskInfo, Effect.READS, 300, ("Hvps.VmNotFound",), many=True),
+    Operation(
+        "Get-HvpsVolume", (_VM,), results.VolumeInfo, Effect.READS, 60, ("Hvps.VmNotFound",), many=True
+    ),
+    Operation("Get-HvpsVmDefinition", (_VM,), results.VmDefinition, Effect.READS, 120, ("Hvps.VmNotFound",)),
+    Operation(
+        "Get-HvpsCheckpoint",
+        (_VM,),
+        results.CheckpointInfo,
+        Effect.READS,
+        60,
+        ("Hvps.VmNotFound",),
+        many=True,
+    ),
+    Operation(
+        "Get-HvpsReferencePoint",
+        (_VM,),
+        results.ReferencePointInfo,
+        Effect.READS,
+        60,
+        ("Hvps.VmNotFound",),
+        many=True,
+    ),
+    Operation("Get-HvpsJob", (_VM,), results.JobInfo, Effect.READS, 60, ("Hvps.VmNotFound",), many=True),
+    Operation(
+        "New-HvpsCheckpoint",
+        (
+            _VM,
+            Parameter("Name", "string", "mark that the checkpoint is given"),
+            Parameter("Consistency", "string", "application or crash"),
+            Parameter("IgnoreDisks", "bool", "leave out disks that cannot be checkpointed"),
+            Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
+        ),
+        results.CheckpointInfo,
+        Effect.CREATES,
+        1900,
+        ("Hvps.VmNotFound", "Hvps.ConsistencyFailed", "Hvps.NoSpace", *_JOB_ERRORS),
+    ),
+    Operation(
+        "Get-HvpsFrozenDisk",
+        (_VM, _CHECKPOINT),
+        results.FrozenDisk,
+        Effect.READS,
+        300,
+        ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", *_DISK_ERRORS),
+        many=True,
+    ),
+    Operation(
+        "Get-HvpsDiskChange",
+        (
+            _PATH,
+            Parameter("RctId", "string", "id of the base; changes after it are wanted"),
+            _OFFSET,
+            _LENGTH,
+        ),
+        results.ExtentPage,
+        Effect.READS,
+        600,
+        ("Hvps.TrackingUnusable", *_DISK_ERRORS),
+        many=True,
+    ),
+    Operation(
+        "Get-HvpsAllocation",
+        (Parameter("Chain", "string[]", "frozen file and its parents, top first"),),
+        results.ExtentPage,
+        Effect.READS,
+        600,
+        ("Hvps.FormatUnsupported", *_DISK_ERRORS),
+        many=True,
+    ),
+    Operation(
+        "Get-HvpsDiskDigest",
+        (_PATH, _CHUNK, _OFFSET, _LENGTH),
+        results.DigestPage,
+        Effect.READS,
+        86400,
+        _DISK_ERRORS,
+        many=True,
+    ),
+    Operation(
+        "Read-HvpsExtent",
+        (_PATH,),
+        results.BlockMessage,
+        Effect.READS,
+        86400,
+        ("Hvps.BadRequest", "Hvps.ReadFailed", *_DISK_ERRORS),
+        many=True,
+        takes_input=True,
+    ),
+    Operation(
+        "Close-HvpsReader",
+        (Parameter("Path", "string", "disk to give up; all without it", required=False),),
+        results.ReaderState,
+        Effect.REMOVES,
+        60,
+    ),
+    Operation(
+        "Read-HvpsConfiguration",
+        (_VM, _CHECKPOINT),
+        results.FilePiece,
+        Effect.READS,
+        300,
+        ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", "Hvps.FileNotFound"),
+        many=True,
+    ),
+    Operation(
+        "ConvertTo-HvpsReferencePoint",
+        (_VM, _CHECKPOINT, Parameter("JobSeconds", "int", "how long to wait for the WMI job")),
+        results.ReferencePointInfo,
+        Effect.CREATES,
+        1900,
+        ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", "Hvps.LogonRightMissing", *_JOB_ERRORS),
+    ),
+    Operation(
+        "Remove-HvpsCheckpoint",
+        (_VM, _CHECKPOINT, Parameter("JobSeconds", "int", "how long to wait for the WMI job")),
+        results.Removal,
+        Effect.REMOVES,
+        1900,
+        _JOB_ERRORS,
+    ),
+    Operation(
+        "Remove-HvpsReferencePoint",
+        (
+            _VM,
+            Parameter("InstanceId", "string", "InstanceID of the reference point"),
+            Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
+        ),
+        results.Removal,
+        Effect.REMOVES,
+        1900,
+        _JOB_ERRORS,
+    ),
+    Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
+)
+
+OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _TABLE}

@@ -1,0 +1,1 @@
+"""Pure values and codecs: bytes in, values out. Nothing here does I/O."""

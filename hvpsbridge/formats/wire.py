@@ -1,0 +1,276 @@
+"""Requests and blocks: what a reader pipeline on a host takes and gives.
+
+Law: this module and ``ps_scripts/lib/HvpsReader.cs`` are the two ends of one format. All integers are
+little endian. A request asks for extents of one frozen disk; the host answers it with one or more
+blocks in the order of the extents, the last of them flagged. Each pipeline numbers its requests and its
+blocks from 0, so that a lost, doubled or reordered reply is seen.
+
+Request::
+
+    0   2  magic "HQ"
+    2   1  version (1)
+    3   1  flags: 1 = whole-chunk digests wanted, 2 = deflate allowed
+    4   4  request number
+    8   4  chunk bytes of the repository's grid
+    12  4  raw bytes a block may hold
+    16  4  count of extents
+    20  -  extents: u64 offset, u32 length
+
+Block::
+
+    0   2  magic "HB"
+    2   1  version (1)
+    3   1  flags: 1 = last block of its request
+    4   4  request number
+    8   4  block number
+    12  1  encoding of the body: 0 raw, 1 deflate (RFC 1951, no wrapper)
+    13  3  zero
+    16  4  raw body bytes
+    20  4  encoded body bytes
+    24  4  count of extents
+    28  4  count of chunk digests
+    32  32 SHA-256 over bytes 0..31, the extent and digest tables, and the raw body
+    64  -  extents: u64 offset, u32 length with bit 31 set when all zero (no body bytes)
+    -   -  chunk digests: u64 chunk number, 32 bytes SHA-256 of the whole frozen chunk
+    -   -  encoded body: the bytes of the extents that are not zero, in order
+
+A chunk's digest stands in the block that holds the last extent of that chunk asked for in the request;
+whoever asks keeps all extents of one chunk within one request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hvpsbridge.formats.extents import Extent
+
+VERSION = 1
+REQUEST_MAGIC = b"HQ"
+BLOCK_MAGIC = b"HB"
+WANT_CHUNK_DIGESTS = 1
+ALLOW_DEFLATE = 2
+LAST_OF_REQUEST = 1
+ZERO_EXTENT = 1 << 31
+DIGEST_BYTES = 32
+
+_REQUEST = struct.Struct("<2sBBIIII")
+_BLOCK = struct.Struct("<2sBBIIB3xIIII")
+_EXTENT = struct.Struct("<QI")
+_CHUNK_DIGEST = struct.Struct("<Q32s")
+HEADER_BYTES = _BLOCK.size + DIGEST_BYTES
+
+
+class BlockError(ValueError):
+    """A block cannot be what a reader sent: its form or its digest is wrong."""
+
+
+class Encoding(IntEnum):
+    """How a block's body is encoded."""
+
+    RAW = 0
+    DEFLATE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a reader pipeline.
+
+    Attributes:
+        number: counts up by one within a pipeline, from 0.
+        extents: what is wanted; every length below 2 GiB, at least one byte.
+        chunk_bytes: the repository's grid.
+        block_bytes: how many raw bytes one answering block may hold.
+        want_chunk_digests: ask for the SHA-256 of every whole chunk the extents touch.
+        allow_deflate: let the host deflate bodies where a sample pays.
+    """
+
+    number: int
+    extents: tuple[Extent, ...]
+    chunk_bytes: int
+    block_bytes: int
+    want_chunk_digests: bool = False
+    allow_deflate: bool = True
+
+    def pack(self) -> bytes:
+        """The request's bytes."""
+        flags = (WANT_CHUNK_DIGESTS if self.want_chunk_digests else 0) | (
+            ALLOW_DEFLATE if self.allow_deflate else 0
+        )
+        head = _REQUEST.pack(
+            REQUEST_MAGIC, VERSION, flags, self.number, self.chunk_bytes, self.block_bytes, len(self.extents)
+        )
+        return head + b"".join(_EXTENT.pack(extent.offset, extent.length) for extent in self.extents)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> Request:
+        """The request in ``data``, as the simulated host reads it.
+
+        Raises:
+            BlockError: the bytes are no request.
+        """
+        if len(data) < _REQUEST.size:
+            raise BlockError(f"a request of {len(data)} bytes")
+        magic, version, flags, number, chunk_bytes, block_bytes, count = _REQUEST.unpack_from(data)
+        if magic != REQUEST_MAGIC or version != VERSION:
+            raise BlockError(f"request starts with {magic!r} version {version}")
+        if len(data) != _REQUEST.size + count * _EXTENT.size:
+            raise BlockError(f"{count} extents do not fill {len(data)} bytes")
+        extents = tuple(Extent(*pair) for pair in _EXTENT.iter_unpack(data[_REQUEST.size :]))
+        return cls(
+            number,
+            extents,
+            chunk_bytes,
+            block_bytes,
+            bool(flags & WANT_CHUNK_DIGESTS),
+            bool(flags & ALLOW_DEFLATE),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of one extent inside a block; ``data`` is None when they are all zero.
+
+    ``data`` is a view of the block's raw body and lives as long as that body does.
+    """
+
+    extent: Extent
+    data: memoryview | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDigest:
+    """SHA-256 of the whole frozen chunk ``number``, taken on the host."""
+
+    number: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One decoded and verified block."""
+
+    request: int
+    number: int
+    last: bool
+    pieces: tuple[Piece, ...]
+    chunk_digests: tuple[ChunkDigest, ...]
+    wire_bytes: int
+
+
+def decode_block(data: bytes | bytearray | memoryview) -> Block:
+    """The block in ``data``, its digest checked.
+
+    Pieces of a raw body are views of ``data``: whoever owns ``data`` keeps it unchanged while they live.
+
+    Raises:
+        BlockError: the form is wrong, the body does not inflate to its stated size, or the digest differs.
+    """
+    view = memoryview(data)
+    if len(view) < HEADER_BYTES:
+        raise BlockError(f"a block of {len(view)} bytes is shorter than its header")
+    magic, version, flags, request, number, encoding, raw, encoded, extents, digests = _BLOCK.unpack_from(
+        view
+    )
+    if magic != BLOCK_MAGIC or version != VERSION:
+        raise BlockError(f"block starts with {magic!r} version {version}")
+    tables_end = HEADER_BYTES + extents * _EXTENT.size + digests * _CHUNK_DIGEST.size
+    if tables_end + encoded != len(view):
+        raise BlockError(
+            f"block {number}: header speaks of {tables_end + encoded} bytes, there are {len(view)}"
+        )
+    body = _raw_body(view[tables_end:], encoding, raw, number)
+    sha = hashlib.sha256(view[: _BLOCK.size])
+    sha.update(view[HEADER_BYTES:tables_end])
+    sha.update(body)
+    if sha.digest() != view[_BLOCK.size : HEADER_BYTES]:
+        raise BlockError(f"block {number}: digest differs")
+    extents_end = HEADER_BYTES + extents * _EXTENT.size
+    return Block(
+        request,
+        number,
+        bool(flags & LAST_OF_REQUEST),
+        tuple(_pieces(view[HEADER_BYTES:extents_end], body, number)),
+        tuple(ChunkDigest(*entry) for entry in _CHUNK_DIGEST.iter_unpack(view[extents_end:tables_end])),
+        len(view),
+    )
+
+
+def _raw_body(encoded: memoryview, encoding: int, raw_bytes: int, number: int) -> memoryview:
+    if encoding == Encoding.RAW:
+        if len(encoded) != raw_bytes:
+            raise BlockError(f"block {number}: {len(encoded)} raw bytes, header says {raw_bytes}")
+        return encoded
+    if encoding != Encoding.DEFLATE:
+        raise BlockError(f"block {number}: unknown encoding {encoding}")
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        # One byte more than stated, so that a longer stream shows; never more: the size is the bound.
+        body = inflater.decompress(encoded, raw_bytes + 1)
+    except zlib.error as err:
+        raise BlockError(f"block {number}: {err}") from err
+    if len(body) != raw_bytes or inflater.unused_data:
+        raise BlockError(f"block {number}: inflates to {len(body)} bytes, header says {raw_bytes}")
+    return memoryview(body)
+
+
+def _pieces(table: memoryview, body: memoryview, number: int) -> Iterator[Piece]:
+    position = 0
+    for offset, tagged in _EXTENT.iter_unpack(table):
+        length = tagged & (ZERO_EXTENT - 1)
+        if tagged & ZERO_EXTENT:
+            yield Piece(Extent(offset, length), None)
+            continue
+        yield Piece(Extent(offset, length), body[position : position + length])
+        position += length
+        if position > len(body):
+            raise BlockError(f"block {number}: extents pass the end of the body")
+    if position != len(body):
+        raise BlockError(f"block {number}: extents cover {position} of {len(body)} body bytes")
+
+
+def encode_block(
+    request: int,
+    number: int,
+    pieces: Sequence[tuple[Extent, bytes | memoryview | None]],
+    *,
+    last: bool,
+    chunk_digests: Sequence[ChunkDigest] = (),
+    deflate: bool = False,
+) -> bytes:
+    """A block's bytes, as the simulated host's builtin engine and the tests make them.
+
+    Args:
+        request: number of the request answered.
+        number: number of this block in its pipeline.
+        pieces: extents with their bytes, None for zeros.
+        last: whether it ends its request.
+        chunk_digests: digests to carry.
+        deflate: encode the body.
+    """
+    body = b"".join(data for _, data in pieces if data is not None)
+    encoded, encoding = body, Encoding.RAW
+    if deflate and body:
+        deflater = zlib.compressobj(1, wbits=-15)
+        encoded, encoding = deflater.compress(body) + deflater.flush(), Encoding.DEFLATE
+    tables = b"".join(
+        _EXTENT.pack(extent.offset, extent.length | (ZERO_EXTENT if data is None else 0))
+        for extent, data in pieces
+    ) + b"".join(_CHUNK_DIGEST.pack(entry.number, entry.digest) for entry in chunk_digests)
+    head = _BLOCK.pack(
+        BLOCK_MAGIC,
+        VERSION,
+        LAST_OF_REQUEST if last else 0,
+        request,
+        number,
+        encoding,
+        len(body),
+        len(encoded),
+        len(pieces),
+        len(chunk_digests),
+    )
+    return head + hashlib.sha256(head + tables + body).digest() + tables + encoded

@@ -1,0 +1,82 @@
+"""Byte counts and durations: constants, parsing and text. Sizes are bytes, durations are seconds."""
+
+from __future__ import annotations
+
+import re
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_FACTORS = {
+    "": 1,
+    "B": 1,
+    "K": KIB,
+    "KIB": KIB,
+    "M": MIB,
+    "MIB": MIB,
+    "G": GIB,
+    "GIB": GIB,
+    "T": TIB,
+    "TIB": TIB,
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
+
+
+def parse_size(text: str) -> int:
+    """Number of bytes named by text such as ``64KiB``, ``1.5 GiB`` or ``4096``.
+
+    Raises:
+        ValueError: the text is not a number with a known binary unit, or is no whole number of bytes.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2].upper() not in _FACTORS:
+        raise ValueError(f"{text!r} is not a size; write for example 64KiB, 512MiB or 4GiB")
+    amount = float(match[1]) * _FACTORS[match[2].upper()]
+    if amount != int(amount):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return int(amount)
+
+
+def parse_duration(text: str) -> float:
+    """Number of seconds named by text such as ``90s``, ``15m``, ``2h`` or ``7d``.
+
+    Raises:
+        ValueError: the text is not a number with a known unit.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or match[2] not in _DURATIONS:
+        raise ValueError(f"{text!r} is not a duration; write for example 30s, 15m, 2h or 7d")
+    return float(match[1]) * _DURATIONS[match[2]]
+
+
+def size_text(count_bytes: int) -> str:
+    """Byte count for people, in binary units with at most one decimal: ``1.5 GiB``."""
+    amount = float(count_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            break
+        amount /= 1024
+    else:
+        unit = "TiB"
+    return f"{amount:.0f} {unit}" if unit == "B" or amount == int(amount) else f"{amount:.1f} {unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """Duration for people: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def rate_text(count_bytes: int, seconds: float) -> str:
+    """Transfer rate for people; a dash when no time was taken."""
+    return f"{size_text(int(count_bytes / seconds))}/s" if seconds > 0 else "-"
