@@ -55,14 +55,12 @@ def parse_duration(text: str) -> float:
 
 def size_text(count_bytes: int) -> str:
     """Byte count for people, in binary units with at most one decimal: ``1.5 GiB``."""
-    amount = float(count_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    amount, unit = float(count_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(amount) < 1024:
             break
-        amount /= 1024
-    else:
-        unit = "TiB"
-    return f"{amount:.0f} {unit}" if unit == "B" or amount == int(amount) else f"{amount:.1f} {unit}"
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if amount == int(amount) else f"{amount:.1f} {unit}"
 
 
 def duration_text(seconds: float) -> str:
