@@ -54,6 +54,7 @@ def align(extents: Iterable[Extent], unit_bytes: int, size_bytes: int) -> tuple[
         (
             Extent(start, -(-extent.end // unit_bytes) * unit_bytes - start)
             for extent in extents
+            if extent.length
             for start in (extent.offset // unit_bytes * unit_bytes,)
         ),
         size_bytes,

@@ -213,7 +213,7 @@ def _raw_body(encoded: memoryview, encoding: int, raw_bytes: int, number: int) -
         body = inflater.decompress(encoded, raw_bytes + 1)
     except zlib.error as err:
         raise BlockError(f"block {number}: {err}") from err
-    if len(body) != raw_bytes or inflater.unused_data:
+    if len(body) != raw_bytes or not inflater.eof or inflater.unused_data:
         raise BlockError(f"block {number}: inflates to {len(body)} bytes, header says {raw_bytes}")
     return memoryview(body)
 

@@ -1,0 +1,111 @@
+"""The ground floor: units, secrets, errors and exit codes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvpsbridge import errors
+from hvpsbridge.errors import ExitCode, HvpsError, worst
+from hvpsbridge.secret import Secret
+from hvpsbridge.units import duration_text, parse_duration, parse_size, size_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("64KiB", 65536), ("1.5 GiB", 1610612736), ("4096", 4096), ("2m", 2097152), ("1TiB", 1 << 40)],
+)
+def test_sizes_are_read(text: str, value: int) -> None:
+    assert parse_size(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.5", "3 XiB", "0.3KiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"size|whole"):
+        parse_size(text)
+
+
+def test_durations_are_read_and_written() -> None:
+    assert [parse_duration(t) for t in ("90s", "15m", "2h", "7d", "1.5")] == [90, 900, 7200, 604800, 1.5]
+    assert [duration_text(s) for s in (0.44, 12, 185, 7620)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 07 min"]
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_size_is_written_in_few_characters(count: int) -> None:
+    assert len(size_text(count)) <= 11
+
+
+def test_sizes_are_written_for_people() -> None:
+    assert [size_text(n) for n in (0, 1023, 1024, 1536, 1 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1 KiB",
+        "1.5 KiB",
+        "1 TiB",
+    ]
+
+
+CANARY = "canary-5ecret"
+
+
+def test_a_secret_shows_nowhere() -> None:
+    secret = Secret(CANARY)
+    holder = {"password": secret}
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        "{}".format(secret),  # noqa: UP032 (the older form is what is tested)
+        repr(holder),
+        repr([secret]),
+    ]
+    assert not any(CANARY in text for text in shown)
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+    with pytest.raises(TypeError):
+        copy.copy(secret)
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+    assert secret.reveal() == CANARY
+    assert secret == Secret(CANARY)
+    assert secret != Secret("other")
+
+
+def every_error() -> list[type[HvpsError]]:
+    return [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, HvpsError) and value is not HvpsError
+    ]
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_every_error_says_its_facts_in_one_line(kind: type[HvpsError]) -> None:
+    samples = {"str": "fact-{}", "int": 7, "int | None": -1, "float": 3.0, "tuple[str, ...]": ("one", "two")}
+    values = {
+        field.name: (f"fact-{field.name}" if field.type == "str" else samples[str(field.type)])
+        for field in dataclasses.fields(kind)
+    }
+    error = kind(**values)
+    text = str(error)
+    assert text
+    assert "\n" not in text
+    assert error.kind == kind.__name__
+    assert error.facts() == values
+    assert isinstance(kind.exit_code, ExitCode)
+    assert kind.exit_code is not ExitCode.DONE
+
+
+def test_the_worst_code_follows_the_design_order() -> None:
+    order = [7, 1, 13, 12, 10, 11, 2, 14, 4, 6, 8, 3, 75]
+    for index, code in enumerate(order):
+        assert worst(ExitCode(later) for later in reversed(order[index:])) == code
+    assert worst([]) is ExitCode.DONE
+    assert set(errors.PRECEDENCE) | {ExitCode.DONE} == set(ExitCode)
