@@ -53,8 +53,7 @@ def align(extents: Iterable[Extent], unit_bytes: int, size_bytes: int) -> tuple[
     return normalise(
         (
             Extent(start, -(-extent.end // unit_bytes) * unit_bytes - start)
-            for extent in extents
-            if extent.length
+            for extent in normalise(extents, size_bytes)
             for start in (extent.offset // unit_bytes * unit_bytes,)
         ),
         size_bytes,
