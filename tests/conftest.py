@@ -1,0 +1,46 @@
+"""Fixtures every test package may use. Small on purpose: what only one package needs lives there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+def in_ci() -> bool:
+    """Whether a missing tool is a failure (set by .ci/run) rather than a reason to skip."""
+    return bool(os.environ.get("CI"))
+
+
+@cache
+def _runs(engine: str) -> str:
+    """Empty when the engine answers, else what it did instead."""
+    try:
+        asked = subprocess.run(
+            [engine, "-NoProfile", "-Command", "6 * 7"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as err:
+        return str(err)
+    return "" if asked.stdout.strip() == "42" else f"said {asked.stdout!r} {asked.stderr!r}"
+
+
+@pytest.fixture(scope="session")
+def pwsh() -> Path:
+    """The PowerShell engine: HVPS_PWSH, then PATH.
+
+    Fails when HVPS_PWSH names something that does not run, or when there is none in CI; skips otherwise.
+    """
+    named = os.environ.get("HVPS_PWSH")
+    engine = str(Path(named).absolute()) if named else shutil.which("pwsh")
+    if engine is None:
+        if in_ci():
+            pytest.fail("no PowerShell engine: set HVPS_PWSH, or put pwsh on PATH")
+        pytest.skip("no PowerShell engine: set HVPS_PWSH, or put pwsh on PATH")
+    trouble = _runs(engine)
+    if trouble:
+        pytest.fail(f"the PowerShell engine {engine} does not run: {trouble}")
+    return Path(engine)
