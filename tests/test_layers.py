@@ -1,0 +1,188 @@
+"""The house rules of docs/architecture.md on imports: layers, and one door per third-party package.
+
+Imports are read from the source with ``ast``, those inside functions and ``TYPE_CHECKING`` included, so
+that a lazy import is no way round a rule.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
+
+GROUND = frozenset({"errors", "units", "secret", "resources"})
+SEAMS = GROUND | {"formats", "contract"}
+PARTS = SEAMS | {"host", "receiver", "repository"}
+
+# What each package may import beside itself. ``host``, ``receiver`` and ``repository`` are on one rung
+# and do not know each other; neither do ``playbook`` and ``report``.
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "__init__": frozenset(),
+    "__main__": frozenset({"cli"}),
+    **dict.fromkeys(GROUND, GROUND),
+    "formats": SEAMS,
+    "contract": SEAMS,
+    "host": SEAMS,
+    "receiver": SEAMS,
+    "repository": SEAMS,
+    "tasks": PARTS,
+    "playbook": PARTS | {"tasks"},
+    "report": PARTS | {"tasks"},
+    "sim": SEAMS - {"resources"},
+    "cli": PARTS | {"tasks", "playbook", "report", "sim", "testing"},
+    "testing": PARTS | {"tasks", "playbook", "report", "sim"},
+}
+
+# The only modules that may import a package from elsewhere. A folder ends with a slash.
+DOORS: dict[str, tuple[str, ...]] = {
+    "pypsrp": ("host/session.py", "host/bulk.py"),
+    "requests": ("host/session.py",),
+    "tenacity": ("host/retry.py",),
+    "jinja2": ("host/scripts.py",),
+    "pybase64": ("host/bulk.py",),
+    "psrpcore": ("sim/psrp.py",),
+    "yaml": ("playbook/load.py", "sim/faults.py"),
+    "pydantic": ("playbook/",),
+    "zstandard": ("repository/codec.py",),
+    "cryptography": ("repository/sealing.py",),
+    "obstore": ("repository/stores/s3.py",),
+    "asyncssh": ("repository/stores/sftp.py",),
+    "click": ("cli/",),
+    "rich": ("cli/console.py",),
+    "pytest": ("testing/",),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement: where it stands and the dotted name it asks for."""
+
+    module: str
+    line: int
+    target: str
+
+
+def _imports(source: str, module: str) -> Iterator[Import]:
+    package = ("hvpsbridge", *module.split("/")[:-1])
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [base])))
+            if base == "hvpsbridge":
+                for alias in node.names:
+                    yield Import(module, node.lineno, f"hvpsbridge.{alias.name}")
+            else:
+                yield Import(module, node.lineno, base)
+
+
+def _all_imports() -> list[Import]:
+    return [
+        found
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for found in _imports(path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).as_posix())
+    ]
+
+
+def _home(module: str) -> str:
+    return module.split("/")[0].removesuffix(".py")
+
+
+def layer_breaches(imports: list[Import]) -> list[str]:
+    """Imports of our own packages that climb the layers."""
+    breaches = []
+    for found in imports:
+        parts = found.target.split(".")
+        if parts[0] != "hvpsbridge" or len(parts) == 1 or parts[1].startswith("__"):
+            continue
+        home = _home(found.module)
+        allowed = MAY_IMPORT.get(home, frozenset()) | {home}
+        if parts[1] not in allowed:
+            breaches.append(f"{found.module}:{found.line} imports {found.target}")
+    return breaches
+
+
+def door_breaches(imports: list[Import]) -> list[str]:
+    """Imports of other people's packages that do not go through their door."""
+    breaches = []
+    for found in imports:
+        name = found.target.split(".")[0]
+        if name == "hvpsbridge" or name in sys.stdlib_module_names:
+            continue
+        doors = DOORS.get(name, ())
+        if not any(
+            found.module == door or (door.endswith("/") and found.module.startswith(door)) for door in doors
+        ):
+            where = " or ".join(doors) or "nowhere"
+            breaches.append(f"{found.module}:{found.line} imports {name}; its door is {where}")
+    return breaches
+
+
+def test_each_package_imports_itself_and_lower_layers_only() -> None:
+    assert layer_breaches(_all_imports()) == []
+
+
+def test_each_third_party_package_has_one_door() -> None:
+    assert door_breaches(_all_imports()) == []
+
+
+def test_every_package_of_the_tree_has_its_place_in_the_layers() -> None:
+    homes = {_home(found.module) for found in _all_imports()}
+    assert homes <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("formats/extents.py", "hvpsbridge.host.session"),
+        ("host/hyperv.py", "hvpsbridge.repository.points"),
+        ("receiver/pump.py", "hvpsbridge.host"),
+        ("tasks/backup.py", "hvpsbridge.playbook.specs"),
+        ("playbook/load.py", "hvpsbridge.report.model"),
+        ("sim/model.py", "hvpsbridge.tasks.backup"),
+        ("tasks/backup.py", "hvpsbridge.sim.model"),
+        ("errors.py", "hvpsbridge.formats.grid"),
+    ],
+)
+def test_an_import_that_climbs_is_reported(module: str, target: str) -> None:
+    assert layer_breaches([Import(module, 1, target)]) != []
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("tasks/backup.py", "pypsrp.wsman"),
+        ("playbook/specs.py", "yaml"),
+        ("cli/run.py", "rich.table"),
+        ("sim/wsman.py", "pypsrp"),
+        ("host/session.py", "some_unknown_package"),
+    ],
+)
+def test_an_import_past_the_door_is_reported(module: str, target: str) -> None:
+    assert door_breaches([Import(module, 1, target)]) != []
+
+
+def test_imports_in_functions_under_type_checking_and_by_relative_names_are_seen() -> None:
+    source = """
+from . import session
+from ..formats.grid import ChunkGrid
+if TYPE_CHECKING:
+    from hvpsbridge import cli
+def lazy():
+    import yaml.nodes
+"""
+    assert [found.target for found in _imports(source, "host/hyperv.py")] == [
+        "hvpsbridge.host",
+        "hvpsbridge.formats.grid",
+        "hvpsbridge.cli",
+        "yaml.nodes",
+    ]
