@@ -1,0 +1,298 @@
+"""The pump delivers every owed byte once, whatever happens to its sources, within its bounds."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from hvpsbridge.errors import (
+    DiskBusy,
+    DiskUnreadable,
+    OperationTimedOut,
+    ProtocolViolation,
+    SessionLost,
+    StoppedByPolicy,
+)
+from hvpsbridge.formats.extents import Extent, total_bytes
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.wire import Block
+from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.pump import Patience, Pump
+from hvpsbridge.units import KIB, MIB
+from tests.receiver.sources import ImageSource
+
+GRID = ChunkGrid(64 * KIB)
+IMAGE = random.Random(11).randbytes(3 * MIB) + bytes(MIB) + random.Random(12).randbytes(MIB + 512)
+SIZE = len(IMAGE)
+LOST = SessionLost("hv01", "Read-HvpsExtent", "connection reset")
+BUSY = DiskBusy("hv01", "Read-HvpsExtent", "Hvps.DiskBusy", "ResourceBusy", 0x20, "in use")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks to a window, so that there is something to lose, double and swap."""
+    monkeypatch.setattr("hvpsbridge.receiver.pump.BLOCK_BYTES", 60 * KIB)
+
+
+Tamper = Callable[[list[bytes], int], Sequence[bytes]]
+
+
+class Image:
+    """A sink that lays pieces into an image and refuses to see a byte twice."""
+
+    def __init__(self) -> None:
+        self.image = bytearray(SIZE)
+        self.seen = bytearray(SIZE)
+        self._lock = threading.Lock()
+
+    def deliver(self, block: Block) -> None:
+        with self._lock:
+            for piece in block.pieces:
+                place = slice(piece.extent.offset, piece.extent.end)
+                assert not self.seen.count(1, place.start, place.stop), "bytes delivered twice"
+                self.seen[place] = b"\1" * piece.extent.length
+                if piece.data is not None:
+                    self.image[place] = piece.data
+
+    def holds(self, extents: Sequence[Extent]) -> bool:
+        return self.seen.count(1) == total_bytes(extents) and all(
+            self.image[extent.offset : extent.end] == IMAGE[extent.offset : extent.end] for extent in extents
+        )
+
+
+class Calm:
+    """A watcher that only counts."""
+
+    def __init__(self) -> None:
+        self.raw_bytes = self.wire_bytes = 0
+
+    def check(self) -> None:
+        pass
+
+    def moved(self, raw_bytes: int, wire_bytes: int) -> None:
+        self.raw_bytes += raw_bytes
+        self.wire_bytes += wire_bytes
+
+
+class Time:
+    """A clock that moves only when somebody sleeps, or by ``drift`` per look."""
+
+    def __init__(self, drift: float = 0.0) -> None:
+        self.now = 0.0
+        self.drift = drift
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        self.now += self.drift
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def pump(
+    opened: Callable[[], ImageSource],
+    *,
+    sources: int = 1,
+    budget: ByteBudget | None = None,
+    watcher: Calm | None = None,
+    time: Time | None = None,
+    digests: bool = False,
+) -> Pump:
+    time = time or Time()
+    return Pump(
+        opened,
+        SIZE,
+        GRID,
+        host="hv01",
+        budget=budget or ByteBudget(8 * MIB),
+        watcher=watcher or Calm(),
+        sources=sources,
+        want_chunk_digests=digests,
+        window_bytes=256 * KIB,
+        patience=Patience(resume_seconds=60, stall_seconds=30),
+        clock=time.clock,
+        sleep=time.sleep,
+    )
+
+
+EXTENTS = (Extent(0, 1_000_000), Extent(1_500_000, 7), Extent(2 * MIB, SIZE - 2 * MIB))
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+@pytest.mark.parametrize("trickle", [None, 1])
+def test_all_bytes_arrive_once_and_the_budget_is_whole_again(sources: int, trickle: int | None) -> None:
+    budget, watcher, sink = ByteBudget(8 * MIB), Calm(), Image()
+    moved = pump(
+        lambda: ImageSource(IMAGE, trickle=trickle), sources=sources, budget=budget, watcher=watcher
+    ).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert budget.taken_bytes == 0
+    assert moved.raw_bytes == watcher.raw_bytes == total_bytes(EXTENTS)
+    assert moved.wire_bytes == watcher.wire_bytes > 0
+    assert moved.resumed == 0
+
+
+def test_no_more_than_two_windows_are_under_way_and_never_more_than_the_budget() -> None:
+    under_way: list[int] = []
+    budget = ByteBudget(600 * KIB)
+
+    class Counting(ImageSource):
+        def receive(self, timeout_seconds: float) -> Sequence[bytes]:
+            under_way.append(budget.taken_bytes)
+            return super().receive(timeout_seconds)
+
+    sink = Image()
+    pump(lambda: Counting(IMAGE, trickle=1), budget=budget, sources=3).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert max(under_way) <= 600 * KIB
+
+
+def once_each(faults: list[Tamper | Exception]) -> Callable[[], ImageSource]:
+    """Sources that fail one after the other, then good ones."""
+
+    def opened() -> ImageSource:
+        if not faults:
+            return ImageSource(IMAGE)
+        fault = faults.pop(0)
+        if isinstance(fault, Exception):
+            raise fault
+        return ImageSource(IMAGE, fault)
+
+    return opened
+
+
+def after(count: int, damage: Callable[[list[bytes]], Sequence[bytes]]) -> Tamper:
+    return lambda blocks, made: damage(blocks) if made > count else blocks
+
+
+def lose(blocks: list[bytes]) -> list[bytes]:
+    return blocks[:-2] + blocks[-1:]
+
+
+def double(blocks: list[bytes]) -> list[bytes]:
+    return [*blocks, blocks[-1]]
+
+
+def swap(blocks: list[bytes]) -> list[bytes]:
+    return blocks[::-1]
+
+
+def flip(blocks: list[bytes]) -> list[bytes]:
+    changed = bytearray(blocks[-1])
+    changed[-1] ^= 1
+    return [*blocks[:-1], bytes(changed)]
+
+
+def shorten(blocks: list[bytes]) -> list[bytes]:
+    return [*blocks[:-1], blocks[-1][:-1]]
+
+
+def drop(blocks: list[bytes]) -> list[bytes]:
+    raise LOST
+
+
+@pytest.mark.parametrize("damage", [lose, double, swap, flip, shorten, drop])
+@pytest.mark.parametrize("sources", [1, 2])
+@pytest.mark.parametrize("digests", [False, True])
+def test_a_broken_source_is_replaced_and_asked_only_for_what_is_owed(
+    damage: Callable[[list[bytes]], Sequence[bytes]], sources: int, digests: bool
+) -> None:
+    budget, sink = ByteBudget(8 * MIB), Image()
+    faults: list[Tamper | Exception] = [after(3, damage), after(0, damage)]
+    moved = pump(once_each(faults), sources=sources, budget=budget, digests=digests).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert moved.resumed >= 1
+    assert moved.raw_bytes == total_bytes(EXTENTS)
+    assert budget.taken_bytes == 0
+
+
+def test_a_disk_still_held_by_the_lost_reader_is_waited_for() -> None:
+    sink = Image()
+    moved = pump(once_each([after(2, drop), BUSY, BUSY])).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert moved.resumed == 3
+
+
+def test_a_disk_that_is_busy_from_the_start_is_an_error() -> None:
+    with pytest.raises(DiskBusy):
+        pump(once_each([BUSY])).run(EXTENTS, Image())
+
+
+def test_pauses_grow_and_patience_ends() -> None:
+    time = Time()
+    budget = ByteBudget(8 * MIB)
+
+    def opened() -> ImageSource:
+        raise LOST
+
+    with pytest.raises(SessionLost):
+        pump(opened, time=time, budget=budget).run(EXTENTS, Image())
+    assert 60 <= time.now <= 120
+    assert budget.taken_bytes == 0
+
+
+def test_a_host_that_sends_rubbish_for_ever_is_a_protocol_violation() -> None:
+    with pytest.raises(ProtocolViolation, match="digest differs"):
+        pump(lambda: ImageSource(IMAGE, lambda blocks, made: flip(blocks))).run(EXTENTS, Image())
+
+
+def test_a_silent_source_is_given_up() -> None:
+    time = Time(drift=1.0)
+    with pytest.raises(OperationTimedOut):
+        pump(lambda: ImageSource(IMAGE, lambda blocks, made: []), time=time).run(EXTENTS, Image())
+
+
+def test_an_error_the_host_itself_reports_is_not_retried() -> None:
+    opened: list[int] = []
+    unreadable = DiskUnreadable("hv01", "Read-HvpsExtent", "Hvps.ReadFailed", "ReadError", 23, "CRC")
+
+    def failing(blocks: list[bytes], made: int) -> Sequence[bytes]:
+        raise unreadable
+
+    def source() -> ImageSource:
+        opened.append(1)
+        return ImageSource(IMAGE, failing)
+
+    with pytest.raises(DiskUnreadable):
+        pump(source).run(EXTENTS, Image())
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+def test_the_watcher_stops_everything(sources: int) -> None:
+    class Strict(Calm):
+        def check(self) -> None:
+            if self.raw_bytes > MIB:
+                raise StoppedByPolicy("web", "volume D: is filling up")
+
+    opened: list[ImageSource] = []
+
+    def source() -> ImageSource:
+        opened.append(ImageSource(IMAGE, trickle=1))
+        return opened[-1]
+
+    budget = ByteBudget(8 * MIB)
+    with pytest.raises(StoppedByPolicy):
+        pump(source, sources=sources, watcher=Strict(), budget=budget).run(EXTENTS, Image())
+    assert all(one.closed for one in opened)
+    assert budget.taken_bytes == 0
+
+
+def test_a_pipeline_is_renewed_long_before_its_inbound_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvpsbridge.receiver.pump.RENEW_BYTES", 100)
+    opened: list[ImageSource] = []
+
+    def source() -> ImageSource:
+        opened.append(ImageSource(IMAGE))
+        return opened[-1]
+
+    sink = Image()
+    moved = pump(source).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert len(opened) > 3
+    assert moved.resumed == 0
