@@ -186,6 +186,35 @@ class TargetExists(HvpsError):
         return f"restore target {self.path} exists"
 
 
+# -- this machine's ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ToolMissing(HvpsError):
+    """An external program that something optional needs is not installed here."""
+
+    tool: str
+    package: str
+    purpose: str
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"{self.purpose} needs {self.tool}; install Debian package {self.package}"
+
+
+@dataclass(eq=False)
+class ToolFailed(HvpsError):
+    """An external program did not do what it was asked."""
+
+    tool: str
+    status: int
+    said: str
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+    def describe(self) -> str:
+        return f"{self.tool} ended with status {self.status}: {self.said}"
+
+
 # -- the host's --------------------------------------------------------------------------------------
 
 
@@ -325,6 +354,14 @@ class ScriptsRefused(OperationFailed):
 
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
     remedy: ClassVar[str] = "see docs/troubleshooting.md on language mode and endpoint protection"
+
+
+@dataclass(eq=False)
+class HostDiskFull(OperationFailed):
+    """A volume of the host has no room for the checkpoint's files."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.NO_SPACE
+    remedy: ClassVar[str] = "free some space on the VM's volumes"
 
 
 @dataclass(eq=False)

@@ -41,11 +41,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # The only modules that may import a package from elsewhere. A folder ends with a slash.
 DOORS: dict[str, tuple[str, ...]] = {
-    "pypsrp": ("host/session.py", "host/bulk.py"),
-    "requests": ("host/session.py",),
+    "pypsrp": ("host/psrp/",),
+    "requests": ("host/psrp/door.py",),
     "tenacity": ("host/retry.py",),
     "jinja2": ("host/scripts.py",),
-    "pybase64": ("host/bulk.py",),
+    "pybase64": ("host/psrp/bulk.py",),
     "psrpcore": ("sim/psrp.py",),
     "yaml": ("playbook/load.py", "sim/faults.py"),
     "pydantic": ("playbook/",),

@@ -112,7 +112,11 @@ _TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "Read-HvpsExtent",
-        (_PATH,),
+        (
+            _PATH,
+            # A source outlives its pipeline, which must end before the host has taken 50 MB of requests.
+            Parameter("FirstBlock", "int", "number of its first block; 0 without it", required=False),
+        ),
         results.BlockMessage,
         Effect.READS,
         86400,

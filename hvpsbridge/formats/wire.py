@@ -2,8 +2,9 @@
 
 Law: this module and ``ps_scripts/lib/HvpsReader.cs`` are the two ends of one format. All integers are
 little endian. A request asks for extents of one frozen disk; the host answers it with one or more
-blocks in the order of the extents, the last of them flagged. Each pipeline numbers its requests and its
-blocks from 0, so that a lost, doubled or reordered reply is seen.
+blocks in the order of the extents, the last of them flagged. Each source numbers its requests and its
+blocks from 0, so that a lost, doubled or reordered reply is seen; when a source replaces its pipeline
+(WinRM bounds what one may take in) the new one is told where to go on.
 
 Request::
 

@@ -1,0 +1,192 @@
+"""Between CLIXML values and the contract's types, strictly: what does not fit is a protocol violation.
+
+Parameters go out tagged with the type their script declares; objects that come back become the
+operation's result dataclass. Nothing is guessed: a missing, unknown or ill-typed field refuses the reply.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from hvpsbridge.contract import Operation
+from hvpsbridge.errors import InternalError
+
+TYPE_PREFIX = "Hvps."
+_INT32 = range(-(1 << 31), 1 << 31)
+_UINT64 = range(1 << 64)
+
+
+class BindingError(ValueError):
+    """A value does not have the shape the contract states."""
+
+
+class Tagged:
+    """A parameter value with the CLIXML tag it must travel under (``U64``, ``G``)."""
+
+    __slots__ = ("tag", "value")
+
+    def __init__(self, tag: str, value: object) -> None:
+        self.tag = tag
+        self.value = value
+
+
+# -- out ---------------------------------------------------------------------------------------------
+
+
+def bind_parameters(operation: Operation, values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` by parameter name, made ready to send: numbers tagged with the width that is declared.
+
+    Raises:
+        InternalError: a name is unknown, a required one is missing, or a value does not fit its type.
+    """
+    known = {parameter.name: parameter for parameter in operation.parameters}
+    if unknown := values.keys() - known.keys():
+        raise InternalError(f"{operation.name} has no parameter {', '.join(sorted(unknown))}")
+    bound: dict[str, object] = {}
+    for name, parameter in known.items():
+        if values.get(name) is None:
+            if parameter.required:
+                raise InternalError(f"{operation.name} needs {name}")
+            continue
+        try:
+            bound[name] = _OUT[parameter.type](values[name])
+        except (TypeError, ValueError) as err:
+            raise InternalError(f"{operation.name} {name}: {err}") from err
+    return bound
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return str(value)
+
+
+def _flag(value: object) -> object:
+    if not isinstance(value, bool):
+        raise TypeError(f"a {type(value).__name__} is no bool")
+    return value
+
+
+def _bytes(value: object) -> object:
+    if not isinstance(value, bytes) or not value:
+        raise TypeError("only non-empty bytes can travel")
+    return value
+
+
+def _number(value: object, allowed: range) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"a {type(value).__name__} is no whole number")
+    if value not in allowed:
+        raise ValueError(f"{value} is out of range")
+    return value
+
+
+_OUT: dict[str, Any] = {
+    "string": _text,
+    "guid": lambda value: Tagged("G", str(UUID(str(value)))),
+    "uint64": lambda value: Tagged("U64", _number(value, _UINT64)),
+    "int": lambda value: _number(value, _INT32),
+    "bool": _flag,
+    "string[]": lambda value: [_text(item) for item in value],
+    "byte[]": _bytes,
+}
+
+
+# -- back ----------------------------------------------------------------------------------------------
+
+
+def pascal_case(field: str) -> str:
+    """PowerShell property of a dataclass field: ``vm_id`` is ``VmId``, ``sha256`` is ``Sha256``."""
+    return "".join(part.capitalize() for part in field.split("_"))
+
+
+@cache
+def _shape(result: type) -> tuple[tuple[str, str, Any], ...]:
+    hints = get_type_hints(result)
+    return tuple((field.name, pascal_case(field.name), hints[field.name]) for field in fields(result))
+
+
+def bind_result(result: type, type_names: list[str], properties: Mapping[str, object]) -> Any:
+    """One ``result`` from an emitted object.
+
+    Args:
+        result: dataclass of ``contract.results``.
+        type_names: the object's type names, most derived first.
+        properties: its note properties as the PSRP client gives them.
+
+    Raises:
+        BindingError: the object is something else, or a field is missing, unknown or of another type.
+    """
+    wanted = TYPE_PREFIX + result.__name__
+    if not type_names or type_names[0] != wanted:
+        raise BindingError(f"a {type_names[0] if type_names else 'typeless object'} instead of {wanted}")
+    shape = _shape(result)
+    expected = {name for _, name, _ in shape}
+    if missing := expected - properties.keys():
+        raise BindingError(f"{wanted} lacks {', '.join(sorted(missing))}")
+    if unknown := properties.keys() - expected:
+        raise BindingError(f"{wanted} has unknown {', '.join(sorted(unknown))}")
+    values = {}
+    for field, name, hint in shape:
+        try:
+            values[field] = _value(hint, properties[name])
+        except (TypeError, ValueError) as err:
+            raise BindingError(f"{wanted}.{name}: {err}") from err
+    return result(**values)
+
+
+def _value(hint: Any, value: object) -> object:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+        origin = get_origin(hint)
+    if value is None:
+        raise ValueError("is null")
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"a {type(value).__name__} is no array")
+        return tuple(_value(get_args(hint)[0], item) for item in value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(_plain(str, value))
+    if hint is UUID:
+        return _uuid(_plain(str, value))
+    if hint is datetime:
+        return _time(_plain(str, value))
+    if hint is float:
+        return float(_plain(float, float(value) if type(value) is int else value))
+    return _plain(hint, value)
+
+
+def _plain(hint: type, value: object) -> Any:
+    # bool is an int to isinstance; on the wire they are different types.
+    if type(value) is not hint:
+        raise TypeError(f"a {type(value).__name__} is no {hint.__name__}")
+    if hint is int and value not in _UINT64:
+        raise ValueError(f"{value} is no uint64")
+    return value
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def _uuid(text: str) -> UUID:
+    if _UUID.fullmatch(text) is None:
+        raise ValueError(f"{text[:60]!r} is no lower-case guid")
+    return UUID(text)
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() is None:
+        raise ValueError(f"{text[:60]!r} names no time zone")
+    return moment.astimezone(UTC)

@@ -1,0 +1,116 @@
+"""What went wrong on or towards a host, as classes of :mod:`hvpsbridge.errors`.
+
+Law: decisions rest on ids, categories and codes, never on words: texts are in the host's language
+(reference section 8). A script names its errors ``Hvps.Something`` and adds ``native=0x...`` to the id
+when Windows gave a code; what the engine itself refuses is recognised by its own ids.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hvpsbridge import errors
+from hvpsbridge.errors import HostError, HostRefused, OperationFailed
+
+# The classes a caller can act on; every other id is a plain OperationFailed that carries its id.
+CLASSES: dict[str, type[OperationFailed]] = {
+    "Hvps.VmNotFound": errors.VmNotFound,
+    "Hvps.CheckpointNotFound": errors.CheckpointNotFound,
+    "Hvps.ConsistencyFailed": errors.ConsistencyNotReached,
+    "Hvps.VmBusy": errors.VmBusy,
+    "Hvps.NoSpace": errors.HostDiskFull,
+    "Hvps.TrackingUnusable": errors.TrackingUnusable,
+    "Hvps.FileNotFound": errors.DiskUnreadable,
+    "Hvps.DiskUnreadable": errors.DiskUnreadable,
+    "Hvps.ChainBroken": errors.DiskUnreadable,
+    "Hvps.ReadFailed": errors.DiskUnreadable,
+    "Hvps.DiskBusy": errors.DiskBusy,
+    "Hvps.CommitForkFailed": errors.CommitForkFailed,
+    "Hvps.ScriptsRefused": errors.ScriptsRefused,
+}
+
+# Raised by the engine before a line of ours runs: antivirus, language mode (reference section 7.8).
+ENGINE_REFUSALS = frozenset(
+    {
+        "ScriptContainedMaliciousContent",
+        "CannotDefineNewType",
+        "MethodInvocationNotSupportedInConstrainedLanguage",
+    }
+)
+
+# ErrorCategory as the wire numbers it (reference section 8).
+_CATEGORIES: dict[int, str] = {
+    0: "NotSpecified",
+    1: "OpenError",
+    2: "CloseError",
+    3: "DeviceError",
+    4: "DeadlockDetected",
+    5: "InvalidArgument",
+    6: "InvalidData",
+    7: "InvalidOperation",
+    8: "InvalidResult",
+    9: "InvalidType",
+    10: "MetadataError",
+    11: "NotImplemented",
+    12: "NotInstalled",
+    13: "ObjectNotFound",
+    14: "OperationStopped",
+    15: "OperationTimeout",
+    16: "SyntaxError",
+    17: "ParserError",
+    18: "PermissionDenied",
+    19: "ResourceBusy",
+    20: "ResourceExists",
+    21: "ResourceUnavailable",
+    22: "ReadError",
+    23: "WriteError",
+    24: "FromStdErr",
+    25: "SecurityError",
+    26: "ProtocolError",
+    27: "ConnectionError",
+    28: "AuthenticationError",
+    29: "LimitsExceeded",
+    30: "QuotaExceeded",
+    31: "NotEnabled",
+}
+
+_NATIVE = re.compile(r"\bnative=(0x[0-9A-Fa-f]{1,8}|\d{1,10})\b")
+# Codes that the host's own texts carry in every language: an HRESULT, or a WMI code in brackets.
+_IN_TEXT = re.compile(r"0x([0-9A-Fa-f]{8})|\((32[67]\d\d)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The parts of a PowerShell error record that decisions rest on."""
+
+    error_id: str
+    category: int
+    message: str
+
+
+def category_name(number: int) -> str:
+    """PowerShell's word for an ErrorCategory number."""
+    return _CATEGORIES.get(number, str(number))
+
+
+def native_code(record: Record) -> int | None:
+    """HRESULT, WMI or Win32 code of an error: as the script names it, else as the host's text shows it."""
+    if named := _NATIVE.search(record.error_id):
+        return int(named[1], 0)
+    if shown := _IN_TEXT.search(record.message):
+        return int(shown[1], 16) if shown[1] else int(shown[2])
+    return None
+
+
+def from_record(host: str, operation: str, record: Record) -> HostError:
+    """The error that an error record of the host means."""
+    error_id = record.error_id.split(",", 1)[0].strip()
+    message = " ".join(record.message.split())
+    if error_id == "Hvps.AccessDenied":
+        return HostRefused(host, f"{operation}: {message}")
+    if error_id in ENGINE_REFUSALS:
+        error_id = "Hvps.ScriptsRefused"
+    return CLASSES.get(error_id, OperationFailed)(
+        host, operation, error_id, category_name(record.category), native_code(record), message
+    )

@@ -1,0 +1,183 @@
+"""One pipeline in a shell: a script started with parameters, fed or not, polled until it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pypsrp.complex_objects import GenericComplexObject, PSInvocationState
+from pypsrp.messages import EndOfPipelineInput, PipelineInput
+from pypsrp.powershell import PowerShell
+from pypsrp.serializer import TaggedValue
+
+from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
+from hvpsbridge.host.binding import Tagged
+from hvpsbridge.host.failures import Record, from_record
+from hvpsbridge.host.psrp.door import TRANSPORT_ERRORS, UNREADABLE_ERRORS, Door, transport_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One object a script emitted: its type names, most derived first, and its note properties."""
+
+    type_names: list[str]
+    properties: Mapping[str, object]
+
+
+class Pipeline:
+    """A running script, used from one thread at a time.
+
+    Attributes:
+        door: the connection it talks over.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        operation: str,
+        text: str,
+        parameters: Mapping[str, object],
+        *,
+        input_open: bool = False,
+    ) -> None:
+        """Start the script.
+
+        Args:
+            door: a connection that no other thread uses meanwhile.
+            operation: name for errors.
+            text: the whole script.
+            parameters: bound values by name.
+            input_open: whether :meth:`send` will feed it; else its input is closed at once.
+
+        Raises:
+            SessionLost: the connection or the shell is gone.
+        """
+        self.door = door
+        self._operation = operation
+        self._shell = PowerShell(door.pool)
+        self._shell.add_script(text, use_local_scope=True)
+        self._shell.add_parameters({name: _to_wire(value) for name, value in parameters.items()})
+        try:
+            self._shell.begin_invoke(input=_input_left_open() if input_open else None)
+        except TRANSPORT_ERRORS as err:
+            self.close()
+            raise self._failure(err) from err
+
+    @property
+    def command_id(self) -> str:
+        """WSMan's id of the command."""
+        return str(self._shell._command_id or self._shell.id)
+
+    @property
+    def running(self) -> bool:
+        """Whether the host has not yet said that the script ended."""
+        return bool(self._shell.state == PSInvocationState.RUNNING)
+
+    def poll(self, timeout_seconds: float) -> list[Emitted]:
+        """Objects of the next reply; none when the host had nothing to say within the time.
+
+        Raises:
+            SessionLost: the connection or the shell is gone.
+            ProtocolViolation: the reply cannot be read.
+        """
+        try:
+            # Whole seconds are what pypsrp writes into the request.
+            self._shell.poll_invoke(timeout=max(1, int(timeout_seconds)))
+        except TRANSPORT_ERRORS as err:
+            raise self._failure(err) from err
+        except UNREADABLE_ERRORS as err:
+            raise ProtocolViolation(
+                self.door.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
+            ) from err
+        return self.take_output()
+
+    def take_output(self) -> list[Emitted]:
+        """What arrived and was not taken yet. pypsrp's own objects, which keep their XML, are dropped."""
+        arrived, self._shell.output = self._shell.output, []
+        return [_emitted(item) for item in arrived]
+
+    def take_fragments(self, fragments: bytes) -> None:
+        """Let pypsrp digest the decoded stream bytes of a reply that somebody else received.
+
+        Raises:
+            ProtocolViolation: they cannot be read.
+        """
+        try:
+            for kind, message in self.door.pool._parse_responses(fragments, self._shell):
+                if kind == _PIPELINE_OUTPUT:
+                    self._shell.output.append(message.data.data)
+        except (*TRANSPORT_ERRORS, *UNREADABLE_ERRORS) as err:
+            raise ProtocolViolation(
+                self.door.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
+            ) from err
+
+    def send(self, data: bytes) -> None:
+        """Feed one byte array to the script.
+
+        Raises:
+            SessionLost: the connection or the shell is gone.
+        """
+        self._put(PipelineInput(data=data))
+
+    def end_input(self) -> None:
+        """Say that no more input comes."""
+        self._put(EndOfPipelineInput())
+
+    def error(self) -> HostError | None:
+        """The error that the ended script reported, terminating or not; None when there was none."""
+        records = self._shell.streams.error
+        if records:
+            # The last is the one that ended it.
+            return from_record(self.door.host, self._operation, _record(records[-1]))
+        if self._shell.state == PSInvocationState.FAILED:
+            unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without a reason")
+            return from_record(self.door.host, self._operation, unknown)
+        if self._shell.state == PSInvocationState.STOPPED:
+            return SessionLost(self.door.host, self._operation, "the pipeline was stopped on the host")
+        return None
+
+    def close(self) -> None:
+        """Stop the script if it still runs and give its command back. Never raises."""
+        with suppress(Exception):
+            if self.running:
+                self._shell.stop()
+            self._shell.close()
+        self.door.pool.pipelines.pop(self._shell.id, None)
+
+    def _put(self, message: Any) -> None:
+        pool = self.door.pool
+        try:
+            for fragment in pool._fragmenter.fragment(message, pool.id, self._shell.id):
+                pool.shell.send("stdin", fragment, command_id=self.command_id)
+        except TRANSPORT_ERRORS as err:
+            raise self._failure(err) from err
+
+    def _failure(self, err: Exception) -> HostError:
+        return transport_failure(self.door.host, self._operation, err)
+
+
+_PIPELINE_OUTPUT = 0x00041004  # MS-PSRP 2.2.1, message type PIPELINE_OUTPUT
+
+
+def _input_left_open() -> Iterator[None]:
+    """Input for pypsrp that sends nothing and does not say that this was all."""
+    yield None
+
+
+def _to_wire(value: object) -> object:
+    """A bound parameter as pypsrp sends it; its plain integers always travel as 32 bits."""
+    return TaggedValue(value.tag, value.value) if isinstance(value, Tagged) else value
+
+
+def _emitted(item: object) -> Emitted:
+    """What pypsrp made of one emitted object; anything but an object gets its Python type's name."""
+    if not isinstance(item, GenericComplexObject):
+        return Emitted([type(item).__name__], {})
+    return Emitted(list(item.types), {**item.adapted_properties, **item.extended_properties})
+
+
+def _record(record: Any) -> Record:
+    text = getattr(record, "to_string", None) or getattr(record, "_to_string", None) or record.message
+    return Record(str(record.fq_error or ""), int(record.category or 0), str(text or ""))

@@ -1,0 +1,186 @@
+"""A shell on a host: one process there with several runspaces.
+
+pypsrp allows one thread per WSMan object (message sealing counts messages), so every thread that talks
+to the shell gets its own :class:`~hvpsbridge.host.psrp.door.Door`, attached to the same shell id.
+PowerShell keeps one collection of messages per pipeline, so doors do not mix.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from pypsrp.complex_objects import RunspacePoolState
+from pypsrp.exceptions import WSManFaultError
+from pypsrp.powershell import RunspacePool
+from pypsrp.wsman import SelectorSet
+
+from hvpsbridge.errors import OperationTimedOut, SessionLost
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.door import (
+    FAULT_NO_SUCH_SHELL,
+    TRANSPORT_ERRORS,
+    Door,
+    connect_failure,
+    new_wsman,
+    transport_failure,
+)
+from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+
+log = logging.getLogger(__name__)
+
+# A dead client's shell lives on for this long, and its process with it; two hours is WinRM's default,
+# long enough to block a merge for the night (reference section 6.1).
+IDLE_TIMEOUT_SECONDS = 300
+# Readers of a disk, the watch over space and age, and a command beside them.
+RUNSPACES = 8
+POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
+
+
+class Session:
+    """A shell on a host, open until :meth:`close`. Any number of threads may use it.
+
+    Attributes:
+        shell_id: WinRM's id of the shell, for the ledger.
+    """
+
+    def __init__(self, connection: HostConnection, pool: RunspacePool, door: Door) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._local = threading.local()
+        self._local.door = door
+        self._doors: list[Door] = [door]
+        self._lock = threading.Lock()
+        self.shell_id: str = pool.id
+        self.lost = False
+
+    @classmethod
+    def open(cls, connection: HostConnection, run_id: UUID | None = None) -> Session:
+        """A new shell on the host.
+
+        Raises:
+            HostUnreachable: nobody answers.
+            HostRefused: the account is refused, or the host opens no more shells.
+            CertificateRejected: TLS verification failed.
+        """
+        wsman = new_wsman(connection)
+        pool = RunspacePool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
+        # Shows in the host's own list of shells, so that an administrator can tell whose it is.
+        pool.shell.name = f"hvps {run_id}" if run_id else "hvps"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pool.open()
+        except Exception as err:
+            wsman.close()
+            raise connect_failure(connection.name, err) from err
+        log.debug("shell %s opened on %s", pool.id, connection.name)
+        return cls(connection, pool, Door(connection.name, wsman, pool))
+
+    @property
+    def host(self) -> str:
+        """Name of the host."""
+        return self._connection.name
+
+    @property
+    def operation_timeout_seconds(self) -> int:
+        """How long the host may hold a Receive that has nothing to say yet."""
+        return self._connection.operation_timeout_seconds
+
+    def door(self) -> Door:
+        """The calling thread's own door, made on first use."""
+        door: Door | None = getattr(self._local, "door", None)
+        if door is None:
+            door = self._local.door = self.new_door()
+        return door
+
+    def new_door(self) -> Door:
+        """A further connection to this shell; whoever asks uses it from one thread at a time."""
+        wsman = new_wsman(self._connection)
+        # One client to WinRM: shells belong to the session id that made them.
+        wsman.session_id = self._pool.connection.session_id
+        wsman.update_max_payload_size(self._pool.connection.max_envelope_size)
+        pool = RunspacePool(wsman, max_runspaces=RUNSPACES)
+        pool.id = pool.shell.id = self._pool.id
+        pool.shell.opened = True
+        pool.shell._selector_set = self._pool.shell._selector_set
+        pool.state = RunspacePoolState.OPENED
+        pool.protocol_version = self._pool.protocol_version
+        door = Door(self.host, wsman, pool)
+        with self._lock:
+            self._doors.append(door)
+        return door
+
+    def drop_door(self, door: Door) -> None:
+        """Close one door for good."""
+        with self._lock, suppress(ValueError):
+            self._doors.remove(door)
+        door.close()
+
+    def run(
+        self, operation: str, text: str, parameters: Mapping[str, object], deadline_seconds: float
+    ) -> Iterator[Emitted]:
+        """Objects that a script emits, as they arrive. Dropping the iterator stops the script.
+
+        Raises:
+            SessionLost: the connection or the shell is gone; the script may or may not have run.
+            OperationTimedOut: it did not end in time; it was told to stop.
+            OperationFailed: the host reported an error (or a subclass that says which).
+        """
+        deadline = time.monotonic() + deadline_seconds
+        with self.noticing():
+            pipeline = Pipeline(self.door(), operation, text, parameters)
+            try:
+                while pipeline.running:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise OperationTimedOut(self.host, operation, deadline_seconds)
+                    yield from pipeline.poll(min(self.operation_timeout_seconds, left))
+                if problem := pipeline.error():
+                    raise problem
+            finally:
+                pipeline.close()
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Whoever loses the session within marks this shell as lost."""
+        try:
+            yield
+        except SessionLost:
+            self.lost = True
+            raise
+
+    def close(self) -> None:
+        """Delete the shell and close every connection. Never raises: a shell ends by itself too."""
+        if not self.lost:
+            try:
+                door = self.new_door()
+                door.pool.shell.close()
+            except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
+                log.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
+        with self._lock:
+            doors, self._doors = self._doors, []
+        for door in doors:
+            door.close()
+
+    def end_shell(self, shell_id: str) -> bool:
+        """Delete another shell of the same account; false when there is no such shell.
+
+        Raises:
+            SessionLost: no answer.
+        """
+        selectors = SelectorSet()
+        selectors.add_option("ShellId", shell_id)
+        with self.noticing():
+            try:
+                self.door().wsman.delete(POWERSHELL_URI, selector_set=selectors)
+            except TRANSPORT_ERRORS as err:
+                if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
+                    return False
+                raise transport_failure(self.host, "end shell", err) from err
+        return True
