@@ -49,7 +49,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "psrpcore": ("sim/psrp.py",),
     "yaml": ("playbook/load.py", "sim/faults.py"),
     "pydantic": ("playbook/",),
-    "zstandard": ("repository/codec.py",),
+    "pydantic_core": ("playbook/",),
+    "zstandard": ("repository/compression.py",),
     "cryptography": ("repository/sealing.py",),
     "obstore": ("repository/stores/s3.py",),
     "asyncssh": ("repository/stores/sftp.py",),
@@ -164,7 +165,7 @@ def test_an_import_that_climbs_is_reported(module: str, target: str) -> None:
         ("playbook/specs.py", "yaml"),
         ("cli/run.py", "rich.table"),
         ("sim/wsman.py", "pypsrp"),
-        ("host/session.py", "some_unknown_package"),
+        ("host/psrp/session.py", "some_unknown_package"),
     ],
 )
 def test_an_import_past_the_door_is_reported(module: str, target: str) -> None:

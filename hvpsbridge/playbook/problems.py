@@ -1,0 +1,75 @@
+"""What is wrong in a playbook or configuration file: where, what, and the nearest thing meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hvpsbridge.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A place in a file; lines and columns count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        mark: where it stands.
+        path: keys down to it, for example ``plays[0].tasks[1].verify``; empty for the file itself.
+        what: what is wrong, with the nearest match or the remedy; one line, no full stop.
+    """
+
+    mark: Mark
+    path: str
+    what: str
+
+
+@dataclass(eq=False)
+class PlaybookInvalid(ConfigurationError):
+    """A playbook or configuration file has mistakes; ``problems`` holds all of them, in file order."""
+
+    problems: tuple[Problem, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each mistake, in the form editors jump to: ``file:line:column: path: what``."""
+        return tuple(
+            f"{self.where}:{problem.mark.line}:{problem.mark.column}: "
+            + (f"{problem.path}: " if problem.path else "")
+            + problem.what
+            for problem in self.problems
+        )
+
+    def describe(self) -> str:
+        return "\n".join(self.lines())
+
+
+def invalid(where: str, problems: Iterable[Problem]) -> PlaybookInvalid:
+    """The error that carries ``problems``, sorted by place and each told once."""
+    found = tuple(sorted(set(problems)))
+    count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+    return PlaybookInvalid(where, count, found)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Text such as ``; did you mean 'tasks'?``, or ``; known: a, b`` when nothing is near."""
+    candidates = sorted(known)
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(candidates)}" if candidates else ""
+
+
+def path_text(path: Iterable[str | int]) -> str:
+    """Keys and indexes as ``plays[0].vms.include``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

@@ -1,0 +1,352 @@
+"""From a file's text to a checked :class:`PlaybookSpec`, or all its mistakes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.host.connection import is_loopback
+from hvpsbridge.playbook import load
+from hvpsbridge.playbook.load import Items, Keys, Plain, Scalar, Tree
+from hvpsbridge.playbook.problems import Mark, Problem, invalid, nearest, path_text
+from hvpsbridge.playbook.specs import Authentication, HostSpec, PlaybookSpec, VmStateWord
+from hvpsbridge.playbook.template import NAME, fill
+
+_Spec = TypeVar("_Spec")
+
+# Where an unquoted word such as ``off`` is one of a fixed list and cannot be meant as anything else.
+_WORDS = frozenset(word.value for word in VmStateWord)
+
+
+def read_playbook(path: Path, extra_vars: Mapping[str, Plain] | None = None) -> PlaybookSpec:
+    """The playbook in a file.
+
+    Args:
+        path: the file.
+        extra_vars: variables of ``-e``; they win over those of the file.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+        PlaybookInvalid: it has mistakes; all of them are in the error.
+    """
+    return parse_playbook(read_text(path), str(path), extra_vars)
+
+
+def read_text(path: Path) -> str:
+    """Text of a UTF-8 file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigurationError(str(path), f"is not UTF-8 at byte {err.start}") from err
+
+
+def parse_playbook(text: str, where: str, extra_vars: Mapping[str, Plain] | None = None) -> PlaybookSpec:
+    """The playbook in ``text``; ``where`` names it in messages.
+
+    Raises:
+        PlaybookInvalid: it has mistakes; all of them are in the error.
+    """
+    tree, problems = load.parse(text, where)
+    tree = _with_variables(tree, extra_vars or {}, problems)
+    spec = _check(PlaybookSpec, tree, problems)
+    if spec is not None:
+        problems.extend(_cross_check(spec, tree))
+    if problems or spec is None:
+        raise invalid(where, problems)
+    return spec
+
+
+def parse_as(kind: type[_Spec], text: str, where: str) -> _Spec:
+    """A smaller file (the configuration file) checked as strictly as a playbook.
+
+    Raises:
+        PlaybookInvalid: it has mistakes; all of them are in the error.
+    """
+    tree, problems = load.parse(text, where)
+    spec = _check(kind, tree, problems)
+    if problems or spec is None:
+        raise invalid(where, problems)
+    return spec
+
+
+def playbook_schema() -> dict[str, Any]:
+    """JSON Schema of a playbook, for editors."""
+    schema = _adapter(PlaybookSpec).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hvps playbook", **schema}
+
+
+# Building one takes longer than checking a playbook with it.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+# -- variables -------------------------------------------------------------------------------------
+
+
+def _with_variables(tree: Tree, extra: Mapping[str, Plain], problems: list[Problem]) -> Tree:
+    if not isinstance(tree, Keys):
+        return tree
+    outer = {**_variables(tree, ("vars",), problems), **extra}
+    entries: dict[str, Tree] = {}
+    for key, value in tree.entries.items():
+        if key == "plays" and isinstance(value, Items):
+            plays = []
+            for index, play in enumerate(value.items):
+                inner = {**outer, **_variables(play, ("plays", index, "vars"), problems), **extra}
+                plays.append(fill(play, ("plays", index), inner, problems))
+            entries[key] = Items(tuple(plays), value.mark)
+        else:
+            entries[key] = value if key == "vars" else fill(value, (key,), outer, problems)
+    return Keys(entries, tree.marks, tree.mark)
+
+
+def _variables(tree: Tree, path: load.Path, problems: list[Problem]) -> dict[str, Plain]:
+    held = tree.entries.get("vars") if isinstance(tree, Keys) else None
+    if not isinstance(held, Keys):
+        return {}
+    found: dict[str, Plain] = {}
+    for name, value in held.entries.items():
+        where = (*path, name)
+        if not NAME.fullmatch(name):
+            problems.append(
+                Problem(held.marks[name], path_text(where), "a variable's name is letters, digits and _")
+            )
+        elif isinstance(value, Scalar):
+            if isinstance(value.value, str) and "{{" in value.value:
+                problems.append(
+                    Problem(value.mark, path_text(where), "a variable cannot hold another variable")
+                )
+            found[name] = value.value
+    return found
+
+
+# -- the schema --------------------------------------------------------------------------------------
+
+
+def _check(kind: type[_Spec], tree: Tree, problems: list[Problem]) -> _Spec | None:
+    for path, scalar in load.scalars(tree):
+        if scalar.surprise and not (
+            scalar.text in _WORDS and "state" in path and isinstance(scalar.value, str)
+        ):
+            problems.append(Problem(scalar.mark, path_text(path), _surprise_text(kind, path, scalar)))
+    try:
+        spec: _Spec = _adapter(kind).validate_python(load.plain(tree))
+    except ValidationError as err:
+        seen = {(problem.mark, problem.path) for problem in problems}
+        for details in err.errors(include_url=False):
+            if _follows_from_another(details):
+                continue
+            path = _tree_path(tree, details["loc"])
+            mark = load.mark_of(tree, path)
+            at = _value_mark(tree, path)
+            # A surprising scalar is told once, by the line that says how to write it.
+            if (at, path_text(path)) not in seen:
+                problems.append(Problem(mark, path_text(path), _schema_text(kind, path, details, tree)))
+        return None
+    return spec
+
+
+def _follows_from_another(details: ErrorDetails) -> bool:
+    # pydantic counts only the good items of a list, and then finds a list with a bad one too short.
+    given = details["input"]
+    return (
+        details["type"] == "too_short"
+        and isinstance(given, list | dict)
+        and len(given) >= int(details["ctx"]["min_length"])
+    )
+
+
+def _surprise_text(kind: type[Any], path: load.Path, scalar: Scalar) -> str:
+    if bool in _scalar_types(_annotation(kind, path)):
+        return f"{scalar.text} {scalar.surprise}; write true or false"
+    return f"{scalar.text} {scalar.surprise}; put it in quotes"
+
+
+def _tree_path(tree: Tree, loc: tuple[int | str, ...]) -> load.Path:
+    """A location of pydantic's without the labels it adds for unions and functions.
+
+    The last step of a location may be a key that is missing, so it is kept.
+    """
+    path: list[int | str] = []
+    for number, step in enumerate(loc):
+        if isinstance(tree, Keys) and step in tree.entries and isinstance(step, str):
+            tree = tree.entries[step]
+        elif isinstance(tree, Items) and isinstance(step, int) and step < len(tree.items):
+            tree = tree.items[step]
+        elif number != len(loc) - 1 or not isinstance(tree, Keys):
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _value_mark(tree: Tree, path: load.Path) -> Mark:
+    """Where the value itself stands, not its key."""
+    for step in path:
+        if isinstance(tree, Keys) and isinstance(step, str) and step in tree.entries:
+            tree = tree.entries[step]
+        elif isinstance(tree, Items) and isinstance(step, int) and step < len(tree.items):
+            tree = tree.items[step]
+    return tree.mark
+
+
+def _schema_text(kind: type[Any], path: load.Path, details: ErrorDetails, tree: Tree) -> str:
+    error, context = details["type"], details.get("ctx", {})
+    if error in {"unexpected_keyword_argument", "extra_forbidden"}:
+        return f"unknown key{nearest(str(path[-1]), _known_keys(_annotation(kind, path[:-1])))}"
+    if error in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+        return "is missing"
+    if error == "enum":
+        known = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+        return f"{_shown(details['input'])} is not known{nearest(str(details['input']), known)}"
+    if error == "value_error":
+        return str(context["error"])
+    words = _ERROR_WORDS.get(error)
+    if words is not None:
+        return f"{words.format(**context)}, there is {_shown(details['input'])}"
+    return details["msg"][:1].lower() + details["msg"][1:]
+
+
+_ERROR_WORDS = {
+    "string_type": "text is wanted",
+    "string_too_short": "text is wanted",
+    "int_type": "a whole number is wanted",
+    "bool_type": "true or false is wanted",
+    "tuple_type": "a list is wanted, in [ ] or with a dash a line",
+    "mapping_type": "keys with values are wanted",
+    "dict_type": "keys with values are wanted",
+    "dataclass_type": "keys with values are wanted",
+    "literal_error": "{expected} is wanted",
+    "too_short": "at least {min_length} is wanted",
+    "greater_than_equal": "at least {ge} is wanted",
+    "less_than_equal": "at most {le} is wanted",
+    "greater_than": "more than {gt} is wanted",
+}
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    return repr(value)
+
+
+def _annotation(kind: Any, path: load.Path) -> Any:
+    """The declared type at ``path`` of a dataclass tree; None when the path leaves it."""
+    current: Any = kind
+    for step in path:
+        for option in _options(current):
+            if dataclasses.is_dataclass(option) and isinstance(step, str):
+                hints = typing.get_type_hints(option, include_extras=True)
+                if step in hints:
+                    current = hints[step]
+                    break
+            elif typing.get_origin(option) is tuple and isinstance(step, int):
+                current = typing.get_args(option)[0]
+                break
+            elif isinstance(step, str) and typing.get_origin(option) is not None:
+                arguments = typing.get_args(option)
+                if len(arguments) == 2 and arguments[0] is str:
+                    current = arguments[1]
+                    break
+        else:
+            return None
+    return current
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    """An annotation without ``Annotated``, each member of a union by itself."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _options(typing.get_args(annotation)[0])
+    elif origin in {typing.Union, types.UnionType}:
+        for member in typing.get_args(annotation):
+            yield from _options(member)
+    else:
+        yield annotation
+
+
+def _scalar_types(annotation: Any) -> set[type]:
+    return {option for option in _options(annotation) if option in {bool, int, float, str}}
+
+
+def _known_keys(annotation: Any) -> list[str]:
+    return [
+        field.name
+        for option in _options(annotation)
+        if dataclasses.is_dataclass(option)
+        for field in dataclasses.fields(option)
+    ]
+
+
+# -- what no single key can tell --------------------------------------------------------------------------
+
+
+def _cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[Problem]:
+    def problem(path: load.Path, what: str) -> Problem:
+        return Problem(load.mark_of(tree, path), path_text(path), what)
+
+    for name, host in spec.hosts.items():
+        yield from (problem(("hosts", name, key), what) for key, what in host_problems(host))
+    for index, play in enumerate(spec.plays):
+        here: load.Path = ("plays", index)
+        for number, pattern in enumerate(play.hosts):
+            if not matching_hosts(spec, pattern):
+                yield problem(
+                    (*here, "hosts", number),
+                    f"no host {pattern!r} in this file{nearest(pattern, spec.hosts)}",
+                )
+        if play.repository not in spec.repositories:
+            yield problem(
+                (*here, "repository"),
+                f"no repository {play.repository!r} in this file"
+                + nearest(play.repository, spec.repositories),
+            )
+
+
+def matching_hosts(spec: PlaybookSpec, pattern: str) -> tuple[str, ...]:
+    """Names of the playbook's hosts that a pattern (``all`` or a shell pattern) stands for."""
+    if pattern == "all":
+        return tuple(spec.hosts)
+    return tuple(name for name in spec.hosts if name == pattern or fnmatchcase(name, pattern))
+
+
+def host_problems(host: HostSpec) -> Iterator[tuple[str, str]]:
+    """What is wrong with a host's keys together: pairs of key and text."""
+    address = urlsplit(host.address if "//" in host.address else f"//{host.address}")
+    try:
+        name, _ = address.hostname, address.port
+    except ValueError as err:
+        yield "address", f"{host.address!r} is no address: {err}"
+        return
+    if not name or address.scheme not in {"", "http", "https"}:
+        yield "address", f"{host.address!r} is no address; write https://host:5986, or a bare name"
+        return
+    if address.username is not None:
+        yield "address", "a user does not stand in the address; use user and password"
+    if host.auth is Authentication.BASIC and address.scheme == "http" and not is_loopback(name):
+        yield "auth", "basic over plain http would send the password readable; use https, ntlm or kerberos"
+    # The others can take an account from the Kerberos credential cache.
+    needs_account = host.auth in {Authentication.BASIC, Authentication.NTLM}
+    if needs_account and (host.user is None or host.password is None):
+        yield "auth", f"{host.auth} needs user and password"

@@ -1,0 +1,95 @@
+"""Variables in values: ``{{ name }}`` and nothing else. No expressions, no filters, no keys.
+
+A scalar that is one ``{{ name }}`` and nothing around it takes the variable's value with its type; inside
+other text the value's text is put in. Variables come from the playbook, then the play, then ``-e``; a
+later one wins. What a variable brings in is not looked at again for variables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from hvpsbridge.errors import UsageError
+from hvpsbridge.playbook.load import Items, Keys, Path, Plain, Scalar, Tree, plain_value
+from hvpsbridge.playbook.problems import Problem, nearest, path_text
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MARK = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+
+# Filled in per VM when the task runs; they stay as written until then.
+RUN_TIME_NAMES = frozenset({"vm", "vm_id", "host", "run_id"})
+
+
+def extra_vars(assignments: tuple[str, ...]) -> dict[str, Plain]:
+    """Variables of ``-e name=value`` options; values are read as an unquoted YAML scalar is.
+
+    Raises:
+        UsageError: an assignment has no ``=`` or its name is none.
+    """
+    found: dict[str, Plain] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not NAME.fullmatch(name):
+            raise UsageError(f"-e {assignment!r} is not name=value")
+        found[name] = plain_value(text)
+    return found
+
+
+def text_of(value: Plain) -> str:
+    """A variable's value inside other text: as it would be written in YAML."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def fill(tree: Tree, path: Path, variables: Mapping[str, Plain], problems: list[Problem]) -> Tree:
+    """The tree with every variable put in; mistakes go to ``problems``."""
+    return _map(tree, path, lambda at, scalar: _fill_scalar(at, scalar, variables, problems))
+
+
+def _map(tree: Tree, path: Path, change: Callable[[Path, Scalar], Scalar]) -> Tree:
+    if isinstance(tree, Keys):
+        entries = {key: _map(value, (*path, key), change) for key, value in tree.entries.items()}
+        return Keys(entries, tree.marks, tree.mark)
+    if isinstance(tree, Items):
+        return Items(tuple(_map(item, (*path, i), change) for i, item in enumerate(tree.items)), tree.mark)
+    return change(path, tree)
+
+
+def _fill_scalar(
+    path: Path, scalar: Scalar, variables: Mapping[str, Plain], problems: list[Problem]
+) -> Scalar:
+    text = scalar.value
+    if not isinstance(text, str) or ("{{" not in text and "{%" not in text):
+        return scalar
+
+    def report(what: str) -> None:
+        problems.append(Problem(scalar.mark, path_text(path), what))
+
+    if "{%" in text:
+        report("holds {%; only {{ name }} is understood")
+        return scalar
+    whole = _MARK.fullmatch(text)
+    if whole is not None and whole[1] in variables:
+        value = variables[whole[1]]
+        return Scalar(value, scalar.mark, text_of(value))
+
+    def put(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in variables:
+            return text_of(variables[name])
+        if name in RUN_TIME_NAMES:
+            return "{{ " + name + " }}"
+        if not NAME.fullmatch(name):
+            report(f"holds {match[0]}; only {{{{ name }}}} is understood")
+        else:
+            report(f"variable {name!r} is not set{nearest(name, {*variables, *RUN_TIME_NAMES})}")
+        return match[0]
+
+    filled = _MARK.sub(put, text)
+    if "{{" in _MARK.sub("", text):
+        report("holds {{ without }}")
+    return Scalar(filled, scalar.mark, filled)
