@@ -1,0 +1,194 @@
+"""What the repository knows of a VM, as the planner needs it. Pure: manifests and ids in, facts out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from hvpsbridge.formats.ids import PointIds
+from hvpsbridge.formats.manifest import Manifest, ManifestDisk
+from hvpsbridge.formats.node import TreeRoot
+
+# Words of ``plan.Reason`` that lineage looks for in manifests (plan imports this module).
+LIED = "tracking_lied"
+DISTRUSTED = "distrusted"
+INCREMENTAL = "incremental"
+# Level of a proof that held bytes against the frozen disk.
+EQUAL = "equal"
+# How many whole proofs make tracking of a disk trusted on an OS build, and how many distrusted compares
+# in which it was right make up for a lie.
+PROOFS_WANTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDisk:
+    """A disk as one point holds it.
+
+    Attributes:
+        rct_id: usable id of that point for the disk, else None; id_fault: why it is None.
+        reference_point: ``InstanceID`` the id belongs to.
+        changed_bytes: what tracking reported for that point.
+        created: when that point's checkpoint was taken.
+    """
+
+    point_id: UUID
+    slot: str
+    disk_id: UUID | None
+    size_bytes: int
+    sector_bytes: int
+    chain: tuple[str, ...]
+    tree: TreeRoot
+    rct_id: str | None
+    id_fault: str
+    reference_point: str | None
+    changed_bytes: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What tracking of a disk has earned on an OS build since it was last wrong."""
+
+    proved_increments: int
+
+    @property
+    def earned(self) -> bool:
+        """Whether whole proofs may give way to the rotating audit."""
+        return self.proved_increments >= PROOFS_WANTED
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPoint:
+    """A committed point with its ids object, None when there is none."""
+
+    manifest: Manifest
+    ids: PointIds | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the ids belong to the manifest, so that the point may be the base of an increment."""
+        return self.ids is not None and self.ids.fits(self.manifest)
+
+
+class Lineage:
+    """The points of one VM, oldest first."""
+
+    def __init__(self, points: Iterable[KnownPoint]) -> None:
+        self.points: tuple[KnownPoint, ...] = tuple(points)
+
+    @property
+    def reference_points(self) -> frozenset[str]:
+        """``InstanceID`` of every reference point that ids objects name: these are ours."""
+        return frozenset(point.ids.reference_point for point in self.points if point.ids is not None)
+
+    def newest(self, slot: str, disk_id: UUID | None) -> KnownDisk | None:
+        """The disk in the newest point that has it at this slot; an unknown id matches by slot alone."""
+        return self._first(
+            lambda disk: disk.slot == slot and (disk_id is None or disk.disk_id in (disk_id, None))
+        )
+
+    def newest_at(self, slot: str) -> KnownDisk | None:
+        """Whatever disk the newest point that uses the slot has there."""
+        return self._first(lambda disk: disk.slot == slot)
+
+    def newest_elsewhere(self, disk_id: UUID | None) -> KnownDisk | None:
+        """The disk in the newest point that has one of this id at any slot; None when two there do."""
+        if disk_id is None:
+            return None
+        for point in reversed(self.points):
+            found = [disk for disk in point.manifest.disks if disk.disk_id == disk_id]
+            if found:
+                return _known(point, found[0]) if len(found) == 1 else None
+        return None
+
+    def newest_with_ids(self, slot: str, disk_id: UUID) -> KnownDisk | None:
+        """The disk in the newest point whose ids may be used for it."""
+        for point in reversed(self.points):
+            for disk in point.manifest.disks:
+                if disk.slot == slot and disk.disk_id == disk_id:
+                    known = _known(point, disk)
+                    if known.rct_id is not None:
+                        return known
+        return None
+
+    def trust(self, slot: str, disk_id: UUID | None, os_build: int) -> Trust:
+        """Increments of the disk on ``os_build`` that were proved whole since tracking was last wrong."""
+        proved = 0
+        for point, disk in self._history(slot, disk_id):
+            if disk.reason == LIED:
+                break
+            if point.manifest.os_build == os_build and disk.mode == INCREMENTAL and _proved_whole(disk):
+                proved += 1
+        return Trust(proved)
+
+    def distrusted(self, slot: str, disk_id: UUID | None) -> bool:
+        """Whether tracking of the disk was wrong and has not been right twice in a row since."""
+        right = 0
+        for _, disk in self._history(slot, disk_id):
+            if disk.reason == LIED:
+                return right < PROOFS_WANTED
+            if disk.reason == DISTRUSTED and _proved_whole(disk):
+                right += 1
+        return False
+
+    def unexpected_in_a_row(self, slot: str, disk_id: UUID | None, expected: Sequence[str]) -> int:
+        """How many of the newest points in a row have the disk for a reason not among ``expected``."""
+        count = 0
+        for _, disk in self._history(slot, disk_id):
+            if disk.reason in expected:
+                break
+            count += 1
+        return count
+
+    def change_rate(self, slot: str, disk_id: UUID | None) -> float | None:
+        """Bytes a second that changed between the two newest points of the disk, as tracking said."""
+        history = list(itertools.islice(self._history(slot, disk_id), 2))
+        if len(history) < 2 or history[0][1].mode != INCREMENTAL:
+            return None
+        seconds = (history[0][0].manifest.created - history[1][0].manifest.created).total_seconds()
+        return history[0][1].stats.changed_bytes / seconds if seconds > 0 else None
+
+    def _history(self, slot: str, disk_id: UUID | None) -> Iterator[tuple[KnownPoint, ManifestDisk]]:
+        for point in reversed(self.points):
+            for disk in point.manifest.disks:
+                if disk.slot == slot and disk.disk_id == disk_id:
+                    yield point, disk
+
+    def _first(self, wanted: Callable[[ManifestDisk], bool]) -> KnownDisk | None:
+        for point in reversed(self.points):
+            for disk in point.manifest.disks:
+                if wanted(disk):
+                    return _known(point, disk)
+        return None
+
+
+def _proved_whole(disk: ManifestDisk) -> bool:
+    return disk.proof is not None and disk.proof.level == EQUAL and disk.proof.proved_bytes >= disk.size_bytes
+
+
+def _known(point: KnownPoint, disk: ManifestDisk) -> KnownDisk:
+    rct_id: str | None = None
+    if point.ids is None:
+        fault = "it was never converted"
+    elif not point.usable:
+        fault = "its ids object does not fit its manifest"
+    else:
+        rct_id = point.ids.rct_id(disk.slot)
+        fault = "" if rct_id is not None else "its reference point has no id for the disk"
+    return KnownDisk(
+        point.manifest.point_id,
+        disk.slot,
+        disk.disk_id,
+        disk.size_bytes,
+        disk.sector_bytes,
+        disk.chain,
+        disk.tree,
+        rct_id,
+        fault,
+        point.ids.reference_point if point.ids is not None else None,
+        disk.stats.changed_bytes,
+        point.manifest.created,
+    )
