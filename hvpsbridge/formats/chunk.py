@@ -1,0 +1,85 @@
+"""A stored chunk or node: one frame of a pack.
+
+A frame carries all it takes to read it, so repacking copies its bytes, and a pack whose footer is lost
+can be walked from its start. Sealed frames have random nonces; associated data is kind, id, codec, epoch
+and raw length, so a frame cannot stand for another one.
+
+    0   32 id: SHA-256 of the raw bytes; in sealed repositories HMAC-SHA-256(id key, that SHA-256)
+    32  1  kind: 1 chunk, 2 node
+    33  1  codec: 0 raw, 1 zstd
+    34  1  seal: 0 plain, 1 AES-256-GCM
+    35  1  zero
+    36  4  key epoch; 0 when plain
+    40  4  raw bytes
+    44  4  stored bytes: the body that follows, tag included
+    48  12 nonce; zero when plain
+    60  -  body
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from hvpsbridge.formats.envelope import NO_NONCE, TAG_BYTES, Codec, Kind, Seal
+from hvpsbridge.formats.malformed import Malformed
+
+ID_BYTES = 32
+ZERO_ID = bytes(ID_BYTES)
+
+_FRAME = struct.Struct("<32sBBBxIII12s")
+_ASSOCIATED = struct.Struct("<B32sBII")
+FRAME_BYTES = _FRAME.size
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Head of a frame; ``kind`` is ``DATA_PACK`` for a chunk and ``NODE_PACK`` for a node."""
+
+    id: bytes
+    kind: Kind
+    codec: Codec
+    seal: Seal
+    epoch: int
+    raw_bytes: int
+    stored_bytes: int
+    nonce: bytes = NO_NONCE
+
+    def pack(self) -> bytes:
+        """The head's bytes; the body follows it."""
+        return _FRAME.pack(
+            self.id,
+            self.kind,
+            self.codec,
+            self.seal,
+            self.epoch,
+            self.raw_bytes,
+            self.stored_bytes,
+            self.nonce,
+        )
+
+    def associated(self) -> bytes:
+        """What the seal authenticates beside the body."""
+        return _ASSOCIATED.pack(self.kind, self.id, self.codec, self.epoch, self.raw_bytes)
+
+
+def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tuple[Frame, memoryview]:
+    """Head and body of the one frame that fills ``data``; the body is a view of it.
+
+    Raises:
+        Malformed: lengths, kinds or codecs are impossible.
+    """
+    if len(data) < FRAME_BYTES:
+        raise Malformed(f"{len(data)} bytes are shorter than a frame")
+    identity, kind, codec, seal, epoch, raw, stored, nonce = _FRAME.unpack_from(data)
+    try:
+        frame = Frame(identity, Kind(kind), Codec(codec), Seal(seal), epoch, raw, stored, nonce)
+    except ValueError as err:
+        raise Malformed(str(err)) from err
+    if frame.kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
+        raise Malformed(f"a frame of kind {kind}")
+    if len(data) != FRAME_BYTES + stored:
+        raise Malformed(f"frame speaks of {stored} bytes, there are {len(data) - FRAME_BYTES}")
+    if raw > max_raw_bytes or (seal == Seal.AES_256_GCM and stored < TAG_BYTES):
+        raise Malformed(f"impossible lengths: {raw} raw, {stored} stored")
+    return frame, memoryview(data)[FRAME_BYTES:]

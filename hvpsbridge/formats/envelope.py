@@ -1,0 +1,132 @@
+"""The envelope: form of every stored object that is not a pack, and of a pack's footer.
+
+The header stays readable whatever the repository's key: whoever opens an object sees first which format
+it has. A plain envelope ends with a SHA-256 over its context, header and payload; a sealed one is
+authenticated by AES-256-GCM over the same context and header. The context is the repository's id and the
+object's name, so that an object put under another name, or into another repository, does not pass.
+
+    0   4  magic "HVPS"
+    4   1  version
+    5   1  kind of object
+    6   1  codec of the payload: 0 raw, 1 zstd
+    7   1  seal: 0 plain, 1 AES-256-GCM
+    8   4  key epoch; 0 when plain
+    12  4  raw bytes of the payload
+    16  4  stored bytes of the payload, without nonce and tag
+    20  12 nonce; zero when plain
+    32  -  payload as stored
+    -   -  plain: 32 bytes SHA-256 of context, header and payload; sealed: 16 bytes tag
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from uuid import UUID
+
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+
+FORMAT = 0
+MAGIC = b"HVPS"
+NONCE_BYTES = 12
+TAG_BYTES = 16
+CHECKSUM_BYTES = 32
+NO_NONCE = bytes(NONCE_BYTES)
+# Largest payload a reader makes room for. An index object of the most entries a writer gathers has 3 MiB,
+# a manifest far less; the cap only keeps a damaged length from asking for gigabytes.
+MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
+
+_HEADER = struct.Struct("<4sBBBBIII12s")
+HEADER_BYTES = _HEADER.size
+
+
+class Kind(IntEnum):
+    """What an object is; part of what is authenticated."""
+
+    DATA_PACK = 1
+    NODE_PACK = 2
+    INDEX = 3
+    MANIFEST = 4
+    IDS = 5
+    LEDGER = 6
+    LEASE = 7
+    BAD_LIST = 8
+    TOMBSTONE = 9
+    PROOF = 10
+    KEY_LABEL = 11
+    RUN = 12
+
+
+class Codec(IntEnum):
+    """How a payload is encoded before sealing."""
+
+    RAW = 0
+    ZSTD = 1
+
+
+class Seal(IntEnum):
+    """How a payload is sealed."""
+
+    PLAIN = 0
+    AES_256_GCM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First 32 bytes of an envelope."""
+
+    kind: Kind
+    codec: Codec
+    seal: Seal
+    epoch: int
+    raw_bytes: int
+    stored_bytes: int
+    nonce: bytes = NO_NONCE
+
+    def pack(self) -> bytes:
+        """The header's bytes."""
+        return _HEADER.pack(
+            MAGIC,
+            FORMAT,
+            self.kind,
+            self.codec,
+            self.seal,
+            self.epoch,
+            self.raw_bytes,
+            self.stored_bytes,
+            self.nonce,
+        )
+
+    @property
+    def trailer_bytes(self) -> int:
+        """How many bytes follow the payload."""
+        return CHECKSUM_BYTES if self.seal is Seal.PLAIN else TAG_BYTES
+
+
+def unpack_header(data: bytes | bytearray | memoryview) -> Header:
+    """The header at the start of ``data``, whose whole length must be what the header says.
+
+    Raises:
+        UnknownVersion: a newer hvps wrote it.
+        Malformed: anything else is wrong.
+    """
+    if len(data) < HEADER_BYTES:
+        raise Malformed(f"{len(data)} bytes are shorter than a header")
+    magic, version, kind, codec, seal, epoch, raw, stored, nonce = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise Malformed(f"starts with {magic!r}")
+    if version != FORMAT:
+        raise UnknownVersion(version, FORMAT)
+    try:
+        header = Header(Kind(kind), Codec(codec), Seal(seal), epoch, raw, stored, nonce)
+    except ValueError as err:
+        raise Malformed(str(err)) from err
+    if raw > MAX_PAYLOAD_BYTES or len(data) != HEADER_BYTES + stored + header.trailer_bytes:
+        raise Malformed(f"header speaks of {stored} payload bytes, the object has {len(data)} in all")
+    return header
+
+
+def context(repository_id: UUID, name: str) -> bytes:
+    """What binds an object to its place: repository id (16 bytes) and object name, UTF-8."""
+    return repository_id.bytes + name.encode()

@@ -1,0 +1,82 @@
+"""An index object: which chunks and nodes lie where in the packs of one commit.
+
+Payload of an envelope of kind INDEX::
+
+    0   4  count of index objects this one supersedes
+    4   4  count of packs
+    8   -  superseded: 16 bytes each, the object's name
+    -   -  packs: 16 bytes name, 1 kind (1 data, 2 node), 3 zero, 4 count of entries, 8 bytes of the pack
+    -   -  entries of the packs, in the packs' order, as in a pack's footer
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.pack import ENTRY_BYTES, PackEntry, decode_entries, encode_entries
+
+NAME_BYTES = 16
+_COUNTS = struct.Struct("<II")
+_PACK = struct.Struct("<16sB3xIQ")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPack:
+    """A pack with what is in it. ``name`` is 16 random bytes; the object's name is their hex."""
+
+    name: bytes
+    kind: Kind
+    pack_bytes: int
+    entries: tuple[PackEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexObject:
+    """Content of one index object."""
+
+    supersedes: tuple[bytes, ...]
+    packs: tuple[IndexedPack, ...]
+
+
+def encode_index(index: IndexObject) -> bytes:
+    """The payload's bytes."""
+    parts = [_COUNTS.pack(len(index.supersedes), len(index.packs)), *index.supersedes]
+    parts += [_PACK.pack(pack.name, pack.kind, len(pack.entries), pack.pack_bytes) for pack in index.packs]
+    parts += [encode_entries(pack.entries) for pack in index.packs]
+    return b"".join(parts)
+
+
+def decode_index(payload: bytes | memoryview) -> IndexObject:
+    """The index in ``payload``.
+
+    Raises:
+        Malformed: counts do not fill it, or a kind is unknown.
+    """
+    view = memoryview(payload)
+    if len(view) < _COUNTS.size:
+        raise Malformed(f"an index of {len(view)} bytes")
+    superseded, packs = _COUNTS.unpack_from(view)
+    packs_at = _COUNTS.size + superseded * NAME_BYTES
+    entries_at = packs_at + packs * _PACK.size
+    if entries_at > len(view):
+        raise Malformed(f"{packs} packs do not fit {len(view)} bytes")
+    names = tuple(bytes(view[at : at + NAME_BYTES]) for at in range(_COUNTS.size, packs_at, NAME_BYTES))
+    return IndexObject(names, tuple(_packs(view[packs_at:entries_at], view[entries_at:])))
+
+
+def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
+    at = 0
+    for name, kind, count, pack_bytes in _PACK.iter_unpack(table):
+        if kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
+            raise Malformed(f"pack of kind {kind}")
+        end = at + count * ENTRY_BYTES
+        if end > len(rest):
+            raise Malformed("entries pass the end of the index")
+        yield IndexedPack(name, Kind(kind), pack_bytes, decode_entries(rest[at:end]))
+        at = end
+    if at != len(rest):
+        raise Malformed(f"{len(rest) - at} bytes after the last entry")

@@ -1,0 +1,106 @@
+"""A pack: many frames in one object, with a footer that lists them.
+
+    0   4  magic "HVPK"
+    4   1  version
+    5   1  kind: 1 data pack, 2 node pack
+    6   2  zero
+    8   -  frames, one after the other
+    -   -  footer: an envelope of the pack's kind under the pack's name
+    -   4  bytes of the footer
+    -   4  magic "HVPF"
+
+The footer's payload is one entry per frame, in order::
+
+    0   32 id
+    32  4  offset of the frame in the pack
+    36  4  bytes of the frame, head included
+    40  4  raw bytes
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hvpsbridge.formats.envelope import FORMAT, Kind
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+
+PACK_MAGIC = b"HVPK"
+FOOTER_MAGIC = b"HVPF"
+_HEAD = struct.Struct("<4sBBxx")
+_TRAILER = struct.Struct("<I4s")
+_ENTRY = struct.Struct("<32sIII")
+HEAD_BYTES = _HEAD.size
+TRAILER_BYTES = _TRAILER.size
+ENTRY_BYTES = _ENTRY.size
+
+
+@dataclass(frozen=True, slots=True)
+class PackEntry:
+    """Where a frame lies in its pack."""
+
+    id: bytes
+    offset: int
+    frame_bytes: int
+    raw_bytes: int
+
+
+def pack_head(kind: Kind) -> bytes:
+    """First bytes of a pack."""
+    return _HEAD.pack(PACK_MAGIC, FORMAT, kind)
+
+
+def check_head(data: bytes | memoryview, kind: Kind) -> None:
+    """Nothing, when ``data`` is the head of a pack of ``kind``.
+
+    Raises:
+        UnknownVersion: a newer hvps wrote it.
+        Malformed: it is no such pack.
+    """
+    if len(data) < HEAD_BYTES:
+        raise Malformed(f"{len(data)} bytes are shorter than a pack's head")
+    magic, version, found = _HEAD.unpack_from(data)
+    if magic != PACK_MAGIC:
+        raise Malformed(f"pack starts with {magic!r}")
+    if version != FORMAT:
+        raise UnknownVersion(version, FORMAT)
+    if found != kind:
+        raise Malformed(f"pack of kind {found}, expected {int(kind)}")
+
+
+def pack_trailer(footer_bytes: int) -> bytes:
+    """Last bytes of a pack."""
+    return _TRAILER.pack(footer_bytes, FOOTER_MAGIC)
+
+
+def footer_bytes(trailer: bytes | memoryview) -> int:
+    """Length of the footer that stands before ``trailer``.
+
+    Raises:
+        Malformed: these are not a pack's last bytes.
+    """
+    if len(trailer) != TRAILER_BYTES:
+        raise Malformed(f"a trailer of {len(trailer)} bytes")
+    length, magic = _TRAILER.unpack(trailer)
+    if magic != FOOTER_MAGIC:
+        raise Malformed(f"pack ends with {magic!r}")
+    return int(length)
+
+
+def encode_entries(entries: Iterable[PackEntry]) -> bytes:
+    """The footer's payload."""
+    return b"".join(
+        _ENTRY.pack(entry.id, entry.offset, entry.frame_bytes, entry.raw_bytes) for entry in entries
+    )
+
+
+def decode_entries(payload: bytes | bytearray | memoryview) -> tuple[PackEntry, ...]:
+    """Entries of a footer's payload, in the order of the frames.
+
+    Raises:
+        Malformed: no whole number of entries.
+    """
+    if len(payload) % ENTRY_BYTES:
+        raise Malformed(f"{len(payload)} bytes are no whole number of pack entries")
+    return tuple(PackEntry(*fields) for fields in _ENTRY.iter_unpack(payload))

@@ -1,0 +1,273 @@
+"""The chunk index on the client: a SQLite file made from published index objects, and from nothing else.
+
+It may be lost or deleted at any time; the next use builds it anew from the repository. Rows of a writer's
+own packs that no published index names yet live in a temporary table of its connection, so a crash
+leaves none behind. One file serves any number of processes; each brings it up to date before use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.formats.pack import PackEntry
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+BUSY_SECONDS = 120.0
+_TABLES = f"""
+PRAGMA user_version = {SCHEMA};
+CREATE TABLE indexes (number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE);
+CREATE TABLE packs (number INTEGER PRIMARY KEY, name BLOB NOT NULL, kind INTEGER NOT NULL,
+                    bytes INTEGER NOT NULL, source INTEGER NOT NULL);
+CREATE INDEX packs_source ON packs (source);
+CREATE TABLE chunks (number INTEGER PRIMARY KEY, id BLOB NOT NULL, pack INTEGER NOT NULL,
+                     offset INTEGER NOT NULL, frame INTEGER NOT NULL, raw INTEGER NOT NULL);
+CREATE INDEX chunks_id ON chunks (id);
+CREATE INDEX chunks_pack ON chunks (pack);
+"""
+_OWN = """
+CREATE TEMP TABLE own (id BLOB NOT NULL, run INTEGER NOT NULL, kind INTEGER NOT NULL,
+                       pack BLOB NOT NULL, offset INTEGER NOT NULL, frame INTEGER NOT NULL,
+                       raw INTEGER NOT NULL, PRIMARY KEY (id, run, kind)) WITHOUT ROWID;
+CREATE INDEX own_pack ON own (pack);
+CREATE TEMP TABLE bad (id BLOB, pack BLOB, PRIMARY KEY (id, pack)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a frame lies. ``number`` is dense over the index, for bitmaps; -1 for an unpublished pack."""
+
+    id: bytes
+    kind: Kind
+    pack: bytes
+    offset: int
+    frame_bytes: int
+    raw_bytes: int
+    number: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPack:
+    """A pack that some published index names."""
+
+    number: int
+    name: bytes
+    kind: Kind
+    pack_bytes: int
+
+
+class IndexCache:
+    """One connection to the cache. Thread-safe: one statement at a time.
+
+    Args:
+        path: the SQLite file; made with its folder when missing. None keeps it in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as err:
+            # A cache that cannot be read is no loss: all of it can be read from the repository again.
+            logger.warning("index cache %s is unusable (%s); it is built anew", path, err)
+            self._discard()
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            ":memory:" if self._path is None else self._path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # The file can be rebuilt, so no fsync is owed to it; a torn file after a power loss is found
+            # by SQLite or by the version, and thrown away.
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA cache_size = -8192")
+            connection.execute("BEGIN EXCLUSIVE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+            elif version != SCHEMA:
+                raise sqlite3.DatabaseError(f"schema {version}")
+            connection.execute("COMMIT")
+            connection.executescript(_OWN)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _discard(self) -> None:
+        if self._path is not None:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def synchronise(self, names: Iterable[bytes], load: Callable[[bytes], IndexObject | None]) -> None:
+        """Make the rows those of exactly the index objects ``names``.
+
+        Args:
+            names: index objects there are now.
+            load: gives the content of one, or None when it has gone since the listing.
+        """
+        listed = set(names)
+        with self._lock:
+            known = {bytes(name) for (name,) in self._connection.execute("SELECT name FROM indexes")}
+        if listed == known:
+            return
+        # Objects are fetched outside the transaction, one at a time: another process may wait for it.
+        for name in sorted(listed - known):
+            content = load(name)
+            if content is not None:
+                self.add(name, content)
+        gone = known - listed
+        if gone:
+            with self._transaction() as connection:
+                for name in gone:
+                    _remove(connection, name)
+
+    def add(self, name: bytes, content: IndexObject) -> None:
+        """Rows for a published index object; nothing when they are there already."""
+        with self._transaction() as connection:
+            if connection.execute("SELECT 1 FROM indexes WHERE name = ?", (name,)).fetchone():
+                return  # another process was faster
+            source = connection.execute("INSERT INTO indexes (name) VALUES (?)", (name,)).lastrowid
+            for pack in content.packs:
+                number = connection.execute(
+                    "INSERT INTO packs (name, kind, bytes, source) VALUES (?, ?, ?, ?)",
+                    (pack.name, int(pack.kind), pack.pack_bytes, source),
+                ).lastrowid
+                connection.executemany(
+                    "INSERT INTO chunks (id, pack, offset, frame, raw) VALUES (?, ?, ?, ?, ?)",
+                    ((e.id, number, e.offset, e.frame_bytes, e.raw_bytes) for e in pack.entries),
+                )
+
+    # -- looking up ---------------------------------------------------------------------------------
+
+    def find(self, identity: bytes) -> tuple[Location, ...]:
+        """All places where the frame of ``identity`` lies, own unpublished ones first."""
+        with self._lock:
+            own = self._connection.execute(
+                "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id = ?", (identity,)
+            ).fetchall()
+            published = self._connection.execute(
+                "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
+                "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ?",
+                (identity,),
+            ).fetchall()
+        return tuple(_location(row) for row in (*own, *published))
+
+    def holds(self, identity: bytes, kind: Kind, run: int) -> bool:
+        """Whether writer ``run`` may leave a frame out because it is stored already.
+
+        Never for one listed as bad, and never for another writer's frame that no published index names:
+        should that writer die, nothing would lead to it.
+        """
+        with self._lock:
+            if self._connection.execute(
+                "SELECT 1 FROM own WHERE id = ? AND run = ? AND kind = ?", (identity, run, int(kind))
+            ).fetchone():
+                return True
+            found = self._connection.execute(
+                "SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ? AND p.kind = ? "
+                "AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name) LIMIT 1",
+                (identity, int(kind)),
+            ).fetchone()
+        return found is not None
+
+    def packs(self) -> tuple[KnownPack, ...]:
+        """Packs of all published index objects."""
+        with self._lock:
+            rows = self._connection.execute("SELECT number, name, kind, bytes FROM packs").fetchall()
+        return tuple(KnownPack(number, bytes(name), Kind(kind), size) for number, name, kind, size in rows)
+
+    def pack_entries(self, number: int) -> tuple[Location, ...]:
+        """Frames of a pack in the order they lie there."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
+                "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.pack = ? ORDER BY c.offset",
+                (number,),
+            ).fetchall()
+        return tuple(_location(row) for row in rows)
+
+    def highest_number(self) -> int:
+        """Largest dense number in use; 0 when there is none."""
+        with self._lock:
+            (highest,) = self._connection.execute("SELECT COALESCE(MAX(number), 0) FROM chunks").fetchone()
+        return int(highest)
+
+    # -- a writer's own packs -------------------------------------------------------------------------
+
+    def add_own(self, pack: IndexedPack, run: int) -> None:
+        """Rows for a pack that writer ``run`` has stored and not yet published an index for."""
+        with self._lock:
+            self._connection.execute("BEGIN")  # temporary tables: no other process to wait for
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO own (id, run, kind, pack, offset, frame, raw) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (e.id, run, int(pack.kind), pack.name, e.offset, e.frame_bytes, e.raw_bytes)
+                    for e in pack.entries
+                ),
+            )
+            self._connection.execute("COMMIT")
+
+    def drop_own(self, packs: Sequence[bytes]) -> None:
+        """Forget own rows of these packs: a published index names them now, or the run gave up."""
+        with self._lock:
+            self._connection.executemany("DELETE FROM own WHERE pack = ?", ((name,) for name in packs))
+
+    def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
+        """Frames (id, pack name) known to be bad; they count as absent when deduplicating."""
+        with self._lock:
+            self._connection.execute("DELETE FROM bad")
+            self._connection.executemany("INSERT OR IGNORE INTO bad (id, pack) VALUES (?, ?)", frames)
+
+
+def _remove(connection: sqlite3.Connection, name: bytes) -> None:
+    row = connection.execute("SELECT number FROM indexes WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return
+    connection.execute("DELETE FROM chunks WHERE pack IN (SELECT number FROM packs WHERE source = ?)", row)
+    connection.execute("DELETE FROM packs WHERE source = ?", row)
+    connection.execute("DELETE FROM indexes WHERE number = ?", row)
+
+
+def _location(row: tuple[bytes, int, bytes, int, int, int, int]) -> Location:
+    identity, kind, pack, offset, frame, raw, number = row
+    return Location(bytes(identity), Kind(kind), bytes(pack), offset, frame, raw, number)
+
+
+__all__ = ["IndexCache", "KnownPack", "Location", "PackEntry"]

@@ -1,0 +1,151 @@
+"""A point's disk (or a stored file) as a seekable file, as extents, and as chunks in pack order."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from hvpsbridge.errors import Damaged
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entry, is_zero
+from hvpsbridge.repository.cache import Location
+from hvpsbridge.repository.packs import FrameReader, label
+from hvpsbridge.repository.tree import TreeReader
+
+# Chunks kept by a reader that goes to and fro, as file systems do.
+CHUNKS_KEPT = 16
+# Chunks sorted into pack order at a time: 4 GiB of disk at 256 KiB a chunk, some 4 MiB of places.
+WINDOW_CHUNKS = 16384
+
+
+class DiskImage(io.RawIOBase):
+    """Read-only content of a tree. Every chunk is checked against its id before a byte is given.
+
+    Use by one thread at a time.
+    """
+
+    def __init__(self, frames: FrameReader, grid: ChunkGrid, root: TreeRoot) -> None:
+        super().__init__()
+        self._frames = frames
+        self._grid = grid
+        self._tree = TreeReader(frames, root, grid.count(root.size_bytes))
+        self.size_bytes = root.size_bytes
+        self._position = 0
+        self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
+
+    # -- as a file ------------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """New position in bytes; beyond the end is allowed, as with any file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError(f"position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer is not importable at run time
+        """Count of bytes put into ``buffer``, up to the end of a chunk; 0 at the end of the disk.
+
+        Raises:
+            Damaged: the chunk there is not what was written.
+        """
+        if self._position >= self.size_bytes:
+            return 0
+        number = self._grid.number(self._position)
+        extent = self._grid.extent(number, self.size_bytes)
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), extent.end - self._position)
+        raw = self._chunk(number, extent.length)
+        at = self._position - extent.offset
+        view[:count] = bytes(count) if raw is None else raw[at : at + count]
+        self._position += count
+        return count
+
+    def _chunk(self, number: int, length: int) -> bytes | None:
+        identity = self._tree.chunk_id(number)
+        if is_zero(identity):
+            return None
+        raw = self._chunks.get(identity)
+        if raw is None:
+            raw = self._frames.read(identity, Kind.DATA_PACK)
+            self._chunks[identity] = raw
+            if len(self._chunks) > CHUNKS_KEPT:
+                self._chunks.popitem(last=False)
+        else:
+            self._chunks.move_to_end(identity)
+        return self._right_length(identity, raw, length)
+
+    def _right_length(self, identity: bytes, raw: bytes, length: int) -> bytes:
+        if len(raw) != length:
+            raise self._frames.damaged(
+                label(Kind.DATA_PACK, identity), f"{len(raw)} bytes where the grid has {length}"
+            )
+        return raw
+
+    # -- as a whole -----------------------------------------------------------------------------------
+
+    def chunk_ids(self) -> Iterator[tuple[int, bytes]]:
+        """Number and id of every chunk that is not zero, ascending."""
+        chunks = self._grid.count(self.size_bytes)
+        for leaf, node in self._tree.leaves():
+            for index in range(min(FAN_OUT, chunks - leaf * FAN_OUT)):
+                identity = entry(node, index)
+                if not is_zero(identity):
+                    yield leaf * FAN_OUT + index, identity
+
+    def extents(self) -> Iterator[Extent]:
+        """Extents that are not zero, ascending and joined, in steps of chunks."""
+        current: Extent | None = None
+        for number, _ in self.chunk_ids():
+            extent = self._grid.extent(number, self.size_bytes)
+            if current is not None and current.end == extent.offset:
+                current = Extent(current.offset, current.length + extent.length)
+                continue
+            if current is not None:
+                yield current
+            current = extent
+        if current is not None:
+            yield current
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Offset in bytes and content of every chunk that is not zero, in the order that reads packs best.
+
+        The disk is taken in windows of :data:`WINDOW_CHUNKS`; within one, chunks come in pack order with
+        neighbours fetched together, and a chunk that occurs many times is fetched once.
+
+        Raises:
+            Damaged: a chunk is not what was written, in any of its copies.
+        """
+        window: dict[bytes, list[int]] = {}
+        count = 0
+        for number, identity in self.chunk_ids():
+            window.setdefault(identity, []).append(number)
+            count += 1
+            if count == WINDOW_CHUNKS:
+                yield from self._in_pack_order(window)
+                window, count = {}, 0
+        yield from self._in_pack_order(window)
+
+    def _in_pack_order(self, window: dict[bytes, list[int]]) -> Iterator[tuple[int, bytes]]:
+        places: list[Location] = [self._frames.locate(identity, Kind.DATA_PACK)[0] for identity in window]
+        for place, found in self._frames.read_all(places):
+            # A bad copy need not be the only one.
+            raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(found, Damaged) else found
+            for number in window[place.id]:
+                extent = self._grid.extent(number, self.size_bytes)
+                yield extent.offset, self._right_length(place.id, raw, extent.length)

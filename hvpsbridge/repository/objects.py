@@ -1,0 +1,72 @@
+"""Named objects in a store: compressed when it pays, bound to their name, sealed when there is a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged, NewerFormat
+from hvpsbridge.formats.envelope import FORMAT, Codec, Kind, context
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.repository import compression
+from hvpsbridge.repository.sealing import Sealer
+from hvpsbridge.repository.stores.base import ObjectInfo, Store
+
+# Below this size zstd saves less than its frame costs.
+COMPRESS_FROM_BYTES = 512
+
+
+class Objects:
+    """Reads and writes envelopes. Holds the store and the sealer of one open repository."""
+
+    def __init__(self, store: Store, sealer: Sealer, repository_id: UUID) -> None:
+        self.store = store
+        self.sealer = sealer
+        self.repository_id = repository_id
+
+    def envelope(self, name: str, kind: Kind, payload: bytes) -> bytes:
+        """The bytes ``payload`` is stored as under ``name``."""
+        codec, packed = Codec.RAW, payload
+        if len(payload) >= COMPRESS_FROM_BYTES:
+            codec, packed = compression.compress(payload, compression.DEFAULT_LEVEL)
+        place = context(self.repository_id, name)
+        return self.sealer.seal_object(kind, codec, len(payload), packed, place)
+
+    def open(self, name: str, kind: Kind, data: bytes) -> bytes:
+        """The payload in the envelope ``data`` of the object ``name``.
+
+        Raises:
+            Damaged: it is not what was written there.
+            NewerFormat: this hvps cannot read it.
+        """
+        try:
+            header, payload = self.sealer.open_object(data, kind, context(self.repository_id, name))
+            return compression.expand(header.codec, payload, header.raw_bytes)
+        except UnknownVersion as err:
+            raise NewerFormat(self.store.url, err.found, FORMAT) from err
+        except Malformed as err:
+            raise Damaged(self.store.url, name, str(err)) from err
+
+    def write(self, name: str, kind: Kind, payload: bytes) -> None:
+        """Create the object.
+
+        Raises:
+            ObjectExists: the name is taken.
+        """
+        self.store.put(name, self.envelope(name, kind, payload))
+
+    def read(self, name: str, kind: Kind) -> bytes:
+        """Payload of the object.
+
+        Raises:
+            ObjectMissing, Damaged, NewerFormat: as they say.
+        """
+        return self.open(name, kind, self.store.get(name))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects under ``prefix``."""
+        return self.store.list(prefix)
+
+    def damaged(self, name: str, what: object) -> Damaged:
+        """A ``Damaged`` for an object of this repository."""
+        return Damaged(self.store.url, name, str(what))

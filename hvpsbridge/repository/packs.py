@@ -1,0 +1,265 @@
+"""Frames into packs, and out of them again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
+from hvpsbridge.formats.chunk import FRAME_BYTES, Frame, unpack_frame
+from hvpsbridge.formats.envelope import Kind, Seal
+from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
+from hvpsbridge.formats.index import IndexedPack
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.pack import PackEntry, encode_entries, pack_head, pack_trailer
+from hvpsbridge.repository import compression
+from hvpsbridge.repository.cache import IndexCache, Location
+from hvpsbridge.repository.layout import pack_name, random_name
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.stores.base import Sink
+from hvpsbridge.units import KIB, MIB
+
+# A pack is closed when it reaches this size; the last frame may take it a little over.
+PACK_BYTES = 32 * MIB
+# Chunks that compress to almost nothing must not fill a pack with entries without end: 16 Ki entries are
+# 720 KiB of footer.
+PACK_ENTRIES = 16384
+# Reads of a pack: frames this near to each other are fetched as one range, up to the given size.
+GAP_BYTES = 64 * KIB
+RANGE_BYTES = 4 * MIB
+
+
+@dataclass(slots=True)
+class _OpenPack:
+    name: bytes
+    kind: Kind
+    sink: Sink
+    size_bytes: int
+    entries: list[PackEntry] = field(default_factory=list)
+
+
+class PackWriter:
+    """Gathers frames of one kind into packs. Thread-safe; a full pack is published by whoever filled it.
+
+    Args:
+        objects: store and sealer.
+        kind: DATA_PACK or NODE_PACK.
+        published: called with each pack once it is in the store, from any thread.
+    """
+
+    def __init__(self, objects: Objects, kind: Kind, published: Callable[[IndexedPack], None]) -> None:
+        self._objects = objects
+        self._kind = kind
+        self._published = published
+        self._lock = threading.Lock()
+        self._open: _OpenPack | None = None
+
+    def add(self, identity: bytes, raw: bytes | memoryview, level: int) -> int:
+        """Bytes that storing ``raw`` under ``identity`` takes.
+
+        Compressing and sealing run in the calling thread, outside the lock.
+        """
+        codec, body = compression.compress(raw, level)
+        frame = Frame(identity, self._kind, codec, Seal.PLAIN, 0, len(raw), len(body))
+        frame, body = self._objects.sealer.seal_frame(frame, body)
+        full = None
+        with self._lock:
+            pack = self._open or self._begin()
+            pack.sink.write(frame.pack())
+            pack.sink.write(body)
+            entry = PackEntry(identity, pack.size_bytes, FRAME_BYTES + len(body), len(raw))
+            pack.entries.append(entry)
+            pack.size_bytes += entry.frame_bytes
+            if pack.size_bytes >= PACK_BYTES or len(pack.entries) >= PACK_ENTRIES:
+                full, self._open = pack, None
+        if full is not None:
+            self._publish(full)
+        return entry.frame_bytes
+
+    def flush(self) -> None:
+        """Publish the pack under construction, if there is one."""
+        with self._lock:
+            last, self._open = self._open, None
+        if last is not None:
+            self._publish(last)
+
+    def abandon(self) -> None:
+        """Throw the pack under construction away."""
+        with self._lock:
+            last, self._open = self._open, None
+        if last is not None:
+            last.sink.abandon()
+
+    def _begin(self) -> _OpenPack:
+        name = random_name()
+        sink = self._objects.store.sink(pack_name(self._kind, name))
+        head = pack_head(self._kind)
+        sink.write(head)
+        self._open = _OpenPack(name, self._kind, sink, len(head))
+        return self._open
+
+    def _publish(self, pack: _OpenPack) -> None:
+        name = pack_name(pack.kind, pack.name)
+        try:
+            footer = self._objects.envelope(name, pack.kind, encode_entries(pack.entries))
+            trailer = pack_trailer(len(footer))
+            pack.sink.write(footer)
+            pack.sink.write(trailer)
+            pack.sink.publish()
+        except BaseException:
+            pack.sink.abandon()
+            raise
+        size = pack.size_bytes + len(footer) + len(trailer)
+        self._published(IndexedPack(pack.name, pack.kind, size, tuple(pack.entries)))
+
+
+class FrameReader:
+    """Raw bytes of chunks and nodes by id, each checked against its id."""
+
+    def __init__(self, objects: Objects, cache: IndexCache, refresh: Callable[[], None]) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._refresh = refresh
+
+    def damaged(self, name: str, what: object) -> Damaged:
+        """A ``Damaged`` of this repository."""
+        return self._objects.damaged(name, what)
+
+    def locate(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
+        """Where the frame lies, at least one place.
+
+        Raises:
+            Damaged: no index names it.
+        """
+        found = self._of_kind(identity, kind)
+        if not found:
+            # Another process may have published it since this one looked.
+            self._refresh()
+            found = self._of_kind(identity, kind)
+        if not found:
+            raise self._objects.damaged(label(kind, identity), "no index names it")
+        return found
+
+    def _of_kind(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
+        return tuple(place for place in self._cache.find(identity) if place.kind is kind)
+
+    def read(self, identity: bytes, kind: Kind) -> bytes:
+        """The raw bytes, from the first copy that is good.
+
+        Raises:
+            Damaged: none is.
+        """
+        problem: Damaged | None = None
+        for place in self.locate(identity, kind):
+            try:
+                return self.decode(place, self.fetch(place))
+            except Damaged as err:
+                problem = err
+        assert problem is not None  # locate gave at least one place
+        raise problem
+
+    def fetch(self, place: Location) -> bytes:
+        """The frame's bytes as stored.
+
+        Raises:
+            Damaged: the pack is gone or too short.
+        """
+        return self._range(place.kind, place.pack, place.offset, place.frame_bytes)
+
+    def _range(self, kind: Kind, pack: bytes, offset: int, length: int) -> bytes:
+        name = pack_name(kind, pack)
+        try:
+            return self._objects.store.get_range(name, offset, length)
+        except ObjectMissing as err:
+            raise self._objects.damaged(name, "the pack is missing") from err
+        except StoreError as err:
+            if self._is_short(name, offset + length):
+                raise self._objects.damaged(name, "the pack is cut short") from err
+            raise
+
+    def _is_short(self, name: str, needed: int) -> bool:
+        try:
+            return self._objects.store.size(name) < needed
+        except StoreError:
+            return False
+
+    def decode(self, place: Location, stored: bytes | memoryview) -> bytes:
+        """Raw bytes of the frame ``stored``, checked against the id it must have.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        try:
+            frame, body = unpack_frame(stored, MAX_CHUNK_BYTES)
+            if frame.id != place.id or frame.kind is not place.kind:
+                raise Malformed("another chunk lies there")
+            opened = self._objects.sealer.open_frame(frame, body)
+            raw = compression.expand(frame.codec, opened, frame.raw_bytes)
+            if self._objects.sealer.identify(hashlib.sha256(raw).digest()) != place.id:
+                raise Malformed("digest differs")
+        except Malformed as err:
+            where = f"{label(place.kind, place.id)} in {pack_name(place.kind, place.pack)}"
+            raise self._objects.damaged(where, err) from err
+        return raw
+
+    def read_all(self, places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
+        """Each place with its raw bytes, or with what is wrong there, in the order of the packs.
+
+        ``places`` are sorted and near ones fetched together; at most :data:`RANGE_BYTES` (or one frame)
+        are held at a time.
+        """
+        ordered = sorted(places, key=lambda place: (place.kind, place.pack, place.offset))
+        for group in coalesce(ordered):
+            first, last = group[0], group[-1]
+            start, end = first.offset, last.offset + last.frame_bytes
+            try:
+                data = memoryview(self._range(first.kind, first.pack, start, end - start))
+            except Damaged as err:
+                if len(group) > 1:  # a cut pack may still hold the first of them
+                    for place in group:
+                        yield place, self._read_one(place)
+                else:
+                    yield first, err
+                continue
+            for place in group:
+                at = place.offset - start
+                try:
+                    raw: bytes | Damaged = self.decode(place, data[at : at + place.frame_bytes])
+                except Damaged as err:
+                    raw = err
+                yield place, raw
+
+    def _read_one(self, place: Location) -> bytes | Damaged:
+        try:
+            return self.decode(place, self.fetch(place))
+        except Damaged as err:
+            return err
+
+
+def coalesce(ordered: Iterable[Location]) -> Iterator[list[Location]]:
+    """Runs of places that one ranged read serves."""
+    group: list[Location] = []
+    for place in ordered:
+        if group and not _near(group, place):
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
+
+
+def _near(group: list[Location], place: Location) -> bool:
+    first, last = group[0], group[-1]
+    gap = place.offset - (last.offset + last.frame_bytes)
+    return (
+        (place.kind, place.pack) == (last.kind, last.pack)
+        and gap <= GAP_BYTES
+        and place.offset + place.frame_bytes - first.offset <= RANGE_BYTES
+    )
+
+
+def label(kind: Kind, identity: bytes) -> str:
+    """How a chunk or node is called in messages: kind and the first digits of its id."""
+    return f"{'chunk' if kind is Kind.DATA_PACK else 'node'} {identity.hex()[:16]}"

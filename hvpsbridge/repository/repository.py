@@ -1,0 +1,375 @@
+"""A repository: what everything above this package works with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from hvpsbridge.errors import (
+    Damaged,
+    NewerFormat,
+    NoRepository,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryExists,
+    WrongKey,
+)
+from hvpsbridge.formats.envelope import FORMAT, Kind
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.ids import PointIds
+from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.lease import LeaseHolder
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.formats.manifest import FileRef, ManifestDisk, decode_manifest
+from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.settings import CONFIG_NAME, Settings, decode_settings, new_settings
+from hvpsbridge.repository import compression
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.layout import IDS, INDEX, LEASES, POINTS, RUNS, ids_name, index_name, point_name
+from hvpsbridge.repository.lease import Lease, current_holder
+from hvpsbridge.repository.ledger import Ledger
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.packs import FrameReader
+from hvpsbridge.repository.points import Point, in_order, select
+from hvpsbridge.repository.sealing import PlainSealer, Sealer
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.verify import Level, VerifyReport, verify
+from hvpsbridge.repository.writer import Writer
+from hvpsbridge.secret import Secret
+from hvpsbridge.units import KIB
+
+logger = logging.getLogger(__name__)
+
+# See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
+DEFAULT_CHUNK_BYTES = 256 * KIB
+READ_PIECE_BYTES = 256 * KIB
+
+
+def default_cache_folder() -> Path:
+    """Where index caches go when nobody says: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "hvps"
+
+
+def create_repository(
+    url: str, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES, key: Secret | None = None
+) -> Repository:
+    """Make a repository at ``url`` and open it.
+
+    Raises:
+        RepositoryExists: there is one, or the place holds something else.
+        ConfigurationError: the URL means nothing.
+        StoreError: the store fails.
+    """
+    grid = ChunkGrid(chunk_bytes)
+    return create_on_store(open_store(url, create=True), grid, key=key)
+
+
+def create_on_store(
+    store: Store, grid: ChunkGrid, *, key: Secret | None = None, cache_folder: Path | None = None
+) -> Repository:
+    """Make a repository in a store at hand and open it. See :func:`create_repository`."""
+    repository_id = uuid4()
+    sealer: Sealer = PlainSealer(repository_id)
+    settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
+    settings = _with_check(settings, sealer)
+    try:
+        store.put(CONFIG_NAME, encode_record(settings))
+    except ObjectExists as err:
+        raise RepositoryExists(store.url, "there is one") from err
+    store.commit_barrier()
+    return open_on_store(store, key=key, cache_folder=cache_folder)
+
+
+def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
+    """The repository at ``url``.
+
+    Args:
+        url: see ``stores.url.open_store``.
+        key: passphrase or exported key; needed when it is sealed.
+        cache_folder: where the index cache goes; a folder of its own for each repository is made in it.
+
+    Raises:
+        NoRepository, NewerFormat, WrongKey, Damaged, StoreError: as they say.
+    """
+    return open_on_store(open_store(url), key=key, cache_folder=cache_folder or default_cache_folder())
+
+
+def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
+    """The repository in a store at hand; its index cache stays in memory without a ``cache_folder``."""
+    try:
+        settings = decode_settings(store.get(CONFIG_NAME))
+    except ObjectMissing as err:
+        raise NoRepository(store.url) from err
+    except UnknownVersion as err:
+        raise NewerFormat(store.url, err.found, FORMAT) from err
+    except Malformed as err:
+        raise Damaged(store.url, CONFIG_NAME, str(err)) from err
+    sealer = _sealer(store, settings, key)
+    if sealer.settings_check(settings) != settings.check:
+        raise Damaged(store.url, CONFIG_NAME, "its check differs")
+    return Repository(store, settings, sealer, cache_folder)
+
+
+def _sealer(store: Store, settings: Settings, key: Secret | None) -> Sealer:
+    if not settings.sealed:
+        if key is not None:
+            raise WrongKey(store.url, "a key was given, and the repository has none")
+        return PlainSealer(settings.repository_id)
+    raise WrongKey(store.url, "it is sealed")
+
+
+def _with_check(settings: Settings, sealer: Sealer) -> Settings:
+    return replace(settings, check=sealer.settings_check(settings))
+
+
+class Repository:
+    """An open repository. A context manager; usable from several threads.
+
+    Attributes:
+        grid: how disks are cut.
+    """
+
+    def __init__(self, store: Store, settings: Settings, sealer: Sealer, cache_folder: Path | None) -> None:
+        self.store = store
+        self.settings = settings
+        self.grid = ChunkGrid(settings.chunk_bytes)
+        self._objects = Objects(store, sealer, settings.repository_id)
+        path = None
+        if cache_folder is not None:
+            path = cache_folder / str(settings.repository_id) / "index.sqlite"
+        self._cache = IndexCache(path)
+        self._frames = FrameReader(self._objects, self._cache, self.refresh)
+        self._spill_folder = None if path is None else path.parent
+        self._manifests: dict[str, Point] = {}
+        try:
+            self.refresh()
+        except BaseException:
+            self._cache.close()
+            raise
+
+    @property
+    def repository_id(self) -> UUID:
+        """Given when it was made."""
+        return self.settings.repository_id
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self.store.url
+
+    @property
+    def sealed(self) -> bool:
+        """Whether content is encrypted."""
+        return self.settings.sealed
+
+    def close(self) -> None:
+        """Give up the cache and the store's connections."""
+        self._cache.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def refresh(self) -> None:
+        """Bring the chunk index up to what is published."""
+        names = [bytes.fromhex(info.name.rsplit("/", 1)[1]) for info in self._objects.list(INDEX)]
+        self._cache.synchronise(names, self._load_index)
+
+    def _load_index(self, name: bytes) -> IndexObject | None:
+        try:
+            return decode_index(self._objects.read(index_name(name), Kind.INDEX))
+        except ObjectMissing:
+            return None  # merged by a collector since the listing
+        except Damaged as err:
+            # What it names counts as lost until verify says how much that is; the rest stays usable.
+            logger.error("%s", err)
+            return None
+        except Malformed as err:
+            logger.error("%s", self._objects.damaged(index_name(name), err))
+            return None
+
+    # -- points ---------------------------------------------------------------------------------------
+
+    def points(self, vm_id: UUID | None = None) -> tuple[Point, ...]:
+        """Committed points, by VM and oldest first within one; of one VM when ``vm_id`` is given.
+
+        A manifest that cannot be read is left out and logged; ``verify`` reports it.
+        """
+        return in_order(
+            point
+            for name, point in self.read_points()
+            if isinstance(point, Point) and (vm_id is None or point.vm_id == vm_id)
+        )
+
+    def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
+        """Every manifest's object name with its point, or with what is wrong with it."""
+        for info in list(self._objects.list(POINTS)):
+            point = self._manifests.get(info.name)
+            if point is None:
+                try:
+                    point = self._read_point(info.name)
+                except ObjectMissing:
+                    continue  # pruned since the listing
+                except Damaged as err:
+                    logger.error("%s", err)
+                    yield info.name, err
+                    continue
+                self._manifests[info.name] = point
+            yield info.name, point
+
+    def _read_point(self, name: str) -> Point:
+        payload = self._objects.read(name, Kind.MANIFEST)
+        try:
+            manifest = decode_manifest(payload)
+        except Malformed as err:
+            raise self._objects.damaged(name, err) from err
+        if point_name(manifest.point_id) != name:
+            raise self._objects.damaged(name, f"it holds point {manifest.point_id}")
+        return Point(manifest)
+
+    def find_point(self, selector: str) -> Point:
+        """The point a user names, see ``points.select``.
+
+        Raises:
+            PointNotFound, AmbiguousPoint: as they say.
+        """
+        return select(self.points(), selector, self.url)
+
+    def publish_ids(self, point: Point, ids: PointIds) -> None:
+        """Write what conversion returned beside the point, durable; from now on it may be a base.
+
+        Raises:
+            ValueError: the ids are not this point's.
+            ObjectExists: it has ids already.
+        """
+        if not ids.fits(point.manifest):
+            raise ValueError(f"these ids do not belong to point {point.point_id}")
+        self._objects.write(ids_name(point.point_id), Kind.IDS, encode_record(ids))
+        self.store.commit_barrier()
+
+    def ids(self, point: Point) -> PointIds | None:
+        """Ids of the point when it has any and they match its manifest; else None: no base then."""
+        name = ids_name(point.point_id)
+        try:
+            ids = decode_record(PointIds, self._objects.read(name, Kind.IDS))
+        except ObjectMissing:
+            return None
+        except (Damaged, Malformed) as err:
+            logger.warning("ids of point %s are unusable: %s", point.point_id, err)
+            return None
+        return ids if ids.fits(point.manifest) else None
+
+    def bases(self, vm_id: UUID) -> tuple[tuple[Point, PointIds], ...]:
+        """Points of a VM with usable ids, newest first: candidates for the base of an increment."""
+        listed = {info.name for info in self._objects.list(IDS)}
+        found = []
+        for point in reversed(self.points(vm_id)):
+            if ids_name(point.point_id) in listed:
+                ids = self.ids(point)
+                if ids is not None:
+                    found.append((point, ids))
+        return tuple(found)
+
+    def _link(self, vm_id: UUID) -> tuple[int, bytes | None]:
+        line = self.points(vm_id)
+        if not line:
+            return 1, None
+        last = line[-1].manifest
+        return last.sequence + 1, last.digest()
+
+    # -- working --------------------------------------------------------------------------------------
+
+    def lease(self, vm_id: UUID, holder: LeaseHolder) -> Lease:
+        """The lease on a VM, held until released.
+
+        Raises:
+            RepositoryLocked: somebody alive holds it.
+        """
+        prefix = f"{LEASES}/{self._objects.sealer.opaque(LEASES, vm_id)}"
+        return Lease(self._objects, prefix, holder, f"VM {vm_id}")
+
+    def ledger(self, vm_id: UUID) -> Ledger:
+        """What we set out to make, and made, on hosts for a VM."""
+        return Ledger(self._objects, vm_id)
+
+    def begin(self, run_id: UUID, *, level: int = compression.DEFAULT_LEVEL) -> Writer:
+        """A writer for a run. Its run object is published before the index is read, as the design asks.
+
+        Args:
+            run_id: the run.
+            level: zstd level.
+        """
+        run = Lease(
+            self._objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True
+        )
+        try:
+            self.refresh()
+        except BaseException:
+            run.release()
+            raise
+        return Writer(
+            self._objects,
+            self._cache,
+            self._frames,
+            self.grid,
+            run,
+            self._link,
+            level=level,
+            spill_folder=self._spill_folder,
+        )
+
+    def image(self, point: Point, disk: ManifestDisk) -> DiskImage:
+        """The disk of the point as a seekable file."""
+        return self.open_tree(disk.tree)
+
+    def open_tree(self, root: TreeRoot) -> DiskImage:
+        """Any stored tree as a seekable file."""
+        return DiskImage(self._frames, self.grid, root)
+
+    def read_file(self, reference: FileRef) -> Iterator[bytes]:
+        """Bytes of a stored file, in order.
+
+        Raises:
+            Damaged: a chunk is not what was written.
+        """
+        image = self.open_tree(reference.tree)
+        while piece := image.read(READ_PIECE_BYTES):
+            yield piece
+
+    def verify(
+        self,
+        level: Level = Level.WRITTEN,
+        points: Sequence[Point] | None = None,
+        *,
+        subset: tuple[int, int] = (1, 1),
+    ) -> VerifyReport:
+        """What holds of the points (all without ``points``).
+
+        Args:
+            level: written or hashed.
+            points: which; the whole repository without.
+            subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
+        """
+        return verify(self, self._objects, self._cache, self._frames, Level(level), points, subset)
+
+    def sweep(self) -> None:
+        """Remove abandoned temporary files of a local store."""
+        with contextlib.suppress(AttributeError):
+            self.store.sweep()  # type: ignore[attr-defined]  # only a local store has any

@@ -1,0 +1,259 @@
+"""Objects as files of a directory, written so that a power loss leaves each whole or absent.
+
+A sink writes to a temporary name in ``tmp/``. Publishing flushes the file's bytes (fsync), gives it its
+name with link(2), which fails when the name is taken, and removes the temporary name. The barrier then
+flushes every directory that got a new entry. Where the file system has no links (FAT, some network file
+systems), the name is reserved by exclusive create and replaced by rename; two of our processes still
+cannot both win, and a file of no bytes counts as absent to every reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.repository.stores.base import ObjectInfo, SinkScope, check_name
+
+# Nothing in a repository is for other users of the machine.
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+TEMPORARY_FOLDER = "tmp"
+# A temporary file this old belongs to nobody: a pack is written within minutes.
+STALE_TEMPORARY_SECONDS = 2 * 86400
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class LocalStore:
+    """A directory as a store. ``root`` must exist, unless ``create`` says to make it."""
+
+    durable = True
+    remote = False
+
+    def __init__(self, root: Path, *, create: bool = False) -> None:
+        self._root = root
+        self._unflushed: set[Path] = set()
+        self._lock = threading.Lock()
+        try:
+            if create:
+                self._make_folder(root)
+            (root / TEMPORARY_FOLDER).mkdir(mode=FOLDER_MODE, exist_ok=True)
+        except FileNotFoundError as err:
+            raise ObjectMissing(self.url, "open", str(root), "no such directory") from err
+        except OSError as err:
+            self._fail("open", str(root), err)
+
+    @property
+    def url(self) -> str:
+        """Path of the directory."""
+        return str(self._root)
+
+    def put(self, name: str, data: bytes) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        with self.sink(name) as sink:
+            sink.write(data)
+            sink.publish()
+
+    def sink(self, name: str) -> LocalSink:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        return LocalSink(self, check_name(name))
+
+    def get(self, name: str) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        try:
+            data = self.path(name).read_bytes()
+        except OSError as err:
+            self._fail("read", name, err)
+        if not data:
+            raise ObjectMissing(self.url, "read", name, "no such object")
+        return data
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        try:
+            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.pread(descriptor, length, offset)
+                while 0 < len(data) < length:
+                    more = os.pread(descriptor, length - len(data), offset + len(data))
+                    if not more:
+                        break
+                    data += more
+            finally:
+                os.close(descriptor)
+        except OSError as err:
+            self._fail("read", name, err)
+        if len(data) != length:
+            raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+        return data
+
+    def size(self, name: str) -> int:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        try:
+            size = self.path(name).stat().st_size
+        except OSError as err:
+            self._fail("look up", name, err)
+        if not size:
+            raise ObjectMissing(self.url, "look up", name, "no such object")
+        return size
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        yield from self._walk(self.path(prefix), prefix)
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            self._fail("list", prefix, err)
+        for entry in entries:
+            name = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(folder / entry.name, name)
+            elif entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):  # deleted since the listing
+                    if size := entry.stat().st_size:
+                        yield ObjectInfo(name, size)
+
+    def delete(self, name: str) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        path = self.path(name)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            self._fail("delete", name, err)
+        self._note(path.parent)
+
+    def commit_barrier(self) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        with self._lock:
+            folders, self._unflushed = self._unflushed, set()
+        for folder in sorted(folders):
+            try:
+                _flush_folder(folder)
+            except FileNotFoundError:
+                continue
+            except OSError as err:
+                with self._lock:
+                    self._unflushed |= folders
+                self._fail("flush", str(folder), err)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def sweep(self) -> int:
+        """Count of abandoned temporary files removed."""
+        removed = 0
+        for path in (self._root / TEMPORARY_FOLDER).iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def path(self, name: str) -> Path:
+        """File of an object."""
+        return self._root / check_name(name)
+
+    def temporary(self) -> tuple[Path, BinaryIO]:
+        """A new temporary file, open for writing."""
+        path = self._root / TEMPORARY_FOLDER / secrets.token_hex(16)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return path, os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=0)
+        except OSError as err:
+            self._fail("write", path.name, err)
+
+    def adopt(self, temporary: Path, name: str) -> None:
+        """Give a complete temporary file its name."""
+        path = self.path(name)
+        try:
+            self._make_folder(path.parent)
+            try:
+                os.link(temporary, path)
+            except OSError as err:
+                if err.errno not in _NO_LINKS:
+                    raise
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+                temporary.rename(path)
+        except OSError as err:
+            self._fail("create", name, err)
+        self._note(path.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if folder != self._root:
+            self._make_folder(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True, parents=folder == self._root)
+        self._note(folder.parent)
+
+    def _note(self, folder: Path) -> None:
+        with self._lock:
+            self._unflushed.add(folder)
+
+    def _fail(self, action: str, name: str, err: OSError) -> NoReturn:
+        reason = err.strerror or str(err)
+        if err.errno in _FULL:
+            raise NoSpace(self.url, action, name, reason) from err
+        if err.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise ObjectMissing(self.url, action, name, reason) from err
+        if err.errno == errno.EEXIST:
+            raise ObjectExists(self.url, action, name, reason) from err
+        raise StoreError(self.url, action, name, reason) from err
+
+
+class LocalSink(SinkScope):
+    """A file on its way into a :class:`LocalStore`."""
+
+    def __init__(self, store: LocalStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._path, self._file = store.temporary()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        view = memoryview(data)
+        try:
+            while view:
+                written = self._file.write(view)
+                view = view[written:]
+        except OSError as err:
+            self._store._fail("write", self._name, err)
+
+    def publish(self) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as err:
+            self._store._fail("flush", self._name, err)
+        self._store.adopt(self._path, self._name)
+        self._path.unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

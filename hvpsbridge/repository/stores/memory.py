@@ -1,0 +1,94 @@
+"""Objects in a dictionary: the shortest implementation of the contract, for tests and as its reading."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from hvpsbridge.errors import ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.repository.stores.base import ObjectInfo, SinkScope, check_name
+
+
+class MemoryStore:
+    """A store that lives as long as the object does."""
+
+    durable = True
+    remote = False
+
+    def __init__(self, url: str = "memory:") -> None:
+        self.url = url
+        self.objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, name: str, data: bytes) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+        with self._lock:
+            if name in self.objects:
+                raise ObjectExists(self.url, "create", name, "the name is taken")
+            self.objects[name] = bytes(data)
+
+    def sink(self, name: str) -> MemorySink:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        return MemorySink(self, check_name(name))
+
+    def get(self, name: str) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        with self._lock:
+            try:
+                return self.objects[name]
+            except KeyError as err:
+                raise ObjectMissing(self.url, "read", name, "no such object") from err
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        data = self.get(name)[offset : offset + length]
+        if len(data) != length:
+            raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+        return data
+
+    def size(self, name: str) -> int:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        return len(self.get(name))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        with self._lock:
+            found = [
+                ObjectInfo(name, len(data))
+                for name, data in sorted(self.objects.items())
+                if name.startswith(prefix + "/")
+            ]
+        yield from found
+
+    def delete(self, name: str) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        with self._lock:
+            self.objects.pop(name, None)
+
+    def commit_barrier(self) -> None:
+        """Nothing to wait for."""
+
+    def close(self) -> None:
+        """Nothing to close; the objects stay."""
+
+
+class MemorySink(SinkScope):
+    """An object on its way into a :class:`MemoryStore`."""
+
+    def __init__(self, store: MemoryStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._data = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        self._data += data
+
+    def publish(self) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        self._store.put(self._name, bytes(self._data))
+
+    def abandon(self) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
+        self._data.clear()

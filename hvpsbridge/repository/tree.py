@@ -1,0 +1,224 @@
+"""Walking and building a disk's tree of chunk ids (form: ``formats.node``)."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from hvpsbridge.formats.chunk import ZERO_ID
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.node import (
+    FAN_OUT,
+    NODE_BYTES,
+    ZERO_NODE,
+    TreeRoot,
+    entry,
+    is_zero,
+    levels,
+    set_entry,
+)
+from hvpsbridge.repository.packs import FrameReader, label
+
+# Nodes kept by a reader (512 KiB) and leaves by a writer (2 MiB) before they go to its spill file.
+NODES_KEPT = 64
+LEAVES_KEPT = 256
+
+
+class TreeReader:
+    """A stored tree. Thread-safe; keeps the nodes used last."""
+
+    def __init__(self, frames: FrameReader, root: TreeRoot, chunks: int) -> None:
+        self._frames = frames
+        self.root = root
+        self.chunks = chunks
+        self.level = levels(chunks)
+        self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def chunk_id(self, number: int) -> bytes:
+        """Id of chunk ``number``; the zero id beyond the tree.
+
+        Raises:
+            Damaged: a node on the way cannot be read.
+        """
+        if number >= self.chunks:
+            return ZERO_ID
+        return entry(self.node(1, number // FAN_OUT), number % FAN_OUT)
+
+    def node_id(self, level: int, number: int) -> bytes:
+        """Id of node ``number`` of a level (1 is the leaves); the zero id beyond the tree."""
+        if level > self.level or number >= FAN_OUT ** (self.level - level):
+            return ZERO_ID
+        identity = self.root.root
+        for above in range(self.level, level, -1):
+            if is_zero(identity):
+                break
+            identity = entry(self._load(identity), number // FAN_OUT ** (above - 1 - level) % FAN_OUT)
+        return identity
+
+    def node(self, level: int, number: int) -> bytes:
+        """The node's 8 KiB; all zero where nothing is stored."""
+        identity = self.node_id(level, number)
+        return ZERO_NODE if is_zero(identity) else self._load(identity)
+
+    def leaves(self) -> Iterator[tuple[int, bytes]]:
+        """Stored leaves as (number, node), ascending; leaves of zeros only are left out."""
+        yield from self._walk(self.root.root, self.level, 0)
+
+    def _walk(self, identity: bytes, level: int, number: int) -> Iterator[tuple[int, bytes]]:
+        if is_zero(identity):
+            return
+        node = self._load(identity)
+        if level == 1:
+            yield number, node
+            return
+        for index in range(FAN_OUT):
+            yield from self._walk(entry(node, index), level - 1, number * FAN_OUT + index)
+
+    def _load(self, identity: bytes) -> bytes:
+        with self._lock:
+            node = self._nodes.get(identity)
+            if node is not None:
+                self._nodes.move_to_end(identity)
+                return node
+        node = self._frames.read(identity, Kind.NODE_PACK)
+        if len(node) != NODE_BYTES:
+            raise self._frames.damaged(label(Kind.NODE_PACK, identity), f"{len(node)} bytes long")
+        with self._lock:
+            self._nodes[identity] = node
+            while len(self._nodes) > NODES_KEPT:
+                self._nodes.popitem(last=False)
+        return node
+
+
+class TreeBuilder:
+    """A tree under construction, in any order of chunks, over a base or over zeros. Not thread-safe.
+
+    Touched leaves are held in memory up to :data:`LEAVES_KEPT`, the longest unused ones beyond that in a
+    spill file: a terabyte at 256 KiB a chunk has 128 MiB of leaves, and random writes touch them all.
+
+    Args:
+        store_node: stores a node unless it is there, gives its id.
+        base: the tree to patch.
+        spill_folder: where the spill file is made; it has no name and ends with the process.
+    """
+
+    def __init__(
+        self,
+        store_node: Callable[[bytes], bytes],
+        base: TreeReader | None,
+        spill_folder: Path | None = None,
+    ) -> None:
+        self._store_node = store_node
+        self._base = base
+        self._spill_folder = spill_folder
+        self._leaves: OrderedDict[int, bytearray] = OrderedDict()
+        self._spilled: set[int] = set()
+        self._spill: BinaryIO | None = None
+
+    def put(self, number: int, identity: bytes) -> None:
+        """Chunk ``number`` has this id from now on."""
+        leaf = number // FAN_OUT
+        if is_zero(identity) and not self._holds(leaf) and self._base is None:
+            return
+        set_entry(self._leaf(leaf), number % FAN_OUT, identity)
+
+    def finish(self, chunks: int, size_bytes: int) -> TreeRoot:
+        """Store what changed; the root of the tree over ``chunks`` chunks. Ids beyond are dropped."""
+        top = levels(chunks)
+        changed: dict[int, bytes] = {}
+        touched = sorted({*self._leaves, *self._spilled, *self._edge(chunks)})
+        for leaf in touched:
+            if leaf * FAN_OUT >= chunks:
+                continue
+            node = self._leaf(leaf)
+            if (leaf + 1) * FAN_OUT > chunks:
+                kept = chunks - leaf * FAN_OUT
+                node[kept * len(ZERO_ID) :] = ZERO_NODE[kept * len(ZERO_ID) :]
+            changed[leaf] = self._stored(bytes(node))
+            self._leaves.pop(leaf, None)
+        for level in range(2, top + 1):
+            changed = self._above(changed, level, chunks)
+        self.close()
+        if 0 in changed:
+            return TreeRoot(changed[0], size_bytes)
+        return TreeRoot(ZERO_ID if self._base is None else self._base.node_id(top, 0), size_bytes)
+
+    def close(self) -> None:
+        """Give the spill file back. Harmless when done."""
+        if self._spill is not None:
+            self._spill.close()
+            self._spill = None
+        self._leaves.clear()
+        self._spilled.clear()
+
+    def _edge(self, chunks: int) -> frozenset[int]:
+        # A base of another size: its last leaf is cut, or its tree hangs below a new root.
+        if self._base is None or self._base.chunks == chunks:
+            return frozenset()
+        edge = min(chunks, self._base.chunks)
+        return frozenset({edge // FAN_OUT, max(edge - 1, 0) // FAN_OUT, 0})
+
+    def _above(self, changed: dict[int, bytes], level: int, chunks: int) -> dict[int, bytes]:
+        parents: dict[int, bytearray] = {}
+        covered = FAN_OUT ** (level - 1)  # chunks below one entry of this level
+        for number, identity in changed.items():
+            parent = parents.get(number // FAN_OUT)
+            if parent is None:
+                parent = parents[number // FAN_OUT] = self._inherited(
+                    level, number // FAN_OUT, covered, chunks
+                )
+            set_entry(parent, number % FAN_OUT, identity)
+        return {number: self._stored(bytes(node)) for number, node in parents.items()}
+
+    def _inherited(self, level: int, number: int, covered: int, chunks: int) -> bytearray:
+        if self._base is None:
+            return bytearray(NODE_BYTES)
+        if level <= self._base.level:
+            node = bytearray(self._base.node(level, number))
+        else:
+            # Above the base's root: its tree is the first entry of what grew over it.
+            node = bytearray(NODE_BYTES)
+            if number == 0:
+                set_entry(node, 0, self._base.node_id(min(level - 1, self._base.level), 0))
+        for index in range(FAN_OUT):
+            if (number * FAN_OUT + index) * covered >= chunks:
+                node[index * len(ZERO_ID) :] = ZERO_NODE[index * len(ZERO_ID) :]
+                break
+        return node
+
+    def _stored(self, node: bytes) -> bytes:
+        return ZERO_ID if node == ZERO_NODE else self._store_node(node)
+
+    def _holds(self, leaf: int) -> bool:
+        return leaf in self._leaves or leaf in self._spilled
+
+    def _leaf(self, number: int) -> bytearray:
+        node = self._leaves.get(number)
+        if node is not None:
+            self._leaves.move_to_end(number)
+            return node
+        if number in self._spilled:
+            assert self._spill is not None  # a spilled leaf lies in the file
+            self._spill.seek(number * NODE_BYTES)
+            node = bytearray(self._spill.read(NODE_BYTES))
+            self._spilled.discard(number)
+        elif self._base is not None:
+            node = bytearray(self._base.node(1, number))
+        else:
+            node = bytearray(NODE_BYTES)
+        self._leaves[number] = node
+        while len(self._leaves) > LEAVES_KEPT:
+            self._evict(*self._leaves.popitem(last=False))
+        return node
+
+    def _evict(self, number: int, node: bytearray) -> None:
+        if self._spill is None:
+            self._spill = tempfile.TemporaryFile(dir=self._spill_folder)  # noqa: SIM115 (lives with self)
+        self._spill.seek(number * NODE_BYTES)
+        self._spill.write(node)
+        self._spilled.add(number)

@@ -1,0 +1,419 @@
+"""A writer: chunks into packs, trees over them, and the commit that makes a recovery point.
+
+The law of this module is an order. Packs before the index that names them, index before the manifest that
+needs it, each behind a barrier. Whatever stops a writer before its manifest leaves litter, never a wrong
+point, and what it stored behind a published index spares the next run the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from hvpsbridge.errors import InternalError
+from hvpsbridge.formats.chunk import ZERO_ID
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
+from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.formats.node import TreeRoot, is_zero
+from hvpsbridge.repository import compression
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.layout import INDEX, index_name, point_name, random_name
+from hvpsbridge.repository.lease import Lease
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.packs import FrameReader, PackWriter
+from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.tree import TreeBuilder, TreeReader
+
+logger = logging.getLogger(__name__)
+
+# Chunks handed over and not yet in a pack: enough to keep both workers busy, at most 8 MiB raw.
+CHUNKS_IN_FLIGHT = 8
+WORKERS = 2
+# An index object is published when this many entries wait for one, about 1.5 MiB; so a commit of any size
+# needs little memory, and a run that dies leaves most of its work usable.
+INDEX_ENTRIES = 32768
+# Numbers writers within this process, for their rows in the cache.
+_writers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """What a writer did so far.
+
+    Attributes:
+        chunks: put, of any content.
+        zero_chunks: of them all zero.
+        known_chunks: of them stored already.
+        new_chunks: of them stored now.
+        stored_bytes: added to packs, nodes included.
+    """
+
+    chunks: int = 0
+    zero_chunks: int = 0
+    known_chunks: int = 0
+    new_chunks: int = 0
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+
+
+class Writer:
+    """Stores disks and files of one run and commits its points. Thread-safe.
+
+    Made by ``Repository.begin``; a context manager that gives up what was not committed.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        cache: IndexCache,
+        frames: FrameReader,
+        grid: ChunkGrid,
+        run: Lease,
+        link: Callable[[UUID], tuple[int, bytes | None]],
+        *,
+        level: int = compression.DEFAULT_LEVEL,
+        spill_folder: Path | None = None,
+    ) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._frames = frames
+        self._grid = grid
+        self._run = run
+        self._link = link
+        self._level = level
+        self._spill_folder = spill_folder
+        self._data = PackWriter(objects, Kind.DATA_PACK, self._pack_published)
+        self._nodes = PackWriter(objects, Kind.NODE_PACK, self._pack_published)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pack")
+        self._slots = threading.BoundedSemaphore(CHUNKS_IN_FLIGHT)
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._in_flight = 0
+        self._failure: BaseException | None = None
+        # Ids whose frames are on their way, or in a pack under construction: not yet in the cache.
+        self._claimed: set[tuple[Kind, bytes]] = set()
+        self._number = next(_writers)
+        self._waiting: list[IndexedPack] = []
+        self.stats = WriterStats()
+
+    # -- what callers store -----------------------------------------------------------------------------
+
+    def disk(self, size_bytes: int, base: TreeRoot | None = None) -> DiskWriter:
+        """A disk to be stored; chunks that are not put are those of ``base``, or zeros without one."""
+        return DiskWriter(self, size_bytes, base)
+
+    def file(self, name: str, pieces: Iterable[bytes]) -> FileRef:
+        """Store a file from its bytes in order; the reference to put into a manifest."""
+        tree = TreeBuilder(self._store_node, None, self._spill_folder)
+        sha = hashlib.sha256()
+        size = number = 0
+        gathered = bytearray()
+        for piece in pieces:
+            sha.update(piece)
+            size += len(piece)
+            gathered += piece
+            while len(gathered) >= self._grid.chunk_bytes:
+                chunk = bytes(gathered[: self._grid.chunk_bytes])
+                del gathered[: self._grid.chunk_bytes]
+                tree.put(number, self.store_chunk(chunk, self.stats))
+                number += 1
+        if gathered:
+            tree.put(number, self.store_chunk(bytes(gathered), self.stats))
+        root = tree.finish(self._grid.count(size), size)
+        return FileRef(name, size, sha.digest(), root)
+
+    def commit(self, manifest: Manifest) -> Point:
+        """Make everything durable, in order, and then the point exist.
+
+        The manifest's place in its VM's line (sequence, digest of the one before) is filled in here.
+
+        Raises:
+            StoreError: the store failed; the point does not exist.
+        """
+        self.flush()
+        sequence, previous = self._link(manifest.vm_id)
+        linked = replace(manifest, sequence=sequence, previous=previous)
+        self._objects.write(point_name(linked.point_id), Kind.MANIFEST, linked.encode())
+        self._objects.store.commit_barrier()
+        return Point(linked)
+
+    def flush(self) -> None:
+        """Bring everything put so far into durable packs with a durable index."""
+        self._wait_idle()
+        self._data.flush()
+        self._nodes.flush()
+        self._publish_index()
+
+    def check(self) -> None:
+        """Return when this writer's run object still stands (for a collector, see the design).
+
+        Raises:
+            LeaseLost: a collector held the run for dead; what it stored may be gone.
+        """
+        self._run.check()
+
+    def close(self) -> None:
+        """Give up what is not committed, end the run. Harmless when done."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._data.abandon()
+        self._nodes.abandon()
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        self._cache.drop_own([pack.name for pack in waiting])
+        self._run.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except Exception as err:
+            if error is None:
+                raise
+            logger.warning("closing the writer: %s", err)
+
+    # -- chunks and nodes -------------------------------------------------------------------------------
+
+    def store_chunk(self, raw: bytes, stats: WriterStats) -> bytes:
+        """Id of ``raw`` (the zero id for zeros), which is stored or on its way when this returns.
+
+        Raises:
+            StoreError: an earlier chunk could not be stored.
+        """
+        digest = hashlib.sha256(raw).digest()
+        if digest == zero_digest(len(raw)):
+            self._count(stats, len(raw), zero_chunks=1)
+            return ZERO_ID
+        identity = self._objects.sealer.identify(digest)
+        if not self._claim(Kind.DATA_PACK, identity):
+            self._count(stats, len(raw), known_chunks=1)
+            return identity
+        self._count(stats, len(raw), new_chunks=1)
+        self._slots.acquire()
+        with self._lock:
+            self._in_flight += 1
+        try:
+            future = self._pool.submit(self._data.add, identity, raw, self._level)
+        except BaseException:
+            self._done(None, stats)
+            raise
+        future.add_done_callback(lambda done: self._done(done, stats))
+        return identity
+
+    def _store_node(self, node: bytes) -> bytes:
+        identity = self._objects.sealer.identify(hashlib.sha256(node).digest())
+        if self._claim(Kind.NODE_PACK, identity):
+            stored = self._nodes.add(identity, node, self._level)
+            with self._lock:
+                self.stats.stored_bytes += stored
+        return identity
+
+    def _claim(self, kind: Kind, identity: bytes) -> bool:
+        """Whether the caller is to store it: nobody has and nobody is about to."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if (kind, identity) in self._claimed or self._cache.holds(identity, kind, self._number):
+                return False
+            self._claimed.add((kind, identity))
+            return True
+
+    def _count(self, stats: WriterStats, raw_bytes: int, **what: int) -> None:
+        with self._lock:
+            for target in {id(each): each for each in (self.stats, stats)}.values():
+                target.chunks += 1
+                target.raw_bytes += raw_bytes
+                for name, count in what.items():
+                    setattr(target, name, getattr(target, name) + count)
+
+    def _done(self, future: Future[int] | None, stats: WriterStats) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            failure = None if future is None or future.cancelled() else future.exception()
+            if failure is not None:
+                self._failure = self._failure or failure
+            elif future is not None and not future.cancelled():
+                for target in {id(each): each for each in (self.stats, stats)}.values():
+                    target.stored_bytes += future.result()
+            self._idle.notify_all()
+        self._slots.release()
+
+    def _wait_idle(self) -> None:
+        with self._lock:
+            self._idle.wait_for(lambda: not self._in_flight)
+            if self._failure is not None:
+                raise self._failure
+
+    def _pack_published(self, pack: IndexedPack) -> None:
+        with self._lock:
+            self._cache.add_own(pack, self._number)
+            self._claimed.difference_update((pack.kind, entry.id) for entry in pack.entries)
+            self._waiting.append(pack)
+            enough = sum(len(each.entries) for each in self._waiting) >= INDEX_ENTRIES
+        if enough:
+            self._publish_index()
+
+    def _publish_index(self) -> None:
+        with self._lock:
+            packs, self._waiting = tuple(self._waiting), []
+        if not packs:
+            return
+        try:
+            self._objects.store.commit_barrier()
+            name = random_name()
+            content = IndexObject((), packs)
+            self._objects.write(index_name(name), Kind.INDEX, encode_index(content))
+            self._objects.store.commit_barrier()
+        except BaseException:
+            with self._lock:
+                self._waiting = [*packs, *self._waiting]
+            raise
+        self._cache.add(name, content)
+        self._cache.drop_own([pack.name for pack in packs])
+        logger.debug("%s %s names %d packs", INDEX, name.hex(), len(packs))
+
+    # -- for disks --------------------------------------------------------------------------------------
+
+    def tree(self, base: TreeRoot | None) -> tuple[TreeBuilder, TreeReader | None]:
+        """A builder over ``base``, and the base's reader."""
+        reader = None
+        if base is not None:
+            reader = TreeReader(self._frames, base, self._grid.count(base.size_bytes))
+        return TreeBuilder(self._store_node, reader, self._spill_folder), reader
+
+    @property
+    def grid(self) -> ChunkGrid:
+        """The repository's grid."""
+        return self._grid
+
+    @property
+    def frames(self) -> FrameReader:
+        """Reads what is stored."""
+        return self._frames
+
+    def identify(self, digest: bytes) -> bytes:
+        """Chunk id from a SHA-256."""
+        return self._objects.sealer.identify(digest)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether ids are keyed."""
+        return self._objects.sealer.sealed
+
+
+class DiskWriter:
+    """One disk on its way into the repository. Thread-safe; chunks come in any order.
+
+    Attributes:
+        stats: of this disk alone, nodes left out.
+    """
+
+    def __init__(self, writer: Writer, size_bytes: int, base: TreeRoot | None) -> None:
+        self._writer = writer
+        self.size_bytes = size_bytes
+        self.stats = WriterStats()
+        self._builder, self._base = writer.tree(base)
+        self._lock = threading.Lock()
+        self._finished = False
+        if base is not None and base.size_bytes != size_bytes:
+            self._resize_edge(base.size_bytes)
+
+    def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
+        """Chunk ``number`` is ``data`` (zeros for None). The buffer is the caller's again on return.
+
+        Raises:
+            IndexError: the disk has no such chunk.
+            ValueError: ``data`` has not the chunk's length.
+            StoreError: an earlier chunk could not be stored.
+        """
+        extent = self._writer.grid.extent(number, self.size_bytes)
+        if data is None:
+            identity = ZERO_ID
+        elif len(data) != extent.length:
+            raise ValueError(f"chunk {number} has {extent.length} bytes, not {len(data)}")
+        else:
+            identity = self._writer.store_chunk(bytes(data), self.stats)
+        with self._lock:
+            if self._finished:
+                raise InternalError("a chunk was put after finish()")
+            self._builder.put(number, identity)
+
+    def base_id(self, number: int) -> bytes:
+        """Id of the base's chunk; the zero id without a base.
+
+        Raises:
+            Damaged: a node of the base cannot be read.
+        """
+        return ZERO_ID if self._base is None else self._base.chunk_id(number)
+
+    def base_chunk(self, number: int) -> bytes:
+        """Raw bytes of the base's chunk, checked, as long as this disk's chunk.
+
+        Raises:
+            Damaged: they cannot be had; read the whole chunk from the frozen disk and put it.
+        """
+        length = self._writer.grid.extent(number, self.size_bytes).length
+        identity = self.base_id(number)
+        if is_zero(identity):
+            return bytes(length)
+        raw = self._writer.frames.read(identity, Kind.DATA_PACK)
+        return raw[:length].ljust(length, b"\0")
+
+    def digest_of(self, number: int) -> bytes | None:
+        """SHA-256 of the base's chunk; None when ids are keyed (then only :meth:`matches` can tell).
+
+        Raises:
+            Damaged: a node of the base cannot be read.
+        """
+        identity = self.base_id(number)
+        if is_zero(identity):
+            return zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
+        return None if self._writer.sealed else identity
+
+    def matches(self, number: int, sha256: bytes) -> bool:
+        """Whether the base's chunk is the one with this SHA-256; works with keyed ids too.
+
+        Raises:
+            Damaged: a node of the base cannot be read.
+        """
+        identity = self.base_id(number)
+        if is_zero(identity):
+            return sha256 == zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
+        return self._writer.identify(sha256) == identity
+
+    def finish(self) -> TreeRoot:
+        """Store the tree; the root to put into the manifest. Nothing may be put afterwards."""
+        with self._lock:
+            self._finished = True
+            return self._builder.finish(self._writer.grid.count(self.size_bytes), self.size_bytes)
+
+    def _resize_edge(self, base_bytes: int) -> None:
+        # The chunk in which the smaller of both sizes ends has another length here than in the base.
+        number = (min(base_bytes, self.size_bytes) - 1) // self._writer.grid.chunk_bytes
+        if number >= 0 and not is_zero(self.base_id(number)):
+            self.put(number, self.base_chunk(number))
+
+
+_ZERO_DIGESTS: dict[int, bytes] = {}
+
+
+def zero_digest(length: int) -> bytes:
+    """SHA-256 of so many zero bytes."""
+    digest = _ZERO_DIGESTS.get(length)
+    if digest is None:
+        digest = _ZERO_DIGESTS[length] = hashlib.sha256(bytes(length)).digest()
+    return digest
