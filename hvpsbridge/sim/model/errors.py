@@ -1,0 +1,111 @@
+"""What the simulated host answers when it refuses: Hyper-V's own errors, as data.
+
+These are a host's errors, not hvps's: they leave the simulator as a WMI return value, a failed job, a
+Win32 code or a PowerShell error record, and are never raised into product code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Wmi(IntEnum):
+    """Return and job error codes of the v2 services (reference section 1.8)."""
+
+    DONE = 0
+    JOB_STARTED = 4096
+    FAILED = 32768
+    ACCESS_DENIED = 32769
+    NOT_SUPPORTED = 32770
+    TIMEOUT = 32772
+    INVALID_PARAMETER = 32773
+    IN_USE = 32774
+    INVALID_STATE = 32775
+    NOT_AVAILABLE = 32777
+    NOT_FOUND = 32779
+
+
+# ErrorIdentifier and ErrorCategory when a cmdlet meets the code (reference section 1.8).
+IDENTIFIERS: dict[int, tuple[str, str]] = {
+    Wmi.FAILED: ("OperationFailed", "NotSpecified"),
+    Wmi.ACCESS_DENIED: ("AccessDenied", "PermissionDenied"),
+    Wmi.NOT_SUPPORTED: ("NotSupported", "InvalidOperation"),
+    Wmi.TIMEOUT: ("OperationTimeout", "OperationTimeout"),
+    Wmi.INVALID_PARAMETER: ("InvalidParameter", "InvalidArgument"),
+    Wmi.IN_USE: ("ObjectInUse", "ResourceBusy"),
+    Wmi.INVALID_STATE: ("InvalidState", "InvalidOperation"),
+    Wmi.NOT_AVAILABLE: ("StatusUnavailable", "ResourceUnavailable"),
+    Wmi.NOT_FOUND: ("ObjectNotFound", "ObjectNotFound"),
+}
+
+
+class Win32(IntEnum):
+    """Codes of virtdisk.dll and kernel32.dll that the model answers with (reference section 2.5)."""
+
+    FILE_NOT_FOUND = 2
+    PATH_NOT_FOUND = 3
+    ACCESS_DENIED = 5
+    INVALID_HANDLE = 6
+    CRC = 23
+    SECTOR_NOT_FOUND = 27
+    SHARING_VIOLATION = 32
+    INVALID_PARAMETER = 87
+    INSUFFICIENT_BUFFER = 122
+    DISK_FULL = 112
+    IO_DEVICE = 1117
+    VHD_PARENT_NOT_FOUND = 0xC03A000D
+    VHD_NOT_A_DISK = 0xC03A0015
+    VHD_INVALID_STATE = 0xC03A001C
+    VHD_ALREADY_OWNED = 0xC03A001E
+    VHD_ONLINE_AND_WRITABLE = 0xC03A001F
+    VHD_INVALID_TRACKING_ID = 0xC03A0029
+    VHD_TRACKING_DISABLED = 0xC03A002A
+    VHD_TRACKING_MISSING = 0xC03A0030
+
+
+@dataclass(eq=False)
+class HyperVError(Exception):
+    """A refusal by VMMS.
+
+    Attributes:
+        code: WMI code (:class:`Wmi`).
+        message: text in the host's language; nothing may decide on it.
+        hresult: HRESULT named in the text, when there is one.
+    """
+
+    code: int
+    message: str
+    hresult: int | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def identifier(self) -> str:
+        """``ErrorIdentifier`` of the VirtualizationException a cmdlet would report."""
+        return IDENTIFIERS.get(self.code, IDENTIFIERS[Wmi.FAILED])[0]
+
+    @property
+    def category(self) -> str:
+        """``ErrorCategory`` of that exception, as a word."""
+        return IDENTIFIERS.get(self.code, IDENTIFIERS[Wmi.FAILED])[1]
+
+
+@dataclass(eq=False)
+class DiskError(Exception):
+    """A refusal by the virtual disk driver or the file system: a Win32 or VHD code."""
+
+    code: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"0x{self.code:08X} for {self.path}"
+
+
+def vm_not_found(wanted: object, *, by_name: bool = False) -> HyperVError:
+    """What ``Get-VM`` says of a VM that is not on the host (reference section 4.1)."""
+    what = "name" if by_name else "id"
+    return HyperVError(
+        Wmi.INVALID_PARAMETER, f'Hyper-V was unable to find a virtual machine with {what} "{wanted}".'
+    )

@@ -1,0 +1,128 @@
+"""A mutable set of byte ranges, kept sorted and joined; what a layer holds and what a guest changed."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+from hvpsbridge.formats.extents import Extent
+
+
+class ExtentSet:
+    """Disjoint half-open byte ranges. Adding and removing cost a binary search and one list splice.
+
+    Nothing here depends on a disk's size: a range of a tebibyte is one entry.
+    """
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, extents: Iterable[Extent] = ()) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for extent in extents:
+            self.add(extent.offset, extent.end)
+
+    def add(self, start: int, end: int) -> None:
+        """Put bytes ``start`` up to ``end`` into the set."""
+        if start >= end:
+            return
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end)
+        if first < last:
+            start = min(start, self._starts[first])
+            end = max(end, self._ends[last - 1])
+        self._starts[first:last] = [start]
+        self._ends[first:last] = [end]
+
+    def remove(self, start: int, end: int) -> None:
+        """Take bytes ``start`` up to ``end`` out of the set."""
+        if start >= end:
+            return
+        first = bisect_right(self._ends, start)
+        last = bisect_left(self._starts, end)
+        if first >= last:
+            return
+        starts, ends = [], []
+        if self._starts[first] < start:
+            starts.append(self._starts[first])
+            ends.append(start)
+        if self._ends[last - 1] > end:
+            starts.append(end)
+            ends.append(self._ends[last - 1])
+        self._starts[first:last] = starts
+        self._ends[first:last] = ends
+
+    def update(self, other: Iterable[Extent]) -> None:
+        """Put every range of ``other`` into the set."""
+        for extent in other:
+            self.add(extent.offset, extent.end)
+
+    def aligned(self, unit_bytes: int, size_bytes: int) -> ExtentSet:
+        """Copy with every edge moved outward to a multiple of ``unit_bytes``, within the disk."""
+        wide = ExtentSet()
+        for start, end in zip(self._starts, self._ends, strict=True):
+            wide.add(start // unit_bytes * unit_bytes, min(-(-end // unit_bytes) * unit_bytes, size_bytes))
+        return wide
+
+    def within(self, start: int, end: int) -> Iterator[Extent]:
+        """The parts of the set between ``start`` and ``end``, ascending."""
+        index = bisect_right(self._ends, start)
+        while index < len(self._starts) and self._starts[index] < end:
+            low, high = max(self._starts[index], start), min(self._ends[index], end)
+            yield Extent(low, high - low)
+            index += 1
+
+    def covers(self, start: int, end: int) -> bool:
+        """Whether every byte from ``start`` up to ``end`` is in the set."""
+        index = bisect_right(self._starts, start) - 1
+        return start >= end or (index >= 0 and self._ends[index] >= end)
+
+    def copy(self) -> ExtentSet:
+        """An independent set of the same bytes."""
+        twin = ExtentSet()
+        twin._starts, twin._ends = self._starts[:], self._ends[:]
+        return twin
+
+    def clear(self) -> None:
+        """Empty the set."""
+        self._starts, self._ends = [], []
+
+    @property
+    def total_bytes(self) -> int:
+        """How many bytes are in the set."""
+        return sum(self._ends) - sum(self._starts)
+
+    def __iter__(self) -> Iterator[Extent]:
+        for start, end in zip(self._starts, self._ends, strict=True):
+            yield Extent(start, end - start)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExtentSet):
+            return NotImplemented
+        return self._starts == other._starts and self._ends == other._ends
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"ExtentSet({list(self)!r})"
+
+    def to_text(self) -> str:
+        """Compact printable form, for the state file."""
+        packed = array("Q", self._starts).tobytes() + array("Q", self._ends).tobytes()
+        return base64.b64encode(zlib.compress(packed, 1)).decode("ascii")
+
+    @classmethod
+    def from_text(cls, text: str) -> ExtentSet:
+        """Set from :meth:`to_text` form."""
+        packed = array("Q")
+        packed.frombytes(zlib.decompress(base64.b64decode(text)))
+        half = len(packed) // 2
+        loaded = cls()
+        loaded._starts, loaded._ends = list(packed[:half]), list(packed[half:])
+        return loaded

@@ -1,0 +1,64 @@
+"""Faults by name and count: what a test, or ``hvps sim fault``, makes go wrong the next n times."""
+
+from __future__ import annotations
+
+import threading
+
+# What each fault of the model does. The WSMan front has a table of its own.
+MODEL_FAULTS: dict[str, str] = {
+    "checkpoint_fails": "a CreateSnapshot job ends in state 10 with error 32768",
+    "checkpoint_busy": "CreateSnapshot returns 32775, as on a VM that another job holds",
+    "checkpoint_file_locked": "a CreateSnapshot job fails with 0x80070020, code 32774",
+    "checkpoint_no_space": "a CreateSnapshot job fails with 0x80070070",
+    "commit_forks": "a CreateSnapshot job fails with 0x80048102 and event 3216 is logged",
+    "guest_backup_fails": "application consistency fails in the guest; crash consistency works",
+    "checkpoint_leaves_out_disk": "a checkpoint is made that lacks the VM's last disk",
+    "convert_fails": "a ConvertToReferencePoint job ends in state 10 with error 32768",
+    "convert_logon_right": "a ConvertToReferencePoint job fails with 0x8007052F (reference section 1.4)",
+    "convert_other_ids": "the reference point's ids are not those the frozen disk reported",
+    "remove_fails": "a DestroySnapshot job ends in state 10 with error 32768",
+    "destroy_reference_point_fails": "a DestroyReferencePoint job ends in state 10 with error 32768",
+    "merge_fails": "a merge is interrupted: event 19100, tried again later",
+    "query_fails": "QueryChangesVirtualDisk answers 0xC03A0030",
+    "query_empty": "QueryChangesVirtualDisk succeeds and reports nothing",
+    "query_no_progress": "QueryChangesVirtualDisk succeeds with a processed length of 0",
+    "query_lies": "QueryChangesVirtualDisk leaves out half of the changes",
+    "attach_busy": "AttachVirtualDisk answers 0xC03A001E",
+    "read_error": "a read fails with error 1117",
+    "read_short": "a read gives fewer bytes than asked",
+    "read_corrupt": "a read gives one wrong bit, and no error",
+    "volume_full": "the next write by a guest finds its volume full: the VM pauses",
+}
+
+
+class Faults:
+    """Counters of armed faults. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed: dict[str, int] = {}
+
+    def arm(self, name: str, count: int = 1) -> None:
+        """Let fault ``name`` happen the next ``count`` times; 0 disarms it.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        if name not in MODEL_FAULTS:
+            raise ValueError(f"no fault {name!r}; there are {', '.join(sorted(MODEL_FAULTS))}")
+        with self._lock:
+            self._armed[name] = count
+
+    def strikes(self, name: str) -> bool:
+        """Whether fault ``name`` happens now; counts it when so."""
+        assert name in MODEL_FAULTS, name
+        with self._lock:
+            left = self._armed.get(name, 0)
+            if left:
+                self._armed[name] = left - 1
+            return bool(left)
+
+    def armed(self) -> dict[str, int]:
+        """Faults still to come, with their counts."""
+        with self._lock:
+            return {name: left for name, left in self._armed.items() if left}

@@ -1,0 +1,108 @@
+"""Handles on virtual disks: who has what attached. An attach is exclusive (reference section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvpsbridge.sim.model.disks import DiskShelf
+from hvpsbridge.sim.model.errors import DiskError, Win32
+from hvpsbridge.sim.model.faults import Faults
+from hvpsbridge.sim.model.state import VMState, World
+
+_LIVE = {VMState.Running, VMState.Paused, VMState.Starting, VMState.Stopping, VMState.Saving}
+
+
+@dataclass(slots=True)
+class DiskHandle:
+    """An open handle on a virtual disk file.
+
+    Attributes:
+        number: its key.
+        layer: number of the layer it was opened on.
+        owner: the host process that opened it, such as ``pid:4711``.
+    """
+
+    number: int
+    layer: int
+    path: str
+    owner: str
+    node: str | None
+    attached: bool = False
+
+
+class Handles:
+    """Every open handle. Callers hold the model's lock."""
+
+    def __init__(self, world: World, shelf: DiskShelf, faults: Faults) -> None:
+        self._world = world
+        self._shelf = shelf
+        self._faults = faults
+        self._open: dict[int, DiskHandle] = {}
+        self._last = 0
+
+    def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
+        """A handle on the file at ``path``.
+
+        Raises:
+            DiskError: there is no such file, or a parent of it is missing.
+        """
+        layer = self._shelf.by_path(path)
+        self._shelf.chain(layer)
+        self._last += 1
+        handle = DiskHandle(self._last, layer.number, layer.path, owner, node)
+        self._open[handle.number] = handle
+        return handle
+
+    def attach(self, handle: DiskHandle) -> None:
+        """Attach the disk read-only, so that it can be read.
+
+        Raises:
+            DiskError: it is attached already, or a running VM writes to it, or it is gone.
+        """
+        layer = self._world.layers.get(handle.layer)
+        if layer is None:
+            raise DiskError(Win32.FILE_NOT_FOUND, handle.path)
+        if self._faults.strikes("attach_busy"):
+            raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
+        if any(other.attached and other.layer == handle.layer for other in self._open.values()):
+            raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
+        for vm in self._world.vms.values():
+            if vm.state in _LIVE and any(drive.layer == handle.layer for drive in vm.drives.values()):
+                raise DiskError(Win32.VHD_ONLINE_AND_WRITABLE, handle.path)
+        handle.attached = True
+
+    def detach(self, handle: DiskHandle) -> None:
+        """Give the attach up; the handle stays open."""
+        handle.attached = False
+
+    def close(self, handle: DiskHandle) -> None:
+        """Close a handle; what it had attached is free."""
+        handle.attached = False
+        self._open.pop(handle.number, None)
+
+    def close_owner(self, owner: str) -> None:
+        """The process ``owner`` is gone, and all its handles with it."""
+        for handle in [handle for handle in self._open.values() if handle.owner == owner]:
+            self.close(handle)
+
+    def close_node(self, node: str) -> None:
+        """The host ``node`` is gone, and all handles on it."""
+        for handle in [handle for handle in self._open.values() if handle.node == node]:
+            self.close(handle)
+
+    def locks(self, number: int) -> bool:
+        """Whether an attached handle needs layer ``number``, itself or as a parent."""
+        for handle in self._open.values():
+            layer = self._world.layers.get(handle.layer)
+            if not handle.attached or layer is None:
+                continue
+            if any(member.number == number for member in self._shelf.chain(layer)):
+                return True
+        return False
+
+    def attached(self) -> tuple[DiskHandle, ...]:
+        """Handles that have a disk attached."""
+        return tuple(handle for handle in self._open.values() if handle.attached)
+
+    def __len__(self) -> int:
+        return len(self._open)

@@ -1,0 +1,142 @@
+"""Knobs: how this simulated host behaves where real ones differ, or where nobody has looked yet.
+
+Every knob says what it turns. The values here are the benign ones; :data:`HOSTILE` names for each open
+question (reference section 11) and caution (section 0.1) the setting that hurts most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from hvpsbridge.units import KIB, MIB
+
+
+@dataclass(slots=True)
+class Knobs:
+    """Behaviour of the simulated host.
+
+    Attributes:
+        job_seconds: how long a WMI job takes.
+        job_lifetime_seconds: ``TimeBeforeRemoval``; afterwards the job object is gone.
+        job_vanishes: the job object is gone as soon as it is done.
+        jobs_at_once: methods return 0 at once instead of 4096 and a job.
+        visibility_seconds: how long until ``Get-VMSnapshot`` shows a new checkpoint.
+        merge_seconds: least time a merge takes.
+        merge_bytes_per_second: how fast a merge copies.
+        merge_retry_seconds: how long until a failed merge is tried again; 0 for never.
+        memory_granularity_bytes: resolution of the kernel's bitmap.
+        rct_granularity_bytes: resolution of the ``.rct`` file.
+        mrt_granularity_bytes: resolution of the ``.mrt`` file.
+        over_report: share of extra false ranges in answers, 0 to 1, seeded.
+        unsorted_answers: ranges of one page come in any order and may touch or overlap.
+        ranges_per_page: most ranges in one answer, whatever the caller's buffer.
+        pages_bytes: most bytes of the disk examined in one answer; 0 for no limit.
+        range_past_end: the last range may end beyond the disk's size.
+        new_id_at_conversion: the reference point's ids are sealed when it is made, not at the freeze.
+        conversion_drops_disk: the reference point lacks its last disk's id.
+        ids_die_on_user_checkpoint: ids sealed below a user's checkpoint are forgotten.
+        ids_differ_on_children: a child's file does not know its parents' ids.
+        ids_survive_apply: after an apply, ids of the abandoned branch are answered, without its changes.
+        ids_die_on_migration: migration forgets every id.
+        empty_answers: queries succeed and report nothing.
+        missing_changes: share of changes left out of answers, 0 to 1, seeded.
+        unmap_unreported: trimmed ranges are not tracked.
+        power_loss_forgets: changes that only the bitmap knew are lost at power loss, without an error.
+        newer_changes: what a frozen handle's ``NewerChanges`` says.
+        info_without_id: a frozen handle reports tracking on but an empty ``MostRecentId``.
+        read_delay_seconds: how late a read's buffer is filled.
+        read_sync: share of reads that complete at once instead of pending, 0 to 1.
+        short_reads: share of reads that give fewer bytes than asked, 0 to 1, seeded.
+        dead_shell_seconds: how long a dead client's shell, and its attach, lives on.
+        language: language of the host's messages: ``en`` or ``de``.
+    """
+
+    job_seconds: float = 0.05
+    job_lifetime_seconds: float = 300.0
+    job_vanishes: bool = False
+    jobs_at_once: bool = False
+    visibility_seconds: float = 0.05
+    merge_seconds: float = 0.1
+    merge_bytes_per_second: float = 400.0 * MIB
+    merge_retry_seconds: float = 1.0
+    memory_granularity_bytes: int = 32 * KIB
+    rct_granularity_bytes: int = 64 * KIB
+    mrt_granularity_bytes: int = 2 * MIB
+    over_report: float = 0.25
+    unsorted_answers: bool = False
+    ranges_per_page: int = 4096
+    pages_bytes: int = 0
+    range_past_end: bool = False
+    new_id_at_conversion: bool = False
+    conversion_drops_disk: bool = False
+    ids_die_on_user_checkpoint: bool = False
+    ids_differ_on_children: bool = False
+    ids_survive_apply: bool = False
+    ids_die_on_migration: bool = False
+    empty_answers: bool = False
+    missing_changes: float = 0.0
+    unmap_unreported: bool = False
+    power_loss_forgets: bool = False
+    newer_changes: bool = False
+    info_without_id: bool = False
+    read_delay_seconds: float = 0.0
+    read_sync: float = 0.0
+    short_reads: float = 0.0
+    dead_shell_seconds: float = 0.0
+    language: str = "en"
+
+    def set(self, name: str, value: object) -> None:
+        """Turn one knob; text is converted to the knob's own type.
+
+        Raises:
+            ValueError: there is no such knob, or the value does not fit it.
+        """
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        if name not in known:
+            raise ValueError(f"no knob {name!r}; there are {', '.join(sorted(known))}")
+        current = known[name]
+        if isinstance(current, bool):
+            if isinstance(value, str):
+                value = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(
+                    value.lower(), value
+                )
+            if not isinstance(value, bool):
+                raise ValueError(f"knob {name} is on or off, not {value!r}")
+            setattr(self, name, value)
+            return
+        try:
+            setattr(self, name, type(current)(value))
+        except (TypeError, ValueError):
+            raise ValueError(f"knob {name} takes a {type(current).__name__}, not {value!r}") from None
+
+
+# One hostile setting per knob that stands for an open question or a caution; the backup matrix runs each.
+HOSTILE: dict[str, object] = {
+    "job_vanishes": True,
+    "jobs_at_once": True,
+    "visibility_seconds": 2.0,
+    "merge_seconds": 3.0,
+    "memory_granularity_bytes": 4 * MIB,
+    "over_report": 1.0,
+    "unsorted_answers": True,
+    "ranges_per_page": 3,
+    "pages_bytes": 7 * MIB,
+    "range_past_end": True,
+    "new_id_at_conversion": True,
+    "conversion_drops_disk": True,
+    "ids_die_on_user_checkpoint": True,
+    "ids_differ_on_children": True,
+    "ids_survive_apply": True,
+    "ids_die_on_migration": True,
+    "empty_answers": True,
+    "missing_changes": 0.5,
+    "unmap_unreported": True,
+    "power_loss_forgets": True,
+    "newer_changes": True,
+    "info_without_id": True,
+    "read_delay_seconds": 0.02,
+    "read_sync": 1.0,
+    "short_reads": 0.05,
+    "dead_shell_seconds": 30.0,
+    "language": "de",
+}

@@ -1,0 +1,397 @@
+"""The nouns of the simulated world: nodes, volumes, VMs, layers, checkpoints, reference points, jobs.
+
+Law: plain mutable records that know nothing of files, clocks or rules. They refer to one another by id,
+so that the whole world can be written down and read back. Integers of enums are Hyper-V's own
+(reference sections 1.7, 4.1 to 4.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Self
+from uuid import UUID, uuid5
+
+from hvpsbridge.sim.model.extentset import ExtentSet
+from hvpsbridge.units import MIB
+
+
+class VMState(IntEnum):
+    """``Microsoft.HyperV.PowerShell.VMState``."""
+
+    Other = 1
+    Running = 2
+    Off = 3
+    Stopping = 4
+    Saved = 6
+    Paused = 9
+    Starting = 10
+    Reset = 11
+    Saving = 32773
+    Pausing = 32776
+    Resuming = 32777
+    RunningCritical = 32785
+    OffCritical = 32786
+    PausedCritical = 32789
+
+
+class Operational(IntEnum):
+    """``VMOperationalStatus`` values that the model shows."""
+
+    Ok = 2
+    CreatingSnapshot = 32768
+    DeletingSnapshot = 32770
+    MergingDisks = 32772
+    MigratingVirtualMachine = 32774
+    BackingUpVirtualMachine = 32776
+    CriticalIoError = 32795
+
+
+class ControllerType(IntEnum):
+    """``ControllerType`` of a disk drive."""
+
+    IDE = 0
+    SCSI = 1
+    PMEM = 2
+
+
+class VhdFormat(IntEnum):
+    """``Microsoft.Vhd.PowerShell.VhdFormat``."""
+
+    Unknown = 0
+    VHD = 2
+    VHDX = 3
+    VHDSet = 4
+
+
+class VhdType(IntEnum):
+    """``Microsoft.Vhd.PowerShell.VhdType``."""
+
+    Unknown = 0
+    Fixed = 2
+    Dynamic = 3
+    Differencing = 4
+
+
+class SnapshotType(IntEnum):
+    """``Microsoft.HyperV.PowerShell.SnapshotType``."""
+
+    Standard = 0
+    Recovery = 1
+    Planned = 2
+    Missing = 5
+    Replica = 6
+    AppConsistentReplica = 7
+    SyncedReplica = 8
+
+
+class CheckpointType(IntEnum):
+    """The VM's setting of that name."""
+
+    Disabled = 2
+    Production = 3
+    ProductionOnly = 4
+    Standard = 5
+
+
+class ReplicationMode(IntEnum):
+    """``VMReplicationMode``."""
+
+    None_ = 0
+    Primary = 1
+    Replica = 2
+    TestReplica = 3
+    ExtendedReplica = 4
+
+
+class Consistency(IntEnum):
+    """``ConsistencyLevel`` of checkpoints and reference points."""
+
+    Unknown = 0
+    Application = 1
+    Crash = 2
+
+
+class JobState(IntEnum):
+    """``Msvm_ConcreteJob.JobState`` (reference section 1.7)."""
+
+    New = 2
+    Starting = 3
+    Running = 4
+    Completed = 7
+    Terminated = 8
+    Exception = 10
+    CompletedWithWarnings = 32768
+
+
+class JobKind(IntEnum):
+    """``Msvm_ConcreteJob.JobType``. The create-reference-point number is the model's own choice."""
+
+    MergeDisks = 50
+    CreateCheckpoint = 70
+    ApplyCheckpoint = 71
+    RemoveCheckpoint = 72
+    ConvertCheckpoint = 90
+    RemoveReferencePoint = 91
+
+
+class MergePhase(StrEnum):
+    """What has become of a merge."""
+
+    RUNNING = "running"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Node:
+    """A Hyper-V host. ``booted`` and times are clock seconds."""
+
+    name: str
+    fqdn: str | None
+    booted: float
+    os_version: str = "10.0.20348"
+    os_build: int = 20348
+    supported_vm_versions: tuple[str, ...] = ("8.0", "9.0", "10.0")
+    logical_processors: int = 16
+    memory_bytes: int = 137438953472
+    cluster: str | None = None
+    alive: bool = True
+
+
+@dataclass(slots=True)
+class Volume:
+    """A Windows volume. ``used_elsewhere_bytes`` stands for files the model does not know."""
+
+    root: str
+    total_bytes: int
+    used_elsewhere_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Epoch:
+    """What was written between two seals of a layer's tracking.
+
+    Attributes:
+        rct_id: the id sealed at this epoch's start; None for a new child's first epoch, which goes on
+            where its parent's last epoch began.
+        order: when it was sealed, counted over the whole world.
+        memory: changes only the kernel's bitmap knows.
+        flushed: changes that are on stable storage (``.rct``, or ``.mrt`` after a power loss).
+    """
+
+    rct_id: str | None
+    order: int
+    memory: ExtentSet = field(default_factory=ExtentSet)
+    flushed: ExtentSet = field(default_factory=ExtentSet)
+
+
+@dataclass(slots=True)
+class Layer:
+    """One virtual disk file.
+
+    Attributes:
+        number: its key; ``backing`` is named after it.
+        path: Windows path.
+        parent: number of the parent layer.
+        present: what this file holds itself; elsewhere the parent (or zeros) shows through.
+        made_by_checkpoint: a child that a checkpoint made, so that it merges away again.
+        tracking_lost: the ``.rct`` is missing or damaged; no id of this file can be answered.
+        unreadable: bytes whose reading fails with a device error.
+    """
+
+    number: int
+    path: str
+    size_bytes: int
+    disk_id: UUID
+    parent: int | None = None
+    logical_sector_bytes: int = 512
+    physical_sector_bytes: int = 4096
+    block_bytes: int = 32 * MIB
+    format: VhdFormat = VhdFormat.VHDX
+    kind: VhdType = VhdType.Dynamic
+    made_by_checkpoint: bool = False
+    present: ExtentSet = field(default_factory=ExtentSet)
+    epochs: list[Epoch] = field(default_factory=list)
+    tracking_enabled: bool = False
+    tracking_lost: bool = False
+    unreadable: ExtentSet = field(default_factory=ExtentSet)
+
+    @property
+    def backing(self) -> str:
+        """Name of the sparse raw file that holds its bytes, at their own offsets."""
+        return f"{self.number}.raw"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """Where a disk hangs: controller type, number and location."""
+
+    controller_type: ControllerType
+    controller_number: int
+    controller_location: int
+
+    def __str__(self) -> str:
+        return f"{self.controller_type.name.lower()}{self.controller_number}:{self.controller_location}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Slot from text such as ``scsi0:1``.
+
+        Raises:
+            ValueError: the text names no slot.
+        """
+        head, _, location = text.partition(":")
+        kind, number = head.rstrip("0123456789"), head[len(head.rstrip("0123456789")) :]
+        try:
+            return cls(ControllerType[kind.upper()], int(number), int(location))
+        except (KeyError, ValueError):
+            raise ValueError(f"{text!r} is no disk slot; write for example scsi0:0 or ide0:1") from None
+
+
+@dataclass(slots=True)
+class Drive:
+    """A disk drive of a VM. ``layer`` is None for an empty or a pass-through drive."""
+
+    slot: Slot
+    layer: int | None
+    pass_through_number: int | None = None
+    shared: bool = False
+
+
+@dataclass(slots=True)
+class Vm:
+    """A virtual machine and the settings that decide whether it can be backed up."""
+
+    vm_id: UUID
+    name: str
+    node: str
+    created: float
+    state: VMState = VMState.Running
+    started: float | None = None
+    generation: int = 2
+    version: str = "10.0"
+    folder: str = ""
+    checkpoint_type: CheckpointType = CheckpointType.Production
+    automatic_checkpoints: bool = False
+    replication_mode: ReplicationMode = ReplicationMode.None_
+    clustered: bool = False
+    shielded: bool = False
+    tpm_enabled: bool = False
+    merge_enabled: bool = True
+    guest_backup: bool = True
+    commit_fork_events: int = 0
+    processor_count: int = 2
+    memory_bytes: int = 4294967296
+    notes: str = ""
+    parent_checkpoint: UUID | None = None
+    migrating_until: float | None = None
+    revision: int = 0
+    drives: dict[str, Drive] = field(default_factory=dict)
+
+    def instance_id(self, slot: Slot, owner: UUID | None = None) -> str:
+        """``InstanceID`` of a disk's storage allocation, in these settings or a checkpoint's."""
+        controller = uuid5(self.vm_id, f"{slot.controller_type.name}{slot.controller_number}")
+        settings = str(owner or self.vm_id).upper()
+        return f"Microsoft:{settings}\\{str(controller).upper()}\\0\\{slot.controller_location}\\L"
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A checkpoint: which layers were frozen, by slot, and when it may be seen by ``Get-VMSnapshot``."""
+
+    checkpoint_id: UUID
+    vm_id: UUID
+    name: str
+    kind: SnapshotType
+    consistency: Consistency
+    created: float
+    visible: float
+    parent: UUID | None
+    order: int
+    disks: dict[str, int]
+    sealed: dict[str, str | None]
+    state: VMState = VMState.Off
+    automatic: bool = False
+    revision: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ReferencePoint:
+    """A reference point; ``disks`` are ``InstanceID``s of the VM's storage, parallel to ``rct_ids``."""
+
+    instance_id: str
+    vm_id: UUID
+    consistency: Consistency
+    created: float
+    disks: list[str]
+    rct_ids: list[str]
+    kind: int = 2
+
+
+@dataclass(slots=True)
+class Job:
+    """A WMI job. Its work is done when the clock passes ``ends``; it vanishes at ``vanishes``.
+
+    Attributes:
+        arguments: what its work needs, as text.
+        results: ids of what it made, found through associations only.
+    """
+
+    job_id: UUID
+    kind: JobKind
+    vm_id: UUID
+    started: float
+    ends: float
+    arguments: dict[str, str]
+    done: bool = False
+    vanishes: float | None = None
+    error_code: int = 0
+    error_text: str = ""
+    warned: bool = False
+    results: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Merge:
+    """A child being merged into its parent. ``ends`` is None while it has failed and waits."""
+
+    child: int
+    vm_id: UUID
+    phase: MergePhase
+    ends: float | None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Event:
+    """An entry of a Hyper-V event log."""
+
+    log: str
+    event_id: int
+    time: float
+    vm_id: UUID | None
+    node: str
+    message: str
+
+
+@dataclass(slots=True)
+class World:
+    """Everything there is."""
+
+    seed: int = 0
+    counter: int = 0
+    nodes: dict[str, Node] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    vms: dict[UUID, Vm] = field(default_factory=dict)
+    layers: dict[int, Layer] = field(default_factory=dict)
+    checkpoints: dict[UUID, Checkpoint] = field(default_factory=dict)
+    reference_points: dict[str, ReferencePoint] = field(default_factory=dict)
+    jobs: dict[UUID, Job] = field(default_factory=dict)
+    merges: dict[int, Merge] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    def next(self) -> int:
+        """A number never given before."""
+        self.counter += 1
+        return self.counter

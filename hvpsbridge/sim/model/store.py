@@ -1,0 +1,109 @@
+"""The world as a JSON file, so that a simulated host can be stopped and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge.sim.model import state
+from hvpsbridge.sim.model.extentset import ExtentSet
+from hvpsbridge.sim.model.knobs import Knobs
+
+# Raised when a record changes its shape; an older file is refused.
+VERSION = 1
+
+_RECORDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        state.Checkpoint,
+        state.Drive,
+        state.Epoch,
+        state.Event,
+        state.Job,
+        state.Layer,
+        state.Merge,
+        state.Node,
+        state.ReferencePoint,
+        state.Slot,
+        state.Vm,
+        state.Volume,
+        state.World,
+        Knobs,
+    )
+}
+_ENUMS: dict[str, type[Enum]] = {
+    kind.__name__: kind
+    for kind in vars(state).values()
+    if isinstance(kind, type) and issubclass(kind, Enum) and kind.__module__ == state.__name__
+}
+
+
+def save(path: Path, world: state.World, knobs: Knobs) -> None:
+    """Write world and knobs to ``path``, replacing it in one step."""
+    text = json.dumps({"version": VERSION, "world": _plain(world), "knobs": _plain(knobs)})
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load(path: Path) -> tuple[state.World, Knobs]:
+    """World and knobs from :func:`save`'s file.
+
+    Raises:
+        ValueError: another version of the simulator wrote it.
+        OSError: it cannot be read.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("version") != VERSION:
+        raise ValueError(f"{path} has version {document.get('version')}, this simulator writes {VERSION}")
+    world, knobs = _rich(document["world"]), _rich(document["knobs"])
+    assert isinstance(world, state.World)
+    assert isinstance(knobs, Knobs)
+    return world, knobs
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Enum):
+        return {"$enum": type(value).__name__, "value": value.value}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, UUID):
+        return {"$uuid": str(value)}
+    if isinstance(value, ExtentSet):
+        return {"$extents": value.to_text()}
+    if isinstance(value, list | tuple):
+        return {"$" + type(value).__name__: [_plain(item) for item in value]}
+    if isinstance(value, dict):
+        return {"$dict": [[_plain(key), _plain(item)] for key, item in value.items()]}
+    if is_dataclass(value) and type(value).__name__ in _RECORDS:
+        members = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"$record": type(value).__name__, **members}
+    raise TypeError(f"{type(value).__name__} has no place in the state file")
+
+
+def _rich(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "$enum" in value:
+        return _ENUMS[value["$enum"]](value["value"])
+    if "$uuid" in value:
+        return UUID(value["$uuid"])
+    if "$extents" in value:
+        return ExtentSet.from_text(value["$extents"])
+    if "$list" in value:
+        return [_rich(item) for item in value["$list"]]
+    if "$tuple" in value:
+        return tuple(_rich(item) for item in value["$tuple"])
+    if "$dict" in value:
+        return {_rich(key): _rich(item) for key, item in value["$dict"]}
+    members = {name: _rich(item) for name, item in value.items() if name != "$record"}
+    return _RECORDS[value["$record"]](**members)
