@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from hvpsbridge.contract.results import Consistency
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.record import decode_record, encode_record
 
@@ -101,7 +100,8 @@ class Manifest:
         previous: digest of the manifest before; None for the first.
         created: when the checkpoint was taken, UTC.
         contract: number of the host contract.
-        consistency_asked: application, crash, or a policy's word.
+        consistency_asked: application, crash, or a policy's word; consistency: which was reached, in
+            the words of ``contract.results.Consistency``.
         definition: portable definition of the VM, JSON text.
     """
 
@@ -114,7 +114,7 @@ class Manifest:
     hvps_version: str
     contract: int
     consistency_asked: str
-    consistency: Consistency
+    consistency: str
     checkpoint_id: UUID | None
     disks: tuple[ManifestDisk, ...]
     files: tuple[FileRef, ...] = ()

@@ -1,0 +1,88 @@
+"""Builders for repository tests: repositories in memory, points with keyword overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.manifest import Manifest, ManifestDisk
+from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.repository import Point, Repository
+from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.units import KIB
+
+CHUNK = 64 * KIB
+VM = UUID("6f6e2f0e-57a7-4f8e-9a51-000000000001")
+START = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore) -> Iterator[Repository]:
+    with create_on_store(store, ChunkGrid(CHUNK)) as opened:
+        yield opened
+
+
+def disk_of(tree: TreeRoot, **changes: object) -> ManifestDisk:
+    fields: dict[str, object] = {
+        "slot": "scsi 0:0",
+        "disk_id": UUID(int=7),
+        "size_bytes": tree.size_bytes,
+        "sector_bytes": 512,
+        "path": "C:\\vm\\disk.avhdx",
+        "chain": ("C:\\vm\\disk.avhdx", "C:\\vm\\disk.vhdx"),
+        "tree": tree,
+        "rct_id": "rctX:1",
+        "mode": "full",
+        "reason": "first",
+    }
+    return ManifestDisk(**(fields | changes))  # type: ignore[arg-type]  # overrides by keyword
+
+
+def manifest_of(disks: Sequence[ManifestDisk], **changes: object) -> Manifest:
+    fields: dict[str, object] = {
+        "point_id": uuid4(),
+        "vm_id": VM,
+        "vm_name": "web",
+        "host": "hv01",
+        "run_id": uuid4(),
+        "created": START,
+        "hvps_version": "0.1",
+        "contract": 1,
+        "consistency_asked": "application",
+        "consistency": "application",
+        "checkpoint_id": uuid4(),
+        "disks": tuple(disks),
+    }
+    return Manifest(**(fields | changes))  # type: ignore[arg-type]  # overrides by keyword
+
+
+def store_point(
+    repository: Repository,
+    content: bytes,
+    *,
+    base: Point | None = None,
+    changed: Sequence[int] | None = None,
+    **changes: object,
+) -> Point:
+    """A point with one disk; only chunks ``changed`` are put (all without)."""
+    with repository.begin(uuid4()) as writer:
+        disk = writer.disk(len(content), None if base is None else base.disks[0].tree)
+        size = repository.grid.chunk_bytes
+        for number in range(repository.grid.count(len(content))) if changed is None else changed:
+            disk.put(number, content[number * size : (number + 1) * size])
+        changes.setdefault("created", START + timedelta(hours=len(repository.points())))
+        return writer.commit(manifest_of([disk_of(disk.finish())], **changes))
+
+
+def content_of(repository: Repository, point: Point) -> bytes:
+    return repository.image(point, point.disks[0]).readall() or b""

@@ -1,0 +1,181 @@
+"""Leases: who holds, who is dead, and who finds out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from hvpsbridge.errors import LeaseLost, RepositoryLocked
+from hvpsbridge.repository import lease as module
+from hvpsbridge.repository.lease import Lease, current_holder, is_provably_dead
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.sealing import PlainSealer
+from hvpsbridge.repository.stores.memory import MemoryStore
+
+PREFIX = "leases/abc"
+
+
+@pytest.fixture
+def objects() -> Objects:
+    repository_id = uuid4()
+    return Objects(MemoryStore(), PlainSealer(repository_id), repository_id)
+
+
+def take(objects: Objects, **changes: object) -> Lease:
+    """A lease of a holder that looks like this process with ``changes``; it does not renew by itself."""
+    holder = replace(current_holder(uuid4()), **changes)  # type: ignore[arg-type]  # overrides by keyword
+    return Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=3600)
+
+
+def give_up_silently(lease: Lease) -> None:
+    """What SIGKILL does to a holder: no release."""
+    lease._stop.set()
+
+
+ELSEWHERE = {"boot_id": "another boot", "machine": "elsewhere"}
+
+
+class TestLease:
+    def test_is_held_by_one_until_released(self, objects: Objects) -> None:
+        with take(objects) as lease:
+            with pytest.raises(RepositoryLocked, match=f"process {os.getpid()}"):
+                take(objects)
+            lease.check()
+        with take(objects) as next_lease:
+            assert next_lease.taken_from is None
+
+    def test_of_a_dead_process_of_this_machine_is_taken_at_once(self, objects: Objects) -> None:
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        stat = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        lost = take(objects, process_id=process.pid, process_started=int(stat[19]))
+        give_up_silently(lost)
+        with pytest.raises(RepositoryLocked):
+            take(objects)
+        process.kill()
+        started = time.monotonic()
+        while time.monotonic() - started < 5:  # killed, perhaps still a zombie: gone in either case
+            try:
+                with take(objects) as lease:
+                    assert lease.taken_from == lost.holder
+                    break
+            except RepositoryLocked:
+                time.sleep(0.01)
+        else:
+            pytest.fail("a dead holder was not recognised")
+        process.wait()
+
+    def test_of_a_recycled_pid_is_dead(self) -> None:
+        me = current_holder(uuid4())
+        assert not is_provably_dead(me)
+        assert me.process_started is not None
+        assert is_provably_dead(replace(me, process_started=me.process_started - 1))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"boot_id": "b"}, {"pid_namespace": "pid:[1]"}, {"boot_id": None}, {"pid_namespace": None}],
+    )
+    def test_of_another_boot_or_container_is_never_provably_dead(self, changes: dict[str, object]) -> None:
+        holder = replace(current_holder(uuid4()), process_id=2**22 + 1, **changes)  # type: ignore[arg-type]
+        assert not is_provably_dead(holder)
+
+    def test_of_another_machine_is_taken_when_its_counter_stands_still(self, objects: Objects) -> None:
+        lost = take(objects, **ELSEWHERE)
+        give_up_silently(lost)
+        with take(objects) as lease:
+            assert lease.taken_from == lost.holder
+            with pytest.raises(LeaseLost):
+                lost.check()
+            lease.check()
+
+    def test_of_another_machine_that_renews_is_not_taken(self, objects: Objects) -> None:
+        holder = replace(current_holder(uuid4()), boot_id="another boot")
+        with Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=0.05) as lease:
+            with pytest.raises(RepositoryLocked):
+                take(objects)
+            lease.check()
+
+    def test_does_not_look_at_anybodys_clock(self, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+        # A record dated a century ago, or ahead, changes nothing: only the counter is watched.
+        class Skewed(module.datetime):
+            @classmethod
+            def now(cls, tz: object = None) -> module.datetime:  # type: ignore[override]
+                return module.datetime(1990, 1, 1, tzinfo=module.UTC)
+
+        monkeypatch.setattr(module, "datetime", Skewed)
+        holder = replace(current_holder(uuid4()), boot_id="another boot")
+        with Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=0.05) as lease:
+            monkeypatch.undo()
+            with pytest.raises(RepositoryLocked):
+                take(objects)
+            lease.check()
+
+    def test_lost_stays_lost_when_the_taker_has_gone(self, objects: Objects) -> None:
+        sleeper = take(objects, **ELSEWHERE)
+        give_up_silently(sleeper)
+        for _ in range(3):
+            take(objects).release()
+        with pytest.raises(LeaseLost):
+            sleeper.check()
+        with pytest.raises(LeaseLost):
+            sleeper.check()
+        take(objects).release()
+
+    def test_counter_never_goes_back(self, objects: Objects) -> None:
+        seen = []
+        for _ in range(3):
+            take(objects).release()
+            (left,) = objects.list(PREFIX)
+            seen.append(int(left.name.rsplit("/", 1)[1], 16))
+        assert seen == sorted(set(seen))
+
+    def test_with_an_unreadable_record_is_taken_only_after_the_wait(self, objects: Objects) -> None:
+        lost = take(objects)
+        give_up_silently(lost)
+        assert isinstance(objects.store, MemoryStore)
+        (name,) = objects.store.objects
+        objects.store.objects[name] = b"half"
+        started = time.monotonic()
+        take(objects).release()
+        assert time.monotonic() - started >= 0.3
+
+    def test_of_a_stopped_process_here_is_kept(self, objects: Objects) -> None:
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+            stat = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            give_up_silently(take(objects, process_id=process.pid, process_started=int(stat[19])))
+            with pytest.raises(RepositoryLocked):
+                take(objects)
+        finally:
+            process.kill()
+            process.wait()
+
+    def test_of_a_run_leaves_nothing_behind(self, objects: Objects) -> None:
+        Lease(objects, "runs/one", current_holder(uuid4()), "run", once=True).release()
+        assert list(objects.list("runs")) == []
+
+    def test_is_taken_by_exactly_one_of_many(self, objects: Objects) -> None:
+        give_up_silently(take(objects, **ELSEWHERE))
+        won: list[Lease] = []
+
+        def attempt() -> None:
+            with contextlib.suppress(RepositoryLocked):
+                won.append(take(objects))
+
+        threads = [threading.Thread(target=attempt) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        won[0].check()

@@ -1,0 +1,426 @@
+"""Points go in and come back: trees, increments, deduplication, commits that stop half-way, two writers."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hvpsbridge.errors import Damaged, NewerFormat, NoRepository, NoSpace, RepositoryExists, WrongKey
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.formats.node import FAN_OUT
+from hvpsbridge.repository import Repository, create_repository, open_repository
+from hvpsbridge.repository import tree as tree_module
+from hvpsbridge.repository import writer as writer_module
+from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.secret import Secret
+from tests.repository.conftest import CHUNK, VM, content_of, disk_of, manifest_of, store_point
+
+
+def random_disk(seed: int, size: int, zero_share: float = 0.5) -> bytes:
+    dice = random.Random(seed)
+    pieces = [
+        bytes(CHUNK) if dice.random() < zero_share else dice.randbytes(CHUNK // 4) * 4
+        for _ in range(-(-size // CHUNK))
+    ]
+    return b"".join(pieces)[:size]
+
+
+def ids_for(point: object) -> PointIds:
+    manifest = point.manifest  # type: ignore[attr-defined]  # a Point; kept short
+    disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id) for disk in manifest.disks)
+    return PointIds(manifest.digest(), manifest.vm_id, "RP:1", disks)
+
+
+class TestDisks:
+    @pytest.mark.parametrize("size", [0, 512, CHUNK, CHUNK + 512, 300 * CHUNK + 512, FAN_OUT * CHUNK])
+    def test_come_back_as_they_were(self, repository: Repository, size: int) -> None:
+        content = random_disk(size, size)
+        point = store_point(repository, content)
+        assert content_of(repository, point) == content
+
+    def test_come_back_from_chunks_in_pack_order(self, repository: Repository) -> None:
+        content = random_disk(1, 70 * CHUNK + 1024)
+        image = repository.image(point := store_point(repository, content), point_disk := point.disks[0])
+        rebuilt = bytearray(point_disk.size_bytes)
+        for offset, data in image.chunks():
+            rebuilt[offset : offset + len(data)] = data
+        assert rebuilt == content
+        assert point.disks[0] is point_disk
+
+    def test_show_their_zeros_as_holes(self, repository: Repository) -> None:
+        content = bytes(2 * CHUNK) + b"x" * 3 * CHUNK + bytes(CHUNK) + b"y" * 100
+        point = store_point(repository, content)
+        image = repository.image(point, point.disks[0])
+        assert list(image.extents()) == [Extent(2 * CHUNK, 3 * CHUNK), Extent(6 * CHUNK, 100)]
+
+    def test_can_be_read_anywhere(self, repository: Repository) -> None:
+        content = random_disk(2, 9 * CHUNK + 77)
+        point = store_point(repository, content)
+        image = repository.image(point, point.disks[0])
+        dice = random.Random(3)
+        for _ in range(50):
+            start = dice.randrange(len(content) + 10)
+            image.seek(start)
+            got = image.read(dice.randrange(1, 3 * CHUNK)) or b""
+            assert got == content[start : start + len(got)]
+            assert got or start >= len(content)
+        assert image.seek(-77, 2) == 9 * CHUNK
+        assert image.readall() == content[-77:]
+
+    def test_of_an_increment_share_what_did_not_change(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        content = random_disk(4, 600 * CHUNK, zero_share=0)
+        first = store_point(repository, content)
+        before = sum(map(len, store.objects.values()))
+        changed = bytearray(content)
+        changed[301 * CHUNK] ^= 1
+        second = store_point(repository, bytes(changed), base=first, changed=[301])
+        assert content_of(repository, second) == changed
+        assert content_of(repository, first) == content
+        # One chunk (a quarter of it incompressible), two nodes and a manifest; far from a copy.
+        assert sum(map(len, store.objects.values())) - before < CHUNK
+
+    def test_are_zero_where_an_increment_says_so(self, repository: Repository) -> None:
+        content = random_disk(5, 4 * CHUNK, zero_share=0)
+        first = store_point(repository, content)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content), first.disks[0].tree)
+            disk.put(2, None)
+            second = writer.commit(manifest_of([disk_of(disk.finish())]))
+        assert content_of(repository, second) == content[: 2 * CHUNK] + bytes(CHUNK) + content[3 * CHUNK :]
+
+    @given(
+        before=st.integers(0, 3 * FAN_OUT + 5),
+        after=st.integers(0, 3 * FAN_OUT + 5),
+        tails=st.tuples(st.sampled_from([0, 512, CHUNK - 512]), st.sampled_from([0, 512, CHUNK - 512])),
+        seed=st.integers(0, 1 << 30),
+    )
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_may_have_another_size_than_their_base(
+        self, before: int, after: int, tails: tuple[int, int], seed: int
+    ) -> None:
+        dice = random.Random(seed)
+        old = bytearray(before * CHUNK + tails[0])
+        for start in range(0, len(old), CHUNK * 40):
+            old[start : start + 8] = dice.randbytes(8)
+        if old:
+            old[-8:] = dice.randbytes(8)
+        new = old[: after * CHUNK + tails[1]].ljust(after * CHUNK + tails[1], b"\0")
+        with create_on_store(MemoryStore(), ChunkGrid(CHUNK)) as repository:
+            first = store_point(repository, bytes(old))
+            second = store_point(repository, bytes(new), base=first, changed=[])
+            assert content_of(repository, second) == new
+
+    def test_with_more_leaves_than_fit_in_memory_are_spilled(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tree_module, "LEAVES_KEPT", 2)
+        numbers = [leaf * FAN_OUT + leaf for leaf in range(20)]
+        order = numbers * 2
+        random.Random(6).shuffle(order)
+        size = 20 * FAN_OUT * CHUNK
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(size, None)
+            for number in order:
+                disk.put(number, number.to_bytes(8, "big") * (CHUNK // 8))
+            point = writer.commit(manifest_of([disk_of(disk.finish())]))
+        found = dict(repository.image(point, point.disks[0]).chunks())
+        assert found == {
+            number * CHUNK: number.to_bytes(8, "big") * (CHUNK // 8) for number in numbers if number
+        }
+
+    def test_take_chunks_from_several_threads_in_any_order(self, repository: Repository) -> None:
+        content = random_disk(7, 200 * CHUNK, zero_share=0.2)
+        numbers = list(range(200))
+        random.Random(8).shuffle(numbers)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content), None)
+
+            def put(share: list[int]) -> None:
+                for number in share:
+                    disk.put(number, memoryview(content)[number * CHUNK : (number + 1) * CHUNK])
+
+            threads = [threading.Thread(target=put, args=(numbers[start::4],)) for start in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            point = writer.commit(manifest_of([disk_of(disk.finish())]))
+        assert content_of(repository, point) == content
+        assert disk.stats.chunks == 200
+        assert disk.stats.zero_chunks + disk.stats.known_chunks + disk.stats.new_chunks == 200
+
+    def test_refuse_chunks_that_do_not_fit(self, repository: Repository) -> None:
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(CHUNK + 100, None)
+            with pytest.raises(IndexError):
+                disk.put(2, b"x")
+            with pytest.raises(ValueError, match="100 bytes"):
+                disk.put(1, b"x" * CHUNK)
+
+    def test_of_a_base_answer_what_their_chunks_are(self, repository: Repository) -> None:
+        content = b"a" * CHUNK + bytes(CHUNK) + b"c" * 512
+        first = store_point(repository, content)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content), first.disks[0].tree)
+            for number, part in enumerate((content[:CHUNK], bytes(CHUNK), b"c" * 512)):
+                digest = hashlib.sha256(part).digest()
+                assert disk.base_chunk(number) == part
+                assert disk.digest_of(number) == digest
+                assert disk.matches(number, digest)
+                assert not disk.matches(number, bytes(32))
+
+
+class TestFiles:
+    def test_come_back_as_they_were(self, repository: Repository) -> None:
+        content = random.Random(9).randbytes(3 * CHUNK + 17)
+        with repository.begin(uuid4()) as writer:
+            references = [
+                writer.file("vm.vmcx", (content[at : at + 1000] for at in range(0, len(content), 1000))),
+                writer.file("empty.vmgs", ()),
+            ]
+            point = writer.commit(manifest_of([], files=tuple(references)))
+        stored = {file.name: b"".join(repository.read_file(file)) for file in point.manifest.files}
+        assert stored == {"vm.vmcx": content, "empty.vmgs": b""}
+        assert references[0].sha256 == hashlib.sha256(content).digest()
+
+
+class TestDeduplication:
+    def test_stores_equal_chunks_once_across_vms(self, repository: Repository, store: MemoryStore) -> None:
+        content = random_disk(10, 50 * CHUNK, zero_share=0)
+        store_point(repository, content)
+        before = sum(map(len, store.objects.values()))
+        store_point(repository, content, vm_id=uuid4())
+        assert sum(map(len, store.objects.values())) - before < 4096
+
+    def test_uses_what_a_run_that_died_had_published(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer_module, "INDEX_ENTRIES", 1)
+        content = random.Random(11).randbytes(40 * CHUNK)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content), None)
+            for number in range(40):
+                disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
+            writer.flush()
+        assert repository.points() == ()
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content), None)
+            disk.put(0, content[:CHUNK])
+            assert writer.stats.known_chunks == 1
+
+    def test_never_leans_on_another_writers_unpublished_pack(self, repository: Repository) -> None:
+        content = b"q" * CHUNK
+        with repository.begin(uuid4()) as dying:
+            dying.disk(CHUNK, None).put(0, content)
+            dying._wait_idle()
+            dying._data.flush()  # the pack is there; no index names it
+            point = store_point(repository, content)
+        with open_on_store(repository.store) as fresh:
+            assert content_of(fresh, point) == content
+
+    def test_stores_incompressible_data_without_growing_it_much(self, repository: Repository) -> None:
+        with repository.begin(uuid4()) as writer:
+            writer.disk(CHUNK, None).put(0, random.Random(12).randbytes(CHUNK))
+            writer.flush()
+            assert CHUNK < writer.stats.stored_bytes < CHUNK + 100
+
+
+class TestCommit:
+    def test_writes_packs_then_index_then_manifest_each_behind_a_barrier(self) -> None:
+        order: list[str] = []
+
+        class Watched(MemoryStore):
+            def put(self, name: str, data: bytes) -> None:
+                order.append(name.split("/")[0])
+                super().put(name, data)
+
+            def commit_barrier(self) -> None:
+                order.append("barrier")
+
+        with create_on_store(Watched(), ChunkGrid(CHUNK)) as repository:
+            order.clear()
+            store_point(repository, random_disk(13, 5 * CHUNK, zero_share=0))
+        kept = [name for name in order if name not in ("runs", "leases")]
+        assert kept == ["data", "nodes", "barrier", "index", "barrier", "points", "barrier"]
+
+    @pytest.mark.parametrize("fail_at", range(12))
+    def test_that_stops_anywhere_leaves_no_point_or_a_whole_one(self, fail_at: int) -> None:
+        class Failing(MemoryStore):
+            calls = -1
+
+            def put(self, name: str, data: bytes) -> None:
+                if self.calls >= 0:
+                    self.calls += 1
+                    if self.calls > fail_at:
+                        raise NoSpace(self.url, "create", name, "full")
+                super().put(name, data)
+
+        store = Failing()
+        content = random_disk(14, 20 * CHUNK)
+        with create_on_store(store, ChunkGrid(CHUNK)) as repository:
+            store.calls = 0
+            try:
+                store_point(repository, content)
+            except NoSpace:
+                pass
+            finally:
+                store.calls = -1
+        with open_on_store(store) as fresh:
+            for point in fresh.points():
+                assert content_of(fresh, point) == content
+            assert fresh.verify("hashed").good
+            again = store_point(fresh, content)
+            assert content_of(fresh, again) == content
+
+    def test_gives_each_vm_a_line_of_sequence_and_digest(self, repository: Repository) -> None:
+        other = uuid4()
+        for vm in (VM, other, VM):
+            store_point(repository, b"x" * 512, vm_id=vm)
+        first, second = repository.points(VM)
+        assert (first.manifest.sequence, first.manifest.previous) == (1, None)
+        assert (second.manifest.sequence, second.manifest.previous) == (2, first.manifest.digest())
+        assert [point.manifest.sequence for point in repository.points(other)] == [1]
+
+    def test_failed_in_the_pool_is_seen_by_the_writer(self) -> None:
+        class Full(MemoryStore):
+            def sink(self, name: str) -> object:  # type: ignore[override]  # only raises
+                if name.startswith("data/"):
+                    raise NoSpace(self.url, "create", name, "full")
+                return super().sink(name)
+
+        with create_on_store(Full(), ChunkGrid(CHUNK)) as repository, repository.begin(uuid4()) as writer:
+            writer.disk(CHUNK, None).put(0, b"x" * CHUNK)
+            with pytest.raises(NoSpace):
+                writer.flush()
+
+
+class TestIds:
+    def test_make_a_point_a_base(self, repository: Repository) -> None:
+        first = store_point(repository, b"x" * 512)
+        second = store_point(repository, b"y" * 512)
+        assert repository.bases(VM) == ()
+        repository.publish_ids(first, ids_for(first))
+        assert [point.point_id for point, _ in repository.bases(VM)] == [first.point_id]
+        repository.publish_ids(second, ids_for(second))
+        assert [point.point_id for point, _ in repository.bases(VM)] == [second.point_id, first.point_id]
+
+    def test_of_another_point_are_refused(self, repository: Repository) -> None:
+        first = store_point(repository, b"x" * 512)
+        second = store_point(repository, b"y" * 512)
+        with pytest.raises(ValueError, match="do not belong"):
+            repository.publish_ids(second, ids_for(first))
+
+    def test_that_lie_under_another_points_name_are_not_used(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        first = store_point(repository, b"x" * 512)
+        second = store_point(repository, b"y" * 512)
+        repository.publish_ids(first, ids_for(first))
+        store.objects[f"ids/{second.point_id.hex}"] = store.objects[f"ids/{first.point_id.hex}"]
+        assert [point.point_id for point, _ in repository.bases(VM)] == [first.point_id]
+
+
+class TestTwoProcesses:
+    def test_on_one_repository_see_each_others_points_and_chunks(self, store: MemoryStore) -> None:
+        content = random_disk(15, 10 * CHUNK, zero_share=0)
+        with create_on_store(store, ChunkGrid(CHUNK)) as one, open_on_store(store) as two:
+            point = store_point(one, content)
+            assert content_of(two, two.points()[0]) == content
+            with two.begin(uuid4()) as writer:
+                writer.disk(CHUNK, None).put(0, content[:CHUNK])
+                assert writer.stats.known_chunks == 1
+            assert [found.point_id for found in two.points()] == [point.point_id]
+
+    def test_may_write_at_once_with_one_cache(self, tmp_path: Path) -> None:
+        url = str(tmp_path / "repo")
+        create_repository(url, chunk_bytes=CHUNK).close()
+        contents = [random_disk(16 + number, 60 * CHUNK, zero_share=0.1) for number in range(3)]
+        failures: list[Exception] = []
+
+        def backup(content: bytes) -> None:
+            try:
+                with open_repository(url, cache_folder=tmp_path / "cache") as repository:
+                    store_point(repository, content, vm_id=uuid4())
+            except Exception as err:  # noqa: BLE001 (any of them fails the test below)
+                failures.append(err)
+
+        threads = [threading.Thread(target=backup, args=(content,)) for content in contents]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        with open_repository(url, cache_folder=tmp_path / "cache") as repository:
+            assert sorted(content_of(repository, point) for point in repository.points()) == sorted(contents)
+            assert repository.verify("hashed").good
+
+
+class TestOpening:
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> Iterator[str]:
+        create_repository(str(tmp_path / "repo"), chunk_bytes=CHUNK).close()
+        return str(tmp_path / "repo")
+
+    def test_what_is_not_there_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(NoRepository):
+            open_repository(str(tmp_path), cache_folder=tmp_path / "cache")
+
+    def test_what_exists_is_not_made_again(self, url: str) -> None:
+        with pytest.raises(RepositoryExists):
+            create_repository(url)
+
+    def test_a_newer_format_names_both_numbers(self, url: str, tmp_path: Path) -> None:
+        config = Path(url) / "config"
+        config.write_bytes(config.read_bytes().replace(b'"format":', b'"format":99, "was":'))
+        with pytest.raises(NewerFormat, match="has format 99"):
+            open_repository(url, cache_folder=tmp_path / "cache")
+
+    @pytest.mark.parametrize("at", range(0, 240, 7))
+    def test_damaged_settings_are_found(self, url: str, tmp_path: Path, at: int) -> None:
+        config = Path(url) / "config"
+        data = bytearray(config.read_bytes())
+        data[at % len(data)] ^= 1
+        config.write_bytes(data)
+        with pytest.raises((Damaged, NewerFormat, WrongKey)):
+            open_repository(url, cache_folder=tmp_path / "cache")
+
+    def test_a_plain_repository_with_a_key_is_refused(self, url: str, tmp_path: Path) -> None:
+        with pytest.raises(WrongKey):
+            open_repository(url, key=Secret("x"), cache_folder=tmp_path / "cache")
+
+    def test_works_with_a_cache_that_was_lost_or_torn(self, url: str, tmp_path: Path) -> None:
+        content = random_disk(20, 30 * CHUNK)
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            point = store_point(repository, content)
+        (database,) = cache.rglob("index.sqlite")
+        database.write_bytes(b"not a database at all, but long enough to be looked at" * 100)
+        with open_repository(url, cache_folder=cache) as repository:
+            assert content_of(repository, point) == content
+        shutil.rmtree(cache)
+        with open_repository(url, cache_folder=cache) as repository:
+            assert content_of(repository, point) == content
+
+    def test_forgets_index_objects_that_are_gone(self, url: str, tmp_path: Path) -> None:
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            store_point(repository, b"z" * CHUNK)
+        for index in (Path(url) / "index").iterdir():
+            index.unlink()
+        with open_repository(url, cache_folder=cache) as repository, repository.begin(uuid4()) as writer:
+            writer.disk(CHUNK, None).put(0, b"z" * CHUNK)
+            assert writer.stats.new_chunks == 1
