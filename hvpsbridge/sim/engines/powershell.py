@@ -1,0 +1,221 @@
+"""The engine that is real: one ``pwsh -s`` process per shell, as Windows has one wsmprovhost per shell.
+
+``pwsh -s`` takes and gives PSRP fragments as lines of ``<Data Stream='Default' PSGuid='...'>base64</Data>``
+(what PowerShell's jobs and SSH transport speak); fragments are the same bytes that WSMan carries, so lines
+are cut, not parsed.
+
+Order is ours to keep: the process hands each line it reads to a thread pool, so the next line of a pipeline
+may only be written when the last one was acknowledged. Lines wait in a queue per pipeline meanwhile; the
+thread that reads the acknowledgement writes the next. Nobody else waits, so a client that sends before it
+receives cannot lock itself out while its output is held back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Lock, Thread
+
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.sim.engines.seam import EngineGone, Sink
+from hvpsbridge.units import MIB
+
+log = logging.getLogger(__name__)
+
+POOL_ID = "00000000-0000-0000-0000-000000000000"
+CLOSE_SECONDS = 3.0
+# Enough for one line per fragment of 32 KiB with room; a larger pipe means fewer switches between the two.
+PIPE_BYTES = 1 * MIB
+
+_DATA_HEAD = b"<Data Stream='Default' PSGuid='"
+_DATA_TAIL = b"</Data>\n"
+_ID_CHARS = 36
+_PAYLOAD_AT = len(_DATA_HEAD) + _ID_CHARS + len(b"'>")
+_ACK = re.compile(rb"<(Data|Command|Signal|Close)Ack PSGuid='([0-9a-f-]{36})' />\s*")
+
+
+def find_pwsh(environment: Mapping[str, str] | None = None) -> Path:
+    """The PowerShell to use: ``HVPS_PWSH`` made absolute, else ``pwsh`` on PATH.
+
+    Raises:
+        ConfigurationError: ``HVPS_PWSH`` names no executable file, or there is no PowerShell at all.
+    """
+    environment = os.environ if environment is None else environment
+    named = environment.get("HVPS_PWSH")
+    if named:
+        path = Path(named).absolute()
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise ConfigurationError("HVPS_PWSH", f"{path} is no executable file")
+        return path
+    found = shutil.which("pwsh", path=environment.get("PATH"))
+    if found is None:
+        raise ConfigurationError(
+            "simulated host",
+            "the powershell engine needs PowerShell 7: set HVPS_PWSH, install pwsh, or use engine builtin",
+        )
+    return Path(found).absolute()
+
+
+class PowerShellEngine:
+    """One ``pwsh -s`` process. Its output is read by one thread, which waits where the sink waits.
+
+    Args:
+        sink: where its fragments go.
+        pwsh: the executable.
+        environment: variables set beside the ones we have ourselves.
+        ended: called once when the process is gone, with its id.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        pwsh: Path,
+        environment: Mapping[str, str],
+        ended: Callable[[int], None] | None = None,
+    ) -> None:
+        self._sink = sink
+        self._ended = ended
+        self._writing = Lock()
+        # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
+        self._queued: dict[str, deque[bytes]] = {}
+        self._closed = False
+        self._complaints: deque[str] = deque(maxlen=20)
+        self._process = subprocess.Popen(
+            [str(pwsh), "-NoProfile", "-NoLogo", "-s"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+            bufsize=PIPE_BYTES,
+            # Ctrl+C in the terminal is for whoever serves, not for the shells.
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._input = self._process.stdin
+        self._output = self._process.stdout
+        self._errors = self._process.stderr
+        _widen(self._output.fileno())
+        name = f"pwsh-{self._process.pid}"
+        Thread(target=self._read_output, name=f"{name}-out", daemon=True).start()
+        Thread(target=self._read_errors, name=f"{name}-err", daemon=True).start()
+
+    @property
+    def process_id(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    def open(self, fragments: bytes) -> None:
+        """Start the runspace pool."""
+        self._order(POOL_ID, _data_line(POOL_ID, fragments))
+
+    def start(self, key: str, fragments: bytes) -> None:
+        """Start a pipeline."""
+        self._order(key, _line("Command", key), _data_line(key, fragments))
+
+    def feed(self, key: str | None, fragments: bytes) -> None:
+        """Hand further fragments on."""
+        self._order(key or POOL_ID, _data_line(key or POOL_ID, fragments))
+
+    def stop(self, key: str) -> None:
+        """Stop a running pipeline."""
+        self._order(key, _line("Signal", key))
+
+    def release(self, key: str) -> None:
+        """Close a pipeline; the process stops it when it still runs."""
+        self._order(key, _line("Close", key))
+
+    def close(self) -> None:
+        """Ask the process to end, then make it."""
+        self._closed = True
+        with contextlib.suppress(EngineGone):
+            self._write(_line("Close", POOL_ID))
+        with contextlib.suppress(OSError, ValueError):
+            self._input.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _order(self, key: str, *lines: bytes) -> None:
+        """Write lines of one pipeline in order, each after the acknowledgement of the one before."""
+        with self._writing:
+            queued = self._queued.get(key)
+            if queued is not None:
+                queued.extend(lines)
+                return
+            self._queued[key] = deque(lines[1:])
+        self._write(lines[0])
+
+    def _acknowledged(self, key: str) -> None:
+        with self._writing:
+            queued = self._queued.get(key)
+            if not queued:
+                self._queued.pop(key, None)
+                return
+            line = queued.popleft()
+        with contextlib.suppress(EngineGone):
+            self._write(line)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            with self._writing:
+                self._input.write(data)
+                self._input.flush()
+        except (OSError, ValueError) as err:
+            raise EngineGone(f"process {self._process.pid} takes no more input") from err
+
+    def _read_output(self) -> None:
+        put = self._sink.put
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._output:
+                if line.startswith(_DATA_HEAD) and line.endswith(_DATA_TAIL):
+                    key = line[len(_DATA_HEAD) : len(_DATA_HEAD) + _ID_CHARS].decode()
+                    put(None if key == POOL_ID else key, line[_PAYLOAD_AT : -len(_DATA_TAIL)])
+                elif (ack := _ACK.fullmatch(line)) is not None:
+                    self._acknowledged(ack[2].decode())
+                else:
+                    # Something in the shell wrote to the console itself.
+                    log.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
+        status = self._process.wait()
+        self._sink.break_off(f"pwsh {self.process_id} ended with status {status}")
+        if not self._closed:
+            log.warning(
+                "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._complaints)
+            )
+        if self._ended is not None:
+            self._ended(self.process_id)
+
+    def _read_errors(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._errors:
+                self._complaints.append(line.decode(errors="replace").strip())
+
+
+def _line(kind: str, key: str) -> bytes:
+    return f"<{kind} PSGuid='{key}' />\n".encode()
+
+
+def _data_line(key: str, fragments: bytes) -> bytes:
+    return b"".join((_DATA_HEAD, key.encode(), b"'>", fragments, _DATA_TAIL))
+
+
+def _widen(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -1,0 +1,158 @@
+"""One connection: requests read, handed on, answered. HTTP/1.1 with lengths; no chunks, as WinRM."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from hvpsbridge.sim.wsman.auth import Authenticator, Denied
+from hvpsbridge.sim.wsman.outbox import ClientGone
+from hvpsbridge.sim.wsman.service import Caller, Reply, Service
+from hvpsbridge.units import KIB, MIB
+
+log = logging.getLogger(__name__)
+
+HEAD_LIMIT_BYTES = 64 * KIB
+# Far above any MaxEnvelopeSizekb in use; the service itself holds the configured limit.
+BODY_LIMIT_BYTES = 64 * MIB
+# An idle connection is closed after this time, as http.sys does (its default is 120 s).
+IDLE_SECONDS = 120.0
+PATH = "/wsman"
+_READ_BYTES = 64 * KIB
+
+
+class Closed(Exception):
+    """The client closed the connection, or is to be cut off."""
+
+
+@dataclass(slots=True)
+class _Message:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Connection:
+    """Serves one accepted socket until it ends. Runs in a thread of its own."""
+
+    def __init__(
+        self, sock: socket.socket, address: str, service: Service, authenticator: Authenticator
+    ) -> None:
+        self._socket = sock
+        self._address = address
+        self._service = service
+        self._authenticator = authenticator
+        self._buffer = bytearray()
+
+    def serve(self) -> None:
+        """Answer requests until the client closes. Does not raise for what a client does."""
+        try:
+            self._socket.settimeout(IDLE_SECONDS)
+            while True:
+                self._answer(self._read())
+        except (Closed, OSError) as err:
+            log.debug("connection from %s ended: %s", self._address, err)
+        finally:
+            self._socket.close()
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def _read(self) -> _Message:
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if len(self._buffer) > HEAD_LIMIT_BYTES:
+                raise Closed("request head too long")
+            self._fill()
+        head = bytes(self._buffer[:end]).decode("latin-1")
+        del self._buffer[: end + 4]
+        request_line, *lines = head.split("\r\n")
+        method, path, *_ = (*request_line.split(" "), "", "")
+        headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        }
+        length = int(headers.get("content-length") or 0)
+        if not 0 <= length <= BODY_LIMIT_BYTES or "transfer-encoding" in headers:
+            self._write(HTTPStatus.LENGTH_REQUIRED, (), "", b"")
+            raise Closed("request without a usable length")
+        if headers.get("expect", "").lower() == "100-continue":
+            self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self._buffer) < length:
+            self._fill()
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return _Message(method, path, headers, body)
+
+    def _fill(self) -> None:
+        data = self._socket.recv(_READ_BYTES)
+        if not data:
+            raise Closed("closed by the client")
+        self._buffer += data
+
+    def _alive(self) -> bool:
+        """Whether the client still holds its end open; it has nothing to send while it waits."""
+        try:
+            self._socket.setblocking(False)
+            # A TLS socket cannot peek; a read of none left is told by the error it raises.
+            data = self._socket.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError as err:
+            return _would_block(err)
+        finally:
+            self._socket.settimeout(IDLE_SECONDS)
+        self._buffer += data
+        return bool(data)
+
+    # -- answering ------------------------------------------------------------------------------------
+
+    def _answer(self, message: _Message) -> None:
+        if message.path.partition("?")[0].rstrip("/") != PATH:
+            self._write(HTTPStatus.NOT_FOUND, (), "", b"")
+            return
+        if message.method != "POST":
+            self._write(HTTPStatus.METHOD_NOT_ALLOWED, (("Allow", "POST"),), "", b"")
+            return
+        user = self._authenticator.check(message.headers)
+        if isinstance(user, Denied):
+            challenges = tuple(("WWW-Authenticate", challenge) for challenge in user.challenges)
+            self._write(HTTPStatus.UNAUTHORIZED, challenges, "", b"")
+            return
+        if not message.body:
+            # pypsrp sends an empty request to establish a security context.
+            self._write(HTTPStatus.OK, (), "", b"")
+            return
+        envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
+        try:
+            reply = self._service.handle(envelope, Caller(user, self._address, self._alive))
+        except ClientGone as err:
+            raise Closed("client went away while it waited") from err
+        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        content_type, body = self._authenticator.seal(reply.body)
+        try:
+            self._write(HTTPStatus(reply.status), (), content_type, body)
+        except OSError:
+            if reply.undelivered is not None:
+                reply.undelivered()
+            raise
+
+    def _write(
+        self, status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type: str, body: bytes
+    ) -> None:
+        lines = [
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "Server: Microsoft-HTTPAPI/2.0",
+            *(f"{name}: {value}" for name, value in headers),
+            *((f"Content-Type: {content_type}",) if content_type else ()),
+            f"Content-Length: {len(body)}",
+            "\r\n",
+        ]
+        self._socket.sendall("\r\n".join(lines).encode("latin-1") + body)
+
+
+def _would_block(err: OSError) -> bool:
+    return isinstance(err, ssl.SSLWantReadError | ssl.SSLWantWriteError)

@@ -1,0 +1,118 @@
+"""The listening socket: a thread per connection, optional TLS, a janitor for idle shells."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from hvpsbridge.sim.wsman.auth import Authenticator
+from hvpsbridge.sim.wsman.http import Connection
+from hvpsbridge.sim.wsman.service import Service
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 128
+JANITOR_SECONDS = 1.0
+# A TLS handshake that takes longer is not from a client of ours.
+HANDSHAKE_SECONDS = 30.0
+
+
+class Listener:
+    """Accepts connections on the loopback interface and serves them until stopped.
+
+    Args:
+        service: what answers.
+        authenticators: makes the authenticator of a new connection.
+        port: TCP port; 0 takes a free one.
+        certificate: PEM file with certificate chain and key; plain HTTP without it.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        authenticators: Callable[[], Authenticator],
+        *,
+        port: int = 0,
+        certificate: Path | None = None,
+    ) -> None:
+        self._service = service
+        self._authenticators = authenticators
+        self._tls = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self._stopping = Event()
+        self._lock = Lock()
+        self._open: set[socket.socket] = set()
+        self.connections_accepted = 0
+
+    @property
+    def port(self) -> int:
+        """TCP port it listens on."""
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Address without path, as users write it."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Begin to accept."""
+        Thread(target=self._accept, name=f"wsman-{self.port}", daemon=True).start()
+        Thread(target=self._tidy, name=f"wsman-janitor-{self.port}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Close the listening socket and every connection. Shells are the service's to end."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.cut_all()
+
+    def cut_all(self) -> None:
+        """Break every open connection at once, as a network cut or a reboot does."""
+        with self._lock:
+            connections = tuple(self._open)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                accepted, address = self._socket.accept()
+            except OSError:
+                return
+            self.connections_accepted += 1
+            Thread(
+                target=self._serve, args=(accepted, address[0]), name=f"wsman-{address[1]}", daemon=True
+            ).start()
+
+    def _serve(self, accepted: socket.socket, address: str) -> None:
+        sock = accepted
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                accepted.settimeout(HANDSHAKE_SECONDS)
+                sock = self._tls.wrap_socket(accepted, server_side=True)
+        except OSError as err:
+            log.debug("handshake with %s failed: %s", address, err)
+            accepted.close()
+            return
+        with self._lock:
+            self._open.add(sock)
+        try:
+            Connection(sock, address, self._service, self._authenticators()).serve()
+        finally:
+            with self._lock:
+                self._open.discard(sock)
+
+    def _tidy(self) -> None:
+        while not self._stopping.wait(JANITOR_SECONDS):
+            self._service.shells.remove_idle()

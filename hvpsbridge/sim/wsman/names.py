@@ -1,0 +1,66 @@
+"""URIs, namespaces and fault codes of WS-Management as Windows uses them (MS-WSMV)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+ENVELOPE = "http://www.w3.org/2003/05/soap-envelope"
+ADDRESSING = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
+WSMAN = "http://schemas.dmtf.org/wbem/wsman/1/wsman.xsd"
+WSMV = "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd"
+SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
+TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
+ENUMERATION = "http://schemas.xmlsoap.org/ws/2004/09/enumeration"
+CONFIG = "http://schemas.microsoft.com/wbem/wsman/1/config"
+FAULT = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
+IDENTITY = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
+POWERSHELL = "http://schemas.microsoft.com/powershell"
+ANONYMOUS = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous"
+
+GET = f"{TRANSFER}/Get"
+CREATE = f"{TRANSFER}/Create"
+DELETE = f"{TRANSFER}/Delete"
+ENUMERATE = f"{ENUMERATION}/Enumerate"
+COMMAND = f"{SHELL}/Command"
+SEND = f"{SHELL}/Send"
+RECEIVE = f"{SHELL}/Receive"
+SIGNAL = f"{SHELL}/Signal"
+DISCONNECT = f"{SHELL}/Disconnect"
+RECONNECT = f"{SHELL}/Reconnect"
+CONNECT = f"{SHELL}/Connect"
+
+COMMAND_DONE = f"{SHELL}/CommandState/Done"
+SIGNAL_TERMINATE = f"{SHELL}/signal/terminate"
+
+SHELLS = SHELL
+COMMANDS = f"{SHELL}/Command"
+
+
+class Code(IntEnum):
+    """``WSManFault`` codes a client of a shell can meet (wsmerror.h, winerror.h)."""
+
+    ACCESS_DENIED = 5
+    OPERATION_ABORTED = 995
+    UNSPECIFIED = 0x80004005
+    OPERATION_TIMED_OUT = 0x80338029
+    UNEXPECTED_SELECTORS = 0x8033805B
+    INVALID_RESOURCE_URI = 0x80338000
+    ACTION_NOT_SUPPORTED = 0x80338002
+    ENVELOPE_TOO_LARGE = 0x80338048
+    SCHEMA_VALIDATION = 0x80338041
+    QUOTA_SHELLS = 0x803381A5
+    QUOTA_OPERATIONS = 0x803381A6
+
+
+# What a fault's SOAP subcode says for a code; everything else is an internal error.
+SUBCODES = {
+    Code.ACCESS_DENIED: "w:AccessDenied",
+    Code.OPERATION_TIMED_OUT: "w:TimedOut",
+    Code.UNEXPECTED_SELECTORS: "w:InvalidSelectors",
+    Code.INVALID_RESOURCE_URI: "a:DestinationUnreachable",
+    Code.ACTION_NOT_SUPPORTED: "a:ActionNotSupported",
+    Code.ENVELOPE_TOO_LARGE: "w:EncodingLimit",
+    Code.SCHEMA_VALIDATION: "w:SchemaValidationError",
+    Code.QUOTA_SHELLS: "w:QuotaLimit",
+    Code.QUOTA_OPERATIONS: "w:QuotaLimit",
+}

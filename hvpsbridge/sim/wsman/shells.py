@@ -1,0 +1,206 @@
+"""Shells and their commands: who owns them, what they may take in, and when they are given up."""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import logging
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from hvpsbridge.sim.engines.seam import Engine, EngineFactory
+from hvpsbridge.sim.wsman.envelope import Fault
+from hvpsbridge.sim.wsman.names import Code
+from hvpsbridge.sim.wsman.outbox import Outbox
+from hvpsbridge.units import MIB
+
+log = logging.getLogger(__name__)
+
+_FRAGMENT_HEAD = struct.Struct(">QQBI")
+_START = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Limits of the service; defaults as Windows Server has them (reference sections 7.1 and 7.3).
+
+    Attributes:
+        envelope_bytes: ``MaxEnvelopeSizekb``, for either direction.
+        shells_per_user: ``MaxShellsPerUser``.
+        commands_per_shell: ``MaxConcurrentCommandsPerShell``.
+        idle_seconds: ``IdleTimeout`` of a shell whose client did not say.
+        object_bytes: size of one object received.
+        command_bytes: what one pipeline may receive in all.
+        fragments_per_reply: most fragments a Receive gives; recordings of Windows show 4 (transport.md).
+    """
+
+    envelope_bytes: int = 512_000
+    shells_per_user: int = 2_147_483_647
+    commands_per_shell: int = 1000
+    idle_seconds: float = 7200.0
+    object_bytes: int = 10 * MIB
+    command_bytes: int = 50 * MIB
+    fragments_per_reply: int = 1_000_000
+
+
+@dataclass(slots=True)
+class Inbound:
+    """Counts what one pipeline was sent, as PSRP fragments (reference section 7.3)."""
+
+    quotas: Quotas
+    total_bytes: int = 0
+    object_bytes: int = 0
+
+    def count(self, fragments: bytes) -> None:
+        """Add fragments in base64.
+
+        Raises:
+            Fault: one of the two limits is passed.
+        """
+        data = binascii.a2b_base64(fragments)
+        self.total_bytes += len(data)
+        if self.total_bytes > self.quotas.command_bytes:
+            raise Fault(
+                Code.UNSPECIFIED,
+                "The total data received from the remote client exceeded allowed maximum. "
+                f"Allowed maximum is {self.quotas.command_bytes}.",
+            )
+        position = 0
+        while position + _FRAGMENT_HEAD.size <= len(data):
+            _, _, flags, length = _FRAGMENT_HEAD.unpack_from(data, position)
+            self.object_bytes = length if flags & _START else self.object_bytes + length
+            if self.object_bytes > self.quotas.object_bytes:
+                raise Fault(
+                    Code.UNSPECIFIED,
+                    "The current deserialized object size of the data received from the remote client "
+                    "exceeded the allowed maximum object size. "
+                    f"Allowed maximum is {self.quotas.object_bytes}.",
+                )
+            position += _FRAGMENT_HEAD.size + length
+
+
+@dataclass(slots=True)
+class Command:
+    """One pipeline of a shell. ``command_id`` is written as the client wrote it."""
+
+    command_id: str
+    inbound: Inbound
+    started: float = field(default_factory=time.monotonic)
+    # A reply that the client did not get, kept for the same request sent again.
+    undelivered: tuple[str, bytes] | None = None
+
+    @property
+    def key(self) -> str:
+        """The id as engines write it."""
+        return self.command_id.lower()
+
+
+@dataclass(slots=True)
+class Shell:
+    """One shell. Lives until deleted, idle for too long, or the service ends; never for a lost client."""
+
+    shell_id: str
+    owner: str
+    client_address: str
+    resource_uri: str
+    name: str
+    idle_seconds: float
+    outbox: Outbox
+    engine: Engine
+    commands: dict[str, Command] = field(default_factory=dict)
+    created: float = field(default_factory=time.monotonic)
+    used: float = field(default_factory=time.monotonic)
+    disconnected: bool = False
+    busy: int = 0
+    undelivered: tuple[str, bytes] | None = None
+
+    def command(self, command_id: str) -> Command:
+        """The command of that id, in whatever case it is written.
+
+        Raises:
+            Fault: there is none.
+        """
+        try:
+            return self.commands[command_id.lower()]
+        except KeyError:
+            raise Fault(
+                Code.UNEXPECTED_SELECTORS,
+                f"The request for the Windows Remote Shell with ShellId {self.shell_id} failed because the "
+                f"command {command_id} was not found on the server.",
+            ) from None
+
+
+class ShellTable:
+    """All shells of a host. Thread-safe."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self.quotas = quotas
+        self._lock = Lock()
+        self._shells: dict[str, Shell] = {}
+
+    def create(self, shell_id: str, owner: str, factory: EngineFactory, build: Callable[..., Shell]) -> Shell:
+        """A new shell with a running engine.
+
+        Raises:
+            Fault: the owner has as many shells as allowed, or the id is taken.
+        """
+        outbox = Outbox()
+        with self._lock:
+            if sum(shell.owner == owner for shell in self._shells.values()) >= self.quotas.shells_per_user:
+                raise Fault(
+                    Code.QUOTA_SHELLS,
+                    "The WS-Management service cannot process the request. This user is allowed a maximum "
+                    f"number of {self.quotas.shells_per_user} concurrent shells, which has been exceeded.",
+                )
+            if shell_id.lower() in self._shells:
+                raise Fault(Code.UNEXPECTED_SELECTORS, f"The shell {shell_id} exists already.")
+            shell = build(outbox=outbox, engine=factory(outbox))
+            self._shells[shell_id.lower()] = shell
+        log.info("shell %s opened, process %d", shell.shell_id, shell.engine.process_id)
+        return shell
+
+    def find(self, shell_id: str, owner: str) -> Shell:
+        """The shell of that id, if it is the owner's and its engine lives or has something left to say.
+
+        Raises:
+            Fault: there is none.
+        """
+        with self._lock:
+            shell = self._shells.get(shell_id.lower())
+            if shell is not None and shell.owner == owner:
+                shell.used = time.monotonic()
+                return shell
+        raise Fault(
+            Code.UNEXPECTED_SELECTORS,
+            f"The request for the Windows Remote Shell with ShellId {shell_id} failed because the shell was "
+            "not found on the server.",
+        )
+
+    def remove(self, shell: Shell) -> None:
+        """End a shell and its engine; returns when the engine is gone."""
+        with self._lock:
+            self._shells.pop(shell.shell_id.lower(), None)
+        shell.outbox.break_off("the shell was deleted")
+        shell.engine.close()
+        log.info("shell %s closed", shell.shell_id)
+
+    def all(self) -> tuple[Shell, ...]:
+        """Every shell, oldest first."""
+        with self._lock:
+            return tuple(self._shells.values())
+
+    def remove_idle(self) -> None:
+        """End the shells that nobody used for their idle time, and those whose engine has died."""
+        now = time.monotonic()
+        for shell in self.all():
+            if shell.outbox.broken is not None or (not shell.busy and now - shell.used > shell.idle_seconds):
+                self.remove(shell)
+
+    def remove_all(self) -> None:
+        """End every shell."""
+        for shell in self.all():
+            with contextlib.suppress(OSError):
+                self.remove(shell)
