@@ -25,6 +25,7 @@ from hvpsbridge.playbook.types import (
     Text,
     Whole,
 )
+from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.units import GIB
 
 _Value = TypeVar("_Value")
@@ -33,6 +34,8 @@ _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 # More hosts at a time than this needs several hvps, each with its own part of the hosts.
 MAX_FORKS = 64
+# Pipelines share one process on the host; past this they only wait for its serializer.
+MAX_READERS = 8
 
 
 class Authentication(StrEnum):
@@ -42,33 +45,6 @@ class Authentication(StrEnum):
     NTLM = "ntlm"
     NEGOTIATE = "negotiate"
     KERBEROS = "kerberos"
-
-
-class ConsistencyWish(StrEnum):
-    """What a checkpoint shall be worth; the last falls back to crash consistency and records it."""
-
-    APPLICATION = "application"
-    CRASH = "crash"
-    APPLICATION_OR_CRASH = "application_or_crash"
-
-
-class OnUnexpectedFull(StrEnum):
-    """What to do when a disk that has a base must be read or compared whole."""
-
-    ACCEPT = "accept"
-    WARN = "warn"
-    STOP = "stop"
-
-
-class ProofPolicy(StrEnum):
-    """When a point is proved equal to the frozen disk before it is committed.
-
-    ``auto``: the first two increments of a disk on an OS build whole, then a rotating sample.
-    """
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class VmStateWord(StrEnum):
@@ -201,8 +177,8 @@ class BackupOptions:
 
     __pydantic_config__ = _STRICT
 
-    consistency: Annotated[ConsistencyWish, Field(description="what the checkpoint shall be worth")] = (
-        ConsistencyWish.APPLICATION_OR_CRASH
+    consistency: Annotated[Wish, Field(description="what the checkpoint shall be worth")] = (
+        Wish.APPLICATION_OR_CRASH
     )
     on_unexpected_full: Annotated[
         OnUnexpectedFull, Field(description="when a disk with a base must be read or compared whole")
@@ -213,6 +189,10 @@ class BackupOptions:
     limits: Annotated[BackupLimits, Field(description="when it stops and undoes itself")] = field(
         default_factory=BackupLimits
     )
+    force_compare: Annotated[
+        Flag, Field(description="compare every disk with its last point, whatever tracking says")
+    ] = False
+    readers: Annotated[Whole, Field(description="reader pipelines of each disk", ge=1, le=MAX_READERS)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +289,10 @@ def _no_vars() -> Mapping[str, Scalar]:
     return MappingProxyType({})
 
 
+def _no_hosts() -> Mapping[str, HostSpec]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class PlaySpec:
     """Tasks for chosen VMs of chosen hosts, into one repository."""
@@ -347,3 +331,18 @@ class PlaybookSpec:
     plays: Annotated[tuple[PlaySpec, ...], Field(description="what to do, in order", min_length=1)]
     vars: Annotated[Vars, Field(description="variables of every play")] = field(default_factory=_no_vars)
     forks: Annotated[Whole, Field(description="VMs worked on at a time", ge=1, le=MAX_FORKS)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSpec:
+    """The configuration file: what command lines need not say again. Playbooks do not use it."""
+
+    __pydantic_config__ = _STRICT
+
+    repository: Annotated[
+        RepositorySpec | None, Field(description="used when neither --repo nor HVPS_REPO names one")
+    ] = None
+    hosts: Annotated[
+        Mapping[str, HostSpec], Field(description="hosts by name, for HOST"), AfterValidator(_frozen)
+    ] = field(default_factory=_no_hosts)
+    log_file: Annotated[FilePath | None, Field(description="used without --log-file")] = None

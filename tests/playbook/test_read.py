@@ -11,12 +11,12 @@ from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playbook
 from hvpsbridge.playbook.specs import (
     BackupOptions,
-    ConsistencyWish,
     PlaybookSpec,
     RestoreOptions,
     VerifyOptions,
     VmStateWord,
 )
+from hvpsbridge.tasks.policy import Wish
 
 GOOD = """\
 version: 1
@@ -68,7 +68,7 @@ def test_the_example_of_the_design_is_understood() -> None:
     assert play.vms.state == (VmStateWord.RUNNING, VmStateWord.OFF)
     backup, verify = play.tasks
     assert backup.backup is not None
-    assert backup.backup.consistency is ConsistencyWish.APPLICATION_OR_CRASH
+    assert backup.backup.consistency is Wish.APPLICATION_OR_CRASH
     assert verify.options == VerifyOptions(subset=(1, 14))
     assert playbook.hosts["hv02"].password is not None
     assert playbook.hosts["hv02"].password.command == ("pass", "hv02")

@@ -1,0 +1,6 @@
+"""``python -m hvpsbridge`` is ``hvps``."""
+
+from hvpsbridge.cli.main import run
+
+if __name__ == "__main__":
+    run()

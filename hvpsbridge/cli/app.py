@@ -1,0 +1,64 @@
+"""The command group, and options before the command's name."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from hvpsbridge import __version__
+from hvpsbridge.cli.invocation import Invocation
+
+# Command to the module that holds it; a module is imported when its command is used, so that --version
+# and --help do not wait for everything.
+COMMANDS: dict[str, str] = {
+    "run": "run",
+    "validate": "validate",
+    "backup": "adhoc",
+    "inventory": "inventory",
+    "repo": "repo",
+    "list": "points",
+    "show": "points",
+    "verify": "points",
+    "restore": "points",
+    "sim": "sim",
+    "demo": "demo",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are looked up in :data:`COMMANDS`, in that order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of use, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, its module imported now."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        commands = importlib.import_module(f"hvpsbridge.cli.{module}")
+        # ``list`` and ``copy`` would hide a builtin or a module, so functions end with an underscore.
+        command: click.Command = getattr(commands, f"{cmd_name}_")
+        return command
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="hvps", message="%(prog)s %(version)s")
+@click.option("--verbose", "-v", "verbosity", count=True, help="More log lines; twice for debugging.")
+@click.option(
+    "--log-file", type=click.Path(dir_okay=False, path_type=Path), help="File to append log lines to."
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Configuration file; without it HVPS_CONFIG, then ~/.config/hvps/config.yaml.",
+)
+@click.pass_obj
+def hvps(invocation: Invocation, verbosity: int, log_file: Path | None, config: Path | None) -> None:
+    """Agentless backup of Hyper-V virtual machines from Linux."""
+    invocation.begin(verbosity=verbosity, log_file=log_file, config=config)

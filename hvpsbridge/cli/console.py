@@ -1,0 +1,201 @@
+"""The door to the terminal: results on standard output, progress and notes on standard error.
+
+On a terminal tables have lines and progress has bars; elsewhere both are plain text, one record a line,
+never cut to a width. Text from hosts is shown as it is except for control characters, which could move a
+terminal's cursor or hide lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from hvpsbridge.cli.logs import printable, redact
+from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.events import Moment, Observer, Silent, VmRef
+from hvpsbridge.tasks.events import Progress as Moved
+from hvpsbridge.tasks.plan import VmPlan
+from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import duration_text, size_text
+
+# How often a plain progress line is written for one disk; a log of a long night stays readable.
+PLAIN_SECONDS = 15.0
+
+
+def line(text: str) -> None:
+    """A line of a result."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+def document(text: str) -> None:
+    """A JSON document; written as it is, except for secrets."""
+    sys.stdout.write(f"{redact(text)}\n")
+
+
+def note(text: str) -> None:
+    """A line beside the result, on standard error."""
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
+
+
+def table(content: Table) -> None:
+    """A table of a result."""
+    if not sys.stdout.isatty():
+        for row in plain_rows(content):
+            sys.stdout.write(f"{row}\n")
+        return
+    shown = RichTable(
+        title=content.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for index, name in enumerate(content.columns):
+        shown.add_column(name, justify="right" if index in content.right else "left", overflow="fold")
+    for cells in content.rows:
+        shown.add_row(*(Text(printable(cell)) for cell in cells))
+    Console(markup=False, highlight=False).print(shown)
+
+
+def plain_rows(content: Table) -> Iterator[str]:
+    """The table as aligned text: title, headings, rows."""
+    rows = [content.columns, *(tuple(map(printable, row)) for row in content.rows)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(content.columns))]
+    yield content.title.upper()
+    for cells in rows:
+        padded = (
+            cell.rjust(width) if index in content.right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        yield "  ".join(padded).rstrip()
+
+
+@contextmanager
+def onlooker(*, quiet: bool = False) -> Iterator[Observer]:
+    """An observer that shows a run on standard error: bars on a terminal, lines elsewhere.
+
+    Args:
+        quiet: show nothing; results and errors still are.
+    """
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        bars = _Bars()
+        with bars.display:
+            yield bars
+    else:
+        yield _Lines()
+
+
+def _name(vm: VmRef) -> str:
+    return f"{vm.host}/{vm.name}"
+
+
+def _ended(result: TaskResult) -> str:
+    text = f"{result.task} {result.outcome.value} in {duration_text(result.seconds)}"
+    return f"{text}: {result.error}" if result.error is not None else text
+
+
+def _plan_lines(plan: VmPlan) -> Iterator[str]:
+    for disk in plan.disks:
+        yield f"{disk.slot}: {disk.mode.value}: {disk.why}"
+
+
+class _Lines(Silent):
+    """Plain lines, one for each thing that begins, is decided or ends, and a slow heartbeat."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told: dict[tuple[VmRef, str, str], float] = {}
+
+    def started(self, vm: VmRef, task: str) -> None:
+        note(f"{_name(vm)}: {task} starts")
+
+    def planned(self, vm: VmRef, plan: VmPlan) -> None:
+        for text in _plan_lines(plan):
+            note(f"{_name(vm)}: {text}")
+
+    def noted(self, vm: VmRef, text: str) -> None:
+        note(f"{_name(vm)}: {text}")
+
+    def finished(self, vm: VmRef, result: TaskResult) -> None:
+        note(f"{_name(vm)}: {_ended(result)}")
+
+    def progress(self, vm: VmRef, progress: Moved) -> None:
+        key, now = (vm, progress.slot, progress.activity), time.monotonic()
+        with self._lock:
+            if now - self._told.setdefault(key, now) < PLAIN_SECONDS:
+                return
+            self._told[key] = now
+        note(f"{_name(vm)}: {progress.slot} {progress.activity} {_figures(progress)}")
+
+
+def _figures(progress: Moved) -> str:
+    part = 100 * progress.done_bytes / progress.owed_bytes if progress.owed_bytes else 100.0
+    left = "" if progress.left_seconds is None else f", {duration_text(progress.left_seconds)} left"
+    return (
+        f"{part:3.0f} % of {size_text(progress.owed_bytes)}, {size_text(progress.wire_bytes)} on the wire, "
+        f"{size_text(int(progress.rate_bytes))}/s{left}"
+    )
+
+
+class _Bars(Silent):
+    """A bar for each disk under way; what ends scrolls above them."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, markup=False, highlight=False)
+        self.display = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=self._console,
+            transient=True,
+        )
+        self._lock = threading.Lock()
+        self._bars: dict[tuple[VmRef, str], TaskID] = {}
+
+    def started(self, vm: VmRef, task: str) -> None:
+        with self._lock:
+            self._bars[vm, ""] = self.display.add_task(
+                printable(f"{_name(vm)} {task}"), total=None, figures=""
+            )
+
+    def step(self, vm: VmRef, step: Step, moment: Moment) -> None:
+        bar = self._bars.get((vm, ""))
+        if bar is not None and moment == "before":
+            self.display.update(bar, figures=step.text)
+
+    def planned(self, vm: VmRef, plan: VmPlan) -> None:
+        for text in _plan_lines(plan):
+            self._console.print(printable(f"{_name(vm)}: {text}"))
+
+    def noted(self, vm: VmRef, text: str) -> None:
+        self._console.print(printable(f"{_name(vm)}: {text}"))
+
+    def progress(self, vm: VmRef, progress: Moved) -> None:
+        with self._lock:
+            key = (vm, progress.slot)
+            if key not in self._bars:
+                self._bars[key] = self.display.add_task("", total=None, figures="")
+            bar = self._bars[key]
+        self.display.update(
+            bar,
+            description=printable(f"  {progress.slot} {progress.activity}"),
+            total=max(progress.owed_bytes, 1),
+            completed=progress.done_bytes if progress.owed_bytes else 1,
+            figures=_figures(progress),
+        )
+
+    def finished(self, vm: VmRef, result: TaskResult) -> None:
+        with self._lock:
+            done = [key for key in self._bars if key[0] == vm]
+            for key in done:
+                self.display.remove_task(self._bars.pop(key))
+        self._console.print(printable(f"{_name(vm)}: {_ended(result)}"))

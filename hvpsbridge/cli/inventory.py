@@ -1,0 +1,99 @@
+"""``hvps inventory``: VMs and disks of a host, and what stands in the way of backing them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import connection_options, host_spec, json_option
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.report.truth import json_text, jsonable, one_line
+from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.eligibility import Finding, examine
+from hvpsbridge.tasks.plan import slot_of
+from hvpsbridge.units import size_text
+
+# No repository is asked, so no checkpoint on the host counts as ours.
+_NO_REPOSITORY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A VM with its disks and findings; ``error`` when it could not be looked at."""
+
+    vm: VmInfo
+    disks: tuple[DiskInfo, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    error: HvpsError | None = None
+
+
+@click.command("inventory")
+@click.argument("host")
+@connection_options
+@json_option
+@click.pass_obj
+def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> None:
+    """List the VMs of HOST with their disks and what stands in the way of a backup.
+
+    HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
+    """
+    reached = compose.connection(host, host_spec(host, options, invocation), invocation)
+    with interrupting(), HyperVHost.connect(reached, run_id=invocation.run_id) as connected:
+        info = connected.host_info()
+        listed = tuple(_look(connected, vm) for vm in connected.vms())
+    if as_json:
+        console.document(json_text({"version": 1, "host": info, "vms": list(map(_facts, listed))}))
+    else:
+        _tell(info, listed)
+
+
+def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
+    try:
+        disks = host.disks(vm.vm_id)
+        return _Listed(vm, disks, examine(vm, disks, host.checkpoints(vm.vm_id), _NO_REPOSITORY))
+    except HvpsError as err:  # one VM that cannot be asked does not hide the others
+        return _Listed(vm, error=err)
+
+
+def _facts(listed: _Listed) -> dict[str, object]:
+    return {
+        **jsonable(listed.vm),
+        "disks": [{"slot": slot_of(disk), **jsonable(disk)} for disk in listed.disks],
+        "findings": [jsonable(finding) for finding in listed.findings],
+        "error": None if listed.error is None else one_line(str(listed.error)),
+    }
+
+
+def _tell(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
+    console.line(
+        f"{info.name}: Windows {info.os_version} build {info.os_build}, "
+        f"PowerShell {info.powershell_version}, {len(listed)} VMs"
+    )
+    rows = []
+    for entry in listed:
+        vm = entry.vm
+        head = (vm.name, str(vm.vm_id), vm.state.value)
+        for disk in entry.disks or (None,):
+            cells = ("", "", "") if disk is None else _disk_cells(disk)
+            rows.append((*head, *cells))
+            head = ("", "", "")
+    columns = ("VM", "id", "state", "disk", "size", "file")
+    console.table(Table("VMs", columns, tuple(rows), frozenset({4})))
+    for entry in listed:
+        for finding in entry.findings:
+            console.line(f"{entry.vm.name}: {finding.severity.value}: {finding}")
+        if entry.error is not None:
+            console.line(f"{entry.vm.name}: {entry.error}")
+
+
+def _disk_cells(disk: DiskInfo) -> tuple[str, str, str]:
+    where = disk.path or ("pass-through" if disk.pass_through else "empty")
+    return slot_of(disk), size_text(disk.size_bytes), disk.error or where

@@ -1,0 +1,107 @@
+"""What one invocation of ``hvps`` has in common: run id, logging, settings, secrets, what must be closed."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from hvpsbridge import __version__
+from hvpsbridge.cli import logs
+from hvpsbridge.errors import ConfigurationError, Interrupted, SecretUnavailable
+from hvpsbridge.playbook.read import parse_as, read_text
+from hvpsbridge.playbook.secrets import resolve
+from hvpsbridge.playbook.specs import SecretRef, SettingsSpec
+from hvpsbridge.secret import Secret
+
+_log = logging.getLogger(__name__)
+
+CONFIG_VARIABLE = "HVPS_CONFIG"
+
+
+@dataclass(slots=True)
+class Invocation:
+    """State of one command line. A context manager: whatever is on ``closing`` is closed at its end.
+
+    Attributes:
+        run_id: stands on every log line, in marks on hosts and in manifests.
+        verbosity: count of ``-v``.
+        log_file: where log lines also go.
+        settings: from the configuration file.
+    """
+
+    run_id: UUID = field(default_factory=uuid4)
+    verbosity: int = 0
+    log_file: Path | None = None
+    settings: SettingsSpec = field(default_factory=SettingsSpec)
+    closing: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Invocation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing.__exit__(kind, error, trace)
+
+    def begin(self, *, verbosity: int, log_file: Path | None, config: Path | None) -> None:
+        """Read the configuration file and start logging; options win over the file.
+
+        Raises:
+            ConfigurationError: the file or the log file cannot be used.
+        """
+        self.verbosity = verbosity
+        self.settings = load_settings(config)
+        self.log_file = log_file or self.settings.log_file
+        logs.set_up(self.run_id, verbosity=verbosity, log_file=self.log_file)
+        _log.info("hvps %s starts run %s", __version__, self.run_id)
+
+    def secret(self, reference: SecretRef, where: str) -> Secret:
+        """The secret of a reference, known to the redactor from then on.
+
+        Raises:
+            SecretUnavailable: it cannot be had.
+        """
+        return logs.redact.add(resolve(reference, where, ask=ask if sys.stdin.isatty() else None))
+
+
+def ask(question: str) -> str:
+    """A line typed on the terminal without echo.
+
+    Raises:
+        Interrupted: it was refused with Ctrl-C.
+        SecretUnavailable: the input ended.
+    """
+    try:
+        return getpass.getpass(question)
+    except KeyboardInterrupt as err:
+        raise Interrupted("SIGINT") from err
+    except EOFError as err:
+        raise SecretUnavailable("terminal", "nothing was typed") from err
+
+
+def load_settings(named: Path | None) -> SettingsSpec:
+    """Settings from the file named by ``--config`` or ``HVPS_CONFIG``, else the user's, else the system's.
+
+    Raises:
+        ConfigurationError: a named file is missing, or a file has mistakes.
+    """
+    if named is None and os.environ.get(CONFIG_VARIABLE):
+        named = Path(os.environ[CONFIG_VARIABLE])
+    if named is not None:
+        return parse_as(SettingsSpec, read_text(named), str(named))
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    for path in (home / "hvps" / "config.yaml", Path("/etc/hvps/config.yaml")):
+        try:
+            there = path.is_file()
+        except OSError as err:
+            raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
+        if there:
+            return parse_as(SettingsSpec, read_text(path), str(path))
+    return SettingsSpec()

@@ -1,0 +1,163 @@
+"""Options that several commands share, and the specs they stand for.
+
+A secret has four options (``--password-file``, ``-command``, ``-env``, ``-fd``), all references: a value
+on the command line would be seen by every user of the machine in the process list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.errors import UsageError
+from hvpsbridge.playbook.specs import Authentication, HostSpec, RepositorySpec, SecretRef
+from hvpsbridge.units import parse_duration, parse_size
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+REPOSITORY_VARIABLE = "HVPS_REPO"
+
+
+def size_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Callback of options that take a byte count such as ``64KiB``."""
+    try:
+        return None if value is None else parse_size(value)
+    except ValueError as err:
+        raise click.BadParameter(str(err), context, parameter) from err
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback of options that take a duration such as ``15m``."""
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as err:
+        raise click.BadParameter(str(err), context, parameter) from err
+
+
+def _stacked(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def secret_options(name: str, what: str) -> Callable[[_Command], _Command]:
+    """Options ``--NAME-file``, ``--NAME-command``, ``--NAME-env`` and ``--NAME-fd``."""
+    return _stacked(
+        click.option(
+            f"--{name}-file",
+            type=click.Path(path_type=Path),
+            help=f"File whose first line is the {what}; readable by its owner only.",
+        ),
+        click.option(f"--{name}-command", metavar="COMMAND", help=f"Program that prints the {what}."),
+        click.option(f"--{name}-env", metavar="NAME", help=f"Environment variable that holds the {what}."),
+        click.option(
+            f"--{name}-fd", type=click.IntRange(min=0), help=f"File descriptor to read the {what} from."
+        ),
+    )
+
+
+connection_options = _stacked(
+    click.option("--user", "-u", help="Account, an administrator of the host."),
+    click.option(
+        "--auth",
+        type=click.Choice([auth.value for auth in Authentication]),
+        help="How the account proves itself; negotiate without it.",
+    ),
+    secret_options("password", "password"),
+    click.option("--ca", type=click.Path(path_type=Path), help="CA certificates that sign the host's, PEM."),
+    click.option("--port", type=click.IntRange(1, 65535), help="Port when HOST is a bare name."),
+    click.option(
+        "--connect-timeout", callback=seconds, metavar="DURATION", help="How long to wait for a connection."
+    ),
+)
+
+repository_options = _stacked(
+    click.option(
+        "--repo",
+        "-r",
+        metavar="URL",
+        help=f"Repository; without it {REPOSITORY_VARIABLE} or the configuration file.",
+    ),
+    secret_options("key", "repository's key"),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:
+    """The reference that the ``--NAME-...`` options give; taken out of ``options``. None without any.
+
+    Raises:
+        UsageError: more than one is given.
+    """
+    kinds = ("file", "command", "env", "fd")
+    taken = {kind: options.pop(f"{name}_{kind}") for kind in kinds}
+    given = {kind: value for kind, value in taken.items() if value is not None}
+    if len(given) > 1:
+        raise UsageError(f"only one of {', '.join(f'--{name}-{kind}' for kind in given)} can be used")
+    if "command" in given:
+        try:
+            given["command"] = tuple(shlex.split(given["command"]))
+        except ValueError as err:
+            raise UsageError(f"--{name}-command: {err}") from err
+        if not given["command"]:
+            raise UsageError(f"--{name}-command is empty")
+    return SecretRef(**given) if given else None
+
+
+def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> HostSpec:
+    """How to reach HOST: by its name in the configuration file, else by address; options win.
+
+    The password is asked for when the account needs one and nothing says where it is.
+    """
+    known = invocation.settings.hosts.get(host)
+    address = known.address if known else host
+    port = options.pop("port")
+    if port is not None:
+        if "//" in address or address.count(":") == 1:
+            raise UsageError("--port is for a bare host name; this address says its own")
+        address = f"https://{address}:{port}"
+    user = options.pop("user") or (known.user if known else None)
+    auth_text = options.pop("auth")
+    auth = Authentication(auth_text) if auth_text else known.auth if known else Authentication.NEGOTIATE
+    password = secret_reference("password", options) or (known.password if known else None)
+    if password is None and user is not None and auth is not Authentication.KERBEROS:
+        password = SecretRef(prompt=f"Password of {user} on {host}")
+    timeout = options.pop("connect_timeout")
+    defaults = known or HostSpec(address=address)
+    return HostSpec(
+        address=address,
+        user=user,
+        auth=auth,
+        password=password,
+        ca=options.pop("ca") or defaults.ca,
+        operation_timeout=defaults.operation_timeout,
+        read_timeout=defaults.read_timeout,
+        connect_timeout=defaults.connect_timeout if timeout is None else timeout,
+    )
+
+
+def repository_spec(options: dict[str, Any], invocation: Invocation) -> RepositorySpec:
+    """The repository of ``--repo``, ``HVPS_REPO`` or the configuration file, in this order.
+
+    Raises:
+        UsageError: none of them names one.
+    """
+    key = secret_reference("key", options)
+    known = invocation.settings.repository
+    url = options.pop("repo") or os.environ.get(REPOSITORY_VARIABLE) or (known.url if known else None)
+    if not url:
+        raise UsageError(
+            f"no repository is named; use --repo, {REPOSITORY_VARIABLE} or the configuration file"
+        )
+    same = known if known is not None and known.url == url else None
+    return RepositorySpec(url, key or (same.key if same else None), same.cache if same else None)

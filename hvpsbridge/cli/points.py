@@ -1,0 +1,195 @@
+"""``hvps list``, ``show``, ``verify`` and ``restore``: what works on recovery points, without a host."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import json_option, repository_options, repository_spec
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Level, Point, TouchedPoint, VerifyReport
+from hvpsbridge.units import duration_text, size_text
+
+
+@click.command("list")
+@click.argument("vm", required=False)
+@repository_options
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: Any) -> None:
+    """List recovery points, of one VM when its name or id is given."""
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        points = [
+            point
+            for point in repository.points()
+            if vm is None or vm.casefold() in (point.vm_name.casefold(), str(point.vm_id))
+        ]
+    if as_json:
+        console.document(
+            json_text(
+                {
+                    "version": 1,
+                    "repository_id": repository.repository_id,
+                    "points": [_summary(point) for point in points],
+                }
+            )
+        )
+        return
+    rows = tuple(
+        (
+            point.short_id,
+            point.vm_name,
+            _moment(point.created),
+            point.manifest.host,
+            str(len(point.disks)),
+            size_text(sum(disk.size_bytes for disk in point.disks)),
+            "+".join(sorted({disk.mode for disk in point.disks})),
+            point.manifest.consistency,
+            _proof(point),
+        )
+        for point in points
+    )
+    columns = ("point", "VM", "created", "host", "disks", "size", "mode", "consistency", "proof")
+    console.table(Table("points", columns, rows, frozenset({4, 5})))
+
+
+@click.command("show")
+@click.argument("point")
+@repository_options
+@json_option
+@click.pass_obj
+def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> None:
+    """Show one recovery point: VM@latest, VM@latest~1, VM@TIME or a short id."""
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        found = repository.find_point(point)
+        has_ids = repository.ids(found) is not None
+    manifest = found.manifest
+    if as_json:
+        console.document(json_text({"version": 1, **_summary(found), "usable_as_base": has_ids}))
+        return
+    for name, value in (
+        ("point", str(manifest.point_id)),
+        ("VM", f"{manifest.vm_name} ({manifest.vm_id})"),
+        ("host", f"{manifest.host}, build {manifest.os_build}"),
+        ("created", _moment(manifest.created)),
+        ("made by", f"hvps {manifest.hvps_version}, contract {manifest.contract}, run {manifest.run_id}"),
+        ("consistency", f"{manifest.consistency} (asked for {manifest.consistency_asked})"),
+        ("in its line", f"number {manifest.sequence}"),
+        ("base", "usable for the next increment" if has_ids else "not usable for an increment"),
+        ("files", ", ".join(file.name for file in manifest.files) or "none"),
+    ):
+        console.line(f"{name:<12} {value}")
+    rows = tuple(
+        (
+            str(number),
+            disk.slot,
+            size_text(disk.size_bytes),
+            disk.mode,
+            disk.reason,
+            size_text(disk.stats.changed_bytes),
+            size_text(disk.stats.wire_bytes),
+            size_text(disk.stats.stored_bytes),
+            "written" if disk.proof is None else disk.proof.level,
+        )
+        for number, disk in enumerate(found.disks)
+    )
+    columns = ("number", "disk", "size", "mode", "reason", "changed", "wire", "stored", "proof")
+    console.table(Table("disks", columns, rows, frozenset({2, 5, 6, 7})))
+
+
+@click.command("verify")
+@click.argument("points", nargs=-1)
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.HASHED.value,
+    show_default=True,
+    help="written: everything is there; hashed: every chunk is read and hashed.",
+)
+@repository_options
+@json_option
+@click.pass_obj
+def verify_(
+    invocation: Invocation, /, points: tuple[str, ...], level: str, as_json: bool, **options: Any
+) -> ExitCode:
+    """Verify POINTS, or the whole repository; exit 7 when anything is not as it was written."""
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        chosen = [repository.find_point(selector) for selector in points] if points else None
+        report = repository.verify(Level(level), chosen)
+    if as_json:
+        console.document(json_text({"version": 1, "good": report.good, "report": report}))
+    else:
+        _tell(report)
+    return ExitCode.DONE if report.good else ExitCode.DAMAGE
+
+
+def _tell(report: VerifyReport) -> None:
+    rows = tuple(
+        (problem.name, problem.what, _touched(problem.touches) or "no point") for problem in report.problems
+    )
+    if rows:
+        console.table(Table("damage", ("object", "what", "touches"), rows))
+    console.line(
+        f"{report.level.value}: {report.points} points, {report.chunks} chunks, "
+        f"{size_text(report.hashed_bytes)} hashed in "
+        f"{duration_text(report.seconds)}: " + ("good" if report.good else f"{len(rows)} problems")
+    )
+
+
+def _touched(points: Sequence[TouchedPoint]) -> str:
+    return "; ".join(
+        f"{point.vm_name}@{point.point_id.hex[:8]} ({', '.join(point.parts)})" for point in points
+    )
+
+
+def _summary(point: Point) -> dict[str, object]:
+    manifest = point.manifest
+    return {
+        "point_id": manifest.point_id,
+        "vm": manifest.vm_name,
+        "vm_id": manifest.vm_id,
+        "host": manifest.host,
+        "created": manifest.created,
+        "run_id": manifest.run_id,
+        "checkpoint_id": manifest.checkpoint_id,
+        "sequence": manifest.sequence,
+        "hvps": manifest.hvps_version,
+        "contract": manifest.contract,
+        "consistency_asked": manifest.consistency_asked,
+        "consistency": manifest.consistency,
+        "disks": [
+            {
+                "number": number,
+                "slot": disk.slot,
+                "disk_id": disk.disk_id,
+                "size_bytes": disk.size_bytes,
+                "mode": disk.mode,
+                "reason": disk.reason,
+                "base": disk.base,
+                "stats": disk.stats,
+                "proof": disk.proof,
+            }
+            for number, disk in enumerate(manifest.disks)
+        ],
+        "files": [{"name": file.name, "size_bytes": file.size_bytes} for file in manifest.files],
+    }
+
+
+def _moment(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _proof(point: Point) -> str:
+    levels = {"written" if disk.proof is None else disk.proof.level for disk in point.disks}
+    return "+".join(sorted(levels)) or "written"

@@ -1,0 +1,67 @@
+"""``hvps repo``: make a repository, and see what its store can be trusted with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, create_repository
+from hvpsbridge.units import size_text
+
+
+@click.group("repo")
+def repo_() -> None:
+    """Make repositories and look at their stores."""
+
+
+@repo_.command("init")
+@click.argument("url", required=False)
+@click.option(
+    "--chunk",
+    "chunk_bytes",
+    callback=size_bytes,
+    metavar="SIZE",
+    help=f"Chunk size, 64KiB to 1MiB, fixed for ever; {size_text(DEFAULT_CHUNK_BYTES)} without it.",
+)
+@repository_options
+@json_option
+@click.pass_obj
+def init(
+    invocation: Invocation, /, url: str | None, chunk_bytes: int | None, as_json: bool, **options: Any
+) -> None:
+    """Make a repository at URL (or --repo, HVPS_REPO, the configuration file)."""
+    if url is not None:
+        if options["repo"] is not None:
+            raise click.UsageError("URL and --repo name the repository twice")
+        options["repo"] = url
+    spec = repository_spec(options, invocation)
+    try:
+        with interrupting():
+            made = create_repository(
+                spec.url,
+                chunk_bytes=chunk_bytes or DEFAULT_CHUNK_BYTES,
+                key=compose.repository_key(spec, invocation),
+            )
+            invocation.closing.enter_context(made)
+    except ValueError as err:
+        raise click.BadParameter(str(err), param_hint="--chunk") from err
+    facts = {
+        "repository_id": made.repository_id,
+        "url": made.url,
+        "chunk_bytes": made.grid.chunk_bytes,
+        "sealed": made.sealed,
+    }
+    if as_json:
+        console.document(json_text(facts))
+        return
+    kind = "sealed" if made.sealed else "plain (not encrypted)"
+    console.line(
+        f"made {kind} repository {made.repository_id} at {made.url}, "
+        f"chunks of {size_text(made.grid.chunk_bytes)}"
+    )

@@ -1,0 +1,34 @@
+"""SIGINT and SIGTERM for commands that only read, or write files here: the signal becomes an exception.
+
+Runs on hosts use :mod:`hvpsbridge.tasks.cancel` instead, whose first signal stops and undoes, and whose
+second gives up the undo.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hvpsbridge.errors import Interrupted
+from hvpsbridge.tasks.cancel import SIGNALS
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Turns a signal into :class:`~hvpsbridge.errors.Interrupted` while the block runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread; a test that calls from another has none.
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,36 @@
+"""``hvps validate``: read a playbook as ``run`` would, connect to nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from hvpsbridge.playbook.read import playbook_schema, read_playbook
+from hvpsbridge.playbook.template import extra_vars as read_extra_vars
+
+
+@click.command("validate")
+@click.argument("playbook", type=click.Path(path_type=Path), required=False)
+@click.option("--extra-vars", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of playbooks instead.")
+@click.pass_context
+def validate_(
+    context: click.Context, playbook: Path | None, extra_vars: tuple[str, ...], schema: bool
+) -> None:
+    """Check a playbook without connecting to anything.
+
+    Every mistake is told at once, each with file, line and column.
+    """
+    if schema:
+        click.echo(json.dumps(playbook_schema(), indent=2))
+        return
+    if playbook is None:
+        raise click.UsageError("PLAYBOOK is missing", context)
+    spec = read_playbook(playbook, read_extra_vars(extra_vars))
+    tasks = sum(len(play.tasks) for play in spec.plays)
+    click.echo(
+        f"{playbook}: valid: {len(spec.hosts)} hosts, {len(spec.repositories)} repositories, "
+        f"{len(spec.plays)} plays, {tasks} tasks"
+    )

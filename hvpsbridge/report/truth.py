@@ -1,0 +1,336 @@
+"""The JSON truth: what came of a run, as typed values with a version, and their JSON text.
+
+Names are stable: a field is added, never renamed; a change of meaning raises :data:`REPORT_VERSION`.
+Sizes are bytes and end in ``_bytes``, durations are seconds, times are ISO 8601 UTC, ids are text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge import __version__
+from hvpsbridge.contract import CONTRACT
+from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.tasks.plan import DiskPlan, VmPlan
+from hvpsbridge.tasks.results import (
+    BackupResult,
+    DiskFigures,
+    PointCheck,
+    RestoredDisk,
+    RestoreResult,
+    RunResult,
+    TaskResult,
+    VerifyResult,
+    problem_code,
+)
+
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionReport:
+    """One thing that went wrong.
+
+    Attributes:
+        kind: class of the error, stable.
+        text: one line for people, with the remedy.
+        exit_code: the code it would be alone.
+        facts: its fields.
+    """
+
+    kind: str
+    text: str
+    exit_code: int
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPlanReport:
+    """What is planned for one disk, and why."""
+
+    slot: str
+    size_bytes: int
+    mode: str
+    reason: str
+    reason_text: str
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReport:
+    """What the backup of one disk did; see :class:`~hvpsbridge.tasks.results.DiskFigures`."""
+
+    slot: str
+    size_bytes: int
+    mode: str
+    reason: str
+    reason_text: str
+    changed_bytes: int
+    read_bytes: int
+    wire_bytes: int
+    stored_bytes: int
+    new_chunks: int
+    reread_chunks: int
+    resumed: int
+    proved_bytes: int
+    lied_chunks: int
+    seconds: float
+    rate_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup did; ``plan`` also without a backup (``--check``)."""
+
+    point_id: str | None
+    consistency: str
+    stored_bytes: int
+    plan: tuple[DiskPlanReport, ...]
+    disks: tuple[DiskReport, ...]
+    leftovers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointReport:
+    """One point that was verified."""
+
+    point_id: str
+    level: str
+    checked_bytes: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredDiskReport:
+    """One disk written out."""
+
+    slot: str
+    path: str
+    size_bytes: int
+    data_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore wrote."""
+
+    point_id: str | None
+    disks: tuple[RestoredDiskReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """One task of one VM. Exactly one of ``backup``, ``verify`` and ``restore`` is there."""
+
+    host: str
+    vm: str
+    vm_id: str | None
+    task: str
+    outcome: str
+    exit_code: int
+    started: str
+    seconds: float
+    conditions: tuple[ConditionReport, ...]
+    warnings: tuple[str, ...]
+    backup: BackupReport | None = None
+    verify: tuple[PointReport, ...] | None = None
+    restore: RestoreReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A whole run.
+
+    Attributes:
+        version: of this document.
+        hvps: version of the program; contract: number of the operations' contract.
+        name: the playbook's name, or the command's.
+        check: whether it only planned.
+        exit: the exit code's name.
+        problems: hosts and repositories that failed as a whole.
+    """
+
+    version: int
+    hvps: str
+    contract: int
+    run_id: str
+    name: str
+    check: bool
+    started: str
+    seconds: float
+    exit_code: int
+    exit: str
+    tasks: tuple[TaskReport, ...]
+    problems: tuple[ConditionReport, ...]
+
+
+def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode | None = None) -> RunReport:
+    """The document of a run.
+
+    Args:
+        result: what came of it.
+        name: of the playbook, or the command.
+        check: whether it only planned.
+        exit_code: the process's, when an interrupt overrides the run's own.
+    """
+    code = result.exit_code if exit_code is None else exit_code
+    return RunReport(
+        version=REPORT_VERSION,
+        hvps=__version__,
+        contract=CONTRACT,
+        run_id=str(result.run_id),
+        name=name,
+        check=check,
+        started=_time(result.started),
+        seconds=round(result.seconds, 3),
+        exit_code=int(code),
+        exit=code.name.lower(),
+        tasks=tuple(map(task_report, result.tasks)),
+        problems=tuple(condition(problem.error) for problem in result.problems),
+    )
+
+
+def task_report(result: TaskResult) -> TaskReport:
+    """The part of the document for one task of one VM."""
+    return TaskReport(
+        host=result.vm.host,
+        vm=result.vm.name,
+        vm_id=_id(result.vm.vm_id),
+        task=result.task,
+        outcome=result.outcome.value,
+        exit_code=int(result.exit_code),
+        started=_time(result.started),
+        seconds=round(result.seconds, 3),
+        conditions=tuple(map(condition, result.problems)),
+        warnings=result.warnings,
+        backup=_backup(result) if isinstance(result, BackupResult) else None,
+        verify=tuple(map(_point, result.points)) if isinstance(result, VerifyResult) else None,
+        restore=_restore(result) if isinstance(result, RestoreResult) else None,
+    )
+
+
+def condition(error: HvpsError) -> ConditionReport:
+    """An error as the document tells it."""
+    return ConditionReport(
+        kind=error.kind,
+        text=one_line(str(error)),
+        exit_code=int(problem_code(error)),
+        facts={name: jsonable(value) for name, value in error.facts().items()},
+    )
+
+
+def one_line(text: str) -> str:
+    """Text from anywhere (a host's message may have lines) on one line."""
+    return " ".join(text.split())
+
+
+def _backup(result: BackupResult) -> BackupReport:
+    return BackupReport(
+        point_id=_id(result.point_id),
+        consistency=result.consistency,
+        stored_bytes=result.stored_bytes,
+        plan=plan_report(result.plan),
+        disks=tuple(map(_disk, result.disks)),
+        leftovers=result.leftovers,
+    )
+
+
+def plan_report(plan: VmPlan | None) -> tuple[DiskPlanReport, ...]:
+    """Mode and reason of each disk; empty without a plan."""
+    return () if plan is None else tuple(map(_disk_plan, plan.disks))
+
+
+def _disk_plan(plan: DiskPlan) -> DiskPlanReport:
+    return DiskPlanReport(
+        plan.slot,
+        plan.facts.size_bytes,
+        plan.mode.value,
+        plan.reason.word,
+        one_line(plan.why),
+        plan.reason.expected,
+    )
+
+
+def _disk(disk: DiskFigures) -> DiskReport:
+    why = f"{disk.reason.text} ({disk.detail})" if disk.detail else disk.reason.text
+    return DiskReport(
+        slot=disk.slot,
+        size_bytes=disk.size_bytes,
+        mode=disk.mode.value,
+        reason=disk.reason.word,
+        reason_text=one_line(why),
+        changed_bytes=disk.changed_bytes,
+        read_bytes=disk.read_bytes,
+        wire_bytes=disk.wire_bytes,
+        stored_bytes=disk.stored_bytes,
+        new_chunks=disk.new_chunks,
+        reread_chunks=disk.reread_chunks,
+        resumed=disk.resumed,
+        proved_bytes=disk.proved_bytes,
+        lied_chunks=disk.lied_chunks,
+        seconds=round(disk.seconds, 3),
+        rate_bytes=round(disk.rate_bytes, 1),
+    )
+
+
+def _point(check: PointCheck) -> PointReport:
+    return PointReport(
+        str(check.point_id), check.level, check.checked_bytes, tuple(map(one_line, check.faults))
+    )
+
+
+def _restore(result: RestoreResult) -> RestoreReport:
+    return RestoreReport(_id(result.point_id), tuple(map(_restored, result.disks)))
+
+
+def _restored(disk: RestoredDisk) -> RestoredDiskReport:
+    return RestoredDiskReport(disk.slot, disk.path, disk.size_bytes, disk.data_bytes, round(disk.seconds, 3))
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _id(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def jsonable(value: object) -> Any:
+    """A value as JSON can hold it: dataclasses as objects, enums, ids, paths and times as text.
+
+    What has no JSON form becomes its text; a secret stays hidden.
+    """
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Secret):
+        return HIDDEN
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str | int) else value.name.lower()
+    if isinstance(value, datetime):
+        return _time(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, PurePath | UUID):
+        return str(value)
+    if isinstance(value, Sequence | set | frozenset):
+        return [jsonable(item) for item in value]
+    return one_line(str(value))
+
+
+def json_text(value: object, *, indent: int | None = 2) -> str:
+    """JSON text of a document or any part of it."""
+    return json.dumps(jsonable(value), indent=indent, ensure_ascii=False)

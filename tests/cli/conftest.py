@@ -1,0 +1,59 @@
+"""A command line in this process, with its own home, and one in another process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.cli.main import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a command line."""
+
+    code: int
+    out: str
+    err: str
+
+
+Hvps = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HVPS_REPO", "HVPS_CONFIG", "HVPS_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+
+
+@pytest.fixture
+def hvps(capfd: pytest.CaptureFixture[str]) -> Hvps:
+    """Runs a command line in this process."""
+
+    def run(*arguments: str | Path) -> Done:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Done(int(code), out, err)
+
+    return run
+
+
+def in_process(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """A command line as users start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hvpsbridge", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
