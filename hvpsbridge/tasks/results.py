@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, Interrupted, worst
+from hvpsbridge.tasks.eligibility import Finding
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.plan import Mode, Reason, VmPlan
 
@@ -111,12 +112,14 @@ class BackupResult(TaskResult):
 
     Attributes:
         plan: None when it ended before the plan.
+        findings: what of the VM and its disks mattered to it.
         point_id: the recovery point, None when there is none.
         consistency: reached, as a word; empty without a checkpoint.
         leftovers: what of ours is still on the host, one line each.
     """
 
     plan: VmPlan | None = None
+    findings: tuple[Finding, ...] = ()
     point_id: UUID | None = None
     consistency: str = ""
     disks: tuple[DiskFigures, ...] = ()

@@ -1,0 +1,82 @@
+"""Stopping on request: the first signal stops and undoes, the second gives up and says what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from hvpsbridge.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Cancellation:
+    """Whether to go on. Shared by all work of a run; set from a signal handler or any thread."""
+
+    def __init__(self) -> None:
+        self._signal_name: str | None = None
+        self._requested = threading.Event()
+        self._gave_up = threading.Event()
+
+    @property
+    def requested(self) -> bool:
+        """Somebody wants the run to stop and undo."""
+        return self._requested.is_set()
+
+    @property
+    def gave_up(self) -> bool:
+        """Somebody wants it to stop undoing, too."""
+        return self._gave_up.is_set()
+
+    @property
+    def error(self) -> Interrupted:
+        """What ends work that was asked to stop."""
+        return Interrupted(self._signal_name or "SIGTERM")
+
+    def request(self, signal_name: str) -> None:
+        """Ask to stop; asking again gives up the undo."""
+        if self._requested.is_set():
+            self._gave_up.set()
+        else:
+            self._signal_name = signal_name
+            self._requested.set()
+
+    def check(self) -> None:
+        """Return when work may go on.
+
+        Raises:
+            Interrupted: it was asked to stop.
+        """
+        if self._requested.is_set():
+            raise self.error
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond a request to stop.
+
+        Raises:
+            Interrupted: it was asked to stop.
+        """
+        if self._requested.wait(seconds):
+            raise self.error
+
+    def pause_undo(self, seconds: float) -> bool:
+        """Wait within an undo; false as soon as it was given up."""
+        return not self._gave_up.wait(seconds)
+
+
+@contextlib.contextmanager
+def catch_signals(cancellation: Cancellation) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into requests while the block runs. Main thread only."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        cancellation.request(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

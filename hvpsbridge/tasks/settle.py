@@ -1,0 +1,428 @@
+"""Settling: what a run that ended early left on a host is finished or removed, and nothing else is touched.
+
+The law: a thing is ours when the ledger or a point names its id, when its name is our mark, or, for a
+checkpoint that a run intended and could not write down, when it is the only newcomer since. What may be
+ours but cannot be told is reported, never removed.
+
+:func:`judge` is pure: it says what there is and whose. :class:`Settler` acts on it. The same settler is
+the undo of a running backup, on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from hvpsbridge.contract.results import (
+    CheckpointInfo,
+    CheckpointKind,
+    DiskInfo,
+    ReferencePointInfo,
+    ReferencePointKind,
+)
+from hvpsbridge.errors import CommitForkFailed, HvpsError, OperationFailed
+from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.formats.manifest import Manifest
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.points import Point
+from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.lineage import KnownPoint, Lineage
+from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.plan import slot_of
+from hvpsbridge.tasks.policy import Limits
+
+_LOG = logging.getLogger(__name__)
+
+# How far a newcomer's time of creation may be from its intent: a job's longest run and two clocks.
+NEWCOMER_SPAN = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What of a VM's checkpoints and reference points is ours.
+
+    Attributes:
+        ours: checkpoints to be removed or converted.
+        unclear: checkpoints that a dead run of ours or somebody else may have made.
+        known_references: ``InstanceID`` of reference points that are ours for certain.
+        newcomers: reference points that appeared since a conversion was intended; ours when their ids
+            are a point's.
+    """
+
+    ours: tuple[CheckpointInfo, ...]
+    unclear: tuple[CheckpointInfo, ...]
+    known_references: frozenset[str]
+    newcomers: tuple[ReferencePointInfo, ...]
+
+
+def judge(
+    entries: Sequence[LedgerEntry],
+    open_entries: Sequence[LedgerEntry],
+    checkpoints: Sequence[CheckpointInfo],
+    reference_points: Sequence[ReferencePointInfo],
+    lineage: Lineage,
+    repository_id: UUID,
+) -> Judgement:
+    """Whose each checkpoint and reference point of a VM is.
+
+    Args:
+        entries: the VM's whole ledger; what it ever named stays ours.
+        open_entries: those of runs that are not settled.
+        checkpoints, reference_points: all that are on the host.
+        lineage: the VM's points here.
+        repository_id: ours, as marks carry it.
+    """
+    made = {entry.checkpoint_id for entry in entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
+    ours: list[CheckpointInfo] = []
+    strangers: list[CheckpointInfo] = []
+    for checkpoint in checkpoints:
+        mark = parse_mark(checkpoint.name)
+        if checkpoint.checkpoint_id in made or (mark is not None and mark.repository_id == repository_id):
+            ours.append(checkpoint)
+        elif checkpoint.kind is CheckpointKind.RECOVERY and mark is None:
+            strangers.append(checkpoint)
+    unclear: list[CheckpointInfo] = []
+    for intent in _unfulfilled(open_entries, ours):
+        fresh = [checkpoint for checkpoint in strangers if _may_be(checkpoint, intent)]
+        if len(fresh) == 1:
+            ours.extend(fresh)
+        else:
+            unclear.extend(checkpoint for checkpoint in fresh if checkpoint not in unclear)
+    known = lineage.reference_points | {
+        entry.reference_point
+        for entry in entries
+        if entry.kind is LedgerKind.REFERENCE_POINT_MADE and entry.reference_point is not None
+    }
+    before = _references_before(open_entries)
+    newcomers = tuple(
+        point
+        for point in reference_points
+        if before is not None
+        and point.instance_id not in before
+        and point.instance_id not in known
+        and point.kind is ReferencePointKind.RCT
+    )
+    return Judgement(tuple(ours), tuple(unclear), frozenset(known), newcomers)
+
+
+def _unfulfilled(
+    open_entries: Sequence[LedgerEntry], ours: Sequence[CheckpointInfo]
+) -> Iterable[LedgerEntry]:
+    """Intents whose checkpoint is neither in the ledger nor to be seen by its mark."""
+    made = {entry.run_id for entry in open_entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
+    marks = {checkpoint.name for checkpoint in ours}
+    for entry in open_entries:
+        if (
+            entry.kind is LedgerKind.CHECKPOINT_INTENDED
+            and entry.run_id not in made
+            and entry.mark not in marks
+        ):
+            yield entry
+
+
+def _may_be(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
+    return (
+        checkpoint.checkpoint_id not in intent.checkpoints_before
+        and abs(checkpoint.created - intent.at) <= NEWCOMER_SPAN
+    )
+
+
+def _references_before(open_entries: Sequence[LedgerEntry]) -> frozenset[str] | None:
+    """Reference points there before the newest conversion that may have happened; None without one."""
+    converting = {entry.run_id for entry in open_entries if entry.kind is LedgerKind.CONVERSION_INTENDED}
+    for entry in reversed(open_entries):
+        if entry.kind is LedgerKind.CHECKPOINT_INTENDED and entry.run_id in converting:
+            return frozenset(entry.reference_points_before)
+    return None
+
+
+def ids_of(
+    manifest: Manifest, reference_point: ReferencePointInfo, disks: Iterable[DiskInfo]
+) -> PointIds | None:
+    """The ids object of a point from its reference point; None unless every id equals the manifest's.
+
+    An id that was read from the frozen handle before the data, and comes back from the conversion, seals
+    the moment of the point. Any other id may seal any other moment (reference 0.1, 1).
+    """
+    slots = {disk.instance_id: slot_of(disk) for disk in disks if disk.instance_id is not None}
+    returned = {
+        slots[instance_id]: rct_id
+        for instance_id, rct_id in zip(
+            reference_point.disk_instance_ids, reference_point.rct_ids, strict=True
+        )
+        if instance_id in slots
+    }
+    tracked = [disk for disk in manifest.disks if disk.rct_id is not None]
+    if not tracked or any(returned.get(disk.slot) != disk.rct_id for disk in tracked):
+        return None
+    return PointIds(
+        manifest.digest(),
+        manifest.vm_id,
+        reference_point.instance_id,
+        tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in tracked),
+    )
+
+
+def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
+    """The VM's points with their ids, as the planner and the settler know them."""
+    return Lineage(KnownPoint(point.manifest, repository.ids(point)) for point in repository.points(vm_id))
+
+
+class Settler:
+    """Settles one VM on one host.
+
+    Args:
+        host: the host; its own shell is left alone.
+        repository: whose leftovers.
+        vm_id: the VM.
+        journal: where what is done is written down.
+        limits: how long jobs and merges are waited for.
+        own_run: a run whose entries are left open because it goes on; None settles every run.
+        pause: waits so many seconds; false or an exception ends the waiting.
+        note: told what was found and done, for people.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        host: HyperVHost,
+        repository: Repository,
+        vm_id: UUID,
+        journal: Journal,
+        limits: Limits,
+        *,
+        own_run: UUID | None,
+        pause: Callable[[float], bool],
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host = host
+        self._repository = repository
+        self._vm_id = vm_id
+        self._journal = journal
+        self._limits = limits
+        self._own_run = own_run
+        self._pause = pause
+        self._note = note
+        self._clock = clock
+
+    def run(self) -> tuple[str, ...]:
+        """What is left and why, one line each; nothing when all is settled.
+
+        Raises:
+            HostError: the host cannot be asked, or reported what no settling can help.
+        """
+        entries = self._journal.ledger.entries()
+        open_entries = [
+            entry for entry in self._journal.ledger.open_entries() if entry.run_id != self._own_run
+        ]
+        self._end_shells(open_entries)
+        left = [*self._wait_for_jobs()]
+        lineage = read_lineage(self._repository, self._vm_id)
+        checkpoints = self._host.checkpoints(self._vm_id)
+        judgement = judge(
+            entries,
+            open_entries,
+            checkpoints,
+            self._host.reference_points(self._vm_id),
+            lineage,
+            self._repository.repository_id,
+        )
+        children = self._children(judgement.ours)
+        for checkpoint in judgement.ours:
+            left.extend(self._dispose(checkpoint))
+        for checkpoint in judgement.unclear:
+            left.append(
+                f"recovery checkpoint {checkpoint.name!r} ({checkpoint.checkpoint_id}) may be ours or not"
+            )
+        left.extend(self._adopt(judgement.newcomers))
+        left.extend(self.retire())
+        left.extend(self._wait_for_merge(children))
+        if not left:
+            for run_id in dict.fromkeys(entry.run_id for entry in open_entries):
+                self._journal.settled(run_id)
+        return tuple(left)
+
+    # -- shells and jobs ------------------------------------------------------------------------------
+
+    def _end_shells(self, entries: Iterable[LedgerEntry]) -> None:
+        """End shells of dead runs on this host; with them go their readers."""
+        for entry in entries:
+            if (
+                entry.kind is not LedgerKind.RUN_STARTED
+                or entry.shell_id is None
+                or entry.host != self._host.name
+                or entry.shell_id.lower() == self._host.shell_id.lower()
+            ):
+                continue
+            if self._host.end_shell(entry.shell_id):
+                self._note(f"ended shell {entry.shell_id} of run {entry.run_id}")
+
+    def _wait_for_jobs(self) -> tuple[str, ...]:
+        until = self._clock() + self._limits.job_seconds
+        while jobs := self._host.jobs(self._vm_id):
+            names = ", ".join(job.description or job.instance_id for job in jobs)
+            if self._clock() > until or not self._pause(self._limits.poll_seconds):
+                return (f"unfinished jobs of the host: {names}",)
+        return ()
+
+    # -- checkpoints ----------------------------------------------------------------------------------
+
+    def _children(self, checkpoints: Sequence[CheckpointInfo]) -> tuple[str, ...]:
+        """Files that run on top of our checkpoints' frozen ones; they go when the checkpoints do."""
+        if not checkpoints:
+            return ()
+        frozen = {path.casefold() for checkpoint in checkpoints for path in checkpoint.disk_paths}
+        return tuple(
+            above
+            for disk in self._host.disks(self._vm_id)
+            for above, below in zip(disk.chain, disk.chain[1:], strict=False)
+            if below.casefold() in frozen
+        )
+
+    def _dispose(self, checkpoint: CheckpointInfo) -> Iterator[str]:
+        """Convert a checkpoint that is the newest point's, remove any other."""
+        point = self._point_of(checkpoint)
+        if point is not None:
+            try:
+                self._convert(checkpoint, point)
+            except CommitForkFailed:
+                raise
+            except OperationFailed as err:
+                self._note(f"checkpoint {checkpoint.name!r} cannot be converted, removing it: {err}")
+            else:
+                return
+        try:
+            removal = self._host.remove_checkpoint(
+                self._vm_id, checkpoint.checkpoint_id, job_seconds=self._limits.job_seconds
+            )
+        except CommitForkFailed:
+            raise
+        except OperationFailed as err:
+            yield f"recovery checkpoint {checkpoint.name!r}: {err.describe()}"
+            return
+        if removal.removed:
+            self._note(f"removed recovery checkpoint {checkpoint.name!r}")
+
+    def _point_of(self, checkpoint: CheckpointInfo) -> Point | None:
+        points = self._repository.points(self._vm_id)
+        if not points or points[-1].manifest.checkpoint_id != checkpoint.checkpoint_id:
+            return None
+        return points[-1]
+
+    def _convert(self, checkpoint: CheckpointInfo, point: Point) -> None:
+        self._journal.conversion_intended(checkpoint.checkpoint_id, point.point_id)
+        made = self._host.convert(self._vm_id, checkpoint.checkpoint_id, job_seconds=self._limits.job_seconds)
+        self._journal.reference_point_made(made.instance_id, point.point_id)
+        self._note(f"converted the checkpoint of point {point.short_id}")
+        self._publish(made, point)
+
+    # -- reference points -----------------------------------------------------------------------------
+
+    def _publish(self, made: ReferencePointInfo, point: Point) -> bool:
+        """Publish the ids of ``made`` when they are the point's; whether they are."""
+        ids = ids_of(point.manifest, made, self._host.disks(self._vm_id))
+        if ids is None:
+            return False
+        if self._repository.ids(point) is None:
+            self._repository.publish_ids(point, ids)
+        return True
+
+    def _adopt(self, newcomers: Iterable[ReferencePointInfo]) -> Iterator[str]:
+        points = self._repository.points(self._vm_id)
+        for newcomer in newcomers:
+            for point in reversed(points):
+                if self._publish(newcomer, point):
+                    self._journal.reference_point_made(newcomer.instance_id, point.point_id)
+                    self._note(f"adopted the reference point of point {point.short_id}")
+                    break
+            else:
+                yield f"reference point {newcomer.instance_id} may be ours or not: its ids are no point's"
+
+    def retire(self) -> Iterator[str]:
+        """Destroy our reference points but the one a base needs; a line for each that stays."""
+        there = self._own_reference_points()
+        keep = reference_point_to_keep(read_lineage(self._repository, self._vm_id), there)
+        for instance_id in there:
+            if instance_id == keep:
+                continue
+            try:
+                self._host.remove_reference_point(
+                    self._vm_id, instance_id, job_seconds=self._limits.job_seconds
+                )
+            except OperationFailed as err:
+                yield f"reference point {instance_id}: {err.describe()}"
+            else:
+                self._note(f"destroyed our older reference point {instance_id}")
+
+    def _own_reference_points(self) -> list[str]:
+        """``InstanceID`` of those on the host that a ledger entry or an ids object names."""
+        ours = read_lineage(self._repository, self._vm_id).reference_points | {
+            entry.reference_point
+            for entry in self._journal.ledger.entries()
+            if entry.kind is LedgerKind.REFERENCE_POINT_MADE
+        }
+        return [
+            point.instance_id
+            for point in self._host.reference_points(self._vm_id)
+            if point.instance_id in ours
+        ]
+
+    def unclean(self) -> Iterator[str]:
+        """Look once more at what a finished run must not have left, one line for each thing it has."""
+        for checkpoint in self._host.checkpoints(self._vm_id):
+            mark = parse_mark(checkpoint.name)
+            if mark is not None and mark.repository_id == self._repository.repository_id:
+                yield f"recovery checkpoint {checkpoint.name!r}"
+        there = self._own_reference_points()
+        if len(there) != 1:
+            yield f"{len(there)} reference points of ours instead of one"
+
+    # -- merges ---------------------------------------------------------------------------------------
+
+    def _wait_for_merge(self, children: Iterable[str]) -> tuple[str, ...]:
+        return wait_for_merge(
+            self._host, self._vm_id, tuple(children), self._limits, self._pause, self._clock
+        )
+
+
+def reference_point_to_keep(lineage: Lineage, there: Sequence[str]) -> str | None:
+    """Which of our reference points on the host stays: that of the newest point with usable ids, else the
+    newest one there."""
+    for point in reversed(lineage.points):
+        if point.usable and point.ids is not None and point.ids.reference_point in there:
+            return point.ids.reference_point
+    return there[-1] if there else None
+
+
+def wait_for_merge(
+    host: HyperVHost,
+    vm_id: UUID,
+    children: tuple[str, ...],
+    limits: Limits,
+    pause: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[str, ...]:
+    """Wait until none of ``children`` is on any chain of the VM; a line for each that still is.
+
+    Nothing else is waited for: a user may have added a disk or a checkpoint meanwhile (reference 0.1, 13).
+    """
+    until = clock() + limits.merge_seconds
+    while True:
+        if not children:
+            return ()
+        chains = {path.casefold() for path in host.merge_state(vm_id).chain_paths}
+        children = tuple(path for path in children if path.casefold() in chains)
+        if children and (clock() > until or not pause(limits.poll_seconds)):
+            return tuple(f"{path} is still being merged" for path in children)
+
+
+def left_unknown(err: HvpsError) -> str:
+    """The line for a host that could not be asked what is left."""
+    return f"what is left could not be seen: {err.describe()}"
