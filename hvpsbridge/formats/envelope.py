@@ -54,8 +54,6 @@ class Kind(IntEnum):
     BAD_LIST = 8
     TOMBSTONE = 9
     PROOF = 10
-    KEY_LABEL = 11
-    RUN = 12
 
 
 class Codec(IntEnum):

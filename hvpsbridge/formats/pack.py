@@ -28,7 +28,7 @@ from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 
 PACK_MAGIC = b"HVPK"
 FOOTER_MAGIC = b"HVPF"
-_HEAD = struct.Struct("<4sBBxx")
+_HEAD = struct.Struct("<4sBB2x")
 _TRAILER = struct.Struct("<I4s")
 _ENTRY = struct.Struct("<32sIII")
 HEAD_BYTES = _HEAD.size

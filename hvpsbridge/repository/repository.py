@@ -52,7 +52,7 @@ from hvpsbridge.units import KIB
 logger = logging.getLogger(__name__)
 
 # See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
-DEFAULT_CHUNK_BYTES = 256 * KIB
+DEFAULT_CHUNK_BYTES = 128 * KIB
 READ_PIECE_BYTES = 256 * KIB
 
 

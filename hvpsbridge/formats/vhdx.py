@@ -1,0 +1,484 @@
+"""VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table. Pure codecs.
+
+Law: bytes in, values out; no file is opened here. The one layout that :func:`plan` lays down is the
+plainest the format allows: no log to replay, regions at fixed places, blocks in ascending order. Reading
+accepts any layout. All integers are little endian (reference section 3.4).
+
+Layout written by :func:`plan`::
+
+    0       file identifier "vhdxfile"
+    64 KiB  header 1            128 KiB  header 2
+    192 KiB region table 1      256 KiB  region table 2
+    1 MiB   log, empty
+    2 MiB   metadata region
+    3 MiB   block allocation table, whole MiB
+    -       sector bitmap blocks of 1 MiB (differencing disks only)
+    -       payload blocks
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from uuid import UUID
+
+from hvpsbridge.formats.extents import Extent, align
+from hvpsbridge.units import KIB, MIB, TIB
+
+MAX_SIZE_BYTES = 64 * TIB
+MIN_BLOCK_BYTES = 1 * MIB
+MAX_BLOCK_BYTES = 256 * MIB
+
+HEADER_OFFSETS = (64 * KIB, 128 * KIB)
+REGION_TABLE_OFFSETS = (192 * KIB, 256 * KIB)
+_LOG_OFFSET = 1 * MIB
+_METADATA_OFFSET = 2 * MIB
+_BAT_OFFSET = 3 * MIB
+
+BAT_REGION = UUID("2dc27766-f623-4200-9d64-115e9bfd4a08")
+METADATA_REGION = UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e")
+
+_FILE_PARAMETERS = UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b")
+_VIRTUAL_SIZE = UUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8")
+_DISK_ID = UUID("beca12ab-b2e6-4523-93ef-c309e000c746")
+_LOGICAL_SECTOR = UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f")
+_PHYSICAL_SECTOR = UUID("cda348c7-445d-4471-9cc9-e9885251c556")
+_PARENT_LOCATOR = UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c")
+_PARENT_LOCATOR_TYPE = UUID("b04aefb7-d19e-4a81-b789-25b8e9445913")
+
+_CREATOR = "hvpsbridge"
+_NO_GUID = UUID(int=0)
+# Sectors that one sector bitmap block describes.
+_CHUNK_SECTORS = 1 << 23
+
+_HEADER = struct.Struct("<4sIQ16s16s16sHHIQ")
+_HEADER_BYTES = 4 * KIB
+_REGION_HEAD = struct.Struct("<4sIII")
+_REGION_ENTRY = struct.Struct("<16sQII")
+_REGION_TABLE_BYTES = 64 * KIB
+_METADATA_HEAD = struct.Struct("<8sHH20x")
+_METADATA_ENTRY = struct.Struct("<16sIIII")
+_METADATA_TABLE_BYTES = 64 * KIB
+_LOCATOR_HEAD = struct.Struct("<16sHH")
+_LOCATOR_ENTRY = struct.Struct("<IIHH")
+
+
+class BlockState(IntEnum):
+    """Low three bits of a block allocation table entry for payload."""
+
+    NOT_PRESENT = 0
+    UNDEFINED = 1
+    ZERO = 2
+    UNMAPPED = 3
+    FULLY_PRESENT = 6
+    PARTIALLY_PRESENT = 7
+
+
+_BITMAP_PRESENT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One of the two headers; the valid one with the higher sequence number counts.
+
+    Attributes:
+        log_guid: all zero when there is no log to replay.
+    """
+
+    sequence: int
+    file_write_guid: UUID
+    data_write_guid: UUID
+    log_guid: UUID = _NO_GUID
+    log_length: int = MIB
+    log_offset: int = _LOG_OFFSET
+    version: int = 1
+
+    def pack(self) -> bytes:
+        """The header's 4 KiB with their checksum."""
+        return _sealed(
+            _HEADER.pack(
+                b"head",
+                0,
+                self.sequence,
+                self.file_write_guid.bytes_le,
+                self.data_write_guid.bytes_le,
+                self.log_guid.bytes_le,
+                0,
+                self.version,
+                self.log_length,
+                self.log_offset,
+            ).ljust(_HEADER_BYTES, b"\0")
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Header:
+        """Header from its 4 KiB.
+
+        Raises:
+            ValueError: signature, checksum or version are not right.
+        """
+        _check(data[:_HEADER_BYTES], b"head", _HEADER_BYTES)
+        _, _, sequence, file_write, data_write, log, _, version, length, offset = _HEADER.unpack_from(data)
+        if version != 1:
+            raise ValueError(f"VHDX version {version}; only 1 is known")
+        return cls(
+            sequence,
+            UUID(bytes_le=file_write),
+            UUID(bytes_le=data_write),
+            UUID(bytes_le=log),
+            length,
+            offset,
+            version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """An entry of the region table: where a region is, in bytes of the file."""
+
+    guid: UUID
+    offset: int
+    length: int
+    required: bool = True
+
+
+def pack_regions(regions: Sequence[Region]) -> bytes:
+    """A region table's 64 KiB with their checksum."""
+    table = _REGION_HEAD.pack(b"regi", 0, len(regions), 0) + b"".join(
+        _REGION_ENTRY.pack(region.guid.bytes_le, region.offset, region.length, int(region.required))
+        for region in regions
+    )
+    return _sealed(table.ljust(_REGION_TABLE_BYTES, b"\0"))
+
+
+def unpack_regions(data: bytes) -> tuple[Region, ...]:
+    """Regions from a region table's 64 KiB.
+
+    Raises:
+        ValueError: signature, checksum or count are not right.
+    """
+    _check(data[:_REGION_TABLE_BYTES], b"regi", _REGION_TABLE_BYTES)
+    _, _, count, _ = _REGION_HEAD.unpack_from(data)
+    if count > (_REGION_TABLE_BYTES - _REGION_HEAD.size) // _REGION_ENTRY.size:
+        raise ValueError(f"region table with {count} entries")
+    entries = (
+        _REGION_ENTRY.unpack_from(data, _REGION_HEAD.size + index * _REGION_ENTRY.size)
+        for index in range(count)
+    )
+    return tuple(
+        Region(UUID(bytes_le=guid), offset, length, bool(flags & 1))
+        for guid, offset, length, flags in entries
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the metadata region says of the disk.
+
+    Attributes:
+        parent: the parent locator's keys and values for a differencing disk, else None.
+        fixed: blocks stay allocated (a fixed disk).
+    """
+
+    size_bytes: int
+    block_bytes: int
+    disk_id: UUID
+    logical_sector_bytes: int = 512
+    physical_sector_bytes: int = 4096
+    fixed: bool = False
+    parent: tuple[tuple[str, str], ...] | None = None
+
+    def pack(self) -> bytes:
+        """The metadata region's used part: table of 64 KiB, then the items."""
+        items: list[tuple[UUID, int, bytes]] = [
+            # Flags: 1 user, 2 virtual disk, 4 required.
+            (_FILE_PARAMETERS, 4, struct.pack("<II", self.block_bytes, self.fixed | (self._differs << 1))),
+            (_VIRTUAL_SIZE, 6, struct.pack("<Q", self.size_bytes)),
+            (_DISK_ID, 6, self.disk_id.bytes_le),
+            (_LOGICAL_SECTOR, 6, struct.pack("<I", self.logical_sector_bytes)),
+            (_PHYSICAL_SECTOR, 6, struct.pack("<I", self.physical_sector_bytes)),
+        ]
+        if self.parent is not None:
+            items.append((_PARENT_LOCATOR, 4, _pack_locator(self.parent)))
+        table, content = _METADATA_HEAD.pack(b"metadata", 0, len(items)), b""
+        for guid, flags, item in items:
+            at = _METADATA_TABLE_BYTES + len(content)
+            table += _METADATA_ENTRY.pack(guid.bytes_le, at, len(item), flags, 0)
+            content += item
+        return table.ljust(_METADATA_TABLE_BYTES, b"\0") + content
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Metadata:
+        """Metadata from the region's bytes.
+
+        Raises:
+            ValueError: it is damaged, or lacks an item, or has a required one that is not known.
+        """
+        if len(data) < _METADATA_TABLE_BYTES or not data.startswith(b"metadata"):
+            raise ValueError("no VHDX metadata")
+        _, _, count = _METADATA_HEAD.unpack_from(data)
+        items: dict[UUID, bytes] = {}
+        known = {
+            _FILE_PARAMETERS,
+            _VIRTUAL_SIZE,
+            _DISK_ID,
+            _LOGICAL_SECTOR,
+            _PHYSICAL_SECTOR,
+            _PARENT_LOCATOR,
+        }
+        for index in range(count):
+            place = _METADATA_HEAD.size + index * _METADATA_ENTRY.size
+            guid_bytes, offset, length, flags, _ = _METADATA_ENTRY.unpack_from(data, place)
+            guid = UUID(bytes_le=guid_bytes)
+            if guid in known:
+                items[guid] = data[offset : offset + length]
+            elif flags & 4:
+                raise ValueError(f"required VHDX metadata {guid} is not known")
+        try:
+            block, bits = struct.unpack("<II", items[_FILE_PARAMETERS])
+            return cls(
+                size_bytes=struct.unpack("<Q", items[_VIRTUAL_SIZE])[0],
+                block_bytes=block,
+                disk_id=UUID(bytes_le=items[_DISK_ID]),
+                logical_sector_bytes=struct.unpack("<I", items[_LOGICAL_SECTOR])[0],
+                physical_sector_bytes=struct.unpack("<I", items[_PHYSICAL_SECTOR])[0],
+                fixed=bool(bits & 1),
+                parent=_unpack_locator(items[_PARENT_LOCATOR]) if bits & 2 else None,
+            )
+        except (KeyError, struct.error) as err:
+            raise ValueError(f"VHDX metadata lacks an item: {err}") from err
+
+    @property
+    def _differs(self) -> bool:
+        return self.parent is not None
+
+    @property
+    def blocks(self) -> int:
+        """Number of payload blocks."""
+        return -(-self.size_bytes // self.block_bytes)
+
+    @property
+    def chunk_ratio(self) -> int:
+        """Payload blocks per sector bitmap block."""
+        return _CHUNK_SECTORS * self.logical_sector_bytes // self.block_bytes
+
+    @property
+    def bat_entries(self) -> int:
+        """Number of entries of the block allocation table, payload and bitmap."""
+        if self._differs:
+            return -(-self.blocks // self.chunk_ratio) * (self.chunk_ratio + 1)
+        return self.blocks + (self.blocks - 1) // self.chunk_ratio
+
+    def bat_index(self, block: int) -> int:
+        """Index of payload block ``block`` in the table: a bitmap entry follows each chunk's payload."""
+        return block + block // self.chunk_ratio
+
+    def bitmap_index(self, chunk: int) -> int:
+        """Index of chunk ``chunk``'s sector bitmap entry."""
+        return chunk * (self.chunk_ratio + 1) + self.chunk_ratio
+
+    def check(self) -> None:
+        """Refuse what the format does not allow.
+
+        Raises:
+            ValueError: a size is out of range or no multiple of what it must be.
+        """
+        block = self.block_bytes
+        if not MIN_BLOCK_BYTES <= block <= MAX_BLOCK_BYTES or block & (block - 1):
+            raise ValueError(f"a VHDX block of {block} bytes is no power of two from 1 to 256 MiB")
+        if self.logical_sector_bytes not in (512, 4096) or self.physical_sector_bytes not in (512, 4096):
+            raise ValueError("VHDX sectors have 512 or 4096 bytes")
+        if not 0 < self.size_bytes <= MAX_SIZE_BYTES or self.size_bytes % self.logical_sector_bytes:
+            raise ValueError(f"{self.size_bytes} bytes are no VHDX size")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A run of payload blocks: ``length`` bytes of the disk from ``disk_offset`` stand at ``file_offset``."""
+
+    disk_offset: int
+    file_offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A whole VHDX but for its payload.
+
+    Attributes:
+        head: every byte before the payload area.
+        payload: where blocks stand, ascending; the last block is whole in the file even where the disk
+            ends within it.
+        file_bytes: size of the file.
+    """
+
+    head: bytes
+    payload: tuple[Placed, ...]
+    file_bytes: int
+
+
+def plan(metadata: Metadata, present: Iterable[Extent], write_guid: UUID) -> Layout:
+    """Layout of a file that holds the blocks ``present`` touches.
+
+    In a differencing disk a block that is not wholly present is marked partial, with a sector bitmap.
+    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid.
+
+    Raises:
+        ValueError: the metadata is not allowed by the format.
+    """
+    metadata.check()
+    extents = tuple(present)
+    runs = align(extents, metadata.block_bytes, metadata.blocks * metadata.block_bytes)
+    bat = array("Q", bytes(8 * metadata.bat_entries))
+    bat_bytes = -(-len(bat) * 8 // MIB) * MIB
+    position = _BAT_OFFSET + bat_bytes
+    bitmaps: dict[int, bytearray] = {}
+    if metadata.parent is not None:
+        bitmaps = _bitmaps(metadata, extents)
+        for chunk in bitmaps:
+            bat[metadata.bitmap_index(chunk)] = position | _BITMAP_PRESENT
+            position += MIB
+    head_bytes = position
+    payload = []
+    for run in runs:
+        payload.append(Placed(run.offset, position, run.length))
+        for block in range(run.offset // metadata.block_bytes, run.end // metadata.block_bytes):
+            state = _state(metadata, block, bitmaps)
+            bat[metadata.bat_index(block)] = position | state
+            position += metadata.block_bytes
+    head = bytearray(head_bytes)
+    creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
+    head[: len(creator)] = creator
+    for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
+        head[offset : offset + _HEADER_BYTES] = Header(sequence, write_guid, write_guid).pack()
+    regions = pack_regions(
+        (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
+    )
+    for offset in REGION_TABLE_OFFSETS:
+        head[offset : offset + len(regions)] = regions
+    packed = metadata.pack()
+    head[_METADATA_OFFSET : _METADATA_OFFSET + len(packed)] = packed
+    head[_BAT_OFFSET : _BAT_OFFSET + 8 * len(bat)] = bat.tobytes()
+    for chunk, bitmap in bitmaps.items():
+        at = bat[metadata.bitmap_index(chunk)] & ~(MIB - 1)
+        head[at : at + MIB] = bitmap
+    return Layout(bytes(head), tuple(payload), position)
+
+
+def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
+    """Extents of the disk whose blocks the table says are in this file, as a set.
+
+    Raises:
+        ValueError: the table is too short.
+    """
+    entries = array("Q", bat[: 8 * metadata.bat_entries])
+    if len(entries) < metadata.bat_entries:
+        raise ValueError(f"block allocation table with {len(entries)} of {metadata.bat_entries} entries")
+    wanted = (BlockState.FULLY_PRESENT, BlockState.PARTIALLY_PRESENT)
+    blocks = (
+        Extent(block * metadata.block_bytes, metadata.block_bytes)
+        for block in range(metadata.blocks)
+        if entries[metadata.bat_index(block)] & 7 in wanted
+    )
+    return align(blocks, metadata.block_bytes, metadata.size_bytes)
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli), the format's checksum."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC_TABLE = _crc_table()
+
+
+def _sealed(data: bytes) -> bytes:
+    """The same bytes with their checksum at offset 4, where they have zeros."""
+    return data[:4] + struct.pack("<I", crc32c(data)) + data[8:]
+
+
+def _check(data: bytes, signature: bytes, length: int) -> None:
+    if len(data) < length or not data.startswith(signature):
+        raise ValueError(f"no {signature.decode()} structure")
+    (found,) = struct.unpack_from("<I", data, 4)
+    if crc32c(data[:4] + bytes(4) + data[8:]) != found:
+        raise ValueError(f"checksum of a {signature.decode()} structure is wrong")
+
+
+def _pack_locator(entries: Sequence[tuple[str, str]]) -> bytes:
+    head = _LOCATOR_HEAD.pack(_PARENT_LOCATOR_TYPE.bytes_le, 0, len(entries))
+    at = len(head) + _LOCATOR_ENTRY.size * len(entries)
+    table, text = b"", b""
+    for key, value in entries:
+        key_bytes, value_bytes = key.encode("utf-16-le"), value.encode("utf-16-le")
+        start = at + len(text)
+        table += _LOCATOR_ENTRY.pack(start, start + len(key_bytes), len(key_bytes), len(value_bytes))
+        text += key_bytes + value_bytes
+    return head + table + text
+
+
+def _unpack_locator(data: bytes) -> tuple[tuple[str, str], ...]:
+    _, _, count = _LOCATOR_HEAD.unpack_from(data)
+    entries = []
+    for index in range(count):
+        key, value, key_bytes, value_bytes = _LOCATOR_ENTRY.unpack_from(
+            data, _LOCATOR_HEAD.size + index * _LOCATOR_ENTRY.size
+        )
+        entries.append(
+            (
+                data[key : key + key_bytes].decode("utf-16-le"),
+                data[value : value + value_bytes].decode("utf-16-le"),
+            )
+        )
+    return tuple(entries)
+
+
+def _bitmaps(metadata: Metadata, extents: Iterable[Extent]) -> dict[int, bytearray]:
+    """Sector bitmaps by chunk: a bit per sector, low bit first, set where this file has the sector."""
+    sector = metadata.logical_sector_bytes
+    bitmaps: dict[int, bytearray] = {}
+    for extent in extents:
+        first, last = extent.offset // sector, -(-extent.end // sector)
+        while first < last:
+            chunk = first // _CHUNK_SECTORS
+            end = min(last, (chunk + 1) * _CHUNK_SECTORS)
+            bitmap = bitmaps.setdefault(chunk, bytearray(MIB))
+            _set_bits(bitmap, first % _CHUNK_SECTORS, end - chunk * _CHUNK_SECTORS)
+            first = end
+    return dict(sorted(bitmaps.items()))
+
+
+def _set_bits(bitmap: bytearray, first: int, last: int) -> None:
+    low, high = first // 8, last // 8
+    if low == high:
+        bitmap[low] |= (1 << (last - 8 * high)) - (1 << (first - 8 * low))
+        return
+    bitmap[low] |= 0x100 - (1 << (first - 8 * low))
+    bitmap[low + 1 : high] = b"\xff" * (high - low - 1)
+    if last % 8:
+        bitmap[high] |= (1 << (last % 8)) - 1
+
+
+def _state(metadata: Metadata, block: int, bitmaps: dict[int, bytearray]) -> BlockState:
+    if metadata.parent is None:
+        return BlockState.FULLY_PRESENT
+    sectors = metadata.block_bytes // metadata.logical_sector_bytes
+    at = block % metadata.chunk_ratio * sectors // 8
+    disk_sectors = metadata.size_bytes // metadata.logical_sector_bytes - block * sectors
+    bits = bitmaps[block // metadata.chunk_ratio][at : at + sectors // 8]
+    whole = disk_sectors >= sectors and bits.count(0xFF) == len(bits)
+    return BlockState.FULLY_PRESENT if whole else BlockState.PARTIALLY_PRESENT

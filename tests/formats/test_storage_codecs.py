@@ -1,0 +1,303 @@
+"""What goes into a codec comes out of it; what was never put in is refused, whatever it looks like."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvpsbridge.formats.chunk import FRAME_BYTES, Frame, unpack_frame
+from hvpsbridge.formats.envelope import FORMAT, HEADER_BYTES, Codec, Header, Kind, Seal, unpack_header
+from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.formats.manifest import Manifest, ManifestDisk, Proof, decode_manifest
+from hvpsbridge.formats.node import FAN_OUT, NODE_BYTES, TreeRoot, entries, entry, levels, set_entry
+from hvpsbridge.formats.pack import (
+    PackEntry,
+    check_head,
+    decode_entries,
+    encode_entries,
+    footer_bytes,
+    pack_head,
+    pack_trailer,
+)
+from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.settings import decode_settings, new_settings
+
+U32 = st.integers(0, 2**32 - 1)
+IDS = st.binary(min_size=32, max_size=32)
+NAMES = st.binary(min_size=16, max_size=16)
+ENTRIES = st.lists(st.builds(PackEntry, IDS, U32, U32, U32), max_size=5).map(tuple)
+# Hypothesis takes its bounds without a zone.
+MIN_TIME, MAX_TIME = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1970, 9000))
+PACK_KINDS = st.sampled_from([Kind.DATA_PACK, Kind.NODE_PACK])
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    ids: tuple[UUID, ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    number: int
+    share: float
+    flag: bool
+    text: str
+    colour: Colour
+    at: datetime
+    inner: Inner | None
+
+
+RECORD = Record(
+    7, 1.5, True, 'naïve "quotes"', Colour.RED, datetime(2026, 1, 2, tzinfo=UTC), Inner((), b"\1")
+)
+
+
+class TestRecords:
+    @given(
+        st.builds(
+            Record,
+            st.integers(),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.booleans(),
+            st.text(st.characters(exclude_categories=("Cs",))),
+            st.just(Colour.RED),
+            st.datetimes(MIN_TIME, MAX_TIME, timezones=st.just(UTC)),
+            st.none() | st.builds(Inner, st.lists(st.uuids()).map(tuple), st.binary()),
+        )
+    )
+    def test_come_back_equal(self, record: Record) -> None:
+        assert decode_record(Record, encode_record(record)) == record
+
+    def test_have_one_text(self) -> None:
+        assert (
+            encode_record(RECORD)
+            == (
+                '{"at":"2026-01-02T00:00:00.000000Z","colour":"red","flag":true,'
+                '"inner":{"digest":"01","ids":[]},"number":7,"share":1.5,"text":"naïve \\"quotes\\""}'
+            ).encode()
+        )
+
+    def test_have_their_times_in_utc(self) -> None:
+        east = replace(RECORD, at=datetime(2026, 1, 2, 2, tzinfo=timezone(timedelta(hours=2))))
+        assert encode_record(east) == encode_record(RECORD)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b'"number":7', b'"number":"7"'),
+            (b'"number":7', b'"number":true'),
+            (b'"number":7', b'"number":7.0'),
+            (b'"flag":true', b'"flag":1'),
+            (b'"red"', b'"blue"'),
+            (b'"01"', b'"0g"'),
+            (b'"01"', b'"0"'),
+            (b"2026-01-02T", b"2026-13-02T"),
+            (b'"number":7,', b""),
+            (b'"number":7,', b'"number":7,"odd":1,'),
+            (b'"number":7,', b'"number": 7,'),
+            (b'"number":7,', b'"number":6,"number":7,'),
+            (b'"ids":[]', b'"ids":{}'),
+            (b'{"digest"', b'["digest"'),
+        ],
+    )
+    def test_that_differ_in_any_way_are_refused(self, old: bytes, new: bytes) -> None:
+        text = encode_record(RECORD)
+        assert old in text
+        with pytest.raises(Malformed):
+            decode_record(Record, text.replace(old, new))
+
+    @given(st.binary())
+    def test_are_never_made_of_noise(self, noise: bytes) -> None:
+        with pytest.raises(Malformed):
+            decode_record(Record, noise)
+
+
+class TestEnvelopes:
+    @given(
+        st.sampled_from(Kind),
+        st.sampled_from(Codec),
+        st.sampled_from(Seal),
+        U32,
+        st.integers(0, 2**28),
+        st.integers(0, 200),
+        st.binary(min_size=12, max_size=12),
+    )
+    def test_come_back_equal(
+        self, kind: Kind, codec: Codec, seal: Seal, epoch: int, raw: int, stored: int, nonce: bytes
+    ) -> None:
+        header = Header(kind, codec, seal, epoch, raw, stored, nonce)
+        assert unpack_header(header.pack() + bytes(stored + header.trailer_bytes)) == header
+        assert len(header.pack()) == HEADER_BYTES
+
+    def test_of_another_version_name_both(self) -> None:
+        data = bytearray(Header(Kind.INDEX, Codec.RAW, Seal.PLAIN, 0, 0, 0).pack() + bytes(32))
+        data[4] = 77
+        with pytest.raises(UnknownVersion) as caught:
+            unpack_header(data)
+        assert (caught.value.found, caught.value.known) == (77, FORMAT)
+
+    @given(st.integers(0, 63))
+    def test_of_any_other_length_are_refused(self, length: int) -> None:
+        data = Header(Kind.INDEX, Codec.RAW, Seal.PLAIN, 0, 0, 0).pack() + bytes(32)
+        with pytest.raises(Malformed):
+            unpack_header(data[:length])
+        with pytest.raises(Malformed):
+            unpack_header(data + bytes(length + 1))
+
+    def test_that_claim_gigabytes_are_refused(self) -> None:
+        header = Header(Kind.INDEX, Codec.ZSTD, Seal.PLAIN, 0, 2**32 - 1, 0)
+        with pytest.raises(Malformed):
+            unpack_header(header.pack() + bytes(32))
+
+
+class TestFrames:
+    @given(IDS, PACK_KINDS, st.sampled_from(Codec), U32, st.integers(0, 1000), st.binary(max_size=50))
+    def test_come_back_equal(
+        self, identity: bytes, kind: Kind, codec: Codec, epoch: int, raw: int, body: bytes
+    ) -> None:
+        frame = Frame(identity, kind, codec, Seal.PLAIN, epoch, raw, len(body))
+        found, found_body = unpack_frame(frame.pack() + body, 1000)
+        assert (found, bytes(found_body)) == (frame, body)
+
+    def test_that_are_impossible_are_refused(self) -> None:
+        good = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 10, 10)
+        for bad, body in (
+            (replace(good, raw_bytes=11), bytes(10)),
+            (good, bytes(9)),
+            (good, bytes(11)),
+            (replace(good, kind=Kind.INDEX), bytes(10)),
+            (replace(good, seal=Seal.AES_256_GCM), bytes(10)),
+        ):
+            with pytest.raises(Malformed):
+                unpack_frame(bad.pack() + body, 10)
+        with pytest.raises(Malformed):
+            unpack_frame(good.pack()[: FRAME_BYTES - 1], 10)
+
+    def test_bind_everything_that_says_what_they_are(self) -> None:
+        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 1, 10, 10)
+        others = [
+            replace(frame, id=b"\1" * 32),
+            replace(frame, kind=Kind.NODE_PACK),
+            replace(frame, codec=Codec.ZSTD),
+            replace(frame, epoch=2),
+            replace(frame, raw_bytes=9),
+        ]
+        assert len({frame.associated(), *(other.associated() for other in others)}) == 6
+
+
+class TestPacks:
+    @given(ENTRIES)
+    def test_footers_come_back_equal(self, packed: tuple[PackEntry, ...]) -> None:
+        assert decode_entries(encode_entries(packed)) == packed
+
+    def test_heads_and_trailers_are_checked(self) -> None:
+        check_head(pack_head(Kind.DATA_PACK), Kind.DATA_PACK)
+        assert footer_bytes(pack_trailer(1234)) == 1234
+        newer = bytearray(pack_head(Kind.DATA_PACK))
+        newer[4] += 1
+        with pytest.raises(UnknownVersion):
+            check_head(bytes(newer), Kind.DATA_PACK)
+        for bad in (b"", b"HVPX" + bytes(4), pack_head(Kind.NODE_PACK)):
+            with pytest.raises(Malformed):
+                check_head(bad, Kind.DATA_PACK)
+        for bad in (b"", bytes(8), pack_trailer(1)[:7]):
+            with pytest.raises(Malformed):
+                footer_bytes(bad)
+        with pytest.raises(Malformed):
+            decode_entries(bytes(45))
+
+
+class TestIndexes:
+    CONTENT = st.builds(
+        IndexObject,
+        st.lists(NAMES, max_size=3).map(tuple),
+        st.lists(st.builds(IndexedPack, NAMES, PACK_KINDS, st.integers(0, 2**40), ENTRIES), max_size=4).map(
+            tuple
+        ),
+    )
+
+    @given(CONTENT)
+    def test_come_back_equal(self, content: IndexObject) -> None:
+        assert decode_index(encode_index(content)) == content
+
+    @given(CONTENT, st.integers(1, 100))
+    def test_of_any_other_length_are_refused(self, content: IndexObject, amount: int) -> None:
+        data = encode_index(content)
+        with pytest.raises(Malformed):
+            decode_index(data[:-amount])
+        with pytest.raises(Malformed):
+            decode_index(data + bytes(amount))
+
+
+class TestNodes:
+    @given(st.integers(0, FAN_OUT - 1), IDS)
+    def test_hold_an_id_at_each_place(self, place: int, identity: bytes) -> None:
+        node = bytearray(NODE_BYTES)
+        set_entry(node, place, identity)
+        assert entry(node, place) == identity
+        assert [index for index, each in enumerate(entries(node)) if each != bytes(32)] == (
+            [place] if any(identity) else []
+        )
+
+    def test_are_as_deep_as_the_disk_needs(self) -> None:
+        assert [levels(count) for count in (0, 1, 256, 257, 65536, 65537, 2**24, 2**24 + 1)] == [
+            1,
+            1,
+            1,
+            2,
+            2,
+            3,
+            3,
+            4,
+        ]
+
+    def test_of_another_length_are_refused(self) -> None:
+        with pytest.raises(Malformed):
+            entries(bytes(NODE_BYTES - 1))
+
+
+class TestManifests:
+    MANIFEST = Manifest(
+        UUID(int=1), UUID(int=2), "web 'quoted' ☃", "hv01", UUID(int=3), datetime(2026, 3, 1, tzinfo=UTC),
+        "0.1", 1, "application", "crash", None,
+        (ManifestDisk("scsi 0:0", None, 5, 512, "C:\\a", ("C:\\a",), TreeRoot(b"\7" * 32, 5), "rct", "full",
+                      "first", proof=Proof("equal", datetime(2026, 3, 2, tzinfo=UTC), 5, UUID(int=3))),),
+        sequence=3, previous=b"\5" * 32,
+    )  # fmt: skip
+
+    def test_come_back_equal_and_name_themselves(self) -> None:
+        text = self.MANIFEST.encode()
+        assert decode_manifest(text) == self.MANIFEST
+        assert self.MANIFEST.digest() == hashlib.sha256(text).digest()
+        assert self.MANIFEST.disk("scsi 0:0").size_bytes == 5
+        with pytest.raises(KeyError):
+            self.MANIFEST.disk("scsi 0:1")
+
+    def test_with_any_difference_have_another_digest(self) -> None:
+        assert replace(self.MANIFEST, sequence=4).digest() != self.MANIFEST.digest()
+
+
+class TestSettings:
+    def test_are_refused_by_format_before_anything_else(self) -> None:
+        made = new_settings(UUID(int=9), datetime(2026, 3, 1, tzinfo=UTC), 65536, sealed=False)
+        text = encode_record(replace(made, format=FORMAT + 1)).replace(b'"sealed"', b'"gilded"')
+        with pytest.raises(UnknownVersion):
+            decode_settings(text)
+
+    @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"magic":"hvps repository"}', b"\xff"])
+    def test_that_are_something_else_are_refused(self, text: bytes) -> None:
+        with pytest.raises(Malformed):
+            decode_settings(text)
