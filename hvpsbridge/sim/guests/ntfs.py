@@ -1,12 +1,13 @@
 """NTFS in a file: made by mkntfs, filled and changed through a FUSE mount, judged by ``ntfsfix -n``.
 
-There is no way to fill NTFS without mounting it, so this needs FUSE and a mount namespace of its own (so
-that a killed process leaves no mount behind), which in practice means root. Without them NTFS is left
-out, and :meth:`Ntfs.unavailable` says why.
+NTFS cannot be filled without mounting it. Debian's ntfs-3g may do that for anybody where /dev/fuse is there;
+root does it in a mount namespace of its own, so that a killed process leaves no mount behind. Where it cannot
+be mounted NTFS is left out, and :meth:`Ntfs.unavailable` says why.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ until mountpoint -q "$mount"; do
     kill -0 $server 2>/dev/null || { wait $server; exit $?; }
     sleep 0.02
 done
+trap 'umount "$mount"; exit 1' HUP INT TERM
 ( cd "$mount" && eval "$script" ); status=$?
 umount "$mount"; wait $server; ended=$?
 [ $status = 0 ] || exit $status
@@ -102,12 +104,10 @@ def _format(partition: Path) -> None:
 
 
 def _mounted(partition: Path, options: str, script: str, *arguments: Path) -> None:
-    """Runs a shell script inside the mounted file system, in a mount namespace of its own."""
+    """Runs a shell script inside the mounted file system."""
+    shell = ("unshare", "--mount", "sh") if os.geteuid() == 0 else ("sh",)
     with tempfile.TemporaryDirectory(dir=partition.parent) as mount:
-        run_tool(
-            *("unshare", "--mount", "sh", "-c", _MOUNTED, "sh", partition, mount, options, script),
-            *arguments,
-        )
+        run_tool(*shell, "-c", _MOUNTED, "sh", partition, mount, options, script, *arguments)
 
 
 @cache
