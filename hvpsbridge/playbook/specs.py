@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from hvpsbridge.playbook.types import (
+    KIND,
     Duration,
     FilePath,
     Flag,
@@ -280,7 +281,11 @@ Vars = Annotated[
     Mapping[str, Scalar],
     AfterValidator(_frozen),
     WithJsonSchema(
-        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
+        {
+            "type": "object",
+            KIND: "names with values",
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+        }
     ),
 ]
 

@@ -55,6 +55,9 @@ def _no_control_characters(value: str) -> str:
     return value
 
 
+# Key of the JSON Schema under which a type says its name, for docs/playbook.md.
+KIND = "x-kind"
+
 # What a restore can write: raw is a plain image, one file a disk.
 TARGET_KINDS = ("raw",)
 
@@ -63,17 +66,25 @@ Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
 Scalar = Annotated[bool, Strict()] | Annotated[int, Strict()] | Annotated[float, Strict()] | str | None
 Size = Annotated[
-    int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["4GiB", 65536]})
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"type": ["string", "integer"], KIND: "size", "examples": ["4GiB", 65536]}),
 ]
 Duration = Annotated[
-    float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "15m", "2h"]})
+    float,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", KIND: "duration", "examples": ["30s", "15m", "2h"]}),
 ]
-FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", "format": "path"})]
+FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", KIND: "path"})]
 Fraction = Annotated[
     tuple[int, int],
     BeforeValidator(_fraction),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d*/[1-9]\d*$", "examples": ["1/14"]}),
+    WithJsonSchema(
+        {"type": "string", KIND: "part, as `1/14`", "pattern": r"^[1-9]\d*/[1-9]\d*$", "examples": ["1/14"]}
+    ),
 ]
 Target = Annotated[
-    str, BeforeValidator(_target), WithJsonSchema({"type": "string", "examples": ["raw:/restore"]})
+    str,
+    BeforeValidator(_target),
+    WithJsonSchema({"type": "string", KIND: "`raw:`path", "examples": ["raw:/restore"]}),
 ]

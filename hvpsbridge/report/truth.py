@@ -88,13 +88,23 @@ class DiskReport:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingReport:
+    """One fact about a VM that a backup has to heed, and the one thing to do about it."""
+
+    severity: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup did; ``plan`` also without a backup (``--check``)."""
+    """What a backup did; ``plan`` and ``findings`` also without a backup (``--check``)."""
 
     point_id: str | None
     consistency: str
     stored_bytes: int
     plan: tuple[DiskPlanReport, ...]
+    findings: tuple[FindingReport, ...]
     disks: tuple[DiskReport, ...]
     leftovers: tuple[str, ...]
 
@@ -240,6 +250,9 @@ def _backup(result: BackupResult) -> BackupReport:
         consistency=result.consistency,
         stored_bytes=result.stored_bytes,
         plan=plan_report(result.plan),
+        findings=tuple(
+            FindingReport(finding.severity.value, finding.text, finding.remedy) for finding in result.findings
+        ),
         disks=tuple(map(_disk, result.disks)),
         leftovers=result.leftovers,
     )

@@ -138,6 +138,10 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
         who = f"{task.host}/{task.vm} {task.task}"
         lines += [f"{who}: {problem.text}" for problem in task.conditions]
         lines += [f"{who}: warning: {warning}" for warning in task.warnings]
+        if task.backup is not None and report.check:
+            lines += [
+                f"{who}: {found.severity}: {found.text}; {found.remedy}" for found in task.backup.findings
+            ]
         if task.backup is not None and task.backup.leftovers and not task.conditions:
             lines.append(f"{who}: left on the host: {', '.join(task.backup.leftovers)}")
     return tuple(dict.fromkeys(lines))
