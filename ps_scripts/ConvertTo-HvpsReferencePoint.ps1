@@ -1,0 +1,57 @@
+<#
+.SYNOPSIS
+    Turns a checkpoint into a reference point; the checkpoint goes and its children merge in the background.
+.PARAMETER VmId
+    Id of the VM.
+.PARAMETER CheckpointId
+    Id of a checkpoint of that VM.
+.PARAMETER JobSeconds
+    How long to wait for the WMI job.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.ReferencePointInfo')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId,
+    [Parameter(Mandatory = $true)] [guid] $CheckpointId,
+    [Parameter(Mandatory = $true)] [int] $JobSeconds
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/ReferencePoint.ps1"
+try {
+    #% include "lib/HyperV.ps1"
+    $vm = Get-HvpsWmiVm -VmId $VmId
+    $setting = Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId
+    if ($null -eq $setting) {
+        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
+    }
+    $before = @(Get-HvpsWmiReferencePoint -Vm $vm | ForEach-Object { [string] $_.InstanceID })
+    $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
+    $arguments = @{ AffectedSnapshot = $setting; ReferencePointSettings = '' }
+    $result = Invoke-CimMethod -InputObject $service -MethodName ConvertToReferencePoint -Arguments $arguments
+    $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the conversion'
+    $made = $null
+    if ($null -ne $job) {
+        $made = Get-HvpsAssociated -InputObject $job -ClassName Msvm_VirtualSystemReferencePoint `
+            -Association Msvm_AffectedJobElement | Select-Object -First 1
+    }
+    elseif ($null -ne $result.ResultingReferencePoint) {
+        $made = Get-CimInstance -InputObject $result.ResultingReferencePoint
+    }
+    if ($null -eq $made) {
+        # The job was gone before it could be asked: the sole reference point that is new is it.
+        $new = @(Get-HvpsWmiReferencePoint -Vm $vm | Where-Object { $before -notcontains [string] $_.InstanceID })
+        if ($new.Count -ne 1) {
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "the conversion left $($new.Count) reference points")
+        }
+        $made = $new[0]
+    }
+    ConvertTo-HvpsReferencePointInfo -Instance $made -VmId $VmId
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

@@ -1,0 +1,89 @@
+<#
+.SYNOPSIS
+    The disk drives of a VM with the facts that decide whether they can be backed up.
+.PARAMETER VmId
+    Id of the VM.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.DiskInfo')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/Chain.ps1"
+try {
+    #% include "lib/HyperV.ps1"
+    $vm = Get-HvpsVmObject -VmId $VmId
+    $allocations = @{}
+    $settings = @(Get-HvpsAssociated -InputObject (Get-HvpsWmiVm -VmId $VmId) `
+            -ClassName Msvm_VirtualSystemSettingData -Association Msvm_SettingsDefineState)
+    foreach ($setting in $settings) {
+        foreach ($disk in @(Get-HvpsWmiDisk -Setting $setting)) {
+            $allocations[$disk.Path.ToUpperInvariant()] = $disk.InstanceId
+        }
+    }
+    $formats = @{ 2 = 'vhd'; 3 = 'vhdx'; 4 = 'vhdset' }
+    $kinds = @{ 2 = 'fixed'; 3 = 'dynamic'; 4 = 'differencing' }
+    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        $passThrough = $null -ne $drive.DiskNumber
+        $path = $null
+        if ($drive.Path -and -not $passThrough) {
+            $path = [string] $drive.Path
+        }
+        $chain = @()
+        $problem = $null
+        if ($null -ne $path) {
+            try {
+                $chain = @(Get-HvpsChain -Path $path)
+            }
+            catch {
+                $problem = '{0}: {1}' -f @($_.FullyQualifiedErrorId.Split(',')[0], $_.Exception.Message)
+            }
+        }
+        $instance = $null
+        if ($null -ne $path -and $allocations.ContainsKey($path.ToUpperInvariant())) {
+            $instance = [string] $allocations[$path.ToUpperInvariant()]
+        }
+        $info = [ordered]@{
+            PSTypeName          = 'Hvps.DiskInfo'
+            VmId                = ConvertTo-HvpsGuid -Value $VmId
+            InstanceId          = $instance
+            ControllerType      = Get-HvpsController -Drive $drive
+            ControllerNumber    = [int] $drive.ControllerNumber
+            ControllerLocation  = [int] $drive.ControllerLocation
+            Path                = $path
+            Chain               = [string[]] @($chain | ForEach-Object { [string] $_.Path })
+            PassThrough         = $passThrough
+            Shared              = [bool] $drive.SupportPersistentReservations
+            Format              = 'unknown'
+            Kind                = 'unknown'
+            SizeBytes           = [uint64] 0
+            FileBytes           = [uint64] 0
+            LogicalSectorBytes  = [int] 0
+            PhysicalSectorBytes = [int] 0
+            BlockBytes          = [int] 0
+            DiskId              = $null
+            Error               = $problem
+        }
+        if ($chain.Count -gt 0) {
+            $vhd = $chain[0]
+            $info['Format'] = ConvertTo-HvpsWord -Value $vhd.VhdFormat -Words $formats -Otherwise 'unknown'
+            $info['Kind'] = ConvertTo-HvpsWord -Value $vhd.VhdType -Words $kinds -Otherwise 'unknown'
+            $info['SizeBytes'] = [uint64] $vhd.Size
+            $info['FileBytes'] = [uint64] $vhd.FileSize
+            $info['LogicalSectorBytes'] = [int] $vhd.LogicalSectorSize
+            $info['PhysicalSectorBytes'] = [int] $vhd.PhysicalSectorSize
+            $info['BlockBytes'] = [int] $vhd.BlockSize
+            $info['DiskId'] = ConvertTo-HvpsGuid -Value $vhd.DiskIdentifier
+        }
+        [pscustomobject] $info
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

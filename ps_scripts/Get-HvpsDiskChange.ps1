@@ -1,0 +1,50 @@
+<#
+.SYNOPSIS
+    What changed on a frozen disk after an RCT id, page by page.
+.DESCRIPTION
+    Pages follow each other from the offset on until the length is covered. A page that makes no progress is
+    the last; whoever asked sees that it does not reach the end. No answer is never the same as no change.
+.PARAMETER Path
+    File on the host.
+.PARAMETER RctId
+    Id of the base; changes after it are wanted.
+.PARAMETER OffsetBytes
+    Where to start, bytes from the disk's start.
+.PARAMETER LengthBytes
+    How much from there, bytes.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.ExtentPage')]
+param(
+    [Parameter(Mandatory = $true)] [string] $Path,
+    [Parameter(Mandatory = $true)] [string] $RctId,
+    [Parameter(Mandatory = $true)] [uint64] $OffsetBytes,
+    [Parameter(Mandatory = $true)] [uint64] $LengthBytes
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Reader.ps1"
+try {
+    Import-HvpsReader
+    $position = $OffsetBytes
+    $end = [uint64] ($OffsetBytes + $LengthBytes)
+    while ($position -lt $end) {
+        $page = [Hvps.Disk]::Changes($Path, $RctId, $position, [uint64] ($end - $position))
+        [pscustomobject]@{
+            PSTypeName     = 'Hvps.ExtentPage'
+            OffsetBytes    = [uint64] $page.Offset
+            ProcessedBytes = [uint64] $page.Processed
+            Extents        = $page.Extents
+        }
+        if ($page.Processed -eq 0) {
+            break
+        }
+        $position = [uint64] ($position + $page.Processed)
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

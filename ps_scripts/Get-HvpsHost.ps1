@@ -1,0 +1,78 @@
+<#
+.SYNOPSIS
+    The host, and this session's own process on it.
+.OUTPUTS
+    Hvps.HostInfo
+      Name                 text     computer name
+      Fqdn                 text?    name with domain
+      OsVersion            text     for example 10.0.20348
+      OsBuild              int      build number
+      PowershellVersion    text     of the session
+      LanguageMode         text     FullLanguage, else scripts cannot compile
+      Is64bit              bool     64-bit process
+      IsAdministrator      bool     elevated, as attaching a disk needs
+      Culture              text     of the session; texts follow it
+      HypervModuleVersion  text?    of the loaded module
+      SupportedVmVersions  text[]   configuration versions
+      LogicalProcessors    int      count
+      MemoryBytes          int      of the host
+      Cluster              text?    name; null when not clustered
+      Time                 time     now, by the host
+      BootTime             time     of the operating system
+      ProcessId            int      of the session
+      ProcessStarted       time     start of that process
+#>
+[CmdletBinding()]
+[OutputType('Hvps.HostInfo')]
+param()
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+try {
+    #% include "lib/HyperV.ps1"
+    $hyperv = Hyper-V\Get-VMHost -ErrorAction Stop
+    $os = Get-CimInstance -ClassName Win32_OperatingSystem
+    $process = [Diagnostics.Process]::GetCurrentProcess()
+    $module = Get-Module -Name Hyper-V
+    $moduleVersion = $null
+    if ($null -ne $module) {
+        $moduleVersion = [string] $module.Version
+    }
+    $cluster = $null
+    if (Get-Command -Name Get-Cluster -ErrorAction SilentlyContinue) {
+        # The module may be there without a cluster.
+        $found = Get-Cluster -ErrorAction SilentlyContinue
+        if ($null -ne $found) {
+            $cluster = [string] $found.Name
+        }
+    }
+    # High or system integrity level: S-1-16-12288, S-1-16-16384.
+    $elevated = @(& whoami.exe /groups /fo csv /nh | Where-Object { $_ -match 'S-1-16-(12288|16384)\b' })
+    [pscustomobject]@{
+        PSTypeName          = 'Hvps.HostInfo'
+        Name                = [string] $hyperv.Name
+        Fqdn                = $(if ($hyperv.FullyQualifiedDomainName) {
+                [string] $hyperv.FullyQualifiedDomainName
+            })
+        OsVersion           = [string] $os.Version
+        OsBuild             = [int] $os.BuildNumber
+        PowershellVersion   = [string] $PSVersionTable.PSVersion
+        LanguageMode        = [string] $ExecutionContext.SessionState.LanguageMode
+        Is64bit             = [IntPtr]::Size -eq 8
+        IsAdministrator     = $elevated.Count -gt 0
+        Culture             = [Globalization.CultureInfo]::CurrentCulture.Name
+        HypervModuleVersion = $moduleVersion
+        SupportedVmVersions = [string[]] @($hyperv.SupportedVmVersions | ForEach-Object { [string] $_ })
+        LogicalProcessors   = [int] $hyperv.LogicalProcessorCount
+        MemoryBytes         = [uint64] $hyperv.MemoryCapacity
+        Cluster             = $cluster
+        Time                = ConvertTo-HvpsTime -Value ([DateTime]::UtcNow)
+        BootTime            = ConvertTo-HvpsTime -Value $os.LastBootUpTime
+        ProcessId           = [int] $process.Id
+        ProcessStarted      = ConvertTo-HvpsTime -Value $process.StartTime
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

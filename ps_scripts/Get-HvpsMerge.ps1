@@ -1,0 +1,42 @@
+<#
+.SYNOPSIS
+    Whether disks of a VM are merging, and every file that its disks' chains use now.
+.PARAMETER VmId
+    Id of the VM.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.MergeState')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Chain.ps1"
+
+# CreatingSnapshot, DeletingSnapshot, MergingDisks, BackingUpVirtualMachine (reference section 4.1).
+$BusyStatus = @(32768, 32770, 32772, 32776)
+
+try {
+    #% include "lib/HyperV.ps1"
+    $vm = Get-HvpsVmObject -VmId $VmId
+    $status = [int[]] @($vm.OperationalStatus | Where-Object { $null -ne $_ } | ForEach-Object { [int] $_ })
+    $paths = @()
+    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        if ($drive.Path -and $null -eq $drive.DiskNumber) {
+            $paths += @(Get-HvpsChain -Path $drive.Path | ForEach-Object { [string] $_.Path })
+        }
+    }
+    [pscustomobject]@{
+        PSTypeName        = 'Hvps.MergeState'
+        VmId              = ConvertTo-HvpsGuid -Value $VmId
+        Merging           = @($status | Where-Object { $BusyStatus -contains $_ }).Count -gt 0
+        OperationalStatus = $status
+        ChainPaths        = [string[]] $paths
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

@@ -1,0 +1,28 @@
+<#
+.SYNOPSIS
+    All reference points of a VM, whoever made them.
+.PARAMETER VmId
+    Id of the VM.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.ReferencePointInfo')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/ReferencePoint.ps1"
+try {
+    #% include "lib/HyperV.ps1"
+    $vm = Get-HvpsWmiVm -VmId $VmId
+    foreach ($instance in @(Get-HvpsWmiReferencePoint -Vm $vm)) {
+        ConvertTo-HvpsReferencePointInfo -Instance $instance -VmId $VmId
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

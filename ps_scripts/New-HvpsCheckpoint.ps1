@@ -1,0 +1,108 @@
+<#
+.SYNOPSIS
+    A new recovery checkpoint of a VM, marked with a name.
+.DESCRIPTION
+    No cmdlet makes recovery checkpoints (reference section 1.2). CreateSnapshot takes no name, so the
+    checkpoint is renamed as soon as it is listed; a caller that dies in between finds it as the newcomer.
+.PARAMETER VmId
+    Id of the VM.
+.PARAMETER Name
+    Mark that the checkpoint is given.
+.PARAMETER Consistency
+    Application or crash.
+.PARAMETER IgnoreDisks
+    Leave out disks that cannot be checkpointed.
+.PARAMETER JobSeconds
+    How long to wait for the WMI job.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.CheckpointInfo')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId,
+    [Parameter(Mandatory = $true)] [string] $Name,
+    [Parameter(Mandatory = $true)] [ValidateSet('application', 'crash')] [string] $Consistency,
+    [Parameter(Mandatory = $true)] [bool] $IgnoreDisks,
+    [Parameter(Mandatory = $true)] [int] $JobSeconds
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/Checkpoint.ps1"
+
+# Some time passes before a new checkpoint is listed (reference section 1.2, step 3).
+$ListedSeconds = 60
+$Recovery = 32768
+
+try {
+    #% include "lib/HyperV.ps1"
+    $vm = Get-HvpsVmObject -VmId $VmId
+    $before = @(Get-HvpsSnapshot -Vm $vm | ForEach-Object { [guid] $_.Id })
+    $properties = @{
+        ConsistencyLevel           = @('uint8', $(if ($Consistency -eq 'application') { 1 } else { 2 }))
+        IgnoreNonSnapshottableDisks = @('boolean', $IgnoreDisks)
+    }
+    $class = Get-CimClass -Namespace $HvpsNamespace -ClassName Msvm_VirtualSystemSnapshotSettingData
+    if ($null -ne $class.CimClassProperties['GuestBackupType']) {
+        # Copy: another product may own the guest's log truncation. Windows Server 2016 lacks the property.
+        $properties['GuestBackupType'] = @('uint8', 2)
+    }
+    $arguments = @{
+        AffectedSystem   = Get-HvpsWmiVm -VmId $VmId
+        SnapshotSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSnapshotSettingData -Properties $properties
+        SnapshotType     = [uint16] $Recovery
+    }
+    $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
+    try {
+        $result = Invoke-CimMethod -InputObject $service -MethodName CreateSnapshot -Arguments $arguments
+        $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the checkpoint'
+    }
+    catch {
+        # What is left when space, rights, locks and other work are ruled out is the guest.
+        $failed = $_
+        if ($Consistency -eq 'application' -and $failed.FullyQualifiedErrorId -match '^Hvps\.JobFailed') {
+            throw (New-HvpsError -Id 'Hvps.ConsistencyFailed' -Message $failed.Exception.Message `
+                    -Native (Get-HvpsNativeCode -Text $failed.FullyQualifiedErrorId) -Cause $failed.Exception)
+        }
+        throw
+    }
+    $made = $null
+    if ($null -ne $job) {
+        $made = Get-HvpsAssociated -InputObject $job -ClassName Msvm_VirtualSystemSettingData `
+            -Association Msvm_AffectedJobElement | Select-Object -First 1
+    }
+    elseif ($null -ne $result.ResultingSnapshot) {
+        $made = Get-CimInstance -InputObject $result.ResultingSnapshot
+    }
+    $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
+    $snapshot = $null
+    while ($true) {
+        $listed = @(Get-HvpsSnapshot -Vm $vm)
+        if ($null -ne $made) {
+            $snapshot = $listed | Where-Object { [guid] $_.Id -eq [guid] $made.ConfigurationID } |
+                Select-Object -First 1
+        }
+        else {
+            # The job was gone before it could be asked: the sole recovery checkpoint that is new is it.
+            $new = @($listed | Where-Object { $before -notcontains [guid] $_.Id -and 1 -eq [int] $_.SnapshotType })
+            if ($new.Count -eq 1) {
+                $snapshot = $new[0]
+            }
+        }
+        if ($null -ne $snapshot) {
+            break
+        }
+        if ([DateTime]::UtcNow -gt $end) {
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the checkpoint was made but is not listed')
+        }
+        Start-Sleep -Milliseconds 250
+    }
+    Hyper-V\Rename-VMSnapshot -VMSnapshot $snapshot -NewName $Name -Confirm:$false -ErrorAction Stop
+    $snapshot = Get-HvpsSnapshot -Vm $vm | Where-Object { $_.Id -eq $snapshot.Id } | Select-Object -First 1
+    ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

@@ -1,0 +1,77 @@
+<#
+.SYNOPSIS
+    The configuration files of a checkpoint: .vmcx, and .vmrs and .vmgs of the same stem where they exist.
+.DESCRIPTION
+    Copied as files. Exporting them would switch the VM's disk merging off (reference section 1.2).
+.PARAMETER VmId
+    Id of the VM.
+.PARAMETER CheckpointId
+    Id of a checkpoint of that VM.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.FilePiece')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId,
+    [Parameter(Mandatory = $true)] [guid] $CheckpointId
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/Reader.ps1"
+$source = $null
+try {
+    Import-HvpsReader
+    $setting = Get-HvpsWmiCheckpoint -Vm (Get-HvpsWmiVm -VmId $VmId) -CheckpointId $CheckpointId
+    if ($null -eq $setting) {
+        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
+    }
+    $first = $setting.ConfigurationDataRoot.TrimEnd('\') + '\' + $setting.ConfigurationFile
+    $stem = $first.Substring(0, $first.LastIndexOf('.'))
+    foreach ($extension in @('.vmcx', '.vmrs', '.vmgs')) {
+        $path = $stem + $extension
+        try {
+            $source = New-Object -TypeName Hvps.FileSource -ArgumentList $path
+        }
+        catch {
+            # Generation 1 has no .vmgs, a checkpoint without memory may have no .vmrs; the .vmcx must be there.
+            $problem = ConvertTo-HvpsError -Record $_
+            if ($extension -ne '.vmcx' -and $problem.FullyQualifiedErrorId -like 'Hvps.FileNotFound*') {
+                continue
+            }
+            throw $problem
+        }
+        $position = [long] 0
+        do {
+            $count = [int] [Math]::Min([Hvps.FileSource]::PieceBytes, $source.Size - $position)
+            $data = $source.Read($position, $count)
+            $digest = [Hvps.FileSource]::Digest($data)
+            if ($count -eq 0) {
+                # An empty array cannot travel.
+                $data = $null
+            }
+            [pscustomobject]@{
+                PSTypeName  = 'Hvps.FilePiece'
+                Path        = $path
+                Name        = $path.Substring($path.LastIndexOf('\') + 1)
+                SizeBytes   = [uint64] $source.Size
+                OffsetBytes = [uint64] $position
+                Sha256      = $digest
+                Data        = $data
+            }
+            $position += $count
+        } while ($position -lt $source.Size)
+        $source.Dispose()
+        $source = $null
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}
+finally {
+    if ($null -ne $source) {
+        $source.Dispose()
+    }
+}

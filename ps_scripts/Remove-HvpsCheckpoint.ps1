@@ -1,0 +1,53 @@
+<#
+.SYNOPSIS
+    Removes a checkpoint by id; its merge goes on in the background. One that is gone counts as removed.
+.PARAMETER VmId
+    Id of the VM.
+.PARAMETER CheckpointId
+    Id of a checkpoint of that VM.
+.PARAMETER JobSeconds
+    How long to wait for the WMI job.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.Removal')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $VmId,
+    [Parameter(Mandatory = $true)] [guid] $CheckpointId,
+    [Parameter(Mandatory = $true)] [int] $JobSeconds
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+try {
+    $vm = $null
+    try {
+        $vm = Get-HvpsWmiVm -VmId $VmId
+    }
+    catch {
+        if ($_.FullyQualifiedErrorId -notlike 'Hvps.VmNotFound*') {
+            throw
+        }
+    }
+    $setting = $null
+    if ($null -ne $vm) {
+        $setting = Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId
+    }
+    $removed = $false
+    if ($null -ne $setting) {
+        $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
+        $arguments = @{ AffectedSnapshot = $setting }
+        $result = Invoke-CimMethod -InputObject $service -MethodName DestroySnapshot -Arguments $arguments
+        $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'
+        if ($null -eq $job -and $null -ne (Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId)) {
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the removal ended and the checkpoint is there')
+        }
+        $removed = $true
+    }
+    [pscustomobject]@{ PSTypeName = 'Hvps.Removal'; Removed = $removed }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

@@ -1,0 +1,27 @@
+<#
+.SYNOPSIS
+    Compiles the reader's C# and asks its native library a question that touches nothing.
+.OUTPUTS
+#>
+[CmdletBinding()]
+[OutputType('Hvps.ReaderCheck')]
+param()
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Reader.ps1"
+#% include "lib/Vhdx.ps1"
+try {
+    $clock = [Diagnostics.Stopwatch]::StartNew()
+    Import-HvpsReader
+    Import-HvpsVhdx
+    [pscustomobject]@{
+        PSTypeName = 'Hvps.ReaderCheck'
+        Compiled   = [Hvps.Disk]::LibraryAnswers()
+        Seconds    = [double] $clock.Elapsed.TotalSeconds
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}

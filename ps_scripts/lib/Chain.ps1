@@ -1,0 +1,62 @@
+# Virtual disk files and their parents.
+
+function Get-HvpsChain {
+    <#
+    .SYNOPSIS
+    What Get-VHD says of a file and of each parent, top first.
+    .NOTES
+    A file that Get-VHD cannot open ends with the error that Get-VHD gave, as one of the contract.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [string] $Path)
+    $seen = New-Object -TypeName 'System.Collections.Generic.HashSet[string]' -ArgumentList (
+        [StringComparer]::OrdinalIgnoreCase)
+    $next = $Path
+    while ($next) {
+        if (-not $seen.Add($next)) {
+            throw (New-HvpsError -Id 'Hvps.ChainBroken' -Message "the chain of $Path comes back to $next")
+        }
+        try {
+            $vhd = Hyper-V\Get-VHD -Path $next -ErrorAction Stop
+        }
+        catch {
+            throw (ConvertTo-HvpsDiskError -Record $_ -Path $next)
+        }
+        $vhd
+        $next = [string] $vhd.ParentPath
+    }
+}
+
+function ConvertTo-HvpsDiskError {
+    <#
+    .SYNOPSIS
+    An error of Get-VHD as one of the contract.
+    #>
+    [CmdletBinding()]
+    [OutputType([Management.Automation.ErrorRecord])]
+    param(
+        [Parameter(Mandatory = $true)] [Management.Automation.ErrorRecord] $Record,
+        [Parameter(Mandatory = $true)] [string] $Path
+    )
+    $id = [string] $Record.FullyQualifiedErrorId
+    if ($id -like 'Hvps.*') {
+        return $Record
+    }
+    $text = $Record.Exception.Message
+    $code = Get-HvpsNativeCode -Text $text -Exception $Record.Exception
+    $category = [string] $Record.CategoryInfo.Category
+    $ours = 'Hvps.DiskUnreadable'
+    if ($category -eq 'ResourceBusy' -or @(0x80070020L, 0xC03A001EL) -contains $code) {
+        $ours = 'Hvps.DiskBusy'
+    }
+    elseif (@(0xC03A000DL, 0xC03A000EL, 0xC03A000FL, 0xC03A0017L, 0xC03A0018L) -contains $code) {
+        $ours = 'Hvps.ChainBroken'
+    }
+    elseif ($category -eq 'ObjectNotFound' -or @(0x80070002L, 0x80070003L) -contains $code) {
+        $ours = 'Hvps.FileNotFound'
+    }
+    elseif ($category -eq 'PermissionDenied' -or $code -eq 0x80070005L) {
+        $ours = 'Hvps.AccessDenied'
+    }
+    New-HvpsError -Id $ours -Message "cannot ask $Path`: $text" -Native $code -Cause $Record.Exception
+}

@@ -1,0 +1,143 @@
+# A VM's definition as plain values: numbers for enums, text for ids and times, arrays for lists.
+
+function Select-HvpsMember {
+    <#
+    .SYNOPSIS
+    Named members of an object as plain values. Members that this module version lacks are null.
+    #>
+    [CmdletBinding()]
+    [OutputType([Collections.Specialized.OrderedDictionary])]
+    param(
+        [Parameter(Mandatory = $true)] [object] $InputObject,
+        [Parameter(Mandatory = $true)] [string[]] $Name
+    )
+    $values = [ordered]@{}
+    foreach ($member in $Name) {
+        $value = Get-HvpsOptional -InputObject $InputObject -Name $member
+        if ($value -is [Enum]) {
+            $value = [long] $value
+        }
+        elseif ($value -is [guid] -or $value -is [version]) {
+            $value = [string] $value
+        }
+        elseif ($value -is [Collections.IEnumerable] -and $value -isnot [string]) {
+            $value = @($value | ForEach-Object { if ($_ -is [Enum]) { [long] $_ } else { [string] $_ } })
+        }
+        $values[$member] = $value
+    }
+    $values
+}
+
+function Get-HvpsDefinition {
+    <#
+    .SYNOPSIS
+    The definition of a VM as nested dictionaries.
+    #>
+    [CmdletBinding()]
+    [OutputType([Collections.Specialized.OrderedDictionary])]
+    param([Parameter(Mandatory = $true)] [object] $Vm)
+    $definition = [ordered]@{ format = 1 }
+    $definition['vm'] = Select-HvpsMember -InputObject $Vm -Name @(
+        'Id', 'Name', 'Generation', 'Version', 'Notes', 'CheckpointType', 'AutomaticCheckpointsEnabled',
+        'AutomaticStartAction', 'AutomaticStartDelay', 'AutomaticStopAction', 'AutomaticCriticalErrorAction',
+        'AutomaticCriticalErrorActionTimeout', 'Path', 'ConfigurationLocation', 'SnapshotFileLocation',
+        'SmartPagingFilePath', 'GuestControlledCacheTypes', 'LowMemoryMappedIoSpace', 'HighMemoryMappedIoSpace',
+        'LockOnDisconnect', 'EnhancedSessionTransportType', 'IsClustered')
+    $definition['processor'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMProcessor -VM $Vm -ErrorAction Stop) -Name @(
+        'Count', 'Maximum', 'Reserve', 'RelativeWeight', 'ExposeVirtualizationExtensions',
+        'CompatibilityForMigrationEnabled', 'CompatibilityForOlderOperatingSystemsEnabled',
+        'HwThreadCountPerCore', 'MaximumCountPerNumaNode', 'MaximumCountPerNumaSocket',
+        'EnableHostResourceProtection')
+    $definition['memory'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMMemory -VM $Vm -ErrorAction Stop) -Name @(
+        'Startup', 'Minimum', 'Maximum', 'MaximumPerNumaNode', 'Buffer', 'Priority', 'DynamicMemoryEnabled')
+    if (2 -eq [int] $Vm.Generation) {
+        $firmware = Hyper-V\Get-VMFirmware -VM $Vm -ErrorAction Stop
+        $definition['firmware'] = Select-HvpsMember -InputObject $firmware -Name @(
+            'SecureBoot', 'SecureBootTemplate', 'SecureBootTemplateId', 'PreferredNetworkBootProtocol',
+            'ConsoleMode', 'PauseAfterBootFailure')
+        $definition['firmware']['BootOrder'] = @(Get-HvpsBootOrder -Firmware $firmware)
+    }
+    else {
+        $definition['bios'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMBios -VM $Vm -ErrorAction Stop) -Name @(
+            'NumLockEnabled', 'StartupOrder')
+    }
+    $definition['disks'] = @(Get-HvpsDriveDefinition -Vm $Vm)
+    $definition['scsi_controllers'] = @(Hyper-V\Get-VMScsiController -VM $Vm -ErrorAction Stop).Count
+    $definition['dvd'] = @(Hyper-V\Get-VMDvdDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ } |
+            ForEach-Object {
+            Select-HvpsMember -InputObject $_ -Name @('ControllerType', 'ControllerNumber', 'ControllerLocation', 'Path')
+        })
+    $definition['network'] = @(Get-HvpsNetworkDefinition -Vm $Vm)
+    $definition['security'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop) -Name @(
+        'TpmEnabled', 'KsdEnabled', 'Shielded', 'EncryptStateAndVmMigrationTraffic',
+        'VirtualizationBasedSecurityOptOut', 'BindToHostTpm')
+    $protector = Hyper-V\Get-VMKeyProtector -VM $Vm -ErrorAction Stop
+    $definition['key_protector'] = $null
+    if ($null -ne $protector -and @($protector).Count -gt 0) {
+        $definition['key_protector'] = [Convert]::ToBase64String([byte[]] $protector)
+    }
+    $definition['integration_services'] = @(Hyper-V\Get-VMIntegrationService -VM $Vm -ErrorAction Stop |
+            ForEach-Object { Select-HvpsMember -InputObject $_ -Name @('Id', 'Enabled') })
+    $definition
+}
+
+function Get-HvpsBootOrder {
+    <#
+    .SYNOPSIS
+    Boot entries as what they start: a drive's slot, an adapter's id, or a file.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Firmware)
+    foreach ($entry in @($Firmware.BootOrder | Where-Object { $null -ne $_ })) {
+        $boot = Select-HvpsMember -InputObject $entry -Name @('BootType', 'Description', 'FirmwarePath')
+        $device = Get-HvpsOptional -InputObject $entry -Name Device
+        if ($null -ne $device) {
+            $boot['Device'] = Select-HvpsMember -InputObject $device -Name @(
+                'ControllerType', 'ControllerNumber', 'ControllerLocation', 'AdapterId')
+        }
+        $boot
+    }
+}
+
+function Get-HvpsDriveDefinition {
+    <#
+    .SYNOPSIS
+    Disk drives with slot, limits and what their files are.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Vm)
+    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        $disk = Select-HvpsMember -InputObject $drive -Name @(
+            'ControllerType', 'ControllerNumber', 'ControllerLocation', 'Path', 'DiskNumber',
+            'SupportPersistentReservations', 'MinimumIOPS', 'MaximumIOPS', 'QoSPolicyID', 'WriteHardeningMethod')
+        if ($drive.Path -and $null -eq $drive.DiskNumber) {
+            $chain = @(Get-HvpsChain -Path $drive.Path)
+            $disk['Vhd'] = Select-HvpsMember -InputObject $chain[0] -Name @(
+                'VhdFormat', 'VhdType', 'Size', 'BlockSize', 'LogicalSectorSize', 'PhysicalSectorSize', 'DiskIdentifier')
+            # The kind and block size that a rebuilt disk should have are those of the chain's base.
+            $disk['Base'] = Select-HvpsMember -InputObject $chain[-1] -Name @('VhdType', 'BlockSize')
+        }
+        $disk
+    }
+}
+
+function Get-HvpsNetworkDefinition {
+    <#
+    .SYNOPSIS
+    Network adapters with address, switch, VLAN and guards.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Vm)
+    foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        $network = Select-HvpsMember -InputObject $adapter -Name @(
+            'Name', 'Id', 'AdapterId', 'IsLegacy', 'MacAddress', 'DynamicMacAddressEnabled', 'SwitchName',
+            'SwitchId', 'ClusterMonitored', 'MacAddressSpoofing', 'DhcpGuard', 'RouterGuard', 'AllowTeaming',
+            'IeeePriorityTag', 'DeviceNaming', 'VMQWeight', 'IovWeight', 'PortMirroringMode',
+            'DynamicIPAddressLimit', 'StormLimit')
+        $vlan = Hyper-V\Get-VMNetworkAdapterVlan -VMNetworkAdapter $adapter -ErrorAction Stop
+        $network['Vlan'] = Select-HvpsMember -InputObject $vlan -Name @(
+            'OperationMode', 'AccessVlanId', 'NativeVlanId', 'PrimaryVlanId', 'SecondaryVlanId',
+            'AllowedVlanIdListString', 'PrivateVlanMode')
+        $network
+    }
+}

@@ -1,0 +1,147 @@
+# Errors of the contract: every script ends with none, or with one terminating error whose
+# FullyQualifiedErrorId starts with an Hvps id. When Windows gave a code it follows as ",native=0x...".
+# Decisions rest on ids, categories and codes; texts are in the host's language (reference section 8).
+
+function Get-HvpsErrorCategory {
+    <#
+    .SYNOPSIS
+    The category that goes with an id; the same table stands in hvpsbridge/contract/categories.py.
+    #>
+    [CmdletBinding()]
+    [OutputType([Management.Automation.ErrorCategory])]
+    param([Parameter(Mandatory = $true)] [string] $Id)
+    $categories = @{
+        'Hvps.AccessDenied'       = 'PermissionDenied'
+        'Hvps.ScriptsRefused'     = 'SecurityError'
+        'Hvps.Unexpected'         = 'NotSpecified'
+        'Hvps.VmNotFound'         = 'ObjectNotFound'
+        'Hvps.CheckpointNotFound' = 'ObjectNotFound'
+        'Hvps.FileNotFound'       = 'ObjectNotFound'
+        'Hvps.VmBusy'             = 'ResourceBusy'
+        'Hvps.DiskBusy'           = 'ResourceBusy'
+        'Hvps.DiskUnreadable'     = 'OpenError'
+        'Hvps.ChainBroken'        = 'InvalidData'
+        'Hvps.ReadFailed'         = 'ReadError'
+        'Hvps.BadRequest'         = 'InvalidArgument'
+        'Hvps.FormatUnsupported'  = 'NotImplemented'
+        'Hvps.TrackingUnusable'   = 'ResourceUnavailable'
+        'Hvps.NoSpace'            = 'LimitsExceeded'
+        'Hvps.JobFailed'          = 'InvalidResult'
+        'Hvps.JobTimedOut'        = 'OperationTimeout'
+        'Hvps.ConsistencyFailed'  = 'InvalidResult'
+        'Hvps.CommitForkFailed'   = 'DeviceError'
+        'Hvps.LogonRightMissing'  = 'AuthenticationError'
+    }
+    [Management.Automation.ErrorCategory] $categories[$Id]
+}
+
+function New-HvpsError {
+    <#
+    .SYNOPSIS
+    An error record of the contract, to be thrown.
+    .PARAMETER Native
+    HRESULT, WMI or Win32 code; nothing when none is known.
+    #>
+    [CmdletBinding()]
+    [OutputType([Management.Automation.ErrorRecord])]
+    param(
+        [Parameter(Mandatory = $true)] [string] $Id,
+        [Parameter(Mandatory = $true)] [string] $Message,
+        [object] $Native = $null,
+        [Exception] $Cause = $null
+    )
+    $exception = New-Object -TypeName System.InvalidOperationException -ArgumentList $Message, $Cause
+    $fullId = $Id
+    if ($null -ne $Native -and 0 -ne $Native) {
+        # -band keeps a negative HRESULT's 32 bits; formatting does the rest.
+        $fullId = '{0},native=0x{1:X8}' -f $Id, ([long] $Native -band 0xFFFFFFFFL)
+    }
+    New-Object -TypeName System.Management.Automation.ErrorRecord -ArgumentList @(
+        $exception, $fullId, (Get-HvpsErrorCategory -Id $Id), $null)
+}
+
+function Get-HvpsNativeCode {
+    <#
+    .SYNOPSIS
+    The code within an error: of a Win32Exception, or an HRESULT or WMI code that a text shows.
+    #>
+    [CmdletBinding()]
+    [OutputType([long])]
+    param([Parameter(Mandatory = $true)] [AllowEmptyString()] [string] $Text, [Exception] $Exception = $null)
+    for ($inner = $Exception; $null -ne $inner; $inner = $inner.InnerException) {
+        if ($inner -is [ComponentModel.Win32Exception]) {
+            return [long] $inner.NativeErrorCode
+        }
+    }
+    if ($Text -match '0x([0-9A-Fa-f]{8})') {
+        return [Convert]::ToInt64($Matches[1], 16)
+    }
+    if ($Text -match '\((32[67]\d\d)\)') {
+        return [long] $Matches[1]
+    }
+    [long] 0
+}
+
+function Get-HvpsErrorId {
+    <#
+    .SYNOPSIS
+    The contract's id for what a code, a cmdlet's id or a category says; the fallback for the rest.
+    .NOTES
+    Codes: reference sections 1.8, 2.5, 6.3 and 9.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [Parameter(Mandatory = $true)] [AllowEmptyString()] [string] $Text,
+        [long] $Code = 0,
+        [Parameter(Mandatory = $true)] [string] $Fallback
+    )
+    $codes = @($Code) + @([regex]::Matches($Text, '0x([0-9A-Fa-f]{8})') |
+        ForEach-Object { [Convert]::ToInt64($_.Groups[1].Value, 16) })
+    $known = @(
+        , @('Hvps.CommitForkFailed', @(0x80048102L, 0x800703EEL))
+        , @('Hvps.NoSpace', @(0x80070070L, 0x80070027L, 112))
+        , @('Hvps.LogonRightMissing', @(0x8007052FL, 0x80070569L))
+        , @('Hvps.VmBusy', @(32774, 32775, 0x80070020L))
+        , @('Hvps.AccessDenied', @(32769, 0x80070005L, 5))
+    )
+    foreach ($row in $known) {
+        if (@($codes | Where-Object { $row[1] -contains $_ }).Count -gt 0) {
+            return $row[0]
+        }
+    }
+    $Fallback
+}
+
+function ConvertTo-HvpsError {
+    <#
+    .SYNOPSIS
+    Any error record as one of the contract; those that are already pass through.
+    #>
+    [CmdletBinding()]
+    [OutputType([Management.Automation.ErrorRecord])]
+    param([Parameter(Mandatory = $true)] [Management.Automation.ErrorRecord] $Record)
+    if ($Record.FullyQualifiedErrorId -like 'Hvps.*') {
+        return $Record
+    }
+    for ($inner = $Record.Exception; $null -ne $inner; $inner = $inner.InnerException) {
+        # The C# of lib names its own errors.
+        if ($inner.GetType().FullName -eq 'Hvps.Failure') {
+            return New-HvpsError -Id $inner.Id -Message $inner.Message -Native $inner.Native -Cause $inner
+        }
+    }
+    $original = [string] $Record.FullyQualifiedErrorId
+    $message = '{0} [{1}; {2}]' -f $Record.Exception.Message, $original, $Record.Exception.GetType().FullName
+    $code = Get-HvpsNativeCode -Text ($original + ' ' + $Record.Exception.Message) -Exception $Record.Exception
+    if ($code -eq 0 -and $Record.Exception.HResult -lt 0) {
+        $code = [long] $Record.Exception.HResult -band 0xFFFFFFFFL
+    }
+    $id = 'Hvps.Unexpected'
+    if ($original -match '^(ScriptContainedMaliciousContent|CannotDefineNewType|.*InConstrainedLanguage)') {
+        $id = 'Hvps.ScriptsRefused'
+    }
+    elseif ($original -match '^AccessDenied' -or [string] $Record.CategoryInfo.Category -eq 'PermissionDenied') {
+        $id = 'Hvps.AccessDenied'
+    }
+    New-HvpsError -Id $id -Message $message -Native $code -Cause $Record.Exception
+}

@@ -1,0 +1,111 @@
+# Hyper-V's cmdlets: always module-qualified, since other products export the same names (reference
+# section 4), always by VM id, since names are patterns and not unique.
+
+if (-not (Get-Module -Name Hyper-V)) {
+    Import-Module -Name Hyper-V -MinimumVersion 2.0
+}
+
+function Get-HvpsVmObject {
+    <#
+    .SYNOPSIS
+    The VM of that id, or Hvps.VmNotFound.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [guid] $VmId)
+    try {
+        $vm = Hyper-V\Get-VM -Id $VmId -ErrorAction Stop
+    }
+    catch {
+        # Modules disagree on the category of a missing VM (reference section 4.1).
+        $id = [string] $_.FullyQualifiedErrorId
+        if ($id -like 'InvalidParameter,*' -or $id -like 'ObjectNotFound,*' -or
+            'ObjectNotFound' -eq [string] $_.CategoryInfo.Category) {
+            throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId" -Cause $_.Exception)
+        }
+        throw
+    }
+    if ($null -eq $vm) {
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId")
+    }
+    $vm
+}
+
+function ConvertTo-HvpsGuid {
+    <#
+    .SYNOPSIS
+    A guid as the contract writes it, lower case without braces; null for none and for the empty one.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param([AllowNull()] [object] $Value)
+    $text = [string] $Value
+    if ($text -eq '') {
+        return $null
+    }
+    $guid = [guid] $text
+    if ($guid -eq [guid]::Empty) {
+        return $null
+    }
+    $guid.ToString('d')
+}
+
+function ConvertTo-HvpsTime {
+    <#
+    .SYNOPSIS
+    A time as ISO 8601 text in UTC; Hyper-V's own are local to the host.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param([Parameter(Mandatory = $true)] [datetime] $Value)
+    $Value.ToUniversalTime().ToString('o', [Globalization.CultureInfo]::InvariantCulture)
+}
+
+function Get-HvpsOptional {
+    <#
+    .SYNOPSIS
+    A member that only newer modules have, or the default.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $InputObject,
+        [Parameter(Mandatory = $true)] [string] $Name,
+        [AllowNull()] [object] $Default = $null
+    )
+    $member = $InputObject.PSObject.Properties[$Name]
+    if ($null -eq $member -or $null -eq $member.Value) {
+        return $Default
+    }
+    $member.Value
+}
+
+function ConvertTo-HvpsWord {
+    <#
+    .SYNOPSIS
+    The contract's word for an enum's number.
+    .PARAMETER Value
+    An enum value or number; null is taken as unknown.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [AllowNull()] [object] $Value,
+        [Parameter(Mandatory = $true)] [hashtable] $Words,
+        [Parameter(Mandatory = $true)] [string] $Otherwise
+    )
+    if ($null -eq $Value -or -not $Words.ContainsKey([int] $Value)) {
+        return $Otherwise
+    }
+    [string] $Words[[int] $Value]
+}
+
+function Get-HvpsController {
+    <#
+    .SYNOPSIS
+    The contract's word for a drive's controller.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param([Parameter(Mandatory = $true)] [object] $Drive)
+    $words = @{ 0 = 'ide'; 1 = 'scsi'; 2 = 'pmem' }
+    ConvertTo-HvpsWord -Value $Drive.ControllerType -Words $words -Otherwise 'scsi'
+}

@@ -1,0 +1,17 @@
+# The VHDX tables' C#, compiled once per process.
+
+function Import-HvpsVhdx {
+    <#
+    .SYNOPSIS
+    Compiles the parser unless this process has it.
+    #>
+    [CmdletBinding()]
+    param()
+    if ('Hvps.Vhdx' -as [type]) {
+        return
+    }
+    $source = @'
+#% include "lib/HvpsVhdx.cs"
+'@
+    Add-Type -TypeDefinition $source -Language CSharp
+}

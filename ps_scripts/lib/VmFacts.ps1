@@ -1,0 +1,103 @@
+# What decides whether a VM can be backed up.
+
+function Get-HvpsForkEvent {
+    <#
+    .SYNOPSIS
+    Event 3216 of the Worker log as XML text, one per event: a checkpoint's disk switch was rolled back under
+    a running VM (reference section 6.3).
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param()
+    try {
+        $filter = @{ LogName = 'Microsoft-Windows-Hyper-V-Worker-Admin'; Id = 3216 }
+        foreach ($found in @(Get-WinEvent -FilterHashtable $filter -ErrorAction Stop)) {
+            $found.ToXml()
+        }
+    }
+    catch {
+        # No such events, or no such log: both have ids of their own in every language.
+        if ($_.FullyQualifiedErrorId -notmatch '^(NoMatchingEventsFound|NoMatchingLogsFound)') {
+            throw
+        }
+    }
+}
+
+function Test-HvpsMergeEnabled {
+    <#
+    .SYNOPSIS
+    Whether disk merging works for a VM: nothing says that it is switched off.
+    .NOTES
+    An export without storage switches it off until somebody switches it on (reference section 0.1, 12).
+    #>
+    [CmdletBinding()]
+    [OutputType([bool])]
+    param([Parameter(Mandatory = $true)] [guid] $VmId)
+    $vm = Get-HvpsWmiVm -VmId $VmId
+    $settings = @(Get-HvpsAssociated -InputObject $vm -ClassName Msvm_VirtualSystemSettingData `
+            -Association Msvm_SettingsDefineState)
+    foreach ($setting in $settings) {
+        $parameters = @{
+            InputObject = $setting
+            ClassName   = 'Msvm_DiskMergeSettingData'
+            Association = 'Msvm_VirtualSystemSettingDataComponent'
+        }
+        foreach ($merge in @(Get-HvpsAssociated @parameters)) {
+            if (0 -eq [int] $merge.EnabledState) {
+                return $false
+            }
+        }
+    }
+    $true
+}
+
+function ConvertTo-HvpsVmInfo {
+    <#
+    .SYNOPSIS
+    A VM as the contract's object.
+    .PARAMETER ForkEvents
+    Texts from Get-HvpsForkEvent.
+    #>
+    [CmdletBinding()]
+    [OutputType('Hvps.VmInfo')]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Vm,
+        [AllowNull()] [AllowEmptyCollection()] [string[]] $ForkEvents
+    )
+    # VMState, CheckpointType and ReplicationMode (reference section 4.1).
+    $states = @{
+        2 = 'running'; 3 = 'off'; 4 = 'stopping'; 6 = 'saved'; 9 = 'paused'; 10 = 'starting'; 32773 = 'saving'
+    }
+    foreach ($critical in 32785..32796) {
+        $states[$critical] = 'critical'
+    }
+    $policies = @{ 2 = 'disabled'; 3 = 'production'; 4 = 'production_only'; 5 = 'standard' }
+    $modes = @{ 0 = 'none'; 1 = 'primary'; 2 = 'replica'; 3 = 'test_replica'; 4 = 'extended_replica' }
+    $security = Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop
+    $id = ([guid] $Vm.Id).ToString('d')
+    $forks = @($ForkEvents | Where-Object { $null -ne $_ -and $_.IndexOf($id, [StringComparison]::OrdinalIgnoreCase) -ge 0 })
+    [pscustomobject]@{
+        PSTypeName           = 'Hvps.VmInfo'
+        VmId                 = ConvertTo-HvpsGuid -Value $Vm.Id
+        Name                 = [string] $Vm.Name
+        State                = ConvertTo-HvpsWord -Value $Vm.State -Words $states -Otherwise 'other'
+        OperationalStatus    = [int[]] @($Vm.OperationalStatus | Where-Object { $null -ne $_ } |
+                ForEach-Object { [int] $_ })
+        Generation           = [int] $Vm.Generation
+        Version              = [string] $Vm.Version
+        CheckpointPolicy     = ConvertTo-HvpsWord -Value $Vm.CheckpointType -Words $policies -Otherwise 'disabled'
+        AutomaticCheckpoints = [bool] (Get-HvpsOptional -InputObject $Vm -Name AutomaticCheckpointsEnabled -Default $false)
+        ParentCheckpointId   = ConvertTo-HvpsGuid -Value $Vm.ParentSnapshotId
+        ReplicationMode      = ConvertTo-HvpsWord -Value $Vm.ReplicationMode -Words $modes -Otherwise 'none'
+        IsClustered          = [bool] $Vm.IsClustered
+        Shielded             = [bool] (Get-HvpsOptional -InputObject $security -Name Shielded -Default $false)
+        TpmEnabled           = [bool] (Get-HvpsOptional -InputObject $security -Name TpmEnabled -Default $false)
+        MergeEnabled         = Test-HvpsMergeEnabled -VmId $Vm.Id
+        CommitForkEvents     = [int] $forks.Count
+        ConfigurationPath    = [string] $Vm.ConfigurationLocation
+        CheckpointPath       = [string] $Vm.SnapshotFileLocation
+        UptimeSeconds        = [long] [Math]::Floor(([TimeSpan] $Vm.Uptime).TotalSeconds)
+        ProcessorCount       = [int] $Vm.ProcessorCount
+        MemoryBytes          = [uint64] $Vm.MemoryStartup
+    }
+}

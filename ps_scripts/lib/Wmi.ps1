@@ -1,0 +1,180 @@
+# Hyper-V's WMI provider: what no cmdlet offers. CIM cmdlets only; REF parameters come back with keys only
+# and are read again before they are used.
+
+$HvpsNamespace = 'root/virtualization/v2'
+
+# Msvm_ConcreteJob.JobState (reference section 1.7): still going; ended well.
+$HvpsJobGoing = @(2, 3, 4, 5, 6)
+$HvpsJobGood = @(7, 32768)
+
+function Get-HvpsWmiVm {
+    <#
+    .SYNOPSIS
+    Msvm_ComputerSystem of a VM, or Hvps.VmNotFound. Its key is the guid in upper case.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [guid] $VmId)
+    $filter = "Name='{0}'" -f $VmId.ToString('d').ToUpperInvariant()
+    $found = @(Get-CimInstance -Namespace $HvpsNamespace -ClassName Msvm_ComputerSystem -Filter $filter |
+        Where-Object { $null -ne $_ })
+    if ($found.Count -eq 0) {
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId")
+    }
+    $found[0]
+}
+
+function Get-HvpsWmiService {
+    <#
+    .SYNOPSIS
+    The one instance of a service class.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [string] $ClassName)
+    Get-CimInstance -Namespace $HvpsNamespace -ClassName $ClassName
+}
+
+function Get-HvpsAssociated {
+    <#
+    .SYNOPSIS
+    Instances of one class that an association ties to another instance.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $InputObject,
+        [Parameter(Mandatory = $true)] [string] $ClassName,
+        [Parameter(Mandatory = $true)] [string] $Association
+    )
+    Get-CimAssociatedInstance -InputObject $InputObject -ResultClassName $ClassName -Association $Association |
+        Where-Object { $null -ne $_ }
+}
+
+function Get-HvpsWmiCheckpoint {
+    <#
+    .SYNOPSIS
+    Msvm_VirtualSystemSettingData of a checkpoint; nothing when there is none of that id.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [guid] $CheckpointId)
+    $parameters = @{
+        InputObject = $Vm
+        ClassName   = 'Msvm_VirtualSystemSettingData'
+        Association = 'Msvm_SnapshotOfVirtualSystem'
+    }
+    Get-HvpsAssociated @parameters | Where-Object { $CheckpointId -eq [guid] $_.ConfigurationID }
+}
+
+function Get-HvpsWmiDisk {
+    <#
+    .SYNOPSIS
+    The virtual hard disks of a VM's or checkpoint's settings: InstanceId and Path.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Setting)
+    $parameters = @{
+        InputObject = $Setting
+        ClassName   = 'Msvm_StorageAllocationSettingData'
+        Association = 'Msvm_VirtualSystemSettingDataComponent'
+    }
+    Get-HvpsAssociated @parameters |
+        Where-Object { $_.ResourceSubType -eq 'Microsoft:Hyper-V:Virtual Hard Disk' } |
+        ForEach-Object {
+            [pscustomobject]@{ InstanceId = [string] $_.InstanceID; Path = [string] @($_.HostResource)[0] }
+        }
+}
+
+function ConvertTo-HvpsEmbedded {
+    <#
+    .SYNOPSIS
+    An embedded WMI instance as CIM-XML text (reference section 1.5).
+    .PARAMETER Properties
+    Name to (CIM type, value), for example @{ ConsistencyLevel = @('uint8', 1) }.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param(
+        [Parameter(Mandatory = $true)] [string] $ClassName,
+        [Parameter(Mandatory = $true)] [hashtable] $Properties
+    )
+    $text = '<INSTANCE CLASSNAME="{0}">' -f $ClassName
+    foreach ($name in @($Properties.Keys | Sort-Object)) {
+        $type = [string] $Properties[$name][0]
+        $value = [Convert]::ToString($Properties[$name][1], [Globalization.CultureInfo]::InvariantCulture)
+        if ($type -eq 'boolean') {
+            $value = $value.ToUpperInvariant()
+        }
+        $text += '<PROPERTY NAME="{0}" TYPE="{1}"><VALUE>{2}</VALUE></PROPERTY>' -f @(
+            $name, $type, [Security.SecurityElement]::Escape($value))
+    }
+    $text + '</INSTANCE>'
+}
+
+function Wait-HvpsJob {
+    <#
+    .SYNOPSIS
+    Waits for what a method began. Gives the ended job; nothing when there was none or it is gone.
+    .DESCRIPTION
+    Jobs are removed some minutes after they end; one that is gone has ended, and the caller looks for what
+    it should have left. A job that failed, or a method that refused, is an error of the contract.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Result,
+        [Parameter(Mandatory = $true)] [int] $Seconds,
+        [Parameter(Mandatory = $true)] [string] $What
+    )
+    $code = [int] $Result.ReturnValue
+    if ($code -eq 0) {
+        return
+    }
+    if ($code -ne 4096) {
+        $id = Get-HvpsErrorId -Text '' -Code $code -Fallback 'Hvps.JobFailed'
+        throw (New-HvpsError -Id $id -Message "$What was refused ($code)" -Native $code)
+    }
+    $end = [DateTime]::UtcNow.AddSeconds($Seconds)
+    while ($true) {
+        try {
+            $job = Get-CimInstance -InputObject $Result.Job
+        }
+        catch {
+            if (Test-HvpsNotFound -Record $_) {
+                return
+            }
+            throw
+        }
+        if ($null -eq $job) {
+            return
+        }
+        if ($HvpsJobGoing -notcontains [int] $job.JobState) {
+            break
+        }
+        if ([DateTime]::UtcNow -gt $end) {
+            $message = "$What is still under way after $Seconds s: job $($job.InstanceID)"
+            throw (New-HvpsError -Id 'Hvps.JobTimedOut' -Message $message)
+        }
+        Start-Sleep -Milliseconds 200
+    }
+    if ($HvpsJobGood -contains [int] $job.JobState -and 0 -eq [int] $job.ErrorCode) {
+        return $job
+    }
+    $text = [string] $job.ErrorDescription
+    $native = Get-HvpsNativeCode -Text $text
+    if ($native -eq 0) {
+        $native = [long] $job.ErrorCode
+    }
+    $id = Get-HvpsErrorId -Text $text -Code ([long] $job.ErrorCode) -Fallback 'Hvps.JobFailed'
+    $message = '{0} failed in state {1} ({2}): {3}' -f $What, $job.JobState, $job.ErrorCode, $text
+    throw (New-HvpsError -Id $id -Message $message -Native $native)
+}
+
+function Test-HvpsNotFound {
+    <#
+    .SYNOPSIS
+    Whether an error says that a WMI object is gone: WBEM_E_NOT_FOUND, or the category.
+    #>
+    [CmdletBinding()]
+    [OutputType([bool])]
+    param([Parameter(Mandatory = $true)] [Management.Automation.ErrorRecord] $Record)
+    'ObjectNotFound' -eq [string] $Record.CategoryInfo.Category -or
+    $Record.FullyQualifiedErrorId -match '0x80041002' -or
+    ([long] $Record.Exception.HResult -band 0xFFFFFFFFL) -eq 0x80041002L
+}
