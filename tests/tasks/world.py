@@ -1,0 +1,205 @@
+"""A small world for backups: a model with a VM, a repository, and what it takes to run and to judge."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.pump import Patience
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.stores.local import LocalStore
+from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model.state import ControllerType, Slot
+from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import Observer, Silent
+from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.policy import BackupPolicy, Limits
+from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.units import KIB, MIB
+from tests.tasks.model_host import ModelHost
+
+GRID = ChunkGrid(64 * KIB)
+SLOT = Slot(ControllerType.SCSI, 0, 0)
+SECOND = Slot(ControllerType.SCSI, 0, 1)
+SIZE = 8 * MIB
+# Nothing here is slow, so nothing is waited for long.
+QUICK = BackupPolicy(
+    limits=Limits(
+        free_space_floor_bytes=1 * MIB,
+        watch_seconds=0.05,
+        gate_seconds=0.3,
+        merge_seconds=20.0,
+        undo_seconds=10.0,
+        poll_seconds=0.02,
+    ),
+    patience=Patience(
+        resume_seconds=20, stall_seconds=5, first_pause_seconds=0.01, longest_pause_seconds=0.1
+    ),
+)
+
+
+class World:
+    """One node, VMs, a repository in a folder beside.
+
+    Args:
+        folder: for both.
+        seed: of the model and of what guests write.
+    """
+
+    def __init__(self, folder: Path, seed: int = 1) -> None:
+        self.folder = folder
+        self.model = Model(folder / "sim", seed=seed)
+        self.model.set_knob("job_seconds", 0.0)
+        self.model.set_knob("merge_seconds", 0.0)
+        self.model.set_knob("visibility_seconds", 0.0)
+        self.chance = random.Random(seed)
+        self.store = folder / "repository"
+        self.store.mkdir(exist_ok=True)
+        self.repository = create_on_store(LocalStore(self.store), GRID)
+        self.before: Callable[[str], None] | None = None
+
+    def close(self) -> None:
+        self.repository.close()
+        self.model.close()
+
+    def reopen(self) -> None:
+        """A new process would see it like this."""
+        self.repository.close()
+        self.repository = open_on_store(LocalStore(self.store))
+
+    # -- guests -----------------------------------------------------------------------------------------
+
+    def vm(self, name: str = "web", disks: Sequence[int] = (SIZE,), **settings: object) -> UUID:
+        vm = self.model.create_vm(name, **settings)  # type: ignore[arg-type]
+        for index, size in enumerate(disks):
+            slot = Slot(ControllerType.SCSI, 0, index)
+            self.model.add_disk(vm.vm_id, slot, size_bytes=size, block_bytes=1 * MIB)
+            if vm.started is not None:
+                self.churn(vm.vm_id, slot, writes=6, longest=size // 8)
+        return vm.vm_id
+
+    def churn(self, vm_id: UUID, slot: Slot = SLOT, writes: int = 3, longest: int = 64 * KIB) -> None:
+        """The guest writes here and there, and trims now and then."""
+        size = self.model.layer(self._drive(vm_id, slot)).size_bytes
+        unit = 4096
+        for _ in range(writes):
+            length = self.chance.randrange(1, max(longest // unit, 2)) * unit
+            offset = self.chance.randrange((size - length) // unit + 1) * unit
+            if self.chance.random() < 0.2:
+                self.model.unmap(vm_id, slot, offset, length)
+            else:
+                self.model.write(vm_id, slot, offset, self.chance.randbytes(length))
+
+    def _drive(self, vm_id: UUID, slot: Slot) -> int:
+        return next(drive.layer for drive in self.model.drives(vm_id) if drive.slot == slot)  # type: ignore[return-value]
+
+    # -- hvps -------------------------------------------------------------------------------------------
+
+    def host(self, node: str | None = None) -> ModelHost:
+        return ModelHost(self.model, node, lambda name: self.before(name) if self.before else None)
+
+    def backup(
+        self,
+        vm_id: UUID,
+        *,
+        policy: BackupPolicy = QUICK,
+        observer: Observer | None = None,
+        cancel: Cancellation | None = None,
+        repository: Repository | None = None,
+        check: bool = False,
+        **changes: object,
+    ) -> BackupResult:
+        """One backup, as the runner would make it. ``changes`` are fields of the policy."""
+        policy = replace(policy, **changes)  # type: ignore[arg-type]
+        with self.host() as host:
+            work = BackupVm(
+                host,  # type: ignore[arg-type]
+                host.vms(vm_id)[0],
+                policy,
+                Surroundings(
+                    repository or self.repository,
+                    lambda: self.host(),  # type: ignore[arg-type,return-value]
+                    uuid4(),
+                    observer or Silent(),
+                    cancel or Cancellation(),
+                    ByteBudget(16 * MIB),
+                ),
+            )
+            return work.check() if check else work.run()
+
+    def good_backup(self, vm_id: UUID, **options: object) -> BackupResult:
+        """A backup that must end well and leave the host clean."""
+        result = self.backup(vm_id, **options)  # type: ignore[arg-type]
+        assert result.error is None, result.error
+        assert not result.leftovers, result.leftovers
+        self.assert_clean(vm_id)
+        return result
+
+    # -- judging ----------------------------------------------------------------------------------------
+
+    def assert_clean(self, vm_id: UUID, reference_points: int = 1) -> None:
+        """Nothing of ours is on the host but one reference point."""
+        ours = [
+            point.name
+            for point in self.model.checkpoints(vm_id, hidden=True)
+            if (mark := parse_mark(point.name)) and mark.repository_id == self.repository.repository_id
+        ]
+        assert not ours, f"checkpoints left: {ours}"
+        assert not self.model.attached(), "a disk is left attached"
+        assert len(self.model.reference_points(vm_id)) == reference_points
+
+    def assert_points_equal(self, vm_id: UUID, repository: Repository | None = None) -> int:
+        """Every disk of every committed point has the bytes of the image kept apart; how many points."""
+        repository = repository or self.repository
+        points = repository.points(vm_id)
+        for point in points:
+            self.assert_point_equal(point, repository)
+        return len(points)
+
+    def assert_point_equal(self, point: Point, repository: Repository | None = None) -> None:
+        repository = repository or self.repository
+        assert point.manifest.checkpoint_id is not None
+        for disk in point.disks:
+            kind, place = disk.slot.split(" ")
+            kept = self.model.kept_image(point.manifest.checkpoint_id, Slot.parse(kind + place))
+            stored = repository.image(point, disk)
+            assert disk.size_bytes == kept.stat().st_size
+            assert digest_of(stored) == digest_of(kept.open("rb")), f"{disk.slot} of point {point.short_id}"
+
+
+def digest_of(file: object) -> str:
+    sha = hashlib.sha256()
+    with file as opened:  # type: ignore[attr-defined]
+        while piece := opened.read(1 * MIB):
+            sha.update(piece)
+    return sha.hexdigest()
+
+
+class Steps(Silent):
+    """An observer that remembers steps and calls back at one of them."""
+
+    def __init__(self, at: tuple[str, str] | None = None, then: Callable[[], None] | None = None) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self._at = at
+        self._then = then
+        self._lock = threading.Lock()
+
+    def step(self, vm: object, step: object, moment: str) -> None:
+        with self._lock:
+            self.seen.append((step.name, moment))  # type: ignore[attr-defined]
+        if self._then is not None and (step.name, moment) == self._at:  # type: ignore[attr-defined]
+            self._then()
+
+    def noted(self, vm: object, text: str) -> None:
+        self.notes.append(text)
