@@ -1,0 +1,162 @@
+"""``repo``, ``list``, ``show`` and ``verify`` on a repository that the tests fill through its own door."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.formats.manifest import Manifest, ManifestDisk
+from hvpsbridge.repository import Point, create_repository
+
+from .conftest import Hvps
+
+VM = UUID("00000000-0000-4000-8000-00000000000a")
+AT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+MIB = 1 << 20
+
+
+def _fill(url: Path, count: int = 2) -> tuple[Point, ...]:
+    with create_repository(str(url)) as repository:
+        for number in range(count):
+            with repository.begin(uuid4()) as writer:
+                disk = writer.disk(2 * MIB)
+                disk.put(0, random.Random(number).randbytes(repository.grid.chunk_bytes))
+                tree = disk.finish()
+                writer.commit(_manifest(number, tree))
+        return repository.points()
+
+
+def _manifest(number: int, tree: object) -> Manifest:
+    return Manifest(
+        point_id=uuid4(),
+        vm_id=VM,
+        vm_name="web 01",
+        host="hv01",
+        run_id=uuid4(),
+        created=AT + timedelta(days=number),
+        hvps_version="0.1.0",
+        contract=1,
+        consistency_asked="application_or_crash",
+        consistency="crash",
+        checkpoint_id=uuid4(),
+        disks=(
+            ManifestDisk(
+                "scsi 0:0",
+                uuid4(),
+                2 * MIB,
+                512,
+                "C:\\a.avhdx",
+                ("C:\\a.avhdx",),
+                tree,
+                None,
+                "full",
+                "new_disk",
+            ),
+        ),
+    )
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    url = tmp_path / "repo"
+    monkeypatch.setenv("HVPS_REPO", str(url))
+    return url
+
+
+def test_init_makes_a_repository_and_never_a_second_one(hvps: Hvps, repository: Path) -> None:
+    done = hvps("repo", "init", "--json", "--chunk", "64KiB")
+    assert done.code == 0
+    facts = json.loads(done.out)
+    assert (facts["chunk_bytes"], facts["sealed"], facts["url"]) == (65536, False, str(repository))
+    again = hvps("repo", "init", str(repository))
+    assert again.code == 5
+    assert again.err.count("\n") == 1
+
+
+def test_a_missing_repository_is_10_for_every_command(hvps: Hvps, repository: Path) -> None:
+    for arguments in (("list",), ("show", "x"), ("verify",)):
+        done = hvps(*arguments)
+        assert (done.code, done.err) == (
+            10,
+            f"hvps: no repository at {repository}; hvps repo init makes one\n",
+        )
+
+
+def test_a_repository_of_a_newer_format_is_10_and_names_both_numbers(hvps: Hvps, repository: Path) -> None:
+    _fill(repository, 0)
+    config = repository / "config"
+    text = config.read_bytes()
+    newer = text.replace(b'"format":0', b'"format":99').replace(b'"format":1', b'"format":99')
+    assert newer != text
+    config.chmod(0o600)
+    config.write_bytes(newer)
+    done = hvps("list")
+    assert done.code == 10
+    assert "99" in done.err
+
+
+def test_list_gives_points_oldest_first_with_everything_a_script_needs(hvps: Hvps, repository: Path) -> None:
+    points = _fill(repository)
+    listed = json.loads(hvps("list", "--json").out)
+    assert [point["point_id"] for point in listed["points"]] == [str(point.point_id) for point in points]
+    first = listed["points"][0]
+    assert first["created"] == "2026-03-01T02:00:00.000+00:00"
+    assert first["checkpoint_id"] == str(points[0].manifest.checkpoint_id)
+    assert first["disks"][0]["slot"] == "scsi 0:0"
+    text = hvps("list", "WEB 01").out
+    assert points[0].short_id in text
+    assert json.loads(hvps("list", "nobody", "--json").out)["points"] == []
+
+
+@pytest.mark.parametrize("selector", ["web 01@latest", "web 01", "WEB 01@2026-03-02T02:00Z", f"{VM}@latest"])
+def test_show_finds_a_point_by_every_kind_of_selector(selector: str, hvps: Hvps, repository: Path) -> None:
+    points = _fill(repository)
+    done = hvps("show", selector, "--json")
+    assert json.loads(done.out)["point_id"] == str(points[1].point_id)
+    assert str(points[1].point_id) in hvps("show", selector).out
+
+
+def test_a_point_that_is_not_there_is_5_and_one_line(hvps: Hvps, repository: Path) -> None:
+    _fill(repository)
+    for selector in ("nobody@latest", "web 01@latest~2", "web 01@2026-02-01T00:00Z", "ffffffff"):
+        done = hvps("show", selector)
+        assert done.code == 5
+        assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("level", ["written", "hashed"])
+def test_a_good_repository_verifies(level: str, hvps: Hvps, repository: Path) -> None:
+    _fill(repository)
+    done = hvps("verify", "--level", level, "--json")
+    assert done.code == 0
+    report = json.loads(done.out)
+    assert report["good"] is True
+    assert report["report"]["points"] == 2
+
+
+def test_damage_is_7_and_names_the_points_it_touches(hvps: Hvps, repository: Path) -> None:
+    points = _fill(repository)
+    for pack in (file for file in (repository / "data").rglob("*") if file.is_file()):
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.chmod(0o600)
+        pack.write_bytes(data)
+    done = hvps("verify")
+    assert done.code == 7
+    assert any(point.short_id in done.out for point in points)
+    report = json.loads(hvps("verify", "--json").out)
+    assert report["good"] is False
+
+
+def test_an_object_that_cannot_be_read_at_all_is_one_line(hvps: Hvps, repository: Path) -> None:
+    _fill(repository)
+    (repository / "config").unlink()
+    (repository / "config").write_bytes(b"rubbish")
+    done = hvps("list")
+    assert done.code in {7, 10}
+    assert done.err.count("\n") == 1
