@@ -572,6 +572,17 @@ class WrongKey(RepositoryError):
 
 
 @dataclass(eq=False)
+class KeyNeeded(RepositoryError):
+    """The last key slot must stay, or there is no such slot, or there are no keys at all."""
+
+    reason: str
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"keys of {self.repository}: {self.reason}"
+
+
+@dataclass(eq=False)
 class Damaged(RepositoryError):
     """Stored bytes are not what was written."""
 
@@ -596,3 +607,17 @@ class TrackingLied(HvpsError):
 
     def describe(self) -> str:
         return f"change tracking of VM {self.vm} disk {self.disk} left out {self.chunks} changed chunks"
+
+
+# -- the simulated host's ----------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class SimulatorError(HvpsError):
+    """A simulated host could not be reached or started, or would not do what it was told."""
+
+    what: str
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"simulated host: {self.what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 # What each fault of the model does. The WSMan front has a table of its own.
 MODEL_FAULTS: dict[str, str] = {
@@ -37,6 +38,11 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed: dict[str, int] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called whenever a fault was armed."""
+        self._watchers.append(changed)
 
     def arm(self, name: str, count: int = 1) -> None:
         """Let fault ``name`` happen the next ``count`` times; 0 disarms it.
@@ -48,6 +54,8 @@ class Faults:
             raise ValueError(f"no fault {name!r}; there are {', '.join(sorted(MODEL_FAULTS))}")
         with self._lock:
             self._armed[name] = count
+        for changed in self._watchers:
+            changed()
 
     def strikes(self, name: str) -> bool:
         """Whether fault ``name`` happens now; counts it when so."""

@@ -7,9 +7,10 @@ None asks the world. Records returned are the model's own (:mod:`state`): read t
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -51,6 +52,15 @@ from hvpsbridge.units import MIB, TIB
 STATE_FILE = "state.json"
 FIRST_NODE = "HV01"
 _FIRST_SLOT = Slot(ControllerType.SCSI, 0, 0)
+# What each action of set_state leads to.
+_ACTIONS = {
+    "start": VMState.Running,
+    "stop": VMState.Off,
+    "save": VMState.Saved,
+    "pause": VMState.Paused,
+    "resume": VMState.Running,
+    "power_off": VMState.Off,
+}
 
 
 class Model:
@@ -80,6 +90,8 @@ class Model:
         else:
             self._world, self.knobs = World(seed=seed), Knobs()
         self.faults = Faults()
+        self._watchers: list[Callable[[], None]] = []
+        self._chance = random.Random(f"{self._world.seed}|reads")
         self.kept = KeptImages(folder / "kept", enabled=keep_images)
         self._shelf = DiskShelf(folder / "disks", self._world)
         self._tracking = Tracking(self._world, self.knobs)
@@ -320,6 +332,32 @@ class Model:
                     self._put(vm, slot, offset, change)
                     written += len(change)
             return written
+
+    def set_state(self, vm_id: UUID, action: str) -> None:
+        """``start``, ``stop``, ``save``, ``pause``, ``resume`` or ``power_off`` a VM.
+
+        Stopping and saving flush change tracking; powering off loses what only memory knew of it.
+
+        Raises:
+            ValueError: there is no such action.
+            HyperVError: a job holds the VM.
+        """
+        with self._now():
+            vm = self._vm(vm_id)
+            after = _ACTIONS.get(action)
+            if after is None:
+                raise ValueError(f"no action {action!r}; there are {', '.join(sorted(_ACTIONS))}")
+            self._life.check_ready(vm)
+            for drive in vm.drives.values():
+                if drive.layer is not None and action in ("stop", "save"):
+                    self._tracking.flush(self._world.layers[drive.layer])
+                elif drive.layer is not None and action == "power_off":
+                    self._tracking.power_loss(self._world.layers[drive.layer])
+            if after is VMState.Running and vm.started is None:
+                vm.started = self.clock.now()
+            elif action in ("stop", "power_off"):
+                vm.started = None
+            vm.state = after
 
     # -- being VMMS: looking --------------------------------------------------------------------------
 
@@ -639,6 +677,16 @@ class Model:
         with self._now():
             return self._handles.attached()
 
+    def is_attached(self, handle: DiskHandle) -> bool:
+        """Whether the handle still has its disk; a migration or a host's death takes it away."""
+        with self._now():
+            return handle.attached and handle.layer in self._world.layers
+
+    def read_falls_short(self) -> bool:
+        """Whether knob ``short_reads`` strikes this read."""
+        with self._now():
+            return self._chance.random() < self.knobs.short_reads
+
     def table(self, handle: DiskHandle) -> list[Piece]:
         """Which backing file holds what of an attached disk; what is missing is zeros.
 
@@ -676,7 +724,8 @@ class Model:
             data = self._shelf.read(layer, offset, length)
             if self.faults.strikes("read_corrupt"):
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            return data[:-sector] if self.faults.strikes("read_short") else data
+            short = self.faults.strikes("read_short") or self._chance.random() < self.knobs.short_reads
+            return data[:-sector] if short else data
 
     def allocated(self, path: str) -> tuple[Extent, ...]:
         """What the file itself holds, in whole blocks, as its block allocation table says.
@@ -725,6 +774,13 @@ class Model:
         """
         with self._now():
             self.knobs.set(name, value)
+        for changed in self._watchers:
+            changed()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called whenever a knob was turned or a fault armed."""
+        self._watchers.append(changed)
+        self.faults.watch(changed)
 
     def kept_image(self, checkpoint_id: UUID, slot: Slot) -> Path:
         """Raw image, kept apart, of what a disk was at a checkpoint; it outlives the checkpoint.

@@ -1,0 +1,223 @@
+"""The model's end of the protocol that virtdisk.c speaks: one connection is one handle.
+
+Request: u32 body length, u32 operation, body. Reply: u32 body length, u32 Win32 code, body. The library
+reads disk bytes from sparse files itself; only tables and questions pass through here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import socket
+import struct
+from enum import IntEnum
+from pathlib import Path
+from uuid import UUID
+
+from hvpsbridge.formats.extents import pack_extents
+from hvpsbridge.sim.model import DiskError, DiskHandle, Model, VhdFormat, Win32
+from hvpsbridge.sim.views import Table, disk_table, file_table
+
+_HEAD = struct.Struct("<II")
+_MAX_REQUEST = 1 << 20
+_MICROSOFT = UUID("ec984aec-a0f9-47e9-901f-71415a66345b")
+_DEVICES = {VhdFormat.VHD: 2, VhdFormat.VHDX: 3, VhdFormat.VHDSet: 4}
+_READ_FAULTS = ("read_error", "read_short", "read_corrupt")
+_PAGE = struct.Struct("<IIII")
+
+
+class Op(IntEnum):
+    """Operations, numbered as in virtdisk.c."""
+
+    HELLO = 1
+    OPEN = 2
+    ATTACH = 3
+    DETACH = 4
+    INFO = 5
+    QUERY = 6
+    OPEN_FILE = 7
+    READ_CHECK = 8
+
+
+class Verdict(IntEnum):
+    """What a read check answers, numbered as in virtdisk.c."""
+
+    GOOD = 0
+    SHORT = 1
+    CORRUPT = 2
+    FAILS = 3
+
+
+class Info(IntEnum):
+    """``GET_VIRTUAL_DISK_INFO_VERSION`` values that are answered."""
+
+    SIZE = 1
+    IDENTIFIER = 2
+    PARENT_LOCATION = 3
+    STORAGE_TYPE = 6
+    PROVIDER_SUBTYPE = 7
+    DISK_ID = 14
+    CHANGE_TRACKING = 15
+
+
+class SharedPage:
+    """What the library looks at before each read, without asking: knobs, and whether it must ask."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_bytes(bytes(mmap.PAGESIZE))
+        self._file = path.open("r+b")
+        self._memory = mmap.mmap(self._file.fileno(), mmap.PAGESIZE)
+
+    def show(self, model: Model, *, ask: bool = False) -> None:
+        """Let the library see the knobs and faults of now."""
+        knobs, armed = model.knobs, model.faults.armed()
+        must_ask = ask or knobs.short_reads > 0 or any(name in armed for name in _READ_FAULTS)
+        self._memory[: _PAGE.size] = _PAGE.pack(
+            int(must_ask), int(knobs.read_delay_seconds * 1_000_000), int(knobs.read_sync * 1000), 0
+        )
+
+    def close(self) -> None:
+        """Give the page back."""
+        self._memory.close()
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class DiskConnection:
+    """One handle of one host process.
+
+    Args:
+        owner: the process, as the model names it.
+        scratch: folder for files that tables need.
+    """
+
+    def __init__(self, model: Model, page: SharedPage, owner: str, scratch: Path) -> None:
+        self._model = model
+        self._page = page
+        self._owner = owner
+        self._scratch = scratch
+        self._node: str | None = None
+        self._handle: DiskHandle | None = None
+        self._table: Table | None = None
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer until the other end closes; then the handle is closed, too."""
+        try:
+            while (request := _receive(connection)) is not None:
+                operation, body = request
+                try:
+                    code, reply = 0, self._answer(operation, body)
+                except DiskError as err:
+                    code, reply = err.code, b""
+                connection.sendall(_HEAD.pack(len(reply), code) + reply)
+        finally:
+            if self._handle is not None:
+                self._model.close_disk(self._handle)
+            if self._table is not None:
+                self._table.close()
+
+    def _answer(self, operation: int, body: bytes) -> bytes:
+        match operation:
+            case Op.HELLO:
+                self._node = body.decode() or None
+                self._page.show(self._model)
+                return str(self._page.path).encode()
+            case Op.OPEN:
+                # First four bytes: whether it is for asking only, which changes nothing here.
+                self._handle = self._model.open_disk(
+                    body[4:].decode(errors="replace"), self._owner, self._node
+                )
+                return b""
+            case Op.ATTACH:
+                handle = self._opened()
+                self._model.attach(handle)
+                self._page.show(self._model)
+                return disk_table(self._model, handle).pack()
+            case Op.DETACH:
+                self._model.detach(self._opened())
+                return b""
+            case Op.INFO:
+                return self._information(struct.unpack_from("<I", body)[0])
+            case Op.QUERY:
+                offset, length, room = struct.unpack_from("<QQI", body)
+                path, rct_id = self._opened().path, body[20:].decode(errors="replace")
+                answer = self._model.query_changes(path, rct_id, offset, length, room)
+                return struct.pack("<Q", answer.processed_bytes) + pack_extents(answer.extents)
+            case Op.OPEN_FILE:
+                path = body[8:].decode(errors="replace")
+                self._table = file_table(self._model, path, self._scratch, node=self._node)
+                return self._table.pack()
+            case Op.READ_CHECK:
+                return struct.pack("<I", self._verdict())
+        raise DiskError(Win32.INVALID_PARAMETER, "")
+
+    def _opened(self) -> DiskHandle:
+        if self._handle is None:
+            raise DiskError(Win32.INVALID_HANDLE, "")
+        return self._handle
+
+    def _verdict(self) -> Verdict:
+        model = self._model
+        there = self._table is not None or (self._handle is not None and model.is_attached(self._handle))
+        if not there or model.faults.strikes("read_error"):
+            verdict = Verdict.FAILS
+        elif model.faults.strikes("read_corrupt"):
+            verdict = Verdict.CORRUPT
+        elif model.faults.strikes("read_short") or model.read_falls_short():
+            verdict = Verdict.SHORT
+        else:
+            verdict = Verdict.GOOD
+        self._page.show(model)
+        return verdict
+
+    def _information(self, version: int) -> bytes:
+        """The part of GET_VIRTUAL_DISK_INFO after version and padding."""
+        model, path = self._model, self._opened().path
+        layer = model.layer_at(path)
+        match version:
+            case Info.SIZE:
+                stored = model.file_bytes(layer.number)
+                return struct.pack(
+                    "<QQII", layer.size_bytes, stored, layer.block_bytes, layer.logical_sector_bytes
+                )
+            case Info.IDENTIFIER | Info.DISK_ID:
+                return layer.disk_id.bytes_le
+            case Info.PARENT_LOCATION:
+                if layer.parent is None:
+                    raise DiskError(Win32.VHD_INVALID_TYPE, path)
+                parent = model.layer(layer.parent).path
+                # BOOL ParentResolved, then a list of strings that ends with an empty one.
+                return struct.pack("<I", 1) + (parent + "\0\0").encode("utf-16-le")
+            case Info.STORAGE_TYPE:
+                return struct.pack("<I", _DEVICES.get(layer.format, 0)) + _MICROSOFT.bytes_le
+            case Info.PROVIDER_SUBTYPE:
+                return struct.pack("<I", int(layer.kind))
+            case Info.CHANGE_TRACKING:
+                enabled, newer, recent = model.most_recent_id(path)
+                return struct.pack("<II", enabled, newer) + ((recent or "") + "\0").encode("utf-16-le")
+        raise DiskError(Win32.INVALID_PARAMETER, path)
+
+
+def _receive(connection: socket.socket) -> tuple[int, bytes] | None:
+    """Next request; None when the other end is gone."""
+    head = _exactly(connection, _HEAD.size)
+    if head is None:
+        return None
+    length, operation = _HEAD.unpack(head)
+    if length > _MAX_REQUEST:
+        return None
+    body = _exactly(connection, length)
+    return None if body is None else (operation, body)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes | None:
+    pieces = bytearray()
+    while len(pieces) < length:
+        with contextlib.suppress(ConnectionError):
+            piece = connection.recv(length - len(pieces))
+            if piece:
+                pieces += piece
+                continue
+        return None
+    return bytes(pieces)

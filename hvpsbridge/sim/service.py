@@ -1,0 +1,154 @@
+"""The model's socket: host processes ask it through the stand-in library and the stand-in modules.
+
+One Unix socket (``HVPS_SIM_SOCKET``) takes both. A connection that starts with ``{`` speaks JSON lines
+(:mod:`hvpsbridge.sim.standin`), any other one speaks the library's protocol (:mod:`disk_protocol`). The
+process at the other end is known by its id, so that its handles go when it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import socket
+import struct
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hvpsbridge.sim.disk_protocol import DiskConnection, SharedPage
+from hvpsbridge.sim.model import DiskError, HyperVError, Model
+from hvpsbridge.sim.native import library_folder
+from hvpsbridge.sim.standin import StandIn
+
+log = logging.getLogger(__name__)
+
+MODULES = Path(__file__).with_name("powershell")
+_PEER = struct.Struct("iII")
+
+
+class ModelService:
+    """Serves a model to host processes of this machine and user.
+
+    Use as a context manager. Sockets live in a folder of their own, private to the user.
+
+    Attributes:
+        path: the socket.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._folder = Path(tempfile.mkdtemp(prefix="hvps-sim-"))
+        self.path = self._folder / "model"
+        self._page = SharedPage(self._folder / "page")
+        self._stand_in = StandIn(model)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._page.show(model)
+        model.watch(self._refresh)
+        threading.Thread(target=self._accept, name="model-service", daemon=True).start()
+
+    def environment(self, node: str | None = None, *, modules: str = "") -> dict[str, str]:
+        """Variables for a host process (``pwsh``) that is to live in this model on host ``node``.
+
+        Compiles the stand-in library when it is not there yet.
+
+        Raises:
+            ConfigurationError: there is no C compiler.
+        """
+        return {
+            "HVPS_SIM_SOCKET": str(self.path),
+            "HVPS_SIM_NODE": node or "",
+            "LD_LIBRARY_PATH": str(library_folder()),
+            "PSModulePath": f"{MODULES}:{modules}" if modules else str(MODULES),
+        }
+
+    def close(self) -> None:
+        """Stop serving; host processes that are still there find a closed connection."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            connections = list(self._open)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._page.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._page.show(self._model)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._closed:
+                    connection.close()
+                    return
+                self._open.add(connection)
+            threading.Thread(target=self._serve, args=(connection,), name="model-client", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+            owner = f"pid:{_PEER.unpack(credentials)[0]}"
+            first = connection.recv(1, socket.MSG_PEEK)
+            if first == b"{":
+                self._serve_lines(connection)
+            elif first:
+                DiskConnection(self._model, self._page, owner, self._folder / "views").serve(connection)
+        except OSError as err:
+            log.debug("a host process went away: %s", err)
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+            connection.close()
+
+    def _serve_lines(self, connection: socket.socket) -> None:
+        with connection.makefile("rwb") as stream:
+            for line in stream:
+                stream.write(json.dumps(self._reply(line)).encode() + b"\n")
+                stream.flush()
+
+    def _reply(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            return {"result": self._stand_in.answer(request)}
+        except HyperVError as err:
+            return {"error": _error(err.code, err.identifier, err.category, err.message)}
+        except DiskError as err:
+            return {"error": _error(err.code, "OperationFailed", "NotSpecified", str(err))}
+        except Exception as err:
+            # A defect of the simulator: it must reach whoever runs the script, not end in a silent thread.
+            log.exception("stand-in call failed")
+            return {"error": _error(0, "SimulatorDefect", "InvalidResult", f"{type(err).__name__}: {err}")}
+
+
+def _error(code: int, identifier: str, category: str, message: str) -> dict[str, Any]:
+    return {"code": code, "identifier": identifier, "category": category, "message": message}

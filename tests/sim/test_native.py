@@ -1,0 +1,186 @@
+"""The reference's own C# sample, unchanged, in a real PowerShell engine against the stand-in libraries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.sim import native
+from hvpsbridge.sim.model import ControllerType, Model, Slot
+from hvpsbridge.sim.service import ModelService
+from hvpsbridge.units import MIB
+
+SLOT = Slot(ControllerType.SCSI, 0, 0)
+SAMPLE = (Path(__file__).parent / "data" / "HvDisk.cs").read_text()
+SIZE = 24 * MIB + 512
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    world = Model(tmp_path / "world", seed=3)
+    world.knobs.over_report = 0.0
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def service(model: Model) -> Iterator[ModelService]:
+    with ModelService(model) as served:
+        yield served
+
+
+@pytest.fixture
+def frozen(model: Model) -> tuple[UUID, str, str]:
+    """A VM with two layers and user data in both: checkpoint id, frozen path, id to ask changes from."""
+    vm = model.create_vm("web's [1] $x ü")
+    model.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
+    chance = random.Random(5)
+    model.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
+    model.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
+    user = model.wait(model.create_checkpoint(vm.vm_id, name="user"))
+    first = model.most_recent_id(
+        model.layer(model.checkpoint(UUID(user.results["checkpoint"])).disks["scsi0:0"]).path
+    )[2]
+    model.write(vm.vm_id, SLOT, 2 * MIB + 4096, chance.randbytes(MIB))
+    model.unmap(vm.vm_id, SLOT, 1 * MIB, 64 * 1024)
+    job = model.wait(model.create_checkpoint(vm.vm_id))
+    point = UUID(job.results["checkpoint"])
+    assert first
+    return point, model.layer(model.checkpoint(point).disks["scsi0:0"]).path, first
+
+
+def run(pwsh: Path, service: ModelService, script: str, **variables: str) -> str:
+    done = subprocess.run(
+        [
+            str(pwsh),
+            "-NoProfile",
+            "-Command",
+            f"$ErrorActionPreference = 'Stop'; Add-Type -TypeDefinition $env:SAMPLE\n{script}",
+        ],
+        env={**os.environ, **service.environment(), "SAMPLE": SAMPLE, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+READ_ALL = """
+$h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
+$sha = [Security.Cryptography.SHA256]::Create(); $size = [long]$env:SIZE
+$r = New-Object HvDisk+Reader($h, 1048576); $b = New-Object byte[] 1048576
+for ($at = 0L; $at -lt $size; $at += 1048576) {
+    $n = [int][Math]::Min(1048576L, $size - $at); $r.Read($at, $b, $n)
+    [void]$sha.TransformBlock($b, 0, $n, $null, 0) }
+[void]$sha.TransformFinalBlock($b, 0, 0)
+[BitConverter]::ToString($sha.Hash).Replace('-', '').ToLower()
+[HvDisk]::RctState($h)
+$done = 0UL; $c = [HvDisk]::Changes($h, $env:RCT, 0, $size, [ref]$done)
+"$done " + (($c | ForEach-Object { "$($_.Offset)+$($_.Length)" }) -join ',')
+"""
+
+
+def test_the_sample_reads_what_was_kept_apart_and_asks_what_changed(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str]
+) -> None:
+    point, path, base = frozen
+    said = run(pwsh, service, READ_ALL, DISK=path, SIZE=str(SIZE), RCT=base).splitlines()
+    assert said[0] == hashlib.sha256(model.kept_image(point, SLOT).read_bytes()).hexdigest()
+    assert said[1] == f"1|0|{model.most_recent_id(path)[2]}"
+    processed, ranges = said[2].split(" ")
+    assert int(processed) == SIZE
+    assert ranges == f"{MIB}+{64 * 1024},{2 * MIB}+{MIB + 32 * 1024}"
+    assert model.attached() == ()
+
+
+def test_an_attach_ends_with_its_process_and_keeps_others_out_until_then(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str]
+) -> None:
+    _, path, _ = frozen
+    mine = model.open_disk(path, "another")
+    model.attach(mine)
+    script = """
+    $h = [HvDisk]::Open($env:DISK, $false)
+    try { [HvDisk]::Attach($h); 'attached' }
+    catch { '0x{0:X8}' -f $_.Exception.InnerException.NativeErrorCode }"""
+    assert run(pwsh, service, script, DISK=path).strip() == "0xC03A001E"
+    model.close_disk(mine)
+    assert run(pwsh, service, script, DISK=path).strip() == "attached"
+    assert model.attached() == ()
+
+
+def test_disposing_the_handle_is_seen_by_the_model_at_once(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str]
+) -> None:
+    script = """
+    $a = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($a); $a.Dispose()
+    $b = [HvDisk]::Open($env:DISK, $false); Start-Sleep -Milliseconds 100; [HvDisk]::Attach($b); 'again'"""
+    assert run(pwsh, service, script, DISK=frozen[1]).strip() == "again"
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "code"), [(1, 512, 87), (0, 100, 87), (SIZE, 512, 27), (SIZE - 512, 1024, 27)]
+)
+def test_reads_that_are_not_whole_sectors_of_the_disk_are_refused(
+    pwsh: Path, service: ModelService, frozen: tuple[UUID, str, str], offset: int, length: int, code: int
+) -> None:
+    script = """
+    $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
+    $r = New-Object HvDisk+Reader($h, 4096); $b = New-Object byte[] 4096
+    try { $r.Read([long]$env:OFFSET, $b, [int]$env:LENGTH); 'read' }
+    catch { $_.Exception.InnerException.NativeErrorCode }"""
+    said = run(pwsh, service, script, DISK=frozen[1], OFFSET=str(offset), LENGTH=str(length))
+    assert int(said) == code
+
+
+MANY_THREADS = """
+public static class Check {
+  public static string Run(SafeFileHandle h, string kept) {
+    byte[] want = System.IO.File.ReadAllBytes(kept); string said = "good"; var threads = new Thread[8];
+    for (int i = 0; i < threads.Length; i++) { int seed = i; threads[i] = new Thread(delegate() {
+      try { using (var r = new HvDisk.Reader(h, 65536)) {
+        var b = new byte[65536]; var chance = new Random(seed);
+        for (int n = 0; n < 40; n++) {
+          long at = (long)chance.Next(0, 380) * 65536; r.Read(at, b, 65536);
+          for (int j = 0; j < 65536; j++) if (b[j] != want[at + j]) said = "differs at " + (at + j);
+        } } } catch (Exception e) { said = e.ToString(); } }); threads[i].Start(); }
+    foreach (var t in threads) t.Join();
+    return said; } }
+"""
+
+
+def test_many_reads_pend_at_once_and_each_gets_its_own_bytes(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str]
+) -> None:
+    model.set_knob("read_delay_seconds", 0.005)
+    script = """
+    Add-Type -TypeDefinition ($env:SAMPLE + $env:CHECK).Replace('HvDisk', 'HvDisk2')
+    $h = [HvDisk2]::Open($env:DISK, $false); [HvDisk2]::Attach($h)
+    [Check]::Run($h, $env:KEPT)"""
+    kept = model.kept_image(frozen[0], SLOT)
+    said = run(pwsh, service, script, DISK=frozen[1], KEPT=str(kept), CHECK=MANY_THREADS)
+    assert said.strip() == "good"
+
+
+def test_without_a_compiler_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="C compiler"):
+        native.library_folder(tmp_path / "cache")
+
+
+def test_the_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = native.library_folder(tmp_path)
+    assert {file.name for file in folder.iterdir()} == {"virtdisk.dll.so", "kernel32.dll.so"}
+    monkeypatch.setenv("PATH", "")
+    assert native.library_folder(tmp_path) == folder
+    assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
