@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from hvpsbridge.receiver.pump import Patience
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.units import GIB
 
 
@@ -100,12 +102,12 @@ class RestorePolicy:
     """Options of the task ``restore``.
 
     Attributes:
-        folder: where the disks' files go.
+        folder: where the disks' files of a VM go.
         point: latest, latest~1, a time or a short id.
         disk: number of one disk in the point's order; all without it.
     """
 
-    folder: Path
+    folder: Callable[[VmRef], Path]
     point: str = "latest"
     disk: int | None = None
     overwrite: bool = False

@@ -129,7 +129,13 @@ class BackupResult(TaskResult):
 
 @dataclass(frozen=True, slots=True)
 class PointCheck:
-    """One point that was verified: how deep, how much, and what is wrong with it."""
+    """One point that was verified.
+
+    Attributes:
+        level: how deep.
+        checked_bytes: raw bytes that were hashed in the pass it was part of.
+        faults: what is wrong with it, one line each.
+    """
 
     point_id: UUID
     level: str

@@ -1,0 +1,114 @@
+"""Restoring: a point's disks written out, each chunk checked on its way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hvpsbridge.errors import ConfigurationError, HvpsError
+from hvpsbridge.formats.extents import total_bytes
+from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.points import Point
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import Meter, Observer, Progress, VmRef
+from hvpsbridge.tasks.policy import RestorePolicy
+from hvpsbridge.tasks.results import RestoredDisk, RestoreResult
+from hvpsbridge.tasks.sinks import RawFile
+
+
+def file_name(slot: str) -> str:
+    """Name of a disk's raw file when several go into one folder: ``scsi-0-1.raw``."""
+    return slot.replace(" ", "-").replace(":", "-") + ".raw"
+
+
+def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
+    """All disks of the point, or the one of that number in its order, from 0.
+
+    Raises:
+        ConfigurationError: the point has no disk of that number.
+    """
+    if disk is None:
+        return point.disks
+    if not 0 <= disk < len(point.disks):
+        raise ConfigurationError(
+            f"disk {disk}", f"point {point.short_id} has {len(point.disks)} disks, numbered from 0"
+        )
+    return (point.disks[disk],)
+
+
+def restore_disk(
+    repository: Repository,
+    point: Point,
+    disk: ManifestDisk,
+    path: Path,
+    *,
+    overwrite: bool,
+    cancel: Cancellation,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> RestoredDisk:
+    """Write one disk into a sparse raw file.
+
+    Args:
+        repository: holds the point.
+        point: the point.
+        disk: one of its disks.
+        path: the file; it appears when it is whole.
+        overwrite: whether a file there is replaced.
+        cancel: asked before each chunk.
+        tell: told how far it is.
+
+    Raises:
+        TargetExists: there is a file already.
+        NoSpace: it does not fit.
+        Damaged: a chunk is not what was stored; no file appears.
+    """
+    started = time.monotonic()
+    image = repository.image(point, disk)
+    data_bytes = total_bytes(image.extents())
+    meter = Meter(tell, disk.slot, "restore", data_bytes)
+    with RawFile(path, disk.size_bytes, data_bytes, overwrite=overwrite) as sink:
+        for offset, data in image.chunks():
+            cancel.check()
+            sink.write(offset, data)
+            meter.moved(len(data), 0)
+        sink.finish()
+    return RestoredDisk(disk.slot, str(path), disk.size_bytes, data_bytes, time.monotonic() - started)
+
+
+def restore_vm(
+    repository: Repository, vm: VmRef, policy: RestorePolicy, observer: Observer, cancel: Cancellation
+) -> RestoreResult:
+    """The task ``restore`` for one VM: disks of one of its points into a folder. Errors are in the result."""
+    started = datetime.now(UTC)
+    disks: list[RestoredDisk] = []
+    error: HvpsError | None = None
+    point: Point | None = None
+    try:
+        point = repository.find_point(f"{vm.vm_id}@{policy.point}")
+        folder = policy.folder(vm)
+        for disk in choose_disks(point, policy.disk):
+            disks.append(
+                restore_disk(
+                    repository,
+                    point,
+                    disk,
+                    folder / file_name(disk.slot),
+                    overwrite=policy.overwrite,
+                    cancel=cancel,
+                    tell=lambda progress: observer.progress(vm, progress),
+                )
+            )
+    except HvpsError as err:
+        error = err
+    return RestoreResult(
+        vm=vm,
+        task="restore",
+        started=started,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        error=error,
+        point_id=None if point is None else point.point_id,
+        disks=tuple(disks),
+    )

@@ -1,0 +1,261 @@
+"""Runs the tasks of plays on the VMs of hosts, some at a time, each VM's failure kept to itself.
+
+Every VM's tasks run in order in one worker thread. The thread that calls :meth:`Runner.run` only waits,
+so that it hears signals: the first lets the workers stop and undo, the second makes it return at once with
+what is left; worker threads are daemons and end with the process.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hvpsbridge.errors import HvpsError, InternalError
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.policy import BackupPolicy, RestorePolicy, VerifyPolicy
+from hvpsbridge.tasks.restore import restore_vm
+from hvpsbridge.tasks.results import BackupResult, HostProblem, Outcome, RunResult, TaskResult
+from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.verify import verify_vm
+
+_LOG = logging.getLogger(__name__)
+
+# How often the waiting thread looks for signals.
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class HostTarget:
+    """A host of a run: its name, and how a session on it is had."""
+
+    name: str
+    connect: Callable[[], HyperVHost]
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRun:
+    """A play made live.
+
+    Attributes:
+        name: for logs.
+        tasks: policies in the order of the play's tasks.
+        limit: patterns of ``--limit``.
+    """
+
+    name: str
+    hosts: tuple[HostTarget, ...]
+    repository: Repository
+    choice: VmChoice
+    tasks: tuple[BackupPolicy | VerifyPolicy | RestorePolicy, ...]
+    limit: tuple[str, ...] = ()
+
+    @property
+    def needs_hosts(self) -> bool:
+        """Whether any task works on a host; else the repository knows the VMs."""
+        return any(isinstance(task, BackupPolicy) for task in self.tasks)
+
+
+@dataclass(slots=True)
+class _Job:
+    """The tasks of one play for one VM, and where they are."""
+
+    play: PlayRun
+    target: HostTarget
+    vm: VmRef
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    task: str = ""
+    backup: BackupVm | None = None
+    finished: bool = False
+
+
+class Runner:
+    """One run.
+
+    Args:
+        run_id: shows in shells, marks, ledgers and logs.
+        observer: told what happens.
+        cancel: asks it to stop.
+        forks: VMs worked on at a time.
+        check: plan only; nothing is changed anywhere, tasks other than backups are left out.
+        budget: byte budget of all reads; the process's default without it.
+    """
+
+    def __init__(
+        self,
+        run_id: UUID,
+        observer: Observer,
+        cancel: Cancellation,
+        *,
+        forks: int = 2,
+        check: bool = False,
+        budget: ByteBudget | None = None,
+    ) -> None:
+        self._run_id = run_id
+        self._observer = observer
+        self._cancel = cancel
+        self._forks = forks
+        self._check = check
+        self._budget = budget or ByteBudget()
+        self._lock = threading.Lock()
+        self._results: list[TaskResult] = []
+        self._problems: list[HostProblem] = []
+
+    def run(self, plays: Iterable[PlayRun]) -> RunResult:
+        """Run the plays one after the other; what came of everything. Never raises an HvpsError."""
+        started = datetime.now(UTC)
+        for play in plays:
+            if self._cancel.requested:
+                break
+            self._run_play(play)
+        if self._cancel.requested and not self._results:
+            # Nothing was under way that could have said so itself.
+            self._problems.append(HostProblem("", self._cancel.error))
+        return RunResult(
+            self._run_id,
+            started,
+            (datetime.now(UTC) - started).total_seconds(),
+            tuple(self._results),
+            tuple(self._problems),
+        )
+
+    # -- plays ------------------------------------------------------------------------------------------
+
+    def _run_play(self, play: PlayRun) -> None:
+        jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        known: list[_Job] = []
+        for target in play.hosts:
+            for vm in self._choose(play, target):
+                job = _Job(play, target, vm)
+                known.append(job)
+                jobs.put(job)
+        workers = [
+            threading.Thread(
+                target=contextvars.copy_context().run,
+                args=(self._work, jobs),
+                name=f"vm-{index}",
+                daemon=True,
+            )
+            for index in range(min(self._forks, len(known)))
+        ]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            if self._cancel.gave_up:
+                self._give_up(known)
+                return
+            time.sleep(LOOK_SECONDS if len(known) > 1 else LOOK_SECONDS / 4)
+
+    def _choose(self, play: PlayRun, target: HostTarget) -> tuple[VmRef, ...]:
+        """The play's VMs on one host; what is wrong goes to the run's problems."""
+        try:
+            if play.needs_hosts:
+                with target.connect() as host:
+                    there = [Candidate(vm.vm_id, vm.name, vm.state) for vm in host.vms()]
+            else:
+                there = _known_vms(play.repository, target.name)
+        except HvpsError as err:
+            _LOG.error("host %s: %s", target.name, err)
+            self._problems.append(HostProblem(target.name, err))
+            return ()
+        chosen, problems = choose_vms(there, play.choice, target.name, play.limit)
+        self._problems.extend(HostProblem(target.name, problem) for problem in problems)
+        return tuple(VmRef(target.name, vm.vm_id, vm.name) for vm in chosen)
+
+    # -- workers ----------------------------------------------------------------------------------------
+
+    def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:
+        while not self._cancel.requested:
+            try:
+                job = jobs.get_nowait()
+            except queue.Empty:
+                return
+            self._run_job(job)
+
+    def _run_job(self, job: _Job) -> None:
+        for policy in job.play.tasks:
+            if self._cancel.requested or (self._check and not isinstance(policy, BackupPolicy)):
+                break
+            job.task = _task_name(policy)
+            job.started = datetime.now(UTC)
+            self._observer.started(job.vm, job.task)
+            try:
+                result = self._run_task(job, policy)
+            except HvpsError as err:
+                result = self._failure(job, err)
+            except Exception as err:  # noqa: BLE001 - one VM's bug must not take the others along
+                _LOG.exception("VM %s, %s", job.vm.name, job.task)
+                result = self._failure(job, InternalError(f"{type(err).__name__}: {err}"))
+            self._take(result)
+            if result.outcome is Outcome.FAILED:
+                break
+        job.finished = True
+
+    def _run_task(self, job: _Job, policy: BackupPolicy | VerifyPolicy | RestorePolicy) -> TaskResult:
+        repository = job.play.repository
+        if isinstance(policy, VerifyPolicy):
+            return verify_vm(repository, job.vm, policy, self._cancel)
+        if isinstance(policy, RestorePolicy):
+            return restore_vm(repository, job.vm, policy, self._observer, self._cancel)
+        assert job.vm.vm_id is not None
+        with job.target.connect() as host:
+            vm = host.vms(job.vm.vm_id)[0]
+            around = Surroundings(
+                repository, job.target.connect, self._run_id, self._observer, self._cancel, self._budget
+            )
+            job.backup = BackupVm(host, vm, policy, around)
+            return job.backup.check() if self._check else job.backup.run()
+
+    def _failure(self, job: _Job, err: HvpsError) -> TaskResult:
+        seconds = (datetime.now(UTC) - job.started).total_seconds()
+        kind = BackupResult if job.task == "backup" else TaskResult
+        return kind(vm=job.vm, task=job.task, started=job.started, seconds=seconds, error=err)
+
+    def _take(self, result: TaskResult) -> None:
+        with self._lock:
+            self._results.append(result)
+        self._observer.finished(result.vm, result)
+
+    def _give_up(self, jobs: Sequence[_Job]) -> None:
+        """A second signal: say for each VM under way what it may have left."""
+        for job in jobs:
+            if job.finished or not job.task:
+                continue
+            left = job.backup.left if job.backup is not None else ()
+            self._take(
+                BackupResult(
+                    vm=job.vm,
+                    task=job.task,
+                    started=job.started,
+                    seconds=(datetime.now(UTC) - job.started).total_seconds(),
+                    error=self._cancel.error,
+                    leftovers=left,
+                )
+            )
+
+
+def _known_vms(repository: Repository, host: str) -> list[Candidate]:
+    """VMs whose newest point was made on ``host``."""
+    newest = {point.vm_id: point for point in repository.points()}
+    return [
+        Candidate(point.vm_id, point.vm_name)
+        for point in newest.values()
+        if point.manifest.host.casefold() == host.casefold()
+    ]
+
+
+def _task_name(policy: BackupPolicy | VerifyPolicy | RestorePolicy) -> str:
+    if isinstance(policy, BackupPolicy):
+        return "backup"
+    return "verify" if isinstance(policy, VerifyPolicy) else "restore"

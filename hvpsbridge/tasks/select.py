@@ -1,0 +1,77 @@
+"""Which VMs of a host a play means. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from hvpsbridge.contract.results import VmState
+from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A VM that may be chosen; ``state`` is None when only the repository is asked."""
+
+    vm_id: UUID
+    name: str
+    state: VmState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmChoice:
+    """Names or ids by shell pattern, without regard to case; states to choose, all when empty."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    states: tuple[VmState, ...] = ()
+
+
+def choose_vms(
+    vms: Iterable[Candidate], choice: VmChoice, host: str, limit: Sequence[str] = ()
+) -> tuple[tuple[Candidate, ...], tuple[HostError, ...]]:
+    """The chosen VMs by name, and what is wrong with the choice.
+
+    A plain name must mean exactly one VM: none, or two, is an error, since a VM that is silently not
+    backed up is the worst kind. Patterns may match any number.
+
+    Args:
+        vms: all there are.
+        choice: the play's.
+        host: for errors.
+        limit: patterns of ``--limit``; of the chosen VMs only those are taken.
+    """
+    there = sorted(vms, key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
+    chosen: dict[UUID, Candidate] = {}
+    problems: list[HostError] = []
+    for pattern in choice.include:
+        found = [vm for vm in there if _matches(vm, pattern)]
+        if not _is_pattern(pattern):
+            if not found:
+                problems.append(VmMissing(host, pattern))
+            elif len(found) > 1:
+                problems.append(AmbiguousVm(host, pattern, tuple(str(vm.vm_id) for vm in found)))
+                continue
+        chosen.update((vm.vm_id, vm) for vm in found)
+    taken = [
+        vm
+        for vm in there
+        if vm.vm_id in chosen
+        and not any(_matches(vm, pattern) for pattern in choice.exclude)
+        and (not choice.states or vm.state is None or vm.state in choice.states)
+        and (not limit or any(_matches(vm, pattern) for pattern in limit))
+    ]
+    return tuple(taken), tuple(problems)
+
+
+def _is_pattern(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def _matches(vm: Candidate, pattern: str) -> bool:
+    folded = pattern.casefold()
+    if folded in (vm.name.casefold(), str(vm.vm_id)):
+        return True  # also names that hold brackets, which a pattern would take for a set
+    return fnmatch.fnmatchcase(vm.name.casefold(), folded)

@@ -1,0 +1,75 @@
+"""The task ``verify``: do a VM's points still hold what they need?"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.verify import Level, VerifyReport
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.policy import VerifyPolicy
+from hvpsbridge.tasks.results import PointCheck, VerifyResult
+
+
+def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, int], ...]:
+    """Which parts of the chunks are due on ``day``, as (part, count) with parts from 1.
+
+    ``(1, 14)`` gives another fourteenth each day and comes round in a fortnight; ``(2, 14)`` gives two.
+    """
+    if subset is None:
+        return ((1, 1),)
+    wanted, count = subset
+    first = day.toordinal() * wanted
+    return tuple(((first + step) % count + 1, count) for step in range(min(wanted, count)))
+
+
+def verify_vm(repository: Repository, vm: VmRef, policy: VerifyPolicy, cancel: Cancellation) -> VerifyResult:
+    """Look at the VM's points as the policy says. Damage is the result's error."""
+    started = datetime.now(UTC)
+    error: HvpsError | None = None
+    checks: tuple[PointCheck, ...] = ()
+    try:
+        points = repository.points(vm.vm_id)
+        if not points:
+            raise PointNotFound(f"{vm.name}@latest", repository.url)
+        if not policy.every_point:
+            points = points[-1:]
+        faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
+        checked_bytes = 0
+        for part in parts_of_day(policy.subset, started.date()):
+            cancel.check()
+            report = repository.verify(Level(policy.level), points, subset=part)
+            checked_bytes += report.hashed_bytes
+            _sort(report, faults)
+        checks = tuple(
+            PointCheck(point.point_id, policy.level, checked_bytes, tuple(faults[point.point_id]))
+            for point in points
+        )
+        bad = [check for check in checks if check.faults]
+        if bad:
+            error = Damaged(
+                repository.url, f"{len(bad)} of {len(checks)} points of VM {vm.name}", bad[0].faults[0]
+            )
+    except HvpsError as err:
+        error = err
+    return VerifyResult(
+        vm=vm,
+        task="verify",
+        started=started,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        error=error,
+        points=checks,
+    )
+
+
+def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
+    """Each problem to the points it touches; one that touches none counts for all that were looked at."""
+    for problem in report.problems:
+        text = f"{problem.name}: {problem.what}"
+        touched = {touch.point_id for touch in problem.touches} or set(faults)
+        for point_id in touched & set(faults):
+            if text not in faults[point_id]:
+                faults[point_id].append(text)
