@@ -4,6 +4,8 @@
 .PARAMETER Path
     Disk to give up; all without it.
 .OUTPUTS
+    Hvps.ReaderState
+      OpenPaths  text[]   disks still attached in this process
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReaderState')]
@@ -19,11 +21,7 @@ try {
     # A process that never compiled the reader has nothing open.
     $disks = 'Hvps.Disk' -as [type]
     if ($null -ne $disks) {
-        $which = $null
-        if ($Path) {
-            $which = $Path
-        }
-        $open = @([Hvps.Disk]::Close($which))
+        $open = @([Hvps.Disk]::Close($Path))
     }
     [pscustomobject]@{
         PSTypeName = 'Hvps.ReaderState'

@@ -8,6 +8,13 @@
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
+    Hvps.ReferencePointInfo
+      VmId             guid     id of the VM
+      InstanceId       text     InstanceID
+      Kind             word     ReferencePointType
+      Consistency      word     ConsistencyLevel
+      DiskInstanceIds  text[]   storage allocations
+      RctIds           text[]   RCT ids, parallel to those
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReferencePointInfo')]

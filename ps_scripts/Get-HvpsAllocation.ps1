@@ -7,6 +7,10 @@
 .PARAMETER Chain
     Frozen file and its parents, top first.
 .OUTPUTS
+    Hvps.ExtentPage
+      OffsetBytes     int      where this page starts
+      ProcessedBytes  int      how much of the disk it speaks of
+      Extents         bytes?   u64 pairs offset and length
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ExtentPage')]

@@ -4,6 +4,14 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.CheckpointInfo
+      VmId          guid     id of the VM
+      CheckpointId  guid     id
+      Name          text     its name, or mark
+      Kind          word     SnapshotType
+      Created       time     when
+      ParentId      guid?    checkpoint it stands on
+      DiskPaths     text[]   frozen files
 #>
 [CmdletBinding()]
 [OutputType('Hvps.CheckpointInfo')]

@@ -4,6 +4,25 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.DiskInfo
+      VmId                 guid     id of the VM
+      InstanceId           text?    InstanceID of the storage allocation
+      ControllerType       word     kind
+      ControllerNumber     int      number
+      ControllerLocation   int      location
+      Path                 text?    top of the chain
+      Chain                text[]   files, top first; empty when not readable
+      PassThrough          bool     a disk of the host
+      Shared               bool     shared with other VMs
+      Format               word     of the top file
+      Kind                 word     of the top file
+      SizeBytes            int      virtual size
+      FileBytes            int      of the top file
+      LogicalSectorBytes   int      bytes
+      PhysicalSectorBytes  int      bytes
+      BlockBytes           int      0 when fixed
+      DiskId               guid?    VirtualDiskId
+      Error                text?    why the file could not be asked
 #>
 [CmdletBinding()]
 [OutputType('Hvps.DiskInfo')]

@@ -13,6 +13,10 @@
 .PARAMETER LengthBytes
     How much from there, bytes.
 .OUTPUTS
+    Hvps.ExtentPage
+      OffsetBytes     int      where this page starts
+      ProcessedBytes  int      how much of the disk it speaks of
+      Extents         bytes?   u64 pairs offset and length
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ExtentPage')]

@@ -10,6 +10,9 @@
 .PARAMETER LengthBytes
     How much from there, bytes.
 .OUTPUTS
+    Hvps.DigestPage
+      FirstChunk  int      number of the first
+      Digests     bytes    SHA-256 of each chunk, 32 bytes each
 #>
 [CmdletBinding()]
 [OutputType('Hvps.DigestPage')]

@@ -6,6 +6,20 @@
 .PARAMETER CheckpointId
     Id of a checkpoint of that VM.
 .OUTPUTS
+    Hvps.FrozenDisk
+      VmId                guid     id of the VM
+      CheckpointId        guid     id of the checkpoint
+      ControllerType      word     kind
+      ControllerNumber    int      number
+      ControllerLocation  int      location
+      Path                text     frozen file
+      Chain               text[]   that file and its parents
+      SizeBytes           int      virtual size, of the handle
+      LogicalSectorBytes  int      of the handle
+      DiskId              guid?    VirtualDiskId
+      TrackingEnabled     bool     change tracking is on
+      NewerChanges        bool     writes after the id was sealed
+      RctId               text?    MostRecentId
 #>
 [CmdletBinding()]
 [OutputType('Hvps.FrozenDisk')]

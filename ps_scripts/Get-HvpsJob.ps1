@@ -4,6 +4,13 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.JobInfo
+      VmId         guid     id of the VM
+      InstanceId   text     InstanceID
+      JobType      int      JobType
+      State        int      JobState
+      Percent      int      PercentComplete
+      Description  text     in the host's language
 #>
 [CmdletBinding()]
 [OutputType('Hvps.JobInfo')]

@@ -4,6 +4,11 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.MergeState
+      VmId               guid     id of the VM
+      Merging            bool     creating, deleting or merging
+      OperationalStatus  int[]    VMOperationalStatus numbers
+      ChainPaths         text[]   every file of every chain
 #>
 [CmdletBinding()]
 [OutputType('Hvps.MergeState')]

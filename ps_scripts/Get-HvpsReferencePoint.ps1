@@ -4,6 +4,13 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.ReferencePointInfo
+      VmId             guid     id of the VM
+      InstanceId       text     InstanceID
+      Kind             word     ReferencePointType
+      Consistency      word     ConsistencyLevel
+      DiskInstanceIds  text[]   storage allocations
+      RctIds           text[]   RCT ids, parallel to those
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReferencePointInfo')]

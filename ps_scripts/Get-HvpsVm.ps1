@@ -4,6 +4,27 @@
 .PARAMETER VmId
     Id of one VM; all VMs without it.
 .OUTPUTS
+    Hvps.VmInfo
+      VmId                  guid     id
+      Name                  text     not unique
+      State                 word     from VMState
+      OperationalStatus     int[]    VMOperationalStatus numbers
+      Generation            int      1 or 2
+      Version               text     configuration version
+      CheckpointPolicy      word     CheckpointType setting
+      AutomaticCheckpoints  bool     setting
+      ParentCheckpointId    guid?    newest checkpoint the VM runs on
+      ReplicationMode       word     part in Hyper-V Replica
+      IsClustered           bool     highly available
+      Shielded              bool     disks are ciphertext to the host
+      TpmEnabled            bool     virtual TPM
+      MergeEnabled          bool     disk merging is not switched off
+      CommitForkEvents      int      events 3216 of this VM
+      ConfigurationPath     text     folder
+      CheckpointPath        text     folder
+      UptimeSeconds         int      0 when off
+      ProcessorCount        int      virtual processors
+      MemoryBytes           int      at start
 #>
 [CmdletBinding()]
 [OutputType('Hvps.VmInfo')]

@@ -4,6 +4,9 @@
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
+    Hvps.VmDefinition
+      VmId  guid     id
+      Json  text     the definition
 #>
 [CmdletBinding()]
 [OutputType('Hvps.VmDefinition')]

@@ -15,6 +15,14 @@
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
+    Hvps.CheckpointInfo
+      VmId          guid     id of the VM
+      CheckpointId  guid     id
+      Name          text     its name, or mark
+      Kind          word     SnapshotType
+      Created       time     when
+      ParentId      guid?    checkpoint it stands on
+      DiskPaths     text[]   frozen files
 #>
 [CmdletBinding()]
 [OutputType('Hvps.CheckpointInfo')]
@@ -41,7 +49,7 @@ try {
     $vm = Get-HvpsVmObject -VmId $VmId
     $before = @(Get-HvpsSnapshot -Vm $vm | ForEach-Object { [guid] $_.Id })
     $properties = @{
-        ConsistencyLevel           = @('uint8', $(if ($Consistency -eq 'application') { 1 } else { 2 }))
+        ConsistencyLevel            = @('uint8', $(if ($Consistency -eq 'application') { 1 } else { 2 }))
         IgnoreNonSnapshottableDisks = @('boolean', $IgnoreDisks)
     }
     $class = Get-CimClass -Namespace $HvpsNamespace -ClassName Msvm_VirtualSystemSnapshotSettingData
@@ -51,7 +59,7 @@ try {
     }
     $arguments = @{
         AffectedSystem   = Get-HvpsWmiVm -VmId $VmId
-        SnapshotSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSnapshotSettingData -Properties $properties
+        SnapshotSettings = ConvertTo-HvpsEmbedded -ClassName $class.CimClassName -Properties $properties
         SnapshotType     = [uint16] $Recovery
     }
     $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService

@@ -8,6 +8,13 @@
 .PARAMETER CheckpointId
     Id of a checkpoint of that VM.
 .OUTPUTS
+    Hvps.FilePiece
+      Path         text     file on the host
+      Name         text     without folder
+      SizeBytes    int      of the whole file
+      OffsetBytes  int      of this piece
+      Sha256       text     of the piece, lower-case hex
+      Data         bytes?   null for an empty file
 #>
 [CmdletBinding()]
 [OutputType('Hvps.FilePiece')]

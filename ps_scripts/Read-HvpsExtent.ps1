@@ -13,6 +13,8 @@
 .INPUTS
     byte[], a packed request.
 .OUTPUTS
+    Hvps.BlockMessage
+      Block  bytes    one block of formats/wire.py
 #>
 [CmdletBinding()]
 [OutputType('Hvps.BlockMessage')]

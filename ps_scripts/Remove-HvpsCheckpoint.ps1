@@ -8,6 +8,8 @@
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
+    Hvps.Removal
+      Removed  bool     false when there was nothing to remove
 #>
 [CmdletBinding()]
 [OutputType('Hvps.Removal')]

@@ -43,12 +43,14 @@ function Get-HvpsDefinition {
         'AutomaticCriticalErrorActionTimeout', 'Path', 'ConfigurationLocation', 'SnapshotFileLocation',
         'SmartPagingFilePath', 'GuestControlledCacheTypes', 'LowMemoryMappedIoSpace', 'HighMemoryMappedIoSpace',
         'LockOnDisconnect', 'EnhancedSessionTransportType', 'IsClustered')
-    $definition['processor'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMProcessor -VM $Vm -ErrorAction Stop) -Name @(
+    $processor = Hyper-V\Get-VMProcessor -VM $Vm -ErrorAction Stop
+    $definition['processor'] = Select-HvpsMember -InputObject $processor -Name @(
         'Count', 'Maximum', 'Reserve', 'RelativeWeight', 'ExposeVirtualizationExtensions',
         'CompatibilityForMigrationEnabled', 'CompatibilityForOlderOperatingSystemsEnabled',
         'HwThreadCountPerCore', 'MaximumCountPerNumaNode', 'MaximumCountPerNumaSocket',
         'EnableHostResourceProtection')
-    $definition['memory'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMMemory -VM $Vm -ErrorAction Stop) -Name @(
+    $memory = Hyper-V\Get-VMMemory -VM $Vm -ErrorAction Stop
+    $definition['memory'] = Select-HvpsMember -InputObject $memory -Name @(
         'Startup', 'Minimum', 'Maximum', 'MaximumPerNumaNode', 'Buffer', 'Priority', 'DynamicMemoryEnabled')
     if (2 -eq [int] $Vm.Generation) {
         $firmware = Hyper-V\Get-VMFirmware -VM $Vm -ErrorAction Stop
@@ -58,17 +60,19 @@ function Get-HvpsDefinition {
         $definition['firmware']['BootOrder'] = @(Get-HvpsBootOrder -Firmware $firmware)
     }
     else {
-        $definition['bios'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMBios -VM $Vm -ErrorAction Stop) -Name @(
-            'NumLockEnabled', 'StartupOrder')
+        $bios = Hyper-V\Get-VMBios -VM $Vm -ErrorAction Stop
+        $definition['bios'] = Select-HvpsMember -InputObject $bios -Name @('NumLockEnabled', 'StartupOrder')
     }
     $definition['disks'] = @(Get-HvpsDriveDefinition -Vm $Vm)
     $definition['scsi_controllers'] = @(Hyper-V\Get-VMScsiController -VM $Vm -ErrorAction Stop).Count
     $definition['dvd'] = @(Hyper-V\Get-VMDvdDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ } |
             ForEach-Object {
-            Select-HvpsMember -InputObject $_ -Name @('ControllerType', 'ControllerNumber', 'ControllerLocation', 'Path')
+            Select-HvpsMember -InputObject $_ -Name @(
+                'ControllerType', 'ControllerNumber', 'ControllerLocation', 'Path')
         })
     $definition['network'] = @(Get-HvpsNetworkDefinition -Vm $Vm)
-    $definition['security'] = Select-HvpsMember -InputObject (Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop) -Name @(
+    $security = Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop
+    $definition['security'] = Select-HvpsMember -InputObject $security -Name @(
         'TpmEnabled', 'KsdEnabled', 'Shielded', 'EncryptStateAndVmMigrationTraffic',
         'VirtualizationBasedSecurityOptOut', 'BindToHostTpm')
     $protector = Hyper-V\Get-VMKeyProtector -VM $Vm -ErrorAction Stop
@@ -113,7 +117,8 @@ function Get-HvpsDriveDefinition {
         if ($drive.Path -and $null -eq $drive.DiskNumber) {
             $chain = @(Get-HvpsChain -Path $drive.Path)
             $disk['Vhd'] = Select-HvpsMember -InputObject $chain[0] -Name @(
-                'VhdFormat', 'VhdType', 'Size', 'BlockSize', 'LogicalSectorSize', 'PhysicalSectorSize', 'DiskIdentifier')
+                'VhdFormat', 'VhdType', 'Size', 'BlockSize', 'LogicalSectorSize', 'PhysicalSectorSize',
+                'DiskIdentifier')
             # The kind and block size that a rebuilt disk should have are those of the chain's base.
             $disk['Base'] = Select-HvpsMember -InputObject $chain[-1] -Name @('VhdType', 'BlockSize')
         }

@@ -308,13 +308,14 @@ namespace Hvps
     public sealed class Disk
     {
         // A dead client's shell may live for hours; its handle must not, or the merge fails (19100).
-        public const int IdleSeconds = 120;
+        // Not const so that a test need not wait.
+        public static int IdleSeconds = 120;
         const int RangesPerQuery = 4096;
 
         static readonly object gate = new object();
         static readonly Dictionary<string, Disk> disks =
             new Dictionary<string, Disk>(StringComparer.OrdinalIgnoreCase);
-        static readonly Timer watchdog = new Timer(CloseIdle, null, 5000, 5000);
+        static readonly Timer watchdog = new Timer(CloseIdle, null, 1000, 1000);
         static readonly Type fastSha = FindFastSha();
 
         readonly string path;
@@ -357,8 +358,8 @@ namespace Hvps
             return disk;
         }
 
-        // Closes one disk, or all of them when path is null; reads under way end first and no later one opens
-        // it again. Gives the paths that are still attached.
+        // Closes one disk, or all of them when path is empty (PowerShell's null); reads under way end first and
+        // no later one opens it again. Gives the paths that are still attached.
         public static string[] Close(string path)
         {
             List<Disk> closing = new List<Disk>();
@@ -366,7 +367,7 @@ namespace Hvps
             {
                 foreach (KeyValuePair<string, Disk> pair in disks)
                 {
-                    if (path == null || StringComparer.OrdinalIgnoreCase.Equals(pair.Key, path))
+                    if (string.IsNullOrEmpty(path) || StringComparer.OrdinalIgnoreCase.Equals(pair.Key, path))
                     {
                         closing.Add(pair.Value);
                     }

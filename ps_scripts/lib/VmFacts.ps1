@@ -75,7 +75,7 @@ function ConvertTo-HvpsVmInfo {
     $modes = @{ 0 = 'none'; 1 = 'primary'; 2 = 'replica'; 3 = 'test_replica'; 4 = 'extended_replica' }
     $security = Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop
     $id = ([guid] $Vm.Id).ToString('d')
-    $forks = @($ForkEvents | Where-Object { $null -ne $_ -and $_.IndexOf($id, [StringComparison]::OrdinalIgnoreCase) -ge 0 })
+    $forks = @($ForkEvents | Where-Object { $_ -and $_.ToLowerInvariant().Contains($id) })
     [pscustomobject]@{
         PSTypeName           = 'Hvps.VmInfo'
         VmId                 = ConvertTo-HvpsGuid -Value $Vm.Id
@@ -86,12 +86,12 @@ function ConvertTo-HvpsVmInfo {
         Generation           = [int] $Vm.Generation
         Version              = [string] $Vm.Version
         CheckpointPolicy     = ConvertTo-HvpsWord -Value $Vm.CheckpointType -Words $policies -Otherwise 'disabled'
-        AutomaticCheckpoints = [bool] (Get-HvpsOptional -InputObject $Vm -Name AutomaticCheckpointsEnabled -Default $false)
+        AutomaticCheckpoints = [bool] (Get-HvpsOptional -InputObject $Vm -Name AutomaticCheckpointsEnabled)
         ParentCheckpointId   = ConvertTo-HvpsGuid -Value $Vm.ParentSnapshotId
         ReplicationMode      = ConvertTo-HvpsWord -Value $Vm.ReplicationMode -Words $modes -Otherwise 'none'
         IsClustered          = [bool] $Vm.IsClustered
-        Shielded             = [bool] (Get-HvpsOptional -InputObject $security -Name Shielded -Default $false)
-        TpmEnabled           = [bool] (Get-HvpsOptional -InputObject $security -Name TpmEnabled -Default $false)
+        Shielded             = [bool] (Get-HvpsOptional -InputObject $security -Name Shielded)
+        TpmEnabled           = [bool] (Get-HvpsOptional -InputObject $security -Name TpmEnabled)
         MergeEnabled         = Test-HvpsMergeEnabled -VmId $Vm.Id
         CommitForkEvents     = [int] $forks.Count
         ConfigurationPath    = [string] $Vm.ConfigurationLocation

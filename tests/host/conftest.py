@@ -1,0 +1,106 @@
+"""A simulated host whose shells are a real PowerShell engine, and a session on it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.model import ControllerType, Model, Slot
+from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.service import ModelService
+from hvpsbridge.units import KIB, MIB
+
+SLOT = Slot(ControllerType.SCSI, 0, 0)
+# No multiple of 4096 or of any chunk size.
+SIZE = 24 * MIB + 512
+# Where the disk holds something that deflates well.
+TEXT = Extent(8 * MIB, 512 * KIB)
+USER = "backup"
+PASSWORD = "canary-7d1c"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A VM with two checkpoints in a row: the second one's disk is to be read."""
+
+    vm_id: UUID
+    checkpoint_id: UUID
+    path: str
+    chain: tuple[str, ...]
+    base_rct_id: str
+    changed: tuple[Extent, ...]
+    image: bytes
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    world = Model(tmp_path_factory.mktemp("world"), seed=3)
+    world.knobs.over_report = 0.0
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def service(model: Model) -> Iterator[ModelService]:
+    with ModelService(model) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def simulated(pwsh: Path, service: ModelService) -> Iterator[PowerShellHost]:
+    with PowerShellHost(users={USER: Secret(PASSWORD)}, environment=service.environment()) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def connection(simulated: PowerShellHost) -> HostConnection:
+    return HostConnection(
+        "hv01", simulated.url, user=USER, password=Secret(PASSWORD), auth="basic", operation_timeout_seconds=5
+    )
+
+
+@pytest.fixture(scope="module")
+def host(connection: HostConnection) -> Iterator[HyperVHost]:
+    with HyperVHost.connect(connection) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def frozen(model: Model) -> Frozen:
+    """Random data, a checkpoint, then known writes on top of it, then the checkpoint that is read."""
+    vm = model.create_vm("web's [1] $x ü")
+    model.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
+    chance = random.Random(5)
+    model.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
+    model.write(
+        vm.vm_id, SLOT, TEXT.offset, b"".join(b"line %07d\n" % n for n in range(65536))[: TEXT.length]
+    )
+    model.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
+    first = model.checkpoint(
+        UUID(model.wait(model.create_checkpoint(vm.vm_id, name="user")).results["checkpoint"])
+    )
+    base = model.most_recent_id(model.layer(first.disks[str(SLOT)]).path)[2]
+    changed = (Extent(1 * MIB + 8 * KIB, 4 * KIB), Extent(2 * MIB + 512 * KIB, 1 * MIB))
+    for extent in changed:
+        model.write(vm.vm_id, SLOT, extent.offset, chance.randbytes(extent.length))
+    point = model.checkpoint(UUID(model.wait(model.create_checkpoint(vm.vm_id)).results["checkpoint"]))
+    layers = model.chain(point.disks[str(SLOT)])
+    assert base
+    return Frozen(
+        vm.vm_id,
+        point.checkpoint_id,
+        layers[0].path,
+        tuple(layer.path for layer in layers),
+        base,
+        changed,
+        model.kept_image(point.checkpoint_id, SLOT).read_bytes(),
+    )
