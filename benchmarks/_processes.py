@@ -1,0 +1,111 @@
+"""Runs hvps commands as processes of their own and says what they took: seconds, and peak memory.
+
+Peak memory is VmHWM of /proc/PID/status of the process and of every process below it, read until the end;
+it only grows, so the last reading before the end is the peak but for the last few milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HVPS = (sys.executable, "-m", "hvpsbridge")
+_READING_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one command gave and took."""
+
+    document: Any
+    seconds: float
+    peak_bytes: int
+
+
+class PeakMemory(threading.Thread):
+    """Watches a process and those below it; :attr:`bytes` is the sum of their peaks."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._peaks, self._ended = pid, dict[int, int](), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            for pid in _family(self._pid):
+                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak(pid))
+            self._ended.wait(_READING_SECONDS)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._peaks.values())
+
+    def stop(self) -> int:
+        """Ends the watch; gives the sum of the peaks."""
+        self._ended.set()
+        self.join()
+        return self.bytes
+
+
+def hvps(*arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Done:
+    """Runs one command to its end; its standard output is JSON.
+
+    Raises:
+        RuntimeError: the exit code is not among ``accept``.
+    """
+    # Files, not pipes: nobody reads while the process is watched.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.monotonic()
+        process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=out, stderr=err)
+        watch = PeakMemory(process.pid)
+        status = process.wait()
+        seconds = time.monotonic() - started
+        peak = watch.stop()
+        out.seek(0)
+        err.seek(0)
+        if status not in accept:
+            raise RuntimeError(f"hvps {arguments} ended with {status}: {err.read().decode()[-2000:]}")
+        text = out.read()
+    return Done(json.loads(text) if text.strip() else None, seconds, peak)
+
+
+@contextmanager
+def background(*arguments: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs until the block ends, then is told to stop."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        try:
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def _peak(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # it has ended
+        pass
+    return 0

@@ -1,0 +1,141 @@
+"""``hvps demo``: a whole life of two VMs on this machine, and the proof that nothing of it was lost.
+
+Guests with real file systems, a simulated Hyper-V host in a process of its own, a full backup, a day of
+changes, an incremental, and every disk of every point restored and judged by programs that know nothing of
+hvps. Only public commands are used; every figure is taken from their ``--json``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from hvpsbridge.cli import console
+from hvpsbridge.cli.demo_play import Outcome, Proof, play
+from hvpsbridge.cli.options import json_option
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
+from hvpsbridge.units import duration_text, rate_text, size_text
+
+
+@click.command("demo")
+@click.option(
+    "--engine",
+    type=click.Choice(["builtin", "powershell"]),
+    default="builtin",
+    show_default=True,
+    help="What runs the host's scripts: Python's stand-in, or the PowerShell named by HVPS_PWSH.",
+)
+@click.option("--small", is_flag=True, help="A tenth of the files, for a quick look.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to work; kept afterwards. Without it a temporary folder, removed afterwards.",
+)
+@json_option
+def demo_(engine: str, small: bool, folder: Path | None, as_json: bool) -> ExitCode:
+    """Back up, change, back up again and restore two simulated VMs, and prove every byte.
+
+    Exit 7 when a restored disk is not exactly what it was.
+    """
+    with interrupting(), _place(folder) as place:
+        outcome = play(place, engine=engine, small=small)
+    if as_json:
+        console.document(json_text({"version": 1, "good": outcome.good, **_facts(outcome)}))
+    else:
+        _tell(outcome)
+    return ExitCode.DONE if outcome.good else ExitCode.DAMAGE
+
+
+@contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigurationError(str(folder), "is not empty; name a new folder")
+        yield folder.resolve()
+        return
+    made = Path(tempfile.mkdtemp(prefix="hvps-demo-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    return {
+        "engine": outcome.engine,
+        "seconds": round(outcome.seconds, 1),
+        "left_out": outcome.left_out,
+        "backups": outcome.backups,
+        "proofs": outcome.proofs,
+    }
+
+
+def _tell(outcome: Outcome) -> None:
+    console.table(
+        Table(
+            "backups",
+            ("run", "VM", "disk", "mode", "reason", "changed", "on the wire", "stored", "time", "rate"),
+            tuple(
+                (
+                    str(row.run),
+                    row.vm,
+                    row.slot,
+                    row.mode,
+                    row.reason,
+                    size_text(row.changed_bytes),
+                    size_text(row.wire_bytes),
+                    size_text(row.stored_bytes),
+                    duration_text(row.seconds),
+                    rate_text(row.read_bytes, row.seconds),
+                )
+                for row in outcome.backups
+            ),
+            frozenset({5, 6, 7, 8, 9}),
+        )
+    )
+    console.table(
+        Table(
+            "every disk of every point, restored",
+            (
+                "point",
+                "VM",
+                "disk",
+                "file systems",
+                "equals the frozen disk",
+                "fsck",
+                "files as in the guest",
+            ),
+            tuple(_proof_row(proof) for proof in outcome.proofs),
+            frozenset({6}),
+        )
+    )
+    for left in outcome.left_out:
+        console.line(f"left out: {left.file_system}: {left.reason}")
+    files = sum(proof.files for proof in outcome.proofs)
+    console.line(
+        f"all good: {len(outcome.proofs)} disks restored, {files} files as they were, "
+        f"{duration_text(outcome.seconds)}, {outcome.engine} engine"
+        if outcome.good
+        else f"NOT GOOD: {sum(not proof.good for proof in outcome.proofs)} of {len(outcome.proofs)} disks"
+    )
+
+
+def _proof_row(proof: Proof) -> tuple[str, ...]:
+    return (
+        proof.point_id[:8],
+        proof.vm,
+        proof.slot,
+        "+".join(proof.file_systems),
+        proof.unequal or "yes",
+        "; ".join(proof.unclean) or "clean",
+        "; ".join(proof.different) or f"{proof.files} of {proof.files_expected}",
+    )

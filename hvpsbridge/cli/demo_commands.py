@@ -1,0 +1,88 @@
+"""How the demo uses hvps: as anybody else does, by commands in processes of their own, with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hvpsbridge.errors import ExitCode, ToolFailed
+
+HVPS = (sys.executable, "-m", "hvpsbridge")
+# The end of what a failed command said, which names what went wrong.
+_SAID_LINES = 6
+_STOP_SECONDS = 30
+
+
+class Commands:
+    """Runs hvps commands with an environment of the demo's own.
+
+    Args:
+        folder: for what commands write beside their results.
+        environment: variables set for every command.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        # No configuration of the user's own decides how the demo ends.
+        empty = folder / "config.yaml"
+        empty.write_text("{}\n", encoding="utf-8")
+        self._environment = {**os.environ, "HVPS_CONFIG": str(empty), **environment}
+        self._environment.pop("HVPS_REPO", None)
+
+    def json(self, *arguments: str | Path, show: bool = False, accept: Sequence[ExitCode] = ()) -> Any:
+        """What a command printed as JSON.
+
+        Args:
+            arguments: after ``hvps``; ``--json`` is added.
+            show: let its progress through to standard error.
+            accept: exit codes that are as good as 0.
+
+        Raises:
+            ToolFailed: another exit code, or no JSON.
+        """
+        done = subprocess.run(
+            [*HVPS, *map(str, arguments), "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=None if show else subprocess.PIPE,
+            env=self._environment,
+            check=False,
+        )
+        name = f"hvps {arguments[0]}"
+        if done.returncode != 0 and done.returncode not in accept:
+            raise ToolFailed(name, done.returncode, _end(done.stderr) or _end(done.stdout))
+        try:
+            return json.loads(done.stdout or b"null")
+        except ValueError as err:
+            raise ToolFailed(name, done.returncode, f"printed no JSON: {_end(done.stdout)}") from err
+
+    def start(self, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
+        """A command that goes on in the background; all it says goes to a file."""
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [*HVPS, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+            )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Tells a background command to end, and makes it end."""
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end(output: bytes | None) -> str:
+    lines = (output or b"").decode(errors="replace").split("\n")
+    return " | ".join(line.strip() for line in lines if line.strip())[-1000:] if lines else ""
