@@ -37,6 +37,11 @@ def line(text: str) -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
+def flush() -> None:
+    """Let everything said so far be seen by whoever reads our output."""
+    sys.stdout.flush()
+
+
 def document(text: str) -> None:
     """A JSON document; written as it is, except for secrets."""
     sys.stdout.write(f"{redact(text)}\n")

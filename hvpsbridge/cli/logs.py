@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import re
 import sys
 import threading
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ MIN_REDACTED_CHARACTERS = 4
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _LINE = "%(asctime)s %(levelname)-7s %(run)s %(name)s: %(message)s"
 _OURS = "hvpsbridge"
+# A line break with what stands around it; a host's messages have them.
+_LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 class Redactor:
@@ -61,7 +64,7 @@ def printable(text: str) -> str:
     """Text without control characters and without known secrets, on one line."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in redact(" ".join(text.split()))
+        for character in _LINE_BREAK.sub(" ", redact(text))
     )
 
 

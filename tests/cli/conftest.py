@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,3 +59,39 @@ def in_process(*arguments: str | Path, **environment: str) -> subprocess.Popen[s
         text=True,
         env={**os.environ, **environment},
     )
+
+
+@dataclass(frozen=True)
+class Served:
+    """A simulated host in another process, as ``hvps sim serve`` runs it."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[str]
+
+    @property
+    def connection(self) -> tuple[str, ...]:
+        """Options that reach it."""
+        return ("--auth", "basic", "--user", "backup", "--password-file", str(self.folder / "password"))
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Served]:
+    """A simulated host that runs while the block does."""
+    process = in_process("sim", "serve", "--folder", folder, "--json", *options)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(process.communicate()[1])
+        yield Served(folder, json.loads(line)["url"], process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A simulated host with the builtin engine and no VM."""
+    with serving(tmp_path / "world") as host:
+        yield host

@@ -1,0 +1,297 @@
+"""``hvps sim``: a simulated Hyper-V host to try playbooks on, and to be its guests.
+
+``serve`` runs it; every other command talks to the serving process through a socket in its state folder.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from hvpsbridge.cli import console
+from hvpsbridge.cli.options import json_option, size_bytes
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.sim_serve import folder_option, serve
+from hvpsbridge.errors import UsageError
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
+from hvpsbridge.sim.control import Control, SimulatedVm
+from hvpsbridge.units import MIB, size_text
+
+# What one write command may put at once; the control socket carries it as one line.
+MAX_WRITE_BYTES = 64 * MIB
+_STATES = ("start", "stop", "save", "pause", "resume", "power_off")
+
+
+_slot_option = click.option(
+    "--slot", default="scsi 0:0", show_default=True, help="Where the disk hangs, as scsi 0:1 or ide 0:0."
+)
+
+
+def _slot(text: str) -> str:
+    """The model's way to write a slot: without the blank that reports have."""
+    return text.replace(" ", "").lower()
+
+
+@contextmanager
+def _control(folder: Path) -> Iterator[Control]:
+    with interrupting(), Control(folder) as control:
+        yield control
+
+
+def _done(as_json: bool, facts: dict[str, object], text: str) -> None:
+    if as_json:
+        console.document(json_text(facts))
+    else:
+        console.line(text)
+
+
+@click.group("sim")
+def sim_() -> None:
+    """Run a simulated Hyper-V host, and be its guests."""
+
+
+sim_.add_command(serve)
+
+
+@sim_.command("info")
+@folder_option
+@json_option
+def info(folder: Path, as_json: bool) -> None:
+    """Show where the host listens, and its engine."""
+    with _control(folder) as control:
+        facts = control.info()
+    _done(as_json, facts, ", ".join(f"{name} {value}" for name, value in facts.items()))
+
+
+@sim_.command("stop")
+@folder_option
+def stop(folder: Path) -> None:
+    """Let the serving process save its state and end."""
+    with _control(folder) as control:
+        control.shutdown()
+
+
+@sim_.command("create")
+@click.argument("vm")
+@folder_option
+@click.option("--state", default="running", show_default=True, help="Its state, as running or off.")
+@json_option
+def create(vm: str, folder: Path, state: str, as_json: bool) -> None:
+    """Make a VM without disks."""
+    with _control(folder) as control:
+        vm_id = control.create_vm(vm, state=state)
+    _done(as_json, {"vm": vm, "vm_id": vm_id}, f"made VM {vm} ({vm_id})")
+
+
+@sim_.command("import")
+@click.argument("vm")
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@folder_option
+@_slot_option
+@click.option("--sector", type=click.Choice(["512", "4096"]), default="512", help="Logical sector bytes.")
+@click.option("--fixed", is_flag=True, help="A disk file of fixed size.")
+@click.option("--vhd", is_flag=True, help="A VHD file, which has no change tracking.")
+@click.option("--disk-id", type=click.UUID, help="VirtualDiskId; a fresh one without it.")
+@json_option
+def import_(
+    vm: str,
+    image: Path,
+    folder: Path,
+    slot: str,
+    sector: str,
+    fixed: bool,
+    vhd: bool,
+    disk_id: UUID | None,
+    as_json: bool,
+) -> None:
+    """Give VM a disk with the content of a raw, VHDX or qcow2 IMAGE; makes the VM when there is none."""
+    with _control(folder) as control:
+        known = [entry for entry in control.vms() if vm in (entry.name, str(entry.vm_id))]
+        vm_id = known[0].vm_id if known else control.create_vm(vm)
+        control.import_image(
+            str(vm_id),
+            image,
+            _slot(slot),
+            logical_sector_bytes=int(sector),
+            fixed=fixed,
+            vhd=vhd,
+            disk_id=disk_id,
+        )
+    _done(as_json, {"vm": vm, "vm_id": vm_id, "slot": slot}, f"{vm} {slot}: holds {image}")
+
+
+@sim_.command("disk")
+@click.argument("vm")
+@click.argument("size", callback=size_bytes)
+@folder_option
+@_slot_option
+def disk(vm: str, size: int, folder: Path, slot: str) -> None:
+    """Give VM an empty disk of SIZE, as 4GiB."""
+    with _control(folder) as control:
+        control.add_empty_disk(vm, size, _slot(slot))
+
+
+@sim_.command("apply")
+@click.argument("vm")
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@folder_option
+@_slot_option
+@json_option
+def apply(vm: str, image: Path, folder: Path, slot: str, as_json: bool) -> None:
+    """Let the guest write what differs in a newer IMAGE of its disk."""
+    with _control(folder) as control:
+        written = control.apply_image(vm, image, _slot(slot))
+    facts = {"vm": vm, "slot": slot, "written_bytes": written}
+    _done(as_json, facts, f"{vm} {slot}: the guest wrote {size_text(written)}")
+
+
+@sim_.command("write")
+@click.argument("vm")
+@click.argument("offset", callback=size_bytes)
+@folder_option
+@_slot_option
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Bytes to write.")
+@click.option("--random", "count", callback=size_bytes, metavar="SIZE", help="How many random bytes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random bytes.")
+def write(
+    vm: str, offset: int, folder: Path, slot: str, file: Path | None, count: int | None, seed: int
+) -> None:
+    """Let the guest write at OFFSET: whole sectors from a file, or random ones."""
+    if (file is None) == (count is None):
+        raise UsageError("either --file or --random says what to write")
+    length = file.stat().st_size if file is not None else count or 0
+    if length > MAX_WRITE_BYTES:
+        raise UsageError(f"at most {size_text(MAX_WRITE_BYTES)} can be written at once")
+    # Guest data, not a secret: a seed has to give the same bytes again.
+    data = file.read_bytes() if file is not None else random.Random(seed).randbytes(length)  # noqa: S311
+    with _control(folder) as control:
+        control.write(vm, _slot(slot), offset, data)
+
+
+@sim_.command("list")
+@folder_option
+@json_option
+def list_vms(folder: Path, as_json: bool) -> None:
+    """List the VMs with their disks, and how many checkpoints and reference points they have."""
+    with _control(folder) as control:
+        vms = control.vms()
+    if as_json:
+        console.document(json_text({"vms": vms}))
+    else:
+        console.table(_vm_table(vms))
+
+
+def _vm_table(vms: tuple[SimulatedVm, ...]) -> Table:
+    rows = []
+    for vm in vms:
+        counts = (str(vm.checkpoints), str(vm.reference_points))
+        head: tuple[str, ...] = (vm.name, str(vm.vm_id), vm.state, *counts)
+        for entry in vm.disks or (None,):
+            cells = ("", "", "") if entry is None else (entry.slot, size_text(entry.size_bytes), entry.path)
+            rows.append((*head, *(cell or "" for cell in cells)))
+            head = ("",) * len(head)
+    columns = ("VM", "id", "state", "checkpoints", "reference points", "disk", "size", "file")
+    return Table("VMs", columns, tuple(rows), frozenset({3, 4, 6}))
+
+
+@sim_.command("state")
+@click.argument("vm")
+@click.argument("what", type=click.Choice(_STATES))
+@folder_option
+def state(vm: str, what: str, folder: Path) -> None:
+    """Start, stop, save, pause, resume or cut the power of VM."""
+    with _control(folder) as control:
+        control.set_state(vm, what)
+
+
+@sim_.command("checkpoint")
+@click.argument("vm")
+@click.argument("name", default="")
+@folder_option
+@click.option("--recovery", is_flag=True, help="As another backup product would.")
+@json_option
+def checkpoint(vm: str, name: str, folder: Path, recovery: bool, as_json: bool) -> None:
+    """Take a checkpoint of VM, as a user or another backup product would."""
+    with _control(folder) as control:
+        made = control.checkpoint(vm, name, recovery=recovery)
+    _done(as_json, {"checkpoint_id": made}, f"made checkpoint {made}")
+
+
+@sim_.command("checkpoints")
+@click.argument("vm")
+@folder_option
+@json_option
+def checkpoints(vm: str, folder: Path, as_json: bool) -> None:
+    """List the checkpoints of VM."""
+    with _control(folder) as control:
+        found = control.checkpoints(vm)
+    if as_json:
+        console.document(json_text({"checkpoints": found}))
+        return
+    rows = tuple(
+        (str(point.checkpoint_id), point.kind, point.name, ", ".join(point.slots)) for point in found
+    )
+    console.table(Table("checkpoints", ("id", "kind", "name", "disks"), rows))
+
+
+@sim_.command("remove")
+@click.argument("checkpoint_id", type=click.UUID)
+@folder_option
+def remove(checkpoint_id: UUID, folder: Path) -> None:
+    """Remove a checkpoint."""
+    with _control(folder) as control:
+        control.remove_checkpoint(checkpoint_id)
+
+
+@sim_.command("kept")
+@click.argument("checkpoint_id", type=click.UUID)
+@folder_option
+@_slot_option
+@json_option
+def kept(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
+    """Print the path of the image kept apart of a disk as a checkpoint froze it."""
+    with _control(folder) as control:
+        path = control.kept_image(checkpoint_id, _slot(slot))
+    _done(as_json, {"path": path}, str(path))
+
+
+@sim_.command("fault")
+@click.argument("name", required=False)
+@click.argument("count", type=click.IntRange(min=0), default=1)
+@folder_option
+@json_option
+def fault(name: str | None, count: int, folder: Path, as_json: bool) -> None:
+    """Let fault NAME happen the next COUNT times; 0 disarms it. Without NAME, list what is armed."""
+    with _control(folder) as control:
+        if name is not None:
+            control.set_fault(name, count)
+        armed = control.faults()
+    text = ", ".join(f"{fault_name} x{left}" for fault_name, left in armed.items()) or "nothing is armed"
+    _done(as_json, {"armed": armed}, text)
+
+
+@sim_.command("knob")
+@click.argument("name", required=False)
+@click.argument("value", required=False)
+@folder_option
+@json_option
+def knob(name: str | None, value: str | None, folder: Path, as_json: bool) -> None:
+    """Turn knob NAME to VALUE. Without VALUE, show it; without NAME, show all."""
+    with _control(folder) as control:
+        if name is not None and value is not None:
+            control.set_knob(name, value)
+        knobs = control.knobs()
+    if name is not None and name not in knobs:
+        raise UsageError(f"no knob {name!r}; there are {', '.join(sorted(knobs))}")
+    shown = knobs if name is None else {name: knobs[name]}
+    if as_json:
+        console.document(json_text({"knobs": shown}))
+    else:
+        rows = tuple((key, str(setting)) for key, setting in shown.items())
+        console.table(Table("knobs", ("knob", "value"), rows))

@@ -1,0 +1,103 @@
+"""``hvps sim serve``: the simulated host itself, until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hvpsbridge.cli import console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.logs import redact
+from hvpsbridge.cli.options import json_option, secret_options, secret_reference
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.server import ENGINES
+from hvpsbridge.sim.server import serve as serve_world
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+FOLDER_VARIABLE = "HVPS_SIM"
+# In the state folder, when no option says where the password is.
+PASSWORD_FILE = "password"  # noqa: S105 - the name of a file
+
+
+def folder_option(command: _Command) -> _Command:
+    """``--folder``, which every command of a simulated host needs."""
+    return click.option(
+        "--folder",
+        "-f",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar=FOLDER_VARIABLE,
+        required=True,
+        show_envvar=True,
+        help="State folder of the simulated host.",
+    )(command)
+
+
+@click.command("serve")
+@folder_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=ENGINES[0],
+    show_default=True,
+    help="What runs the scripts: Python's stand-in, or the PowerShell of HVPS_PWSH.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; a free one without it.")
+@click.option("--user", default="backup", show_default=True, help="Account that may log on, by Basic.")
+@secret_options("password", "account's password")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is left to chance.")
+@json_option
+@click.pass_obj
+def serve(
+    invocation: Invocation,
+    /,
+    folder: Path,
+    engine: str,
+    port: int,
+    user: str,
+    seed: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Serve a simulated host on the loopback interface until SIGINT, SIGTERM or hvps sim stop.
+
+    Its address is printed once it listens. Without a password option a password is made and kept in
+    the state folder.
+    """
+    reference = secret_reference("password", options)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if reference is None:
+        password = redact.add(_own_password(folder))
+    else:
+        password = invocation.secret(reference, "the account's password")
+
+    def announce(facts: Mapping[str, Any]) -> None:
+        if as_json:
+            console.document(json_text({**facts, "user": user}, indent=None))
+        else:
+            console.line(f"serving {facts['url']} ({engine} engine), user {user}")
+        console.flush()
+
+    try:
+        serve_world(folder, engine=engine, users={user: password}, port=port, seed=seed, announce=announce)
+    except OSError as err:
+        raise ConfigurationError(f"port {port}", err.strerror or str(err)) from err
+
+
+def _own_password(folder: Path) -> Secret:
+    path = folder / PASSWORD_FILE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return Secret(path.read_text(encoding="utf-8").strip())
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        password = secrets.token_urlsafe(18)
+        file.write(f"{password}\n")
+    return Secret(password)

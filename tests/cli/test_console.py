@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.cli import console
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import Interrupted, NoRepository
+from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.events import Progress, VmRef
+from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.tasks.steps import Step
+
+VM = VmRef("hv01", UUID(int=1), "web [bold]01[/bold]")
+MOVED = Progress("scsi 0:0", "read", 1 << 30, 1 << 29, 1 << 28, float(1 << 25), 16.0)
+TABLE = Table("things", ("name", "size"), (("web [red]\x1b[31m", "7 B"), ("b", "1.5 GiB")), frozenset({1}))
+
+
+def test_elsewhere_a_table_is_aligned_text_that_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(TABLE)
+    wide = Table("wide", ("name",), (("x" * 500,),))
+    console.table(wide)
+    out = capsys.readouterr().out
+    assert out.splitlines()[:4] == [
+        "THINGS",
+        "name               size",
+        "web [red]\N{REPLACEMENT CHARACTER}[31m      7 B",
+        "b               1.5 GiB",
+    ]
+    assert "x" * 500 in out
+
+
+def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    result = BackupResult(VM, "backup", datetime(2026, 3, 1, tzinfo=UTC), 65.0, error=NoRepository("/r"))
+    with console.onlooker() as seen:
+        seen.started(VM, "backup")
+        seen.step(VM, Step.READ, "before")
+        seen.progress(VM, MOVED)
+        now[0] += console.PLAIN_SECONDS - 1
+        seen.progress(VM, MOVED)
+        now[0] += 1
+        seen.progress(VM, MOVED)
+        seen.noted(VM, "waiting: a migration")
+        seen.finished(VM, result)
+    out, err = capsys.readouterr()
+    assert out == ""
+    name = "hv01/web [bold]01[/bold]"
+    assert err.splitlines() == [
+        f"{name}: backup starts",
+        f"{name}: scsi 0:0 read  50 % of 1 GiB, 256 MiB on the wire, 32 MiB/s, 16 s left",
+        f"{name}: waiting: a migration",
+        f"{name}: backup failed in 1 min 05 s: no repository at /r; hvps repo init makes one",
+    ]
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.onlooker(quiet=True) as seen:
+        seen.started(VM, "backup")
+        seen.noted(VM, "x")
+    assert capsys.readouterr() == ("", "")
+
+
+_ON_A_TERMINAL = """
+import time
+from uuid import UUID
+from hvpsbridge.cli import console
+from hvpsbridge.report.views import Table
+from tests.cli.test_console import MOVED, TABLE, VM
+from hvpsbridge.tasks.steps import Step
+with console.onlooker() as seen:
+    seen.started(VM, "backup")
+    seen.step(VM, Step.READ, "before")
+    seen.progress(VM, MOVED)
+    time.sleep(0.3)
+    seen.noted(VM, "waiting")
+console.table(TABLE)
+"""
+
+
+def test_on_a_terminal_progress_has_bars_and_tables_have_lines() -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(master)
+    assert process.wait(30) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert "scsi 0:0 read" in text
+    assert "50 % of 1 GiB" in text
+    assert "pull what changed and store it" in text
+    assert "hv01/web [bold]01[/bold]: waiting" in text
+    assert "web [red]\N{REPLACEMENT CHARACTER}[31m" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_the_handlers_before_are_put_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=number.name), interrupting():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
