@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.control import ControlServer
+from hvpsbridge.sim.engines.builtin import BuiltinEngine
 from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
 from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
+from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.service import ModelService
 from hvpsbridge.sim.wsman.auth import BasicAuthenticator
 from hvpsbridge.sim.wsman.listener import Listener
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
 
+log = logging.getLogger(__name__)
+
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
+ENGINES = ("builtin", "powershell")
 
 
-class PowerShellHost:
-    """A WSMan service whose shells are real PowerShell processes, without any model behind them.
+class WSManHost:
+    """A WSMan service on the loopback interface with whatever engine behind it.
 
-    Context manager; it serves from background threads while entered.
+    Context manager; it serves from background threads while entered, and its shells end with it.
 
     Args:
-        users: who may log on with Basic.
-        port: TCP port on the loopback interface; 0 takes a free one.
-        environment: variables for the PowerShell processes.
+        factory: makes the engine of a new shell.
+        users: who may log on.
+        port: TCP port; 0 takes a free one.
         quotas: limits of the service.
         certificate: PEM file with chain and key, for HTTPS.
 
-    Raises:
-        ConfigurationError: there is no PowerShell.
+    Attributes:
+        service: the WSMan service, with its shells.
+        listener: the socket, with its connections.
     """
 
     def __init__(
         self,
+        factory: EngineFactory,
         *,
         users: Mapping[str, Secret] = DEFAULT_USERS,
         port: int = 0,
-        environment: Mapping[str, str] | None = None,
         quotas: Quotas | None = None,
         certificate: Path | None = None,
     ) -> None:
-        pwsh = find_pwsh(os.environ)
-
-        def factory(sink: Sink) -> Engine:
-            return PowerShellEngine(sink, pwsh, environment or {})
-
         self.service = Service(factory, quotas)
         self.listener = Listener(
             self.service, lambda: BasicAuthenticator(users), port=port, certificate=certificate
@@ -69,8 +77,136 @@ class PowerShellHost:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving and end every shell."""
         self.listener.stop()
         self.service.close()
 
 
-__all__ = ["EngineFactory", "PowerShellHost"]
+class PowerShellHost(WSManHost):
+    """A host whose shells are real PowerShell processes, without any model behind them.
+
+    Args:
+        environment: variables for the PowerShell processes.
+
+    Raises:
+        ConfigurationError: there is no PowerShell.
+    """
+
+    def __init__(self, *, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
+        pwsh = find_pwsh(os.environ)
+
+        def factory(sink: Sink) -> Engine:
+            return PowerShellEngine(sink, pwsh, environment or {})
+
+        super().__init__(factory, **settings)
+
+
+class SimulatedHost(WSManHost):
+    """One host of a simulated world.
+
+    Args:
+        model: the world.
+        engine: what runs operations: ``builtin`` (Python) or ``powershell`` (the scripts themselves).
+        node: which host of the world this is; the first one without it.
+
+    Other arguments are those of :class:`WSManHost`.
+
+    Raises:
+        ConfigurationError: there is no such engine, or it cannot run on this machine.
+    """
+
+    def __init__(
+        self, model: Model, *, engine: str = "builtin", node: str | None = None, **settings: Any
+    ) -> None:
+        self.model = model
+        self.engine = engine
+        self.node = node
+        self._model_service: ModelService | None = None
+        super().__init__(self._factory(), **settings)
+        self.service.machine = model.node(node).name
+
+    def _factory(self) -> EngineFactory:
+        model, node = self.model, self.node
+        if engine_is(self.engine, "builtin"):
+            return lambda sink: BuiltinEngine(sink, model, node)
+        pwsh = find_pwsh(os.environ)
+        self._model_service = ModelService(model)
+        environment = self._model_service.environment(node)
+
+        def factory(sink: Sink) -> Engine:
+            # Its handles on disks are sockets to the model and end with the process.
+            return PowerShellEngine(sink, pwsh, environment)
+
+        return factory
+
+    def close(self) -> None:
+        """Stop serving and end every shell. The model stays, for whoever made it to close."""
+        super().close()
+        if self._model_service is not None:
+            self._model_service.close()
+
+
+def engine_is(engine: str, wanted: str) -> bool:
+    """Whether ``engine`` is the one wanted.
+
+    Raises:
+        ConfigurationError: there is no engine of that name.
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError("engine", f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
+    return engine == wanted
+
+
+def serve(
+    folder: Path,
+    *,
+    engine: str = "builtin",
+    users: Mapping[str, Secret] = DEFAULT_USERS,
+    port: int = 0,
+    certificate: Path | None = None,
+    seed: int = 0,
+    announce: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
+    """Serve the world in ``folder`` until SIGTERM, SIGINT or a shutdown through control; then save it.
+
+    Call it from the main thread: it takes the two signals for itself while it runs.
+
+    Args:
+        folder: state folder; made when missing.
+        announce: called once everything answers, with ``url``, ``engine``, ``pid`` and ``folder``.
+
+    Raises:
+        ConfigurationError: the engine cannot run here.
+        OSError: the port is taken.
+    """
+    finish = Event()
+    with ExitStack() as stack:
+        model = Model(folder, seed=seed)
+        stack.callback(model.close)
+        host = stack.enter_context(
+            SimulatedHost(model, engine=engine, users=users, port=port, certificate=certificate)
+        )
+        info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}
+        stack.enter_context(ControlServer(model, folder, info=info, shutdown=finish.set))
+        stack.enter_context(_signals(finish))
+        if announce is not None:
+            announce(info)
+        log.info("serving %s at %s with engine %s", folder, host.url, engine)
+        finish.wait()
+
+
+@contextmanager
+def _signals(finish: Event) -> Iterator[None]:
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: finish.set()) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)
+
+
+__all__ = ["DEFAULT_USERS", "ENGINES", "PowerShellHost", "SimulatedHost", "WSManHost", "serve"]

@@ -110,6 +110,13 @@ class Service:
             return Reply(500, fault_reply(message_id, fault, self.machine), action)
         except EngineGone as err:
             return Reply(500, fault_reply(message_id, _aborted(str(err)), self.machine), action)
+        except ClientGone:
+            raise
+        except Exception as err:
+            # A defect of the simulator: told to whoever asked, not ended in a silent thread.
+            log.exception("request failed in the simulator")
+            defect = Fault(Code.UNSPECIFIED, f"simulator: {type(err).__name__}: {err}")
+            return Reply(500, fault_reply(message_id, defect, self.machine), action)
         answer.action = action
         return answer
 

@@ -1,0 +1,290 @@
+"""The engine for machines without PowerShell: a PSRP server whose pipelines are answered from Python.
+
+A script of ours is known by its first line, ``# hvps operation=<Name> contract=<N>``; its text is not
+looked at further. Parameters are held against the contract, results come from the model in the wire types
+the script would give. Anything else ends with an error: this engine runs no PowerShell.
+
+psrpcore reads what the client sends and keeps the pool's state; objects on their way out are written here
+(``clixml``), since blocks of a disk are bulk data. This module is the simulator's door to psrpcore.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock, Semaphore, Thread
+from typing import Any
+from uuid import UUID
+
+import psrpcore
+from psrpcore.types import (
+    ErrorCategory,
+    ErrorCategoryInfo,
+    ErrorRecord,
+    NETException,
+    PSInvocationState,
+)
+
+from hvpsbridge.contract import CONTRACT, OPERATIONS
+from hvpsbridge.sim.engines import binder, clixml
+from hvpsbridge.sim.engines.failure import Failure, failure
+from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess, Stopped
+from hvpsbridge.sim.engines.readers import Readers
+from hvpsbridge.sim.engines.seam import EngineGone, Sink
+from hvpsbridge.sim.model import Model
+
+log = logging.getLogger(__name__)
+
+_FIRST_LINE = re.compile(r"# hvps operation=([A-Za-z-]+) contract=(\d+)\s*")
+# Object ids of what is written here; psrpcore counts its own from 1.
+_FIRST_OBJECT = 1 << 32
+# Ids of the processes that shells would be; real ones stay far below on Linux by default.
+_process_ids = itertools.count(1 << 22)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pipeline: what psrpcore knows of it, and its context."""
+
+    key: str
+    context: Context
+    pipeline: psrpcore.ServerPipeline
+    thread: Thread | None = None
+
+
+class BuiltinEngine:
+    """One shell answered from Python. A pipeline is a thread; the pool's size bounds how many run.
+
+    Args:
+        sink: where fragments go.
+        model: what operations are answered from.
+        node: the host asked; None for the first.
+        ended: called once when the shell is over, with its process id.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        model: Model,
+        node: str | None = None,
+        ended: Callable[[int], None] | None = None,
+    ) -> None:
+        self._sink = sink
+        self._model = model
+        self._node = node
+        self._ended = ended
+        self._process_id = next(_process_ids)
+        self._owner = f"pid:{self._process_id}"
+        self._process = HostProcess(self._process_id, datetime.now(UTC), Readers(model, self._owner, node))
+        self._pool = psrpcore.ServerRunspacePool()
+        self._lock = Lock()
+        self._runs: dict[str, _Run] = {}
+        self._objects = itertools.count(_FIRST_OBJECT)
+        self._runspaces = Semaphore(1)
+        self._closed = False
+
+    @property
+    def process_id(self) -> int:
+        """Id of the process that this shell would be."""
+        return self._process_id
+
+    def open(self, fragments: bytes) -> None:
+        """Start the runspace pool."""
+        self._take(fragments)
+        self._runspaces = Semaphore(max(1, self._pool.max_runspaces))
+
+    def start(self, key: str, fragments: bytes) -> None:
+        """Start a pipeline."""
+        self._alive()
+        context = Context(self._model, self._node, self._process)
+        with self._lock:
+            pipeline = psrpcore.ServerPipeline(self._pool, UUID(key))
+        self._runs[key] = _Run(key, context, pipeline)
+        self._take(fragments)
+
+    def feed(self, key: str | None, fragments: bytes) -> None:
+        """Hand further fragments on."""
+        self._alive()
+        self._take(fragments)
+
+    def stop(self, key: str) -> None:
+        """Stop a running pipeline."""
+        self._alive()
+        run = self._runs.get(key)
+        if run is not None:
+            run.context.stopping.set()
+
+    def release(self, key: str) -> None:
+        """Stop a pipeline if it runs, and forget it."""
+        run = self._runs.pop(key, None)
+        if run is not None:
+            run.context.stopping.set()
+
+    def kill(self) -> None:
+        """End the shell as a crash of its process would."""
+        self.close()
+        self._sink.break_off(f"process {self._process_id} was killed")
+
+    def close(self) -> None:
+        """End every pipeline, and give every disk back."""
+        if self._closed:
+            return
+        self._closed = True
+        runs = list(self._runs.values())
+        for run in runs:
+            run.context.stopping.set()
+        for run in runs:
+            if run.thread is not None:
+                run.thread.join(timeout=5)
+        self._process.readers.close()
+        self._model.close_owner(self._owner)
+        if self._ended is not None:
+            self._ended(self._process_id)
+
+    def _alive(self) -> None:
+        if self._closed:
+            raise EngineGone(f"process {self._process_id} has ended")
+
+    # -- what comes in ----------------------------------------------------------------------------------
+
+    def _take(self, fragments: bytes) -> None:
+        self._process.readers.close_idle()
+        out: list[tuple[str | None, bytes]] = []
+        with self._lock:
+            self._pool.receive_data(psrpcore.PSRPPayload(base64.b64decode(fragments), _DEFAULT, None))
+            while (event := self._pool.next_event()) is not None:
+                self._on(event)
+                out += self._drain()
+        for key, fragment in out:
+            self._sink.put(key, fragment)
+
+    def _drain(self) -> Iterator[tuple[str | None, bytes]]:
+        """What psrpcore has to say; call with the lock held."""
+        while (payload := self._pool.data_to_send(clixml.FRAGMENT_BYTES)) is not None:
+            key = str(payload.pipeline_id) if payload.pipeline_id else None
+            for fragment in clixml.split_fragments(payload.data):
+                yield key, fragment
+
+    def _on(self, event: psrpcore.PSRPEvent[Any, Any]) -> None:
+        if isinstance(event, psrpcore.CreatePipelineEvent):
+            run = self._runs.get(str(event.pipeline_id))
+            if run is None:
+                return
+            if event.pipeline.no_input:
+                run.context.inbox.put(None)
+            run.thread = Thread(target=self._run, args=(run, event), name=f"pipeline-{run.key}", daemon=True)
+            run.thread.start()
+        elif isinstance(event, psrpcore.PipelineInputEvent):
+            self._put_input(str(event.pipeline_id), event.data)
+        elif isinstance(event, psrpcore.EndOfPipelineInputEvent):
+            self._put_input(str(event.pipeline_id), None)
+        elif isinstance(event, psrpcore.GetAvailableRunspacesEvent):
+            busy = sum(run.thread is not None and run.thread.is_alive() for run in list(self._runs.values()))
+            self._pool.runspace_availability_response(event.ci, max(0, self._pool.max_runspaces - busy))
+        elif isinstance(event, psrpcore.SetMaxRunspacesEvent | psrpcore.SetMinRunspacesEvent):
+            self._pool.runspace_availability_response(event.ci, False)
+        elif isinstance(event, psrpcore.ResetRunspaceStateEvent):
+            self._pool.runspace_availability_response(event.ci, True)
+
+    def _put_input(self, key: str, item: object) -> None:
+        run = self._runs.get(key)
+        if run is not None:
+            run.context.inbox.put(bytes(item) if isinstance(item, bytes | bytearray) else item)
+
+    # -- running ----------------------------------------------------------------------------------------
+
+    def _run(self, run: _Run, event: psrpcore.CreatePipelineEvent) -> None:
+        """A pipeline's thread: wait for a runspace, answer, say how it ended."""
+        while not self._runspaces.acquire(timeout=0.1):
+            if run.context.stopping.is_set():
+                self._end(run, None, stopped=True)
+                return
+        try:
+            with self._lock:
+                run.pipeline.start()
+                # The real engine does not tell the client that a pipeline runs.
+                for _ in self._drain():
+                    pass
+            trouble: Failure | None = None
+            stopped = False
+            try:
+                for result in self._answer(run, event):
+                    run.context.check()
+                    self._emit(run, clixml.result_object(result))
+            except Stopped:
+                stopped = True
+            except Failure as err:
+                trouble = err
+            except Exception as err:
+                # A defect of the simulator must reach whoever runs the operation, not end in a thread.
+                log.exception("operation failed in the simulator")
+                trouble = failure("Hvps.Unexpected", f"simulator: {type(err).__name__}: {err}")
+            self._end(run, trouble, stopped=stopped)
+        finally:
+            self._runspaces.release()
+
+    def _answer(self, run: _Run, event: psrpcore.CreatePipelineEvent) -> Iterator[object]:
+        commands = getattr(event.pipeline, "commands", [])
+        text = commands[0].command_text if len(commands) == 1 else ""
+        line = _FIRST_LINE.match(text)
+        if line is None or line[1] not in OPERATIONS:
+            raise Failure(
+                "Hvps.NotOurScript", "NotImplemented", "the builtin engine runs the operations of hvps only"
+            )
+        if int(line[2]) != CONTRACT:
+            raise Failure(
+                "Hvps.OtherContract",
+                "InvalidArgument",
+                f"{line[1]} was written for contract {line[2]}, this simulated host has {CONTRACT}",
+            )
+        given = binder.bind(OPERATIONS[line[1]], commands[0].parameters)
+        return ANSWERS[line[1]](run.context, given)
+
+    def _emit(self, run: _Run, element: bytes) -> None:
+        message = clixml.message(clixml.PIPELINE_OUTPUT, self._pool.runspace_pool_id, UUID(run.key), element)
+        for fragment in clixml.fragments(next(self._objects), message):
+            self._sink.put(run.key, fragment)
+
+    def _end(self, run: _Run, trouble: Failure | None, *, stopped: bool) -> None:
+        """Tell the client the pipeline's last state, as the real engine does after a throw or a stop."""
+        if self._closed:
+            return
+        with self._lock:
+            pipeline = run.pipeline
+            with contextlib.suppress(psrpcore.PSRPCoreError):
+                if stopped:
+                    if pipeline.state == PSInvocationState.NotStarted:
+                        pipeline.start()
+                        list(self._drain())
+                    pipeline.stop()
+                elif trouble is not None:
+                    pipeline._change_state(PSInvocationState.Failed, error=_record(trouble))
+                else:
+                    pipeline.complete()
+            out = list(self._drain())
+            self._pool.pipeline_table.pop(pipeline.pipeline_id, None)
+        for key, fragment in out:
+            self._sink.put(key, fragment)
+
+
+_DEFAULT = psrpcore.StreamType.default
+
+
+def _record(trouble: Failure) -> ErrorRecord:
+    exception = NETException(Message=trouble.message, HResult=-2146233079)
+    exception.PSObject.type_names = [*trouble.type_names, *exception.PSTypeNames]
+    reason = trouble.type_names[0].rpartition(".")[2]
+    return ErrorRecord(
+        Exception=exception,
+        CategoryInfo=ErrorCategoryInfo(Category=ErrorCategory[trouble.category], Reason=reason),
+        FullyQualifiedErrorId=trouble.error_id,
+    )
+
+
+__all__ = ["BuiltinEngine"]

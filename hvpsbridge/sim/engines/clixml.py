@@ -1,0 +1,144 @@
+"""Objects on their way out, written as PowerShell writes them.
+
+psrpcore could serialise these too, but through trees and several copies; the builtin engine has to move
+blocks of a disk. Only what contract results hold is known here: text, bool, int (as ``U64``), float,
+arrays of text or ints, bytes and null.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+# What pwsh -s uses, and what Windows was recorded with (transport.md).
+FRAGMENT_BYTES = 32 * 1024
+PIPELINE_OUTPUT = 0x00041004
+_TO_CLIENT = 1
+_FRAGMENT_HEAD = struct.Struct(">QQBI")
+_MESSAGE_HEAD = struct.Struct("<II16s16s")
+_START, _END = 1, 2
+# Characters that XML or CLIXML cannot hold, and the escape's own start (reference section 4.6).
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+
+
+def pascal_case(name: str) -> str:
+    """PowerShell property of a dataclass field: ``vm_id`` is ``VmId``."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+@cache
+def _shape(kind: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, pascal_case(field.name)) for field in fields(kind))
+
+
+def result_object(result: Any) -> bytes:
+    """CLIXML of one result of the contract, as its script would emit it."""
+    kind: Any = type(result)
+    properties = {name: getattr(result, field) for field, name in _shape(kind)}
+    return custom_object(f"Hvps.{kind.__name__}", properties)
+
+
+def custom_object(type_name: str, properties: Mapping[str, object]) -> bytes:
+    """CLIXML of a ``[pscustomobject]`` with a type name of its own.
+
+    Raises:
+        TypeError: a value has no form on the wire.
+    """
+    writer = _Writer()
+    parts = [
+        f'<Obj RefId="0"><TN RefId="0"><T>{type_name}</T>'
+        "<T>System.Management.Automation.PSCustomObject</T><T>System.Object</T></TN><MS>".encode()
+    ]
+    for name, value in properties.items():
+        parts += writer.property(name, value)
+    parts.append(b"</MS></Obj>")
+    return b"".join(parts)
+
+
+class _Writer:
+    """Numbers objects and type lists as they come, as the real serialiser does."""
+
+    def __init__(self) -> None:
+        self._objects = 0
+        self._types: dict[str, int] = {}
+
+    def property(self, name: str, value: object) -> Iterator[bytes]:
+        if value is None:
+            yield f'<Nil N="{name}" />'.encode()
+        elif isinstance(value, bytes | bytearray | memoryview):
+            yield f'<BA N="{name}">'.encode()
+            yield base64.b64encode(value)
+            yield b"</BA>"
+        elif isinstance(value, tuple | list):
+            yield self._array(name, value).encode()
+        else:
+            tag, text = _scalar(value)
+            yield f'<{tag} N="{name}">{text}</{tag}>'.encode()
+
+    def _array(self, name: str, values: tuple[object, ...] | list[object]) -> str:
+        numbers = bool(values) and all(type(value) is int for value in values)
+        kind = "System.UInt64[]" if numbers else "System.String[]"
+        self._objects += 1
+        if kind in self._types:
+            types = f'<TNRef RefId="{self._types[kind]}" />'
+        else:
+            self._types[kind] = len(self._types) + 1
+            types = (
+                f'<TN RefId="{self._types[kind]}"><T>{kind}</T><T>System.Array</T><T>System.Object</T></TN>'
+            )
+        items = "".join(f"<{tag}>{text}</{tag}>" for tag, text in map(_scalar, values))
+        inner = f"<LST>{items}</LST>" if items else "<LST />"
+        return f'<Obj N="{name}" RefId="{self._objects}">{types}{inner}</Obj>'
+
+
+def _scalar(value: object) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return "B", "true" if value else "false"
+    if isinstance(value, int):
+        return "U64", str(value)
+    if isinstance(value, float):
+        return "Db", repr(value)
+    if isinstance(value, datetime):
+        return "S", value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+    if isinstance(value, UUID | StrEnum):
+        return "S", str(value)
+    if isinstance(value, str):
+        return "S", escape(value)
+    raise TypeError(f"a {type(value).__name__} has no form on the wire")
+
+
+def escape(text: str) -> str:
+    """Text as it stands inside a CLIXML string element."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):04X}_", plain)
+
+
+def message(kind: int, pool_id: UUID, pipeline_id: UUID | None, data: bytes) -> bytes:
+    """A PSRP message to the client."""
+    pipeline = pipeline_id.bytes_le if pipeline_id is not None else bytes(16)
+    return _MESSAGE_HEAD.pack(_TO_CLIENT, kind, pool_id.bytes_le, pipeline) + data
+
+
+def fragments(object_id: int, data: bytes) -> Iterator[bytes]:
+    """``data`` cut into PSRP fragments, each in base64."""
+    for number, start in enumerate(range(0, max(len(data), 1), FRAGMENT_BYTES)):
+        part = data[start : start + FRAGMENT_BYTES]
+        flags = (_START if start == 0 else 0) | (_END if start + FRAGMENT_BYTES >= len(data) else 0)
+        yield base64.b64encode(_FRAGMENT_HEAD.pack(object_id, number, flags, len(part)) + part)
+
+
+def split_fragments(data: bytes) -> Iterator[bytes]:
+    """The single fragments of a run of them, each in base64."""
+    position = 0
+    while position + _FRAGMENT_HEAD.size <= len(data):
+        end = position + _FRAGMENT_HEAD.size + _FRAGMENT_HEAD.unpack_from(data, position)[3]
+        yield base64.b64encode(data[position:end])
+        position = end

@@ -1,0 +1,30 @@
+"""The contract's operations, answered from the model: what the builtin engine runs instead of scripts."""
+
+from hvpsbridge.sim.engines.operations import checkpoints, disks, inventory, reader
+from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
+
+ANSWERS: dict[str, Operation] = {
+    "Get-HvpsHost": inventory.get_host,
+    "Test-HvpsReader": inventory.test_reader,
+    "Get-HvpsVm": inventory.get_vm,
+    "Get-HvpsDisk": inventory.get_disk,
+    "Get-HvpsVolume": inventory.get_volume,
+    "Get-HvpsVmDefinition": inventory.get_definition,
+    "Get-HvpsJob": inventory.get_job,
+    "Get-HvpsCheckpoint": checkpoints.get_checkpoint,
+    "New-HvpsCheckpoint": checkpoints.new_checkpoint,
+    "Remove-HvpsCheckpoint": checkpoints.remove_checkpoint,
+    "Get-HvpsReferencePoint": checkpoints.get_reference_point,
+    "ConvertTo-HvpsReferencePoint": checkpoints.convert,
+    "Remove-HvpsReferencePoint": checkpoints.remove_reference_point,
+    "Get-HvpsMerge": checkpoints.get_merge,
+    "Read-HvpsConfiguration": checkpoints.read_configuration,
+    "Get-HvpsFrozenDisk": disks.get_frozen_disk,
+    "Get-HvpsDiskChange": disks.get_change,
+    "Get-HvpsAllocation": disks.get_allocation,
+    "Get-HvpsDiskDigest": disks.get_digest,
+    "Close-HvpsReader": disks.close_reader,
+    "Read-HvpsExtent": reader.read_extent,
+}
+
+__all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

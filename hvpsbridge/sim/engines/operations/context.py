@@ -1,0 +1,127 @@
+"""What an operation of the builtin engine works with: the model, its own host process, and its input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import Empty, Queue
+from threading import Event
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge.sim.engines.failure import failure, of_job, of_refusal
+from hvpsbridge.sim.engines.readers import Readers
+from hvpsbridge.sim.model import HyperVError, Model
+from hvpsbridge.sim.model.state import Job, Vm
+
+# How often a waiting operation looks again.
+POLL_SECONDS = 0.02
+
+
+class Stopped(Exception):
+    """The client stopped the pipeline."""
+
+
+@dataclass(slots=True)
+class HostProcess:
+    """The process that a shell would be on a host; readers live as long as it."""
+
+    process_id: int
+    started: datetime
+    readers: Readers
+
+
+@dataclass(slots=True)
+class Context:
+    """One run of an operation.
+
+    Attributes:
+        model: the simulated world.
+        node: the host that is asked; None for the first.
+        process: the shell's process.
+        stopping: set when the client stops the pipeline.
+        inbox: input objects, None at the end of input.
+    """
+
+    model: Model
+    node: str | None
+    process: HostProcess
+    stopping: Event = field(default_factory=Event)
+    inbox: Queue[Any] = field(default_factory=Queue)
+
+    def check(self) -> None:
+        """Go on only if the client has not stopped the pipeline.
+
+        Raises:
+            Stopped: it has.
+        """
+        if self.stopping.is_set():
+            raise Stopped
+
+    def pause(self) -> None:
+        """Wait a moment.
+
+        Raises:
+            Stopped: the client stopped the pipeline meanwhile.
+        """
+        if self.stopping.wait(POLL_SECONDS):
+            raise Stopped
+
+    def inputs(self) -> Iterator[Any]:
+        """Input objects as they come, until the client ends its input."""
+        while True:
+            self.check()
+            try:
+                item = self.inbox.get(timeout=POLL_SECONDS * 5)
+            except Empty:
+                continue
+            if item is None:
+                return
+            yield item
+
+    def vm(self, vm_id: UUID) -> Vm:
+        """The VM of that id.
+
+        Raises:
+            Failure: ``Hvps.VmNotFound``.
+        """
+        try:
+            return self.model.vm(vm_id, self.node)
+        except HyperVError as err:
+            raise failure("Hvps.VmNotFound", f"no VM {vm_id}") from err
+
+    def run_job(self, what: str, start: Callable[[], Job], seconds: int) -> Job:
+        """Start a WMI job and wait for its good end.
+
+        Raises:
+            Failure: it was refused, failed, or is still under way after ``seconds``.
+        """
+        try:
+            job = start()
+        except HyperVError as err:
+            raise of_refusal(what, err) from err
+        end = time.monotonic() + seconds
+        while not self._done(job):
+            if time.monotonic() > end:
+                raise failure(
+                    "Hvps.JobTimedOut", f"{what} is still under way after {seconds} s: {job.job_id}"
+                )
+            self.pause()
+        if job.error_code:
+            raise of_job(what, job.error_code, job.error_text)
+        return job
+
+    def _done(self, job: Job) -> bool:
+        # Asking anything lets time pass in the model; the record itself outlives the job's removal.
+        self.model.jobs(job.vm_id)
+        return bool(job.done)
+
+
+Operation = Callable[[Context, Mapping[str, Any]], Iterator[object]]
+
+
+def utc(seconds: float) -> datetime:
+    """A time of the model's clock."""
+    return datetime.fromtimestamp(seconds, UTC)

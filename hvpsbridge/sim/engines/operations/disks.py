@@ -1,0 +1,124 @@
+"""Operations on frozen disks: what they are, what changed, what is allocated, digests, closing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hvpsbridge.contract import results
+from hvpsbridge.formats.extents import Extent, normalise, pack_extents
+from hvpsbridge.formats.wire import DIGEST_BYTES
+from hvpsbridge.sim.engines.failure import failure, of_disk
+from hvpsbridge.sim.engines.operations.checkpoints import found
+from hvpsbridge.sim.engines.operations.context import Context
+from hvpsbridge.sim.engines.operations.inventory import CONTROLLERS
+from hvpsbridge.sim.model import DiskError, VhdFormat
+from hvpsbridge.units import MIB
+
+CHUNKS_PER_PAGE = 1024
+EXTENTS_PER_PAGE = 4096
+MIN_CHUNK_BYTES = 4096
+MAX_CHUNK_BYTES = 1 * MIB
+
+
+def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsFrozenDisk``."""
+    point = found(context, given)
+    model = context.model
+    for drive in model.drives(point.vm_id, point.checkpoint_id):
+        if drive.layer is None:
+            continue
+        slot = drive.slot
+        try:
+            layer = model.layer(drive.layer)
+            chain = tuple(member.path for member in model.chain(drive.layer))
+            enabled, newer, recent = model.most_recent_id(layer.path)
+        except DiskError as err:
+            raise of_disk(err) from err
+        yield results.FrozenDisk(
+            vm_id=point.vm_id,
+            checkpoint_id=point.checkpoint_id,
+            controller_type=CONTROLLERS[slot.controller_type],
+            controller_number=slot.controller_number,
+            controller_location=slot.controller_location,
+            path=layer.path,
+            chain=chain,
+            size_bytes=layer.size_bytes,
+            logical_sector_bytes=layer.logical_sector_bytes,
+            disk_id=layer.disk_id,
+            tracking_enabled=enabled,
+            newer_changes=newer,
+            rct_id=recent or None,
+        )
+
+
+def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsDiskChange``: pages until the length is covered; a page without progress is the last."""
+    offset, end = given["OffsetBytes"], given["OffsetBytes"] + given["LengthBytes"]
+    while True:
+        context.check()
+        try:
+            answer = context.model.query_changes(given["Path"], given["RctId"], offset, end - offset)
+        except DiskError as err:
+            raise of_disk(err, "Hvps.TrackingUnusable") from err
+        yield results.ExtentPage(offset, answer.processed_bytes, pack_extents(answer.extents) or None)
+        offset += answer.processed_bytes
+        if not answer.processed_bytes or offset >= end:
+            return
+
+
+def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsAllocation``: what the files of a chain hold, in whole blocks."""
+    model = context.model
+    extents: list[Extent] = []
+    size = 0
+    for path in given["Chain"]:
+        try:
+            layer = model.layer_at(path)
+            if layer.format is not VhdFormat.VHDX:
+                raise failure("Hvps.FormatUnsupported", f"{path} is no VHDX")
+            extents += model.allocated(path)
+        except DiskError as err:
+            raise of_disk(err) from err
+        size = size or layer.size_bytes
+    held = normalise(extents, size)
+    start = 0
+    for first in range(0, max(1, len(held)), EXTENTS_PER_PAGE):
+        page = held[first : first + EXTENTS_PER_PAGE]
+        end = size if first + EXTENTS_PER_PAGE >= len(held) else page[-1].end
+        yield results.ExtentPage(start, end - start, pack_extents(page) or None)
+        start = end
+
+
+def get_digest(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsDiskDigest``: SHA-256 of whole chunks, the last one as short as the disk ends."""
+    chunk, offset, length = given["ChunkBytes"], given["OffsetBytes"], given["LengthBytes"]
+    with context.process.readers.use(given["Path"]) as disk:
+        size = disk.size_bytes
+    if (
+        not MIN_CHUNK_BYTES <= chunk <= MAX_CHUNK_BYTES
+        or chunk & (chunk - 1)
+        or offset % chunk
+        or offset > size
+        or length > size - offset
+    ):
+        what = f"no chunks of {chunk} bytes at {offset} for {length} bytes of {size}"
+        raise failure("Hvps.BadRequest", what)
+    first, last = offset // chunk, -(-(offset + length) // chunk)
+    zeros = hashlib.sha256(bytes(chunk)).digest()
+    for start in range(first, last, CHUNKS_PER_PAGE):
+        page = bytearray()
+        for number in range(start, min(start + CHUNKS_PER_PAGE, last)):
+            context.check()
+            with context.process.readers.use(given["Path"]) as disk:
+                data = disk.read(number * chunk, min(chunk, size - number * chunk))
+            empty = len(data) == chunk and not any(data[:64]) and data.count(0) == chunk
+            page += zeros if empty else hashlib.sha256(data).digest()
+        assert len(page) % DIGEST_BYTES == 0
+        yield results.DigestPage(start, bytes(page))
+
+
+def close_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Close-HvpsReader``."""
+    yield results.ReaderState(context.process.readers.close(given.get("Path") or None))

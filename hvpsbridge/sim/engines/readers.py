@@ -1,0 +1,129 @@
+"""Attached disks of one simulated host process: one handle per path, closed when idle, as the C# reader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock, RLock
+
+from hvpsbridge.sim.engines.failure import failure, of_disk
+from hvpsbridge.sim.model import DiskError, DiskHandle, Model
+
+# As HvpsReader.cs: a dead client's shell may live for hours, its handle must not.
+IDLE_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class _Reader:
+    path: str
+    handle: DiskHandle | None = None
+    retired: bool = False
+    touched: float = field(default_factory=time.monotonic)
+    lock: RLock = field(default_factory=RLock)
+
+
+class Disk:
+    """A disk in use: its geometry, and reads of it."""
+
+    def __init__(self, model: Model, handle: DiskHandle) -> None:
+        layer = model.layer(handle.layer)
+        self.size_bytes = layer.size_bytes
+        self.sector_bytes = layer.logical_sector_bytes
+        self._model = model
+        self._handle = handle
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes, wherever they start; whole sectors are read around them.
+
+        Raises:
+            Failure: ``Hvps.ReadFailed``.
+        """
+        sector = max(512, self.sector_bytes)
+        start = offset // sector * sector
+        end = min(self.size_bytes, -(-(offset + length) // sector) * sector)
+        try:
+            data = self._model.read_disk(self._handle, start, end - start)
+        except DiskError as err:
+            message = f"cannot read {length} bytes at {offset}"
+            raise failure("Hvps.ReadFailed", message, err.code) from err
+        if len(data) != end - start:
+            raise failure("Hvps.ReadFailed", f"read {len(data)} of {end - start} bytes at {start}")
+        return data if start == offset and len(data) == length else data[offset - start :][:length]
+
+
+class Readers:
+    """All readers of a process. Thread-safe.
+
+    Args:
+        model: the simulated world.
+        owner: the process, as the model names it.
+        node: the host it runs on.
+    """
+
+    def __init__(self, model: Model, owner: str, node: str | None) -> None:
+        self._model = model
+        self._owner = owner
+        self._node = node
+        self._lock = Lock()
+        self._readers: dict[str, _Reader] = {}
+
+    @contextmanager
+    def use(self, path: str) -> Iterator[Disk]:
+        """The disk at ``path``, attached; it stays so afterwards, for others and for the next request.
+
+        Raises:
+            Failure: it cannot be opened or attached, or its reader was closed for good.
+        """
+        with self._lock:
+            reader = self._readers.setdefault(path.lower(), _Reader(path))
+        with reader.lock:
+            if reader.retired:
+                raise failure("Hvps.DiskUnreadable", f"the reader of {path} was closed")
+            if reader.handle is None:
+                try:
+                    reader.handle = self._attach(path)
+                except DiskError as err:
+                    self.close(path)
+                    raise of_disk(err) from err
+            reader.touched = time.monotonic()
+            try:
+                yield Disk(self._model, reader.handle)
+            finally:
+                reader.touched = time.monotonic()
+
+    def _attach(self, path: str) -> DiskHandle:
+        handle = self._model.open_disk(path, self._owner, self._node)
+        try:
+            self._model.attach(handle)
+        except DiskError:
+            self._model.close_disk(handle)
+            raise
+        return handle
+
+    def close(self, path: str | None = None) -> tuple[str, ...]:
+        """Close one reader, or all; reads under way end first. Gives the paths that are still attached."""
+        with self._lock:
+            closing = [
+                self._readers.pop(key) for key in list(self._readers) if path is None or key == path.lower()
+            ]
+        for reader in closing:
+            self._release(reader, for_good=True)
+        with self._lock:
+            return tuple(sorted(reader.path for reader in self._readers.values() if reader.handle))
+
+    def close_idle(self) -> None:
+        """Let go of disks that nobody asked for in a while; the next request attaches again."""
+        with self._lock:
+            readers = list(self._readers.values())
+        for reader in readers:
+            if time.monotonic() - reader.touched > IDLE_SECONDS:
+                self._release(reader, for_good=False)
+
+    def _release(self, reader: _Reader, *, for_good: bool) -> None:
+        with reader.lock:
+            reader.retired = reader.retired or for_good
+            if reader.handle is not None:
+                self._model.close_disk(reader.handle)
+                reader.handle = None
