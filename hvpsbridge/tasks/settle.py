@@ -24,7 +24,7 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
     ReferencePointKind,
 )
-from hvpsbridge.errors import CommitForkFailed, HvpsError, OperationFailed
+from hvpsbridge.errors import CommitForkFailed, HvpsError, OperationFailed, RepositoryError
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Manifest
@@ -245,9 +245,16 @@ class Settler:
         left.extend(self.retire())
         left.extend(self._wait_for_merge(children))
         if not left:
-            for run_id in dict.fromkeys(entry.run_id for entry in open_entries):
-                self._journal.settled(run_id)
+            self._close_runs(dict.fromkeys(entry.run_id for entry in open_entries))
         return tuple(left)
+
+    def _close_runs(self, run_ids: Iterable[UUID]) -> None:
+        try:
+            for run_id in run_ids:
+                self._journal.settled(run_id)
+        except RepositoryError as err:
+            # The host is clean all the same; the next run looks again and finds nothing.
+            _LOG.warning("the ledger cannot be closed: %s", err)
 
     # -- shells and jobs ------------------------------------------------------------------------------
 
@@ -294,7 +301,8 @@ class Settler:
                 self._convert(checkpoint, point)
             except CommitForkFailed:
                 raise
-            except OperationFailed as err:
+            except (OperationFailed, RepositoryError) as err:
+                # Without ids the point is no base, and nothing worse; a checkpoint that stays grows.
                 self._note(f"checkpoint {checkpoint.name!r} cannot be converted, removing it: {err}")
             else:
                 return

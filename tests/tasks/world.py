@@ -119,8 +119,9 @@ class World:
         check: bool = False,
         **changes: object,
     ) -> BackupResult:
-        """One backup, as the runner would make it. ``changes`` are fields of the policy."""
-        policy = replace(policy, **changes)  # type: ignore[arg-type]
+        """One backup, as the runner would make it. ``changes`` are fields of the policy or limits."""
+        limits = {name: changes.pop(name) for name in list(changes) if name in Limits.__dataclass_fields__}
+        policy = replace(policy, limits=replace(policy.limits, **limits), **changes)  # type: ignore[arg-type]
         with self.host() as host:
             work = BackupVm(
                 host,  # type: ignore[arg-type]

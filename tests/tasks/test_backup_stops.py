@@ -1,0 +1,159 @@
+"""Stopping on request at any step, and every message of a run lost once: nothing lost, host clean."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, NoSpace, SessionLost
+from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.repository.stores.local import LocalSink, LocalStore
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import Steps, World
+
+SMALL = 2 * MIB
+STARTS = [(step.name, "before") for step in Step]
+
+
+@pytest.mark.parametrize("at", STARTS, ids=lambda at: at[0].lower())
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_any_step_undoes_or_ends_well(
+    world: World, at: tuple[str, str], signal_name: str
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    cancel = Cancellation()
+    result = world.backup(vm_id, observer=Steps(at, lambda: cancel.request(signal_name)), cancel=cancel)
+    assert isinstance(result.error, Interrupted)
+    assert result.exit_code is (ExitCode.INTERRUPTED if signal_name == "SIGINT" else ExitCode.TERMINATED)
+    assert result.leftovers == ()
+    world.assert_clean(vm_id)
+    # Once the point exists, the rest is done: its ids are worth having.
+    assert (result.point_id is not None) == (Step[at[0]].row >= 9 or at[0] == "COMMIT")
+    world.churn(vm_id)
+    assert world.good_backup(vm_id).disks[0].mode is Mode.INCREMENTAL
+    world.assert_points_equal(vm_id)
+
+
+@pytest.mark.parametrize("at", STARTS, ids=lambda at: at[0].lower())
+def test_a_second_signal_gives_up_and_says_what_is_left(world: World, at: tuple[str, str]) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    cancel = Cancellation()
+
+    def twice() -> None:
+        cancel.request("SIGTERM")
+        cancel.request("SIGTERM")
+
+    world.before = lambda name: None
+    result = world.backup(vm_id, observer=Steps(at, twice), cancel=cancel)
+    assert isinstance(result.error, Interrupted)
+    assert result.leftovers or not world.model.checkpoints(vm_id, hidden=True)
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
+
+
+class Wire:
+    """Counts messages to the host, and loses the one it is told to, or all from then on."""
+
+    def __init__(self, world: World) -> None:
+        self.count = 0
+        self.names: list[str] = []
+        self.cut_at = -1
+        self.for_good = False
+        world.before = self
+
+    def __call__(self, name: str) -> None:
+        self.count += 1
+        self.names.append(name)
+        if self.count == self.cut_at or (self.for_good and self.count > self.cut_at > 0):
+            if self.for_good:
+                raise HostUnreachable("HV01", "the network is down")
+            raise SessionLost("HV01", name, "connection reset")
+
+
+def messages_of_an_increment(folder: Path) -> list[str]:
+    world = World(folder)
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    wire = Wire(world)
+    world.good_backup(vm_id)
+    world.close()
+    return wire.names
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
+def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> None:
+    names = messages_of_an_increment(tmp_path / "counting")
+    world = World(tmp_path / "cut", seed=3)
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    # The first message opens the session, which is the runner's to report.
+    for position in range(2, len(names) + 2):
+        world.churn(vm_id)
+        wire = Wire(world)
+        wire.cut_at, wire.for_good = position, for_good
+        result = world.backup(vm_id, undo_seconds=0.2)
+        where = f"message {position}, {names[position - 1] if position <= len(names) else 'beyond'}"
+        assert result.error is None or isinstance(result.error, (SessionLost, HostUnreachable)), where
+        if not for_good:
+            assert not result.leftovers, (where, result.leftovers)
+            world.assert_clean(vm_id)
+        world.before = None
+        world.churn(vm_id)
+        world.good_backup(vm_id)
+    assert world.assert_points_equal(vm_id) >= len(names)
+    world.close()
+
+
+class FullStore(LocalStore):
+    """A store that is full when it has taken so many objects, of whatever kind."""
+
+    left = 0
+
+    def _take(self, name: str) -> None:
+        if not name.startswith("leases") and not name.startswith("runs"):
+            FullStore.left -= 1
+            if FullStore.left < 0:
+                raise NoSpace(self.url, "write", name, "no space left on device")
+
+    def put(self, name: str, data: bytes) -> None:
+        self._take(name)
+        super().put(name, data)
+
+    def sink(self, name: str) -> LocalSink:
+        self._take(name)
+        return super().sink(name)
+
+
+def test_a_disk_full_at_every_write_costs_that_run_only(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL, SMALL))
+    world.good_backup(vm_id)
+    full = 0
+    for room in itertools.count():
+        world.churn(vm_id)
+        FullStore.left = room
+        with open_on_store(FullStore(world.store)) as tight:
+            result = world.backup(vm_id, repository=tight)
+        assert not world.model.checkpoints(vm_id, hidden=True)
+        assert not world.model.attached()
+        if result.error is None and not result.warnings:
+            break
+        full += 1
+        if result.point_id is None:
+            assert isinstance(result.error, NoSpace)
+            assert result.exit_code is ExitCode.NO_SPACE
+    # Shells, intent, checkpoint, packs, index, manifest, intent, reference point, ids, settled.
+    assert full >= 10
+    world.reopen()
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
