@@ -1,0 +1,124 @@
+"""Whose a checkpoint is: by id, by mark, or as the sole newcomer; what is not clear is left alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.tasks.lineage import Lineage
+from hvpsbridge.tasks.mark import Mark, parse_mark
+from hvpsbridge.tasks.settle import Judgement, ids_of, judge, reference_point_to_keep
+from tests.tasks import builders as make
+
+OURS = str(Mark(make.REPOSITORY_ID, make.RUN_ID, make.NOON))
+THEIRS = str(Mark(uuid4(), make.RUN_ID, make.NOON))
+INTENT = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS)
+
+
+def judged(
+    entries: list[LedgerEntry], checkpoints: list[CheckpointInfo], *reference_points: object
+) -> Judgement:
+    return judge(entries, entries, checkpoints, reference_points, Lineage(()), make.REPOSITORY_ID)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_with_our_mark_is_ours_without_any_ledger() -> None:
+    marked = make.checkpoint(name=OURS)
+    assert judged([], [marked]).ours == (marked,)
+
+
+def test_a_checkpoint_whose_id_is_in_the_ledger_is_ours_whatever_its_name() -> None:
+    renamed = make.checkpoint(name="renamed by an admin")
+    made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=renamed.checkpoint_id)
+    assert judged([INTENT, made], [renamed]).ours == (renamed,)
+
+
+def test_the_sole_newcomer_since_an_unfulfilled_intent_is_ours() -> None:
+    newcomer = make.checkpoint()
+    assert judged([INTENT], [newcomer]).ours == (newcomer,)
+
+
+def test_of_two_newcomers_none_is_touched_and_both_are_named() -> None:
+    both = [make.checkpoint(checkpoint_id=uuid4()), make.checkpoint(checkpoint_id=uuid4())]
+    verdict = judged([INTENT], both)
+    assert verdict.ours == ()
+    assert set(verdict.unclear) == set(both)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        make.checkpoint(name=THEIRS),
+        make.checkpoint(kind=CheckpointKind.STANDARD),
+        make.checkpoint(created=make.NOON - timedelta(days=1)),
+        make.checkpoint(created=make.NOON + timedelta(days=1)),
+    ],
+    ids=["another repository's", "a user's", "older", "newer"],
+)
+def test_what_cannot_be_the_newcomer_is_not_ours(stranger: CheckpointInfo) -> None:
+    verdict = judged([INTENT], [stranger])
+    assert verdict.ours == verdict.unclear == ()
+
+
+def test_what_was_there_before_the_intent_is_not_ours() -> None:
+    there = make.checkpoint()
+    intent = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, checkpoints_before=(there.checkpoint_id,))
+    assert judged([intent], [there]).ours == ()
+
+
+def test_an_intent_that_was_fulfilled_claims_no_newcomer() -> None:
+    made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=uuid4())
+    assert judged([INTENT, made], [make.checkpoint()]).ours == ()
+    marked = make.checkpoint(name=OURS, checkpoint_id=uuid4())
+    assert judged([INTENT], [marked, make.checkpoint()]).ours == (marked,)
+
+
+def test_without_an_intent_a_recovery_checkpoint_is_somebody_elses() -> None:
+    verdict = judged([], [make.checkpoint()])
+    assert verdict.ours == verdict.unclear == ()
+
+
+def test_reference_points_are_newcomers_only_after_an_intended_conversion() -> None:
+    before = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, reference_points_before=("rp-1",))
+    converting = make.entry(LedgerKind.CONVERSION_INTENDED, checkpoint_id=uuid4(), point_id=uuid4())
+    old, new = make.reference_point(), make.reference_point(instance_id="rp-2")
+    replica = make.reference_point(instance_id="rp-3", kind=ReferencePointKind.LOG)
+    assert judged([before], [], old, new).newcomers == ()
+    assert judged([before, converting], [], old, new, replica).newcomers == (new,)
+
+
+def test_what_the_ledger_or_an_ids_object_names_is_ours_for_ever() -> None:
+    made = make.entry(LedgerKind.REFERENCE_POINT_MADE, reference_point="rp-9")
+    verdict = judge([made], [], [], [], make.lineage(), make.REPOSITORY_ID)
+    assert verdict.known_references == {"rp-1", "rp-9"}
+
+
+def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
+    point = make.manifest()
+    found = ids_of(point, make.reference_point(), [make.drive()])
+    assert found is not None
+    assert found.fits(point)
+    assert ids_of(point, make.reference_point(rct_ids=("rctX:other",)), [make.drive()]) is None
+    assert ids_of(point, make.reference_point(disk_instance_ids=(), rct_ids=()), [make.drive()]) is None
+    untracked = make.manifest(make.disk(rct_id=None))
+    assert ids_of(untracked, make.reference_point(), [make.drive()]) is None
+
+
+def test_the_reference_point_that_stays_is_the_newest_usable_one() -> None:
+    old, new = make.manifest(age=2), make.manifest(age=1)
+    line = make.lineage(make.known(old, "rp-1"), make.known(new, "rp-2"))
+    assert reference_point_to_keep(line, ["rp-1", "rp-2"]) == "rp-2"
+    assert reference_point_to_keep(line, ["rp-1", "rp-7"]) == "rp-1"
+    assert reference_point_to_keep(line, ["rp-7"]) == "rp-7"
+    assert reference_point_to_keep(line, []) is None
+
+
+def test_a_mark_reads_back_and_nothing_else_is_one() -> None:
+    mark = Mark(UUID(int=1), UUID(int=2), make.NOON)
+    assert parse_mark(str(mark)) == mark
+    assert parse_mark("hvps") is None
+    assert parse_mark(f"{mark} ") is None
+    assert parse_mark(str(mark).replace("2026-03-01", "2026-13-41")) is None
