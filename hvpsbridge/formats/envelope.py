@@ -27,7 +27,8 @@ from uuid import UUID
 
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 
-FORMAT = 0
+# Frozen: golden repositories of it are committed (tests/golden) and stay readable for ever.
+FORMAT = 1
 MAGIC = b"HVPS"
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -54,6 +55,7 @@ class Kind(IntEnum):
     BAD_LIST = 8
     TOMBSTONE = 9
     PROOF = 10
+    EXPORT = 11
 
 
 class Codec(IntEnum):

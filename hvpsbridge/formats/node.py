@@ -8,6 +8,7 @@ that covers the disk; a node whose entries are all zero is never stored.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from hvpsbridge.formats.chunk import ID_BYTES, ZERO_ID
@@ -16,6 +17,7 @@ from hvpsbridge.formats.malformed import Malformed
 FAN_OUT = 256
 NODE_BYTES = FAN_OUT * ID_BYTES
 ZERO_NODE = bytes(NODE_BYTES)
+_ENTRY = struct.Struct("32s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ def entries(node: bytes | bytearray | memoryview) -> tuple[bytes, ...]:
     """
     if len(node) != NODE_BYTES:
         raise Malformed(f"a node of {len(node)} bytes")
-    raw = bytes(node)
-    return tuple(raw[start : start + ID_BYTES] for start in range(0, NODE_BYTES, ID_BYTES))
+    return tuple(identity for (identity,) in _ENTRY.iter_unpack(node))
 
 
 def entry(node: bytes | bytearray | memoryview, index: int) -> bytes:

@@ -1,9 +1,10 @@
 """Frozen dataclasses as canonical JSON and back, strictly.
 
 Law: a value has exactly one text. Keys are sorted, there is no white space, text is UTF-8, bytes are
-lower-case hex, UUIDs their usual text, times ISO 8601 in UTC with microseconds. A missing or unknown key
-or a wrong type is an error: a reader that guesses would hide damage. Digests of records (a manifest's)
-are taken over this text.
+lower-case hex, UUIDs their usual text, times ISO 8601 in UTC with microseconds. A field that has its
+default value is left out, so a later field with a default changes no text (and no digest) of older
+records. A missing or unknown key or a wrong type is an error: a reader that guesses would hide damage.
+Digests of records (a manifest's) are taken over this text.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -62,7 +63,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: _plain(held)
+            for field in fields(value)
+            if (held := getattr(value, field.name)) != field.default or field.default is MISSING
+        }
     raise TypeError(f"{type(value).__name__} has no form in a record")
 
 
@@ -117,8 +122,10 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise Malformed(f"{where}: no object")
     hints = _hints(kind)
-    names = [field.name for field in fields(kind)]
-    if set(value) != set(names):
-        odd = sorted(set(value) ^ set(names))
-        raise Malformed(f"{where}: keys missing or unknown: {', '.join(odd)}")
-    return kind(**{name: _typed(hints[name], value[name], f"{where}.{name}") for name in names})
+    names = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if unknown := sorted(value.keys() - names):
+        raise Malformed(f"{where}: unknown fields {', '.join(unknown)} (of a newer hvps?)")
+    if missing := sorted(needed - value.keys()):
+        raise Malformed(f"{where}: fields {', '.join(missing)} are missing")
+    return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})

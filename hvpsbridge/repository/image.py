@@ -7,10 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from hvpsbridge.errors import Damaged
+from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entry, is_zero
+from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
 from hvpsbridge.repository.cache import Location
 from hvpsbridge.repository.packs import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
@@ -103,10 +104,10 @@ class DiskImage(io.RawIOBase):
         """Number and id of every chunk that is not zero, ascending."""
         chunks = self._grid.count(self.size_bytes)
         for leaf, node in self._tree.leaves():
-            for index in range(min(FAN_OUT, chunks - leaf * FAN_OUT)):
-                identity = entry(node, index)
-                if not is_zero(identity):
-                    yield leaf * FAN_OUT + index, identity
+            first = leaf * FAN_OUT
+            for number, identity in enumerate(entries(node)[: chunks - first], first):
+                if identity != ZERO_ID:
+                    yield number, identity
 
     def extents(self) -> Iterator[Extent]:
         """Extents that are not zero, ascending and joined, in steps of chunks."""

@@ -14,6 +14,7 @@ LEDGER = "ledger"
 LEASES = "leases"
 RUNS = "runs"
 KEYS = "keys"
+EXPORTS = "exports"
 BAD = "bad"
 TOMBSTONES = "tombstones"
 PROOFS = "proofs"
@@ -46,6 +47,16 @@ def point_name(point_id: UUID) -> str:
 def ids_name(point_id: UUID) -> str:
     """Object name of a point's ids."""
     return f"{IDS}/{point_id.hex}"
+
+
+def tombstone_name(point_id: UUID) -> str:
+    """Object name of what a prune leaves of a point."""
+    return f"{TOMBSTONES}/{point_id.hex}"
+
+
+def slot_name(slot_id: UUID) -> str:
+    """Object name of a key slot."""
+    return f"{KEYS}/{slot_id.hex}"
 
 
 def counted(prefix: str, counter: int) -> str:

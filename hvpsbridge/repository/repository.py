@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import UUID, uuid4
 
 from hvpsbridge.errors import (
@@ -26,33 +27,55 @@ from hvpsbridge.formats.envelope import FORMAT, Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
-from hvpsbridge.formats.manifest import FileRef, ManifestDisk, decode_manifest
+from hvpsbridge.formats.manifest import FileRef, ManifestDisk, Proof, decode_manifest
+from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, Settings, decode_settings, new_settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.layout import IDS, INDEX, LEASES, POINTS, RUNS, ids_name, index_name, point_name
+from hvpsbridge.repository.keys import DEFAULT_COST, KeyRing, make_slot, unlock, write_slot
+from hvpsbridge.repository.layout import (
+    BAD,
+    IDS,
+    INDEX,
+    LEASES,
+    POINTS,
+    PROOFS,
+    RUNS,
+    TOMBSTONES,
+    counted,
+    counter_of,
+    ids_name,
+    index_name,
+    point_name,
+    random_name,
+    tombstone_name,
+)
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.points import Point, in_order, select
-from hvpsbridge.repository.sealing import PlainSealer, Sealer
+from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.url import open_store
 from hvpsbridge.repository.verify import Level, VerifyReport, verify
 from hvpsbridge.repository.writer import Writer
+from hvpsbridge.resources import resource_folder
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
 DEFAULT_CHUNK_BYTES = 128 * KIB
+RESTORE_NAME = "restore.py"
 READ_PIECE_BYTES = 256 * KIB
 
 
@@ -63,9 +86,23 @@ def default_cache_folder() -> Path:
 
 
 def create_repository(
-    url: str, *, chunk_bytes: int = DEFAULT_CHUNK_BYTES, key: Secret | None = None
+    url: str,
+    *,
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    key: Secret | None = None,
+    label: str = "first",
+    cost: KdfCost = DEFAULT_COST,
+    cache_folder: Path | None = None,
 ) -> Repository:
     """Make a repository at ``url`` and open it.
+
+    Args:
+        url: see ``stores.url.open_store``; a directory is made when missing.
+        chunk_bytes: the grid, for ever.
+        key: passphrase of its first key slot; without one the repository is plain, for ever.
+        label: of that slot.
+        cost: Argon2id costs of that slot.
+        cache_folder: as with :func:`open_repository`.
 
     Raises:
         RepositoryExists: there is one, or the place holds something else.
@@ -73,23 +110,39 @@ def create_repository(
         StoreError: the store fails.
     """
     grid = ChunkGrid(chunk_bytes)
-    return create_on_store(open_store(url, create=True), grid, key=key)
+    store = open_store(url, create=True)
+    folder = cache_folder or default_cache_folder()
+    return create_on_store(store, grid, key=key, label=label, cost=cost, cache_folder=folder)
 
 
 def create_on_store(
-    store: Store, grid: ChunkGrid, *, key: Secret | None = None, cache_folder: Path | None = None
+    store: Store,
+    grid: ChunkGrid,
+    *,
+    key: Secret | None = None,
+    label: str = "first",
+    cost: KdfCost = DEFAULT_COST,
+    cache_folder: Path | None = None,
 ) -> Repository:
     """Make a repository in a store at hand and open it. See :func:`create_repository`."""
     repository_id = uuid4()
-    sealer: Sealer = PlainSealer(repository_id)
+    master = None if key is None else secrets.token_bytes(MASTER_BYTES)
+    sealer = _sealer(master, repository_id)
     settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
-    settings = _with_check(settings, sealer)
+    settings = replace(settings, check=sealer.settings_check(settings))
+    if _exists(store, CONFIG_NAME):
+        raise RepositoryExists(store.url, "there is one")
+    with contextlib.suppress(ObjectExists):  # of a repo init that died before its config
+        store.put(RESTORE_NAME, restore_tool())
+    if key is not None and master is not None:
+        write_slot(store, make_slot(master, repository_id, key, label, cost))
+    # The settings come last: with them the repository exists, and opens.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
     except ObjectExists as err:
         raise RepositoryExists(store.url, "there is one") from err
     store.commit_barrier()
-    return open_on_store(store, key=key, cache_folder=cache_folder)
+    return Repository(store, settings, sealer, cache_folder, master=master)
 
 
 def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
@@ -116,22 +169,32 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
         raise NewerFormat(store.url, err.found, FORMAT) from err
     except Malformed as err:
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
-    sealer = _sealer(store, settings, key)
+    master = None
+    if settings.sealed:
+        master = unlock(store, settings.repository_id, key)
+    elif key is not None:
+        raise WrongKey(store.url, "a key was given, and the repository has none")
+    sealer = _sealer(master, settings.repository_id)
     if sealer.settings_check(settings) != settings.check:
         raise Damaged(store.url, CONFIG_NAME, "its check differs")
-    return Repository(store, settings, sealer, cache_folder)
+    return Repository(store, settings, sealer, cache_folder, master=master)
 
 
-def _sealer(store: Store, settings: Settings, key: Secret | None) -> Sealer:
-    if not settings.sealed:
-        if key is not None:
-            raise WrongKey(store.url, "a key was given, and the repository has none")
-        return PlainSealer(settings.repository_id)
-    raise WrongKey(store.url, "it is sealed")
+def restore_tool() -> bytes:
+    """restore.py as shipped with this hvps."""
+    return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
 
 
-def _with_check(settings: Settings, sealer: Sealer) -> Settings:
-    return replace(settings, check=sealer.settings_check(settings))
+def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:
+    return PlainSealer(repository_id) if master is None else KeySealer(master, repository_id)
+
+
+def _exists(store: Store, name: str) -> bool:
+    try:
+        store.size(name)
+    except ObjectMissing:
+        return False
+    return True
 
 
 class Repository:
@@ -139,13 +202,23 @@ class Repository:
 
     Attributes:
         grid: how disks are cut.
+        keys: its key slots and export.
     """
 
-    def __init__(self, store: Store, settings: Settings, sealer: Sealer, cache_folder: Path | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        sealer: Sealer,
+        cache_folder: Path | None,
+        *,
+        master: bytes | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
         self._objects = Objects(store, sealer, settings.repository_id)
+        self.keys = KeyRing(self._objects, master, restore_tool)
         path = None
         if cache_folder is not None:
             path = cache_folder / str(settings.repository_id) / "index.sqlite"
@@ -191,6 +264,7 @@ class Repository:
         """Bring the chunk index up to what is published."""
         names = [bytes.fromhex(info.name.rsplit("/", 1)[1]) for info in self._objects.list(INDEX)]
         self._cache.synchronise(names, self._load_index)
+        self._cache.set_bad((frame.id, frame.pack) for frame in self._bad_frames())
 
     def _load_index(self, name: bytes) -> IndexObject | None:
         try:
@@ -288,11 +362,91 @@ class Repository:
         return tuple(found)
 
     def _link(self, vm_id: UUID) -> tuple[int, bytes | None]:
-        line = self.points(vm_id)
+        """Sequence and previous digest of a VM's next point; pruned points count."""
+        line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
+        line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]
         if not line:
             return 1, None
-        last = line[-1].manifest
-        return last.sequence + 1, last.digest()
+        sequence, digest = max(line)
+        return sequence + 1, digest
+
+    # -- marks beside the points ----------------------------------------------------------------------
+
+    def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
+        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for every later writer."""
+        if frames:
+            listed = BadList(datetime.now(UTC), tuple(BadFrame(*frame) for frame in frames))
+            self._objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
+            self.store.commit_barrier()
+            self.refresh()
+
+    def _bad_frames(self) -> Iterator[BadFrame]:
+        for info in list(self._objects.list(BAD)):
+            try:
+                yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
+            except ObjectMissing:
+                continue
+            except Damaged as err:
+                logger.error("%s", err)
+
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """What prunes left. One that cannot be read is logged and left out: its gap then shows."""
+        found = []
+        for info in list(self._objects.list(TOMBSTONES)):
+            try:
+                tomb = self._read_record(Tombstone, info.name, Kind.TOMBSTONE)
+            except (ObjectMissing, Damaged) as err:
+                logger.error("%s", err)
+                continue
+            if tombstone_name(tomb.point_id) == info.name:
+                found.append(tomb)
+        return tuple(found)
+
+    def bury(self, point: Point) -> None:
+        """Write the tombstone that lets a point's manifest be deleted without looking lost."""
+        manifest = point.manifest
+        tomb = Tombstone(
+            manifest.point_id,
+            manifest.vm_id,
+            manifest.sequence,
+            manifest.digest(),
+            manifest.previous,
+            datetime.now(UTC),
+        )
+        self._objects.write(tombstone_name(point.point_id), Kind.TOMBSTONE, encode_record(tomb))
+        self.store.commit_barrier()
+
+    def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
+        """Write down that a committed point, or one disk of it, was proved."""
+        prefix = f"{PROOFS}/{point.point_id.hex}"
+        record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
+        number = max((counter_of(info.name) for info in self._objects.list(prefix)), default=-1) + 1
+        while True:
+            try:
+                self._objects.write(counted(prefix, number), Kind.PROOF, record)
+                return
+            except ObjectExists:
+                number += 1
+
+    def proofs(self, point: Point) -> tuple[LaterProof, ...]:
+        """Proofs written after the point was committed, oldest first; unreadable ones do not count."""
+        found = []
+        prefix = f"{PROOFS}/{point.point_id.hex}"
+        for name in sorted(info.name for info in self._objects.list(prefix)):
+            try:
+                later = self._read_record(LaterProof, name, Kind.PROOF)
+            except (ObjectMissing, Damaged) as err:
+                logger.error("%s", err)
+                continue
+            if later.manifest_digest == point.manifest.digest():
+                found.append(later)
+        return tuple(found)
+
+    def _read_record(self, kind: type[T], name: str, stored_as: Kind) -> T:
+        try:
+            return decode_record(kind, self._objects.read(name, stored_as))
+        except Malformed as err:
+            raise self._objects.damaged(name, err) from err
 
     # -- working --------------------------------------------------------------------------------------
 

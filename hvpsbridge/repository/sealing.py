@@ -33,6 +33,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hvpsbridge.formats.chunk import Frame
@@ -43,7 +44,6 @@ from hvpsbridge.formats.envelope import (
     Header,
     Kind,
     Seal,
-    context,
     unpack_header,
 )
 from hvpsbridge.formats.malformed import Malformed
@@ -237,9 +237,31 @@ class KeySealer:
         return AESGCM(derive(root, b"", b"hvps epoch " + epoch.to_bytes(4, "little")))
 
 
+def wrap(key: bytes, secret: bytes, associated: bytes) -> tuple[bytes, bytes]:
+    """Nonce and sealed form of ``secret`` under ``key``."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce, seal_with(key, nonce, secret, associated)
+
+
+def seal_with(key: bytes, nonce: bytes, secret: bytes, associated: bytes) -> bytes:
+    """Sealed form of ``secret`` under a nonce that the caller drew and uses once."""
+    return AESGCM(key).encrypt(nonce, secret, associated)
+
+
+def unwrap(key: bytes, nonce: bytes, sealed: bytes, associated: bytes) -> bytes | None:
+    """What :func:`wrap` sealed; None when key or bytes are not the same."""
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, associated)
+    except InvalidTag:
+        return None
+
+
+def stretch(passphrase: str, salt: bytes, memory_kib: int, iterations: int, lanes: int) -> bytes:
+    """32 bytes made of a passphrase by Argon2id."""
+    kdf = Argon2id(salt=salt, length=32, iterations=iterations, lanes=lanes, memory_cost=memory_kib)
+    return kdf.derive(passphrase.encode())
+
+
 def derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
     """32 bytes by HKDF-SHA-256; independent for each purpose."""
     return HKDF(SHA256(), 32, salt, purpose).derive(key)
-
-
-__all__ = ["EPOCH_USES", "MASTER_BYTES", "KeySealer", "PlainSealer", "Sealer", "context", "derive"]

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.marks import Tombstone
 from hvpsbridge.formats.node import TreeRoot, is_zero
 from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
 from hvpsbridge.repository.layout import pack_name
@@ -25,6 +26,10 @@ from hvpsbridge.repository.points import Point
 
 if TYPE_CHECKING:
     from hvpsbridge.repository.repository import Repository
+
+
+# Sequence, digest and previous digest of a point or of its tombstone, and the point if it is there.
+_Link = tuple[int, bytes, bytes | None, Point | None]
 
 
 class Level(StrEnum):
@@ -113,7 +118,7 @@ def verify(
         points, manifest_problems = _read_all(repository)
         problems += manifest_problems
         problems += _index_problems(repository, objects)
-    problems += _line_problems(points) if everything else []
+    problems += _line_problems(points, repository.tombstones()) if everything else []
     packs = cache.packs()
     pack_faults = {pack.name: fault for pack in packs if (fault := _pack_fault(objects, pack)) is not None}
     state = _State(
@@ -169,26 +174,44 @@ def _index_problems(repository: Repository, objects: Objects) -> list[Problem]:
     return problems
 
 
-def _line_problems(points: Sequence[Point]) -> list[Problem]:
+def _line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> list[Problem]:
     """Gaps in the VMs' lines: manifests that are neither there nor pruned."""
-    problems = []
-    lines: dict[UUID, list[Point]] = {}
+    problems: list[Problem] = []
+    by_vm: dict[UUID, list[Point]] = {}
     for point in points:
-        lines.setdefault(point.vm_id, []).append(point)
-    for line in lines.values():
-        line.sort(key=lambda point: point.manifest.sequence)
-        before: Point | None = None
-        for point in line:
-            expected = 1 if before is None else before.manifest.sequence + 1
-            name = f"line of VM {point.vm_id}"
-            if point.manifest.sequence != expected:
-                what = f"point {expected} is missing before point {point.point_id}"
-                problems.append(Problem(name, what, (_touched(point, ()),)))
-            elif before is not None and point.manifest.previous != before.manifest.digest():
-                what = f"point {point.point_id} does not follow point {before.point_id}"
-                problems.append(Problem(name, what, (_touched(point, ()),)))
-            before = point
+        by_vm.setdefault(point.vm_id, []).append(point)
+    for vm_id in {*by_vm, *(tomb.vm_id for tomb in tombstones)}:
+        live = {point.point_id for point in by_vm.get(vm_id, ())}
+        links: list[_Link] = [
+            (point.manifest.sequence, point.manifest.digest(), point.manifest.previous, point)
+            for point in by_vm.get(vm_id, ())
+        ]
+        # A prune that died after its tombstone leaves both; the point counts then.
+        links += [
+            (tomb.sequence, tomb.digest, tomb.previous, None)
+            for tomb in tombstones
+            if tomb.vm_id == vm_id and tomb.point_id not in live
+        ]
+        problems += _breaks(vm_id, sorted(links, key=lambda link: link[0]))
     return problems
+
+
+def _breaks(vm_id: UUID, links: list[_Link]) -> Iterator[Problem]:
+    expected, previous = 1, None
+    for sequence, digest, before, point in links:
+        touches = () if point is None else (_touched(point, ()),)
+        name = f"line of VM {vm_id}"
+        if sequence != expected:
+            lost = (
+                f"point {expected} is"
+                if sequence == expected + 1
+                else f"points {expected} to {sequence - 1} are"
+            )
+            what = f"{lost} missing" if sequence > expected else f"two points have sequence {sequence}"
+            yield Problem(name, what, touches)
+        elif before != previous:
+            yield Problem(name, f"point {sequence} does not follow what was before it", touches)
+        expected, previous = sequence + 1, digest
 
 
 def _pack_fault(objects: Objects, pack: KnownPack) -> str | None:

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.formats import chunk, envelope, ids, index, lease, ledger, manifest, node, pack
+from hvpsbridge.formats import (
+    chunk,
+    envelope,
+    ids,
+    index,
+    keyslot,
+    lease,
+    ledger,
+    manifest,
+    marks,
+    node,
+    pack,
+)
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()
 
@@ -30,6 +42,12 @@ RECORDS = (
     ids.PointIds,
     ledger.LedgerEntry,
     lease.LeaseRecord,
+    keyslot.KeySlot,
+    keyslot.ExportMark,
+    marks.BadList,
+    marks.BadFrame,
+    marks.Tombstone,
+    marks.LaterProof,
 )
 
 

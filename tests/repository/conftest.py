@@ -9,14 +9,20 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import Point, Repository
-from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
 CHUNK = 64 * KIB
+KEY = Secret("correct horse battery staple")
+# The least Argon2id takes: tests open slots by the hundred.
+CHEAP = KdfCost(memory_kib=8, iterations=1, lanes=1)
 VM = UUID("6f6e2f0e-57a7-4f8e-9a51-000000000001")
 START = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 
@@ -26,10 +32,21 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-@pytest.fixture
-def repository(store: MemoryStore) -> Iterator[Repository]:
-    with create_on_store(store, ChunkGrid(CHUNK)) as opened:
+@pytest.fixture(params=["plain", "sealed"])
+def repository(request: pytest.FixtureRequest, store: MemoryStore) -> Iterator[Repository]:
+    with make(store, sealed=request.param == "sealed") as opened:
         yield opened
+
+
+def make(store: Store, *, sealed: bool = False) -> Repository:
+    """A new repository with an index cache in memory."""
+    return create_on_store(store, ChunkGrid(CHUNK), key=KEY if sealed else None, cost=CHEAP)
+
+
+def reopen(store: Store) -> Repository:
+    """The repository once more, as another process would open it."""
+    sealed = b'"sealed":true' in store.get("config")
+    return open_on_store(store, key=KEY if sealed else None)
 
 
 def disk_of(tree: TreeRoot, **changes: object) -> ManifestDisk:

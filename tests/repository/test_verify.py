@@ -9,10 +9,10 @@ import pytest
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import FRAME_BYTES
+from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
-from hvpsbridge.repository.repository import open_on_store
 from hvpsbridge.repository.stores.memory import MemoryStore
-from tests.repository.conftest import CHUNK, VM, content_of, store_point
+from tests.repository.conftest import CHUNK, VM, content_of, reopen, store_point
 
 
 def content(seed: int, chunks: int = 8) -> bytes:
@@ -86,14 +86,14 @@ def test_a_damaged_node_names_the_points_it_breaks(repository: Repository, store
 def test_a_damaged_object_is_named(store: MemoryStore, repository: Repository, prefix: str) -> None:
     store_point(repository, content(7))
     name = damage(store, prefix)
-    with open_on_store(store) as fresh:
+    with reopen(store) as fresh:
         assert name in {problem.name for problem in fresh.verify(Level.WRITTEN).problems}
 
 
 def test_a_lost_manifest_is_a_gap_in_its_line(store: MemoryStore, repository: Repository) -> None:
     points = [store_point(repository, content(8 + number)) for number in range(3)]
     del store.objects[f"points/{points[1].point_id.hex}"]
-    with open_on_store(store) as fresh:
+    with reopen(store) as fresh:
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert str(VM) in problem.name
         assert "2 is missing" in problem.what
@@ -101,7 +101,7 @@ def test_a_lost_manifest_is_a_gap_in_its_line(store: MemoryStore, repository: Re
 
 def test_a_chunk_with_a_second_good_copy_is_no_loss(repository: Repository, store: MemoryStore) -> None:
     data = content(11, 1)
-    with open_on_store(store) as other:
+    with reopen(store) as other:
         writers = [repository.begin(uuid4()), other.begin(uuid4())]
         for writer in writers:  # both before either publishes an index: two copies
             writer.disk(CHUNK, None).put(0, data)
@@ -111,7 +111,7 @@ def test_a_chunk_with_a_second_good_copy_is_no_loss(repository: Repository, stor
     point = store_point(repository, data)
     assert len([name for name in store.objects if name.startswith("data/")]) == 2
     damage(store, "data/")
-    with open_on_store(store) as fresh:
+    with reopen(store) as fresh:
         report = fresh.verify(Level.HASHED)
         assert report.good
         assert len(report.bad) == 1
@@ -131,3 +131,61 @@ def test_only_the_asked_points_are_looked_at(repository: Repository, store: Memo
     second = store_point(repository, content(14))
     assert repository.verify(Level.HASHED, [second]).good
     assert not repository.verify(Level.HASHED, [first]).good
+
+
+def test_a_pruned_point_is_no_gap(store: MemoryStore, repository: Repository) -> None:
+    points = [store_point(repository, content(20 + number)) for number in range(3)]
+    for point in (points[0], points[2]):
+        repository.bury(point)
+        del store.objects[f"points/{point.point_id.hex}"]
+    with reopen(store) as fresh:
+        assert fresh.verify(Level.WRITTEN).good
+        after = store_point(fresh, content(23))
+        assert (after.manifest.sequence, after.manifest.previous) == (4, points[2].manifest.digest())
+        assert fresh.verify(Level.WRITTEN).good
+        fresh.bury(after)  # a prune that died here: tombstone and manifest
+        assert fresh.verify(Level.WRITTEN).good
+
+
+def test_a_lost_manifest_beside_a_pruned_one_is_told_from_it(
+    store: MemoryStore, repository: Repository
+) -> None:
+    points = [store_point(repository, content(30 + number)) for number in range(3)]
+    repository.bury(points[0])
+    for point in points[:2]:
+        del store.objects[f"points/{point.point_id.hex}"]
+    with reopen(store) as fresh:
+        (problem,) = fresh.verify(Level.WRITTEN).problems
+        assert "point 2 is missing" in problem.what
+
+
+def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
+    store: MemoryStore, repository: Repository
+) -> None:
+    data = content(40, 4)
+    old = store_point(repository, data)
+    damage(store, "data/")
+    report = repository.verify(Level.HASHED)
+    assert len(report.bad) == 1
+    with repository.begin(uuid4()) as writer:
+        writer.disk(len(data), None).put(0, data[:CHUNK])
+        assert writer.stats.known_chunks == 1  # not listed yet: nobody knows
+    repository.publish_bad(report.bad)
+    with reopen(store) as fresh:
+        new = store_point(fresh, data)
+        assert content_of(fresh, new) == data
+        assert content_of(fresh, old) == data
+        assert fresh.verify(Level.HASHED).good
+        with fresh.begin(uuid4()) as writer:
+            disk = writer.disk(len(data), None)
+            for number in range(4):
+                disk.put(number, data[number * CHUNK : (number + 1) * CHUNK])
+            assert writer.stats.known_chunks == 4
+
+
+def test_proofs_are_kept_beside_their_point(repository: Repository) -> None:
+    point = store_point(repository, content(50))
+    proofs = [Proof(level, point.created, 8 * CHUNK, uuid4()) for level in ("hashed", "restored")]
+    for proof in proofs:
+        repository.record_proof(point, proof, "scsi 0:0")
+    assert [later.proof for later in repository.proofs(point)] == proofs

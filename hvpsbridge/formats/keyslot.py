@@ -1,0 +1,131 @@
+"""Key slots: the master key, wrapped with a key that Argon2id makes of a passphrase.
+
+A slot is plain canonical JSON, since it is read before there is a key; it tells costs and nothing about
+who or where: even its label is sealed. ``check`` tells damage from a wrong passphrase. All that a slot says
+is authenticated with the wrapped key, so costs cannot be lowered unseen.
+
+The exported key is text that holds the master key itself, in groups that can be typed off paper, with a
+check so that a slip of the finger is told from a wrong key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.record import encode_record
+
+ARGON2ID = "argon2id"
+# What a reader lets a slot ask for; a damaged or hostile slot must not take all memory.
+MAX_MEMORY_KIB = 1024 * 1024
+MAX_ITERATIONS = 64
+MAX_LANES = 64
+
+EXPORT_MARK = "hvps-key-1"
+_EXPORTED = re.compile(r"hvps-key-1\s+([0-9a-f-]{36})\s+([0-9a-f\s-]+)", re.IGNORECASE)
+_CHECK_DIGITS = 8
+_KEY_DIGITS = 64
+_GROUP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KdfCost:
+    """Argon2id costs. The default is RFC 9106's second recommendation, for when memory is bounded."""
+
+    memory_kib: int = 64 * 1024
+    iterations: int = 3
+    lanes: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KeySlot:
+    """One slot.
+
+    Attributes:
+        nonce, wrapped: master key under AES-256-GCM; associated data is :meth:`bound_text`.
+        label: sealed with a key derived from the master key: nonce, then body with tag.
+        check: SHA-256 over the canonical text without it.
+    """
+
+    slot_id: UUID
+    repository_id: UUID
+    created: datetime
+    kdf: str
+    memory_kib: int
+    iterations: int
+    lanes: int
+    salt: bytes
+    nonce: bytes
+    wrapped: bytes = b""
+    label: bytes = b""
+    check: bytes = b""
+
+    def bound_text(self) -> bytes:
+        """What the wrapping authenticates."""
+        return encode_record(replace(self, wrapped=b"", label=b"", check=b""))
+
+    def digest(self) -> bytes:
+        """What ``check`` must be."""
+        return hashlib.sha256(encode_record(replace(self, check=b""))).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportMark:
+    """That the key was exported; ends the reminder."""
+
+    at: datetime
+
+
+def check_slot(slot: KeySlot) -> None:
+    """Nothing, when the slot is whole and asks for what a reader grants.
+
+    Raises:
+        Malformed: it does not.
+    """
+    if slot.digest() != slot.check:
+        raise Malformed("its check differs")
+    if slot.kdf != ARGON2ID:
+        raise Malformed(f"unknown key derivation {slot.kdf!r}")
+    if not (
+        0 < slot.memory_kib <= MAX_MEMORY_KIB
+        and 0 < slot.iterations <= MAX_ITERATIONS
+        and 0 < slot.lanes <= MAX_LANES
+    ):
+        raise Malformed("its costs are out of bounds")
+
+
+def exported_text(master: bytes, repository_id: UUID) -> str:
+    """The exported key: one line, ``hvps-key-1 <repository id> xxxx-xxxx-...``."""
+    digits = master.hex() + _export_check(master, repository_id)
+    groups = "-".join(digits[at : at + _GROUP] for at in range(0, len(digits), _GROUP))
+    return f"{EXPORT_MARK} {repository_id} {groups}"
+
+
+def parse_exported(text: str) -> tuple[bytes, UUID] | None:
+    """Master key and repository id of an exported key; None when the text is none.
+
+    Raises:
+        Malformed: it is one, with a mistake in it.
+    """
+    found = _EXPORTED.fullmatch(text.strip())
+    if found is None:
+        return None
+    digits = re.sub(r"[\s-]", "", found[2]).lower()
+    if len(digits) != _KEY_DIGITS + _CHECK_DIGITS:
+        raise Malformed(f"an exported key has {_KEY_DIGITS + _CHECK_DIGITS} digits, not {len(digits)}")
+    try:
+        repository_id = UUID(found[1])
+    except ValueError as err:
+        raise Malformed("the repository id in the exported key is none") from err
+    master = bytes.fromhex(digits[:_KEY_DIGITS])
+    if _export_check(master, repository_id) != digits[_KEY_DIGITS:]:
+        raise Malformed("the exported key has a typing mistake: its check digits differ")
+    return master, repository_id
+
+
+def _export_check(master: bytes, repository_id: UUID) -> str:
+    return hashlib.sha256(EXPORT_MARK.encode() + repository_id.bytes + master).hexdigest()[:_CHECK_DIGITS]

@@ -1,0 +1,284 @@
+"""Keys of a sealed repository: slots that open it, and the export that outlives them.
+
+Rewrapping is not revocation: whoever once opened a slot may have kept the master key, and removing the
+slot takes nothing back. That needs a new repository with a key of its own (``hvps copy``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from hvpsbridge.errors import Damaged, KeyNeeded, ObjectMissing, WrongKey
+from hvpsbridge.formats.envelope import NONCE_BYTES, Kind
+from hvpsbridge.formats.keyslot import (
+    ARGON2ID,
+    ExportMark,
+    KdfCost,
+    KeySlot,
+    check_slot,
+    exported_text,
+    parse_exported,
+)
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.repository import sealing
+from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, slot_name
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_COST = KdfCost()
+SALT_BYTES = 16
+PAGE_WIDTH = 78
+
+
+@dataclass(frozen=True, slots=True)
+class SlotInfo:
+    """A slot, as shown to people."""
+
+    slot_id: UUID
+    label: str
+    created: datetime
+    cost: KdfCost
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedKey:
+    """An exported key.
+
+    Attributes:
+        text: one line; opens the repository wherever a passphrase does.
+        page: the same to be printed, with what a stranger needs to restore.
+    """
+
+    text: Secret
+    page: Secret
+    restore_sha256: str
+
+
+def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str, cost: KdfCost) -> KeySlot:
+    """A new slot in which ``passphrase`` wraps ``master``.
+
+    Raises:
+        ValueError: the passphrase is empty.
+    """
+    if not passphrase:
+        raise ValueError("an empty passphrase protects nothing")
+    slot = KeySlot(
+        uuid4(),
+        repository_id,
+        datetime.now(UTC),
+        ARGON2ID,
+        cost.memory_kib,
+        cost.iterations,
+        cost.lanes,
+        secrets.token_bytes(SALT_BYTES),
+        b"",
+    )
+    nonce, label_body = sealing.wrap(_label_key(master, slot), label.encode(), slot.slot_id.bytes)
+    slot = replace(slot, label=nonce + label_body)
+    # The nonce is part of what is bound, so it is drawn first.
+    slot = replace(slot, nonce=secrets.token_bytes(NONCE_BYTES))
+    wrapped = sealing.seal_with(_slot_key(slot, passphrase), slot.nonce, master, slot.bound_text())
+    slot = replace(slot, wrapped=wrapped)
+    return replace(slot, check=slot.digest())
+
+
+def write_slot(store: Store, slot: KeySlot) -> None:
+    """Put the slot into the store, durable."""
+    store.put(slot_name(slot.slot_id), encode_record(slot))
+    store.commit_barrier()
+
+
+def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
+    """The master key.
+
+    Args:
+        store: where the slots are.
+        repository_id: whose key is wanted.
+        key: passphrase or exported key.
+
+    Raises:
+        WrongKey: it opens nothing, or none was given.
+        Damaged: it opens nothing, and a slot is damaged that it may belong to.
+    """
+    if key is None:
+        raise WrongKey(store.url, "it is sealed, and no key was given")
+    try:
+        exported = parse_exported(key.reveal())
+    except Malformed as err:
+        raise WrongKey(store.url, str(err)) from err
+    if exported is not None:
+        if exported[1] != repository_id:
+            raise WrongKey(store.url, f"the exported key is repository {exported[1]}'s")
+        return exported[0]
+    slots, damaged = _read_slots(store, repository_id)
+    for slot in slots:
+        master = sealing.unwrap(_slot_key(slot, key), slot.nonce, slot.wrapped, slot.bound_text())
+        if master is not None:
+            return master
+    if damaged:
+        raise damaged[0]
+    if not slots:
+        raise WrongKey(store.url, "it has no key slot; use the exported key")
+    raise WrongKey(store.url, "the key opens no slot")
+
+
+class KeyRing:
+    """Slots and export of an open repository."""
+
+    def __init__(self, objects: Objects, master: bytes | None, restore_tool: Callable[[], bytes]) -> None:
+        self._objects = objects
+        self._master = master
+        self._restore_tool = restore_tool
+
+    def slots(self) -> tuple[SlotInfo, ...]:
+        """Slots there are, oldest first; damaged ones are logged and left out."""
+        master = self._needed()
+        slots, damaged = _read_slots(self._objects.store, self._objects.repository_id)
+        for problem in damaged:
+            logger.error("%s", problem)
+        return tuple(
+            SlotInfo(
+                slot.slot_id,
+                _label(master, slot),
+                slot.created,
+                KdfCost(slot.memory_kib, slot.iterations, slot.lanes),
+            )
+            for slot in sorted(slots, key=lambda slot: slot.created)
+        )
+
+    def add(self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST) -> SlotInfo:
+        """A new slot for ``passphrase``.
+
+        Raises:
+            KeyNeeded: the repository is plain.
+            ValueError: the passphrase is empty.
+        """
+        slot = make_slot(self._needed(), self._objects.repository_id, passphrase, label, cost)
+        write_slot(self._objects.store, slot)
+        return SlotInfo(slot.slot_id, label, slot.created, cost)
+
+    def remove(self, slot_id: UUID) -> None:
+        """Take a slot away; takes nothing back from whoever knew its passphrase.
+
+        Raises:
+            KeyNeeded: there is no such slot, or it is the last one.
+        """
+        self._needed()
+        slots, _ = _read_slots(self._objects.store, self._objects.repository_id)
+        known = {slot.slot_id for slot in slots}
+        if slot_id not in known:
+            raise KeyNeeded(self._objects.store.url, f"there is no slot {slot_id}")
+        if known == {slot_id}:
+            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another one first")
+        self._objects.store.delete(slot_name(slot_id))
+        self._objects.store.commit_barrier()
+
+    def export(self) -> ExportedKey:
+        """The master key as text and page; the reminder ends.
+
+        Raises:
+            KeyNeeded: the repository is plain.
+        """
+        master = self._needed()
+        text = exported_text(master, self._objects.repository_id)
+        digest = hashlib.sha256(self._restore_tool()).hexdigest()
+        page = _page(text, self._objects.repository_id, digest)
+        number = sum(1 for _ in self._objects.list(EXPORTS))
+        self._objects.write(
+            counted(EXPORTS, number), Kind.EXPORT, encode_record(ExportMark(datetime.now(UTC)))
+        )
+        self._objects.store.commit_barrier()
+        return ExportedKey(Secret(text), Secret(page), digest)
+
+    @property
+    def exported(self) -> bool:
+        """Whether the key was ever exported; people are reminded until it is. True when plain."""
+        return self._master is None or any(True for _ in self._objects.list(EXPORTS))
+
+    def _needed(self) -> bytes:
+        if self._master is None:
+            raise KeyNeeded(self._objects.store.url, "it is plain and has no keys")
+        return self._master
+
+
+def _slot_key(slot: KeySlot, passphrase: Secret) -> bytes:
+    return sealing.stretch(passphrase.reveal(), slot.salt, slot.memory_kib, slot.iterations, slot.lanes)
+
+
+def _label_key(master: bytes, slot: KeySlot) -> bytes:
+    return sealing.derive(master, slot.repository_id.bytes, b"hvps label key")
+
+
+def _label(master: bytes, slot: KeySlot) -> str:
+    nonce, body = slot.label[:NONCE_BYTES], slot.label[NONCE_BYTES:]
+    text = sealing.unwrap(_label_key(master, slot), nonce, body, slot.slot_id.bytes)
+    return "(unreadable)" if text is None else text.decode()
+
+
+def _read_slots(store: Store, repository_id: UUID) -> tuple[list[KeySlot], list[Damaged]]:
+    """Whole slots of this repository, and what is wrong with the others."""
+    slots: list[KeySlot] = []
+    damaged: list[Damaged] = []
+    for info in list(store.list(KEYS)):
+        try:
+            slot = decode_record(KeySlot, store.get(info.name))
+            check_slot(slot)
+            if slot_name(slot.slot_id) != info.name:
+                raise Malformed("it lies under another slot's name")
+        except ObjectMissing:
+            continue  # removed since the listing
+        except Malformed as err:
+            damaged.append(Damaged(store.url, info.name, str(err)))
+            continue
+        # A repo init that lost a race leaves its slot behind; it opens nothing here.
+        if slot.repository_id == repository_id:
+            slots.append(slot)
+    return slots, damaged
+
+
+def _page(text: str, repository_id: UUID, restore_sha256: str) -> str:
+    _, _, groups = text.split(" ")
+    rows = groups.split("-")
+    lines = ["    " + "-".join(rows[at : at + 6]) for at in range(0, len(rows), 6)]
+    rule = "-" * PAGE_WIDTH
+    return "\n".join(
+        [
+            rule,
+            "KEY OF AN HVPS BACKUP REPOSITORY",
+            "",
+            f"Repository   {repository_id}",
+            f"Printed      {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "",
+            "Whoever has this page and the repository can read every backup in it.",
+            "Without this page or a passphrase nobody can, we included.",
+            "",
+            "Key (72 digits, 0-9 and a-f; the last 8 are a check):",
+            "",
+            *lines,
+            "",
+            "As hvps takes it wherever it asks for a key (line breaks do not matter):",
+            "",
+            f"    {text[: text.index(' ', 12)]}",
+            f"      {groups[: len(groups) // 2]}",
+            f"      {groups[len(groups) // 2 :]}",
+            "",
+            "Restoring without hvps: the repository holds restore.py. Its SHA-256 is",
+            "",
+            f"    {restore_sha256}",
+            "",
+            "Check it with sha256sum; then, with Python 3.11 and the packages zstandard",
+            "and cryptography:  python3 restore.py --key-file KEYFILE REPOSITORY list",
+            rule,
+            "",
+        ]
+    )

@@ -1,0 +1,471 @@
+#!/usr/bin/env python3
+"""Read an hvps backup repository (format 1) without hvps: list its points, restore its disks.
+
+One file. It lies in every repository and needs Python 3.11 or later; for compressed content also the package
+zstandard, for encrypted repositories the package cryptography. It reads a repository in a local directory
+(copy or mount it there first), never writes to it, and checks every digest on the way.
+
+    python3 restore.py REPOSITORY list
+    python3 restore.py REPOSITORY restore POINT --disk "scsi 0:0" --to disk.raw
+    python3 restore.py REPOSITORY files POINT --to FOLDER
+    python3 restore.py --key-file FILE REPOSITORY list      (encrypted repositories)
+
+FILE holds the exported key (one line that starts with hvps-key-1) or a passphrase. POINT is the id, or its
+first digits. What is written here follows the project's docs/format.md.
+"""
+
+import argparse
+import hashlib
+import hmac
+import json
+import os
+import re
+import struct
+import sys
+import uuid
+from pathlib import Path
+
+FORMAT = 1
+DATA, NODE, INDEX, MANIFEST = 1, 2, 3, 4
+ZERO_ID = bytes(32)
+FAN_OUT = 256
+NODE_BYTES = FAN_OUT * 32
+HEADER = struct.Struct("<4sBBBBIII12s")
+FRAME = struct.Struct("<32sBBBxIII12s")
+ASSOCIATED = struct.Struct("<B32sBII")
+INDEX_HEAD = struct.Struct("<II")
+INDEX_PACK = struct.Struct("<16sB3xIQ")
+ENTRY = struct.Struct("<32sIII")
+MAX_OBJECT_BYTES = 256 * 1024 * 1024
+
+
+class Failure(Exception):
+    """Something is wrong; the text says what."""
+
+
+class Damage(Failure):
+    """Stored bytes are not what was written."""
+
+
+# -- packages that are needed only sometimes -----------------------------------------------------------
+
+
+def expand(codec, data, raw_bytes):
+    """Raw bytes of ``data``, exactly ``raw_bytes`` of them."""
+    if codec == 0:
+        raw = bytes(data)
+    elif codec == 1:
+        try:
+            import zstandard
+        except ImportError:
+            raise Failure("this content is compressed: install the Python package zstandard") from None
+        try:
+            if zstandard.get_frame_parameters(data).content_size != raw_bytes:
+                raise Damage("a compressed part has an unexpected size")
+            raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=raw_bytes)
+        except zstandard.ZstdError as error:
+            raise Damage(f"zstd: {error}") from None
+    else:
+        raise Damage(f"unknown codec {codec}")
+    if len(raw) != raw_bytes:
+        raise Damage(f"{len(raw)} bytes where {raw_bytes} were expected")
+    return raw
+
+
+def hkdf(key, salt, info):
+    """32 bytes of HKDF-SHA-256 (RFC 5869)."""
+    secret = hmac.new(salt or bytes(32), key, hashlib.sha256).digest()
+    return hmac.new(secret, info + b"\x01", hashlib.sha256).digest()
+
+
+def open_gcm(key, nonce, data, associated):
+    """What AES-256-GCM sealed, or None when key or bytes are not the same."""
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError:
+        raise Failure("this repository is encrypted: install the Python package cryptography") from None
+    try:
+        return AESGCM(key).decrypt(nonce, bytes(data), associated)
+    except InvalidTag:
+        return None
+
+
+def argon2id(passphrase, slot):
+    """Key made of a passphrase with the costs of a key slot."""
+    try:
+        from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+    except ImportError:
+        raise Failure(
+            "a passphrase needs the Python package cryptography 44 or later; the exported key needs less"
+        ) from None
+    kdf = Argon2id(
+        salt=bytes.fromhex(slot["salt"]),
+        length=32,
+        iterations=slot["iterations"],
+        lanes=slot["lanes"],
+        memory_cost=slot["memory_kib"],
+    )
+    return kdf.derive(passphrase.encode())
+
+
+# -- the repository ---------------------------------------------------------------------------------------
+
+
+def canonical(value):
+    """Canonical JSON."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Repository:
+    """A repository in a directory, opened with the key when it has one."""
+
+    def __init__(self, folder, key):
+        self.folder = Path(folder)
+        self.settings = self._settings()
+        self.id = uuid.UUID(self.settings["repository_id"])
+        self.chunk_bytes = self.settings["chunk_bytes"]
+        self.master = None
+        if self.settings["sealed"]:
+            self.master = self._unlock(key)
+        elif key:
+            raise Failure("a key was given, and the repository has none")
+        self._check_settings()
+        self._ciphers = {}
+        self._node = (None, b"")
+        self.index = {}
+        self.problems = []
+        self._load_index()
+
+    def _read(self, name):
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise Damage(f"{name}: {error.strerror}") from None
+
+    def _settings(self):
+        path = self.folder / "config"
+        if not path.is_file():
+            raise Failure(f"no repository in {self.folder}")
+        try:
+            settings = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise Damage(f"config: {error}") from None
+        if not isinstance(settings, dict) or settings.get("magic") != "hvps repository":
+            raise Failure(f"no repository in {self.folder}")
+        if settings.get("format") != FORMAT:
+            raise Failure(f"the repository has format {settings.get('format')}, this reader knows {FORMAT}")
+        missing = {"repository_id", "created", "chunk_bytes", "sealed"} - set(settings)
+        if missing:
+            raise Damage("config lacks {}".format(", ".join(sorted(missing))))
+        return settings
+
+    def _check_settings(self):
+        text = canonical({name: value for name, value in self.settings.items() if name != "check"})
+        if self.master is None:
+            check = hashlib.sha256(text).hexdigest()
+        else:
+            check = hmac.new(self._derived(b"hvps check key"), text, hashlib.sha256).hexdigest()
+        if self.settings.get("check") != check:
+            raise Damage("config: its check differs")
+
+    def _derived(self, purpose):
+        return hkdf(self.master, self.id.bytes, purpose)
+
+    def _unlock(self, key):
+        if not key:
+            raise Failure("the repository is encrypted: pass --key-file")
+        exported = re.fullmatch(r"hvps-key-1\s+([0-9a-f-]{36})\s+([0-9a-f\s-]+)", key.strip(), re.IGNORECASE)
+        if exported:
+            digits = re.sub(r"[\s-]", "", exported[2]).lower()
+            if len(digits) != 72:
+                raise Failure(f"an exported key has 72 digits, not {len(digits)}")
+            master, owner = bytes.fromhex(digits[:64]), uuid.UUID(exported[1])
+            if hashlib.sha256(b"hvps-key-1" + owner.bytes + master).hexdigest()[:8] != digits[64:]:
+                raise Failure("the exported key has a typing mistake: its check digits differ")
+            if owner != self.id:
+                raise Failure(f"the exported key is repository {owner}'s")
+            return master
+        for path in sorted((self.folder / "keys").glob("*")):
+            try:
+                slot = json.loads(path.read_bytes())
+                check = slot.pop("check")
+                if hashlib.sha256(canonical(slot)).hexdigest() != check:
+                    raise ValueError
+            except (ValueError, KeyError, AttributeError):
+                print(f"key slot {path.name} is damaged", file=sys.stderr)
+                continue
+            if slot["repository_id"] != str(self.id):
+                continue
+            bound = canonical({name: slot[name] for name in slot if name not in ("wrapped", "label")})
+            master = open_gcm(
+                argon2id(key, slot), bytes.fromhex(slot["nonce"]), bytes.fromhex(slot["wrapped"]), bound
+            )
+            if master is not None:
+                return master
+        raise Failure("the key opens no slot of this repository")
+
+    def _key(self, kind, epoch):
+        root = b"hvps data root" if kind == DATA else b"hvps metadata root"
+        if (root, epoch) not in self._ciphers:
+            info = b"hvps epoch " + struct.pack("<I", epoch)
+            self._ciphers[root, epoch] = hkdf(self._derived(root), b"", info)
+        return self._ciphers[root, epoch]
+
+    def identify(self, digest):
+        """Id of a chunk or node from its SHA-256."""
+        if self.master is None:
+            return digest
+        if "id" not in self._ciphers:
+            self._ciphers["id"] = self._derived(b"hvps id key")
+        return hmac.new(self._ciphers["id"], digest, hashlib.sha256).digest()
+
+    def open_object(self, name, kind):
+        """Payload of the envelope stored under ``name``."""
+        data = self._read(name)
+        if len(data) < HEADER.size:
+            raise Damage(f"{name} is cut short")
+        magic, version, found, codec, seal, epoch, raw, stored, nonce = HEADER.unpack_from(data)
+        if magic != b"HVPS" or found != kind:
+            raise Damage(f"{name} is another object")
+        if version != FORMAT:
+            raise Failure(f"{name} has format {version}, this reader knows {FORMAT}")
+        if raw > MAX_OBJECT_BYTES or seal != (0 if self.master is None else 1):
+            raise Damage(f"{name} has an impossible header")
+        place = self.id.bytes + name.encode()
+        head, body = data[: HEADER.size], data[HEADER.size :]
+        if self.master is None:
+            payload, check = body[:stored], body[stored:]
+            if hashlib.sha256(place + head + payload).digest() != check:
+                raise Damage(f"{name}: its checksum differs")
+        else:
+            payload = open_gcm(self._key(NODE, epoch), nonce, body, place + head)
+            if payload is None or len(payload) != stored:
+                raise Damage(f"{name}: its seal is broken")
+        return expand(codec, payload, raw)
+
+    def names(self, prefix):
+        """Names of the objects under a prefix."""
+        return sorted(
+            f"{prefix}/{path.name}" for path in (self.folder / prefix).glob("*") if path.stat().st_size
+        )
+
+    def _load_index(self):
+        for name in self.names("index"):
+            try:
+                self._take_index(self.open_object(name, INDEX))
+            except Damage as error:
+                self.problems.append(str(error))
+
+    def _take_index(self, payload):
+        superseded, packs = INDEX_HEAD.unpack_from(payload)
+        at = INDEX_HEAD.size + 16 * superseded
+        heads = [INDEX_PACK.unpack_from(payload, at + number * INDEX_PACK.size) for number in range(packs)]
+        at += packs * INDEX_PACK.size
+        for name, kind, count, _ in heads:
+            text = name.hex()
+            path = "{}/{}/{}".format("data" if kind == DATA else "nodes", text[:2], text)
+            for number in range(count):
+                identity, offset, frame, _ = ENTRY.unpack_from(payload, at + number * ENTRY.size)
+                self.index.setdefault((kind, identity), []).append((path, offset, frame))
+            at += count * ENTRY.size
+
+    def fetch(self, identity, kind):
+        """Raw bytes of a chunk or node, from the first copy that is good."""
+        error = Damage(f"no index names {identity.hex()[:16]}")
+        for path, offset, length in self.index.get((kind, identity), ()):
+            try:
+                return self._fetch_from(path, offset, length, identity, kind)
+            except Damage as problem:
+                error = problem
+        raise error
+
+    def _fetch_from(self, path, offset, length, identity, kind):
+        try:
+            with (self.folder / path).open("rb") as pack:
+                pack.seek(offset)
+                data = pack.read(length)
+        except OSError as error:
+            raise Damage(f"{path}: {error.strerror}") from None
+        where = f"{path} at {offset}"
+        if len(data) != length or length < FRAME.size:
+            raise Damage(f"{where} is cut short")
+        found, found_kind, codec, seal, epoch, raw, stored, nonce = FRAME.unpack_from(data)
+        limit = self.chunk_bytes if kind == DATA else NODE_BYTES
+        body = data[FRAME.size :]
+        if found != identity or found_kind != kind or raw > limit or stored != len(body):
+            raise Damage(f"{where}: another chunk lies there")
+        if seal != (0 if self.master is None else 1):
+            raise Damage(f"{where}: impossible seal")
+        if self.master is not None:
+            associated = ASSOCIATED.pack(kind, identity, codec, epoch, raw)
+            body = open_gcm(self._key(kind, epoch), nonce, body, associated)
+            if body is None:
+                raise Damage(f"{where}: its seal is broken")
+        content = expand(codec, body, raw)
+        if self.identify(hashlib.sha256(content).digest()) != identity:
+            raise Damage(f"{where}: its digest differs")
+        return content
+
+    # -- points and trees -----------------------------------------------------------------------------
+
+    def points(self):
+        """Manifests, by VM and oldest first."""
+        found = []
+        for name in self.names("points"):
+            try:
+                manifest = json.loads(self.open_object(name, MANIFEST))
+                if uuid.UUID(manifest["point_id"]).hex != name.split("/")[1]:
+                    raise Damage(f"{name} holds another point")
+                found.append(manifest)
+            except (Damage, ValueError, KeyError) as error:
+                self.problems.append(str(error))
+        return sorted(found, key=lambda point: (point["vm_id"], point["sequence"]))
+
+    def chunks(self, tree):
+        """Offset and content of each chunk of a tree that is not zero, ascending; checked."""
+        size, root = tree["size_bytes"], bytes.fromhex(tree["root"])
+        count = -(-size // self.chunk_bytes)
+        level = 1
+        while FAN_OUT**level < count:
+            level += 1
+        for number, identity in self._walk(root, level, 0):
+            if number >= count:
+                raise Damage("a tree names chunks beyond its disk")
+            start = number * self.chunk_bytes
+            content = self.fetch(identity, DATA)
+            if len(content) != min(self.chunk_bytes, size - start):
+                raise Damage(f"chunk {number} has an unexpected size")
+            yield start, content
+
+    def _walk(self, identity, level, number):
+        if identity == ZERO_ID:
+            return
+        node = self.fetch(identity, NODE)
+        if len(node) != NODE_BYTES:
+            raise Damage("a node has an unexpected size")
+        for place in range(FAN_OUT):
+            below = node[place * 32 : place * 32 + 32]
+            if below == ZERO_ID:
+                continue
+            if level == 1:
+                yield number * FAN_OUT + place, below
+            else:
+                yield from self._walk(below, level - 1, number * FAN_OUT + place)
+
+    def write_tree(self, tree, target):
+        """Write a tree's content to a new file; zeros stay holes."""
+        try:
+            out = target.open("xb")
+        except FileExistsError:
+            raise Failure(f"{target} exists") from None
+        digest = hashlib.sha256() if tree.get("sha256") else None
+        done = False
+        try:
+            with out:
+                position = 0
+                for start, content in self.chunks(tree["tree"] if digest else tree):
+                    out.seek(start)
+                    out.write(content)
+                    if digest:
+                        digest.update(bytes(start - position))
+                        digest.update(content)
+                    position = start + len(content)
+                size = tree["size_bytes"]
+                if digest:
+                    digest.update(bytes(size - position))
+                    if digest.hexdigest() != tree["sha256"]:
+                        raise Damage(f"{target.name}: the file's digest differs")
+                out.truncate(size)
+                out.flush()
+                os.fsync(out.fileno())
+            done = True
+        finally:
+            if not done:
+                target.unlink()
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+
+def command_list(repository, _):
+    """Print every point with its disks."""
+    for point in repository.points():
+        identity = point["point_id"].replace("-", "")[:8]
+        print(
+            "{}  {}  {} on {}".format(identity, point["created"][:19] + "Z", point["vm_name"], point["host"])
+        )
+        for disk in point["disks"]:
+            print(f"          disk {disk['slot']:12} {disk['size_bytes']} bytes")
+        for file in point.get("files", ()):
+            print(f"          file {file['name']}, {file['size_bytes']} bytes")
+
+
+def find_point(repository, text):
+    """The one point whose id starts with ``text``."""
+    start = text.lower().replace("-", "")
+    found = [point for point in repository.points() if point["point_id"].replace("-", "").startswith(start)]
+    if len(found) != 1 or not start:
+        raise Failure(f"{len(found)} points have an id that starts with {text!r}")
+    return found[0]
+
+
+def command_restore(repository, options):
+    """Write one disk of a point to a file."""
+    point = find_point(repository, options.point)
+    disks = [disk for disk in point["disks"] if options.disk in (None, disk["slot"])]
+    if len(disks) != 1:
+        slots = ", ".join(disk["slot"] for disk in point["disks"])
+        raise Failure(f"choose one disk with --disk; the point has: {slots}")
+    repository.write_tree(disks[0]["tree"], options.to)
+    print(f"{options.to}: {disks[0]['size_bytes']} bytes, every chunk checked")
+
+
+def command_files(repository, options):
+    """Write a point's configuration files and definition to a folder."""
+    point = find_point(repository, options.point)
+    options.to.mkdir(parents=True, exist_ok=True)
+    for file in point.get("files", ()):
+        # A name from the repository is one name in this folder, never a path.
+        name = re.sub(r"[^\w.{} -]", "_", file["name"]).lstrip(".") or "unnamed"
+        repository.write_tree(file, options.to / name)
+        print(options.to / name)
+    if point.get("definition"):
+        (options.to / "definition.json").write_text(point["definition"], encoding="utf-8")
+        print(options.to / "definition.json")
+
+
+def main(arguments=None):
+    """Run one command; the process's exit code (7 for damage, 5 for anything else that is wrong)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--key-file", type=Path, help="file with the exported key or a passphrase")
+    parser.add_argument("repository", type=Path)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="list points").set_defaults(run=command_list)
+    restore = commands.add_parser("restore", help="write a disk to a raw file")
+    restore.add_argument("point")
+    restore.add_argument("--disk", help="its slot, as listed")
+    restore.add_argument("--to", type=Path, required=True)
+    restore.set_defaults(run=command_restore)
+    files = commands.add_parser("files", help="write configuration files to a folder")
+    files.add_argument("point")
+    files.add_argument("--to", type=Path, required=True)
+    files.set_defaults(run=command_files)
+    options = parser.parse_args(arguments)
+    try:
+        key = options.key_file.read_text(encoding="utf-8").rstrip("\r\n") if options.key_file else None
+        repository = Repository(options.repository, key)
+        options.run(repository, options)
+        for problem in repository.problems:
+            print(f"damaged: {problem}", file=sys.stderr)
+        return 7 if repository.problems else 0
+    except Damage as error:
+        print(f"restore.py: damaged: {error}", file=sys.stderr)
+        return 7
+    except (Failure, OSError) as error:
+        print(f"restore.py: {error}", file=sys.stderr)
+        return 5
+
+
+if __name__ == "__main__":
+    sys.exit(main())

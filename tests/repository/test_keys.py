@@ -1,0 +1,257 @@
+"""Keys open what they should and nothing else; wrong key, damage and newer format are told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.errors import Damaged, KeyNeeded, NewerFormat, WrongKey
+from hvpsbridge.formats.chunk import Frame
+from hvpsbridge.formats.envelope import Codec, Kind, Seal, context
+from hvpsbridge.formats.keyslot import KeySlot, exported_text, parse_exported
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.repository import Repository, current_holder, sealing
+from hvpsbridge.repository.repository import open_on_store, restore_tool
+from hvpsbridge.repository.sealing import KeySealer
+from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.secret import Secret
+from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
+
+OTHER = Secret("another passphrase")
+
+
+@pytest.fixture
+def sealed(store: MemoryStore) -> Repository:
+    return make(store, sealed=True)
+
+
+def slot_names(store: MemoryStore) -> list[str]:
+    return [name for name in store.objects if name.startswith("keys/")]
+
+
+class TestOpening:
+    def test_needs_the_key(self, sealed: Repository, store: MemoryStore) -> None:
+        for key in (None, OTHER, Secret(""), Secret(KEY.reveal() + " ")):
+            with pytest.raises(WrongKey):
+                open_on_store(store, key=key)
+        open_on_store(store, key=KEY).close()
+
+    @pytest.mark.parametrize("at", range(0, 600, 13))
+    def test_with_a_damaged_slot_says_damage(self, sealed: Repository, store: MemoryStore, at: int) -> None:
+        (name,) = slot_names(store)
+        data = bytearray(store.objects[name])
+        data[at % len(data)] ^= 1
+        store.objects[name] = bytes(data)
+        with pytest.raises(Damaged, match="keys/"):
+            open_on_store(store, key=KEY)
+
+    def test_works_by_another_slot_when_one_is_damaged(self, sealed: Repository, store: MemoryStore) -> None:
+        (first,) = slot_names(store)
+        sealed.keys.add(OTHER, cost=CHEAP)
+        store.objects[first] = b"?" * 50
+        open_on_store(store, key=OTHER).close()
+
+    def test_with_settings_from_elsewhere_is_damage(self, sealed: Repository, store: MemoryStore) -> None:
+        text = json.loads(store.objects["config"])
+        text["chunk_bytes"] *= 2
+        store.objects["config"] = json.dumps(text, sort_keys=True, separators=(",", ":")).encode()
+        with pytest.raises(Damaged, match="check"):
+            open_on_store(store, key=KEY)
+
+    def test_of_a_newer_format_is_told_before_the_key_is_tried(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        store.objects["config"] = store.objects["config"].replace(b'"format":', b'"format":9')
+        with pytest.raises(NewerFormat):
+            open_on_store(store, key=OTHER)
+
+    def test_refuses_costs_out_of_bounds(self, sealed: Repository, store: MemoryStore) -> None:
+        (name,) = slot_names(store)
+        slot = decode_record(KeySlot, store.objects[name])
+        greedy = replace(slot, memory_kib=2**30)
+        store.objects[name] = encode_record(replace(greedy, check=greedy.digest()))
+        with pytest.raises(Damaged, match="bounds"):
+            open_on_store(store, key=KEY)
+
+    def test_refuses_costs_that_were_lowered(self, sealed: Repository, store: MemoryStore) -> None:
+        (name,) = slot_names(store)
+        slot = decode_record(KeySlot, store.objects[name])
+        lowered = replace(slot, created=slot.created.replace(year=1999))
+        store.objects[name] = encode_record(replace(lowered, check=lowered.digest()))
+        with pytest.raises(WrongKey):
+            open_on_store(store, key=KEY)
+
+    def test_ignores_the_slot_of_an_init_that_lost(self, sealed: Repository, store: MemoryStore) -> None:
+        loser = MemoryStore()
+        make(loser, sealed=True)
+        store.objects.update({name: loser.objects[name] for name in slot_names(loser)})
+        assert len(slot_names(store)) == 2
+        with open_on_store(store, key=KEY) as opened:
+            assert len(opened.keys.slots()) == 1
+
+
+class TestSlots:
+    def test_are_added_listed_and_removed(self, sealed: Repository, store: MemoryStore) -> None:
+        added = sealed.keys.add(OTHER, "bank vault", cost=CHEAP)
+        assert [slot.label for slot in sealed.keys.slots()] == ["first", "bank vault"]
+        with open_on_store(store, key=OTHER) as opened:
+            opened.keys.remove(opened.keys.slots()[0].slot_id)
+        with pytest.raises(WrongKey):
+            open_on_store(store, key=KEY)
+        with pytest.raises(KeyNeeded, match="last"):
+            sealed.keys.remove(added.slot_id)
+        with pytest.raises(KeyNeeded, match="no slot"):
+            sealed.keys.remove(uuid4())
+
+    def test_hide_their_labels(self, sealed: Repository, store: MemoryStore) -> None:
+        sealed.keys.add(OTHER, "bank vault", cost=CHEAP)
+        assert not [name for name, data in store.objects.items() if b"bank vault" in data]
+
+    def test_do_not_take_an_empty_passphrase(self, sealed: Repository) -> None:
+        with pytest.raises(ValueError, match="empty"):
+            sealed.keys.add(Secret(""), cost=CHEAP)
+
+    def test_are_none_in_a_plain_repository(self, store: MemoryStore) -> None:
+        with make(store) as plain, pytest.raises(KeyNeeded, match="plain"):
+            plain.keys.add(OTHER)
+
+
+class TestExport:
+    def test_opens_the_repository_without_any_slot(self, sealed: Repository, store: MemoryStore) -> None:
+        content = random.Random(1).randbytes(3 * CHUNK)
+        point = store_point(sealed, content)
+        text = sealed.keys.export().text
+        for name in slot_names(store):
+            del store.objects[name]
+        with pytest.raises(WrongKey, match="exported"):
+            open_on_store(store, key=KEY)
+        with open_on_store(store, key=text) as opened:
+            assert content_of(opened, point) == content
+            opened.keys.add(OTHER, cost=CHEAP)
+        open_on_store(store, key=OTHER).close()
+
+    def test_ends_the_reminder(self, sealed: Repository, store: MemoryStore) -> None:
+        assert not sealed.keys.exported
+        sealed.keys.export()
+        sealed.keys.export()
+        assert sealed.keys.exported
+        with reopen(store) as other:
+            assert other.keys.exported
+
+    def test_page_has_the_key_and_what_restore_py_must_be(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        exported = sealed.keys.export()
+        page = exported.page.reveal()
+        assert exported.restore_sha256 == hashlib.sha256(store.objects["restore.py"]).hexdigest()
+        assert exported.restore_sha256 in page
+        assert store.objects["restore.py"] == restore_tool()
+        groups = exported.text.reveal().split(" ")[2]
+        typed = "".join(line.strip() for line in page.splitlines() if line.startswith("    ") and "-" in line)
+        assert groups[:29] in page.replace("\n    ", "-")
+        assert groups.replace("-", "")[:12] in typed.replace("-", "")
+        assert max(map(len, page.splitlines())) <= 78
+        assert str(sealed.repository_id) in page
+
+    def test_survives_being_typed(self) -> None:
+        master, repository_id = bytes(range(32)), uuid4()
+        text = exported_text(master, repository_id)
+        mark, identity, groups = text.split(" ")
+        spread = f"  {mark}\n{identity}\t" + groups.replace("-", " -\n ") + "\n"
+        for typed in (text, text.upper(), spread, f"{mark} {identity} {groups.replace('-', '')}"):
+            assert parse_exported(typed) == (master, repository_id)
+        assert parse_exported("just a passphrase") is None
+
+    def test_tells_a_typing_mistake_from_a_wrong_key(self, sealed: Repository, store: MemoryStore) -> None:
+        text = sealed.keys.export().text.reveal()
+        last = "0" if text[-1] != "0" else "1"
+        with pytest.raises(WrongKey, match="typing mistake"):
+            open_on_store(store, key=Secret(text[:-1] + last))
+        with pytest.raises(Malformed):
+            parse_exported(text[:-1])
+        with pytest.raises(WrongKey, match="repository"):
+            open_on_store(store, key=Secret(exported_text(bytes(32), uuid4())))
+        with pytest.raises(Damaged):  # right form, other key: the settings do not check
+            open_on_store(store, key=Secret(exported_text(bytes(32), sealed.repository_id)))
+
+
+class TestWhatLeaks:
+    def test_nothing_that_names_a_vm_or_its_data(self, sealed: Repository, store: MemoryStore) -> None:
+        canary = b"CANARY-in-the-disk"
+        content = (canary * CHUNK)[: 2 * CHUNK]
+        point = store_point(sealed, content, vm_name="canary-vm", host="canary-host")
+        entry = LedgerEntry(LedgerKind.RUN_STARTED, uuid4(), VM, "canary-host", point.created)
+        sealed.ledger(VM).append(entry)
+        sealed.lease(VM, current_holder(uuid4())).release()
+        secrets = [canary, b"canary-vm", b"canary-host", VM.bytes, str(VM).encode(), VM.hex.encode()]
+        secrets += [KEY.reveal().encode(), hashlib.sha256(content[:CHUNK]).digest(), b"C:\\vm"]
+        del store.objects["restore.py"]
+        for name, data in store.objects.items():
+            for secret in secrets:
+                assert secret not in data, (name, secret)
+                assert secret not in name.encode()
+
+    def test_equal_content_looks_different_in_another_repository(self) -> None:
+        content = b"same" * CHUNK
+        ids = []
+        for _ in range(2):
+            store = MemoryStore()
+            with make(store, sealed=True) as repository:
+                point = store_point(repository, content[:CHUNK])
+                ids.append(point.disks[0].tree.root)
+        assert ids[0] != ids[1]
+
+
+class TestSealer:
+    @pytest.fixture
+    def sealer(self) -> KeySealer:
+        return KeySealer(bytes(range(32)), UUID(int=5))
+
+    def test_draws_a_new_epoch_long_before_its_key_is_used_up(
+        self, sealer: KeySealer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sealing, "EPOCH_USES", 3)
+        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        sealed = [sealer.seal_frame(frame, b"data") for _ in range(7)]
+        epochs = [head.epoch for head, _ in sealed]
+        assert [epochs.count(epoch) for epoch in dict.fromkeys(epochs)] == [3, 3, 1]
+        assert len({head.nonce for head, _ in sealed}) == 7
+        assert all(bytes(sealer.open_frame(head, body)) == b"data" for head, body in sealed)
+        assert sealing.EPOCH_USES < 2**32
+        monkeypatch.undo()
+        assert sealing.EPOCH_USES <= 2**28
+
+    def test_keeps_data_and_metadata_keys_apart(self, sealer: KeySealer) -> None:
+        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        head, body = sealer.seal_frame(frame, b"data")
+        with pytest.raises(Malformed):
+            sealer.open_frame(replace(head, kind=Kind.NODE_PACK), body)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"id": b"\1" * 32}, {"codec": Codec.ZSTD}, {"raw_bytes": 5}, {"epoch": 1}, {"nonce": bytes(12)}],
+    )
+    def test_opens_no_frame_that_says_anything_else(
+        self, sealer: KeySealer, change: dict[str, object]
+    ) -> None:
+        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        head, body = sealer.seal_frame(frame, b"data")
+        with pytest.raises(Malformed):
+            sealer.open_frame(replace(head, **change), body)  # type: ignore[arg-type]  # by keyword
+
+    def test_opens_an_object_only_in_its_place(self, sealer: KeySealer) -> None:
+        place = context(UUID(int=5), "points/a")
+        data = sealer.seal_object(Kind.MANIFEST, Codec.RAW, 4, b"text", place)
+        assert sealer.open_object(data, Kind.MANIFEST, place)[1] == b"text"
+        for wrong in (context(UUID(int=5), "points/b"), context(UUID(int=6), "points/a")):
+            with pytest.raises(Malformed):
+                sealer.open_object(data, Kind.MANIFEST, wrong)
+        with pytest.raises(Malformed):
+            sealer.open_object(data, Kind.INDEX, place)

@@ -1,0 +1,220 @@
+"""restore.py reads what hvps wrote without hvps; golden repositories stay readable for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.repository import create_repository, open_repository
+from hvpsbridge.resources import resource_folder
+from hvpsbridge.secret import Secret
+from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
+
+TOOL = resource_folder("restore_tool") / "restore.py"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN_NAMES = sorted(path.name.removesuffix(".json") for path in GOLDEN.glob("*.json"))
+
+
+def bare_python(folder: Path, *packages: str) -> Path:
+    """A Python with nothing but the standard library and these packages."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.stem == "__init__" else origin
+        (site / source.name).symlink_to(source)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def empty_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bare_python(tmp_path_factory.mktemp("bare") / "empty")
+
+
+@pytest.fixture(scope="session")
+def full_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bare_python(
+        tmp_path_factory.mktemp("bare") / "full", "zstandard", "cryptography", "cffi", "_cffi_backend"
+    )
+
+
+def run(python: Path, *arguments: object, tool: Path = TOOL) -> subprocess.CompletedProcess[str]:
+    # -I: nothing of this checkout or this environment can help.
+    command = [str(python), "-I", str(tool), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
+
+
+@pytest.fixture
+def golden(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[Path, dict[str, dict[str, dict[str, str]]]]:
+    with tarfile.open(GOLDEN / f"{request.param}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / request.param, json.loads((GOLDEN / f"{request.param}.json").read_text())
+
+
+def test_there_is_a_plain_and_a_sealed_golden_repository_of_format_1() -> None:
+    assert {"format-1-plain", "format-1-sealed"} <= set(GOLDEN_NAMES)
+
+
+@pytest.mark.parametrize("golden", GOLDEN_NAMES, indirect=True)
+class TestGolden:
+    def test_is_read_by_this_hvps(self, golden: tuple[Path, dict[str, dict[str, dict[str, str]]]]) -> None:
+        folder, expected = golden
+        keys = expected.pop("key")
+        for key in keys.values() or [None]:
+            with open_repository(
+                str(folder),
+                key=None if key is None else Secret(str(key)),
+                cache_folder=folder.parent / "cache",
+            ) as repository:
+                assert repository.verify("hashed").good
+                assert {str(point.point_id) for point in repository.points()} == set(expected)
+                for point in repository.points():
+                    for disk in point.disks:
+                        content = repository.image(point, disk).readall() or b""
+                        digest = hashlib.sha256(content).hexdigest()
+                        assert digest == expected[str(point.point_id)]["disks"][disk.slot]
+                    for file in point.manifest.files:
+                        digest = hashlib.sha256(b"".join(repository.read_file(file))).hexdigest()
+                        assert digest == expected[str(point.point_id)]["files"][file.name]
+                    assert repository.ids(point) is not None
+                (vm_id,) = {point.vm_id for point in repository.points()}
+                assert len(repository.ledger(vm_id).entries()) == len(repository.points())
+                assert [later.proof.level for later in repository.proofs(repository.points()[-1])] == [
+                    "restored"
+                ]
+
+    @pytest.mark.parametrize("own", [False, True], ids=["shipped", "in the repository"])
+    def test_is_read_by_restore_py(
+        self,
+        golden: tuple[Path, dict[str, dict[str, dict[str, str]]]],
+        full_python: Path,
+        tmp_path: Path,
+        own: bool,
+    ) -> None:
+        folder, expected = golden
+        keys = expected.pop("key")
+        tool = folder / "restore.py" if own else TOOL
+        options: list[object] = []
+        if keys:
+            (tmp_path / "key").write_text(str(keys["exported"]) + "\n")
+            options = ["--key-file", tmp_path / "key"]
+        listed = run(full_python, *options, folder, "list", tool=tool)
+        assert listed.returncode == 0, listed.stderr
+        for point, content in expected.items():
+            assert point[:8] in listed.stdout
+            for slot, digest in content["disks"].items():
+                target = tmp_path / f"{point} {slot}"
+                done = run(
+                    full_python, *options, folder, "restore", point, "--disk", slot, "--to", target, tool=tool
+                )
+                assert done.returncode == 0, done.stderr
+                assert hashlib.sha256(target.read_bytes()).hexdigest() == digest
+            done = run(full_python, *options, folder, "files", point, "--to", tmp_path / point, tool=tool)
+            assert done.returncode == 0, done.stderr
+            for name, digest in content["files"].items():
+                assert hashlib.sha256((tmp_path / point / name).read_bytes()).hexdigest() == digest
+            assert (tmp_path / point / "definition.json").read_text() == '{"Generation":2}'
+
+    def test_is_opened_by_restore_py_with_a_passphrase(
+        self, golden: tuple[Path, dict[str, dict[str, dict[str, str]]]], full_python: Path, tmp_path: Path
+    ) -> None:
+        folder, expected = golden
+        (tmp_path / "key").write_text(str(expected["key"].get("passphrase", "x")))
+        done = run(full_python, "--key-file", tmp_path / "key", folder, "list")
+        assert done.returncode == (0 if expected["key"] else 5)
+
+
+class TestRestoreTool:
+    @pytest.fixture
+    def incompressible(self, tmp_path: Path) -> tuple[Path, bytes, str]:
+        content = random.Random(1).randbytes(3 * CHUNK + 100)
+        folder = tmp_path / "repo"
+        with create_repository(str(folder), chunk_bytes=CHUNK, cache_folder=tmp_path / "c") as repository:
+            return folder, content, store_point(repository, content).short_id
+
+    def test_names_what_it_lacks(self, empty_python: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "repo"
+        with create_repository(str(folder), chunk_bytes=CHUNK, cache_folder=tmp_path / "c") as repository:
+            point = store_point(repository, b"compressible " * CHUNK, definition="x" * 5000)
+        done = run(empty_python, folder, "restore", point.short_id, "--to", tmp_path / "out")
+        assert done.returncode == 5
+        assert "zstandard" in done.stderr
+        assert not (tmp_path / "out").exists()
+
+    def test_names_what_it_lacks_for_a_sealed_repository(self, empty_python: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "repo"
+        with create_repository(
+            str(folder), chunk_bytes=CHUNK, key=KEY, cost=CHEAP, cache_folder=tmp_path / "c"
+        ) as repository:
+            store_point(repository, b"x" * CHUNK)
+            (tmp_path / "key").write_text(repository.keys.export().text.reveal())
+        done = run(empty_python, "--key-file", tmp_path / "key", folder, "list")
+        assert (done.returncode, "cryptography" in done.stderr) == (5, True)
+
+    def test_leaves_holes_where_there_are_zeros(
+        self, full_python: Path, incompressible: tuple[Path, bytes, str], tmp_path: Path
+    ) -> None:
+        with open_repository(str(incompressible[0]), cache_folder=tmp_path / "c") as repository:
+            point = store_point(repository, b"a" * CHUNK + bytes(200 * CHUNK) + b"b" * CHUNK)
+        done = run(full_python, incompressible[0], "restore", point.short_id, "--to", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "out").stat().st_size == 202 * CHUNK
+        assert (tmp_path / "out").stat().st_blocks * 512 <= 4 * CHUNK
+
+    def test_says_7_for_damage_and_leaves_no_half_file(
+        self, full_python: Path, incompressible: tuple[Path, bytes, str], tmp_path: Path
+    ) -> None:
+        folder, _, point = incompressible
+        (pack,) = folder.glob("data/*/*")
+        data = bytearray(pack.read_bytes())
+        data[CHUNK + 1000] ^= 1
+        pack.write_bytes(data)
+        done = run(full_python, folder, "restore", point, "--to", tmp_path / "out")
+        assert (done.returncode, "digest differs" in done.stderr) == (7, True)
+        assert not (tmp_path / "out").exists()
+
+    def test_writes_over_nothing_and_changes_nothing(
+        self, full_python: Path, incompressible: tuple[Path, bytes, str], tmp_path: Path
+    ) -> None:
+        folder, content, point = incompressible
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        (tmp_path / "out").write_bytes(b"mine")
+        done = run(full_python, folder, "restore", point, "--to", tmp_path / "out")
+        assert done.returncode == 5
+        assert (tmp_path / "out").read_bytes() == b"mine"
+        done = run(full_python, folder, "restore", point, "--to", tmp_path / "out2")
+        assert (done.returncode, (tmp_path / "out2").read_bytes()) == (0, content)
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+    def test_refuses_a_newer_format_with_both_numbers(
+        self, full_python: Path, incompressible: tuple[Path, bytes, str]
+    ) -> None:
+        config = incompressible[0] / "config"
+        config.write_bytes(config.read_bytes().replace(b'"format":1', b'"format":2'))
+        done = run(full_python, incompressible[0], "list")
+        assert done.returncode == 5
+        assert "format 2" in done.stderr
+        assert "knows 1" in done.stderr
+
+    def test_is_in_every_new_repository(self, incompressible: tuple[Path, bytes, str]) -> None:
+        assert (incompressible[0] / "restore.py").read_bytes() == TOOL.read_bytes()
+
+    def test_imports_nothing_of_ours(self) -> None:
+        assert "hvpsbridge" not in TOOL.read_text()
+        assert os.path.getsize(TOOL) < 64 * 1024
+        assert sys.version_info >= (3, 11)
