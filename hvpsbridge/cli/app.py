@@ -21,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "list": "points",
     "show": "points",
     "verify": "points",
-    "restore": "points",
+    "restore": "restore",
     "sim": "sim",
     "demo": "demo",
 }

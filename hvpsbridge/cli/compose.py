@@ -5,12 +5,30 @@ Nothing else in hvps reads a spec and makes a live thing of it, so what a run to
 
 from __future__ import annotations
 
+from functools import partial
+
 from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.targets import folder_of
+from hvpsbridge.contract.results import VmState
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.playbook.specs import BackupOptions, HostSpec, Points, RepositorySpec, VerifyOptions
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.playbook.read import matching_hosts
+from hvpsbridge.playbook.specs import (
+    BackupOptions,
+    HostSpec,
+    PlaybookSpec,
+    PlaySpec,
+    Points,
+    RepositorySpec,
+    TaskSpec,
+    VerifyOptions,
+    VmSelection,
+)
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.secret import Secret
-from hvpsbridge.tasks.policy import BackupPolicy, Limits, VerifyPolicy
+from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
+from hvpsbridge.tasks.runner import HostTarget, PlayRun
+from hvpsbridge.tasks.select import VmChoice
 
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:
@@ -51,6 +69,69 @@ def repository(spec: RepositorySpec, invocation: Invocation) -> Repository:
     """
     opened = open_repository(spec.url, key=repository_key(spec, invocation), cache_folder=spec.cache)
     return invocation.closing.enter_context(opened)
+
+
+def target(name: str, spec: HostSpec, invocation: Invocation) -> HostTarget:
+    """A host of a run; nothing is sent before its first session is asked for."""
+    reached = connection(name, spec, invocation)
+    return HostTarget(name, partial(HyperVHost.connect, reached, run_id=invocation.run_id))
+
+
+def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation) -> tuple[PlayRun, ...]:
+    """A playbook made live: repositories opened, passwords resolved, each of them once.
+
+    Args:
+        playbook: what is left of it after ``--tags``.
+        limit: patterns of ``--limit``.
+
+    Raises:
+        ConfigurationError: a secret cannot be had.
+        RepositoryError: a repository cannot be opened.
+    """
+    names = dict.fromkeys(name for play in playbook.plays for name in _hosts_of(playbook, play))
+    targets = {name: target(name, playbook.hosts[name], invocation) for name in names}
+    wanted = dict.fromkeys(play.repository for play in playbook.plays)
+    repositories = {name: repository(playbook.repositories[name], invocation) for name in wanted}
+    return tuple(
+        PlayRun(
+            name=play.name,
+            hosts=tuple(targets[name] for name in _hosts_of(playbook, play)),
+            repository=repositories[play.repository],
+            choice=vm_choice(play.vms),
+            tasks=tuple(policy(task, invocation) for task in play.tasks),
+            limit=limit,
+        )
+        for play in playbook.plays
+    )
+
+
+def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
+    """Names of a play's hosts, each once, in the order of the play."""
+    return tuple(dict.fromkeys(name for pattern in play.hosts for name in matching_hosts(playbook, pattern)))
+
+
+def vm_choice(selection: VmSelection) -> VmChoice:
+    """What a playbook's ``vms`` means."""
+    return VmChoice(
+        include=selection.include,
+        exclude=selection.exclude,
+        states=tuple(VmState(state.value) for state in selection.state),
+    )
+
+
+def policy(task: TaskSpec, invocation: Invocation) -> BackupPolicy | VerifyPolicy | RestorePolicy:
+    """What a task of a playbook means."""
+    options = task.options
+    if isinstance(options, BackupOptions):
+        return backup_policy(options)
+    if isinstance(options, VerifyOptions):
+        return verify_policy(options)
+    return RestorePolicy(
+        folder=folder_of(options.to, invocation.run_id),
+        point=options.point,
+        disk=options.disk,
+        overwrite=options.overwrite,
+    )
 
 
 def backup_policy(options: BackupOptions) -> BackupPolicy:

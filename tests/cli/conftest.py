@@ -30,7 +30,7 @@ Hvps = Callable[..., Done]
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HVPS_REPO", "HVPS_CONFIG", "HVPS_PASSWORD"):
+    for name in ("HVPS_REPO", "HVPS_CONFIG", "HVPS_PASSWORD", "HVPS_SIM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))

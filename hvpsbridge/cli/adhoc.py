@@ -1,0 +1,117 @@
+"""``hvps backup``: one VM now, without a playbook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import (
+    connection_options,
+    host_spec,
+    json_option,
+    repository_options,
+    repository_spec,
+    seconds,
+    size_bytes,
+)
+from hvpsbridge.cli.show import form_of
+from hvpsbridge.cli.working import work
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.playbook.specs import BackupLimits, BackupOptions
+from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
+from hvpsbridge.tasks.runner import PlayRun
+from hvpsbridge.tasks.select import VmChoice
+
+_DEFAULTS = BackupOptions()
+
+
+@click.command("backup")
+@click.argument("host")
+@click.argument("vms", metavar="VM...", nargs=-1, required=True)
+@click.option(
+    "--consistency",
+    type=click.Choice([wish.value for wish in Wish]),
+    default=_DEFAULTS.consistency.value,
+    show_default=True,
+    help="What the checkpoint shall be worth.",
+)
+@click.option(
+    "--on-unexpected-full",
+    type=click.Choice([what.value for what in OnUnexpectedFull]),
+    default=_DEFAULTS.on_unexpected_full.value,
+    show_default=True,
+    help="When a disk with a base must be read or compared whole.",
+)
+@click.option(
+    "--proof",
+    type=click.Choice([policy.value for policy in ProofPolicy]),
+    default=_DEFAULTS.proof.value,
+    show_default=True,
+    help="When a point is proved equal to the frozen disk first.",
+)
+@click.option("--force-compare", is_flag=True, help="Compare every disk, whatever tracking says.")
+@click.option("--checkpoint-age", callback=seconds, metavar="DURATION", help="How old it may become.")
+@click.option("--free-space-floor", callback=size_bytes, metavar="SIZE", help="Kept free on each volume.")
+@click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
+@connection_options
+@repository_options
+@json_option
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_obj
+def backup_(
+    invocation: Invocation,
+    /,
+    host: str,
+    vms: tuple[str, ...],
+    consistency: str,
+    on_unexpected_full: str,
+    proof: str,
+    force_compare: bool,
+    checkpoint_age: float | None,
+    free_space_floor: int | None,
+    check: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> ExitCode:
+    """Back up VMs of HOST, named or by id or shell pattern.
+
+    HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
+    """
+    limits = BackupLimits()
+    wanted = BackupOptions(
+        consistency=Wish(consistency),
+        on_unexpected_full=OnUnexpectedFull(on_unexpected_full),
+        proof=ProofPolicy(proof),
+        limits=BackupLimits(
+            checkpoint_age=limits.checkpoint_age if checkpoint_age is None else checkpoint_age,
+            free_space_floor=limits.free_space_floor if free_space_floor is None else free_space_floor,
+        ),
+        force_compare=force_compare,
+    )
+    where = host_spec(host, options, invocation)
+    into = repository_spec(options, invocation)
+
+    def plays() -> tuple[PlayRun, ...]:
+        return (
+            PlayRun(
+                name="backup",
+                hosts=(compose.target(host, where, invocation),),
+                repository=compose.repository(into, invocation),
+                choice=VmChoice(include=vms),
+                tasks=(compose.backup_policy(wanted),),
+            ),
+        )
+
+    return work(
+        invocation,
+        plays,
+        name="backup",
+        forks=1,
+        check=check,
+        form=form_of(as_json=as_json, as_lines=False),
+        quiet=quiet,
+    )

@@ -1,0 +1,55 @@
+"""``hvps run``: what a playbook says, on the hosts it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hvpsbridge.cli import compose
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import json_option
+from hvpsbridge.cli.show import form_of
+from hvpsbridge.cli.working import work
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.playbook.choose import tag_words, tagged
+from hvpsbridge.playbook.read import read_playbook
+from hvpsbridge.playbook.specs import MAX_FORKS
+from hvpsbridge.playbook.template import extra_vars as variables_of
+
+
+@click.command("run")
+@click.argument("playbook", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
+@click.option("--limit", "-l", multiple=True, metavar="GLOB", help="Only VMs whose name or id matches.")
+@click.option("--tags", "-t", multiple=True, metavar="TAG,...", help="Only tasks with one of these tags.")
+@click.option("--extra-vars", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+@click.option("--forks", type=click.IntRange(1, MAX_FORKS), help="VMs worked on at a time.")
+@json_option
+@click.option("--json-lines", "as_lines", is_flag=True, help="Print a line of JSON per task, then the run's.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_obj
+def run_(
+    invocation: Invocation,
+    /,
+    playbook: Path,
+    check: bool,
+    limit: tuple[str, ...],
+    tags: tuple[str, ...],
+    extra_vars: tuple[str, ...],
+    forks: int | None,
+    as_json: bool,
+    as_lines: bool,
+    quiet: bool,
+) -> ExitCode:
+    """Do what PLAYBOOK says: back up, verify and restore the VMs of its hosts."""
+    spec = tagged(read_playbook(playbook, variables_of(extra_vars)), tag_words(tags))
+    return work(
+        invocation,
+        lambda: compose.plays(spec, limit, invocation),
+        name=spec.name,
+        forks=forks or spec.forks,
+        check=check,
+        form=form_of(as_json=as_json, as_lines=as_lines),
+        quiet=quiet,
+    )

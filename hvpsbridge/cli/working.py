@@ -1,0 +1,44 @@
+"""Running plays from a command line: signals, progress, the report and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hvpsbridge.cli import console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.show import Form, show
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.report.truth import run_report
+from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.runner import PlayRun, Runner
+
+
+def work(
+    invocation: Invocation,
+    compose: Callable[[], Sequence[PlayRun]],
+    *,
+    name: str,
+    forks: int,
+    check: bool,
+    form: Form,
+    quiet: bool,
+) -> ExitCode:
+    """Run what ``compose`` gives, show the report, and give the exit code.
+
+    The first SIGINT or SIGTERM stops and undoes what is under way, the second gives up the undo.
+
+    Args:
+        compose: opens repositories and resolves secrets; a signal meanwhile ends the command at once.
+        name: of the run, for the report.
+    """
+    with interrupting():
+        plays = compose()
+    cancel = Cancellation()
+    with catch_signals(cancel), console.onlooker(quiet=quiet) as observer:
+        result = Runner(invocation.run_id, observer, cancel, forks=forks, check=check).run(plays)
+    if not (result.tasks or result.problems or check or cancel.requested):
+        raise ConfigurationError(name, "no VM was chosen: see vms, --limit and hvps inventory")
+    # Whoever sent a signal wants to see it, whatever else there is to say.
+    code = cancel.error.code if cancel.requested else None
+    return show(run_report(result, name=name, check=check, exit_code=code), form)

@@ -1,0 +1,60 @@
+"""``hvps`` that sends itself a signal at a step: ``python -m tests.cli.signalling SIGNAL STEP MOMENT ARGS``.
+
+The command line is the real one; only the onlooker that shows progress is wrapped. Signals may be given
+as ``SIGTERM+SIGTERM``, which sends the second one a moment after the first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hvpsbridge.cli import console, main
+from hvpsbridge.tasks.events import Moment, Observer, VmRef
+from hvpsbridge.tasks.steps import Step
+
+SECOND_AFTER_SECONDS = 0.2
+
+
+class _Signalling:
+    """Passes everything on, and sends the signals when the step is reached for the first time."""
+
+    def __init__(self, inner: Observer, signals: list[signal.Signals], step: Step, moment: str) -> None:
+        self._inner = inner
+        self._signals = signals
+        self._at = (step, moment)
+        self._sent = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def step(self, vm: VmRef, step: Step, moment: Moment) -> None:
+        self._inner.step(vm, step, moment)
+        if (step, moment) == self._at and not self._sent:
+            self._sent = True
+            os.kill(os.getpid(), self._signals[0])
+            for number in self._signals[1:]:
+                threading.Timer(SECOND_AFTER_SECONDS, os.kill, (os.getpid(), number)).start()
+
+
+def run() -> None:
+    """Run the command line that follows the three words."""
+    names, step, moment, *arguments = sys.argv[1:]
+    signals = [signal.Signals[name] for name in names.split("+")]
+    inner = console.onlooker
+
+    @contextmanager
+    def onlooker(*, quiet: bool = False) -> Iterator[Observer]:
+        with inner(quiet=quiet) as seen:
+            yield _Signalling(seen, signals, Step[step], moment)  # type: ignore[misc] - it passes the rest on
+
+    console.onlooker = onlooker
+    sys.exit(main.main(arguments))
+
+
+if __name__ == "__main__":
+    run()
