@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
-from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.bulk import BulkPipeline
+from hvpsbridge.host.psrp.pipeline import Emitted
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
 
@@ -48,6 +49,7 @@ class PipelineSource:
         self._path = path
         self._text = text
         self._door = session.new_door()
+        self._replies = session.new_door()
         self._blocks: deque[Block] = deque()
         self._blocks_seen = 0
         self._sent_bytes = 0
@@ -55,13 +57,13 @@ class PipelineSource:
         try:
             self._pipeline = self._start()
         except HostError:
-            session.drop_door(self._door)
+            self._drop_doors()
             raise
 
     @property
     def wire_bytes(self) -> int:
         """Bytes of reply bodies so far, all layers of encoding included."""
-        return self._door.received_bytes
+        return self._pipeline.received_bytes
 
     def send(self, request: bytes) -> None:
         """Hand one packed request to the pipeline (see ``BlockSource``)."""
@@ -89,7 +91,11 @@ class PipelineSource:
             return
         self._closed = True
         self._pipeline.close()
+        self._drop_doors()
+
+    def _drop_doors(self) -> None:
         self._session.drop_door(self._door)
+        self._session.drop_door(self._replies)
 
     def _take(self, arrived: Sequence[Emitted]) -> None:
         for item in arrived:
@@ -101,11 +107,19 @@ class PipelineSource:
             self._blocks.append(block)
             self._blocks_seen += 1
 
-    def _start(self) -> Pipeline:
+    def _start(self) -> BulkPipeline:
         self._sent_bytes = 0
         parameters = {"Path": self._path, "FirstBlock": self._blocks_seen}
         with self._session.noticing():
-            return Pipeline(self._door, OPERATION.name, self._text, parameters, input_open=True)
+            return BulkPipeline(
+                self._door,
+                self._replies,
+                OPERATION.name,
+                self._text,
+                parameters,
+                operation_timeout_seconds=self._session.operation_timeout_seconds,
+                read_timeout_seconds=self._session.read_timeout_seconds,
+            )
 
     def _renew(self) -> None:
         """Replace the pipeline by a fresh one, once everything asked of it has come."""
