@@ -81,6 +81,8 @@ class BlockStream:
     def request(self, extents: Sequence[Extent]) -> bytes:
         """Packed next request for ``extents``, which count as owed from now on.
 
+        Extents that touch are asked for as one: a host may answer them with one piece.
+
         Raises:
             ValueError: no extents, or one is empty or passes the disk's end.
         """
@@ -91,7 +93,7 @@ class BlockStream:
                 raise ValueError(f"{extent} is not within a disk of {self._size_bytes} bytes")
         request = Request(
             self._requests,
-            tuple(extents),
+            normalise(extents, self._size_bytes),
             self._grid.chunk_bytes,
             self._block_bytes,
             self._want_chunk_digests,

@@ -1,0 +1,73 @@
+"""A backup in a process of its own, to be struck from without: ``python -m tests.tasks.backup_process JSON``.
+
+The argument says what to back up where, and at which step and moment which signal strikes. The result is
+printed as JSON, when the process lives to print it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.repository.stores.local import LocalStore
+from hvpsbridge.secret import Secret
+from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.events import Silent
+from hvpsbridge.units import MIB
+from tests.tasks.world import QUICK
+
+
+class Strike(Silent):
+    """Sends this process a signal at a step."""
+
+    def __init__(self, step: str, moment: str, number: int) -> None:
+        self._at = (step, moment)
+        self._number = number
+
+    def step(self, vm: object, step: object, moment: str) -> None:
+        if (step.name, moment) == self._at:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), self._number)
+
+
+def connection(url: str) -> HostConnection:
+    return HostConnection("HV01", url, "backup", Secret("backup"), "basic")
+
+
+def main(order: dict[str, str]) -> int:
+    run_id = uuid4()
+    cancel = Cancellation()
+
+    def connect() -> HyperVHost:
+        return HyperVHost.connect(connection(order["url"]), run_id=run_id)
+
+    strike = Strike(order["step"], order["moment"], signal.Signals[order["signal"]])
+    with (
+        catch_signals(cancel),
+        open_on_store(LocalStore(Path(order["store"]))) as repository,
+        connect() as host,
+    ):
+        around = Surroundings(repository, connect, run_id, strike, cancel, ByteBudget(16 * MIB))
+        result = BackupVm(host, host.vms(UUID(order["vm"]))[0], QUICK, around).run()
+    sys.stdout.write(
+        json.dumps(
+            {
+                "error": None if result.error is None else result.error.kind,
+                "left": result.leftovers,
+                "point": None if result.point_id is None else str(result.point_id),
+            }
+        )
+    )
+    return int(result.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

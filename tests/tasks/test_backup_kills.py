@@ -1,0 +1,73 @@
+"""SIGKILL, SIGINT and SIGTERM at every step of a backup over the wire, in a process of its own.
+
+The killed process's shells, with the disks they hold, live on at the host, as a dead client's do.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.wire import WireWorld
+
+# After a step is before the next one; test_backup_crashes strikes both.
+MOMENTS = [*((step.name, "before") for step in Step), (list(Step)[-1].name, "after")]
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WireWorld, UUID]]:
+    """A world over the wire whose VM has been backed up once."""
+    world = WireWorld(tmp_path_factory.mktemp("kills"))
+    vm_id = world.vm(disks=(2 * MIB,))
+    world.good_backup(vm_id)
+    yield world, vm_id
+    world.close()
+
+
+@pytest.mark.parametrize("at", MOMENTS, ids=lambda at: f"{at[1]}-{at[0].lower()}")
+def test_a_kill_at_any_step_loses_nothing(wired: tuple[WireWorld, UUID], at: tuple[str, str]) -> None:
+    world, vm_id = wired
+    world.churn(vm_id)
+    before = len(world.repository.points(vm_id))
+    killed = world.struck(vm_id, *at, "SIGKILL")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    world.repository.refresh()
+    assert len(world.repository.points(vm_id)) - before in (0, 1)
+    world.churn(vm_id)
+    assert world.good_backup(vm_id).disks[0].mode is Mode.INCREMENTAL
+    newest = world.repository.points(vm_id)[-2:]
+    for point in newest:
+        world.assert_point_equal(point)
+
+
+@pytest.mark.parametrize(
+    ("signal_name", "step"),
+    [("SIGINT", Step.READ), ("SIGTERM", Step.MAKE_CHECKPOINT), ("SIGTERM", Step.CONVERT)],
+    ids=lambda value: value if isinstance(value, str) else value.name.lower(),
+)
+def test_a_real_signal_undoes_and_says_so(
+    wired: tuple[WireWorld, UUID], signal_name: str, step: Step
+) -> None:
+    world, vm_id = wired
+    world.churn(vm_id)
+    stopped = world.struck(vm_id, step.name, "before", signal_name)
+    assert stopped.returncode == (ExitCode.INTERRUPTED if signal_name == "SIGINT" else ExitCode.TERMINATED)
+    told = json.loads(stopped.stdout)
+    assert told["error"] == "Interrupted"
+    assert told["left"] == []
+    assert (told["point"] is not None) == (step.row > 8)
+    world.repository.refresh()
+    world.assert_clean(vm_id)
+
+
+def test_every_point_made_while_being_killed_is_equal(wired: tuple[WireWorld, UUID]) -> None:
+    world, vm_id = wired
+    assert world.assert_points_equal(vm_id) >= 1

@@ -1,0 +1,13 @@
+"""Backups over the wire: WSMan and PSRP for real, answered by the builtin engine and by real PowerShell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tasks.wire import WireWorld, full_and_increments
+
+
+def test_the_builtin_engine_carries_full_and_increments(tmp_path: Path) -> None:
+    world = WireWorld(tmp_path)
+    full_and_increments(world, rounds=3)
+    world.close()

@@ -1,0 +1,93 @@
+"""The world behind a simulated host: backups over real WSMan and PSRP, in this process or another one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import Observer, Silent
+from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.units import MIB
+from tests.tasks.backup_process import connection
+from tests.tasks.world import QUICK, World
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class WireWorld(World):
+    """A world that is reached over the wire."""
+
+    def __init__(self, folder: Path, engine: str = "builtin", seed: int = 1) -> None:
+        super().__init__(folder, seed)
+        self.server = SimulatedHost(self.model, engine=engine)
+        self.server.__enter__()
+
+    def close(self) -> None:
+        self.server.__exit__(None, None, None)
+        super().close()
+
+    def connect(self, run_id: UUID) -> HyperVHost:
+        return HyperVHost.connect(connection(self.server.url), run_id=run_id)
+
+    def backup(  # type: ignore[override]
+        self,
+        vm_id: UUID,
+        *,
+        policy: BackupPolicy = QUICK,
+        observer: Observer | None = None,
+        cancel: Cancellation | None = None,
+    ) -> BackupResult:
+        run_id = uuid4()
+        with self.connect(run_id) as host:
+            around = Surroundings(
+                self.repository,
+                lambda: self.connect(run_id),
+                run_id,
+                observer or Silent(),
+                cancel or Cancellation(),
+                ByteBudget(16 * MIB),
+            )
+            return BackupVm(host, host.vms(vm_id)[0], policy, around).run()
+
+    def struck(
+        self, vm_id: UUID, step: str, moment: str, signal_name: str
+    ) -> subprocess.CompletedProcess[str]:
+        """A backup in a process of its own that gets a signal at a step."""
+        order = {
+            "url": self.server.url,
+            "store": str(self.store),
+            "vm": str(vm_id),
+            "step": step,
+            "moment": moment,
+            "signal": signal_name,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "tests.tasks.backup_process", json.dumps(order)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def full_and_increments(world: WireWorld, rounds: int) -> None:
+    """One full and so many increments of two disks, every point compared with what was kept apart."""
+    vm_id = world.vm(disks=(4 * MIB, 3 * MIB))
+    modes = []
+    for _ in range(rounds + 1):
+        modes.append({disk.mode for disk in world.good_backup(vm_id).disks})
+        for drive in world.model.drives(vm_id):
+            world.churn(vm_id, drive.slot)
+    assert modes == [{Mode.FULL}] + [{Mode.INCREMENTAL}] * rounds
+    assert world.assert_points_equal(vm_id) == rounds + 1
