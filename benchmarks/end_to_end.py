@@ -193,13 +193,18 @@ def main() -> int:
     parser.add_argument("--engine", choices=("builtin", "powershell"), default="builtin")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     options = parser.parse_args()
-    # Not the user's own configuration, and no password on a command line.
-    os.environ.update({PASSWORD: secrets.token_urlsafe(18), "HVPS_CONFIG": os.devnull})
     rows: list[Row] = []
     equal_disks = True
     with tempfile.TemporaryDirectory(prefix="hvps-bench-", dir=options.folder) as temporary:
         place = Path(temporary)
-        os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+        settings = place / "config.yaml"
+        settings.write_text("{}\n")
+        # Not the user's own configuration and cache, and no password on a command line.
+        os.environ |= {
+            PASSWORD: secrets.token_urlsafe(18),
+            "HVPS_CONFIG": str(settings),
+            "XDG_CACHE_HOME": str(place / "cache"),
+        }
         for label, size, make in (
             ("full disk", options.size, lambda path, size: _disks.fill(path, size, 1)),
             (

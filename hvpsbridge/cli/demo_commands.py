@@ -14,7 +14,7 @@ from hvpsbridge.errors import ExitCode, ToolFailed
 
 HVPS = (sys.executable, "-m", "hvpsbridge")
 # The end of what a failed command said, which names what went wrong.
-_SAID_LINES = 6
+_SAID_CHARACTERS = 1000
 _STOP_SECONDS = 30
 
 
@@ -55,7 +55,7 @@ class Commands:
         )
         name = f"hvps {arguments[0]}"
         if done.returncode != 0 and done.returncode not in accept:
-            raise ToolFailed(name, done.returncode, _end(done.stderr) or _end(done.stdout))
+            raise ToolFailed(name, done.returncode, _end(done.stderr) or "see above")
         try:
             return json.loads(done.stdout or b"null")
         except ValueError as err:
@@ -84,5 +84,4 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(output: bytes | None) -> str:
-    lines = (output or b"").decode(errors="replace").split("\n")
-    return " | ".join(line.strip() for line in lines if line.strip())[-1000:] if lines else ""
+    return " ".join((output or b"").decode(errors="replace").split())[-_SAID_CHARACTERS:]
