@@ -1,0 +1,159 @@
+"""The runner: each VM for itself, some at a time, signals heard, everything in the result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, VmMissing
+from hvpsbridge.sim.model.state import VMState
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.policy import RestorePolicy, VerifyPolicy
+from hvpsbridge.tasks.results import BackupResult, Outcome, RestoreResult, RunResult, VerifyResult
+from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.select import VmChoice
+from hvpsbridge.units import MIB
+from tests.tasks.world import QUICK, Steps, World
+
+
+def unreachable() -> object:
+    raise HostUnreachable("HV02", "no route")
+
+
+def play(world: World, tmp_path: Path, **changes: object) -> PlayRun:
+    facts: dict[str, object] = {
+        "name": "nightly",
+        "hosts": (HostTarget("HV01", world.host),),  # type: ignore[arg-type]
+        "repository": world.repository,
+        "choice": VmChoice(),
+        "tasks": (QUICK, VerifyPolicy(), RestorePolicy(lambda vm: tmp_path / "restored" / vm.name)),
+    }
+    return PlayRun(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def run(
+    *plays: PlayRun, cancel: Cancellation | None = None, observer: Steps | None = None, **options: object
+) -> RunResult:
+    return Runner(uuid4(), observer or Steps(), cancel or Cancellation(), **options).run(plays)  # type: ignore[arg-type]
+
+
+def test_tasks_run_in_order_for_every_vm(world: World, tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        world.vm(name, disks=(1 * MIB,))
+    result = run(play(world, tmp_path))
+    assert result.exit_code is ExitCode.DONE
+    for name in names:
+        kinds = [type(task) for task in result.tasks if task.vm.name == name]
+        assert kinds == [BackupResult, VerifyResult, RestoreResult]
+        assert (tmp_path / "restored" / name / "scsi-0-0.raw").stat().st_size == 1 * MIB
+
+
+def test_no_more_vms_at_a_time_than_forks(world: World, tmp_path: Path) -> None:
+    for name in "abcd":
+        world.vm(name, disks=(1 * MIB,))
+    busy, most, lock = set[UUID](), [0], threading.Lock()
+
+    class Counting(Steps):
+        def started(self, vm: object, task: str) -> None:
+            with lock:
+                busy.add(vm.vm_id)  # type: ignore[attr-defined]
+                most[0] = max(most[0], len(busy))
+
+        def finished(self, vm: object, result: object) -> None:
+            with lock:
+                busy.discard(vm.vm_id)  # type: ignore[attr-defined]
+
+    assert run(play(world, tmp_path, tasks=(QUICK,)), observer=Counting(), forks=2).exit_code is ExitCode.DONE
+    assert most[0] == 2
+
+
+def test_one_vms_failure_and_one_hosts_leave_the_others_alone(world: World, tmp_path: Path) -> None:
+    world.vm("good", disks=(1 * MIB,))
+    world.vm("bad", disks=(1 * MIB,), shielded=True)
+    hosts = (HostTarget("HV02", unreachable), HostTarget("HV01", world.host))  # type: ignore[arg-type]
+    result = run(play(world, tmp_path, hosts=hosts))
+    by_name = {(task.vm.name, task.task): task.outcome for task in result.tasks}
+    assert by_name[("good", "restore")] is Outcome.DONE
+    assert by_name[("bad", "backup")] is Outcome.FAILED
+    assert ("bad", "verify") not in by_name
+    assert [problem.host for problem in result.problems] == ["HV02"]
+    assert result.exit_code is ExitCode.VM_FAILED
+
+
+def test_a_name_that_is_not_there_is_a_problem_of_the_host(world: World, tmp_path: Path) -> None:
+    world.vm("web", disks=(1 * MIB,))
+    result = run(play(world, tmp_path, choice=VmChoice(("web", "gone"))))
+    assert isinstance(result.problems[0].error, VmMissing)
+    assert result.exit_code is ExitCode.INVALID
+    assert result.tasks[0].outcome is Outcome.DONE
+
+
+def test_check_plans_and_changes_nothing(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(1 * MIB,))
+    files = sorted(path for path in world.store.rglob("*"))
+    result = run(play(world, tmp_path), check=True)
+    (task,) = result.tasks
+    assert isinstance(task, BackupResult)
+    assert task.outcome is Outcome.PLANNED
+    assert task.plan is not None
+    assert [disk.reason.word for disk in task.plan.disks] == ["first_backup"]
+    assert sorted(path for path in world.store.rglob("*")) == files
+    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert not world.model.reference_points(vm_id)
+
+
+def test_verify_and_restore_need_no_host(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(1 * MIB,))
+    world.good_backup(vm_id)
+    hosts = (HostTarget("HV01", unreachable),)  # type: ignore[arg-type]
+    result = run(play(world, tmp_path, hosts=hosts, tasks=(VerifyPolicy(), VerifyPolicy(every_point=True))))
+    assert [task.outcome for task in result.tasks] == [Outcome.DONE] * 2
+
+
+def test_off_vms_are_backed_up_and_states_choose(world: World, tmp_path: Path) -> None:
+    world.vm("off", disks=(1 * MIB,), state=VMState.Off)
+    result = run(play(world, tmp_path, tasks=(QUICK,)))
+    assert result.tasks[0].outcome is Outcome.DONE
+
+
+def signalled(cancel: Cancellation, times: int) -> Callable[[], None]:
+    def strike() -> None:
+        for _ in range(times):
+            cancel.request("SIGTERM")
+
+    return strike
+
+
+def test_a_signal_undoes_what_is_under_way_and_starts_nothing_more(world: World, tmp_path: Path) -> None:
+    ids = [world.vm(name, disks=(1 * MIB,)) for name in "abc"]
+    cancel = Cancellation()
+    observer = Steps(("READ", "before"), signalled(cancel, 1))
+    result = run(play(world, tmp_path), cancel=cancel, observer=observer, forks=1)
+    (task,) = result.tasks
+    assert isinstance(task.error, Interrupted)
+    assert result.exit_code is ExitCode.TERMINATED
+    for vm_id in ids:
+        world.assert_clean(vm_id, reference_points=0)
+
+
+def test_a_second_signal_returns_at_once_with_what_is_left(world: World, tmp_path: Path) -> None:
+    world.vm(disks=(1 * MIB,))
+    cancel = Cancellation()
+    held = threading.Event()
+
+    def strike() -> None:
+        signalled(cancel, 2)()
+        held.wait(20)  # a host that does not answer
+
+    started = time.monotonic()
+    result = run(play(world, tmp_path), cancel=cancel, observer=Steps(("CHECK_FROZEN", "before"), strike))
+    assert time.monotonic() - started < 5
+    held.set()
+    (task,) = result.tasks
+    assert isinstance(task, BackupResult)
+    assert "recovery checkpoint" in task.leftovers[0]
+    assert result.exit_code is ExitCode.TERMINATED

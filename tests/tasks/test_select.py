@@ -1,0 +1,54 @@
+"""Which VMs a play means: a plain name is exactly one VM, a pattern any number."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hvpsbridge.contract.results import VmState
+from hvpsbridge.errors import AmbiguousVm, VmMissing
+from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
+
+NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
+VMS = [
+    Candidate(UUID(int=index), name, VmState.OFF if name == "web" else VmState.RUNNING)
+    for index, name in enumerate(NAMES)
+]
+
+
+def chosen(*include: str, limit: tuple[str, ...] = (), **choice: object) -> list[str]:
+    vms, problems = choose_vms(VMS, VmChoice(include or ("*",), **choice), "hv01", limit)  # type: ignore[arg-type]
+    assert not problems
+    return [vm.name for vm in vms]
+
+
+def test_patterns_are_shell_patterns_without_regard_to_case() -> None:
+    assert chosen("sql*") == ["sql-1", "SQL-2"]
+    assert chosen("ü*") == ["Übung"]
+    assert len(chosen()) == len(NAMES)
+    assert chosen("sql*", "SQL-?") == ["sql-1", "SQL-2"]
+
+
+def test_names_may_hold_what_patterns_mean_otherwise() -> None:
+    assert chosen("odd [x] $name's") == ["odd [x] $name's"]
+
+
+def test_exclusion_state_and_limit_narrow_the_choice() -> None:
+    assert chosen(exclude=("web", "ü*", "odd*")) == ["sql-1", "SQL-2"]
+    assert chosen(states=(VmState.OFF,)) == ["web", "web"]
+    assert chosen("sql*", limit=("*-2",)) == ["SQL-2"]
+
+
+def test_a_plain_name_must_mean_exactly_one() -> None:
+    vms, problems = choose_vms(VMS, VmChoice(("web", "mail", "sql-1")), "hv01")
+    assert [vm.name for vm in vms] == ["sql-1"]
+    ambiguous, missing = problems
+    assert isinstance(ambiguous, AmbiguousVm)
+    assert ambiguous.vm_ids == (str(UUID(int=2)), str(UUID(int=3)))
+    assert isinstance(missing, VmMissing)
+    assert missing.vm == "mail"
+
+
+def test_an_id_names_one_of_equal_names() -> None:
+    vms, problems = choose_vms(VMS, VmChoice((str(UUID(int=3)),)), "hv01")
+    assert [vm.vm_id for vm in vms] == [UUID(int=3)]
+    assert not problems
