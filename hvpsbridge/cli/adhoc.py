@@ -10,6 +10,7 @@ from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import (
     connection_options,
+    host_name,
     host_spec,
     json_option,
     repository_options,
@@ -99,7 +100,7 @@ def backup_(
         return (
             PlayRun(
                 name="backup",
-                hosts=(compose.target(host, where, invocation),),
+                hosts=(compose.target(host_name(host, invocation), where, invocation),),
                 repository=compose.repository(into, invocation),
                 choice=VmChoice(include=vms),
                 tasks=(compose.backup_policy(wanted),),

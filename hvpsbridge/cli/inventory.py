@@ -10,7 +10,7 @@ import click
 
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.options import connection_options, host_spec, json_option
+from hvpsbridge.cli.options import connection_options, host_name, host_spec, json_option
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import HvpsError
@@ -45,7 +45,9 @@ def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: A
 
     HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
     """
-    reached = compose.connection(host, host_spec(host, options, invocation), invocation)
+    reached = compose.connection(
+        host_name(host, invocation), host_spec(host, options, invocation), invocation
+    )
     with interrupting(), HyperVHost.connect(reached, run_id=invocation.run_id) as connected:
         info = connected.host_info()
         listed = tuple(_look(connected, vm) for vm in connected.vms())

@@ -146,6 +146,14 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
     )
 
 
+def host_name(host: str, invocation: Invocation) -> str:
+    """What HOST is called in logs, reports and points: its name in the configuration file, else the server
+    of its address, with the port when the address has one."""
+    if host in invocation.settings.hosts:
+        return host
+    return host.partition("://")[2].partition("/")[0] or host
+
+
 def repository_spec(options: dict[str, Any], invocation: Invocation) -> RepositorySpec:
     """The repository of ``--repo``, ``HVPS_REPO`` or the configuration file, in this order.
 

@@ -137,7 +137,7 @@ def test_a_host_s_password_is_resolved_and_known_to_the_redactor(
 def test_a_password_that_cannot_be_had_ends_the_command_with_5(hvps: Hvps) -> None:
     done = hvps("inventory", "https://hv", "--user", "u", "--auth", "ntlm", "--password-env", "NOT_SET")
     assert done.code == 5
-    assert done.err == "hvps: password of host https://hv: environment variable NOT_SET is not set\n"
+    assert done.err == "hvps: password of host hv: environment variable NOT_SET is not set\n"
 
 
 def test_basic_over_plain_http_is_refused_before_anything_is_sent(
