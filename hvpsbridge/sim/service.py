@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 import socket
 import struct
@@ -43,6 +44,11 @@ class ModelService:
         self._model = model
         self._folder = Path(tempfile.mkdtemp(prefix="hvps-sim-"))
         self.path = self._folder / "model"
+        # whoami.exe and the like: executable wherever the package was unpacked.
+        self._programs = self._folder / "bin"
+        shutil.copytree(MODULES / "bin", self._programs)
+        for program in self._programs.iterdir():
+            program.chmod(0o700)
         self._page = SharedPage(self._folder / "page")
         self._stand_in = StandIn(model)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -68,6 +74,7 @@ class ModelService:
             "HVPS_SIM_NODE": node or "",
             "LD_LIBRARY_PATH": str(library_folder()),
             "PSModulePath": f"{MODULES}:{modules}" if modules else str(MODULES),
+            "PATH": f"{self._programs}:{os.environ.get('PATH', os.defpath)}",
         }
 
     def close(self) -> None:
@@ -141,7 +148,7 @@ class ModelService:
             request = json.loads(line)
             return {"result": self._stand_in.answer(request)}
         except HyperVError as err:
-            return {"error": _error(err.code, err.identifier, err.category, err.message)}
+            return {"error": _error(err.code, err.identifier, err.category, err.message, err.hresult)}
         except DiskError as err:
             return {"error": _error(err.code, "OperationFailed", "NotSpecified", str(err))}
         except Exception as err:
@@ -150,5 +157,13 @@ class ModelService:
             return {"error": _error(0, "SimulatorDefect", "InvalidResult", f"{type(err).__name__}: {err}")}
 
 
-def _error(code: int, identifier: str, category: str, message: str) -> dict[str, Any]:
-    return {"code": code, "identifier": identifier, "category": category, "message": message}
+def _error(
+    code: int, identifier: str, category: str, message: str, hresult: int | None = None
+) -> dict[str, Any]:
+    return {
+        "code": int(code),
+        "identifier": identifier,
+        "category": category,
+        "message": message,
+        "hresult": hresult,
+    }

@@ -33,6 +33,7 @@ from hvpsbridge.sim.model.state import (
     Event,
     Job,
     JobKind,
+    JobState,
     Layer,
     Node,
     Operational,
@@ -508,6 +509,16 @@ class Model:
             if found is None:
                 raise HyperVError(Wmi.NOT_FOUND, self._life.text("not_found"))
             return found
+
+    def job_progress(self, job: Job) -> tuple[JobState, int]:
+        """``JobState`` and ``PercentComplete`` now: 2, 3, 4, then 7 or 10."""
+        with self._now():
+            if job.done:
+                good = JobState.CompletedWithWarnings if job.warned else JobState.Completed
+                return (JobState.Exception if job.error_code else good), 100
+            share = (self.clock.now() - job.started) / max(job.ends - job.started, 1e-9)
+            state = JobState.New if share < 0.1 else JobState.Starting if share < 0.3 else JobState.Running
+            return state, int(share * 100)
 
     def wait(self, job: Job, seconds: float = 60.0) -> Job:
         """The job once it is done; for callers that have nothing else to do.
