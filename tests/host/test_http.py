@@ -1,0 +1,128 @@
+"""HTTP in halves: a reply read whole however it is cut, a pause that loses nothing, nonsense refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hvpsbridge.host.psrp.http import HalfExchange, HttpBroken, HttpReply
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\n"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[HalfExchange, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield HalfExchange(ours, 5), theirs
+
+
+def feed(peer: socket.socket, data: bytes, step: int) -> threading.Thread:
+    def run() -> None:
+        for at in range(0, len(data), step):
+            peer.sendall(data[at : at + step])
+            if step < 100:
+                time.sleep(0.0002)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def whole(exchange: HalfExchange) -> HttpReply:
+    reply = exchange.receive(5)
+    assert reply is not None
+    return reply
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000_000])
+@pytest.mark.parametrize("size", [0, 1, 300])
+def test_a_reply_is_read_whole_however_it_is_cut(
+    ends: tuple[HalfExchange, socket.socket], step: int, size: int
+) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"question")
+    assert exchange.waiting
+    sent = HEAD + b"content-length: %d\r\n\r\n" % size + b"x" * size
+    thread = feed(peer, sent, step)
+    reply = whole(exchange)
+    thread.join()
+    assert (reply.status, bytes(reply.body), reply.keeps_alive) == (200, b"x" * size, True)
+    assert not exchange.waiting
+    assert peer.recv(1000) == b"POST / HTTP/1.1\r\nContent-Length: 8\r\n\r\nquestion"
+
+
+def test_a_large_body_arrives(ends: tuple[HalfExchange, socket.socket]) -> None:
+    exchange, peer = ends
+    body = bytes(range(256)) * 8192
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    thread = feed(peer, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body, 100_000)
+    assert whole(exchange).body == body
+    thread.join()
+
+
+@pytest.mark.parametrize("step", [1, 100_000])
+def test_a_body_in_chunks_is_joined(ends: tuple[HalfExchange, socket.socket], step: int) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    chunks = b"5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n"
+    thread = feed(peer, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks, step)
+    assert whole(exchange).body == b"hello world"
+    thread.join()
+
+
+def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HalfExchange, socket.socket]) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    assert exchange.receive(0.05) is None
+    assert exchange.waiting
+    peer.sendall(HEAD + b"Content-Length: 2\r\n\r\nok")
+    assert whole(exchange).body == b"ok"
+
+
+def test_a_reply_that_never_comes_is_overdue() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = HalfExchange(ours, 0.1)
+        exchange.send(b"POST / HTTP/1.1\r\n", b"")
+        assert exchange.receive(0.05) is None
+        time.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            exchange.receive(0.05)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        HEAD + b"\r\n",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\n\r\nfour",
+        HEAD + b"Content-Length: 2\r\n\r\nthree",
+        HEAD + b"Content-Length: 99999999999\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"x" * 70_000,
+    ],
+)
+def test_what_is_no_whole_reply_is_refused(ends: tuple[HalfExchange, socket.socket], sent: bytes) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    peer.sendall(sent)
+    peer.shutdown(socket.SHUT_WR)
+    with pytest.raises(HttpBroken):
+        exchange.receive(5)
+
+
+def test_a_peer_that_will_close_says_so(ends: tuple[HalfExchange, socket.socket]) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    peer.sendall(b"HTTP/1.1 503 Busy\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n")
+    reply = whole(exchange)
+    assert (reply.status, reply.keeps_alive) == (503, False)
