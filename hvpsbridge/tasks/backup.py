@@ -483,7 +483,7 @@ class BackupVm:
             hvps_version=__version__,
             contract=CONTRACT,
             consistency_asked=self._policy.consistency.value,
-            consistency=self._consistency,
+            consistency=self._consistency.value,
             checkpoint_id=checkpoint.checkpoint_id,
             disks=disks,
             files=files,
