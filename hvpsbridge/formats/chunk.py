@@ -78,6 +78,8 @@ def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tu
         raise Malformed(str(err)) from err
     if frame.kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
         raise Malformed(f"a frame of kind {kind}")
+    if frame.pack() != bytes(data[:FRAME_BYTES]) or (seal == Seal.PLAIN and (epoch or nonce != NO_NONCE)):
+        raise Malformed("bytes that must be zero are not")
     if len(data) != FRAME_BYTES + stored:
         raise Malformed(f"frame speaks of {stored} bytes, there are {len(data) - FRAME_BYTES}")
     if raw > max_raw_bytes or (seal == Seal.AES_256_GCM and stored < TAG_BYTES):

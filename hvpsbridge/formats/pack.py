@@ -67,6 +67,8 @@ def check_head(data: bytes | memoryview, kind: Kind) -> None:
         raise UnknownVersion(version, FORMAT)
     if found != kind:
         raise Malformed(f"pack of kind {found}, expected {int(kind)}")
+    if bytes(data[:HEAD_BYTES]) != pack_head(kind):
+        raise Malformed("bytes that must be zero are not")
 
 
 def pack_trailer(footer_bytes: int) -> bytes:

@@ -100,10 +100,10 @@ class DiskImage(io.RawIOBase):
 
     # -- as a whole -----------------------------------------------------------------------------------
 
-    def chunk_ids(self) -> Iterator[tuple[int, bytes]]:
-        """Number and id of every chunk that is not zero, ascending."""
+    def chunk_ids(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
+        """Number and id of every chunk that is not zero, ascending; see ``TreeReader.leaves``."""
         chunks = self._grid.count(self.size_bytes)
-        for leaf, node in self._tree.leaves():
+        for leaf, node in self._tree.leaves(walked):
             first = leaf * FAN_OUT
             for number, identity in enumerate(entries(node)[: chunks - first], first):
                 if identity != ZERO_ID:

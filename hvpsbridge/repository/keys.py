@@ -156,6 +156,10 @@ class KeyRing:
             for slot in sorted(slots, key=lambda slot: slot.created)
         )
 
+    def damaged_slots(self) -> list[Damaged]:
+        """What is wrong with slots; empty when all are whole, or the repository is plain."""
+        return _read_slots(self._objects.store, self._objects.repository_id)[1]
+
     def add(self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST) -> SlotInfo:
         """A new slot for ``passphrase``.
 

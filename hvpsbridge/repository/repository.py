@@ -308,6 +308,10 @@ class Repository:
                 self._manifests[info.name] = point
             yield info.name, point
 
+    def forget(self) -> None:
+        """Read every manifest anew from now on; verification must not trust what was read before."""
+        self._manifests.clear()
+
     def _read_point(self, name: str) -> Point:
         payload = self._objects.read(name, Kind.MANIFEST)
         try:

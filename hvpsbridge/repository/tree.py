@@ -16,6 +16,7 @@ from hvpsbridge.formats.node import (
     NODE_BYTES,
     ZERO_NODE,
     TreeRoot,
+    entries,
     entry,
     is_zero,
     levels,
@@ -65,19 +66,28 @@ class TreeReader:
         identity = self.node_id(level, number)
         return ZERO_NODE if is_zero(identity) else self._load(identity)
 
-    def leaves(self) -> Iterator[tuple[int, bytes]]:
-        """Stored leaves as (number, node), ascending; leaves of zeros only are left out."""
-        yield from self._walk(self.root.root, self.level, 0)
+    def leaves(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
+        """Stored leaves as (number, node), ascending; leaves of zeros only are left out.
 
-    def _walk(self, identity: bytes, level: int, number: int) -> Iterator[tuple[int, bytes]]:
-        if is_zero(identity):
+        Args:
+            walked: ids of subtrees to pass over; those walked to their end are added. Increments share
+                most of their tree, so a walk over many points sees each part once.
+        """
+        yield from self._walk(self.root.root, self.level, 0, walked)
+
+    def _walk(
+        self, identity: bytes, level: int, number: int, walked: set[bytes] | None
+    ) -> Iterator[tuple[int, bytes]]:
+        if is_zero(identity) or (walked is not None and identity in walked):
             return
         node = self._load(identity)
         if level == 1:
             yield number, node
-            return
-        for index in range(FAN_OUT):
-            yield from self._walk(entry(node, index), level - 1, number * FAN_OUT + index)
+        else:
+            for index, below in enumerate(entries(node)):
+                yield from self._walk(below, level - 1, number * FAN_OUT + index, walked)
+        if walked is not None:
+            walked.add(identity)
 
     def _load(self, identity: bytes) -> bytes:
         with self._lock:

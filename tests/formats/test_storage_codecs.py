@@ -164,11 +164,19 @@ class TestEnvelopes:
 
 
 class TestFrames:
-    @given(IDS, PACK_KINDS, st.sampled_from(Codec), U32, st.integers(0, 1000), st.binary(max_size=50))
+    @given(
+        IDS,
+        PACK_KINDS,
+        st.sampled_from(Codec),
+        U32,
+        st.integers(0, 1000),
+        st.binary(min_size=16, max_size=50),
+    )
     def test_come_back_equal(
         self, identity: bytes, kind: Kind, codec: Codec, epoch: int, raw: int, body: bytes
     ) -> None:
-        frame = Frame(identity, kind, codec, Seal.PLAIN, epoch, raw, len(body))
+        seal = Seal.AES_256_GCM if epoch else Seal.PLAIN
+        frame = Frame(identity, kind, codec, seal, epoch, raw, len(body))
         found, found_body = unpack_frame(frame.pack() + body, 1000)
         assert (found, bytes(found_body)) == (frame, body)
 
@@ -179,6 +187,8 @@ class TestFrames:
             (good, bytes(9)),
             (good, bytes(11)),
             (replace(good, kind=Kind.INDEX), bytes(10)),
+            (replace(good, epoch=1), bytes(10)),
+            (replace(good, nonce=b"\1" * 12), bytes(10)),
             (replace(good, seal=Seal.AES_256_GCM), bytes(10)),
         ):
             with pytest.raises(Malformed):

@@ -9,6 +9,7 @@ import pytest
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import FRAME_BYTES
+from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
 from hvpsbridge.repository.stores.memory import MemoryStore
@@ -33,7 +34,7 @@ def test_a_good_repository_is_good_at_both_levels(repository: Repository) -> Non
         report = repository.verify(level)
         assert report.good
         assert (report.points, report.chunks) == (1, 8)
-        assert report.hashed_chunks == (8 if level is Level.HASHED else 0)
+        assert report.hashed_chunks == (8 + 1 if level is Level.HASHED else 0)  # a node too
 
 
 def test_a_flipped_bit_in_a_chunk_names_all_points_that_need_it(
@@ -82,6 +83,30 @@ def test_a_damaged_node_names_the_points_it_breaks(repository: Repository, store
     assert [touched.point_id for touched in problem.touches] == [point.point_id]
 
 
+def test_a_bad_frame_that_no_point_needs_is_found_too(repository: Repository, store: MemoryStore) -> None:
+    with repository.begin(uuid4()) as writer:
+        writer.disk(CHUNK, None).put(0, content(15, 1))
+        writer.flush()
+    name = damage(store, "data/")
+    assert repository.verify(Level.WRITTEN).good
+    report = repository.verify(Level.HASHED)
+    (problem,) = report.problems
+    assert name in problem.what
+    assert problem.touches == ()
+    assert len(report.bad) == 1
+
+
+def test_a_lost_newest_manifest_shows_by_its_ids(repository: Repository, store: MemoryStore) -> None:
+    store_point(repository, content(16))
+    last = store_point(repository, content(17))
+    ids = DiskIds("scsi 0:0", last.disks[0].disk_id, "rctX:1")
+    repository.publish_ids(last, PointIds(last.manifest.digest(), VM, "RP", (ids,)))
+    del store.objects[f"points/{last.point_id.hex}"]
+    with reopen(store) as fresh:
+        (problem,) = fresh.verify(Level.WRITTEN).problems
+        assert problem.name == f"points/{last.point_id.hex}"
+
+
 @pytest.mark.parametrize("prefix", ["points/", "index/"])
 def test_a_damaged_object_is_named(store: MemoryStore, repository: Repository, prefix: str) -> None:
     store_point(repository, content(7))
@@ -113,7 +138,9 @@ def test_a_chunk_with_a_second_good_copy_is_no_loss(repository: Repository, stor
     damage(store, "data/")
     with reopen(store) as fresh:
         report = fresh.verify(Level.HASHED)
-        assert report.good
+        (problem,) = report.problems
+        assert "another copy is good" in problem.what
+        assert problem.touches == ()
         assert len(report.bad) == 1
         assert content_of(fresh, point) == data
 
@@ -121,7 +148,7 @@ def test_a_chunk_with_a_second_good_copy_is_no_loss(repository: Repository, stor
 def test_a_subset_reads_its_share_and_all_shares_read_everything(repository: Repository) -> None:
     store_point(repository, content(12, 40))
     counts = [repository.verify(Level.HASHED, subset=(part, 4)).hashed_chunks for part in (1, 2, 3, 4)]
-    assert sum(counts) == 40
+    assert sum(counts) == 40 + 1  # a node
     assert max(counts) < 40
 
 
@@ -175,7 +202,8 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
         new = store_point(fresh, data)
         assert content_of(fresh, new) == data
         assert content_of(fresh, old) == data
-        assert fresh.verify(Level.HASHED).good
+        (problem,) = fresh.verify(Level.HASHED).problems
+        assert "another copy is good" in problem.what
         with fresh.begin(uuid4()) as writer:
             disk = writer.disk(len(data), None)
             for number in range(4):

@@ -1,0 +1,191 @@
+"""Random corruption: whatever is done to a repository's bytes is found, and nothing wrong is restored.
+
+Each case corrupts one object of a small repository: flips a bit, cuts it, swaps it with another object or
+two frames with each other, puts older bytes in its place, or removes it. Then a fresh process reads it
+all. A sample runs here; ``make soak`` runs 10,000 of each kind of repository. Seeds are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.formats.manifest import Proof
+from hvpsbridge.repository import Level, Repository, current_holder
+from hvpsbridge.repository.stores.memory import MemoryStore
+from tests.repository.conftest import CHUNK, VM, disk_of, make, manifest_of, reopen, store_point
+
+SAMPLE = 150
+FULL = 10_000
+# What is missing without harm, and without a trace that could show it: a slot that another one stands in
+# for, an old ledger entry, a proof, a mark, a lease, ids (the point is no base then), and restore.py.
+MAY_VANISH = ("ids/", "ledger/", "leases/", "proofs/", "exports/", "keys/", "restore.py")
+# Read by nobody unless it is needed: a damaged lease costs a wait, restore.py is checked by its SHA-256
+# on the key page.
+NOT_READ = ("leases/", "restore.py")
+
+
+# Chunks that are not zero by their offset, and the disk's size.
+Content = tuple[dict[int, bytes], int]
+
+
+def content_map(content: bytes) -> Content:
+    chunks = {at: content[at : at + CHUNK] for at in range(0, len(content), CHUNK)}
+    return {at: chunk for at, chunk in chunks.items() if any(chunk)}, len(content)
+
+
+@dataclass
+class Built:
+    store: MemoryStore
+    contents: dict[UUID, dict[str, Content]]
+    older: dict[str, bytes]
+
+
+def build(sealed: bool) -> Built:
+    dice = random.Random(99)
+    store = MemoryStore()
+    contents: dict[UUID, dict[str, Content]] = {}
+    older: dict[str, bytes] = {}
+    with make(store, sealed=sealed) as repository:
+        point = None
+        content = bytearray(dice.randbytes(4 * CHUNK) + bytes(3 * CHUNK) + b"text " * CHUNK)
+        for number in range(3):
+            content[number * CHUNK + 5] ^= 1
+            point = store_point(repository, bytes(content), base=point, changed=[number] if point else None)
+            contents[point.point_id] = {"scsi 0:0": content_map(bytes(content))}
+            finish(repository, point.point_id)
+            if number == 1:
+                older = dict(store.objects)
+        extra(repository, contents)
+    return Built(store, contents, older)
+
+
+def finish(repository: Repository, point_id: UUID) -> None:
+    """Everything else that is written for a point."""
+    point = next(point for point in repository.points() if point.point_id == point_id)
+    disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
+    repository.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
+    repository.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
+    entry = LedgerEntry(LedgerKind.SETTLED, point.manifest.run_id, VM, "hv01", point.created)
+    repository.ledger(VM).append(entry)
+    repository.lease(VM, current_holder(point.manifest.run_id)).release()
+    if repository.sealed:
+        repository.keys.export()
+
+
+def extra(repository: Repository, contents: dict[UUID, dict[str, Content]]) -> None:
+    """A point with two disks and a file, of another VM."""
+    with repository.begin(UUID(int=3)) as writer:
+        disks = []
+        for number in range(2):
+            disk = writer.disk(300 * CHUNK, None)
+            disk.put(299, bytes([number + 1]) * CHUNK)
+            disks.append(disk_of(disk.finish(), slot=f"scsi 0:{number}"))
+        file = writer.file("vm.vmcx", [b"configuration" * 100])
+        point = writer.commit(manifest_of(disks, vm_id=UUID(int=4), files=(file,)))
+    contents[point.point_id] = {
+        f"scsi 0:{number}": ({299 * CHUNK: bytes([number + 1]) * CHUNK}, 300 * CHUNK) for number in range(2)
+    }
+    disk_ids = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
+    repository.publish_ids(point, PointIds(point.manifest.digest(), point.vm_id, "RP", disk_ids))
+
+
+def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
+    """A copy with one thing wrong; what, and with which object."""
+    store = MemoryStore()
+    store.objects = dict(built.store.objects)
+    names = sorted(store.objects)
+    name = dice.choice(names)
+    data = store.objects[name]
+    how = dice.choice(["flip", "cut", "swap", "older", "remove", "frames", "grow"])
+    if how == "flip":
+        at = dice.randrange(len(data))
+        store.objects[name] = data[:at] + bytes([data[at] ^ (1 << dice.randrange(8))]) + data[at + 1 :]
+    elif how == "cut":
+        store.objects[name] = data[: dice.randrange(1, len(data))]
+    elif how == "grow":
+        store.objects[name] = data + dice.randbytes(dice.randrange(1, 100))
+    elif how == "swap":
+        other = dice.choice([each for each in names if each != name and store.objects[each] != data])
+        store.objects[name], store.objects[other] = store.objects[other], data
+        name = f"{name} {other}"
+    elif how == "older":
+        # Bytes this very name, or another one of its kind, had when there were fewer points.
+        kind = name.split("/")[0]
+        earlier = [
+            old for each, old in sorted(built.older.items()) if each.split("/")[0] == kind and old != data
+        ]
+        if not earlier:
+            return corrupt(dice, built)
+        store.objects[name] = dice.choice(earlier)
+    elif how == "remove":
+        del store.objects[name]
+    else:
+        name = dice.choice([each for each in names if each.startswith("data/")])
+        data = bytearray(store.objects[name])
+        at, length = dice.randrange(8, len(data) // 2), dice.randrange(60, 200)
+        there = dice.randrange(len(data) // 2, len(data) - length)
+        data[at : at + length], data[there : there + length] = (
+            data[there : there + length],
+            data[at : at + length],
+        )
+        if bytes(data) == store.objects[name]:
+            return corrupt(dice, built)
+        store.objects[name] = bytes(data)
+    return store, how, name
+
+
+def judge(store: MemoryStore, built: Built) -> tuple[bool, str]:
+    """Whether the corruption was found; anything wrong that was restored as good fails at once."""
+    try:
+        repository = reopen(store)
+    except (HvpsError, KeyError) as err:
+        return True, f"open: {err}"
+    with repository:
+        report = repository.verify(Level.HASHED)
+        for point in repository.points():
+            for disk in point.disks:
+                try:
+                    content = dict(repository.image(point, disk).chunks())
+                except HvpsError:
+                    assert not report.good, f"verify passed what cannot be restored: {point.point_id}"
+                    continue
+                expected = built.contents[point.point_id][disk.slot]
+                assert (content, disk.size_bytes) == expected, "wrong bytes restored as good"
+        missing = set(built.contents) - {point.point_id for point in repository.points()}
+        assert not (missing and report.good), f"points vanished unseen: {missing}"
+        return not report.good, "; ".join(problem.what for problem in report.problems)
+
+
+def run(sealed: bool, count: int, seed: int) -> None:
+    sys.stdout.write(f"seed {seed}, {count} corruptions, {'sealed' if sealed else 'plain'}\n")
+    built = build(sealed)
+    assert judge(built.store, built) == (False, "")
+    dice = random.Random(seed)
+    for number in range(count):
+        store, how, name = corrupt(dice, built)
+        found, _ = judge(store, built)
+        harmless = all(part.startswith(NOT_READ) for part in name.split(" ")) or (
+            how == "remove" and name.startswith(MAY_VANISH)
+        )
+        assert found or harmless, f"case {number}: {how} of {name} was not found"
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+def test_a_sample_of_corruptions_is_found(sealed: bool) -> None:
+    run(sealed, SAMPLE, int(os.environ.get("HVPS_SEED", "20261122")))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+def test_ten_thousand_corruptions_are_found(sealed: bool) -> None:
+    run(sealed, FULL, int(os.environ.get("HVPS_SEED", "20261122")))
