@@ -46,7 +46,7 @@ def bind(operation: Operation, given: Sequence[tuple[str | None, Any]]) -> dict[
                 "ParameterAlreadyBound",
                 "InvalidArgument",
                 f"Cannot bind parameter because parameter '{name}' is specified more than once.",
-                _BINDING,
+                type_names=_BINDING,
             )
         bound[parameter.name] = _convert(parameter, value)
     missing = [item.name for item in operation.parameters if item.required and item.name not in bound]
@@ -56,7 +56,7 @@ def bind(operation: Operation, given: Sequence[tuple[str | None, Any]]) -> dict[
             "InvalidArgument",
             "Cannot process command because of one or more missing mandatory parameters: "
             f"{' '.join(missing)}.",
-            _BINDING,
+            type_names=_BINDING,
         )
     return bound
 
@@ -73,14 +73,14 @@ def _find(operation: Operation, name: str | None) -> Parameter:
             "AmbiguousParameter",
             "InvalidArgument",
             f"Parameter cannot be processed because the parameter name '{name}' is ambiguous.",
-            _BINDING,
+            type_names=_BINDING,
         )
     kind = "NamedParameterNotFound" if name else "PositionalParameterNotFound"
     raise Failure(
         kind,
         "InvalidArgument",
         f"A parameter cannot be found that matches parameter name '{name}'.",
-        _BINDING,
+        type_names=_BINDING,
     )
 
 
@@ -93,7 +93,7 @@ def _convert(parameter: Parameter, value: Any) -> Any:
             "InvalidData",
             f"Cannot process argument transformation on parameter '{parameter.name}'. Cannot convert value "
             f'"{value}" to type "{_NET_NAMES.get(parameter.type, parameter.type)}".',
-            _TRANSFORMATION,
+            type_names=_TRANSFORMATION,
         ) from err
 
 
@@ -103,7 +103,7 @@ def _refuse_empty(parameter: Parameter, kind: str) -> Failure:
         f"ParameterArgumentValidationErrorEmpty{kind}NotAllowed",
         "InvalidData",
         f"Cannot bind argument to parameter '{parameter.name}' because it is {names[kind]}.",
-        VALIDATION,
+        type_names=VALIDATION,
     )
 
 

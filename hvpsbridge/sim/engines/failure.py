@@ -21,12 +21,14 @@ class Failure(Exception):
         error_id: FullyQualifiedErrorId.
         category: ErrorCategory as a word.
         message: text of the exception.
+        native: code that Windows gave, if any.
         type_names: .NET types of the exception, most derived first.
     """
 
     error_id: str
     category: str
     message: str
+    native: int | None = None
     type_names: tuple[str, ...] = ("System.InvalidOperationException", "System.SystemException")
 
     def __str__(self) -> str:
@@ -36,7 +38,7 @@ class Failure(Exception):
 def failure(error_id: str, message: str, native: int | None = None) -> Failure:
     """An error of the contract; a native code follows the id as the scripts write it."""
     suffix = f",native=0x{native & 0xFFFFFFFF:08X}" if native else ""
-    return Failure(error_id + suffix, CATEGORIES[error_id], message)
+    return Failure(error_id + suffix, CATEGORIES[error_id], message, native)
 
 
 # Codes found in a refusal of VMMS, most telling first (reference sections 1.8, 6.3 and 9).

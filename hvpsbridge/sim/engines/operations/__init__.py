@@ -1,6 +1,6 @@
 """The contract's operations, answered from the model: what the builtin engine runs instead of scripts."""
 
-from hvpsbridge.sim.engines.operations import checkpoints, disks, inventory, reader
+from hvpsbridge.sim.engines.operations import checkpoints, definition, disks, inventory, reader
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
 
 ANSWERS: dict[str, Operation] = {
@@ -9,7 +9,7 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsVm": inventory.get_vm,
     "Get-HvpsDisk": inventory.get_disk,
     "Get-HvpsVolume": inventory.get_volume,
-    "Get-HvpsVmDefinition": inventory.get_definition,
+    "Get-HvpsVmDefinition": definition.get_definition,
     "Get-HvpsJob": inventory.get_job,
     "Get-HvpsCheckpoint": checkpoints.get_checkpoint,
     "New-HvpsCheckpoint": checkpoints.new_checkpoint,

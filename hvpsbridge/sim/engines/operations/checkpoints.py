@@ -65,7 +65,6 @@ def _checkpoint_info(context: Context, point: Checkpoint) -> results.CheckpointI
 
 def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``New-HvpsCheckpoint``."""
-    vm = context.vm(given["VmId"])
     wanted = str(given["Consistency"]).lower()
     if wanted not in _LEVELS:
         # What ValidateSet of the script's parameter says.
@@ -73,9 +72,10 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             "ParameterArgumentValidationError",
             "InvalidData",
             f"Cannot validate argument on parameter 'Consistency': {wanted!r} is not in the set.",
-            VALIDATION,
+            type_names=VALIDATION,
         )
     level = _LEVELS[wanted]
+    vm = context.vm(given["VmId"])
     try:
         job = context.run_job(
             "making a checkpoint",
@@ -90,7 +90,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         )
     except Failure as err:
         if level is Consistency.Application and err.error_id.startswith("Hvps.JobFailed"):
-            raise failure("Hvps.ConsistencyFailed", err.message) from err
+            raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
     checkpoint_id = UUID(job.results["checkpoint"])
     context.model.rename_checkpoint(checkpoint_id, given["Name"])

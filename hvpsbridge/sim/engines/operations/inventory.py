@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import ControllerType, DiskError, VhdFormat, VhdType, VMState
-from hvpsbridge.sim.model.state import CheckpointType, Drive, JobState, ReplicationMode, Vm
+from hvpsbridge.sim.model.state import CheckpointType, Drive, ReplicationMode, Vm
 
 _STATES = {
     VMState.Running: results.VmState.RUNNING,
@@ -173,7 +172,7 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
         file_bytes=model.file_bytes(layer.number),
         logical_sector_bytes=layer.logical_sector_bytes,
         physical_sector_bytes=layer.physical_sector_bytes,
-        block_bytes=layer.block_bytes,
+        block_bytes=0 if layer.kind is VhdType.Fixed else layer.block_bytes,
         disk_id=layer.disk_id,
         error=error,
         **facts,
@@ -187,40 +186,16 @@ def get_volume(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         yield results.VolumeInfo(volume.root, context.model.free_bytes(volume.root), volume.total_bytes)
 
 
-def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsVmDefinition``."""
-    vm = context.vm(given["VmId"])
-    definition = {
-        "Name": vm.name,
-        "Generation": vm.generation,
-        "Version": vm.version,
-        "ProcessorCount": vm.processor_count,
-        "MemoryStartup": vm.memory_bytes,
-        "Notes": vm.notes,
-        "Drives": [
-            {
-                "ControllerType": CONTROLLERS[drive.slot.controller_type].value,
-                "ControllerNumber": drive.slot.controller_number,
-                "ControllerLocation": drive.slot.controller_location,
-                "Path": None if drive.layer is None else context.model.layer(drive.layer).path,
-            }
-            for drive in context.model.drives(vm.vm_id)
-        ],
-    }
-    yield results.VmDefinition(vm.vm_id, json.dumps(definition, separators=(",", ":")))
-
-
 def get_job(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsJob``."""
     vm = context.vm(given["VmId"])
-    now = context.model.clock.now()
     for job in context.model.jobs(vm.vm_id, unfinished=True):
-        span = job.ends - job.started
+        state, percent = context.model.job_progress(job)
         yield results.JobInfo(
             vm_id=vm.vm_id,
             instance_id=str(job.job_id).upper(),
             job_type=int(job.kind),
-            state=int(JobState.Running),
-            percent=max(0, min(99, int(100 * (now - job.started) / span))) if span > 0 else 0,
+            state=int(state),
+            percent=percent,
             description=job.kind.name,
         )
