@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+from hvpsbridge.errors import HostNotClean
 from hvpsbridge.report.truth import (
     RunReport,
     TaskReport,
@@ -142,7 +143,8 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
             lines += [
                 f"{who}: {found.severity}: {found.text}; {found.remedy}" for found in task.backup.findings
             ]
-        if task.backup is not None and task.backup.leftovers and not task.conditions:
+        told = any(problem.kind == HostNotClean.__name__ for problem in task.conditions)
+        if task.backup is not None and task.backup.leftovers and not told:
             lines.append(f"{who}: left on the host: {', '.join(task.backup.leftovers)}")
     return tuple(dict.fromkeys(lines))
 

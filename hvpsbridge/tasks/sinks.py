@@ -69,8 +69,13 @@ class RawFile:
                 raise self._full(f"{data_bytes} bytes are needed, {free} are free")
             self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise self._error(err) from err
+        try:
             os.truncate(self._file, size_bytes)
         except OSError as err:
+            # Nobody enters this context manager now, so nobody would give the file up.
+            self.__exit__(None, None, None)
             raise self._error(err) from err
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
