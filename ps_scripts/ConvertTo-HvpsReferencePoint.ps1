@@ -37,9 +37,12 @@ try {
         throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
     }
     $before = @(Get-HvpsWmiReferencePoint -Vm $vm | ForEach-Object { [string] $_.InstanceID })
-    $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
-    $arguments = @{ AffectedSnapshot = $setting; ReferencePointSettings = '' }
-    $result = Invoke-CimMethod -InputObject $service -MethodName ConvertToReferencePoint -Arguments $arguments
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemSnapshotService'
+        Method    = 'ConvertToReferencePoint'
+        Arguments = @{ AffectedSnapshot = $setting; ReferencePointSettings = '' }
+    }
+    $result = Invoke-HvpsMethod @parameters
     $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the conversion'
     $made = $null
     if ($null -ne $job) {
@@ -47,7 +50,7 @@ try {
             -Association Msvm_AffectedJobElement | Select-Object -First 1
     }
     elseif ($null -ne $result.ResultingReferencePoint) {
-        $made = Get-CimInstance -InputObject $result.ResultingReferencePoint
+        $made = Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
     }
     if ($null -eq $made) {
         # The job was gone before it could be asked: the sole reference point that is new is it.

@@ -32,7 +32,7 @@ $ProgressPreference = 'SilentlyContinue'
 try {
     #% include "lib/HyperV.ps1"
     $hyperv = Hyper-V\Get-VMHost -ErrorAction Stop
-    $os = Get-CimInstance -ClassName Win32_OperatingSystem
+    $os = Get-CimInstance -ClassName Win32_OperatingSystem -ErrorAction Stop
     $process = [Diagnostics.Process]::GetCurrentProcess()
     $module = Get-Module -Name Hyper-V
     $moduleVersion = $null

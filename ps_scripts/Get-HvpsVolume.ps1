@@ -29,7 +29,8 @@ try {
         }
     }
     # Folders mounted into a volume are volumes of their own: the longest mount point above a path is its.
-    $volumes = @(Get-CimInstance -ClassName Win32_Volume | Where-Object { $_.Name -and $null -ne $_.Capacity } |
+    $volumes = @(Get-CimInstance -ClassName Win32_Volume -ErrorAction Stop |
+            Where-Object { $_.Name -and $null -ne $_.Capacity } |
             Sort-Object -Property @{ Expression = { $_.Name.Length }; Descending = $true })
     $used = @{}
     foreach ($path in $paths) {

@@ -52,19 +52,22 @@ try {
         ConsistencyLevel            = @('uint8', $(if ($Consistency -eq 'application') { 1 } else { 2 }))
         IgnoreNonSnapshottableDisks = @('boolean', $IgnoreDisks)
     }
-    $class = Get-CimClass -Namespace $HvpsNamespace -ClassName Msvm_VirtualSystemSnapshotSettingData
+    $class = Get-CimClass -Namespace $HvpsNamespace -ClassName Msvm_VirtualSystemSnapshotSettingData -ErrorAction Stop
     if ($null -ne $class.CimClassProperties['GuestBackupType']) {
         # Copy: another product may own the guest's log truncation. Windows Server 2016 lacks the property.
         $properties['GuestBackupType'] = @('uint8', 2)
     }
-    $arguments = @{
-        AffectedSystem   = Get-HvpsWmiVm -VmId $VmId
-        SnapshotSettings = ConvertTo-HvpsEmbedded -ClassName $class.CimClassName -Properties $properties
-        SnapshotType     = [uint16] $Recovery
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemSnapshotService'
+        Method    = 'CreateSnapshot'
+        Arguments = @{
+            AffectedSystem   = Get-HvpsWmiVm -VmId $VmId
+            SnapshotSettings = ConvertTo-HvpsEmbedded -ClassName $class.CimClassName -Properties $properties
+            SnapshotType     = [uint16] $Recovery
+        }
     }
-    $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
     try {
-        $result = Invoke-CimMethod -InputObject $service -MethodName CreateSnapshot -Arguments $arguments
+        $result = Invoke-HvpsMethod @parameters
         $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the checkpoint'
     }
     catch {
@@ -82,7 +85,7 @@ try {
             -Association Msvm_AffectedJobElement | Select-Object -First 1
     }
     elseif ($null -ne $result.ResultingSnapshot) {
-        $made = Get-CimInstance -InputObject $result.ResultingSnapshot
+        $made = Get-CimInstance -InputObject $result.ResultingSnapshot -ErrorAction Stop
     }
     $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
     $snapshot = $null

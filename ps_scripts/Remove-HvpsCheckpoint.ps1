@@ -39,9 +39,12 @@ try {
     }
     $removed = $false
     if ($null -ne $setting) {
-        $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemSnapshotService
-        $arguments = @{ AffectedSnapshot = $setting }
-        $result = Invoke-CimMethod -InputObject $service -MethodName DestroySnapshot -Arguments $arguments
+        $parameters = @{
+            Service   = 'Msvm_VirtualSystemSnapshotService'
+            Method    = 'DestroySnapshot'
+            Arguments = @{ AffectedSnapshot = $setting }
+        }
+        $result = Invoke-HvpsMethod @parameters
         $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'
         if ($null -eq $job -and $null -ne (Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId)) {
             throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the removal ended and the checkpoint is there')

@@ -37,9 +37,12 @@ try {
     }
     $removed = $false
     if ($null -ne $found) {
-        $service = Get-HvpsWmiService -ClassName Msvm_VirtualSystemReferencePointService
-        $arguments = @{ AffectedReferencePoint = $found }
-        $result = Invoke-CimMethod -InputObject $service -MethodName DestroyReferencePoint -Arguments $arguments
+        $parameters = @{
+            Service   = 'Msvm_VirtualSystemReferencePointService'
+            Method    = 'DestroyReferencePoint'
+            Arguments = @{ AffectedReferencePoint = $found }
+        }
+        $result = Invoke-HvpsMethod @parameters
         # 32779 and 32789: somebody else destroyed it meanwhile.
         if (@(32779, 32789) -notcontains [int] $result.ReturnValue) {
             $null = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'

@@ -2,7 +2,7 @@
 # section 4), always by VM id, since names are patterns and not unique.
 
 if (-not (Get-Module -Name Hyper-V)) {
-    Import-Module -Name Hyper-V -MinimumVersion 2.0
+    Import-Module -Name Hyper-V -MinimumVersion 2.0 -ErrorAction Stop
 }
 
 function Get-HvpsVmObject {

@@ -14,7 +14,7 @@ function Import-HvpsReader {
 #% include "lib/HvpsReader.cs"
 '@
     try {
-        Add-Type -TypeDefinition $source -Language CSharp
+        Add-Type -TypeDefinition $source -Language CSharp -ErrorAction Stop
     }
     catch {
         # Two runspaces may have compiled at once; the second finds the type there.

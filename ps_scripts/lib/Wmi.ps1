@@ -15,22 +15,27 @@ function Get-HvpsWmiVm {
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [guid] $VmId)
     $filter = "Name='{0}'" -f $VmId.ToString('d').ToUpperInvariant()
-    $found = @(Get-CimInstance -Namespace $HvpsNamespace -ClassName Msvm_ComputerSystem -Filter $filter |
-        Where-Object { $null -ne $_ })
+    $parameters = @{ Namespace = $HvpsNamespace; ClassName = 'Msvm_ComputerSystem'; Filter = $filter }
+    $found = @(Get-CimInstance @parameters -ErrorAction Stop | Where-Object { $null -ne $_ })
     if ($found.Count -eq 0) {
         throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId")
     }
     $found[0]
 }
 
-function Get-HvpsWmiService {
+function Invoke-HvpsMethod {
     <#
     .SYNOPSIS
-    The one instance of a service class.
+    What a method of a service class answers: ReturnValue and its out parameters by name.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [string] $ClassName)
-    Get-CimInstance -Namespace $HvpsNamespace -ClassName $ClassName
+    param(
+        [Parameter(Mandatory = $true)] [string] $Service,
+        [Parameter(Mandatory = $true)] [string] $Method,
+        [Parameter(Mandatory = $true)] [hashtable] $Arguments
+    )
+    $instance = Get-CimInstance -Namespace $HvpsNamespace -ClassName $Service -ErrorAction Stop
+    Invoke-CimMethod -InputObject $instance -MethodName $Method -Arguments $Arguments -ErrorAction Stop
 }
 
 function Get-HvpsAssociated {
@@ -44,8 +49,8 @@ function Get-HvpsAssociated {
         [Parameter(Mandatory = $true)] [string] $ClassName,
         [Parameter(Mandatory = $true)] [string] $Association
     )
-    Get-CimAssociatedInstance -InputObject $InputObject -ResultClassName $ClassName -Association $Association |
-        Where-Object { $null -ne $_ }
+    $parameters = @{ InputObject = $InputObject; ResultClassName = $ClassName; Association = $Association }
+    Get-CimAssociatedInstance @parameters -ErrorAction Stop | Where-Object { $null -ne $_ }
 }
 
 function Get-HvpsWmiCheckpoint {
@@ -133,7 +138,7 @@ function Wait-HvpsJob {
     $end = [DateTime]::UtcNow.AddSeconds($Seconds)
     while ($true) {
         try {
-            $job = Get-CimInstance -InputObject $Result.Job
+            $job = Get-CimInstance -InputObject $Result.Job -ErrorAction Stop
         }
         catch {
             if (Test-HvpsNotFound -Record $_) {
