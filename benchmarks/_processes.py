@@ -20,6 +20,7 @@ from typing import Any
 
 HVPS = (sys.executable, "-m", "hvpsbridge")
 _READING_SECONDS = 0.02
+_START_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,26 @@ def hvps(*arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Done:
 
 
 @contextmanager
-def background(*arguments: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs until the block ends, then is told to stop."""
-    with log.open("wb") as output:
-        process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=output, stderr=output)
+def background(*arguments: str | Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
+    """A command that runs until the block ends, and the JSON document it prints when it is ready."""
+    said = log.with_suffix(".json")
+    with said.open("wb") as output, log.open("wb") as notes:
+        process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=output, stderr=notes)
     try:
-        yield process
+        yield process, _document(process, said)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _document(process: subprocess.Popen[bytes], said: Path) -> Any:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            return json.loads(said.read_bytes())
+        except ValueError:  # not whole yet
+            time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r} did not become ready")
 
 
 def _family(pid: int) -> list[int]:

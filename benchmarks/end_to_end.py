@@ -16,7 +16,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,14 +81,6 @@ class Bench:
             self._backup(names[1], url)
             self._restore()
             print(f"peak memory of the simulated host ({self.engine}): {size_text(memory.stop())}")
-
-    def _listening(self, log: Path) -> str:
-        deadline = time.monotonic() + 60
-        while not log.stat().st_size:
-            if time.monotonic() > deadline:
-                raise RuntimeError("the simulated host does not listen")
-            time.sleep(0.1)
-        return str(_processes.hvps("sim", "info", "--folder", self.state, "--json").document["url"])
 
     def _backup(self, what: str, url: str) -> None:
         done = _processes.hvps("backup", url, "vm", "--repo", self.repository, *HOST, "--json")

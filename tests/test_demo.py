@@ -55,16 +55,6 @@ def proved(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return document
 
 
-def test_the_demo_proves_every_disk_of_every_point_without_powershell(tmp_path: Path) -> None:
-    done = demo("--json", "--folder", str(tmp_path / "demo"), PATH=os.defpath, HVPS_PWSH="")
-    document = proved(done)
-    assert document["engine"] == "builtin"
-    assert "\x1b" not in done.stderr
-    assert "run 2: hvps run nightly-backup.yaml" in done.stderr
-    # What was asked for is kept; what the commands were given is not in it.
-    assert (tmp_path / "demo" / "repository").is_dir()
-
-
 def test_the_demo_proves_every_disk_of_every_point_with_powershell(pwsh: Path) -> None:
     document = proved(demo("--json", "--engine", "powershell", HVPS_PWSH=str(pwsh)))
     assert document["engine"] == "powershell"

@@ -12,16 +12,27 @@ from pathlib import Path
 import pytest
 
 import hvpsbridge
+from tests.test_demo import DEADLINE_SECONDS, proved
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def call(*arguments: str | Path, folder: Path) -> str:
-    """Standard output of a program run without anything of this checkout in its environment."""
+def attempt(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a program without anything of this checkout in its environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "HVPS_"))}
-    done = subprocess.run(
-        [str(argument) for argument in arguments], cwd=folder, env=environment, capture_output=True, text=True
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
     )
+
+
+def call(*arguments: str | Path, folder: Path) -> str:
+    """Standard output of a program that must end well."""
+    done = attempt(*arguments, folder=folder)
     assert done.returncode == 0, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -89,3 +100,14 @@ def test_an_installed_wheel_finds_its_scripts_and_imports_every_module(
     said = call(installed / "python", "-c", program, folder=tmp_path)
     assert said.startswith("at "), said
     assert str(installed.parent) in said
+
+
+def test_an_installed_wheel_plays_the_demo_without_powershell(installed: Path, tmp_path: Path) -> None:
+    done = attempt(
+        *(installed / "hvps", "demo", "--small", "--json", "--folder", tmp_path / "demo"), folder=tmp_path
+    )
+    document = proved(done)
+    assert document["engine"] == "builtin"
+    assert "\x1b" not in done.stderr
+    assert "run 2: hvps run nightly-backup.yaml" in done.stderr
+    assert (tmp_path / "demo" / "repository").is_dir()

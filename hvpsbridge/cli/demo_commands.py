@@ -61,14 +61,14 @@ class Commands:
         except ValueError as err:
             raise ToolFailed(name, done.returncode, f"printed no JSON: {_end(done.stdout)}") from err
 
-    def start(self, *arguments: str | Path, log: Path) -> subprocess.Popen[bytes]:
-        """A command that goes on in the background; all it says goes to a file."""
-        with log.open("wb") as output:
+    def start(self, *arguments: str | Path, said: Path, log: Path) -> subprocess.Popen[bytes]:
+        """A command that goes on in the background; its results and its notes go to files."""
+        with said.open("wb") as output, log.open("wb") as notes:
             return subprocess.Popen(
                 [*HVPS, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=output,
+                stderr=notes,
                 env=self._environment,
             )
 

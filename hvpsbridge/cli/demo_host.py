@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -32,13 +34,14 @@ class DemoHost:
     ) -> None:
         self._commands = commands
         self._state = folder / "hyper-v"
-        self._log = folder / "hyper-v.log"
+        # What it says once it listens, and what it says beside that.
+        self._said, self._log = folder / "hyper-v.json", folder / "hyper-v.log"
         self._options = ("--engine", engine, "--user", user, "--password-env", password_variable)
         self.url = ""
 
     def __enter__(self) -> Self:
         self._process = self._commands.start(
-            "sim", "serve", "--folder", self._state, *self._options, log=self._log
+            "sim", "serve", "--folder", self._state, *self._options, "--json", said=self._said, log=self._log
         )
         try:
             self.url = self._listening()
@@ -73,9 +76,9 @@ class DemoHost:
         while True:
             status = self._process.poll()
             if status is not None or time.monotonic() > deadline:
-                said = self._log.read_text(encoding="utf-8", errors="replace").strip()[-1000:]
-                raise ToolFailed("hvps sim serve", status or 0, said or "does not listen")
-            # The address is said once it listens; asking before would only say that nobody serves yet.
-            if self._log.stat().st_size:
-                return str(self._ask("info")["url"])
+                log = self._log.read_text(encoding="utf-8", errors="replace").strip()[-1000:]
+                raise ToolFailed("hvps sim serve", status or 0, log or "does not listen")
+            # Said once, when it listens; until the document is whole there is nothing to read.
+            with contextlib.suppress(ValueError):
+                return str(json.loads(self._said.read_bytes())["url"])
             time.sleep(_LOOK_SECONDS)
