@@ -103,6 +103,7 @@ class Manifest:
         consistency_asked: application, crash, or a policy's word; consistency: which was reached, in
             the words of ``contract.results.Consistency``.
         definition: portable definition of the VM, JSON text.
+        durable: whether the store could promise, when this was written, that it survives a power loss.
     """
 
     point_id: UUID
@@ -122,6 +123,7 @@ class Manifest:
     os_build: int = 0
     sequence: int = 0
     previous: bytes | None = None
+    durable: bool = True
 
     def encode(self) -> bytes:
         """Canonical text."""

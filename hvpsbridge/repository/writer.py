@@ -143,7 +143,8 @@ class Writer:
         """
         self.flush()
         sequence, previous = self._link(manifest.vm_id)
-        linked = replace(manifest, sequence=sequence, previous=previous)
+        durable = self._objects.store.durable
+        linked = replace(manifest, sequence=sequence, previous=previous, durable=durable)
         self._objects.write(point_name(linked.point_id), Kind.MANIFEST, linked.encode())
         self._objects.store.commit_barrier()
         return Point(linked)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import stat
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from hvpsbridge.errors import (
@@ -18,18 +21,37 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
+from hvpsbridge.repository.stores import retry
 from hvpsbridge.repository.stores.base import Store, check_name
+from hvpsbridge.repository.stores.hostile import Fault, FaultyStore, Planned, VolatileStore
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.url import open_store
+from tests.repository.conftest import make, store_point
+from tests.repository.servers import S3Server, SshServer
 
-StoreMaker = Callable[[], Store]
+
+@pytest.fixture(params=["memory", "local", "faulty", "volatile", "sftp", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store = _store(request, tmp_path)
+    yield store
+    store.close()
 
 
-@pytest.fixture(params=["memory", "local"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
+def _store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    match request.param:
+        case "memory":
+            return MemoryStore()
+        case "faulty":
+            return FaultyStore(MemoryStore())
+        case "volatile":
+            return VolatileStore(random.Random(1))
+        case "sftp":
+            return open_store(request.getfixturevalue("ssh").url(tmp_path / "store"), create=True)
+        case "s3":
+            server: S3Server = request.getfixturevalue("s3")
+            return open_store(server.url(server.new_bucket()))
     return LocalStore(tmp_path / "store", create=True)
 
 
@@ -214,3 +236,131 @@ class TestUrls:
     def test_that_mean_nothing_are_refused(self, url: str) -> None:
         with pytest.raises(ConfigurationError):
             open_store(url)
+
+
+class TestSftp:
+    def test_refuses_a_host_whose_key_changed(self, ssh: SshServer, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+        kind, key, *_ = (tmp_path / "other.pub").read_text().split(" ")
+        (tmp_path / "known").write_text(f"[127.0.0.1]:{ssh.port} {kind} {key}\n")
+        with pytest.raises(StoreError, match="host key"):
+            open_store(ssh.url(tmp_path, known_hosts=tmp_path / "known"))
+
+    def test_says_when_it_has_no_rights(self, ssh: SshServer, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="no rights"):
+            open_store(ssh.url(tmp_path).replace(f"{ssh.folder}/user", f"{ssh.folder}/host"))
+
+    def test_says_when_there_is_no_such_place(self, ssh: SshServer, tmp_path: Path) -> None:
+        with pytest.raises(NoRepository):
+            open_store(ssh.url(tmp_path / "none"))
+
+    def test_takes_no_password_from_a_url(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            open_store("sftp://me:secret@host/path")
+        assert "secret" not in str(caught.value)
+
+    def test_connects_again_when_the_connection_is_lost(self, ssh: SshServer, tmp_path: Path) -> None:
+        store = open_store(ssh.url(tmp_path / "store"), create=True)
+        store.put("data/ab/one", b"x" * 1000)
+        assert store.get_range("data/ab/one", 0, 10) == b"x" * 10
+        store._connection.abort()  # type: ignore[attr-defined]  # as a cut network does
+        assert store.get_range("data/ab/one", 0, 10) == b"x" * 10
+        store.put("data/ab/two", b"y")
+        store.commit_barrier()
+        store.close()
+
+    def test_is_durable_with_openssh_and_keeps_files_private(self, ssh: SshServer, tmp_path: Path) -> None:
+        store = open_store(ssh.url(tmp_path / "store"), create=True)
+        assert store.durable
+        store.put("data/ab/one", b"x")
+        store.close()
+        assert stat.S_IMODE((tmp_path / "store/data/ab/one").stat().st_mode) == 0o600
+        assert list((tmp_path / "store/tmp").iterdir()) == []
+
+    def test_is_not_durable_where_files_cannot_be_flushed(
+        self, ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unsupported(_: object) -> None:
+            raise asyncssh.SFTPOpUnsupported("fsync not supported")
+
+        monkeypatch.setattr(asyncssh.SFTPClientFile, "fsync", unsupported)
+        store = open_store(ssh.url(tmp_path / "store"), create=True)
+        assert not store.durable
+        with make(store) as repository:
+            assert not store_point(repository, b"x" * 512).manifest.durable
+
+    def test_creates_exclusively_without_hard_links(
+        self, ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unsupported(*_: object) -> None:
+            raise asyncssh.SFTPOpUnsupported("link not supported")
+
+        monkeypatch.setattr(asyncssh.SFTPClient, "link", unsupported)
+        store = open_store(ssh.url(tmp_path / "store"), create=True)
+        store.put("points/one", b"first")
+        with pytest.raises(ObjectExists):
+            store.put("points/one", b"second")
+        assert store.get("points/one") == b"first"
+        store.close()
+
+
+class TestS3:
+    def test_says_when_there_is_no_bucket(self, s3: S3Server) -> None:
+        for ask in (
+            lambda: open_store(s3.url("no-such-bucket")).put("points/a", b"x"),
+            lambda: list(open_store(s3.url("no-such-bucket")).list("points")),
+        ):
+            with pytest.raises(StoreError, match="no such bucket"):
+                ask()
+
+    @pytest.mark.parametrize("url", ["s3://", "s3://b/p?secret=x", "s3://key:secret@bucket/p"])
+    def test_takes_nothing_odd_from_a_url(self, url: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            open_store(url)
+        assert "key:secret" not in str(caught.value)
+
+    def test_says_when_nobody_answers(self, monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
+        monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.001)
+        with pytest.raises(StoreError):
+            open_store("s3://bucket/p?endpoint=http://127.0.0.1:9&region=us-east-1").get("config")
+
+
+class TestTryingAgain:
+    def create(self, store: FaultyStore, data: bytes = b"mine") -> None:
+        create_once(
+            lambda: store.put("points/a", data), lambda: store.get("points/a") == data, pause_seconds=0.001
+        )
+
+    @pytest.mark.parametrize("fault", [Fault.FAIL, Fault.LOSE_ANSWER])
+    def test_creates_once_whatever_happened_to_the_answer(self, fault: Fault) -> None:
+        store = FaultyStore(memory := MemoryStore(), Planned("put", 1, fault))
+        self.create(store)
+        assert memory.objects == {"points/a": b"mine"}
+        assert store.calls["put"] == 2
+
+    def test_does_not_take_another_ones_object_for_its_own(self) -> None:
+        memory = MemoryStore()
+        memory.put("points/a", b"theirs")
+        with pytest.raises(ObjectExists):
+            self.create(FaultyStore(memory, Planned("put", 1, Fault.FAIL)))
+        # Found taken at the first try: not ours even when the bytes are the same.
+        with pytest.raises(ObjectExists):
+            self.create(FaultyStore(memory), b"theirs")
+
+    def test_gives_up_in_the_end(self) -> None:
+        faults = [Planned("put", number, Fault.FAIL) for number in range(1, 20)]
+        with pytest.raises(retry.Unreachable):
+            self.create(store := FaultyStore(MemoryStore(), *faults))
+        assert store.calls["put"] == retry.ATTEMPTS
+
+
+def test_a_volatile_store_keeps_what_was_behind_a_barrier() -> None:
+    store = VolatileStore(random.Random(7))
+    store.put("points/a", b"a")
+    store.commit_barrier()
+    for number in range(40):
+        store.put(f"points/b{number}", b"b")
+    after = store.lose_power()
+    assert after.objects["points/a"] == b"a"
+    assert 1 < len(after.objects) < 41

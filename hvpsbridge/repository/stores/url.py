@@ -30,6 +30,18 @@ def open_store(url: str, *, create: bool = False) -> Store:
         if parts.netloc not in ("", "localhost"):
             raise ConfigurationError(url, f"file:// with a host ({parts.netloc}); write file:///path")
         return _local(url, Path(unquote(parts.path)), create)
+    # The extras are imported only when asked for.
+    if scheme == "s3":
+        from hvpsbridge.repository.stores.s3 import S3Store
+
+        return S3Store(url)
+    if scheme == "sftp":
+        from hvpsbridge.repository.stores.sftp import SftpStore
+
+        try:
+            return SftpStore(url, create=create)
+        except ObjectMissing as err:
+            raise NoRepository(url) from err
     raise ConfigurationError(url, f"no store is called {scheme}://; there are file, s3 and sftp")
 
 

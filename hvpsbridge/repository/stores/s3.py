@@ -1,0 +1,185 @@
+"""Objects in a bucket of S3 or its kin: the one door to obstore.
+
+Create-if-absent is a PUT with ``If-None-Match: *``; a store that ignores the condition is refused by
+``hvps repo probe``. A PUT that was answered is durable, so the barrier has nothing to wait for. Each PUT
+carries the SHA-256 of its bytes, which the server checks. Credentials come from where AWS tools take them
+(environment, instance); they are never part of the URL.
+
+    s3://bucket/prefix?endpoint=https://minio.example.net:9000&region=eu-central-1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from hvpsbridge.errors import (
+    ConfigurationError,
+    NoSpace,
+    ObjectExists,
+    ObjectMissing,
+    StoreError,
+)
+from hvpsbridge.repository.stores.base import ObjectInfo, check_name
+from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
+from hvpsbridge.repository.stores.spool import SpoolSink
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import S3Store as Bucket
+except ImportError as err:  # pragma: no cover - the extra is installed where tests run
+    raise ConfigurationError("s3", "install hvpsbridge[s3] to use S3 repositories") from err
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+T = TypeVar("T")
+# One request moves at most a pack; at 1 MB/s that takes half a minute.
+REQUEST_TIMEOUT = timedelta(seconds=180)
+CONNECT_TIMEOUT = timedelta(seconds=10)
+# obstore's own retries would hide a PUT that was done twice; ours know (stores.retry).
+NO_RETRIES: RetryConfig = {"max_retries": 0}
+_OPTIONS = frozenset({"endpoint", "region"})
+_STATUS = re.compile(r"\b(?:status|code)\D{0,12}(\d{3})\b", re.IGNORECASE)
+
+
+class S3Store:
+    """A prefix of a bucket.
+
+    Raises:
+        ConfigurationError: the URL makes no sense.
+    """
+
+    durable = True
+    remote = True
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        if not parts.hostname or options.keys() - _OPTIONS or parts.username or parts.password:
+            raise ConfigurationError(
+                f"{parts.scheme}://{parts.hostname or ''}", "write s3://bucket/prefix?endpoint=...&region=..."
+            )
+        endpoint = options.get("endpoint")
+        self.url = url
+        self._prefix = parts.path.strip("/")
+        self._bucket = Bucket(
+            parts.hostname,
+            prefix=self._prefix or None,
+            config={
+                "conditional_put": "etag",
+                "checksum_algorithm": "SHA256",
+                **({} if endpoint is None else {"endpoint": endpoint}),
+                **({} if "region" not in options else {"region": options["region"]}),
+            },
+            client_options={
+                "allow_http": endpoint is not None and endpoint.startswith("http://"),
+                "timeout": REQUEST_TIMEOUT,
+                "connect_timeout": CONNECT_TIMEOUT,
+            },
+            retry_config=NO_RETRIES,
+        )
+
+    def put(self, name: str, data: bytes) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+
+        # No multipart: only a single PUT carries the condition.
+        def create() -> None:
+            self._do(
+                "create",
+                name,
+                lambda: obstore.put(self._bucket, name, data, mode="create", use_multipart=False),
+            )
+
+        create_once(create, lambda: self.get(name) == data)
+
+    def sink(self, name: str) -> SpoolSink:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        return SpoolSink(self.url, check_name(name), self.put)
+
+    def get(self, name: str) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+        return persist(lambda: self._do("read", name, lambda: bytes(obstore.get(self._bucket, name).bytes())))
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+
+        def fetch() -> bytes:
+            data = bytes(obstore.get_range(self._bucket, name, start=offset, length=length))
+            if len(data) != length:
+                raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+            return data
+
+        return persist(lambda: self._do("read", name, fetch))
+
+    def size(self, name: str) -> int:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+        return persist(
+            lambda: self._do("look up", name, lambda: int(obstore.head(self._bucket, name)["size"]))
+        )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(prefix)
+
+        def fetch() -> list[ObjectInfo]:
+            pages = obstore.list(self._bucket, prefix=prefix + "/")
+            return [ObjectInfo(str(meta["path"]), int(meta["size"])) for page in pages for meta in page]
+
+        yield from persist(lambda: self._do("list", prefix, fetch))
+
+    def delete(self, name: str) -> None:
+        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
+        check_name(name)
+        try:
+            persist(lambda: self._do("delete", name, lambda: obstore.delete(self._bucket, name)))
+        except ObjectMissing:
+            return
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Try what no repository does; for ``probe``, which wants it refused."""
+        self._do("overwrite", name, lambda: obstore.put(self._bucket, name, data, use_multipart=False))
+
+    def commit_barrier(self) -> None:
+        """Nothing to wait for: a PUT that was answered is durable."""
+
+    def close(self) -> None:
+        """Connections end with the object."""
+
+    def _do(self, action: str, name: str, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except FileNotFoundError as err:
+            if "NoSuchBucket" in str(err):
+                raise StoreError(self.url, action, name, "there is no such bucket") from err
+            raise ObjectMissing(self.url, action, name, "no such object") from err
+        except exceptions.AlreadyExistsError as err:
+            raise ObjectExists(self.url, action, name, "the name is taken") from err
+        except (exceptions.BaseError, OSError, ValueError) as err:
+            self._fail(action, name, err)
+
+    def _fail(self, action: str, name: str, err: Exception) -> NoReturn:
+        reason = _reason(err)
+        if isinstance(err, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+            raise StoreError(self.url, action, name, f"no rights: {reason}") from err
+        if "NoSuchBucket" in str(err):
+            raise StoreError(self.url, action, name, "there is no such bucket") from err
+        status = _STATUS.search(str(err))
+        if status is not None and status[1] == "507":
+            raise NoSpace(self.url, action, name, reason) from err
+        if status is not None and status[1].startswith("4") and status[1] not in ("408", "409", "425", "429"):
+            raise StoreError(self.url, action, name, reason) from err
+        raise Unreachable(self.url, action, name, reason) from err
+
+
+def _reason(err: Exception) -> str:
+    """First line of an obstore error; the rest is a debug dump."""
+    return str(err).strip().split("\n", 1)[0][:300] or type(err).__name__

@@ -1,0 +1,123 @@
+"""Servers that stores are tested against: OpenSSH's sshd and moto's S3, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import in_ci
+
+SSHD = "/usr/sbin/sshd"
+
+
+def missing(what: str) -> None:
+    """Fail in CI, else skip."""
+    (pytest.fail if in_ci() else pytest.skip)(f"{what} is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class SshServer:
+    """A running sshd for this user alone."""
+
+    folder: Path
+    port: int
+    user: str
+    process: subprocess.Popen[bytes]
+
+    def url(self, path: Path, *, known_hosts: Path | None = None) -> str:
+        known = known_hosts or self.folder / "known_hosts"
+        return (
+            f"sftp://{self.user}@127.0.0.1:{self.port}{path}?identity={self.folder}/user&known_hosts={known}"
+        )
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path) -> Iterator[SshServer]:
+    """Start OpenSSH's sshd on a free port with keys of its own."""
+    if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
+        missing("openssh-server")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    port = free_port()
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    host_key = (folder / "host.pub").read_text().split(" ", 2)
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key[0]} {host_key[1]}\n")
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+        "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # privilege separation folder of Debian's sshd
+    process = subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=(folder / "log").open("wb")
+    )
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f"sshd does not answer: {(folder / 'log').read_text()}")
+        yield SshServer(folder, port, pwd.getpwuid(os.getuid()).pw_name, process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@dataclass
+class S3Server:
+    """A running moto server."""
+
+    endpoint: str
+
+    def new_bucket(self) -> str:
+        import boto3
+
+        name = f"bucket-{uuid4().hex[:12]}"
+        client = boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1",
+            aws_access_key_id="id", aws_secret_access_key="secret",
+        )  # fmt: skip
+        client.create_bucket(Bucket=name)
+        return name
+
+    def url(self, bucket: str, prefix: str = "some/prefix") -> str:
+        return f"s3://{bucket}/{prefix}?endpoint={self.endpoint}&region=us-east-1"
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Start moto's S3 on a free port."""
+    try:
+        from moto.server import ThreadedMotoServer
+    except ImportError:
+        missing("moto[server]")
+    # The server runs in our process; its request log would be a line for every object.
+    import logging
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield S3Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
