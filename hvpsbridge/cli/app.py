@@ -42,7 +42,32 @@ class LazyGroup(click.Group):
         commands = importlib.import_module(f"hvpsbridge.cli.{module}")
         # ``list`` and ``copy`` would hide a builtin or a module, so functions end with an underscore.
         command: click.Command = getattr(commands, f"{cmd_name}_")
+        _add_verbose(command)
         return command
+
+
+def _more_verbose(context: click.Context, parameter: click.Parameter, count: int) -> None:
+    invocation = context.find_object(Invocation)
+    if invocation is not None and count:
+        invocation.more_verbose(count)
+
+
+def _add_verbose(command: click.Command) -> None:
+    """Let ``-v`` stand after the command's name too, where people write it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_verbose(inner)
+    elif not any(parameter.name == "more_verbose" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["-v", "--verbose", "more_verbose"],
+                count=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_more_verbose,
+                help="More log lines; twice for debugging.",
+            )
+        )
 
 
 @click.group(

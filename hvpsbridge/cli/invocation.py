@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from uuid import UUID, uuid4
@@ -34,12 +35,16 @@ class Invocation:
         verbosity: count of ``-v``.
         log_file: where log lines also go.
         settings: from the configuration file.
+        as_json: whether standard output is to be one JSON document, whatever happens.
+        started: UTC.
     """
 
     run_id: UUID = field(default_factory=uuid4)
     verbosity: int = 0
     log_file: Path | None = None
     settings: SettingsSpec = field(default_factory=SettingsSpec)
+    as_json: bool = False
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     closing: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Invocation:
@@ -61,6 +66,11 @@ class Invocation:
         self.log_file = log_file or self.settings.log_file
         logs.set_up(self.run_id, verbosity=verbosity, log_file=self.log_file)
         _log.info("hvps %s starts run %s", __version__, self.run_id)
+
+    def more_verbose(self, count: int) -> None:
+        """Show more log lines from here on, for ``-v`` after a command's name."""
+        self.verbosity += count
+        logs.set_up(self.run_id, verbosity=self.verbosity, log_file=self.log_file)
 
     def secret(self, reference: SecretRef, where: str) -> Secret:
         """The secret of a reference, known to the redactor from then on.

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,8 +20,10 @@ import click
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact
-from hvpsbridge.errors import ExitCode, HvpsError, Interrupted
+from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
+from hvpsbridge.report.truth import json_text, run_report
+from hvpsbridge.tasks.results import HostProblem, RunResult, problem_code
 
 _log = logging.getLogger(__name__)
 
@@ -54,21 +57,25 @@ def main(arguments: Sequence[str]) -> ExitCode:
     except (click.Abort, KeyboardInterrupt):
         _say("stopped by SIGINT")
         return ExitCode.INTERRUPTED
-    except Interrupted as err:
-        _say(str(err))
-        return err.code
-    except PlaybookInvalid as err:
-        for line in err.lines():
-            _say(line)
-        return err.exit_code
     except HvpsError as err:
-        _log.debug("command failed", exc_info=True)
-        _say(str(err))
-        return err.exit_code
+        return _failed(err, invocation)
     except BrokenPipeError:
         return ExitCode.DONE
     except Exception as err:  # noqa: BLE001 - the last line of defence; whatever comes here is a bug
         return _bug(err, invocation)
+
+
+def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
+    _log.debug("command failed", exc_info=err)
+    for line in err.lines() if isinstance(err, PlaybookInvalid) else (str(err),):
+        _say(line)
+    if invocation.as_json:
+        # A script that reads our output finds a report there whatever happened.
+        seconds = (datetime.now(UTC) - invocation.started).total_seconds()
+        result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
+        report = run_report(result, name="hvps", check=False)
+        sys.stdout.write(f"{redact(json_text(report))}\n")
+    return problem_code(err)
 
 
 def _bug(err: Exception, invocation: Invocation) -> ExitCode:

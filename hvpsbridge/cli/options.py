@@ -90,7 +90,22 @@ repository_options = _stacked(
     secret_options("key", "repository's key"),
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+def _wants_json(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    invocation = context.find_object(Invocation)
+    if invocation is not None and value:
+        invocation.as_json = True
+    return value
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_wants_json,
+    is_eager=True,
+    help="Print one JSON document, also of a failure.",
+)
 
 
 def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import subprocess
@@ -172,6 +173,32 @@ def test_a_traceback_is_shown_for_two_v_only(
     _raising(monkeypatch, errors.NoRepository("/r"))
     assert "Traceback" not in hvps("-v", "boom").err
     assert "Traceback" in hvps("-vv", "boom").err
+
+
+@pytest.mark.parametrize("arguments", [("run", "nothing.yaml"), ("list", "--repo", "/nothing"), ("verify",)])
+def test_with_json_a_failure_is_a_document_too(hvps: Hvps, arguments: tuple[str, ...]) -> None:
+    done = hvps(*arguments, "--json")
+    assert done.err.count("\n") == 1
+    report = json.loads(done.out)
+    assert report["exit_code"] == done.code != 0
+    assert report["tasks"] == []
+    assert f"hvps: {report['problems'][0]['text']}\n" == done.err
+
+
+def test_every_mistake_of_a_playbook_is_in_the_document(hvps: Hvps, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("version: 2\nname: 7\n")
+    done = hvps("run", tmp_path / "p.yaml", "--json")
+    (problem,) = json.loads(done.out)["problems"]
+    assert problem["kind"] == "PlaybookInvalid"
+    assert [found["mark"]["line"] for found in problem["facts"]["problems"]] == [1, 1, 1, 1, 2]
+    assert done.err.count("\n") == 5
+
+
+def test_v_may_stand_before_or_after_the_command(hvps: Hvps, tmp_path: Path) -> None:
+    for arguments in (("-v", "list", "--repo", "/nothing"), ("list", "--repo", "/nothing", "-v")):
+        assert hvps(*arguments).err.count("\n") == (2 if arguments[0] == "-v" else 1)
+    assert "Traceback" in hvps("list", "--repo", "/nothing", "-vv").err
+    assert "Traceback" in hvps("repo", "init", "--repo", "/proc/nothing", "-vv").err
 
 
 def test_a_reader_that_has_enough_of_our_output_is_no_failure(tmp_path: Path) -> None:
