@@ -90,6 +90,11 @@ class Handles:
         for handle in [handle for handle in self._open.values() if handle.node == node]:
             self.close(handle)
 
+    def close_layer(self, number: int) -> None:
+        """Files of a layer moved away from under their handles."""
+        for handle in [handle for handle in self._open.values() if handle.layer == number]:
+            self.close(handle)
+
     def locks(self, number: int) -> bool:
         """Whether an attached handle needs layer ``number``, itself or as a parent."""
         for handle in self._open.values():

@@ -89,6 +89,9 @@ class Lifecycle:
             else:
                 break
         self._time = now
+        for vm in self._world.vms.values():
+            if vm.migrating_to is not None and (vm.migrating_until or 0.0) <= now:
+                self._arrive(vm, vm.migrating_to)
         for job in [job for job in self._world.jobs.values() if (job.vanishes or now + 1) <= now]:
             del self._world.jobs[job.job_id]
 
@@ -218,7 +221,7 @@ class Lifecycle:
             frozen = self._layer(drive)
             checkpoint.sealed[slot] = self._tracking.seal(frozen)
             checkpoint.disks[slot] = frozen.number
-            drive.layer = self._child(frozen).number
+            drive.layer = self.new_child(frozen).number
             if kind is not SnapshotType.Recovery and self._knobs.ids_die_on_user_checkpoint:
                 for layer in self._shelf.chain(frozen):
                     self._tracking.forget(layer)
@@ -258,7 +261,8 @@ class Lifecycle:
         assert drive.layer is not None
         return self._world.layers[drive.layer]
 
-    def _child(self, frozen: Layer) -> Layer:
+    def new_child(self, frozen: Layer) -> Layer:
+        """A child of a layer that is frozen from now on, beside it and named as Hyper-V names it."""
         base = self._shelf.chain(frozen)[-1]
         folder, _, _ = frozen.path.rpartition("\\")
         stem = base.path.rpartition("\\")[2].rpartition(".")[0]
@@ -313,11 +317,25 @@ class Lifecycle:
         for slot, number in checkpoint.disks.items():
             frozen = self._world.layers[number]
             drive = vm.drives.setdefault(slot, Drive(Slot.parse(slot), None))
-            drive.layer = self._child(frozen).number
+            drive.layer = self.new_child(frozen).number
             self._kept.apply(checkpoint.checkpoint_id, vm.vm_id, drive.slot)
         vm.parent_checkpoint = checkpoint.checkpoint_id
         vm.state = checkpoint.state
         self.plan_merges(vm)
+
+    # -- migration --------------------------------------------------------------------------------------
+
+    def _arrive(self, vm: Vm, node: str) -> None:
+        """A migrated VM runs on its new host; handles on the old one are dead, tracking travelled along."""
+        vm.node, vm.migrating_to, vm.migrating_until = node, None, None
+        for drive in vm.drives.values():
+            if drive.layer is None:
+                continue
+            for layer in self._shelf.chain(self._layer(drive)):
+                self._handles.close_layer(layer.number)
+                self._tracking.flush(layer)
+                if self._knobs.ids_die_on_migration:
+                    self._tracking.forget(layer)
 
     # -- merges -----------------------------------------------------------------------------------------
 

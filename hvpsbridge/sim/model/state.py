@@ -285,6 +285,7 @@ class Vm:
     notes: str = ""
     parent_checkpoint: UUID | None = None
     migrating_until: float | None = None
+    migrating_to: str | None = None
     revision: int = 0
     drives: dict[str, Drive] = field(default_factory=dict)
 

@@ -1,0 +1,245 @@
+"""Building a world: hosts, volumes, VMs, drives and disks, as an administrator would."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+from uuid import UUID
+
+from hvpsbridge.sim.model.base import FIRST_NODE, Base
+from hvpsbridge.sim.model.disks import normal_path
+from hvpsbridge.sim.model.errors import HyperVError, Wmi
+from hvpsbridge.sim.model.lifecycle import WORKER_LOG
+from hvpsbridge.sim.model.state import (
+    ControllerType,
+    Drive,
+    Layer,
+    Node,
+    Slot,
+    VhdFormat,
+    VhdType,
+    Vm,
+    VMState,
+    Volume,
+)
+from hvpsbridge.units import MIB
+
+_FIRST_SLOT = Slot(ControllerType.SCSI, 0, 0)
+_FIXED = {"vm_id", "drives", "created"}
+
+
+class Building(Base):
+    """Makes and changes what there is."""
+
+    def add_node(self, name: str, *, cluster: str | None = None) -> Node:
+        """A further host."""
+        with self._lock:
+            now = self.clock.now()
+            node = Node(name, f"{name.lower()}.example.net", booted=now - 86400.0, cluster=cluster)
+            self._world.nodes[name] = node
+            return node
+
+    def add_volume(self, root: str, total_bytes: int, used_elsewhere_bytes: int = 0) -> Volume:
+        """A volume such as ``D:\\``, or another size for one that is there."""
+        with self._now():
+            volume = Volume(root, total_bytes, used_elsewhere_bytes)
+            self._world.volumes[root] = volume
+            return volume
+
+    def create_vm(
+        self,
+        name: str,
+        *,
+        vm_id: UUID | None = None,
+        node: str = FIRST_NODE,
+        folder: str | None = None,
+        state: VMState = VMState.Running,
+        **settings: object,
+    ) -> Vm:
+        """A new VM without disks. ``settings`` are fields of :class:`~state.Vm`.
+
+        Raises:
+            ValueError: the id is taken, the node is unknown, or there is no such setting.
+        """
+        with self._now():
+            vm_id = vm_id or self._life.fresh_id()
+            if vm_id in self._world.vms or node not in self._world.nodes:
+                raise ValueError(f"VM {vm_id} exists, or node {node} does not")
+            now = self.clock.now()
+            where = folder or f"C:\\VMs\\{name}"
+            vm = Vm(vm_id, name, node, created=now, folder=where)
+            self._world.vms[vm_id] = vm
+            try:
+                self.change_vm(vm_id, **settings)
+            except ValueError:
+                del self._world.vms[vm_id]
+                raise
+            vm.revision = 0
+            vm.state, vm.started = state, (now if state is VMState.Running else None)
+            return vm
+
+    def change_vm(self, vm_id: UUID, **settings: object) -> None:
+        """Change fields of a VM, as an administrator would.
+
+        Raises:
+            ValueError: there is no such setting.
+        """
+        with self._now():
+            vm = self._vm(vm_id)
+            for name, value in settings.items():
+                if name not in Vm.__dataclass_fields__ or name in _FIXED:
+                    raise ValueError(f"a VM has no setting {name!r}")
+                value = _fitting(getattr(vm, name), name, value)
+                if name == "commit_fork_events":
+                    assert isinstance(value, int)
+                    for _ in range(value - vm.commit_fork_events):
+                        self._life.log(WORKER_LOG, 3216, vm, self._life.text("commit_forks", vm=vm.name))
+                setattr(vm, name, value)
+            vm.revision += 1
+            self._life.plan_merges(vm)
+
+    def add_disk(
+        self,
+        vm_id: UUID,
+        slot: Slot = _FIRST_SLOT,
+        *,
+        image: Path | None = None,
+        size_bytes: int | None = None,
+        path: str | None = None,
+        disk_id: UUID | None = None,
+        logical_sector_bytes: int = 512,
+        block_bytes: int = 32 * MIB,
+        format: VhdFormat = VhdFormat.VHDX,  # Hyper-V's word
+        kind: VhdType = VhdType.Dynamic,
+        shared: bool = False,
+    ) -> Slot:
+        """A new disk at ``slot``, holding a raw image's bytes or nothing.
+
+        Args:
+            size_bytes: virtual size; the image's by default. A multiple of the sector size.
+            path: Windows path of the file; one in the VM's folder by default.
+            disk_id: VirtualDiskId; a fresh one by default. Clones of a template share it.
+
+        Raises:
+            ValueError: the slot or path is taken, or the size does not fit.
+        """
+        with self._now():
+            vm = self._vm(vm_id)
+            size = size_bytes if size_bytes is not None else image.stat().st_size if image else 0
+            if size <= 0 or size % logical_sector_bytes:
+                raise ValueError(f"a disk of {size} bytes has no whole number of sectors")
+            if str(slot) in vm.drives and vm.drives[str(slot)].layer is not None:
+                raise ValueError(f"slot {slot} of {vm.name} is taken")
+            suffix = "vhd" if format is VhdFormat.VHD else "vhds" if format is VhdFormat.VHDSet else "vhdx"
+            name = f"{vm.name}-{str(slot).replace(':', '-')}.{suffix}"
+            where = path or f"{vm.folder}\\Virtual Hard Disks\\{name}"
+            if any(normal_path(other.path) == normal_path(where) for other in self._world.layers.values()):
+                raise ValueError(f"{where} exists")
+            layer = Layer(
+                number=self._world.next(),
+                path=where,
+                size_bytes=size,
+                disk_id=disk_id or self._life.fresh_id(),
+                logical_sector_bytes=logical_sector_bytes,
+                block_bytes=block_bytes,
+                format=format,
+                kind=kind,
+            )
+            self._shelf.new_base(layer, image)
+            vm.drives[str(slot)] = Drive(slot, layer.number, shared=shared)
+            vm.revision += 1
+            self.kept.add(vm_id, slot, size, image)
+            return slot
+
+    def add_pass_through(self, vm_id: UUID, slot: Slot, number: int) -> None:
+        """A physical disk of the host given to the VM."""
+        with self._now():
+            vm = self._vm(vm_id)
+            vm.drives[str(slot)] = Drive(slot, None, pass_through_number=number)
+            vm.revision += 1
+
+    def add_empty_drive(self, vm_id: UUID, slot: Slot) -> None:
+        """A disk drive without a disk."""
+        with self._now():
+            vm = self._vm(vm_id)
+            vm.drives[str(slot)] = Drive(slot, None)
+            vm.revision += 1
+
+    def remove_disk(self, vm_id: UUID, slot: Slot) -> None:
+        """Take a drive off the VM; its file goes too unless a checkpoint needs it."""
+        with self._now():
+            vm = self._vm(vm_id)
+            drive = vm.drives.pop(str(slot))
+            vm.revision += 1
+            self.kept.remove(vm_id, slot)
+            number = drive.layer
+            while number is not None:
+                layer = self._world.layers[number]
+                held = any(number in point.disks.values() for point in self._world.checkpoints.values())
+                if held or self._shelf.children(layer):
+                    break
+                number = layer.parent
+                self._shelf.delete(layer)
+
+    def resize_disk(self, vm_id: UUID, slot: Slot, size_bytes: int) -> None:
+        """``Resize-VHD`` on the VM's disk.
+
+        Raises:
+            HyperVError: the disk has checkpoints.
+        """
+        with self._now():
+            layer = self._top(vm_id, slot)
+            if layer.made_by_checkpoint:
+                raise HyperVError(Wmi.INVALID_STATE, self._life.text("busy"))
+            self._shelf.resize(layer, size_bytes)
+            self.kept.resize(vm_id, slot, size_bytes)
+
+    def move_disk(self, vm_id: UUID, slot: Slot, folder: str) -> None:
+        """Storage migration: every file of the disk's chain moves to another Windows folder, ids with it."""
+        with self._now():
+            for layer in self._shelf.chain(self._top(vm_id, slot)):
+                layer.path = folder.rstrip("\\") + "\\" + layer.path.rpartition("\\")[2]
+            self._vm(vm_id).revision += 1
+
+    def swap_disk(
+        self, vm_id: UUID, slot: Slot, image: Path | None = None, *, disk_id: UUID | None = None
+    ) -> None:
+        """Put another disk of the same size at the same slot and path, as an in-place restore would.
+
+        Args:
+            disk_id: its VirtualDiskId; a fresh one by default, the old one for a copy of the same disk.
+        """
+        with self._now():
+            old = self._shelf.chain(self._top(vm_id, slot))[-1]
+            path, size, sector = old.path, old.size_bytes, old.logical_sector_bytes
+            self.remove_disk(vm_id, slot)
+            self.add_disk(
+                vm_id,
+                slot,
+                image=image,
+                size_bytes=size,
+                path=path,
+                disk_id=disk_id,
+                logical_sector_bytes=sector,
+            )
+
+
+def _fitting(current: object, name: str, value: object) -> object:
+    """``value`` as the kind of thing the setting holds; words are taken for enums.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    if isinstance(current, IntEnum):
+        kind = type(current)
+        if isinstance(value, str):
+            wanted = value.replace("_", "").lower()
+            for member in kind:
+                if member.name.replace("_", "").lower() == wanted:
+                    return member
+        elif isinstance(value, int):
+            return kind(value)
+        raise ValueError(f"{name} takes one of {', '.join(m.name.rstrip('_') for m in kind)}, not {value!r}")
+    if current is not None and type(value) is not type(current):
+        raise ValueError(f"{name} takes a {type(current).__name__}, not {value!r}")
+    return value

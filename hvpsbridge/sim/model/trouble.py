@@ -1,0 +1,180 @@
+"""What goes wrong around a backup: power loss, migration, dying hosts, competitors, meddling.
+
+Law: these are things people and machines do to a Hyper-V host, not faults of the simulator. Each leaves
+the world in a state that a real host could be in.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hvpsbridge.sim.model.base import Base
+from hvpsbridge.sim.model.errors import HyperVError, Wmi
+from hvpsbridge.sim.model.state import (
+    Consistency,
+    MergePhase,
+    ReferencePoint,
+    Slot,
+    Vm,
+    VMState,
+)
+
+
+class Trouble(Base):
+    """Trouble, by kind."""
+
+    # -- hosts ------------------------------------------------------------------------------------------
+
+    def crash_host(self, node: str) -> None:
+        """The host loses power and boots again: its VMs are off, its jobs and handles are gone."""
+        with self._now():
+            self._world.nodes[node].booted = self.clock.now()
+            self._handles.close_node(node)
+            for vm in self._on(node):
+                self._lose_power(vm)
+
+    def kill_host(self, node: str) -> None:
+        """The host dies for good; its clustered VMs start on another host of the cluster.
+
+        Raises:
+            ValueError: there is no such host.
+        """
+        with self._now():
+            if node not in self._world.nodes:
+                raise ValueError(f"no host {node!r}")
+            dead = self._world.nodes[node]
+            dead.alive = False
+            self._handles.close_node(node)
+            for vm in self._on(node):
+                was_running = vm.state is VMState.Running
+                self._lose_power(vm)
+                heirs = [
+                    other.name
+                    for other in self._world.nodes.values()
+                    if other.alive and other.cluster is not None and other.cluster == dead.cluster
+                ]
+                if vm.clustered and heirs:
+                    vm.node = heirs[0]
+                    if was_running:
+                        vm.state, vm.started = VMState.Running, self.clock.now()
+
+    def revive_host(self, node: str) -> None:
+        """A dead host is back, without the VMs that others took over."""
+        with self._now():
+            self._world.nodes[node].alive = True
+            self._world.nodes[node].booted = self.clock.now()
+
+    def migrate(self, vm_id: UUID, node: str, *, seconds: float = 0.0) -> None:
+        """Live migration to another host; takes ``seconds``, during which the VM is busy.
+
+        Raises:
+            ValueError: the host is not there.
+            HyperVError: a job holds the VM.
+        """
+        with self._now():
+            vm = self._vm(vm_id)
+            if node not in self._world.nodes or not self._world.nodes[node].alive:
+                raise ValueError(f"no host {node!r} to migrate to")
+            self._life.check_ready(vm)
+            vm.migrating_to, vm.migrating_until = node, self.clock.now() + seconds
+            self._life.advance()
+
+    # -- disks ------------------------------------------------------------------------------------------
+
+    def lose_tracking(self, vm_id: UUID, slot: Slot) -> None:
+        """The disk's ``.rct`` is deleted or damaged: no id of it can be answered any more.
+
+        Until the next checkpoint a query fails with 0xC03A0030, from then on with 0xC03A0029.
+        """
+        with self._now():
+            for layer in self._shelf.chain(self._top(vm_id, slot)):
+                layer.tracking_lost = True
+                self._tracking.forget(layer)
+
+    def edit_offline(
+        self, vm_id: UUID, slot: Slot, offset: int, data: bytes, *, tracked: bool = False
+    ) -> None:
+        """Write to the disk of a VM that is off: by Mount-VHD (tracked), or by a tool RCT never sees.
+
+        Raises:
+            HyperVError: the VM is not off.
+        """
+        with self._now():
+            if self._vm(vm_id).state is not VMState.Off:
+                raise HyperVError(Wmi.INVALID_STATE, self._life.text("busy"))
+            layer = self._top(vm_id, slot)
+            self._shelf.write(layer, offset, data)
+            self.kept.write(vm_id, slot, offset, data)
+            if tracked:
+                self._tracking.record(layer, offset, len(data))
+
+    def break_sectors(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
+        """A range of the disk's top file cannot be read any more (error 1117); 0 bytes mends it."""
+        with self._now():
+            layer = self._top(vm_id, slot)
+            if length:
+                layer.unreadable.add(offset, offset + length)
+            else:
+                layer.unreadable.clear()
+
+    def leave_children(self, vm_id: UUID) -> None:
+        """Children without a checkpoint, as a failed product leaves them, until something merges them."""
+        with self._now():
+            vm = self._vm(vm_id)
+            for drive in vm.drives.values():
+                if drive.layer is not None:
+                    drive.layer = self._life.new_child(self._world.layers[drive.layer]).number
+
+    # -- competitors ------------------------------------------------------------------------------------
+
+    def add_reference_point(self, vm_id: UUID) -> str:
+        """Another product's reference point, made without a checkpoint; its InstanceID."""
+        with self._now():
+            vm = self._vm(vm_id)
+            point = ReferencePoint(
+                f"Microsoft:{str(vm_id).upper()}\\{str(self._life.fresh_id()).upper()}",
+                vm_id,
+                Consistency.Crash,
+                self.clock.now(),
+                [],
+                [],
+            )
+            for drive in sorted(vm.drives.values(), key=lambda drive: drive.slot):
+                if drive.layer is not None:
+                    rct_id = self._tracking.seal(self._world.layers[drive.layer])
+                    if rct_id is not None:
+                        point.disks.append(vm.instance_id(drive.slot))
+                        point.rct_ids.append(rct_id)
+            self._world.reference_points[point.instance_id] = point
+            return point.instance_id
+
+    def destroy_reference_points(self, vm_id: UUID) -> int:
+        """Another product destroys every reference point of the VM (reference section 6.4); how many."""
+        with self._now():
+            doomed = [p for p in self._world.reference_points.values() if p.vm_id == vm_id]
+            for point in doomed:
+                del self._world.reference_points[point.instance_id]
+            return len(doomed)
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _on(self, node: str) -> list[Vm]:
+        return [vm for vm in self._world.vms.values() if vm.node == node]
+
+    def _lose_power(self, vm: Vm) -> None:
+        """The VM and the VMMS that looked after it are gone from one moment to the next."""
+        now = self.clock.now()
+        if vm.state not in (VMState.Off, VMState.Saved):
+            for drive in vm.drives.values():
+                if drive.layer is not None:
+                    for layer in self._shelf.chain(self._world.layers[drive.layer]):
+                        self._tracking.power_loss(layer)
+            vm.state, vm.started = VMState.Off, None
+        vm.migrating_to = vm.migrating_until = None
+        for job in [job for job in self._world.jobs.values() if job.vm_id == vm.vm_id]:
+            job.done, job.vanishes = True, now
+            job.error_code = job.error_code or int(Wmi.FAILED)
+        for merge in self._world.merges.values():
+            if merge.vm_id == vm.vm_id:
+                merge.phase = MergePhase.FAILED
+                merge.ends = now + self.knobs.merge_retry_seconds if self.knobs.merge_retry_seconds else None
