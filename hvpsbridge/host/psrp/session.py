@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 IDLE_TIMEOUT_SECONDS = 300
 # Readers of a disk, the watch over space and age, and a command beside them.
 RUNSPACES = 8
+# How long a host may take to end a shell that we are done with.
+CLOSE_SECONDS = 5
 POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
 
 
@@ -153,21 +155,22 @@ class Session:
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
-        """Whoever loses the session within marks this shell as lost."""
+        """Whoever loses the session within marks this shell as lost, and whoever does not, as there."""
         try:
             yield
         except SessionLost:
             self.lost = True
             raise
+        self.lost = False
 
     def close(self) -> None:
         """Delete the shell and close every connection. Never raises: a shell ends by itself too."""
-        if not self.lost:
-            try:
-                door = self.new_door()
-                door.pool.shell.close()
-            except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
-                log.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
+        try:
+            # Also when the shell counts as lost: it may live, and hold a disk.
+            wsman = self.new_door().wsman
+            wsman.delete(POWERSHELL_URI, selector_set=_selectors(self.shell_id), timeout=CLOSE_SECONDS)
+        except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
+            log.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
         with self._lock:
             doors, self._doors = self._doors, []
         for door in doors:
@@ -179,13 +182,17 @@ class Session:
         Raises:
             SessionLost: no answer.
         """
-        selectors = SelectorSet()
-        selectors.add_option("ShellId", shell_id)
         with self.noticing():
             try:
-                self.door().wsman.delete(POWERSHELL_URI, selector_set=selectors)
+                self.door().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
             except TRANSPORT_ERRORS as err:
                 if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
                     return False
                 raise transport_failure(self.host, "end shell", err) from err
         return True
+
+
+def _selectors(shell_id: str) -> SelectorSet:
+    selectors = SelectorSet()
+    selectors.add_option("ShellId", shell_id)
+    return selectors

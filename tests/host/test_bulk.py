@@ -1,0 +1,240 @@
+"""The fast way as a reader uses it: under every authentication, with noise between blocks, and falling back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.errors import OperationFailed
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.wire import Request, decode_block
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.psrp import bulk
+from hvpsbridge.host.psrp.bulk import BulkPipeline
+from hvpsbridge.host.psrp.session import Session
+from hvpsbridge.host.reader import PipelineSource
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
+from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.service import ModelService
+from hvpsbridge.sim.wsman.listener import Listener
+from hvpsbridge.sim.wsman.service import Service
+from hvpsbridge.units import KIB, MIB
+from tests.host.conftest import PASSWORD, SIZE, USER, Frozen
+from tests.host.ntlm import NtlmAuthenticator, user_file
+from tests.host.test_reading_a_frozen_disk import CHUNK, answer, content
+from tests.host.test_session import self_signed
+
+# Emits each byte array that it is fed, as a block, with whatever the test wants in between.
+ECHO = """
+param([string] $Path, [int] $FirstBlock)
+begin {{ }}
+process {{ {before}; [pscustomobject]@{{ PSTypeName = 'Hvps.BlockMessage'; Block = [byte[]] $_ }}; {after} }}
+"""
+
+
+def echo(session: Session, before: str = "", after: str = "") -> PipelineSource:
+    return PipelineSource(session, "", ECHO.format(before=before, after=after))
+
+
+def receive(source: PipelineSource, count: int) -> list[bytes]:
+    blocks: list[bytes] = []
+    for _ in range(200):
+        blocks += [bytes(block) for block in source.receive(2)]
+        if len(blocks) >= count:
+            return blocks
+    raise AssertionError(f"{len(blocks)} of {count} blocks")
+
+
+@pytest.fixture
+def session(connection: HostConnection) -> Iterator[Session]:
+    opened = Session.open(connection)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def no_fallbacks_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BulkPipeline, "fallbacks", 0)
+
+
+def read_all(host: HyperVHost, frozen: Frozen) -> None:
+    source = host.open_reader(frozen.path)
+    try:
+        blocks = answer(source, Request(0, (Extent(0, SIZE),), CHUNK, 1 * MIB))
+        for offset, data in content(blocks).items():
+            assert data == frozen.image[offset : offset + len(data)]
+        assert sum(p.extent.length for b in blocks for p in b.pieces) == SIZE
+    finally:
+        source.close()
+        host.close_readers()
+
+
+def test_basic_takes_the_fast_way(host: HyperVHost, frozen: Frozen) -> None:
+    read_all(host, frozen)
+    assert BulkPipeline.fallbacks == 0
+
+
+def test_tls_takes_the_fast_way(
+    service: ModelService, connection: HostConnection, frozen: Frozen, tmp_path: Path
+) -> None:
+    chain = self_signed(tmp_path)
+    with PowerShellHost(
+        users={USER: Secret(PASSWORD)}, environment=service.environment(), certificate=chain
+    ) as tls:
+        secure = replace(connection, address=tls.url, ca=tmp_path / "ca.pem")
+        with HyperVHost.connect(secure) as host:
+            read_all(host, frozen)
+    assert BulkPipeline.fallbacks == 0
+
+
+def test_sealed_messages_take_the_fast_way(
+    pwsh: Path,
+    service: ModelService,
+    connection: HostConnection,
+    frozen: Frozen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in user_file(tmp_path / "users", USER, PASSWORD).items():
+        monkeypatch.setenv(name, value)
+    wsman = Service(lambda sink: PowerShellEngine(sink, find_pwsh(os.environ), service.environment()))
+    listener = Listener(wsman, NtlmAuthenticator)
+    listener.start()
+    try:
+        sealed = replace(connection, address=listener.url, auth="ntlm", user=f"HV01\\{USER}")
+        with HyperVHost.connect(sealed) as host:
+            read_all(host, frozen)
+    finally:
+        listener.stop()
+        wsman.close()
+    assert BulkPipeline.fallbacks == 0
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "Write-Verbose -Message ('v' * 40000) -Verbose",
+        "Write-Warning -Message 'w'",
+        "Write-Progress -Activity 'a' -PercentComplete 5",
+        "Write-Information -MessageData 'i'",
+    ],
+)
+def test_other_streams_between_blocks_disturb_nothing(session: Session, noise: str) -> None:
+    chance = random.Random(3)
+    sent = [chance.randbytes(size) for size in (1, 3000, 100_000, 33_333)]
+    source = echo(session, noise, noise)
+    try:
+        for block in sent:
+            source.send(block)
+        assert receive(source, len(sent)) == sent
+    finally:
+        source.close()
+    assert BulkPipeline.fallbacks == 0
+
+
+def test_blocks_that_came_before_an_error_are_delivered_and_the_error_follows(session: Session) -> None:
+    source = echo(session, after="if ($_.Length -eq 2) { throw 'enough' }")
+    try:
+        source.send(b"a")
+        source.send(b"bb")
+        assert receive(source, 2) == [b"a", b"bb"]
+        with pytest.raises(OperationFailed):
+            receive(source, 1)
+    finally:
+        source.close()
+
+
+def test_silence_gives_nothing_and_the_pipeline_goes_on(session: Session) -> None:
+    source = echo(session)
+    try:
+        source.send(b"first")
+        assert receive(source, 1) == [b"first"]
+        # Longer than the host may hold a Receive, so that its time-out is met on the way.
+        for _ in range(7):
+            assert source.receive(1) == []
+        source.send(b"second")
+        assert receive(source, 1) == [b"second"]
+    finally:
+        source.close()
+    assert BulkPipeline.fallbacks == 0
+
+
+def test_a_reply_of_another_layout_goes_pypsrps_way_with_nothing_lost(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(8)
+    sent = [chance.randbytes(600 * KIB) for _ in range(4)]
+    real, replies = bulk.read_reply, []
+
+    def stumbling(body: bytes) -> object:
+        replies.append(body)
+        if len(replies) == 3:
+            # In the middle of a block: half of it was assembled here.
+            raise bulk.UnknownReply("another layout")
+        return real(body)
+
+    monkeypatch.setattr(bulk, "read_reply", stumbling)
+    source = echo(session)
+    try:
+        with caplog.at_level(logging.WARNING):
+            for block in sent:
+                source.send(block)
+            assert receive(source, len(sent)) == sent
+        source.send(b"more")
+        assert receive(source, 1) == [b"more"]
+    finally:
+        source.close()
+    assert BulkPipeline.fallbacks == 1
+    assert len([r for r in caplog.records if "fast reader is not used" in r.getMessage()]) == 1
+
+
+def test_a_connection_that_cannot_be_borrowed_leaves_all_to_pypsrp(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(door: object) -> None:
+        raise bulk.ConnectionUnavailable("no such attribute")
+
+    monkeypatch.setattr(bulk, "Borrowed", nothing)
+    source = echo(session)
+    try:
+        source.send(b"x" * 100_000)
+        source.send(b"y")
+        assert receive(source, 2) == [b"x" * 100_000, b"y"]
+    finally:
+        source.close()
+    assert BulkPipeline.fallbacks == 1
+
+
+def test_received_bytes_are_counted_on_either_way(host: HyperVHost, frozen: Frozen) -> None:
+    source = host.open_reader(frozen.path)
+    try:
+        blocks = answer(
+            source, Request(0, (Extent(1 * MIB, 1 * MIB),), CHUNK, 256 * KIB, allow_deflate=False)
+        )
+        payload = sum(block.wire_bytes for block in blocks)
+        # Two layers of base64: 1.78 times, and some XML.
+        assert 1.7 < source.wire_bytes / payload < 1.9
+    finally:
+        source.close()
+        host.close_readers()
+
+
+def test_decoded_blocks_are_whole(host: HyperVHost, frozen: Frozen) -> None:
+    source = host.open_reader(frozen.path)
+    try:
+        source.send(Request(0, (Extent(1 * MIB, 64 * KIB),), CHUNK, MIB).pack())
+        (data,) = receive(source, 1)  # type: ignore[arg-type]  # a PipelineSource behind the protocol
+        with pytest.raises(ValueError, match="digest"):
+            decode_block(data[:-1] + bytes([data[-1] ^ 1]))
+        assert decode_block(data).last
+    finally:
+        source.close()
+        host.close_readers()
