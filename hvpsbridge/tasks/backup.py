@@ -30,6 +30,7 @@ from hvpsbridge.contract.results import (
     VmState,
 )
 from hvpsbridge.errors import (
+    CommitForkFailed,
     ConsistencyNotReached,
     Gated,
     HostNotClean,
@@ -578,8 +579,9 @@ class BackupVm:
         With the point committed, an error of the host only costs its ids: it becomes a warning.
         """
         _LOG.warning("VM %s: undoing after: %s", self._vm.name, error)
-        if isinstance(error, LeaseLost):
-            # Whoever took the lease settles; acting now would be acting without one.
+        if isinstance(error, (LeaseLost, CommitForkFailed)):
+            # Whoever took the lease settles; acting now would be acting without one. And where a fork of
+            # the chain failed, removing anything may lose the VM's data (reference 6.3).
             self._leftovers = self.left
         else:
             self._leftovers = self._settle_own_run()

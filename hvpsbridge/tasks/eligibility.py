@@ -80,7 +80,11 @@ def examine(
     """
     findings = _vm_findings(vm)
     if checkpoints is not None:
-        findings.extend(_checkpoint_findings(disks, checkpoints, repository_id))
+        findings.extend(_checkpoint_findings(checkpoints, repository_id))
+        if not checkpoints:
+            # While a merge is under way a child without a checkpoint is what it is merging.
+            merging = bool(BUSY_STATUS.keys() & set(vm.operational_status))
+            findings.extend(_childless(disk) for disk in disks if _on_child(disk) and not merging)
     for disk in disks:
         findings.extend(_disk_findings(disk))
     if not takes_part(disks):
@@ -137,9 +141,19 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
     return found
 
 
-def _checkpoint_findings(
-    disks: Sequence[DiskInfo], checkpoints: Sequence[CheckpointInfo], repository_id: UUID
-) -> list[Finding]:
+def _on_child(disk: DiskInfo) -> bool:
+    return disk.path is not None and disk.path.lower().endswith((".avhdx", ".avhd"))
+
+
+def _childless(disk: DiskInfo) -> Finding:
+    return Finding(
+        Severity.REFUSE,
+        f"disk {slot_of(disk)} runs on {disk.path} though no checkpoint is there",
+        "take and remove a checkpoint to have it merged, see docs/troubleshooting.md",
+    )
+
+
+def _checkpoint_findings(checkpoints: Sequence[CheckpointInfo], repository_id: UUID) -> list[Finding]:
     found: list[Finding] = []
     for checkpoint in checkpoints:
         if checkpoint.kind is not CheckpointKind.RECOVERY:
@@ -161,16 +175,6 @@ def _checkpoint_findings(
                     "let that backup end; its next run removes what a dead one left",
                 )
             )
-    if not checkpoints:
-        for disk in disks:
-            if disk.path is not None and disk.path.lower().endswith((".avhdx", ".avhd")):
-                found.append(
-                    Finding(
-                        Severity.REFUSE,
-                        f"disk {slot_of(disk)} runs on {disk.path} though no checkpoint is there",
-                        "take and remove a checkpoint to have it merged, see docs/troubleshooting.md",
-                    )
-                )
     return found
 
 

@@ -306,7 +306,7 @@ class ModelHost:
         except HyperVError as err:
             raise self._failed(operation, err) from err
         if job.error_code:
-            kind = errors.ConsistencyNotReached if "onsisten" in job.error_text else errors.OperationFailed
+            kind = errors.CommitForkFailed if "80048102" in job.error_text.upper() else errors.OperationFailed
             raise kind(self.name, operation, "Hvps.JobFailed", "NotSpecified", job.error_code, job.error_text)
         return job
 

@@ -81,9 +81,11 @@ class WireWorld(World):
         )
 
 
-def full_and_increments(world: WireWorld, rounds: int) -> None:
-    """One full and so many increments of two disks, every point compared with what was kept apart."""
-    vm_id = world.vm(disks=(4 * MIB, 3 * MIB))
+def full_and_increments(
+    world: WireWorld, rounds: int, sizes: tuple[int, ...] = (4 * MIB, 3 * MIB + 512)
+) -> None:
+    """One full and so many increments, every point compared with what was kept apart."""
+    vm_id = world.vm(disks=sizes)
     modes = []
     for _ in range(rounds + 1):
         modes.append({disk.mode for disk in world.good_backup(vm_id).disks})

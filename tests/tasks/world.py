@@ -90,7 +90,7 @@ class World:
 
     def churn(self, vm_id: UUID, slot: Slot = SLOT, writes: int = 3, longest: int = 64 * KIB) -> None:
         """The guest writes here and there, and trims now and then."""
-        size = self.model.layer(self._drive(vm_id, slot)).size_bytes
+        size = self.model.kept.live(vm_id, slot).stat().st_size
         unit = 4096
         for _ in range(writes):
             length = self.chance.randrange(1, max(longest // unit, 2)) * unit

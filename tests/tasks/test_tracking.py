@@ -1,0 +1,258 @@
+"""Change tracking that is coarse, lost, wrong or lying: a reason and more reading, never a wrong point."""
+
+from __future__ import annotations
+
+import pytest
+
+from hvpsbridge.errors import ExitCode, TrackingLied
+from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.policy import ProofPolicy
+from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.units import KIB, MIB
+from tests.tasks.world import SLOT, World
+
+SIZE = 4 * MIB
+# Under these tracking leaves changes out without any sign. What it leaves out elsewhere than in chunks
+# that are touched anyway is found by proofs only, so their rounds are proved whole once trust is earned.
+# Waiting is waiting; what these are about shows as well in less of it.
+SHORTER = {"merge_seconds": 0.4, "visibility_seconds": 0.3}
+SILENT_LIES = {"missing_changes", "unmap_unreported", "power_loss_forgets", "ids_survive_apply"}
+
+
+def one(result: BackupResult) -> tuple[Mode, Reason]:
+    assert result.error is None, result.error
+    (disk,) = result.disks
+    return disk.mode, disk.reason
+
+
+def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResult]:
+    """A VM's life with everything that strains tracking, a backup after each piece of it."""
+    vm_id = world.vm(disks=(SIZE,))
+    results = []
+
+    def backup() -> None:
+        proof = ProofPolicy.AUTO if len(results) < 3 else policy_after
+        result = world.backup(vm_id, proof=proof, gate_seconds=20.0)
+        assert result.error is None, result.error
+        results.append(result)
+        world.assert_point_equal(world.repository.points(vm_id)[-1])
+        world.assert_clean(vm_id)
+
+    backup()
+    world.churn(vm_id, writes=6)
+    backup()
+    world.churn(vm_id, writes=6)
+    world.model.unmap(vm_id, SLOT, 0, 512 * KIB)
+    backup()
+    world.churn(vm_id)
+    world.model.set_state(vm_id, "stop")
+    world.model.set_state(vm_id, "start")
+    world.churn(vm_id)
+    backup()
+    world.churn(vm_id)
+    world.model.set_state(vm_id, "power_off")
+    world.model.set_state(vm_id, "start")
+    backup()
+    world.churn(vm_id)
+    job = world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    world.churn(vm_id)
+    backup()
+    world.churn(vm_id)
+    backup()
+    mine = next(point for point in world.model.checkpoints(vm_id, hidden=True) if point.name == "mine")
+    assert str(mine.checkpoint_id) == job.results["checkpoint"]
+    world.model.set_state(vm_id, "power_off")
+    world.model.wait(world.model.apply_checkpoint(mine.checkpoint_id))
+    world.model.set_state(vm_id, "start")
+    world.churn(vm_id)
+    backup()
+    world.model.wait(world.model.remove_checkpoint(mine.checkpoint_id))
+    world.churn(vm_id)
+    backup()
+    world.churn(vm_id)
+    backup()
+    assert world.assert_points_equal(vm_id) == len(results)
+    return results
+
+
+def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) -> None:
+    reasons = [one(result)[1] for result in troubled_rounds(world, ProofPolicy.AUTO)]
+    assert reasons == [
+        Reason.FIRST_BACKUP,
+        Reason.TRACKED,
+        Reason.TRACKED,
+        Reason.TRACKED,  # a stop and a start
+        Reason.TRACKED,  # a power loss
+        Reason.CHAIN_CHANGED,  # a user's checkpoint
+        Reason.TRACKED,
+        Reason.CHAIN_CHANGED,  # applied
+        Reason.CHAIN_CHANGED,  # removed
+        Reason.TRACKED,
+    ]
+
+
+@pytest.mark.parametrize("knob", HOSTILE)
+def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
+    world.model.set_knob(knob, SHORTER.get(knob, HOSTILE[knob]))
+    results = troubled_rounds(world, ProofPolicy.ALWAYS if knob in SILENT_LIES else ProofPolicy.AUTO)
+    reasons = [one(result)[1] for result in results]
+    match knob:
+        case "empty_answers":
+            assert Reason.TRACKED not in reasons
+            assert reasons[1] is Reason.EMPTY_ANSWER
+        case "new_id_at_conversion" | "conversion_drops_disk":
+            assert reasons[1:] == [Reason.IDS_MISSING] * (len(reasons) - 1)
+            assert "ids are not those" in results[0].warnings[0]
+        case "info_without_id":
+            assert Reason.TRACKED not in reasons
+        case "missing_changes":
+            assert Reason.TRACKING_LIED in reasons
+            lied = results[reasons.index(Reason.TRACKING_LIED)]
+            assert lied.exit_code is ExitCode.DAMAGE
+
+
+def lying_world(world: World, rounds_before: int) -> tuple[object, BackupResult]:
+    """A VM whose tracking, after honest rounds, leaves out every change but those of one chunk."""
+    vm_id = world.vm(disks=(SIZE,))
+    for _ in range(rounds_before):
+        world.good_backup(vm_id)
+        world.churn(vm_id)
+    world.model.set_knob("over_report", 0.0)
+    world.model.write(vm_id, SLOT, 3 * MIB, b"\x01" * 64 * KIB)
+    world.model.write(vm_id, SLOT, 0, b"\x02" * 64 * KIB)
+    query = world.model.query_changes
+
+    def partial(*asked: object, **options: object) -> object:
+        answer = query(*asked, **options)  # type: ignore[arg-type]
+        return type(answer)(answer.processed_bytes, answer.extents[:1])
+
+    world.model.query_changes = partial  # type: ignore[method-assign,assignment]
+    return vm_id, world.backup(vm_id)  # type: ignore[arg-type]
+
+
+def test_a_lie_within_the_first_two_increments_is_found_repaired_and_exits_7(world: World) -> None:
+    vm_id, result = lying_world(world, rounds_before=1)
+    assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
+    (lied,) = result.conditions
+    assert isinstance(lied, TrackingLied)
+    assert lied.chunks >= 1
+    assert result.exit_code is ExitCode.DAMAGE
+    world.assert_clean(vm_id)  # type: ignore[arg-type]
+    world.assert_points_equal(vm_id)  # type: ignore[arg-type]
+
+
+def test_a_liar_is_compared_until_it_was_right_twice_and_then_proved_again(world: World) -> None:
+    vm_id, _ = lying_world(world, rounds_before=1)
+    del world.model.query_changes  # honest from now on
+    seen = []
+    for _ in range(5):
+        world.churn(vm_id)  # type: ignore[arg-type]
+        result = world.good_backup(vm_id)  # type: ignore[arg-type]
+        seen.append((one(result)[1], result.disks[0].proved_bytes == SIZE))
+    assert seen == [
+        (Reason.DISTRUSTED, True),
+        (Reason.DISTRUSTED, True),
+        (Reason.TRACKED, True),
+        (Reason.TRACKED, True),
+        (Reason.TRACKED, False),
+    ]
+    world.assert_points_equal(vm_id)  # type: ignore[arg-type]
+
+
+def test_a_liar_that_lies_again_while_distrusted_stays_so(world: World) -> None:
+    vm_id, _ = lying_world(world, rounds_before=1)
+    world.model.write(vm_id, SLOT, 2 * MIB, b"\x03" * 64 * KIB)  # type: ignore[arg-type]
+    world.model.write(vm_id, SLOT, 0, b"\x04" * 64 * KIB)  # type: ignore[arg-type]
+    result = world.backup(vm_id)  # type: ignore[arg-type]
+    assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
+    assert result.exit_code is ExitCode.DAMAGE
+    world.assert_points_equal(vm_id)  # type: ignore[arg-type]
+
+
+def test_the_rotating_audit_finds_a_lie_within_one_round_and_then_compares_all(world: World) -> None:
+    vm_id, result = lying_world(world, rounds_before=4)
+    for _ in range(16):
+        if result.exit_code is ExitCode.DAMAGE:
+            break
+        assert one(result)[1] is Reason.TRACKED
+        world.model.write(vm_id, SLOT, 0, world.chance.randbytes(64 * KIB))  # type: ignore[arg-type]
+        result = world.backup(vm_id)  # type: ignore[arg-type]
+    assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
+    world.assert_point_equal(world.repository.points(vm_id)[-1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", ["lost", "off"])
+def test_tracking_lost_or_off_leads_to_a_compare_and_comes_back(world: World, what: str) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    number = world._drive(vm_id, SLOT)
+    layer = world.model.layer(number)
+    if what == "lost":
+        for epoch in layer.epochs:
+            epoch.rct_id = None
+    else:
+        layer.epochs.clear()
+        layer.tracking_enabled = False
+    mode, reason = one(world.good_backup(vm_id))
+    assert mode is Mode.COMPARE
+    assert reason is Reason.TRACKING_UNUSABLE
+    world.churn(vm_id)
+    assert one(world.good_backup(vm_id))[0] is Mode.INCREMENTAL
+    world.assert_points_equal(vm_id)
+
+
+def test_a_wrong_bit_in_a_read_never_gets_into_a_patched_chunk(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.model.write(vm_id, SLOT, 1 * MIB, world.chance.randbytes(64 * KIB))
+    world.model.faults.arm("read_corrupt", 1)
+    result = world.good_backup(vm_id)
+    assert result.disks[0].reread_chunks >= 1
+    world.assert_points_equal(vm_id)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("query_fails", Reason.TRACKING_UNUSABLE), ("query_empty", Reason.EMPTY_ANSWER)],
+)
+def test_a_query_that_fails_or_says_nothing_is_followed_by_a_compare(
+    world: World, fault: str, reason: Reason
+) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    world.model.faults.arm(fault, 1)
+    assert one(world.good_backup(vm_id)) == (Mode.COMPARE, reason)
+    world.assert_points_equal(vm_id)
+
+
+def test_ids_that_conversion_changes_once_cost_one_compare(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    world.model.faults.arm("convert_other_ids", 1)
+    changed = world.good_backup(vm_id)
+    assert changed.exit_code is ExitCode.DEGRADED
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    assert one(world.good_backup(vm_id))[0] is Mode.INCREMENTAL
+    world.assert_points_equal(vm_id)
+
+
+def test_an_increment_that_finds_its_base_damaged_reads_on_and_is_right(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    packs = sorted(path for path in world.store.rglob("*") if path.is_file() and path.stat().st_size > MIB)
+    with packs[-1].open("r+b") as pack:
+        pack.seek(packs[-1].stat().st_size // 2)
+        pack.write(world.chance.randbytes(256 * KIB))
+    world.reopen()
+    for offset in range(0, SIZE, 64 * KIB):
+        world.model.write(vm_id, SLOT, offset, world.chance.randbytes(4 * KIB))
+    result = world.good_backup(vm_id)
+    assert result.disks[0].reread_chunks >= 1
+    world.assert_point_equal(world.repository.points(vm_id)[-1])
