@@ -3,6 +3,7 @@
 from hvpsbridge.sim.model.clock import Clock, ManualClock, SystemClock
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
 from hvpsbridge.sim.model.handles import DiskHandle
+from hvpsbridge.sim.model.history import History
 from hvpsbridge.sim.model.knobs import HOSTILE, Knobs
 from hvpsbridge.sim.model.model import Model
 from hvpsbridge.sim.model.state import (
@@ -24,6 +25,7 @@ __all__ = [
     "ControllerType",
     "DiskError",
     "DiskHandle",
+    "History",
     "HyperVError",
     "Knobs",
     "ManualClock",

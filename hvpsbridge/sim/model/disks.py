@@ -149,17 +149,20 @@ class DiskShelf:
 
     def read(self, layer: Layer, offset: int, length: int) -> bytes:
         """Bytes of the disk as seen through ``layer``."""
-        buffer = bytearray(length)
+        chain = self.chain(layer)
+        if chain[0].present.covers(offset, offset + length):
+            return sparse.read(self._descriptor(layer), length, offset)
+        buffer = memoryview(bytearray(length))
         missing = [Extent(offset, length)]
-        for member in self.chain(layer):
+        for member in chain:
             still: list[Extent] = []
             for want in missing:
                 position = want.offset
                 for extent in member.present.within(want.offset, want.end):
                     if extent.offset > position:
                         still.append(Extent(position, extent.offset - position))
-                    data = sparse.read(self._descriptor(member), extent.length, extent.offset)
-                    buffer[extent.offset - offset : extent.end - offset] = data
+                    part = buffer[extent.offset - offset : extent.end - offset]
+                    sparse.read_into(self._descriptor(member), part, extent.offset)
                     position = extent.end
                 if position < want.end:
                     still.append(Extent(position, want.end - position))

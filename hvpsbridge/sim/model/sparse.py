@@ -103,6 +103,19 @@ def read(descriptor: int, length: int, offset: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def read_into(descriptor: int, buffer: memoryview, offset: int) -> None:
+    """Fill ``buffer`` from ``offset``.
+
+    Raises:
+        EOFError: the file ends before.
+    """
+    while buffer:
+        done = os.preadv(descriptor, [buffer], offset)
+        if not done:
+            raise EOFError(f"file ends at {offset}, {len(buffer)} bytes early")
+        buffer, offset = buffer[done:], offset + done
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
