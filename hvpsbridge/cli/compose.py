@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from hvpsbridge.cli import console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.targets import folder_of
 from hvpsbridge.contract.results import VmState
+from hvpsbridge.errors import WrongKey
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.playbook.read import matching_hosts
@@ -20,6 +22,7 @@ from hvpsbridge.playbook.specs import (
     PlaySpec,
     Points,
     RepositorySpec,
+    SecretRef,
     TaskSpec,
     VerifyOptions,
     VmSelection,
@@ -64,10 +67,29 @@ def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | Non
 def repository(spec: RepositorySpec, invocation: Invocation) -> Repository:
     """The repository of a spec, closed when the invocation ends.
 
+    A sealed one without a key in the spec is asked for on the terminal. People are reminded of a key that
+    was never exported, since it goes with the repository when that is lost.
+
     Raises:
         RepositoryError: it is missing, newer, sealed with another key, or its store fails.
     """
-    opened = open_repository(spec.url, key=repository_key(spec, invocation), cache_folder=spec.cache)
+    key = repository_key(spec, invocation)
+    try:
+        opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
+    except WrongKey:
+        if key is not None or not invocation.can_ask:
+            raise
+        key = invocation.secret(SecretRef(prompt=f"Key of {spec.url}"), f"key of repository {spec.url}")
+        opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
+    invocation.closing.enter_context(opened)
+    if not opened.keys.exported:
+        console.note(f"hvps: the key of {opened.url} was never exported; see hvps key export")
+    return opened
+
+
+def opened_with(spec: RepositorySpec, key: Secret, invocation: Invocation) -> Repository:
+    """The repository of a spec opened with a key at hand, closed when the invocation ends."""
+    opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
     return invocation.closing.enter_context(opened)
 
 

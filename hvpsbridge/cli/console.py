@@ -47,6 +47,11 @@ def document(text: str) -> None:
     sys.stdout.write(f"{redact(text)}\n")
 
 
+def reveal(text: str) -> None:
+    """A secret that was asked to be printed: the one thing that goes out as it is."""
+    sys.stdout.write(f"{text}\n")
+
+
 def note(text: str) -> None:
     """A line beside the result, on standard error."""
     sys.stderr.write(f"{printable(text)}\n")

@@ -78,7 +78,23 @@ class Invocation:
         Raises:
             SecretUnavailable: it cannot be had.
         """
-        return logs.redact.add(resolve(reference, where, ask=ask if sys.stdin.isatty() else None))
+        return logs.redact.add(resolve(reference, where, ask=ask if self.can_ask else None))
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody sits at a terminal who can be asked."""
+        return sys.stdin.isatty()
+
+    def new_secret(self, what: str) -> Secret:
+        """A secret that somebody chooses now, asked for twice.
+
+        Raises:
+            SecretUnavailable: the two differ, or nothing was typed.
+        """
+        first = self.secret(SecretRef(prompt=f"New {what}"), what)
+        if self.secret(SecretRef(prompt=f"New {what} again"), what) != first:
+            raise SecretUnavailable(what, "the two differ")
+        return first
 
 
 def ask(question: str) -> str:

@@ -115,7 +115,7 @@ def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:
         UsageError: more than one is given.
     """
     kinds = ("file", "command", "env", "fd")
-    taken = {kind: options.pop(f"{name}_{kind}") for kind in kinds}
+    taken = {kind: options.pop(f"{name}-{kind}".replace("-", "_")) for kind in kinds}
     given = {kind: value for kind, value in taken.items() if value is not None}
     if len(given) > 1:
         raise UsageError(f"only one of {', '.join(f'--{name}-{kind}' for kind in given)} can be used")

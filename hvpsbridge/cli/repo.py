@@ -29,24 +29,40 @@ def repo_() -> None:
     metavar="SIZE",
     help=f"Chunk size, 64KiB to 1MiB, fixed for ever; {size_text(DEFAULT_CHUNK_BYTES)} without it.",
 )
+@click.option("--plain", is_flag=True, help="Without a key: whoever reads the store reads the backups.")
 @repository_options
 @json_option
 @click.pass_obj
 def init(
-    invocation: Invocation, /, url: str | None, chunk_bytes: int | None, as_json: bool, **options: Any
+    invocation: Invocation,
+    /,
+    url: str | None,
+    chunk_bytes: int | None,
+    plain: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Make a repository at URL (or --repo, HVPS_REPO, the configuration file)."""
+    """Make a repository at URL (or --repo, HVPS_REPO, the configuration file).
+
+    It is sealed with the key that an option names, or that is asked for on a terminal.
+    """
     if url is not None:
         if options["repo"] is not None:
             raise click.UsageError("URL and --repo name the repository twice")
         options["repo"] = url
     spec = repository_spec(options, invocation)
+    if plain and spec.key is not None:
+        raise click.UsageError("--plain and a key exclude each other")
+    key = compose.repository_key(spec, invocation)
+    if key is None and not plain and invocation.can_ask:
+        key = invocation.new_secret(f"key of {spec.url}")
     try:
         with interrupting():
             made = create_repository(
                 spec.url,
                 chunk_bytes=chunk_bytes or DEFAULT_CHUNK_BYTES,
-                key=compose.repository_key(spec, invocation),
+                key=key,
+                cache_folder=spec.cache,
             )
             invocation.closing.enter_context(made)
     except ValueError as err:
@@ -57,11 +73,18 @@ def init(
         "chunk_bytes": made.grid.chunk_bytes,
         "sealed": made.sealed,
     }
+    if not made.sealed and not plain:
+        console.note(
+            f"hvps: {made.url} is plain: whoever can read the store can read the backups; "
+            "give a key for a sealed one"
+        )
     if as_json:
         console.document(json_text(facts))
         return
-    kind = "sealed" if made.sealed else "plain (not encrypted)"
+    kind = "sealed" if made.sealed else "plain"
     console.line(
         f"made {kind} repository {made.repository_id} at {made.url}, "
         f"chunks of {size_text(made.grid.chunk_bytes)}"
     )
+    if made.sealed:
+        console.line("now export its key and keep it apart: hvps key export")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hvpsbridge.errors import SecretUnavailable
+from hvpsbridge.formats.keyslot import EXPORT_MARK
 from hvpsbridge.playbook.specs import SecretRef
 from hvpsbridge.secret import Secret
 
@@ -126,4 +127,7 @@ def _first_line(data: bytes, where: str) -> str:
     except UnicodeDecodeError:
         # The exception holds the bytes, so it is not chained.
         raise SecretUnavailable(where, "the secret is not UTF-8 text") from None
+    if text.startswith(EXPORT_MARK):
+        # An exported key may be typed on several lines, as its printed page shows it.
+        return text.strip()
     return text.split("\n", 1)[0].removesuffix("\r")

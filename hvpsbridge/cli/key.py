@@ -1,0 +1,176 @@
+"""``hvps key``: what opens a sealed repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import (
+    json_option,
+    repository_options,
+    repository_spec,
+    secret_options,
+    secret_reference,
+)
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ConfigurationError, TargetExists, UsageError
+from hvpsbridge.formats.keyslot import EXPORT_MARK
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.keys import SlotInfo
+from hvpsbridge.secret import Secret
+from hvpsbridge.units import KIB, size_text
+
+
+@click.group("key")
+def key_() -> None:
+    """Add, remove and list what opens a sealed repository; export and import its key."""
+
+
+def _opened(options: dict[str, Any], invocation: Invocation) -> Repository:
+    return compose.repository(repository_spec(options, invocation), invocation)
+
+
+def _new_key(options: dict[str, Any], invocation: Invocation) -> Secret:
+    reference = secret_reference("new-key", options)
+    if reference is not None:
+        return invocation.secret(reference, "new key")
+    if not invocation.can_ask:
+        raise UsageError("no new key is named; use --new-key-file, -command, -env or -fd")
+    return invocation.new_secret("key")
+
+
+def _facts(slot: SlotInfo) -> dict[str, object]:
+    return {"slot_id": slot.slot_id, "label": slot.label, "created": slot.created, "cost": slot.cost}
+
+
+@key_.command("list")
+@repository_options
+@json_option
+@click.pass_obj
+def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None:
+    """List the key slots, and say whether the key was ever exported."""
+    with interrupting():
+        repository = _opened(options, invocation)
+        slots, exported = repository.keys.slots(), repository.keys.exported
+    if as_json:
+        document = {"version": 1, "exported": exported, "slots": [_facts(slot) for slot in slots]}
+        console.document(json_text(document))
+        return
+    rows = tuple(
+        (
+            slot.slot_id.hex[:8],
+            slot.label,
+            f"{slot.created:%Y-%m-%d}",
+            f"Argon2id {size_text(slot.cost.memory_kib * KIB)} x {slot.cost.iterations}",
+        )
+        for slot in slots
+    )
+    console.table(Table("key slots", ("slot", "label", "made", "cost"), rows))
+
+
+@key_.command("add")
+@click.option("--label", default="", help="Whose or what it is; kept sealed.")
+@secret_options("new-key", "new key")
+@repository_options
+@json_option
+@click.pass_obj
+def add(invocation: Invocation, /, label: str, as_json: bool, **options: Any) -> None:
+    """Add a key slot: a further passphrase that opens the repository."""
+    new = _new_key(options, invocation)
+    with interrupting():
+        slot = _opened(options, invocation).keys.add(new, label)
+    _tell_added(slot, as_json)
+
+
+@key_.command("import")
+@click.option("--label", default="imported", show_default=True, help="Whose or what it is; kept sealed.")
+@secret_options("new-key", "new key")
+@repository_options
+@json_option
+@click.pass_obj
+def import_(invocation: Invocation, /, label: str, as_json: bool, **options: Any) -> None:
+    """Make a slot from an exported key, when every passphrase is lost.
+
+    The exported key is what --key-file (or -command, -env, -fd) gives.
+    """
+    spec = repository_spec(options, invocation)
+    exported = compose.repository_key(spec, invocation)
+    if exported is None or not exported.reveal().startswith(EXPORT_MARK):
+        raise ConfigurationError("--key-file", "holds no exported key; hvps key export writes one")
+    new = _new_key(options, invocation)
+    with interrupting():
+        repository = compose.opened_with(spec, exported, invocation)
+        slot = repository.keys.add(new, label)
+    _tell_added(slot, as_json)
+
+
+def _tell_added(slot: SlotInfo, as_json: bool) -> None:
+    if as_json:
+        console.document(json_text({"version": 1, **_facts(slot)}))
+    else:
+        console.line(f"made slot {slot.slot_id}")
+
+
+@key_.command("remove")
+@click.argument("slot")
+@repository_options
+@json_option
+@click.pass_obj
+def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) -> None:
+    """Remove a key slot, named by its id or the start of it.
+
+    This takes nothing back from whoever used it: they may have kept the key. See hvps copy.
+    """
+    with interrupting():
+        repository = _opened(options, invocation)
+        slot_id = _find(repository, slot)
+        repository.keys.remove(slot_id)
+    if as_json:
+        console.document(json_text({"version": 1, "removed": slot_id}))
+    else:
+        console.line(f"removed slot {slot_id}; whoever knew its key may have kept the repository's")
+
+
+def _find(repository: Repository, text: str) -> UUID:
+    start = text.lower().replace("-", "")
+    found = [slot.slot_id for slot in repository.keys.slots() if start and slot.slot_id.hex.startswith(start)]
+    if len(found) != 1:
+        what = "no slot" if not found else f"{len(found)} slots"
+        raise ConfigurationError(f"slot {text}", f"{what} of that id; hvps key list shows them")
+    return found[0]
+
+
+@key_.command("export")
+@click.option("--to", "path", type=click.Path(path_type=Path), help="File to write; for its owner only.")
+@click.option("--page", is_flag=True, help="A page to print, with what a stranger needs to restore.")
+@repository_options
+@click.pass_obj
+def export(invocation: Invocation, /, path: Path | None, page: bool, **options: Any) -> None:
+    """Print the repository's key, to be kept apart from it.
+
+    Whoever has it and the repository can read every backup in it.
+    """
+    with interrupting():
+        repository = _opened(options, invocation)
+        if path is not None and path.exists():
+            raise TargetExists(str(path))
+        exported = repository.keys.export()
+    text = (exported.page if page else exported.text).reveal()
+    if path is None:
+        console.reveal(text)
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text.rstrip("\n") + "\n")
+    except OSError as err:
+        raise ConfigurationError(str(path), f"cannot be written: {err.strerror}") from err
+    console.line(f"wrote {path}; keep it apart from the repository")
