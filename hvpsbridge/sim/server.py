@@ -18,9 +18,11 @@ from hvpsbridge.sim.control import ControlServer
 from hvpsbridge.sim.engines.builtin import BuiltinEngine
 from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
 from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
+from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.service import ModelService
 from hvpsbridge.sim.wsman.auth import BasicAuthenticator
+from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.listener import Listener
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
@@ -59,7 +61,11 @@ class WSManHost:
     ) -> None:
         self.service = Service(factory, quotas)
         self.listener = Listener(
-            self.service, lambda: BasicAuthenticator(users), port=port, certificate=certificate
+            self.service,
+            lambda: BasicAuthenticator(users),
+            port=port,
+            certificate=certificate,
+            rebooted=self._rebooted,
         )
 
     @property
@@ -78,6 +84,19 @@ class WSManHost:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def faults(self) -> WireFaults:
+        """What is to go wrong on the wire; arm it at any time."""
+        return self.service.faults
+
+    @property
+    def counters(self) -> Counters:
+        """What this host was asked for and what it sent."""
+        return self.service.counters
+
+    def _rebooted(self) -> None:
+        """The host came up again."""
 
     def close(self) -> None:
         """Stop serving and end every shell."""
@@ -142,6 +161,9 @@ class SimulatedHost(WSManHost):
 
         return factory
 
+    def _rebooted(self) -> None:
+        self.model.node(self.node).booted = self.model.clock.now()
+
     def close(self) -> None:
         """Stop serving and end every shell. The model stays, for whoever made it to close."""
         super().close()
@@ -190,7 +212,9 @@ def serve(
             SimulatedHost(model, engine=engine, users=users, port=port, certificate=certificate)
         )
         info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}
-        stack.enter_context(ControlServer(model, folder, info=info, shutdown=finish.set))
+        stack.enter_context(
+            ControlServer(model, folder, info=info, set_fault=host.faults.arm_text, shutdown=finish.set)
+        )
         stack.enter_context(_signals(finish))
         if announce is not None:
             announce(info)

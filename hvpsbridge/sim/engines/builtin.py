@@ -128,8 +128,9 @@ class BuiltinEngine:
 
     def kill(self) -> None:
         """End the shell as a crash of its process would."""
-        self.close()
+        # First, so that no pipeline waits for room in a queue that nobody empties.
         self._sink.break_off(f"process {self._process_id} was killed")
+        self.close()
 
     def close(self) -> None:
         """End every pipeline, and give every disk back."""

@@ -53,6 +53,10 @@ class Engine(Protocol):
         """The client is done with a pipeline: stop it if it runs, and forget it."""
         ...
 
+    def kill(self) -> None:
+        """End the shell's process as a crash would. Never raises."""
+        ...
+
     def close(self) -> None:
         """End the shell and everything that runs in it. Never raises; calling it twice is fine."""
         ...

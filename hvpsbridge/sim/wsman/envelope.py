@@ -121,10 +121,10 @@ def reply(request: Request, body: bytes, action: str | None = None) -> bytes:
     return b"".join((head.encode(), body, _TAIL))
 
 
-def stream_reply(
-    request: Request, stream_head: bytes, fragments: Iterable[bytes], command_id: str | None, *, done: bool
+def receive_body(
+    stream_head: bytes, fragments: Iterable[bytes], command_id: str | None, *, done: bool
 ) -> bytes:
-    """Reply to a Receive: one ``rsp:Stream`` per fragment, and the state when the command is over."""
+    """Body of a reply to a Receive: a ``rsp:Stream`` per fragment, and the state of an ended command."""
     parts: list[bytes] = []
     for fragment in fragments:
         parts += (stream_head, fragment, b"</rsp:Stream>")
@@ -134,10 +134,7 @@ def stream_reply(
             f'<rsp:CommandState CommandId="{command_id}" State="{names.COMMAND_DONE}">'
             "<rsp:ExitCode>0</rsp:ExitCode></rsp:CommandState>"
         )
-    body = b"".join(
-        (b"<rsp:ReceiveResponse>", *parts, state.encode(), b"</rsp:ReceiveResponse>"),
-    )
-    return reply(request, body)
+    return b"".join((b"<rsp:ReceiveResponse>", *parts, state.encode(), b"</rsp:ReceiveResponse>"))
 
 
 def stream_head(command_id: str | None) -> bytes:

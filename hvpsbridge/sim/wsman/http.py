@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from hvpsbridge.sim.wsman.auth import Authenticator, Denied
+from hvpsbridge.sim.wsman.hazards import Cut, Hazards, Status, action_of, send_struck
 from hvpsbridge.sim.wsman.outbox import ClientGone
 from hvpsbridge.sim.wsman.service import Caller, Reply, Service
 from hvpsbridge.units import KIB, MIB
@@ -40,12 +41,18 @@ class Connection:
     """Serves one accepted socket until it ends. Runs in a thread of its own."""
 
     def __init__(
-        self, sock: socket.socket, address: str, service: Service, authenticator: Authenticator
+        self,
+        sock: socket.socket,
+        address: str,
+        service: Service,
+        authenticator: Authenticator,
+        hazards: Hazards,
     ) -> None:
         self._socket = sock
         self._address = address
         self._service = service
         self._authenticator = authenticator
+        self._hazards = hazards
         self._buffer = bytearray()
 
     def serve(self) -> None:
@@ -54,7 +61,7 @@ class Connection:
             self._socket.settimeout(IDLE_SECONDS)
             while True:
                 self._answer(self._read())
-        except (Closed, OSError) as err:
+        except (Closed, Cut, OSError) as err:
             log.debug("connection from %s ended: %s", self._address, err)
         finally:
             self._socket.close()
@@ -117,41 +124,64 @@ class Connection:
             return
         user = self._authenticator.check(message.headers)
         if isinstance(user, Denied):
-            challenges = tuple(("WWW-Authenticate", challenge) for challenge in user.challenges)
-            self._write(HTTPStatus.UNAUTHORIZED, challenges, "", b"")
+            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(user), "", b"")
             return
         if not message.body:
             # pypsrp sends an empty request to establish a security context.
             self._write(HTTPStatus.OK, (), "", b"")
             return
         envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
-        try:
-            reply = self._service.handle(envelope, Caller(user, self._address, self._alive))
-        except ClientGone as err:
-            raise Closed("client went away while it waited") from err
-        self._send(reply)
+        action = action_of(envelope)
+        reply = self._hazards.before(action, envelope, user)
+        if isinstance(reply, Status):
+            self._write(HTTPStatus(reply.code), self._challenges(reply.code), "", b"")
+            return
+        if reply is None:
+            try:
+                reply = self._service.handle(envelope, Caller(user, self._address, self._alive))
+            except ClientGone as err:
+                raise Closed("client went away while it waited") from err
+        self._send(reply, action, len(message.body))
 
-    def _send(self, reply: Reply) -> None:
+    def _challenges(self, status: int) -> tuple[tuple[str, str], ...]:
+        denied = self._authenticator.check({}) if status == HTTPStatus.UNAUTHORIZED else None
+        return _challenge_headers(denied) if isinstance(denied, Denied) else ()
+
+    def _send(self, reply: Reply, action: str, received_bytes: int) -> None:
         content_type, body = self._authenticator.seal(reply.body)
-        try:
-            self._write(HTTPStatus(reply.status), (), content_type, body)
-        except OSError:
-            if reply.undelivered is not None:
-                reply.undelivered()
-            raise
+        data = _head(HTTPStatus(reply.status), (), content_type, len(body)) + body
+        strike = self._hazards.after(action, reply)
+        if strike is not None:
+            send_struck(strike, data, self._socket.sendall, self._alive)
+        else:
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                if reply.undelivered is not None:
+                    reply.undelivered()
+                raise
+        self._service.counters.answered(action, received_bytes, len(body))
 
     def _write(
         self, status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type: str, body: bytes
     ) -> None:
-        lines = [
-            f"HTTP/1.1 {status.value} {status.phrase}",
-            "Server: Microsoft-HTTPAPI/2.0",
-            *(f"{name}: {value}" for name, value in headers),
-            *((f"Content-Type: {content_type}",) if content_type else ()),
-            f"Content-Length: {len(body)}",
-            "\r\n",
-        ]
-        self._socket.sendall("\r\n".join(lines).encode("latin-1") + body)
+        self._socket.sendall(_head(status, headers, content_type, len(body)) + body)
+
+
+def _head(status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type: str, length: int) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Server: Microsoft-HTTPAPI/2.0",
+        *(f"{name}: {value}" for name, value in headers),
+        *((f"Content-Type: {content_type}",) if content_type else ()),
+        f"Content-Length: {length}",
+        "\r\n",
+    ]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _challenge_headers(denied: Denied) -> tuple[tuple[str, str], ...]:
+    return tuple(("WWW-Authenticate", challenge) for challenge in denied.challenges)
 
 
 def _would_block(err: OSError) -> bool:

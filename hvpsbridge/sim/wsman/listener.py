@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from hvpsbridge.sim.wsman.auth import Authenticator
+from hvpsbridge.sim.wsman.hazards import Hazards
 from hvpsbridge.sim.wsman.http import Connection
 from hvpsbridge.sim.wsman.service import Service
 
@@ -30,6 +31,7 @@ class Listener:
         authenticators: makes the authenticator of a new connection.
         port: TCP port; 0 takes a free one.
         certificate: PEM file with certificate chain and key; plain HTTP without it.
+        rebooted: called when the host comes up again after :meth:`reboot`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Listener:
         *,
         port: int = 0,
         certificate: Path | None = None,
+        rebooted: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._authenticators = authenticators
@@ -47,6 +50,9 @@ class Listener:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
         self._socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self._port = int(self._socket.getsockname()[1])
+        self._on_reboot = rebooted
+        self.hazards = Hazards(service.faults, service, self.reboot)
         self._stopping = Event()
         self._lock = Lock()
         self._open: set[socket.socket] = set()
@@ -55,7 +61,7 @@ class Listener:
     @property
     def port(self) -> int:
         """TCP port it listens on."""
-        return int(self._socket.getsockname()[1])
+        return self._port
 
     @property
     def url(self) -> str:
@@ -83,10 +89,32 @@ class Listener:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def reboot(self, down_seconds: float) -> None:
+        """Take the host down: every shell and connection is gone, and nobody answers for a while."""
+        with self._lock:
+            listening, self._socket = self._socket, socket.socket()
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        for shell in self._service.shells.all():
+            self._service.shells.kill(shell)
+        self.cut_all()
+        Thread(target=self._come_up, args=(down_seconds,), name="wsman-boot", daemon=True).start()
+
+    def _come_up(self, down_seconds: float) -> None:
+        if self._stopping.wait(down_seconds):
+            return
+        self._on_reboot()
+        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
+        if self._stopping.is_set():
+            self._socket.close()
+        self._accept()
+
     def _accept(self) -> None:
+        listening = self._socket
         while not self._stopping.is_set():
             try:
-                accepted, address = self._socket.accept()
+                accepted, address = listening.accept()
             except OSError:
                 return
             self.connections_accepted += 1
@@ -108,7 +136,7 @@ class Listener:
         with self._lock:
             self._open.add(sock)
         try:
-            Connection(sock, address, self._service, self._authenticators()).serve()
+            Connection(sock, address, self._service, self._authenticators(), self.hazards).serve()
         finally:
             with self._lock:
                 self._open.discard(sock)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from hvpsbridge.sim.engines.seam import EngineFactory, EngineGone
+from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.wsman import names
+from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.envelope import (
     REPLY_OVERHEAD_BYTES,
     Fault,
@@ -19,13 +21,14 @@ from hvpsbridge.sim.wsman.envelope import (
     fault_reply,
     parse_duration,
     parse_request,
+    receive_body,
     reply,
     stream_head,
-    stream_reply,
 )
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import ClientGone, ShellBroken, Superseded
 from hvpsbridge.sim.wsman.shells import Command, Inbound, Quotas, Shell, ShellTable
+from hvpsbridge.sim.wsman.tampering import TamperingSink
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +53,15 @@ class Reply:
         status: HTTP status.
         body: the envelope.
         action: the request's action, for faults and counters; empty when it could not be read.
-        undelivered: called when the client did not get the reply.
+        undelivered: called when the client did not get the reply, so that it can be had again.
+        repeat: called to give the same data once more to the next Receive.
     """
 
     status: int
     body: bytes
     action: str = ""
     undelivered: Callable[[], None] | None = None
+    repeat: Callable[[], None] | None = None
 
 
 class Service:
@@ -66,11 +71,24 @@ class Service:
         factory: makes the engine of a new shell.
         quotas: the service's limits.
         machine: the host's name in faults.
+        faults: what is to go wrong.
+
+    Attributes:
+        shells: every shell there is.
+        counters: what was asked and sent.
     """
 
-    def __init__(self, factory: EngineFactory, quotas: Quotas | None = None, machine: str = "HV01") -> None:
+    def __init__(
+        self,
+        factory: EngineFactory,
+        quotas: Quotas | None = None,
+        machine: str = "HV01",
+        faults: WireFaults | None = None,
+    ) -> None:
         self.quotas = quotas or Quotas()
         self.machine = machine
+        self.faults = faults or WireFaults()
+        self.counters = Counters()
         self.shells = ShellTable(self.quotas)
         self._factory = factory
         self._actions: dict[str, Callable[[Request, Caller], Reply]] = {
@@ -107,18 +125,37 @@ class Service:
                 raise Fault(Code.ACTION_NOT_SUPPORTED, f"The action {action} is not supported.")
             answer = handler(request, caller)
         except Fault as fault:
-            return Reply(500, fault_reply(message_id, fault, self.machine), action)
+            return self._refuse(message_id, action, fault)
         except EngineGone as err:
-            return Reply(500, fault_reply(message_id, _aborted(str(err)), self.machine), action)
+            return self._refuse(message_id, action, _aborted(str(err)))
         except ClientGone:
             raise
         except Exception as err:
             # A defect of the simulator: told to whoever asked, not ended in a silent thread.
             log.exception("request failed in the simulator")
             defect = Fault(Code.UNSPECIFIED, f"simulator: {type(err).__name__}: {err}")
-            return Reply(500, fault_reply(message_id, defect, self.machine), action)
+            return self._refuse(message_id, action, defect)
         answer.action = action
         return answer
+
+    def refuse(self, data: bytes, code: Code, text: str) -> Reply:
+        """A fault in answer to a request that is not carried out."""
+        try:
+            request = parse_request(data)
+        except Fault as fault:
+            return self._refuse("", "", fault)
+        return self._refuse(request.message_id, request.action, Fault(code, text))
+
+    def shell_of(self, data: bytes, user: str) -> Shell | None:
+        """The shell that a request names, None when it names none that is there."""
+        try:
+            return self.shells.find(parse_request(data).shell_id, user)
+        except Fault:
+            return None
+
+    def _refuse(self, message_id: str, action: str, fault: Fault) -> Reply:
+        self.counters.faulted(int(fault.code))
+        return Reply(500, fault_reply(message_id, fault, self.machine), action)
 
     def close(self) -> None:
         """End every shell."""
@@ -147,7 +184,9 @@ class Service:
                 **parts,  # type: ignore[arg-type]  # outbox and engine, named by ShellTable.create
             )
 
-        shell = self.shells.create(shell_id, caller.user, self._factory, build)
+        shell = self.shells.create(
+            shell_id, caller.user, lambda outbox: TamperingSink(outbox, self.faults), self._factory, build
+        )
         shell.engine.open(_compact(first))
         body = (
             f"<x:ResourceCreated><a:Address>{escape(names.ANONYMOUS)}</a:Address><a:ReferenceParameters>"
@@ -246,6 +285,7 @@ class Service:
         command = Command(command_id, Inbound(self.quotas))
         command.inbound.count(fragments)
         shell.commands[command.key] = command
+        self.counters.started(command.key, fragments)
         shell.outbox.open(command.key)
         shell.engine.start(command.key, fragments)
         body = (
@@ -262,6 +302,7 @@ class Service:
             if command is not None:
                 try:
                     command.inbound.count(fragments)
+                    self.counters.fed(command.key, fragments)
                 except Fault:
                     self._forget(shell, command)
                     raise
@@ -282,6 +323,7 @@ class Service:
 
     def _forget(self, shell: Shell, command: Command) -> None:
         shell.commands.pop(command.key, None)
+        self.counters.ended(command.key)
         shell.outbox.close(command.key)
         shell.engine.release(command.key)
 
@@ -293,7 +335,7 @@ class Service:
         owner = command or shell
         kept = owner.undelivered
         owner.undelivered = None
-        if kept is not None and kept[0] == request.message_id:
+        if kept is not None and kept[0] in (request.message_id, None):
             return self._receive_reply(request, owner, kept[1])
         head = stream_head(command_id)
         shell.busy += 1
@@ -317,15 +359,16 @@ class Service:
         finally:
             shell.busy -= 1
             shell.used = time.monotonic()
-        return self._receive_reply(
-            request, owner, stream_reply(request, head, fragments, command_id, done=done)
-        )
+        return self._receive_reply(request, owner, receive_body(head, fragments, command_id, done=done))
 
     def _receive_reply(self, request: Request, owner: Shell | Command, body: bytes) -> Reply:
         def undelivered() -> None:
             owner.undelivered = (request.message_id, body)
 
-        return Reply(200, body, undelivered=undelivered)
+        def repeat() -> None:
+            owner.undelivered = (None, body)
+
+        return Reply(200, reply(request, body), undelivered=undelivered, repeat=repeat)
 
 
 def _aborted(reason: str) -> Fault:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from hvpsbridge.sim.engines.seam import Engine, EngineFactory
+from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
 from hvpsbridge.sim.wsman.envelope import Fault
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import Outbox
@@ -89,8 +89,8 @@ class Command:
     command_id: str
     inbound: Inbound
     started: float = field(default_factory=time.monotonic)
-    # A reply that the client did not get, kept for the same request sent again.
-    undelivered: tuple[str, bytes] | None = None
+    # A reply that the client did not get, kept for the same request sent again; for any when it names none.
+    undelivered: tuple[str | None, bytes] | None = None
 
     @property
     def key(self) -> str:
@@ -115,7 +115,7 @@ class Shell:
     used: float = field(default_factory=time.monotonic)
     disconnected: bool = False
     busy: int = 0
-    undelivered: tuple[str, bytes] | None = None
+    undelivered: tuple[str | None, bytes] | None = None
 
     def command(self, command_id: str) -> Command:
         """The command of that id, in whatever case it is written.
@@ -141,7 +141,14 @@ class ShellTable:
         self._lock = Lock()
         self._shells: dict[str, Shell] = {}
 
-    def create(self, shell_id: str, owner: str, factory: EngineFactory, build: Callable[..., Shell]) -> Shell:
+    def create(
+        self,
+        shell_id: str,
+        owner: str,
+        front: Callable[[Outbox], Sink],
+        factory: EngineFactory,
+        build: Callable[..., Shell],
+    ) -> Shell:
         """A new shell with a running engine.
 
         Raises:
@@ -157,7 +164,7 @@ class ShellTable:
                 )
             if shell_id.lower() in self._shells:
                 raise Fault(Code.UNEXPECTED_SELECTORS, f"The shell {shell_id} exists already.")
-            shell = build(outbox=outbox, engine=factory(outbox))
+            shell = build(outbox=outbox, engine=factory(front(outbox)))
             self._shells[shell_id.lower()] = shell
         log.info("shell %s opened, process %d", shell.shell_id, shell.engine.process_id)
         return shell
@@ -178,6 +185,13 @@ class ShellTable:
             f"The request for the Windows Remote Shell with ShellId {shell_id} failed because the shell was "
             "not found on the server.",
         )
+
+    def kill(self, shell: Shell) -> None:
+        """The shell is gone at once, its process with it, as after a reboot."""
+        with self._lock:
+            self._shells.pop(shell.shell_id.lower(), None)
+        shell.outbox.break_off("the shell is gone")
+        shell.engine.kill()
 
     def remove(self, shell: Shell) -> None:
         """End a shell and its engine; returns when the engine is gone."""

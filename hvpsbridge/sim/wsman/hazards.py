@@ -1,0 +1,133 @@
+"""Where armed wire faults happen to a connection: before a request is looked at, and to its answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvpsbridge.sim.faults import Strike, WireFaults
+from hvpsbridge.sim.wsman.names import Code
+from hvpsbridge.sim.wsman.service import Reply, Service
+
+_ACTION = re.compile(rb"<(?:[a-z]+:)?Action[^>]*>[^<]*/([A-Za-z]+)</")
+# The action stands in the header, before any data.
+_HEADER_BYTES = 4096
+_SLICE_SECONDS = 0.05
+_REFUSALS = {
+    "access_denied": (Code.ACCESS_DENIED, "Access is denied."),
+    "quota_shells": (
+        Code.QUOTA_SHELLS,
+        "The WS-Management service cannot process the request. The maximum number of concurrent shells for "
+        "this user has been exceeded.",
+    ),
+    "quota_operations": (
+        Code.QUOTA_OPERATIONS,
+        "The WS-Management service cannot process the request. The maximum number of concurrent operations "
+        "for this user has been exceeded.",
+    ),
+}
+
+
+class Cut(Exception):
+    """The connection is to be closed without (further) answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An HTTP status without a body, in place of an answer."""
+
+    code: int
+
+
+def action_of(envelope: bytes) -> str:
+    """Last word of a request's action, in lower case; empty when there is none."""
+    found = _ACTION.search(envelope, 0, _HEADER_BYTES)
+    return found[1].decode().lower() if found else ""
+
+
+class Hazards:
+    """Faults of the wire, carried out for connections.
+
+    Args:
+        faults: what is armed.
+        service: whose shells are lost.
+        reboot: takes the host down for so many seconds.
+    """
+
+    def __init__(self, faults: WireFaults, service: Service, reboot: Callable[[float], None]) -> None:
+        self._faults = faults
+        self._service = service
+        self._reboot = reboot
+
+    def before(self, action: str, envelope: bytes, user: str) -> Reply | Status | None:
+        """What a request gets instead of being carried out; None when it is carried out.
+
+        Raises:
+            Cut: the connection is to be closed.
+        """
+        strike = self._faults.strike("request", action)
+        if strike is None:
+            return None
+        if strike.name == "request_lost":
+            raise Cut(strike.name)
+        if strike.name == "unavailable":
+            return Status(int(strike.number("status")))
+        if strike.name == "unauthorized":
+            return Status(401)
+        if strike.name in _REFUSALS:
+            return self._service.refuse(envelope, *_REFUSALS[strike.name])
+        if strike.name == "host_reboots":
+            self._reboot(strike.number("down_seconds"))
+            raise Cut(strike.name)
+        shell = self._service.shell_of(envelope, user)
+        if shell is not None:
+            if strike.name == "shell_lost":
+                self._service.shells.kill(shell)
+            else:
+                shell.engine.kill()
+        return None
+
+    def after(self, action: str, reply: Reply) -> Strike | None:
+        """What happens to an answer."""
+        strike = self._faults.strike("reply", action)
+        if strike is None:
+            return None
+        if strike.name in ("reply_lost", "reply_cut") and strike.flag("keep") and reply.undelivered:
+            reply.undelivered()
+        if strike.name == "reply_twice" and reply.repeat:
+            reply.repeat()
+        return strike
+
+
+def send_struck(
+    strike: Strike, data: bytes, send: Callable[[bytes], None], alive: Callable[[], bool]
+) -> None:
+    """Send an answer as the fault wants it.
+
+    Raises:
+        Cut: the connection is to be closed.
+    """
+    match strike.name:
+        case "reply_lost":
+            raise Cut(strike.name)
+        case "reply_cut":
+            send(data[: int(strike.number("bytes"))])
+            raise Cut(strike.name)
+        case "reply_stalled":
+            send(data[: int(strike.number("bytes"))])
+            end = time.monotonic() + strike.number("seconds")
+            while time.monotonic() < end and alive():
+                time.sleep(_SLICE_SECONDS)
+            raise Cut(strike.name)
+        case "reply_slow":
+            step = max(1, int(strike.number("bytes_per_second") * _SLICE_SECONDS))
+            for start in range(0, len(data), step):
+                send(data[start : start + step])
+                time.sleep(_SLICE_SECONDS)
+        case "reply_delayed":
+            time.sleep(strike.number("seconds"))
+            send(data)
+        case _:
+            send(data)

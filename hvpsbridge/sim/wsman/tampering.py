@@ -1,0 +1,123 @@
+"""Faults of what engines say: blocks of a disk lost, doubled, swapped, altered or cut on their way.
+
+Stands between an engine and a shell's outbox. Fragments pass straight through until a fault is armed; then
+the fragments of one object are held back until it is whole, and the object is tampered with.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hvpsbridge.sim.faults import WireFaults
+from hvpsbridge.sim.wsman.outbox import Outbox
+
+OUTPUT = "output"
+_HEAD = struct.Struct(">QQBI")
+_START, _END = 1, 2
+_BLOCK = b'<BA N="Block">'
+_BLOCK_END = b"</BA>"
+# Base64 characters: those of a block's SHA-256 (bytes 32 to 63), and one behind the fixed header and the
+# first table entries.
+_DIGEST_CHAR = 60
+_CONTENT_FROM_END = 8
+
+
+@dataclass(slots=True)
+class _Lane:
+    held: list[bytes] = field(default_factory=list)
+    waiting: list[bytes] = field(default_factory=list)
+
+
+class TamperingSink:
+    """A sink in front of an outbox that lets armed ``block_*`` faults happen."""
+
+    def __init__(self, outbox: Outbox, faults: WireFaults) -> None:
+        self._outbox = outbox
+        self._faults = faults
+        self._lanes: dict[str, _Lane] = {}
+
+    def put(self, key: str | None, fragment: bytes) -> None:
+        """Pass a fragment on, or hold its object back to tamper with it."""
+        if key is None or not (self._faults.any_armed or key in self._lanes):
+            self._outbox.put(key, fragment)
+            return
+        lane = self._lanes.setdefault(key, _Lane())
+        _, _, flags, _ = _HEAD.unpack_from(base64.b64decode(fragment[:28]))
+        if not flags & _START and not lane.held:
+            # The rest of an object whose beginning has gone out already.
+            self._outbox.put(key, fragment)
+            return
+        lane.held.append(fragment)
+        if not flags & _END:
+            return
+        whole, lane.held = lane.held, []
+        for part in self._objects(lane, whole):
+            self._outbox.put(key, part)
+        if not lane.waiting:
+            del self._lanes[key]
+
+    def break_off(self, reason: str) -> None:
+        """The engine has ended."""
+        self._outbox.break_off(reason)
+
+    def _objects(self, lane: _Lane, whole: list[bytes]) -> Iterator[bytes]:
+        number, message = _message(whole)
+        if _BLOCK not in message:
+            # States and errors come last: nothing may be held back behind them.
+            yield from lane.waiting
+            lane.waiting = []
+            yield from whole
+            return
+        late, lane.waiting = lane.waiting, []
+        strike = None if late else self._faults.strike(OUTPUT, "block")
+        match strike.name if strike else None:
+            case None:
+                yield from whole
+            case "block_lost":
+                pass
+            case "block_doubled":
+                yield from whole
+                # Its own object id, as a sender that repeats itself would give.
+                yield from _fragments(number + (1 << 40), message)
+            case "block_reordered":
+                lane.waiting = whole
+            case "block_altered":
+                yield from _fragments(number, _altered(message, content=True))
+            case "block_wrong_digest":
+                yield from _fragments(number, _altered(message, content=False))
+            case "block_truncated":
+                yield from _fragments(number, _truncated(message))
+        yield from late
+
+
+def _message(fragments: list[bytes]) -> tuple[int, bytes]:
+    parts = [base64.b64decode(fragment) for fragment in fragments]
+    return _HEAD.unpack_from(parts[0])[0], b"".join(part[_HEAD.size :] for part in parts)
+
+
+def _fragments(number: int, message: bytes) -> Iterator[bytes]:
+    size = 32768
+    for index, start in enumerate(range(0, len(message), size)):
+        part = message[start : start + size]
+        flags = (_START if not start else 0) | (_END if start + size >= len(message) else 0)
+        yield base64.b64encode(_HEAD.pack(number, index, flags, len(part)) + part)
+
+
+def _altered(message: bytes, *, content: bool) -> bytes:
+    start = message.index(_BLOCK) + len(_BLOCK)
+    end = message.index(_BLOCK_END, start)
+    at = end - _CONTENT_FROM_END if content else start + _DIGEST_CHAR
+    # Another character of the alphabet: one or more bits of the byte it stands for change.
+    other = b"A" if message[at : at + 1] != b"A" else b"B"
+    return message[:at] + other + message[at + 1 :]
+
+
+def _truncated(message: bytes) -> bytes:
+    start = message.index(_BLOCK) + len(_BLOCK)
+    end = message.index(_BLOCK_END, start)
+    # Base64 stays whole: groups of four characters.
+    half = start + (end - start) // 8 * 4
+    return message[:half] + message[end:]
