@@ -388,7 +388,7 @@ class DiskBackup:
     def _base_extents(self) -> Iterable[Extent]:
         if self.plan.base is None:
             return ()
-        return self._tools.repository.open_tree(self.plan.base.tree).extents()
+        return self._tools.repository.image_of(self.plan.base.tree).extents()
 
     def _stored_extents(self) -> Iterable[Extent]:
         """Where the disk as stored now may be other than zero."""

@@ -178,10 +178,13 @@ def plan_disks(
     plans = []
     for disk in disks:
         plan = _identify(disk, lineage)
-        if plan.mode is Mode.INCREMENTAL:
-            doubt = _doubt(vm, disk, plan.base, lineage, shared, reference_points, force_compare)
-            if doubt is not None:
-                plan = plan.doubted(*doubt)
+        doubt = None
+        if plan.mode is not Mode.FULL:
+            doubt = _standing_doubt(vm, disk, shared, force_compare)
+        if doubt is None and plan.mode is Mode.INCREMENTAL:
+            doubt = _doubt(disk, plan.base, lineage, reference_points)
+        if doubt is not None:
+            plan = plan.doubted(*doubt)
         trust = lineage.trust(disk.slot, disk.disk_id, os_build)
         plans.append(replace(plan, proved=trust.proved_increments))
     return tuple(plans)
@@ -243,17 +246,10 @@ def _resized(disk: DiskFacts, base: KnownDisk) -> DiskPlan:
     return DiskPlan(disk, Mode.FULL, Reason.SIZE_CHANGED, f"{base.size_bytes} became {disk.size_bytes} bytes")
 
 
-def _doubt(
-    vm: VmInfo,
-    disk: DiskFacts,
-    base: KnownDisk | None,
-    lineage: Lineage,
-    shared: Counter[UUID],
-    reference_points: Sequence[str],
-    force_compare: bool,
+def _standing_doubt(
+    vm: VmInfo, disk: DiskFacts, shared: Counter[UUID], force_compare: bool
 ) -> tuple[Reason, str] | None:
-    """The first reason not to trust tracking for this disk, if there is one."""
-    assert base is not None
+    """Why tracking would not be used for this disk whatever the last point says."""
     if force_compare:
         return Reason.ASKED, ""
     if disk.format is not DiskFormat.VHDX:
@@ -262,6 +258,14 @@ def _doubt(
         return Reason.OLD_VM, vm.version
     if disk.disk_id is not None and shared[disk.disk_id] > 1:
         return Reason.DUPLICATE_ID, str(disk.disk_id)
+    return None
+
+
+def _doubt(
+    disk: DiskFacts, base: KnownDisk | None, lineage: Lineage, reference_points: Sequence[str]
+) -> tuple[Reason, str] | None:
+    """The first reason not to trust what tracking says since ``base``, if there is one."""
+    assert base is not None
     if disk.sector_bytes != base.sector_bytes:
         return Reason.SECTOR_CHANGED, f"{base.sector_bytes} became {disk.sector_bytes} bytes"
     if not same_chain(disk.chain, base.chain):

@@ -356,9 +356,9 @@ class Settler:
     def retire(self) -> Iterator[str]:
         """Destroy our reference points but the one a base needs; a line for each that stays."""
         there = self._own_reference_points()
-        keep = reference_point_to_keep(read_lineage(self._repository, self._vm_id), there)
+        keep = self._reference_points_to_keep(there)
         for instance_id in there:
-            if instance_id == keep:
+            if instance_id in keep:
                 continue
             try:
                 self._host.remove_reference_point(
@@ -368,6 +368,10 @@ class Settler:
                 yield f"reference point {instance_id}: {err.describe()}"
             else:
                 self._note(f"destroyed our older reference point {instance_id}")
+
+    def _reference_points_to_keep(self, there: Sequence[str]) -> tuple[str, ...]:
+        lineage = read_lineage(self._repository, self._vm_id)
+        return reference_points_to_keep(lineage, there, durable=self._repository.durable)
 
     def _own_reference_points(self) -> list[str]:
         """``InstanceID`` of those on the host that a ledger entry or an ids object names."""
@@ -389,8 +393,9 @@ class Settler:
             if mark is not None and mark.repository_id == self._repository.repository_id:
                 yield f"recovery checkpoint {checkpoint.name!r}"
         there = self._own_reference_points()
-        if len(there) != 1:
-            yield f"{len(there)} reference points of ours instead of one"
+        expected = max(len(self._reference_points_to_keep(there)), 1)
+        if len(there) != expected:
+            yield f"{len(there)} reference points of ours instead of {expected}"
 
     # -- merges ---------------------------------------------------------------------------------------
 
@@ -400,13 +405,23 @@ class Settler:
         )
 
 
-def reference_point_to_keep(lineage: Lineage, there: Sequence[str]) -> str | None:
-    """Which of our reference points on the host stays: that of the newest point with usable ids, else the
-    newest one there."""
-    for point in reversed(lineage.points):
-        if point.usable and point.ids is not None and point.ids.reference_point in there:
-            return point.ids.reference_point
-    return there[-1] if there else None
+def reference_points_to_keep(lineage: Lineage, there: Sequence[str], *, durable: bool) -> tuple[str, ...]:
+    """Which of our reference points on the host stay: that of the newest point with usable ids, else the
+    newest one there.
+
+    A store that cannot promise durability may yet lose its newest point. Then the one before stays, too.
+
+    Args:
+        lineage: the VM's points.
+        there: ours that are on the host, in the host's order.
+        durable: whether the store keeps what it has taken.
+    """
+    usable = [
+        point.ids.reference_point
+        for point in reversed(lineage.points)
+        if point.usable and point.ids is not None and point.ids.reference_point in there
+    ]
+    return tuple(usable[: 1 if durable else 2]) or tuple(there[-1:])
 
 
 def wait_for_merge(

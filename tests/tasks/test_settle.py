@@ -11,7 +11,7 @@ from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, Referenc
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.tasks.lineage import Lineage
 from hvpsbridge.tasks.mark import Mark, parse_mark
-from hvpsbridge.tasks.settle import Judgement, ids_of, judge, reference_point_to_keep
+from hvpsbridge.tasks.settle import Judgement, ids_of, judge, reference_points_to_keep
 from tests.tasks import builders as make
 
 OURS = str(Mark(make.REPOSITORY_ID, make.RUN_ID, make.NOON))
@@ -110,10 +110,15 @@ def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
 def test_the_reference_point_that_stays_is_the_newest_usable_one() -> None:
     old, new = make.manifest(age=2), make.manifest(age=1)
     line = make.lineage(make.known(old, "rp-1"), make.known(new, "rp-2"))
-    assert reference_point_to_keep(line, ["rp-1", "rp-2"]) == "rp-2"
-    assert reference_point_to_keep(line, ["rp-1", "rp-7"]) == "rp-1"
-    assert reference_point_to_keep(line, ["rp-7"]) == "rp-7"
-    assert reference_point_to_keep(line, []) is None
+
+    def kept(*there: str, durable: bool = True) -> tuple[str, ...]:
+        return reference_points_to_keep(line, there, durable=durable)
+
+    assert kept("rp-1", "rp-2") == ("rp-2",)
+    assert kept("rp-1", "rp-7") == ("rp-1",)
+    assert kept("rp-7", "rp-8") == ("rp-8",)
+    assert kept() == ()
+    assert kept("rp-1", "rp-2", durable=False) == ("rp-2", "rp-1")
 
 
 def test_a_mark_reads_back_and_nothing_else_is_one() -> None:
