@@ -1,9 +1,12 @@
 """Deduplicating repositories: stores, packs, chunk index, recovery points, leases, verification."""
 
+from hvpsbridge.repository.copying import CopyReport, copy_points
 from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.keys import ExportedKey, KeyRing, SlotInfo
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe
 from hvpsbridge.repository.repository import (
     DEFAULT_CHUNK_BYTES,
     Repository,
@@ -15,19 +18,28 @@ from hvpsbridge.repository.writer import DiskWriter, Writer, WriterStats
 
 __all__ = [
     "DEFAULT_CHUNK_BYTES",
+    "CopyReport",
     "DiskImage",
     "DiskWriter",
+    "ExportedKey",
+    "Finding",
+    "Holds",
+    "KeyRing",
     "Lease",
     "Ledger",
     "Level",
     "Point",
+    "ProbeReport",
     "Problem",
     "Repository",
+    "SlotInfo",
     "TouchedPoint",
     "VerifyReport",
     "Writer",
     "WriterStats",
+    "copy_points",
     "create_repository",
     "current_holder",
     "open_repository",
+    "probe",
 ]

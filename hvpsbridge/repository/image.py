@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import ZERO_ID
@@ -132,9 +132,13 @@ class DiskImage(io.RawIOBase):
         Raises:
             Damaged: a chunk is not what was written, in any of its copies.
         """
+        yield from self.read_chunks(self.chunk_ids())
+
+    def read_chunks(self, numbers: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """As :meth:`chunks`, for some of what :meth:`chunk_ids` gives."""
         window: dict[bytes, list[int]] = {}
         count = 0
-        for number, identity in self.chunk_ids():
+        for number, identity in numbers:
             window.setdefault(identity, []).append(number)
             count += 1
             if count == WINDOW_CHUNKS:

@@ -39,6 +39,9 @@ STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 # Taking a lease loses the race to create the next counter only against others doing the same.
 MAX_RACES = 8
+# Leases this process holds, by repository and prefix. A record of ours that is not among them is of a lease
+# that could not be released, because the store failed: nobody works under it any more.
+_held: set[tuple[UUID, str]] = set()
 
 
 def current_holder(run_id: UUID) -> LeaseHolder:
@@ -140,7 +143,9 @@ class Lease:
         self._counter = -1
         self._lost: LeaseLost | None = None
         self.taken_from: LeaseHolder | None = None
+        self._place = (objects.repository_id, prefix)
         self._take()
+        _held.add(self._place)
         self._thread = threading.Thread(target=self._renew_on, name=f"lease {prefix}", daemon=True)
         self._thread.start()
 
@@ -156,6 +161,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease up; others see it at once. Harmless when lost or released already."""
         self._stop.set()
+        _held.discard(self._place)
         if threading.current_thread() is not self._thread:
             self._thread.join()
         with self._lock:
@@ -202,7 +208,7 @@ class Lease:
         if record is not None:
             if record.released:
                 return
-            if is_provably_dead(record.holder):
+            if is_provably_dead(record.holder) or self._is_given_up(record.holder):
                 logger.info("%s: %s is gone; taken over", self.what, record.holder.describe())
                 self.taken_from = record.holder
                 return
@@ -223,6 +229,10 @@ class Lease:
             "nobody known" if record is None else record.holder.describe(),
         )
         self.taken_from = None if record is None else record.holder
+
+    def _is_given_up(self, holder: LeaseHolder) -> bool:
+        mine = _is_here(holder) and holder.process_id == os.getpid()
+        return mine and self._place not in _held
 
     def _locked(self, record: LeaseRecord | None) -> RepositoryLocked:
         name = "somebody" if record is None else record.holder.describe()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
@@ -29,6 +31,8 @@ PACK_ENTRIES = 16384
 # Reads of a pack: frames this near to each other are fetched as one range, up to the given size.
 GAP_BYTES = 64 * KIB
 RANGE_BYTES = 4 * MIB
+# Ranges fetched at once from a store behind a network.
+REMOTE_REQUESTS = 4
 
 
 @dataclass(slots=True)
@@ -208,28 +212,66 @@ class FrameReader:
         """Each place with its raw bytes, or with what is wrong there, in the order of the packs.
 
         ``places`` are sorted and near ones fetched together; at most :data:`RANGE_BYTES` (or one frame)
-        are held at a time.
+        are held at a time, on a remote store as many times over as there are requests at once.
         """
         ordered = sorted(places, key=lambda place: (place.kind, place.pack, place.offset))
-        for group in coalesce(ordered):
-            first, last = group[0], group[-1]
-            start, end = first.offset, last.offset + last.frame_bytes
+        groups = coalesce(ordered)
+        if not self._objects.store.remote:
+            for group in groups:
+                yield from self._decode_group(group, self._fetch_group(group))
+            return
+        with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="fetch") as pool:
+            ahead: deque[tuple[list[Location], Future[bytes | Damaged]]] = deque()
             try:
-                data = memoryview(self._range(first.kind, first.pack, start, end - start))
+                for group in groups:
+                    ahead.append((group, pool.submit(self._fetch_group, group)))
+                    if len(ahead) >= REMOTE_REQUESTS:
+                        done, future = ahead.popleft()
+                        yield from self._decode_group(done, future.result())
+                while ahead:
+                    done, future = ahead.popleft()
+                    yield from self._decode_group(done, future.result())
+            finally:
+                for _, future in ahead:
+                    future.cancel()
+
+    def check_pack(self, pack: IndexedPack) -> None:
+        """Read back a pack and check every frame.
+
+        Raises:
+            Damaged: one did not arrive as it was sent.
+        """
+        places = (
+            Location(entry.id, pack.kind, pack.name, entry.offset, entry.frame_bytes, entry.raw_bytes)
+            for entry in pack.entries
+        )
+        for _, found in self.read_all(places):
+            if isinstance(found, Damaged):
+                raise found
+
+    def _fetch_group(self, group: list[Location]) -> bytes | Damaged:
+        first, last = group[0], group[-1]
+        end = last.offset + last.frame_bytes
+        try:
+            return self._range(first.kind, first.pack, first.offset, end - first.offset)
+        except Damaged as err:
+            return err
+
+    def _decode_group(
+        self, group: list[Location], data: bytes | Damaged
+    ) -> Iterator[tuple[Location, bytes | Damaged]]:
+        if isinstance(data, Damaged):
+            for place in group:  # a cut pack may still hold the first of several
+                yield place, self._read_one(place) if len(group) > 1 else data
+            return
+        view, start = memoryview(data), group[0].offset
+        for place in group:
+            at = place.offset - start
+            try:
+                raw: bytes | Damaged = self.decode(place, view[at : at + place.frame_bytes])
             except Damaged as err:
-                if len(group) > 1:  # a cut pack may still hold the first of them
-                    for place in group:
-                        yield place, self._read_one(place)
-                else:
-                    yield first, err
-                continue
-            for place in group:
-                at = place.offset - start
-                try:
-                    raw: bytes | Damaged = self.decode(place, data[at : at + place.frame_bytes])
-                except Damaged as err:
-                    raw = err
-                yield place, raw
+                raw = err
+            yield place, raw
 
     def _read_one(self, place: Location) -> bytes | Damaged:
         try:

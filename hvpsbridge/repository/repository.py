@@ -243,6 +243,11 @@ class Repository:
         return self.store.url
 
     @property
+    def durable(self) -> bool:
+        """Whether what is committed here survives a power loss, as far as the store can promise."""
+        return self.store.durable
+
+    @property
     def sealed(self) -> bool:
         """Whether content is encrypted."""
         return self.settings.sealed
@@ -467,12 +472,15 @@ class Repository:
         """What we set out to make, and made, on hosts for a VM."""
         return Ledger(self._objects, vm_id)
 
-    def begin(self, run_id: UUID, *, level: int = compression.DEFAULT_LEVEL) -> Writer:
+    def begin(
+        self, run_id: UUID, *, level: int = compression.DEFAULT_LEVEL, read_back: bool = False
+    ) -> Writer:
         """A writer for a run. Its run object is published before the index is read, as the design asks.
 
         Args:
             run_id: the run.
             level: zstd level.
+            read_back: read every pack once it is stored and check it, before any index names it.
         """
         run = Lease(
             self._objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True
@@ -490,14 +498,15 @@ class Repository:
             run,
             self._link,
             level=level,
+            read_back=read_back,
             spill_folder=self._spill_folder,
         )
 
     def image(self, point: Point, disk: ManifestDisk) -> DiskImage:
         """The disk of the point as a seekable file."""
-        return self.open_tree(disk.tree)
+        return self.image_of(disk.tree)
 
-    def open_tree(self, root: TreeRoot) -> DiskImage:
+    def image_of(self, root: TreeRoot) -> DiskImage:
         """Any stored tree as a seekable file."""
         return DiskImage(self._frames, self.grid, root)
 
@@ -507,7 +516,7 @@ class Repository:
         Raises:
             Damaged: a chunk is not what was written.
         """
-        image = self.open_tree(reference.tree)
+        image = self.image_of(reference.tree)
         while piece := image.read(READ_PIECE_BYTES):
             yield piece
 

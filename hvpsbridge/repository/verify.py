@@ -234,7 +234,7 @@ def _walk_all(
     for point in points:
         for part, tree in parts_of(point):
             try:
-                for _, identity in repository.open_tree(tree).chunk_ids(walked):
+                for _, identity in repository.image_of(tree).chunk_ids(walked):
                     scan.mark(identity)
             except Damaged as err:
                 touched = found.setdefault((err.name, err.what), {})
@@ -260,7 +260,7 @@ def _name_faults(
         for part, tree in parts_of(point):
             if (point.point_id, part) in broken:
                 continue
-            ids = repository.open_tree(tree).chunk_ids()
+            ids = repository.image_of(tree).chunk_ids()
             for identity in {identity for _, identity in ids if identity in touches}:
                 touches[identity].setdefault(point.point_id, (point, []))[1].append(part)
     return [

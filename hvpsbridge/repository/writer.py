@@ -83,6 +83,7 @@ class Writer:
         link: Callable[[UUID], tuple[int, bytes | None]],
         *,
         level: int = compression.DEFAULT_LEVEL,
+        read_back: bool = False,
         spill_folder: Path | None = None,
     ) -> None:
         self._objects = objects
@@ -92,6 +93,7 @@ class Writer:
         self._run = run
         self._link = link
         self._level = level
+        self._read_back = read_back
         self._spill_folder = spill_folder
         self._data = PackWriter(objects, Kind.DATA_PACK, self._pack_published)
         self._nodes = PackWriter(objects, Kind.NODE_PACK, self._pack_published)
@@ -260,6 +262,8 @@ class Writer:
                 raise self._failure
 
     def _pack_published(self, pack: IndexedPack) -> None:
+        if self._read_back:
+            self._frames.check_pack(pack)
         with self._lock:
             self._cache.add_own(pack, self._number)
             self._claimed.difference_update((pack.kind, entry.id) for entry in pack.entries)
@@ -305,6 +309,15 @@ class Writer:
     def frames(self) -> FrameReader:
         """Reads what is stored."""
         return self._frames
+
+    def known_chunk(self, digest: bytes, length: int) -> bytes | None:
+        """Id of a stored chunk of this SHA-256 and length; None when it would have to be stored."""
+        if digest == zero_digest(length):
+            return ZERO_ID
+        identity = self._objects.sealer.identify(digest)
+        with self._lock:
+            claimed = (Kind.DATA_PACK, identity) in self._claimed
+        return identity if claimed or self._cache.holds(identity, Kind.DATA_PACK, self._number) else None
 
     def identify(self, digest: bytes) -> bytes:
         """Chunk id from a SHA-256."""
@@ -352,6 +365,16 @@ class DiskWriter:
             if self._finished:
                 raise InternalError("a chunk was put after finish()")
             self._builder.put(number, identity)
+
+    def put_known(self, number: int, sha256: bytes) -> bool:
+        """Whether the repository has the chunk with this SHA-256; chunk ``number`` is that one then."""
+        length = self._writer.grid.extent(number, self.size_bytes).length
+        identity = self._writer.known_chunk(sha256, length)
+        if identity is None:
+            return False
+        with self._lock:
+            self._builder.put(number, identity)
+        return True
 
     def base_id(self, number: int) -> bytes:
         """Id of the base's chunk; the zero id without a base.

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from hvpsbridge.errors import LeaseLost, RepositoryLocked
+from hvpsbridge.errors import LeaseLost, RepositoryLocked, StoreError
 from hvpsbridge.repository import lease as module
 from hvpsbridge.repository.lease import Lease, current_holder, is_provably_dead
 from hvpsbridge.repository.objects import Objects
@@ -46,6 +46,23 @@ ELSEWHERE = {"boot_id": "another boot", "machine": "elsewhere"}
 
 
 class TestLease:
+    def test_that_could_not_be_released_is_no_lock_for_its_own_process(self, objects: Objects) -> None:
+        class Failing(MemoryStore):
+            broken = False
+
+            def put(self, name: str, data: bytes) -> None:
+                if self.broken:
+                    raise StoreError(self.url, "create", name, "down")
+                super().put(name, data)
+
+        objects.store = store = Failing()
+        lease = take(objects)
+        store.broken = True
+        with pytest.raises(StoreError):
+            lease.release()
+        store.broken = False
+        take(objects).release()
+
     def test_is_held_by_one_until_released(self, objects: Objects) -> None:
         with take(objects) as lease:
             with pytest.raises(RepositoryLocked, match=f"process {os.getpid()}"):

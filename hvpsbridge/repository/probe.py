@@ -1,0 +1,219 @@
+"""Does a store keep the contract, and what else does it grant? Asked of a user's store before it is used.
+
+Everything is tried with objects under ``probe/``, which are removed as far as rights allow. What breaks
+the contract makes a store unfit; the rest is told, since it decides what a thief of credentials can do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from hvpsbridge.errors import HvpsError, ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.url import open_store
+
+RACERS = 8
+PIECE_BYTES = 300_000
+
+
+class Holds(StrEnum):
+    """Answer to one question."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One question with its answer.
+
+    Attributes:
+        needed: whether a NO makes the store unfit.
+    """
+
+    question: str
+    holds: Holds
+    needed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What a store was found to do."""
+
+    url: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether a repository may be kept there."""
+        return all(finding.holds is not Holds.NO for finding in self.findings if finding.needed)
+
+
+@runtime_checkable
+class Overwriting(Protocol):
+    """A store that can be asked to do what no repository does."""
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Put ``data`` under a name that is taken."""
+        ...
+
+
+def probe(url: str) -> ProbeReport:
+    """What the store at ``url`` does; a directory there is made when missing, as ``repo init`` would.
+
+    Raises:
+        ConfigurationError: the URL means nothing.
+        StoreError: the store cannot be reached, or nothing at all can be written.
+    """
+    store = open_store(url, create=True)
+    try:
+        return probe_store(store)
+    finally:
+        store.close()
+
+
+def probe_store(store: Store) -> ProbeReport:
+    """What a store at hand does. See :func:`probe`."""
+    prefix = f"probe/{secrets.token_hex(8)}"
+    one = f"{prefix}/one"
+    data = secrets.token_bytes(PIECE_BYTES)
+    store.put(one, data)
+    try:
+        findings = [
+            _ask("an object comes back as it was written", lambda: store.get(one) == data),
+            _ask("ranges are exact", lambda: _ranges(store, one, data)),
+            _ask("a written object is listed at once", lambda: _listed(store, prefix, one)),
+            _ask("a missing object is told from an empty one", lambda: _missing(store, prefix)),
+            _ask("a taken name is refused (conditional create)", lambda: _refuses(store, one, data)),
+            _ask("of several at once exactly one creates a name", lambda: _race(store, f"{prefix}/race")),
+            _ask("an object is unseen until it is whole", lambda: _whole(store, f"{prefix}/sink")),
+            _ask("what is behind a barrier survives a power loss", lambda: _durable(store), needed=False),
+            *_rights(store, one, data),
+        ]
+    finally:
+        for name in (one, f"{prefix}/race", f"{prefix}/sink"):
+            with contextlib.suppress(HvpsError):
+                store.delete(name)
+    return ProbeReport(store.url, tuple(findings))
+
+
+def _ask(question: str, answer: Callable[[], bool], *, needed: bool = True) -> Finding:
+    started = time.monotonic()
+    try:
+        holds = Holds.YES if answer() else Holds.NO
+    except StoreError as err:
+        return Finding(question, Holds.NO, needed, str(err))
+    return Finding(question, holds, needed, f"{time.monotonic() - started:.2f} s")
+
+
+def _ranges(store: Store, name: str, data: bytes) -> bool:
+    exact = store.get_range(name, 1000, 70_000) == data[1000:71_000] and store.size(name) == len(data)
+    try:
+        store.get_range(name, PIECE_BYTES - 10, 20)
+    except StoreError:
+        return exact
+    return False
+
+
+def _listed(store: Store, prefix: str, name: str) -> bool:
+    return [(info.name, info.size_bytes) for info in store.list(prefix)] == [(name, PIECE_BYTES)]
+
+
+def _missing(store: Store, prefix: str) -> bool:
+    try:
+        store.get(f"{prefix}/none")
+    except ObjectMissing:
+        return True
+    return False
+
+
+def _refuses(store: Store, name: str, data: bytes) -> bool:
+    try:
+        store.put(name, b"another")
+    except ObjectExists:
+        return store.get(name) == data
+    return False
+
+
+def _race(store: Store, name: str) -> bool:
+    won: list[bytes] = []
+    together = threading.Barrier(RACERS)
+
+    def create(mine: bytes) -> None:
+        together.wait()
+        with contextlib.suppress(StoreError):
+            store.put(name, mine)
+            won.append(mine)
+
+    threads = [threading.Thread(target=create, args=(secrets.token_bytes(1000),)) for _ in range(RACERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(won) == 1 and store.get(name) == won[0]
+
+
+def _whole(store: Store, name: str) -> bool:
+    sink = store.sink(name)
+    try:
+        sink.write(b"half")
+        try:
+            store.get(name)
+        except ObjectMissing:
+            sink.publish()
+            return store.get(name) == b"half"
+        return False
+    finally:
+        sink.abandon()
+
+
+def _durable(store: Store) -> bool:
+    store.commit_barrier()
+    return store.durable
+
+
+def _rights(store: Store, name: str, data: bytes) -> list[Finding]:
+    """What these credentials could do to a repository besides adding to it."""
+    refused = Holds.UNKNOWN
+    detail = "a directory: whoever can write it can change every file in it"
+    if isinstance(store, Overwriting):
+        try:
+            store.overwrite(name, b"overwritten")
+            refused = Holds.YES if store.get(name) == data else Holds.NO
+            detail = (
+                "the store took it and kept the old bytes" if refused is Holds.YES else "it was overwritten"
+            )
+        except StoreError as err:
+            refused, detail = Holds.YES, str(err)
+    else:
+        refused = Holds.NO
+    findings = [Finding("overwriting is refused", refused, False, detail)]
+    try:
+        store.delete(name)
+        store.size(name)
+        findings.append(Finding("deleting is refused", Holds.YES, False, "the object is still there"))
+    except ObjectMissing:
+        findings.append(Finding("deleting is refused", Holds.NO, False, "these credentials can delete"))
+    except StoreError as err:
+        findings.append(Finding("deleting is refused", Holds.YES, False, str(err)))
+    locked = all(finding.holds is Holds.YES for finding in findings)
+    findings.append(
+        Finding(
+            "object lock",
+            Holds.YES if locked else Holds.UNKNOWN,
+            False,
+            "objects can be neither overwritten nor deleted with these credentials"
+            if locked
+            else "versions and retention do not show from here; look at the bucket's settings",
+        )
+    )
+    return findings

@@ -1,0 +1,105 @@
+"""The probe passes stores that keep the contract and refuses those that break it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.errors import StoreError
+from hvpsbridge.repository import Holds, probe
+from hvpsbridge.repository.probe import probe_store
+from hvpsbridge.repository.stores.memory import MemoryStore
+from tests.repository.servers import S3Server, SshServer
+
+
+@pytest.mark.parametrize("kind", ["local", "sftp", "s3"])
+def test_real_stores_are_fit_and_left_clean(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = str(tmp_path / "store")
+    if kind == "sftp":
+        server: SshServer = request.getfixturevalue("ssh")
+        url = server.url(tmp_path / "store")
+    elif kind == "s3":
+        s3: S3Server = request.getfixturevalue("s3")
+        url = s3.url(s3.new_bucket())
+    report = probe(url)
+    assert report.fit, report
+    answers = {finding.question: finding.holds for finding in report.findings}
+    assert answers["what is behind a barrier survives a power loss"] is Holds.YES
+    assert answers["overwriting is refused"] is Holds.NO
+    assert answers["deleting is refused"] is Holds.NO
+    assert answers["object lock"] is Holds.UNKNOWN
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class Overwriting(MemoryStore):
+    """A store without conditional create, as old S3 clones are."""
+
+    def put(self, name: str, data: bytes) -> None:
+        self.objects[name] = data
+
+
+class Sloppy(MemoryStore):
+    """A store that gives fewer bytes without a word."""
+
+    def get_range(self, name: str, offset: int, length: int) -> bytes:
+        return self.get(name)[offset : offset + length]
+
+
+class Lagging(MemoryStore):
+    """A store whose listing comes late."""
+
+    def list(self, prefix: str) -> object:  # type: ignore[override]  # gives nothing
+        return iter(())
+
+
+class Fading(MemoryStore):
+    """A store that cannot flush."""
+
+    durable = False
+
+
+@pytest.mark.parametrize(
+    ("store", "question"),
+    [
+        (Overwriting(), "a taken name is refused (conditional create)"),
+        (Overwriting(), "of several at once exactly one creates a name"),
+        (Sloppy(), "ranges are exact"),
+        (Lagging(), "a written object is listed at once"),
+    ],
+)
+def test_a_breach_makes_a_store_unfit_and_is_named(store: MemoryStore, question: str) -> None:
+    report = probe_store(store)
+    assert not report.fit
+    assert question in [finding.question for finding in report.findings if finding.holds is Holds.NO]
+
+
+def test_a_store_that_is_not_durable_is_told_and_taken() -> None:
+    report = probe_store(Fading())
+    assert report.fit
+    assert [finding.holds for finding in report.findings if "power loss" in finding.question] == [Holds.NO]
+
+
+class Locked(MemoryStore):
+    """A store with object lock: it neither overwrites nor deletes."""
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        raise StoreError(self.url, "overwrite", name, "retained until 2030")
+
+    def delete(self, name: str) -> None:
+        raise StoreError(self.url, "delete", name, "retained until 2030")
+
+
+def test_a_locked_store_is_recognised() -> None:
+    answers = {finding.question: finding.holds for finding in probe_store(Locked()).findings}
+    assert answers["overwriting is refused"] is Holds.YES
+    assert answers["deleting is refused"] is Holds.YES
+    assert answers["object lock"] is Holds.YES
+
+
+def test_a_place_that_cannot_be_written_raises(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError):
+        probe(str(tmp_path / "file"))
