@@ -87,8 +87,9 @@ class Trouble(Base):
         Until the next checkpoint a query fails with 0xC03A0030, from then on with 0xC03A0029.
         """
         with self._now():
-            for layer in self._shelf.chain(self._top(vm_id, slot)):
-                layer.tracking_lost = True
+            top = self._top(vm_id, slot)
+            top.tracking_lost = True
+            for layer in self._shelf.chain(top):
                 self._tracking.forget(layer)
 
     def edit_offline(
