@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "show": "points",
     "verify": "points",
     "restore": "restore",
+    "copy": "copying",
     "key": "key",
     "sim": "sim",
     "demo": "demo",

@@ -10,8 +10,11 @@ from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, create_repository
+from hvpsbridge.repository.probe import probe as probe_store
 from hvpsbridge.units import size_text
 
 
@@ -88,3 +91,31 @@ def init(
     )
     if made.sealed:
         console.line("now export its key and keep it apart: hvps key export")
+
+
+@repo_.command("probe")
+@click.argument("url", required=False)
+@repository_options
+@json_option
+@click.pass_obj
+def probe(invocation: Invocation, /, url: str | None, as_json: bool, **options: Any) -> ExitCode:
+    """Try what the store at URL does, before a repository is kept there.
+
+    Exit 10 when it breaks what a repository needs. Tried with objects of its own, which are removed as
+    far as the credentials allow.
+    """
+    if url is not None:
+        options["repo"] = url
+    spec = repository_spec(options, invocation)
+    with interrupting():
+        report = probe_store(spec.url)
+    if as_json:
+        console.document(json_text({"version": 1, "fit": report.fit, "report": report}))
+    else:
+        rows = tuple(
+            (finding.question, finding.holds.value, "yes" if finding.needed else "", finding.detail)
+            for finding in report.findings
+        )
+        console.table(Table(f"store {report.url}", ("question", "holds", "needed", "seen"), rows))
+        console.line("fit for a repository" if report.fit else "NOT fit for a repository")
+    return ExitCode.DONE if report.fit else ExitCode.NO_REPOSITORY

@@ -99,3 +99,28 @@ def test_a_wrong_password_is_not_in_what_is_said_of_it(
     assert done.code == 14
     for data in (done.out, done.err, log.read_text()):
         _assert_unseen(data, "what was said")
+
+
+def test_a_sealed_repository_tells_no_key_and_no_name_of_vm_or_host(
+    hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVPS_KEY", CANARY)
+    with serving(tmp_path / "world") as served:
+        world = World(hvps, served, tmp_path, key=("--key-env", "HVPS_KEY"))
+        world.build("zanzibar-db")
+        playbook = world.playbook()
+        text = playbook.read_text()
+        playbook.write_text(text.replace('/repo"}', '/repo", key: {env: HVPS_KEY}}').replace("hv01", "quito"))
+        log = tmp_path / "hvps.log"
+        done = hvps("-vv", "--log-file", log, "run", playbook, "--json")
+        assert done.code == 0, done.err
+        assert world.assert_every_point_restores_equal() == 1
+    for data in (done.out, done.err, log.read_text()):
+        _assert_unseen(data, "what was said")
+    objects = world.snapshot()
+    objects.pop("restore.py")  # the same in every repository
+    for name, data in objects.items():
+        _assert_unseen(data, name)
+        for word in (b"zanzibar", b"quito", b"vmcx", b"scsi"):
+            assert word not in data, (word, name)
+            assert word.decode() not in name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class World:
     folder: Path
     seed: int = 1
     writes: int = 0
-    slots: list[str] = field(default_factory=list)
+    key: tuple[str, ...] = ()
 
     @property
     def repository(self) -> Path:
@@ -59,7 +59,7 @@ class World:
             image = self.folder / f"{number}.raw"
             image.write_bytes(random.Random(self.seed + number).randbytes(DISK_BYTES))
             self.sim("import", vm, image)
-        assert self.hvps("repo", "init", self.repository, "--chunk", "64KiB").code == 0
+        assert self.hvps("repo", "init", self.repository, "--chunk", "64KiB", *self.key).code == 0
 
     def playbook(
         self, *, vms: str = '["*"]', tasks: str = "[backup]", repository: Path | None = None, url: str = ""
@@ -101,7 +101,7 @@ class World:
 
     def points(self) -> list[dict[str, Any]]:
         """Points of the repository, as ``hvps list --json`` tells them."""
-        done = self.hvps("list", "--repo", self.repository, "--json")
+        done = self.hvps("list", "--repo", self.repository, "--json", *self.key)
         assert done.code == 0, done.err
         return list(json.loads(done.out)["points"])
 
@@ -113,7 +113,7 @@ class World:
                 target = self.folder / "restored.raw"
                 done = self.hvps(
                     *("restore", point["point_id"], "--repo", self.repository, "--to", f"raw:{target}"),
-                    *("--disk", str(disk["number"]), "--overwrite", "-q"),
+                    *("--disk", str(disk["number"]), "--overwrite", "-q", *self.key),
                 )
                 assert done.code == 0, done.err
                 kept = self.sim("kept", point["checkpoint_id"], "--slot", disk["slot"], "--json")["path"]

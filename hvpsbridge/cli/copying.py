@@ -1,0 +1,83 @@
+"""``hvps copy``: recovery points into another repository, with another key, grid or store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import (
+    json_option,
+    repository_options,
+    repository_spec,
+    secret_options,
+    secret_reference,
+)
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.playbook.specs import RepositorySpec
+from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Point
+from hvpsbridge.repository.copying import copy_points
+from hvpsbridge.units import size_text
+
+
+@click.command("copy")
+@click.argument("points", nargs=-1)
+@click.option("--to", "target", required=True, metavar="URL", help="Repository to copy into.")
+@secret_options("to-key", "key of the repository copied into")
+@repository_options
+@json_option
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_obj
+def copy_(
+    invocation: Invocation,
+    /,
+    points: tuple[str, ...],
+    target: str,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> ExitCode:
+    """Copy POINTS, or all, into another repository; only what it lacks, checked as it arrives.
+
+    A copy that was interrupted is taken up by copying again.
+    """
+    into = RepositorySpec(target, secret_reference("to-key", options))
+
+    def tell(point: Point, number: int, count: int) -> None:
+        if not quiet:
+            console.note(f"{number} of {count}: {point.vm_name}@{point.short_id}")
+
+    with interrupting():
+        source = compose.repository(repository_spec(options, invocation), invocation)
+        destination = compose.repository(into, invocation)
+        chosen = [source.find_point(selector) for selector in points] if points else None
+        report = copy_points(source, destination, chosen, progress=tell)
+    if as_json:
+        document = {
+            "version": 1,
+            "read_bytes": report.read_bytes,
+            "stored_bytes": report.stored_bytes,
+            **{
+                name: [point.point_id for point in getattr(report, name)]
+                for name in ("copied", "present", "skipped")
+            },
+        }
+        console.document(json_text(document))
+    else:
+        rows = tuple(
+            (what, point.vm_name, point.short_id)
+            for what, group in (
+                ("copied", report.copied),
+                ("there already", report.present),
+                ("older than what is there", report.skipped),
+            )
+            for point in group
+        )
+        console.table(Table("points", ("what", "VM", "point"), rows))
+        console.line(f"{size_text(report.read_bytes)} read, {size_text(report.stored_bytes)} stored")
+    return ExitCode.DEGRADED if report.skipped else ExitCode.DONE
