@@ -1,0 +1,91 @@
+"""A process that backs up, copies or changes keys until it is killed. Run by test_crash.py.
+
+    python -m tests.repository.crashing backup URL SEED FOLDER
+    python -m tests.repository.crashing copy URL SEED FOLDER TARGET_URL
+    python -m tests.repository.crashing keys URL SEED FOLDER
+
+It writes a line to its standard output when it starts working, and after each thing that is committed.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.repository import Repository, copy_points, current_holder, open_repository
+from hvpsbridge.secret import Secret
+from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, disk_of, manifest_of
+
+CHUNKS = 300
+
+
+def content_at(seed: int, version: int) -> bytes:
+    """What the disk holds at a version; anyone can compute it again."""
+    dice = random.Random(seed)
+    content = bytearray(dice.randbytes(CHUNK) * 20 + bytes((CHUNKS - 20) * CHUNK + 512))
+    for step in range(version + 1):
+        dice = random.Random(f"{seed} {step}")
+        for number in dice.sample(range(CHUNKS), 12):
+            content[number * CHUNK : number * CHUNK + 4000] = dice.randbytes(4000)
+    return bytes(content)
+
+
+def changed_at(seed: int, version: int) -> list[int]:
+    """Chunks that differ from the version before."""
+    return random.Random(f"{seed} {version}").sample(range(CHUNKS), 12)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def backup(repository: Repository, seed: int) -> None:
+    """Points without end; the version of a point is its sequence less one."""
+    while True:
+        holder = current_holder(run := uuid4())
+        with repository.lease(VM, holder) as lease:
+            points = repository.points(VM)
+            version = len(points)
+            content = content_at(seed, version)
+            with repository.begin(run) as writer:
+                disk = writer.disk(len(content), points[-1].disks[0].tree if points else None)
+                for number in changed_at(seed, version) if points else range(CHUNKS + 1):
+                    disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
+                lease.check()
+                point = writer.commit(manifest_of([disk_of(disk.finish())], run_id=run))
+            say(f"committed {point.point_id}")
+            ids = tuple(DiskIds(each.slot, each.disk_id, each.rct_id or "") for each in point.disks)
+            repository.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", ids))
+
+
+def change_keys(repository: Repository) -> None:
+    """Slots come and go; the first one stays."""
+    while True:
+        added = repository.keys.add(Secret("second"), "second", cost=CHEAP)
+        say("added")
+        repository.keys.export()
+        repository.keys.remove(added.slot_id)
+        say("removed")
+
+
+def main() -> None:
+    what, url, seed, folder = sys.argv[1:5]
+    cache = Path(folder)
+    with open_repository(url, key=KEY, cache_folder=cache) as repository:
+        say("working")
+        if what == "backup":
+            backup(repository, int(seed))
+        elif what == "keys":
+            change_keys(repository)
+        else:
+            with open_repository(sys.argv[5], key=KEY, cache_folder=cache) as target:
+                copy_points(repository, target, progress=lambda point, *_: say(f"committed {point.point_id}"))
+            say("done")
+
+
+if __name__ == "__main__":
+    main()
