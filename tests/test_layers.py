@@ -47,6 +47,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "jinja2": ("host/scripts.py",),
     "pybase64": ("host/psrp/",),
     "psrpcore": ("sim/engines/builtin.py",),
+    "spnego": ("sim/wsman/ntlm.py",),
     "yaml": ("playbook/load.py", "sim/faults.py"),
     "pydantic": ("playbook/",),
     "pydantic_core": ("playbook/",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -21,9 +21,10 @@ from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
 from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.service import ModelService
-from hvpsbridge.sim.wsman.auth import BasicAuthenticator
+from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
 from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.listener import Listener
+from hvpsbridge.sim.wsman.ntlm import NtlmAuthenticator, NtlmUsers
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
 ENGINES = ("builtin", "powershell")
+SCHEMES = ("basic", "ntlm")
 
 
 class WSManHost:
@@ -44,6 +46,7 @@ class WSManHost:
         port: TCP port; 0 takes a free one.
         quotas: limits of the service.
         certificate: PEM file with chain and key, for HTTPS.
+        auth: schemes that are accepted, of :data:`SCHEMES`.
 
     Attributes:
         service: the WSMan service, with its shells.
@@ -58,11 +61,17 @@ class WSManHost:
         port: int = 0,
         quotas: Quotas | None = None,
         certificate: Path | None = None,
+        auth: Sequence[str] = ("basic",),
     ) -> None:
+        if unknown := set(auth) - set(SCHEMES):
+            raise ConfigurationError("auth", f"a simulated host has no {', '.join(sorted(unknown))}")
+        self._auth = auth
+        self._users = users
+        self._ntlm_users = NtlmUsers(users) if "ntlm" in auth else None
         self.service = Service(factory, quotas)
         self.listener = Listener(
             self.service,
-            lambda: BasicAuthenticator(users),
+            self._authenticator,
             port=port,
             certificate=certificate,
             rebooted=self._rebooted,
@@ -95,6 +104,15 @@ class WSManHost:
         """What this host was asked for and what it sent."""
         return self.service.counters
 
+    def _authenticator(self) -> Authenticator:
+        schemes: dict[str, Authenticator] = {}
+        if self._ntlm_users is not None:
+            ntlm = NtlmAuthenticator(self._ntlm_users, tls=self.listener.tls)
+            schemes.update(negotiate=ntlm, ntlm=ntlm)
+        if "basic" in self._auth:
+            schemes["basic"] = BasicAuthenticator(self._users)
+        return AnyAuthenticator(schemes)
+
     def _rebooted(self) -> None:
         """The host came up again."""
 
@@ -102,6 +120,8 @@ class WSManHost:
         """Stop serving and end every shell."""
         self.listener.stop()
         self.service.close()
+        if self._ntlm_users is not None:
+            self._ntlm_users.close()
 
 
 class PowerShellHost(WSManHost):
@@ -189,6 +209,7 @@ def serve(
     users: Mapping[str, Secret] = DEFAULT_USERS,
     port: int = 0,
     certificate: Path | None = None,
+    auth: Sequence[str] = ("basic",),
     seed: int = 0,
     announce: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
@@ -209,7 +230,7 @@ def serve(
         model = Model(folder, seed=seed)
         stack.callback(model.close)
         host = stack.enter_context(
-            SimulatedHost(model, engine=engine, users=users, port=port, certificate=certificate)
+            SimulatedHost(model, engine=engine, users=users, port=port, certificate=certificate, auth=auth)
         )
         info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}
         stack.enter_context(

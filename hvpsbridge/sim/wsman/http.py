@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from hvpsbridge.sim.wsman.auth import Authenticator, Denied
+from hvpsbridge.sim.wsman.auth import Authenticator, Denied, Unreadable
 from hvpsbridge.sim.wsman.hazards import Cut, Hazards, Status, action_of, send_struck
 from hvpsbridge.sim.wsman.outbox import ClientGone
 from hvpsbridge.sim.wsman.service import Caller, Reply, Service
@@ -122,15 +122,21 @@ class Connection:
         if message.method != "POST":
             self._write(HTTPStatus.METHOD_NOT_ALLOWED, (("Allow", "POST"),), "", b"")
             return
-        user = self._authenticator.check(message.headers)
-        if isinstance(user, Denied):
-            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(user), "", b"")
+        verdict = self._authenticator.check(message.headers)
+        if isinstance(verdict, Denied):
+            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(verdict), "", b"")
             return
+        user = verdict.user
         if not message.body:
             # pypsrp sends an empty request to establish a security context.
-            self._write(HTTPStatus.OK, (), "", b"")
+            self._write(HTTPStatus.OK, verdict.headers, "", b"")
             return
-        envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
+        try:
+            envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
+        except Unreadable as err:
+            log.debug("refused: %s", err)
+            self._write(HTTPStatus.UNAUTHORIZED, self._challenges(HTTPStatus.UNAUTHORIZED), "", b"")
+            return
         action = action_of(envelope)
         reply = self._hazards.before(action, envelope, user)
         if isinstance(reply, Status):
@@ -141,15 +147,17 @@ class Connection:
                 reply = self._service.handle(envelope, Caller(user, self._address, self._alive))
             except ClientGone as err:
                 raise Closed("client went away while it waited") from err
-        self._send(reply, action, len(message.body))
+        self._send(reply, action, len(message.body), verdict.headers)
 
     def _challenges(self, status: int) -> tuple[tuple[str, str], ...]:
         denied = self._authenticator.check({}) if status == HTTPStatus.UNAUTHORIZED else None
         return _challenge_headers(denied) if isinstance(denied, Denied) else ()
 
-    def _send(self, reply: Reply, action: str, received_bytes: int) -> None:
+    def _send(
+        self, reply: Reply, action: str, received_bytes: int, headers: tuple[tuple[str, str], ...]
+    ) -> None:
         content_type, body = self._authenticator.seal(reply.body)
-        data = _head(HTTPStatus(reply.status), (), content_type, len(body)) + body
+        data = _head(HTTPStatus(reply.status), headers, content_type, len(body)) + body
         strike = self._hazards.after(action, reply)
         if strike is not None:
             send_struck(strike, data, self._socket.sendall, self._alive)

@@ -64,9 +64,14 @@ class Listener:
         return self._port
 
     @property
+    def tls(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return self._tls is not None
+
+    @property
     def url(self) -> str:
         """Address without path, as users write it."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Begin to accept."""
