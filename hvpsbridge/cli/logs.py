@@ -95,11 +95,18 @@ class _LibrariesQuiet(logging.Filter):
 class _Handler(logging.StreamHandler[TextIO]):
     """A handler that :func:`set_up` made, and replaces when it is called again."""
 
-    def __init__(self, stream: TextIO, level: int, run_id: UUID) -> None:
+    def __init__(self, stream: TextIO, level: int, run_id: UUID, *, owned: bool = False) -> None:
         super().__init__(stream)
+        self._owned = owned
         self.setLevel(level)
         self.setFormatter(_Formatter(run_id))
         self.addFilter(_LibrariesQuiet())
+
+    def close(self) -> None:
+        """Close the log file too; standard error is not ours to close."""
+        if self._owned:
+            self.stream.close()
+        super().close()
 
 
 def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextIO | None = None) -> None:
@@ -116,11 +123,8 @@ def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextI
         ConfigurationError: the file cannot be opened.
     """
     level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
+    tear_down()
     root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, _Handler):
-            root.removeHandler(handler)
-            handler.close()
     root.addHandler(_Handler(stream or sys.stderr, level, run_id))
     if log_file is not None:
         try:
@@ -129,5 +133,14 @@ def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextI
             raise ConfigurationError(f"log file {log_file}", f"cannot be opened: {err.strerror}") from err
         file = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
         level = min(level, logging.INFO)
-        root.addHandler(_Handler(file, level, run_id))
+        root.addHandler(_Handler(file, level, run_id, owned=True))
     root.setLevel(level)
+
+
+def tear_down() -> None:
+    """Take away what :func:`set_up` made."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, _Handler):
+            root.removeHandler(handler)
+            handler.close()

@@ -19,7 +19,7 @@ import click
 
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.logs import printable, redact
+from hvpsbridge.cli.logs import printable, redact, tear_down
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.truth import json_text, run_report
@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
         return ExitCode.DONE
     except Exception as err:  # noqa: BLE001 - the last line of defence; whatever comes here is a bug
         return _bug(err, invocation)
+    finally:
+        tear_down()
 
 
 def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:

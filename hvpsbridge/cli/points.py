@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -13,10 +13,17 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
+from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Level, Point, TouchedPoint, VerifyReport
+from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyReport
+from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
+
+Proofs: TypeAlias = dict[str, Proof | None]
+
+# How far content can be proved, from the least (design section 1, sentence 8).
+_LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
 
 
 @click.command("list")
@@ -33,13 +40,14 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             for point in repository.points()
             if vm is None or vm.casefold() in (point.vm_name.casefold(), str(point.vm_id))
         ]
+        proofs = {point.point_id: _proofs(repository, point) for point in points}
     if as_json:
         console.document(
             json_text(
                 {
                     "version": 1,
                     "repository_id": repository.repository_id,
-                    "points": [_summary(point) for point in points],
+                    "points": [_summary(point, proofs[point.point_id]) for point in points],
                 }
             )
         )
@@ -54,7 +62,7 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             size_text(sum(disk.size_bytes for disk in point.disks)),
             "+".join(sorted({disk.mode for disk in point.disks})),
             point.manifest.consistency,
-            _proof(point),
+            _level(proofs[point.point_id], point),
         )
         for point in points
     )
@@ -73,9 +81,10 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.find_point(point)
         has_ids = repository.ids(found) is not None
+        proofs = _proofs(repository, found)
     manifest = found.manifest
     if as_json:
-        console.document(json_text({"version": 1, **_summary(found), "usable_as_base": has_ids}))
+        console.document(json_text({"version": 1, **_summary(found, proofs), "usable_as_base": has_ids}))
         return
     for name, value in (
         ("point", str(manifest.point_id)),
@@ -99,7 +108,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             size_text(disk.stats.changed_bytes),
             size_text(disk.stats.wire_bytes),
             size_text(disk.stats.stored_bytes),
-            "written" if disk.proof is None else disk.proof.level,
+            _LEVELS[0] if (proof := proofs[disk.slot]) is None else f"{proof.level} {_moment(proof.at)}",
         )
         for number, disk in enumerate(found.disks)
     )
@@ -127,6 +136,8 @@ def verify_(
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.find_point(selector) for selector in points] if points else None
         report = repository.verify(Level(level), chosen)
+        looked_at = repository.points() if chosen is None else chosen
+        write_down(repository, report, looked_at, invocation.run_id, whole=True)
     if as_json:
         console.document(json_text({"version": 1, "good": report.good, "report": report}))
     else:
@@ -153,7 +164,7 @@ def _touched(points: Sequence[TouchedPoint]) -> str:
     )
 
 
-def _summary(point: Point) -> dict[str, object]:
+def _summary(point: Point, proofs: Proofs) -> dict[str, object]:
     manifest = point.manifest
     return {
         "point_id": manifest.point_id,
@@ -178,7 +189,7 @@ def _summary(point: Point) -> dict[str, object]:
                 "reason": disk.reason,
                 "base": disk.base,
                 "stats": disk.stats,
-                "proof": disk.proof,
+                "proof": proofs[disk.slot],
             }
             for number, disk in enumerate(manifest.disks)
         ],
@@ -190,6 +201,19 @@ def _moment(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _proof(point: Point) -> str:
-    levels = {"written" if disk.proof is None else disk.proof.level for disk in point.disks}
-    return "+".join(sorted(levels)) or "written"
+def _level(proofs: Proofs, point: Point) -> str:
+    """How far the least proved disk of a point was proved."""
+    levels = [_LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks]
+    return min(levels, key=_LEVELS.index, default=_LEVELS[0])
+
+
+def _proofs(repository: Repository, point: Point) -> Proofs:
+    """The furthest proof of each disk: its manifest's, or one that was written down later."""
+    best: Proofs = {}
+    later = repository.proofs(point)
+    for disk in point.disks:
+        found = [entry.proof for entry in later if entry.slot in ("", disk.slot)]
+        if disk.proof is not None:
+            found.append(disk.proof)
+        best[disk.slot] = max(found, key=lambda proof: (_LEVELS.index(proof.level), proof.at), default=None)
+    return best

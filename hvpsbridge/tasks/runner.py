@@ -205,7 +205,7 @@ class Runner:
     def _run_task(self, job: _Job, policy: BackupPolicy | VerifyPolicy | RestorePolicy) -> TaskResult:
         repository = job.play.repository
         if isinstance(policy, VerifyPolicy):
-            return verify_vm(repository, job.vm, policy, self._cancel)
+            return verify_vm(repository, job.vm, policy, self._cancel, self._run_id)
         if isinstance(policy, RestorePolicy):
             return restore_vm(repository, job.vm, policy, self._observer, self._cancel)
         assert job.vm.vm_id is not None

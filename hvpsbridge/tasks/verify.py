@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
-from hvpsbridge.repository import Repository
+from hvpsbridge.formats.manifest import Proof
+from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.verify import Level, VerifyReport
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
@@ -26,8 +28,32 @@ def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, 
     return tuple(((first + step) % count + 1, count) for step in range(min(wanted, count)))
 
 
-def verify_vm(repository: Repository, vm: VmRef, policy: VerifyPolicy, cancel: Cancellation) -> VerifyResult:
-    """Look at the VM's points as the policy says. Damage is the result's error."""
+def write_down(
+    repository: Repository, report: VerifyReport, points: Sequence[Point], run_id: UUID, *, whole: bool
+) -> None:
+    """Keep what a verification found: bad chunks, so that no writer builds on them, and proofs of points.
+
+    Args:
+        points: those that were looked at.
+        whole: whether every chunk of theirs was, not a part.
+    """
+    repository.publish_bad(report.bad)
+    if report.level is not Level.HASHED or not whole:
+        return
+    touched = {touch.point_id for problem in report.problems for touch in problem.touches}
+    for point in points:
+        if point.point_id not in touched:
+            size_bytes = sum(disk.size_bytes for disk in point.disks)
+            repository.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
+
+
+def verify_vm(
+    repository: Repository, vm: VmRef, policy: VerifyPolicy, cancel: Cancellation, run_id: UUID
+) -> VerifyResult:
+    """Look at the VM's points as the policy says, and write down what was found.
+
+    Damage is the result's error.
+    """
     started = datetime.now(UTC)
     error: HvpsError | None = None
     checks: tuple[PointCheck, ...] = ()
@@ -44,6 +70,7 @@ def verify_vm(repository: Repository, vm: VmRef, policy: VerifyPolicy, cancel: C
             report = repository.verify(Level(policy.level), points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
+            write_down(repository, report, points, run_id, whole=policy.subset is None)
         checks = tuple(
             PointCheck(point.point_id, policy.level, checked_bytes, tuple(faults[point.point_id]))
             for point in points

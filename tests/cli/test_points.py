@@ -139,6 +139,28 @@ def test_a_good_repository_verifies(level: str, hvps: Hvps, repository: Path) ->
     assert report["report"]["points"] == 2
 
 
+def test_what_a_verify_proved_is_shown_and_what_it_found_bad_is_remembered(
+    hvps: Hvps, repository: Path
+) -> None:
+    points = _fill(repository)
+    assert json.loads(hvps("show", "web 01", "--json").out)["disks"][0]["proof"] is None
+    assert hvps("verify", "web 01@latest").code == 0
+    listed = json.loads(hvps("list", "--json").out)["points"]
+    assert [point["disks"][0]["proof"] is not None for point in listed] == [False, True]
+    assert listed[1]["disks"][0]["proof"]["level"] == "hashed"
+    assert "hashed 20" in hvps("show", "web 01").out
+    for pack in (file for file in (repository / "data").rglob("*") if file.is_file()):
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.chmod(0o600)
+        pack.write_bytes(data)
+    assert hvps("verify").code == 7
+    assert list((repository / "bad").iterdir()) != []
+    assert [point["point_id"] for point in json.loads(hvps("list", "--json").out)["points"]] == [
+        str(point.point_id) for point in points
+    ]
+
+
 def test_damage_is_7_and_names_the_points_it_touches(hvps: Hvps, repository: Path) -> None:
     points = _fill(repository)
     for pack in (file for file in (repository / "data").rglob("*") if file.is_file()):
