@@ -30,8 +30,10 @@ from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block, BlockError
 from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.gates import Gate, OpenGate, Pace, Unpaced
+from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.receiver.stream import BlockStream
-from hvpsbridge.receiver.windows import WINDOW_BYTES, windows
+from hvpsbridge.receiver.windows import windows
 from hvpsbridge.units import MIB
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +41,6 @@ _LOG = logging.getLogger(__name__)
 OPERATION = "Read-HvpsExtent"
 # Requests a source may have unanswered: one being read while the other travels.
 CREDIT = 2
-# Raw bytes of a block: the host's serializer is fastest at 1 MiB (reference, transport).
-BLOCK_BYTES = 1 * MIB
 # A pipeline's inbound limit is 50 MB of CLIXML, cumulative (reference 0.1, 9). A packed request grows by
 # 1.78 on its way, so this stays below half of it.
 RENEW_BYTES = 8 * MIB
@@ -88,6 +88,28 @@ class Watcher(Protocol):
         ...
 
 
+class Tuner(Protocol):
+    """Decides how to read by what trials bring; used by one pump."""
+
+    @property
+    def settings(self) -> ReadSettings:
+        """How to read when there is nothing (more) to try."""
+        ...
+
+    @property
+    def trial_seconds(self) -> float:
+        """How long a trial reads, from its first block on."""
+        ...
+
+    def trial(self) -> ReadSettings | None:
+        """What to try next; None when it is decided."""
+        ...
+
+    def measured(self, data_bytes: int, seconds: float) -> None:
+        """The trial brought so many bytes that are not zero, in so long, and came to its end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PumpStatistics:
     """What a pump moved: bytes asked for, bytes on the wire, and how often a source was replaced."""
@@ -108,9 +130,10 @@ class Pump:
         host: name for errors.
         budget: the process's byte budget.
         watcher: asked before each wait, told after each block.
-        sources: how many readers work on the disk at once.
+        settings: pipelines, block, window and compression.
+        gate: gives each pipeline's permit to read.
+        pace: how fast bytes may come.
         want_chunk_digests: ask for digests of the whole chunks touched.
-        window_bytes: raw bytes of one request.
         patience: how long to put up with silence and errors.
         clock: monotonic seconds.
         sleep: waits; tests replace both.
@@ -125,9 +148,10 @@ class Pump:
         host: str,
         budget: ByteBudget,
         watcher: Watcher,
-        sources: int = 1,
+        settings: ReadSettings | None = None,
+        gate: Callable[[], Gate] = OpenGate,
+        pace: Pace | None = None,
         want_chunk_digests: bool = False,
-        window_bytes: int = WINDOW_BYTES,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -138,9 +162,10 @@ class Pump:
         self._host = host
         self._budget = budget
         self._watcher = watcher
-        self._sources = sources
+        self._settings = settings or ReadSettings()
+        self._gate = gate
+        self._pace = pace or Unpaced()
         self._want_chunk_digests = want_chunk_digests
-        self._window_bytes = window_bytes
         self._patience = patience or Patience()
         self._clock = clock
         self._sleep = sleep
@@ -150,20 +175,50 @@ class Pump:
         self._raw_bytes = 0
         self._wire_bytes = 0
         self._resumed = 0
+        self._trial: _Trial | None = None
 
-    def run(self, extents: Iterable[Extent], sink: BlockSink) -> PumpStatistics:
+    def run(self, extents: Iterable[Extent], sink: BlockSink, tuner: Tuner | None = None) -> PumpStatistics:
         """Deliver every byte of the sorted set ``extents`` to ``sink``, once.
+
+        Args:
+            extents: what is wanted.
+            sink: takes the blocks.
+            tuner: decides how to read, instead of the settings given.
 
         Raises:
             HostError: the host did not deliver within our patience, or reported an error.
             HvpsError: what the watcher or the sink raised.
         """
         queue = _WindowQueue(windows(extents, self._grid, window_bytes=self._window_bytes))
-        if self._sources == 1:
+        if tuner is not None:
+            self._try(tuner, queue, sink)
+            self._settings = tuner.settings
+        self._read(queue, sink)
+        return PumpStatistics(self._raw_bytes, self._wire_bytes, self._resumed)
+
+    def _window_bytes(self) -> int:
+        return self._settings.window_bytes
+
+    def _try(self, tuner: Tuner, queue: _WindowQueue, sink: BlockSink) -> None:
+        """Read by one trial after the other, until it is decided or there is nothing left to read."""
+        while not queue.empty and (settings := tuner.trial()) is not None:
+            self._settings = settings
+            self._trial = trial = _Trial(tuner.trial_seconds, self._clock)
+            resumed = self._resumed
+            try:
+                self._read(queue, sink)
+            finally:
+                self._trial = None
+            if not trial.over:
+                return
+            if self._resumed == resumed:  # else it measured a loss, and is made again
+                tuner.measured(trial.data_bytes, trial.seconds)
+
+    def _read(self, queue: _WindowQueue, sink: BlockSink) -> None:
+        if self._settings.pipelines == 1:
             self._work(queue, sink)
         else:
             self._work_in_threads(queue, sink)
-        return PumpStatistics(self._raw_bytes, self._wire_bytes, self._resumed)
 
     def _work_in_threads(self, queue: _WindowQueue, sink: BlockSink) -> None:
         threads = [
@@ -173,7 +228,7 @@ class Pump:
                 name=f"reader-{index}",
                 daemon=True,
             )
-            for index in range(self._sources)
+            for index in range(self._settings.pipelines)
         ]
         for thread in threads:
             thread.start()
@@ -191,14 +246,15 @@ class Pump:
             self._stop.set()
 
     def _work(self, queue: _WindowQueue, sink: BlockSink) -> None:
-        """One worker's life: a conversation after the other until the queue is empty."""
+        """One worker's life: a conversation after the other until the queue is empty or a trial over."""
         setback = _Setback(self._patience, self._clock)
-        while (window := queue.take()) is not None:
-            queue.put_back(window)
+        gate = self._gate()
+        while not self._over and not queue.empty:
             conversation: _Conversation | None = None
             try:
+                gate.enter(self._check)
                 self._check()
-                conversation = _Conversation(self, self._open_source())
+                conversation = _Conversation(self, self._open_source(), gate)
                 conversation.run(queue, sink, setback)
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
                 if isinstance(err, (DiskBusy, HostUnreachable)) and not setback.met:
@@ -212,10 +268,12 @@ class Pump:
                     conversation.give_up(queue)
                 with self._lock:
                     self._resumed += 1
+                gate.leave()
                 self._pause(pause)
             finally:
                 if conversation is not None:
                     conversation.close()
+                gate.leave()
 
     def _violation(self, err: BlockError) -> ProtocolViolation:
         violation = ProtocolViolation(self._host, OPERATION, str(err))
@@ -233,15 +291,47 @@ class Pump:
             self._check()
             self._sleep(min(left, POLL_SECONDS))
 
-    def _count(self, raw_bytes: int, wire_bytes: int) -> None:
+    @property
+    def _over(self) -> bool:
+        """Whether a trial has been long enough."""
+        return self._trial is not None and self._trial.over
+
+    def _count(self, raw_bytes: int, wire_bytes: int, data_bytes: int = 0) -> None:
         with self._lock:
             self._raw_bytes += raw_bytes
             self._wire_bytes += wire_bytes
+            if self._trial is not None and raw_bytes:
+                self._trial.count(data_bytes)
+        self._pace.spent(wire_bytes)
         self._watcher.moved(raw_bytes, wire_bytes)
 
 
 class _Stopped(Exception):
     """Another worker of this pump failed; its error is the one that counts."""
+
+
+class _Trial:
+    """What is measured of one trial: bytes after its first block, until its time is over."""
+
+    def __init__(self, wanted_seconds: float, clock: Callable[[], float]) -> None:
+        self._wanted_seconds = wanted_seconds
+        self._clock = clock
+        self._since: float | None = None
+        self.data_bytes = 0
+        self.seconds = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether a block came after its time was up."""
+        return self.seconds >= self._wanted_seconds
+
+    def count(self, data_bytes: int) -> None:
+        """A block came."""
+        if self._since is None:
+            self._since = self._clock()
+        elif not self.over:
+            self.data_bytes += data_bytes
+            self.seconds = self._clock() - self._since
 
 
 class _WindowQueue:
@@ -251,6 +341,14 @@ class _WindowQueue:
         self._planned = planned
         self._returned: deque[tuple[Extent, ...]] = deque()
         self._lock = threading.Lock()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be taken."""
+        with self._lock:
+            if not self._returned and (window := next(self._planned, None)) is not None:
+                self._returned.append(window)
+            return not self._returned
 
     def take(self) -> tuple[Extent, ...] | None:
         """The next window: one given back before a new one; None when there is none left."""
@@ -306,14 +404,16 @@ class _Setback:
 class _Conversation:
     """One source, its stream, and the budget its requests have taken."""
 
-    def __init__(self, pump: Pump, source: BlockSource) -> None:
+    def __init__(self, pump: Pump, source: BlockSource, gate: Gate) -> None:
         self._pump = pump
         self._source = source
+        self._gate = gate
         self._stream = BlockStream(
             pump._size_bytes,
             pump._grid,
-            block_bytes=BLOCK_BYTES,
+            block_bytes=pump._settings.block_bytes,
             want_chunk_digests=pump._want_chunk_digests,
+            allow_deflate=pump._settings.deflate,
         )
         self._taken: deque[int] = deque()
         self._sent_bytes = 0
@@ -341,7 +441,7 @@ class _Conversation:
             self._top_up(queue)
 
     def _top_up(self, queue: _WindowQueue) -> None:
-        while self._stream.outstanding < CREDIT and self._sent_bytes < RENEW_BYTES:
+        while self._stream.outstanding < CREDIT and self._sent_bytes < RENEW_BYTES and self._may_ask():
             window = queue.take()
             if window is None:
                 return
@@ -361,9 +461,27 @@ class _Conversation:
             self._sent_bytes += len(request)
             self._source.send(request)
 
+    def _may_ask(self) -> bool:
+        """Whether more may be asked for; waited for only while nothing is under way."""
+        pump = self._pump
+        if pump._over:
+            return False
+        if self._stream.outstanding:
+            return not self._gate.due() and not pump._pace.delay()
+        if self._gate.due():
+            self._gate.leave()
+            self._gate.enter(pump._check)
+        while (delay := pump._pace.delay()) > 0:
+            pump._pause(delay)
+        return True
+
     def _account(self, block: Block) -> None:
         wire_bytes = self._source.wire_bytes
-        self._pump._count(sum(piece.extent.length for piece in block.pieces), wire_bytes - self._wire_bytes)
+        self._pump._count(
+            sum(piece.extent.length for piece in block.pieces),
+            wire_bytes - self._wire_bytes,
+            sum(piece.extent.length for piece in block.pieces if piece.data is not None),
+        )
         self._wire_bytes = wire_bytes
         if block.last:
             self._pump._budget.give_back(self._taken.popleft())

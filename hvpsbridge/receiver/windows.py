@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.receiver.settings import WINDOW_BYTES
 from hvpsbridge.units import MIB
 
-# Raw bytes of one request. With a credit of two this bounds what a host buffers for a slow receiver
-# (reference, transport: windows of 4 to 16 MiB); the smaller end keeps several readers within 256 MiB.
-WINDOW_BYTES = 4 * MIB
 # A request with digests makes the host read each touched chunk whole, however little of it travels.
 # This bounds its time: half a second on a disk of 128 MB/s.
 HASHED_BYTES = 64 * MIB
@@ -22,7 +20,7 @@ def windows(
     extents: Iterable[Extent],
     grid: ChunkGrid,
     *,
-    window_bytes: int = WINDOW_BYTES,
+    window_bytes: int | Callable[[], int] = WINDOW_BYTES,
     hashed_bytes: int = HASHED_BYTES,
     max_extents: int = MAX_EXTENTS,
 ) -> Iterator[tuple[Extent, ...]]:
@@ -34,7 +32,7 @@ def windows(
     Args:
         extents: a sorted set.
         grid: the chunk grid.
-        window_bytes: raw bytes of a group.
+        window_bytes: raw bytes of a group; asked for each group anew when it can be called.
         hashed_bytes: bytes of the whole chunks a group touches.
         max_extents: extents of a group.
     """
@@ -42,13 +40,14 @@ def windows(
     grouped_bytes = 0
     touched_bytes = 0
     last_chunk = -1
-    for run in _runs(extents, grid, window_bytes):
+    most = window_bytes if callable(window_bytes) else lambda: window_bytes
+    for run in _runs(extents, grid, most):
         first = grid.number(run[0].offset)
         final = grid.number(run[-1].end - 1)
         length = sum(extent.length for extent in run)
         chunks_bytes = (final - max(first, last_chunk + 1) + 1) * grid.chunk_bytes
         full = (
-            grouped_bytes + length > window_bytes
+            grouped_bytes + length > most()
             or touched_bytes + chunks_bytes > hashed_bytes
             or len(group) + len(run) > max_extents
         )
@@ -63,12 +62,11 @@ def windows(
         yield tuple(group)
 
 
-def _runs(extents: Iterable[Extent], grid: ChunkGrid, window_bytes: int) -> Iterator[list[Extent]]:
+def _runs(extents: Iterable[Extent], grid: ChunkGrid, most: Callable[[], int]) -> Iterator[list[Extent]]:
     """Extents gathered so that no chunk is in two runs; a long extent is cut at chunk boundaries.
 
     A run is either everything asked of one chunk, or a stretch of whole chunks.
     """
-    step = max(window_bytes // grid.chunk_bytes, 1) * grid.chunk_bytes
     run: list[Extent] = []
     run_chunk = -1
     for extent in extents:
@@ -81,6 +79,7 @@ def _runs(extents: Iterable[Extent], grid: ChunkGrid, window_bytes: int) -> Iter
                 yield run
                 run = []
             if not run and start == boundary - grid.chunk_bytes and whole_end > start:
+                step = max(most() // grid.chunk_bytes, 1) * grid.chunk_bytes
                 end = min(start + step, whole_end)
                 yield [Extent(start, end - start)]
             else:

@@ -16,6 +16,7 @@ from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
 from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.receiver.pump import BlockSink, Pump
+from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer
 from hvpsbridge.tasks.compare import differing, ranges_to_compare, regions
@@ -229,7 +230,7 @@ class DiskBackup:
             host=self._tools.host_name,
             budget=self._tools.budget,
             watcher=ReadWatcher(self._tools.guard, meter),
-            sources=self._tools.policy.readers,
+            settings=ReadSettings(pipelines=self._tools.policy.readers),
             want_chunk_digests=want_chunk_digests,
             patience=self._tools.policy.patience,
         ).run(wanted, sink)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,9 @@ from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
 from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.gates import Gate, OpenGate, Pace, TokenBucket
 from hvpsbridge.receiver.pump import Patience, Pump
+from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.units import KIB, MIB
 from tests.receiver.sources import ImageSource
 
@@ -31,12 +34,8 @@ LOST = SessionLost("hv01", "Read-HvpsExtent", "connection reset")
 BUSY = DiskBusy("hv01", "Read-HvpsExtent", "Hvps.DiskBusy", "ResourceBusy", 0x20, "in use")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several blocks to a window, so that there is something to lose, double and swap."""
-    monkeypatch.setattr("hvpsbridge.receiver.pump.BLOCK_BYTES", 60 * KIB)
-
-
+# Several blocks to a window, so that there is something to lose, double and swap.
+SMALL = ReadSettings(block_bytes=60 * KIB, window_bytes=256 * KIB)
 Tamper = Callable[[list[bytes], int], Sequence[bytes]]
 
 
@@ -102,6 +101,8 @@ def pump(
     watcher: Calm | None = None,
     time: Time | None = None,
     digests: bool = False,
+    gate: Callable[[], Gate] = OpenGate,
+    pace: Pace | None = None,
 ) -> Pump:
     time = time or Time()
     return Pump(
@@ -111,9 +112,10 @@ def pump(
         host="hv01",
         budget=budget or ByteBudget(8 * MIB),
         watcher=watcher or Calm(),
-        sources=sources,
+        settings=replace(SMALL, pipelines=sources),
+        gate=gate,
+        pace=pace,
         want_chunk_digests=digests,
-        window_bytes=256 * KIB,
         patience=Patience(resume_seconds=60, stall_seconds=30),
         clock=time.clock,
         sleep=time.sleep,
@@ -296,3 +298,117 @@ def test_a_pipeline_is_renewed_long_before_its_inbound_limit(monkeypatch: pytest
     assert sink.holds(EXTENTS)
     assert len(opened) > 3
     assert moved.resumed == 0
+
+
+class Turns:
+    """A gate for one at a time, due once it was looked at three times."""
+
+    free = threading.Semaphore(1)
+
+    def __init__(self) -> None:
+        self.held = False
+        self.looks = 0
+        self.turns = 0
+
+    def enter(self, check: Callable[[], None]) -> None:
+        while not self.held:
+            check()
+            self.held = self.free.acquire(timeout=0.01)
+            self.turns += self.held
+            self.looks = 0
+
+    def leave(self) -> None:
+        if self.held:
+            self.held = False
+            self.free.release()
+
+    def due(self) -> bool:
+        self.looks += 1
+        return self.looks > 3
+
+
+def test_pipelines_that_must_take_turns_deliver_everything_and_give_the_permit_up() -> None:
+    gates: list[Turns] = []
+    under_way: list[int] = []
+
+    class Held(ImageSource):
+        def receive(self, timeout_seconds: float) -> Sequence[bytes]:
+            under_way.append(sum(gate.held for gate in gates))
+            return super().receive(timeout_seconds)
+
+    def gate() -> Turns:
+        gates.append(Turns())
+        return gates[-1]
+
+    sink = Image()
+    pump(lambda: Held(IMAGE, trickle=1), sources=3, gate=gate).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert set(under_way) == {1}, "a pipeline read without a permit, or two with one"
+    assert sum(gate.turns for gate in gates) > len(gates)
+    assert not any(gate.held for gate in gates)
+
+
+@pytest.mark.parametrize("failing", [LOST, None])
+def test_a_rate_is_kept_on_average_also_after_a_loss(failing: Exception | None) -> None:
+    time = Time()
+    rate = 100 * KIB
+    sink = Image()
+    moved = pump(once_each([failing] if failing else []), time=time, pace=TokenBucket(rate, time.clock)).run(
+        EXTENTS, sink
+    )
+    assert sink.holds(EXTENTS)
+    # Free are the first second's worth and what was under way at the end: two windows.
+    assert time.now >= (moved.wire_bytes - 2 * SMALL.window_bytes) / rate - 1.1
+    assert time.now <= moved.wire_bytes / rate + 1.0
+
+
+class Script:
+    """A tuner that tries what it is given, then stays with the last."""
+
+    trial_seconds = 3.0
+
+    def __init__(self, trials: Sequence[ReadSettings]) -> None:
+        self.settings = trials[-1]
+        self.left = list(trials)
+        self.rates: list[float] = []
+
+    def trial(self) -> ReadSettings | None:
+        return self.left[0] if self.left else None
+
+    def measured(self, data_bytes: int, seconds: float) -> None:
+        self.left.pop(0)
+        assert data_bytes > 0
+        self.rates.append(data_bytes / seconds)
+
+
+def test_trials_read_what_is_owed_in_other_ways_and_nothing_twice() -> None:
+    time = Time(drift=0.1)
+    trials = [
+        replace(SMALL, pipelines=pipelines, deflate=deflate)
+        for pipelines, deflate in ((1, True), (2, True), (1, False))
+    ]
+    opened: list[ImageSource] = []
+
+    def source() -> ImageSource:
+        opened.append(ImageSource(IMAGE, trickle=1))
+        return opened[-1]
+
+    sink, tuner = Image(), Script(trials)
+    moved = pump(source, time=time).run(EXTENTS, sink, tuner)
+    assert sink.holds(EXTENTS)
+    assert moved.raw_bytes == total_bytes(EXTENTS)
+    assert len(tuner.rates) == 3
+    asked = [{request.allow_deflate for request in one.requests} for one in opened]
+    assert asked[0] == {True}
+    assert asked[-1] == {False}
+
+
+def test_a_trial_in_which_the_source_was_lost_is_made_again() -> None:
+    time = Time(drift=0.1)
+    faults: list[Tamper | Exception] = [after(1, drop)]
+    broken = once_each(faults)
+    tuner, sink = Script([SMALL]), Image()
+    moved = pump(broken, time=time).run(EXTENTS, sink, tuner)
+    assert moved.resumed == 1
+    assert sink.holds(EXTENTS)
+    assert len(tuner.rates) <= 1

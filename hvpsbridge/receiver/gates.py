@@ -1,0 +1,105 @@
+"""What may hold a pump back: permits to read, and a rate for all reading of a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Gate(Protocol):
+    """One pipeline's permit to read; used by one thread."""
+
+    def enter(self, check: Callable[[], None]) -> None:
+        """Wait until reading may begin; nothing when it may already. ``check`` may raise meanwhile."""
+        ...
+
+    def leave(self) -> None:
+        """Give the permit up; nothing without one. Never raises."""
+        ...
+
+    def due(self) -> bool:
+        """Whether somebody else is to read now: finish what was asked for, leave, and enter again."""
+        ...
+
+
+class OpenGate:
+    """A gate that lets everybody through."""
+
+    def enter(self, check: Callable[[], None]) -> None:
+        """See :class:`Gate`."""
+
+    def leave(self) -> None:
+        """See :class:`Gate`."""
+
+    def due(self) -> bool:
+        """See :class:`Gate`."""
+        return False
+
+
+class Pace(Protocol):
+    """How fast bytes may come, over all pumps that share it. Thread-safe."""
+
+    def delay(self) -> float:
+        """Seconds to wait before more may be asked for; 0 when it may be now."""
+        ...
+
+    def spent(self, count_bytes: int) -> None:
+        """So many bytes came over the wire."""
+        ...
+
+
+class Unpaced:
+    """No limit."""
+
+    def delay(self) -> float:
+        """See :class:`Pace`."""
+        return 0.0
+
+    def spent(self, count_bytes: int) -> None:
+        """See :class:`Pace`."""
+
+
+class TokenBucket:
+    """A rate in bytes a second, kept on average.
+
+    What a host sends cannot be held back once it was asked for, so bytes are paid for when they are
+    there, on credit if need be, and nothing is asked for while there is debt. Within any time ``t`` at
+    most ``rate * (t + 1)`` bytes come, and what was under way when the debt began.
+
+    Args:
+        rate_bytes: a second, more than 0.
+        clock: monotonic seconds.
+    """
+
+    # Savings of a quiet time are good for so long a burst.
+    BURST_SECONDS = 1.0
+
+    def __init__(self, rate_bytes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        if rate_bytes <= 0:
+            raise ValueError(f"{rate_bytes} bytes a second are no rate")
+        self._rate_bytes = rate_bytes
+        self._clock = clock
+        self._most = rate_bytes * self.BURST_SECONDS
+        self._level = self._most
+        self._filled = clock()
+        self._lock = threading.Lock()
+
+    def delay(self) -> float:
+        """See :class:`Pace`."""
+        with self._lock:
+            self._fill()
+            # Part of a byte is no debt: a wait for it might be too short for a clock to show.
+            return -self._level / self._rate_bytes if self._level <= -1 else 0.0
+
+    def spent(self, count_bytes: int) -> None:
+        """See :class:`Pace`."""
+        with self._lock:
+            self._fill()
+            self._level -= count_bytes
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._level = min(self._level + (now - self._filled) * self._rate_bytes, self._most)
+        self._filled = now
