@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,3 +96,26 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """A simulated host with the builtin engine and no VM."""
     with serving(tmp_path / "world") as host:
         yield host
+
+
+def on_a_terminal(*arguments: str | Path, answers: Sequence[str]) -> Done:
+    """A command line on a terminal of its own, each question answered in turn."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "hvpsbridge", *map(str, arguments)])
+    left, shown, asked = list(answers), b"", 0
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the command has ended
+            break
+        if not piece:
+            break
+        shown += piece
+        # A question ends with a colon and waits; echo is off by then.
+        if left and shown.endswith(b": ") and len(shown) > asked:
+            asked = len(shown)
+            os.write(terminal, left.pop(0).encode() + b"\n")
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return Done(os.waitstatus_to_exitcode(status), shown.decode(), "")

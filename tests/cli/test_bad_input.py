@@ -198,6 +198,20 @@ def test_an_unexpected_compare_is_8_when_the_playbook_says_stop_and_3_when_it_sa
     assert world.assert_every_point_restores_equal() == 2
 
 
+def test_data_that_is_safe_on_a_host_that_is_not_clean_is_6_and_the_next_run_settles(world: World) -> None:
+    assert world.run().code == 0
+    world.sim("fault", "destroy_reference_point_fails", "9")
+    done = world.run("--json", "-q")
+    assert (done.code, _kinds(done)) == (6, ["HostNotClean"])
+    assert len(_lines(done)) == 1
+    assert world.on_host()["reference_points"] == 2
+    assert len(world.points()) == 2
+    world.sim("fault", "destroy_reference_point_fails", "0")
+    assert world.run().code == 0
+    world.assert_clean()
+    assert world.assert_every_point_restores_equal() == 3
+
+
 def test_a_volume_too_full_for_a_checkpoint_is_13(world: World) -> None:
     done = world.run("--json", "-q", tasks="[{backup: {limits: {free_space_floor: 900TiB}}}]")
     assert (done.code, _kinds(done)) == (13, ["HostNoSpace"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Hvps
+from .conftest import Hvps, on_a_terminal
 
 CANARY = "sesam-0ffne-d1ch"
 
@@ -39,6 +39,19 @@ def test_a_plain_repository_is_said_aloud_and_never_beside_a_key(hvps: Hvps, rep
     assert hvps("key", "list").code == 5
     wrong = hvps("list", "--key-env", "KEY")
     assert wrong.code == 12
+
+
+@pytest.mark.parametrize(("second", "code"), [("typed by hand", 0), ("typed by foot", 5)])
+def test_on_a_terminal_a_new_key_is_asked_for_twice_and_an_old_one_once(
+    second: str, code: int, hvps: Hvps, repository: Path
+) -> None:
+    made = on_a_terminal("repo", "init", answers=("typed by hand", second))
+    assert made.code == code, made.out
+    assert "typed by" not in made.out  # no echo
+    if code == 0:
+        assert hvps("list").code == 12
+        assert on_a_terminal("list", answers=("typed by hand",)).code == 0
+        assert on_a_terminal("list", answers=("something else",)).code == 12
 
 
 def test_a_sealed_repository_opens_with_its_key_and_with_no_other(hvps: Hvps, sealed: Path) -> None:
