@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from uuid import UUID, uuid4
 
 from hvpsbridge.errors import (
@@ -25,42 +25,30 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.formats.envelope import FORMAT, Kind
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.index import IndexObject, decode_index
 from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
-from hvpsbridge.formats.manifest import FileRef, ManifestDisk, Proof, decode_manifest
-from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
+from hvpsbridge.formats.manifest import FileRef, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, Settings, decode_settings, new_settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import DEFAULT_COST, KeyRing, make_slot, unlock, write_slot
 from hvpsbridge.repository.layout import (
-    BAD,
-    IDS,
     INDEX,
     LEASES,
-    POINTS,
-    PROOFS,
     RUNS,
-    TOMBSTONES,
-    counted,
-    counter_of,
-    ids_name,
     index_name,
-    point_name,
-    random_name,
-    tombstone_name,
 )
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader
-from hvpsbridge.repository.points import Point, in_order, select
+from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.url import open_store
@@ -71,7 +59,6 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
 DEFAULT_CHUNK_BYTES = 128 * KIB
@@ -197,7 +184,7 @@ def _exists(store: Store, name: str) -> bool:
     return True
 
 
-class Repository:
+class Repository(Catalog):
     """An open repository. A context manager; usable from several threads.
 
     Attributes:
@@ -217,7 +204,7 @@ class Repository:
         self.store = store
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
-        self._objects = Objects(store, sealer, settings.repository_id)
+        super().__init__(Objects(store, sealer, settings.repository_id))
         self.keys = KeyRing(self._objects, master, restore_tool)
         path = None
         if cache_folder is not None:
@@ -225,7 +212,6 @@ class Repository:
         self._cache = IndexCache(path)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
         self._spill_folder = None if path is None else path.parent
-        self._manifests: dict[str, Point] = {}
         try:
             self.refresh()
         except BaseException:
@@ -269,7 +255,7 @@ class Repository:
         """Bring the chunk index up to what is published."""
         names = [bytes.fromhex(info.name.rsplit("/", 1)[1]) for info in self._objects.list(INDEX)]
         self._cache.synchronise(names, self._load_index)
-        self._cache.set_bad((frame.id, frame.pack) for frame in self._bad_frames())
+        self._cache.set_bad((frame.id, frame.pack) for frame in self.bad_frames())
 
     def _load_index(self, name: bytes) -> IndexObject | None:
         try:
@@ -283,179 +269,6 @@ class Repository:
         except Malformed as err:
             logger.error("%s", self._objects.damaged(index_name(name), err))
             return None
-
-    # -- points ---------------------------------------------------------------------------------------
-
-    def points(self, vm_id: UUID | None = None) -> tuple[Point, ...]:
-        """Committed points, by VM and oldest first within one; of one VM when ``vm_id`` is given.
-
-        A manifest that cannot be read is left out and logged; ``verify`` reports it.
-        """
-        return in_order(
-            point
-            for name, point in self.read_points()
-            if isinstance(point, Point) and (vm_id is None or point.vm_id == vm_id)
-        )
-
-    def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
-        """Every manifest's object name with its point, or with what is wrong with it."""
-        for info in list(self._objects.list(POINTS)):
-            point = self._manifests.get(info.name)
-            if point is None:
-                try:
-                    point = self._read_point(info.name)
-                except ObjectMissing:
-                    continue  # pruned since the listing
-                except Damaged as err:
-                    logger.error("%s", err)
-                    yield info.name, err
-                    continue
-                self._manifests[info.name] = point
-            yield info.name, point
-
-    def forget(self) -> None:
-        """Read every manifest anew from now on; verification must not trust what was read before."""
-        self._manifests.clear()
-
-    def _read_point(self, name: str) -> Point:
-        payload = self._objects.read(name, Kind.MANIFEST)
-        try:
-            manifest = decode_manifest(payload)
-        except Malformed as err:
-            raise self._objects.damaged(name, err) from err
-        if point_name(manifest.point_id) != name:
-            raise self._objects.damaged(name, f"it holds point {manifest.point_id}")
-        return Point(manifest)
-
-    def find_point(self, selector: str) -> Point:
-        """The point a user names, see ``points.select``.
-
-        Raises:
-            PointNotFound, AmbiguousPoint: as they say.
-        """
-        return select(self.points(), selector, self.url)
-
-    def publish_ids(self, point: Point, ids: PointIds) -> None:
-        """Write what conversion returned beside the point, durable; from now on it may be a base.
-
-        Raises:
-            ValueError: the ids are not this point's.
-            ObjectExists: it has ids already.
-        """
-        if not ids.fits(point.manifest):
-            raise ValueError(f"these ids do not belong to point {point.point_id}")
-        self._objects.write(ids_name(point.point_id), Kind.IDS, encode_record(ids))
-        self.store.commit_barrier()
-
-    def ids(self, point: Point) -> PointIds | None:
-        """Ids of the point when it has any and they match its manifest; else None: no base then."""
-        name = ids_name(point.point_id)
-        try:
-            ids = decode_record(PointIds, self._objects.read(name, Kind.IDS))
-        except ObjectMissing:
-            return None
-        except (Damaged, Malformed) as err:
-            logger.warning("ids of point %s are unusable: %s", point.point_id, err)
-            return None
-        return ids if ids.fits(point.manifest) else None
-
-    def bases(self, vm_id: UUID) -> tuple[tuple[Point, PointIds], ...]:
-        """Points of a VM with usable ids, newest first: candidates for the base of an increment."""
-        listed = {info.name for info in self._objects.list(IDS)}
-        found = []
-        for point in reversed(self.points(vm_id)):
-            if ids_name(point.point_id) in listed:
-                ids = self.ids(point)
-                if ids is not None:
-                    found.append((point, ids))
-        return tuple(found)
-
-    def _link(self, vm_id: UUID) -> tuple[int, bytes | None]:
-        """Sequence and previous digest of a VM's next point; pruned points count."""
-        line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
-        line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]
-        if not line:
-            return 1, None
-        sequence, digest = max(line)
-        return sequence + 1, digest
-
-    # -- marks beside the points ----------------------------------------------------------------------
-
-    def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for every later writer."""
-        if frames:
-            listed = BadList(datetime.now(UTC), tuple(BadFrame(*frame) for frame in frames))
-            self._objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
-            self.store.commit_barrier()
-            self.refresh()
-
-    def _bad_frames(self) -> Iterator[BadFrame]:
-        for info in list(self._objects.list(BAD)):
-            try:
-                yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
-            except ObjectMissing:
-                continue
-            except Damaged as err:
-                logger.error("%s", err)
-
-    def tombstones(self) -> tuple[Tombstone, ...]:
-        """What prunes left. One that cannot be read is logged and left out: its gap then shows."""
-        found = []
-        for info in list(self._objects.list(TOMBSTONES)):
-            try:
-                tomb = self._read_record(Tombstone, info.name, Kind.TOMBSTONE)
-            except (ObjectMissing, Damaged) as err:
-                logger.error("%s", err)
-                continue
-            if tombstone_name(tomb.point_id) == info.name:
-                found.append(tomb)
-        return tuple(found)
-
-    def bury(self, point: Point) -> None:
-        """Write the tombstone that lets a point's manifest be deleted without looking lost."""
-        manifest = point.manifest
-        tomb = Tombstone(
-            manifest.point_id,
-            manifest.vm_id,
-            manifest.sequence,
-            manifest.digest(),
-            manifest.previous,
-            datetime.now(UTC),
-        )
-        self._objects.write(tombstone_name(point.point_id), Kind.TOMBSTONE, encode_record(tomb))
-        self.store.commit_barrier()
-
-    def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
-        """Write down that a committed point, or one disk of it, was proved."""
-        prefix = f"{PROOFS}/{point.point_id.hex}"
-        record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
-        number = max((counter_of(info.name) for info in self._objects.list(prefix)), default=-1) + 1
-        while True:
-            try:
-                self._objects.write(counted(prefix, number), Kind.PROOF, record)
-                return
-            except ObjectExists:
-                number += 1
-
-    def proofs(self, point: Point) -> tuple[LaterProof, ...]:
-        """Proofs written after the point was committed, oldest first; unreadable ones do not count."""
-        found = []
-        prefix = f"{PROOFS}/{point.point_id.hex}"
-        for name in sorted(info.name for info in self._objects.list(prefix)):
-            try:
-                later = self._read_record(LaterProof, name, Kind.PROOF)
-            except (ObjectMissing, Damaged) as err:
-                logger.error("%s", err)
-                continue
-            if later.manifest_digest == point.manifest.digest():
-                found.append(later)
-        return tuple(found)
-
-    def _read_record(self, kind: type[T], name: str, stored_as: Kind) -> T:
-        try:
-            return decode_record(kind, self._objects.read(name, stored_as))
-        except Malformed as err:
-            raise self._objects.damaged(name, err) from err
 
     # -- working --------------------------------------------------------------------------------------
 
@@ -496,7 +309,7 @@ class Repository:
             self._frames,
             self.grid,
             run,
-            self._link,
+            self.link,
             level=level,
             read_back=read_back,
             spill_folder=self._spill_folder,

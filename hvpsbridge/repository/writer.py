@@ -13,21 +13,21 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from hvpsbridge.errors import InternalError
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
 from hvpsbridge.formats.manifest import FileRef, Manifest
-from hvpsbridge.formats.node import TreeRoot, is_zero
+from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.disk import DiskWriter, WriterStats, zero_digest
 from hvpsbridge.repository.layout import INDEX, index_name, point_name, random_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
@@ -45,26 +45,6 @@ WORKERS = 2
 INDEX_ENTRIES = 32768
 # Numbers writers within this process, for their rows in the cache.
 _writers = itertools.count(1)
-
-
-@dataclass(slots=True)
-class WriterStats:
-    """What a writer did so far.
-
-    Attributes:
-        chunks: put, of any content.
-        zero_chunks: of them all zero.
-        known_chunks: of them stored already.
-        new_chunks: of them stored now.
-        stored_bytes: added to packs, nodes included.
-    """
-
-    chunks: int = 0
-    zero_chunks: int = 0
-    known_chunks: int = 0
-    new_chunks: int = 0
-    raw_bytes: int = 0
-    stored_bytes: int = 0
 
 
 class Writer:
@@ -329,115 +309,4 @@ class Writer:
         return self._objects.sealer.sealed
 
 
-class DiskWriter:
-    """One disk on its way into the repository. Thread-safe; chunks come in any order.
-
-    Attributes:
-        stats: of this disk alone, nodes left out.
-    """
-
-    def __init__(self, writer: Writer, size_bytes: int, base: TreeRoot | None) -> None:
-        self._writer = writer
-        self.size_bytes = size_bytes
-        self.stats = WriterStats()
-        self._builder, self._base = writer.tree(base)
-        self._lock = threading.Lock()
-        self._finished = False
-        if base is not None and base.size_bytes != size_bytes:
-            self._resize_edge(base.size_bytes)
-
-    def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
-        """Chunk ``number`` is ``data`` (zeros for None). The buffer is the caller's again on return.
-
-        Raises:
-            IndexError: the disk has no such chunk.
-            ValueError: ``data`` has not the chunk's length.
-            StoreError: an earlier chunk could not be stored.
-        """
-        extent = self._writer.grid.extent(number, self.size_bytes)
-        if data is None:
-            identity = ZERO_ID
-        elif len(data) != extent.length:
-            raise ValueError(f"chunk {number} has {extent.length} bytes, not {len(data)}")
-        else:
-            identity = self._writer.store_chunk(bytes(data), self.stats)
-        with self._lock:
-            if self._finished:
-                raise InternalError("a chunk was put after finish()")
-            self._builder.put(number, identity)
-
-    def put_known(self, number: int, sha256: bytes) -> bool:
-        """Whether the repository has the chunk with this SHA-256; chunk ``number`` is that one then."""
-        length = self._writer.grid.extent(number, self.size_bytes).length
-        identity = self._writer.known_chunk(sha256, length)
-        if identity is None:
-            return False
-        with self._lock:
-            self._builder.put(number, identity)
-        return True
-
-    def base_id(self, number: int) -> bytes:
-        """Id of the base's chunk; the zero id without a base.
-
-        Raises:
-            Damaged: a node of the base cannot be read.
-        """
-        return ZERO_ID if self._base is None else self._base.chunk_id(number)
-
-    def base_chunk(self, number: int) -> bytes:
-        """Raw bytes of the base's chunk, checked, as long as this disk's chunk.
-
-        Raises:
-            Damaged: they cannot be had; read the whole chunk from the frozen disk and put it.
-        """
-        length = self._writer.grid.extent(number, self.size_bytes).length
-        identity = self.base_id(number)
-        if is_zero(identity):
-            return bytes(length)
-        raw = self._writer.frames.read(identity, Kind.DATA_PACK)
-        return raw[:length].ljust(length, b"\0")
-
-    def digest_of(self, number: int) -> bytes | None:
-        """SHA-256 of the base's chunk; None when ids are keyed (then only :meth:`matches` can tell).
-
-        Raises:
-            Damaged: a node of the base cannot be read.
-        """
-        identity = self.base_id(number)
-        if is_zero(identity):
-            return zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
-        return None if self._writer.sealed else identity
-
-    def matches(self, number: int, sha256: bytes) -> bool:
-        """Whether the base's chunk is the one with this SHA-256; works with keyed ids too.
-
-        Raises:
-            Damaged: a node of the base cannot be read.
-        """
-        identity = self.base_id(number)
-        if is_zero(identity):
-            return sha256 == zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
-        return self._writer.identify(sha256) == identity
-
-    def finish(self) -> TreeRoot:
-        """Store the tree; the root to put into the manifest. Nothing may be put afterwards."""
-        with self._lock:
-            self._finished = True
-            return self._builder.finish(self._writer.grid.count(self.size_bytes), self.size_bytes)
-
-    def _resize_edge(self, base_bytes: int) -> None:
-        # The chunk in which the smaller of both sizes ends has another length here than in the base.
-        number = (min(base_bytes, self.size_bytes) - 1) // self._writer.grid.chunk_bytes
-        if number >= 0 and not is_zero(self.base_id(number)):
-            self.put(number, self.base_chunk(number))
-
-
-_ZERO_DIGESTS: dict[int, bytes] = {}
-
-
-def zero_digest(length: int) -> bytes:
-    """SHA-256 of so many zero bytes."""
-    digest = _ZERO_DIGESTS.get(length)
-    if digest is None:
-        digest = _ZERO_DIGESTS[length] = hashlib.sha256(bytes(length)).digest()
-    return digest
+__all__ = ["DiskWriter", "Writer", "WriterStats"]

@@ -1,0 +1,220 @@
+"""The recovery points of a repository: manifests, their ids, and the marks beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.ids import PointIds
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.manifest import Proof, decode_manifest
+from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
+from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.repository.layout import (
+    BAD,
+    IDS,
+    POINTS,
+    PROOFS,
+    TOMBSTONES,
+    counted,
+    counter_of,
+    ids_name,
+    point_name,
+    random_name,
+    tombstone_name,
+)
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.points import Point, in_order, select
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Catalog:
+    """What is known about points without reading a byte of their disks. The half of ``Repository`` that
+    deals in small objects."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        # Manifests never change, so each is read once; by object name.
+        self._manifests: dict[str, Point] = {}
+
+    def refresh(self) -> None:
+        """Bring what is cached up to what is published."""
+        raise NotImplementedError
+
+    def points(self, vm_id: UUID | None = None) -> tuple[Point, ...]:
+        """Committed points, by VM and oldest first within one; of one VM when ``vm_id`` is given.
+
+        A manifest that cannot be read is left out and logged; ``verify`` reports it.
+        """
+        return in_order(
+            point
+            for name, point in self.read_points()
+            if isinstance(point, Point) and (vm_id is None or point.vm_id == vm_id)
+        )
+
+    def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
+        """Every manifest's object name with its point, or with what is wrong with it."""
+        for info in list(self._objects.list(POINTS)):
+            point = self._manifests.get(info.name)
+            if point is None:
+                try:
+                    point = self._read_point(info.name)
+                except ObjectMissing:
+                    continue  # pruned since the listing
+                except Damaged as err:
+                    logger.error("%s", err)
+                    yield info.name, err
+                    continue
+                self._manifests[info.name] = point
+            yield info.name, point
+
+    def forget(self) -> None:
+        """Read every manifest anew from now on; verification must not trust what was read before."""
+        self._manifests.clear()
+
+    def _read_point(self, name: str) -> Point:
+        payload = self._objects.read(name, Kind.MANIFEST)
+        try:
+            manifest = decode_manifest(payload)
+        except Malformed as err:
+            raise self._objects.damaged(name, err) from err
+        if point_name(manifest.point_id) != name:
+            raise self._objects.damaged(name, f"it holds point {manifest.point_id}")
+        return Point(manifest)
+
+    def find_point(self, selector: str) -> Point:
+        """The point a user names, see ``points.select``.
+
+        Raises:
+            PointNotFound, AmbiguousPoint: as they say.
+        """
+        return select(self.points(), selector, self._objects.store.url)
+
+    def publish_ids(self, point: Point, ids: PointIds) -> None:
+        """Write what conversion returned beside the point, durable; from now on it may be a base.
+
+        Raises:
+            ValueError: the ids are not this point's.
+            ObjectExists: it has ids already.
+        """
+        if not ids.fits(point.manifest):
+            raise ValueError(f"these ids do not belong to point {point.point_id}")
+        self._objects.write(ids_name(point.point_id), Kind.IDS, encode_record(ids))
+        self._objects.store.commit_barrier()
+
+    def ids(self, point: Point) -> PointIds | None:
+        """Ids of the point when it has any and they match its manifest; else None: no base then."""
+        name = ids_name(point.point_id)
+        try:
+            ids = decode_record(PointIds, self._objects.read(name, Kind.IDS))
+        except ObjectMissing:
+            return None
+        except (Damaged, Malformed) as err:
+            logger.warning("ids of point %s are unusable: %s", point.point_id, err)
+            return None
+        return ids if ids.fits(point.manifest) else None
+
+    def bases(self, vm_id: UUID) -> tuple[tuple[Point, PointIds], ...]:
+        """Points of a VM with usable ids, newest first: candidates for the base of an increment."""
+        listed = {info.name for info in self._objects.list(IDS)}
+        found = []
+        for point in reversed(self.points(vm_id)):
+            if ids_name(point.point_id) in listed:
+                ids = self.ids(point)
+                if ids is not None:
+                    found.append((point, ids))
+        return tuple(found)
+
+    def link(self, vm_id: UUID) -> tuple[int, bytes | None]:
+        """Sequence and previous digest of a VM's next point; pruned points count."""
+        line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
+        line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]
+        if not line:
+            return 1, None
+        sequence, digest = max(line)
+        return sequence + 1, digest
+
+    # -- marks beside the points ----------------------------------------------------------------------
+
+    def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
+        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for every later writer."""
+        if frames:
+            listed = BadList(datetime.now(UTC), tuple(BadFrame(*frame) for frame in frames))
+            self._objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
+            self._objects.store.commit_barrier()
+            self.refresh()
+
+    def bad_frames(self) -> Iterator[BadFrame]:
+        for info in list(self._objects.list(BAD)):
+            try:
+                yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
+            except ObjectMissing:
+                continue
+            except Damaged as err:
+                logger.error("%s", err)
+
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """What prunes left. One that cannot be read is logged and left out: its gap then shows."""
+        found = []
+        for info in list(self._objects.list(TOMBSTONES)):
+            try:
+                tomb = self._read_record(Tombstone, info.name, Kind.TOMBSTONE)
+            except (ObjectMissing, Damaged) as err:
+                logger.error("%s", err)
+                continue
+            if tombstone_name(tomb.point_id) == info.name:
+                found.append(tomb)
+        return tuple(found)
+
+    def bury(self, point: Point) -> None:
+        """Write the tombstone that lets a point's manifest be deleted without looking lost."""
+        manifest = point.manifest
+        tomb = Tombstone(
+            manifest.point_id,
+            manifest.vm_id,
+            manifest.sequence,
+            manifest.digest(),
+            manifest.previous,
+            datetime.now(UTC),
+        )
+        self._objects.write(tombstone_name(point.point_id), Kind.TOMBSTONE, encode_record(tomb))
+        self._objects.store.commit_barrier()
+
+    def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
+        """Write down that a committed point, or one disk of it, was proved."""
+        prefix = f"{PROOFS}/{point.point_id.hex}"
+        record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
+        number = max((counter_of(info.name) for info in self._objects.list(prefix)), default=-1) + 1
+        while True:
+            try:
+                self._objects.write(counted(prefix, number), Kind.PROOF, record)
+                return
+            except ObjectExists:
+                number += 1
+
+    def proofs(self, point: Point) -> tuple[LaterProof, ...]:
+        """Proofs written after the point was committed, oldest first; unreadable ones do not count."""
+        found = []
+        prefix = f"{PROOFS}/{point.point_id.hex}"
+        for name in sorted(info.name for info in self._objects.list(prefix)):
+            try:
+                later = self._read_record(LaterProof, name, Kind.PROOF)
+            except (ObjectMissing, Damaged) as err:
+                logger.error("%s", err)
+                continue
+            if later.manifest_digest == point.manifest.digest():
+                found.append(later)
+        return tuple(found)
+
+    def _read_record(self, kind: type[T], name: str, stored_as: Kind) -> T:
+        try:
+            return decode_record(kind, self._objects.read(name, stored_as))
+        except Malformed as err:
+            raise self._objects.damaged(name, err) from err
