@@ -58,6 +58,7 @@ class World:
 
     def __init__(self, folder: Path, seed: int = 1) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.model = Model(folder / "sim", seed=seed)
         self.model.set_knob("job_seconds", 0.0)
         self.model.set_knob("merge_seconds", 0.0)
@@ -117,19 +118,20 @@ class World:
         cancel: Cancellation | None = None,
         repository: Repository | None = None,
         check: bool = False,
+        node: str | None = None,
         **changes: object,
     ) -> BackupResult:
         """One backup, as the runner would make it. ``changes`` are fields of the policy or limits."""
         limits = {name: changes.pop(name) for name in list(changes) if name in Limits.__dataclass_fields__}
         policy = replace(policy, limits=replace(policy.limits, **limits), **changes)  # type: ignore[arg-type]
-        with self.host() as host:
+        with self.host(node) as host:
             work = BackupVm(
                 host,  # type: ignore[arg-type]
                 host.vms(vm_id)[0],
                 policy,
                 Surroundings(
                     repository or self.repository,
-                    lambda: self.host(),  # type: ignore[arg-type,return-value]
+                    lambda: self.host(node),  # type: ignore[arg-type,return-value]
                     uuid4(),
                     observer or Silent(),
                     cancel or Cancellation(),

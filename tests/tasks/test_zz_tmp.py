@@ -1,0 +1,78 @@
+"""A process that dies at any step: what it leaves is settled, no point is lost, no change is missed.
+
+Here the process dies by an exception that nothing in hvps handles, in memory and fast; the same with real
+processes and SIGKILL over the wire is in ``test_backup_kills.py``. Both take the places to strike from
+the enumeration of steps, so that a new step is struck without anybody thinking of it.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.tasks.backup import BackupVm
+from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import Steps, World
+
+MOMENTS = [(step.name, moment) for step in Step for moment in ("before", "after")]
+# After a step is before the next one; where both have been struck once, one of them will do.
+STARTS = [(step.name, "before") for step in Step]
+SMALL = 2 * MIB
+
+
+class Died(BaseException):
+    """The process is gone at this point."""
+
+
+def die() -> None:
+    raise Died
+
+
+@pytest.fixture
+def dead_leave_nothing_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead process closes no reader: its shell, with the attach in it, lives on at the host."""
+    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+
+
+@pytest.mark.usefixtures("dead_leave_nothing_behind_them")
+@pytest.mark.parametrize("at", MOMENTS, ids=lambda at: f"{at[1]}-{at[0].lower()}")
+def test_death_of_an_increment_at_any_step_loses_nothing(world: World, at: tuple[str, str]) -> None:
+    vm_id = world.vm(disks=(SMALL, SMALL))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    strike_and_go_on(world, vm_id, at, points_before=1)
+
+
+@pytest.mark.usefixtures("dead_leave_nothing_behind_them")
+@pytest.mark.parametrize("at", STARTS, ids=lambda at: f"{at[1]}-{at[0].lower()}")
+def test_death_of_the_first_backup_at_any_step_loses_nothing(world: World, at: tuple[str, str]) -> None:
+    strike_and_go_on(world, world.vm(disks=(SMALL,)), at, points_before=0)
+
+
+def strike_and_go_on(world: World, vm_id: UUID, at: tuple[str, str], points_before: int) -> None:
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(at, die))
+    world.reopen()
+    assert world.assert_points_equal(vm_id) >= points_before
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    last = world.good_backup(vm_id)
+    assert {disk.mode for disk in last.disks} == {Mode.INCREMENTAL}, [(d.mode, d.reason, d.slot) for d in last.disks]
+    assert world.assert_points_equal(vm_id) >= points_before + 2
+
+
+@pytest.mark.parametrize("at", STARTS, ids=lambda at: f"{at[1]}-{at[0].lower()}")
+def test_one_death_after_the_other_loses_nothing(world: World, at: tuple[str, str]) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    for strike in (at, at, ("SETTLE", "after")):
+        world.churn(vm_id)
+        with pytest.raises(Died):
+            world.backup(vm_id, observer=Steps(strike, die))
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
