@@ -320,11 +320,14 @@ class Layout:
     file_bytes: int
 
 
-def plan(metadata: Metadata, present: Iterable[Extent], write_guid: UUID) -> Layout:
+def plan(
+    metadata: Metadata, present: Iterable[Extent], write_guid: UUID, *, log_guid: UUID = _NO_GUID
+) -> Layout:
     """Layout of a file that holds the blocks ``present`` touches.
 
     In a differencing disk a block that is not wholly present is marked partial, with a sector bitmap.
-    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid.
+    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid; a ``log_guid`` claims a log to be
+    replayed, which is empty all the same.
 
     Raises:
         ValueError: the metadata is not allowed by the format.
@@ -353,7 +356,7 @@ def plan(metadata: Metadata, present: Iterable[Extent], write_guid: UUID) -> Lay
     creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
     head[: len(creator)] = creator
     for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
-        head[offset : offset + _HEADER_BYTES] = Header(sequence, write_guid, write_guid).pack()
+        head[offset : offset + _HEADER_BYTES] = Header(sequence, write_guid, write_guid, log_guid).pack()
     regions = pack_regions(
         (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
     )

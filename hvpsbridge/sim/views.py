@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -126,7 +127,7 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
         return _vhdx(model, layer, scratch)
     # A VHD: its data and a footer without content. Nothing here parses that format.
     table = Table(layer.size_bytes + 512)
-    _add_all(table, model.backing(layer.number), layer.present, 0)
+    _add_all(table, model.backing(layer.number), layer.present)
     return table
 
 
@@ -154,7 +155,8 @@ def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
         parent=parent,
     )
     whole = [Extent(0, layer.size_bytes)] if layer.kind is VhdType.Fixed else layer.present
-    layout = vhdx.plan(metadata, whole, _write_guid(layer))
+    log_guid = _write_guid(layer) if model.knobs.frozen_log else UUID(int=0)
+    layout = vhdx.plan(metadata, whole, _write_guid(layer), log_guid=log_guid)
     head = _write(layout.head, scratch)
     table = Table(layout.file_bytes, 0, [head], [(0, len(layout.head), 0, 0)], head)
     backing = table.add(model.backing(layer.number))
@@ -182,10 +184,10 @@ def _write(content: bytes, scratch: Path) -> Path:
         return Path(file.name)
 
 
-def _add_all(table: Table, path: Path, extents: object, shift: int) -> None:
+def _add_all(table: Table, path: Path, extents: Iterable[Extent]) -> None:
     number = table.add(path)
-    for extent in extents:  # type: ignore[attr-defined]  # an iterable of Extent
-        table.segments.append((extent.offset + shift, extent.length, extent.offset, number))
+    for extent in extents:
+        table.segments.append((extent.offset, extent.length, extent.offset, number))
 
 
 def _cut(segments: list[tuple[int, int, int, int]], hole: Extent) -> list[tuple[int, int, int, int]]:

@@ -60,7 +60,7 @@ class Base:
         self.kept = KeptImages(folder / "kept", enabled=keep_images)
         self._shelf = DiskShelf(folder / "disks", self._world)
         self._tracking = Tracking(self._world, self.knobs)
-        self._handles = Handles(self._world, self._shelf, self.faults)
+        self._handles = Handles(self._world, self._shelf, self.knobs, self.faults)
         self._life = Lifecycle(
             self._world,
             self.knobs,

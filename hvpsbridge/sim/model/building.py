@@ -199,6 +199,8 @@ class Building(Base):
         with self._now():
             for layer in self._shelf.chain(self._top(vm_id, slot)):
                 layer.path = folder.rstrip("\\") + "\\" + layer.path.rpartition("\\")[2]
+                if self.knobs.ids_die_on_move:
+                    self._tracking.forget(layer)
             self._vm(vm_id).revision += 1
 
     def swap_disk(

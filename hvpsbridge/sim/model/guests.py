@@ -129,6 +129,8 @@ class Guests(Base):
     def _clear(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
         layer = self._top(vm_id, slot)
         self._check_bounds(layer, offset, length)
+        if self.knobs.unmap_keeps_data:
+            return
         self._shelf.clear(layer, offset, length)
         if not self.knobs.unmap_unreported:
             self._tracking.record(layer, offset, length)

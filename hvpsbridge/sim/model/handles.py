@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hvpsbridge.sim.model.disks import DiskShelf
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.faults import Faults
+from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.state import VMState, World
 
 _LIVE = {VMState.Running, VMState.Paused, VMState.Starting, VMState.Stopping, VMState.Saving}
@@ -33,8 +34,9 @@ class DiskHandle:
 class Handles:
     """Every open handle. Callers hold the model's lock."""
 
-    def __init__(self, world: World, shelf: DiskShelf, faults: Faults) -> None:
+    def __init__(self, world: World, shelf: DiskShelf, knobs: Knobs, faults: Faults) -> None:
         self._world = world
+        self._knobs = knobs
         self._shelf = shelf
         self._faults = faults
         self._open: dict[int, DiskHandle] = {}
@@ -62,6 +64,8 @@ class Handles:
         layer = self._world.layers.get(handle.layer)
         if layer is None:
             raise DiskError(Win32.FILE_NOT_FOUND, handle.path)
+        if self._knobs.no_volume_privilege:
+            raise DiskError(Win32.PRIVILEGE_NOT_HELD, handle.path)
         if self._faults.strikes("attach_busy"):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
         if any(other.attached and other.layer == handle.layer for other in self._open.values()):

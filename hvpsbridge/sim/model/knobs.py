@@ -37,17 +37,22 @@ class Knobs:
         ids_die_on_user_checkpoint: ids sealed below a user's checkpoint are forgotten.
         ids_differ_on_children: a child's file does not know its parents' ids.
         ids_survive_apply: after an apply, ids of the abandoned branch are answered, without its changes.
-        ids_die_on_migration: migration forgets every id.
+        ids_die_on_migration: live migration forgets every id.
+        ids_die_on_move: storage migration forgets every id.
         empty_answers: queries succeed and report nothing.
         missing_changes: share of changes left out of answers, 0 to 1, seeded.
         unmap_unreported: trimmed ranges are not tracked.
+        unmap_keeps_data: trimmed ranges read as before.
         power_loss_forgets: changes that only the bitmap knew are lost at power loss, without an error.
         newer_changes: what a frozen handle's ``NewerChanges`` says.
         info_without_id: a frozen handle reports tracking on but an empty ``MostRecentId``.
+        frozen_log: a frozen VHDX's header names a log to be replayed (LogGuid is not zero).
+        wmi_changes_as_job: GetVirtualDiskChanges returns 4096 and no arrays.
+        wmi_length_below_size: GetVirtualDiskChanges refuses a length equal to the disk's size.
+        no_volume_privilege: attaching a disk fails with 1314, as without SeManageVolumePrivilege.
         read_delay_seconds: how late a read's buffer is filled.
         read_sync: share of reads that complete at once instead of pending, 0 to 1.
         short_reads: share of reads that give fewer bytes than asked, 0 to 1, seeded.
-        dead_shell_seconds: how long a dead client's shell, and its attach, lives on.
         language: language of the host's messages: ``en`` or ``de``.
     """
 
@@ -73,16 +78,21 @@ class Knobs:
     ids_differ_on_children: bool = False
     ids_survive_apply: bool = False
     ids_die_on_migration: bool = False
+    ids_die_on_move: bool = False
     empty_answers: bool = False
     missing_changes: float = 0.0
     unmap_unreported: bool = False
+    unmap_keeps_data: bool = False
     power_loss_forgets: bool = False
     newer_changes: bool = False
     info_without_id: bool = False
+    frozen_log: bool = False
+    wmi_changes_as_job: bool = False
+    wmi_length_below_size: bool = False
+    no_volume_privilege: bool = False
     read_delay_seconds: float = 0.0
     read_sync: float = 0.0
     short_reads: float = 0.0
-    dead_shell_seconds: float = 0.0
     language: str = "en"
 
     def set(self, name: str, value: object) -> None:
@@ -110,7 +120,8 @@ class Knobs:
             raise ValueError(f"knob {name} takes a {type(current).__name__}, not {value!r}") from None
 
 
-# One hostile setting per knob that stands for an open question or a caution; the backup matrix runs each.
+# One hostile setting per knob that stands for an open question or a caution; the backup matrix runs each. Not
+# here: no_volume_privilege, with which no backup is possible at all.
 HOSTILE: dict[str, object] = {
     "job_vanishes": True,
     "jobs_at_once": True,
@@ -128,15 +139,19 @@ HOSTILE: dict[str, object] = {
     "ids_differ_on_children": True,
     "ids_survive_apply": True,
     "ids_die_on_migration": True,
+    "ids_die_on_move": True,
     "empty_answers": True,
     "missing_changes": 0.5,
     "unmap_unreported": True,
+    "unmap_keeps_data": True,
     "power_loss_forgets": True,
     "newer_changes": True,
     "info_without_id": True,
+    "frozen_log": True,
+    "wmi_changes_as_job": True,
+    "wmi_length_below_size": True,
     "read_delay_seconds": 0.02,
     "read_sync": 1.0,
     "short_reads": 0.05,
-    "dead_shell_seconds": 30.0,
     "language": "de",
 }

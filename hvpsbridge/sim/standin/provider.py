@@ -186,7 +186,15 @@ class Provider:
     def _run_GetVirtualDiskChanges(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         if arguments.get("TargetSnapshotId"):
             raise HyperVError(Wmi.NOT_SUPPORTED, "")
+        knobs = self._model.knobs
+        if knobs.wmi_changes_as_job:
+            # There is no documented place for the arrays then (reference section 2.1).
+            outcome["ReturnValue"] = int(Wmi.JOB_STARTED)
+            return
         try:
+            size = self._model.layer_at(str(arguments["Path"])).size_bytes
+            if knobs.wmi_length_below_size and int(arguments["ByteLength"]) >= size:
+                raise HyperVError(Wmi.INVALID_PARAMETER, "")
             answer = self._model.query_changes(
                 str(arguments["Path"]),
                 str(arguments["LimitId"]),

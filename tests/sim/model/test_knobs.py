@@ -1,0 +1,433 @@
+"""Every knob does what it says. A knob without a case here fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.formats import vhdx
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.sim.model import (
+    HOSTILE,
+    ControllerType,
+    DiskError,
+    HyperVError,
+    Knobs,
+    ManualClock,
+    Model,
+    Slot,
+    SnapshotType,
+)
+from hvpsbridge.sim.model.faults import MODEL_FAULTS
+from hvpsbridge.sim.model.state import JobState
+from hvpsbridge.sim.standin.provider import Provider
+from hvpsbridge.sim.views import file_table
+from hvpsbridge.units import KIB, MIB
+
+SLOT = Slot(ControllerType.SCSI, 0, 0)
+SIZE = 8 * MIB
+
+
+class Lab:
+    """A world with one VM, and short ways to what the cases need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        self.model = Model(folder, clock=self.clock, seed=11)
+        self.model.knobs.over_report = 0.0
+        self.vm = self.model.create_vm("web01").vm_id
+        self.model.add_disk(self.vm, SLOT, size_bytes=SIZE)
+        self.folder = folder
+
+    def checkpoint(self, kind: SnapshotType = SnapshotType.Recovery) -> UUID:
+        job = self.model.create_checkpoint(self.vm, kind=kind)
+        self.clock.advance(0.5)
+        self.model.jobs()
+        return UUID(job.results["checkpoint"])
+
+    def path(self, checkpoint_id: UUID) -> str:
+        return self.model.layer(self.model.checkpoint(checkpoint_id).disks[str(SLOT)]).path
+
+    def base(self) -> str:
+        """An id sealed by a first backup, which has ended."""
+        point = self.checkpoint()
+        recent = self.model.most_recent_id(self.path(point))[2]
+        self.convert(point)
+        assert recent
+        return recent
+
+    def convert(self, checkpoint_id: UUID) -> list[str]:
+        job = self.model.convert(checkpoint_id)
+        self.clock.advance(5.0)
+        self.model.jobs()
+        return next(
+            point.rct_ids
+            for point in self.model.reference_points(self.vm)
+            if point.instance_id == job.results["reference_point"]
+        )
+
+    def write(self, offset: int = 0, length: int = 4096) -> None:
+        self.model.write(self.vm, SLOT, offset, b"w" * length)
+
+    def ask(self, rct_id: str, offset: int = 0) -> tuple[int, tuple[Extent, ...]]:
+        answer = self.model.query_changes(self.path(self.checkpoint()), rct_id, offset, SIZE - offset)
+        return answer.processed_bytes, answer.extents
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path)
+    yield made
+    made.model.close()
+
+
+def job_seconds(lab: Lab) -> None:
+    lab.model.knobs.job_seconds = 10.0
+    job = lab.model.create_checkpoint(lab.vm)
+    seen = []
+    for _ in range(4):
+        seen.append(lab.model.job_progress(job)[0])
+        lab.clock.advance(3.0 if seen[-1] is not JobState.New else 1.5)
+        lab.model.jobs()
+    assert seen == [JobState.New, JobState.Starting, JobState.Running, JobState.Running]
+    lab.clock.advance(3.0)
+    lab.model.jobs()
+    assert lab.model.job_progress(job) == (JobState.Completed, 100)
+
+
+def job_lifetime_seconds(lab: Lab) -> None:
+    lab.model.knobs.job_lifetime_seconds = 7.0
+    job = lab.model.create_checkpoint(lab.vm)
+    lab.clock.advance(6.0)
+    assert lab.model.job(job.job_id).done
+    lab.clock.advance(2.0)
+    with pytest.raises(HyperVError):
+        lab.model.job(job.job_id)
+
+
+def job_vanishes(lab: Lab) -> None:
+    lab.model.knobs.job_vanishes = True
+    job = lab.model.create_checkpoint(lab.vm)
+    lab.clock.advance(1.0)
+    with pytest.raises(HyperVError):
+        lab.model.job(job.job_id)
+    assert len(lab.model.checkpoints(lab.vm)) == 1
+
+
+def jobs_at_once(lab: Lab) -> None:
+    lab.model.knobs.jobs_at_once = True
+    assert lab.model.create_checkpoint(lab.vm).done
+
+
+def visibility_seconds(lab: Lab) -> None:
+    lab.model.knobs.visibility_seconds = 9.0
+    lab.checkpoint()
+    assert not lab.model.checkpoints(lab.vm)
+    lab.clock.advance(9.0)
+    assert lab.model.checkpoints(lab.vm)
+
+
+def merge_seconds(lab: Lab) -> None:
+    lab.model.knobs.merge_seconds = 30.0
+    lab.convert(lab.checkpoint())
+    assert lab.model.operational_status(lab.vm) == (2, 32772)
+    with pytest.raises(HyperVError) as busy:
+        lab.model.create_checkpoint(lab.vm)
+    assert busy.value.code == 32774
+    lab.clock.advance(30.0)
+    assert lab.model.operational_status(lab.vm) == (2,)
+
+
+def merge_bytes_per_second(lab: Lab) -> None:
+    lab.model.knobs.merge_bytes_per_second = 64 * KIB
+    point = lab.checkpoint()
+    lab.write(0, MIB)
+    lab.convert(point)
+    assert lab.model.operational_status(lab.vm) == (2, 32772)
+    lab.clock.advance(16.0)
+    assert lab.model.operational_status(lab.vm) == (2,)
+
+
+def merge_retry_seconds(lab: Lab) -> None:
+    lab.model.knobs.merge_retry_seconds = 0.0
+    lab.model.faults.arm("merge_fails")
+    lab.convert(lab.checkpoint())
+    lab.clock.advance(1000.0)
+    assert len(lab.model.chain(lab.model.drives(lab.vm)[0].layer or 0)) == 2
+    assert [event.event_id for event in lab.model.events()] == [19070, 19100]
+
+
+def memory_granularity_bytes(lab: Lab) -> None:
+    lab.model.knobs.memory_granularity_bytes = 128 * KIB
+    base = lab.base()
+    lab.write(4096)
+    assert lab.ask(base)[1] == (Extent(0, 128 * KIB),)
+
+
+def rct_granularity_bytes(lab: Lab) -> None:
+    lab.model.knobs.rct_granularity_bytes = 512 * KIB
+    base = lab.base()
+    lab.write(4096)
+    lab.model.set_state(lab.vm, "stop")
+    assert lab.ask(base)[1] == (Extent(0, 512 * KIB),)
+
+
+def mrt_granularity_bytes(lab: Lab) -> None:
+    lab.model.knobs.mrt_granularity_bytes = 4 * MIB
+    base = lab.base()
+    lab.write(4096)
+    lab.model.set_state(lab.vm, "power_off")
+    assert lab.ask(base)[1] == (Extent(0, 4 * MIB),)
+
+
+def over_report(lab: Lab) -> None:
+    lab.model.knobs.over_report = 1.0
+    base = lab.base()
+    lab.write(0)
+    assert sum(extent.length for extent in lab.ask(base)[1]) > 32 * KIB
+
+
+def unsorted_answers(lab: Lab) -> None:
+    lab.model.knobs.unsorted_answers = True
+    base = lab.base()
+    for number in range(20):
+        lab.write(number * 256 * KIB)
+    ranges = lab.ask(base)[1]
+    assert list(ranges) != sorted(ranges)
+    assert len(ranges) == 20
+
+
+def ranges_per_page(lab: Lab) -> None:
+    lab.model.knobs.ranges_per_page = 2
+    base = lab.base()
+    for number in range(5):
+        lab.write(number * MIB)
+    assert lab.ask(base) == (2 * MIB, (Extent(0, 32 * KIB), Extent(MIB, 32 * KIB)))
+
+
+def pages_bytes(lab: Lab) -> None:
+    lab.model.knobs.pages_bytes = 3 * MIB
+    base = lab.base()
+    lab.write(4 * MIB)
+    assert lab.ask(base) == (3 * MIB, ())
+
+
+def range_past_end(lab: Lab) -> None:
+    lab.model.knobs.range_past_end = True
+    base = lab.base()
+    lab.write(SIZE - 4096)
+    assert lab.ask(base)[1][-1].end > SIZE
+
+
+def new_id_at_conversion(lab: Lab) -> None:
+    lab.model.knobs.new_id_at_conversion = True
+    point = lab.checkpoint()
+    frozen = lab.model.most_recent_id(lab.path(point))[2]
+    assert lab.convert(point) != [frozen]
+
+
+def conversion_drops_disk(lab: Lab) -> None:
+    lab.model.knobs.conversion_drops_disk = True
+    assert lab.convert(lab.checkpoint()) == []
+
+
+def _refused(lab: Lab, base: str) -> bool:
+    try:
+        lab.ask(base)
+    except DiskError:
+        return True
+    return False
+
+
+def ids_die_on_user_checkpoint(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.ids_die_on_user_checkpoint = True
+    lab.checkpoint(SnapshotType.Standard)
+    assert _refused(lab, base)
+
+
+def ids_differ_on_children(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.ids_differ_on_children = True
+    lab.checkpoint(SnapshotType.Standard)
+    assert _refused(lab, base)
+
+
+def ids_survive_apply(lab: Lab) -> None:
+    lab.model.knobs.ids_survive_apply = True
+    user = lab.checkpoint(SnapshotType.Standard)
+    lab.write(0)
+    base = lab.base()
+    lab.model.apply_checkpoint(user)
+    lab.clock.advance(5.0)
+    # What the abandoned branch had written differs now, and is not said.
+    assert lab.ask(base)[1] == ()
+
+
+def ids_die_on_migration(lab: Lab) -> None:
+    lab.model.knobs.ids_die_on_migration = True
+    lab.model.add_node("HV02")
+    base = lab.base()
+    lab.model.migrate(lab.vm, "HV02")
+    assert _refused(lab, base)
+
+
+def ids_die_on_move(lab: Lab) -> None:
+    lab.model.knobs.ids_die_on_move = True
+    base = lab.base()
+    lab.model.move_disk(lab.vm, SLOT, "C:\\Elsewhere")
+    assert _refused(lab, base)
+
+
+def empty_answers(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.empty_answers = True
+    lab.write(0)
+    assert lab.ask(base) == (SIZE, ())
+
+
+def missing_changes(lab: Lab) -> None:
+    base = lab.base()
+    for number in range(16):
+        lab.write(number * 512 * KIB)
+    lab.model.knobs.missing_changes = 0.5
+    assert 0 < len(lab.ask(base)[1]) < 16
+
+
+def unmap_unreported(lab: Lab) -> None:
+    lab.write(0)
+    base = lab.base()
+    lab.model.knobs.unmap_unreported = True
+    lab.model.unmap(lab.vm, SLOT, 0, 4096)
+    assert lab.ask(base)[1] == ()
+    assert lab.model.read(lab.vm, SLOT, 0, 4096) == bytes(4096)
+
+
+def unmap_keeps_data(lab: Lab) -> None:
+    lab.model.knobs.unmap_keeps_data = True
+    lab.write(0)
+    lab.model.unmap(lab.vm, SLOT, 0, 4096)
+    assert lab.model.read(lab.vm, SLOT, 0, 4096) == b"w" * 4096
+    assert lab.model.kept.live(lab.vm, SLOT).read_bytes()[:4096] == b"w" * 4096
+
+
+def power_loss_forgets(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.power_loss_forgets = True
+    lab.write(0)
+    lab.model.set_state(lab.vm, "power_off")
+    assert lab.ask(base)[1] == ()
+
+
+def newer_changes(lab: Lab) -> None:
+    lab.model.knobs.newer_changes = True
+    assert lab.model.most_recent_id(lab.path(lab.checkpoint()))[1]
+
+
+def info_without_id(lab: Lab) -> None:
+    lab.model.knobs.info_without_id = True
+    assert lab.model.most_recent_id(lab.path(lab.checkpoint())) == (True, False, None)
+
+
+def frozen_log(lab: Lab) -> None:
+    lab.model.knobs.frozen_log = True
+    table = file_table(lab.model, lab.path(lab.checkpoint()), lab.folder / "scratch")
+    assert vhdx.Header.unpack(table.read(vhdx.HEADER_OFFSETS[1], 4096)).log_guid.int
+    table.close()
+
+
+def _wmi(lab: Lab, length: int) -> int:
+    keys = {
+        "CreationClassName": "Msvm_ImageManagementService",
+        "Name": "ImageManagementService",
+        "SystemCreationClassName": "Msvm_ComputerSystem",
+        "SystemName": "HV01",
+    }
+    base = lab.base()
+    asked = {"Path": lab.path(lab.checkpoint()), "LimitId": base, "ByteOffset": 0, "ByteLength": length}
+    said = Provider(lab.model, None).invoke(
+        "Msvm_ImageManagementService", keys, "GetVirtualDiskChanges", asked
+    )
+    return int(said["values"]["ReturnValue"])
+
+
+def wmi_changes_as_job(lab: Lab) -> None:
+    lab.model.knobs.wmi_changes_as_job = True
+    assert _wmi(lab, SIZE) == 4096
+
+
+def wmi_length_below_size(lab: Lab) -> None:
+    lab.model.knobs.wmi_length_below_size = True
+    assert _wmi(lab, SIZE) == 32773
+    lab.model.remove_checkpoint(lab.model.checkpoints(lab.vm)[0].checkpoint_id)
+    lab.clock.advance(5.0)
+    assert _wmi(lab, SIZE - 512) == 0
+
+
+def no_volume_privilege(lab: Lab) -> None:
+    lab.model.knobs.no_volume_privilege = True
+    handle = lab.model.open_disk(lab.path(lab.checkpoint()), "test")
+    with pytest.raises(DiskError) as refused:
+        lab.model.attach(handle)
+    assert refused.value.code == 1314
+
+
+def short_reads(lab: Lab) -> None:
+    lab.model.knobs.short_reads = 1.0
+    handle = lab.model.open_disk(lab.path(lab.checkpoint()), "test")
+    lab.model.attach(handle)
+    assert len(lab.model.read_disk(handle, 0, 4096)) == 4096 - 512
+
+
+def language(lab: Lab) -> None:
+    lab.model.knobs.language = "de"
+    with pytest.raises(HyperVError, match="nicht gefunden"):
+        lab.model.checkpoint(UUID(int=5))
+
+
+CASES: dict[str, Callable[[Lab], None]] = {
+    case.__name__: case
+    for case in list(vars().values())
+    if callable(case) and getattr(case, "__name__", "") in {field.name for field in fields(Knobs)}
+}
+# Seen in the library only: tests/sim/test_native.py.
+IN_THE_LIBRARY = {"read_delay_seconds", "read_sync"}
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "simulated-host.md").read_text()
+
+
+def test_every_fault_of_the_model_is_documented_in_its_own_words() -> None:
+    assert [name for name, what in MODEL_FAULTS.items() if f"| `{name}` | {what} |" not in PAGE] == []
+
+
+def test_every_knob_has_a_case_and_is_documented() -> None:
+    names = {field.name for field in fields(Knobs)}
+    assert names == CASES.keys() | IN_THE_LIBRARY
+    assert HOSTILE.keys() <= names
+    assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_knob_does_what_it_says(lab: Lab, name: str) -> None:
+    CASES[name](lab)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_setting_is_not_the_default_and_can_be_set_as_text(name: str) -> None:
+    knobs = Knobs()
+    assert getattr(knobs, name) != HOSTILE[name]
+    knobs.set(name, str(HOSTILE[name]))
+    assert getattr(knobs, name) == HOSTILE[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("gravity", 1), ("merge_seconds", "soon"), ("job_vanishes", "maybe")]
+)
+def test_what_is_no_knob_or_does_not_fit_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="knob"):
+        Knobs().set(name, value)
