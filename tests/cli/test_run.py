@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Hvps, Served
+from .conftest import Hvps, Served, serving
 from .world import World
 
 
@@ -50,6 +50,22 @@ def test_check_plans_and_changes_nothing_on_the_host_or_in_the_repository(world:
     assert world.snapshot() == repository
     shown = world.run("--check")
     assert "change tracking knows what changed" in shown.out
+
+
+def test_check_on_the_real_engine_compiles_the_reader_and_changes_nothing(
+    hvps: Hvps, tmp_path: Path, pwsh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVPS_PWSH", str(pwsh))
+    with serving(tmp_path / "world", "--engine", "powershell") as served:
+        world = World(hvps, served, tmp_path)
+        world.build("web01")
+        host, repository = world.on_host(), world.snapshot()
+        done = world.run("--check", "--json", "-vv")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["tasks"][0]["backup"]["plan"][0]["mode"] == "full"
+        assert "Test-HvpsReader on hv01" in done.err
+        assert world.on_host() == host
+        assert world.snapshot() == repository
 
 
 def test_the_recap_and_the_figures_are_shown(world: World) -> None:
