@@ -9,7 +9,7 @@ from typing import Protocol
 class Sink(Protocol):
     """Where an engine puts what it has to say. Thread-safe."""
 
-    def put(self, key: str | None, fragment: bytes) -> None:
+    def put(self, key: str | None, fragment: bytes | memoryview) -> None:
         """Queue one PSRP fragment in base64 for a pipeline, or for the shell (None).
 
         Blocks while the client has not taken what is queued already: that is the back-pressure.

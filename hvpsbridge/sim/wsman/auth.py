@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.wsman.envelope import Parts
 
 SOAP_TYPE = "application/soap+xml;charset=UTF-8"
 
@@ -47,7 +48,7 @@ class Authenticator(Protocol):
         """
         ...
 
-    def seal(self, body: bytes) -> tuple[str, bytes]:
+    def seal(self, body: Parts) -> tuple[str, Parts]:
         """Content type and body for an answering envelope."""
         ...
 
@@ -78,7 +79,7 @@ class BasicAuthenticator:
         """The body as it is."""
         return body
 
-    def seal(self, body: bytes) -> tuple[str, bytes]:
+    def seal(self, body: Parts) -> tuple[str, Parts]:
         """The body as it is."""
         return SOAP_TYPE, body
 
@@ -120,6 +121,6 @@ class AnyAuthenticator:
         """The plain envelope."""
         return body if self._used is None else self._used.open(content_type, body)
 
-    def seal(self, body: bytes) -> tuple[str, bytes]:
+    def seal(self, body: Parts) -> tuple[str, Parts]:
         """The answer as the scheme in use sends it."""
         return (SOAP_TYPE, body) if self._used is None else self._used.seal(body)

@@ -1,10 +1,14 @@
-"""A request's parts, and the bytes of replies. Replies are joined from parts, never built as trees."""
+"""A request's parts, and the bytes of replies.
+
+Replies are runs of parts, never trees and never one joined buffer: bulk data goes from the engine's pipe to
+the socket without being copied in between.
+"""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -110,7 +114,10 @@ _TAIL = b"</s:Body></s:Envelope>"
 REPLY_OVERHEAD_BYTES = 2048
 
 
-def reply(request: Request, body: bytes, action: str | None = None) -> bytes:
+Parts = Sequence[bytes | memoryview]
+
+
+def reply(request: Request, body: Parts, action: str | None = None) -> Parts:
     """Envelope that answers ``request``; its action is the request's with ``Response`` unless given."""
     head = (
         f"{_HEAD}{action or request.action + 'Response'}</a:Action>"
@@ -118,23 +125,22 @@ def reply(request: Request, body: bytes, action: str | None = None) -> bytes:
         f"<a:To>{names.ANONYMOUS}</a:To><a:RelatesTo>{escape(request.message_id)}</a:RelatesTo>"
         "</s:Header><s:Body>"
     )
-    return b"".join((head.encode(), body, _TAIL))
+    return (head.encode(), *body, _TAIL)
 
 
-def receive_body(
-    stream_head: bytes, fragments: Iterable[bytes], command_id: str | None, *, done: bool
-) -> bytes:
+def receive_body(stream_head: bytes, fragments: Parts, command_id: str | None, *, done: bool) -> Parts:
     """Body of a reply to a Receive: a ``rsp:Stream`` per fragment, and the state of an ended command."""
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = [b"<rsp:ReceiveResponse>"]
     for fragment in fragments:
         parts += (stream_head, fragment, b"</rsp:Stream>")
-    state = ""
     if done and command_id is not None:
         state = (
             f'<rsp:CommandState CommandId="{command_id}" State="{names.COMMAND_DONE}">'
             "<rsp:ExitCode>0</rsp:ExitCode></rsp:CommandState>"
         )
-    return b"".join((b"<rsp:ReceiveResponse>", *parts, state.encode(), b"</rsp:ReceiveResponse>"))
+        parts.append(state.encode())
+    parts.append(b"</rsp:ReceiveResponse>")
+    return parts
 
 
 def stream_head(command_id: str | None) -> bytes:
@@ -143,12 +149,12 @@ def stream_head(command_id: str | None) -> bytes:
     return tag.encode()
 
 
-def fault_reply(message_id: str, fault: Fault, machine: str) -> bytes:
+def fault_reply(message_id: str, fault: Fault, machine: str) -> Parts:
     """Envelope that carries ``fault``; sent with HTTP status 500."""
     text = escape(fault.text)
     subcode = names.SUBCODES.get(fault.code, "w:InternalError")
     side = "Receiver" if subcode in {"w:InternalError", "w:TimedOut"} else "Sender"
-    return (
+    fault_text = (
         f"{_HEAD}{names.WSMAN.rsplit('/', 1)[0]}/fault</a:Action>"
         f"<a:MessageID>uuid:{str(uuid.uuid4()).upper()}</a:MessageID>"
         f"<a:To>{names.ANONYMOUS}</a:To><a:RelatesTo>{escape(message_id)}</a:RelatesTo></s:Header><s:Body>"
@@ -156,4 +162,5 @@ def fault_reply(message_id: str, fault: Fault, machine: str) -> bytes:
         f'</s:Code><s:Reason><s:Text xml:lang="en-US">{text}</s:Text></s:Reason><s:Detail>'
         f'<f:WSManFault xmlns:f="{names.FAULT}" Code="{int(fault.code)}" Machine="{escape(machine)}">'
         f"<f:Message>{text}</f:Message></f:WSManFault></s:Detail></s:Fault>"
-    ).encode() + _TAIL
+    )
+    return fault_text.encode(), _TAIL

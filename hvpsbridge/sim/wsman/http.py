@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 
 from hvpsbridge.sim.wsman.auth import Authenticator, Denied, Unreadable
+from hvpsbridge.sim.wsman.envelope import Parts
 from hvpsbridge.sim.wsman.hazards import Cut, Hazards, Status, action_of, send_struck
 from hvpsbridge.sim.wsman.outbox import ClientGone
 from hvpsbridge.sim.wsman.service import Caller, Reply, Service
@@ -23,6 +26,8 @@ BODY_LIMIT_BYTES = 64 * MIB
 IDLE_SECONDS = 120.0
 PATH = "/wsman"
 _READ_BYTES = 64 * KIB
+# Linux takes up to 1024 buffers at once (IOV_MAX).
+_PARTS_AT_ONCE = 512
 
 
 class Closed(Exception):
@@ -157,18 +162,19 @@ class Connection:
         self, reply: Reply, action: str, received_bytes: int, headers: tuple[tuple[str, str], ...]
     ) -> None:
         content_type, body = self._authenticator.seal(reply.body)
-        data = _head(HTTPStatus(reply.status), headers, content_type, len(body)) + body
+        length = sum(map(len, body))
+        data = (_head(HTTPStatus(reply.status), headers, content_type, length), *body)
         strike = self._hazards.after(action, reply)
         if strike is not None:
-            send_struck(strike, data, self._socket.sendall, self._alive)
+            send_struck(strike, b"".join(data), self._socket.sendall, self._alive)
         else:
             try:
-                self._socket.sendall(data)
+                send_parts(self._socket, data)
             except OSError:
                 if reply.undelivered is not None:
                     reply.undelivered()
                 raise
-        self._service.counters.answered(action, received_bytes, len(body))
+        self._service.counters.answered(action, received_bytes, length)
 
     def _write(
         self, status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type: str, body: bytes
@@ -186,6 +192,20 @@ def _head(status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type
         "\r\n",
     ]
     return "\r\n".join(lines).encode("latin-1")
+
+
+def send_parts(sock: socket.socket, parts: Parts) -> None:
+    """Send all parts, on a plain socket without joining them."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.sendall(b"".join(parts))
+        return
+    left = deque(memoryview(part) for part in parts if len(part))
+    while left:
+        sent = sock.sendmsg(list(islice(left, _PARTS_AT_ONCE)))
+        while left and sent >= len(left[0]):
+            sent -= len(left.popleft())
+        if sent:
+            left[0] = left[0][sent:]
 
 
 def _challenge_headers(denied: Denied) -> tuple[tuple[str, str], ...]:

@@ -22,6 +22,7 @@ from spnego.exceptions import SpnegoError
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.wsman.auth import SOAP_TYPE, Allowed, Denied, Unreadable
+from hvpsbridge.sim.wsman.envelope import Parts
 
 _BOUNDARY = "Encrypted Boundary"
 _PROTOCOL = "application/HTTP-SPNEGO-session-encrypted"
@@ -144,24 +145,16 @@ class NtlmAuthenticator:
         except SpnegoError as err:
             raise Unreadable(f"seal broken: {err}") from err
 
-    def seal(self, body: bytes) -> tuple[str, bytes]:
+    def seal(self, body: Parts) -> tuple[str, Parts]:
         """A sealed answer when the request was sealed."""
         if not self._sealing or self._context is None:
             return SOAP_TYPE, body
-        wrapped = self._context.wrap_winrm(body)
+        plain = b"".join(body)
+        wrapped = self._context.wrap_winrm(plain)
         head = (
             f"--{_BOUNDARY}\r\n\tContent-Type: {_PROTOCOL}\r\n"
-            f"\tOriginalContent: type={SOAP_TYPE};Length={len(body) + wrapped.padding_length}\r\n"
+            f"\tOriginalContent: type={SOAP_TYPE};Length={len(plain) + wrapped.padding_length}\r\n"
             f"--{_BOUNDARY}\r\n"
         ).encode()
-        return _SEALED_TYPE, b"".join(
-            (
-                head,
-                _PAYLOAD,
-                _SIGNATURE_LENGTH.pack(len(wrapped.header)),
-                wrapped.header,
-                wrapped.data,
-                _END,
-                b"\r\n",
-            )
-        )
+        signature = _SIGNATURE_LENGTH.pack(len(wrapped.header)) + wrapped.header
+        return _SEALED_TYPE, (head, _PAYLOAD, signature, wrapped.data, _END, b"\r\n")

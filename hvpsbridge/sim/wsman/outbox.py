@@ -51,7 +51,7 @@ class ClientGone(Exception):
 
 @dataclass(slots=True)
 class _Lane:
-    fragments: deque[bytes] = field(default_factory=deque)
+    fragments: deque[bytes | memoryview] = field(default_factory=deque)
     waiting_bytes: int = 0
     complete: bool = True
     state_object: int | None = None
@@ -100,7 +100,7 @@ class Outbox:
             lane = self._lanes.get(key)
             return lane is None or lane.done
 
-    def put(self, key: str | None, fragment: bytes) -> None:
+    def put(self, key: str | None, fragment: bytes | memoryview) -> None:
         """Queue one fragment (base64). Blocks while the lane is full."""
         with self._changed:
             lane = self._lanes.get(key)
@@ -134,7 +134,7 @@ class Outbox:
         limit_fragments: int,
         timeout_seconds: float,
         alive: Callable[[], bool],
-    ) -> tuple[list[bytes], bool]:
+    ) -> tuple[list[bytes | memoryview], bool]:
         """Fragments of a lane, oldest first, and whether they end the pipeline.
 
         Args:
@@ -208,8 +208,10 @@ class Outbox:
             raise ClientGone
 
 
-def _pop(lane: _Lane, limit_bytes: int, limit_fragments: int, overhead_bytes: int) -> list[bytes]:
-    taken: list[bytes] = []
+def _pop(
+    lane: _Lane, limit_bytes: int, limit_fragments: int, overhead_bytes: int
+) -> list[bytes | memoryview]:
+    taken: list[bytes | memoryview] = []
     size = 0
     while lane.fragments and len(taken) < limit_fragments:
         size += len(lane.fragments[0]) + overhead_bytes
@@ -221,7 +223,7 @@ def _pop(lane: _Lane, limit_bytes: int, limit_fragments: int, overhead_bytes: in
     return taken
 
 
-def _follow(lane: _Lane, fragment: bytes) -> None:
+def _follow(lane: _Lane, fragment: bytes | memoryview) -> None:
     """Note from a fragment's head whether an object is under way, and whether the pipeline is over."""
     head = binascii.a2b_base64(fragment[:_PEEK_CHARS])
     object_id, _, flags, _ = _FRAGMENT_HEAD.unpack_from(head)

@@ -17,6 +17,7 @@ from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.envelope import (
     REPLY_OVERHEAD_BYTES,
     Fault,
+    Parts,
     Request,
     fault_reply,
     parse_duration,
@@ -51,14 +52,14 @@ class Reply:
 
     Attributes:
         status: HTTP status.
-        body: the envelope.
+        body: the envelope, in parts.
         action: the request's action, for faults and counters; empty when it could not be read.
         undelivered: called when the client did not get the reply, so that it can be had again.
         repeat: called to give the same data once more to the next Receive.
     """
 
     status: int
-    body: bytes
+    body: Parts
     action: str = ""
     undelivered: Callable[[], None] | None = None
     repeat: Callable[[], None] | None = None
@@ -194,11 +195,11 @@ class Service:
             f'<w:Selector Name="ShellId">{escape(shell_id)}</w:Selector></w:SelectorSet>'
             f"</a:ReferenceParameters></x:ResourceCreated>{self._describe(shell)}"
         )
-        return Reply(200, reply(request, body.encode()))
+        return Reply(200, reply(request, (body.encode(),)))
 
     def _delete(self, request: Request, caller: Caller) -> Reply:
         self.shells.remove(self.shells.find(request.shell_id, caller.user))
-        return Reply(200, reply(request, b""))
+        return Reply(200, reply(request, ()))
 
     def _get(self, request: Request, caller: Caller) -> Reply:
         if request.resource_uri.startswith(names.CONFIG):
@@ -207,9 +208,9 @@ class Service:
                 f"{self.quotas.envelope_bytes // 1024}</cfg:MaxEnvelopeSizekb><cfg:MaxTimeoutms>60000"
                 "</cfg:MaxTimeoutms><cfg:MaxBatchItems>32000</cfg:MaxBatchItems></cfg:Config>"
             )
-            return Reply(200, reply(request, config.encode()))
+            return Reply(200, reply(request, (config.encode(),)))
         shell = self.shells.find(request.shell_id, caller.user)
-        return Reply(200, reply(request, self._describe(shell).encode()))
+        return Reply(200, reply(request, (self._describe(shell).encode(),)))
 
     def _enumerate(self, request: Request, caller: Caller) -> Reply:
         if request.resource_uri == names.SHELLS:
@@ -230,15 +231,15 @@ class Service:
         else:
             raise Fault(Code.INVALID_RESOURCE_URI, f"There is no resource {request.resource_uri!r} here.")
         body = f"<n:EnumerateResponse><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
-        return Reply(200, reply(request, body.encode()))
+        return Reply(200, reply(request, (body.encode(),)))
 
     def _disconnect(self, request: Request, caller: Caller) -> Reply:
         self.shells.find(request.shell_id, caller.user).disconnected = True
-        return Reply(200, reply(request, b"<rsp:DisconnectResponse/>"))
+        return Reply(200, reply(request, (b"<rsp:DisconnectResponse/>",)))
 
     def _reconnect(self, request: Request, caller: Caller) -> Reply:
         self.shells.find(request.shell_id, caller.user).disconnected = False
-        return Reply(200, reply(request, b"<rsp:ReconnectResponse/>"))
+        return Reply(200, reply(request, (b"<rsp:ReconnectResponse/>",)))
 
     def _describe(self, shell: Shell) -> str:
         now = time.monotonic()
@@ -291,7 +292,7 @@ class Service:
         body = (
             f"<rsp:CommandResponse><rsp:CommandId>{escape(command_id)}</rsp:CommandId></rsp:CommandResponse>"
         )
-        return Reply(200, reply(request, body.encode()))
+        return Reply(200, reply(request, (body.encode(),)))
 
     def _send(self, request: Request, caller: Caller) -> Reply:
         shell = self.shells.find(request.shell_id, caller.user)
@@ -307,7 +308,7 @@ class Service:
                     self._forget(shell, command)
                     raise
             shell.engine.feed(command.key if command else None, fragments)
-        return Reply(200, reply(request, b"<rsp:SendResponse/>"))
+        return Reply(200, reply(request, (b"<rsp:SendResponse/>",)))
 
     def _signal(self, request: Request, caller: Caller) -> Reply:
         shell = self.shells.find(request.shell_id, caller.user)
@@ -319,7 +320,7 @@ class Service:
             self._forget(shell, command)
         else:
             shell.engine.stop(command.key)
-        return Reply(200, reply(request, b"<rsp:SignalResponse/>"))
+        return Reply(200, reply(request, (b"<rsp:SignalResponse/>",)))
 
     def _forget(self, shell: Shell, command: Command) -> None:
         shell.commands.pop(command.key, None)
@@ -361,7 +362,7 @@ class Service:
             shell.used = time.monotonic()
         return self._receive_reply(request, owner, receive_body(head, fragments, command_id, done=done))
 
-    def _receive_reply(self, request: Request, owner: Shell | Command, body: bytes) -> Reply:
+    def _receive_reply(self, request: Request, owner: Shell | Command, body: Parts) -> Reply:
         def undelivered() -> None:
             owner.undelivered = (request.message_id, body)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
-from hvpsbridge.sim.wsman.envelope import Fault
+from hvpsbridge.sim.wsman.envelope import Fault, Parts
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import Outbox
 from hvpsbridge.units import MIB
@@ -90,7 +90,7 @@ class Command:
     inbound: Inbound
     started: float = field(default_factory=time.monotonic)
     # A reply that the client did not get, kept for the same request sent again; for any when it names none.
-    undelivered: tuple[str | None, bytes] | None = None
+    undelivered: tuple[str | None, Parts] | None = None
 
     @property
     def key(self) -> str:
@@ -115,7 +115,7 @@ class Shell:
     used: float = field(default_factory=time.monotonic)
     disconnected: bool = False
     busy: int = 0
-    undelivered: tuple[str | None, bytes] | None = None
+    undelivered: tuple[str | None, Parts] | None = None
 
     def command(self, command_id: str) -> Command:
         """The command of that id, in whatever case it is written.

@@ -27,8 +27,8 @@ _CONTENT_FROM_END = 8
 
 @dataclass(slots=True)
 class _Lane:
-    held: list[bytes] = field(default_factory=list)
-    waiting: list[bytes] = field(default_factory=list)
+    held: list[bytes | memoryview] = field(default_factory=list)
+    waiting: list[bytes | memoryview] = field(default_factory=list)
 
 
 class TamperingSink:
@@ -39,7 +39,7 @@ class TamperingSink:
         self._faults = faults
         self._lanes: dict[str, _Lane] = {}
 
-    def put(self, key: str | None, fragment: bytes) -> None:
+    def put(self, key: str | None, fragment: bytes | memoryview) -> None:
         """Pass a fragment on, or hold its object back to tamper with it."""
         if key is None or not (self._faults.any_armed or key in self._lanes):
             self._outbox.put(key, fragment)
@@ -63,7 +63,7 @@ class TamperingSink:
         """The engine has ended."""
         self._outbox.break_off(reason)
 
-    def _objects(self, lane: _Lane, whole: list[bytes]) -> Iterator[bytes]:
+    def _objects(self, lane: _Lane, whole: list[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         number, message = _message(whole)
         if _BLOCK not in message:
             # States and errors come last: nothing may be held back behind them.
@@ -93,7 +93,7 @@ class TamperingSink:
         yield from late
 
 
-def _message(fragments: list[bytes]) -> tuple[int, bytes]:
+def _message(fragments: list[bytes | memoryview]) -> tuple[int, bytes]:
     parts = [base64.b64decode(fragment) for fragment in fragments]
     return _HEAD.unpack_from(parts[0])[0], b"".join(part[_HEAD.size :] for part in parts)
 
