@@ -13,8 +13,9 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 from hvpsbridge import __version__
@@ -28,6 +29,7 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
     VmInfo,
     VmState,
+    VolumeInfo,
 )
 from hvpsbridge.errors import (
     CommitForkFailed,
@@ -44,6 +46,8 @@ from hvpsbridge.errors import (
     SessionLost,
     StoppedByPolicy,
     TrackingLied,
+    VmBusy,
+    VmNotFound,
 )
 from hvpsbridge.formats.manifest import FileRef, Manifest
 from hvpsbridge.host.hyperv import HyperVHost
@@ -59,13 +63,16 @@ from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.lineage import PROOFS_WANTED, Lineage
 from hvpsbridge.tasks.mark import Mark, parse_mark
+from hvpsbridge.tasks.permits import Claim
 from hvpsbridge.tasks.plan import DiskFacts, DiskPlan, Mode, Reason, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.reader import DiskReader
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
 from hvpsbridge.tasks.settle import Settler, ids_of, left_unknown, read_lineage, wait_for_merge
-from hvpsbridge.tasks.space import child_growth
+from hvpsbridge.tasks.sharing import ReaderGate, Sharing
+from hvpsbridge.tasks.space import child_growth, volume_of
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.together import side_by_side
 from hvpsbridge.tasks.watch import Guard, short_of_space
 
 _LOG = logging.getLogger(__name__)
@@ -78,8 +85,11 @@ class Surroundings:
     """What the backups of a run share.
 
     Attributes:
-        connect: a fresh session on the VM's host, for the undo.
+        connect: a fresh session on the host that has the VM now, for the undo.
+        connect_to: a session on a host by name, to end shells where the VM has been; None when the run
+            does not know that host.
         budget: the process's byte budget.
+        sharing: permits, the rate and what is known of hosts.
     """
 
     repository: Repository
@@ -88,6 +98,8 @@ class Surroundings:
     observer: Observer
     cancel: Cancellation
     budget: ByteBudget
+    connect_to: Callable[[str], HyperVHost | None] = lambda name: None
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 class BackupVm:
@@ -115,6 +127,7 @@ class BackupVm:
         self._backups: list[DiskBackup] = []
         self._findings: tuple[Finding, ...] = ()
         self._plan: VmPlan | None = None
+        self._volumes: tuple[VolumeInfo, ...] = ()
         self._point: Point | None = None
         self._consistency: Consistency | None = None
         self._stored_bytes = 0
@@ -275,6 +288,7 @@ class BackupVm:
             own_run=own_run,
             pause=self._around.cancel.pause_undo if undoing else self._pause,
             note=self._note,
+            connect_to=self._around.connect_to,
         )
 
     def _pause(self, seconds: float) -> bool:
@@ -328,7 +342,7 @@ class BackupVm:
             reference_points=[point.instance_id for point in self._host.reference_points(vm.vm_id)],
             force_compare=self._policy.force_compare,
         )
-        volumes = self._host.volumes(vm.vm_id)
+        self._volumes = volumes = self._host.volumes(vm.vm_id)
         paths = {slot_of(drive): drive.path or "" for drive in drives}
         growth = child_growth(decided, paths, volumes, lineage)
         self._vm = vm
@@ -428,16 +442,29 @@ class BackupVm:
             plan.vm.name,
             self._host.name,
             lambda progress: self._around.observer.progress(self._ref, progress),
+            self._around.sharing,
+            self._gate,
         )
-        for disk in plan.disks:
+        readers: dict[str, DiskReader] = {}
+
+        def open_reader(slot: str) -> None:
             self._guard.check()
-            target = frozen[disk.slot]
-            reader = DiskReader(self._host, target.path, journal)
+            reader = DiskReader(self._host, frozen[slot].path, journal)
             self._readers.append(reader)
-            backup = DiskBackup(disk, target, reader, tools)
+            readers[slot] = reader
+
+        side_by_side([partial(open_reader, disk.slot) for disk in plan.disks], self._guard.halt)
+        for disk in plan.disks:
+            backup = DiskBackup(disk, frozen[disk.slot], readers[disk.slot], tools)
             self._backups.append(backup)
             self._stop_at_unexpected((backup.plan,))
-            backup.pull()
+        side_by_side([backup.pull for backup in self._backups], self._guard.halt)
+
+    def _gate(self, path: str) -> ReaderGate:
+        """A permit to read the frozen disk of that path."""
+        volume = volume_of(path, self._volumes) or path[:3]
+        claim = Claim(self._host.name, volume, self._vm.vm_id, path)
+        return self._around.sharing.permits.gate(claim)
 
     def _files(self, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
         pieces = self._host.configuration(self._vm.vm_id, checkpoint.checkpoint_id)
@@ -447,19 +474,21 @@ class BackupVm:
         )
 
     def _prove(self, turn: int) -> None:
-        for backup in self._backups:
-            match self._policy.proof:
-                case ProofPolicy.NEVER:
-                    continue
-                case ProofPolicy.ALWAYS:
-                    backup.prove_whole(believe_allocation=False)
-                case ProofPolicy.AUTO:
-                    if backup.plan.mode is not Mode.INCREMENTAL:
-                        continue
-                    if backup.plan.proved < PROOFS_WANTED:
-                        backup.prove_whole()
-                    else:
-                        backup.audit(turn)
+        side_by_side([partial(self._prove_disk, backup, turn) for backup in self._backups], self._guard.halt)
+
+    def _prove_disk(self, backup: DiskBackup, turn: int) -> None:
+        match self._policy.proof:
+            case ProofPolicy.NEVER:
+                return
+            case ProofPolicy.ALWAYS:
+                backup.prove_whole(believe_allocation=False)
+            case ProofPolicy.AUTO:
+                if backup.plan.mode is not Mode.INCREMENTAL:
+                    return
+                if backup.plan.proved < PROOFS_WANTED:
+                    backup.prove_whole()
+                else:
+                    backup.audit(turn)
 
     def _commit(
         self,
@@ -601,7 +630,8 @@ class BackupVm:
             try:
                 with self._around.connect() as host:
                     return self._settler(host, journal, own_run=None).run()
-            except (SessionLost, HostUnreachable, OperationTimedOut) as err:
+            except (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy) as err:
+                # The VM may be between two hosts, or held by what it is just doing there.
                 failure: HvpsError = err
             except HvpsError as err:
                 return (*self.left, left_unknown(err))

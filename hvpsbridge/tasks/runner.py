@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import HvpsError, InternalError
+from hvpsbridge.errors import HostError, HvpsError, InternalError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.repository import Repository
@@ -34,6 +34,8 @@ _LOG = logging.getLogger(__name__)
 
 # How often the waiting thread looks for signals.
 LOOK_SECONDS = 0.2
+# How often a backup is started anew because its VM went to another host in the midst of it.
+MOST_MOVES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,40 @@ class PlayRun:
     def needs_hosts(self) -> bool:
         """Whether any task works on a host; else the repository knows the VMs."""
         return any(isinstance(task, BackupPolicy) for task in self.tasks)
+
+
+class Hosts:
+    """The hosts of a play, and where a VM is among them."""
+
+    def __init__(self, targets: Sequence[HostTarget]) -> None:
+        self._targets = {target.name: target for target in targets}
+
+    def connect_to(self, name: str) -> HyperVHost | None:
+        """A session on the host of that name; None when the play has no such host."""
+        target = self._targets.get(name)
+        return None if target is None else target.connect()
+
+    def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:
+        """A session on the host that has the VM now; ``first`` is asked before all others.
+
+        Raises:
+            HostError: what ``first`` said, when no host has it.
+        """
+        names = [first, *(name for name in self._targets if name != first)]
+        refusal: HostError | None = None
+        for name in names:
+            host: HyperVHost | None = None
+            try:
+                host = self._targets[name].connect()
+                host.vms(vm_id)
+            except HostError as err:
+                refusal = refusal or err
+                if host is not None:
+                    host.close()
+            else:
+                return host
+        assert refusal is not None
+        raise refusal
 
 
 @dataclass(slots=True)
@@ -135,11 +171,11 @@ class Runner:
     def _run_play(self, play: PlayRun) -> None:
         jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         known: list[_Job] = []
-        for target in play.hosts:
-            for vm in self._choose(play, target):
-                job = _Job(play, target, vm)
-                known.append(job)
-                jobs.put(job)
+        targets = {target.name: target for target in play.hosts}
+        for vm in self._choose(play):
+            job = _Job(play, targets[vm.host], vm)
+            known.append(job)
+            jobs.put(job)
         workers = [
             threading.Thread(
                 target=contextvars.copy_context().run,
@@ -157,21 +193,21 @@ class Runner:
                 return
             time.sleep(LOOK_SECONDS if len(known) > 1 else LOOK_SECONDS / 4)
 
-    def _choose(self, play: PlayRun, target: HostTarget) -> tuple[VmRef, ...]:
-        """The play's VMs on one host; what is wrong goes to the run's problems."""
-        try:
-            if play.needs_hosts:
-                with target.connect() as host:
-                    there = [Candidate(vm.vm_id, vm.name, vm.state) for vm in host.vms()]
-            else:
-                there = _known_vms(play.repository, target.name)
-        except HvpsError as err:
-            _LOG.error("host %s: %s", target.name, err)
-            self._problems.append(HostProblem(target.name, err))
-            return ()
-        chosen, problems = choose_vms(there, play.choice, target.name, play.limit)
-        self._problems.extend(HostProblem(target.name, problem) for problem in problems)
-        return tuple(VmRef(target.name, vm.vm_id, vm.name) for vm in chosen)
+    def _choose(self, play: PlayRun) -> tuple[VmRef, ...]:
+        """The play's VMs on all of its hosts; what is wrong goes to the run's problems."""
+        there: list[Candidate] = []
+        complete = True
+        for target in play.hosts:
+            try:
+                there.extend(_candidates(play, target))
+            except HvpsError as err:
+                _LOG.error("host %s: %s", target.name, err)
+                self._problems.append(HostProblem(target.name, err))
+                complete = False
+        names = ", ".join(target.name for target in play.hosts)
+        chosen, problems = choose_vms(there, play.choice, names, play.limit, complete=complete)
+        self._problems.extend(HostProblem(names, problem) for problem in problems)
+        return tuple(VmRef(vm.host, vm.vm_id, vm.name) for vm in chosen)
 
     # -- workers ----------------------------------------------------------------------------------------
 
@@ -208,14 +244,42 @@ class Runner:
             return verify_vm(repository, job.vm, policy, self._cancel, self._run_id)
         if isinstance(policy, RestorePolicy):
             return restore_vm(repository, job.vm, policy, self._observer, self._cancel)
-        assert job.vm.vm_id is not None
-        with job.target.connect() as host:
-            vm = host.vms(job.vm.vm_id)[0]
-            around = Surroundings(
-                repository, job.target.connect, self._run_id, self._observer, self._cancel, self._budget
-            )
-            job.backup = BackupVm(host, vm, policy, around)
-            return job.backup.check() if self._check else job.backup.run()
+        return self._back_up(job, policy)
+
+    def _back_up(self, job: _Job, policy: BackupPolicy) -> TaskResult:
+        """A backup on the host that has the VM; started again where the VM has moved in the midst of it."""
+        vm_id = job.vm.vm_id
+        assert vm_id is not None
+        hosts = Hosts(job.play.hosts)
+        for _ in range(MOST_MOVES):
+            with hosts.connect_owner(vm_id, job.target.name) as host:
+                around = Surroundings(
+                    job.play.repository,
+                    lambda: hosts.connect_owner(vm_id, job.target.name),
+                    self._run_id,
+                    self._observer,
+                    self._cancel,
+                    self._budget,
+                    hosts.connect_to,
+                )
+                job.backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
+                result = job.backup.check() if self._check else job.backup.run()
+                name = host.name
+            if (
+                self._check
+                or result.point_id is not None
+                or self._cancel.requested
+                or not isinstance(result.error, HostError)
+            ):
+                break
+            try:
+                with hosts.connect_owner(vm_id, name) as owner:
+                    if owner.name == name:
+                        break
+            except HvpsError:
+                break
+            self._observer.noted(job.vm, f"moved from {name} to {owner.name}: starting again there")
+        return result
 
     def _failure(self, job: _Job, err: HvpsError) -> TaskResult:
         seconds = (datetime.now(UTC) - job.started).total_seconds()
@@ -245,13 +309,16 @@ class Runner:
             )
 
 
-def _known_vms(repository: Repository, host: str) -> list[Candidate]:
-    """VMs whose newest point was made on ``host``."""
-    newest = {point.vm_id: point for point in repository.points()}
+def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
+    """VMs of a host; those whose newest point was made there when no task of the play needs the host."""
+    if play.needs_hosts:
+        with target.connect() as host:
+            return [Candidate(vm.vm_id, vm.name, target.name, vm.state) for vm in host.vms()]
+    newest = {point.vm_id: point for point in play.repository.points()}
     return [
-        Candidate(point.vm_id, point.vm_name)
+        Candidate(point.vm_id, point.vm_name, target.name)
         for point in newest.values()
-        if point.manifest.host.casefold() == host.casefold()
+        if point.manifest.host.casefold() == target.name.casefold()
     ]
 
 

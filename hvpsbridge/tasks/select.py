@@ -1,4 +1,4 @@
-"""Which VMs of a host a play means. Pure."""
+"""Which VMs a play means. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A VM that may be chosen; ``state`` is None when only the repository is asked."""
+    """A VM that may be chosen, and its host; ``state`` is None when only the repository is asked."""
 
     vm_id: UUID
     name: str
+    host: str = ""
     state: VmState | None = None
 
 
@@ -30,7 +31,12 @@ class VmChoice:
 
 
 def choose_vms(
-    vms: Iterable[Candidate], choice: VmChoice, host: str, limit: Sequence[str] = ()
+    vms: Iterable[Candidate],
+    choice: VmChoice,
+    hosts: str,
+    limit: Sequence[str] = (),
+    *,
+    complete: bool = True,
 ) -> tuple[tuple[Candidate, ...], tuple[HostError, ...]]:
     """The chosen VMs by name, and what is wrong with the choice.
 
@@ -38,21 +44,24 @@ def choose_vms(
     backed up is the worst kind. Patterns may match any number.
 
     Args:
-        vms: all there are.
+        vms: all there are, on all hosts of the play. One that two hosts list is on its way between them
+            and counts once.
         choice: the play's.
-        host: for errors.
+        hosts: their names, for errors.
         limit: patterns of ``--limit``; of the chosen VMs only those are taken.
+        complete: whether every host could be asked; else a name that is missing proves nothing.
     """
-    there = sorted(vms, key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
+    once = {vm.vm_id: vm for vm in vms}
+    there = sorted(once.values(), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
     chosen: dict[UUID, Candidate] = {}
     problems: list[HostError] = []
     for pattern in choice.include:
         found = [vm for vm in there if _matches(vm, pattern)]
         if not _is_pattern(pattern):
-            if not found:
-                problems.append(VmMissing(host, pattern))
+            if not found and complete:
+                problems.append(VmMissing(hosts, pattern))
             elif len(found) > 1:
-                problems.append(AmbiguousVm(host, pattern, tuple(str(vm.vm_id) for vm in found)))
+                problems.append(AmbiguousVm(hosts, pattern, tuple(str(vm.vm_id) for vm in found)))
                 continue
         chosen.update((vm.vm_id, vm) for vm in found)
     taken = [

@@ -10,6 +10,7 @@ the undo of a running backup, on a connection of its own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -186,6 +187,7 @@ class Settler:
         own_run: a run whose entries are left open because it goes on; None settles every run.
         pause: waits so many seconds; false or an exception ends the waiting.
         note: told what was found and done, for people.
+        connect_to: a session on another host by name, where the VM may have been; None when unknown.
         clock: monotonic seconds.
     """
 
@@ -200,8 +202,10 @@ class Settler:
         own_run: UUID | None,
         pause: Callable[[float], bool],
         note: Callable[[str], None],
+        connect_to: Callable[[str], HyperVHost | None] = lambda name: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._connect_to = connect_to
         self._host = host
         self._repository = repository
         self._vm_id = vm_id
@@ -259,16 +263,26 @@ class Settler:
     # -- shells and jobs ------------------------------------------------------------------------------
 
     def _end_shells(self, entries: Iterable[LedgerEntry]) -> None:
-        """End shells of dead runs on this host; with them go their readers."""
+        """End shells of dead runs, wherever the VM was then; with them go their readers."""
+        shells: dict[str, list[LedgerEntry]] = {}
         for entry in entries:
-            if (
-                entry.kind is not LedgerKind.RUN_STARTED
-                or entry.shell_id is None
-                or entry.host != self._host.name
-                or entry.shell_id.lower() == self._host.shell_id.lower()
-            ):
+            if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None:
+                shells.setdefault(entry.host, []).append(entry)
+        for name, there in shells.items():
+            if name == self._host.name:
+                self._end_shells_on(self._host, there)
                 continue
-            if self._host.end_shell(entry.shell_id):
+            # Best effort: that host may be gone, and its readers close by themselves after a while.
+            with contextlib.suppress(HvpsError):
+                other = self._connect_to(name)
+                if other is not None:
+                    with other:
+                        self._end_shells_on(other, there)
+
+    def _end_shells_on(self, host: HyperVHost, entries: Iterable[LedgerEntry]) -> None:
+        for entry in entries:
+            assert entry.shell_id is not None
+            if entry.shell_id.lower() != host.shell_id.lower() and host.end_shell(entry.shell_id):
                 self._note(f"ended shell {entry.shell_id} of run {entry.run_id}")
 
     def _wait_for_jobs(self) -> tuple[str, ...]:

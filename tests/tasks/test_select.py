@@ -10,7 +10,7 @@ from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
 
 NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
 VMS = [
-    Candidate(UUID(int=index), name, VmState.OFF if name == "web" else VmState.RUNNING)
+    Candidate(UUID(int=index), name, "hv01", VmState.OFF if name == "web" else VmState.RUNNING)
     for index, name in enumerate(NAMES)
 ]
 
@@ -52,3 +52,21 @@ def test_an_id_names_one_of_equal_names() -> None:
     vms, problems = choose_vms(VMS, VmChoice((str(UUID(int=3)),)), "hv01")
     assert [vm.vm_id for vm in vms] == [UUID(int=3)]
     assert not problems
+
+
+def test_a_name_is_looked_for_on_all_hosts_together() -> None:
+    elsewhere = Candidate(UUID(int=50), "mail", "hv02")
+    vms, problems = choose_vms([*VMS, elsewhere], VmChoice(("mail", "sql-1")), "hv01, hv02")
+    assert [(vm.name, vm.host) for vm in vms] == [("mail", "hv02"), ("sql-1", "hv01")]
+    assert not problems
+
+
+def test_a_vm_on_its_way_between_two_hosts_counts_once() -> None:
+    moving = Candidate(UUID(int=0), "sql-1", "hv02")
+    vms, problems = choose_vms([*VMS, moving], VmChoice(("sql-1",)), "hv01, hv02")
+    assert [vm.name for vm in vms] == ["sql-1"]
+    assert not problems
+
+
+def test_a_missing_name_proves_nothing_while_a_host_is_silent() -> None:
+    assert choose_vms(VMS, VmChoice(("gone",)), "hv01", complete=False) == ((), ())
