@@ -45,7 +45,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "requests": ("host/psrp/door.py",),
     "tenacity": ("host/retry.py",),
     "jinja2": ("host/scripts.py",),
-    "pybase64": ("host/psrp/",),
+    "pybase64": ("host/psrp/", "sim/engines/clixml.py"),
     "psrpcore": ("sim/engines/builtin.py",),
     "spnego": ("sim/wsman/ntlm.py",),
     "yaml": ("playbook/load.py", "sim/faults.py"),

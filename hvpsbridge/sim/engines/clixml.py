@@ -3,11 +3,13 @@
 psrpcore could serialise these too, but through trees and several copies; the builtin engine has to move
 blocks of a disk. Only what contract results hold is known here: text, bool, int (as ``U64``), float,
 arrays of text or ints, bytes and null.
+
+A simulator's door to pybase64: bulk data is encoded twice on its way out, which with the standard library
+costs more than everything else a block goes through.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 from uuid import UUID
+
+import pybase64
 
 # What pwsh -s uses, and what Windows was recorded with (transport.md).
 FRAGMENT_BYTES = 32 * 1024
@@ -75,7 +79,7 @@ class _Writer:
             yield f'<Nil N="{name}" />'.encode()
         elif isinstance(value, bytes | bytearray | memoryview):
             yield f'<BA N="{name}">'.encode()
-            yield base64.b64encode(value)
+            yield pybase64.b64encode(value)
             yield b"</BA>"
         elif isinstance(value, tuple | list):
             yield self._array(name, value).encode()
@@ -132,7 +136,7 @@ def fragments(object_id: int, data: bytes) -> Iterator[bytes]:
     for number, start in enumerate(range(0, max(len(data), 1), FRAGMENT_BYTES)):
         part = data[start : start + FRAGMENT_BYTES]
         flags = (_START if start == 0 else 0) | (_END if start + FRAGMENT_BYTES >= len(data) else 0)
-        yield base64.b64encode(_FRAGMENT_HEAD.pack(object_id, number, flags, len(part)) + part)
+        yield pybase64.b64encode(_FRAGMENT_HEAD.pack(object_id, number, flags, len(part)) + part)
 
 
 def split_fragments(data: bytes) -> Iterator[bytes]:
@@ -140,5 +144,5 @@ def split_fragments(data: bytes) -> Iterator[bytes]:
     position = 0
     while position + _FRAGMENT_HEAD.size <= len(data):
         end = position + _FRAGMENT_HEAD.size + _FRAGMENT_HEAD.unpack_from(data, position)[3]
-        yield base64.b64encode(data[position:end])
+        yield pybase64.b64encode(data[position:end])
         position = end
