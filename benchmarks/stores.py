@@ -1,0 +1,142 @@
+"""What storing and restoring costs on each store, plain and sealed: MB/s and CPU seconds per GB.
+
+A disk of half text-like and half incompressible content goes through the repository's writer and comes
+back in pack order, checked. Plain and sealed take turns within a round, so that a busy machine hurts both;
+the median of the rounds is shown. S3 is moto and SFTP is sshd on this machine: their rows tell what hvps
+costs, not what a network does.
+
+    python benchmarks/stores.py [--mib N] [--rounds N] [--stores local,sftp,s3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, Repository
+from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.units import MIB
+from tests.repository.conftest import CHEAP, KEY, disk_of, manifest_of
+from tests.repository.servers import s3_server, ssh_server
+
+MB = 1e6
+
+
+@dataclass
+class Cost:
+    store_rate: float
+    store_cpu: float
+    restore_rate: float
+    restore_cpu: float
+
+
+def content(chunks: int, chunk_bytes: int) -> list[bytes]:
+    dice = random.Random(1)
+    made = []
+    for number in range(chunks):
+        if number % 2:
+            made.append(dice.randbytes(chunk_bytes))
+        else:
+            words = [dice.randbytes(6).hex().encode() for _ in range(64)]
+            made.append(
+                b" ".join(dice.choices(words, k=chunk_bytes // 13 + 1))[:chunk_bytes].ljust(chunk_bytes)
+            )
+    return made
+
+
+def measure(store: Store, disk: list[bytes], sealed: bool) -> Cost:
+    size = sum(map(len, disk))
+    grid = ChunkGrid(DEFAULT_CHUNK_BYTES)
+    with create_on_store(store, grid, key=KEY if sealed else None, cost=CHEAP) as repository:
+        store_seconds, store_cpu, point = timed(lambda: backup(repository, disk, size))
+        image = repository.image(point, point.disks[0])
+        restore_seconds, restore_cpu, total = timed(lambda: sum(len(data) for _, data in image.chunks()))
+        assert total == size
+    gigabytes = size / 1e9
+    return Cost(
+        size / MB / store_seconds, store_cpu / gigabytes, size / MB / restore_seconds, restore_cpu / gigabytes
+    )
+
+
+def timed(work):  # type: ignore[no-untyped-def]  # any callable without arguments
+    wall, cpu = time.monotonic(), time.process_time()
+    result = work()
+    return time.monotonic() - wall, time.process_time() - cpu, result
+
+
+def backup(repository: Repository, disk: list[bytes], size: int):  # type: ignore[no-untyped-def]  # a Point
+    with repository.begin(uuid4()) as writer:
+        target = writer.disk(size, None)
+        for number, chunk in enumerate(disk):
+            target.put(number, chunk)
+        return writer.commit(manifest_of([disk_of(target.finish())]))
+
+
+@contextlib.contextmanager
+def places(kinds: list[str]) -> Iterator[dict[str, object]]:
+    """By kind, something that gives a new empty store."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        made: dict[str, object] = {}
+        if "local" in kinds:
+            made["local"] = lambda: open_store(str(folder / uuid4().hex), create=True)
+        if "sftp" in kinds:
+            (folder / "ssh").mkdir()
+            ssh = stack.enter_context(ssh_server(folder / "ssh"))
+            made["sftp"] = lambda: open_store(ssh.url(folder / uuid4().hex), create=True)
+        if "s3" in kinds:
+            os.environ |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+            s3 = stack.enter_context(s3_server())
+            made["s3"] = lambda: open_store(s3.url(s3.new_bucket()))
+        yield made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stores", default="local,sftp,s3")
+    options = parser.parse_args()
+    disk = content(options.mib * MIB // DEFAULT_CHUNK_BYTES, DEFAULT_CHUNK_BYTES)
+    print(f"{options.mib} MiB, chunks of {DEFAULT_CHUNK_BYTES} bytes, median of {options.rounds} rounds")
+    print("store  seal    store MB/s  CPU s/GB   restore MB/s  CPU s/GB")
+    with places(options.stores.split(",")) as made:
+        for kind, new in made.items():
+            costs: dict[bool, list[Cost]] = {False: [], True: []}
+            for _ in range(options.rounds):
+                for sealed, found in costs.items():
+                    found.append(measure(new(), disk, sealed))  # type: ignore[operator]  # gives a store
+            for sealed, found in costs.items():
+                row = [
+                    statistics.median(getattr(cost, name) for cost in found) for name in Cost.__annotations__
+                ]
+                print(
+                    f"{kind:6} {'sealed' if sealed else 'plain':6} {row[0]:10.0f} {row[1]:9.2f} "
+                    f"{row[2]:14.0f} {row[3]:9.2f}",
+                    flush=True,
+                )
+            plain, sealed_costs = costs[False], costs[True]
+            for name, label in (("store_cpu", "storing"), ("restore_cpu", "restoring")):
+                ratios = [
+                    getattr(b, name) / getattr(a, name) for a, b in zip(plain, sealed_costs, strict=True)
+                ]
+                print(f"       sealing costs {statistics.median(ratios) - 1:6.1%} more CPU when {label}")
+
+
+if __name__ == "__main__":
+    main()
