@@ -19,7 +19,7 @@ from hvpsbridge.sim.engines.builtin import BuiltinEngine
 from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
 from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
 from hvpsbridge.sim.faults import WireFaults
-from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model import Model, SystemClock
 from hvpsbridge.sim.service import ModelService
 from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
 from hvpsbridge.sim.wsman.counters import Counters
@@ -74,7 +74,7 @@ class WSManHost:
             self._authenticator,
             port=port,
             certificate=certificate,
-            rebooted=self._rebooted,
+            machine=self,
         )
 
     @property
@@ -113,8 +113,15 @@ class WSManHost:
             schemes["basic"] = BasicAuthenticator(self._users)
         return AnyAuthenticator(schemes)
 
-    def _rebooted(self) -> None:
-        """The host came up again."""
+    def reboot(self, down_seconds: float = 0.5) -> None:
+        """Go down with every shell and connection, and come up again under the same address."""
+        self.listener.go_down(down_seconds, self._came_up)
+
+    def skew_clock(self, seconds: float) -> None:
+        """Be ahead of the true time by so much; a host without a model has no clock of its own."""
+
+    def _came_up(self) -> None:
+        """The host is up again."""
 
     def close(self) -> None:
         """Stop serving and end every shell."""
@@ -166,6 +173,7 @@ class SimulatedHost(WSManHost):
         self._model_service: ModelService | None = None
         super().__init__(self._factory(), **settings)
         self.service.machine = model.node(node).name
+        self.service.language = lambda: model.knobs.language
 
     def _factory(self) -> EngineFactory:
         model, node = self.model, self.node
@@ -181,7 +189,17 @@ class SimulatedHost(WSManHost):
 
         return factory
 
-    def _rebooted(self) -> None:
+    def skew_clock(self, seconds: float) -> None:
+        """Be ahead of the true time by so much.
+
+        Raises:
+            ValueError: the model keeps time by a clock that cannot be set.
+        """
+        if not isinstance(self.model.clock, SystemClock):
+            raise ValueError("only a model on the machine's own clock can be skewed")
+        self.model.clock.skew_seconds = seconds
+
+    def _came_up(self) -> None:
         self.model.node(self.node).booted = self.model.clock.now()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -206,6 +207,14 @@ def reboot(client: Client) -> None:
     assert client.host.model.node().booted > before
 
 
+def skewed_clock(client: Client) -> None:
+    client.arm("clock_skewed", seconds=3600)
+    (told,) = client.start().invoke()
+    ahead = datetime.fromisoformat(told.extended_properties["Time"]) - datetime.now(UTC)
+    assert timedelta(minutes=59) < ahead < timedelta(minutes=61)
+    client.host.skew_clock(0)
+
+
 def lost_block(client: Client) -> None:
     client.arm("block_lost", after=2)
     assert [block.number for block in client.blocks()] == [0, 1, 3, 4, 5, 6, 7]
@@ -247,6 +256,7 @@ CASES: dict[str, Callable[[Client], None]] = {
     "shell_lost": lost_shell,
     "engine_killed": killed_engine,
     "host_reboots": reboot,
+    "clock_skewed": skewed_clock,
     "block_lost": lost_block,
     "block_doubled": doubled_block,
     "block_reordered": reordered_block,
@@ -276,6 +286,17 @@ def test_a_reply_that_was_kept_is_had_by_sending_the_request_again(client: Clien
         shell.poll_invoke()
     first = send(sent[-1])
     assert first.count(b"<rsp:Stream") >= 1
+
+
+def test_faults_speak_the_language_of_the_host(client: Client) -> None:
+    client.arm("access_denied", action="command")
+    client.host.model.set_knob("language", "de")
+    try:
+        with pytest.raises(WSManFaultError, match="verweigert") as caught:
+            client.ask()
+    finally:
+        client.host.model.set_knob("language", "en")
+    assert caught.value.code == 5
 
 
 def test_a_fault_lets_as_many_pass_as_told(client: Client) -> None:

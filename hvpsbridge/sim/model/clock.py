@@ -16,10 +16,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time, off by ``skew_seconds``, which may be changed at any time."""
+
+    def __init__(self, skew_seconds: float = 0.0) -> None:
+        self.skew_seconds = skew_seconds
 
     def now(self) -> float:
-        return time.time()
+        return time.time() + self.skew_seconds
 
 
 class ManualClock:

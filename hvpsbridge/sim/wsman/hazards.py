@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hvpsbridge.sim.faults import Strike, WireFaults
 from hvpsbridge.sim.wsman.names import Code
@@ -47,19 +48,31 @@ def action_of(envelope: bytes) -> str:
     return found[1].decode().lower() if found else ""
 
 
+class Machine(Protocol):
+    """What faults do to a host as a whole."""
+
+    def reboot(self, down_seconds: float) -> None:
+        """Go down with every shell and connection, and come up again."""
+        ...
+
+    def skew_clock(self, seconds: float) -> None:
+        """Be ahead of the true time by so much."""
+        ...
+
+
 class Hazards:
     """Faults of the wire, carried out for connections.
 
     Args:
         faults: what is armed.
         service: whose shells are lost.
-        reboot: takes the host down for so many seconds.
+        machine: the host.
     """
 
-    def __init__(self, faults: WireFaults, service: Service, reboot: Callable[[float], None]) -> None:
+    def __init__(self, faults: WireFaults, service: Service, machine: Machine) -> None:
         self._faults = faults
         self._service = service
-        self._reboot = reboot
+        self._machine = machine
 
     def before(self, action: str, envelope: bytes, user: str) -> Reply | Status | None:
         """What a request gets instead of being carried out; None when it is carried out.
@@ -79,8 +92,11 @@ class Hazards:
         if strike.name in _REFUSALS:
             return self._service.refuse(envelope, *_REFUSALS[strike.name])
         if strike.name == "host_reboots":
-            self._reboot(strike.number("down_seconds"))
+            self._machine.reboot(strike.number("down_seconds"))
             raise Cut(strike.name)
+        if strike.name == "clock_skewed":
+            self._machine.skew_clock(strike.number("seconds"))
+            return None
         shell = self._service.shell_of(envelope, user)
         if shell is not None:
             if strike.name == "shell_lost":

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from hvpsbridge.sim.wsman.auth import Authenticator
-from hvpsbridge.sim.wsman.hazards import Hazards
+from hvpsbridge.sim.wsman.hazards import Hazards, Machine
 from hvpsbridge.sim.wsman.http import Connection
 from hvpsbridge.sim.wsman.service import Service
 
@@ -31,7 +31,7 @@ class Listener:
         authenticators: makes the authenticator of a new connection.
         port: TCP port; 0 takes a free one.
         certificate: PEM file with certificate chain and key; plain HTTP without it.
-        rebooted: called when the host comes up again after :meth:`reboot`.
+        machine: the host, for faults that concern it as a whole.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Listener:
         *,
         port: int = 0,
         certificate: Path | None = None,
-        rebooted: Callable[[], None] = lambda: None,
+        machine: Machine,
     ) -> None:
         self._service = service
         self._authenticators = authenticators
@@ -51,8 +51,7 @@ class Listener:
             self._tls.load_cert_chain(certificate)
         self._socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
         self._port = int(self._socket.getsockname()[1])
-        self._on_reboot = rebooted
-        self.hazards = Hazards(service.faults, service, self.reboot)
+        self.hazards = Hazards(service.faults, service, machine)
         self._stopping = Event()
         self._lock = Lock()
         self._open: set[socket.socket] = set()
@@ -94,8 +93,8 @@ class Listener:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def reboot(self, down_seconds: float) -> None:
-        """Take the host down: every shell and connection is gone, and nobody answers for a while."""
+    def go_down(self, down_seconds: float, came_up: Callable[[], None]) -> None:
+        """Lose every shell and connection, and answer nobody for a while; ``came_up`` is called after it."""
         with self._lock:
             listening, self._socket = self._socket, socket.socket()
         with contextlib.suppress(OSError):
@@ -104,12 +103,12 @@ class Listener:
         for shell in self._service.shells.all():
             self._service.shells.kill(shell)
         self.cut_all()
-        Thread(target=self._come_up, args=(down_seconds,), name="wsman-boot", daemon=True).start()
+        Thread(target=self._come_up, args=(down_seconds, came_up), name="wsman-boot", daemon=True).start()
 
-    def _come_up(self, down_seconds: float) -> None:
+    def _come_up(self, down_seconds: float, came_up: Callable[[], None]) -> None:
         if self._stopping.wait(down_seconds):
             return
-        self._on_reboot()
+        came_up()
         self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
         if self._stopping.is_set():
             self._socket.close()

@@ -64,3 +64,21 @@ SUBCODES = {
     Code.QUOTA_SHELLS: "w:QuotaLimit",
     Code.QUOTA_OPERATIONS: "w:QuotaLimit",
 }
+
+# Texts in languages other than English. Nothing may decide on a text; these show who does.
+TEXTS: dict[str, dict[Code, str]] = {
+    "de": {
+        Code.ACCESS_DENIED: "Zugriff verweigert.",
+        Code.OPERATION_ABORTED: (
+            "Der E/A-Vorgang wurde wegen eines Threadendes oder einer Anwendungsanforderung abgebrochen."
+        ),
+        Code.OPERATION_TIMED_OUT: (
+            "Der WS-Verwaltungsdienst konnte den Vorgang nicht in der angegebenen Zeit abschließen."
+        ),
+        Code.UNEXPECTED_SELECTORS: (
+            "Die Anforderung für die Windows-Remoteshell ist fehlgeschlagen: Sie wurde nicht gefunden."
+        ),
+        Code.QUOTA_SHELLS: "Die maximale Anzahl gleichzeitiger Shells dieses Benutzers ist überschritten.",
+        Code.QUOTA_OPERATIONS: "Die maximale Anzahl gleichzeitiger Vorgänge ist überschritten.",
+    }
+}

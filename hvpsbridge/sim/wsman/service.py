@@ -75,6 +75,8 @@ class Service:
         faults: what is to go wrong.
 
     Attributes:
+        machine: the host's name in faults.
+        language: gives the language of faults' texts: ``en`` or ``de``.
         shells: every shell there is.
         counters: what was asked and sent.
     """
@@ -88,6 +90,7 @@ class Service:
     ) -> None:
         self.quotas = quotas or Quotas()
         self.machine = machine
+        self.language: Callable[[], str] = lambda: "en"
         self.faults = faults or WireFaults()
         self.counters = Counters()
         self.shells = ShellTable(self.quotas)
@@ -156,7 +159,8 @@ class Service:
 
     def _refuse(self, message_id: str, action: str, fault: Fault) -> Reply:
         self.counters.faulted(int(fault.code))
-        return Reply(500, fault_reply(message_id, fault, self.machine), action)
+        text = names.TEXTS.get(self.language(), {}).get(fault.code, fault.text)
+        return Reply(500, fault_reply(message_id, Fault(fault.code, text), self.machine), action)
 
     def close(self) -> None:
         """End every shell."""
