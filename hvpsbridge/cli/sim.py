@@ -21,6 +21,8 @@ from hvpsbridge.errors import UsageError
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
 from hvpsbridge.sim.control import Control, SimulatedVm
+from hvpsbridge.sim.faults import FaultKind, fault_table
+from hvpsbridge.sim.model.faults import MODEL_FAULTS
 from hvpsbridge.units import MIB, size_text
 
 # What one write command may put at once; the control socket carries it as one line.
@@ -264,16 +266,32 @@ def kept(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
 @sim_.command("fault")
 @click.argument("name", required=False)
 @click.argument("count", type=click.IntRange(min=0), default=1)
+@click.option("--known", is_flag=True, help="List every fault there is; no host is needed.")
 @folder_option
 @json_option
-def fault(name: str | None, count: int, folder: Path, as_json: bool) -> None:
-    """Let fault NAME happen the next COUNT times; 0 disarms it. Without NAME, list what is armed."""
+def fault(name: str | None, count: int, known: bool, folder: Path, as_json: bool) -> None:
+    """Let fault NAME happen the next COUNT times; 0 disarms it. Without NAME, list what is armed.
+
+    Faults of the wire take settings: reply_cut:bytes=4096,after=2.
+    """
+    if known:
+        faults = {**MODEL_FAULTS, **{kind.name: _fault_text(kind) for kind in fault_table().values()}}
+        if as_json:
+            console.document(json_text({"known": faults}))
+        else:
+            console.table(Table("faults", ("fault", "what happens"), tuple(faults.items())))
+        return
     with _control(folder) as control:
         if name is not None:
             control.set_fault(name, count)
         armed = control.faults()
     text = ", ".join(f"{fault_name} x{left}" for fault_name, left in armed.items()) or "nothing is armed"
     _done(as_json, {"armed": armed}, text)
+
+
+def _fault_text(kind: FaultKind) -> str:
+    settings = ", ".join(f"{key}={value}" for key, value in kind.parameters.items())
+    return f"{kind.what} [{settings}]"
 
 
 @sim_.command("knob")

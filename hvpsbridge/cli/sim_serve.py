@@ -17,7 +17,7 @@ from hvpsbridge.cli.options import json_option, secret_options, secret_reference
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import ENGINES
+from hvpsbridge.sim.server import ENGINES, SCHEMES
 from hvpsbridge.sim.server import serve as serve_world
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -50,7 +50,20 @@ def folder_option(command: _Command) -> _Command:
     help="What runs the scripts: Python's stand-in, or the PowerShell of HVPS_PWSH.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; a free one without it.")
-@click.option("--user", default="backup", show_default=True, help="Account that may log on, by Basic.")
+@click.option(
+    "--auth",
+    type=click.Choice(SCHEMES),
+    multiple=True,
+    default=("basic",),
+    show_default=True,
+    help="How accounts may prove themselves; may stand several times.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file with certificate and key, to listen with TLS.",
+)
+@click.option("--user", default="backup", show_default=True, help="Account that may log on.")
 @secret_options("password", "account's password")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is left to chance.")
 @json_option
@@ -61,6 +74,8 @@ def serve(
     folder: Path,
     engine: str,
     port: int,
+    auth: tuple[str, ...],
+    certificate: Path | None,
     user: str,
     seed: int,
     as_json: bool,
@@ -86,7 +101,16 @@ def serve(
         console.flush()
 
     try:
-        serve_world(folder, engine=engine, users={user: password}, port=port, seed=seed, announce=announce)
+        serve_world(
+            folder,
+            engine=engine,
+            users={user: password},
+            port=port,
+            certificate=certificate,
+            auth=auth,
+            seed=seed,
+            announce=announce,
+        )
     except OSError as err:
         raise ConfigurationError(f"port {port}", err.strerror or str(err)) from err
 
