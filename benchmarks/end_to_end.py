@@ -75,7 +75,7 @@ class Bench:
             url = self._listening(log)
             memory = _processes.PeakMemory(host.pid)
             _processes.hvps("sim", "import", "vm", image, "--folder", self.state, "--json")
-            _processes.hvps("repo", "init", self.repository, "--json")
+            _processes.hvps("repo", "init", self.repository, "--plain", "--json")
             self._backup(names[0], url)
             _processes.hvps("sim", "apply", "vm", newer, "--folder", self.state, "--json")
             self._backup(names[1], url)

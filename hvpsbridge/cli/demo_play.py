@@ -109,7 +109,7 @@ def play(folder: Path, *, engine: str, small: bool) -> Outcome:
         console.note(f"a simulated Hyper-V host listens at {host.url} ({engine} engine)")
         for disk in cast:
             host.import_disk(disk.vm, disk.slot, disk.newest.image)
-        commands.json("repo", "init", repository)
+        commands.json("repo", "init", repository, "--plain")
         backups: list[BackedUp] = []
         for run in range(1, _RUNS + 1):
             if run > 1:
