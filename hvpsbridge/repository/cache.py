@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvpsbridge.errors import NoSpace, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.pack import PackEntry
@@ -76,15 +77,30 @@ class IndexCache:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.RLock()
-        if path is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            self._connection = self._prepare()
+        except (sqlite3.DatabaseError, OSError) as err:
+            # No folder of ours, or no space in it: slower, since nothing is kept for the next run.
+            logger.warning("no index cache in %s (%s); it is kept in memory", path, err)
+            self._path = None
             self._connection = self._open()
+
+    def _prepare(self) -> sqlite3.Connection:
+        if self._path is not None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return self._open()
         except sqlite3.DatabaseError as err:
             # A cache that cannot be read is no loss: all of it can be read from the repository again.
-            logger.warning("index cache %s is unusable (%s); it is built anew", path, err)
+            logger.warning("index cache %s is unusable (%s); it is built anew", self._path, err)
             self._discard()
-            self._connection = self._open()
+            return self._open()
+
+    def rebuild(self) -> None:
+        """Forget all published rows; the next :meth:`synchronise` reads every index object again."""
+        with self._transaction() as connection:
+            for table in ("chunks", "packs", "indexes"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names from the line above)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -95,9 +111,9 @@ class IndexCache:
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            # The file can be rebuilt, so no fsync is owed to it; a torn file after a power loss is found
-            # by SQLite or by the version, and thrown away.
-            connection.execute("PRAGMA synchronous = OFF")
+            # NORMAL with a write-ahead log: a power loss takes the last transactions whole or not at all, so
+            # an index object is never half in.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -8192")
             connection.execute("BEGIN EXCLUSIVE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -126,13 +142,19 @@ class IndexCache:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:  # a full disk has rolled back already
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as err:
+                full = "full" in str(err)
+                kind = NoSpace if full else StoreError
+                raise kind(str(self._path or "memory"), "update", "the index cache", str(err)) from err
 
     def synchronise(self, names: Iterable[bytes], load: Callable[[bytes], IndexObject | None]) -> None:
         """Make the rows those of exactly the index objects ``names``.

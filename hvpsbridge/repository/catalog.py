@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -33,6 +34,8 @@ from hvpsbridge.repository.points import Point, in_order, select
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+# Manifests fetched at once from a store behind a network.
+REMOTE_REQUESTS = 8
 
 
 class Catalog:
@@ -61,19 +64,28 @@ class Catalog:
 
     def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
         """Every manifest's object name with its point, or with what is wrong with it."""
-        for info in list(self._objects.list(POINTS)):
-            point = self._manifests.get(info.name)
-            if point is None:
-                try:
-                    point = self._read_point(info.name)
-                except ObjectMissing:
-                    continue  # pruned since the listing
-                except Damaged as err:
-                    logger.error("%s", err)
-                    yield info.name, err
-                    continue
-                self._manifests[info.name] = point
-            yield info.name, point
+        names = sorted(info.name for info in self._objects.list(POINTS))
+        missing = [name for name in names if name not in self._manifests]
+        # A manifest is small, so on a remote store the round trips are all its cost.
+        requests = REMOTE_REQUESTS if self._objects.store.remote and len(missing) > 1 else 1
+        with ThreadPoolExecutor(requests, thread_name_prefix="manifest") as pool:
+            fetched = dict(zip(missing, pool.map(self._try_point, missing), strict=True))
+        for name in names:
+            found = self._manifests.get(name) or fetched.get(name)
+            if isinstance(found, Point):
+                self._manifests[name] = found
+            elif isinstance(found, Damaged):
+                logger.error("%s", found)
+            if found is not None:
+                yield name, found
+
+    def _try_point(self, name: str) -> Point | Damaged | None:
+        try:
+            return self._read_point(name)
+        except ObjectMissing:
+            return None  # pruned since the listing
+        except Damaged as err:
+            return err
 
     def forget(self) -> None:
         """Read every manifest anew from now on; verification must not trust what was read before."""

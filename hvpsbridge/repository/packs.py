@@ -126,6 +126,7 @@ class FrameReader:
         self._objects = objects
         self._cache = cache
         self._refresh = refresh
+        self._rebuilt = False
 
     def damaged(self, name: str, what: object) -> Damaged:
         """A ``Damaged`` of this repository."""
@@ -140,6 +141,12 @@ class FrameReader:
         found = self._of_kind(identity, kind)
         if not found:
             # Another process may have published it since this one looked.
+            self._refresh()
+            found = self._of_kind(identity, kind)
+        if not found and not self._rebuilt:
+            # Once: a cache that somebody tampered with or half restored must not pass for a loss.
+            self._rebuilt = True
+            self._cache.rebuild()
             self._refresh()
             found = self._of_kind(identity, kind)
         if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,18 @@ from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
-from tests.repository.conftest import CHUNK, VM, content_of, disk_of, make, manifest_of, reopen, store_point
+from tests.repository.conftest import (
+    CHEAP,
+    CHUNK,
+    KEY,
+    VM,
+    content_of,
+    disk_of,
+    make,
+    manifest_of,
+    reopen,
+    store_point,
+)
 
 
 def random_disk(seed: int, size: int, zero_share: float = 0.5) -> bytes:
@@ -414,6 +426,37 @@ class TestOpening:
         shutil.rmtree(cache)
         with open_repository(url, cache_folder=cache) as repository:
             assert content_of(repository, point) == content
+
+    def test_works_with_a_cache_that_lost_rows(self, url: str, tmp_path: Path) -> None:
+        content = random_disk(21, 30 * CHUNK)
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            point = store_point(repository, content)
+        (database,) = cache.rglob("index.sqlite")
+        with sqlite3.connect(database) as connection:
+            connection.execute("DELETE FROM chunks")
+        with open_repository(url, cache_folder=cache) as repository:
+            assert content_of(repository, point) == content
+
+    def test_works_without_a_folder_for_its_cache(self, url: str, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with open_repository(url, cache_folder=tmp_path / "file") as repository:
+            content = random_disk(22, 3 * CHUNK)
+            assert content_of(repository, store_point(repository, content)) == content
+
+    def test_a_directory_in_use_is_not_taken(self, tmp_path: Path) -> None:
+        (tmp_path / "used").mkdir()
+        (tmp_path / "used" / "thesis.tex").write_text("x")
+        with pytest.raises(RepositoryExists, match=r"thesis\.tex"):
+            create_repository(str(tmp_path / "used"))
+        assert [path.name for path in (tmp_path / "used").iterdir()] == ["thesis.tex"]
+
+    def test_an_init_that_died_is_done_again(self, tmp_path: Path) -> None:
+        target = tmp_path / "again"
+        create_repository(str(target), chunk_bytes=CHUNK, key=KEY, cost=CHEAP).close()
+        (target / "config").unlink()  # killed just before the settings
+        with create_repository(str(target), chunk_bytes=CHUNK, key=KEY, cost=CHEAP) as repository:
+            assert len(repository.keys.slots()) == 1
 
     def test_forgets_index_objects_that_are_gone(self, url: str, tmp_path: Path) -> None:
         cache = tmp_path / "cache"

@@ -7,11 +7,14 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
 import venv
 from pathlib import Path
+from types import ModuleType
+from uuid import UUID
 
 import pytest
 
@@ -19,9 +22,11 @@ from hvpsbridge.repository import create_repository, open_repository
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
+from tests.repository.test_corruption import build, corrupt
 
 TOOL = resource_folder("restore_tool") / "restore.py"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+SEED = int(os.environ.get("HVPS_SEED", "20261122"))
 GOLDEN_NAMES = sorted(path.name.removesuffix(".json") for path in GOLDEN.glob("*.json"))
 
 
@@ -218,3 +223,40 @@ class TestRestoreTool:
         assert "hvpsbridge" not in TOOL.read_text()
         assert os.path.getsize(TOOL) < 64 * 1024
         assert sys.version_info >= (3, 11)
+
+
+def load_tool() -> ModuleType:
+    """restore.py as a module, to be run hundreds of times in this process."""
+    spec = importlib.util.spec_from_file_location("restore_tool_under_test", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+def test_restores_nothing_corrupt_as_good(sealed: bool, tmp_path: Path) -> None:
+    built = build(sealed)
+    tool = load_tool()
+    dice = random.Random(SEED)
+    for number in range(60):
+        store, how, name = corrupt(dice, built)
+        folder = tmp_path / str(number)
+        for each, data in store.objects.items():
+            (folder / each).parent.mkdir(parents=True, exist_ok=True)
+            (folder / each).write_bytes(data)
+        try:
+            repository = tool.Repository(folder, KEY.reveal() if sealed else None)
+            points = repository.points()
+        except tool.Failure:
+            continue
+        for point in points:
+            for disk in point["disks"]:
+                try:
+                    chunks = dict(repository.chunks(disk["tree"]))
+                except tool.Damage:
+                    continue
+                expected = built.contents[UUID(point["point_id"])][disk["slot"]]
+                assert (chunks, disk["size_bytes"]) == expected, f"seed {SEED} case {number}: {how} of {name}"
+        shutil.rmtree(folder)

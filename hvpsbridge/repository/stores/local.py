@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, RepositoryExists, StoreError
 from hvpsbridge.repository.stores.base import ObjectInfo, SinkScope, check_name
 
 # Nothing in a repository is for other users of the machine.
@@ -28,6 +28,8 @@ FOLDER_MODE = 0o700
 TEMPORARY_FOLDER = "tmp"
 # A temporary file this old belongs to nobody: a pack is written within minutes.
 STALE_TEMPORARY_SECONDS = 2 * 86400
+# What an unfinished ``repo init``, or a probe, may have left in a directory.
+OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -45,11 +47,19 @@ class LocalStore:
         try:
             if create:
                 self._make_folder(root)
+                self._refuse_foreign(root)
             (root / TEMPORARY_FOLDER).mkdir(mode=FOLDER_MODE, exist_ok=True)
         except FileNotFoundError as err:
             raise ObjectMissing(self.url, "open", str(root), "no such directory") from err
         except OSError as err:
             self._fail("open", str(root), err)
+
+    def _refuse_foreign(self, root: Path) -> None:
+        # "config" makes it a repository, which is another complaint; folders alone are of an init that died.
+        with os.scandir(root) as entries:
+            foreign = sorted(entry.name for entry in entries if entry.name not in OWN_NAMES)
+        if foreign and not (root / "config").exists():
+            raise RepositoryExists(self.url, f"the directory is in use; it holds {foreign[0]}")
 
     @property
     def url(self) -> str:
