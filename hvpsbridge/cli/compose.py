@@ -32,6 +32,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.runner import HostTarget, PlayRun
 from hvpsbridge.tasks.select import VmChoice
+from hvpsbridge.tasks.tuning import TuningWish
 
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:
@@ -167,7 +168,12 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
             free_space_floor_bytes=options.limits.free_space_floor,
         ),
         force_compare=options.force_compare,
-        readers=options.readers,
+        tuning=TuningWish(
+            pipelines=options.tuning.readers,
+            deflate=options.tuning.compression.allowed,
+            block_bytes=options.tuning.block,
+            window_bytes=options.tuning.window,
+        ),
     )
 
 

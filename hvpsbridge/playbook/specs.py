@@ -27,7 +27,7 @@ from hvpsbridge.playbook.types import (
     Whole,
 )
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
-from hvpsbridge.units import GIB
+from hvpsbridge.units import GIB, KIB, MIB
 
 _Value = TypeVar("_Value")
 
@@ -37,6 +37,9 @@ _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 MAX_FORKS = 64
 # Pipelines share one process on the host; past this they only wait for its serializer.
 MAX_READERS = 8
+# What the reader on the host takes, and what keeps its memory and ours within bounds.
+MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 64 * KIB, 4 * MIB
+MIN_WINDOW_BYTES, MAX_WINDOW_BYTES = 1 * MIB, 16 * MIB
 
 
 class Authentication(StrEnum):
@@ -172,6 +175,72 @@ class BackupLimits:
     )
 
 
+class Compression(StrEnum):
+    """Whether the host deflates blocks, where a sample of them pays, before it sends them."""
+
+    AUTO = "auto"
+    ALLOWED = "allowed"
+    NONE = "none"
+
+    @property
+    def allowed(self) -> bool | None:
+        """None when it is to be measured."""
+        return None if self is Compression.AUTO else self is Compression.ALLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class TuningOptions:
+    """How disks are read. What is left out is measured with the first seconds of a read and remembered."""
+
+    __pydantic_config__ = _STRICT
+
+    readers: Annotated[
+        Whole | None, Field(description="reader pipelines of each disk", ge=1, le=MAX_READERS)
+    ] = None
+    compression: Annotated[Compression, Field(description="whether the host deflates what pays")] = (
+        Compression.AUTO
+    )
+    block: Annotated[
+        Size | None, Field(description="raw bytes of a block", ge=MIN_BLOCK_BYTES, le=MAX_BLOCK_BYTES)
+    ] = None
+    window: Annotated[
+        Size | None,
+        Field(
+            description="raw bytes of a request; a reader has two of them asked for",
+            ge=MIN_WINDOW_BYTES,
+            le=MAX_WINDOW_BYTES,
+        ),
+    ] = None
+
+
+AUTO = "auto"
+
+
+def _auto_is_all_left_out(value: object) -> object:
+    """``tuning: auto`` means that everything is measured."""
+    return {} if value == AUTO else value
+
+
+Tuning = Annotated[
+    TuningOptions,
+    BeforeValidator(_auto_is_all_left_out, json_schema_input_type=Literal["auto"] | TuningOptions),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What a run may take of hosts and of the network. What is left out is not limited."""
+
+    __pydantic_config__ = _STRICT
+
+    rate: Annotated[Size | None, Field(description="bytes a second over the network, all readers", ge=1)] = (
+        None
+    )
+    readers: Annotated[Whole | None, Field(description="readers at work at a time", ge=1)] = None
+    readers_per_host: Annotated[Whole | None, Field(description="of them on one host", ge=1)] = None
+    readers_per_volume: Annotated[Whole | None, Field(description="of them on one volume", ge=1)] = None
+
+
 @dataclass(frozen=True, slots=True)
 class BackupOptions:
     """Task ``backup``: one recovery point of each chosen VM."""
@@ -193,7 +262,9 @@ class BackupOptions:
     force_compare: Annotated[
         Flag, Field(description="compare every disk with its last point, whatever tracking says")
     ] = False
-    readers: Annotated[Whole, Field(description="reader pipelines of each disk", ge=1, le=MAX_READERS)] = 1
+    tuning: Annotated[
+        Tuning, Field(description="how disks are read; `auto` measures it and remembers it for each host")
+    ] = field(default_factory=TuningOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +407,9 @@ class PlaybookSpec:
     plays: Annotated[tuple[PlaySpec, ...], Field(description="what to do, in order", min_length=1)]
     vars: Annotated[Vars, Field(description="variables of every play")] = field(default_factory=_no_vars)
     forks: Annotated[Whole, Field(description="VMs worked on at a time", ge=1, le=MAX_FORKS)] = 2
+    limits: Annotated[RunLimits, Field(description="what all of it together may take")] = field(
+        default_factory=RunLimits
+    )
 
 
 @dataclass(frozen=True, slots=True)

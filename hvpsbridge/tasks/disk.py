@@ -15,8 +15,8 @@ from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
 from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
 from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.gates import Gate
 from hvpsbridge.receiver.pump import BlockSink, Pump
-from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer
 from hvpsbridge.tasks.compare import differing, ranges_to_compare, regions
@@ -26,6 +26,7 @@ from hvpsbridge.tasks.plan import DiskPlan, Mode, Reason, confirm
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
 from hvpsbridge.tasks.reader import DiskReader
 from hvpsbridge.tasks.results import DiskFigures
+from hvpsbridge.tasks.sharing import Sharing
 from hvpsbridge.tasks.watch import Guard, ReadWatcher
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +39,11 @@ AUDIT_PARTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the disks of one backup share."""
+    """What the disks of one backup share.
+
+    Attributes:
+        gate: a permit to read the frozen disk of that path.
+    """
 
     repository: Repository
     writer: Writer
@@ -48,6 +53,8 @@ class Tools:
     vm_name: str
     host_name: str
     tell: Callable[[Progress], None]
+    sharing: Sharing
+    gate: Callable[[str], Gate]
 
 
 class _Base:
@@ -222,18 +229,29 @@ class DiskBackup:
     def _pump(
         self, wanted: tuple[Extent, ...], sink: BlockSink, activity: str, *, want_chunk_digests: bool = False
     ) -> None:
-        meter = Meter(self._tools.tell, self.plan.slot, activity, total_bytes(wanted))
-        moved = Pump(
+        tools = self._tools
+        owed_bytes = total_bytes(wanted)
+        meter = Meter(tools.tell, self.plan.slot, activity, owed_bytes)
+        wish = tools.policy.tuning
+        settings, search = tools.sharing.tuning.begin(tools.host_name, wish, owed_bytes)
+        pump = Pump(
             self.reader.open,
             self._size_bytes,
             self._grid,
-            host=self._tools.host_name,
-            budget=self._tools.budget,
-            watcher=ReadWatcher(self._tools.guard, meter),
-            settings=ReadSettings(pipelines=self._tools.policy.readers),
+            host=tools.host_name,
+            budget=tools.budget,
+            watcher=ReadWatcher(tools.guard, meter),
+            settings=settings,
+            gate=self._gate,
+            pace=tools.sharing.pace,
             want_chunk_digests=want_chunk_digests,
-            patience=self._tools.policy.patience,
-        ).run(wanted, sink)
+            patience=tools.policy.patience,
+        )
+        try:
+            moved = pump.run(wanted, sink, search)
+        finally:
+            if search is not None:
+                tools.sharing.tuning.end(tools.host_name, search, wish)
         self._read_bytes += moved.raw_bytes
         self._wire_bytes += moved.wire_bytes
         self._resumed += moved.resumed
@@ -306,14 +324,24 @@ class DiskBackup:
     ) -> Iterable[tuple[Extent, ...]]:
         meter = Meter(self._tools.tell, self.plan.slot, activity, total_bytes(ranges))
 
+        pace = self._tools.sharing.pace
+
         def told(compared_bytes: int, received_bytes: int) -> None:
             self._wire_bytes += received_bytes
+            pace.spent(received_bytes)
             meter.moved(compared_bytes, received_bytes)
 
+        gate, check = self._gate(), self._tools.guard.check
         for region in regions(ranges):
-            yield differing(
-                self.reader.digests, region, stored, self._grid, check=self._tools.guard.check, told=told
-            )
+            gate.enter(check)  # the host reads the whole region for its digests
+            try:
+                found = differing(self.reader.digests, region, stored, self._grid, check=check, told=told)
+            finally:
+                gate.leave()
+            yield found
+
+    def _gate(self) -> Gate:
+        return self._tools.gate(self.frozen.path)
 
     # -- the end --------------------------------------------------------------------------------------
 

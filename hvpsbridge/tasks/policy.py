@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hvpsbridge.receiver.pump import Patience
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.tuning import TuningWish
 from hvpsbridge.units import GIB
 
 
@@ -70,7 +71,7 @@ class BackupPolicy:
 
     Attributes:
         force_compare: compare every disk, whatever tracking says.
-        readers: reader pipelines per disk.
+        tuning: how disks are read, where it is not to be measured.
     """
 
     consistency: Wish = Wish.APPLICATION_OR_CRASH
@@ -79,7 +80,7 @@ class BackupPolicy:
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     force_compare: bool = False
-    readers: int = 1
+    tuning: TuningWish = field(default_factory=TuningWish)
 
 
 @dataclass(frozen=True, slots=True)

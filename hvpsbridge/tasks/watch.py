@@ -16,6 +16,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.together import Halted
 from hvpsbridge.units import duration_text, size_text
 
 _LOG = logging.getLogger(__name__)
@@ -56,20 +57,28 @@ class Guard:
         self._clock = clock
         self._since: float | None = None
         self._verdict: HvpsError | None = None
+        self._halted = False
 
     def checkpoint_made(self) -> None:
         """The checkpoint's age counts from now."""
         self._since = self._clock()
 
+    def halt(self) -> None:
+        """One disk failed: the others stop at their next look."""
+        self._halted = True
+
     def check(self) -> None:
         """Return when the backup may go on.
 
         Raises:
+            Halted: another disk of the VM failed.
             Interrupted: it was asked to stop.
             HostNoSpace: a volume of the VM is too full.
             StoppedByPolicy: the checkpoint is too old.
         """
         self._cancel.check()
+        if self._halted:
+            raise Halted
         if self._verdict is not None:
             raise self._verdict
         age = 0.0 if self._since is None else self._clock() - self._since

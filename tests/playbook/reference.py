@@ -19,6 +19,7 @@ START, END = "<!-- tables: start -->\n", "<!-- tables: end -->\n"
 # Class to the heading of its table.
 TABLES: dict[type, str] = {
     specs.PlaybookSpec: "The file",
+    specs.RunLimits: "Limits of a run",
     specs.HostSpec: "A host",
     specs.RepositorySpec: "A repository",
     specs.SecretRef: "A secret reference",
@@ -27,6 +28,7 @@ TABLES: dict[type, str] = {
     specs.TaskSpec: "A task",
     specs.BackupOptions: "The task backup",
     specs.BackupLimits: "Limits of a backup",
+    specs.TuningOptions: "Tuning of a backup",
     specs.VerifyOptions: "The task verify",
     specs.RestoreOptions: "The task restore",
     specs.SettingsSpec: "The configuration file",
