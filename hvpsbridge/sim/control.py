@@ -172,6 +172,10 @@ class Control:
         """Faults still to come, with their counts."""
         return dict(self._ask("faults"))
 
+    def counters(self) -> dict[str, Any]:
+        """What the host was asked for and what it sent since it was started (``wsman.counters``)."""
+        return dict(self._ask("counters"))
+
     # -- changing -------------------------------------------------------------------------------------
 
     def create_vm(self, name: str, *, state: str = "running", **settings: Any) -> UUID:
@@ -266,6 +270,8 @@ class ControlServer:
         info: what :meth:`Control.info` gives.
         set_fault: takes faults that the model does not know, such as those of the WSMan front; raises
             ValueError for a name it does not know either.
+        armed: gives those that are still to come.
+        counters: gives what :meth:`Control.counters` gives.
         shutdown: called, on a thread of this server, when somebody asks for the end.
     """
 
@@ -276,12 +282,16 @@ class ControlServer:
         *,
         info: Mapping[str, Any] | None = None,
         set_fault: Callable[[str, int], None] | None = None,
+        armed: Callable[[], Mapping[str, int]] | None = None,
+        counters: Callable[[], Mapping[str, Any]] | None = None,
         shutdown: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._path = folder / SOCKET_NAME
         self._info = dict(info or {})
         self._other_fault = set_fault
+        self._other_armed = armed
+        self._counters = counters
         self._on_shutdown = shutdown
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._path.unlink(missing_ok=True)
@@ -370,7 +380,10 @@ class ControlServer:
         return asdict(self._model.knobs)
 
     def _do_faults(self) -> dict[str, int]:
-        return self._model.faults.armed()
+        return {**self._model.faults.armed(), **(self._other_armed() if self._other_armed else {})}
+
+    def _do_counters(self) -> dict[str, Any]:
+        return dict(self._counters()) if self._counters else {}
 
     def _do_create_vm(self, name: str, state: str, settings: dict[str, Any]) -> str:
         wanted = next((known for known in VMState if known.name.lower() == state.lower()), None)

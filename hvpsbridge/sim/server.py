@@ -252,7 +252,15 @@ def serve(
         )
         info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}
         stack.enter_context(
-            ControlServer(model, folder, info=info, set_fault=host.faults.arm_text, shutdown=finish.set)
+            ControlServer(
+                model,
+                folder,
+                info=info,
+                set_fault=host.faults.arm_text,
+                armed=host.faults.armed,
+                counters=host.counters.snapshot,
+                shutdown=finish.set,
+            )
         )
         stack.enter_context(_signals(finish))
         if announce is not None:

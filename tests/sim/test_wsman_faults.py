@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -271,6 +272,15 @@ def test_a_fault_does_what_its_row_says(name: str, client: Client) -> None:
     CASES[name](client)
     assert client.host.faults.struck == {name: 1}
     assert not client.host.faults.any_armed
+
+
+def test_the_page_on_the_simulated_host_has_every_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulated-host.md").read_text(encoding="utf-8")
+    for kind in fault_table().values():
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{kind.name}` | {kind.where} |")]
+        assert len(rows) == 1, kind.name
+        assert kind.what in rows[0]
+        assert all(f"{key}={value}" in rows[0] for key, value in kind.parameters.items() if key != "after")
 
 
 def test_a_reply_that_was_kept_is_had_by_sending_the_request_again(client: Client) -> None:

@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 from xml.sax.saxutils import unescape
 
 from hvpsbridge.formats.extents import Extent
@@ -104,6 +105,23 @@ class Counters:
             path = _PATH.search(message)
             pipeline.asked.path = unescape(path[1].decode()) if path else ""
             self._readers.append(pipeline.asked)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All figures as plain JSON values; ``asked_bytes`` by path as the client wrote it."""
+        asked: Counter[str] = Counter()
+        with self._lock:
+            for reader in self._readers:
+                asked[reader.path] += sum(
+                    extent.length for request in reader.requests for extent in request.extents
+                )
+            return {
+                "requests": dict(self.requests),
+                "faults": {str(code): count for code, count in self.faults.items()},
+                "sent_bytes": dict(self.sent_bytes),
+                "received_bytes": self.received_bytes,
+                "operations": dict(self.operations),
+                "asked_bytes": dict(asked),
+            }
 
     def asked_bytes(self, path: str | None = None) -> int:
         """Bytes of disk asked for by reader requests, repetitions counted, of one path or all."""
