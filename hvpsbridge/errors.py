@@ -511,6 +511,18 @@ class NewerFormat(RepositoryError):
 
 
 @dataclass(eq=False)
+class NewerObject(RepositoryError):
+    """An object has fields of a newer hvps, within a format that this one knows."""
+
+    name: str
+    what: str
+    remedy: ClassVar[str] = "use the newer hvps"
+
+    def describe(self) -> str:
+        return f"{self.name} in {self.repository} was written by a newer hvps: {self.what}"
+
+
+@dataclass(eq=False)
 class StoreError(RepositoryError):
     """The store failed to do what it was asked: rights, network, breach of contract."""
 

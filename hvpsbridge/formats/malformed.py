@@ -7,6 +7,10 @@ class Malformed(ValueError):
     """Stored bytes do not have the form they must have."""
 
 
+class UnknownFields(Malformed):
+    """A record has fields this code does not know: a newer hvps wrote it."""
+
+
 class UnknownVersion(Malformed):
     """Written in a format this code does not know. Carries both numbers, so that the text can too."""
 

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.malformed import Malformed, UnknownFields
 
 T = TypeVar("T")
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -125,7 +125,7 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     names = {field.name for field in fields(kind)}
     needed = {field.name for field in fields(kind) if field.default is MISSING}
     if unknown := sorted(value.keys() - names):
-        raise Malformed(f"{where}: unknown fields {', '.join(unknown)} (of a newer hvps?)")
+        raise UnknownFields(f"{where} has unknown fields {', '.join(unknown)}")
     if missing := sorted(needed - value.keys()):
         raise Malformed(f"{where}: fields {', '.join(missing)} are missing")
     return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})

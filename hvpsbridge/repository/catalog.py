@@ -67,9 +67,11 @@ class Catalog:
         names = sorted(info.name for info in self._objects.list(POINTS))
         missing = [name for name in names if name not in self._manifests]
         # A manifest is small, so on a remote store the round trips are all its cost.
-        requests = REMOTE_REQUESTS if self._objects.store.remote and len(missing) > 1 else 1
-        with ThreadPoolExecutor(requests, thread_name_prefix="manifest") as pool:
-            fetched = dict(zip(missing, pool.map(self._try_point, missing), strict=True))
+        if self._objects.store.remote and len(missing) > 1:
+            with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="manifest") as pool:
+                fetched = dict(zip(missing, pool.map(self._try_point, missing), strict=True))
+        else:
+            fetched = {name: self._try_point(name) for name in missing}
         for name in names:
             found = self._manifests.get(name) or fetched.get(name)
             if isinstance(found, Point):
@@ -96,7 +98,7 @@ class Catalog:
         try:
             manifest = decode_manifest(payload)
         except Malformed as err:
-            raise self._objects.damaged(name, err) from err
+            raise self._objects.unreadable(name, err) from err
         if point_name(manifest.point_id) != name:
             raise self._objects.damaged(name, f"it holds point {manifest.point_id}")
         return Point(manifest)
@@ -229,4 +231,4 @@ class Catalog:
         try:
             return decode_record(kind, self._objects.read(name, stored_as))
         except Malformed as err:
-            raise self._objects.damaged(name, err) from err
+            raise self._objects.unreadable(name, err) from err

@@ -266,7 +266,8 @@ class Lease:
         except ObjectExists:
             self._lose()
         if self._highest() != self._counter + 1:
-            self._objects.store.delete(counted(self._prefix, self._counter + 1))
+            with contextlib.suppress(HvpsError):
+                self._objects.store.delete(counted(self._prefix, self._counter + 1))
             self._lose()
         self._counter += 1
         self._sweep()

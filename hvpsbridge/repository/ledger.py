@@ -74,4 +74,4 @@ class Ledger:
         try:
             return decode_record(LedgerEntry, self._objects.read(name, Kind.LEDGER))
         except Malformed as err:
-            raise self._objects.damaged(name, err) from err
+            raise self._objects.unreadable(name, err) from err

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerFormat
+from hvpsbridge.errors import Damaged, NewerFormat, NewerObject
 from hvpsbridge.formats.envelope import FORMAT, Codec, Kind, context
-from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.formats.malformed import Malformed, UnknownFields, UnknownVersion
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
@@ -66,6 +66,12 @@ class Objects:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects under ``prefix``."""
         return self.store.list(prefix)
+
+    def unreadable(self, name: str, err: Malformed) -> Damaged | NewerObject:
+        """What to raise for an authentic object whose record does not decode."""
+        if isinstance(err, UnknownFields):
+            return NewerObject(self.store.url, name, str(err))
+        return self.damaged(name, err)
 
     def damaged(self, name: str, what: object) -> Damaged:
         """A ``Damaged`` for an object of this repository."""

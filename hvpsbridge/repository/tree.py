@@ -85,7 +85,8 @@ class TreeReader:
             yield number, node
         else:
             for index, below in enumerate(entries(node)):
-                yield from self._walk(below, level - 1, number * FAN_OUT + index, walked)
+                if below != ZERO_ID:
+                    yield from self._walk(below, level - 1, number * FAN_OUT + index, walked)
         if walked is not None:
             walked.add(identity)
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,7 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hvpsbridge.errors import Damaged, NewerFormat, NoRepository, NoSpace, RepositoryExists, WrongKey
+from hvpsbridge.errors import (
+    Damaged,
+    NewerFormat,
+    NewerObject,
+    NoRepository,
+    NoSpace,
+    RepositoryExists,
+    WrongKey,
+)
+from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.node import FAN_OUT
@@ -346,6 +356,55 @@ class TestIds:
         assert [point.point_id for point, _ in repository.bases(VM)] == [first.point_id]
 
 
+class TestReading:
+    class Counting(MemoryStore):
+        ranges = 0
+
+        def get_range(self, name: str, offset: int, length: int) -> bytes:
+            self.ranges += 1
+            return super().get_range(name, offset, length)
+
+    def test_takes_neighbours_in_one_range(self) -> None:
+        store = self.Counting()
+        content = random_disk(30, 400 * CHUNK, zero_share=0)
+        with make(store) as repository:
+            image = repository.image(point := store_point(repository, content), point.disks[0])
+            store.ranges = 0
+            assert sum(len(data) for _, data in image.chunks()) == len(content)
+        # 400 chunks of some 16 KiB, two nodes above them: a few ranges of up to 4 MiB.
+        assert store.ranges <= 8
+
+    def test_fetches_a_chunk_that_occurs_often_once(self) -> None:
+        store = self.Counting()
+        with make(store) as repository:
+            image = repository.image(
+                point := store_point(repository, b"same" * (50 * CHUNK // 4)), point.disks[0]
+            )
+            store.ranges = 0
+            assert len(list(image.chunks())) == 50
+        assert store.ranges == 2  # a node and the chunk
+
+    def test_of_a_remote_store_looks_ahead_and_gives_the_same(self) -> None:
+        class Remote(MemoryStore):
+            remote = True
+            at_once = highest = 0
+
+            def get_range(self, name: str, offset: int, length: int) -> bytes:
+                self.at_once += 1
+                self.highest = max(self.highest, self.at_once)
+                time.sleep(0.01)
+                self.at_once -= 1
+                return super().get_range(name, offset, length)
+
+        store = Remote()
+        content = random.Random(31).randbytes(300 * CHUNK)
+        with make(store) as repository:
+            point = store_point(repository, content)
+            found = dict(repository.image(point, point.disks[0]).chunks())
+        assert b"".join(found[at] for at in sorted(found)) == content
+        assert 1 < store.highest <= 4
+
+
 class TestTwoProcesses:
     def test_on_one_repository_see_each_others_points_and_chunks(self, store: MemoryStore) -> None:
         content = random_disk(15, 10 * CHUNK, zero_share=0)
@@ -400,6 +459,16 @@ class TestOpening:
         config.write_bytes(config.read_bytes().replace(b'"format":', b'"format":99, "was":'))
         with pytest.raises(NewerFormat, match="has format 99"):
             open_repository(url, cache_folder=tmp_path / "cache")
+
+    def test_a_point_of_a_newer_hvps_is_told_from_damage(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        manifest = store_point(repository, b"x" * 512).manifest
+        text = manifest.encode().replace(b'{"', b'{"a_later_field":1,"', 1)
+        name = f"points/{manifest.point_id.hex}"
+        store.objects[name] = repository._objects.envelope(name, Kind.MANIFEST, text)
+        with reopen(store) as fresh, pytest.raises(NewerObject, match="a_later_field"):
+            fresh.points()
 
     @pytest.mark.parametrize("at", range(0, 240, 7))
     def test_damaged_settings_are_found(self, url: str, tmp_path: Path, at: int) -> None:

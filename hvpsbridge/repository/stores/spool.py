@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import tempfile
+import threading
 from collections.abc import Callable
 
 from hvpsbridge.errors import NoSpace, StoreError
 from hvpsbridge.repository.stores.base import SinkScope
+
+# Objects in memory at a time while they are sent: two packs, 64 MiB.
+_SENDING = threading.BoundedSemaphore(2)
 
 
 class SpoolSink(SinkScope):
@@ -37,7 +41,8 @@ class SpoolSink(SinkScope):
     def publish(self) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         self._file.seek(0)
-        self._send(self._name, self._file.read())
+        with _SENDING:
+            self._send(self._name, self._file.read())
         self._file.close()
 
     def abandon(self) -> None:
