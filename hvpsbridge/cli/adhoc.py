@@ -13,20 +13,26 @@ from hvpsbridge.cli.options import (
     host_name,
     host_spec,
     json_option,
+    limit_options,
     repository_options,
     repository_spec,
+    run_limits,
     seconds,
     size_bytes,
+    tuning,
+    tuning_options,
 )
 from hvpsbridge.cli.show import form_of
 from hvpsbridge.cli.working import work
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.playbook.specs import BackupLimits, BackupOptions
+from hvpsbridge.playbook.specs import BackupLimits, BackupOptions, RunLimits
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.select import VmChoice
 
 _DEFAULTS = BackupOptions()
+# VMs worked on at a time, as in a playbook.
+FORKS = 2
 
 
 @click.command("backup")
@@ -57,6 +63,8 @@ _DEFAULTS = BackupOptions()
 @click.option("--checkpoint-age", callback=seconds, metavar="DURATION", help="How old it may become.")
 @click.option("--free-space-floor", callback=size_bytes, metavar="SIZE", help="Kept free on each volume.")
 @click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
+@tuning_options
+@limit_options
 @connection_options
 @repository_options
 @json_option
@@ -74,6 +82,7 @@ def backup_(
     checkpoint_age: float | None,
     free_space_floor: int | None,
     check: bool,
+    forks: int | None,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -92,7 +101,9 @@ def backup_(
             free_space_floor=limits.free_space_floor if free_space_floor is None else free_space_floor,
         ),
         force_compare=force_compare,
+        tuning=tuning(options),
     )
+    most = run_limits(options, RunLimits())
     where = host_spec(host, options, invocation)
     into = repository_spec(options, invocation)
 
@@ -111,7 +122,8 @@ def backup_(
         invocation,
         plays,
         name="backup",
-        forks=1,
+        forks=forks or FORKS,
+        limits=most,
         check=check,
         form=form_of(as_json=as_json, as_lines=False),
         quiet=quiet,

@@ -22,17 +22,23 @@ from hvpsbridge.playbook.specs import (
     PlaySpec,
     Points,
     RepositorySpec,
+    RunLimits,
     SecretRef,
     TaskSpec,
     VerifyOptions,
     VmSelection,
 )
+from hvpsbridge.receiver.gates import TokenBucket, Unpaced
 from hvpsbridge.repository import Repository, open_repository
+from hvpsbridge.repository.repository import default_cache_folder
 from hvpsbridge.secret import Secret
+from hvpsbridge.tasks.permits import ReaderLimits
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.runner import HostTarget, PlayRun
 from hvpsbridge.tasks.select import VmChoice
-from hvpsbridge.tasks.tuning import TuningWish
+from hvpsbridge.tasks.sharing import SharedPermits, Sharing
+from hvpsbridge.tasks.tuning import TuningBook, TuningWish
+from hvpsbridge.tasks.tuning_store import TuningFile
 
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:
@@ -174,6 +180,18 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
             block_bytes=options.tuning.block,
             window_bytes=options.tuning.window,
         ),
+    )
+
+
+def sharing(limits: RunLimits) -> Sharing:
+    """What all reading of a run goes through: permits, the rate, and what was learned of hosts before."""
+    return Sharing(
+        permits=SharedPermits(
+            ReaderLimits(limits.readers, limits.readers_per_host, limits.readers_per_volume)
+        ),
+        pace=Unpaced() if limits.rate is None else TokenBucket(limits.rate),
+        # A limited read shows the limit, not the host.
+        tuning=TuningBook(TuningFile(default_cache_folder()), measures=limits == RunLimits()),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +17,28 @@ import click
 
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
-from hvpsbridge.playbook.specs import Authentication, HostSpec, RepositorySpec, SecretRef
-from hvpsbridge.units import parse_duration, parse_size
+from hvpsbridge.playbook.specs import (
+    MAX_BLOCK_BYTES,
+    MAX_FORKS,
+    MAX_READERS,
+    MAX_WINDOW_BYTES,
+    MIN_BLOCK_BYTES,
+    MIN_WINDOW_BYTES,
+    Authentication,
+    Compression,
+    HostSpec,
+    RepositorySpec,
+    RunLimits,
+    SecretRef,
+    TuningOptions,
+)
+from hvpsbridge.units import parse_duration, parse_size, size_text
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 REPOSITORY_VARIABLE = "HVPS_REPO"
+# Bounds of sizes that are given as text.
+SIZES = {"block": (MIN_BLOCK_BYTES, MAX_BLOCK_BYTES), "window": (MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)}
 
 
 def size_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -88,6 +105,28 @@ repository_options = _stacked(
         help=f"Repository; without it {REPOSITORY_VARIABLE} or the configuration file.",
     ),
     secret_options("key", "repository's key"),
+)
+
+
+limit_options = _stacked(
+    click.option("--forks", type=click.IntRange(1, MAX_FORKS), help="VMs worked on at a time."),
+    click.option("--rate", callback=size_bytes, metavar="SIZE", help="Bytes a second over the network."),
+    click.option("--most-readers", type=click.IntRange(min=1), help="Readers at work at a time."),
+    click.option("--most-readers-per-host", type=click.IntRange(min=1), help="Of them on one host."),
+    click.option("--most-readers-per-volume", type=click.IntRange(min=1), help="Of them on one volume."),
+)
+
+tuning_options = _stacked(
+    click.option("--readers", type=click.IntRange(1, MAX_READERS), help="Pipelines of each disk."),
+    click.option(
+        "--compression",
+        type=click.Choice([choice.value for choice in Compression]),
+        default=Compression.AUTO.value,
+        show_default=True,
+        help="Whether the host deflates what pays.",
+    ),
+    click.option("--block", callback=size_bytes, metavar="SIZE", help="Raw bytes of a block."),
+    click.option("--window", callback=size_bytes, metavar="SIZE", help="Raw bytes of a request."),
 )
 
 
@@ -159,6 +198,36 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
         read_timeout=defaults.read_timeout,
         connect_timeout=defaults.connect_timeout if timeout is None else timeout,
     )
+
+
+def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:
+    """The limits of a run: those of the options, taken out of ``options``, else those of ``before``.
+
+    Raises:
+        UsageError: one makes no sense.
+    """
+    given = {
+        "rate": options.pop("rate"),
+        "readers": options.pop("most_readers"),
+        "readers_per_host": options.pop("most_readers_per_host"),
+        "readers_per_volume": options.pop("most_readers_per_volume"),
+    }
+    if given["rate"] == 0:
+        raise UsageError("--rate: nothing would ever come")
+    return replace(before, **{name: value for name, value in given.items() if value is not None})
+
+
+def tuning(options: dict[str, Any]) -> TuningOptions:
+    """How disks are read, of the options; taken out of ``options``.
+
+    Raises:
+        UsageError: a size is out of bounds.
+    """
+    given = {name: options.pop(name) for name in ("readers", "compression", "block", "window")}
+    for name, (least, most) in SIZES.items():
+        if given[name] is not None and not least <= given[name] <= most:
+            raise UsageError(f"--{name}: from {size_text(least)} to {size_text(most)}")
+    return TuningOptions(**{**given, "compression": Compression(given["compression"])})
 
 
 def host_name(host: str, invocation: Invocation) -> str:

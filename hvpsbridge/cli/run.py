@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.options import json_option
+from hvpsbridge.cli.options import json_option, limit_options, run_limits
 from hvpsbridge.cli.show import form_of
 from hvpsbridge.cli.working import work
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.choose import tag_words, tagged
 from hvpsbridge.playbook.read import read_playbook
-from hvpsbridge.playbook.specs import MAX_FORKS
 from hvpsbridge.playbook.template import extra_vars as variables_of
 
 
@@ -24,7 +24,7 @@ from hvpsbridge.playbook.template import extra_vars as variables_of
 @click.option("--limit", "-l", multiple=True, metavar="GLOB", help="Only VMs whose name or id matches.")
 @click.option("--tags", "-t", multiple=True, metavar="TAG,...", help="Only tasks with one of these tags.")
 @click.option("--extra-vars", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
-@click.option("--forks", type=click.IntRange(1, MAX_FORKS), help="VMs worked on at a time.")
+@limit_options
 @json_option
 @click.option("--json-lines", "as_lines", is_flag=True, help="Print a line of JSON per task, then the run's.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -41,6 +41,7 @@ def run_(
     as_json: bool,
     as_lines: bool,
     quiet: bool,
+    **options: Any,
 ) -> ExitCode:
     """Do what PLAYBOOK says: back up, verify and restore the VMs of its hosts."""
     spec = tagged(read_playbook(playbook, variables_of(extra_vars)), tag_words(tags))
@@ -49,6 +50,7 @@ def run_(
         lambda: compose.plays(spec, limit, invocation),
         name=spec.name,
         forks=forks or spec.forks,
+        limits=run_limits(options, spec.limits),
         check=check,
         form=form_of(as_json=as_json, as_lines=as_lines),
         quiet=quiet,

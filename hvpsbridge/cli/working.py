@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hvpsbridge.cli import console
+from hvpsbridge.cli.compose import sharing
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.show import Form, show
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.playbook.specs import RunLimits
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.runner import PlayRun, Runner
@@ -20,6 +22,7 @@ def work(
     *,
     name: str,
     forks: int,
+    limits: RunLimits,
     check: bool,
     form: Form,
     quiet: bool,
@@ -31,12 +34,17 @@ def work(
     Args:
         compose: opens repositories and resolves secrets; a signal meanwhile ends the command at once.
         name: of the run, for the report.
+        forks: VMs worked on at a time.
+        limits: what all of it together may take.
     """
     with interrupting():
         plays = compose()
     cancel = Cancellation()
     with catch_signals(cancel), console.onlooker(quiet=quiet) as observer:
-        result = Runner(invocation.run_id, observer, cancel, forks=forks, check=check).run(plays)
+        runner = Runner(
+            invocation.run_id, observer, cancel, forks=forks, check=check, sharing=sharing(limits)
+        )
+        result = runner.run(plays)
     if not (result.tasks or result.problems or check or cancel.requested):
         raise ConfigurationError(name, "no VM was chosen: see vms, --limit and hvps inventory")
     # Whoever sent a signal wants to see it, whatever else there is to say.

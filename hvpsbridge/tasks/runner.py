@@ -28,6 +28,7 @@ from hvpsbridge.tasks.policy import BackupPolicy, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.restore import restore_vm
 from hvpsbridge.tasks.results import BackupResult, HostProblem, Outcome, RunResult, TaskResult
 from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.sharing import Sharing
 from hvpsbridge.tasks.verify import verify_vm
 
 _LOG = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class Runner:
         forks: VMs worked on at a time.
         check: plan only; nothing is changed anywhere, tasks other than backups are left out.
         budget: byte budget of all reads; the process's default without it.
+        sharing: permits, the rate and what is known of hosts, for all reads.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class Runner:
         forks: int = 2,
         check: bool = False,
         budget: ByteBudget | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._run_id = run_id
         self._observer = observer
@@ -144,6 +147,7 @@ class Runner:
         self._forks = forks
         self._check = check
         self._budget = budget or ByteBudget()
+        self._sharing = sharing or Sharing()
         self._lock = threading.Lock()
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
@@ -261,6 +265,7 @@ class Runner:
                     self._cancel,
                     self._budget,
                     hosts.connect_to,
+                    self._sharing,
                 )
                 job.backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
                 result = job.backup.check() if self._check else job.backup.run()

@@ -164,11 +164,17 @@ class TuningBook:
     Args:
         store: where it is remembered; without one it is forgotten after the run.
         clock: the time, UTC.
+        measures: whether a host that is not known is measured.
     """
 
     def __init__(
-        self, store: TuningStore | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: TuningStore | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        measures: bool = True,
     ) -> None:
+        self._measures = measures
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
@@ -189,7 +195,7 @@ class TuningBook:
             if learned is not None and timedelta() <= now - learned.measured < GOOD_FOR:
                 return wish.over(learned.settings), None
             search = Search(wish)
-            if search.done or owed_bytes < MEASURABLE_BYTES or key in self._measuring:
+            if search.done or not self._measures or owed_bytes < MEASURABLE_BYTES or key in self._measuring:
                 return search.settings, None
             self._measuring.add(key)
             return search.settings, search
