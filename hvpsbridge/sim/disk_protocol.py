@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import socket
 import struct
+import threading
 from enum import IntEnum
 from pathlib import Path
 from uuid import UUID
@@ -22,7 +23,6 @@ _HEAD = struct.Struct("<II")
 _MAX_REQUEST = 1 << 20
 _MICROSOFT = UUID("ec984aec-a0f9-47e9-901f-71415a66345b")
 _DEVICES = {VhdFormat.VHD: 2, VhdFormat.VHDX: 3, VhdFormat.VHDSet: 4}
-_READ_FAULTS = ("read_error", "read_short", "read_corrupt")
 _PAGE = struct.Struct("<IIII")
 
 
@@ -68,18 +68,22 @@ class SharedPage:
         path.write_bytes(bytes(mmap.PAGESIZE))
         self._file = path.open("r+b")
         self._memory = mmap.mmap(self._file.fileno(), mmap.PAGESIZE)
+        self._lock = threading.Lock()
 
-    def show(self, model: Model, *, ask: bool = False) -> None:
-        """Let the library see the knobs and faults of now."""
-        knobs, armed = model.knobs, model.faults.armed()
-        must_ask = ask or knobs.short_reads > 0 or any(name in armed for name in _READ_FAULTS)
-        self._memory[: _PAGE.size] = _PAGE.pack(
-            int(must_ask), int(knobs.read_delay_seconds * 1_000_000), int(knobs.read_sync * 1000), 0
+    def show(self, model: Model) -> None:
+        """Let the library see the knobs and faults of now; nothing once closed."""
+        knobs = model.knobs
+        seen = _PAGE.pack(
+            int(model.must_ask()), int(knobs.read_delay_seconds * 1_000_000), int(knobs.read_sync * 1000), 0
         )
+        with self._lock:
+            if not self._memory.closed:
+                self._memory[: _PAGE.size] = seen
 
     def close(self) -> None:
         """Give the page back."""
-        self._memory.close()
+        with self._lock:
+            self._memory.close()
         self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -114,6 +118,7 @@ class DiskConnection:
         finally:
             if self._handle is not None:
                 self._model.close_disk(self._handle)
+                self._page.show(self._model)
             if self._table is not None:
                 self._table.close()
 

@@ -104,9 +104,8 @@ class ModelService:
     # -- inside ---------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._page.show(self._model)
+        # Called with or without the model's lock: taking one of our own here could deadlock.
+        self._page.show(self._model)
 
     def _accept(self) -> None:
         while True:

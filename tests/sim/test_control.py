@@ -113,3 +113,27 @@ def test_a_deep_folder_is_no_trouble(tmp_path: Path) -> None:
     with ControlServer(model, deep), Control(deep) as client:
         assert client.vms() == ()
     model.close()
+
+
+def test_settings_disks_and_competitors_are_reached_too(control: Control, model: Model) -> None:
+    vm_id = control.create_vm("v")
+    control.add_empty_disk("v", MIB)
+    control.add_empty_disk("v", MIB, "scsi0:1")
+    control.resize_disk("v", "scsi0:1", 2 * MIB)
+    assert [disk.size_bytes for disk in control.vms()[0].disks] == [MIB, 2 * MIB]
+    control.remove_disk("v", "scsi0:1")
+    control.change_vm("v", checkpoint_type="production_only", merge_enabled=False)
+    assert model.vm(vm_id).checkpoint_type.name == "ProductionOnly"
+    with pytest.raises(SimulatorError, match="checkpoint_type takes one of"):
+        control.change_vm("v", checkpoint_type="sometimes")
+    with pytest.raises(SimulatorError, match="merge_enabled takes a bool"):
+        control.change_vm("v", merge_enabled="no")
+    control.add_reference_point("v")
+    assert control.vms()[0].reference_points == 1
+    assert control.destroy_reference_points("v") == 1
+    control.lose_tracking("v")
+    control.add_node("HV02")
+    control.migrate("v", "HV02")
+    control.crash_host("HV02")
+    [vm] = control.vms()
+    assert (vm.node, vm.state) == ("HV02", "off")

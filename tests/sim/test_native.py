@@ -1,11 +1,15 @@
 """The reference's own C# sample, unchanged, in a real PowerShell engine against the stand-in libraries."""
+# ruff: noqa: E501  (PowerShell and C# inside strings)
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
+import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +20,7 @@ from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.sim import native
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.service import ModelService
+from hvpsbridge.sim.views import file_table
 from hvpsbridge.units import MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
@@ -128,19 +133,18 @@ def test_disposing_the_handle_is_seen_by_the_model_at_once(
     assert run(pwsh, service, script, DISK=frozen[1]).strip() == "again"
 
 
-@pytest.mark.parametrize(
-    ("offset", "length", "code"), [(1, 512, 87), (0, 100, 87), (SIZE, 512, 27), (SIZE - 512, 1024, 27)]
-)
 def test_reads_that_are_not_whole_sectors_of_the_disk_are_refused(
-    pwsh: Path, service: ModelService, frozen: tuple[UUID, str, str], offset: int, length: int, code: int
+    pwsh: Path, service: ModelService, frozen: tuple[UUID, str, str]
 ) -> None:
+    cases = [(1, 512, 87), (0, 100, 87), (SIZE, 512, 27), (SIZE - 512, 1024, 27), (SIZE - 512, 512, 0)]
     script = """
     $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
     $r = New-Object HvDisk+Reader($h, 4096); $b = New-Object byte[] 4096
-    try { $r.Read([long]$env:OFFSET, $b, [int]$env:LENGTH); 'read' }
-    catch { $_.Exception.InnerException.NativeErrorCode }"""
-    said = run(pwsh, service, script, DISK=frozen[1], OFFSET=str(offset), LENGTH=str(length))
-    assert int(said) == code
+    foreach ($case in $env:CASES.Split(' ')) { $at, $n = $case.Split('+')
+        try { $r.Read([long] $at, $b, [int] $n); 0 } catch { $_.Exception.InnerException.NativeErrorCode } }"""
+    asked = " ".join(f"{offset}+{length}" for offset, length, _ in cases)
+    said = run(pwsh, service, script, DISK=frozen[1], CASES=asked).split()
+    assert [int(code) for code in said] == [code for _, _, code in cases]
 
 
 MANY_THREADS = """
@@ -184,3 +188,83 @@ def test_the_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "")
     assert native.library_folder(tmp_path) == folder
     assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_handle_whose_vm_migrated_away_reads_no_more(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str], tmp_path: Path
+) -> None:
+    model.add_node("HV02")
+    script = """
+    $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
+    $r = New-Object HvDisk+Reader($h, 4096); $b = New-Object byte[] 4096
+    $r.Read(0, $b, 4096); 'read'
+    [IO.File]::WriteAllText($env:READY, ''); while (-not [IO.File]::Exists($env:GO)) { Start-Sleep -Milliseconds 20 }
+    try { $r.Read(0, $b, 4096); 'read' } catch { $_.Exception.InnerException.NativeErrorCode }"""
+    ready, go = tmp_path / "ready", tmp_path / "go"
+
+    def move() -> None:
+        while not ready.exists():
+            time.sleep(0.02)
+        model.migrate(model.vms()[0].vm_id, "HV02")
+        go.touch()
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    said = run(pwsh, service, script, DISK=frozen[1], READY=str(ready), GO=str(go)).split()
+    mover.join()
+    assert said == ["read", "1117"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("read_error", "1117"), ("read_short", "read 3584 of 4096"), ("read_corrupt", "differs")],
+)
+def test_faults_at_reads_strike_in_the_library(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str], fault: str, said: str
+) -> None:
+    model.faults.arm(fault)
+    script = """
+    $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
+    $r = New-Object HvDisk+Reader($h, 4096); $a = New-Object byte[] 4096; $b = New-Object byte[] 4096
+    try { $r.Read(0, $a, 4096); $r.Read(0, $b, 4096)
+        if ([BitConverter]::ToString($a) -ne [BitConverter]::ToString($b)) { 'differs' } else { 'same' } }
+    catch { $e = $_.Exception.InnerException; if ($e -is [ComponentModel.Win32Exception]) { $e.NativeErrorCode } else { $e.Message } }"""
+    assert run(pwsh, service, script, DISK=frozen[1]).strip().startswith(said)
+    assert model.faults.armed() == {}
+
+
+@pytest.mark.parametrize("knob", [("read_sync", 1.0), ("read_delay_seconds", 0.05)])
+def test_reads_can_be_immediate_or_late(
+    pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str], knob: tuple[str, float]
+) -> None:
+    model.set_knob(*knob)
+    script = """
+    Add-Type -TypeDefinition 'using System; using System.Runtime.InteropServices; using System.Threading; public static class K {
+      [DllImport("kernel32.dll", SetLastError = true)] public static extern bool ReadFile(Microsoft.Win32.SafeHandles.SafeFileHandle h, IntPtr b, int n, IntPtr r, IntPtr o);
+      public static string Read(Microsoft.Win32.SafeHandles.SafeFileHandle h) { IntPtr o = Marshal.AllocHGlobal(32), b = Marshal.AllocHGlobal(4096);
+        for (int i = 0; i < 32; i++) Marshal.WriteByte(o, i, 0);
+        bool now = ReadFile(h, b, 4096, IntPtr.Zero, o); int code = Marshal.GetLastWin32Error(); long at = Marshal.ReadInt64(o);
+        if (!now) Thread.Sleep(400); return now + " " + (now ? 0 : code) + " " + at + " " + Marshal.ReadInt64(o); } }'
+    $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h); [K]::Read($h)"""
+    said = run(pwsh, service, script, DISK=frozen[1]).split()
+    # Success, error code, OVERLAPPED.Internal right after the call, and when the read is long over.
+    assert said == (["True", "0", "0", "0"] if knob[0] == "read_sync" else ["False", "997", "259", "0"])
+
+
+def test_a_frozen_file_is_a_vhdx_that_qemu_reads(
+    model: Model, frozen: tuple[UUID, str, str], tmp_path: Path
+) -> None:
+    if shutil.which("qemu-img") is None:
+        pytest.skip("needs qemu-img (Debian: qemu-utils)")
+    base = model.chain(model.layer_at(frozen[1]).number)[-1]
+    table = file_table(model, base.path, tmp_path / "views")
+    (tmp_path / "base.vhdx").write_bytes(table.read(0, table.size_bytes))
+    table.close()
+    assert list((tmp_path / "views").iterdir()) == []
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "vhdx", "-O", "raw", tmp_path / "base.vhdx", tmp_path / "base.raw"],
+        check=True,
+        capture_output=True,
+    )
+    user = model.checkpoints(model.vms()[0].vm_id)[0]
+    assert (tmp_path / "base.raw").read_bytes() == model.kept_image(user.checkpoint_id, SLOT).read_bytes()

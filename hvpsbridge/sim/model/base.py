@@ -105,9 +105,10 @@ class Base:
             changed()
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have ``changed`` called whenever a knob was turned or a fault armed."""
+        """Have ``changed`` called whenever a knob was turned, a fault armed, or handles were taken away."""
         self._watchers.append(changed)
         self.faults.watch(changed)
+        self._handles.watch(changed)
 
     def kept_image(self, checkpoint_id: UUID, slot: Slot) -> Path:
         """Raw image, kept apart, of what a disk was at a checkpoint; it outlives the checkpoint.

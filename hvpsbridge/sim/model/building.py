@@ -166,9 +166,15 @@ class Building(Base):
             vm.revision += 1
 
     def remove_disk(self, vm_id: UUID, slot: Slot) -> None:
-        """Take a drive off the VM; its file goes too unless a checkpoint needs it."""
+        """Take a drive off the VM; its file goes too unless a checkpoint or another VM needs it.
+
+        Raises:
+            ValueError: there is no such drive.
+        """
         with self._now():
             vm = self._vm(vm_id)
+            if str(slot) not in vm.drives:
+                raise ValueError(f"no drive at {slot}")
             drive = vm.drives.pop(str(slot))
             vm.revision += 1
             self.kept.remove(vm_id, slot)
@@ -176,6 +182,7 @@ class Building(Base):
             while number is not None:
                 layer = self._world.layers[number]
                 held = any(number in point.disks.values() for point in self._world.checkpoints.values())
+                held |= any(d.layer == number for v in self._world.vms.values() for d in v.drives.values())
                 if held or self._shelf.children(layer):
                     break
                 number = layer.parent

@@ -12,6 +12,9 @@ from hvpsbridge.sim.model.handles import DiskHandle
 from hvpsbridge.sim.model.state import Layer
 from hvpsbridge.sim.model.tracking import Answer
 
+# Faults that strike at a read.
+READ_FAULTS = ("read_error", "read_short", "read_corrupt")
+
 
 class Driver(Base):
     """What virtdisk.dll would answer."""
@@ -58,6 +61,12 @@ class Driver(Base):
         """Whether the handle still has its disk; a migration or a host's death takes it away."""
         with self._now():
             return handle.attached and handle.layer in self._world.layers
+
+    def must_ask(self) -> bool:
+        """Whether a reader that follows a table by itself must ask before each read."""
+        with self._lock:
+            armed = self.faults.armed()
+            return self._handles.broken or self.knobs.short_reads > 0 or any(f in armed for f in READ_FAULTS)
 
     def read_falls_short(self) -> bool:
         """Whether knob ``short_reads`` strikes this read."""

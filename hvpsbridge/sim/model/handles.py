@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hvpsbridge.sim.model.disks import DiskShelf
@@ -40,7 +41,19 @@ class Handles:
         self._shelf = shelf
         self._faults = faults
         self._open: dict[int, DiskHandle] = {}
+        # Handles that were taken away and whose owners have not closed them yet: reads through them fail.
+        self._broken: set[int] = set()
+        self._watchers: list[Callable[[], None]] = []
         self._last = 0
+
+    def watch(self, broken: Callable[[], None]) -> None:
+        """Have ``broken`` called whenever handles were taken away."""
+        self._watchers.append(broken)
+
+    @property
+    def broken(self) -> bool:
+        """Whether somebody still holds a handle that was taken away."""
+        return bool(self._broken)
 
     def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
         """A handle on the file at ``path``.
@@ -83,6 +96,7 @@ class Handles:
         """Close a handle; what it had attached is free."""
         handle.attached = False
         self._open.pop(handle.number, None)
+        self._broken.discard(handle.number)
 
     def close_owner(self, owner: str) -> None:
         """The process ``owner`` is gone, and all its handles with it."""
@@ -91,13 +105,11 @@ class Handles:
 
     def close_node(self, node: str) -> None:
         """The host ``node`` is gone, and all handles on it."""
-        for handle in [handle for handle in self._open.values() if handle.node == node]:
-            self.close(handle)
+        self._take([handle for handle in self._open.values() if handle.node == node])
 
     def close_layer(self, number: int) -> None:
         """Files of a layer moved away from under their handles."""
-        for handle in [handle for handle in self._open.values() if handle.layer == number]:
-            self.close(handle)
+        self._take([handle for handle in self._open.values() if handle.layer == number])
 
     def locks(self, number: int) -> bool:
         """Whether an attached handle needs layer ``number``, itself or as a parent."""
@@ -115,3 +127,11 @@ class Handles:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def _take(self, handles: list[DiskHandle]) -> None:
+        for handle in handles:
+            self.close(handle)
+            self._broken.add(handle.number)
+        if handles:
+            for broken in self._watchers:
+                broken()

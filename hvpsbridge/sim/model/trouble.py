@@ -26,8 +26,14 @@ class Trouble(Base):
     # -- hosts ------------------------------------------------------------------------------------------
 
     def crash_host(self, node: str) -> None:
-        """The host loses power and boots again: its VMs are off, its jobs and handles are gone."""
+        """The host loses power and boots again: its VMs are off, its jobs and handles are gone.
+
+        Raises:
+            ValueError: there is no such host.
+        """
         with self._now():
+            if node not in self._world.nodes:
+                raise ValueError(f"no host {node!r}")
             self._world.nodes[node].booted = self.clock.now()
             self._handles.close_node(node)
             for vm in self._on(node):
