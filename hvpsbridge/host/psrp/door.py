@@ -215,6 +215,13 @@ class Borrowed:
         """The SOAP in a reply's body."""
         if self._encryption is None or not content_type.startswith(b"multipart/"):
             return body
+        sealed = _sealed_part(body)
+        if sealed is not None:
+            header, data, length = sealed
+            plain: bytes = self._encryption.context.unwrap_winrm(header, data)
+            if len(plain) != length:
+                raise WinRMError(f"a sealed reply of {len(plain)} bytes that says {length}")
+            return plain
         boundary = re.search(rb"boundary=[\"'](.*)[\"']", content_type)
         if boundary is None:
             raise WinRMError("a sealed reply without a boundary")
@@ -225,6 +232,33 @@ class Borrowed:
         """Close the connection: a reply may still be under way on it. Never raises."""
         with suppress(Exception):
             self._connection.close()
+
+
+_SEAL_START = b"\tContent-Type: application/octet-stream\r\n"
+_SEAL_END = b"--Encrypted Boundary--\r\n"
+_SEAL_LENGTH = re.compile(rb"Length=(\d+)\r\n")
+_SEAL_HEAD_BYTES = 1024
+
+
+def _sealed_part(body: bytearray) -> tuple[bytes, bytes, int] | None:
+    """Signature, sealed bytes and plain length of a message in one part, as WinRM sends it.
+
+    None for any other layout. pypsrp's own way takes the message apart with regular expressions over all
+    of its bytes, several times.
+    """
+    start = body.find(_SEAL_START, 0, _SEAL_HEAD_BYTES)
+    length = _SEAL_LENGTH.search(body, 0, _SEAL_HEAD_BYTES)
+    if start < 0 or length is None or length.end() > start or not body.endswith(_SEAL_END):
+        return None
+    start += len(_SEAL_START)
+    end = len(body) - len(_SEAL_END)
+    signature_bytes = int.from_bytes(body[start : start + 4], "little")
+    data = start + 4 + signature_bytes
+    # The sealed part is as long as the plain one with every scheme but CredSSP's, which pypsrp reads.
+    if end - data != int(length[1]):
+        return None
+    with memoryview(body) as view:
+        return bytes(view[start + 4 : data]), bytes(view[data:end]), int(length[1])
 
 
 def _header_text(value: str | bytes) -> str:
@@ -263,6 +297,9 @@ def connect_failure(host: str, err: Exception) -> HostError:
         return HostRefused(host, "authentication failed")
     if isinstance(err, requests.exceptions.SSLError):
         return CertificateRejected(host, _short(err))
+    if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
+        # It was being opened and went away, as when the host restarts: worth another try.
+        return HostUnreachable(host, _short(err))
     if isinstance(err, WSManFaultError):
         return HostRefused(host, _short(err))
     if isinstance(err, WinRMTransportError) and err.code in (401, 403):

@@ -24,7 +24,11 @@ class HttpBroken(OSError):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """Status, headers in lower case, and the whole body."""
+    """Status, headers in lower case, and the whole body.
+
+    The body is the exchange's own buffer: it is valid until the next reply is received, and must not be
+    viewed any more by then. A fresh half megabyte per reply costs more than decoding it.
+    """
 
     status: int
     headers: dict[bytes, bytes]
@@ -47,6 +51,7 @@ class HalfExchange:
         self._socket = sock
         self._read_timeout = read_timeout_seconds
         self._buffer = bytearray(_FIRST_READ)
+        self._body = bytearray()
         self._sent_at = 0.0
         self.waiting = False
 
@@ -97,14 +102,19 @@ class HalfExchange:
             raise HttpBroken("a reply without a length") from err
         if not len(rest) <= length <= _LONGEST_BODY:
             raise HttpBroken(f"a reply of {length} bytes")
-        body = bytearray(length)
+        body = self._body
+        if len(body) > length:
+            del body[length:]
+        elif len(body) < length:
+            body.extend(bytes(length - len(body)))
         body[: len(rest)] = rest
-        view, at = memoryview(body), len(rest)
-        while at < length:
-            got = self._socket.recv_into(view[at:])
-            if not got:
-                raise HttpBroken(f"the connection ended {length - at} bytes before the end of a reply")
-            at += got
+        with memoryview(body) as view:
+            at = len(rest)
+            while at < length:
+                got = self._socket.recv_into(view[at:])
+                if not got:
+                    raise HttpBroken(f"the connection ended {length - at} bytes before the end of a reply")
+                at += got
         return HttpReply(status, headers, body)
 
     def _chunked(self, data: bytearray) -> bytearray:

@@ -58,7 +58,7 @@ class Session:
         self._local.door = door
         self._doors: list[Door] = [door]
         self._lock = threading.Lock()
-        self.shell_id: str = pool.id
+        self.shell_id: str = str(pool.shell.id or pool.id)
         self.lost = False
 
     @classmethod
@@ -113,7 +113,7 @@ class Session:
         wsman.session_id = self._pool.connection.session_id
         wsman.update_max_payload_size(self._pool.connection.max_envelope_size)
         pool = RunspacePool(wsman, max_runspaces=RUNSPACES)
-        pool.id = pool.shell.id = self._pool.id
+        pool.id, pool.shell.id = self._pool.id, self.shell_id
         pool.shell.opened = True
         pool.shell._selector_set = self._pool.shell._selector_set
         pool.state = RunspacePoolState.OPENED
