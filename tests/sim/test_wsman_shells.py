@@ -13,7 +13,9 @@ from pypsrp.wsman import SelectorSet, WSMan
 
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.wsman.outbox import HARD_BYTES, SOFT_BYTES, Outbox
 from hvpsbridge.sim.wsman.shells import Quotas
+from hvpsbridge.units import MIB
 
 SHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
 
@@ -172,3 +174,31 @@ def test_an_unknown_shell_is_the_fault_that_means_start_anew(host: PowerShellHos
     with connect(host) as wsman, pytest.raises(WSManFaultError) as caught:
         wsman.delete(SHELL_URI, selector_set=selectors)
     assert caught.value.code == 0x8033805B
+
+
+EMIT = """
+param($n) $block = [byte[]]::new(1048576)
+for ($i = 0; $i -lt $n; $i++) { [pscustomobject]@{ Number = $i; Block = $block } }
+"""
+
+
+def test_a_client_that_stops_reading_makes_the_host_wait(host: PowerShellHost) -> None:
+    with connect(host) as wsman, RunspacePool(wsman, max_runspaces=2) as pool:
+        shell = PowerShell(pool)
+        shell.add_script(EMIT).add_parameter("n", 24)
+        shell.begin_invoke()
+        (kept,) = [known for known in host.service.shells.all() if known.shell_id == pool.id]
+        waiting = wait_until_steady(kept.outbox)
+        assert SOFT_BYTES < waiting < SOFT_BYTES + 1 * MIB
+        # Another pipeline of the same process is not held up by the one that nobody reads.
+        assert run(pool, "'alive'").output == ["alive"]
+        assert [item.extended_properties["Number"] for item in shell.end_invoke()] == list(range(24))
+        assert kept.outbox.peak_bytes < HARD_BYTES
+
+
+def wait_until_steady(outbox: Outbox) -> int:
+    seen = -1
+    while outbox.peak_bytes != seen or seen < SOFT_BYTES:
+        seen = outbox.peak_bytes
+        time.sleep(0.5)
+    return seen
