@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvpsbridge.receiver.gates import Pace, Unpaced
-from hvpsbridge.tasks.permits import Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.permits import TURN_SECONDS, Claim, Permits, ReaderLimits
 from hvpsbridge.tasks.tuning import TuningBook
 
 # How often a waiting reader looks whether it is still wanted.
@@ -20,13 +20,17 @@ class SharedPermits:
 
     Args:
         limits: how many readers may work at once.
+        turn_seconds: how long one reads while others wait.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, limits: ReaderLimits | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: ReaderLimits | None = None,
+        turn_seconds: float = TURN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._permits = Permits(limits or ReaderLimits())
+        self._permits = Permits(limits or ReaderLimits(), turn_seconds)
         self._clock = clock
         self._changed = threading.Condition()
 

@@ -1,0 +1,186 @@
+"""Permits: limits hold, nothing is left idle, nobody starves, and threads never lock each other out."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvpsbridge.tasks.permits import MOST_PASSES, Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.sharing import SharedPermits
+
+TURN = 5.0
+
+
+def claim(host: int, volume: int, vm: int, disk: int) -> Claim:
+    return Claim(f"hv{host}", f"{'CDE'[volume]}:\\", UUID(int=host * 100 + vm), f"{disk}.vhdx")
+
+
+# A VM is on one host; its disks may be on several volumes.
+CLAIMS = st.builds(claim, st.integers(0, 1), st.integers(0, 2), st.integers(0, 3), st.integers(0, 2))
+LIMIT = st.none() | st.integers(1, 4)
+LIMITS = st.builds(ReaderLimits, LIMIT, LIMIT, LIMIT)
+
+
+def counted(holders: list[Claim]) -> tuple[int, Counter[str], Counter[tuple[str, str]]]:
+    return (
+        len(holders),
+        Counter(one.host for one in holders),
+        Counter((one.host, one.volume) for one in holders),
+    )
+
+
+def within(holders: list[Claim], limits: ReaderLimits) -> bool:
+    total, hosts, volumes = counted(holders)
+    return (
+        (limits.run is None or total <= limits.run)
+        and (limits.host is None or max(hosts.values(), default=0) <= limits.host)
+        and (limits.volume is None or max(volumes.values(), default=0) <= limits.volume)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(CLAIMS, st.integers(1, 12)), min_size=1, max_size=14), LIMITS)
+def test_limits_hold_nothing_idles_and_all_work_gets_done(
+    readers: list[tuple[Claim, int]], limits: ReaderLimits
+) -> None:
+    permits = Permits(limits, TURN)
+    claims = {permits.ticket(): one for one, _ in readers}
+    left = dict(zip(claims, (work for _, work in readers), strict=True))
+    for ticket, one in claims.items():
+        permits.ask(ticket, one)
+    holding: set[int] = set()
+    rounds = 0
+    for now in itertools.count():
+        holding |= set(permits.grant(now))
+        if not left:
+            break
+        held = [claims[ticket] for ticket in holding]
+        assert within(held, limits)
+        for ticket in left.keys() - holding:
+            assert not within([*held, claims[ticket]], limits), "a free permit, and somebody waits for it"
+        # Each holder works for one second; whoever is done or due gives up and asks again.
+        for ticket in sorted(holding):
+            left[ticket] -= 1
+            if not left[ticket] or permits.due(ticket, now + 1):
+                permits.drop(ticket)
+                holding.discard(ticket)
+                if left[ticket]:
+                    permits.ask(ticket, claims[ticket])
+                else:
+                    del left[ticket]
+        rounds += 1
+        assert rounds <= sum(work for _, work in readers), "nobody worked in some round"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(CLAIMS, min_size=2, max_size=12),
+    LIMITS,
+    st.integers(0, 11),
+)
+def test_nobody_waits_for_ever_among_readers_that_never_end(
+    claims_: list[Claim], limits: ReaderLimits, watched: int
+) -> None:
+    permits = Permits(limits, TURN)
+    claims = {permits.ticket(): one for one in claims_}
+    for ticket, one in claims.items():
+        permits.ask(ticket, one)
+    watched_ticket = sorted(claims)[watched % len(claims)]
+    waited = 0
+    holding: set[int] = set()
+    # Every turn somebody else may go first, but only so often for each of the others.
+    most = (MOST_PASSES + len(claims)) * (int(TURN) + 1) * 2
+    for now in range(3 * most):
+        holding |= set(permits.grant(now))
+        waited = 0 if watched_ticket in holding else waited + 1
+        assert waited <= most, f"{claims[watched_ticket]} waits since {waited} s"
+        for ticket in sorted(holding):
+            if permits.due(ticket, now + 1):
+                permits.drop(ticket)
+                holding.discard(ticket)
+                permits.ask(ticket, claims[ticket])
+
+
+def test_two_vms_get_half_each_however_many_disks_one_has() -> None:
+    permits = Permits(ReaderLimits(host=4), TURN)
+    large = [claim(0, 0, 0, disk) for disk in range(8)]
+    small = [claim(0, 0, 1, disk) for disk in range(2)]
+    tickets = {permits.ticket(): one for one in large}
+    for ticket, one in tickets.items():
+        permits.ask(ticket, one)
+    assert len(permits.grant(0)) == 4
+    late = {permits.ticket(): one for one in small}
+    for ticket, one in late.items():
+        permits.ask(ticket, one)
+    # At once, not after a turn: the large VM gives up until both have the same.
+    for ticket in tickets:
+        if permits.due(ticket, 0.1):
+            permits.drop(ticket)
+            permits.grant(0.1)
+    assert sum(permits.holds(ticket) for ticket in late) == 2
+    assert sum(permits.holds(ticket) for ticket in tickets) == 2
+    assert not any(permits.due(ticket, 0.2) for ticket in (*tickets, *late)), "shares are equal now"
+
+
+def test_a_reader_whose_volume_is_full_is_not_in_the_way_of_others() -> None:
+    permits = Permits(ReaderLimits(volume=1), TURN)
+    first, second, other = (permits.ticket() for _ in range(3))
+    permits.ask(first, claim(0, 0, 0, 0))
+    permits.ask(second, claim(0, 0, 1, 0))
+    permits.ask(other, claim(0, 1, 2, 0))
+    assert permits.grant(0) == (first, other)
+    assert not permits.due(other, 99), "its permit would help nobody"
+    assert permits.due(first, TURN)
+
+
+@pytest.mark.parametrize("run", [1, 3])
+def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
+    shared = SharedPermits(ReaderLimits(run=run), turn_seconds=0.001)
+    lock = threading.Lock()
+    inside = 0
+    most = 0
+    done: list[int] = []
+
+    def read(number: int) -> None:
+        nonlocal inside, most
+        gate = shared.gate(claim(0, number % 3, number % 4, number))
+        for _ in range(20):
+            gate.enter(lambda: None)
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            with lock:
+                inside -= 1
+            if gate.due():
+                gate.leave()
+        gate.leave()
+        done.append(number)
+
+    threads = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(done) == list(range(8))
+    assert most <= run
+
+
+def test_a_wait_that_is_broken_off_leaves_no_permit_behind() -> None:
+    shared = SharedPermits(ReaderLimits(run=1))
+    first, second, third = (shared.gate(claim(0, 0, vm, 0)) for vm in range(3))
+    first.enter(lambda: None)
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        second.enter(stop)
+    first.leave()
+    third.enter(stop)
+    third.leave()

@@ -1,0 +1,48 @@
+"""Disks side by side: all done, the first failure told, the others stopped, in a backup, too."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from hvpsbridge.tasks.together import Halted, side_by_side
+
+
+def test_all_work_is_done_and_several_at_once() -> None:
+    met = threading.Barrier(3)
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        met.wait(10)
+        done.append(number)
+
+    side_by_side([lambda n=n: work(n) for n in range(6)], lambda: None, most=3)  # type: ignore[misc]
+    assert sorted(done) == list(range(6))
+
+
+def test_the_first_failure_halts_the_others_and_is_the_one_told() -> None:
+    halted = threading.Event()
+    begun: list[str] = []
+
+    def failing() -> None:
+        begun.append("failing")
+        raise ValueError("disk 1")
+
+    def long() -> None:
+        begun.append("long")
+        assert halted.wait(10)
+        raise Halted
+
+    def never() -> None:
+        begun.append("never")
+
+    with pytest.raises(ValueError, match="disk 1"):
+        side_by_side([long, failing, never], halted.set, most=2)
+    assert sorted(begun) == ["failing", "long"]
+
+
+def test_one_work_needs_no_thread() -> None:
+    seen: list[threading.Thread] = []
+    side_by_side([lambda: seen.append(threading.current_thread())], lambda: None)
+    assert seen == [threading.current_thread()]
