@@ -11,7 +11,8 @@ from hvpsbridge.formats.manifest import Proof
 
 @dataclass(frozen=True, slots=True)
 class BadFrame:
-    """A frame that verification could not read. ``pack`` is the pack's name, 16 bytes."""
+    """A frame that verification could not read. ``pack`` is the pack's name, 16 bytes; zero bytes when no
+    index names the frame at all."""
 
     id: bytes
     pack: bytes

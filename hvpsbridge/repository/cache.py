@@ -271,6 +271,16 @@ class IndexCache:
         with self._lock:
             self._connection.executemany("DELETE FROM own WHERE pack = ?", ((name,) for name in packs))
 
+    def lost(self) -> frozenset[bytes]:
+        """Ids, of chunks and nodes, that are listed as bad and have no copy that is not."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT DISTINCT id FROM bad WHERE NOT EXISTS ("
+                "  SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = bad.id"
+                "  AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name))"
+            ).fetchall()
+        return frozenset(bytes(identity) for (identity,) in rows)
+
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
         """Frames (id, pack name) known to be bad; they count as absent when deduplicating."""
         with self._lock:

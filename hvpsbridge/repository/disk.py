@@ -11,8 +11,9 @@ from typing import Protocol
 from hvpsbridge.errors import InternalError
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import TreeRoot, is_zero
+from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
 from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
@@ -69,6 +70,10 @@ class ChunkStore(Protocol):
 
     def identify(self, digest: bytes) -> bytes:
         """Chunk id from a SHA-256."""
+        ...
+
+    def lost(self) -> frozenset[bytes]:
+        """Ids listed as bad that have no good copy."""
         ...
 
 
@@ -161,6 +166,36 @@ class DiskWriter:
         if is_zero(identity):
             return sha256 == zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
         return self._writer.identify(sha256) == identity
+
+    def lacking(self) -> tuple[Extent, ...]:
+        """Extents, in whole chunks, whose base chunks are listed as bad and have no good copy.
+
+        An increment that put only what changed would inherit them. Read these from the frozen disk and put
+        them: the new point is whole then, and every older one that shares the chunk too.
+
+        Raises:
+            Damaged: a node of the base is bad; nothing below it can be inherited, so take no base.
+        """
+        lost = self._writer.lost()
+        if self._base is None or not lost:
+            return ()
+        grid = self._writer.grid
+        if lost & self._base.node_ids():
+            raise self._writer.frames.damaged("the base's tree", "a node of it is listed as bad")
+        numbers = (
+            leaf * FAN_OUT + index
+            for leaf, node in self._base.leaves()
+            for index, identity in enumerate(entries(node))
+            if identity in lost
+        )
+        return normalise(
+            (
+                grid.extent(number, self.size_bytes)
+                for number in numbers
+                if number < grid.count(self.size_bytes)
+            ),
+            self.size_bytes,
+        )
 
     def finish(self) -> TreeRoot:
         """Store the tree; the root to put into the manifest. Nothing may be put afterwards."""

@@ -23,6 +23,9 @@ from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
 
+# Stands for the pack of a chunk that no index names, in a list of bad frames.
+NO_PACK = bytes(16)
+
 
 class Scan:
     """One verification's findings.
@@ -61,6 +64,7 @@ class Scan:
         except Damaged as err:
             self.chunks += 1
             self._suspects[identity] = err.what
+            self.bad.append((identity, NO_PACK))
             return
         if self._is_marked(places[0]):
             return

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import (
@@ -74,6 +75,24 @@ class TreeReader:
                 most of their tree, so a walk over many points sees each part once.
         """
         yield from self._walk(self.root.root, self.level, 0, walked)
+
+    def node_ids(self) -> frozenset[bytes]:
+        """Ids of all stored nodes of the tree, as far as they can be read."""
+        found: set[bytes] = set()
+        self._gather(self.root.root, self.level, found)
+        return frozenset(found)
+
+    def _gather(self, identity: bytes, level: int, found: set[bytes]) -> None:
+        if is_zero(identity) or identity in found:
+            return
+        found.add(identity)
+        if level > 1:
+            try:
+                below = entries(self._load(identity))
+            except Damaged:
+                return  # its id is among them
+            for each in below:
+                self._gather(each, level - 1, found)
 
     def _walk(
         self, identity: bytes, level: int, number: int, walked: set[bytes] | None

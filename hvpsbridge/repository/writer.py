@@ -299,6 +299,10 @@ class Writer:
             claimed = (Kind.DATA_PACK, identity) in self._claimed
         return identity if claimed or self._cache.holds(identity, Kind.DATA_PACK, self._number) else None
 
+    def lost(self) -> frozenset[bytes]:
+        """Ids listed as bad that have no good copy."""
+        return self._cache.lost()
+
     def identify(self, digest: bytes) -> bytes:
         """Chunk id from a SHA-256."""
         return self._objects.sealer.identify(digest)

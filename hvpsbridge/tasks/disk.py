@@ -149,6 +149,11 @@ class DiskBackup:
                     wanted = (Extent(0, self._size_bytes),)
                 self._changed_bytes = total_bytes(wanted)
                 self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
+        if self.plan.base is not None and (lacking := self._disk.lacking()):
+            count = -(-total_bytes(lacking) // self._grid.chunk_bytes)
+            _LOG.warning("disk %s: %d chunks of the base are bad and are read again", self.plan.slot, count)
+            self._reread_chunks += count
+            self._pull_whole(lacking)
 
     def _changes(self) -> tuple[Extent, ...] | None:
         """What tracking reports; None after the plan was changed to a compare."""

@@ -23,13 +23,14 @@ from hvpsbridge.errors import (
     NoRepository,
     NoSpace,
     RepositoryExists,
+    StoreError,
     WrongKey,
 )
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.node import FAN_OUT
-from hvpsbridge.repository import Repository, create_repository, open_repository
+from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.memory import MemoryStore
@@ -354,6 +355,23 @@ class TestIds:
         repository.publish_ids(first, ids_for(first))
         store.objects[f"ids/{second.point_id.hex}"] = store.objects[f"ids/{first.point_id.hex}"]
         assert [point.point_id for point, _ in repository.bases(VM)] == [first.point_id]
+
+
+def test_writers_need_no_right_to_delete() -> None:
+    class AppendOnly(MemoryStore):
+        def delete(self, name: str) -> None:
+            raise StoreError(self.url, "delete", name, "no rights")
+
+    store = AppendOnly()
+    with make(store, sealed=True) as repository:
+        for number in range(2):
+            with repository.lease(VM, current_holder(uuid4())) as lease:
+                point = store_point(repository, bytes([number + 1]) * CHUNK)
+                lease.check()
+            repository.publish_ids(point, ids_for(point))
+    with reopen(store) as fresh:
+        assert len(fresh.points()) == 2
+        assert fresh.verify("hashed").good
 
 
 class TestReading:

@@ -13,7 +13,7 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
 from hvpsbridge.repository.stores.memory import MemoryStore
-from tests.repository.conftest import CHUNK, VM, content_of, reopen, store_point
+from tests.repository.conftest import CHUNK, VM, content_of, disk_of, manifest_of, reopen, store_point
 
 
 def content(seed: int, chunks: int = 8) -> bytes:
@@ -217,3 +217,43 @@ def test_proofs_are_kept_beside_their_point(repository: Repository) -> None:
     for proof in proofs:
         repository.record_proof(point, proof, "scsi 0:0")
     assert [later.proof for later in repository.proofs(point)] == proofs
+
+
+@pytest.mark.parametrize("how", ["flip", "lose the pack", "lose the index"])
+def test_an_increment_is_told_what_its_base_lacks(
+    store: MemoryStore, repository: Repository, how: str
+) -> None:
+    data = content(60, 6)
+    old = store_point(repository, data)
+    if how == "flip":
+        damage(store, "data/")
+    else:
+        prefix = "data/" if how == "lose the pack" else "index/"
+        del store.objects[next(name for name in store.objects if name.startswith(prefix))]
+    with reopen(store) as fresh:
+        if how == "lose the index":  # the node too is found nowhere: no base at all
+            store_point(fresh, content(61, 1), vm_id=uuid4())
+            with fresh.begin(uuid4()) as writer, pytest.raises(Damaged):
+                writer.disk(len(data), old.disks[0].tree).put(0, bytes(CHUNK - 1) + b"x")
+            return
+        fresh.publish_bad(fresh.verify(Level.HASHED).bad)
+        with fresh.begin(uuid4()) as writer:
+            disk = writer.disk(len(data), old.disks[0].tree)
+            lacking = disk.lacking()
+            assert sum(extent.length for extent in lacking) == (CHUNK if how == "flip" else 6 * CHUNK)
+            for number in fresh.grid.touched(lacking):
+                disk.put(number, data[number * CHUNK : (number + 1) * CHUNK])
+            point = writer.commit(manifest_of([disk_of(disk.finish())]))
+        assert content_of(fresh, point) == data
+        assert content_of(fresh, old) == data
+        with fresh.begin(uuid4()) as writer:
+            assert writer.disk(len(data), old.disks[0].tree).lacking() == ()
+
+
+def test_a_base_with_a_bad_node_is_refused(store: MemoryStore, repository: Repository) -> None:
+    old = store_point(repository, content(62, 300))
+    damage(store, "nodes/")
+    with reopen(store) as fresh:
+        fresh.publish_bad(fresh.verify(Level.HASHED).bad)
+        with fresh.begin(uuid4()) as writer, pytest.raises(Damaged):
+            writer.disk(300 * CHUNK, old.disks[0].tree).lacking()
