@@ -106,7 +106,7 @@ def test_a_sealed_repository_tells_no_key_and_no_name_of_vm_or_host(
 ) -> None:
     monkeypatch.setenv("HVPS_KEY", CANARY)
     with serving(tmp_path / "world") as served:
-        world = World(hvps, served, tmp_path, key=("--key-env", "HVPS_KEY"))
+        world = World(hvps, served, tmp_path, key=("--key-env", "HVPS_KEY"), vm="zanzibar-db")
         world.build("zanzibar-db")
         playbook = world.playbook()
         text = playbook.read_text()

@@ -86,7 +86,9 @@ def test_limit_and_tags_choose(world: World) -> None:
     world.sim("create", "db01")
     world.sim("disk", "db01", "1MiB")
     tasks = "[{backup: {}, tags: [night]}, {verify: {}, tags: [deep]}]"
-    report = json.loads(world.run("--json", "--limit", "DB*", "--tags", "night", tasks=tasks).out)
+    report = json.loads(
+        world.run("--json", "--limit", "DB*", "--tags", "night", vms='["*"]', tasks=tasks).out
+    )
     assert [(task["vm"], task["task"]) for task in report["tasks"]] == [("db01", "backup")]
     assert world.run("--tags", "nigth", tasks=tasks).code == 64
     nothing = world.run("--limit", "nobody", tasks=tasks)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import Hvps, Served
+from .conftest import Hvps, Served, serving
 from .world import World
 
 
+@pytest.fixture(scope="module")
+def served_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One host for all faults: each test has a VM and a repository of its own on it."""
+    with serving(tmp_path_factory.mktemp("faults") / "world") as host:
+        yield host
+
+
 @pytest.fixture
-def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
-    made = World(hvps, served, tmp_path)
-    made.build("web01")
+def world(hvps: Hvps, served_to_all: Served, tmp_path: Path) -> World:
+    made = World(hvps, served_to_all, tmp_path, vm=f"vm-{tmp_path.name}")
+    made.build(made.vm)
     return made
 
 

@@ -39,6 +39,7 @@ class World:
     seed: int = 1
     writes: int = 0
     key: tuple[str, ...] = ()
+    vm: str = "web01"
 
     @property
     def repository(self) -> Path:
@@ -62,7 +63,7 @@ class World:
         assert self.hvps("repo", "init", self.repository, "--chunk", "64KiB", *self.key).code == 0
 
     def playbook(
-        self, *, vms: str = '["*"]', tasks: str = "[backup]", repository: Path | None = None, url: str = ""
+        self, *, vms: str = "", tasks: str = "[backup]", repository: Path | None = None, url: str = ""
     ) -> Path:
         """A playbook for this world."""
         path = self.folder / "playbook.yaml"
@@ -71,7 +72,7 @@ class World:
                 url=url or self.served.url,
                 password=self.served.folder / "password",
                 repository=repository or self.repository,
-                vms=vms,
+                vms=vms or json.dumps([self.vm]),
                 tasks=tasks,
             )
         )
@@ -81,18 +82,18 @@ class World:
         """``hvps run`` of such a playbook."""
         return self.hvps("run", self.playbook(**playbook), *options)
 
-    def guest_writes(self, vm: str = "web01") -> None:
+    def guest_writes(self, vm: str = "") -> None:
         """Some sectors change."""
         self.writes += 1
         offset = random.Random(self.writes).randrange(DISK_BYTES // 4096 - 16) * 4096
-        self.sim("write", vm, str(offset), "--random", "32KiB", "--seed", str(self.writes))
+        self.sim("write", vm or self.vm, str(offset), "--random", "32KiB", "--seed", str(self.writes))
 
-    def on_host(self, vm: str = "web01") -> dict[str, Any]:
+    def on_host(self, vm: str = "") -> dict[str, Any]:
         """What the simulator has of a VM: counts of checkpoints and reference points, its chain."""
-        found = [entry for entry in self.sim("list", "--json")["vms"] if entry["name"] == vm]
+        found = [entry for entry in self.sim("list", "--json")["vms"] if entry["name"] == (vm or self.vm)]
         return dict(found[0])
 
-    def assert_clean(self, vm: str = "web01") -> None:
+    def assert_clean(self, vm: str = "") -> None:
         """Nothing of ours is on the host but at most one reference point."""
         there = self.on_host(vm)
         assert there["checkpoints"] == 0
