@@ -63,6 +63,8 @@ class ControlServer:
         self._other_armed = armed
         self._counters = counters
         self._on_shutdown = shutdown
+        # Whoever controls a world from outside wants it to outlive this process, however that ends.
+        model.save_on_change()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._path.unlink(missing_ok=True)
         with reachable(self._path) as path:

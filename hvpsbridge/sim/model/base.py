@@ -56,9 +56,12 @@ class Base:
             self._world, self.knobs = World(seed=seed), Knobs()
         self.faults = Faults()
         self._watchers: list[Callable[[], None]] = []
+        self._saving = False
+        self._saved: tuple[object, ...] | None = None
         self._chance = random.Random(f"{self._world.seed}|reads")
         self.kept = KeptImages(folder / "kept", enabled=keep_images)
         self._shelf = DiskShelf(folder / "disks", self._world)
+        self._shelf.sweep()
         self._tracking = Tracking(self._world, self.knobs)
         self._handles = Handles(self._world, self._shelf, self.knobs, self.faults)
         self._life = Lifecycle(
@@ -85,13 +88,43 @@ class Base:
     def save(self) -> None:
         """Write the world to its folder, in one step."""
         with self._now():
-            store.save(self.folder / STATE_FILE, self._world, self.knobs)
+            self._write_down()
+
+    def save_on_change(self) -> None:
+        """From now on save by itself whenever something came, went or changed its form.
+
+        Guests' writes alone do not: they are in the disks, and a world that is killed loses what its
+        guests wrote since the last save, as a host without power does.
+        """
+        with self._now():
+            self._saved = None
+            self._saving = True
 
     @contextmanager
     def _now(self) -> Iterator[None]:
         with self._lock:
             self._life.advance()
             yield
+            if self._saving and self._shape() != self._saved:
+                self._write_down()
+
+    def _write_down(self) -> None:
+        self._saved = self._shape()
+        self.kept.save()
+        store.save(self.folder / STATE_FILE, self._world, self.knobs)
+
+    def _shape(self) -> tuple[object, ...]:
+        """What changes whenever anything but a guest's bytes does."""
+        world = self._world
+        return (
+            world.counter,
+            len(world.layers),
+            len(world.merges),
+            len(world.checkpoints),
+            len(world.reference_points),
+            [(vm.revision, vm.state, vm.node) for vm in world.vms.values()],
+            [point.name for point in world.checkpoints.values()],
+        )
 
     def set_knob(self, name: str, value: object) -> None:
         """Turn a knob (:class:`~knobs.Knobs`).
@@ -116,10 +149,8 @@ class Base:
         Raises:
             FileNotFoundError: nothing was kept of it.
         """
-        path = self.kept.frozen(checkpoint_id, slot)
-        if not path.exists():
-            raise FileNotFoundError(f"no image was kept of {slot} at checkpoint {checkpoint_id}")
-        return path
+        with self._now():
+            return self.kept.frozen(checkpoint_id, slot)
 
     # -- inside -----------------------------------------------------------------------------------------
 

@@ -43,6 +43,13 @@ class DiskShelf:
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def sweep(self) -> None:
+        """Remove files that no layer has: left by a process that was killed before it saved."""
+        known = {layer.backing for layer in self._world.layers.values()}
+        for file in self._folder.glob("*.raw"):
+            if file.name not in known:
+                file.unlink()
+
     def close(self) -> None:
         """Give every descriptor back."""
         for descriptor in self._open.values():

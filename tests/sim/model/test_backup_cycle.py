@@ -307,3 +307,28 @@ def test_a_world_is_taken_up_again_where_it_was_left(tmp_path: Path) -> None:
     clock.advance(5.0)
     assert again.read(vm.vm_id, SLOT, 0, 512) == b"a" * 512
     again.close()
+
+
+def test_a_world_that_saves_on_change_survives_a_kill_at_any_structural_step(tmp_path: Path) -> None:
+    clock = ManualClock()
+    model = Model(tmp_path / "w", clock=clock, seed=1)
+    model.save_on_change()
+    vm = model.create_vm("web01")
+    model.add_disk(vm.vm_id, size_bytes=8 * MIB)
+    model.write(vm.vm_id, SLOT, 0, b"a" * 512)
+    model.save()
+    point = checkpoint(model, clock, vm.vm_id)
+    kept = model.kept_image(point, SLOT).read_bytes()
+    # No close, no save: the process was killed here. The child it had made is in the state file.
+    again = Model(tmp_path / "w", clock=clock)
+    assert frozen_bytes(again, frozen_path(again, point)) == kept
+    convert(again, clock, point)
+    clock.advance(5.0)
+    again.jobs()
+    assert len(again.chain(again.drives(vm.vm_id)[0].layer or 0)) == 1
+    (tmp_path / "w" / "disks" / "999.raw").write_bytes(b"left over")
+    again.close()
+    third = Model(tmp_path / "w", clock=clock)
+    assert third.read(vm.vm_id, SLOT, 0, 512) == b"a" * 512
+    assert not (tmp_path / "w" / "disks" / "999.raw").exists()
+    third.close()
