@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -240,17 +241,19 @@ def _interrupted(world: World, names: str, step: Step, moment: str) -> subproces
     )
 
 
-PARTS = 4
+_SIGNALS = (("SIGTERM", 143), ("SIGINT", 130))
+_MOMENTS = ("before", "after")
+_EVERY = tuple(itertools.product(Step, _SIGNALS, _MOMENTS))
+# Every step once, each signal and each moment with every other one; the rest is for `make soak`.
+_SAMPLE = tuple((step, _SIGNALS[number // 4 % 2], _MOMENTS[number % 2]) for number, step in enumerate(Step))
+_Stop = tuple[Step, tuple[str, int], str]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_a_signal_at_every_step_undoes_and_loses_nothing(part: int, world: World) -> None:
-    """One world for several steps: each run also settles and increments on what the last one left."""
+def _stop_at_each(world: World, stops: Sequence[_Stop]) -> None:
+    """One world for several stops: each run also settles and increments on what the last one left."""
     assert world.run().code == 0
     committed = 1
-    for number, step in list(enumerate(Step))[part::PARTS]:
-        name, code = (("SIGTERM", 143), ("SIGINT", 130))[number // PARTS % 2]
-        moment = ("before", "after")[number % 2]
+    for step, (name, code), moment in stops:
         world.guest_writes()
         done = _interrupted(world, name, step, moment)
         where = f"{name} {moment} {step.label}: {done.stderr}"
@@ -266,6 +269,17 @@ def test_a_signal_at_every_step_undoes_and_loses_nothing(part: int, world: World
     world.guest_writes()
     assert world.run().code == 0
     assert world.assert_every_point_restores_equal() == committed + 1
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_signal_at_every_step_undoes_and_loses_nothing(part: int, world: World) -> None:
+    _stop_at_each(world, _SAMPLE[part::4])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(8))
+def test_every_signal_at_every_moment_undoes_and_loses_nothing(part: int, world: World) -> None:
+    _stop_at_each(world, _EVERY[part::8])
 
 
 def test_a_second_signal_gives_up_and_says_what_is_left(world: World) -> None:
