@@ -205,7 +205,7 @@ class Runner:
             try:
                 there.extend(_candidates(play, target))
             except HvpsError as err:
-                _LOG.error("host %s: %s", target.name, err)
+                _LOG.info("host %s: %s", target.name, err)
                 self._problems.append(HostProblem(target.name, err))
                 complete = False
         names = ", ".join(target.name for target in play.hosts)
