@@ -32,9 +32,11 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.errors import (
+    CheckpointGone,
     CommitForkFailed,
     ConsistencyNotReached,
     Gated,
+    HostError,
     HostNotClean,
     HostUnreachable,
     HvpsError,
@@ -66,7 +68,7 @@ from hvpsbridge.tasks.mark import Mark, parse_mark
 from hvpsbridge.tasks.permits import Claim
 from hvpsbridge.tasks.plan import DiskFacts, DiskPlan, Mode, Reason, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull, ProofPolicy, Wish
-from hvpsbridge.tasks.reader import DiskReader
+from hvpsbridge.tasks.reader import DiskReader, open_shell
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
 from hvpsbridge.tasks.settle import Settler, ids_of, left_unknown, read_lineage, wait_for_merge
 from hvpsbridge.tasks.sharing import ReaderGate, Sharing
@@ -148,9 +150,21 @@ class BackupVm:
     def run(self) -> BackupResult:
         """Make a recovery point; what came of it, errors included."""
         error = self._guarded(self._make)
+        if isinstance(error, CheckpointGone) and not self._leftovers:
+            error = self._start_over(error)
         if error is None and self._around.cancel.requested:
             error = self._around.cancel.error
         return self._result(error)
+
+    def _start_over(self, error: CheckpointGone) -> HvpsError | None:
+        """Make the backup anew, once, under a run id of its own: the first one's is settled for good."""
+        self._note(f"starting over: {error}")
+        self._warnings.append(f"started over: {error}")
+        self._around = replace(self._around, run_id=uuid4())
+        self._guard = Guard(self._vm.vm_id, self._vm.name, self._policy.limits, self._around.cancel)
+        self._backups.clear()
+        self._plan = self._consistency = None
+        return self._guarded(self._make)
 
     def check(self) -> BackupResult:
         """Plan only: what a backup would do. Nothing is changed on the host or in the repository."""
@@ -232,17 +246,36 @@ class BackupVm:
             stack.callback(self._drop_readers)
             checkpoint, frozen, children = self._freeze(plan, journal, lease)
             taken = datetime.now(UTC)
-            with self._guard.watching(self._host), self._step(Step.READ):
-                self._read(plan, frozen, journal, writer)
-            with self._step(Step.CONFIGURATION):
-                files = self._files(checkpoint, writer)
-                definition = self._host.definition(vm.vm_id).json
-            with self._guard.watching(self._host), self._step(Step.PROVE):
-                self._prove(len(lineage.points))
+            with self._noticing_loss(checkpoint):
+                with self._guard.watching(self._host), self._step(Step.READ):
+                    self._read(plan, frozen, journal, writer)
+                with self._step(Step.CONFIGURATION):
+                    files = self._files(checkpoint, writer)
+                    definition = self._host.definition(vm.vm_id).json
+                with self._guard.watching(self._host), self._step(Step.PROVE):
+                    self._prove(len(lineage.points))
             with self._step(Step.COMMIT):
                 point = self._commit(checkpoint, taken, info, files, definition, writer, lease)
             self._convert(point, checkpoint, journal, lease)
             self._leave(journal, lineage, children, lease)
+
+    @contextlib.contextmanager
+    def _noticing_loss(self, checkpoint: CheckpointInfo) -> Iterator[None]:
+        """Tell an error of the host whose cause is that our checkpoint is not there any more.
+
+        Raises:
+            CheckpointGone: that is so.
+        """
+        try:
+            yield
+        except HostError as err:
+            gone = False
+            with contextlib.suppress(HostError):
+                there = {one.checkpoint_id for one in self._host.checkpoints(self._vm.vm_id)}
+                gone = checkpoint.checkpoint_id not in there
+            if gone:
+                raise CheckpointGone(self._host.name, self._vm.name) from err
+            raise
 
     @contextlib.contextmanager
     def _step(self, step: Step) -> Iterator[None]:
@@ -449,7 +482,8 @@ class BackupVm:
 
         def open_reader(slot: str) -> None:
             self._guard.check()
-            reader = DiskReader(self._host, frozen[slot].path, journal)
+            shell = open_shell(self._host, self._policy.patience, self._guard.pause)
+            reader = DiskReader(shell, frozen[slot].path, journal)
             self._readers.append(reader)
             readers[slot] = reader
 

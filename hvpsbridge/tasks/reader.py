@@ -9,35 +9,64 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from hvpsbridge.contract.results import DigestPage
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import HvpsError, InternalError, OperationFailed
+from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.receiver.pump import Patience
 from hvpsbridge.tasks.journal import Journal
 
 _LOG = logging.getLogger(__name__)
 
 # Error id of a host that cannot tell which parts of a file hold data.
 FORMAT_UNSUPPORTED = "Hvps.FormatUnsupported"
+# How long a host that answered a moment ago may not answer while a shell is opened: a restart of its
+# WinRM service takes seconds, one of the host minutes, which the pump's patience is for.
+OPEN_SECONDS = 60.0
+
+
+def open_shell(host: HyperVHost, patience: Patience, pause: Callable[[float], None]) -> HyperVHost:
+    """A further shell on a host that is known to answer, tried for again while it does not.
+
+    Args:
+        host: the host.
+        patience: pauses; its longest wait is a limit here, too.
+        pause: waits so many seconds, and raises when the backup is to stop.
+
+    Raises:
+        HostError: it did not answer for :data:`OPEN_SECONDS`, or refused.
+    """
+    until = time.monotonic() + min(OPEN_SECONDS, patience.resume_seconds)
+    seconds = patience.first_pause_seconds
+    while True:
+        try:
+            return host.new_shell()
+        except (SessionLost, HostUnreachable) as err:
+            if time.monotonic() > until:
+                raise
+            _LOG.warning("no shell yet, trying again in %.1f s: %s", seconds, err)
+        pause(seconds)
+        seconds = min(seconds * 2, patience.longest_pause_seconds)
 
 
 class DiskReader:
     """Reads one frozen disk.
 
     Args:
-        host: the host; gives the shell.
+        shell: a shell for this disk alone; it is closed with the reader.
         path: the frozen file.
         journal: where shells are written down.
     """
 
-    def __init__(self, host: HyperVHost, path: str, journal: Journal) -> None:
+    def __init__(self, shell: HyperVHost, path: str, journal: Journal) -> None:
         self.path = path
         self._journal = journal
         self._lock = threading.Lock()
-        self._shell = host.new_shell()
+        self._shell = shell
         self._known_shell = ""
         try:
             self._note_shell()

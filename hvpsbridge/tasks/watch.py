@@ -89,6 +89,11 @@ class Guard:
                 f"{duration_text(self._limits.checkpoint_age_seconds)} are allowed",
             )
 
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the backup is to stop; raises as :meth:`check` does."""
+        self._cancel.pause(seconds)
+        self.check()
+
     @contextlib.contextmanager
     def watching(self, host: HyperVHost) -> Iterator[None]:
         """Look at the host's volumes while the block runs; nothing else may use ``host`` meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import Steps, World
+from tests.tasks.world import QUICK, Steps, World
 
 SMALL = 2 * MIB
+# What is lost for good need not be waited for long.
+IMPATIENT = replace(QUICK.patience, resume_seconds=0.2)
 STARTS = [(step.name, "before") for step in Step]
 
 
@@ -101,7 +104,7 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
         world.churn(vm_id)
         wire = Wire(world)
         wire.cut_at, wire.for_good = position, for_good
-        result = world.backup(vm_id, undo_seconds=0.2)
+        result = world.backup(vm_id, undo_seconds=0.2, patience=IMPATIENT)
         where = f"message {position}, {names[position - 1] if position <= len(names) else 'beyond'}"
         assert result.error is None or isinstance(result.error, (SessionLost, HostUnreachable)), where
         if not for_good:

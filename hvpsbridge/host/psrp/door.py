@@ -314,6 +314,8 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
     """What a transport exception means while a shell is in use."""
     if isinstance(err, HostError):
         return err
+    if isinstance(err, AuthenticationError):
+        return HostRefused(host, f"{operation}: authentication failed")
     if isinstance(err, WSManFaultError) and err.code == FAULT_ACCESS_DENIED:
         return HostRefused(host, f"{operation}: {_short(err)}")
     return SessionLost(host, operation, _short(err))

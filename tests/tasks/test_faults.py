@@ -1,0 +1,130 @@
+"""The fault table, row by row: what goes wrong when, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import yaml
+
+from hvpsbridge.sim.faults import fault_table
+from hvpsbridge.sim.model.faults import MODEL_FAULTS
+from hvpsbridge.tasks.results import BackupResult, Outcome
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import KIB, MIB
+from tests.tasks.wire import WireWorld
+from tests.tasks.world import SLOT, Steps, World
+
+# Faults that no row strikes, and why.
+ELSEWHERE = {
+    "checkpoint_file_locked": "one more failed job: its code is mapped by the script, see tests/scripts",
+    "checkpoint_no_space": "as above",
+    "commit_forks": "nothing is cleaned up after it: test_cases.py",
+    "query_lies": "found by proof, not by a row: test_tracking.py",
+    "volume_full": "the guest's own write fails, before any backup",
+    "unauthorized": "refused for good: tests/cli",
+    "access_denied": "refused for good: tests/cli",
+    "quota_shells": "tests/host",
+    "quota_operations": "tests/host",
+    "reply_slow": "only takes time: tests/host",
+    "reply_stalled": "only takes time: tests/host",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table."""
+
+    over: str
+    fault: str
+    step: str
+    expect: str
+    count: int = 1
+    error: str = ""
+    reason: str = "tracked"
+
+    def __str__(self) -> str:
+        return f"{self.fault} x{self.count} at {self.step.lower()}"
+
+
+ROWS = [Row(**row) for row in yaml.safe_load(Path(__file__).with_name("faults.yaml").read_text())]
+
+
+def test_every_fault_there_is_has_a_row_or_a_reason() -> None:
+    named = {row.fault.partition(":")[0] for row in ROWS} | ELSEWHERE.keys()
+    assert named == MODEL_FAULTS.keys() | fault_table().keys()
+    assert {row.step for row in ROWS} <= {step.name for step in Step}
+    assert len(fields(Row)) == 7
+
+
+def changed(world: World, vm_id: UUID) -> None:
+    """A change in more than one chunk, so that a read has several blocks and a proof something to prove."""
+    for offset in (0, 1 * MIB):
+        world.model.write(vm_id, SLOT, offset, world.chance.randbytes(96 * KIB))
+
+
+def held_against(world: World, vm_id: UUID, row: Row, result: BackupResult) -> None:
+    said = (result.error, result.warnings, result.leftovers)
+    match row.expect:
+        case "done":
+            assert result.outcome is Outcome.DONE, said
+        case "degraded":
+            assert result.error is None, said
+            assert result.warnings, said
+        case "undone":
+            assert result.point_id is None, said
+            assert result.error is not None
+            assert result.error.kind == row.error, said
+        case "left":
+            assert result.leftovers
+    if row.expect != "left":
+        assert not result.leftovers, said
+        assert not world.model.checkpoints(vm_id, hidden=True)
+        assert not world.model.attached()
+        assert len(world.model.reference_points(vm_id)) == 1
+    if row.expect in ("done", "degraded"):
+        assert result.disks[0].reason.word == row.reason
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.over == "model"], ids=str)
+def test_hyper_v_goes_wrong(world: World, row: Row) -> None:
+    vm_id = world.vm(disks=(2 * MIB,))
+    world.good_backup(vm_id)
+    changed(world, vm_id)
+    arm = Steps((row.step, "before"), lambda: world.model.faults.arm(row.fault, row.count))
+    result = world.backup(vm_id, observer=arm)
+    world.model.faults.arm(row.fault, 0)
+    held_against(world, vm_id, row, result)
+    changed(world, vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WireWorld, UUID]]:
+    """A world over the wire whose VM has been backed up once."""
+    world = WireWorld(tmp_path_factory.mktemp("faults"))
+    vm_id = world.vm(disks=(2 * MIB,))
+    world.good_backup(vm_id)
+    yield world, vm_id
+    world.close()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.over == "wire"], ids=str)
+def test_the_wire_goes_wrong(wired: tuple[WireWorld, UUID], row: Row) -> None:
+    world, vm_id = wired
+    name = row.fault.partition(":")[0]
+    changed(world, vm_id)
+    before = world.server.faults.struck.get(name, 0)
+    arm = Steps((row.step, "before"), lambda: world.server.faults.arm_text(row.fault, row.count))
+    result = world.backup(vm_id, observer=arm)
+    world.server.faults.arm(name, 0)
+    assert world.server.faults.struck.get(name, 0) > before, "the fault never struck"
+    held_against(world, vm_id, row, result)
+    changed(world, vm_id)
+    world.good_backup(vm_id)
+    for point in world.repository.points(vm_id)[-2:]:
+        world.assert_point_equal(point)

@@ -1,0 +1,119 @@
+"""VMs that move and hosts that die: the owner is found again, and the cleaning is done there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.errors import HostError
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.plan import Reason
+from hvpsbridge.tasks.results import BackupResult, RunResult
+from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.select import VmChoice
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import QUICK, Steps, World
+
+SMALL = 2 * MIB
+STARTS = [step.name for step in Step]
+
+
+def run(world: World, observer: Steps | None = None) -> RunResult:
+    """The play of two nodes, as the runner runs it."""
+    targets = tuple(
+        HostTarget(name, lambda name=name: world.host(name))  # type: ignore[misc]
+        for name in ("HV01", "HV02")
+    )
+    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (QUICK,))
+    return Runner(uuid4(), observer or Steps(), Cancellation()).run([play])
+
+
+def good(world: World, vm_id: UUID) -> BackupResult:
+    (result,) = run(world).tasks
+    assert isinstance(result, BackupResult)
+    assert result.error is None, result.error
+    assert not result.leftovers
+    world.assert_clean(vm_id)
+    return result
+
+
+@pytest.fixture
+def cluster(world: World) -> tuple[World, UUID]:
+    """Two nodes of a cluster and a VM on the first that has been backed up once."""
+    world.model.node("HV01").cluster = "one"
+    world.model.add_node("HV02", cluster="one")
+    vm_id = world.vm(disks=(SMALL,), clustered=True)
+    good(world, vm_id)
+    world.churn(vm_id)
+    return world, vm_id
+
+
+def test_after_a_move_tracking_goes_on_at_the_new_owner(cluster: tuple[World, UUID]) -> None:
+    world, vm_id = cluster
+    world.model.migrate(vm_id, "HV02")
+    result = good(world, vm_id)
+    assert result.vm.host == "HV02"
+    assert result.disks[0].reason is Reason.TRACKED
+    world.assert_points_equal(vm_id)
+
+
+@pytest.mark.parametrize("at", STARTS, ids=str.lower)
+def test_a_live_migration_at_any_step_ends_in_a_point_and_a_clean_host(
+    cluster: tuple[World, UUID], at: str
+) -> None:
+    world, vm_id = cluster
+    once = iter([True])
+
+    def move() -> None:
+        if next(once, False):
+            world.model.migrate(vm_id, "HV02")
+
+    result = run(world, Steps((at, "before"), move)).tasks[-1]
+    assert isinstance(result, BackupResult)
+    assert result.error is None, result.error
+    assert not result.leftovers, result.leftovers
+    world.assert_clean(vm_id)
+    world.churn(vm_id)
+    assert good(world, vm_id).vm.host == "HV02"
+    world.assert_points_equal(vm_id)
+
+
+@pytest.mark.parametrize("at", STARTS, ids=str.lower)
+def test_a_node_that_dies_at_any_step_is_cleaned_up_after_by_its_heir(
+    cluster: tuple[World, UUID], at: str
+) -> None:
+    world, vm_id = cluster
+    once = iter([True])
+
+    def die() -> None:
+        if next(once, False):
+            world.model.kill_host("HV01")
+
+    result = run(world, Steps((at, "before"), die)).tasks[-1]
+    assert isinstance(result, BackupResult)
+    assert result.error is None or isinstance(result.error, HostError), result.error
+    world.churn(vm_id)
+    assert good(world, vm_id).vm.host == "HV02"
+    world.assert_points_equal(vm_id)
+
+
+def test_a_leftover_follows_its_vm_and_is_settled_where_that_is(
+    cluster: tuple[World, UUID], tmp_path: Path
+) -> None:
+    world, vm_id = cluster
+
+    class Died(BaseException):
+        pass
+
+    def die() -> None:
+        raise Died
+
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
+    world.model.migrate(vm_id, "HV02")
+    result = good(world, vm_id)
+    assert result.vm.host == "HV02"
+    world.assert_points_equal(vm_id)
