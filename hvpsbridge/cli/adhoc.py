@@ -25,7 +25,7 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.show import form_of
 from hvpsbridge.cli.working import work
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.playbook.specs import BackupLimits, BackupOptions, RunLimits
+from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, RunLimits
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.select import VmChoice

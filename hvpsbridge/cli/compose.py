@@ -14,20 +14,10 @@ from hvpsbridge.contract.results import VmState
 from hvpsbridge.errors import WrongKey
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.playbook.read import matching_hosts
-from hvpsbridge.playbook.specs import (
-    BackupOptions,
-    HostSpec,
-    PlaybookSpec,
-    PlaySpec,
-    Points,
-    RepositorySpec,
-    RunLimits,
-    SecretRef,
-    TaskSpec,
-    VerifyOptions,
-    VmSelection,
-)
+from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
+from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec, TaskSpec, VmSelection
+from hvpsbridge.playbook.task_options import BackupOptions, Points, RunLimits, VerifyOptions
+from hvpsbridge.playbook.together import matching_hosts
 from hvpsbridge.receiver.gates import TokenBucket, Unpaced
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.repository import default_cache_folder

@@ -17,7 +17,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.playbook.specs import RepositorySpec
+from hvpsbridge.playbook.places import RepositorySpec
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Point

@@ -16,9 +16,10 @@ from uuid import UUID, uuid4
 from hvpsbridge import __version__
 from hvpsbridge.cli import logs
 from hvpsbridge.errors import ConfigurationError, Interrupted, SecretUnavailable
+from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.playbook.read import parse_as, read_text
 from hvpsbridge.playbook.secrets import resolve
-from hvpsbridge.playbook.specs import SecretRef, SettingsSpec
+from hvpsbridge.playbook.specs import SettingsSpec
 from hvpsbridge.secret import Secret
 
 _log = logging.getLogger(__name__)

@@ -17,19 +17,16 @@ import click
 
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
-from hvpsbridge.playbook.specs import (
+from hvpsbridge.playbook.places import Authentication, HostSpec, RepositorySpec, SecretRef
+from hvpsbridge.playbook.specs import MAX_FORKS
+from hvpsbridge.playbook.task_options import (
     MAX_BLOCK_BYTES,
-    MAX_FORKS,
     MAX_READERS,
     MAX_WINDOW_BYTES,
     MIN_BLOCK_BYTES,
     MIN_WINDOW_BYTES,
-    Authentication,
     Compression,
-    HostSpec,
-    RepositorySpec,
     RunLimits,
-    SecretRef,
     TuningOptions,
 )
 from hvpsbridge.units import parse_duration, parse_size, size_text

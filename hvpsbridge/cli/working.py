@@ -10,7 +10,7 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.show import Form, show
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.playbook.specs import RunLimits
+from hvpsbridge.playbook.task_options import RunLimits
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.runner import PlayRun, Runner

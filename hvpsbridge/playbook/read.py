@@ -6,22 +6,20 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.host.connection import is_loopback
 from hvpsbridge.playbook import load
 from hvpsbridge.playbook.load import Items, Keys, Plain, Scalar, Tree
 from hvpsbridge.playbook.problems import Mark, Problem, invalid, nearest, path_text
-from hvpsbridge.playbook.specs import Authentication, HostSpec, PlaybookSpec, VmStateWord
+from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
 from hvpsbridge.playbook.template import NAME, fill
+from hvpsbridge.playbook.together import cross_check
 
 _Spec = TypeVar("_Spec")
 
@@ -67,7 +65,7 @@ def parse_playbook(text: str, where: str, extra_vars: Mapping[str, Plain] | None
     tree = _with_variables(tree, extra_vars or {}, problems)
     spec = _check(PlaybookSpec, tree, problems)
     if spec is not None:
-        problems.extend(_cross_check(spec, tree))
+        problems.extend(cross_check(spec, tree))
     if problems or spec is None:
         raise invalid(where, problems)
     return spec
@@ -297,56 +295,3 @@ def _known_keys(annotation: Any) -> list[str]:
         if dataclasses.is_dataclass(option)
         for field in dataclasses.fields(option)
     ]
-
-
-# -- what no single key can tell --------------------------------------------------------------------------
-
-
-def _cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[Problem]:
-    def problem(path: load.Path, what: str) -> Problem:
-        return Problem(load.mark_of(tree, path), path_text(path), what)
-
-    for name, host in spec.hosts.items():
-        yield from (problem(("hosts", name, key), what) for key, what in host_problems(host))
-    for index, play in enumerate(spec.plays):
-        here: load.Path = ("plays", index)
-        for number, pattern in enumerate(play.hosts):
-            if not matching_hosts(spec, pattern):
-                yield problem(
-                    (*here, "hosts", number),
-                    f"no host {pattern!r} in this file{nearest(pattern, spec.hosts)}",
-                )
-        if play.repository not in spec.repositories:
-            yield problem(
-                (*here, "repository"),
-                f"no repository {play.repository!r} in this file"
-                + nearest(play.repository, spec.repositories),
-            )
-
-
-def matching_hosts(spec: PlaybookSpec, pattern: str) -> tuple[str, ...]:
-    """Names of the playbook's hosts that a pattern (``all`` or a shell pattern) stands for."""
-    if pattern == "all":
-        return tuple(spec.hosts)
-    return tuple(name for name in spec.hosts if name == pattern or fnmatchcase(name, pattern))
-
-
-def host_problems(host: HostSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with a host's keys together: pairs of key and text."""
-    address = urlsplit(host.address if "//" in host.address else f"//{host.address}")
-    try:
-        name, _ = address.hostname, address.port
-    except ValueError as err:
-        yield "address", f"{host.address!r} is no address: {err}"
-        return
-    if not name or address.scheme not in {"", "http", "https"}:
-        yield "address", f"{host.address!r} is no address; write https://host:5986, or a bare name"
-        return
-    if address.username is not None:
-        yield "address", "a user does not stand in the address; use user and password"
-    if host.auth is Authentication.BASIC and address.scheme == "http" and not is_loopback(name):
-        yield "auth", "basic over plain http would send the password readable; use https, ntlm or kerberos"
-    # The others can take an account from the Kerberos credential cache.
-    needs_account = host.auth in {Authentication.BASIC, Authentication.NTLM}
-    if needs_account and (host.user is None or host.password is None):
-        yield "auth", f"{host.auth} needs user and password"

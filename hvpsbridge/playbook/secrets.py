@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hvpsbridge.errors import SecretUnavailable
 from hvpsbridge.formats.keyslot import EXPORT_MARK
-from hvpsbridge.playbook.specs import SecretRef
+from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.secret import Secret
 
 _log = logging.getLogger(__name__)

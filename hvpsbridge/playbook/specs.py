@@ -12,43 +12,16 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from hvpsbridge.playbook.types import (
-    KIND,
-    Duration,
-    FilePath,
-    Flag,
-    Fraction,
-    Scalar,
-    Size,
-    Target,
-    Text,
-    Whole,
-)
-from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
-from hvpsbridge.units import GIB, KIB, MIB
+from hvpsbridge.playbook.places import HostSpec, RepositorySpec
+from hvpsbridge.playbook.task_options import BackupOptions, RestoreOptions, RunLimits, VerifyOptions
+from hvpsbridge.playbook.types import KIND, STRICT, FilePath, Scalar, Text, Whole
 
 _Value = TypeVar("_Value")
 
-_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-
 # More hosts at a time than this needs several hvps, each with its own part of the hosts.
 MAX_FORKS = 64
-# Pipelines share one process on the host; past this they only wait for its serializer.
-MAX_READERS = 8
-# What the reader on the host takes, and what keeps its memory and ours within bounds.
-MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 64 * KIB, 4 * MIB
-MIN_WINDOW_BYTES, MAX_WINDOW_BYTES = 1 * MIB, 16 * MIB
-
-
-class Authentication(StrEnum):
-    """How a user proves itself to WinRM."""
-
-    BASIC = "basic"
-    NTLM = "ntlm"
-    NEGOTIATE = "negotiate"
-    KERBEROS = "kerberos"
 
 
 class VmStateWord(StrEnum):
@@ -60,239 +33,17 @@ class VmStateWord(StrEnum):
     PAUSED = "paused"
 
 
-class VerifyLevel(StrEnum):
-    """``written``: every object is there with its size; ``hashed``: every chunk is read and hashed."""
-
-    WRITTEN = "written"
-    HASHED = "hashed"
-
-
-class Points(StrEnum):
-    """Which points of a VM a task looks at."""
-
-    LATEST = "latest"
-    ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRef:
-    """Where a secret is. Exactly one key; the value itself never stands in a file."""
-
-    __pydantic_config__ = _STRICT
-
-    file: Annotated[
-        FilePath | None, Field(description="file whose first line it is; readable by its owner only")
-    ] = None
-    command: Annotated[
-        tuple[Text, ...] | None,
-        Field(description="program and arguments, no shell; the first line printed", min_length=1),
-    ] = None
-    env: Annotated[Text | None, Field(description="environment variable")] = None
-    fd: Annotated[Whole | None, Field(description="open file descriptor, read to its end", ge=0)] = None
-    prompt: Annotated[Text | None, Field(description="question asked on the terminal")] = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in SECRET_KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"exactly one of {', '.join(SECRET_KINDS)} is wanted, there are {len(given)}")
-
-
-SECRET_KINDS = ("file", "command", "env", "fd", "prompt")
-
-
-def _reference_only(value: object) -> object:
-    if isinstance(value, str | int | float):
-        raise ValueError("a secret is never written here; refer to it by one of " + ", ".join(SECRET_KINDS))
-    return value
-
-
-SecretReference = Annotated[SecretRef, BeforeValidator(_reference_only)]
-
-
-@dataclass(frozen=True, slots=True)
-class HostSpec:
-    """How to reach a Hyper-V host."""
-
-    __pydantic_config__ = _STRICT
-
-    address: Annotated[
-        Text, Field(description="URL of the WinRM listener, or a bare name for https on port 5986")
-    ]
-    user: Annotated[Text | None, Field(description="account, an administrator of the host")] = None
-    auth: Annotated[Authentication, Field(description="how the user proves itself")] = (
-        Authentication.NEGOTIATE
-    )
-    password: Annotated[SecretReference | None, Field(description="where the password is")] = None
-    ca: Annotated[FilePath | None, Field(description="CA certificates that sign the host's, PEM")] = None
-    operation_timeout: Annotated[
-        Duration, Field(description="how long the host may hold one reply", gt=0)
-    ] = 20.0
-    read_timeout: Annotated[
-        Duration, Field(description="how long to wait for a reply; more than operation_timeout", gt=0)
-    ] = 30.0
-    connect_timeout: Annotated[Duration, Field(description="how long to wait for a connection", gt=0)] = 10.0
-
-    def __post_init__(self) -> None:
-        if self.read_timeout <= self.operation_timeout:
-            raise ValueError("read_timeout must be more than operation_timeout")
-
-
-@dataclass(frozen=True, slots=True)
-class RepositorySpec:
-    """Where recovery points are kept."""
-
-    __pydantic_config__ = _STRICT
-
-    url: Annotated[Text, Field(description="path, file://, s3:// or sftp:// URL")]
-    key: Annotated[SecretReference | None, Field(description="where the key is, for a sealed one")] = None
-    cache: Annotated[FilePath | None, Field(description="folder of the local cache of its index")] = None
-
-
 @dataclass(frozen=True, slots=True)
 class VmSelection:
     """Which VMs of a host: names or ids by shell pattern, without regard to case."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     include: Annotated[tuple[Text, ...], Field(description="patterns of names, or ids", min_length=1)] = (
         "*",
     )
     exclude: Annotated[tuple[Text, ...], Field(description="patterns of names, or ids")] = ()
     state: Annotated[tuple[VmStateWord, ...], Field(description="states to choose; all when empty")] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BackupLimits:
-    """When a backup stops and undoes itself."""
-
-    __pydantic_config__ = _STRICT
-
-    checkpoint_age: Annotated[Duration, Field(description="how old the checkpoint may become", gt=0)] = (
-        12 * 3600.0
-    )
-    free_space_floor: Annotated[Size, Field(description="free space each volume of the VM must keep")] = (
-        10 * GIB
-    )
-
-
-class Compression(StrEnum):
-    """Whether the host deflates blocks, where a sample of them pays, before it sends them."""
-
-    AUTO = "auto"
-    ALLOWED = "allowed"
-    NONE = "none"
-
-    @property
-    def allowed(self) -> bool | None:
-        """None when it is to be measured."""
-        return None if self is Compression.AUTO else self is Compression.ALLOWED
-
-
-@dataclass(frozen=True, slots=True)
-class TuningOptions:
-    """How disks are read. What is left out is measured with the first seconds of a read and remembered."""
-
-    __pydantic_config__ = _STRICT
-
-    readers: Annotated[
-        Whole | None, Field(description="reader pipelines of each disk", ge=1, le=MAX_READERS)
-    ] = None
-    compression: Annotated[Compression, Field(description="whether the host deflates what pays")] = (
-        Compression.AUTO
-    )
-    block: Annotated[
-        Size | None, Field(description="raw bytes of a block", ge=MIN_BLOCK_BYTES, le=MAX_BLOCK_BYTES)
-    ] = None
-    window: Annotated[
-        Size | None,
-        Field(
-            description="raw bytes of a request; a reader has two of them asked for",
-            ge=MIN_WINDOW_BYTES,
-            le=MAX_WINDOW_BYTES,
-        ),
-    ] = None
-
-
-AUTO = "auto"
-
-
-def _auto_is_all_left_out(value: object) -> object:
-    """``tuning: auto`` means that everything is measured."""
-    return {} if value == AUTO else value
-
-
-Tuning = Annotated[
-    TuningOptions,
-    BeforeValidator(_auto_is_all_left_out, json_schema_input_type=Literal["auto"] | TuningOptions),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """What a run may take of hosts and of the network. What is left out is not limited."""
-
-    __pydantic_config__ = _STRICT
-
-    rate: Annotated[Size | None, Field(description="bytes a second over the network, all readers", ge=1)] = (
-        None
-    )
-    readers: Annotated[Whole | None, Field(description="readers at work at a time", ge=1)] = None
-    readers_per_host: Annotated[Whole | None, Field(description="of them on one host", ge=1)] = None
-    readers_per_volume: Annotated[Whole | None, Field(description="of them on one volume", ge=1)] = None
-
-
-@dataclass(frozen=True, slots=True)
-class BackupOptions:
-    """Task ``backup``: one recovery point of each chosen VM."""
-
-    __pydantic_config__ = _STRICT
-
-    consistency: Annotated[Wish, Field(description="what the checkpoint shall be worth")] = (
-        Wish.APPLICATION_OR_CRASH
-    )
-    on_unexpected_full: Annotated[
-        OnUnexpectedFull, Field(description="when a disk with a base must be read or compared whole")
-    ] = OnUnexpectedFull.WARN
-    proof: Annotated[
-        ProofPolicy, Field(description="when a point is proved equal to the frozen disk first")
-    ] = ProofPolicy.AUTO
-    limits: Annotated[BackupLimits, Field(description="when it stops and undoes itself")] = field(
-        default_factory=BackupLimits
-    )
-    force_compare: Annotated[
-        Flag, Field(description="compare every disk with its last point, whatever tracking says")
-    ] = False
-    tuning: Annotated[
-        Tuning, Field(description="how disks are read; `auto` measures it and remembers it for each host")
-    ] = field(default_factory=TuningOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """Task ``verify``: points of the chosen VMs are looked at in the repository."""
-
-    __pydantic_config__ = _STRICT
-
-    level: Annotated[VerifyLevel, Field(description="how deep")] = VerifyLevel.HASHED
-    points: Annotated[Points, Field(description="which points")] = Points.LATEST
-    subset: Annotated[
-        Fraction | None, Field(description="part of the points, another one each day, as 1/14")
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
-    """Task ``restore``: disks of a point of each chosen VM are written out here."""
-
-    __pydantic_config__ = _STRICT
-
-    to: Annotated[
-        Target,
-        Field(description="raw:FOLDER; {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }} may stand in it"),
-    ]
-    point: Annotated[Text, Field(description="latest, latest~1, a time or a short id")] = "latest"
-    disk: Annotated[Whole | None, Field(description="one disk by its number; all without it", ge=0)] = None
-    overwrite: Annotated[Flag, Field(description="whether files there may be replaced")] = False
 
 
 TASK_KINDS = ("backup", "verify", "restore")
@@ -302,7 +53,7 @@ TASK_KINDS = ("backup", "verify", "restore")
 class TaskSpec:
     """One thing to do, in order, for each VM of a play. Exactly one of backup, verify and restore."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: Annotated[Text | None, Field(description="what reports call it")] = None
     tags: Annotated[tuple[Text, ...], Field(description="words for --tags, beside the play's")] = ()
@@ -373,7 +124,7 @@ def _no_hosts() -> Mapping[str, HostSpec]:
 class PlaySpec:
     """Tasks for chosen VMs of chosen hosts, into one repository."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: Annotated[Text, Field(description="what reports call it")]
     hosts: Annotated[
@@ -392,7 +143,7 @@ class PlaySpec:
 class PlaybookSpec:
     """A whole playbook."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     version: Annotated[Literal[1], Field(description="version of the playbook language")]
     name: Annotated[Text, Field(description="what reports call it")]
@@ -416,7 +167,7 @@ class PlaybookSpec:
 class SettingsSpec:
     """The configuration file: what command lines need not say again. Playbooks do not use it."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     repository: Annotated[
         RepositorySpec | None, Field(description="used when neither --repo nor HVPS_REPO names one")

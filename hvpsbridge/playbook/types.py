@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, StringConstraints, WithJsonSchema
 
 from hvpsbridge.units import parse_duration, parse_size
 
@@ -54,6 +54,9 @@ def _no_control_characters(value: str) -> str:
         raise ValueError("holds control characters")
     return value
 
+
+# How every dataclass of a playbook's keys is checked.
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 # Key of the JSON Schema under which a type says its name, for docs/playbook.md.
 KIND = "x-kind"

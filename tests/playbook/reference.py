@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hvpsbridge.playbook import specs
+from hvpsbridge.playbook import places, specs, task_options
 from hvpsbridge.playbook.types import KIND
 from hvpsbridge.units import size_text
 
@@ -19,18 +19,18 @@ START, END = "<!-- tables: start -->\n", "<!-- tables: end -->\n"
 # Class to the heading of its table.
 TABLES: dict[type, str] = {
     specs.PlaybookSpec: "The file",
-    specs.RunLimits: "Limits of a run",
-    specs.HostSpec: "A host",
-    specs.RepositorySpec: "A repository",
-    specs.SecretRef: "A secret reference",
+    task_options.RunLimits: "Limits of a run",
+    places.HostSpec: "A host",
+    places.RepositorySpec: "A repository",
+    places.SecretRef: "A secret reference",
     specs.PlaySpec: "A play",
     specs.VmSelection: "A selection of VMs",
     specs.TaskSpec: "A task",
-    specs.BackupOptions: "The task backup",
-    specs.BackupLimits: "Limits of a backup",
-    specs.TuningOptions: "Tuning of a backup",
-    specs.VerifyOptions: "The task verify",
-    specs.RestoreOptions: "The task restore",
+    task_options.BackupOptions: "The task backup",
+    task_options.BackupLimits: "Limits of a backup",
+    task_options.TuningOptions: "Tuning of a backup",
+    task_options.VerifyOptions: "The task verify",
+    task_options.RestoreOptions: "The task restore",
     specs.SettingsSpec: "The configuration file",
 }
 _HEADINGS = {spec.__name__: heading for spec, heading in TABLES.items()}

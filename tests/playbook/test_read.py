@@ -9,13 +9,8 @@ import pytest
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playbook
-from hvpsbridge.playbook.specs import (
-    BackupOptions,
-    PlaybookSpec,
-    RestoreOptions,
-    VerifyOptions,
-    VmStateWord,
-)
+from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
+from hvpsbridge.playbook.task_options import BackupOptions, RestoreOptions, VerifyOptions
 from hvpsbridge.tasks.policy import Wish
 
 GOOD = """\

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import SecretUnavailable
+from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.playbook.secrets import MAX_SECRET_BYTES, resolve
-from hvpsbridge.playbook.specs import SecretRef
 
 CANARY = "canary-7f3a"
 
