@@ -77,16 +77,16 @@ class BulkPipeline(Pipeline):
         Raises:
             SessionLost: the connection or the shell is gone.
         """
-        super().__init__(door, operation, text, parameters, input_open=True)
         self._replies = replies
         self._operation_timeout = operation_timeout_seconds
         self._read_timeout = read_timeout_seconds
-        self._request = ReceiveRequest(replies, self.command_id, operation_timeout_seconds)
         self._assembler = Assembler()
         self._borrowed: Borrowed | None = None
         self._exchange: HalfExchange | None = None
         self._asked = b""
         self._plain = False
+        super().__init__(door, operation, text, parameters, input_open=True)
+        self._request = ReceiveRequest(replies, self.command_id, operation_timeout_seconds)
 
     @property
     def received_bytes(self) -> int:
