@@ -57,6 +57,7 @@ class Base:
         self.faults = Faults()
         self._watchers: list[Callable[[], None]] = []
         self._saving = False
+        self._still = 0
         self._saved: tuple[object, ...] | None = None
         self._chance = random.Random(f"{self._world.seed}|reads")
         self.kept = KeptImages(folder / "kept", enabled=keep_images)
@@ -101,9 +102,23 @@ class Base:
             self._saving = True
 
     @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Hold the world still, so that several questions are answered as of one moment.
+
+        Nothing that is due happens meanwhile, so do not wait for a job within.
+        """
+        with self._now():
+            self._still += 1
+            try:
+                yield
+            finally:
+                self._still -= 1
+
+    @contextmanager
     def _now(self) -> Iterator[None]:
         with self._lock:
-            self._life.advance()
+            if not self._still:
+                self._life.advance()
             yield
             if self._saving and self._shape() != self._saved:
                 self._write_down()

@@ -417,6 +417,7 @@ class Lifecycle:
         self.plan_merges(vm)
 
     def _replace(self, child: int, parent: int) -> None:
+        self._world.merged[child] = parent
         for vm in self._world.vms.values():
             for drive in vm.drives.values():
                 if drive.layer == child:

@@ -88,13 +88,13 @@ class Looking(Base):
             )
 
     def layer(self, number: int) -> Layer:
-        """A layer by number.
+        """A layer by number; the one it was merged into, when that has happened meanwhile.
 
         Raises:
             KeyError: it is gone.
         """
         with self._now():
-            return self._world.layers[number]
+            return self._world.layers[self._world.now_in(number)]
 
     def layer_at(self, path: str) -> Layer:
         """The virtual disk file at a Windows path.
@@ -112,12 +112,12 @@ class Looking(Base):
             DiskError: a parent is missing.
         """
         with self._now():
-            return tuple(self._shelf.chain(self._world.layers[number]))
+            return tuple(self._shelf.chain(self._world.layers[self._world.now_in(number)]))
 
     def file_bytes(self, number: int) -> int:
         """Size of a layer's file on its volume."""
         with self._now():
-            return self._shelf.file_bytes(self._world.layers[number])
+            return self._shelf.file_bytes(self._world.layers[self._world.now_in(number)])
 
     def in_use(self, number: int) -> bool:
         """``Attached``: a running VM has the layer on its chain, or somebody attached it."""

@@ -391,6 +391,14 @@ class World:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     merges: dict[int, Merge] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    # Layers that were merged away, and into which.
+    merged: dict[int, int] = field(default_factory=dict)
+
+    def now_in(self, number: int) -> int:
+        """The layer that has what layer ``number`` had: itself, or the one it was merged into."""
+        while number in self.merged:
+            number = self.merged[number]
+        return number
 
     def next(self) -> int:
         """A number never given before."""

@@ -14,6 +14,9 @@ from hvpsbridge.sim.standin.cmdlets import Cmdlets
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
 
+# Calls that wait for a job: the world goes on meanwhile.
+_WAITING = {"vm.checkpoint_vm", "vm.remove_snapshot"}
+
 
 class StandIn:
     """Answers calls of the stand-in modules. Thread-safe, since the model is."""
@@ -28,6 +31,12 @@ class StandIn:
             HyperVError: the host refuses.
             ValueError: the modules and this end disagree, a defect.
         """
+        if request["call"] in _WAITING:
+            return self._answer(request)
+        with self._model.moment():
+            return self._answer(request)
+
+    def _answer(self, request: dict[str, Any]) -> Any:
         arguments = dict(request)
         call, node = str(arguments.pop("call")), arguments.pop("node", None) or None
         family, _, name = call.partition(".")

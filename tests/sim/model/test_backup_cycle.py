@@ -332,3 +332,23 @@ def test_a_world_that_saves_on_change_survives_a_kill_at_any_structural_step(tmp
     assert third.read(vm.vm_id, SLOT, 0, 512) == b"a" * 512
     assert not (tmp_path / "w" / "disks" / "999.raw").exists()
     third.close()
+
+
+def test_a_moment_stands_still_and_a_merged_layer_is_found_where_it_went(
+    model: Model, clock: ManualClock
+) -> None:
+    vm = model.create_vm("web01")
+    model.add_disk(vm.vm_id, size_bytes=8 * MIB)
+    convert(model, clock, checkpoint(model, clock, vm.vm_id))
+    model.jobs()
+    model.knobs.merge_seconds = 50.0
+    convert(model, clock, checkpoint(model, clock, vm.vm_id))
+    child = model.drives(vm.vm_id)[0].layer
+    assert child is not None
+    with model.moment():
+        clock.advance(100.0)
+        assert model.operational_status(vm.vm_id) == (2, 32772)
+        assert len(model.chain(child)) == 2
+    assert model.operational_status(vm.vm_id) == (2,)
+    assert model.layer(child).parent is None
+    assert model.layer(child).number == model.drives(vm.vm_id)[0].layer
