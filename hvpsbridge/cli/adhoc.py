@@ -35,7 +35,7 @@ _DEFAULTS = BackupOptions()
 FORKS = 2
 
 
-@click.command("backup")
+@click.command("backup", short_help="Back up VMs now, without a playbook.")
 @click.argument("host")
 @click.argument("vms", metavar="VM...", nargs=-1, required=True)
 @click.option(

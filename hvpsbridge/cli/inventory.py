@@ -35,7 +35,7 @@ class _Listed:
     error: HvpsError | None = None
 
 
-@click.command("inventory")
+@click.command("inventory", short_help="List VMs, disks, and what hinders a backup.")
 @click.argument("host")
 @connection_options
 @json_option

@@ -29,7 +29,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB, size_text
 
 
-@click.group("key")
+@click.group("key", short_help="Look after what opens a sealed repository.")
 def key_() -> None:
     """Add, remove and list what opens a sealed repository; export and import its key."""
 

@@ -26,7 +26,7 @@ Proofs: TypeAlias = dict[str, Proof | None]
 _LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
 
 
-@click.command("list")
+@click.command("list", short_help="List recovery points.")
 @click.argument("vm", required=False)
 @repository_options
 @json_option
@@ -70,7 +70,7 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
     console.table(Table("points", columns, rows, frozenset({4, 5})))
 
 
-@click.command("show")
+@click.command("show", short_help="Show one recovery point.")
 @click.argument("point")
 @repository_options
 @json_option
@@ -116,7 +116,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     console.table(Table("disks", columns, rows, frozenset({2, 5, 6, 7})))
 
 
-@click.command("verify")
+@click.command("verify", short_help="Verify points, or the whole repository.")
 @click.argument("points", nargs=-1)
 @click.option(
     "--level",

@@ -22,7 +22,7 @@ from hvpsbridge.tasks.restore import choose_disks, file_name, restore_disk
 from hvpsbridge.tasks.results import RestoredDisk, RestoreResult, RunResult
 
 
-@click.command("restore")
+@click.command("restore", short_help="Write disks of a point out as raw images.")
 @click.argument("point")
 @click.option("--to", "target", required=True, metavar="raw:PATH", help="Where to write.")
 @click.option("--disk", "number", type=click.IntRange(min=0), help="One disk by its number (hvps show).")

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.playbook.problems import PlaybookInvalid
+from hvpsbridge.playbook.problems import PlaybookInvalid, Problem
 from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playbook
 from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
 from hvpsbridge.playbook.task_options import BackupOptions, RestoreOptions, VerifyOptions
@@ -234,3 +237,23 @@ def test_the_json_schema_knows_every_key_with_a_description() -> None:
 def test_every_playbook_that_ships_is_valid(path: Path) -> None:
     extra = {"address": "http://127.0.0.1:5985", "repository": "/srv/hvps", "restore_folder": "/tmp/r"}
     assert read_playbook(path, extra).plays
+
+
+_ODD = st.sampled_from(
+    ["7", "-1.5", "true", "~", "off", "12:30", "[]", "{}", "[7]", "[[x]]", "{a: 1}", "'{{ x }}'", "x", "''"]
+)
+
+
+@given(st.integers(0, 200), _ODD)
+def test_any_value_in_any_place_gives_a_playbook_or_mistakes_with_their_places(place: int, odd: str) -> None:
+    """Each value of the example in turn becomes something else."""
+    values = list(re.finditer(r"(?<=: )[^\n,{}\[\]]+|\[[^\[\]\n]*\]|\{[^{}\n]*\}", GOOD))
+    match = values[place % len(values)]
+    text = GOOD[: match.start()] + odd + GOOD[match.end() :]
+    problems: tuple[Problem, ...] = ()
+    try:
+        assert parse_playbook(text, "p.yaml", {"x": 1}).plays
+    except PlaybookInvalid as err:
+        problems = err.problems
+    lines = text.count("\n") + 1
+    assert all(1 <= problem.mark.line <= lines and problem.what for problem in problems)
