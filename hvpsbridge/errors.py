@@ -408,6 +408,17 @@ class VmMissing(HostError):
 
 
 @dataclass(eq=False)
+class CheckpointGone(HostError):
+    """A recovery checkpoint of ours was removed by somebody else while its disks were read."""
+
+    vm: str
+    remedy: ClassVar[str] = "see who removes recovery checkpoints on this host while backups run"
+
+    def describe(self) -> str:
+        return f"the recovery checkpoint of VM {self.vm} on {self.host} is gone while its disks are read"
+
+
+@dataclass(eq=False)
 class HostNotClean(HostError):
     """Data is safe, but something of ours is still on the host."""
 
