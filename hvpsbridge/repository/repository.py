@@ -50,7 +50,7 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
-from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.base import Store, Sweeping
 from hvpsbridge.repository.stores.url import open_store
 from hvpsbridge.repository.verify import Level, VerifyReport, verify
 from hvpsbridge.repository.writer import Writer
@@ -298,6 +298,8 @@ class Repository(Catalog):
         run = Lease(
             self._objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True
         )
+        if isinstance(self.store, Sweeping):
+            self.store.sweep()
         try:
             self.refresh()
         except BaseException:
@@ -348,8 +350,3 @@ class Repository(Catalog):
             subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
         return verify(self, self._objects, self._cache, self._frames, Level(level), points, subset)
-
-    def sweep(self) -> None:
-        """Remove abandoned temporary files of a local store."""
-        with contextlib.suppress(AttributeError):
-            self.store.sweep()  # type: ignore[attr-defined]  # only a local store has any

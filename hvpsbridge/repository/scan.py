@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
+from hvpsbridge.errors import Damaged, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.pack import (
@@ -18,6 +18,7 @@ from hvpsbridge.formats.pack import (
     decode_entries,
     footer_bytes,
 )
+from hvpsbridge.repository import layout
 from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
@@ -41,6 +42,12 @@ class Scan:
         self._cache = cache
         self._frames = frames
         self._packs = cache.packs()
+        # One listing instead of a question for each pack: stores behind a network answer it in pages.
+        self._sizes = {
+            info.name: info.size_bytes
+            for folder in layout.PACK_FOLDERS.values()
+            for info in objects.list(folder)
+        }
         self._marks = bytearray(cache.highest_number() // 8 + 1)
         self._pack_faults = {
             pack.name: fault for pack in self._packs if (fault := self._pack_fault(pack)) is not None
@@ -136,9 +143,8 @@ class Scan:
             yield label(Kind.DATA_PACK, identity), f"{self._suspects[identity]}; another copy is good"
 
     def _pack_fault(self, pack: KnownPack) -> str | None:
-        try:
-            size = self._objects.store.size(pack_name(pack.kind, pack.name))
-        except ObjectMissing:
+        size = self._sizes.get(pack_name(pack.kind, pack.name))
+        if size is None:
             return "the pack is missing"
         return None if size == pack.pack_bytes else f"{size} bytes long, the index says {pack.pack_bytes}"
 

@@ -33,6 +33,7 @@ from hvpsbridge.formats.node import FAN_OUT
 from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
+from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import (
@@ -279,6 +280,27 @@ class TestCommit:
             store_point(repository, random_disk(13, 5 * CHUNK, zero_share=0))
         kept = [name for name in order if name not in ("runs", "leases")]
         assert kept == ["data", "nodes", "barrier", "index", "barrier", "points", "barrier"]
+
+    def test_comes_from_a_run_that_shows_itself_before_it_reads_the_index(self) -> None:
+        calls: list[str] = []
+
+        class Watched(MemoryStore):
+            def put(self, name: str, data: bytes) -> None:
+                calls.append(f"put {name.split('/')[0]}")
+                super().put(name, data)
+
+            def list(self, prefix: str) -> Iterator[ObjectInfo]:
+                calls.append(f"list {prefix.split('/')[0]}")
+                return super().list(prefix)
+
+        store = Watched()
+        with make(store) as repository:
+            calls.clear()
+            with repository.begin(uuid4()) as writer:
+                assert calls.index("put runs") < calls.index("list index")
+                assert [name for name in store.objects if name.startswith("runs/")]
+                writer.check()
+        assert not [name for name in store.objects if name.startswith("runs/")]
 
     @pytest.mark.parametrize("fail_at", range(12))
     def test_that_stops_anywhere_leaves_no_point_or_a_whole_one(self, fail_at: int) -> None:

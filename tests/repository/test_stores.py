@@ -7,6 +7,7 @@ import random
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,25 @@ class TestLocalStore:
         assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["local", "sftp"])
+def test_temporary_files_of_the_dead_are_swept_when_they_are_old(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = str(tmp_path / "store")
+    if kind == "sftp":
+        url = request.getfixturevalue("ssh").url(tmp_path / "store")
+    store = open_store(url, create=True)
+    with make(store) as repository:
+        folder = tmp_path / "store" / "tmp"
+        folder.mkdir(exist_ok=True)
+        for name, days in (("old", 3), ("young", 1)):
+            (folder / name).write_bytes(b"half a pack")
+            past = time.time() - days * 86400
+            os.utime(folder / name, (past, past))
+        store_point(repository, b"x" * 512)
+        assert [path.name for path in folder.iterdir()] == ["young"]
+
+
 class TestUrls:
     def test_name_a_directory(self, tmp_path: Path) -> None:
         assert open_store(str(tmp_path)).url == str(tmp_path)
@@ -231,6 +251,14 @@ class TestUrls:
     def test_of_nothing_say_that_there_is_no_repository(self, tmp_path: Path) -> None:
         with pytest.raises(NoRepository):
             open_store(str(tmp_path / "none"))
+
+    @pytest.mark.parametrize("scheme", ["s3", "sftp"])
+    def test_of_an_extra_that_is_not_installed_name_it(
+        self, scheme: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"hvpsbridge.repository.stores.{scheme}.INSTALLED", False)
+        with pytest.raises(ConfigurationError, match=rf"hvpsbridge\[{scheme}\]"):
+            open_store(f"{scheme}://host/path")
 
     @pytest.mark.parametrize("url", ["ftp://host/x", "file://host/x", "", "gopher://"])
     def test_that_mean_nothing_are_refused(self, url: str) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 # A validated name is the only thing that becomes a path or a key: lower-case words joined by "/", no dots,
 # so neither "..", hidden files nor temporary names can be meant.
@@ -121,6 +121,19 @@ class Store(Protocol):
     def close(self) -> None:
         """Give up connections. Never raises."""
         ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A store that may hold temporary files of processes that died."""
+
+    def sweep(self) -> int:
+        """Count of abandoned temporary files removed. Never raises: what cannot go stays."""
+        ...
+
+
+# A temporary file this old belongs to nobody: a pack is written within minutes.
+STALE_TEMPORARY_SECONDS = 2 * 86400
 
 
 def check_name(name: str) -> str:

@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, RepositoryExists, StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, SinkScope, check_name
+from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, SinkScope, check_name
 
 # Nothing in a repository is for other users of the machine.
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 TEMPORARY_FOLDER = "tmp"
-# A temporary file this old belongs to nobody: a pack is written within minutes.
-STALE_TEMPORARY_SECONDS = 2 * 86400
 # What an unfinished ``repo init``, or a probe, may have left in a directory.
 OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -165,13 +163,14 @@ class LocalStore:
         """Nothing is held open."""
 
     def sweep(self) -> int:
-        """Count of abandoned temporary files removed."""
+        """See :class:`~hvpsbridge.repository.stores.base.Sweeping`."""
         removed = 0
-        for path in (self._root / TEMPORARY_FOLDER).iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
-                    path.unlink()
-                    removed += 1
+        with contextlib.suppress(OSError):
+            for path in (self._root / TEMPORARY_FOLDER).iterdir():
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
+                        path.unlink()
+                        removed += 1
         return removed
 
     def path(self, name: str) -> Path:

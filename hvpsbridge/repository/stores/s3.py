@@ -31,8 +31,10 @@ try:
     import obstore
     from obstore import exceptions
     from obstore.store import S3Store as Bucket
-except ImportError as err:  # pragma: no cover - the extra is installed where tests run
-    raise ConfigurationError("s3", "install hvpsbridge[s3] to use S3 repositories") from err
+except ImportError:
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -58,6 +60,8 @@ class S3Store:
     remote = True
 
     def __init__(self, url: str) -> None:
+        if not INSTALLED:
+            raise ConfigurationError("s3", "install hvpsbridge[s3] to use S3 repositories")
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or options.keys() - _OPTIONS or parts.username or parts.password:

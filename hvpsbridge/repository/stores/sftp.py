@@ -19,20 +19,23 @@ import contextlib
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hvpsbridge.errors import ConfigurationError, NoSpace, ObjectExists, ObjectMissing, StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, check_name
+from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
 
 try:
     import asyncssh
-except ImportError as err:  # pragma: no cover - the extra is installed where tests run
-    raise ConfigurationError("sftp", "install hvpsbridge[sftp] to use SFTP repositories") from err
+except ImportError:
+    INSTALLED = False
+else:
+    INSTALLED = True
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,6 +62,8 @@ class SftpStore:
     remote = True
 
     def __init__(self, url: str, *, create: bool = False) -> None:
+        if not INSTALLED:
+            raise ConfigurationError("sftp", "install hvpsbridge[sftp] to use SFTP repositories")
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or options.keys() - _OPTIONS or parts.password or parts.path in ("", "/"):
@@ -174,6 +179,14 @@ class SftpStore:
             with self._lock:
                 self._unflushed |= names
             raise
+
+    def sweep(self) -> int:
+        """See :class:`~hvpsbridge.repository.stores.base.Sweeping`."""
+        try:
+            return self._do("sweep", TEMPORARY_FOLDER, self._sweep)
+        except StoreError as err:
+            logger.info("%s", err)
+            return 0
 
     def close(self) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Store`."""
@@ -345,6 +358,17 @@ class SftpStore:
             await handle.close()
         await self._sftp.remove(self._path(name))
 
+    async def _sweep(self) -> int:
+        folder = self._path(TEMPORARY_FOLDER)
+        removed = 0
+        with contextlib.suppress(asyncssh.SFTPNoSuchFile):
+            async for entry in self._sftp.scandir(folder):
+                regular = entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
+                if regular and time.time() - (entry.attrs.mtime or time.time()) > STALE_TEMPORARY_SECONDS:
+                    await self._sftp.remove(f"{folder}/{_text(entry.filename)}")
+                    removed += 1
+        return removed
+
     async def _walk(self, prefix: str) -> Sequence[ObjectInfo]:
         found: list[ObjectInfo] = []
         folders = [prefix]
@@ -355,7 +379,7 @@ class SftpStore:
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
                 continue
             for entry in entries:
-                last = entry.filename if isinstance(entry.filename, str) else entry.filename.decode()
+                last = _text(entry.filename)
                 if last in (".", ".."):
                     continue
                 name = f"{folder}/{last}"
@@ -364,3 +388,7 @@ class SftpStore:
                 elif entry.attrs.size:
                     found.append(ObjectInfo(name, int(entry.attrs.size)))
         return found
+
+
+def _text(name: str | bytes) -> str:
+    return name if isinstance(name, str) else name.decode()
