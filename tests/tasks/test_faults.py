@@ -22,7 +22,7 @@ from tests.tasks.world import SLOT, Steps, World
 ELSEWHERE = {
     "checkpoint_file_locked": "one more failed job: its code is mapped by the script, see tests/scripts",
     "checkpoint_no_space": "as above",
-    "commit_forks": "nothing is cleaned up after it: test_cases.py",
+    "commit_forks": "nothing is cleaned up after it: test_rivals.py",
     "query_lies": "found by proof, not by a row: test_tracking.py",
     "volume_full": "the guest's own write fails, before any backup",
     "unauthorized": "refused for good: tests/cli",
