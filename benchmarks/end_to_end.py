@@ -61,18 +61,9 @@ class Bench:
     def play(self, image: Path, newer: Path, names: tuple[str, str]) -> None:
         """Full, the guest's day, increment; then both points are restored and compared."""
         log = self.folder / "hyper-v.log"
-        serving = (
-            "sim",
-            "serve",
-            "--folder",
-            self.state,
-            "--engine",
-            self.engine,
-            "--password-env",
-            PASSWORD,
-        )
-        with _processes.background(*serving, log=log) as host:
-            url = self._listening(log)
+        serving = ("--folder", self.state, "--engine", self.engine, "--password-env", PASSWORD, "--json")
+        with _processes.background("sim", "serve", *serving, log=log) as (host, facts):
+            url = str(facts["url"])
             memory = _processes.PeakMemory(host.pid)
             _processes.hvps("sim", "import", "vm", image, "--folder", self.state, "--json")
             _processes.hvps("repo", "init", self.repository, "--plain", "--json")
