@@ -1,31 +1,17 @@
 """VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table. Pure codecs.
 
-Law: bytes in, values out; no file is opened here. The one layout that :func:`plan` lays down is the
-plainest the format allows: no log to replay, regions at fixed places, blocks in ascending order. Reading
-accepts any layout. All integers are little endian (reference section 3.4).
-
-Layout written by :func:`plan`::
-
-    0       file identifier "vhdxfile"
-    64 KiB  header 1            128 KiB  header 2
-    192 KiB region table 1      256 KiB  region table 2
-    1 MiB   log, empty
-    2 MiB   metadata region
-    3 MiB   block allocation table, whole MiB
-    -       sector bitmap blocks of 1 MiB (differencing disks only)
-    -       payload blocks
+Law: bytes in, values out; no file is opened here. All integers are little endian (reference section 3.4).
+:mod:`vhdx_layout` puts these together to a file.
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from uuid import UUID
 
-from hvpsbridge.formats.extents import Extent, align
 from hvpsbridge.units import KIB, MIB, TIB
 
 MAX_SIZE_BYTES = 64 * TIB
@@ -34,9 +20,7 @@ MAX_BLOCK_BYTES = 256 * MIB
 
 HEADER_OFFSETS = (64 * KIB, 128 * KIB)
 REGION_TABLE_OFFSETS = (192 * KIB, 256 * KIB)
-_LOG_OFFSET = 1 * MIB
-_METADATA_OFFSET = 2 * MIB
-_BAT_OFFSET = 3 * MIB
+LOG_OFFSET = 1 * MIB
 
 BAT_REGION = UUID("2dc27766-f623-4200-9d64-115e9bfd4a08")
 METADATA_REGION = UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e")
@@ -49,13 +33,12 @@ _PHYSICAL_SECTOR = UUID("cda348c7-445d-4471-9cc9-e9885251c556")
 _PARENT_LOCATOR = UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c")
 _PARENT_LOCATOR_TYPE = UUID("b04aefb7-d19e-4a81-b789-25b8e9445913")
 
-_CREATOR = "hvpsbridge"
-_NO_GUID = UUID(int=0)
+NO_GUID = UUID(int=0)
 # Sectors that one sector bitmap block describes.
-_CHUNK_SECTORS = 1 << 23
+CHUNK_SECTORS = 1 << 23
 
 _HEADER = struct.Struct("<4sIQ16s16s16sHHIQ")
-_HEADER_BYTES = 4 * KIB
+HEADER_BYTES = 4 * KIB
 _REGION_HEAD = struct.Struct("<4sIII")
 _REGION_ENTRY = struct.Struct("<16sQII")
 _REGION_TABLE_BYTES = 64 * KIB
@@ -77,9 +60,6 @@ class BlockState(IntEnum):
     PARTIALLY_PRESENT = 7
 
 
-_BITMAP_PRESENT = 6
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """One of the two headers; the valid one with the higher sequence number counts.
@@ -91,9 +71,9 @@ class Header:
     sequence: int
     file_write_guid: UUID
     data_write_guid: UUID
-    log_guid: UUID = _NO_GUID
+    log_guid: UUID = NO_GUID
     log_length: int = MIB
-    log_offset: int = _LOG_OFFSET
+    log_offset: int = LOG_OFFSET
     version: int = 1
 
     def pack(self) -> bytes:
@@ -110,7 +90,7 @@ class Header:
                 self.version,
                 self.log_length,
                 self.log_offset,
-            ).ljust(_HEADER_BYTES, b"\0")
+            ).ljust(HEADER_BYTES, b"\0")
         )
 
     @classmethod
@@ -120,7 +100,7 @@ class Header:
         Raises:
             ValueError: signature, checksum or version are not right.
         """
-        _check(data[:_HEADER_BYTES], b"head", _HEADER_BYTES)
+        _check(data[:HEADER_BYTES], b"head", HEADER_BYTES)
         _, _, sequence, file_write, data_write, log, _, version, length, offset = _HEADER.unpack_from(data)
         if version != 1:
             raise ValueError(f"VHDX version {version}; only 1 is known")
@@ -263,7 +243,7 @@ class Metadata:
     @property
     def chunk_ratio(self) -> int:
         """Payload blocks per sector bitmap block."""
-        return _CHUNK_SECTORS * self.logical_sector_bytes // self.block_bytes
+        return CHUNK_SECTORS * self.logical_sector_bytes // self.block_bytes
 
     @property
     def bat_entries(self) -> int:
@@ -293,100 +273,6 @@ class Metadata:
             raise ValueError("VHDX sectors have 512 or 4096 bytes")
         if not 0 < self.size_bytes <= MAX_SIZE_BYTES or self.size_bytes % self.logical_sector_bytes:
             raise ValueError(f"{self.size_bytes} bytes are no VHDX size")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A run of payload blocks: ``length`` bytes of the disk from ``disk_offset`` stand at ``file_offset``."""
-
-    disk_offset: int
-    file_offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A whole VHDX but for its payload.
-
-    Attributes:
-        head: every byte before the payload area.
-        payload: where blocks stand, ascending; the last block is whole in the file even where the disk
-            ends within it.
-        file_bytes: size of the file.
-    """
-
-    head: bytes
-    payload: tuple[Placed, ...]
-    file_bytes: int
-
-
-def plan(
-    metadata: Metadata, present: Iterable[Extent], write_guid: UUID, *, log_guid: UUID = _NO_GUID
-) -> Layout:
-    """Layout of a file that holds the blocks ``present`` touches.
-
-    In a differencing disk a block that is not wholly present is marked partial, with a sector bitmap.
-    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid; a ``log_guid`` claims a log to be
-    replayed, which is empty all the same.
-
-    Raises:
-        ValueError: the metadata is not allowed by the format.
-    """
-    metadata.check()
-    extents = tuple(present)
-    runs = align(extents, metadata.block_bytes, metadata.blocks * metadata.block_bytes)
-    bat = array("Q", bytes(8 * metadata.bat_entries))
-    bat_bytes = -(-len(bat) * 8 // MIB) * MIB
-    position = _BAT_OFFSET + bat_bytes
-    bitmaps: dict[int, bytearray] = {}
-    if metadata.parent is not None:
-        bitmaps = _bitmaps(metadata, extents)
-        for chunk in bitmaps:
-            bat[metadata.bitmap_index(chunk)] = position | _BITMAP_PRESENT
-            position += MIB
-    head_bytes = position
-    payload = []
-    for run in runs:
-        payload.append(Placed(run.offset, position, run.length))
-        for block in range(run.offset // metadata.block_bytes, run.end // metadata.block_bytes):
-            state = _state(metadata, block, bitmaps)
-            bat[metadata.bat_index(block)] = position | state
-            position += metadata.block_bytes
-    head = bytearray(head_bytes)
-    creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
-    head[: len(creator)] = creator
-    for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
-        head[offset : offset + _HEADER_BYTES] = Header(sequence, write_guid, write_guid, log_guid).pack()
-    regions = pack_regions(
-        (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
-    )
-    for offset in REGION_TABLE_OFFSETS:
-        head[offset : offset + len(regions)] = regions
-    packed = metadata.pack()
-    head[_METADATA_OFFSET : _METADATA_OFFSET + len(packed)] = packed
-    head[_BAT_OFFSET : _BAT_OFFSET + 8 * len(bat)] = bat.tobytes()
-    for chunk, bitmap in bitmaps.items():
-        at = bat[metadata.bitmap_index(chunk)] & ~(MIB - 1)
-        head[at : at + MIB] = bitmap
-    return Layout(bytes(head), tuple(payload), position)
-
-
-def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
-    """Extents of the disk whose blocks the table says are in this file, as a set.
-
-    Raises:
-        ValueError: the table is too short.
-    """
-    entries = array("Q", bat[: 8 * metadata.bat_entries])
-    if len(entries) < metadata.bat_entries:
-        raise ValueError(f"block allocation table with {len(entries)} of {metadata.bat_entries} entries")
-    wanted = (BlockState.FULLY_PRESENT, BlockState.PARTIALLY_PRESENT)
-    blocks = (
-        Extent(block * metadata.block_bytes, metadata.block_bytes)
-        for block in range(metadata.blocks)
-        if entries[metadata.bat_index(block)] & 7 in wanted
-    )
-    return align(blocks, metadata.block_bytes, metadata.size_bytes)
 
 
 def crc32c(data: bytes) -> int:
@@ -448,40 +334,3 @@ def _unpack_locator(data: bytes) -> tuple[tuple[str, str], ...]:
             )
         )
     return tuple(entries)
-
-
-def _bitmaps(metadata: Metadata, extents: Iterable[Extent]) -> dict[int, bytearray]:
-    """Sector bitmaps by chunk: a bit per sector, low bit first, set where this file has the sector."""
-    sector = metadata.logical_sector_bytes
-    bitmaps: dict[int, bytearray] = {}
-    for extent in extents:
-        first, last = extent.offset // sector, -(-extent.end // sector)
-        while first < last:
-            chunk = first // _CHUNK_SECTORS
-            end = min(last, (chunk + 1) * _CHUNK_SECTORS)
-            bitmap = bitmaps.setdefault(chunk, bytearray(MIB))
-            _set_bits(bitmap, first % _CHUNK_SECTORS, end - chunk * _CHUNK_SECTORS)
-            first = end
-    return dict(sorted(bitmaps.items()))
-
-
-def _set_bits(bitmap: bytearray, first: int, last: int) -> None:
-    low, high = first // 8, last // 8
-    if low == high:
-        bitmap[low] |= (1 << (last - 8 * high)) - (1 << (first - 8 * low))
-        return
-    bitmap[low] |= 0x100 - (1 << (first - 8 * low))
-    bitmap[low + 1 : high] = b"\xff" * (high - low - 1)
-    if last % 8:
-        bitmap[high] |= (1 << (last % 8)) - 1
-
-
-def _state(metadata: Metadata, block: int, bitmaps: dict[int, bytearray]) -> BlockState:
-    if metadata.parent is None:
-        return BlockState.FULLY_PRESENT
-    sectors = metadata.block_bytes // metadata.logical_sector_bytes
-    at = block % metadata.chunk_ratio * sectors // 8
-    disk_sectors = metadata.size_bytes // metadata.logical_sector_bytes - block * sectors
-    bits = bitmaps[block // metadata.chunk_ratio][at : at + sectors // 8]
-    whole = disk_sectors >= sectors and bits.count(0xFF) == len(bits)
-    return BlockState.FULLY_PRESENT if whole else BlockState.PARTIALLY_PRESENT

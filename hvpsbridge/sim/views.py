@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from hvpsbridge.formats import vhdx
+from hvpsbridge.formats import vhdx, vhdx_layout
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError, Model, VhdFormat, VMState, Win32
 from hvpsbridge.sim.model.disks import normal_path
@@ -156,7 +156,7 @@ def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
     )
     whole = [Extent(0, layer.size_bytes)] if layer.kind is VhdType.Fixed else layer.present
     log_guid = _write_guid(layer) if model.knobs.frozen_log else UUID(int=0)
-    layout = vhdx.plan(metadata, whole, _write_guid(layer), log_guid=log_guid)
+    layout = vhdx_layout.plan(metadata, whole, _write_guid(layer), log_guid=log_guid)
     head = _write(layout.head, scratch)
     table = Table(layout.file_bytes, 0, [head], [(0, len(layout.head), 0, 0)], head)
     backing = table.add(model.backing(layer.number))

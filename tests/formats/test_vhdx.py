@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvpsbridge.formats import vhdx
+from hvpsbridge.formats import vhdx, vhdx_layout
 from hvpsbridge.formats.extents import Extent, align
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 
@@ -26,7 +26,7 @@ NEEDS_QEMU = pytest.mark.skipif(
 
 
 def build(target: Path, content: bytes, metadata: vhdx.Metadata, present: list[Extent]) -> None:
-    layout = vhdx.plan(metadata, present, WRITE_ID)
+    layout = vhdx_layout.plan(metadata, present, WRITE_ID)
     with target.open("wb") as file:
         file.write(layout.head)
         for run in layout.payload:
@@ -72,16 +72,16 @@ def test_the_table_says_which_blocks_were_planned(
     )
     present = [Extent(at * MIB, min(length * MIB, size - at * MIB)) for at, length in runs if at * MIB < size]
     expected = align(present, metadata.block_bytes, size)
-    layout = vhdx.plan(metadata, align(present, sector, size), WRITE_ID)
+    layout = vhdx_layout.plan(metadata, align(present, sector, size), WRITE_ID)
     found, bat = read_structures(layout.head)
     assert found == metadata
-    assert vhdx.allocated(found, bat) == expected
+    assert vhdx_layout.allocated(found, bat) == expected
     ends = [run.file_offset + run.length for run in layout.payload]
     assert layout.file_bytes == (ends[-1] if ends else len(layout.head))
 
 
 def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
-    layout = vhdx.plan(vhdx.Metadata(GIB, 32 * MIB, DISK_ID), [], WRITE_ID)
+    layout = vhdx_layout.plan(vhdx.Metadata(GIB, 32 * MIB, DISK_ID), [], WRITE_ID)
     header = bytearray(layout.head[64 * KIB : 68 * KIB])
     header[100] ^= 1
     with pytest.raises(ValueError, match="checksum"):
@@ -98,12 +98,12 @@ def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
 )
 def test_what_the_format_does_not_allow_is_refused(size: int, block: int) -> None:
     with pytest.raises(ValueError, match="VHDX"):
-        vhdx.plan(vhdx.Metadata(size, block, DISK_ID), [], WRITE_ID)
+        vhdx_layout.plan(vhdx.Metadata(size, block, DISK_ID), [], WRITE_ID)
 
 
 def test_a_partial_block_has_a_bitmap_of_its_sectors() -> None:
     metadata = vhdx.Metadata(64 * MIB, 2 * MIB, DISK_ID, parent=(("absolute_win32_path", "C:\\p.vhdx"),))
-    layout = vhdx.plan(metadata, [Extent(512, 1024), Extent(4 * MIB, 2 * MIB)], WRITE_ID)
+    layout = vhdx_layout.plan(metadata, [Extent(512, 1024), Extent(4 * MIB, 2 * MIB)], WRITE_ID)
     _, bat = read_structures(layout.head)
     entries = struct.unpack(f"<{metadata.bat_entries}Q", bat[: 8 * metadata.bat_entries])
     assert [entry & 7 for entry in entries[:3]] == [7, 0, 6]
@@ -161,4 +161,4 @@ def test_a_file_made_by_qemu_is_read(tmp_path: Path) -> None:
     )
     assert metadata.size_bytes == said["virtual-size"]
     assert metadata.block_bytes == 8 * MIB
-    assert vhdx.allocated(metadata, bat) == ()
+    assert vhdx_layout.allocated(metadata, bat) == ()

@@ -1,0 +1,177 @@
+"""A whole VHDX laid out: headers, tables and where each block stands, from what a file is to hold.
+
+Law: pure, as :mod:`vhdx`. The one layout laid down is the plainest the format allows: no log to replay,
+regions at fixed places, blocks in ascending order. Reading accepts any layout.
+
+::
+
+    0       file identifier "vhdxfile"
+    64 KiB  header 1            128 KiB  header 2
+    192 KiB region table 1      256 KiB  region table 2
+    1 MiB   log, empty
+    2 MiB   metadata region
+    3 MiB   block allocation table, whole MiB
+    -       sector bitmap blocks of 1 MiB (differencing disks only)
+    -       payload blocks
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from hvpsbridge.formats.extents import Extent, align
+from hvpsbridge.formats.vhdx import (
+    BAT_REGION,
+    CHUNK_SECTORS,
+    HEADER_BYTES,
+    HEADER_OFFSETS,
+    LOG_OFFSET,
+    METADATA_REGION,
+    NO_GUID,
+    REGION_TABLE_OFFSETS,
+    BlockState,
+    Header,
+    Metadata,
+    Region,
+    pack_regions,
+)
+from hvpsbridge.units import MIB
+
+_CREATOR = "hvpsbridge"
+_METADATA_OFFSET = LOG_OFFSET + 1 * MIB
+_BAT_OFFSET = _METADATA_OFFSET + 1 * MIB
+_BITMAP_PRESENT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A run of payload blocks: ``length`` bytes of the disk from ``disk_offset`` stand at ``file_offset``."""
+
+    disk_offset: int
+    file_offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A whole VHDX but for its payload.
+
+    Attributes:
+        head: every byte before the payload area.
+        payload: where blocks stand, ascending; the last block is whole in the file even where the disk
+            ends within it.
+        file_bytes: size of the file.
+    """
+
+    head: bytes
+    payload: tuple[Placed, ...]
+    file_bytes: int
+
+
+def plan(
+    metadata: Metadata, present: Iterable[Extent], write_guid: UUID, *, log_guid: UUID = NO_GUID
+) -> Layout:
+    """Layout of a file that holds the blocks ``present`` touches.
+
+    In a differencing disk a block that is not wholly present is marked partial, with a sector bitmap.
+    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid; a ``log_guid`` claims a log to be
+    replayed, which is empty all the same.
+
+    Raises:
+        ValueError: the metadata is not allowed by the format.
+    """
+    metadata.check()
+    extents = tuple(present)
+    runs = align(extents, metadata.block_bytes, metadata.blocks * metadata.block_bytes)
+    bat = array("Q", bytes(8 * metadata.bat_entries))
+    bat_bytes = -(-len(bat) * 8 // MIB) * MIB
+    position = _BAT_OFFSET + bat_bytes
+    bitmaps: dict[int, bytearray] = {}
+    if metadata.parent is not None:
+        bitmaps = _bitmaps(metadata, extents)
+        for chunk in bitmaps:
+            bat[metadata.bitmap_index(chunk)] = position | _BITMAP_PRESENT
+            position += MIB
+    head_bytes = position
+    payload = []
+    for run in runs:
+        payload.append(Placed(run.offset, position, run.length))
+        for block in range(run.offset // metadata.block_bytes, run.end // metadata.block_bytes):
+            state = _state(metadata, block, bitmaps)
+            bat[metadata.bat_index(block)] = position | state
+            position += metadata.block_bytes
+    head = bytearray(head_bytes)
+    creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
+    head[: len(creator)] = creator
+    for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
+        head[offset : offset + HEADER_BYTES] = Header(sequence, write_guid, write_guid, log_guid).pack()
+    regions = pack_regions(
+        (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
+    )
+    for offset in REGION_TABLE_OFFSETS:
+        head[offset : offset + len(regions)] = regions
+    packed = metadata.pack()
+    head[_METADATA_OFFSET : _METADATA_OFFSET + len(packed)] = packed
+    head[_BAT_OFFSET : _BAT_OFFSET + 8 * len(bat)] = bat.tobytes()
+    for chunk, bitmap in bitmaps.items():
+        at = bat[metadata.bitmap_index(chunk)] & ~(MIB - 1)
+        head[at : at + MIB] = bitmap
+    return Layout(bytes(head), tuple(payload), position)
+
+
+def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
+    """Extents of the disk whose blocks the table says are in this file, as a set.
+
+    Raises:
+        ValueError: the table is too short.
+    """
+    entries = array("Q", bat[: 8 * metadata.bat_entries])
+    if len(entries) < metadata.bat_entries:
+        raise ValueError(f"block allocation table with {len(entries)} of {metadata.bat_entries} entries")
+    wanted = (BlockState.FULLY_PRESENT, BlockState.PARTIALLY_PRESENT)
+    blocks = (
+        Extent(block * metadata.block_bytes, metadata.block_bytes)
+        for block in range(metadata.blocks)
+        if entries[metadata.bat_index(block)] & 7 in wanted
+    )
+    return align(blocks, metadata.block_bytes, metadata.size_bytes)
+
+
+def _bitmaps(metadata: Metadata, extents: Iterable[Extent]) -> dict[int, bytearray]:
+    """Sector bitmaps by chunk: a bit per sector, low bit first, set where this file has the sector."""
+    sector = metadata.logical_sector_bytes
+    bitmaps: dict[int, bytearray] = {}
+    for extent in extents:
+        first, last = extent.offset // sector, -(-extent.end // sector)
+        while first < last:
+            chunk = first // CHUNK_SECTORS
+            end = min(last, (chunk + 1) * CHUNK_SECTORS)
+            bitmap = bitmaps.setdefault(chunk, bytearray(MIB))
+            _set_bits(bitmap, first % CHUNK_SECTORS, end - chunk * CHUNK_SECTORS)
+            first = end
+    return dict(sorted(bitmaps.items()))
+
+
+def _set_bits(bitmap: bytearray, first: int, last: int) -> None:
+    low, high = first // 8, last // 8
+    if low == high:
+        bitmap[low] |= (1 << (last - 8 * high)) - (1 << (first - 8 * low))
+        return
+    bitmap[low] |= 0x100 - (1 << (first - 8 * low))
+    bitmap[low + 1 : high] = b"\xff" * (high - low - 1)
+    if last % 8:
+        bitmap[high] |= (1 << (last % 8)) - 1
+
+
+def _state(metadata: Metadata, block: int, bitmaps: dict[int, bytearray]) -> BlockState:
+    if metadata.parent is None:
+        return BlockState.FULLY_PRESENT
+    sectors = metadata.block_bytes // metadata.logical_sector_bytes
+    at = block % metadata.chunk_ratio * sectors // 8
+    disk_sectors = metadata.size_bytes // metadata.logical_sector_bytes - block * sectors
+    bits = bitmaps[block // metadata.chunk_ratio][at : at + sectors // 8]
+    whole = disk_sectors >= sectors and bits.count(0xFF) == len(bits)
+    return BlockState.FULLY_PRESENT if whole else BlockState.PARTIALLY_PRESENT

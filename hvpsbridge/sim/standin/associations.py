@@ -1,0 +1,85 @@
+"""What is tied to what: the associations between instances (reference section 1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model.state import Job, Vm
+from hvpsbridge.sim.standin.instances import Instances, point_row
+
+Row = dict[str, Any]
+
+
+class Associations:
+    """One host's associations, for one call."""
+
+    def __init__(self, model: Model, instances: Instances) -> None:
+        self._model = model
+        self._instances = instances
+
+    def of(self, class_name: str, start: Row) -> Iterable[tuple[str, str, Row]]:
+        """(association, class, instance) for everything tied to ``start``."""
+        match class_name:
+            case "Msvm_ComputerSystem":
+                vm = self._instances.vm_named(start["Name"])
+                if vm is not None:
+                    yield from self._ties_of_vm(vm)
+            case "Msvm_VirtualSystemSettingData":
+                identity = start["InstanceID"].removeprefix("Microsoft:")
+                for row in self._instances.rows("Msvm_StorageAllocationSettingData"):
+                    if row["InstanceID"].startswith(f"Microsoft:{identity}\\"):
+                        yield (
+                            "Msvm_VirtualSystemSettingDataComponent",
+                            "Msvm_StorageAllocationSettingData",
+                            row,
+                        )
+                for row in self._instances.rows("Msvm_DiskMergeSettingData"):
+                    if row["InstanceID"].startswith(f"Microsoft:{identity}\\"):
+                        yield "Msvm_VirtualSystemSettingDataComponent", "Msvm_DiskMergeSettingData", row
+                for row in self._instances.rows("Msvm_ComputerSystem"):
+                    if row["Name"] == start["VirtualSystemIdentifier"]:
+                        own = start["VirtualSystemType"].endswith("System:Realized")
+                        tie = "Msvm_SettingsDefineState" if own else "Msvm_SnapshotOfVirtualSystem"
+                        yield tie, "Msvm_ComputerSystem", row
+            case "Msvm_VirtualSystemReferencePoint":
+                for row in self._instances.rows("Msvm_ComputerSystem"):
+                    if row["Name"] == start["VirtualSystemIdentifier"]:
+                        yield "Msvm_ReferencePointOfVirtualSystem", "Msvm_ComputerSystem", row
+            case "Msvm_ConcreteJob":
+                job = self._model.job(UUID(start["InstanceID"]))
+                yield from self._ties_of_job(job)
+
+    def _ties_of_vm(self, vm: Vm) -> Iterable[tuple[str, str, Row]]:
+        settings = "Msvm_VirtualSystemSettingData"
+        yield "Msvm_SettingsDefineState", settings, self._instances.own_settings(vm)
+        for point in self._model.checkpoints(vm.vm_id, hidden=True):
+            row = self._instances.checkpoint_settings(vm, point)
+            yield "Msvm_SnapshotOfVirtualSystem", settings, row
+            if vm.parent_checkpoint == point.checkpoint_id:
+                yield "Msvm_MostCurrentSnapshotInBranch", settings, row
+        for reference in self._model.reference_points(vm.vm_id):
+            yield (
+                "Msvm_ReferencePointOfVirtualSystem",
+                "Msvm_VirtualSystemReferencePoint",
+                point_row(reference),
+            )
+        for job in self._model.jobs(vm.vm_id):
+            yield "Msvm_AffectedJobElement", "Msvm_ConcreteJob", self._instances.job_row(job)
+
+    def _ties_of_job(self, job: Job) -> Iterable[tuple[str, str, Row]]:
+        tie = "Msvm_AffectedJobElement"
+        for row in self._instances.rows("Msvm_ComputerSystem"):
+            if row["Name"] == str(job.vm_id).upper():
+                yield tie, "Msvm_ComputerSystem", row
+        made = job.results.get("checkpoint")
+        if made is not None:
+            for row in self._instances.rows("Msvm_VirtualSystemSettingData"):
+                if row["ConfigurationID"] == made.upper():
+                    yield tie, "Msvm_VirtualSystemSettingData", row
+        reference = job.results.get("reference_point")
+        for row in self._instances.rows("Msvm_VirtualSystemReferencePoint"):
+            if row["InstanceID"] == reference:
+                yield tie, "Msvm_VirtualSystemReferencePoint", row

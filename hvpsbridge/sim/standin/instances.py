@@ -1,0 +1,291 @@
+"""Instances of the WMI classes, made from the model when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from hvpsbridge.sim.model import Model, SnapshotType, VMState
+from hvpsbridge.sim.model.clock import utc
+from hvpsbridge.sim.model.configuration import data_file, data_root
+from hvpsbridge.sim.model.state import Checkpoint, Drive, Job, ReferencePoint, Vm
+from hvpsbridge.sim.standin.classes import CLASSES
+
+Row = dict[str, Any]
+# Msvm_ComputerSystem.EnabledState for what Get-VM calls State.
+_ENABLED = {
+    VMState.Running: 2,
+    VMState.Off: 3,
+    VMState.Paused: 9,
+    VMState.Saved: 6,
+    VMState.Starting: 10,
+    VMState.Stopping: 4,
+}
+
+
+class Instances:
+    """One host's instances, for one call."""
+
+    def __init__(self, model: Model, node: str | None) -> None:
+        self._model = model
+        self._node = node
+        self._host = model.node(node)
+        self._sources: dict[str, Callable[[], Iterable[Row]]] = {
+            "Msvm_ComputerSystem": self._systems,
+            "Msvm_VirtualSystemSettingData": self._settings,
+            "Msvm_StorageAllocationSettingData": self._storage,
+            "Msvm_DiskMergeSettingData": self._merge_settings,
+            "Msvm_VirtualSystemReferencePoint": self._points,
+            "Msvm_ConcreteJob": self._jobs,
+            "Win32_OperatingSystem": self._operating_system,
+            "Win32_ComputerSystem": self._computer,
+            "Win32_Volume": self._volumes,
+        }
+
+    @property
+    def host_build(self) -> int:
+        """The host's Windows build."""
+        return self._host.os_build
+
+    def rows(self, name: str) -> Iterable[Row]:
+        """All instances of a class, as values by property."""
+        if name in self._sources:
+            return self._sources[name]()
+        found = CLASSES[name]
+        return [self._service_row(name)] if found.methods or name.endswith("Service") else []
+
+    def _service_row(self, name: str) -> Row:
+        return {
+            "CreationClassName": name,
+            "Name": name.removeprefix("Msvm_"),
+            "SystemCreationClassName": "Msvm_ComputerSystem",
+            "SystemName": self._host.name,
+            "ElementName": name.removeprefix("Msvm_"),
+            "Caption": name,
+            "Started": True,
+            "EnabledState": 2,
+        }
+
+    def vm_named(self, name: str) -> Vm | None:
+        """The VM whose ``Msvm_ComputerSystem.Name`` it is."""
+        return next((vm for vm in self._model.vms(self._node) if str(vm.vm_id).upper() == name.upper()), None)
+
+    def _systems(self) -> Iterable[Row]:
+        # The host itself is an instance, too.
+        yield {
+            **dict.fromkeys(CLASSES["Msvm_ComputerSystem"].properties),
+            "CreationClassName": "Msvm_ComputerSystem",
+            "Name": self._host.name,
+            "ElementName": self._host.name,
+            "Caption": "Hosting Computer System",
+            "EnabledState": 2,
+            "OperationalStatus": [2],
+        }
+        for vm in self._model.vms(self._node):
+            now = self._model.clock.now()
+            yield {
+                **dict.fromkeys(CLASSES["Msvm_ComputerSystem"].properties),
+                "CreationClassName": "Msvm_ComputerSystem",
+                "Name": str(vm.vm_id).upper(),
+                "ElementName": vm.name,
+                "Caption": "Virtual Machine",
+                "EnabledState": _ENABLED.get(vm.state, int(vm.state)),
+                "HealthState": 5,
+                "OperationalStatus": list(self._model.operational_status(vm.vm_id)),
+                "InstallDate": utc(vm.created).isoformat(),
+                "OnTimeInMilliseconds": int((now - vm.started) * 1000) if vm.started else 0,
+                "ReplicationMode": int(vm.replication_mode),
+            }
+
+    def _settings(self) -> Iterable[Row]:
+        for vm in self._model.vms(self._node):
+            yield self.own_settings(vm)
+            for point in self._model.checkpoints(vm.vm_id, hidden=True):
+                yield self.checkpoint_settings(vm, point)
+
+    def own_settings(self, vm: Vm) -> Row:
+        """``Msvm_VirtualSystemSettingData`` of the VM itself."""
+        return {
+            **self._common_settings(vm),
+            "InstanceID": settings_id(vm.vm_id),
+            "ElementName": vm.name,
+            "VirtualSystemType": "Microsoft:Hyper-V:System:Realized",
+            "ConfigurationID": str(vm.vm_id).upper(),
+            "ConfigurationFile": data_file(vm),
+            "CreationTime": utc(vm.created).isoformat(),
+        }
+
+    def checkpoint_settings(self, vm: Vm, point: Checkpoint) -> Row:
+        """``Msvm_VirtualSystemSettingData`` of a checkpoint."""
+        kinds = {
+            SnapshotType.Recovery: "Snapshot:Recovery",
+            SnapshotType.Planned: "Snapshot:Planned",
+            SnapshotType.Replica: "Snapshot:Replica:Standard",
+        }
+        return {
+            **self._common_settings(vm),
+            "InstanceID": settings_id(point.checkpoint_id),
+            "ElementName": point.name,
+            "VirtualSystemType": f"Microsoft:Hyper-V:{kinds.get(point.kind, 'Snapshot:Realized')}",
+            "ConfigurationID": str(point.checkpoint_id).upper(),
+            "ConfigurationFile": data_file(vm, point),
+            "CreationTime": utc(point.created).isoformat(),
+            "IsAutomaticSnapshot": point.automatic,
+        }
+
+    def _common_settings(self, vm: Vm) -> Row:
+        return {
+            **dict.fromkeys(CLASSES["Msvm_VirtualSystemSettingData"].properties),
+            "Caption": "Virtual Machine Settings",
+            "VirtualSystemIdentifier": str(vm.vm_id).upper(),
+            "VirtualSystemSubType": f"Microsoft:Hyper-V:SubType:{vm.generation}",
+            "ConfigurationDataRoot": data_root(vm),
+            "SnapshotDataRoot": data_root(vm),
+            "Notes": [vm.notes],
+            "IncrementalBackupEnabled": False,
+            "UserSnapshotType": int(vm.checkpoint_type),
+            "IsAutomaticSnapshot": False,
+            "Version": vm.version,
+        }
+
+    def _storage(self) -> Iterable[Row]:
+        for vm in self._model.vms(self._node):
+            for drive in self._model.drives(vm.vm_id):
+                if drive.layer is not None:
+                    yield self._storage_row(vm, drive, vm.vm_id)
+            for point in self._model.checkpoints(vm.vm_id, hidden=True):
+                for drive in self._model.drives(vm.vm_id, point.checkpoint_id):
+                    yield self._storage_row(vm, drive, point.checkpoint_id)
+
+    def _storage_row(self, vm: Vm, drive: Drive, owner: UUID) -> Row:
+        assert drive.layer is not None
+        instance = vm.instance_id(drive.slot, owner)
+        return {
+            **dict.fromkeys(CLASSES["Msvm_StorageAllocationSettingData"].properties),
+            "InstanceID": instance,
+            "ElementName": "Hard Disk Image",
+            "Caption": "Hard Disk Image",
+            "ResourceType": 31,
+            "ResourceSubType": "Microsoft:Hyper-V:Virtual Hard Disk",
+            "HostResource": [self._model.layer(drive.layer).path],
+            "Parent": instance.removesuffix("\\L") + "\\D",
+            "PersistentReservationsSupported": drive.shared,
+            "SnapshotId": "",
+            "WriteHardeningMethod": 0,
+        }
+
+    def _merge_settings(self) -> Iterable[Row]:
+        for vm in self._model.vms(self._node):
+            yield {
+                "InstanceID": f"Microsoft:{str(vm.vm_id).upper()}\\DiskMerge",
+                "ElementName": "Disk Merge",
+                "Caption": "Disk Merge",
+                "EnabledState": int(vm.merge_enabled),
+            }
+
+    def _points(self) -> Iterable[Row]:
+        for vm in self._model.vms(self._node):
+            for point in self._model.reference_points(vm.vm_id):
+                yield point_row(point)
+
+    def _jobs(self) -> Iterable[Row]:
+        for vm in self._model.vms(self._node):
+            for job in self._model.jobs(vm.vm_id):
+                yield self.job_row(job)
+
+    def job_row(self, job: Job) -> Row:
+        """``Msvm_ConcreteJob`` of a job."""
+        state, percent = self._model.job_progress(job)
+        return {
+            **dict.fromkeys(CLASSES["Msvm_ConcreteJob"].properties),
+            "InstanceID": job_id(job),
+            "Name": job.kind.name,
+            "ElementName": job.kind.name,
+            "Caption": job.kind.name,
+            "Description": job.kind.name,
+            "JobState": int(state),
+            "JobType": int(job.kind),
+            "JobStatus": "OK" if not job.error_code else "Error",
+            "Status": "OK" if not job.error_code else "Error",
+            "OperationalStatus": [2 if not job.error_code else 6],
+            "PercentComplete": percent,
+            "ErrorCode": job.error_code,
+            "ErrorDescription": job.error_text or None,
+            "ErrorSummaryDescription": job.error_text or None,
+            "Cancellable": False,
+            "DeleteOnCompletion": False,
+            "StartTime": utc(job.started).isoformat(),
+            "ElapsedTime": max(0.0, self._model.clock.now() - job.started),
+            "TimeBeforeRemoval": self._model.knobs.job_lifetime_seconds,
+        }
+
+    def _operating_system(self) -> Iterable[Row]:
+        host = self._host
+        yield {
+            **dict.fromkeys(CLASSES["Win32_OperatingSystem"].properties),
+            "Name": "Microsoft Windows Server",
+            "Caption": "Microsoft Windows Server",
+            "CSName": host.name,
+            "Version": host.os_version,
+            "BuildNumber": str(host.os_build),
+            "ProductType": 3,
+            "OSArchitecture": "64-bit",
+            "LastBootUpTime": utc(host.booted).isoformat(),
+            "LocalDateTime": utc(self._model.clock.now()).isoformat(),
+            "TotalVisibleMemorySize": host.memory_bytes // 1024,
+            "FreePhysicalMemory": host.memory_bytes // 2048,
+        }
+
+    def _computer(self) -> Iterable[Row]:
+        host = self._host
+        yield {
+            "Name": host.name,
+            "DNSHostName": host.name,
+            "Domain": (host.fqdn or "WORKGROUP").partition(".")[2] or "WORKGROUP",
+            "PartOfDomain": host.fqdn is not None,
+            "NumberOfLogicalProcessors": host.logical_processors,
+            "TotalPhysicalMemory": host.memory_bytes,
+        }
+
+    def _volumes(self) -> Iterable[Row]:
+        for volume in self._model.volumes():
+            identity = uuid5(NAMESPACE_URL, volume.root)
+            yield {
+                "DeviceID": f"\\\\?\\Volume{{{identity}}}\\",
+                "Name": volume.root,
+                "Caption": volume.root,
+                "DriveLetter": volume.root[:2] if len(volume.root) == 3 else None,
+                "Label": "",
+                "FileSystem": "NTFS",
+                "DriveType": 3,
+                "BlockSize": 4096,
+                "Capacity": volume.total_bytes,
+                "FreeSpace": self._model.free_bytes(volume.root),
+            }
+
+
+def settings_id(owner: UUID) -> str:
+    """``InstanceID`` of the settings of a VM or checkpoint."""
+    return f"Microsoft:{str(owner).upper()}"
+
+
+def job_id(job: Job) -> str:
+    """``InstanceID`` of a job."""
+    return str(job.job_id).upper()
+
+
+def point_row(point: ReferencePoint) -> Row:
+    """``Msvm_VirtualSystemReferencePoint`` of a reference point."""
+    return {
+        "InstanceID": point.instance_id,
+        "ElementName": "Reference Point",
+        "Caption": "Reference Point",
+        "Description": None,
+        "ReferencePointType": point.kind,
+        "ConsistencyLevel": int(point.consistency),
+        "VirtualSystemIdentifier": str(point.vm_id).upper(),
+        "HasAssociatedData": False,
+        "VirtualDiskIdentifiers": point.disks or None,
+        "ResilientChangeTrackingIdentifiers": point.rct_ids or None,
+    }
