@@ -253,7 +253,7 @@ class BackupVm:
                     files = self._files(checkpoint, writer)
                     definition = self._host.definition(vm.vm_id).json
                 with self._guard.watching(self._host), self._step(Step.PROVE):
-                    self._prove(len(lineage.points))
+                    self._prove(lineage.last_sequence)
             with self._step(Step.COMMIT):
                 point = self._commit(checkpoint, taken, info, files, definition, writer, lease)
             self._convert(point, checkpoint, journal, lease)

@@ -84,6 +84,11 @@ class Lineage:
         """``InstanceID`` of every reference point that ids objects name: these are ours."""
         return frozenset(point.ids.reference_point for point in self.points if point.ids is not None)
 
+    @property
+    def last_sequence(self) -> int:
+        """Number of the newest point in the VM's line; it grows by one with each, whatever is pruned."""
+        return self.points[-1].manifest.sequence if self.points else 0
+
     def newest(self, slot: str, disk_id: UUID | None) -> KnownDisk | None:
         """The disk in the newest point that has it at this slot; an unknown id matches by slot alone."""
         return self._first(
