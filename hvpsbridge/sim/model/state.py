@@ -8,138 +8,25 @@ so that the whole world can be written down and read back. Integers of enums are
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
 from typing import Self
 from uuid import UUID, uuid5
 
+from hvpsbridge.sim.model.enums import (
+    CheckpointType,
+    Consistency,
+    ControllerType,
+    JobKind,
+    JobState,
+    MergePhase,
+    Operational,
+    ReplicationMode,
+    SnapshotType,
+    VhdFormat,
+    VhdType,
+    VMState,
+)
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.units import MIB
-
-
-class VMState(IntEnum):
-    """``Microsoft.HyperV.PowerShell.VMState``."""
-
-    Other = 1
-    Running = 2
-    Off = 3
-    Stopping = 4
-    Saved = 6
-    Paused = 9
-    Starting = 10
-    Reset = 11
-    Saving = 32773
-    Pausing = 32776
-    Resuming = 32777
-    RunningCritical = 32785
-    OffCritical = 32786
-    PausedCritical = 32789
-
-
-class Operational(IntEnum):
-    """``VMOperationalStatus`` values that the model shows."""
-
-    Ok = 2
-    CreatingSnapshot = 32768
-    DeletingSnapshot = 32770
-    MergingDisks = 32772
-    MigratingVirtualMachine = 32774
-    BackingUpVirtualMachine = 32776
-    CriticalIoError = 32795
-
-
-class ControllerType(IntEnum):
-    """``ControllerType`` of a disk drive."""
-
-    IDE = 0
-    SCSI = 1
-    PMEM = 2
-
-
-class VhdFormat(IntEnum):
-    """``Microsoft.Vhd.PowerShell.VhdFormat``."""
-
-    Unknown = 0
-    VHD = 2
-    VHDX = 3
-    VHDSet = 4
-
-
-class VhdType(IntEnum):
-    """``Microsoft.Vhd.PowerShell.VhdType``."""
-
-    Unknown = 0
-    Fixed = 2
-    Dynamic = 3
-    Differencing = 4
-
-
-class SnapshotType(IntEnum):
-    """``Microsoft.HyperV.PowerShell.SnapshotType``."""
-
-    Standard = 0
-    Recovery = 1
-    Planned = 2
-    Missing = 5
-    Replica = 6
-    AppConsistentReplica = 7
-    SyncedReplica = 8
-
-
-class CheckpointType(IntEnum):
-    """The VM's setting of that name."""
-
-    Disabled = 2
-    Production = 3
-    ProductionOnly = 4
-    Standard = 5
-
-
-class ReplicationMode(IntEnum):
-    """``VMReplicationMode``."""
-
-    None_ = 0
-    Primary = 1
-    Replica = 2
-    TestReplica = 3
-    ExtendedReplica = 4
-
-
-class Consistency(IntEnum):
-    """``ConsistencyLevel`` of checkpoints and reference points."""
-
-    Unknown = 0
-    Application = 1
-    Crash = 2
-
-
-class JobState(IntEnum):
-    """``Msvm_ConcreteJob.JobState`` (reference section 1.7)."""
-
-    New = 2
-    Starting = 3
-    Running = 4
-    Completed = 7
-    Terminated = 8
-    Exception = 10
-    CompletedWithWarnings = 32768
-
-
-class JobKind(IntEnum):
-    """``Msvm_ConcreteJob.JobType``. The create-reference-point number is the model's own choice."""
-
-    MergeDisks = 50
-    CreateCheckpoint = 70
-    ApplyCheckpoint = 71
-    RemoveCheckpoint = 72
-    ConvertCheckpoint = 90
-    RemoveReferencePoint = 91
-
-
-class MergePhase(StrEnum):
-    """What has become of a merge."""
-
-    RUNNING = "running"
-    FAILED = "failed"
 
 
 @dataclass(slots=True)
@@ -404,3 +291,32 @@ class World:
         """A number never given before."""
         self.counter += 1
         return self.counter
+
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointType",
+    "Consistency",
+    "ControllerType",
+    "Drive",
+    "Epoch",
+    "Event",
+    "Job",
+    "JobKind",
+    "JobState",
+    "Layer",
+    "Merge",
+    "MergePhase",
+    "Node",
+    "Operational",
+    "ReferencePoint",
+    "ReplicationMode",
+    "Slot",
+    "SnapshotType",
+    "VMState",
+    "VhdFormat",
+    "VhdType",
+    "Vm",
+    "Volume",
+    "World",
+]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.sim.model import state
+from hvpsbridge.sim.model import enums, state
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.knobs import Knobs
 
@@ -38,8 +38,8 @@ _RECORDS: dict[str, type] = {
 }
 _ENUMS: dict[str, type[Enum]] = {
     kind.__name__: kind
-    for kind in vars(state).values()
-    if isinstance(kind, type) and issubclass(kind, Enum) and kind.__module__ == state.__name__
+    for kind in vars(enums).values()
+    if isinstance(kind, type) and issubclass(kind, Enum) and kind.__module__ == enums.__name__
 }
 
 
