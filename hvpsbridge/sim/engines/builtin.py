@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock, Semaphore, Thread
@@ -65,20 +65,12 @@ class BuiltinEngine:
         sink: where fragments go.
         model: what operations are answered from.
         node: the host asked; None for the first.
-        ended: called once when the shell is over, with its process id.
     """
 
-    def __init__(
-        self,
-        sink: Sink,
-        model: Model,
-        node: str | None = None,
-        ended: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, sink: Sink, model: Model, node: str | None = None) -> None:
         self._sink = sink
         self._model = model
         self._node = node
-        self._ended = ended
         self._process_id = next(_process_ids)
         self._owner = f"pid:{self._process_id}"
         self._process = HostProcess(self._process_id, datetime.now(UTC), Readers(model, self._owner, node))
@@ -145,8 +137,6 @@ class BuiltinEngine:
                 run.thread.join(timeout=5)
         self._process.readers.close()
         self._model.close_owner(self._owner)
-        if self._ended is not None:
-            self._ended(self._process_id)
 
     def _alive(self) -> None:
         if self._closed:

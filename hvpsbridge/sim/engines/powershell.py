@@ -21,7 +21,7 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -74,7 +74,6 @@ class PowerShellEngine:
         sink: where its fragments go.
         pwsh: the executable.
         environment: variables set beside the ones we have ourselves.
-        ended: called once when the process is gone, with its id.
     """
 
     def __init__(
@@ -82,10 +81,8 @@ class PowerShellEngine:
         sink: Sink,
         pwsh: Path,
         environment: Mapping[str, str],
-        ended: Callable[[int], None] | None = None,
     ) -> None:
         self._sink = sink
-        self._ended = ended
         self._writing = Lock()
         # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
         self._queued: dict[str, deque[bytes]] = {}
@@ -205,8 +202,6 @@ class PowerShellEngine:
             log.warning(
                 "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._complaints)
             )
-        if self._ended is not None:
-            self._ended(self.process_id)
 
     def _read_errors(self) -> None:
         with contextlib.suppress(OSError, ValueError):

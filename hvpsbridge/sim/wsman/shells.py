@@ -14,7 +14,7 @@ from threading import Lock
 from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
 from hvpsbridge.sim.wsman.envelope import Fault, Parts
 from hvpsbridge.sim.wsman.names import Code
-from hvpsbridge.sim.wsman.outbox import Outbox
+from hvpsbridge.sim.wsman.outbox import HARD_BYTES, SOFT_BYTES, Outbox
 from hvpsbridge.units import MIB
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ class Quotas:
         idle_seconds: ``IdleTimeout`` of a shell whose client did not say.
         object_bytes: size of one object received.
         command_bytes: what one pipeline may receive in all.
+        waiting_bytes: what a pipeline may have said and nobody taken before its process is held back;
+            whether Windows holds it back is unconfirmed (reference section 11, 6).
         fragments_per_reply: most fragments a Receive gives; recordings of Windows show 4 (transport.md).
     """
 
@@ -44,6 +46,7 @@ class Quotas:
     object_bytes: int = 10 * MIB
     command_bytes: int = 50 * MIB
     fragments_per_reply: int = 1_000_000
+    waiting_bytes: int = SOFT_BYTES
 
 
 @dataclass(slots=True)
@@ -154,7 +157,9 @@ class ShellTable:
         Raises:
             Fault: the owner has as many shells as allowed, or the id is taken.
         """
-        outbox = Outbox()
+        outbox = Outbox(
+            soft_bytes=self.quotas.waiting_bytes, hard_bytes=max(self.quotas.waiting_bytes, HARD_BYTES)
+        )
         with self._lock:
             if sum(shell.owner == owner for shell in self._shells.values()) >= self.quotas.shells_per_user:
                 raise Fault(
