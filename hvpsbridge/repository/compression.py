@@ -15,6 +15,11 @@ MIN_LEVEL, MAX_LEVEL = 1, 19
 # without work, and storage for nothing is not worth a cycle.
 WORTH_IT = 0.97
 
+# Decoders ignore this bit of the frame header descriptor (RFC 8878, 3.1.1.1.1). Encoders leave it zero, so
+# where it is set something has changed the bytes.
+_DESCRIPTOR_AT = 4
+_UNUSED_BIT = 0x10
+
 _local = threading.local()
 
 
@@ -51,6 +56,8 @@ def expand(codec: Codec, data: bytes | bytearray | memoryview, raw_bytes: int) -
         stated = zstandard.get_frame_parameters(data).content_size
         if stated != raw_bytes:
             raise Malformed(f"zstd frame of {stated} bytes, {raw_bytes} expected")
+        if data[_DESCRIPTOR_AT] & _UNUSED_BIT:
+            raise Malformed("zstd frame with an unused bit set")
         raw = decompressor.decompress(data, max_output_size=raw_bytes)
     except zstandard.ZstdError as err:
         raise Malformed(f"zstd: {err}") from err
