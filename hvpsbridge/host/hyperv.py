@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.contract import OPERATIONS, Operation
+from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
@@ -41,7 +41,7 @@ from hvpsbridge.formats.extents import Extent, normalise, unpack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.session import Session
+from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.host.retry import by_effect
 from hvpsbridge.host.scripts import script_text
@@ -49,6 +49,8 @@ from hvpsbridge.host.scripts import script_text
 log = logging.getLogger(__name__)
 
 JOB_SECONDS = 1800
+# A shell that was idle for this long is asked something harmless before it is told to make something.
+WAKE_SECONDS = IDLE_TIMEOUT_SECONDS / 4
 
 
 class HyperVHost:
@@ -352,6 +354,9 @@ class HyperVHost:
 
     def _many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         operation = OPERATIONS[name]
+        if operation.effect is Effect.CREATES and self._session.idle_seconds > WAKE_SECONDS:
+            # The host may have given the idle shell up. Found out by a question, which can be repeated.
+            self._many("Get-HvpsJob", VmId=parameters["VmId"])
         return by_effect(operation.effect, lambda: tuple(self._run(operation, **parameters)), self._renew)
 
     def _one(self, name: str, **parameters: object) -> Any:

@@ -1,9 +1,8 @@
-"""The fast way as a reader uses it: under every authentication, with noise between blocks, and falling back."""
+"""The fast way as a reader uses it: under every authentication, with noise in between, and falling back."""
 
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,14 +20,10 @@ from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
 from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.sim.service import ModelService
-from hvpsbridge.sim.wsman.listener import Listener
-from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import PASSWORD, SIZE, USER, Frozen
-from tests.host.ntlm import NtlmAuthenticator, user_file
 from tests.host.test_reading_a_frozen_disk import CHUNK, answer, content
 from tests.host.test_session import self_signed
 
@@ -96,25 +91,15 @@ def test_tls_takes_the_fast_way(
 
 
 def test_sealed_messages_take_the_fast_way(
-    pwsh: Path,
-    service: ModelService,
-    connection: HostConnection,
-    frozen: Frozen,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    service: ModelService, connection: HostConnection, frozen: Frozen
 ) -> None:
-    for name, value in user_file(tmp_path / "users", USER, PASSWORD).items():
-        monkeypatch.setenv(name, value)
-    wsman = Service(lambda sink: PowerShellEngine(sink, find_pwsh(os.environ), service.environment()))
-    listener = Listener(wsman, NtlmAuthenticator)
-    listener.start()
-    try:
-        sealed = replace(connection, address=listener.url, auth="ntlm", user=f"HV01\\{USER}")
-        with HyperVHost.connect(sealed) as host:
-            read_all(host, frozen)
-    finally:
-        listener.stop()
-        wsman.close()
+    with (
+        PowerShellHost(
+            users={USER: Secret(PASSWORD)}, environment=service.environment(), auth=("ntlm",)
+        ) as ntlm,
+        HyperVHost.connect(replace(connection, address=ntlm.url, auth="ntlm")) as host,
+    ):
+        read_all(host, frozen)
     assert BulkPipeline.fallbacks == 0
 
 

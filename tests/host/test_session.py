@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import (
     CertificateRejected,
     HostRefused,
@@ -26,8 +27,9 @@ from hvpsbridge.errors import (
     OperationTimedOut,
     ProtocolViolation,
     SessionLost,
+    VmNotFound,
 )
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Auth, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.secret import Secret
@@ -134,6 +136,34 @@ def test_a_shell_that_died_is_replaced_for_what_reads_and_its_loss_is_told_for_t
         with pytest.raises(SessionLost):
             run(session, "[pscustomobject]@{ A = 1 }")
         assert session.lost
+
+
+def test_a_shell_given_up_while_idle_is_replaced_before_anything_is_made(
+    connection: HostConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = uuid4()
+    with HyperVHost.connect(connection) as host:
+        assert host._session.end_shell(host.shell_id)
+        with pytest.raises(SessionLost):
+            host.create_checkpoint(vm_id, "x", Consistency.CRASH)
+        assert host.close_readers().open_paths == ()
+        assert host._session.end_shell(host.shell_id)
+        monkeypatch.setattr("hvpsbridge.host.hyperv.WAKE_SECONDS", 0.0)
+        with pytest.raises(VmNotFound):
+            host.create_checkpoint(vm_id, "x", Consistency.CRASH)
+
+
+@pytest.mark.parametrize("auth", ["basic", "ntlm"])
+def test_a_connection_the_host_closed_while_idle_is_made_anew(
+    pwsh: Path, connection: HostConnection, monkeypatch: pytest.MonkeyPatch, auth: Auth
+) -> None:
+    with PowerShellHost(users={USER: Secret(PASSWORD)}, auth=(auth,)) as simulated:
+        session = Session.open(replace(connection, address=simulated.url, auth=auth))
+        assert run(session, "[pscustomobject]@{ A = 1 }") == [{"A": 1}]
+        simulated.listener.cut_all()
+        monkeypatch.setattr("hvpsbridge.host.psrp.door.STALE_SECONDS", 0.0)
+        assert run(session, "[pscustomobject]@{ A = 2 }") == [{"A": 2}]
+        session.close()
 
 
 def test_another_shell_is_another_process_and_ends_by_id(connection: HostConnection) -> None:

@@ -121,8 +121,7 @@ class BulkPipeline(Pipeline):
         wait = max(1, min(self._operation_timeout, int(timeout_seconds)))
         request = ReceiveRequest(self._replies, self.command_id, wait)
         self._asked, text = request.text()
-        # A connection that ended took its sealing context with it.
-        self._replies.wsman.transport.encryption = None
+        self._replies.start_over()
         try:
             body: bytes = self._replies.wsman.transport.send(text)
         except TRANSPORT_ERRORS as err:
@@ -152,7 +151,11 @@ class BulkPipeline(Pipeline):
         if not reply.keeps_alive:
             self._let_go()
         elif body is not None and not self._plain and not ends_command(body):
-            self._ask()
+            try:
+                self._ask()
+            except OSError:
+                # Closed while nobody read from it; what we have is whole, and the rest comes over another.
+                self._let_go()
         return body
 
     def _ask(self) -> None:

@@ -14,6 +14,7 @@ import base64
 import logging
 import re
 import socket
+import time
 import uuid
 from contextlib import suppress
 from typing import Any, cast
@@ -42,6 +43,9 @@ for _library in ("pypsrp", "spnego"):
 
 # WinRM's own default since 2012; replies grow with it (reference section 7.1).
 ENVELOPE_BYTES = 512_000
+
+# http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
+STALE_SECONDS = 60.0
 
 # WSMan faults (reference section 9): nothing to say yet; rights; no such shell.
 FAULT_OPERATION_TIMEOUT = 0x80338029
@@ -118,17 +122,27 @@ class Door:
         self.wsman = wsman
         self.pool = pool
         self.received_bytes = 0
-        self._count_replies()
+        self._used = time.monotonic()
+        self._send = wsman.transport.send
+        wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
-    def _count_replies(self) -> None:
-        send = self.wsman.transport.send
+    def _exchange(self, *args: Any, **options: Any) -> bytes:
+        if time.monotonic() - self._used > STALE_SECONDS:
+            self.start_over()
+        reply = self._send(*args, **options)
+        self._used = time.monotonic()
+        self.received_bytes += len(reply)
+        return reply
 
-        def counted(*args: Any, **options: Any) -> bytes:
-            reply = send(*args, **options)
-            self.received_bytes += len(reply)
-            return reply
+    def start_over(self) -> None:
+        """Forget the connection and the security context that goes with it; the next request makes both.
 
-        self.wsman.transport.send = counted  # type: ignore[method-assign]  # of this one connection
+        pypsrp would seal a message with the old context and send it over a new connection.
+        """
+        transport = self.wsman.transport
+        transport.close()
+        transport.session = None
+        transport.encryption = None
 
     def close(self) -> None:
         """Close the connection; the shell stays."""

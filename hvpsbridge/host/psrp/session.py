@@ -60,6 +60,12 @@ class Session:
         self._lock = threading.Lock()
         self.shell_id: str = str(pool.shell.id or pool.id)
         self.lost = False
+        self._used = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long no script has run in this shell; the host gives an idle one up."""
+        return time.monotonic() - self._used
 
     @classmethod
     def open(cls, connection: HostConnection, run_id: UUID | None = None) -> Session:
@@ -144,6 +150,7 @@ class Session:
             pipeline = Pipeline(self.door(), operation, text, parameters)
             try:
                 while pipeline.running:
+                    self._used = time.monotonic()
                     left = deadline - time.monotonic()
                     if left <= 0:
                         raise OperationTimedOut(self.host, operation, deadline_seconds)

@@ -1,0 +1,95 @@
+"""What happens on the wire under a reader: told apart from data, and read on for what is owed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from hvpsbridge.errors import DiskBusy, HostRefused, HostUnreachable, ProtocolViolation, SessionLost
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.wire import BlockError, Request, decode_block
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.units import KIB, MIB
+from tests.host.conftest import Frozen
+
+CHUNK = 64 * KIB
+LENGTH = 3 * MIB
+
+
+def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[dict[int, bytes], list[str]]:
+    """The first MiBs of the disk, asked for again from the first byte not yet had; and what went wrong.
+
+    ``strike`` is called once, when the first block has come.
+    """
+    had: dict[int, bytes] = {}
+    losses: list[str] = []
+    end = time.monotonic() + 60
+    while (position := sum(map(len, had.values()))) < LENGTH:
+        assert time.monotonic() < end, losses
+        try:
+            source = host.open_reader(frozen.path)
+        except (SessionLost, HostUnreachable) as err:
+            losses.append(type(err).__name__)
+            continue
+        try:
+            request = Request(
+                0, (Extent(position, LENGTH - position),), CHUNK, 512 * KIB, allow_deflate=False
+            )
+            source.send(request.pack())
+            number = 0
+            while sum(map(len, had.values())) < LENGTH:
+                for data in source.receive(2):
+                    block = decode_block(data)
+                    if block.number != number:
+                        raise BlockError(f"block {block.number}, due {number}")
+                    number += 1
+                    if not had:
+                        strike()
+                    for piece in block.pieces:
+                        had[piece.extent.offset] = (
+                            bytes(piece.extent.length) if piece.data is None else bytes(piece.data)
+                        )
+        except (SessionLost, ProtocolViolation, BlockError, DiskBusy) as err:
+            losses.append(type(err).__name__)
+            time.sleep(0.1)
+        finally:
+            source.close()
+    host.close_readers()
+    return had, losses
+
+
+@pytest.mark.parametrize(
+    ("fault", "lossless"),
+    [
+        ("reply_lost", False),
+        ("reply_cut:bytes=700", False),
+        ("reply_cut:bytes=20000", False),
+        ("reply_twice", False),
+        ("unavailable:status=503,action=receive", False),
+        ("unauthorized:action=receive", True),
+        ("engine_killed", False),
+        ("block_truncated", False),
+    ],
+)
+def test_a_reader_gets_every_byte_once_whatever_happens_to_replies(
+    host: HyperVHost, simulated: PowerShellHost, frozen: Frozen, fault: str, lossless: bool
+) -> None:
+    had, losses = read(host, frozen, lambda: simulated.faults.arm_text(fault, 1))
+    assert simulated.faults.armed() == {}, "the fault did not strike"
+    assert b"".join(had[at] for at in sorted(had)) == frozen.image[:LENGTH]
+    assert bool(losses) is not lossless, losses
+
+
+def test_an_account_that_is_refused_from_now_on_is_no_lost_session(
+    connection, simulated: PowerShellHost
+) -> None:
+    with HyperVHost.connect(connection) as host:
+        simulated.faults.arm_text("unauthorized:action=any", 100)
+        try:
+            with pytest.raises(HostRefused):
+                host.close_readers()
+        finally:
+            simulated.faults.arm_text("unauthorized:action=any", 0)
