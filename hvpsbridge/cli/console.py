@@ -26,6 +26,7 @@ from hvpsbridge.tasks.events import Progress as Moved
 from hvpsbridge.tasks.plan import VmPlan
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.totals import Totals
 from hvpsbridge.units import duration_text, size_text
 
 # How often a plain progress line is written for one disk; a log of a long night stays readable.
@@ -124,6 +125,8 @@ class _Lines(Silent):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._told: dict[tuple[VmRef, str, str], float] = {}
+        self._totals = Totals()
+        self._total_told = time.monotonic()
 
     def started(self, vm: VmRef, task: str) -> None:
         note(f"{_name(vm)}: {task} starts")
@@ -140,7 +143,11 @@ class _Lines(Silent):
 
     def progress(self, vm: VmRef, progress: Moved) -> None:
         key, now = (vm, progress.slot, progress.activity), time.monotonic()
+        total = self._totals.take(vm, progress)
         with self._lock:
+            if now - self._total_told >= PLAIN_SECONDS and self._totals.disks > 1:
+                self._total_told = now
+                note(f"all disks: {_figures(total)}")
             if now - self._told.setdefault(key, now) < PLAIN_SECONDS:
                 return
             self._told[key] = now
@@ -170,6 +177,8 @@ class _Bars(Silent):
         )
         self._lock = threading.Lock()
         self._bars: dict[tuple[VmRef, str], TaskID] = {}
+        self._totals = Totals()
+        self._total: TaskID | None = None
 
     def started(self, vm: VmRef, task: str) -> None:
         with self._lock:
@@ -190,14 +199,22 @@ class _Bars(Silent):
         self._console.print(printable(f"{_name(vm)}: {text}"))
 
     def progress(self, vm: VmRef, progress: Moved) -> None:
+        total = self._totals.take(vm, progress)
         with self._lock:
+            if self._total is None and self._totals.disks > 1:
+                self._total = self.display.add_task("all disks", total=None, figures="")
+            if self._total is not None:
+                self._show(self._total, total)
             key = (vm, progress.slot)
             if key not in self._bars:
                 self._bars[key] = self.display.add_task("", total=None, figures="")
             bar = self._bars[key]
+        self._show(bar, progress, printable(f"  {progress.slot} {progress.activity}"))
+
+    def _show(self, bar: TaskID, progress: Moved, description: str | None = None) -> None:
         self.display.update(
             bar,
-            description=printable(f"  {progress.slot} {progress.activity}"),
+            description=description,
             total=max(progress.owed_bytes, 1),
             completed=progress.done_bytes if progress.owed_bytes else 1,
             figures=_figures(progress),

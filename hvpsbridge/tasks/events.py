@@ -111,6 +111,8 @@ class Meter:
     """Counts one activity on one disk and tells the observer, at most a few times a second."""
 
     TELL_SECONDS = 0.25
+    # How often it tells that nothing moves.
+    STALL_SECONDS = 1.0
 
     def __init__(
         self,
@@ -138,6 +140,16 @@ class Meter:
             self._wire_bytes += wire_bytes
             now = self._clock()
             if now - self._told < self.TELL_SECONDS and self._done_bytes < self._owed_bytes:
+                return
+            self._told = now
+            progress = self._progress(now)
+        self._tell(progress)
+
+    def tick(self) -> None:
+        """Tell how it stands when nothing was told for a while, so that a stalled read shows."""
+        with self._lock:
+            now = self._clock()
+            if now - self._told < self.STALL_SECONDS or self._done_bytes >= self._owed_bytes:
                 return
             self._told = now
             progress = self._progress(now)

@@ -135,6 +135,7 @@ class ReadWatcher:
     def check(self) -> None:
         """See :class:`~hvpsbridge.receiver.pump.Watcher`."""
         self._guard.check()
+        self._meter.tick()
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
         """See :class:`~hvpsbridge.receiver.pump.Watcher`."""
