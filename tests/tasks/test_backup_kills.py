@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from hvpsbridge.errors import ExitCode
+from hvpsbridge.errors import ExitCode, RepositoryLocked
 from hvpsbridge.tasks.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
@@ -66,6 +68,31 @@ def test_a_real_signal_undoes_and_says_so(
     assert (told["point"] is not None) == (step.row > 8)
     world.repository.refresh()
     world.assert_clean(vm_id)
+
+
+def test_a_process_that_sleeps_past_every_time_out_goes_on_or_undoes(
+    wired: tuple[WireWorld, UUID],
+) -> None:
+    world, vm_id = wired
+    world.churn(vm_id)
+    sleeper = world.start(vm_id, "READ", "before", "SIGSTOP")
+    while "T" not in Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0]:
+        assert sleeper.poll() is None, sleeper.communicate()
+        time.sleep(0.05)
+    # It is not dead: nobody may take its lease, and its checkpoint is where it was.
+    rival = world.backup(vm_id)
+    assert isinstance(rival.error, RepositoryLocked)
+    assert world.model.checkpoints(vm_id, hidden=True)
+    # Meanwhile the host has given up on its shells.
+    world.server.service.shells.remove_all()
+    sleeper.send_signal(signal.SIGCONT)
+    said, complained = sleeper.communicate(timeout=120)
+    assert sleeper.returncode in (ExitCode.DONE, ExitCode.VM_FAILED, ExitCode.DEGRADED), complained
+    assert json.loads(said)["left"] == []
+    world.repository.refresh()
+    world.assert_clean(vm_id)
+    world.churn(vm_id)
+    world.good_backup(vm_id)
 
 
 def test_every_point_made_while_being_killed_is_equal(wired: tuple[WireWorld, UUID]) -> None:

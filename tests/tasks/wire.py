@@ -62,7 +62,13 @@ class WireWorld(World):
     def struck(
         self, vm_id: UUID, step: str, moment: str, signal_name: str
     ) -> subprocess.CompletedProcess[str]:
-        """A backup in a process of its own that gets a signal at a step."""
+        """A backup in a process of its own that gets a signal at a step, once it has ended."""
+        process = self.start(vm_id, step, moment, signal_name)
+        said, complained = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+    def start(self, vm_id: UUID, step: str, moment: str, signal_name: str) -> subprocess.Popen[str]:
+        """A backup in a process of its own, under way; it gets a signal at a step."""
         order = {
             "url": self.server.url,
             "store": str(self.store),
@@ -71,13 +77,12 @@ class WireWorld(World):
             "moment": moment,
             "signal": signal_name,
         }
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "tests.tasks.backup_process", json.dumps(order)],
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
 
 

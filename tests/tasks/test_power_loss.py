@@ -1,0 +1,46 @@
+"""The machine that backs up loses power at any step, and with it whatever its store had not made durable."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.stores.hostile import VolatileStore
+from hvpsbridge.tasks.backup import BackupVm
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import GRID, Steps, World
+
+
+class PowerLost(BaseException):
+    """The machine is off at this point."""
+
+
+def lose() -> None:
+    raise PowerLost
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.name.lower())
+@pytest.mark.parametrize("seed", [1, 2])
+def test_power_loss_at_any_step_loses_no_committed_point(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: Step, seed: int
+) -> None:
+    store = VolatileStore(random.Random(seed))
+    world.repository.close()
+    world.repository = create_on_store(store, GRID)
+    vm_id = world.vm(disks=(2 * MIB,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    with pytest.raises(PowerLost):
+        world.backup(vm_id, observer=Steps((step.name, "before"), lose))
+    monkeypatch.undo()
+    world.repository = open_on_store(store.lose_power())
+    assert world.assert_points_equal(vm_id) == (2 if step.row > 8 else 1)
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
