@@ -186,18 +186,18 @@ class Repository:
             if owner != self.id:
                 raise Failure(f"the exported key is repository {owner}'s")
             return master
-        for path in sorted((self.folder / "keys").glob("*")):
+        for name in self.names("keys"):
             try:
-                slot = json.loads(path.read_bytes())
+                slot = json.loads(self._read(name))
                 check = slot.pop("check")
                 if hashlib.sha256(canonical(slot)).hexdigest() != check:
                     raise ValueError
             except (ValueError, KeyError, AttributeError):
-                print(f"key slot {path.name} is damaged", file=sys.stderr)
+                print(f"{name} is damaged", file=sys.stderr)
                 continue
             if slot["repository_id"] != str(self.id):
                 continue
-            bound = canonical({name: slot[name] for name in slot if name not in ("wrapped", "label")})
+            bound = canonical({field: slot[field] for field in slot if field not in ("wrapped", "label")})
             master = open_gcm(
                 argon2id(key, slot), bytes.fromhex(slot["nonce"]), bytes.fromhex(slot["wrapped"]), bound
             )
@@ -229,7 +229,7 @@ class Repository:
         if magic != b"HVPS" or found != kind:
             raise Damage(f"{name} is another object")
         if version != FORMAT:
-            raise Failure(f"{name} has format {version}, this reader knows {FORMAT}")
+            raise Damage(f"{name} states version {version} in a repository of format {FORMAT}")
         if raw > MAX_OBJECT_BYTES or seal != (0 if self.master is None else 1):
             raise Damage(f"{name} has an impossible header")
         place = self.id.bytes + name.encode()
@@ -245,9 +245,11 @@ class Repository:
         return expand(codec, payload, raw)
 
     def names(self, prefix):
-        """Names of the objects under a prefix."""
+        """Names of the objects under a prefix; other files that lie there are passed over."""
         return sorted(
-            f"{prefix}/{path.name}" for path in (self.folder / prefix).glob("*") if path.stat().st_size
+            f"{prefix}/{path.name}"
+            for path in (self.folder / prefix).glob("*")
+            if re.fullmatch("[0-9a-f]{32}", path.name) and path.stat().st_size
         )
 
     def _load_index(self):

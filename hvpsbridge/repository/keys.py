@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_COST = KdfCost()
 SALT_BYTES = 16
 PAGE_WIDTH = 78
+_SLOT_NAME = re.compile(KEYS + r"/[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,8 @@ def _read_slots(store: Store, repository_id: UUID) -> tuple[list[KeySlot], list[
     slots: list[KeySlot] = []
     damaged: list[Damaged] = []
     for info in list(store.list(KEYS)):
+        if not _SLOT_NAME.fullmatch(info.name):
+            continue  # none of ours
         try:
             slot = decode_record(KeySlot, store.get(info.name))
             check_slot(slot)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerFormat, NewerObject
-from hvpsbridge.formats.envelope import FORMAT, Codec, Kind, context
-from hvpsbridge.formats.malformed import Malformed, UnknownFields, UnknownVersion
+from hvpsbridge.errors import Damaged, NewerObject
+from hvpsbridge.formats.envelope import Codec, Kind, context
+from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
 
+_OURS = re.compile(r"[a-z0-9/]+/[0-9a-f]{16,32}")
 # Below this size zstd saves less than its frame costs.
 COMPRESS_FROM_BYTES = 512
 
@@ -36,14 +38,12 @@ class Objects:
         """The payload in the envelope ``data`` of the object ``name``.
 
         Raises:
-            Damaged: it is not what was written there.
-            NewerFormat: this hvps cannot read it.
+            Damaged: it is not what was written there. So is another version than the settings': a
+                repository has one format for ever, and the settings were read first.
         """
         try:
             header, payload = self.sealer.open_object(data, kind, context(self.repository_id, name))
             return compression.expand(header.codec, payload, header.raw_bytes)
-        except UnknownVersion as err:
-            raise NewerFormat(self.store.url, err.found, FORMAT) from err
         except Malformed as err:
             raise Damaged(self.store.url, name, str(err)) from err
 
@@ -59,13 +59,14 @@ class Objects:
         """Payload of the object.
 
         Raises:
-            ObjectMissing, Damaged, NewerFormat: as they say.
+            ObjectMissing, Damaged: as they say.
         """
         return self.open(name, kind, self.store.get(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects under ``prefix``."""
-        return self.store.list(prefix)
+        """Objects of ours under ``prefix``. Their names end in hex digits; anything else that lies there (a
+        ``.nfs`` file, a folder marker, notes of an administrator) is none of ours and passed over."""
+        return (info for info in self.store.list(prefix) if _OURS.fullmatch(info.name))
 
     def unreadable(self, name: str, err: Malformed) -> Damaged | NewerObject:
         """What to raise for an authentic object whose record does not decode."""

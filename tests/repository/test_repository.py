@@ -567,6 +567,24 @@ class TestOpening:
         with create_repository(str(target), chunk_bytes=CHUNK, key=KEY, cost=CHEAP) as repository:
             assert len(repository.keys.slots()) == 1
 
+    def test_passes_over_files_that_are_not_its_own(self, tmp_path: Path) -> None:
+        folder = tmp_path / "sealed"
+        content = random_disk(23, 3 * CHUNK)
+        with create_repository(str(folder), chunk_bytes=CHUNK, key=KEY, cost=CHEAP) as repository:
+            point = store_point(repository, content)
+            repository.lease(VM, current_holder(uuid4())).release()
+        (lease,) = (folder / "leases").iterdir()
+        places = [folder, lease, *(folder / name for name in ("points", "index", "keys", "data", "bad"))]
+        for place in places:
+            place.mkdir(exist_ok=True)
+            for name in (".nfs0001", "Notes.txt", "readme", "0123"):
+                (place / name).write_text("not ours")
+        with open_repository(str(folder), key=KEY, cache_folder=tmp_path / "cache") as repository:
+            assert content_of(repository, point) == content
+            repository.lease(VM, current_holder(uuid4())).release()
+            assert len(repository.keys.slots()) == 1
+            assert repository.verify("hashed").good
+
     def test_forgets_index_objects_that_are_gone(self, url: str, tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         with open_repository(url, cache_folder=cache) as repository:

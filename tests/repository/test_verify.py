@@ -115,6 +115,18 @@ def test_a_damaged_object_is_named(store: MemoryStore, repository: Repository, p
         assert name in {problem.name for problem in fresh.verify(Level.WRITTEN).problems}
 
 
+@pytest.mark.parametrize("prefix", ["points/", "index/", "data/"])
+def test_an_object_of_another_version_is_damage_and_does_not_stop_the_rest(
+    store: MemoryStore, repository: Repository, prefix: str
+) -> None:
+    store_point(repository, content(70))
+    name = next(name for name in store.objects if name.startswith(prefix))
+    at = store.objects[name].rindex(b"HVPS") if prefix == "data/" else 0
+    store.objects[name] = store.objects[name][: at + 4] + b"A" + store.objects[name][at + 5 :]
+    with reopen(store) as fresh:
+        assert name in {problem.name for problem in fresh.verify(Level.HASHED).problems}
+
+
 def test_a_lost_manifest_is_a_gap_in_its_line(store: MemoryStore, repository: Repository) -> None:
     points = [store_point(repository, content(8 + number)) for number in range(3)]
     del store.objects[f"points/{points[1].point_id.hex}"]
