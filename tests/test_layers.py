@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 # The only modules that may import a package from elsewhere. A folder ends with a slash.
 DOORS: dict[str, tuple[str, ...]] = {
     "pypsrp": ("host/psrp/",),
-    "requests": ("host/psrp/door.py",),
+    "requests": ("host/psrp/",),
     "tenacity": ("host/retry.py",),
     "jinja2": ("host/scripts.py",),
     "pybase64": ("host/psrp/", "sim/engines/clixml.py"),

@@ -16,16 +16,8 @@ import logging
 from collections.abc import Mapping
 
 from hvpsbridge.errors import SessionLost
-from hvpsbridge.host.psrp.door import (
-    TRANSPORT_ERRORS,
-    Borrowed,
-    ConnectionUnavailable,
-    Door,
-    ReceiveRequest,
-    is_operation_timeout,
-    stream_fragments,
-    transport_fault_text,
-)
+from hvpsbridge.host.psrp.borrowed import Borrowed, ConnectionUnavailable, ReceiveRequest, stream_fragments
+from hvpsbridge.host.psrp.door import Door
 from hvpsbridge.host.psrp.http import HalfExchange, HttpReply
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
 from hvpsbridge.host.psrp.replies import (
@@ -36,6 +28,7 @@ from hvpsbridge.host.psrp.replies import (
     ends_command,
     read_reply,
 )
+from hvpsbridge.host.psrp.trouble import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 
 log = logging.getLogger(__name__)
 

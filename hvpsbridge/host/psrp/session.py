@@ -22,15 +22,14 @@ from pypsrp.wsman import SelectorSet
 
 from hvpsbridge.errors import OperationTimedOut, SessionLost
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.door import (
+from hvpsbridge.host.psrp.door import Door, new_wsman
+from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.trouble import (
     FAULT_NO_SUCH_SHELL,
     TRANSPORT_ERRORS,
-    Door,
     connect_failure,
-    new_wsman,
     transport_failure,
 )
-from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
 
 log = logging.getLogger(__name__)
 
