@@ -35,19 +35,19 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-# When several conditions hold, the first of these wins (design section 9). An interrupt beats them all:
-# the shell that sent it wants to see it.
+# When several conditions hold, the first of these wins (design section 9, which leaves out 5: a VM that
+# was not found must not hide damage). An interrupt beats them all: the shell that sent it wants to see it.
 PRECEDENCE: tuple[ExitCode, ...] = (
     ExitCode.INTERRUPTED,
     ExitCode.TERMINATED,
     ExitCode.USAGE,
-    ExitCode.INVALID,
     ExitCode.DAMAGE,
     ExitCode.BUG,
     ExitCode.NO_SPACE,
     ExitCode.WRONG_KEY,
     ExitCode.NO_REPOSITORY,
     ExitCode.LOCKED,
+    ExitCode.INVALID,
     ExitCode.VM_FAILED,
     ExitCode.REFUSED,
     ExitCode.HOST_UNREACHABLE,
