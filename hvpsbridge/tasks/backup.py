@@ -67,7 +67,7 @@ from hvpsbridge.tasks.lineage import PROOFS_WANTED, Lineage
 from hvpsbridge.tasks.mark import Mark, parse_mark
 from hvpsbridge.tasks.permits import Claim
 from hvpsbridge.tasks.plan import DiskFacts, DiskPlan, Mode, Reason, VmPlan, plan_disks, slot_of
-from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull, ProofPolicy, Wish
+from hvpsbridge.tasks.policy import BackupPolicy, Limits, OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.reader import DiskReader, open_shell
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
 from hvpsbridge.tasks.settle import Settler, ids_of, left_unknown, read_lineage, wait_for_merge
@@ -134,6 +134,8 @@ class BackupVm:
         self._consistency: Consistency | None = None
         self._stored_bytes = 0
         self._armed = False
+        self._mark = ""
+        self._uncertain = False
         self._warnings: list[str] = []
         self._conditions: list[HvpsError] = []
         self._leftovers: tuple[str, ...] = ()
@@ -143,7 +145,7 @@ class BackupVm:
         """What this backup may have on the host at this moment, one line each; for a run that gives up."""
         if self._leftovers or not self._armed:
             return self._leftovers
-        return (f"a recovery checkpoint named hvps {self._repository.repository_id} ...",)
+        return (f"recovery checkpoint {self._mark!r}",)
 
     # -- entries --------------------------------------------------------------------------------------
 
@@ -295,7 +297,7 @@ class BackupVm:
     # -- 1 to 3: before anything is made ----------------------------------------------------------------
 
     def _settle(self, journal: Journal) -> None:
-        left = self._settler(self._host, journal, own_run=self._around.run_id).run()
+        left = self._settler(self._host, journal).run()
         ours = [
             checkpoint
             for checkpoint in self._host.checkpoints(self._vm.vm_id)
@@ -310,16 +312,24 @@ class BackupVm:
             self._leftovers = left
             self._conditions.append(HostNotClean(self._host.name, self._vm.name, left))
 
-    def _settler(self, host: HyperVHost, journal: Journal, *, own_run: UUID | None) -> Settler:
-        undoing = own_run is None
+    def _settler(self, host: HyperVHost, journal: Journal, *, undo_until: float | None = None) -> Settler:
+        """A settler of earlier runs; with ``undo_until`` of this one, too, waiting no longer than that."""
+        undoing = undo_until is not None
+
+        def pause(seconds: float) -> bool:
+            if undo_until is None:
+                return self._pause(seconds)
+            return self._clock() < undo_until and self._around.cancel.pause_undo(seconds)
+
         return Settler(
             host,
             self._repository,
             self._vm.vm_id,
             journal,
             self._policy.limits,
-            own_run=own_run,
-            pause=self._around.cancel.pause_undo if undoing else self._pause,
+            own_run=None if undoing else self._around.run_id,
+            pause=pause,
+            uncertain=undoing and self._uncertain,
             note=self._note,
             connect_to=self._around.connect_to,
         )
@@ -402,6 +412,7 @@ class BackupVm:
         vm_id = plan.vm.vm_id
         until = datetime.now(UTC) + timedelta(seconds=self._policy.limits.checkpoint_age_seconds)
         mark = Mark(self._repository.repository_id, self._around.run_id, until)
+        self._mark = str(mark)
         with self._step(Step.INTEND_CHECKPOINT):
             lease.check()
             journal.checkpoint_intended(
@@ -456,7 +467,8 @@ class BackupVm:
             return self._host.create_checkpoint(
                 vm.vm_id, mark, level, job_seconds=self._policy.limits.job_seconds
             )
-        except SessionLost:
+        except (SessionLost, OperationTimedOut):
+            self._uncertain = True
             for checkpoint in self._host.checkpoints(vm.vm_id):
                 if checkpoint.name == mark:
                     self._note("the reply was lost, the checkpoint is there")
@@ -594,7 +606,7 @@ class BackupVm:
         self._repository.publish_ids(point, ids)
 
     def _leave(self, journal: Journal, lineage: Lineage, children: tuple[str, ...], lease: Lease) -> None:
-        settler = self._settler(self._host, journal, own_run=self._around.run_id)
+        settler = self._settler(self._host, journal)
         left: list[str] = []
         with self._step(Step.RETIRE):
             lease.check()
@@ -605,7 +617,7 @@ class BackupVm:
                     self._host,
                     self._vm.vm_id,
                     children,
-                    self._policy.limits,
+                    self._leaving_limits(),
                     self._around.cancel.pause_undo,
                 )
             )
@@ -614,6 +626,13 @@ class BackupVm:
             self._armed = False
             self._close(journal, tuple(left))
             self._warn_unexpected(lineage)
+
+    def _leaving_limits(self) -> Limits:
+        """The limits; somebody who asked to stop waits for a merge no longer than for an undo."""
+        limits = self._policy.limits
+        if not self._around.cancel.requested:
+            return limits
+        return replace(limits, merge_seconds=min(limits.merge_seconds, limits.undo_seconds))
 
     def _close(self, journal: Journal, left: tuple[str, ...]) -> None:
         """Close the run's ledger when nothing is left; else say what is."""
@@ -663,7 +682,7 @@ class BackupVm:
         while True:
             try:
                 with self._around.connect() as host:
-                    return self._settler(host, journal, own_run=None).run()
+                    return self._settler(host, journal, undo_until=until).run()
             except (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy) as err:
                 # The VM may be between two hosts, or held by what it is just doing there.
                 failure: HvpsError = err

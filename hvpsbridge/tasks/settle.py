@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from hvpsbridge.contract.results import (
@@ -86,7 +86,7 @@ def judge(
         mark = parse_mark(checkpoint.name)
         if checkpoint.checkpoint_id in made or (mark is not None and mark.repository_id == repository_id):
             ours.append(checkpoint)
-        elif checkpoint.kind is CheckpointKind.RECOVERY and mark is None:
+        else:
             strangers.append(checkpoint)
     unclear: list[CheckpointInfo] = []
     for intent in _unfulfilled(open_entries, ours):
@@ -129,7 +129,9 @@ def _unfulfilled(
 
 def _may_be(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
     return (
-        checkpoint.checkpoint_id not in intent.checkpoints_before
+        checkpoint.kind is CheckpointKind.RECOVERY
+        and parse_mark(checkpoint.name) is None
+        and checkpoint.checkpoint_id not in intent.checkpoints_before
         and abs(checkpoint.created - intent.at) <= NEWCOMER_SPAN
     )
 
@@ -188,6 +190,7 @@ class Settler:
         pause: waits so many seconds; false or an exception ends the waiting.
         note: told what was found and done, for people.
         connect_to: a session on another host by name, where the VM may have been; None when unknown.
+        uncertain: a checkpoint may be being made at this moment, unseen.
         clock: monotonic seconds.
     """
 
@@ -203,8 +206,11 @@ class Settler:
         pause: Callable[[float], bool],
         note: Callable[[str], None],
         connect_to: Callable[[str], HyperVHost | None] = lambda name: None,
+        uncertain: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._uncertain = uncertain
+        self._since = clock()
         self._connect_to = connect_to
         self._host = host
         self._repository = repository
@@ -222,6 +228,7 @@ class Settler:
         Raises:
             HostError: the host cannot be asked, or reported what no settling can help.
         """
+        self._since = self._clock()
         entries = self._journal.ledger.entries()
         open_entries = [
             entry for entry in self._journal.ledger.open_entries() if entry.run_id != self._own_run
@@ -229,7 +236,7 @@ class Settler:
         self._end_shells(open_entries)
         left = [*self._wait_for_jobs()]
         lineage = read_lineage(self._repository, self._vm_id)
-        checkpoints = self._host.checkpoints(self._vm_id)
+        checkpoints = self._checkpoints(open_entries)
         judgement = judge(
             entries,
             open_entries,
@@ -294,6 +301,26 @@ class Settler:
         return ()
 
     # -- checkpoints ----------------------------------------------------------------------------------
+
+    def _checkpoints(self, open_entries: Sequence[LedgerEntry]) -> tuple[CheckpointInfo, ...]:
+        """The VM's checkpoints, once one that was just being made has had the time to show.
+
+        A host lists a checkpoint some seconds after its job has ended. To look too early and to close the
+        ledger would leave it there, and nobody would know whose it is.
+        """
+        while True:
+            checkpoints = self._host.checkpoints(self._vm_id)
+            intents = list(_unfulfilled(open_entries, checkpoints))
+            newest = max((entry.at for entry in intents), default=None)
+            if newest is None or any(_may_be(one, intent) for one in checkpoints for intent in intents):
+                return checkpoints
+            if self._own_run is None and not self._uncertain:
+                return checkpoints
+            age = (datetime.now(UTC) - newest).total_seconds()
+            if self._uncertain:
+                age = min(age, self._clock() - self._since)
+            if age > self._limits.appear_seconds or not self._pause(self._limits.poll_seconds):
+                return checkpoints
 
     def _children(self, checkpoints: Sequence[CheckpointInfo]) -> tuple[str, ...]:
         """Files that run on top of our checkpoints' frozen ones; they go when the checkpoints do."""

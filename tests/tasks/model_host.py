@@ -73,7 +73,10 @@ class ModelHost:
     """One node of a model, through one pretended shell.
 
     ``before`` is called with each operation's name and may raise; that is how tests cut the wire.
+    ``shows_late`` lists a checkpoint only when the model's knob ``visibility_seconds`` lets it be seen.
     """
+
+    shows_late = False
 
     def __init__(
         self, model: Model, node: str | None = None, before: Callable[[str], None] | None = None
@@ -252,7 +255,8 @@ class ModelHost:
 
     def checkpoints(self, vm_id: UUID) -> tuple[CheckpointInfo, ...]:
         self._vm(vm_id, "Get-HvpsCheckpoint")
-        return tuple(self._checkpoint(point) for point in self.model.checkpoints(vm_id, hidden=True))
+        late = self.shows_late
+        return tuple(self._checkpoint(point) for point in self.model.checkpoints(vm_id, hidden=not late))
 
     def _checkpoint(self, point: sim.Checkpoint) -> CheckpointInfo:
         return CheckpointInfo(

@@ -6,6 +6,8 @@ The killed process's shells, with the disks they hold, live on at the host, as a
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -98,3 +100,15 @@ def test_a_process_that_sleeps_past_every_time_out_goes_on_or_undoes(
 def test_every_point_made_while_being_killed_is_equal(wired: tuple[WireWorld, UUID]) -> None:
     world, vm_id = wired
     assert world.assert_points_equal(vm_id) >= 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_three_hundred_kills(wired: tuple[WireWorld, UUID]) -> None:
+    world, vm_id = wired
+    seed = int(os.environ.get("HVPS_SEED", "20261122"))
+    chance = random.Random(seed)
+    for _ in range(300):
+        at = chance.choice([(step.name, moment) for step in Step for moment in ("before", "after")])
+        test_a_kill_at_any_step_loses_nothing(wired, at)
+    assert world.assert_points_equal(vm_id) >= 300, f"seed {seed}"

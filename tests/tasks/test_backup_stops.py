@@ -15,6 +15,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
+from tests.tasks.model_host import ModelHost
 from tests.tasks.world import QUICK, Steps, World
 
 SMALL = 2 * MIB
@@ -115,6 +116,39 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
         world.good_backup(vm_id)
     assert world.assert_points_equal(vm_id) >= len(names)
     world.close()
+
+
+@pytest.mark.parametrize("message", ["New-HvpsCheckpoint: rename", "New-HvpsCheckpoint: reply"])
+@pytest.mark.parametrize("dies", [False, True], ids=["lost", "killed"])
+def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
+    world: World, monkeypatch: pytest.MonkeyPatch, message: str, dies: bool
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.model.set_knob("visibility_seconds", 0.5)
+    monkeypatch.setattr(ModelHost, "shows_late", True)
+
+    class Died(BaseException):
+        pass
+
+    def lose(name: str) -> None:
+        if name == message:
+            world.before = None
+            raise Died if dies else SessionLost("HV01", name, "connection reset")
+
+    world.before = lose
+    if dies:
+        with pytest.raises(Died):
+            world.backup(vm_id)
+    else:
+        result = world.backup(vm_id, appear_seconds=5.0)
+        assert isinstance(result.error, SessionLost)
+        assert not result.leftovers
+        assert not world.model.checkpoints(vm_id, hidden=True)
+    world.churn(vm_id)
+    assert world.backup(vm_id, appear_seconds=5.0).error is None
+    world.assert_clean(vm_id)
+    world.assert_points_equal(vm_id)
 
 
 class FullStore(LocalStore):

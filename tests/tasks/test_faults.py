@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +12,7 @@ from uuid import UUID
 import pytest
 import yaml
 
+from hvpsbridge.errors import ExitCode
 from hvpsbridge.sim.faults import fault_table
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
 from hvpsbridge.tasks.results import BackupResult, Outcome
@@ -128,3 +131,27 @@ def test_the_wire_goes_wrong(wired: tuple[WireWorld, UUID], row: Row) -> None:
     world.good_backup(vm_id)
     for point in world.repository.points(vm_id)[-2:]:
         world.assert_point_equal(point)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_a_thousand_faults_at_any_step(tmp_path: Path) -> None:
+    seed = int(os.environ.get("HVPS_SEED", "20261122"))
+    chance = random.Random(seed)
+    world = World(tmp_path, seed)
+    vm_id = world.vm(disks=(2 * MIB,))
+    world.good_backup(vm_id)
+    names = sorted(MODEL_FAULTS.keys() - {"commit_forks", "query_lies", "volume_full"})
+    for number in range(1000):
+        changed(world, vm_id)
+        fault, step, count = chance.choice(names), chance.choice(list(Step)).name, chance.randrange(1, 4)
+        where = f"seed {seed}, {number}: {fault} x{count} at {step}"
+        arm = Steps((step, "before"), lambda: world.model.faults.arm(fault, count))  # noqa: B023 - used at once
+        result = world.backup(vm_id, observer=arm)
+        assert result.exit_code not in (ExitCode.BUG, ExitCode.DAMAGE), (where, result.error)
+        world.model.faults.arm(fault, 0)
+        changed(world, vm_id)
+        world.good_backup(vm_id)
+        for point in world.repository.points(vm_id)[-2:]:
+            world.assert_point_equal(point)
+    world.close()
