@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from hvpsbridge.sim.wsman.envelope import (
     reply,
     stream_head,
 )
+from hvpsbridge.sim.wsman.listing import describe_command, describe_shell
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import ClientGone, ShellBroken, Superseded
 from hvpsbridge.sim.wsman.shells import Command, Inbound, Quotas, Shell, ShellTable
@@ -197,7 +197,7 @@ class Service:
             f"<x:ResourceCreated><a:Address>{escape(names.ANONYMOUS)}</a:Address><a:ReferenceParameters>"
             f"<w:ResourceURI>{escape(request.resource_uri)}</w:ResourceURI><w:SelectorSet>"
             f'<w:Selector Name="ShellId">{escape(shell_id)}</w:Selector></w:SelectorSet>'
-            f"</a:ReferenceParameters></x:ResourceCreated>{self._describe(shell)}"
+            f"</a:ReferenceParameters></x:ResourceCreated>{describe_shell(shell)}"
         )
         return Reply(200, reply(request, (body.encode(),)))
 
@@ -214,24 +214,19 @@ class Service:
             )
             return Reply(200, reply(request, (config.encode(),)))
         shell = self.shells.find(request.shell_id, caller.user)
-        return Reply(200, reply(request, (self._describe(shell).encode(),)))
+        return Reply(200, reply(request, (describe_shell(shell).encode(),)))
 
     def _enumerate(self, request: Request, caller: Caller) -> Reply:
         if request.resource_uri == names.SHELLS:
             items = "".join(
-                self._describe(shell) for shell in self.shells.all() if shell.owner == caller.user
+                describe_shell(shell) for shell in self.shells.all() if shell.owner == caller.user
             )
         elif request.resource_uri == names.COMMANDS:
             selector = None
             if request.body is not None:
                 selector = request.body.findtext(f".//{{{names.WSMAN}}}Selector[@Name='ShellId']")
             shell = self.shells.find(selector or "", caller.user)
-            items = "".join(
-                f"<rsp:Command><rsp:CommandId>{escape(command.command_id)}</rsp:CommandId>"
-                f"<rsp:ShellId>{escape(shell.shell_id)}</rsp:ShellId><rsp:State>Running</rsp:State>"
-                "<rsp:CommandLine></rsp:CommandLine></rsp:Command>"
-                for command in tuple(shell.commands.values())
-            )
+            items = "".join(describe_command(shell, command) for command in tuple(shell.commands.values()))
         else:
             raise Fault(Code.INVALID_RESOURCE_URI, f"There is no resource {request.resource_uri!r} here.")
         body = f"<n:EnumerateResponse><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
@@ -244,34 +239,6 @@ class Service:
     def _reconnect(self, request: Request, caller: Caller) -> Reply:
         self.shells.find(request.shell_id, caller.user).disconnected = False
         return Reply(200, reply(request, (b"<rsp:ReconnectResponse/>",)))
-
-    def _describe(self, shell: Shell) -> str:
-        now = time.monotonic()
-        fields = {
-            "ShellId": shell.shell_id,
-            "Name": shell.name,
-            "ResourceUri": shell.resource_uri,
-            "Owner": shell.owner,
-            "ClientIP": shell.client_address,
-            "ProcessId": str(shell.engine.process_id),
-            "IdleTimeOut": f"PT{shell.idle_seconds:.3f}S",
-            "InputStreams": "stdin pr",
-            "OutputStreams": "stdout",
-            "MaxIdleTimeOut": "PT2147483.647S",
-            "Locale": "en-US",
-            "DataLocale": "en-US",
-            "CompressionMode": "NoCompression",
-            "ProfileLoaded": "Yes",
-            "Encoding": "UTF8",
-            "BufferMode": "Block",
-            "State": "Disconnected" if shell.disconnected else "Connected",
-            "ShellRunTime": f"P0DT0H0M{int(now - shell.created)}S",
-            "ShellInactivity": f"P0DT0H0M{int(now - shell.used)}S",
-            "MemoryUsed": f"{_resident_bytes(shell.engine.process_id) >> 20}MB",
-            "ChildProcesses": "0",
-        }
-        inner = "".join(f"<rsp:{name}>{escape(text)}</rsp:{name}>" for name, text in fields.items() if text)
-        return f"<rsp:Shell>{inner}</rsp:Shell>"
 
     # -- commands -------------------------------------------------------------------------------------
 
@@ -388,15 +355,6 @@ def _compact(text: str) -> bytes:
     """Base64 without the white space that XML allows around it."""
     data = text.encode()
     return data if data.isalnum() else b"".join(data.split())
-
-
-def _resident_bytes(process_id: int) -> int:
-    """Memory of a process; 0 when it cannot be told."""
-    try:
-        with open(f"/proc/{process_id}/statm", encoding="ascii") as statm:  # noqa: PTH123 - procfs
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 __all__ = ["Caller", "ClientGone", "Reply", "Service"]
