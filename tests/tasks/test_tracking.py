@@ -11,7 +11,7 @@ from hvpsbridge.tasks.plan import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import KIB, MIB
-from tests.tasks.world import SLOT, World
+from tests.tasks.world import SLOT, Steps, World
 
 SIZE = 4 * MIB
 # Under these tracking leaves changes out without any sign. What it leaves out elsewhere than in chunks
@@ -211,6 +211,26 @@ def test_a_wrong_bit_in_a_read_never_gets_into_a_patched_chunk(world: World) -> 
     world.model.faults.arm("read_corrupt", 1)
     result = world.good_backup(vm_id)
     assert result.disks[0].reread_chunks >= 1
+    world.assert_points_equal(vm_id)
+
+
+def test_a_wrong_bit_in_one_proof_is_no_lie_of_tracking(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    corrupt = Steps(("PROVE", "before"), lambda: world.model.faults.arm("read_corrupt", 1))
+    result = world.good_backup(vm_id, observer=corrupt)
+    assert one(result) == (Mode.INCREMENTAL, Reason.TRACKED)
+    assert result.exit_code is ExitCode.DONE
+    world.assert_points_equal(vm_id)
+
+
+def test_a_wrong_bit_in_a_full_read_is_found_by_a_proof_and_read_again(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.write(vm_id, SLOT, 0, world.chance.randbytes(256 * KIB))
+    corrupt = Steps(("READ", "before"), lambda: world.model.faults.arm("read_corrupt", 1))
+    result = world.good_backup(vm_id, observer=corrupt, proof=ProofPolicy.ALWAYS)
+    assert result.disks[0].reread_chunks == 1
     world.assert_points_equal(vm_id)
 
 
