@@ -25,10 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks._ntlm import NtlmAuthenticator, user_file
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import encode_block
 from hvpsbridge.units import MIB
-from tests.host.ntlm import NtlmAuthenticator, user_file
 from tests.host.replies import OUTPUT, STATE, block_clixml, fragments, message, reply, state_clixml
 from tests.host.test_session import self_signed
 

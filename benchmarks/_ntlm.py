@@ -1,4 +1,4 @@
-"""NTLM with message sealing on the simulated host's connections, as WinRM speaks it over plain HTTP."""
+"""NTLM with message sealing for the canned host, as WinRM speaks it over plain HTTP."""
 
 from __future__ import annotations
 
