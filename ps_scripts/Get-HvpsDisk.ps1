@@ -48,21 +48,17 @@ try {
     }
     $formats = @{ 2 = 'vhd'; 3 = 'vhdx'; 4 = 'vhdset' }
     $kinds = @{ 2 = 'fixed'; 3 = 'dynamic'; 4 = 'differencing' }
-    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
+        $drive = $row.Drive
         $passThrough = $null -ne $drive.DiskNumber
         $path = $null
         if ($drive.Path -and -not $passThrough) {
             $path = [string] $drive.Path
         }
-        $chain = @()
+        $chain = @($row.Chain)
         $problem = $null
-        if ($null -ne $path) {
-            try {
-                $chain = @(Get-HvpsChain -Path $path)
-            }
-            catch {
-                $problem = '{0}: {1}' -f @($_.FullyQualifiedErrorId.Split(',')[0], $_.Exception.Message)
-            }
+        if ($null -ne $row.Problem) {
+            $problem = '{0}: {1}' -f @($row.Problem.FullyQualifiedErrorId.Split(',')[0], $row.Problem.Exception.Message)
         }
         $instance = $null
         if ($null -ne $path -and $allocations.ContainsKey($path.ToUpperInvariant())) {

@@ -29,10 +29,11 @@ try {
     $vm = Get-HvpsVmObject -VmId $VmId
     $status = [int[]] @($vm.OperationalStatus | Where-Object { $null -ne $_ } | ForEach-Object { [int] $_ })
     $paths = @()
-    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
-        if ($drive.Path -and $null -eq $drive.DiskNumber) {
-            $paths += @(Get-HvpsChain -Path $drive.Path | ForEach-Object { [string] $_.Path })
+    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
+        if ($null -ne $row.Problem) {
+            throw $row.Problem
         }
+        $paths += @($row.Chain | ForEach-Object { [string] $_.Path })
     }
     [pscustomobject]@{
         PSTypeName        = 'Hvps.MergeState'

@@ -27,6 +27,43 @@ function Get-HvpsChain {
     }
 }
 
+function Get-HvpsDriveChain {
+    <#
+    .SYNOPSIS
+    Each disk drive of a VM with its chain: Drive, Chain (what Get-VHD says, top first) and Problem.
+    .DESCRIPTION
+    A merge that ends between the listing of drives and the walk takes files away under the walk, so a file
+    that is not there sends it back to the listing. What is still missing after some rounds is the drive's
+    Problem (an ErrorRecord); Chain is empty then, and for empty and pass-through drives.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Vm)
+    $rounds = 5
+    for ($round = 1; $round -le $rounds; $round++) {
+        $rows = @(
+            Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ } | ForEach-Object {
+                $row = [pscustomobject]@{ Drive = $_; Chain = @(); Problem = $null }
+                if ($row.Drive.Path -and $null -eq $row.Drive.DiskNumber) {
+                    try {
+                        $row.Chain = @(Get-HvpsChain -Path ([string] $row.Drive.Path))
+                    }
+                    catch {
+                        $row.Problem = $_
+                    }
+                }
+                $row
+            }
+        )
+        $vanished = @($rows | Where-Object {
+                $null -ne $_.Problem -and $_.Problem.FullyQualifiedErrorId -like 'Hvps.FileNotFound*'
+            })
+        if ($vanished.Count -eq 0 -or $round -eq $rounds) {
+            return $rows
+        }
+        Start-Sleep -Milliseconds 300
+    }
+}
+
 function ConvertTo-HvpsDiskError {
     <#
     .SYNOPSIS
