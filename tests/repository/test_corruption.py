@@ -23,7 +23,7 @@ from hvpsbridge.repository import Level, Repository, current_holder
 from hvpsbridge.repository.stores.memory import MemoryStore
 from tests.repository.conftest import CHUNK, VM, disk_of, make, manifest_of, reopen, store_point
 
-SAMPLE = 150
+SAMPLE = 100
 FULL = 10_000
 # What is missing without harm, and without a trace that could show it: a slot that another one stands in
 # for, an old ledger entry, a proof, a mark, a lease, ids (the point is no base then), and restore.py.

@@ -29,7 +29,7 @@ from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, r
 from tests.repository.servers import S3Server
 
 SEED = int(os.environ.get("HVPS_SEED", "20261122"))
-KILLS = {"local": 4, "s3": 2}
+KILLS = {"local": 3, "s3": 2}
 SOAK_KILLS = 300
 # How long a process is let work before it is killed; a local backup commits about every 0.1 s.
 MAX_SECONDS = {"local": 0.7, "s3": 1.5}

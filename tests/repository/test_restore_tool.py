@@ -240,7 +240,7 @@ def test_restores_nothing_corrupt_as_good(sealed: bool, tmp_path: Path) -> None:
     built = build(sealed)
     tool = load_tool()
     dice = random.Random(SEED)
-    for number in range(60):
+    for number in range(40):
         store, how, name = corrupt(dice, built)
         folder = tmp_path / str(number)
         for each, data in store.objects.items():
