@@ -239,6 +239,14 @@ class HostUnreachable(HostError):
 
 
 @dataclass(eq=False)
+class HostBusy(HostUnreachable):
+    """The host answers, but opens no shell at this moment: its WinRM service starts, stops or is full."""
+
+    def describe(self) -> str:
+        return f"host {self.host} opens no shell now: {self.reason}"
+
+
+@dataclass(eq=False)
 class HostRefused(HostError):
     """Authentication or authorisation failed."""
 

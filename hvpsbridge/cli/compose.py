@@ -61,11 +61,14 @@ def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | Non
     return None if spec.key is None else invocation.secret(spec.key, f"key of repository {spec.url}")
 
 
-def repository(spec: RepositorySpec, invocation: Invocation) -> Repository:
+def repository(spec: RepositorySpec, invocation: Invocation, *, remind: bool = True) -> Repository:
     """The repository of a spec, closed when the invocation ends.
 
     A sealed one without a key in the spec is asked for on the terminal. People are reminded of a key that
     was never exported, since it goes with the repository when that is lost.
+
+    Args:
+        remind: false for commands that are about the key themselves.
 
     Raises:
         RepositoryError: it is missing, newer, sealed with another key, or its store fails.
@@ -79,7 +82,7 @@ def repository(spec: RepositorySpec, invocation: Invocation) -> Repository:
         key = invocation.secret(SecretRef(prompt=f"Key of {spec.url}"), f"key of repository {spec.url}")
         opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
     invocation.closing.enter_context(opened)
-    if not opened.keys.exported:
+    if remind and not opened.keys.exported:
         console.note(f"hvps: the key of {opened.url} was never exported; see hvps key export")
     return opened
 

@@ -35,7 +35,7 @@ def key_() -> None:
 
 
 def _opened(options: dict[str, Any], invocation: Invocation) -> Repository:
-    return compose.repository(repository_spec(options, invocation), invocation)
+    return compose.repository(repository_spec(options, invocation), invocation, remind=False)
 
 
 def _new_key(options: dict[str, Any], invocation: Invocation) -> Secret:

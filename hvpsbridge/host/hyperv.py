@@ -43,7 +43,7 @@ from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import PipelineSource
-from hvpsbridge.host.retry import by_effect
+from hvpsbridge.host.retry import by_effect, while_busy
 from hvpsbridge.host.scripts import script_text
 
 log = logging.getLogger(__name__)
@@ -76,11 +76,11 @@ class HyperVHost:
             run_id: shows in the name of the shell on the host.
 
         Raises:
-            HostUnreachable: nobody answers.
+            HostUnreachable: nobody answers, or (HostBusy) no shell is opened in several tries.
             HostRefused: the account is refused.
             CertificateRejected: TLS verification failed.
         """
-        return cls(connection, Session.open(connection, run_id), run_id)
+        return cls(connection, while_busy(lambda: Session.open(connection, run_id)), run_id)
 
     def new_shell(self) -> HyperVHost:
         """A further shell, which is a further process there, on the same host."""

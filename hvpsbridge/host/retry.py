@@ -14,7 +14,7 @@ from typing import TypeVar
 import tenacity
 
 from hvpsbridge.contract import Effect
-from hvpsbridge.errors import HostUnreachable, SessionLost
+from hvpsbridge.errors import HostBusy, HostUnreachable, SessionLost
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,26 @@ def by_effect(
         reraise=True,
     )
     return retrying(one)
+
+
+def while_busy(
+    call: Callable[[], T], *, attempts: int = ATTEMPTS, first_pause_seconds: float = FIRST_PAUSE_SECONDS
+) -> T:
+    """The result of ``call``, which opens a shell, tried again while the host answers that it cannot now.
+
+    Nothing else is tried again: an address where nobody answers is told to the user at once.
+
+    Raises:
+        HostBusy: the last try's.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(HostBusy),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential(multiplier=first_pause_seconds, max=LONGEST_PAUSE_SECONDS),
+        before_sleep=_report,
+        reraise=True,
+    )
+    return retrying(call)
 
 
 def _report(state: tenacity.RetryCallState) -> None:

@@ -660,7 +660,7 @@ class BackupVm:
 
         With the point committed, an error of the host only costs its ids: it becomes a warning.
         """
-        _LOG.warning("VM %s: undoing after: %s", self._vm.name, error)
+        _LOG.info("VM %s: undoing after: %s", self._vm.name, error)
         if isinstance(error, (LeaseLost, CommitForkFailed)):
             # Whoever took the lease settles; acting now would be acting without one. And where a fork of
             # the chain failed, removing anything may lose the VM's data (reference 6.3).

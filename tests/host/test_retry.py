@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from hvpsbridge.contract import Effect
-from hvpsbridge.errors import HostError, HostUnreachable, OperationFailed, SessionLost
-from hvpsbridge.host.retry import by_effect
+from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, OperationFailed, SessionLost
+from hvpsbridge.host.retry import by_effect, while_busy
 
 LOST = SessionLost("hv01", "Get-HvpsVm", "gone")
 SAID_NO = OperationFailed("hv01", "Get-HvpsVm", "Hvps.JobFailed", "NotSpecified", None, "no")
@@ -76,3 +76,23 @@ def test_a_session_that_cannot_be_had_counts_as_a_try() -> None:
     assert run(Effect.READS, script, renew) == "answer"
     assert len(tries) == 3
     assert script.log == ["call", "call"]
+
+
+def test_opening_a_shell_is_tried_again_while_the_host_says_not_now() -> None:
+    script = Script(HostBusy("hv01", "HTTP 503"), HostBusy("hv01", "HTTP 503"))
+    assert while_busy(script.call, first_pause_seconds=0) == "answer"
+    assert script.log == ["call"] * 3
+
+
+def test_opening_a_shell_where_nobody_answers_is_not_tried_again() -> None:
+    script = Script(HostUnreachable("hv01", "connection refused"))
+    with pytest.raises(HostUnreachable):
+        while_busy(script.call, first_pause_seconds=0)
+    assert script.log == ["call"]
+
+
+def test_a_host_that_stays_busy_is_given_up() -> None:
+    script = Script(*[HostBusy("hv01", "HTTP 503")] * 9)
+    with pytest.raises(HostBusy):
+        while_busy(script.call, attempts=3, first_pause_seconds=0)
+    assert script.log == ["call"] * 3

@@ -22,9 +22,9 @@ from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
 
 # Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
-# show, whatever level the rest of the process logs at.
+# show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
 for _library in ("pypsrp", "spnego"):
-    logging.getLogger(_library).setLevel(logging.WARNING)
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 # WinRM's own default since 2012; replies grow with it (reference section 7.1).
 ENVELOPE_BYTES = 512_000

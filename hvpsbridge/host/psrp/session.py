@@ -72,6 +72,7 @@ class Session:
 
         Raises:
             HostUnreachable: nobody answers.
+            HostBusy: the host answers, but opens no shell at this moment.
             HostRefused: the account is refused, or the host opens no more shells.
             CertificateRejected: TLS verification failed.
         """
@@ -84,6 +85,9 @@ class Session:
                 warnings.simplefilter("ignore")
                 pool.open()
         except Exception as err:
+            # What was opened half-way is ours to end; nobody has written it down yet.
+            with suppress(Exception):
+                pool.shell.close()
             wsman.close()
             raise connect_failure(connection.name, err) from err
         log.debug("shell %s opened on %s", pool.id, connection.name)

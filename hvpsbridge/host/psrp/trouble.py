@@ -8,7 +8,14 @@ import requests
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 from pypsrp.wsman import WSMan
 
-from hvpsbridge.errors import CertificateRejected, HostError, HostRefused, HostUnreachable, SessionLost
+from hvpsbridge.errors import (
+    CertificateRejected,
+    HostBusy,
+    HostError,
+    HostRefused,
+    HostUnreachable,
+    SessionLost,
+)
 
 # WSMan faults (reference section 9): nothing to say yet; rights; no such shell.
 FAULT_OPERATION_TIMEOUT = 0x80338029
@@ -21,6 +28,10 @@ TRANSPORT_ERRORS = (requests.RequestException, WinRMError, OSError, ElementTree.
 UNREADABLE_ERRORS = (TypeError, ValueError, LookupError, AttributeError)
 
 
+# What HTTP.sys answers while the WinRM service starts or stops.
+HTTP_UNAVAILABLE = 503
+
+
 def connect_failure(host: str, err: Exception) -> HostError:
     """What an exception means while a shell is being opened."""
     if isinstance(err, AuthenticationError):
@@ -29,11 +40,13 @@ def connect_failure(host: str, err: Exception) -> HostError:
         return CertificateRejected(host, _short(err))
     if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
         # It was being opened and went away, as when the host restarts: worth another try.
-        return HostUnreachable(host, _short(err))
+        return HostBusy(host, _short(err))
     if isinstance(err, WSManFaultError):
         return HostRefused(host, _short(err))
     if isinstance(err, WinRMTransportError) and err.code in (401, 403):
         return HostRefused(host, f"HTTP {err.code}")
+    if isinstance(err, WinRMTransportError) and err.code == HTTP_UNAVAILABLE:
+        return HostBusy(host, _short(err))
     if isinstance(err, (requests.RequestException, OSError, WinRMError, ElementTree.ParseError)):
         return HostUnreachable(host, _short(err))
     # Kerberos and NTLM contexts raise their library's own classes when no ticket or key can be had.
