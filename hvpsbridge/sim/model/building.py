@@ -217,9 +217,14 @@ class Building(Base):
 
         Args:
             disk_id: its VirtualDiskId; a fresh one by default, the old one for a copy of the same disk.
+
+        Raises:
+            ValueError: the disk has checkpoints, whose chain needs the file.
         """
         with self._now():
             old = self._shelf.chain(self._top(vm_id, slot))[-1]
+            if any(old.number in point.disks.values() for point in self._world.checkpoints.values()):
+                raise ValueError(f"a checkpoint needs {old.path}")
             path, size, sector = old.path, old.size_bytes, old.logical_sector_bytes
             self.remove_disk(vm_id, slot)
             self.add_disk(

@@ -226,9 +226,9 @@ class History:
         return str(slot)
 
     def _swap_disk(self) -> str | None:
-        if self._user_checkpoints():
-            return "no: there are checkpoints"
         self.settle()
+        if self.model.checkpoints(self.vm_id, hidden=True):  # a backup's that was killed, too
+            return "no: there are checkpoints"
         slot = self._slot()
         drive = next(drive for drive in self.model.drives(self.vm_id) if drive.slot == slot)
         assert drive.layer is not None
