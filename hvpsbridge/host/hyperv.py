@@ -83,8 +83,14 @@ class HyperVHost:
         return cls(connection, while_busy(lambda: Session.open(connection, run_id)), run_id)
 
     def new_shell(self) -> HyperVHost:
-        """A further shell, which is a further process there, on the same host."""
-        return HyperVHost.connect(self._connection, run_id=self._run_id)
+        """A further shell, which is a further process there, on the same host.
+
+        Tried once: whoever reads a disk has a patience of its own, which a cancel can end.
+
+        Raises:
+            HostError: as :meth:`connect`.
+        """
+        return HyperVHost(self._connection, Session.open(self._connection, self._run_id), self._run_id)
 
     def __enter__(self) -> HyperVHost:
         return self

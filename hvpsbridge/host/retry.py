@@ -14,7 +14,7 @@ from typing import TypeVar
 import tenacity
 
 from hvpsbridge.contract import Effect
-from hvpsbridge.errors import HostBusy, HostUnreachable, SessionLost
+from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, SessionLost
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,7 @@ def by_effect(
             lost = True
             raise
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((SessionLost, HostUnreachable)),
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential(multiplier=first_pause_seconds, max=LONGEST_PAUSE_SECONDS),
-        before_sleep=_report,
-        reraise=True,
-    )
-    return retrying(one)
+    return _retrying((SessionLost, HostUnreachable), attempts, first_pause_seconds)(one)
 
 
 def while_busy(
@@ -82,14 +75,20 @@ def while_busy(
     Raises:
         HostBusy: the last try's.
     """
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(HostBusy),
+    return _retrying((HostBusy,), attempts, first_pause_seconds)(call)
+
+
+def _retrying(
+    passing: tuple[type[HostError], ...], attempts: int, first_pause_seconds: float
+) -> tenacity.Retrying:
+    """Tries again after errors of the ``passing`` classes; the last try's error is raised as it is."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(passing),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=first_pause_seconds, max=LONGEST_PAUSE_SECONDS),
         before_sleep=_report,
         reraise=True,
     )
-    return retrying(call)
 
 
 def _report(state: tenacity.RetryCallState) -> None:
