@@ -27,6 +27,9 @@ class Ledger:
     def __init__(self, objects: Objects, vm_id: UUID) -> None:
         self._objects = objects
         self._prefix = f"{LEDGER}/{objects.sealer.opaque(LEDGER, vm_id)}"
+        # Entries never change and no name is used twice, so each is fetched once: a run asks for all of them
+        # before and after whatever it makes, and on a remote store every entry is a request.
+        self._known: dict[str, LedgerEntry] = {}
 
     def append(self, entry: LedgerEntry) -> None:
         """Add an entry; durable when this returns."""
@@ -71,7 +74,11 @@ class Ledger:
         return sorted((counter_of(info.name), info.name) for info in self._objects.list(self._prefix))
 
     def _read(self, name: str) -> LedgerEntry:
+        if (known := self._known.get(name)) is not None:
+            return known
         try:
-            return decode_record(LedgerEntry, self._objects.read(name, Kind.LEDGER))
+            entry = decode_record(LedgerEntry, self._objects.read(name, Kind.LEDGER))
         except Malformed as err:
             raise self._objects.unreadable(name, err) from err
+        self._known[name] = entry
+        return entry

@@ -62,3 +62,23 @@ def test_a_damaged_entry_is_not_passed_over(repository: Repository, store: Memor
 def test_names_tell_nothing_about_the_vm(repository: Repository, store: MemoryStore) -> None:
     repository.ledger(VM).append(entry(LedgerKind.RUN_STARTED, uuid4()))
     assert not [name for name in store.objects if VM.hex[:8] in name or str(VM) in name]
+
+
+def test_a_run_fetches_each_entry_once(
+    repository: Repository, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        repository.ledger(VM).append(entry(LedgerKind.RUN_STARTED, uuid4()))
+    fetched: list[str] = []
+    get = MemoryStore.get
+
+    def counted(self: MemoryStore, name: str) -> bytes:
+        fetched.append(name)
+        return get(self, name)
+
+    monkeypatch.setattr(MemoryStore, "get", counted)
+    ledger = repository.ledger(VM)
+    first = ledger.entries()
+    ledger.append(added := entry(LedgerKind.RUN_STARTED, uuid4()))
+    assert ledger.entries() == ledger.open_entries() == (*first, added)
+    assert len(fetched) == len(set(fetched)) == 6
