@@ -104,14 +104,14 @@ class InternalError(HvpsError):
 
 @dataclass(eq=False)
 class Interrupted(HvpsError):
-    """SIGINT or SIGTERM arrived; the run was undone."""
+    """SIGINT, SIGTERM or SIGHUP arrived; the run was undone."""
 
     signal_name: str
 
     @property
     def code(self) -> ExitCode:
-        """130 for SIGINT, 143 for SIGTERM, as shells expect."""
-        return ExitCode.TERMINATED if self.signal_name == "SIGTERM" else ExitCode.INTERRUPTED
+        """130 for SIGINT, 143 for SIGTERM, as shells expect; 143 for a closed terminal, too."""
+        return ExitCode.INTERRUPTED if self.signal_name == "SIGINT" else ExitCode.TERMINATED
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED
 

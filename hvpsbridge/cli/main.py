@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from hvpsbridge.cli.app import hvps
+from hvpsbridge.cli.deafness import outlive_listeners
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
 from hvpsbridge.errors import ExitCode, HvpsError
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 def run() -> None:
     """The ``hvps`` command: does what the process's arguments say and ends the process."""
+    outlive_listeners()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

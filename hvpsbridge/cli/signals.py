@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM for commands that only read, or write files here: the signal becomes an exception.
+"""Signals for commands that only read, or write files here: the signal becomes an exception.
 
 Runs on hosts use :mod:`hvpsbridge.tasks.cancel` instead, whose first signal stops and undoes, and whose
 second gives up the undo.
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hvpsbridge.errors import Interrupted
-from hvpsbridge.tasks.cancel import SIGNALS
+from hvpsbridge.tasks.cancel import heeded_signals
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def interrupting() -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    before = {number: signal.signal(number, handle) for number in heeded_signals()}
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ def work(
 ) -> ExitCode:
     """Run what ``compose`` gives, show the report, and give the exit code.
 
-    The first SIGINT or SIGTERM stops and undoes what is under way, the second gives up the undo.
+    The first SIGINT, SIGTERM or SIGHUP stops and undoes what is under way, the second gives up the undo.
 
     Args:
         compose: opens repositories and resolves secrets; a signal meanwhile ends the command at once.

@@ -10,7 +10,17 @@ from types import FrameType
 
 from hvpsbridge.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when the terminal is closed or an SSH session ends: the host is to be left clean then, too.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def heeded_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop a run: all of :data:`SIGNALS`, without SIGHUP when ``nohup`` shut it off."""
+    return tuple(
+        number
+        for number in SIGNALS
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    )
 
 
 class Cancellation:
@@ -69,12 +79,12 @@ class Cancellation:
 
 @contextlib.contextmanager
 def catch_signals(cancellation: Cancellation) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into requests while the block runs. Main thread only."""
+    """Turn signals into requests while the block runs. Main thread only."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         cancellation.request(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    before = {number: signal.signal(number, handle) for number in heeded_signals()}
     try:
         yield
     finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pty
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -280,6 +282,37 @@ def test_a_signal_at_every_step_undoes_and_loses_nothing(part: int, world: World
 @pytest.mark.parametrize("part", range(8))
 def test_every_signal_at_every_moment_undoes_and_loses_nothing(part: int, world: World) -> None:
     _stop_at_each(world, _EVERY[part::8])
+
+
+@pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
+def test_a_closed_terminal_undoes_and_loses_nothing(disposition: signal.Handlers, world: World) -> None:
+    """All of its output goes to a terminal, with bars; what is read is slowed until the terminal is shut."""
+    log = world.folder / "hvps.log"
+    rate = "64KiB" if disposition is signal.SIG_DFL else "2MiB"
+    command = ("--log-file", log, "run", world.playbook(), "--rate", rate)
+    process, terminal = pty.fork()
+    if process == 0:
+        signal.signal(signal.SIGHUP, disposition)
+        os.execv(sys.executable, [sys.executable, "-m", "hvpsbridge", *map(str, command)])
+    while world.on_host()["checkpoints"] == 0:
+        assert os.waitpid(process, os.WNOHANG) == (0, 0)
+        _read_what_is_there(terminal)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    world.assert_clean()
+    assert "Traceback" not in log.read_text()
+    if disposition is signal.SIG_IGN:
+        assert (code, len(world.points())) == (0, 1)
+    else:
+        assert (code, world.points()) == (143, [])
+        assert world.run().code == 0
+    assert world.assert_every_point_restores_equal() == 1
+
+
+def _read_what_is_there(terminal: int) -> None:
+    while select.select([terminal], [], [], 0.05)[0]:
+        os.read(terminal, 65536)
 
 
 def test_a_second_signal_gives_up_and_says_what_is_left(world: World) -> None:

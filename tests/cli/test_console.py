@@ -118,7 +118,7 @@ def test_on_a_terminal_progress_has_bars_and_tables_have_lines() -> None:
     assert "web [red]\N{REPLACEMENT CHARACTER}[31m" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_and_the_handlers_before_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match=number.name), interrupting():

@@ -116,7 +116,7 @@ def test_every_error_becomes_one_line_and_its_code(
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
 def test_an_interrupt_has_its_signal_s_code(
     name: str, code: int, hvps: Hvps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

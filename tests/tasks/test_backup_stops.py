@@ -25,7 +25,7 @@ STARTS = [(step.name, "before") for step in Step]
 
 
 @pytest.mark.parametrize("at", STARTS, ids=lambda at: at[0].lower())
-@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_at_any_step_undoes_or_ends_well(
     world: World, at: tuple[str, str], signal_name: str
 ) -> None:
