@@ -25,7 +25,6 @@ import hmac
 import os
 import secrets
 import threading
-from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
@@ -33,6 +32,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -40,6 +40,7 @@ from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import (
     HEADER_BYTES,
     NONCE_BYTES,
+    TAG_BYTES,
     Codec,
     Header,
     Kind,
@@ -76,7 +77,7 @@ class Sealer(Protocol):
         ...
 
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
-        """Frame and body as stored."""
+        """Frame and body as stored, from a plain frame and its body."""
         ...
 
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes | memoryview:
@@ -133,7 +134,7 @@ class PlainSealer:
 
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
         """See :class:`Sealer`."""
-        return replace(frame, seal=Seal.PLAIN, stored_bytes=len(body)), body
+        return frame, body
 
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes | memoryview:
         """See :class:`Sealer`. The id itself, checked after expanding, is what finds damage."""
@@ -168,7 +169,8 @@ class KeySealer:
         salt = repository_id.bytes
         self._data_root = derive(master, salt, b"hvps data root")
         self._metadata_root = derive(master, salt, b"hvps metadata root")
-        self._id_key = derive(master, salt, b"hvps id key")
+        # Copied for each id: making an HMAC from its key costs more than the HMAC.
+        self._id_hmac = HMAC(derive(master, salt, b"hvps id key"), SHA256())
         self._name_key = derive(master, salt, b"hvps name key")
         self._check_key = derive(master, salt, b"hvps check key")
         self._cipher = lru_cache(maxsize=EPOCHS_KEPT)(self._derive_cipher)
@@ -178,7 +180,9 @@ class KeySealer:
 
     def identify(self, digest: bytes) -> bytes:
         """See :class:`Sealer`."""
-        return hmac.digest(self._id_key, digest, "sha256")
+        mac = self._id_hmac.copy()
+        mac.update(digest)
+        return mac.finalize()
 
     def opaque(self, label: str, identity: UUID) -> str:
         """See :class:`Sealer`."""
@@ -191,10 +195,18 @@ class KeySealer:
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
         """See :class:`Sealer`."""
         nonce = os.urandom(NONCE_BYTES)
-        sealed = replace(frame, seal=Seal.AES_256_GCM, epoch=self._next_epoch(), nonce=nonce)
-        data = frame.kind is Kind.DATA_PACK
-        stored = self._cipher(data, sealed.epoch).encrypt(nonce, body, sealed.associated())
-        return replace(sealed, stored_bytes=len(stored)), stored
+        sealed = Frame(
+            frame.id,
+            frame.kind,
+            frame.codec,
+            Seal.AES_256_GCM,
+            self._next_epoch(),
+            frame.raw_bytes,
+            len(body) + TAG_BYTES,
+            nonce,
+        )
+        cipher = self._cipher(frame.kind is Kind.DATA_PACK, sealed.epoch)
+        return sealed, cipher.encrypt(nonce, body, sealed.associated())
 
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes:
         """See :class:`Sealer`."""

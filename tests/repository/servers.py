@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,13 +73,10 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
         [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=(folder / "log").open("wb")
     )
     try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail(f"sshd does not answer: {(folder / 'log').read_text()}")
+        _wait_for(port, process)
         yield SshServer(folder, port, pwd.getpwuid(os.getuid()).pw_name, process)
+    except ServerDied:
+        pytest.fail(f"sshd does not answer: {(folder / 'log').read_text()}")
     finally:
         process.terminate()
         process.wait()
@@ -105,19 +105,32 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """Start moto's S3 on a free port."""
-    try:
-        from moto.server import ThreadedMotoServer
-    except ImportError:
+    """Start moto's S3 on a free port, in a process of its own: what it computes is not counted as ours."""
+    if importlib.util.find_spec("moto") is None:
         missing("moto[server]")
-    # The server runs in our process; its request log would be a line for every object.
-    import logging
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_for(port, process)
+            yield S3Server(f"http://127.0.0.1:{port}")
+        except ServerDied:
+            log.seek(0)
+            pytest.fail(f"moto does not answer: {log.read().decode()[-2000:]}")
+        finally:
+            process.terminate()
+            process.wait()
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield S3Server(f"http://{host}:{port}")
-    finally:
-        server.stop()
+
+class ServerDied(Exception):
+    """A server ended before it answered."""
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when ``process`` takes connections on ``port``."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.05)
+    raise ServerDied
