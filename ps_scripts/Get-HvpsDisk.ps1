@@ -38,17 +38,32 @@ $ProgressPreference = 'SilentlyContinue'
 try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
-    $allocations = @{}
-    $settings = @(Get-HvpsAssociated -InputObject (Get-HvpsWmiVm -VmId $VmId) `
-            -ClassName Msvm_VirtualSystemSettingData -Association Msvm_SettingsDefineState)
-    foreach ($setting in $settings) {
-        foreach ($disk in @(Get-HvpsWmiDisk -Setting $setting)) {
-            $allocations[$disk.Path.ToUpperInvariant()] = $disk.InstanceId
+    $computer = Get-HvpsWmiVm -VmId $VmId
+    # A drive and its storage allocation are told to belong together by their path. A merge that ends between
+    # the two listings gives the drive another one, so what has found no partner is listed again.
+    $rounds = 3
+    for ($round = 1; $round -le $rounds; $round++) {
+        $rows = @(Get-HvpsDriveChain -Vm $vm)
+        $allocations = @{}
+        $settings = @(Get-HvpsAssociated -InputObject $computer `
+                -ClassName Msvm_VirtualSystemSettingData -Association Msvm_SettingsDefineState)
+        foreach ($setting in $settings) {
+            foreach ($disk in @(Get-HvpsWmiDisk -Setting $setting)) {
+                $allocations[$disk.Path.ToUpperInvariant()] = $disk.InstanceId
+            }
         }
+        $lonely = @($rows | Where-Object {
+                $_.Drive.Path -and $null -eq $_.Drive.DiskNumber -and
+                -not $allocations.ContainsKey(([string] $_.Drive.Path).ToUpperInvariant())
+            })
+        if ($lonely.Count -eq 0 -or $round -eq $rounds) {
+            break
+        }
+        Start-Sleep -Milliseconds 300
     }
     $formats = @{ 2 = 'vhd'; 3 = 'vhdx'; 4 = 'vhdset' }
     $kinds = @{ 2 = 'fixed'; 3 = 'dynamic'; 4 = 'differencing' }
-    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
+    foreach ($row in $rows) {
         $drive = $row.Drive
         $passThrough = $null -ne $drive.DiskNumber
         $path = $null

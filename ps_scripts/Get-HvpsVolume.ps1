@@ -23,9 +23,11 @@ try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
     $paths = @([string] $vm.ConfigurationLocation, [string] $vm.SnapshotFileLocation)
-    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
-        if ($drive.Path -and $null -eq $drive.DiskNumber) {
-            $paths += @(Get-HvpsChain -Path $drive.Path | ForEach-Object { [string] $_.Path })
+    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
+        if ($row.Drive.Path -and $null -eq $row.Drive.DiskNumber) {
+            # The file itself, too: its chain is empty when it cannot be asked, and its volume counts all the same.
+            $paths += [string] $row.Drive.Path
+            $paths += @($row.Chain | ForEach-Object { [string] $_.Path })
         }
     }
     # Folders mounted into a volume are volumes of their own: the longest mount point above a path is its.

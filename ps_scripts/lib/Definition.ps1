@@ -106,16 +106,19 @@ function Get-HvpsBootOrder {
 function Get-HvpsDriveDefinition {
     <#
     .SYNOPSIS
-    Disk drives with slot, limits and what their files are.
+    Disk drives with slot, limits and what their files are, or why a file cannot be asked.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm)
-    foreach ($drive in @(Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
-        $disk = Select-HvpsMember -InputObject $drive -Name @(
+    foreach ($row in @(Get-HvpsDriveChain -Vm $Vm)) {
+        $disk = Select-HvpsMember -InputObject $row.Drive -Name @(
             'ControllerType', 'ControllerNumber', 'ControllerLocation', 'Path', 'DiskNumber',
             'SupportPersistentReservations', 'MinimumIOPS', 'MaximumIOPS', 'QoSPolicyID', 'WriteHardeningMethod')
-        if ($drive.Path -and $null -eq $drive.DiskNumber) {
-            $chain = @(Get-HvpsChain -Path $drive.Path)
+        $chain = @($row.Chain)
+        if ($null -ne $row.Problem) {
+            $disk['Problem'] = $row.Problem.FullyQualifiedErrorId.Split(',')[0]
+        }
+        elseif ($chain.Count -gt 0) {
             $disk['Vhd'] = Select-HvpsMember -InputObject $chain[0] -Name @(
                 'VhdFormat', 'VhdType', 'Size', 'BlockSize', 'LogicalSectorSize', 'PhysicalSectorSize',
                 'DiskIdentifier')

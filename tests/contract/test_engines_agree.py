@@ -359,11 +359,45 @@ def a_merge(side: Side) -> Any:
     side.model.wait(side.model.remove_checkpoint(checkpoint_id))
     side.model.set_knob("merge_seconds", 0.1)
     during = side.host.merge_state(vm_id)
-    # Not watched through the operation: a chain that changes under it may end in an error.
     end = time.monotonic() + 20
     while len(side.model.operational_status(vm_id)) > 1 and time.monotonic() < end:
         time.sleep(0.1)
     return before, during, side.host.merge_state(vm_id)
+
+
+@case("Get-HvpsMerge", "Get-HvpsDisk", "Get-HvpsVolume", "Get-HvpsVmDefinition")
+def a_merge_that_ends_under_a_walk(side: Side) -> Any:
+    return [
+        _struck_walk(side, ask)
+        for ask in (
+            side.host.merge_state,
+            side.host.disks,
+            lambda vm_id: [volume.root for volume in side.host.volumes(vm_id)],
+            lambda vm_id: json.loads(side.host.definition(vm_id).json)["disks"],
+        )
+    ]
+
+
+def _struck_walk(side: Side, ask: Callable[[UUID], Any]) -> Any:
+    """The answer to a question during which the VM's merge ends, after its drives were listed.
+
+    The merge takes for ever but for the fault, so it ends nowhere else.
+    """
+    vm_id = side.vm("walked")
+    checkpoint_id, _ = side.frozen(vm_id)
+    before = side.model.knobs.merge_seconds
+    side.model.set_knob("merge_seconds", 1e6)
+    try:
+        side.model.wait(side.model.remove_checkpoint(checkpoint_id))
+        assert len(side.model.chain(side.model.drives(vm_id)[0].layer or 0)) == 2
+        side.model.faults.arm("merge_ends")
+        answer = ask(vm_id)
+        # The scripts walk file by file; the builtin engine answers some questions in one step.
+        assert side.served.engine == "builtin" or not side.model.faults.armed()
+        return answer, [layer.path for layer in side.model.chain(side.model.drives(vm_id)[0].layer or 0)]
+    finally:
+        side.model.faults.arm("merge_ends", 0)
+        side.model.set_knob("merge_seconds", before)
 
 
 @case("Get-HvpsMerge")

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "checkpoint_file_locked": "one more failed job: its code is mapped by the script, see tests/scripts",
     "checkpoint_no_space": "as above",
     "commit_forks": "nothing is cleaned up after it: test_rivals.py",
+    "merge_ends": "strikes one operation: tests/contract, tests/host/test_operations.py",
     "query_lies": "found by proof, not by a row: test_tracking.py",
     "volume_full": "the guest's own write fails, before any backup",
     "unauthorized": "refused for good: tests/cli",

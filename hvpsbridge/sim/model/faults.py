@@ -20,6 +20,7 @@ MODEL_FAULTS: dict[str, str] = {
     "remove_fails": "a DestroySnapshot job ends in state 10 with error 32768",
     "destroy_reference_point_fails": "a DestroyReferencePoint job ends in state 10 with error 32768",
     "merge_fails": "a merge is interrupted: event 19100, tried again later",
+    "merge_ends": "running merges end just before a file of a chain is asked for, which may be gone then",
     "query_fails": "QueryChangesVirtualDisk answers 0xC03A0030",
     "query_empty": "QueryChangesVirtualDisk succeeds and reports nothing",
     "query_no_progress": "QueryChangesVirtualDisk succeeds with a processed length of 0",

@@ -103,6 +103,7 @@ class Looking(Base):
             DiskError: there is none.
         """
         with self._now():
+            self._maybe_end_merges()
             return self._shelf.by_path(path)
 
     def chain(self, number: int) -> tuple[Layer, ...]:
@@ -112,7 +113,17 @@ class Looking(Base):
             DiskError: a parent is missing.
         """
         with self._now():
+            if not self._still:
+                self._maybe_end_merges()
             return tuple(self._shelf.chain(self._world.layers[self._world.now_in(number)]))
+
+    def _maybe_end_merges(self) -> None:
+        """Fault ``merge_ends``: who listed drives a moment ago now walks chains that are no more."""
+        if any(self._life.merging(vm) for vm in self._world.vms.values()) and self.faults.strikes(
+            "merge_ends"
+        ):
+            self._life.hurry()
+            self._life.advance()
 
     def file_bytes(self, number: int) -> int:
         """Size of a layer's file on its volume."""

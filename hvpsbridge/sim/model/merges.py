@@ -77,6 +77,12 @@ class Merges:
             for merge in self._world.merges.values()
         )
 
+    def hurry(self) -> None:
+        """Let every running merge be due now, as it might have been a moment earlier."""
+        for merge in self._world.merges.values():
+            if merge.phase is MergePhase.RUNNING and merge.ends is not None:
+                merge.ends = min(merge.ends, self._time)
+
     def plan_merges(self, vm: Vm) -> None:
         """Start the merges that nothing stands against, and drop children that nobody needs."""
         if not vm.merge_enabled:

@@ -133,7 +133,8 @@ class Cmdlets(Hardware):
         found, refused = [], []
         for path in paths:
             try:
-                found.append(self._vhd_row(self._model.layer_at(path)))
+                with self._model.moment():
+                    found.append(self._vhd_row(self._model.layer_at(path)))
             except DiskError as err:
                 refused.append(self._vhd_refusal(err, path))
         return {"objects": found, "refused": refused}

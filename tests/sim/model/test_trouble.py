@@ -275,6 +275,8 @@ def test_commit_fork_events_are_in_the_log(model: Model, vm: UUID) -> None:
 
 def _codes(model: Model, clock: ManualClock, vm: UUID, fault: str | None) -> object:
     """What happens with ``fault`` armed, in one value that differs from an undisturbed run's."""
+    # Longer than a job, so that somebody can look while it goes on.
+    model.set_knob("merge_seconds", 4.0)
     model.write(vm, SLOT, 0, b"x" * 512)
     base = backup(model, clock, vm)
     for number in range(8):
@@ -299,6 +301,7 @@ def _codes(model: Model, clock: ManualClock, vm: UUID, fault: str | None) -> obj
         if converted.error_code:
             removed = done(model, clock, model.remove_checkpoint(point.checkpoint_id))
             return converted.error_text, removed.error_code
+        chain = [layer.path for layer in model.chain(top(model, vm))]
         same = model.reference_points(vm)[-1].rct_ids == list(point.sealed.values())
         first = done(model, clock, model.remove_reference_point(model.reference_points(vm)[0].instance_id))
         clock.advance(10.0)
@@ -307,7 +310,7 @@ def _codes(model: Model, clock: ManualClock, vm: UUID, fault: str | None) -> obj
         last = done(model, clock, model.remove_checkpoint(UUID(again.results["checkpoint"])))
     except (HyperVError, DiskError) as err:
         return type(err).__name__, err.code
-    return answer, data, same, first.error_code, last.error_code, events
+    return answer, data, len(chain), same, first.error_code, last.error_code, events
 
 
 @pytest.mark.parametrize("fault", MODEL_FAULTS)

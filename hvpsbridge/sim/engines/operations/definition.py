@@ -18,6 +18,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+# How often drives are listed before a file that is not there counts as missing (``Get-HvpsDriveChain``).
+ROUNDS = 5
 # Members that the script selects, by kind of object.
 _VM = _names(
     "Id Name Generation Version Notes CheckpointType AutomaticCheckpointsEnabled AutomaticStartAction "
@@ -76,7 +78,7 @@ def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         definition["firmware"]["BootOrder"] = [_boot(entry) for entry in firmware["BootOrder"]]
     else:
         definition["bios"] = _select(show.bios(vm_id)[0], _BIOS)
-    definition["disks"] = [_disk(context, show, drive) for drive in show.drives(vm_id)]
+    definition["disks"] = _disks(context, show, vm_id)
     definition["scsi_controllers"] = len(show.scsi_controllers(vm_id))
     definition["dvd"] = [_select(drive, _DVD) for drive in show.dvd_drives(vm_id)]
     definition["network"] = [
@@ -103,13 +105,24 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
     return boot
 
 
+def _disks(context: Context, show: Cmdlets, vm_id: str) -> list[dict[str, Any]]:
+    """Drives with what their files are; listed again when a merge has taken one away meanwhile."""
+    for _ in range(ROUNDS):
+        disks = [_disk(context, show, drive) for drive in show.drives(vm_id)]
+        if not any(disk.get("Problem") == "Hvps.FileNotFound" for disk in disks):
+            break
+        context.pause()
+    return disks
+
+
 def _disk(context: Context, show: Cmdlets, drive: Mapping[str, Any]) -> dict[str, Any]:
     disk = _select(drive, _DISK)
     if drive["Path"] and drive["DiskNumber"] is None:
         try:
             chain = context.model.chain(context.model.layer_at(drive["Path"]).number)
         except DiskError as err:
-            raise of_disk(err) from err
+            disk["Problem"] = of_disk(err).error_id.partition(",")[0]
+            return disk
         rows = show.vhds([layer.path for layer in (chain[0], chain[-1])])["objects"]
         disk["Vhd"] = _select(rows[0], _VHD)
         disk["Base"] = _select(rows[-1], _BASE)

@@ -155,13 +155,14 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
             error=None,
             **facts,
         )
-    layer = model.layer(drive.layer)
     error: str | None = None
     chain: tuple[str, ...] = ()
     try:
         chain = tuple(member.path for member in model.chain(drive.layer))
     except DiskError as err:
         error = str(err)
+    # After the chain: a merge that ended meanwhile has moved the drive on to what it merged into.
+    layer = model.layer(drive.layer)
     return results.DiskInfo(
         instance_id=vm.instance_id(slot),
         path=layer.path,
