@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -65,10 +65,15 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: _plain(held)
-            for field in fields(value)
+            for field in _fields(type(value))
             if (held := getattr(value, field.name)) != field.default or field.default is MISSING
         }
     raise TypeError(f"{type(value).__name__} has no form in a record")
+
+
+@cache
+def _fields(kind: Any) -> tuple[Field[Any], ...]:
+    return fields(kind)
 
 
 @cache
@@ -122,8 +127,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise Malformed(f"{where}: no object")
     hints = _hints(kind)
-    names = {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    names = {field.name for field in _fields(kind)}
+    needed = {field.name for field in _fields(kind) if field.default is MISSING}
     if unknown := sorted(value.keys() - names):
         raise UnknownFields(f"{where} has unknown fields {', '.join(unknown)}")
     if missing := sorted(needed - value.keys()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -33,8 +33,9 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point, in_order, select
 
 logger = logging.getLogger(__name__)
+S = TypeVar("S")
 T = TypeVar("T")
-# Manifests fetched at once from a store behind a network.
+# Small objects fetched at once from a store behind a network.
 REMOTE_REQUESTS = 8
 
 
@@ -46,6 +47,8 @@ class Catalog:
         self._objects = objects
         # Manifests never change, so each is read once; by object name.
         self._manifests: dict[str, Point] = {}
+        # Ids neither, and a run asks for those of all points of its VM several times.
+        self._ids: dict[str, PointIds] = {}
 
     def refresh(self) -> None:
         """Bring what is cached up to what is published."""
@@ -66,12 +69,7 @@ class Catalog:
         """Every manifest's object name with its point, or with what is wrong with it."""
         names = sorted(info.name for info in self._objects.list(POINTS))
         missing = [name for name in names if name not in self._manifests]
-        # A manifest is small, so on a remote store the round trips are all its cost.
-        if self._objects.store.remote and len(missing) > 1:
-            with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="manifest") as pool:
-                fetched = dict(zip(missing, pool.map(self._try_point, missing), strict=True))
-        else:
-            fetched = {name: self._try_point(name) for name in missing}
+        fetched = dict(zip(missing, self._each(self._try_point, missing), strict=True))
         for name in names:
             found = self._manifests.get(name) or fetched.get(name)
             if isinstance(found, Point):
@@ -89,9 +87,17 @@ class Catalog:
         except Damaged as err:
             return err
 
+    def _each(self, read: Callable[[S], T], which: Sequence[S]) -> list[T]:
+        """``read`` of each; of small objects on a remote store the round trips are all the cost."""
+        if not self._objects.store.remote or len(which) < 2:
+            return [read(each) for each in which]
+        with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="catalog") as pool:
+            return list(pool.map(read, which))
+
     def forget(self) -> None:
         """Read every manifest anew from now on; verification must not trust what was read before."""
         self._manifests.clear()
+        self._ids.clear()
 
     def _read_point(self, name: str) -> Point:
         payload = self._objects.read(name, Kind.MANIFEST)
@@ -126,6 +132,8 @@ class Catalog:
     def ids(self, point: Point) -> PointIds | None:
         """Ids of the point when it has any and they match its manifest; else None: no base then."""
         name = ids_name(point.point_id)
+        if (known := self._ids.get(name)) is not None:
+            return known
         try:
             ids = decode_record(PointIds, self._objects.read(name, Kind.IDS))
         except ObjectMissing:
@@ -133,18 +141,18 @@ class Catalog:
         except (Damaged, Malformed) as err:
             logger.warning("ids of point %s are unusable: %s", point.point_id, err)
             return None
-        return ids if ids.fits(point.manifest) else None
+        if not ids.fits(point.manifest):
+            return None
+        self._ids[name] = ids
+        return ids
 
-    def bases(self, vm_id: UUID) -> tuple[tuple[Point, PointIds], ...]:
-        """Points of a VM with usable ids, newest first: candidates for the base of an increment."""
-        listed = {info.name for info in self._objects.list(IDS)}
-        found = []
-        for point in reversed(self.points(vm_id)):
-            if ids_name(point.point_id) in listed:
-                ids = self.ids(point)
-                if ids is not None:
-                    found.append((point, ids))
-        return tuple(found)
+    def with_ids(self, vm_id: UUID) -> tuple[tuple[Point, PointIds | None], ...]:
+        """Points of a VM, oldest first, each with its ids if it has usable ones: what may be a base."""
+        points = self.points(vm_id)
+        published = {info.name for info in self._objects.list(IDS)}
+        wanted = [point for point in points if ids_name(point.point_id) in published]
+        found = dict(zip([point.point_id for point in wanted], self._each(self.ids, wanted), strict=True))
+        return tuple((point, found.get(point.point_id)) for point in points)
 
     def link(self, vm_id: UUID) -> tuple[int, bytes | None]:
         """Sequence and previous digest of a VM's next point; pruned points count."""

@@ -174,7 +174,7 @@ def ids_of(
 
 def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
     """The VM's points with their ids, as the planner and the settler know them."""
-    return Lineage(KnownPoint(point.manifest, repository.ids(point)) for point in repository.points(vm_id))
+    return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.with_ids(vm_id))
 
 
 class Settler:
@@ -189,6 +189,7 @@ class Settler:
         own_run: a run whose entries are left open because it goes on; None settles every run.
         pause: waits so many seconds; false or an exception ends the waiting.
         note: told what was found and done, for people.
+        warn: told what may be left where nobody can look, and goes by itself.
         connect_to: a session on another host by name, where the VM may have been; None when unknown.
         uncertain: a checkpoint may be being made at this moment, unseen.
         clock: monotonic seconds.
@@ -205,6 +206,7 @@ class Settler:
         own_run: UUID | None,
         pause: Callable[[float], bool],
         note: Callable[[str], None],
+        warn: Callable[[str], None] = lambda text: None,
         connect_to: Callable[[str], HyperVHost | None] = lambda name: None,
         uncertain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -220,6 +222,7 @@ class Settler:
         self._own_run = own_run
         self._pause = pause
         self._note = note
+        self._warn = warn
         self._clock = clock
 
     def run(self) -> tuple[str, ...]:
@@ -279,12 +282,19 @@ class Settler:
             if name == self._host.name:
                 self._end_shells_on(self._host, there)
                 continue
-            # Best effort: that host may be gone, and its readers close by themselves after a while.
-            with contextlib.suppress(HvpsError):
+            try:
                 other = self._connect_to(name)
                 if other is not None:
                     with other:
                         self._end_shells_on(other, there)
+                    continue
+                why = "it is not among the hosts of this run"
+            except HvpsError as err:
+                why = err.describe()
+            # The host may be dead, and its shells with it. If not, they end when they are idle, and a reader
+            # gives its disk up before that (reference 7.4), so nothing has to be done again.
+            shells_there = ", ".join(str(entry.shell_id) for entry in there)
+            self._warn(f"shells of ours may be on {name} until they are idle ({shells_there}): {why}")
 
     def _end_shells_on(self, host: HyperVHost, entries: Iterable[LedgerEntry]) -> None:
         for entry in entries:
