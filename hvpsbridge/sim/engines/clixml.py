@@ -25,7 +25,7 @@ import pybase64
 # What pwsh -s uses, and what Windows was recorded with (transport.md).
 FRAGMENT_BYTES = 32 * 1024
 PIPELINE_OUTPUT = 0x00041004
-_TO_CLIENT = 1
+TO_CLIENT, TO_SERVER = 1, 2
 _FRAGMENT_HEAD = struct.Struct(">QQBI")
 _MESSAGE_HEAD = struct.Struct("<II16s16s")
 _START, _END = 1, 2
@@ -125,10 +125,12 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):04X}_", plain)
 
 
-def message(kind: int, pool_id: UUID, pipeline_id: UUID | None, data: bytes) -> bytes:
-    """A PSRP message to the client."""
+def message(
+    kind: int, pool_id: UUID, pipeline_id: UUID | None, data: bytes, *, destination: int = TO_CLIENT
+) -> bytes:
+    """A PSRP message."""
     pipeline = pipeline_id.bytes_le if pipeline_id is not None else bytes(16)
-    return _MESSAGE_HEAD.pack(_TO_CLIENT, kind, pool_id.bytes_le, pipeline) + data
+    return _MESSAGE_HEAD.pack(destination, kind, pool_id.bytes_le, pipeline) + data
 
 
 def fragments(object_id: int, data: bytes) -> Iterator[bytes]:

@@ -7,7 +7,8 @@ are cut, not parsed.
 Order is ours to keep: the process hands each line it reads to a thread pool, so the next line of a pipeline
 may only be written when the last one was acknowledged. Lines wait in a queue per pipeline meanwhile; the
 thread that reads the acknowledgement writes the next. Nobody else waits, so a client that sends before it
-receives cannot lock itself out while its output is held back.
+receives cannot lock itself out while its output is held back. Before the client's first pipeline a script of
+ours runs (:mod:`startup`); what the client sends meanwhile waits, too.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock, Thread
+from threading import RLock, Thread
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.sim.engines import startup
 from hvpsbridge.sim.engines.seam import EngineGone, Sink
 from hvpsbridge.units import KIB, MIB
 
@@ -83,9 +85,12 @@ class PowerShellEngine:
         environment: Mapping[str, str],
     ) -> None:
         self._sink = sink
-        self._writing = Lock()
+        self._writing = RLock()
         # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
         self._queued: dict[str, deque[bytes]] = {}
+        self._startup: startup.Startup | None = None
+        # The client's pipelines until the startup script has ended: what was to be written, by whom.
+        self._held: list[tuple[str, tuple[bytes, ...]]] | None = None
         self._closed = False
         self._complaints: deque[str] = deque(maxlen=20)
         self._process = subprocess.Popen(
@@ -93,7 +98,7 @@ class PowerShellEngine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
+            env={**os.environ, **startup.environment(pwsh), **environment},
             bufsize=READ_BYTES,
             # Ctrl+C in the terminal is for whoever serves, not for the shells.
             start_new_session=True,
@@ -116,10 +121,12 @@ class PowerShellEngine:
 
     def open(self, fragments: bytes) -> None:
         """Start the runspace pool."""
+        self._startup = startup.Startup(fragments)
         self._order(POOL_ID, _data_line(POOL_ID, fragments))
 
     def start(self, key: str, fragments: bytes) -> None:
         """Start a pipeline."""
+        self._run_startup()
         self._order(key, _line("Command", key), _data_line(key, fragments))
 
     def feed(self, key: str | None, fragments: bytes) -> None:
@@ -152,7 +159,34 @@ class PowerShellEngine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
+    def _run_startup(self) -> None:
+        """Start our own script, once, not before the client asks for a pipeline: then the pool is open."""
+        with self._writing:
+            first = self._startup
+            if first is None or first.done or self._held is not None:
+                return
+            self._queue(first.key, _line("Command", first.key), _data_line(first.key, first.fragments()))
+            self._held = []
+
+    def _take_startup(self, first: startup.Startup, fragment: memoryview) -> None:
+        first.take(fragment)
+        if not first.done:
+            return
+        with self._writing, contextlib.suppress(EngineGone):
+            self._queue(first.key, _line("Close", first.key))
+            held, self._held = self._held or [], None
+            for key, lines in held:
+                self._queue(key, *lines)
+
     def _order(self, key: str, *lines: bytes) -> None:
+        """What the client wants written: later, when it is for a pipeline and our own script still runs."""
+        with self._writing:
+            if self._held is not None and key != POOL_ID:
+                self._held.append((key, lines))
+            else:
+                self._queue(key, *lines)
+
+    def _queue(self, key: str, *lines: bytes) -> None:
         """Write lines of one pipeline in order, each after the acknowledgement of the one before."""
         with self._writing:
             queued = self._queued.get(key)
@@ -187,10 +221,12 @@ class PowerShellEngine:
                 if line.startswith(_DATA_HEAD) and line.endswith(_DATA_TAIL):
                     key = line[len(_DATA_HEAD) : len(_DATA_HEAD) + _ID_CHARS].decode()
                     # A view: bulk data is not copied again before it reaches a socket.
-                    put(
-                        None if key == POOL_ID else key,
-                        memoryview(line)[_PAYLOAD_AT : -len(_DATA_TAIL)],
-                    )
+                    payload = memoryview(line)[_PAYLOAD_AT : -len(_DATA_TAIL)]
+                    first = self._startup
+                    if first is not None and key == first.key:
+                        self._take_startup(first, payload)
+                    else:
+                        put(None if key == POOL_ID else key, payload)
                 elif (ack := _ACK.fullmatch(line)) is not None:
                     self._acknowledged(ack[2].decode())
                 else:

@@ -31,7 +31,7 @@ def library_folder(cache: Path | None = None) -> Path:
     """
     source = _SOURCE.read_bytes()
     digest = hashlib.sha256(source + " ".join(_FLAGS).encode()).hexdigest()[:16]
-    folder = (cache or _user_cache()) / f"native-{digest}"
+    folder = (cache or user_cache()) / f"native-{digest}"
     if (folder / _SECOND_NAME).exists():
         return folder
     compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
@@ -66,6 +66,7 @@ def library_folder(cache: Path | None = None) -> Path:
     return folder
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Folder for what a simulated host makes once per user; not made here."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "hvpsbridge" / "sim"
