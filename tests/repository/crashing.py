@@ -1,16 +1,14 @@
-"""A process that backs up, copies or changes keys until it is killed. Run by test_crash.py.
+"""The work of a process that backs up, copies or changes keys until it is killed. Run by test_crash.py.
 
-    python -m tests.repository.crashing backup URL SEED FOLDER
-    python -m tests.repository.crashing copy URL SEED FOLDER TARGET_URL
-    python -m tests.repository.crashing keys URL SEED FOLDER
-
-It writes a line to its standard output when it starts working, and after each thing that is committed.
+It says a line when it starts working, and after each thing that is committed.
 """
 
 from __future__ import annotations
 
+import os
 import random
-import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,14 +20,15 @@ from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, disk_of, manifest_o
 CHUNKS = 300
 
 
+@cache
 def content_at(seed: int, version: int) -> bytes:
     """What the disk holds at a version; anyone can compute it again."""
-    dice = random.Random(seed)
-    content = bytearray(dice.randbytes(CHUNK) * 20 + bytes((CHUNKS - 20) * CHUNK + 512))
-    for step in range(version + 1):
-        dice = random.Random(f"{seed} {step}")
-        for number in dice.sample(range(CHUNKS), 12):
-            content[number * CHUNK : number * CHUNK + 4000] = dice.randbytes(4000)
+    if version < 0:
+        return random.Random(seed).randbytes(CHUNK) * 20 + bytes((CHUNKS - 20) * CHUNK + 512)
+    content = bytearray(content_at(seed, version - 1))
+    dice = random.Random(f"{seed} {version}")
+    for number in dice.sample(range(CHUNKS), 12):
+        content[number * CHUNK : number * CHUNK + 4000] = dice.randbytes(4000)
     return bytes(content)
 
 
@@ -38,12 +37,7 @@ def changed_at(seed: int, version: int) -> list[int]:
     return random.Random(f"{seed} {version}").sample(range(CHUNKS), 12)
 
 
-def say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def backup(repository: Repository, seed: int) -> None:
+def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> None:
     """Points without end; the version of a point is its sequence less one."""
     while True:
         holder = current_holder(run := uuid4())
@@ -62,7 +56,7 @@ def backup(repository: Repository, seed: int) -> None:
             repository.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", ids))
 
 
-def change_keys(repository: Repository) -> None:
+def change_keys(repository: Repository, say: Callable[[str], None]) -> None:
     """Slots come and go; the first one stays."""
     while True:
         added = repository.keys.add(Secret("second"), "second", cost=CHEAP)
@@ -72,20 +66,24 @@ def change_keys(repository: Repository) -> None:
         say("removed")
 
 
-def main() -> None:
-    what, url, seed, folder = sys.argv[1:5]
-    cache = Path(folder)
-    with open_repository(url, key=KEY, cache_folder=cache) as repository:
+def work(
+    say: Callable[[str], None],
+    environment: dict[str, str],
+    what: str,
+    url: str,
+    seed: int,
+    cache_folder: Path,
+    target: str,
+) -> None:
+    """Back up to ``url``, copy from it to ``target``, or change its keys; saying what is done."""
+    os.environ.update(environment)
+    with open_repository(url, key=KEY, cache_folder=cache_folder) as repository:
         say("working")
         if what == "backup":
-            backup(repository, int(seed))
+            backup(repository, seed, say)
         elif what == "keys":
-            change_keys(repository)
+            change_keys(repository, say)
         else:
-            with open_repository(sys.argv[5], key=KEY, cache_folder=cache) as target:
-                copy_points(repository, target, progress=lambda point, *_: say(f"committed {point.point_id}"))
+            with open_repository(target, key=KEY, cache_folder=cache_folder) as other:
+                copy_points(repository, other, progress=lambda point, *_: say(f"committed {point.point_id}"))
             say("done")
-
-
-if __name__ == "__main__":
-    main()
