@@ -1,9 +1,10 @@
 """Deduplicating repositories: stores, packs, chunk index, recovery points, leases, verification."""
 
 from hvpsbridge.repository.copying import CopyReport, copy_points
+from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import ExportedKey, KeyRing, SlotInfo
-from hvpsbridge.repository.lease import Lease, current_holder
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe

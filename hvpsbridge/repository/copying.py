@@ -20,8 +20,8 @@ from uuid import UUID, uuid4
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.lease import current_holder
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer

@@ -10,15 +10,12 @@ the next :meth:`Lease.check`, since the counter never goes back.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -28,6 +25,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
 from hvpsbridge.repository.layout import counted, counter_of
 from hvpsbridge.repository.objects import Objects
 
@@ -42,68 +40,6 @@ MAX_RACES = 8
 # Leases this process holds, by repository and prefix. A record of ours that is not among them is of a lease
 # that could not be released, because the store failed: nobody works under it any more.
 _held: set[tuple[UUID, str]] = set()
-
-
-def current_holder(run_id: UUID) -> LeaseHolder:
-    """This process."""
-    return LeaseHolder(
-        run_id,
-        socket.gethostname(),
-        _user(),
-        os.getpid(),
-        _boot_id(),
-        _pid_namespace(),
-        _started(os.getpid()),
-    )
-
-
-def is_provably_dead(holder: LeaseHolder) -> bool:
-    """Whether the holder ran under this very kernel and pid namespace, and its process is gone."""
-    if not _is_here(holder):
-        return False
-    return _started(holder.process_id) != holder.process_started
-
-
-def _is_here(holder: LeaseHolder) -> bool:
-    return (
-        holder.boot_id is not None
-        and holder.pid_namespace is not None
-        and holder.process_started is not None
-        and holder.boot_id == _boot_id()
-        and holder.pid_namespace == _pid_namespace()
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
-def _boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
-    except OSError:
-        return None
-
-
-def _pid_namespace() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _started(process_id: int) -> int | None:
-    """Start time of a live process in clock ticks after boot (field 22 of its stat); None when gone."""
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_bytes()
-    except OSError:
-        return None
-    # The command name may hold anything; what follows its closing bracket does not.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 class Lease:
@@ -212,7 +148,7 @@ class Lease:
                 logger.info("%s: %s is gone; taken over", self.what, record.holder.describe())
                 self.taken_from = record.holder
                 return
-            if _is_here(record.holder):
+            if is_here(record.holder):
                 raise self._locked(record)
         watched_from = self._clock()
         while self._clock() - watched_from < self._stale_seconds:
@@ -231,7 +167,7 @@ class Lease:
         self.taken_from = None if record is None else record.holder
 
     def _is_given_up(self, holder: LeaseHolder) -> bool:
-        mine = _is_here(holder) and holder.process_id == os.getpid()
+        mine = is_here(holder) and holder.process_id == os.getpid()
         return mine and self._place not in _held
 
     def _locked(self, record: LeaseRecord | None) -> RepositoryLocked:
@@ -305,3 +241,6 @@ class Lease:
             if counter_of(info.name) < self._counter:
                 with contextlib.suppress(HvpsError):
                     self._objects.store.delete(info.name)
+
+
+__all__ = ["Lease", "current_holder"]

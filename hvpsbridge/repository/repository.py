@@ -36,6 +36,7 @@ from hvpsbridge.formats.settings import CONFIG_NAME, Settings, decode_settings, 
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import DEFAULT_COST, KeyRing, make_slot, unlock, write_slot
 from hvpsbridge.repository.layout import (
@@ -44,7 +45,7 @@ from hvpsbridge.repository.layout import (
     RUNS,
     index_name,
 )
-from hvpsbridge.repository.lease import Lease, current_holder
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader

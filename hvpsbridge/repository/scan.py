@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hvpsbridge.errors import Damaged, StoreError
+from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.pack import (
-    HEAD_BYTES,
-    TRAILER_BYTES,
-    check_head,
-    decode_entries,
-    footer_bytes,
-)
 from hvpsbridge.repository import layout
 from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
+from hvpsbridge.repository.footers import footer_fault
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
@@ -151,20 +144,6 @@ class Scan:
     def _structure_fault(self, pack: KnownPack) -> str | None:
         """What is wrong with a pack's head, footer or trailer; readers need none of them while the index
         is whole, and all of them when it is lost."""
-        name = pack_name(pack.kind, pack.name)
-        store = self._objects.store
-        try:
-            check_head(store.get_range(name, 0, HEAD_BYTES), pack.kind)
-            trailer = store.get_range(name, pack.pack_bytes - TRAILER_BYTES, TRAILER_BYTES)
-            length = footer_bytes(trailer)
-            start = pack.pack_bytes - TRAILER_BYTES - length
-            if start < HEAD_BYTES:
-                return "its footer is longer than the pack"
-            payload = self._objects.open(name, pack.kind, store.get_range(name, start, length))
-            listed = [(e.id, e.offset, e.frame_bytes) for e in decode_entries(payload)]
-        except Damaged as err:
-            return err.what
-        except (Malformed, StoreError) as err:
-            return str(err)
         known = [(p.id, p.offset, p.frame_bytes) for p in self._cache.pack_entries(pack.number)]
-        return None if listed == known else "its footer says otherwise than the index"
+        name = pack_name(pack.kind, pack.name)
+        return footer_fault(self._objects, name, pack.kind, pack.pack_bytes, known)

@@ -17,7 +17,8 @@ import pytest
 
 from hvpsbridge.errors import LeaseLost, RepositoryLocked, StoreError
 from hvpsbridge.repository import lease as module
-from hvpsbridge.repository.lease import Lease, current_holder, is_provably_dead
+from hvpsbridge.repository.holder import current_holder, is_provably_dead
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.sealing import PlainSealer
 from hvpsbridge.repository.stores.memory import MemoryStore
