@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 
 T = TypeVar("T")
+# Takes a JSON value and where it stands, for what is said when it is wrong.
+Decoder = Callable[[Any, str], Any]
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -39,7 +42,7 @@ def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     """
     raw = bytes(data)
     try:
-        value = _typed(kind, json.loads(raw), kind.__name__)
+        value = _decoder(typing.cast(Any, kind))(json.loads(raw), kind.__name__)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
         raise Malformed(f"{kind.__name__}: {err}") from err
     if encode_record(value) != raw:
@@ -47,28 +50,31 @@ def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     return typing.cast(T, value)
 
 
+# What JSON says as it is; exact types, since an Enum or a UUID may be an int or a str too.
+_AS_IT_IS = frozenset({type(None), bool, int, str, float})
+
+
 def _plain(value: Any) -> Any:
-    if value is None or (isinstance(value, bool | int) and not isinstance(value, Enum)):
+    kind = type(value)
+    if kind in _AS_IT_IS:
         return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str | float):
-        return value
-    if isinstance(value, bytes):
+    if kind is bytes:
         return value.hex()
-    if isinstance(value, UUID):
+    if kind is UUID:
         return str(value)
+    if kind is tuple:
+        return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime(_TIME)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(kind):
         return {
             field.name: _plain(held)
-            for field in _fields(type(value))
+            for field in _fields(kind)
             if (held := getattr(value, field.name)) != field.default or field.default is MISSING
         }
-    raise TypeError(f"{type(value).__name__} has no form in a record")
+    raise TypeError(f"{kind.__name__} has no form in a record")
 
 
 @cache
@@ -77,60 +83,73 @@ def _fields(kind: Any) -> tuple[Field[Any], ...]:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _typed(kind: Any, value: Any, where: str) -> Any:
+def _decoder(kind: Any) -> Decoder:
+    """What turns a JSON value into a ``kind``; made once for each type there is."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
         (inner,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-        return _typed(inner, value, where)
+        decode = _decoder(inner)
+        return lambda value, where: None if value is None else decode(value, where)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise Malformed(f"{where}: no list")
-        inner = typing.get_args(kind)[0]
-        return tuple(_typed(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
+        return partial(_items, _decoder(typing.get_args(kind)[0]))
     if is_dataclass(kind):
-        return _dataclass(kind, value, where)
+        return partial(_dataclass, kind)
     if kind in (int, bool, str):
-        if type(value) is not kind:
-            raise Malformed(f"{where}: {type(value).__name__} instead of {kind.__name__}")
-        return value
+        return partial(_exact, kind)
     if kind is float:
-        if type(value) not in (int, float):
-            raise Malformed(f"{where}: no number")
-        return float(value)
+        return _number
+    return partial(_scalar, kind)
+
+
+def _items(decode: Decoder, value: Any, where: str) -> Any:
+    if not isinstance(value, list):
+        raise Malformed(f"{where}: no list")
+    return tuple([decode(item, f"{where}[{index}]") for index, item in enumerate(value)])
+
+
+def _exact(kind: type, value: Any, where: str) -> Any:
+    if type(value) is not kind:
+        raise Malformed(f"{where}: {type(value).__name__} instead of {kind.__name__}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if type(value) not in (int, float):
+        raise Malformed(f"{where}: no number")
+    return float(value)
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, str | int):
         raise Malformed(f"{where}: {type(value).__name__} instead of {kind.__name__}")
     try:
-        return _scalar(kind, value)
+        if kind is bytes:
+            return bytes.fromhex(str(value))
+        if kind is UUID:
+            return UUID(str(value))
+        if kind is datetime:
+            return datetime.strptime(str(value), _TIME).replace(tzinfo=UTC)
+        if issubclass(kind, Enum):
+            return kind(value)
     except (ValueError, TypeError) as err:
         raise Malformed(f"{where}: {err}") from err
-
-
-def _scalar(kind: Any, value: str | int) -> Any:
-    if kind is bytes:
-        return bytes.fromhex(str(value))
-    if kind is UUID:
-        return UUID(str(value))
-    if kind is datetime:
-        return datetime.strptime(str(value), _TIME).replace(tzinfo=UTC)
-    if issubclass(kind, Enum):
-        return kind(value)
     raise TypeError(f"{kind} has no form in a record")
+
+
+@cache
+def _shape(kind: Any) -> tuple[dict[str, Decoder], frozenset[str]]:
+    """Decoders of a dataclass's fields by name, and the fields that must be there."""
+    hints = typing.get_type_hints(kind)
+    needed = frozenset(field.name for field in fields(kind) if field.default is MISSING)
+    return {field.name: _decoder(hints[field.name]) for field in fields(kind)}, needed
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise Malformed(f"{where}: no object")
-    hints = _hints(kind)
-    names = {field.name for field in _fields(kind)}
-    needed = {field.name for field in _fields(kind) if field.default is MISSING}
-    if unknown := sorted(value.keys() - names):
+    decoders, needed = _shape(kind)
+    if unknown := sorted(value.keys() - decoders.keys()):
         raise UnknownFields(f"{where} has unknown fields {', '.join(unknown)}")
     if missing := sorted(needed - value.keys()):
         raise Malformed(f"{where}: fields {', '.join(missing)} are missing")
-    return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    return kind(**{name: decoders[name](item, f"{where}.{name}") for name, item in value.items()})
