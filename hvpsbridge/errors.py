@@ -111,7 +111,8 @@ class Interrupted(HvpsError):
     @property
     def code(self) -> ExitCode:
         """130 for SIGINT, 143 for SIGTERM, as shells expect; 143 for a closed terminal, too."""
-        return ExitCode.INTERRUPTED if self.signal_name == "SIGINT" else ExitCode.TERMINATED
+        terminated = self.signal_name in ("SIGTERM", "SIGHUP")
+        return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED
 
@@ -258,6 +259,26 @@ class HostRefused(HostError):
 
     def describe(self) -> str:
         return f"host {self.host} refused us: {self.reason}"
+
+
+@dataclass(eq=False)
+class TicketRefused(HostRefused):
+    """Kerberos gave no ticket for the host, or the host did not take it; the reason carries its remedy."""
+
+    remedy: ClassVar[str] = "docs/real-host.md, Kerberos, tells more"
+
+    def describe(self) -> str:
+        return f"no Kerberos session with host {self.host}: {self.reason}"
+
+
+@dataclass(eq=False)
+class KdcUnreachable(HostUnreachable):
+    """No domain controller (Kerberos KDC) answers, so there is no ticket for the host."""
+
+    remedy: ClassVar[str] = "check the realm in /etc/krb5.conf, the name service and the firewall (port 88)"
+
+    def describe(self) -> str:
+        return f"no ticket for host {self.host}: {self.reason}"
 
 
 @dataclass(eq=False)

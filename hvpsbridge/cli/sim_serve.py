@@ -63,6 +63,11 @@ def folder_option(command: _Command) -> _Command:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="PEM file with certificate and key, to listen with TLS.",
 )
+@click.option(
+    "--keytab",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Keys of this host in its Kerberos realm, for --auth negotiate and kerberos.",
+)
 @click.option("--user", default="backup", show_default=True, help="Account that may log on.")
 @secret_options("password", "account's password")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is left to chance.")
@@ -76,6 +81,7 @@ def serve(
     port: int,
     auth: tuple[str, ...],
     certificate: Path | None,
+    keytab: Path | None,
     user: str,
     seed: int,
     as_json: bool,
@@ -108,6 +114,7 @@ def serve(
             port=port,
             certificate=certificate,
             auth=auth,
+            keytab=keytab,
             seed=seed,
             announce=announce,
         )

@@ -65,6 +65,8 @@ class HostConnection:
             raise self._wrong("basic authentication needs https: over http it would show the password")
         if self.auth in ("basic", "ntlm") and (self.user is None or self.password is None):
             raise self._wrong(f"{self.auth} authentication needs a user and a password")
+        if self.auth == "kerberos" and self.user is not None and "\\" in self.user:
+            raise self._wrong(f"kerberos knows no {self.user}; write user@REALM")
         if self.read_timeout_seconds <= self.operation_timeout_seconds:
             raise self._wrong("the read timeout must be longer than the operation timeout")
 

@@ -60,6 +60,8 @@ def host_problems(host: HostSpec) -> Iterator[tuple[str, str]]:
         yield "address", "a user does not stand in the address; use user and password"
     if host.auth is Authentication.BASIC and address.scheme == "http" and not is_loopback(name):
         yield "auth", "basic over plain http would send the password readable; use https, ntlm or kerberos"
+    if host.auth is Authentication.KERBEROS and host.user is not None and "\\" in host.user:
+        yield "user", f"kerberos knows no {host.user}; write user@REALM"
     # The others can take an account from the Kerberos credential cache.
     needs_account = host.auth in {Authentication.BASIC, Authentication.NTLM}
     if needs_account and (host.user is None or host.password is None):

@@ -24,7 +24,7 @@ from hvpsbridge.sim.service import ModelService
 from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
 from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.listener import Listener
-from hvpsbridge.sim.wsman.ntlm import NtlmAuthenticator, NtlmUsers
+from hvpsbridge.sim.wsman.negotiate import Accounts, NegotiateAuthenticator
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
 
@@ -52,6 +52,7 @@ class WSManHost:
         service: the WSMan service, with its shells.
         listener: the socket, with its connections.
     """
+        keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
 
     def __init__(
         self,
@@ -67,9 +68,14 @@ class WSManHost:
             raise ConfigurationError("auth", f"a simulated host has no {', '.join(sorted(unknown))}")
         self._auth = auth
         self._users = users
-        self._ntlm_users = NtlmUsers(users) if "ntlm" in auth else None
+        keytab: Path | None = None,
+        self._accounts: Accounts | None = None
+        if set(auth) != {"basic"}:
+            self._accounts = Accounts(users, ntlm=bool({"ntlm", "negotiate"} & set(auth)), keytab=keytab)
         self.service = Service(factory, quotas)
         self.listener = Listener(
+        if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
+            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the host's keytab")
             self.service,
             self._authenticator,
             port=port,
@@ -106,9 +112,13 @@ class WSManHost:
 
     def _authenticator(self) -> Authenticator:
         schemes: dict[str, Authenticator] = {}
-        if self._ntlm_users is not None:
-            ntlm = NtlmAuthenticator(self._ntlm_users, tls=self.listener.tls)
-            schemes.update(negotiate=ntlm, ntlm=ntlm)
+        if self._accounts is not None and {"ntlm", "negotiate"} & set(self._auth):
+            negotiate = NegotiateAuthenticator(self._accounts, tls=self.listener.tls)
+            schemes.update(negotiate=negotiate, ntlm=negotiate)
+        if self._accounts is not None and "kerberos" in self._auth:
+            schemes["kerberos"] = NegotiateAuthenticator(
+                self._accounts, tls=self.listener.tls, challenge="Kerberos"
+            )
         if "basic" in self._auth:
             schemes["basic"] = BasicAuthenticator(self._users)
         return AnyAuthenticator(schemes)
@@ -127,8 +137,8 @@ class WSManHost:
         """Stop serving and end every shell."""
         self.listener.stop()
         self.service.close()
-        if self._ntlm_users is not None:
-            self._ntlm_users.close()
+        if self._accounts is not None:
+            self._accounts.close()
 
 
 class PowerShellHost(WSManHost):
@@ -248,7 +258,15 @@ def serve(
         model = Model(folder, seed=seed)
         stack.callback(model.close)
         host = stack.enter_context(
-            SimulatedHost(model, engine=engine, users=users, port=port, certificate=certificate, auth=auth)
+            SimulatedHost(
+                model,
+                engine=engine,
+                users=users,
+                port=port,
+                certificate=certificate,
+                auth=auth,
+                keytab=keytab,
+            )
         )
         info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}
         stack.enter_context(
@@ -267,6 +285,7 @@ def serve(
             announce(info)
         log.info("serving %s at %s with engine %s", folder, host.url, engine)
         finish.wait()
+    keytab: Path | None = None,
 
 
 @contextmanager

@@ -196,7 +196,7 @@ def test_logs_show_neither_password_nor_script_nor_values(
 
 
 def self_signed(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 in ``ca.pem``; the returned file holds its key too."""
+    """A certificate for 127.0.0.1 and localhost in ``ca.pem``; the returned file holds its key too."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hv01")])
     now = datetime.datetime.now(datetime.UTC)
@@ -209,7 +209,10 @@ def self_signed(folder: Path) -> Path:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -141,7 +141,7 @@ class BulkPipeline(Pipeline):
         body = self._open(reply)
         if body is not None:
             self._check_relation(body)
-        if not reply.keeps_alive:
+        if not reply.keeps_alive or self._replies.ends_soon:
             self._let_go()
         elif body is not None and not self._plain and not ends_command(body):
             try:

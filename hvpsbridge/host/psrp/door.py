@@ -20,6 +20,7 @@ from pypsrp.wsman import WSMan, WSManAction
 
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.kerberos import seconds_left
 
 # Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
 # show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
@@ -31,6 +32,11 @@ ENVELOPE_BYTES = 512_000
 
 # http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
 STALE_SECONDS = 60.0
+# A security context ends with its Kerberos ticket, and what is under way then cannot be opened any more. It
+# is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still the
+# old one that is tried again after a pause.
+RENEW_SECONDS = 60.0
+RENEW_PAUSE_SECONDS = 10.0
 
 # Names of pypsrp beyond its documented interface.
 LEANED_ON: tuple[tuple[type, str], ...] = (
@@ -97,17 +103,26 @@ class Door:
         self.wsman = wsman
         self.pool = pool
         self.received_bytes = 0
-        self._used = time.monotonic()
+        self._used = self._begun = time.monotonic()
         self._send = wsman.transport.send
         wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
     def _exchange(self, *args: Any, **options: Any) -> bytes:
-        if time.monotonic() - self._used > STALE_SECONDS:
+        if time.monotonic() - self._used > STALE_SECONDS or self.ends_soon:
             self.start_over()
         reply = self._send(*args, **options)
         self._used = time.monotonic()
         self.received_bytes += len(reply)
         return reply
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the connection's security context is to be made anew before more is sent."""
+        encryption = self.wsman.transport.encryption
+        left = None if encryption is None else seconds_left(encryption.context)
+        if left is None or left > RENEW_SECONDS:
+            return False
+        return left <= 0 or time.monotonic() - self._begun > RENEW_PAUSE_SECONDS
 
     def start_over(self) -> None:
         """Forget the connection and the security context that goes with it; the next request makes both.
@@ -118,6 +133,7 @@ class Door:
         transport.close()
         transport.session = None
         transport.encryption = None
+        self._begun = time.monotonic()
 
     def close(self) -> None:
         """Close the connection; the shell stays."""

@@ -23,6 +23,7 @@ from pypsrp.wsman import SelectorSet
 from hvpsbridge.errors import OperationTimedOut, SessionLost
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.door import Door, new_wsman
+from hvpsbridge.host.psrp.kerberos import check_installed
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
 from hvpsbridge.host.psrp.trouble import (
     FAULT_NO_SUCH_SHELL,
@@ -75,7 +76,9 @@ class Session:
             HostBusy: the host answers, but opens no shell at this moment.
             HostRefused: the account is refused, or the host opens no more shells.
             CertificateRejected: TLS verification failed.
+            ConfigurationError: Kerberos is not installed here.
         """
+        check_installed(connection)
         wsman = new_wsman(connection)
         pool = RunspacePool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
         # Shows in the host's own list of shells, so that an administrator can tell whose it is.
@@ -89,7 +92,7 @@ class Session:
             with suppress(Exception):
                 pool.shell.close()
             wsman.close()
-            raise connect_failure(connection.name, err) from err
+            raise connect_failure(connection, err) from err
         log.debug("shell %s opened on %s", pool.id, connection.name)
         return cls(connection, pool, Door(connection.name, wsman, pool))
 

@@ -16,6 +16,8 @@ from hvpsbridge.errors import (
     HostUnreachable,
     SessionLost,
 )
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 
 # WSMan faults (reference section 9): nothing to say yet; rights; no such shell.
 FAULT_OPERATION_TIMEOUT = 0x80338029
@@ -23,17 +25,28 @@ FAULT_ACCESS_DENIED = 5
 FAULT_NO_SUCH_SHELL = 0x8033805B
 
 # Whatever can go wrong between us and the host while pypsrp talks to it.
-TRANSPORT_ERRORS = (requests.RequestException, WinRMError, OSError, ElementTree.ParseError)
+TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
+    requests.RequestException,
+    WinRMError,
+    OSError,
+    ElementTree.ParseError,
+    *LIBRARY_ERRORS,
+)
 # What pypsrp's deserializer raises when a reply is no CLIXML of the kind it knows.
-UNREADABLE_ERRORS = (TypeError, ValueError, LookupError, AttributeError)
+UNREADABLE_ERRORS: tuple[type[Exception], ...] = (TypeError, ValueError, LookupError, AttributeError)
 
 
 # What HTTP.sys answers while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
 
 
-def connect_failure(host: str, err: Exception) -> HostError:
+def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     """What an exception means while a shell is being opened."""
+    host = connection.name
+    if failure := ticket_failure(host, err) or context_failure(connection, err):
+        return failure
+    if isinstance(err, AuthenticationError) and connection.auth == "kerberos":
+        return ticket_not_taken(host)
     if isinstance(err, AuthenticationError):
         return HostRefused(host, "authentication failed")
     if isinstance(err, requests.exceptions.SSLError):
@@ -57,6 +70,8 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
     """What a transport exception means while a shell is in use."""
     if isinstance(err, HostError):
         return err
+    if failure := ticket_failure(host, err):
+        return failure
     if isinstance(err, AuthenticationError):
         return HostRefused(host, f"{operation}: authentication failed")
     if isinstance(err, WSManFaultError) and err.code == FAULT_ACCESS_DENIED:

@@ -1,7 +1,8 @@
-"""NTLM under ``Negotiate``, with messages sealed as WinRM seals them on plain HTTP (MS-WSMV 2.2.9.1).
+"""NTLM and Kerberos, with messages sealed as WinRM seals them on plain HTTP (MS-WSMV 2.2.9.1).
 
 The simulator's door to pyspnego. A security context belongs to a connection: once established, requests
-on it need no further ``Authorization``.
+on it need no further ``Authorization``. As on Windows, ``Negotiate`` is a word for either scheme, and
+``Kerberos`` one for raw tokens of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import logging
 import os
 import struct
 import tempfile
@@ -24,25 +26,44 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.wsman.auth import SOAP_TYPE, Allowed, Denied, Unreadable
 from hvpsbridge.sim.wsman.envelope import Parts
 
+log = logging.getLogger(__name__)
+
 _BOUNDARY = "Encrypted Boundary"
-_PROTOCOL = "application/HTTP-SPNEGO-session-encrypted"
-_SEALED_TYPE = f'multipart/encrypted;protocol="{_PROTOCOL}";boundary="{_BOUNDARY}"'
+SPNEGO = "application/HTTP-SPNEGO-session-encrypted"
+KERBEROS = "application/HTTP-Kerberos-session-encrypted"
 _PAYLOAD = b"\tContent-Type: application/octet-stream\r\n"
 _END = f"--{_BOUNDARY}--".encode()
 _SIGNATURE_LENGTH = struct.Struct("<i")
-# The variable is the process's, and pyspnego looks at it whenever a context starts or takes a step.
-_STORE_VARIABLE = "NTLM_USER_FILE"
-_store_lock = Lock()
+# The variables are the process's, and the libraries look at them whenever a context starts or takes a step.
+_USERS_VARIABLE = "NTLM_USER_FILE"
+_KEYTAB_VARIABLE = "KRB5_KTNAME"
+_variables_lock = Lock()
 
 
-class NtlmUsers:
-    """Accounts in the form pyspnego reads them: a private file that goes with this object.
+class Accounts:
+    """Who can prove what: accounts as pyspnego reads them, in a private file that goes with this object.
+
+    Args:
+        users: who may log on; by NTLM when ``ntlm``, and in the realm's name when there is a ``keytab``.
+        ntlm: whether NTLM is accepted.
+        keytab: keys of this host's service; Kerberos is accepted with it.
 
     Raises:
         ConfigurationError: a name or password holds a character that the file's format has not.
     """
 
-    def __init__(self, users: Mapping[str, Secret]) -> None:
+    def __init__(self, users: Mapping[str, Secret], *, ntlm: bool = True, keytab: Path | None = None) -> None:
+        self.users = frozenset(name.lower() for name in users)
+        self._path: Path | None = None
+        self._variables: dict[str, str] = {}
+        if ntlm:
+            self._path = self._written(users)
+            self._variables[_USERS_VARIABLE] = str(self._path)
+        # One that is not there keeps the machine's own out.
+        self._variables[_KEYTAB_VARIABLE] = f"FILE:{keytab or '/nonexistent'}"
+
+    @staticmethod
+    def _written(users: Mapping[str, Secret]) -> Path:
         lines = []
         for name, password in users.items():
             domain, _, user = name.rpartition("\\")
@@ -50,44 +71,51 @@ class NtlmUsers:
                 raise ConfigurationError("users", f"user {name!r}: NTLM here takes no colon or line end")
             lines.append(f"{domain}:{user}:{password.reveal()}\n")
         descriptor, path = tempfile.mkstemp(prefix="hvps-sim-users-")
-        self._path = Path(path)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(lines)
+        return Path(path)
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """pyspnego looks these accounts up, on this thread alone, while entered."""
-        with _store_lock:
-            before = os.environ.get(_STORE_VARIABLE)
-            os.environ[_STORE_VARIABLE] = str(self._path)
+        """The libraries look these accounts up, on this thread alone, while entered."""
+        with _variables_lock:
+            before = {name: os.environ.get(name) for name in (_USERS_VARIABLE, _KEYTAB_VARIABLE)}
             try:
+                for name in before:
+                    _set(name, self._variables.get(name))
                 yield
             finally:
-                if before is None:
-                    del os.environ[_STORE_VARIABLE]
-                else:
-                    os.environ[_STORE_VARIABLE] = before
+                for name, value in before.items():
+                    _set(name, value)
 
     def close(self) -> None:
         """Remove the file."""
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
 
-class NtlmAuthenticator:
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+class NegotiateAuthenticator:
     """One connection's security context.
 
     Args:
-        users: who may log on.
+        accounts: who may log on, and how.
         tls: whether the connection is under TLS already; without it messages must be sealed.
+        challenge: the word of the header that this one answers to, ``Negotiate`` or ``Kerberos``.
     """
 
-    challenge = "Negotiate"
-
-    def __init__(self, users: NtlmUsers, *, tls: bool) -> None:
-        self._users = users
+    def __init__(self, accounts: Accounts, *, tls: bool, challenge: str = "Negotiate") -> None:
+        self.challenge = challenge
+        self._accounts = accounts
         self._tls = tls
         self._context: spnego.ContextProxy | None = None
-        self._sealing = False
+        self._sealing = ""
 
     def check(self, headers: Mapping[str, str]) -> Allowed | Denied:
         """The user of the established context, or the next step of establishing it."""
@@ -104,23 +132,34 @@ class NtlmAuthenticator:
 
     def _step(self, scheme: str, token: bytes) -> Allowed | Denied:
         try:
-            with self._users.current():
+            with self._accounts.current():
                 if self._context is None or self._context.complete:
                     self._context = spnego.server(
-                        protocol="negotiate", options=spnego.NegotiateOptions.wrapping_winrm
+                        protocol=self.challenge.lower(), options=spnego.NegotiateOptions.wrapping_winrm
                     )
                 answer = self._context.step(token)
-        except SpnegoError:
+        except (SpnegoError, AttributeError) as err:
+            # The latter is what pyspnego meets when GSSAPI refuses a ticket with a token of its own.
+            log.debug("no security context: %s", err)
             self._context = None
             return Denied((self.challenge,))
         reply = f"{scheme} {base64.b64encode(answer).decode()}" if answer else ""
         if not self._context.complete:
             return Denied((reply or self.challenge,))
+        if not self._known(self._context):
+            self._context = None
+            return Denied((self.challenge,))
         return Allowed(self._user(self._context), (("WWW-Authenticate", reply),) if reply else ())
 
     @staticmethod
     def _user(context: spnego.ContextProxy) -> str:
         return str(context.client_principal or "").lower()
+
+    def _known(self, context: spnego.ContextProxy) -> bool:
+        """Whether an account of the realm is one of ours; NTLM knows no others."""
+        return context.negotiated_protocol != "kerberos" or (
+            self._user(context).partition("@")[0] in self._accounts.users
+        )
 
     def open(self, content_type: str, body: bytes) -> bytes:
         """The plain envelope of a sealed one.
@@ -128,7 +167,9 @@ class NtlmAuthenticator:
         Raises:
             Unreadable: it is not sealed and had to be, or its seal is broken.
         """
-        self._sealing = content_type.lower().startswith("multipart/encrypted")
+        self._sealing = ""
+        if content_type.lower().startswith("multipart/encrypted"):
+            self._sealing = KERBEROS if KERBEROS.lower() in content_type.lower() else SPNEGO
         if not self._sealing:
             if self._tls:
                 return body
@@ -152,9 +193,10 @@ class NtlmAuthenticator:
         plain = b"".join(body)
         wrapped = self._context.wrap_winrm(plain)
         head = (
-            f"--{_BOUNDARY}\r\n\tContent-Type: {_PROTOCOL}\r\n"
+            f"--{_BOUNDARY}\r\n\tContent-Type: {self._sealing}\r\n"
             f"\tOriginalContent: type={SOAP_TYPE};Length={len(plain) + wrapped.padding_length}\r\n"
             f"--{_BOUNDARY}\r\n"
         ).encode()
         signature = _SIGNATURE_LENGTH.pack(len(wrapped.header)) + wrapped.header
-        return _SEALED_TYPE, (head, _PAYLOAD, signature, wrapped.data, _END, b"\r\n")
+        sealed_type = f'multipart/encrypted;protocol="{self._sealing}";boundary="{_BOUNDARY}"'
+        return sealed_type, (head, _PAYLOAD, signature, wrapped.data, _END, b"\r\n")
