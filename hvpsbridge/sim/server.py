@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
 ENGINES = ("builtin", "powershell")
-SCHEMES = ("basic", "ntlm")
+# ntlm is Negotiate on a host without a domain; with one, Negotiate takes Kerberos as well, which is a word of
+# its own, too.
+SCHEMES = ("basic", "ntlm", "negotiate", "kerberos")
 
 
 class WSManHost:
@@ -47,12 +49,12 @@ class WSManHost:
         quotas: limits of the service.
         certificate: PEM file with chain and key, for HTTPS.
         auth: schemes that are accepted, of :data:`SCHEMES`.
+        keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
 
     Attributes:
         service: the WSMan service, with its shells.
         listener: the socket, with its connections.
     """
-        keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
 
     def __init__(
         self,
@@ -63,19 +65,19 @@ class WSManHost:
         quotas: Quotas | None = None,
         certificate: Path | None = None,
         auth: Sequence[str] = ("basic",),
+        keytab: Path | None = None,
     ) -> None:
         if unknown := set(auth) - set(SCHEMES):
             raise ConfigurationError("auth", f"a simulated host has no {', '.join(sorted(unknown))}")
+        if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
+            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the host's keytab")
         self._auth = auth
         self._users = users
-        keytab: Path | None = None,
         self._accounts: Accounts | None = None
         if set(auth) != {"basic"}:
             self._accounts = Accounts(users, ntlm=bool({"ntlm", "negotiate"} & set(auth)), keytab=keytab)
         self.service = Service(factory, quotas)
         self.listener = Listener(
-        if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
-            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the host's keytab")
             self.service,
             self._authenticator,
             port=port,
@@ -238,6 +240,7 @@ def serve(
     port: int = 0,
     certificate: Path | None = None,
     auth: Sequence[str] = ("basic",),
+    keytab: Path | None = None,
     seed: int = 0,
     announce: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
@@ -285,7 +288,6 @@ def serve(
             announce(info)
         log.info("serving %s at %s with engine %s", folder, host.url, engine)
         finish.wait()
-    keytab: Path | None = None,
 
 
 @contextmanager
