@@ -10,6 +10,7 @@ from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import (
     connection_options,
+    disk_patterns,
     host_name,
     host_spec,
     json_option,
@@ -25,7 +26,7 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.show import form_of
 from hvpsbridge.cli.working import work
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, RunLimits
+from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, DiskSelection, RunLimits
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.select import VmChoice
@@ -62,6 +63,14 @@ FORKS = 2
 @click.option("--force-compare", is_flag=True, help="Compare every disk, whatever tracking says.")
 @click.option("--checkpoint-age", callback=seconds, metavar="DURATION", help="How old it may become.")
 @click.option("--free-space-floor", callback=size_bytes, metavar="SIZE", help="Kept free on each volume.")
+@click.option("--wait", callback=seconds, metavar="DURATION", help="For what passes, before exit 75.")
+@click.option(
+    "--exclude-disk",
+    multiple=True,
+    callback=disk_patterns,
+    metavar="PATTERN",
+    help="Leave out disks by where they hang (scsi 0:1) or by path (*\\scratch.vhdx).",
+)
 @click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
 @tuning_options
 @limit_options
@@ -81,6 +90,8 @@ def backup_(
     force_compare: bool,
     checkpoint_age: float | None,
     free_space_floor: int | None,
+    wait: float | None,
+    exclude_disk: tuple[str, ...],
     check: bool,
     forks: int | None,
     as_json: bool,
@@ -99,7 +110,9 @@ def backup_(
         limits=BackupLimits(
             checkpoint_age=limits.checkpoint_age if checkpoint_age is None else checkpoint_age,
             free_space_floor=limits.free_space_floor if free_space_floor is None else free_space_floor,
+            wait=limits.wait if wait is None else wait,
         ),
+        disks=DiskSelection(exclude_disk),
         force_compare=force_compare,
         tuning=tuning(options),
     )

@@ -165,6 +165,7 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
         limits=Limits(
             checkpoint_age_seconds=options.limits.checkpoint_age,
             free_space_floor_bytes=options.limits.free_space_floor,
+            gate_seconds=options.limits.wait,
         ),
         force_compare=options.force_compare,
         tuning=TuningWish(
@@ -173,6 +174,7 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
             block_bytes=options.tuning.block,
             window_bytes=options.tuning.window,
         ),
+        exclude_disks=options.disks.exclude,
     )
 
 

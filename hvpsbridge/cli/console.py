@@ -117,6 +117,8 @@ def _ended(result: TaskResult) -> str:
 def _plan_lines(plan: VmPlan) -> Iterator[str]:
     for disk in plan.disks:
         yield f"{disk.slot}: {disk.mode.value}: {disk.why}"
+    for left in plan.excluded:
+        yield f"{left.slot}: left out by {left.pattern!r}"
 
 
 class _Lines(Silent):

@@ -29,6 +29,7 @@ from hvpsbridge.playbook.task_options import (
     RunLimits,
     TuningOptions,
 )
+from hvpsbridge.playbook.types import disk_pattern
 from hvpsbridge.units import parse_duration, parse_size, size_text
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -50,6 +51,16 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
     """Callback of options that take a duration such as ``15m``."""
     try:
         return None if value is None else parse_duration(value)
+    except ValueError as err:
+        raise click.BadParameter(str(err), context, parameter) from err
+
+
+def disk_patterns(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Callback of options that take patterns of disks."""
+    try:
+        return tuple(map(disk_pattern, values))
     except ValueError as err:
         raise click.BadParameter(str(err), context, parameter) from err
 

@@ -114,6 +114,12 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     )
     columns = ("number", "disk", "size", "mode", "reason", "changed", "wire", "stored", "proof")
     console.table(Table("disks", columns, rows, frozenset({2, 5, 6, 7})))
+    if manifest.excluded:
+        out = tuple(
+            (disk.slot, size_text(disk.size_bytes), disk.path or "physical disk", disk.pattern)
+            for disk in manifest.excluded
+        )
+        console.table(Table("left out", ("disk", "size", "file", "by"), out, frozenset({1})))
 
 
 @click.command("verify", short_help="Verify points, or the whole repository.")
@@ -193,6 +199,7 @@ def _summary(point: Point, proofs: Proofs) -> dict[str, object]:
             }
             for number, disk in enumerate(manifest.disks)
         ],
+        "excluded": manifest.excluded,
         "files": [{"name": file.name, "size_bytes": file.size_bytes} for file in manifest.files],
     }
 

@@ -76,6 +76,15 @@ def restore_(
         except HvpsError as err:
             error = err
     seconds = time.monotonic() - clock
-    result = RestoreResult(vm, "restore", started, seconds, error, point_id=found.point_id, disks=tuple(done))
+    result = RestoreResult(
+        vm,
+        "restore",
+        started,
+        seconds,
+        error,
+        point_id=found.point_id,
+        disks=tuple(done),
+        excluded=found.manifest.excluded,
+    )
     run = RunResult(invocation.run_id, started, seconds, (result,))
     return show(run_report(run, name="restore", check=False), form_of(as_json=as_json, as_lines=False))

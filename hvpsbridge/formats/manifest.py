@@ -82,6 +82,22 @@ class ManifestDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcludedDisk:
+    """A disk the VM had when the point was made, and that is not in it because somebody wanted it so.
+
+    Attributes:
+        path: its file on the host; None for a physical disk.
+        pattern: of the playbook, by which it was left out.
+    """
+
+    slot: str
+    disk_id: UUID | None
+    path: str | None
+    size_bytes: int
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileRef:
     """A stored file: configuration files of the VM."""
 
@@ -103,6 +119,7 @@ class Manifest:
         consistency_asked: application, crash, or a policy's word; consistency: which was reached, in
             the words of ``contract.results.Consistency``.
         definition: portable definition of the VM, JSON text.
+        excluded: disks of the VM that were left out on request.
         durable: whether the store could promise, when this was written, that it survives a power loss.
     """
 
@@ -124,6 +141,7 @@ class Manifest:
     sequence: int = 0
     previous: bytes | None = None
     durable: bool = True
+    excluded: tuple[ExcludedDisk, ...] = ()
 
     def encode(self) -> bytes:
         """Canonical text."""

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from hvpsbridge.playbook.types import (
     STRICT,
+    DiskPattern,
     Duration,
     Flag,
     Fraction,
@@ -47,7 +48,7 @@ class Points(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackupLimits:
-    """When a backup stops and undoes itself."""
+    """When a backup stops and undoes itself, and how long it waits to begin."""
 
     __pydantic_config__ = STRICT
 
@@ -57,6 +58,22 @@ class BackupLimits:
     free_space_floor: Annotated[Size, Field(description="free space each volume of the VM must keep")] = (
         10 * GIB
     )
+    wait: Annotated[
+        Duration,
+        Field(description="how long what passes is waited for before the VM is skipped, exit 75", ge=0),
+    ] = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSelection:
+    """Which disks of each VM, by where they hang (`scsi 0:1`, `ide *`) or by the path of their file
+    (`*\\scratch*.vhdx`): shell patterns without regard to case."""
+
+    __pydantic_config__ = STRICT
+
+    exclude: Annotated[
+        tuple[DiskPattern, ...], Field(description="patterns of disks to leave out; points name them")
+    ] = ()
 
 
 class Compression(StrEnum):
@@ -140,7 +157,10 @@ class BackupOptions:
     proof: Annotated[
         ProofPolicy, Field(description="when a point is proved equal to the frozen disk first")
     ] = ProofPolicy.AUTO
-    limits: Annotated[BackupLimits, Field(description="when it stops and undoes itself")] = field(
+    disks: Annotated[DiskSelection, Field(description="which disks; all without it")] = field(
+        default_factory=DiskSelection
+    )
+    limits: Annotated[BackupLimits, Field(description="when it stops and undoes itself, and waits")] = field(
         default_factory=BackupLimits
     )
     force_compare: Annotated[

@@ -49,6 +49,17 @@ def _target(value: object) -> str:
     return f"{kind}:{rest}"
 
 
+def disk_pattern(value: str) -> str:
+    """A pattern of disks, as a playbook or ``--exclude-disk`` gives it.
+
+    Raises:
+        ValueError: it could never fit a disk.
+    """
+    if re.match(r"(ide|scsi|pmem) ", value, re.IGNORECASE) or "\\" in value or "*" in value:
+        return value
+    raise ValueError(f"{value!r} fits no disk; write for example 'scsi 0:1' or '*\\scratch.vhdx'")
+
+
 def _no_control_characters(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("holds control characters")
@@ -65,6 +76,7 @@ KIND = "x-kind"
 TARGET_KINDS = ("raw",)
 
 Text = Annotated[str, Strict(), StringConstraints(min_length=1), AfterValidator(_no_control_characters)]
+DiskPattern = Annotated[Text, AfterValidator(disk_pattern)]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
 Scalar = Annotated[bool, Strict()] | Annotated[int, Strict()] | Annotated[float, Strict()] | str | None

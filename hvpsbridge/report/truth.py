@@ -19,6 +19,7 @@ from uuid import UUID
 from hvpsbridge import __version__
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.secret import HIDDEN, Secret
 from hvpsbridge.tasks.plan import DiskPlan, VmPlan
 from hvpsbridge.tasks.results import (
@@ -97,8 +98,18 @@ class FindingReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcludedDiskReport:
+    """A disk of the VM that is not in the point because the playbook leaves it out."""
+
+    slot: str
+    path: str | None
+    size_bytes: int
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup did; ``plan`` and ``findings`` also without a backup (``--check``)."""
+    """What a backup did; ``plan``, ``excluded`` and ``findings`` also without a backup (``--check``)."""
 
     point_id: str | None
     consistency: str
@@ -107,6 +118,7 @@ class BackupReport:
     findings: tuple[FindingReport, ...]
     disks: tuple[DiskReport, ...]
     leftovers: tuple[str, ...]
+    excluded: tuple[ExcludedDiskReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +144,11 @@ class RestoredDiskReport:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What a restore wrote."""
+    """What a restore wrote, and which disks of the VM the point does not have."""
 
     point_id: str | None
     disks: tuple[RestoredDiskReport, ...]
+    excluded: tuple[ExcludedDiskReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +268,7 @@ def _backup(result: BackupResult) -> BackupReport:
         ),
         disks=tuple(map(_disk, result.disks)),
         leftovers=result.leftovers,
+        excluded=() if result.plan is None else tuple(map(_excluded, result.plan.excluded)),
     )
 
 
@@ -303,7 +317,13 @@ def _point(check: PointCheck) -> PointReport:
 
 
 def _restore(result: RestoreResult) -> RestoreReport:
-    return RestoreReport(_id(result.point_id), tuple(map(_restored, result.disks)))
+    return RestoreReport(
+        _id(result.point_id), tuple(map(_restored, result.disks)), tuple(map(_excluded, result.excluded))
+    )
+
+
+def _excluded(disk: ExcludedDisk) -> ExcludedDiskReport:
+    return ExcludedDiskReport(disk.slot, disk.path, disk.size_bytes, disk.pattern)
 
 
 def _restored(disk: RestoredDisk) -> RestoredDiskReport:

@@ -143,6 +143,11 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
             lines += [
                 f"{who}: {found.severity}: {found.text}; {found.remedy}" for found in task.backup.findings
             ]
+        if task.restore is not None:
+            lines += [
+                f"{who}: disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
+                for disk in task.restore.excluded
+            ]
         told = any(problem.kind == HostNotClean.__name__ for problem in task.conditions)
         if task.backup is not None and task.backup.leftovers and not told:
             lines.append(f"{who}: left on the host: {', '.join(task.backup.leftovers)}")

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +35,9 @@ ENGINES = ("builtin", "powershell")
 # ntlm is Negotiate on a host without a domain; with one, Negotiate takes Kerberos as well, which is a word of
 # its own, too.
 SCHEMES = ("basic", "ntlm", "negotiate", "kerberos")
+
+# How long a host whose power was cut answers nobody.
+BOOT_SECONDS = 0.3
 
 
 class WSManHost:
@@ -132,6 +135,11 @@ class WSManHost:
     def skew_clock(self, seconds: float) -> None:
         """Be ahead of the true time by so much; a host without a model has no clock of its own."""
 
+    @property
+    def powered(self) -> bool:
+        """Whether the host is up; one without a model always is."""
+        return True
+
     def _came_up(self) -> None:
         """The host is up again."""
 
@@ -183,7 +191,12 @@ class SimulatedHost(WSManHost):
         self.engine = engine
         self.node = node
         self._model_service: ModelService | None = None
+        self._record = model.node(node)
+        self._power = Lock()
+        self._serving = True
+        self._booted = self._record.booted
         super().__init__(self._factory(), **settings)
+        model.watch(self._look_for_power)
         self.service.machine = model.node(node).name
         self.service.language = lambda: model.knobs.language
 
@@ -211,8 +224,32 @@ class SimulatedHost(WSManHost):
             raise ValueError("only a model on the machine's own clock can be skewed")
         self.model.clock.skew_seconds = seconds
 
+    @property
+    def powered(self) -> bool:
+        """Whether the model's host is alive."""
+        return self._record.alive
+
     def _came_up(self) -> None:
-        self.model.node(self.node).booted = self.model.clock.now()
+        with self._power:
+            self._record.booted = self._booted = self.model.clock.now()
+
+    def _look_for_power(self) -> None:
+        # Called with or without the model's lock, which ending a shell may need: so by a thread of its own.
+        if self.powered != self._serving or self._record.booted != self._booted:
+            Thread(target=self._follow_power, name="wsman-power", daemon=True).start()
+
+    def _follow_power(self) -> None:
+        """Go down with the model's host, and come up with it."""
+        with self._power:
+            booted, self._booted = self._booted, self._record.booted
+            if not self.powered and self._serving:
+                self._serving = False
+                self.listener.power_off()
+            elif self.powered and not self._serving:
+                self._serving = True
+                self.listener.power_on()
+            elif self.powered and booted != self._booted:
+                self.listener.go_down(BOOT_SECONDS, lambda: None)
 
     def close(self) -> None:
         """Stop serving and end every shell. The model stays, for whoever made it to close."""

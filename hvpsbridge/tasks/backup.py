@@ -51,7 +51,7 @@ from hvpsbridge.errors import (
     VmBusy,
     VmNotFound,
 )
-from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.formats.manifest import ExcludedDisk, FileRef, Manifest
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.repository import Repository
@@ -60,7 +60,15 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.disk import DiskBackup, Tools
-from hvpsbridge.tasks.eligibility import Finding, examine, refusals, takes_part, waits
+from hvpsbridge.tasks.eligibility import (
+    Finding,
+    examine,
+    left_out,
+    no_checkpoint_holds,
+    refusals,
+    takes_part,
+    waits,
+)
 from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.lineage import PROOFS_WANTED, Lineage
@@ -130,6 +138,7 @@ class BackupVm:
         self._findings: tuple[Finding, ...] = ()
         self._plan: VmPlan | None = None
         self._volumes: tuple[VolumeInfo, ...] = ()
+        self._ignore_disks = False
         self._point: Point | None = None
         self._consistency: Consistency | None = None
         self._stored_bytes = 0
@@ -331,6 +340,7 @@ class BackupVm:
             pause=pause,
             uncertain=undoing and self._uncertain,
             note=self._note,
+            warn=self._warn,
             connect_to=self._around.connect_to,
         )
 
@@ -364,7 +374,9 @@ class BackupVm:
         self, vm: VmInfo, disks: tuple[DiskInfo, ...], checkpoints: tuple[CheckpointInfo, ...] | None
     ) -> tuple[Finding, ...]:
         """What has to be waited for; anything graver is raised."""
-        self._findings = examine(vm, disks, checkpoints, self._repository.repository_id)
+        self._findings = examine(
+            vm, disks, checkpoints, self._repository.repository_id, self._policy.exclude_disks
+        )
         refused = refusals(self._findings)
         if refused:
             raise NotEligible(vm.name, str(refused[0]))
@@ -376,7 +388,10 @@ class BackupVm:
         Raises:
             HostNoSpace: a volume has no room for what the checkpoint may take.
         """
-        drives = takes_part(disks)
+        exclude = self._policy.exclude_disks
+        drives, out = takes_part(disks, exclude), left_out(disks, exclude)
+        self._ignore_disks = any(no_checkpoint_holds(disk) for disk, _ in out)
+        excluded = [disk for disk, _ in out]
         decided = plan_disks(
             vm,
             map(DiskFacts.of_drive, drives),
@@ -384,12 +399,21 @@ class BackupVm:
             os_build=info.os_build,
             reference_points=[point.instance_id for point in self._host.reference_points(vm.vm_id)],
             force_compare=self._policy.force_compare,
+            excluded=excluded,
         )
         self._volumes = volumes = self._host.volumes(vm.vm_id)
         paths = {slot_of(drive): drive.path or "" for drive in drives}
-        growth = child_growth(decided, paths, volumes, lineage)
+        growth = child_growth(decided, paths, volumes, lineage, excluded)
         self._vm = vm
-        self._plan = VmPlan(vm, decided, growth)
+        self._plan = VmPlan(
+            vm,
+            decided,
+            growth,
+            tuple(
+                ExcludedDisk(slot_of(disk), disk.disk_id, disk.path, disk.size_bytes, pattern)
+                for disk, pattern in out
+            ),
+        )
         self._around.observer.planned(self._ref, self._plan)
         short = short_of_space(vm.name, volumes, self._policy.limits.free_space_floor_bytes, growth)
         if short is not None:
@@ -429,8 +453,10 @@ class BackupVm:
                 slot_of(disk): disk for disk in self._host.frozen_disks(vm_id, checkpoint.checkpoint_id)
             }
             planned = {disk.slot for disk in plan.disks}
-            if frozen.keys() != planned:
-                odd = ", ".join(sorted(frozen.keys() ^ planned))
+            # What is left out is frozen all the same, where a checkpoint can hold it.
+            held = frozen.keys() - {disk.slot for disk in plan.excluded}
+            if held != planned:
+                odd = ", ".join(sorted(held ^ planned))
                 raise NotEligible(plan.vm.name, f"the checkpoint does not hold the planned disks: {odd}")
             tops = {disk.path.casefold() for disk in frozen.values()}
             children = tuple(
@@ -465,7 +491,11 @@ class BackupVm:
         """Create, and look for what a lost reply may have created."""
         try:
             return self._host.create_checkpoint(
-                vm.vm_id, mark, level, job_seconds=self._policy.limits.job_seconds
+                vm.vm_id,
+                mark,
+                level,
+                ignore_disks=self._ignore_disks,
+                job_seconds=self._policy.limits.job_seconds,
             )
         except (SessionLost, OperationTimedOut):
             self._uncertain = True
@@ -565,6 +595,7 @@ class BackupVm:
             files=files,
             definition=definition,
             os_build=info.os_build,
+            excluded=() if self._plan is None else self._plan.excluded,
         )
         point = writer.commit(manifest)
         self._point = point
@@ -695,6 +726,10 @@ class BackupVm:
     def _drop_readers(self) -> None:
         while self._readers:
             self._readers.pop().abandon()
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
 
     def _note(self, text: str) -> None:
         _LOG.info("VM %s: %s", self._vm.name, text)

@@ -23,6 +23,7 @@ from hvpsbridge.contract.results import (
 )
 from hvpsbridge.tasks.mark import parse_mark
 from hvpsbridge.tasks.plan import slot_of
+from hvpsbridge.tasks.select import leaving_out
 
 
 class Severity(StrEnum):
@@ -68,6 +69,7 @@ def examine(
     disks: Sequence[DiskInfo],
     checkpoints: Sequence[CheckpointInfo] | None,
     repository_id: UUID,
+    exclude: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """Everything about the VM that a backup has to heed, gravest first.
 
@@ -77,8 +79,12 @@ def examine(
         checkpoints: all of its checkpoints; None while leftovers of ours are not settled, which would
             explain what they show.
         repository_id: ours; checkpoints marked with it are leftovers to settle, not findings.
+        exclude: patterns of disks that are left out; nothing about those stands in the way.
     """
     findings = _vm_findings(vm)
+    out = left_out(disks, exclude)
+    findings.extend(_left_out(disk, pattern) for disk, pattern in out)
+    disks = [disk for disk in disks if disk not in [one for one, _ in out]]
     if checkpoints is not None:
         findings.extend(_checkpoint_findings(checkpoints, repository_id))
         if not checkpoints:
@@ -88,14 +94,36 @@ def examine(
     for disk in disks:
         findings.extend(_disk_findings(disk))
     if not takes_part(disks):
-        findings.append(Finding(Severity.REFUSE, "it has no virtual disk", "leave it out of the play"))
+        what = "every disk of it is left out" if out else "it has no virtual disk"
+        findings.append(Finding(Severity.REFUSE, what, "leave it out of the play"))
     order = list(Severity)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def takes_part(disks: Iterable[DiskInfo]) -> tuple[DiskInfo, ...]:
-    """The drives that are backed up: all but empty ones."""
-    return tuple(disk for disk in disks if disk.path is not None and not disk.pass_through)
+def takes_part(disks: Iterable[DiskInfo], exclude: Sequence[str] = ()) -> tuple[DiskInfo, ...]:
+    """The drives that are backed up: all but empty ones and those that fit a pattern of ``exclude``."""
+    return tuple(
+        disk
+        for disk in disks
+        if disk.path is not None
+        and not disk.pass_through
+        and leaving_out(exclude, slot_of(disk), disk) is None
+    )
+
+
+def left_out(disks: Iterable[DiskInfo], exclude: Sequence[str]) -> tuple[tuple[DiskInfo, str], ...]:
+    """The disks that are left out on request, each with the pattern it fits; empty drives are no disks."""
+    return tuple(
+        (disk, pattern)
+        for disk in disks
+        if (disk.path is not None or disk.pass_through)
+        and (pattern := leaving_out(exclude, slot_of(disk), disk)) is not None
+    )
+
+
+def no_checkpoint_holds(disk: DiskInfo) -> bool:
+    """Whether Hyper-V refuses a checkpoint because of this disk, unless told to leave it out."""
+    return disk.pass_through or disk.shared or disk.format is DiskFormat.VHDSET
 
 
 def refusals(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -139,6 +167,15 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
         if status in BUSY_STATUS:
             found.append(Finding(Severity.WAIT, BUSY_STATUS[status], "try again when that is over"))
     return found
+
+
+def _left_out(disk: DiskInfo, pattern: str) -> Finding:
+    what = "physical disk" if disk.path is None else disk.path
+    return Finding(
+        Severity.NOTE,
+        f"disk {slot_of(disk)} ({what}) is left out by {pattern!r}",
+        "back it up by other means if it matters",
+    )
 
 
 def _on_child(disk: DiskInfo) -> bool:
@@ -190,7 +227,7 @@ def _disk_findings(disk: DiskInfo) -> list[Finding]:
         ]
     if disk.path is None:
         return []
-    if disk.shared or disk.format is DiskFormat.VHDSET:
+    if no_checkpoint_holds(disk):
         return [
             Finding(
                 Severity.REFUSE,

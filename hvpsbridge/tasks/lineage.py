@@ -89,6 +89,10 @@ class Lineage:
         """Number of the newest point in the VM's line; it grows by one with each, whatever is pruned."""
         return self.points[-1].manifest.sequence if self.points else 0
 
+    def left_out(self, slot: str) -> bool:
+        """Whether the newest point was made without the disk at this slot, on request."""
+        return bool(self.points) and any(disk.slot == slot for disk in self.points[-1].manifest.excluded)
+
     def newest(self, slot: str, disk_id: UUID | None) -> KnownDisk | None:
         """The disk in the newest point that has it at this slot; an unknown id matches by slot alone."""
         return self._first(

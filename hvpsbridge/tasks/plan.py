@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
+from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.lineage import KnownDisk, Lineage
 
 
@@ -36,6 +37,7 @@ class Reason(Enum):
     TRACKED = ("tracked", "change tracking knows what changed since the last point", True)
     FIRST_BACKUP = ("first_backup", "no point of this VM yet", True)
     NEW_DISK = ("new_disk", "no point has this disk yet", True)
+    WAS_LEFT_OUT = ("was_left_out", "the last point was made without the disk", True)
     ASKED = ("asked", "asked for", True)
     NOT_TRACKED = ("not_tracked", "only VHDX files have change tracking", True)
     OLD_VM = ("old_vm", "the VM's configuration version has no change tracking", True)
@@ -132,12 +134,14 @@ class VmPlan:
     Attributes:
         vm: as the host describes it.
         disks: in slot order; empty and left-out drives are not among them.
+        excluded: disks that are left out on request, as the manifest will name them.
         child_bytes: estimated growth of the checkpoint's children, by volume root.
     """
 
     vm: VmInfo
     disks: tuple[DiskPlan, ...]
     child_bytes: dict[str, int]
+    excluded: tuple[ExcludedDisk, ...] = ()
 
     @property
     def unexpected(self) -> tuple[DiskPlan, ...]:
@@ -162,6 +166,7 @@ def plan_disks(
     os_build: int,
     reference_points: Sequence[str],
     force_compare: bool = False,
+    excluded: Sequence[DiskInfo] = (),
 ) -> tuple[DiskPlan, ...]:
     """One decision per disk, in the order given.
 
@@ -172,9 +177,11 @@ def plan_disks(
         os_build: of the host; trust is earned per build.
         reference_points: ``InstanceID`` of all that are on the host now.
         force_compare: the user wants every disk compared.
+        excluded: disks of the VM that are left out; one of them may have the id of one that takes part.
     """
     disks = tuple(drives)
-    shared = Counter(disk.disk_id for disk in disks if disk.disk_id is not None)
+    ids = [*(disk.disk_id for disk in disks), *(disk.disk_id for disk in excluded)]
+    shared = Counter(disk_id for disk_id in ids if disk_id is not None)
     plans = []
     for disk in disks:
         plan = _identify(disk, lineage)
@@ -234,6 +241,9 @@ def _identify(disk: DiskFacts, lineage: Lineage) -> DiskPlan:
         return _resized(disk, base)
     if disk.disk_id is None:
         return DiskPlan(disk, Mode.COMPARE, Reason.NO_DISK_ID, base=base)
+    if lineage.left_out(disk.slot):
+        # Its id went with the reference point of the last point that has it.
+        return DiskPlan(disk, Mode.COMPARE, Reason.WAS_LEFT_OUT, base=base)
     tracked = lineage.newest_with_ids(disk.slot, disk.disk_id)
     if tracked is None:
         return DiskPlan(disk, Mode.COMPARE, Reason.IDS_MISSING, base.id_fault, base)

@@ -73,6 +73,7 @@ class BackupPolicy:
 
     Attributes:
         force_compare: compare every disk, whatever tracking says.
+        exclude_disks: patterns of disks to leave out: where one hangs (``scsi 0:1``), or a file of it.
         tuning: how disks are read, where it is not to be measured.
     """
 
@@ -83,6 +84,7 @@ class BackupPolicy:
     patience: Patience = field(default_factory=Patience)
     force_compare: bool = False
     tuning: TuningWish = field(default_factory=TuningWish)
+    exclude_disks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

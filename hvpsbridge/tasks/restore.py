@@ -111,4 +111,5 @@ def restore_vm(
         error=error,
         point_id=None if point is None else point.point_id,
         disks=tuple(disks),
+        excluded=() if point is None else point.manifest.excluded,
     )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, Interrupted, worst
+from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.eligibility import Finding
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.plan import Mode, Reason, VmPlan
@@ -163,10 +164,11 @@ class RestoredDisk:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult(TaskResult):
-    """What came of a restore."""
+    """What came of a restore; ``excluded`` are disks of the VM that the point does not have."""
 
     point_id: UUID | None = None
     disks: tuple[RestoredDisk, ...] = ()
+    excluded: tuple[ExcludedDisk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

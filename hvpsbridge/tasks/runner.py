@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -255,6 +255,7 @@ class Runner:
         vm_id = job.vm.vm_id
         assert vm_id is not None
         hosts = Hosts(job.play.hosts)
+        warnings: tuple[str, ...] = ()
         for _ in range(MOST_MOVES):
             with hosts.connect_owner(vm_id, job.target.name) as host:
                 around = Surroundings(
@@ -269,6 +270,9 @@ class Runner:
                 )
                 job.backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
                 result = job.backup.check() if self._check else job.backup.run()
+                # What the one before could not see to the end is worth knowing though this one ends well.
+                warnings = tuple(dict.fromkeys((*warnings, *result.warnings)))
+                result = replace(result, warnings=warnings)
                 name = host.name
             if (
                 self._check

@@ -1,4 +1,4 @@
-"""Which VMs a play means. Pure."""
+"""Which VMs a play means, and which of their disks. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from hvpsbridge.contract.results import VmState
+from hvpsbridge.contract.results import DiskInfo, VmState
 from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
 
 
@@ -84,3 +84,17 @@ def _matches(vm: Candidate, pattern: str) -> bool:
     if folded in (vm.name.casefold(), str(vm.vm_id)):
         return True  # also names that hold brackets, which a pattern would take for a set
     return fnmatch.fnmatchcase(vm.name.casefold(), folded)
+
+
+def leaving_out(patterns: Sequence[str], slot: str, disk: DiskInfo) -> str | None:
+    """The first pattern by which a disk is left out of a backup; None when it is backed up.
+
+    A pattern fits where the disk hangs (``scsi 0:1``), or any file of its chain, since the top one has
+    another name while a checkpoint is there. Letter case does not matter, as on Windows.
+    """
+    names = [slot, *([] if disk.path is None else [disk.path]), *disk.chain]
+    for pattern in patterns:
+        folded = pattern.casefold()
+        if any(fnmatch.fnmatchcase(name.casefold(), folded) for name in names):
+            return pattern
+    return None

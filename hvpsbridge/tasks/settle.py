@@ -10,7 +10,6 @@ the undo of a running backup, on a connection of its own.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hvpsbridge.contract.results import VolumeInfo
+from hvpsbridge.contract.results import DiskInfo, VolumeInfo
 from hvpsbridge.tasks.lineage import Lineage
 from hvpsbridge.tasks.plan import DiskPlan, Mode
 from hvpsbridge.units import MIB
@@ -20,7 +20,11 @@ UNKNOWN_CHANGE = 0.05
 
 
 def child_growth(
-    disks: Sequence[DiskPlan], paths: Mapping[str, str], volumes: Sequence[VolumeInfo], lineage: Lineage
+    disks: Sequence[DiskPlan],
+    paths: Mapping[str, str],
+    volumes: Sequence[VolumeInfo],
+    lineage: Lineage,
+    excluded: Sequence[DiskInfo] = (),
 ) -> dict[str, int]:
     """Bytes the children of a checkpoint may take, by volume root.
 
@@ -32,6 +36,7 @@ def child_growth(
         paths: file of each slot, which is where its child comes to lie.
         volumes: of the VM.
         lineage: for the rates.
+        excluded: disks that are not read, but get a child all the same.
     """
     seconds = sum(_read_bytes(disk) for disk in disks) / PULL_BYTES_A_SECOND
     growth: dict[str, int] = {}
@@ -43,6 +48,11 @@ def child_growth(
         written = (UNKNOWN_RATE_BYTES if rate is None else rate) * seconds
         child = min(int(written) + SMALLEST_CHILD_BYTES, disk.facts.size_bytes)
         growth[root] = growth.get(root, 0) + child
+    for other in excluded:
+        root = volume_of(other.path or "", volumes)
+        if root is not None:
+            child = min(int(UNKNOWN_RATE_BYTES * seconds) + SMALLEST_CHILD_BYTES, other.size_bytes)
+            growth[root] = growth.get(root, 0) + child
     return growth
 
 

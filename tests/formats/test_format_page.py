@@ -39,6 +39,7 @@ RECORDS = (
     manifest.Manifest,
     manifest.ManifestDisk,
     manifest.FileRef,
+    manifest.ExcludedDisk,
     ids.PointIds,
     ledger.LedgerEntry,
     lease.LeaseRecord,

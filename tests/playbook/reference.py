@@ -27,6 +27,7 @@ TABLES: dict[type, str] = {
     specs.VmSelection: "A selection of VMs",
     specs.TaskSpec: "A task",
     task_options.BackupOptions: "The task backup",
+    task_options.DiskSelection: "A selection of disks",
     task_options.BackupLimits: "Limits of a backup",
     task_options.TuningOptions: "Tuning of a backup",
     task_options.VerifyOptions: "The task verify",

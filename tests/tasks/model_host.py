@@ -330,7 +330,9 @@ class ModelHost:
         try:
             job = self._job(
                 "New-HvpsCheckpoint",
-                lambda: self.model.create_checkpoint(vm_id, consistency=level, node=self.node),
+                lambda: self.model.create_checkpoint(
+                    vm_id, consistency=level, ignore_disks=ignore_disks, node=self.node
+                ),
             )
         except errors.OperationFailed as err:
             if level is sim.Consistency.Application and type(err) is errors.OperationFailed:

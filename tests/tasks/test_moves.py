@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import HostError
+from hvpsbridge.errors import ExitCode, HostError
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.plan import Reason
 from hvpsbridge.tasks.results import BackupResult, RunResult
@@ -95,8 +95,30 @@ def test_a_node_that_dies_at_any_step_is_cleaned_up_after_by_its_heir(
     result = run(world, Steps((at, "before"), die)).tasks[-1]
     assert isinstance(result, BackupResult)
     assert result.error is None or isinstance(result.error, HostError), result.error
+    if STARTS.index(at) > STARTS.index("INTEND_CHECKPOINT"):
+        # There is something to settle. Whether our shell still is there nobody can see: told once, done with.
+        assert any("shells of ours may be on HV01" in warning for warning in result.warnings)
     world.churn(vm_id)
     assert good(world, vm_id).vm.host == "HV02"
+    world.assert_points_equal(vm_id)
+
+
+def test_what_a_dead_node_that_nobody_took_over_has_is_named_until_it_is_back(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    result = world.backup(
+        vm_id,
+        observer=Steps(("READ", "before"), lambda: world.model.kill_host("HV01")),
+        undo_seconds=0.2,
+    )
+    assert isinstance(result.error, HostError)
+    assert any("recovery checkpoint 'hvps " in left for left in result.leftovers)
+    assert result.exit_code is ExitCode.HOST_UNREACHABLE
+    world.model.revive_host("HV01")
+    world.model.set_state(vm_id, "start")
+    world.churn(vm_id)
+    world.good_backup(vm_id)
     world.assert_points_equal(vm_id)
 
 

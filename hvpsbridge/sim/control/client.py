@@ -204,6 +204,10 @@ class Control:
         """Change settings of a VM, such as ``checkpoint_type="disabled"`` or ``merge_enabled=False``."""
         self._ask("change_vm", vm=vm, settings=settings)
 
+    def add_pass_through(self, vm: str, slot: str, number: int) -> None:
+        """Give the VM a disk of the host by its number."""
+        self._ask("add_pass_through", vm=vm, slot=slot, number=number)
+
     def remove_disk(self, vm: str, slot: str) -> None:
         """Take a drive off the VM."""
         self._ask("remove_disk", vm=vm, slot=slot)
@@ -235,6 +239,14 @@ class Control:
     def crash_host(self, node: str) -> None:
         """Cut a host's power; it boots again, its VMs are off."""
         self._ask("crash_host", node=node)
+
+    def kill_host(self, node: str) -> None:
+        """Let a host die: it answers nobody until it is revived, clustered VMs start on another one."""
+        self._ask("kill_host", node=node)
+
+    def revive_host(self, node: str) -> None:
+        """A dead host is back, without the VMs that others took over."""
+        self._ask("revive_host", node=node)
 
     def checkpoint(self, vm: str, name: str = "", *, recovery: bool = False) -> UUID:
         """Take a checkpoint as a user (or, with ``recovery``, as another backup product) would."""

@@ -197,6 +197,9 @@ class ControlServer:
     def _do_change_vm(self, vm: str, settings: dict[str, Any]) -> None:
         self._model.change_vm(self._find(vm).vm_id, **settings)
 
+    def _do_add_pass_through(self, vm: str, slot: str, number: int) -> None:
+        self._model.add_pass_through(self._find(vm).vm_id, Slot.parse(slot), number)
+
     def _do_remove_disk(self, vm: str, slot: str) -> None:
         self._model.remove_disk(self._find(vm).vm_id, Slot.parse(slot))
 
@@ -220,6 +223,12 @@ class ControlServer:
 
     def _do_crash_host(self, node: str) -> None:
         self._model.crash_host(node)
+
+    def _do_kill_host(self, node: str) -> None:
+        self._model.kill_host(node)
+
+    def _do_revive_host(self, node: str) -> None:
+        self._model.revive_host(node)
 
     def _do_checkpoint(self, vm: str, name: str, recovery: bool) -> str:
         job = self._model.create_checkpoint(

@@ -149,11 +149,11 @@ class Base:
         """
         with self._now():
             self.knobs.set(name, value)
-        for changed in self._watchers:
-            changed()
+        self._tell_watchers()
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have ``changed`` called whenever a knob was turned, a fault armed, or handles were taken away."""
+        """Have ``changed`` called whenever a knob was turned, a fault armed, handles were taken away, or a
+        host died or booted; with or without the model's lock."""
         self._watchers.append(changed)
         self.faults.watch(changed)
         self._handles.watch(changed)
@@ -168,6 +168,10 @@ class Base:
             return self.kept.frozen(checkpoint_id, slot)
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _tell_watchers(self) -> None:
+        for changed in self._watchers:
+            changed()
 
     def _vm(self, vm_id: UUID, node: str | None = None) -> Vm:
         vm = self._world.vms.get(vm_id)

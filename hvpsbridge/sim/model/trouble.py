@@ -38,9 +38,11 @@ class Trouble(Base):
             self._handles.close_node(node)
             for vm in self._on(node):
                 self._lose_power(vm)
+            self._tell_watchers()
 
     def kill_host(self, node: str) -> None:
-        """The host dies for good; its clustered VMs start on another host of the cluster.
+        """The host dies: whoever serves it answers nobody until it is revived. Its clustered VMs start on
+        another host of the cluster.
 
         Raises:
             ValueError: there is no such host.
@@ -63,12 +65,20 @@ class Trouble(Base):
                     vm.node = heirs[0]
                     if was_running:
                         vm.state, vm.started = VMState.Running, self.clock.now()
+            self._tell_watchers()
 
     def revive_host(self, node: str) -> None:
-        """A dead host is back, without the VMs that others took over."""
+        """A dead host is back, without the VMs that others took over.
+
+        Raises:
+            ValueError: there is no such host.
+        """
         with self._now():
+            if node not in self._world.nodes:
+                raise ValueError(f"no host {node!r}")
             self._world.nodes[node].alive = True
             self._world.nodes[node].booted = self.clock.now()
+            self._tell_watchers()
 
     def migrate(self, vm_id: UUID, node: str, *, seconds: float = 0.0) -> None:
         """Live migration to another host; takes ``seconds``, during which the VM is busy.

@@ -51,6 +51,11 @@ def action_of(envelope: bytes) -> str:
 class Machine(Protocol):
     """What faults do to a host as a whole."""
 
+    @property
+    def powered(self) -> bool:
+        """Whether the host is up; a dead one answers nothing, not even what it was asked before."""
+        ...
+
     def reboot(self, down_seconds: float) -> None:
         """Go down with every shell and connection, and come up again."""
         ...
@@ -80,6 +85,7 @@ class Hazards:
         Raises:
             Cut: the connection is to be closed.
         """
+        self._need_power()
         strike = self._faults.strike("request", action)
         if strike is None:
             return None
@@ -106,7 +112,12 @@ class Hazards:
         return None
 
     def after(self, action: str, reply: Reply) -> Strike | None:
-        """What happens to an answer."""
+        """What happens to an answer.
+
+        Raises:
+            Cut: the connection is to be closed.
+        """
+        self._need_power()
         strike = self._faults.strike("reply", action)
         if strike is None:
             return None
@@ -115,6 +126,10 @@ class Hazards:
         if strike.name == "reply_twice" and reply.repeat:
             reply.repeat()
         return strike
+
+    def _need_power(self) -> None:
+        if not self._machine.powered:
+            raise Cut("the host is dead")
 
 
 def send_struck(

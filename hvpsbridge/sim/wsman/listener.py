@@ -95,6 +95,11 @@ class Listener:
 
     def go_down(self, down_seconds: float, came_up: Callable[[], None]) -> None:
         """Lose every shell and connection, and answer nobody for a while; ``came_up`` is called after it."""
+        self.power_off()
+        Thread(target=self._come_up, args=(down_seconds, came_up), name="wsman-boot", daemon=True).start()
+
+    def power_off(self) -> None:
+        """Lose every shell and connection, and answer nobody."""
         with self._lock:
             listening, self._socket = self._socket, socket.socket()
         with contextlib.suppress(OSError):
@@ -103,7 +108,10 @@ class Listener:
         for shell in self._service.shells.all():
             self._service.shells.kill(shell)
         self.cut_all()
-        Thread(target=self._come_up, args=(down_seconds, came_up), name="wsman-boot", daemon=True).start()
+
+    def power_on(self) -> None:
+        """Answer again, under the same address."""
+        Thread(target=self._come_up, args=(0.0, lambda: None), name="wsman-boot", daemon=True).start()
 
     def _come_up(self, down_seconds: float, came_up: Callable[[], None]) -> None:
         if self._stopping.wait(down_seconds):

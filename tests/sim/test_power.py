@@ -1,0 +1,120 @@
+"""Hosts of one world that die, boot and come back: whoever serves one answers for it only while it is up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.errors import HostError, HostUnreachable, SessionLost
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.units import MIB
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    world = Model(tmp_path)
+    world.node("HV01").cluster = "one"
+    world.add_node("HV02", cluster="one")
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def hosts(model: Model) -> Iterator[dict[str, SimulatedHost]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(SimulatedHost(model, node=name)) for name in ("HV01", "HV02")}
+
+
+def connect(host: SimulatedHost) -> HyperVHost:
+    connection = HostConnection(
+        "hv", host.url, "backup", Secret("backup"), "basic", operation_timeout_seconds=2
+    )
+    return HyperVHost.connect(connection)
+
+
+def answers(host: SimulatedHost) -> bool:
+    try:
+        with connect(host) as connected:
+            return bool(connected.host_info().name)
+    except (HostUnreachable, SessionLost):
+        return False
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_dead_host_answers_nobody_until_it_is_revived_and_its_vm_runs_elsewhere(
+    model: Model, hosts: dict[str, SimulatedHost]
+) -> None:
+    vm = model.create_vm("web01", clustered=True)
+    with connect(hosts["HV01"]) as before:
+        assert [one.name for one in before.vms()] == ["web01"]
+        model.kill_host("HV01")
+        with pytest.raises((SessionLost, HostUnreachable)):
+            before.vms()
+    assert not answers(hosts["HV01"])
+    wait_for(lambda: hosts["HV01"].service.shells.all() == ())
+    with connect(hosts["HV02"]) as heir:
+        assert [one.name for one in heir.vms(vm.vm_id)] == ["web01"]
+    model.revive_host("HV01")
+    wait_for(lambda: answers(hosts["HV01"]))
+    with connect(hosts["HV01"]) as again:
+        assert again.vms() == ()
+
+
+def test_what_a_host_was_asked_before_it_died_is_never_answered(
+    model: Model, hosts: dict[str, SimulatedHost]
+) -> None:
+    vm = model.create_vm("web01", clustered=True)
+    model.add_disk(vm.vm_id, size_bytes=MIB)
+    seen: list[HostError | None] = []
+
+    def ask() -> None:
+        try:
+            with connect(hosts["HV01"]) as host:
+                host.remove_checkpoint(vm.vm_id, made.checkpoint_id)
+        except HostError as err:
+            seen.append(err)
+        else:
+            seen.append(None)
+
+    model.set_knob("job_seconds", 0.0)
+    model.wait(model.create_checkpoint(vm.vm_id))
+    (made,) = model.checkpoints(vm.vm_id, hidden=True)
+    model.set_knob("job_seconds", 600.0)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_for(lambda: bool(model.jobs(vm.vm_id, unfinished=True)))
+    model.kill_host("HV01")
+    asking.join(30)
+    assert isinstance(seen[0], SessionLost | HostUnreachable)
+    assert model.checkpoints(vm.vm_id, hidden=True), "its job died with it"
+
+
+def test_a_host_whose_power_was_cut_is_back_without_its_shells(
+    model: Model, hosts: dict[str, SimulatedHost]
+) -> None:
+    with connect(hosts["HV01"]) as before:
+        booted, shell = before.host_info().boot_time, before.shell_id
+        model.crash_host("HV01")
+        wait_for(lambda: hosts["HV01"].service.shells.all() == ())
+        before.vms()
+        assert before.shell_id != shell, "the shell outlived its host"
+    wait_for(lambda: answers(hosts["HV01"]))
+    with connect(hosts["HV01"]) as after:
+        assert after.host_info().boot_time > booted
+    with connect(hosts["HV02"]) as other:
+        assert other.host_info().name == "HV02"
