@@ -36,6 +36,8 @@ ASSOCIATED = struct.Struct("<B32sBII")
 INDEX_HEAD = struct.Struct("<II")
 INDEX_PACK = struct.Struct("<16sB3xIQ")
 ENTRY = struct.Struct("<32sIII")
+TRAILER = struct.Struct("<I4s")
+FOLDERS = {DATA: "data", NODE: "nodes"}
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 
@@ -134,6 +136,8 @@ class Repository:
         self._ciphers = {}
         self._node = (None, b"")
         self.index = {}
+        self.indexed = set()
+        self.footers_read = False
         self.problems = []
         self._load_index()
 
@@ -222,7 +226,10 @@ class Repository:
 
     def open_object(self, name, kind):
         """Payload of the envelope stored under ``name``."""
-        data = self._read(name)
+        return self.open_envelope(self._read(name), name, kind)
+
+    def open_envelope(self, data, name, kind):
+        """Payload of an envelope that was made for ``name``."""
         if len(data) < HEADER.size:
             raise Damage(f"{name} is cut short")
         magic, version, found, codec, seal, epoch, raw, stored, nonce = HEADER.unpack_from(data)
@@ -253,28 +260,63 @@ class Repository:
         )
 
     def _load_index(self):
+        damaged, superseded = {}, set()
         for name in self.names("index"):
             try:
-                self._take_index(self.open_object(name, INDEX))
+                superseded.update(self._take_index(self.open_object(name, INDEX)))
             except Damage as error:
-                self.problems.append(str(error))
+                damaged[name] = str(error)
+        self.problems += [text for name, text in damaged.items() if name not in superseded]
 
     def _take_index(self, payload):
+        """Names of the index objects that this one supersedes."""
         superseded, packs = INDEX_HEAD.unpack_from(payload)
+        names = [
+            payload[at : at + 16].hex()
+            for at in range(INDEX_HEAD.size, INDEX_HEAD.size + 16 * superseded, 16)
+        ]
         at = INDEX_HEAD.size + 16 * superseded
         heads = [INDEX_PACK.unpack_from(payload, at + number * INDEX_PACK.size) for number in range(packs)]
         at += packs * INDEX_PACK.size
         for name, kind, count, _ in heads:
             text = name.hex()
-            path = "{}/{}/{}".format("data" if kind == DATA else "nodes", text[:2], text)
-            for number in range(count):
-                identity, offset, frame, _ = ENTRY.unpack_from(payload, at + number * ENTRY.size)
-                self.index.setdefault((kind, identity), []).append((path, offset, frame))
-            at += count * ENTRY.size
+            end = at + count * ENTRY.size
+            self._take_entries(f"{FOLDERS[kind]}/{text[:2]}/{text}", kind, payload[at:end])
+            at = end
+        return [f"index/{name}" for name in names]
+
+    def _take_entries(self, path, kind, entries):
+        for identity, offset, frame, _ in ENTRY.iter_unpack(entries):
+            self.index.setdefault((kind, identity), []).append((path, offset, frame))
+        self.indexed.add(path)
+
+    def _load_footers(self):
+        """Learn from the packs themselves what no index tells: one that was lost is no loss."""
+        self.footers_read = True
+        for kind, folder in FOLDERS.items():
+            for path in sorted((self.folder / folder).glob("*/*")):
+                name = f"{folder}/{path.parent.name}/{path.name}"
+                if name not in self.indexed and re.fullmatch("[0-9a-f]{32}", path.name):
+                    try:
+                        self._take_entries(name, kind, self._footer(path, name, kind))
+                    except (Damage, OSError, struct.error) as error:
+                        self.problems.append(f"{name}: its footer cannot be read: {error}")
+
+    def _footer(self, path, name, kind):
+        with path.open("rb") as pack:
+            end = pack.seek(0, os.SEEK_END) - TRAILER.size
+            pack.seek(max(end, 0))
+            length, magic = TRAILER.unpack(pack.read())
+            if magic != b"HVPF" or length > end:
+                raise Damage("no trailer")
+            pack.seek(end - length)
+            return self.open_envelope(pack.read(length), name, kind)
 
     def fetch(self, identity, kind):
         """Raw bytes of a chunk or node, from the first copy that is good."""
-        error = Damage(f"no index names {identity.hex()[:16]}")
+        error = Damage(f"no index and no pack names {identity.hex()[:16]}")
+        if (kind, identity) not in self.index and not self.footers_read:
+            self._load_footers()
         for path, offset, length in self.index.get((kind, identity), ()):
             try:
                 return self._fetch_from(path, offset, length, identity, kind)

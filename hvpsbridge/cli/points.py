@@ -16,7 +16,8 @@ from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyReport
+from hvpsbridge.repository import Level, Point, Problem, Repository, TouchedPoint, VerifyReport
+from hvpsbridge.repository.packs import NOT_INDEXED
 from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
 
@@ -157,11 +158,17 @@ def _tell(report: VerifyReport) -> None:
     )
     if rows:
         console.table(Table("damage", ("object", "what", "touches"), rows))
+    if any(_is_of_index(problem) for problem in report.problems):
+        console.line("hvps repo rebuild-index makes an index again from what the packs say of themselves")
     console.line(
         f"{report.level.value}: {report.points} points, {report.chunks} chunks, "
         f"{size_text(report.hashed_bytes)} hashed in "
         f"{duration_text(report.seconds)}: " + ("good" if report.good else f"{len(rows)} problems")
     )
+
+
+def _is_of_index(problem: Problem) -> bool:
+    return problem.name.startswith("index/") or NOT_INDEXED in problem.what
 
 
 def _touched(points: Sequence[TouchedPoint]) -> str:

@@ -13,14 +13,17 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, create_repository
+from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, create_repository
 from hvpsbridge.repository.probe import probe as probe_store
 from hvpsbridge.units import size_text
+
+# Progress is told each time so many packs were read.
+PACKS_TOLD = 1000
 
 
 @click.group("repo")
 def repo_() -> None:
-    """Make repositories and look at their stores."""
+    """Make repositories, look at their stores, mend their index."""
 
 
 @repo_.command("init")
@@ -91,6 +94,51 @@ def init(
     )
     if made.sealed:
         console.line("now export its key and keep it apart: hvps key export")
+
+
+@repo_.command("rebuild-index", short_help="Make a lost or damaged index again.")
+@click.option("--check", is_flag=True, help="Only say what would be done.")
+@repository_options
+@json_option
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_obj
+def rebuild(invocation: Invocation, /, check: bool, as_json: bool, quiet: bool, **options: Any) -> ExitCode:
+    """Make a lost or damaged index again from what the packs say of themselves.
+
+    Every pack that no index names is named in a new one; index objects that cannot be read are superseded,
+    and removed where the store lets them go. Runs at work are waited for (exit 11). Exit 7 when a pack is
+    left that only a damaged index object could tell of.
+    """
+
+    def tell(done: int, count: int) -> None:
+        if not quiet and (done == count or done % PACKS_TOLD == 0):
+            console.note(f"{done} of {count} packs read")
+
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        report = repository.rebuild_index(invocation.run_id, check=check, told=tell)
+    if as_json:
+        console.document(json_text({"version": 1, "check": check, "whole": report.whole, "report": report}))
+    else:
+        _tell_rebuilt(report, check)
+    return ExitCode.DONE if report.whole else ExitCode.DAMAGE
+
+
+def _tell_rebuilt(report: RebuildReport, check: bool) -> None:
+    kept = set(report.kept)
+    rows = [
+        (name, "superseded; the store did not let it go" if name in kept else "superseded and removed")
+        for name in report.superseded
+    ]
+    rows += [(name, "damaged") for name in report.damaged if name not in report.superseded]
+    rows += [(name, f"named by no index; {what}") for name, what in report.unreadable]
+    if rows:
+        console.table(Table("index", ("object", "what"), tuple(rows)))
+    verb = "would be named" if check else "named"
+    console.line(
+        f"{len(report.named)} of {report.packs} packs {verb} again, {report.frames} chunks and nodes in them"
+        + ("" if report.whole else "; NOT whole: hvps verify says which points this touches")
+    )
 
 
 @repo_.command("probe")

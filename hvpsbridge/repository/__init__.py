@@ -8,6 +8,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe
+from hvpsbridge.repository.rebuild import RebuildReport
 from hvpsbridge.repository.repository import (
     DEFAULT_CHUNK_BYTES,
     Repository,
@@ -32,6 +33,7 @@ __all__ = [
     "Point",
     "ProbeReport",
     "Problem",
+    "RebuildReport",
     "Repository",
     "SlotInfo",
     "TouchedPoint",

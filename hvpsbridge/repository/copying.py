@@ -15,10 +15,11 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from hvpsbridge.formats.chunk import ZERO_ID
-from hvpsbridge.formats.manifest import FileRef, ManifestDisk
+from hvpsbridge.formats.manifest import FileRef, ManifestDisk, Proof
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
@@ -103,6 +104,9 @@ def _copy_point(source: Repository, target: Repository, point: Point, run_id: UU
         files = tuple(_copy_file(source, writer, file, count) for file in point.manifest.files)
         made = writer.commit(replace(point.manifest, disks=disks, files=files))
         count.stored_bytes += writer.stats.stored_bytes
+    # Nothing else names a copy: should its manifest be lost, this tells that there was one.
+    size_bytes = sum(disk.size_bytes for disk in made.disks)
+    target.record_proof(made, Proof("written", datetime.now(UTC), size_bytes, run_id))
     for later in source.proofs(point):
         target.record_proof(made, later.proof, later.slot)
     return made

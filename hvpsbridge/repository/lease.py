@@ -20,7 +20,15 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, HvpsError, LeaseLost, ObjectExists, ObjectMissing, RepositoryLocked
+from hvpsbridge.errors import (
+    Damaged,
+    HvpsError,
+    LeaseLost,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryLocked,
+    StoreError,
+)
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
 from hvpsbridge.formats.malformed import Malformed
@@ -28,6 +36,7 @@ from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
 from hvpsbridge.repository.layout import counted, counter_of
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.stores.retry import Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +49,21 @@ MAX_RACES = 8
 # Leases this process holds, by repository and prefix. A record of ours that is not among them is of a lease
 # that could not be released, because the store failed: nobody works under it any more.
 _held: set[tuple[UUID, str]] = set()
+
+
+def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | None:
+    """The record of a counter under a prefix; None when it is gone or cannot be read."""
+    try:
+        return decode_record(LeaseRecord, objects.read(counted(prefix, counter), Kind.LEASE))
+    except (ObjectMissing, Damaged, Malformed):
+        return None
+
+
+def is_gone(objects: Objects, prefix: str, holder: LeaseHolder) -> bool:
+    """Whether nobody works under the lease of ``holder`` any more, for all that can be proved here."""
+    mine = is_here(holder) and holder.process_id == os.getpid()
+    given_up = mine and (objects.repository_id, prefix) not in _held
+    return given_up or is_provably_dead(holder)
 
 
 class Lease:
@@ -67,7 +91,7 @@ class Lease:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objects = objects
-        self._prefix = prefix
+        self.prefix = prefix
         self.holder = holder
         self.what = what
         self._once = once
@@ -78,6 +102,7 @@ class Lease:
         self._stop = threading.Event()
         self._counter = -1
         self._lost: LeaseLost | None = None
+        self._may_delete = True
         self.taken_from: LeaseHolder | None = None
         self._place = (objects.repository_id, prefix)
         self._take()
@@ -144,7 +169,7 @@ class Lease:
         if record is not None:
             if record.released:
                 return
-            if is_provably_dead(record.holder) or self._is_given_up(record.holder):
+            if is_gone(self._objects, self.prefix, record.holder):
                 logger.info("%s: %s is gone; taken over", self.what, record.holder.describe())
                 self.taken_from = record.holder
                 return
@@ -165,10 +190,6 @@ class Lease:
             "nobody known" if record is None else record.holder.describe(),
         )
         self.taken_from = None if record is None else record.holder
-
-    def _is_given_up(self, holder: LeaseHolder) -> bool:
-        mine = is_here(holder) and holder.process_id == os.getpid()
-        return mine and self._place not in _held
 
     def _locked(self, record: LeaseRecord | None) -> RepositoryLocked:
         name = "somebody" if record is None else record.holder.describe()
@@ -203,7 +224,7 @@ class Lease:
             self._lose()
         if self._highest() != self._counter + 1:
             with contextlib.suppress(HvpsError):
-                self._objects.store.delete(counted(self._prefix, self._counter + 1))
+                self._objects.store.delete(counted(self.prefix, self._counter + 1))
             self._lose()
         self._counter += 1
         self._sweep()
@@ -218,29 +239,33 @@ class Lease:
 
     def _create(self, counter: int, *, released: bool) -> None:
         record = LeaseRecord(counter, self.holder, datetime.now(UTC), released)
-        self._objects.write(counted(self._prefix, counter), Kind.LEASE, encode_record(record))
+        self._objects.write(counted(self.prefix, counter), Kind.LEASE, encode_record(record))
 
     def _highest(self) -> int:
-        return max((counter_of(info.name) for info in self._objects.list(self._prefix)), default=-1)
+        return max((counter_of(info.name) for info in self._objects.list(self.prefix)), default=-1)
 
     def _read(self, counter: int) -> LeaseRecord | None:
-        """The record of a counter; None when it is gone or cannot be read."""
-        try:
-            payload = self._objects.read(counted(self._prefix, counter), Kind.LEASE)
-            return decode_record(LeaseRecord, payload)
-        except (ObjectMissing, Damaged, Malformed):
-            return None
+        return read_record(self._objects, self.prefix, counter)
 
     def _forget(self) -> None:
         # Storage that grants no delete keeps the released record, which says the same.
         with contextlib.suppress(HvpsError):
-            self._objects.store.delete(counted(self._prefix, self._counter))
+            self._objects.store.delete(counted(self.prefix, self._counter))
 
     def _sweep(self) -> None:
-        for info in list(self._objects.list(self._prefix)):
+        if not self._may_delete:
+            return
+        for info in list(self._objects.list(self.prefix)):
             if counter_of(info.name) < self._counter:
-                with contextlib.suppress(HvpsError):
+                try:
                     self._objects.store.delete(info.name)
+                except Unreachable:
+                    return  # the next renewal tries again
+                except StoreError:
+                    # Storage that grants no delete keeps every record; asking for all of them at each
+                    # renewal of a long run would take longer than the renewals are apart.
+                    self._may_delete = False
+                    return
 
 
 __all__ = ["Lease", "current_holder"]

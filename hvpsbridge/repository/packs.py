@@ -33,6 +33,8 @@ GAP_BYTES = 64 * KIB
 RANGE_BYTES = 4 * MIB
 # Ranges fetched at once from a store behind a network.
 REMOTE_REQUESTS = 4
+# What is wrong with a frame that only a rebuilt index may lead to again.
+NOT_INDEXED = "no index names it"
 
 
 @dataclass(slots=True)
@@ -150,7 +152,7 @@ class FrameReader:
             self._refresh()
             found = self._of_kind(identity, kind)
         if not found:
-            raise self._objects.damaged(label(kind, identity), "no index names it")
+            raise self._objects.damaged(label(kind, identity), NOT_INDEXED)
         return found
 
     def _of_kind(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:

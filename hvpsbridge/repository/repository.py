@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,20 +36,16 @@ from hvpsbridge.formats.settings import CONFIG_NAME, Settings, decode_settings, 
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.catalog import Catalog
-from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import DEFAULT_COST, KeyRing, make_slot, unlock, write_slot
-from hvpsbridge.repository.layout import (
-    INDEX,
-    LEASES,
-    RUNS,
-    index_name,
-)
+from hvpsbridge.repository.layout import INDEX, LEASES, index_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.rebuild import RebuildReport, rebuild_index
+from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store, Sweeping
 from hvpsbridge.repository.stores.url import open_store
@@ -296,9 +292,7 @@ class Repository(Catalog):
             level: zstd level.
             read_back: read every pack once it is stored and check it, before any index names it.
         """
-        run = Lease(
-            self._objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True
-        )
+        run = start_run(self._objects, run_id)
         if isinstance(self.store, Sweeping):
             self.store.sweep()
         try:
@@ -351,3 +345,20 @@ class Repository(Catalog):
             subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
         return verify(self, self._objects, self._cache, self._frames, Level(level), points, subset)
+
+    def rebuild_index(
+        self, run_id: UUID, *, check: bool = False, told: Callable[[int, int], None] | None = None
+    ) -> RebuildReport:
+        """Name every pack in an index object that reads, and supersede those that do not.
+
+        Args:
+            run_id: of this run, for the run object.
+            check: only look.
+            told: called with the count of footers read and of all to read.
+
+        Raises:
+            RepositoryLocked: a writer is at work.
+        """
+        report = rebuild_index(self._objects, run_id, check=check, told=told)
+        self.refresh()
+        return report

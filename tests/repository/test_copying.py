@@ -148,7 +148,18 @@ def test_proofs_go_along(repository: Repository) -> None:
     repository.record_proof(first, proof)
     target = make(MemoryStore())
     (copied,) = copy_points(repository, target, [first]).copied
-    assert [later.proof for later in target.proofs(copied)] == [proof]
+    written, restored = (later.proof for later in target.proofs(copied))
+    assert restored == proof
+    assert written.level == "written"  # the copy's own, which tells that there was one should it get lost
+
+
+def test_a_lost_newest_copy_shows(repository: Repository) -> None:
+    fill(repository)
+    target = make(store := MemoryStore())
+    copied = copy_points(repository, target).copied
+    lost = f"points/{copied[-1].point_id.hex}"
+    del store.objects[lost]
+    assert [problem.name for problem in target.verify("written").problems] == [lost]
 
 
 @pytest.mark.parametrize("kind", ["s3", "sftp"])

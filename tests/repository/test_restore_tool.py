@@ -62,6 +62,14 @@ def run(python: Path, *arguments: object, tool: Path = TOOL) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
 
 
+def key_options(keys: dict[str, dict[str, str]], folder: Path) -> list[object]:
+    """How restore.py gets the exported key of a golden repository, if that has one."""
+    if not keys:
+        return []
+    (folder / "key").write_text(str(keys["exported"]) + "\n")
+    return ["--key-file", folder / "key"]
+
+
 @pytest.fixture
 def golden(
     request: pytest.FixtureRequest, tmp_path: Path
@@ -112,12 +120,8 @@ class TestGolden:
         own: bool,
     ) -> None:
         folder, expected = golden
-        keys = expected.pop("key")
         tool = folder / "restore.py" if own else TOOL
-        options: list[object] = []
-        if keys:
-            (tmp_path / "key").write_text(str(keys["exported"]) + "\n")
-            options = ["--key-file", tmp_path / "key"]
+        options = key_options(expected.pop("key"), tmp_path)
         listed = run(full_python, *options, folder, "list", tool=tool)
         assert listed.returncode == 0, listed.stderr
         for point, content in expected.items():
@@ -134,6 +138,47 @@ class TestGolden:
             for name, digest in content["files"].items():
                 assert hashlib.sha256((tmp_path / point / name).read_bytes()).hexdigest() == digest
             assert (tmp_path / point / "definition.json").read_text() == '{"Generation":2}'
+
+    @pytest.mark.parametrize("lost", ["index", "one index object", "a footer that nobody needs"])
+    def test_is_read_by_restore_py_without_its_index(
+        self,
+        golden: tuple[Path, dict[str, dict[str, dict[str, str]]]],
+        full_python: Path,
+        tmp_path: Path,
+        lost: str,
+    ) -> None:
+        folder, expected = golden
+        options = key_options(expected.pop("key"), tmp_path)
+        objects = sorted((folder / "index").iterdir())
+        for path in objects[: None if lost == "index" else 1]:
+            path.unlink()
+        if lost == "a footer that nobody needs":
+            (folder / "data" / "00").mkdir(exist_ok=True)
+            (folder / "data" / "00" / ("0" * 32)).write_bytes(b"HVPK of a writer that died")
+        for point, content in expected.items():
+            for slot, digest in content["disks"].items():
+                target = tmp_path / f"{point} {slot}"
+                done = run(full_python, *options, folder, "restore", point, "--disk", slot, "--to", target)
+                assert hashlib.sha256(target.read_bytes()).hexdigest() == digest
+                assert done.returncode in ((0,) if lost != "a footer that nobody needs" else (0, 7))
+
+    def test_is_whole_again_when_its_index_is_rebuilt(
+        self, golden: tuple[Path, dict[str, dict[str, dict[str, str]]]], tmp_path: Path
+    ) -> None:
+        folder, expected = golden
+        key = expected["key"].get("passphrase")
+        shutil.rmtree(folder / "index")
+        with open_repository(
+            str(folder), key=None if key is None else Secret(str(key)), cache_folder=tmp_path / "cache"
+        ) as repository:
+            assert not repository.verify("written").good
+            repository.rebuild_index(UUID(int=1))
+            assert repository.verify("hashed").good
+            for point in repository.points():
+                for disk in point.disks:
+                    content = repository.image(point, disk).readall() or b""
+                    digest = expected[str(point.point_id)]["disks"][disk.slot]
+                    assert hashlib.sha256(content).hexdigest() == digest
 
     def test_is_opened_by_restore_py_with_a_passphrase(
         self, golden: tuple[Path, dict[str, dict[str, dict[str, str]]]], full_python: Path, tmp_path: Path

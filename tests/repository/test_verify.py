@@ -10,6 +10,7 @@ import pytest
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import FRAME_BYTES
 from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
 from hvpsbridge.repository.stores.memory import MemoryStore
@@ -105,6 +106,29 @@ def test_a_lost_newest_manifest_shows_by_its_ids(repository: Repository, store: 
     with reopen(store) as fresh:
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
+
+
+@pytest.mark.parametrize("kind", [LedgerKind.CONVERSION_INTENDED, LedgerKind.REFERENCE_POINT_MADE])
+def test_a_lost_newest_manifest_shows_by_the_ledger(
+    repository: Repository, store: MemoryStore, kind: LedgerKind
+) -> None:
+    first = store_point(repository, content(16))
+    last = store_point(repository, content(17))
+    for entry in (
+        LedgerEntry(LedgerKind.RUN_STARTED, last.manifest.run_id, VM, "hv01", last.created),
+        LedgerEntry(kind, last.manifest.run_id, VM, "hv01", last.created, point_id=last.point_id),
+    ):
+        repository.ledger(VM).append(entry)
+    assert repository.verify(Level.WRITTEN).good
+    del store.objects[f"points/{last.point_id.hex}"]
+    with reopen(store) as fresh:
+        (problem,) = fresh.verify(Level.WRITTEN).problems
+        assert problem.name == f"points/{last.point_id.hex}"
+        assert "the ledger tells of it" in problem.what
+    repository.bury(last)  # pruned, it would leave this
+    with reopen(store) as fresh:
+        assert fresh.verify(Level.WRITTEN).good
+        assert fresh.points() == (first,)
 
 
 @pytest.mark.parametrize("prefix", ["points/", "index/"])

@@ -2,9 +2,9 @@
 
 A sink writes to a temporary name in ``tmp/``. Publishing flushes the file's bytes (fsync), gives it its
 name with link(2), which fails when the name is taken, and removes the temporary name. The barrier then
-flushes every directory that got a new entry. Where the file system has no links (FAT, some network file
-systems), the name is reserved by exclusive create and replaced by rename; two of our processes still
-cannot both win, and a file of no bytes counts as absent to every reader.
+flushes every directory that got a new entry, or was listed, and those above it. Where the file system has no
+links (FAT, some network file systems), the name is reserved by exclusive create and replaced by rename; two
+of our processes still cannot both win, and a file of no bytes counts as absent to every reader.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ class LocalStore:
             return
         except OSError as err:
             self._fail("list", prefix, err)
+        # Whoever lists may rely on what another process wrote there and had no time to flush.
+        self._note(folder)
         for entry in entries:
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
@@ -211,8 +213,13 @@ class LocalStore:
         self._note(folder.parent)
 
     def _note(self, folder: Path) -> None:
+        # With those above it: another process may have made the folder and died before it flushed its name.
         with self._lock:
-            self._unflushed.add(folder)
+            while folder not in self._unflushed:
+                self._unflushed.add(folder)
+                if folder == self._root:
+                    break
+                folder = folder.parent
 
     def _fail(self, action: str, name: str, err: OSError) -> NoReturn:
         reason = err.strerror or str(err)

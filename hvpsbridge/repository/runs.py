@@ -1,0 +1,80 @@
+"""Runs at work in a repository: each writer has a run object, a lease that is used once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from hvpsbridge.errors import RepositoryLocked
+from hvpsbridge.formats.lease import LeaseRecord
+from hvpsbridge.repository import lease as leases
+from hvpsbridge.repository.holder import current_holder, is_here
+from hvpsbridge.repository.layout import RUNS, counter_of
+from hvpsbridge.repository.lease import Lease
+from hvpsbridge.repository.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(objects: Objects, run_id: UUID) -> Lease:
+    """The run object of a writer, or of whoever must not meet one; ended by its release."""
+    return Lease(objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True)
+
+
+def refuse_other_runs(
+    objects: Objects,
+    own: Lease,
+    *,
+    stale_seconds: float = leases.STALE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Return when no run but ``own`` is at work.
+
+    One of another machine counts as dead when its run object stood still for ``stale_seconds`` while we
+    watched.
+
+    Raises:
+        RepositoryLocked: a run is alive; its holder is named.
+    """
+    watched: dict[str, int] = {}
+    for prefix, counter in _highest(objects).items():
+        record = leases.read_record(objects, prefix, counter)
+        if prefix == own.prefix or (record is not None and _has_ended(objects, prefix, record)):
+            continue
+        if record is not None and is_here(record.holder):
+            raise _alive(objects, record)
+        watched[prefix] = counter
+    if watched:
+        logger.info("%d runs may be at work elsewhere; watching them", len(watched))
+    since = clock()
+    while watched and clock() - since < stale_seconds:
+        time.sleep(min(leases.POLL_SECONDS, stale_seconds / 4))
+        now = _highest(objects)
+        for prefix, counter in list(watched.items()):
+            if prefix not in now:
+                del watched[prefix]
+            elif now[prefix] != counter:
+                record = leases.read_record(objects, prefix, now[prefix])
+                if record is None or not record.released:
+                    raise _alive(objects, record)
+                del watched[prefix]
+
+
+def _has_ended(objects: Objects, prefix: str, record: LeaseRecord) -> bool:
+    return record.released or leases.is_gone(objects, prefix, record.holder)
+
+
+def _alive(objects: Objects, record: LeaseRecord | None) -> RepositoryLocked:
+    name = "somebody" if record is None else record.holder.describe()
+    return RepositoryLocked(objects.store.url, "the repository", name)
+
+
+def _highest(objects: Objects) -> dict[str, int]:
+    """Highest counter of each run, by prefix."""
+    found: dict[str, int] = {}
+    for info in objects.list(RUNS):
+        prefix = info.name.rsplit("/", 1)[0]
+        found[prefix] = max(found.get(prefix, -1), counter_of(info.name))
+    return found
