@@ -41,6 +41,11 @@ class OpenGate:
 class Pace(Protocol):
     """How fast bytes may come, over all pumps that share it. Thread-safe."""
 
+    @property
+    def burst_bytes(self) -> int | None:
+        """What one pump should have under way at most; None is no bound."""
+        ...
+
     def delay(self) -> float:
         """Seconds to wait before more may be asked for; 0 when it may be now."""
         ...
@@ -52,6 +57,8 @@ class Pace(Protocol):
 
 class Unpaced:
     """No limit."""
+
+    burst_bytes = None
 
     def delay(self) -> float:
         """See :class:`Pace`."""
@@ -66,7 +73,8 @@ class TokenBucket:
 
     What a host sends cannot be held back once it was asked for, so bytes are paid for when they are
     there, on credit if need be, and nothing is asked for while there is debt. Within any time ``t`` at
-    most ``rate * (t + 1)`` bytes come, and what was under way when the debt began.
+    most ``rate * (t + 1)`` bytes come, and what was under way when the debt began: about a second's worth
+    for each disk that is read.
 
     Args:
         rate_bytes: a second, more than 0.
@@ -80,6 +88,7 @@ class TokenBucket:
         if rate_bytes <= 0:
             raise ValueError(f"{rate_bytes} bytes a second are no rate")
         self._rate_bytes = rate_bytes
+        self.burst_bytes: int | None = int(rate_bytes * self.BURST_SECONDS)
         self._clock = clock
         self._most = rate_bytes * self.BURST_SECONDS
         self._level = self._most

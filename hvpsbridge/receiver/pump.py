@@ -31,7 +31,7 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block, BlockError
 from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.receiver.gates import Gate, OpenGate, Pace, Unpaced
-from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.receiver.settings import CREDIT, ReadSettings
 from hvpsbridge.receiver.stream import BlockStream
 from hvpsbridge.receiver.windows import windows
 from hvpsbridge.units import MIB
@@ -39,8 +39,6 @@ from hvpsbridge.units import MIB
 _LOG = logging.getLogger(__name__)
 
 OPERATION = "Read-HvpsExtent"
-# Requests a source may have unanswered: one being read while the other travels.
-CREDIT = 2
 # A pipeline's inbound limit is 50 MB of CLIXML, cumulative (reference 0.1, 9). A packed request grows by
 # 1.78 on its way, so this stays below half of it.
 RENEW_BYTES = 8 * MIB
@@ -130,7 +128,7 @@ class Pump:
         host: name for errors.
         budget: the process's byte budget.
         watcher: asked before each wait, told after each block.
-        settings: pipelines, block, window and compression.
+        settings: pipelines, block, window and compression; windows get smaller where ``pace`` wants that.
         gate: gives each pipeline's permit to read.
         pace: how fast bytes may come.
         want_chunk_digests: ask for digests of the whole chunks touched.
@@ -162,9 +160,9 @@ class Pump:
         self._host = host
         self._budget = budget
         self._watcher = watcher
-        self._settings = settings or ReadSettings()
         self._gate = gate
         self._pace = pace or Unpaced()
+        self._settings = (settings or ReadSettings()).within(self._pace.burst_bytes)
         self._want_chunk_digests = want_chunk_digests
         self._patience = patience or Patience()
         self._clock = clock

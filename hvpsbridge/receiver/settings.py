@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hvpsbridge.units import MIB
+from hvpsbridge.units import KIB, MIB
 
 # Raw bytes of a block: the host's serializer is fastest at 1 MiB (reference, transport).
 BLOCK_BYTES = 1 * MIB
 # Raw bytes of one request. With a credit of two this bounds what a host buffers for a slow receiver
 # (reference, transport: windows of 4 to 16 MiB); the smaller end keeps several readers within 256 MiB.
 WINDOW_BYTES = 4 * MIB
+# Requests a source may have unanswered: one being read while the other travels.
+CREDIT = 2
+# Where little may be under way: below this the host is asked more often than is good for it.
+SMALLEST_WINDOW_BYTES = 64 * KIB
+# Bytes on the wire for a raw one: base64 twice, and XML (reference section 7.2).
+WIRE_FACTOR = 1.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +34,14 @@ class ReadSettings:
     deflate: bool = True
     block_bytes: int = BLOCK_BYTES
     window_bytes: int = WINDOW_BYTES
+
+    def within(self, burst_bytes: int | None) -> ReadSettings:
+        """These settings with windows so small that no more than ``burst_bytes`` are under way on the wire.
+
+        What was asked for cannot be held back, so this is what a rate is passed by at most. None is no bound.
+        """
+        if burst_bytes is None:
+            return self
+        share = int(burst_bytes / WIRE_FACTOR) // (CREDIT * self.pipelines)
+        window_bytes = max(min(self.window_bytes, share), SMALLEST_WINDOW_BYTES)
+        return replace(self, window_bytes=window_bytes, block_bytes=min(self.block_bytes, window_bytes))

@@ -349,6 +349,8 @@ class DiskBackup:
 
         gate, check = self._gate(), self._tools.guard.check
         for region in regions(ranges):
+            while (delay := pace.delay()) > 0:
+                self._tools.guard.pause(delay)
             gate.enter(check)  # the host reads the whole region for its digests
             try:
                 found = differing(self.reader.digests, region, stored, self._grid, check=check, told=told)
@@ -361,6 +363,7 @@ class DiskBackup:
     def _still_differing(self, stored: DiskWriter, found: tuple[Extent, ...]) -> tuple[Extent, ...]:
         def told(compared_bytes: int, received_bytes: int) -> None:
             self._wire_bytes += received_bytes
+            self._tools.sharing.pace.spent(received_bytes)
 
         check = self._tools.guard.check
         again = [
