@@ -3,6 +3,11 @@
 Each case corrupts one object of a small repository: flips a bit, cuts it, swaps it with another object or
 two frames with each other, puts older bytes in its place, or removes it. Then a fresh process reads it
 all. A sample runs here; ``make soak`` runs 10,000 of each kind of repository. Seeds are printed.
+
+The repository's bytes follow from :data:`BUILD_SEED`, and a case from the seed and its number alone, so one
+that failed is replayed by itself (given the same zstd):
+
+    HVPS_SEED=20261122 HVPS_CASE=4711 pytest tests/repository/test_corruption.py -k "sample and sealed"
 """
 
 from __future__ import annotations
@@ -14,15 +19,18 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
+import zstandard
 
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
-from hvpsbridge.repository import Level, Repository, current_holder
+from hvpsbridge.repository import Level, Repository
 from hvpsbridge.repository.stores.memory import MemoryStore
 from tests.repository.conftest import CHUNK, VM, disk_of, make, manifest_of, reopen, store_point
+from tests.repository.determined import determined, holder
 
+BUILD_SEED = 99
 SAMPLE = 100
 FULL = 10_000
 # What is missing without harm, and without a trace that could show it: a slot that another one stands in
@@ -50,7 +58,12 @@ class Built:
 
 
 def build(sealed: bool) -> Built:
-    dice = random.Random(99)
+    with determined(BUILD_SEED):
+        return _build(sealed)
+
+
+def _build(sealed: bool) -> Built:
+    dice = random.Random(BUILD_SEED)
     store = MemoryStore()
     contents: dict[UUID, dict[str, Content]] = {}
     older: dict[str, bytes] = {}
@@ -76,7 +89,7 @@ def finish(repository: Repository, point_id: UUID) -> None:
     repository.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
     entry = LedgerEntry(LedgerKind.SETTLED, point.manifest.run_id, VM, "hv01", point.created)
     repository.ledger(VM).append(entry)
-    repository.lease(VM, current_holder(point.manifest.run_id)).release()
+    repository.lease(VM, holder(point.manifest.run_id)).release()
     if repository.sealed:
         repository.keys.export()
 
@@ -102,7 +115,7 @@ def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
     """A copy with one thing wrong; what, and with which object."""
     store = MemoryStore()
     store.objects = dict(built.store.objects)
-    names = list(store.objects)  # as written: names are random, their order is not
+    names = list(store.objects)
     name = dice.choice(names)
     data = store.objects[name]
     how = dice.choice(["flip", "cut", "swap", "older", "remove", "frames", "grow"])
@@ -166,17 +179,50 @@ def judge(store: MemoryStore, built: Built) -> tuple[bool, str]:
 
 
 def run(sealed: bool, count: int, seed: int) -> None:
-    sys.stdout.write(f"seed {seed}, {count} corruptions, {'sealed' if sealed else 'plain'}\n")
+    zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
+    sys.stdout.write(f"seed {seed}, {count} corruptions, {'sealed' if sealed else 'plain'}, zstd {zstd}\n")
     built = build(sealed)
     assert judge(built.store, built) == (False, "")
-    dice = random.Random(seed)
-    for number in range(count):
-        store, how, name = corrupt(dice, built)
-        found, _ = judge(store, built)
-        harmless = all(part.startswith(NOT_READ) for part in name.split(" ")) or (
-            how == "remove" and name.startswith(MAY_VANISH)
-        )
-        assert found or harmless, f"case {number}: {how} of {name} was not found"
+    only = os.environ.get("HVPS_CASE")
+    for number in range(count) if only is None else [int(only)]:
+        try:
+            run_case(built, seed, number)
+        except BaseException:
+            sys.stdout.write(f"replay with HVPS_SEED={seed} HVPS_CASE={number}\n")
+            raise
+
+
+def case(built: Built, seed: int, number: int) -> tuple[MemoryStore, str, str]:
+    """The corruption that a seed and a number stand for."""
+    return corrupt(random.Random(f"{seed} {number}"), built)
+
+
+def run_case(built: Built, seed: int, number: int) -> None:
+    store, how, name = case(built, seed, number)
+    found, _ = judge(store, built)
+    harmless = all(part.startswith(NOT_READ) for part in name.split(" ")) or (
+        how == "remove" and name.startswith(MAY_VANISH)
+    )
+    assert found or harmless, f"case {number}: {how} of {name} was not found"
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+def test_a_case_is_the_same_whenever_it_is_built(sealed: bool) -> None:
+    first, again = build(sealed), build(sealed)
+    assert list(first.store.objects.items()) == list(again.store.objects.items())
+    assert first.contents == again.contents
+    for number in range(20):
+        one, two = case(first, 5, number), case(again, 5, number)
+        assert (one[0].objects, one[1:]) == (two[0].objects, two[1:])
+
+
+def test_outside_of_these_tests_no_two_repositories_are_the_same() -> None:
+    build(sealed=True)
+    made = [MemoryStore(), MemoryStore()]
+    for store in made:
+        with make(store, sealed=True) as repository:
+            store_point(repository, b"same" * CHUNK)
+    assert set(made[0].objects) & set(made[1].objects) == {"config", "restore.py"}
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])

@@ -22,7 +22,7 @@ from hvpsbridge.repository import create_repository, open_repository
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
-from tests.repository.test_corruption import build, corrupt
+from tests.repository.test_corruption import build, case
 
 TOOL = resource_folder("restore_tool") / "restore.py"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -284,9 +284,8 @@ def load_tool() -> ModuleType:
 def test_restores_nothing_corrupt_as_good(sealed: bool, tmp_path: Path) -> None:
     built = build(sealed)
     tool = load_tool()
-    dice = random.Random(SEED)
     for number in range(40):
-        store, how, name = corrupt(dice, built)
+        store, how, name = case(built, SEED, number)
         folder = tmp_path / str(number)
         for each, data in store.objects.items():
             (folder / each).parent.mkdir(parents=True, exist_ok=True)

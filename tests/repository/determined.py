@@ -1,0 +1,70 @@
+"""Makes what a repository writes the same each time, so that a random test can be replayed by its seed.
+
+The product has no seam for this, on purpose: its randomness is the kernel's, and nothing in it takes a seed.
+Here the kernel's randomness, the clock, the holder of leases and the order of the pack writer's threads are
+replaced from outside, within a block and for one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import datetime, timedelta, tzinfo
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.formats.lease import LeaseHolder
+from hvpsbridge.repository import catalog, copying, keys, lease, repository, runs, writer
+from tests.repository.conftest import START
+
+TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, repository)
+
+
+class Inline:
+    """An executor whose work is done when ``submit`` returns, so frames lie in the order they were put."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as err:  # noqa: BLE001 (an executor hands on whatever it was)
+            future.set_exception(err)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+def holder(run_id: UUID) -> LeaseHolder:
+    """Nobody in particular, on every machine the same."""
+    return LeaseHolder(run_id, "machine", "user", 1, None, None, None)
+
+
+@contextlib.contextmanager
+def determined(seed: int) -> Iterator[None]:
+    """Within the block the same calls write the same bytes. Only stores in memory; one thread."""
+    dice = random.Random(seed)
+    ticks = iter(range(1 << 30))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # a plain datetime
+            return START + timedelta(seconds=next(ticks))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "urandom", dice.randbytes)
+        patch.setattr(random, "_urandom", dice.randbytes)  # where ``secrets`` takes its bytes
+        for module in TIMED:
+            patch.setattr(module, "datetime", Clock)
+        patch.setattr(runs, "current_holder", holder)
+        patch.setattr(writer, "ThreadPoolExecutor", Inline)
+        yield
