@@ -356,31 +356,40 @@ class BackupVm:
             Gated: something that passes did not in time.
         """
         until = self._clock() + (self._policy.limits.gate_seconds if wait else 0)
+        patient_until = self._clock() + (self._policy.limits.held_merge_seconds if wait else 0)
         told = False
         while True:
             vm = self._host.vms(self._vm.vm_id)[0]
             disks = self._host.disks(vm.vm_id)
-            gates = self._refuse_unfit(vm, disks, self._host.checkpoints(vm.vm_id))
+            checkpoints = self._host.checkpoints(vm.vm_id)
+            gates = self._refuse_unfit(vm, disks, checkpoints, patient=self._clock() < patient_until)
             if not gates:
                 return vm, disks
-            if self._clock() >= until:
-                raise Gated(vm.name, gates[0].text)
+            lasting = [finding for finding in gates if not finding.may_pass]
+            if lasting and self._clock() >= until:
+                raise Gated(vm.name, lasting[0].text)
             if not told:
                 self._note(f"waiting: {gates[0].text}")
                 told = True
             self._around.cancel.pause(self._policy.limits.poll_seconds)
 
     def _refuse_unfit(
-        self, vm: VmInfo, disks: tuple[DiskInfo, ...], checkpoints: tuple[CheckpointInfo, ...] | None
+        self,
+        vm: VmInfo,
+        disks: tuple[DiskInfo, ...],
+        checkpoints: tuple[CheckpointInfo, ...] | None,
+        *,
+        patient: bool = False,
     ) -> tuple[Finding, ...]:
-        """What has to be waited for; anything graver is raised."""
+        """What has to be waited for; anything graver is raised, but for what may pass while ``patient``."""
         self._findings = examine(
             vm, disks, checkpoints, self._repository.repository_id, self._policy.exclude_disks
         )
         refused = refusals(self._findings)
-        if refused:
-            raise NotEligible(vm.name, str(refused[0]))
-        return waits(self._findings)
+        passing = tuple(finding for finding in refused if patient and finding.may_pass)
+        if len(refused) > len(passing):
+            raise NotEligible(vm.name, str(next(one for one in refused if one not in passing)))
+        return passing + waits(self._findings)
 
     def _decide(self, vm: VmInfo, disks: tuple[DiskInfo, ...], info: HostInfo, lineage: Lineage) -> VmPlan:
         """The plan, told to the observer.

@@ -36,11 +36,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact that matters to a backup, and the one thing to do about it."""
+    """One fact that matters to a backup, and the one thing to do about it.
+
+    Attributes:
+        may_pass: whether it may be gone in a moment, without anybody doing anything.
+    """
 
     severity: Severity
     text: str
     remedy: str
+    may_pass: bool = False
 
     def __str__(self) -> str:
         return f"{self.text}; {self.remedy}"
@@ -187,6 +192,7 @@ def _childless(disk: DiskInfo) -> Finding:
         Severity.REFUSE,
         f"disk {slot_of(disk)} runs on {disk.path} though no checkpoint is there",
         "take and remove a checkpoint to have it merged, see docs/troubleshooting.md",
+        may_pass=True,
     )
 
 

@@ -51,6 +51,8 @@ class Limits:
         job_seconds: longest WMI job.
         gate_seconds: how long to wait for another product's recovery checkpoint before exit 75.
         merge_seconds: how long to wait until our child is on no chain.
+        held_merge_seconds: how long to wait for somebody's merge that failed, maybe because a reader of ours
+            held its files (event 19100): the host tries again, how soon is not documented.
         undo_seconds: the undo's own deadline.
         appear_seconds: how late a checkpoint may show whose making was not seen to end.
         poll_seconds: pause between two looks at a host that is being waited for.
@@ -62,6 +64,7 @@ class Limits:
     job_seconds: int = 1800
     gate_seconds: float = 900.0
     merge_seconds: float = 1800.0
+    held_merge_seconds: float = 60.0
     undo_seconds: float = 600.0
     appear_seconds: float = 15.0
     poll_seconds: float = 2.0

@@ -41,9 +41,6 @@ _LOG = logging.getLogger(__name__)
 
 # How far a newcomer's time of creation may be from its intent: a job's longest run and two clocks.
 NEWCOMER_SPAN = timedelta(hours=2)
-# How long merges are waited for that our own dead reader made fail. How soon a host tries again is not
-# documented; retries within the minute have been modelled.
-HELD_MERGE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +212,6 @@ class Settler:
     ) -> None:
         self._uncertain = uncertain
         self._since = clock()
-        self._ended_shells = False
         self._connect_to = connect_to
         self._host = host
         self._repository = repository
@@ -261,8 +257,6 @@ class Settler:
         left.extend(self._adopt(judgement.newcomers))
         left.extend(self.retire())
         left.extend(self._wait_for_merge(children))
-        if self._ended_shells:
-            self._wait_for_held_merges()
         if not left:
             self._close_runs(dict.fromkeys(entry.run_id for entry in open_entries))
         return tuple(left)
@@ -306,27 +300,6 @@ class Settler:
             assert entry.shell_id is not None
             if entry.shell_id.lower() != host.shell_id.lower() and host.end_shell(entry.shell_id):
                 self._note(f"ended shell {entry.shell_id} of run {entry.run_id}")
-                self._ended_shells = True
-
-    def _wait_for_held_merges(self) -> None:
-        """Give the host time to try again merges that a reader of ours, now ended, kept from their files.
-
-        Somebody's own checkpoint, removed while a dead run's reader held the disk, fails to merge (event
-        19100). The host tries again by itself; until then the VM runs on a child without a checkpoint, which
-        the plan would refuse. What is still there afterwards is the plan's to judge.
-        """
-        until = self._clock() + min(HELD_MERGE_SECONDS, self._limits.merge_seconds)
-        noted = False
-        while not self._host.checkpoints(self._vm_id):
-            paths = [disk.path or "" for disk in self._host.disks(self._vm_id)]
-            children = [path for path in paths if path.lower().endswith((".avhdx", ".avhd"))]
-            if not children or self._clock() > until:
-                return
-            if not noted:
-                self._note(f"waiting for the host to merge {', '.join(children)}")
-                noted = True
-            if not self._pause(self._limits.poll_seconds):
-                return
 
     def _wait_for_jobs(self) -> tuple[str, ...]:
         until = self._clock() + self._limits.job_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 import pytest
 
@@ -181,3 +182,28 @@ def test_progress_has_a_rate_over_ten_seconds_and_the_time_left() -> None:
     now[0] = 30.01
     meter.moved(1, 0)
     assert told[-1].done_bytes == 450, "told too often"
+
+
+def failed_merge(world: World, vm_id: UUID, retry_seconds: float) -> None:
+    """A user's checkpoint was removed, and its merge failed (event 19100)."""
+    world.model.set_knob("merge_retry_seconds", retry_seconds)
+    world.model.faults.arm("merge_fails", 1)
+    made = world.model.wait(world.model.create_checkpoint(vm_id, name="before the update"))
+    world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
+    (disk,) = world.host().disks(vm_id)
+    assert len(disk.chain) == 2
+
+
+def test_a_merge_that_failed_is_given_time_to_be_tried_again(world: World) -> None:
+    vm_id = world.vm()
+    failed_merge(world, vm_id, retry_seconds=0.3)
+    assert world.backup(vm_id).error is None
+    world.assert_points_equal(vm_id)
+
+
+def test_a_merge_that_nobody_tries_again_is_refused_after_a_while(world: World) -> None:
+    vm_id = world.vm()
+    failed_merge(world, vm_id, retry_seconds=0.0)
+    result = world.backup(vm_id, held_merge_seconds=0.1)
+    assert isinstance(result.error, NotEligible)
+    assert not world.model.checkpoints(vm_id, hidden=True)

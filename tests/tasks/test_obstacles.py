@@ -125,7 +125,7 @@ def test_the_remedy_for_a_child_without_a_checkpoint_works(world: World) -> None
     world.churn(vm_id)
     world.model.leave_children(vm_id)
     world.churn(vm_id)
-    assert isinstance(world.backup(vm_id).error, NotEligible)
+    assert isinstance(world.backup(vm_id, held_merge_seconds=0.0).error, NotEligible)
     made = world.model.wait(world.model.create_checkpoint(vm_id, kind=SnapshotType.Standard))
     world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
     world.good_backup(vm_id)

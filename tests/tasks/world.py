@@ -39,6 +39,7 @@ QUICK = BackupPolicy(
         watch_seconds=0.05,
         gate_seconds=0.3,
         merge_seconds=20.0,
+        held_merge_seconds=20.0,
         undo_seconds=10.0,
         appear_seconds=0.05,
         poll_seconds=0.02,
