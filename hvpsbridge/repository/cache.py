@@ -244,6 +244,11 @@ class IndexCache:
             ).fetchall()
         return tuple(_location(row) for row in rows)
 
+    def frames_of(self, pack: bytes) -> tuple[Location, ...]:
+        """Frames of the pack of this name that published index objects name."""
+        numbers = [known.number for known in self.packs() if known.name == pack]
+        return tuple(place for number in numbers[:1] for place in self.pack_entries(number))
+
     def highest_number(self) -> int:
         """Largest dense number in use; 0 when there is none."""
         with self._lock:

@@ -26,11 +26,11 @@ from hvpsbridge.repository.layout import (
     counter_of,
     ids_name,
     point_name,
-    random_name,
     tombstone_name,
 )
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point, in_order, select
+from hvpsbridge.repository.stored import write_bad_list
 
 logger = logging.getLogger(__name__)
 S = TypeVar("S")
@@ -168,9 +168,7 @@ class Catalog:
     def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         """List frames (id, pack name), from ``VerifyReport.bad``, as bad for every later writer."""
         if frames:
-            listed = BadList(datetime.now(UTC), tuple(BadFrame(*frame) for frame in frames))
-            self._objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
-            self._objects.store.commit_barrier()
+            write_bad_list(self._objects, (BadFrame(*frame) for frame in frames))
             self.refresh()
 
     def bad_frames(self) -> Iterator[BadFrame]:

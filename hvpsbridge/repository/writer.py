@@ -7,11 +7,12 @@ point, and what it stored behind a published index spares the next run the work.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
 from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
@@ -33,6 +35,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, PackWriter
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.stored import StoredPack, missing_packs, write_bad_list
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 logger = logging.getLogger(__name__)
@@ -87,6 +90,7 @@ class Writer:
         self._claimed: set[tuple[Kind, bytes]] = set()
         self._number = next(_writers)
         self._waiting: list[IndexedPack] = []
+        self._stored: list[StoredPack] = []
         self.stats = WriterStats()
 
     # -- what callers store -----------------------------------------------------------------------------
@@ -122,8 +126,10 @@ class Writer:
 
         Raises:
             StoreError: the store failed; the point does not exist.
+            LeaseLost, Damaged: see :meth:`check`; the point does not exist.
         """
         self.flush()
+        self.check()
         sequence, previous = self._link(manifest.vm_id)
         durable = self._objects.store.durable
         linked = replace(manifest, sequence=sequence, previous=previous, durable=durable)
@@ -134,17 +140,30 @@ class Writer:
     def flush(self) -> None:
         """Bring everything put so far into durable packs with a durable index."""
         self._wait_idle()
-        self._data.flush()
-        self._nodes.flush()
+        with self._lost_for_good():
+            self._data.flush()
+            self._nodes.flush()
         self._publish_index()
 
     def check(self) -> None:
-        """Return when this writer's run object still stands (for a collector, see the design).
+        """Return when this writer's run object still stands, and every pack it stored is there.
+
+        Asked before the manifest, so that no point comes to be whose chunks are gone; and once more by the
+        caller after it, before the host's old reference point is given up.
 
         Raises:
             LeaseLost: a collector held the run for dead; what it stored may be gone.
+            Damaged: a pack is gone or has another length. Its frames are listed as bad, so that no later
+                run builds on them.
         """
         self._run.check()
+        gone = missing_packs(self._objects, self._stored)
+        if not gone:
+            return
+        frames = (frame for pack in gone for frame in self._cache.frames_of(pack.name))
+        write_bad_list(self._objects, (BadFrame(frame.id, frame.pack) for frame in frames))
+        more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise self._objects.damaged(gone[0].object_name, f"this run stored it, and it is gone or cut{more}")
 
     def close(self) -> None:
         """Give up what is not committed, end the run. Harmless when done."""
@@ -200,10 +219,22 @@ class Writer:
     def _store_node(self, node: bytes) -> bytes:
         identity = self._objects.sealer.identify(hashlib.sha256(node).digest())
         if self._claim(Kind.NODE_PACK, identity):
-            stored = self._nodes.add(identity, node, self._level)
+            with self._lost_for_good():
+                stored = self._nodes.add(identity, node, self._level)
             with self._lock:
                 self.stats.stored_bytes += stored
         return identity
+
+    @contextlib.contextmanager
+    def _lost_for_good(self) -> Iterator[None]:
+        """A pack that could not be stored takes frames with it that callers were given ids of: whoever tries
+        to go on must meet the failure again, and never a commit that lacks them."""
+        try:
+            yield
+        except BaseException as err:
+            with self._lock:
+                self._failure = self._failure or err
+            raise
 
     def _claim(self, kind: Kind, identity: bytes) -> bool:
         """Whether the caller is to store it: nobody has and nobody is about to."""
@@ -248,6 +279,7 @@ class Writer:
             self._cache.add_own(pack, self._number)
             self._claimed.difference_update((pack.kind, entry.id) for entry in pack.entries)
             self._waiting.append(pack)
+            self._stored.append(StoredPack(pack.kind, pack.name, pack.pack_bytes))
             enough = sum(len(each.entries) for each in self._waiting) >= INDEX_ENTRIES
         if enough:
             self._publish_index()

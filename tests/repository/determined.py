@@ -20,10 +20,10 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.formats.lease import LeaseHolder
-from hvpsbridge.repository import catalog, copying, keys, lease, repository, runs, writer
+from hvpsbridge.repository import catalog, copying, keys, lease, repository, runs, stored, writer
 from tests.repository.conftest import START
 
-TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, repository)
+TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, repository, stored)
 
 
 class Inline:

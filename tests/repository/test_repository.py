@@ -30,7 +30,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.node import FAN_OUT
-from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository
+from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository, stored
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.base import ObjectInfo
@@ -301,6 +301,72 @@ class TestCommit:
                 assert [name for name in store.objects if name.startswith("runs/")]
                 writer.check()
         assert not [name for name in store.objects if name.startswith("runs/")]
+
+    @pytest.mark.parametrize("after_the_manifest", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize("harm", ["removed", "cut"])
+    def test_looks_for_its_packs_before_and_after_its_manifest(
+        self, repository: Repository, store: MemoryStore, harm: str, after_the_manifest: bool
+    ) -> None:
+        content = random_disk(15, 5 * CHUNK, zero_share=0)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(len(content))
+            for number in range(5):
+                disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
+            made = manifest_of([disk_of(disk.finish())])
+            writer.flush()
+            if after_the_manifest:
+                writer.commit(made)
+                writer.check()
+            pack = next(name for name in store.objects if name.startswith("data/"))
+            if harm == "removed":
+                del store.objects[pack]
+            else:
+                store.objects[pack] = store.objects[pack][:-1]
+            with pytest.raises(Damaged, match=pack):
+                writer.check() if after_the_manifest else writer.commit(made)
+        assert len(repository.points()) == after_the_manifest
+        with reopen(store) as fresh:
+            # No later run leans on what is gone: the same chunks are stored again.
+            point = store_point(fresh, content, created=made.created.replace(hour=23))
+            assert content_of(fresh, point) == content
+
+    def test_of_many_packs_looks_for_them_in_a_listing(
+        self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MemoryStore, "remote", True)
+        monkeypatch.setattr(stored, "LIST_FROM_PACKS", 1)
+        with make(store) as repository, repository.begin(uuid4()) as writer:
+            for number in range(3):
+                writer.file(str(number), [random_disk(number, CHUNK, zero_share=0)])
+                writer.flush()
+            writer.check()
+            del store.objects[next(name for name in store.objects if name.startswith("nodes/"))]
+            with pytest.raises(Damaged, match="gone or cut"):
+                writer.check()
+
+    @pytest.mark.parametrize("folder", ["data/", "nodes/"])
+    def test_never_succeeds_once_a_pack_was_lost(self, folder: str) -> None:
+        class Failing(MemoryStore):
+            fail = True
+
+            def put(self, name: str, data: bytes) -> None:
+                if self.fail and name.startswith(folder):
+                    raise StoreError(self.url, "create", name, "down")
+                super().put(name, data)
+
+        with make(store := Failing()) as repository, repository.begin(uuid4()) as writer:
+            disk = writer.disk(CHUNK)
+            disk.put(0, b"a" * CHUNK)
+            made = manifest_of([disk_of(disk.finish())])
+            with pytest.raises(StoreError):
+                writer.commit(made)
+            store.fail = False  # the store is back; what the pack held is not
+            with pytest.raises(StoreError):
+                writer.commit(made)
+            again = writer.disk(CHUNK)
+            with pytest.raises(StoreError):
+                again.put(0, b"a" * CHUNK)
+            assert repository.points() == ()
 
     @pytest.mark.parametrize("fail_at", range(12))
     def test_that_stops_anywhere_leaves_no_point_or_a_whole_one(self, fail_at: int) -> None:

@@ -1,0 +1,58 @@
+"""Whether what was stored is still there, and writing down what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hvpsbridge.errors import ObjectMissing
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.marks import BadFrame, BadList
+from hvpsbridge.formats.record import encode_record
+from hvpsbridge.repository.layout import BAD, PACK_FOLDERS, pack_name, random_name
+from hvpsbridge.repository.objects import Objects
+
+# So many packs are cheaper to list than to ask for on a remote store.
+LIST_FROM_PACKS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPack:
+    """A pack that was stored, and how long it is."""
+
+    kind: Kind
+    name: bytes
+    pack_bytes: int
+
+    @property
+    def object_name(self) -> str:
+        """Its name in the store."""
+        return pack_name(self.kind, self.name)
+
+
+def missing_packs(objects: Objects, packs: Sequence[StoredPack]) -> list[StoredPack]:
+    """Those of ``packs`` that the store has no more, or not as long as they were.
+
+    Few are asked for one by one. Many on a store behind a network are looked for in a listing, which answers
+    a thousand names at once.
+    """
+    if objects.store.remote and len(packs) > LIST_FROM_PACKS:
+        listed = (info for folder in PACK_FOLDERS.values() for info in objects.list(folder))
+        sizes = {info.name: info.size_bytes for info in listed}
+        return [pack for pack in packs if sizes.get(pack.object_name) != pack.pack_bytes]
+    return [pack for pack in packs if _size(objects, pack.object_name) != pack.pack_bytes]
+
+
+def _size(objects: Objects, name: str) -> int:
+    try:
+        return objects.store.size(name)
+    except ObjectMissing:
+        return 0
+
+
+def write_bad_list(objects: Objects, frames: Iterable[BadFrame]) -> None:
+    """List frames as bad for every later writer, durable."""
+    listed = BadList(datetime.now(UTC), tuple(frames))
+    objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
+    objects.store.commit_barrier()
