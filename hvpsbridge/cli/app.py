@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "validate": "validate",
     "backup": "adhoc",
     "inventory": "inventory",
+    "host": "host",
     "repo": "repo",
     "list": "points",
     "show": "points",

@@ -42,6 +42,7 @@ from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
+from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.host.retry import by_effect, while_busy
 from hvpsbridge.host.scripts import script_text
@@ -108,6 +109,10 @@ class HyperVHost:
     def shell_id(self) -> str:
         """WinRM's id of the shell now in use; another one after a lost shell was replaced."""
         return self._session.shell_id
+
+    def shells(self) -> tuple[HostShell, ...]:
+        """Every shell that the host shows to this account, this one among them."""
+        return self._session.shells()
 
     def end_shell(self, shell_id: str | UUID) -> bool:
         """End another shell of this account, and its process; false when it is gone already."""

@@ -18,7 +18,7 @@ class Journal:
     def __init__(self, ledger: Ledger, run_id: UUID, vm_id: UUID, host: str) -> None:
         self.ledger = ledger
         self.run_id = run_id
-        self._vm_id = vm_id
+        self.vm_id = vm_id
         self._host = host
 
     def shell_opened(self, shell_id: str, info: HostInfo) -> None:
@@ -56,11 +56,21 @@ class Journal:
         """The reference point exists and has this id."""
         self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, point_id=point_id)
 
+    def checkpoint_claimed(self, checkpoint_id: UUID, run_id: UUID) -> None:
+        """Somebody who knows says that this checkpoint is the one that run intended."""
+        self._write(
+            LedgerKind.CHECKPOINT_MADE, run_id=run_id, checkpoint_id=checkpoint_id, note="claimed by hand"
+        )
+
+    def reference_point_claimed(self, instance_id: str) -> None:
+        """Somebody who knows says that this reference point is ours, though it is no point's."""
+        self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, note="claimed by hand")
+
     def settled(self, run_id: UUID | None = None, note: str = "") -> None:
         """Nothing of a run (this one without an id) is left on the host but its reference point."""
         self._write(LedgerKind.SETTLED, run_id=run_id, note=note)
 
     def _write(self, kind: LedgerKind, *, run_id: UUID | None = None, **facts: Any) -> None:
         self.ledger.append(
-            LedgerEntry(kind, run_id or self.run_id, self._vm_id, self._host, datetime.now(UTC), **facts)
+            LedgerEntry(kind, run_id or self.run_id, self.vm_id, self._host, datetime.now(UTC), **facts)
         )

@@ -126,6 +126,17 @@ def _unfulfilled(
             yield entry
 
 
+def runs_that_may_have_made(
+    checkpoint: CheckpointInfo, open_entries: Iterable[LedgerEntry]
+) -> tuple[UUID, ...]:
+    """The unsettled runs that intended a checkpoint which this may be."""
+    return tuple(
+        entry.run_id
+        for entry in open_entries
+        if entry.kind is LedgerKind.CHECKPOINT_INTENDED and _may_be(checkpoint, entry)
+    )
+
+
 def _may_be(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
     return (
         checkpoint.kind is CheckpointKind.RECOVERY
@@ -191,6 +202,7 @@ class Settler:
         warn: told what may be left where nobody can look, and goes by itself.
         connect_to: a session on another host by name, where the VM may have been; None when unknown.
         uncertain: a checkpoint may be being made at this moment, unseen.
+        strangers: ids of checkpoints and reference points that somebody who knows says are not ours.
         clock: monotonic seconds.
     """
 
@@ -208,9 +220,11 @@ class Settler:
         warn: Callable[[str], None] = lambda text: None,
         connect_to: Callable[[str], HyperVHost | None] = lambda name: None,
         uncertain: bool = False,
+        strangers: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._uncertain = uncertain
+        self._strangers = strangers
         self._since = clock()
         self._connect_to = connect_to
         self._host = host
@@ -251,10 +265,12 @@ class Settler:
         for checkpoint in judgement.ours:
             left.extend(self._dispose(checkpoint))
         for checkpoint in judgement.unclear:
-            left.append(
-                f"recovery checkpoint {checkpoint.name!r} ({checkpoint.checkpoint_id}) may be ours or not"
-            )
-        left.extend(self._adopt(judgement.newcomers))
+            if str(checkpoint.checkpoint_id) not in self._strangers:
+                name = f"recovery checkpoint {checkpoint.name!r} ({checkpoint.checkpoint_id})"
+                left.append(f"{name} may be ours or not: tell hvps host sweep")
+        left.extend(
+            self._adopt(point for point in judgement.newcomers if point.instance_id not in self._strangers)
+        )
         left.extend(self.retire())
         left.extend(self._wait_for_merge(children))
         if not left:
@@ -401,15 +417,19 @@ class Settler:
                     self._note(f"adopted the reference point of point {point.short_id}")
                     break
             else:
-                yield f"reference point {newcomer.instance_id} may be ours or not: its ids are no point's"
+                yield (
+                    f"reference point {newcomer.instance_id} may be ours or not, for its ids are no point's: "
+                    "tell hvps host sweep"
+                )
 
     def retire(self) -> Iterator[str]:
         """Destroy our reference points but the one a base needs; a line for each that stays."""
         there = self._own_reference_points()
         keep = self._reference_points_to_keep(there)
-        for instance_id in there:
-            if instance_id in keep:
-                continue
+        yield from self._destroy([instance_id for instance_id in there if instance_id not in keep])
+
+    def _destroy(self, doomed: Iterable[str]) -> Iterator[str]:
+        for instance_id in doomed:
             try:
                 self._host.remove_reference_point(
                     self._vm_id, instance_id, job_seconds=self._limits.job_seconds
@@ -417,7 +437,11 @@ class Settler:
             except OperationFailed as err:
                 yield f"reference point {instance_id}: {err.describe()}"
             else:
-                self._note(f"destroyed our older reference point {instance_id}")
+                self._note(f"destroyed our reference point {instance_id}")
+
+    def forget(self) -> Iterator[str]:
+        """Destroy every reference point of ours; a line for each that stays."""
+        yield from self._destroy(self._own_reference_points())
 
     def _reference_points_to_keep(self, there: Sequence[str]) -> tuple[str, ...]:
         lineage = read_lineage(self._repository, self._vm_id)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from hvpsbridge import errors
 from hvpsbridge.contract.results import (
@@ -44,6 +45,7 @@ from hvpsbridge.contract.results import (
 from hvpsbridge.formats.extents import Extent, normalise, split
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import ChunkDigest, Request, encode_block
+from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.sim.model import DiskError, HyperVError, Model
 from hvpsbridge.sim.model import state as sim
 from hvpsbridge.sim.model.errors import Win32, Wmi
@@ -65,6 +67,14 @@ KINDS = {
 }
 
 
+# Shells live on at the host when whoever opened them dies; those of all nodes of a world are one list here.
+_SHELLS: WeakKeyDictionary[Model, list[HostShell]] = WeakKeyDictionary()
+
+
+def shells_of(model: Model) -> list[HostShell]:
+    return _SHELLS.setdefault(model, [])
+
+
 def utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
@@ -83,11 +93,13 @@ class ModelHost:
     ) -> None:
         self.model = model
         self.node = model.node(node).name
+        self._booted = model.node(node).booted
         self.name = self.node
         self.shell_id = str(uuid.uuid4()).upper()
         self._before = before or (lambda name: None)
         self._handles: dict[str, object] = {}
         self._closed = False
+        shells_of(model).append(HostShell(self.shell_id, "hvps", "backup", 0))
 
     def new_shell(self) -> ModelHost:
         self._ask("open shell")
@@ -102,19 +114,31 @@ class ModelHost:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.model.close_owner(self.shell_id)
+            self._end(self.shell_id)
+
+    def _end(self, shell_id: str) -> bool:
+        self.model.close_owner(shell_id)
+        shells = shells_of(self.model)
+        found = [shell for shell in shells if shell.shell_id == shell_id]
+        for shell in found:
+            shells.remove(shell)
+        return bool(found)
+
+    def shells(self) -> tuple[HostShell, ...]:
+        self._ask("list shells")
+        return tuple(shells_of(self.model))
 
     def end_shell(self, shell_id: str | UUID) -> bool:
         self._ask("end shell")
-        there = any(handle.owner == str(shell_id) for handle in self.model.attached())
-        self.model.close_owner(str(shell_id))
-        return there
+        return self._end(str(shell_id))
 
     def _ask(self, name: str) -> None:
         if self._closed:
             raise errors.SessionLost(self.name, name, "the shell is closed")
         if not self.model.node(self.node).alive:
             raise errors.HostUnreachable(self.name, "the node is down")
+        if self.model.node(self.node).booted != self._booted:
+            raise errors.SessionLost(self.name, name, "the shell went with the power")
         self._before(name)
 
     def _failed(self, operation: str, err: HyperVError | DiskError) -> errors.HvpsError:

@@ -25,6 +25,7 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.door import Door, new_wsman
 from hvpsbridge.host.psrp.kerberos import check_installed
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.shells import HostShell, list_shells
 from hvpsbridge.host.psrp.trouble import (
     FAULT_NO_SUCH_SHELL,
     TRANSPORT_ERRORS,
@@ -188,6 +189,18 @@ class Session:
             doors, self._doors = self._doors, []
         for door in doors:
             door.close()
+
+    def shells(self) -> tuple[HostShell, ...]:
+        """Every shell that the host shows to this account, this one among them.
+
+        Raises:
+            SessionLost: no answer.
+        """
+        with self.noticing():
+            try:
+                return list_shells(self.door().wsman)
+            except TRANSPORT_ERRORS as err:
+                raise transport_failure(self.host, "list shells", err) from err
 
     def end_shell(self, shell_id: str) -> bool:
         """Delete another shell of the same account; false when there is no such shell.

@@ -1,0 +1,348 @@
+"""``hvps host``: whether a host can be worked on, what of ours is there, and getting rid of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import (
+    connection_options,
+    host_name,
+    host_spec,
+    json_option,
+    repository_options,
+    repository_spec,
+)
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.contract.results import VmInfo
+from hvpsbridge.errors import ExitCode, HostError, HvpsError, UsageError, worst
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.report.truth import condition, json_text, jsonable
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.eligibility import Finding, Severity, examine, refusals
+from hvpsbridge.tasks.host_check import examine_host
+from hvpsbridge.tasks.leftovers import VmThings, Whose, look, unknown_ids
+from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.results import problem_code
+from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.sweep import Sweeper, Swept
+
+# A check asks no repository, so no checkpoint on the host counts as ours.
+_NO_REPOSITORY = UUID(int=0)
+
+
+@click.group("host", short_help="Check a host, and remove what of ours is left there.")
+def host_() -> None:
+    """Check a host, and remove what of ours is left there.
+
+    HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
+    """
+
+
+@host_.command("check")
+@click.argument("host")
+@connection_options
+@json_option
+@click.pass_obj
+def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> ExitCode:
+    """Say whether HOST and each of its VMs can be backed up; nothing is changed.
+
+    Its C# is compiled there, as for a backup. Exit 14 when the host cannot be worked on, 2 when a VM of it
+    cannot.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(interrupting())
+        connected = stack.enter_context(_connect(host, options, invocation))
+        info = connected.host_info()
+        findings = examine_host(info, datetime.now(UTC))
+        if not refusals(findings):
+            connected.check_reader()
+        vms = {vm: _vm_findings(connected, vm) for vm in connected.vms()}
+    code = ExitCode.DONE
+    if refusals(findings):
+        code = ExitCode.REFUSED
+    elif any(refusals(found) for found in vms.values()):
+        code = ExitCode.VM_FAILED
+    if as_json:
+        document = {
+            "version": 1,
+            "host": info,
+            "findings": findings,
+            "vms": [{"vm": vm.name, "vm_id": vm.vm_id, "findings": found} for vm, found in vms.items()],
+            "exit_code": int(code),
+        }
+        console.document(json_text(document))
+        return code
+    for finding in findings:
+        console.line(f"{info.name}: {finding.severity.value}: {finding}")
+    for vm, found in vms.items():
+        for finding in found:
+            console.line(f"{vm.name}: {finding.severity.value}: {finding}")
+    fit = sum(not refusals(found) for found in vms.values())
+    console.line(f"{info.name}: {fit} of {len(vms)} VMs can be backed up")
+    return code
+
+
+def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
+    try:
+        disks, checkpoints = host.disks(vm.vm_id), host.checkpoints(vm.vm_id)
+    except HostError as err:  # one VM that cannot be asked does not hide the others
+        return (
+            Finding(Severity.REFUSE, f"it cannot be asked: {err.describe()}", "see the host's event log"),
+        )
+    return examine(vm, disks, checkpoints, _NO_REPOSITORY)
+
+
+def _acting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of the commands that remove something."""
+    for option in (
+        json_option,
+        repository_options,
+        connection_options,
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+    ):
+        command = option(command)
+    return command
+
+
+@host_.command("sweep")
+@click.argument("host")
+@click.argument("vms", metavar="[VM]...", nargs=-1)
+@click.option("--ours", multiple=True, metavar="ID", help="This unclear thing is ours: remove it.")
+@click.option(
+    "--not-ours", multiple=True, metavar="ID", help="This one is not: leave it, and stop naming it."
+)
+@_acting_options
+@click.pass_obj
+def sweep(
+    invocation: Invocation,
+    /,
+    host: str,
+    vms: tuple[str, ...],
+    ours: tuple[str, ...],
+    not_ours: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> ExitCode:
+    """List what of this repository is on HOST, and remove what ended runs left there.
+
+    All VMs of the host, or those named. Points lose nothing and the next increment stays one: the reference
+    point it starts from is kept, and a checkpoint of the newest point is converted. What may be ours but
+    cannot be told is named and left, until --ours or --not-ours says so. What is somebody else's is never
+    touched, and a VM at which a run is at work is left alone.
+    """
+    return _act(
+        invocation,
+        host,
+        vms,
+        options,
+        _Wish("sweep", dry_run, yes, as_json, frozenset(ours), frozenset(not_ours)),
+        lambda there: there.to_settle,
+        Sweeper.sweep,
+    )
+
+
+@host_.command("forget")
+@click.argument("host")
+@click.argument("vms", metavar="VM...", nargs=-1, required=True)
+@_acting_options
+@click.pass_obj
+def forget(
+    invocation: Invocation,
+    /,
+    host: str,
+    vms: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> ExitCode:
+    """Remove everything of this repository that HOST has for VMs, reference points included.
+
+    For VMs that will not be backed up into this repository any more. Points stay; the next backup of such
+    a VM, should there be one, compares every disk.
+    """
+    return _act(
+        invocation,
+        host,
+        vms,
+        options,
+        _Wish("forget", dry_run, yes, as_json),
+        lambda there: there.to_settle or bool(there.of(Whose.NEEDED)),
+        Sweeper.forget,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What somebody wants, of sweep or forget."""
+
+    name: str
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    ours: frozenset[str] = frozenset()
+    strangers: frozenset[str] = frozenset()
+
+
+def _act(
+    invocation: Invocation,
+    host: str,
+    vms: tuple[str, ...],
+    options: dict[str, Any],
+    wish: _Wish,
+    concerns: Callable[[VmThings], bool],
+    work: Callable[[Sweeper, VmThings], Swept],
+) -> ExitCode:
+    cancel = Cancellation()
+    with ExitStack() as stack:
+        with interrupting():
+            repository = compose.repository(repository_spec(options, invocation), invocation)
+            connected = stack.enter_context(_connect(host, options, invocation))
+            there = _look(connected, repository, _chosen(connected, vms))
+        unknown = unknown_ids(there, wish.ours | wish.strangers)
+        if unknown:
+            raise UsageError(f"nothing unclear there has the id {', '.join(sorted(unknown))}")
+        if not wish.as_json:
+            _tell_things(there)
+        todo = tuple(one for one in there if concerns(one))
+        if wish.dry_run or not todo:
+            return _tell(
+                connected.name,
+                wish,
+                there,
+                tuple(Swept(one, left=_left(one, wish.strangers)) for one in there),
+            )
+        _confirm(wish, todo)
+        sweeper = Sweeper(
+            connected,
+            repository,
+            invocation.run_id,
+            Limits(),
+            cancel,
+            ours=wish.ours,
+            strangers=wish.strangers,
+        )
+        with catch_signals(cancel):
+            swept = tuple(work(sweeper, one) for one in todo)
+    return _tell(connected.name, wish, there, swept)
+
+
+def _left(there: VmThings, strangers: frozenset[str]) -> tuple[str, ...]:
+    """What of ours, or perhaps ours, is there though no increment needs it."""
+    return tuple(
+        f"{thing.kind} {thing.name}"
+        for whose in (Whose.LEFTOVER, Whose.UNCLEAR)
+        for thing in there.of(whose)
+        if thing.thing_id not in strangers
+    )
+
+
+def _connect(host: str, options: dict[str, Any], invocation: Invocation) -> HyperVHost:
+    reached = compose.connection(
+        host_name(host, invocation), host_spec(host, options, invocation), invocation
+    )
+    return HyperVHost.connect(reached, run_id=invocation.run_id)
+
+
+def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
+    vms = {vm.vm_id: vm for vm in host.vms()}
+    chosen, problems = choose_vms(
+        (Candidate(vm.vm_id, vm.name, host.name, vm.state) for vm in vms.values()),
+        VmChoice(include=patterns or ("*",)),
+        host.name,
+    )
+    if problems:
+        raise problems[0]
+    return tuple(vms[one.vm_id] for one in chosen)
+
+
+def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmThings, ...]:
+    shells = host.shells()
+    return tuple(look(host, repository, vm, shells) for vm in vms)
+
+
+def _confirm(wish: _Wish, todo: Sequence[VmThings]) -> None:
+    """Ask somebody, unless told not to.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the answer is no.
+    """
+    if wish.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"hvps host {wish.name} asks before it removes anything; use --yes or --dry-run")
+    names = ", ".join(one.vm.name for one in todo)
+    click.confirm(f"{wish.name} {names}?", abort=True, err=True)
+
+
+def _tell_things(there: Sequence[VmThings]) -> None:
+    rows = tuple(
+        (one.vm.name, thing.kind, thing.whose.value, thing.name, thing.thing_id, thing.what)
+        for one in there
+        for thing in one.things
+    )
+    if rows:
+        console.table(Table("on the host", ("VM", "what", "whose", "name", "id", "why"), rows))
+
+
+def _tell(host: str, wish: _Wish, there: Sequence[VmThings], swept: Sequence[Swept]) -> ExitCode:
+    codes = [one.exit_code for one in swept]
+    code = worst(codes)
+    if wish.as_json:
+        console.document(json_text(_document(host, wish, there, swept, code)))
+        return code
+    for one in swept:
+        for text in one.done:
+            console.line(f"{one.there.vm.name}: {text}")
+        for text in one.left:
+            console.note(f"hvps: {one.there.vm.name}: left: {text}")
+        if one.error is not None:
+            console.note(f"hvps: {one.there.vm.name}: {one.error}")
+    clean = not any(one.left or one.error for one in swept)
+    console.line(f"{host}: {'nothing is left' if clean else 'something is left'} (exit {int(code)})")
+    return code
+
+
+def _document(
+    host: str, wish: _Wish, there: Sequence[VmThings], swept: Sequence[Swept], code: ExitCode
+) -> dict[str, object]:
+    of = {one.there.vm.vm_id: one for one in swept}
+    return {
+        "version": 1,
+        "command": wish.name,
+        "host": host,
+        "dry_run": wish.dry_run,
+        "exit_code": int(code),
+        "vms": [
+            {
+                "vm": one.vm.name,
+                "vm_id": one.vm.vm_id,
+                "things": jsonable(one.things),
+                "unsettled_runs": jsonable(one.unsettled),
+                "done": of[one.vm.vm_id].done if one.vm.vm_id in of else (),
+                "left": of[one.vm.vm_id].left if one.vm.vm_id in of else (),
+                "error": _error(of[one.vm.vm_id].error) if one.vm.vm_id in of else None,
+            }
+            for one in there
+        ],
+    }
+
+
+def _error(err: HvpsError | None) -> object:
+    return None if err is None else {**jsonable(condition(err)), "exit_code": int(problem_code(err))}

@@ -1,0 +1,62 @@
+"""The shells that a host lists: whoever opened them, as far as the account may see them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from pypsrp.wsman import NAMESPACES, WSMan
+
+SHELL_URI = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
+# More than any host has; pages are not read on.
+MOST_SHELLS = "32000"
+_SPAN = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class HostShell:
+    """A shell on a host.
+
+    Attributes:
+        shell_id: WinRM's id of it.
+        name: as whoever opened it called it; ours are ``hvps <run id>``.
+        owner: account; empty when the host does not say.
+        idle_seconds: since when nothing ran in it; None when the host does not say.
+    """
+
+    shell_id: str
+    name: str
+    owner: str
+    idle_seconds: int | None
+
+
+def list_shells(wsman: WSMan) -> tuple[HostShell, ...]:
+    """Every shell that the host shows to this account, in its order (MS-WSMV 2.2.4.37)."""
+    wsen, wsmn = NAMESPACES["wsen"], NAMESPACES["wsman"]
+    message = ElementTree.Element(f"{{{wsen}}}Enumerate")
+    ElementTree.SubElement(message, f"{{{wsmn}}}OptimizeEnumeration")
+    ElementTree.SubElement(message, f"{{{wsmn}}}MaxElements").text = MOST_SHELLS
+    reply = wsman.enumerate(SHELL_URI, message)
+    return tuple(
+        HostShell(
+            _text(shell, "ShellId"),
+            _text(shell, "Name"),
+            _text(shell, "Owner"),
+            _seconds(_text(shell, "ShellInactivity")),
+        )
+        for shell in reply.findall("wsen:EnumerateResponse/wsman:Items/rsp:Shell", NAMESPACES)
+    )
+
+
+def _text(shell: ElementTree.Element, name: str) -> str:
+    found = shell.find(f"rsp:{name}", NAMESPACES)
+    return (found.text or "") if found is not None else ""
+
+
+def _seconds(span: str) -> int | None:
+    match = _SPAN.fullmatch(span) if span else None
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,138 @@
+"""``hvps host check``, ``sweep`` and ``forget`` on a simulated host in another process."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.sim.control import Control
+from hvpsbridge.tasks.mark import Mark
+
+from .conftest import Done, Hvps, Served, on_a_terminal, serving
+from .world import World
+
+
+@pytest.fixture
+def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
+    made = World(hvps, served, tmp_path)
+    made.build("web01")
+    return made
+
+
+def host(world: World, *arguments: str) -> Done:
+    """``hvps host ARGUMENTS``, of the world's host and repository where the command takes them."""
+    name, *rest = arguments
+    repository = () if name == "check" else ("--repo", str(world.repository))
+    return world.hvps("host", name, world.served.url, *rest, *repository, *world.served.connection)
+
+
+def document(done: Done) -> Any:
+    return json.loads(done.out)
+
+
+def left_by_a_run(world: World) -> str:
+    """A checkpoint with our mark, as a run leaves it that was killed on a machine that is no more."""
+    points = world.hvps("list", "--repo", world.repository, "--json")
+    repository_id = UUID(json.loads(points.out)["repository_id"])
+    mark = str(Mark(repository_id, uuid4(), datetime.now(UTC)))
+    world.sim("checkpoint", world.vm, mark, "--recovery")
+    return mark
+
+
+def test_check_says_whether_the_host_and_each_vm_can_be_backed_up(world: World) -> None:
+    world.sim("create", "empty01")
+    done = host(world, "check", "--json")
+    assert done.code == 2, done.err
+    told = document(done)
+    assert told["findings"] == []
+    assert {vm["vm"]: len(vm["findings"]) for vm in told["vms"]} == {"web01": 0, "empty01": 1}
+    shown = host(world, "check")
+    assert "1 of 2 VMs can be backed up" in shown.out
+    assert "empty01: refuse: it has no virtual disk; leave it out of the play" in shown.out
+
+
+def test_sweep_shows_first_and_removes_only_what_ended_runs_left(world: World) -> None:
+    world.sim("checkpoint", world.vm, "a user's")
+    assert world.run().code == 0
+    mark = left_by_a_run(world)
+    with Control(world.served.folder) as control:
+        foreign = control.add_reference_point(world.vm)
+    before = world.on_host()
+    dry = host(world, "sweep", "--dry-run", "--json")
+    assert dry.code == 6, dry.err
+    (vm,) = document(dry)["vms"]
+    assert {(thing["kind"], thing["whose"]) for thing in vm["things"]} == {
+        ("checkpoint", "leftover"),
+        ("reference point", "needed"),
+        ("reference point", "foreign"),
+    }
+    assert vm["left"] == [f"checkpoint {mark}"]
+    assert world.on_host() == before
+    unasked = host(world, "sweep")
+    assert unasked.code == 64
+    assert "use --yes or --dry-run" in unasked.err
+    assert world.on_host() == before
+    swept = host(world, "sweep", "--yes")
+    assert swept.code == 0, swept.err
+    assert f"web01: removed recovery checkpoint '{mark}'" in swept.out
+    after = world.on_host()
+    assert (after["checkpoints"], after["reference_points"]) == (1, 2)
+    again = host(world, "sweep", "web01", "--yes")
+    assert (again.code, "nothing is left" in again.out) == (0, True)
+    assert foreign in again.out
+    world.guest_writes()
+    assert world.run("--json").code == 0
+    assert world.assert_every_point_restores_equal() == 2
+
+
+def test_forget_asks_and_then_removes_our_reference_points_only(world: World) -> None:
+    assert world.run().code == 0
+    with Control(world.served.folder) as control:
+        control.add_reference_point(world.vm)
+    command = (
+        *("host", "forget", world.served.url, world.vm, "--repo", str(world.repository)),
+        *world.served.connection,
+    )
+    refused = on_a_terminal(*command, answers=["n"])
+    assert refused.code == 130
+    assert world.on_host()["reference_points"] == 2
+    agreed = on_a_terminal(*command, answers=["y"])
+    assert agreed.code == 0, agreed.out
+    assert world.on_host()["reference_points"] == 1
+    assert len(world.points()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "what"),
+    [
+        (("forget",), 64, "VM"),
+        (("forget", "nobody", "--yes"), 5, "nobody"),
+        (("sweep", "--ours", "x", "--yes"), 64, "nothing unclear there has the id x"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    world: World, arguments: tuple[str, ...], code: int, what: str
+) -> None:
+    done = host(world, *arguments)
+    assert done.code == code
+    assert what in done.err
+
+
+def test_a_sweep_works_on_the_real_engine(
+    hvps: Hvps, tmp_path: Path, pwsh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVPS_PWSH", str(pwsh))
+    with serving(tmp_path / "world", "--engine", "powershell") as served:
+        world = World(hvps, served, tmp_path)
+        world.build("web01")
+        left_by_a_run(world)
+        done = host(world, "sweep", "--yes", "--json")
+        assert done.code == 0, done.err
+        (vm,) = document(done)["vms"]
+        assert [thing["whose"] for thing in vm["things"]] == ["leftover"]
+        assert world.on_host()["checkpoints"] == 0

@@ -1,0 +1,253 @@
+"""Sweeping a host: what ended runs left is removed, what is needed or somebody else's is not touched."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from hvpsbridge.errors import ExitCode, HostNotClean, NotEligible, RepositoryLocked, SessionLost
+from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.tasks.backup import BackupVm
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.leftovers import VmThings, Whose, look, unknown_ids
+from hvpsbridge.tasks.mark import Mark
+from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.sweep import Sweeper, Swept
+from hvpsbridge.units import MIB
+from tests.tasks import builders as make
+from tests.tasks.world import QUICK, Steps, World
+
+SMALL = 2 * MIB
+
+
+class Died(BaseException):
+    """The process is gone at this point."""
+
+
+def die() -> None:
+    raise Died
+
+
+def things(world: World, vm_id: UUID) -> VmThings:
+    with world.host() as host:
+        return look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+
+
+def sweep(world: World, vm_id: UUID, *, forget: bool = False, ours: str = "", not_ours: str = "") -> Swept:
+    with world.host() as host:
+        there = look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+        sweeper = Sweeper(
+            host,  # type: ignore[arg-type]
+            world.repository,
+            uuid4(),
+            QUICK.limits,
+            Cancellation(),
+            ours=frozenset(filter(None, [ours])),
+            strangers=frozenset(filter(None, [not_ours])),
+        )
+        return sweeper.forget(there) if forget else sweeper.sweep(there)
+
+
+def foreign_things(world: World, vm_id: UUID) -> tuple[list[str], list[str]]:
+    """Names of checkpoints and ids of reference points that are not ours."""
+    checkpoints = [point.name for point in world.model.checkpoints(vm_id, hidden=True)]
+    ours = set()
+    for point in world.repository.points(vm_id):
+        ids = world.repository.ids(point)
+        ours.add("" if ids is None else ids.reference_point)
+    references = [
+        point.instance_id for point in world.model.reference_points(vm_id) if point.instance_id not in ours
+    ]
+    return [name for name in checkpoints if not name.startswith("hvps ")], references
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.name.lower())
+def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.model.wait(world.model.create_checkpoint(vm_id, name="a user's", kind=SnapshotType.Standard))
+    world.good_backup(vm_id)
+    foreign = world.model.add_reference_point(vm_id)
+    before = foreign_things(world, vm_id)
+    assert before == (["a user's"], [foreign])
+    world.churn(vm_id)
+    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps((step.name, "before"), die))
+    monkeypatch.undo()
+    world.reopen()
+    points = len(world.repository.points(vm_id))
+    swept = sweep(world, vm_id)
+    assert (swept.error, swept.left) == (None, ())
+    assert swept.exit_code is ExitCode.DONE
+    assert foreign_things(world, vm_id) == before
+    assert not world.model.attached()
+    assert len(world.model.reference_points(vm_id)) == 2
+    assert not things(world, vm_id).to_settle
+    assert {thing.whose for thing in things(world, vm_id).things} == {Whose.NEEDED, Whose.FOREIGN}
+    world.churn(vm_id)
+    result = world.backup(vm_id)
+    assert result.error is None, result.error
+    assert result.disks[0].mode is Mode.INCREMENTAL
+    assert world.assert_points_equal(vm_id) == points + 1
+
+
+def test_looking_changes_nothing_and_says_what_would_be_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
+    objects = sorted(world.store.rglob("*"))
+    asked: list[str] = []
+    world.before = asked.append
+    there = things(world, vm_id)
+    world.before = None
+    assert not [name for name in asked if name.startswith(("New-", "Remove-", "ConvertTo-", "end "))]
+    assert sorted(world.store.rglob("*")) == objects
+    assert len(there.unsettled) == 1
+    kinds = {(thing.kind, thing.whose) for thing in there.things}
+    assert kinds == {
+        ("checkpoint", Whose.LEFTOVER),
+        ("reference point", Whose.NEEDED),
+        ("shell", Whose.LEFTOVER),
+    }
+    assert all(thing.what for thing in there.things)
+
+
+def test_a_vm_with_nothing_of_ours_has_nothing_to_settle(world: World) -> None:
+    there = things(world, world.vm(disks=(SMALL,)))
+    assert (there.things, there.to_settle) == ((), False)
+
+
+def orphan(world: World, vm_id: UUID) -> str:
+    """A reference point of ours whose ids are no point's: its reply was lost, and it seals another moment."""
+    before = {point.instance_id for point in world.model.reference_points(vm_id)}
+    world.model.faults.arm("convert_other_ids")
+
+    def lose(name: str) -> None:
+        if name == "ConvertTo-HvpsReferencePoint: reply":
+            world.before = None
+            raise SessionLost("HV01", name, "connection reset")
+
+    world.before = lose
+    assert world.backup(vm_id).exit_code is ExitCode.HOST_NOT_CLEAN
+    (made,) = {point.instance_id for point in world.model.reference_points(vm_id)} - before
+    return made
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "not ours"])
+def test_a_reference_point_that_belongs_to_no_point_is_named_until_somebody_decides(
+    world: World, ours: bool
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    made = orphan(world, vm_id)
+    for _ in range(2):
+        world.churn(vm_id)
+        nightly = world.backup(vm_id)
+        assert nightly.exit_code is ExitCode.HOST_NOT_CLEAN
+        assert any(made in left and "hvps host sweep" in left for left in nightly.leftovers)
+    there = things(world, vm_id)
+    assert [thing.thing_id for thing in there.of(Whose.UNCLEAR)] == [made]
+    assert unknown_ids([there], [made, "x"]) == ("x",)
+    undecided = sweep(world, vm_id)
+    assert undecided.exit_code is ExitCode.HOST_NOT_CLEAN
+    assert made in undecided.left[0]
+    decided = sweep(world, vm_id, **{"ours" if ours else "not_ours": made})  # type: ignore[arg-type]
+    assert (decided.error, decided.left) == (None, ())
+    there_now = [point.instance_id for point in world.model.reference_points(vm_id)]
+    assert (made in there_now) != ours
+    world.churn(vm_id)
+    last = world.backup(vm_id)
+    assert last.exit_code is ExitCode.DONE
+    assert last.disks[0].reason is Reason.TRACKED
+    assert not things(world, vm_id).to_settle
+    world.assert_points_equal(vm_id)
+
+
+def test_of_two_checkpoints_that_may_be_ours_only_the_one_that_is_claimed_goes(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+
+    def lose(name: str) -> None:
+        if name == "New-HvpsCheckpoint: rename":
+            world.before = None
+            raise Died
+
+    world.before = lose
+    with pytest.raises(Died):
+        world.backup(vm_id)
+    (mine,) = world.model.checkpoints(vm_id, hidden=True)
+    world.model.wait(world.model.create_checkpoint(vm_id, name="Other Product"))
+    undecided = sweep(world, vm_id)
+    assert len(undecided.left) == 2
+    assert len(world.model.checkpoints(vm_id, hidden=True)) == 2
+    decided = sweep(world, vm_id, ours=str(mine.checkpoint_id))
+    assert isinstance(decided.error, HostNotClean)
+    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == ["Other Product"]
+    assert any("Other Product" in left for left in decided.left), "it is still nobody's for certain"
+    again = sweep(world, vm_id)
+    assert (again.error, again.left) == (None, ())
+    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == ["Other Product"]
+
+
+def test_another_repositorys_checkpoint_is_named_as_theirs_and_stays(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    theirs = str(Mark(uuid4(), uuid4(), make.NOON))
+    world.model.wait(world.model.create_checkpoint(vm_id, name=theirs))
+    (thing,) = things(world, vm_id).things
+    assert thing.whose is Whose.FOREIGN
+    assert sweep(world, vm_id).left == ()
+    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == [theirs]
+
+
+def test_a_vm_at_which_a_run_is_at_work_is_left_alone(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    seen: list[Swept] = []
+    result = world.backup(vm_id, observer=Steps(("READ", "after"), lambda: seen.append(sweep(world, vm_id))))
+    assert isinstance(seen[0].error, RepositoryLocked)
+    assert seen[0].exit_code is ExitCode.LOCKED
+    assert seen[0].done == ()
+    assert result.error is None
+    assert result.disks[0].resumed == 0
+    world.assert_clean(vm_id)
+    world.assert_points_equal(vm_id)
+
+
+def test_where_a_fork_failed_nothing_is_swept(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("READ", "before"), die))
+    world.model.change_vm(vm_id, commit_fork_events=1)
+    swept = sweep(world, vm_id)
+    assert isinstance(swept.error, NotEligible)
+    assert len(world.model.checkpoints(vm_id, hidden=True)) == 1
+
+
+def test_forgetting_a_vm_removes_everything_of_ours_and_nothing_else(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    foreign = world.model.add_reference_point(vm_id)
+    world.churn(vm_id)
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("COMMIT", "after"), die))
+    swept = sweep(world, vm_id, forget=True)
+    assert (swept.error, swept.left) == (None, ())
+    assert [point.instance_id for point in world.model.reference_points(vm_id)] == [foreign]
+    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert world.assert_points_equal(vm_id) == 2
+    world.churn(vm_id)
+    after = world.backup(vm_id)
+    assert after.error is None
+    assert after.disks[0].reason is Reason.REFERENCE_POINT_GONE
+    assert world.assert_points_equal(vm_id) == 3
