@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import socket
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -102,22 +101,26 @@ def test_dropping_the_iterator_stops_the_script(connection: HostConnection) -> N
         session.close()
 
 
-def test_threads_share_a_shell_each_over_a_connection_of_its_own(connection: HostConnection) -> None:
+def test_threads_share_a_shell_each_over_a_connection_of_its_own(
+    connection: HostConnection, tmp_path: Path
+) -> None:
     session = Session.open(connection)
     try:
-        seen: list[int] = []
-        started = time.monotonic()
-        text = "Start-Sleep -Seconds 1; [pscustomobject]@{ Id = $PID }"
-        threads = [
-            threading.Thread(target=lambda: seen.append(run(session, text)[0]["Id"]))  # type: ignore[index]
-            for _ in range(3)
-        ]
+        seen: list[object] = []
+        # Each waits until all three are there, which none ever would see if they ran one after another.
+        text = f"""
+            $null = New-Item -Path '{tmp_path}' -Name ([guid]::NewGuid())
+            for ($i = 0; $i -lt 600 -and @(Get-ChildItem '{tmp_path}').Count -lt 3; $i++) {{
+                Start-Sleep -Milliseconds 50
+            }}
+            [pscustomobject]@{{ Id = $PID; There = @(Get-ChildItem '{tmp_path}').Count }}
+        """
+        threads = [threading.Thread(target=lambda: seen.extend(run(session, text))) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert seen == [process_id(session)] * 3
-        assert time.monotonic() - started < 3
+        assert seen == [{"Id": process_id(session), "There": 3}] * 3
     finally:
         session.close()
 

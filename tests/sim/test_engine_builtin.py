@@ -94,7 +94,7 @@ def test_stopping_ends_an_operation_that_waits_for_input(pool: RunspacePool, mod
     shell.begin_invoke(input=open_input())
     started = time.monotonic()
     shell.stop()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20  # it would wait for ever
     assert len(pipeline(pool, "Get-HvpsHost").invoke()) == 1
 
 

@@ -147,11 +147,11 @@ def test_a_second_signal_returns_at_once_with_what_is_left(world: World, tmp_pat
 
     def strike() -> None:
         signalled(cancel, 2)()
-        held.wait(20)  # a host that does not answer
+        held.wait(60)  # a host that does not answer
 
     started = time.monotonic()
     result = run(play(world, tmp_path), cancel=cancel, observer=Steps(("CHECK_FROZEN", "before"), strike))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     held.set()
     (task,) = result.tasks
     assert isinstance(task, BackupResult)
