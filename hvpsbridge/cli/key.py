@@ -162,6 +162,8 @@ def export(invocation: Invocation, /, path: Path | None, page: bool, **options: 
         repository = _opened(options, invocation)
         if path is not None and path.exists():
             raise TargetExists(str(path))
+        if path is not None and repository.holds(path):
+            raise ConfigurationError(str(path), "lies in the repository that it opens; keep it apart")
         exported = repository.keys.export()
     text = (exported.page if page else exported.text).reveal()
     if path is None:

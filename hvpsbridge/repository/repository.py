@@ -48,6 +48,7 @@ from hvpsbridge.repository.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store, Sweeping
+from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.url import open_store
 from hvpsbridge.repository.verify import Level, VerifyReport, verify
 from hvpsbridge.repository.writer import Writer
@@ -234,6 +235,10 @@ class Repository(Catalog):
     def sealed(self) -> bool:
         """Whether content is encrypted."""
         return self.settings.sealed
+
+    def holds(self, path: Path) -> bool:
+        """Whether ``path`` lies in the directory of this repository, where nothing else may be written."""
+        return isinstance(self.store, LocalStore) and self.store.holds(path)
 
     def close(self) -> None:
         """Give up the cache and the store's connections."""

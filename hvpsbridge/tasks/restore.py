@@ -62,9 +62,12 @@ def restore_disk(
 
     Raises:
         TargetExists: there is a file already.
+        ConfigurationError: it lies in the repository.
         NoSpace: it does not fit.
         Damaged: a chunk is not what was stored; no file appears.
     """
+    if repository.holds(path):
+        raise ConfigurationError(str(path), "lies in the repository that is restored from")
     started = time.monotonic()
     image = repository.image(point, disk)
     data_bytes = total_bytes(image.extents())

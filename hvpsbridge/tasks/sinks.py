@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from hvpsbridge.errors import ConfigurationError, NoSpace, TargetExists
+from hvpsbridge.repository.stores.naming import name_exclusively
 
 # Errors of a file system that has no room, for whatever reason.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -105,9 +106,8 @@ class RawFile:
             if self._overwrite:
                 self._part.replace(self.path)
             else:
-                # A link fails where something is, a rename would replace it.
-                os.link(self._part, self.path)
-                self._part.unlink()
+                name_exclusively(self._part, self.path)
+                self._part.unlink(missing_ok=True)
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)

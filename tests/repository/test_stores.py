@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import stat
@@ -27,6 +28,7 @@ from hvpsbridge.repository.stores.base import Store, check_name
 from hvpsbridge.repository.stores.hostile import Fault, FaultyStore, Planned, VolatileStore
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.memory import MemoryStore
+from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.url import open_store
 from tests.repository.conftest import make, store_point
@@ -198,18 +200,35 @@ class TestLocalStore:
             store.put("points/one", b"x")
         assert list((tmp_path / "tmp").iterdir()) == []
 
-    def test_works_where_there_are_no_hard_links(
+    def test_makes_nothing_in_a_directory_it_only_opens(self, tmp_path: Path) -> None:
+        LocalStore(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_flushes_what_another_process_wrote_and_it_may_rely_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(*_: object) -> None:
-            raise PermissionError(1, "Operation not permitted")
+        LocalStore(tmp_path, create=True).put("index/one", b"by a process that died before its barrier")
+        store = LocalStore(tmp_path)
+        assert len(list(store.list("index"))) == 1
+        flushed: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.readlink(f"/proc/self/fd/{fd}")))
+        store.commit_barrier()
+        assert set(flushed) == {str(tmp_path / "index"), str(tmp_path)}
 
-        monkeypatch.setattr(os, "link", refuse)
+    def test_says_when_folders_cannot_be_flushed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         store = LocalStore(tmp_path, create=True)
         store.put("points/one", b"x")
-        with pytest.raises(ObjectExists):
-            store.put("points/one", b"y")
-        assert store.get("points/one") == b"x"
+        assert store.durable
+
+        def unknown(_: int) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(os, "fsync", unknown)
+        store.commit_barrier()
+        assert not store.durable
+        assert "not durable" in caplog.text
 
     def test_says_so_when_the_disk_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = LocalStore(tmp_path, create=True)
@@ -318,7 +337,42 @@ class TestSftp:
         with make(store) as repository:
             assert not store_point(repository, b"x" * 512).manifest.durable
 
+    @pytest.mark.parametrize("renames", [True, False], ids=["by rename", "in place"])
+    @pytest.mark.parametrize(
+        "said",
+        [
+            asyncssh.SFTPOpUnsupported("link not supported"),
+            asyncssh.SFTPFailure("Failure"),
+            asyncssh.SFTPPermissionDenied("EPERM of a file system without links, as OpenSSH tells it"),
+        ],
+        ids=["server", "file system", "not permitted"],
+    )
     def test_creates_exclusively_without_hard_links(
+        self,
+        ssh: SshServer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        said: asyncssh.SFTPError,
+        renames: bool,
+    ) -> None:
+        async def refuse(*_: object) -> None:
+            raise said
+
+        async def unsupported(*_: object) -> None:
+            raise asyncssh.SFTPOpUnsupported("no such extension")
+
+        monkeypatch.setattr(asyncssh.SFTPClient, "link", refuse)
+        if not renames:
+            monkeypatch.setattr(asyncssh.SFTPClient, "posix_rename", unsupported)
+        store = open_store(ssh.url(tmp_path / "store"), create=True)
+        store.put("points/one", b"first")
+        with pytest.raises(ObjectExists):
+            store.put("points/one", b"second")
+        assert store.get("points/one") == b"first"
+        assert list((tmp_path / "store" / "tmp").iterdir()) == []
+        store.close()
+
+    def test_creates_a_name_that_a_dead_process_reserved(
         self, ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def unsupported(*_: object) -> None:
@@ -326,10 +380,16 @@ class TestSftp:
 
         monkeypatch.setattr(asyncssh.SFTPClient, "link", unsupported)
         store = open_store(ssh.url(tmp_path / "store"), create=True)
+        (left := tmp_path / "store" / "points" / "one").parent.mkdir()
+        left.touch()
+        with pytest.raises(ObjectExists):  # its maker may be about to replace it
+            store.put("points/one", b"first")
+        os.utime(left, (0, time.time() - 2 * ABANDONED_SECONDS))
         store.put("points/one", b"first")
         with pytest.raises(ObjectExists):
             store.put("points/one", b"second")
         assert store.get("points/one") == b"first"
+        assert list((tmp_path / "store" / "tmp").iterdir()) == []
         store.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -84,6 +85,36 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
             sink.finish()
     assert target.read_text() == "somebody else's"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_disk_goes_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # what exFAT and FAT say
+
+    monkeypatch.setattr(os, "link", refuse)
+    with RawFile(tmp_path / "disk.raw", KIB, KIB) as sink:
+        sink.write(0, b"x" * KIB)
+        sink.finish()
+    assert (tmp_path / "disk.raw").read_bytes() == b"x" * KIB
+    with RawFile(tmp_path / "two.raw", KIB, KIB) as sink:
+        (tmp_path / "two.raw").write_bytes(b"mine")
+        with pytest.raises(TargetExists):
+            sink.finish()
+    assert (tmp_path / "two.raw").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.raw", "two.raw"]
+
+
+def test_a_restore_never_writes_into_its_own_repository(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(MIB,))
+    world.good_backup(vm_id)
+    point = world.repository.points(vm_id)[0]
+    (tmp_path / "link").symlink_to(world.repository.url)
+    for target in (Path(world.repository.url) / "config", tmp_path / "link" / "disk.raw"):
+        with pytest.raises(ConfigurationError, match="lies in the repository"):
+            restore_disk(
+                world.repository, point, point.disks[0], target, overwrite=True, cancel=Cancellation()
+            )
+    assert world.repository.verify("hashed").good
 
 
 def test_what_cannot_fit_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:

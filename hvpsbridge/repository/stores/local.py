@@ -1,16 +1,16 @@
 """Objects as files of a directory, written so that a power loss leaves each whole or absent.
 
 A sink writes to a temporary name in ``tmp/``. Publishing flushes the file's bytes (fsync), gives it its
-name with link(2), which fails when the name is taken, and removes the temporary name. The barrier then
-flushes every directory that got a new entry, or was listed, and those above it. Where the file system has no
-links (FAT, some network file systems), the name is reserved by exclusive create and replaced by rename; two
-of our processes still cannot both win, and a file of no bytes counts as absent to every reader.
+name, which fails when the name is taken (``stores.naming``), and removes the temporary name. The barrier then
+flushes every directory that got a new entry, or was listed, and those above it. A file of no bytes counts as
+absent: it is what a process leaves that died while it named a file where there are no hard links.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import threading
@@ -21,34 +21,37 @@ from typing import BinaryIO, NoReturn
 
 from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, RepositoryExists, StoreError
 from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, SinkScope, check_name
+from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
+
+logger = logging.getLogger(__name__)
 
 # Nothing in a repository is for other users of the machine.
-FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 TEMPORARY_FOLDER = "tmp"
 # What an unfinished ``repo init``, or a probe, may have left in a directory.
 OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
+# A file system that does not know how to flush a directory (some network and FUSE ones) says so.
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class LocalStore:
     """A directory as a store. ``root`` must exist, unless ``create`` says to make it."""
 
-    durable = True
     remote = False
 
     def __init__(self, root: Path, *, create: bool = False) -> None:
         self._root = root
+        self.durable = True
         self._unflushed: set[Path] = set()
         self._lock = threading.Lock()
         try:
             if create:
                 self._make_folder(root)
                 self._refuse_foreign(root)
-            (root / TEMPORARY_FOLDER).mkdir(mode=FOLDER_MODE, exist_ok=True)
-        except FileNotFoundError as err:
-            raise ObjectMissing(self.url, "open", str(root), "no such directory") from err
+            elif not root.is_dir():
+                # Nothing is made here before something is written: it may be read-only, or no repository.
+                raise ObjectMissing(self.url, "open", str(root), "no such directory")
         except OSError as err:
             self._fail("open", str(root), err)
 
@@ -157,9 +160,17 @@ class LocalStore:
             except FileNotFoundError:
                 continue
             except OSError as err:
+                if err.errno in _NO_FLUSH:
+                    self._warn_not_durable(folder, err)
+                    continue
                 with self._lock:
                     self._unflushed |= folders
                 self._fail("flush", str(folder), err)
+
+    def _warn_not_durable(self, folder: Path, err: OSError) -> None:
+        if self.durable:
+            logger.warning("%s cannot be flushed (%s): points here are not durable", folder, err.strerror)
+        self.durable = False
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -175,6 +186,10 @@ class LocalStore:
                         removed += 1
         return removed
 
+    def holds(self, path: Path) -> bool:
+        """Whether ``path`` lies in this directory, links followed."""
+        return path.resolve().is_relative_to(self._root.resolve())
+
     def path(self, name: str) -> Path:
         """File of an object."""
         return self._root / check_name(name)
@@ -184,6 +199,7 @@ class LocalStore:
         path = self._root / TEMPORARY_FOLDER / secrets.token_hex(16)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
+            path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
             return path, os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=0)
         except OSError as err:
             self._fail("write", path.name, err)
@@ -194,12 +210,10 @@ class LocalStore:
         try:
             self._make_folder(path.parent)
             try:
-                os.link(temporary, path)
-            except OSError as err:
-                if err.errno not in _NO_LINKS:
+                name_exclusively(temporary, path)
+            except FileExistsError:
+                if not claim_abandoned(temporary, path):
                     raise
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-                temporary.rename(path)
         except OSError as err:
             self._fail("create", name, err)
         self._note(path.parent)
@@ -258,7 +272,8 @@ class LocalSink(SinkScope):
         except OSError as err:
             self._store._fail("flush", self._name, err)
         self._store.adopt(self._path, self._name)
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a second name of what is stored; swept when it is old
+            self._path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Sink`."""

@@ -1,10 +1,12 @@
 """Objects in a directory of an SSH server: the one door to asyncssh.
 
 SFTP has no create-if-absent for a whole object, so an object is written to a temporary name and given its
-own by a hard link (OpenSSH's extension), which fails when the name is taken. A server without links gets
-an exclusive create under the final name; a reader there may see an object that is still growing, and finds
-it damaged rather than wrong. Flushing needs OpenSSH's fsync extension: without it :attr:`durable` is false,
-points are flagged so, and the old reference point stays.
+own by a hard link (OpenSSH's extension), which fails when the name is taken. Where there are no links the
+name is reserved by an exclusive create and replaced by a rename (another extension); a process that dies in
+between leaves an empty file, which counts as absent. A server that knows neither gets the bytes under the
+final name; a reader there may see an object that is still growing, and finds it damaged rather than wrong.
+Flushing needs OpenSSH's fsync extension: without it :attr:`durable` is false, points are flagged so, and the
+old reference point stays.
 
     sftp://user@host:22/absolute/path?identity=/path/to/key&known_hosts=/path/to/file
 
@@ -27,6 +29,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hvpsbridge.errors import ConfigurationError, NoSpace, ObjectExists, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, check_name
+from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
 
@@ -285,14 +288,14 @@ class SftpStore:
             await self._sftp.remove(path)
         return path
 
-    async def _write(self, path: str, data: bytes) -> None:
+    async def _write(self, path: str, data: bytes, *, needed: int | None = None) -> None:
         attributes = asyncssh.SFTPAttrs(permissions=FILE_MODE)
         try:
             async with await self._sftp.open(path, "xb", attributes) as file:
                 await file.write(data)
                 await self._fsync(file)
         except asyncssh.SFTPFailure as err:
-            await self._explain(path, len(data), err)
+            await self._explain(path, len(data) if needed is None else needed, err)
 
     async def _explain(self, path: str, needed: int, err: asyncssh.SFTPFailure) -> NoReturn:
         """Version 3 servers say only "failure": look whether the name is taken or the disk full."""
@@ -319,16 +322,41 @@ class SftpStore:
         await self._make_folder(path.rsplit("/", 1)[0])
         temporary = await self._upload(data)
         try:
-            await self._sftp.link(temporary, path)
-        except asyncssh.SFTPOpUnsupported:
-            await self._write(path, data)
-        except asyncssh.SFTPFailure as err:
-            if await self._sftp.exists(path):
-                raise ObjectExists(self.url, "create", name, "the name is taken") from err
-            await self._write(path, data)  # a file system without links
+            try:
+                await self._sftp.link(temporary, path)
+            except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
+                # The name is taken, or server or file system know no links: version 3 has one word for all.
+                await self._reserve(temporary, path, data)
         finally:
             with contextlib.suppress(asyncssh.SFTPError):
                 await self._sftp.remove(temporary)
+
+    async def _reserve(self, temporary: str, path: str, data: bytes) -> None:
+        """Name a whole file without links: an empty file, made exclusively, is replaced by it in one step."""
+        await self._remove_abandoned(temporary, path)
+        await self._write(path, b"", needed=len(data))
+        try:
+            await self._sftp.posix_rename(temporary, path)
+        except asyncssh.SFTPOpUnsupported:
+            async with await self._sftp.open(path, "r+b") as file:
+                await file.write(data)
+                await self._fsync(file)
+
+    async def _remove_abandoned(self, temporary: str, path: str) -> None:
+        """Free a name whose reservation was left by a process that died."""
+        try:
+            left, ours = await self._sftp.stat(path), await self._sftp.stat(temporary)
+        except asyncssh.SFTPNoSuchFile:
+            return
+        # Both times are the server's, so no clock of ours counts.
+        if left.size or (ours.mtime or 0) - (left.mtime or 0) < ABANDONED_SECONDS:
+            return
+        grave = f"{temporary}-left"
+        await self._sftp.rename(path, grave)  # of several that find it, one moves it
+        moved = await self._sftp.stat(grave)
+        await self._sftp.remove(grave)
+        if moved.mtime != left.mtime:
+            raise asyncssh.SFTPFileAlreadyExists("the name was reserved this moment")
 
     async def _write_over(self, name: str, data: bytes) -> None:
         async with await self._sftp.open(self._path(name), "wb") as file:
