@@ -71,14 +71,16 @@ from hvpsbridge.tasks.eligibility import (
 )
 from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.judgement import ids_of
 from hvpsbridge.tasks.lineage import PROOFS_WANTED, Lineage
 from hvpsbridge.tasks.mark import Mark, parse_mark
+from hvpsbridge.tasks.merging import wait_for_merge
 from hvpsbridge.tasks.permits import Claim
 from hvpsbridge.tasks.plan import DiskFacts, DiskPlan, Mode, Reason, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, OnUnexpectedFull, ProofPolicy, Wish
 from hvpsbridge.tasks.reader import DiskReader, open_shell
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
-from hvpsbridge.tasks.settle import Settler, ids_of, left_unknown, read_lineage, wait_for_merge
+from hvpsbridge.tasks.settle import Settler, left_unknown, read_lineage
 from hvpsbridge.tasks.sharing import ReaderGate, Sharing
 from hvpsbridge.tasks.space import child_growth, volume_of
 from hvpsbridge.tasks.steps import Step

@@ -1,6 +1,6 @@
 """What of ours is on a host: every checkpoint, reference point and shell, with whose it is and why.
 
-The law is that of :mod:`.settle`, whose judgement this shows: what a mark, a ledger or a point names is
+The law is that of :mod:`.judgement`, whose verdicts this shows: what a mark, a ledger or a point names is
 ours, what may be ours but cannot be told is named and left, and everything else is somebody else's.
 Nothing here changes anything.
 """
@@ -23,15 +23,10 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.judgement import Judgement, ids_of, judge, reference_points_to_keep
 from hvpsbridge.tasks.lineage import Lineage
 from hvpsbridge.tasks.mark import parse_mark
-from hvpsbridge.tasks.settle import (
-    Judgement,
-    ids_of,
-    judge,
-    read_lineage,
-    reference_points_to_keep,
-)
+from hvpsbridge.tasks.settle import read_lineage
 
 
 class Whose(StrEnum):

@@ -18,10 +18,11 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.lease import current_holder
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.judgement import runs_that_may_have_made
 from hvpsbridge.tasks.leftovers import Thing, VmThings, Whose
 from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.results import problem_code
-from hvpsbridge.tasks.settle import Settler, runs_that_may_have_made
+from hvpsbridge.tasks.settle import Settler
 
 _LOG = logging.getLogger(__name__)
 

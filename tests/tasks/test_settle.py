@@ -9,9 +9,9 @@ import pytest
 
 from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.tasks.judgement import Judgement, ids_of, judge, reference_points_to_keep
 from hvpsbridge.tasks.lineage import Lineage
 from hvpsbridge.tasks.mark import Mark, parse_mark
-from hvpsbridge.tasks.settle import Judgement, ids_of, judge, reference_points_to_keep
 from tests.tasks import builders as make
 
 OURS = str(Mark(make.REPOSITORY_ID, make.RUN_ID, make.NOON))

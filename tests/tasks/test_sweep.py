@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,6 +19,7 @@ from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.sweep import Sweeper, Swept
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
+from tests.tasks.wire import WireWorld
 from tests.tasks.world import QUICK, Steps, World
 
 SMALL = 2 * MIB
@@ -251,3 +254,30 @@ def test_forgetting_a_vm_removes_everything_of_ours_and_nothing_else(world: Worl
     assert after.error is None
     assert after.disks[0].reason is Reason.REFERENCE_POINT_GONE
     assert world.assert_points_equal(vm_id) == 3
+
+
+@pytest.mark.parametrize("engine", ["builtin", "powershell"])
+def test_shells_of_a_killed_process_are_listed_and_ended_over_the_wire(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    if engine == "powershell":
+        request.getfixturevalue("pwsh")
+    world = WireWorld(tmp_path, engine)
+    vm_id = world.vm(disks=(SMALL,))
+    killed = world.struck(vm_id, "CONFIGURATION", "before", "SIGKILL")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_id = uuid4()
+    with world.connect(run_id) as host:
+        shells = host.shells()
+        there = look(host, world.repository, host.vms(vm_id)[0], shells)
+        ended = {thing.thing_id for thing in there.things if thing.kind == "shell"}
+        assert host.shell_id in {shell.shell_id for shell in shells}
+        assert host.shell_id not in ended
+        assert len(ended) >= 2, "the run's own shell and its reader's"
+        assert all(shell.name.startswith("hvps ") for shell in shells if shell.shell_id in ended)
+        assert world.model.attached()
+        swept = Sweeper(host, world.repository, run_id, QUICK.limits, Cancellation()).sweep(there)
+        assert (swept.error, swept.left) == (None, ())
+        assert not ended & {shell.shell_id for shell in host.shells()}
+    world.assert_clean(vm_id, reference_points=0)
+    world.close()

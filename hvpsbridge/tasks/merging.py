@@ -1,0 +1,32 @@
+"""Waiting until a checkpoint's children are merged away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.tasks.policy import Limits
+
+
+def wait_for_merge(
+    host: HyperVHost,
+    vm_id: UUID,
+    children: tuple[str, ...],
+    limits: Limits,
+    pause: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[str, ...]:
+    """Wait until none of ``children`` is on any chain of the VM; a line for each that still is.
+
+    Nothing else is waited for: a user may have added a disk or a checkpoint meanwhile (reference 0.1, 13).
+    """
+    until = clock() + limits.merge_seconds
+    while True:
+        if not children:
+            return ()
+        chains = {path.casefold() for path in host.merge_state(vm_id).chain_paths}
+        children = tuple(path for path in children if path.casefold() in chains)
+        if children and (clock() > until or not pause(limits.poll_seconds)):
+            return tuple(f"{path} is still being merged" for path in children)
