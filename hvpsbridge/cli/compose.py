@@ -27,6 +27,7 @@ from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyP
 from hvpsbridge.tasks.runner import HostTarget, PlayRun
 from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.tasks.sharing import SharedPermits, Sharing
+from hvpsbridge.tasks.shells import ShellPlaces
 from hvpsbridge.tasks.tuning import TuningBook, TuningWish
 from hvpsbridge.tasks.tuning_store import TuningFile
 
@@ -180,13 +181,14 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
 
 def sharing(limits: RunLimits) -> Sharing:
     """What all reading of a run goes through: permits, the rate, and what was learned of hosts before."""
+    readers = ReaderLimits(limits.readers, limits.readers_per_host, limits.readers_per_volume)
+    limited = limits.rate is not None or readers != ReaderLimits()
     return Sharing(
-        permits=SharedPermits(
-            ReaderLimits(limits.readers, limits.readers_per_host, limits.readers_per_volume)
-        ),
+        permits=SharedPermits(readers),
         pace=Unpaced() if limits.rate is None else TokenBucket(limits.rate),
         # A limited read shows the limit, not the host.
-        tuning=TuningBook(TuningFile(default_cache_folder()), measures=limits == RunLimits()),
+        tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limited),
+        shells=ShellPlaces(limits.shells_per_host),
     )
 
 

@@ -122,6 +122,7 @@ limit_options = _stacked(
     click.option("--most-readers", type=click.IntRange(min=1), help="Readers at work at a time."),
     click.option("--most-readers-per-host", type=click.IntRange(min=1), help="Of them on one host."),
     click.option("--most-readers-per-volume", type=click.IntRange(min=1), help="Of them on one volume."),
+    click.option("--most-shells-per-host", type=click.IntRange(min=1), help="Shells for disks on one host."),
 )
 
 tuning_options = _stacked(
@@ -219,6 +220,7 @@ def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:
         "readers": options.pop("most_readers"),
         "readers_per_host": options.pop("most_readers_per_host"),
         "readers_per_volume": options.pop("most_readers_per_volume"),
+        "shells_per_host": options.pop("most_shells_per_host"),
     }
     if given["rate"] == 0:
         raise UsageError("--rate: nothing would ever come")

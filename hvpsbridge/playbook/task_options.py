@@ -23,6 +23,7 @@ from hvpsbridge.playbook.types import (
     Whole,
 )
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
+from hvpsbridge.tasks.shells import SHELLS_PER_HOST
 from hvpsbridge.units import GIB, KIB, MIB
 
 # Pipelines share one process on the host; past this they only wait for its serializer.
@@ -140,6 +141,10 @@ class RunLimits:
     readers: Annotated[Whole | None, Field(description="readers at work at a time", ge=1)] = None
     readers_per_host: Annotated[Whole | None, Field(description="of them on one host", ge=1)] = None
     readers_per_volume: Annotated[Whole | None, Field(description="of them on one volume", ge=1)] = None
+    shells_per_host: Annotated[
+        Whole,
+        Field(description="shells for disks on one host, below the account's `MaxShellsPerUser`", ge=1),
+    ] = SHELLS_PER_HOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -531,18 +531,17 @@ class BackupVm:
             self._around.sharing,
             self._gate,
         )
-        readers: dict[str, DiskReader] = {}
-
-        def open_reader(slot: str) -> None:
-            self._guard.check()
-            shell = open_shell(self._host, self._policy.patience, self._guard.pause)
-            reader = DiskReader(shell, frozen[slot].path, journal)
-            self._readers.append(reader)
-            readers[slot] = reader
-
-        side_by_side([partial(open_reader, disk.slot) for disk in plan.disks], self._guard.halt)
         for disk in plan.disks:
-            backup = DiskBackup(disk, frozen[disk.slot], readers[disk.slot], tools)
+            reader = DiskReader(
+                partial(open_shell, self._host, self._policy.patience, self._guard.pause),
+                frozen[disk.slot].path,
+                journal,
+                self._host.name,
+                self._around.sharing.shells,
+                self._guard.check,
+            )
+            self._readers.append(reader)
+            backup = DiskBackup(disk, frozen[disk.slot], reader, tools)
             self._backups.append(backup)
             self._stop_at_unexpected((backup.plan,))
         side_by_side([backup.pull for backup in self._backups], self._guard.halt)

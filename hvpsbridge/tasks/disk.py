@@ -114,22 +114,26 @@ class DiskBackup:
             StoppedByPolicy: it turned out that the disk must be compared or read whole, and the policy
                 forbids that.
         """
-        started = time.monotonic()
-        try:
+        with self.reader.working():
+            started = time.monotonic()
             try:
-                self._pull()
-            except Damaged as err:
-                if self.plan.base is None:
-                    raise
-                _LOG.warning("the base of %s cannot be read, reading the disk whole: %s", self.plan.slot, err)
-                self._decide(
-                    replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
-                )
-                self._disk = self._open_disk()
-                self._put = ()
-                self._pull()
-        finally:
-            self._seconds += time.monotonic() - started
+                self._pull_or_begin_anew()
+            finally:
+                self._seconds += time.monotonic() - started
+
+    def _pull_or_begin_anew(self) -> None:
+        try:
+            self._pull()
+        except Damaged as err:
+            if self.plan.base is None:
+                raise
+            _LOG.warning("the base of %s cannot be read, reading the disk whole: %s", self.plan.slot, err)
+            self._decide(
+                replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
+            )
+            self._disk = self._open_disk()
+            self._put = ()
+            self._pull()
 
     def _pull(self) -> None:
         if not self._size_bytes:
@@ -269,9 +273,10 @@ class DiskBackup:
         Args:
             believe_allocation: leave out what the host's files hold no data for and nothing is stored of.
         """
-        allocation = self._allocated() if believe_allocation else None
-        self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored_extents()))
-        self._proved_bytes = self._size_bytes
+        with self.reader.working():
+            allocation = self._allocated() if believe_allocation else None
+            self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored_extents()))
+            self._proved_bytes = self._size_bytes
 
     def audit(self, turn: int) -> None:
         """Prove one part of the disk, another one each ``turn``; all of it when that finds a lie."""
@@ -281,14 +286,15 @@ class DiskBackup:
         if first >= self._size_bytes:
             return
         within = Extent(first, min(part * self._grid.chunk_bytes, self._size_bytes - first))
-        ranges = ranges_to_compare(
-            self._size_bytes, self._grid, self._allocated(), self._stored_extents(), within
-        )
-        self._prove(ranges)
-        if self.lied_chunks:
-            self.prove_whole()
-        else:
-            self._proved_bytes = within.length
+        with self.reader.working():
+            ranges = ranges_to_compare(
+                self._size_bytes, self._grid, self._allocated(), self._stored_extents(), within
+            )
+            self._prove(ranges)
+            if self.lied_chunks:
+                self.prove_whole()
+            else:
+                self._proved_bytes = within.length
 
     def _prove(self, ranges: tuple[Extent, ...]) -> None:
         started = time.monotonic()

@@ -19,6 +19,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.pump import Patience
 from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.shells import ShellPlaces
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,28 +57,75 @@ def open_shell(host: HyperVHost, patience: Patience, pause: Callable[[float], No
 class DiskReader:
     """Reads one frozen disk.
 
+    Its shell is there while it works, and may be taken from it while it does not: a host has only so many.
+
     Args:
-        shell: a shell for this disk alone; it is closed with the reader.
+        open_shell: gives a shell for this disk alone; called whenever there is work and no shell.
         path: the frozen file.
         journal: where shells are written down.
+        host: name of the host.
+        places: how many shells there may be.
+        check: raises when the backup is to stop.
     """
 
-    def __init__(self, shell: HyperVHost, path: str, journal: Journal) -> None:
+    def __init__(
+        self,
+        open_shell: Callable[[], HyperVHost],
+        path: str,
+        journal: Journal,
+        host: str,
+        places: ShellPlaces,
+        check: Callable[[], None],
+    ) -> None:
         self.path = path
+        self._open_shell = open_shell
         self._journal = journal
-        self._lock = threading.Lock()
-        self._shell = shell
+        self._host = host
+        self._places = places
+        self._check = check
+        self._lock = threading.RLock()
+        self._opened: HyperVHost | None = None
         self._known_shell = ""
-        try:
-            self._note_shell()
-        except BaseException:
-            self._shell.close()
-            raise
+        self._depth = 0
 
     @property
     def shell_id(self) -> str:
         """The shell in use."""
         return self._known_shell
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """The disk can be read while entered, by any thread; entering again within is nothing."""
+        self._depth += 1
+        try:
+            if self._depth == 1:
+                self._places.work(self._host, self, self._check)
+                self._have_shell()
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                if self._opened is None:
+                    self._places.leave(self._host, self)
+                else:
+                    self._places.rest(self._host, self)
+
+    def _have_shell(self) -> None:
+        # A shell that is just being let go holds the disk until it is gone; the lock is held as long.
+        with self._lock:
+            if self._opened is not None:
+                return
+            self._opened = self._open_shell()
+            try:
+                self._note_shell()
+            except BaseException:
+                self._forget_shell()
+                raise
+
+    @property
+    def _shell(self) -> HyperVHost:
+        assert self._opened is not None, "a disk is read only within working()"
+        return self._opened
 
     def open(self) -> BlockSource:
         """A reader pipeline. A lost shell is replaced, and the lost one ended so that it lets the disk go."""
@@ -114,17 +162,40 @@ class DiskReader:
             HostError: the host could not be asked.
         """
         try:
-            state = self._shell.close_readers(self.path)
-            if self.path in state.open_paths:
-                raise InternalError(f"readers of {self.path} do not close")
+            self._detach()
         finally:
-            self._shell.close()
+            self._places.leave(self._host, self)
 
     def abandon(self) -> None:
         """End the shell, and with it the process that holds the disk. Never raises."""
         with contextlib.suppress(HvpsError):
-            self._shell.close_readers(self.path)
-        self._shell.close()
+            self.close()
+
+    def let_go(self) -> None:
+        """See :class:`~hvpsbridge.tasks.shells.Resting`."""
+        _LOG.info("the shell of %s is closed for another disk's", self.path)
+        try:
+            self._detach()
+        except HvpsError as err:
+            # The shell is ended all the same, and the disk with it; else the host's watchdog sees to that.
+            _LOG.warning("readers of %s were not seen to close: %s", self.path, err)
+
+    def _detach(self) -> None:
+        with self._lock:
+            if self._opened is None:
+                return
+            try:
+                state = self._opened.close_readers(self.path)
+                if self.path in state.open_paths:
+                    raise InternalError(f"readers of {self.path} do not close")
+            finally:
+                self._forget_shell()
+
+    def _forget_shell(self) -> None:
+        assert self._opened is not None
+        self._opened.close()
+        self._opened = None
+        self._known_shell = ""
 
     def _note_shell(self) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hvpsbridge.receiver.gates import Pace, Unpaced
 from hvpsbridge.tasks.permits import TURN_SECONDS, Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.shells import ShellPlaces
 from hvpsbridge.tasks.tuning import TuningBook
 
 # How often a waiting reader looks whether it is still wanted.
@@ -101,8 +102,10 @@ class Sharing:
         permits: who may read now.
         pace: how fast bytes may come.
         tuning: how hosts are best read.
+        shells: how many shells for disks a host has at a time.
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
     pace: Pace = field(default_factory=Unpaced)
     tuning: TuningBook = field(default_factory=TuningBook)
+    shells: ShellPlaces = field(default_factory=ShellPlaces)

@@ -105,6 +105,43 @@ def test_nobody_waits_for_ever_among_readers_that_never_end(
                 permits.ask(ticket, claims[ticket])
 
 
+def turns(permits: Permits, claims: dict[int, Claim], count: int) -> list[int]:
+    """Who gets the next permits, when each holder gives up after a turn and asks again at once."""
+    got: list[int] = []
+    now = 0.0
+    while len(got) < count:
+        got += permits.grant(now)
+        now += TURN
+        for ticket in claims:
+            if permits.due(ticket, now):
+                permits.drop(ticket)
+                permits.ask(ticket, claims[ticket])
+    return got[:count]
+
+
+def test_equals_take_turns_in_the_order_of_asking() -> None:
+    permits = Permits(ReaderLimits(run=1), TURN)
+    claims = {permits.ticket(): claim(0, 0, vm, 0) for vm in range(3)}
+    for ticket, one in claims.items():
+        permits.ask(ticket, one)
+    assert turns(permits, claims, 9) == list(claims) * 3
+
+
+def test_a_disk_whose_vm_reads_elsewhere_too_is_passed_over_only_so_often() -> None:
+    permits = Permits(ReaderLimits(volume=1), TURN)
+    elsewhere, here = permits.ticket(), permits.ticket()
+    claims = {elsewhere: claim(0, 0, 0, 0), here: claim(0, 1, 0, 1)}
+    # VMs that hold nothing else go first, time and again.
+    claims |= {permits.ticket(): claim(0, 1, vm, 0) for vm in (1, 2)}
+    for ticket, one in claims.items():
+        permits.ask(ticket, one)
+    got = turns(permits, claims, 4 * MOST_PASSES)
+    assert got.count(elsewhere) == 1, "nobody else wants its volume"
+    got.remove(elsewhere)
+    assert MOST_PASSES - 1 <= got.index(here) <= MOST_PASSES + 1
+    assert got.count(here) >= 2
+
+
 def test_two_vms_get_half_each_however_many_disks_one_has() -> None:
     permits = Permits(ReaderLimits(host=4), TURN)
     large = [claim(0, 0, 0, disk) for disk in range(8)]
