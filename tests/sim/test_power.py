@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.sim.server import BOOT_SECONDS, SimulatedHost
 from hvpsbridge.units import MIB
 
 
@@ -118,3 +119,23 @@ def test_a_host_whose_power_was_cut_is_back_without_its_shells(
         assert after.host_info().boot_time > booted
     with connect(hosts["HV02"]) as other:
         assert other.host_info().name == "HV02"
+
+
+def test_a_host_that_goes_down_again_while_it_boots_stays_down(
+    model: Model, hosts: dict[str, SimulatedHost]
+) -> None:
+    model.crash_host("HV01")
+    wait_for(lambda: not listens(hosts["HV01"]))
+    model.kill_host("HV01")
+    time.sleep(2 * BOOT_SECONDS)
+    assert not listens(hosts["HV01"])
+    model.revive_host("HV01")
+    wait_for(lambda: answers(hosts["HV01"]))
+
+
+def listens(host: SimulatedHost) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", host.listener.port), timeout=5):
+            return True
+    except OSError:
+        return False

@@ -56,6 +56,8 @@ class Listener:
         self._lock = Lock()
         self._open: set[socket.socket] = set()
         self.connections_accepted = 0
+        # How often it went down: whoever is to bring it up again finds out whether that is still wanted.
+        self._boots = 0
 
     @property
     def port(self) -> int:
@@ -96,11 +98,12 @@ class Listener:
     def go_down(self, down_seconds: float, came_up: Callable[[], None]) -> None:
         """Lose every shell and connection, and answer nobody for a while; ``came_up`` is called after it."""
         self.power_off()
-        Thread(target=self._come_up, args=(down_seconds, came_up), name="wsman-boot", daemon=True).start()
+        self._boot(down_seconds, came_up)
 
     def power_off(self) -> None:
         """Lose every shell and connection, and answer nobody."""
         with self._lock:
+            self._boots += 1
             listening, self._socket = self._socket, socket.socket()
         with contextlib.suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)
@@ -111,13 +114,20 @@ class Listener:
 
     def power_on(self) -> None:
         """Answer again, under the same address."""
-        Thread(target=self._come_up, args=(0.0, lambda: None), name="wsman-boot", daemon=True).start()
+        self._boot(0.0, lambda: None)
 
-    def _come_up(self, down_seconds: float, came_up: Callable[[], None]) -> None:
+    def _boot(self, down_seconds: float, came_up: Callable[[], None]) -> None:
+        arguments = (self._boots, down_seconds, came_up)
+        Thread(target=self._come_up, args=arguments, name="wsman-boot", daemon=True).start()
+
+    def _come_up(self, boots: int, down_seconds: float, came_up: Callable[[], None]) -> None:
         if self._stopping.wait(down_seconds):
             return
         came_up()
-        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
+        with self._lock:
+            if self._boots != boots:
+                return  # it went down again before it was up
+            self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
         if self._stopping.is_set():
             self._socket.close()
         self._accept()
