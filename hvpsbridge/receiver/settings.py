@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from hvpsbridge.units import KIB, MIB
 
-# Raw bytes of a block: the host's serializer is fastest at 1 MiB (reference, transport).
-BLOCK_BYTES = 1 * MIB
+# Raw bytes of a block. .NET keeps objects from 85,000 bytes on in the heap that only full collections clean:
+# larger blocks cost the host memory and bring nothing (docs/performance.md).
+BLOCK_BYTES = 64 * KIB
 # Raw bytes of one request. With a credit of two this bounds what a host buffers for a slow receiver
 # (reference, transport: windows of 4 to 16 MiB); the smaller end keeps several readers within 256 MiB.
 WINDOW_BYTES = 4 * MIB

@@ -1,8 +1,10 @@
 """How a host is best read: found out with the first seconds of a read, remembered for the next ones.
 
 The search is greedy: from a sound start one thing after another is tried, and kept only when it brings
-clearly more. More pipelines, smaller blocks and larger windows cost memory and the host's processor, and
-disks do not hold the same everywhere, so a small gain is no reason for them. All of it is real reading.
+clearly more. More pipelines, larger blocks and larger windows cost memory and the host's processor, and
+disks do not hold the same everywhere, so a small gain is no reason for them. A host that has just begun is
+slow (.NET compiles what runs often), which would speak for whatever is tried later: what won is held against
+the start once more. All of it is real reading.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from hvpsbridge.units import KIB, MIB
 
 # A setting that costs something must bring this much more.
 WORTH = 1.10
-# A trial, from its first block on. With six trials at most a decision takes four seconds.
+# A trial, from its first block on. With eight trials at most a decision takes six seconds.
 TRIAL_SECONDS = 0.7
 # Less than this is read before it could be measured.
 MEASURABLE_BYTES = 256 * MIB
@@ -32,7 +34,7 @@ START = ReadSettings()
 LADDERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("pipelines", (2, 4)),
     ("deflate", (False,)),
-    ("block_bytes", (256 * KIB,)),
+    ("block_bytes", (256 * KIB, 1 * MIB)),
     ("window_bytes", (8 * MIB,)),
 )
 # What a remembered figure may be; anything else was not written by us.
@@ -72,7 +74,8 @@ class Search:
     """
 
     def __init__(self, wish: TuningWish, start: ReadSettings = START) -> None:
-        self._best = wish.over(start)
+        self._start = self._best = wish.over(start)
+        self._confirming = False
         self._rate_bytes = 0.0
         self._ladders = [ladder for ladder in LADDERS if ladder[0] not in wish.decided]
         self._rung = 0
@@ -112,10 +115,17 @@ class Search:
             return
         self._empty = 0
         rate = data_bytes / seconds
+        if self._confirming:
+            if self._rate_bytes < rate * WORTH:
+                self._best, self._rate_bytes = self._start, rate
+            self._trying = None
+            return
         worth = rate >= self._rate_bytes * WORTH
         if worth:
             self._best, self._rate_bytes = self._trying, rate
         self._trying = self._next(worth)
+        if self._trying is None and self._best != self._start:
+            self._confirming, self._trying = True, self._start
 
     def _next(self, worth: bool) -> ReadSettings | None:
         """The next rung of this ladder when the last one was worth it, else the next ladder's first."""

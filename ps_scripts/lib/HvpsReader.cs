@@ -202,6 +202,14 @@ namespace Hvps
     // own event because a null one would be woken by any read of the handle.
     internal sealed class Slot : IDisposable
     {
+        // What is read at once, and with it the rest of its first and last sectors of up to 4096 bytes.
+        internal const int UnitBytes = 1 << 18;
+        internal const int UsualBytes = UnitBytes + 2 * 4096;
+        const int MostSpare = 32;
+        // Slots of the usual size wait here for the next request: a heap that gives and takes them for every one
+        // falls to pieces.
+        static readonly Stack<Slot> spare = new Stack<Slot>();
+
         readonly int size;
         readonly ManualResetEvent done = new ManualResetEvent(false);
         IntPtr buffer, overlapped;
@@ -215,6 +223,45 @@ namespace Hvps
             this.size = size;
             buffer = Marshal.AllocHGlobal(size);
             overlapped = Marshal.AllocHGlobal(Marshal.SizeOf(typeof(NativeOverlapped)));
+        }
+
+        // A slot for reads of up to this many bytes; it goes back by GiveBack.
+        internal static Slot Take(int bytes)
+        {
+            if (bytes > UsualBytes)
+            {
+                return new Slot(bytes);
+            }
+            lock (spare)
+            {
+                return spare.Count > 0 ? spare.Pop() : new Slot(UsualBytes);
+            }
+        }
+
+        internal void GiveBack()
+        {
+            Drain();
+            lock (spare)
+            {
+                if (size == UsualBytes && spare.Count < MostSpare)
+                {
+                    spare.Push(this);
+                    return;
+                }
+            }
+            Dispose();
+        }
+
+        // Nobody reads: the memory goes back.
+        internal static void DropSpare()
+        {
+            lock (spare)
+            {
+                while (spare.Count > 0)
+                {
+                    spare.Pop().Dispose();
+                }
+            }
         }
 
         internal IntPtr Buffer
@@ -272,13 +319,18 @@ namespace Hvps
             return new Failure("Hvps.ReadFailed", code, "cannot read " + count + " bytes at " + offset);
         }
 
-        public void Dispose()
+        // The kernel owns the buffer while a read is pending; it must be neither freed nor used for another.
+        void Drain()
         {
             if (pending)
             {
-                // The kernel still owns the buffer; it must not be freed under it.
                 try { Finish(); } catch (Failure) { }
             }
+        }
+
+        public void Dispose()
+        {
+            Drain();
             if (buffer != IntPtr.Zero)
             {
                 Marshal.FreeHGlobal(buffer);
@@ -381,7 +433,12 @@ namespace Hvps
             {
                 disk.Release(true);
             }
-            return Attached();
+            string[] left = Attached();
+            if (left.Length == 0)
+            {
+                Slot.DropSpare();
+            }
+            return left;
         }
 
         // Paths with an attached handle.
@@ -492,6 +549,10 @@ namespace Hvps
             foreach (Disk disk in idle)
             {
                 disk.Release(false);
+            }
+            if (idle.Count > 0 && Attached().Length == 0)
+            {
+                Slot.DropSpare();
             }
         }
 
@@ -635,7 +696,7 @@ namespace Hvps
             finished = new bool[slots.Length];
             for (int i = 0; i < slots.Length; i++)
             {
-                slots[i] = new Slot(largest);
+                slots[i] = Slot.Take(largest);
             }
         }
 
@@ -699,7 +760,7 @@ namespace Hvps
         {
             foreach (Slot slot in slots)
             {
-                slot.Dispose();
+                slot.GiveBack();
             }
             if (handle != null)
             {
@@ -716,10 +777,11 @@ namespace Hvps
         const int RequestHeader = 20, RequestExtent = 12;
         const int BlockHeader = 64, HashAt = 32, ExtentEntry = 12, DigestEntry = 40;
         const int MostEntries = 16384;
-        const int UnitBytes = 1 << 20;
+        // Four of these are under way at once: enough for a disk, and 1 MiB a pipeline.
+        const int UnitBytes = Slot.UnitBytes;
         // Blocks that may wait for the serialiser: with the one in its hands this bounds the memory.
         const int ReadyBlocks = 2;
-        const int SampleBytes = 16384;
+        const int SampleBytes = 4096;
 
         struct Piece
         {
@@ -743,6 +805,8 @@ namespace Hvps
         // The block under way.
         byte[] body;
         int bodyBytes;
+        readonly MemoryStream packed = new MemoryStream();
+        bool shrinks;
         readonly List<KeyValuePair<long, uint>> entries = new List<KeyValuePair<long, uint>>();
         readonly List<KeyValuePair<long, byte[]>> digests = new List<KeyValuePair<long, byte[]>>();
 
@@ -910,6 +974,7 @@ namespace Hvps
                 using (SHA256 sha = Disk.NewSha())
                 {
                     body = new byte[blockBytes];
+                    byte[] whole = wantDigests ? new byte[chunkBytes] : null;
                     int unit = -1;
                     IntPtr bytes = IntPtr.Zero;
                     for (int i = 0; i < pieces.Count; i++)
@@ -933,10 +998,9 @@ namespace Hvps
                         Take(IntPtr.Add(bytes, (int)(piece.Offset - units[unit].At)), piece);
                         if (piece.EndsChunk)
                         {
-                            byte[] whole = new byte[units[unit].Bytes];
-                            Marshal.Copy(bytes, whole, 0, whole.Length);
+                            Marshal.Copy(bytes, whole, 0, units[unit].Bytes);
                             digests.Add(new KeyValuePair<long, byte[]>(
-                                piece.Offset / chunkBytes, sha.ComputeHash(whole)));
+                                piece.Offset / chunkBytes, sha.ComputeHash(whole, 0, units[unit].Bytes)));
                         }
                     }
                     reads.Settle();
@@ -989,17 +1053,19 @@ namespace Hvps
         void Emit(SHA256 sha, bool last)
         {
             int tables = entries.Count * ExtentEntry + digests.Count * DigestEntry;
-            byte[] packed = mayDeflate ? Deflated() : null;
-            byte[] block = new byte[BlockHeader + tables + (packed == null ? bodyBytes : packed.Length)];
+            bool deflated = Deflates();
+            byte[] content = deflated ? packed.GetBuffer() : body;
+            int contentBytes = deflated ? (int)packed.Length : bodyBytes;
+            byte[] block = new byte[BlockHeader + tables + contentBytes];
             block[0] = (byte)'H';
             block[1] = (byte)'B';
             block[2] = 1;
             block[3] = (byte)(last ? 1 : 0);
             Little.Put(block, 4, number);
             Little.Put(block, 8, (uint)NextBlock);
-            block[12] = (byte)(packed == null ? 0 : 1);
+            block[12] = (byte)(deflated ? 1 : 0);
             Little.Put(block, 16, (uint)bodyBytes);
-            Little.Put(block, 20, (uint)(packed == null ? bodyBytes : packed.Length));
+            Little.Put(block, 20, (uint)contentBytes);
             Little.Put(block, 24, (uint)entries.Count);
             Little.Put(block, 28, (uint)digests.Count);
             int at = BlockHeader;
@@ -1020,7 +1086,7 @@ namespace Hvps
             sha.TransformBlock(block, BlockHeader, tables, null, 0);
             sha.TransformFinalBlock(body, 0, bodyBytes);
             Buffer.BlockCopy(sha.Hash, 0, block, HashAt, 32);
-            Buffer.BlockCopy(packed ?? body, 0, block, at, packed == null ? bodyBytes : packed.Length);
+            Buffer.BlockCopy(content, 0, block, at, contentBytes);
             sha.Initialize();
             bodyBytes = 0;
             entries.Clear();
@@ -1029,37 +1095,38 @@ namespace Hvps
             NextBlock++;
         }
 
-        // The body deflated, or null where three samples say that it would not pay.
-        byte[] Deflated()
+        // Deflates the body into packed where that pays, and says whether it did. A block whose neighbour before
+        // it shrank is tried at once, others by three samples first.
+        bool Deflates()
         {
-            if (bodyBytes < 512)
+            if (!mayDeflate || bodyBytes < 512)
             {
-                return null;
+                return false;
             }
-            int sample = Math.Min(SampleBytes, bodyBytes / 3), spread = (bodyBytes - sample) / 2;
-            int gained = 0;
-            for (int i = 0; i < 3; i++)
-            {
-                gained += sample - Deflate(i * spread, sample).Length;
-            }
-            if (gained < sample * 3 / 10)
-            {
-                return null;
-            }
-            byte[] packed = Deflate(0, bodyBytes);
-            return packed.Length < bodyBytes ? packed : null;
+            shrinks = (shrinks || bodyBytes < 12 * SampleBytes || SamplesShrink())
+                && Deflate(0, bodyBytes) < bodyBytes;
+            return shrinks;
         }
 
-        byte[] Deflate(int start, int bytes)
+        bool SamplesShrink()
         {
-            using (MemoryStream target = new MemoryStream(bytes))
+            int spread = (bodyBytes - SampleBytes) / 2, left = 0;
+            for (int i = 0; i < 3; i++)
             {
-                using (DeflateStream deflater = new DeflateStream(target, CompressionLevel.Fastest, true))
-                {
-                    deflater.Write(body, start, bytes);
-                }
-                return target.ToArray();
+                left += Deflate(i * spread, SampleBytes);
             }
+            return left <= SampleBytes * 3 * 9 / 10;
+        }
+
+        // Bytes that packed holds then.
+        int Deflate(int start, int bytes)
+        {
+            packed.SetLength(0);
+            using (DeflateStream deflater = new DeflateStream(packed, CompressionLevel.Fastest, true))
+            {
+                deflater.Write(body, start, bytes);
+            }
+            return (int)packed.Length;
         }
 
         // Gives the rest of the answer up.

@@ -53,6 +53,13 @@ def test_a_gain_below_a_tenth_is_not_worth_a_pipeline() -> None:
     assert settings.pipelines == 1
 
 
+def test_a_host_that_is_only_warming_up_is_not_taken_for_one_that_likes_pipelines() -> None:
+    warmth = iter(range(1, 20))
+    settings, trials = found(lambda settings: 20 * MIB * min(next(warmth), 3))
+    assert settings == START
+    assert trials <= 8
+
+
 def test_deflating_is_left_off_where_it_costs_more_than_it_saves() -> None:
     assert not found(lambda settings: 20 * MIB if settings.deflate else 60 * MIB)[0].deflate
     assert found(lambda settings: 60 * MIB if settings.deflate else 20 * MIB)[0].deflate
