@@ -195,6 +195,29 @@ class IndexCache:
                     ((e.id, number, e.offset, e.frame_bytes, e.raw_bytes) for e in pack.entries),
                 )
 
+    def matches(self, name: bytes, content: IndexObject) -> bool:
+        """Whether the rows of a published index object are what the object says."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT p.number, p.name, p.kind, p.bytes FROM packs p JOIN indexes i ON p.source = i.number "
+                "WHERE i.name = ? ORDER BY p.number",
+                (name,),
+            ).fetchall()
+            if [tuple(row[1:]) for row in rows] != [(p.name, p.kind, p.pack_bytes) for p in content.packs]:
+                return False
+            query = "SELECT id, offset, frame, raw FROM chunks WHERE pack = ? ORDER BY number"
+            return all(
+                self._connection.execute(query, row[:1]).fetchall()
+                == [(e.id, e.offset, e.frame_bytes, e.raw_bytes) for e in pack.entries]
+                for row, pack in zip(rows, content.packs, strict=True)
+            )
+
+    def correct(self, name: bytes, content: IndexObject) -> None:
+        """Make the rows of a published index object what the object says."""
+        with self._transaction() as connection:
+            _remove(connection, name)
+        self.add(name, content)
+
     # -- looking up ---------------------------------------------------------------------------------
 
     def find(self, identity: bytes) -> tuple[Location, ...]:

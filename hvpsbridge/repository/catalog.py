@@ -47,8 +47,15 @@ class Catalog:
         self._objects = objects
         # Manifests never change, so each is read once; by object name.
         self._manifests: dict[str, Point] = {}
+        self._told: set[str] = set()
         # Ids neither, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
+
+    def complain(self, damage: Damaged) -> None:
+        """Log damage, each object once: what is read again and again need not be said again."""
+        if damage.name not in self._told:
+            self._told.add(damage.name)
+            logger.error("%s", damage)
 
     def refresh(self) -> None:
         """Bring what is cached up to what is published."""
@@ -75,7 +82,7 @@ class Catalog:
             if isinstance(found, Point):
                 self._manifests[name] = found
             elif isinstance(found, Damaged):
-                logger.error("%s", found)
+                self.complain(found)
             if found is not None:
                 yield name, found
 

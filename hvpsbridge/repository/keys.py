@@ -29,7 +29,7 @@ from hvpsbridge.formats.keyslot import (
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import sealing
-from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, slot_name
+from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, counter_of, slot_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.secret import Secret
@@ -186,7 +186,12 @@ class KeyRing:
             raise KeyNeeded(self._objects.store.url, f"there is no slot {slot_id}")
         if known == {slot_id}:
             raise KeyNeeded(self._objects.store.url, "this is the last slot; add another one first")
+        (removed,) = (slot for slot in slots if slot.slot_id == slot_id)
         self._objects.store.delete(slot_name(slot_id))
+        if not _read_slots(self._objects.store, self._objects.repository_id)[0]:
+            # Another process removed the other one at the same time: without a slot nobody gets in.
+            write_slot(self._objects.store, removed)
+            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another one first")
         self._objects.store.commit_barrier()
 
     def export(self) -> ExportedKey:
@@ -199,7 +204,7 @@ class KeyRing:
         text = exported_text(master, self._objects.repository_id)
         digest = hashlib.sha256(self._restore_tool()).hexdigest()
         page = _page(text, self._objects.repository_id, digest)
-        number = sum(1 for _ in self._objects.list(EXPORTS))
+        number = max((counter_of(info.name) for info in self._objects.list(EXPORTS)), default=-1) + 1
         self._objects.write(
             counted(EXPORTS, number), Kind.EXPORT, encode_record(ExportMark(datetime.now(UTC)))
         )

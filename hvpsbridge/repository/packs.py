@@ -128,7 +128,7 @@ class FrameReader:
         self._objects = objects
         self._cache = cache
         self._refresh = refresh
-        self._rebuilt = False
+        self._checked = False
 
     def damaged(self, name: str, what: object) -> Damaged:
         """A ``Damaged`` of this repository."""
@@ -145,15 +145,30 @@ class FrameReader:
             # Another process may have published it since this one looked.
             self._refresh()
             found = self._of_kind(identity, kind)
-        if not found and not self._rebuilt:
-            # Once: a cache that somebody tampered with or half restored must not pass for a loss.
-            self._rebuilt = True
-            self._cache.rebuild()
-            self._refresh()
+        if not found and self._renew_cache():
             found = self._of_kind(identity, kind)
         if not found:
             raise self._objects.damaged(label(kind, identity), NOT_INDEXED)
         return found
+
+    def _renew_cache(self) -> bool:
+        """Whether the cache was read anew from the repository, which is done once: a cache that rotted, was
+        tampered with or half restored must not pass for a loss."""
+        if self._checked:
+            return False
+        self._checked = True
+        self._cache.rebuild()
+        self._refresh()
+        return True
+
+    @property
+    def cache_checked(self) -> bool:
+        """Whether the cache is known to be what the index objects say. Its numbers are stable from then on."""
+        return self._checked
+
+    def set_cache_checked(self) -> None:
+        """The cache was held against the index objects."""
+        self._checked = True
 
     def _of_kind(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
         return tuple(place for place in self._cache.find(identity) if place.kind is kind)
@@ -164,14 +179,16 @@ class FrameReader:
         Raises:
             Damaged: none is.
         """
-        problem: Damaged | None = None
-        for place in self.locate(identity, kind):
-            try:
-                return self.decode(place, self.fetch(place))
-            except Damaged as err:
-                problem = err
-        assert problem is not None  # locate gave at least one place
-        raise problem
+        while True:
+            problem: Damaged | None = None
+            for place in self.locate(identity, kind):
+                try:
+                    return self.decode(place, self.fetch(place))
+                except Damaged as err:
+                    problem = err
+            assert problem is not None  # locate gave at least one place
+            if not self._renew_cache():
+                raise problem
 
     def fetch(self, place: Location) -> bytes:
         """The frame's bytes as stored.

@@ -266,11 +266,16 @@ class Repository(Catalog):
             return None  # merged by a collector since the listing
         except Damaged as err:
             # What it names counts as lost until verify says how much that is; the rest stays usable.
-            logger.error("%s", err)
+            self.complain(err)
             return None
         except Malformed as err:
-            logger.error("%s", self._objects.damaged(index_name(name), err))
+            self.complain(self._objects.damaged(index_name(name), err))
             return None
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading a chunk is a request over a network."""
+        return self._objects.store.remote
 
     # -- working --------------------------------------------------------------------------------------
 

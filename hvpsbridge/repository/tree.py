@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from hvpsbridge.errors import Damaged
+from hvpsbridge.errors import Damaged, NoSpace
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import (
@@ -145,10 +146,11 @@ class TreeBuilder:
     ) -> None:
         self._store_node = store_node
         self._base = base
-        self._spill_folder = spill_folder
+        # Without a folder for caches there is none for this either.
+        self._spill_folder = spill_folder if spill_folder is not None and spill_folder.is_dir() else None
         self._leaves: OrderedDict[int, bytearray] = OrderedDict()
         self._spilled: set[int] = set()
-        self._spill: BinaryIO | None = None
+        self._spill: IO[bytes] | None = None
 
     def put(self, number: int, identity: bytes) -> None:
         """Chunk ``number`` has this id from now on."""
@@ -234,8 +236,7 @@ class TreeBuilder:
             return node
         if number in self._spilled:
             assert self._spill is not None  # a spilled leaf lies in the file
-            self._spill.seek(number * NODE_BYTES)
-            node = bytearray(self._spill.read(NODE_BYTES))
+            node = bytearray(os.pread(self._spill.fileno(), NODE_BYTES, number * NODE_BYTES))
             self._spilled.discard(number)
         elif self._base is not None:
             node = bytearray(self._base.node(1, number))
@@ -247,8 +248,17 @@ class TreeBuilder:
         return node
 
     def _evict(self, number: int, node: bytearray) -> None:
-        if self._spill is None:
-            self._spill = tempfile.TemporaryFile(dir=self._spill_folder)  # noqa: SIM115 (lives with self)
-        self._spill.seek(number * NODE_BYTES)
-        self._spill.write(node)
+        try:
+            if self._spill is None:
+                folder = self._spill_folder
+                self._spill = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (lives with self)
+            written = os.pwrite(self._spill.fileno(), node, number * NODE_BYTES)
+        except OSError as err:
+            raise self._no_spill(err.strerror or str(err)) from err
+        if written != len(node):
+            raise self._no_spill("no space left")
         self._spilled.add(number)
+
+    def _no_spill(self, reason: str) -> NoSpace:
+        where = str(self._spill_folder or tempfile.gettempdir())
+        return NoSpace(where, "write", "a tree of chunk ids", reason)

@@ -17,7 +17,7 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.evidence import gather, line_problems, orphan_problems
+from hvpsbridge.repository.evidence import check_cache, gather, line_problems, orphan_problems
 from hvpsbridge.repository.findings import Level, Problem, TouchedPoint, VerifyReport, touched
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
@@ -45,12 +45,16 @@ def verify(
     everything = points is None
     if points is None:
         points, problems = _read_all(repository)
-        evidence = gather(objects)
+        evidence = gather(objects, cache)
+        frames.set_cache_checked()
         problems += evidence.problems
         tombstones = repository.tombstones()
         problems += line_problems(points, tombstones)
         problems += orphan_problems(objects, evidence, points, tombstones)
         problems += [Problem(fault.name, fault.what) for fault in repository.keys.damaged_slots()]
+    elif not frames.cache_checked:
+        check_cache(objects, cache)
+        frames.set_cache_checked()
     scan = Scan(objects, cache, frames)
     broken: set[tuple[UUID, str]] = set()
     problems += _walk_all(repository, points, scan, broken)

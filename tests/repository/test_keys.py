@@ -209,6 +209,27 @@ class TestWhatLeaks:
         assert ids[0] != ids[1]
 
 
+def test_two_who_remove_each_others_slot_do_not_lock_everybody_out(store: MemoryStore) -> None:
+    with make(store, sealed=True) as repository:
+        second = repository.keys.add(Secret("second"), cost=CHEAP)
+        (first,) = (slot for slot in repository.keys.slots() if slot != second)
+
+        class Racing(MemoryStore):
+            """Another process removes the second slot just before this one removes the first."""
+
+            def delete(self, name: str) -> None:
+                self.objects.pop(f"keys/{second.slot_id.hex}", None)
+                super().delete(name)
+
+        racing = Racing()
+        racing.objects = store.objects
+        repository.keys._objects.store = racing
+        with pytest.raises(KeyNeeded, match="last slot"):
+            repository.keys.remove(first.slot_id)
+    with reopen(store) as fresh:
+        assert [slot.slot_id for slot in fresh.keys.slots()] == [first.slot_id]
+
+
 class TestSealer:
     @pytest.fixture
     def sealer(self) -> KeySealer:

@@ -47,6 +47,21 @@ ELSEWHERE = {"boot_id": "another boot", "machine": "elsewhere"}
 
 
 class TestLease:
+    def test_asks_once_where_nothing_may_be_deleted(self, objects: Objects) -> None:
+        asked: list[str] = []
+
+        class Refusing(MemoryStore):
+            def delete(self, name: str) -> None:
+                asked.append(name)
+                raise StoreError(self.url, "delete", name, "no rights")
+
+        objects.store = Refusing()
+        with take(objects) as lease:
+            for _ in range(5):
+                lease.check()
+        assert len(asked) == 1
+        take(objects).release()  # the records that stayed are in nobody's way
+
     def test_that_could_not_be_released_is_no_lock_for_its_own_process(self, objects: Objects) -> None:
         class Failing(MemoryStore):
             broken = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 import shutil
 import sqlite3
@@ -66,6 +68,23 @@ def ids_for(point: object) -> PointIds:
 
 
 class TestDisks:
+    @pytest.mark.parametrize("written", [-1, 100])
+    def test_say_when_there_is_no_room_for_leaves(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch, written: int
+    ) -> None:
+        def full(*_: object) -> int:
+            if written < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return written  # what fitted
+
+        monkeypatch.setattr(tree_module, "LEAVES_KEPT", 1)
+        monkeypatch.setattr(os, "pwrite", full)
+        with repository.begin(uuid4()) as writer:
+            disk = writer.disk(3 * FAN_OUT * CHUNK)
+            disk.put(0, b"x" * CHUNK)
+            with pytest.raises(NoSpace, match="tree of chunk ids"):
+                disk.put(FAN_OUT, b"x" * CHUNK)
+
     @pytest.mark.parametrize("size", [0, 512, CHUNK, CHUNK + 512, 300 * CHUNK + 512, FAN_OUT * CHUNK])
     def test_come_back_as_they_were(self, repository: Repository, size: int) -> None:
         content = random_disk(size, size)
@@ -615,6 +634,34 @@ class TestOpening:
         with sqlite3.connect(database) as connection:
             connection.execute("DELETE FROM chunks")
         with open_repository(url, cache_folder=cache) as repository:
+            assert content_of(repository, point) == content
+
+    @pytest.mark.parametrize(
+        "rot",
+        [
+            "UPDATE chunks SET offset = offset + 1",
+            "UPDATE chunks SET pack = 3 - pack",
+            "UPDATE packs SET name = zeroblob(16)",
+            "UPDATE packs SET bytes = 5",
+            "DELETE FROM chunks WHERE number % 2",
+        ],
+    )
+    @pytest.mark.parametrize("first", ["restore", "verify", "verify the point"])
+    def test_a_cache_that_rotted_passes_for_no_damage(
+        self, url: str, tmp_path: Path, rot: str, first: str
+    ) -> None:
+        content = random_disk(23, 30 * CHUNK)
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            point = store_point(repository, content)
+        (database,) = cache.rglob("index.sqlite")
+        with sqlite3.connect(database) as connection:
+            connection.execute(rot)
+        with open_repository(url, cache_folder=cache) as repository:
+            if first != "restore":
+                report = repository.verify("hashed", [point] if first == "verify the point" else None)
+                assert report.good, report.problems
+                assert not report.bad
             assert content_of(repository, point) == content
 
     def test_works_without_a_folder_for_its_cache(self, url: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
+from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.url import open_store
 from tests.repository.conftest import make, store_point
 from tests.repository.servers import S3Server, SshServer
@@ -391,6 +393,27 @@ class TestSftp:
         assert store.get("points/one") == b"first"
         assert list((tmp_path / "store" / "tmp").iterdir()) == []
         store.close()
+
+
+class TestSpool:
+    def test_names_this_machines_folder_when_that_is_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        full = Path("/dev/full").open("r+b")  # noqa: SIM115 (the sink closes it)
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
+        sent: list[str] = []
+        sink = SpoolSink("s3://x", "data/ab/one", lambda name, _: sent.append(name))
+        sink.write(b"buffered, so the disk is not asked yet")
+        with pytest.raises(NoSpace, match=tempfile.gettempdir()):
+            sink.publish()
+        sink.abandon()
+        assert sent == []
+
+    def test_names_it_when_nothing_can_be_made_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse() -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+        with pytest.raises(StoreError, match=f"Permission denied .in {tempfile.gettempdir()}."):
+            SpoolSink("s3://x", "data/ab/one", lambda *_: None)
 
 
 class TestS3:

@@ -35,7 +35,7 @@ def persist(action: Callable[[], T], *, attempts: int = ATTEMPTS, pause_seconds:
         except Unreachable as err:
             if attempt == attempts:
                 raise
-            logger.warning("%s; trying again", err)
+            logger.info("%s; trying again", err)
             # Pauses are spread, so that many writers do not come back together.
             time.sleep(min(pause, MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
             pause *= 2

@@ -69,6 +69,10 @@ class S3Store:
                 f"{parts.scheme}://{parts.hostname or ''}", "write s3://bucket/prefix?endpoint=...&region=..."
             )
         endpoint = options.get("endpoint")
+        if endpoint is not None and not _is_endpoint(endpoint):
+            raise ConfigurationError(
+                f"s3://{parts.hostname}", "endpoint is no URL; write endpoint=https://host:port"
+            )
         self.url = url
         self._prefix = parts.path.strip("/")
         self._bucket = Bucket(
@@ -176,12 +180,22 @@ class S3Store:
             raise StoreError(self.url, action, name, f"no rights: {reason}") from err
         if "NoSuchBucket" in str(err):
             raise StoreError(self.url, action, name, "there is no such bucket") from err
+        if "RequestTimeout" in str(err):  # a 400: the server had not all of the body in time
+            raise Unreachable(self.url, action, name, reason) from err
         status = _STATUS.search(str(err))
         if status is not None and status[1] == "507":
             raise NoSpace(self.url, action, name, reason) from err
         if status is not None and status[1].startswith("4") and status[1] not in ("408", "409", "425", "429"):
             raise StoreError(self.url, action, name, reason) from err
         raise Unreachable(self.url, action, name, reason) from err
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _reason(err: Exception) -> str:

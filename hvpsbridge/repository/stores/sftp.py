@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import threading
 import time
@@ -74,6 +75,9 @@ class SftpStore:
                 f"{parts.scheme}://{parts.hostname or ''}",
                 "write sftp://user@host:port/path?identity=FILE&known_hosts=FILE; passwords are not taken",
             )
+        for option, file in options.items():
+            if not os.access(file, os.R_OK):
+                raise ConfigurationError(f"sftp://{parts.hostname}", f"{option}={file} cannot be read")
         self.url = url
         path = unquote(parts.path)
         self._root = path[3:].rstrip("/") if path.startswith("/~/") else path.rstrip("/")
@@ -214,6 +218,9 @@ class SftpStore:
             future.cancel()
             self._drop()
             raise Unreachable(self.url, action, name, f"no answer in {OPERATION_SECONDS:.0f} s") from err
+        except asyncssh.KeyImportError as err:
+            what = f"the identity cannot be used: {err}"
+            raise ConfigurationError(f"sftp://{self._settings['host']}", what) from err
         except (asyncssh.Error, OSError) as err:
             self._fail(action, name, err)
 

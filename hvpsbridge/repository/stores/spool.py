@@ -6,12 +6,13 @@ import contextlib
 import errno
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hvpsbridge.errors import NoSpace, StoreError
 from hvpsbridge.repository.stores.base import SinkScope
 
 # Objects in memory at a time while they are sent: two packs, 64 MiB.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SENDING = threading.BoundedSemaphore(2)
 
 
@@ -27,23 +28,32 @@ class SpoolSink(SinkScope):
         self._url = url
         self._name = name
         self._send = send
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives with self)
+        with self._telling():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives with self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
-        try:
+        with self._telling():
             self._file.write(data)
-        except OSError as err:
-            kind = NoSpace if err.errno == errno.ENOSPC else StoreError
-            reason = f"{err.strerror} (in {tempfile.gettempdir()})"
-            raise kind(self._url, "gather", self._name, reason) from err
 
     def publish(self) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
-        self._file.seek(0)
         with _SENDING:
-            self._send(self._name, self._file.read())
-        self._file.close()
+            with self._telling():
+                self._file.seek(0)  # brings what is buffered to the disk, which may be full
+                data = self._file.read()
+            self._send(self._name, data)
+        self.abandon()
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say where the spool is when it fails: not in the store, but on this machine."""
+        try:
+            yield
+        except OSError as err:
+            kind = NoSpace if err.errno in _FULL else StoreError
+            reason = f"{err.strerror or err} (in {tempfile.gettempdir()})"
+            raise kind(self._url, "gather", self._name, reason) from err
 
     def abandon(self) -> None:
         """See :class:`~hvpsbridge.repository.stores.base.Sink`."""

@@ -25,6 +25,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return _local(url, Path(url), create)
+    _refuse_nonsense(scheme, url)
     if scheme == "file":
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
@@ -43,6 +44,16 @@ def open_store(url: str, *, create: bool = False) -> Store:
         except ObjectMissing as err:
             raise NoRepository(url) from err
     raise ConfigurationError(url, f"no store is called {scheme}://; there are file, s3 and sftp")
+
+
+def _refuse_nonsense(scheme: str, url: str) -> None:
+    """Brackets without an address, a port that is none: the same for every kind of store."""
+    try:
+        port = urlsplit(url).port
+    except ValueError as err:
+        raise ConfigurationError(f"{scheme}://", str(err)) from err
+    if port == 0:
+        raise ConfigurationError(f"{scheme}://", "there is no port 0")
 
 
 def _local(url: str, path: Path, create: bool) -> Store:

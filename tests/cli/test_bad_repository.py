@@ -1,0 +1,222 @@
+"""Bad places for a repository, as users meet them: one clear line, its exit code, nothing made or lost."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.repository import create_repository
+from hvpsbridge.repository.stores import retry
+from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
+from tests.repository.servers import S3Server, SshServer, s3_server, ssh_server
+
+from .conftest import Done, Hvps
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with ssh_server(tmp_path_factory.mktemp("ssh")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield server
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    with create_repository(
+        str(tmp_path / "repo"), chunk_bytes=CHUNK, cache_folder=tmp_path / "c"
+    ) as repository:
+        store_point(repository, b"x" * CHUNK)
+    return tmp_path / "repo"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.001)
+
+
+def the_line(done: Done, code: int) -> str:
+    """What was said, which is one line, with this exit code and nothing on standard output."""
+    assert done.code == code, done
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("hvps: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "says"),
+    [
+        ("none", 10, "no repository at"),
+        ("repo/config", 10, "no repository at"),
+        ("ftp://host/path", 5, "there are file, s3 and sftp"),
+        ("file://host/path", 5, "write file:///path"),
+        ("sftp://host:99999/path", 5, "Port out of range"),
+        ("sftp://host:0/path", 5, "no port 0"),
+        ("sftp://[::1/path", 5, "Invalid IPv6"),
+        ("sftp://u:secret@host/path", 5, "passwords are not taken"),
+        ("sftp://host/path?mode=7", 5, "write sftp://"),
+        ("sftp://host/path?identity=/no/such/key", 5, "identity=/no/such/key cannot be read"),
+        ("sftp://host/path?known_hosts=/no/such/file", 5, "known_hosts=/no/such/file cannot be read"),
+        ("s3:///path", 5, "write s3://bucket"),
+        ("s3://bucket/path?secret=x", 5, "write s3://bucket"),
+        ("s3://bucket/path?endpoint=nonsense", 5, "endpoint is no URL"),
+        ("s3://bucket/path?endpoint=http://host:99999", 5, "endpoint is no URL"),
+    ],
+)
+def test_a_wrong_url_is_one_line(
+    hvps: Hvps, repo: Path, monkeypatch: pytest.MonkeyPatch, url: str, code: int, says: str
+) -> None:
+    monkeypatch.chdir(repo.parent)
+    before = sorted(repo.parent.rglob("*"))
+    line = the_line(hvps("list", "--repo", url), code)
+    assert says in line
+    assert "secret@" not in line
+    assert sorted(repo.parent.rglob("*")) == before
+
+
+def test_a_directory_that_is_no_repository_gets_nothing_in_it(hvps: Hvps, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    assert "no repository at" in the_line(hvps("list", "--repo", tmp_path / "photos"), 10)
+    assert list((tmp_path / "photos").iterdir()) == []
+
+
+class TestSftp:
+    def test_a_host_key_that_changed_or_is_unknown(
+        self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path
+    ) -> None:
+        key = tmp_path / "other"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        changed, unknown = tmp_path / "changed", tmp_path / "unknown"
+        other = key.with_suffix(".pub").read_text().split()
+        changed.write_text(f"[127.0.0.1]:{ssh.port} {other[0]} {other[1]}\n")
+        unknown.touch()
+        for known in (changed, unknown):
+            line = the_line(hvps("list", "--repo", ssh.url(repo, known_hosts=known)), 10)
+            assert "host key is unknown or has changed" in line
+
+    def test_no_rights(self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path) -> None:
+        key = tmp_path / "stranger"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={key}")
+        assert "no rights" in the_line(hvps("list", "--repo", url), 10)
+
+    def test_an_identity_that_is_no_key(self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("not a key\n")
+        url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={tmp_path}/key")
+        assert "the identity cannot be used" in the_line(hvps("list", "--repo", url), 5)
+
+    def test_nothing_there(self, hvps: Hvps, ssh: SshServer, tmp_path: Path) -> None:
+        assert "no repository at" in the_line(hvps("list", "--repo", ssh.url(tmp_path / "none")), 10)
+
+    def test_nobody_answers(self, hvps: Hvps) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+            url = f"sftp://user@127.0.0.1:{taken.getsockname()[1]}/path"
+            assert "Connect call failed" in the_line(hvps("list", "--repo", url), 10)
+
+
+class TestS3:
+    def test_a_bucket_that_is_missing(self, hvps: Hvps, s3: S3Server) -> None:
+        url = s3.url("no-such-bucket")
+        assert "there is no such bucket" in the_line(hvps("list", "--repo", url), 10)
+        assert "there is no such bucket" in the_line(hvps("repo", "init", url, "--plain"), 10)
+
+    def test_no_repository_in_a_bucket(self, hvps: Hvps, s3: S3Server) -> None:
+        assert "no repository at" in the_line(hvps("list", "--repo", s3.url(s3.new_bucket())), 10)
+
+
+class TestKeys:
+    @pytest.fixture
+    def sealed(self, tmp_path: Path) -> Path:
+        create_repository(
+            str(tmp_path / "sealed"), chunk_bytes=CHUNK, key=KEY, cost=CHEAP, cache_folder=tmp_path / "c"
+        ).close()
+        return tmp_path / "sealed"
+
+    def key_file(self, folder: Path, text: str, mode: int = 0o600) -> Path:
+        path = folder / "key"
+        path.write_text(text + "\n")
+        path.chmod(mode)
+        return path
+
+    def test_a_key_file_that_others_can_read(self, hvps: Hvps, sealed: Path, tmp_path: Path) -> None:
+        key = self.key_file(tmp_path, KEY.reveal(), 0o644)
+        line = the_line(hvps("list", "--repo", sealed, "--key-file", key), 5)
+        assert "chmod 600" in line
+        assert KEY.reveal() not in line
+
+    def test_a_wrong_key_none_or_one_too_many(
+        self, hvps: Hvps, sealed: Path, repo: Path, tmp_path: Path
+    ) -> None:
+        key = self.key_file(tmp_path, "wrong")
+        assert "opens no slot" in the_line(hvps("list", "--repo", sealed, "--key-file", key), 12)
+        assert "no key was given" in the_line(hvps("list", "--repo", sealed), 12)
+        assert "has none" in the_line(hvps("list", "--repo", repo, "--key-file", key), 12)
+
+    def test_an_export_into_the_repository_it_opens(self, hvps: Hvps, sealed: Path, tmp_path: Path) -> None:
+        key = self.key_file(tmp_path, KEY.reveal())
+        done = hvps("key", "export", "--repo", sealed, "--key-file", key, "--to", sealed / "key.txt")
+        assert "keep it apart" in the_line(done, 5)
+        assert not (sealed / "key.txt").exists()
+
+
+class TestVersions:
+    def test_a_repository_of_a_newer_format(self, hvps: Hvps, repo: Path) -> None:
+        config = repo / "config"
+        config.write_text(config.read_text().replace('"format":1', '"format":2'))
+        line = the_line(hvps("list", "--repo", repo), 10)
+        assert "has format 2; this hvps knows up to 1" in line
+
+    def test_a_cache_of_another_version_is_made_anew(self, hvps: Hvps, repo: Path, tmp_path: Path) -> None:
+        assert hvps("list", "--repo", repo).code == 0
+        (cache,) = (tmp_path / "home" / "cache").rglob("index.sqlite")
+        with sqlite3.connect(cache) as connection:
+            connection.execute("PRAGMA user_version = 9")
+        assert hvps("verify", "--repo", repo).code == 0
+
+
+def test_objects_that_arrived_half_are_named_and_the_rest_goes_on(hvps: Hvps, repo: Path) -> None:
+    for folder in ("points", "index"):
+        whole = next((repo / folder).iterdir())
+        (repo / folder / ("0" * 32)).write_bytes(whole.read_bytes()[:50])
+        (repo / folder / ("1" * 32)).touch()  # of no bytes: counts as absent
+    (repo / "data" / "00").mkdir(exist_ok=True)
+    (repo / "data" / "00" / ("0" * 32)).write_bytes(b"HVPK")  # no index names it: litter
+    listed = hvps("list", "--repo", repo)
+    assert listed.code == 0
+    assert "web" in listed.out
+    assert sum("is damaged" in line for line in listed.err.splitlines()) == 2  # each told once
+    verified = hvps("verify", "--repo", repo)
+    assert verified.code == 7
+    assert f"points/{'0' * 32}" in verified.out
+    assert f"index/{'0' * 32}" in verified.out
+    assert "1" * 32 not in verified.out
+
+
+def test_a_repository_that_can_only_be_read_is_read(hvps: Hvps, repo: Path, tmp_path: Path) -> None:
+    """A copy without its empty folders, on storage that takes nothing."""
+    copy = tmp_path / "copy"
+    shutil.copytree(repo, copy)
+    shutil.rmtree(copy / "tmp", ignore_errors=True)
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert hvps("list", "--repo", copy).code == 0
+    done = hvps("restore", "web@latest", "--repo", copy, "--to", f"raw:{tmp_path / 'out'}", "-q")
+    assert done.code == 0
+    assert (tmp_path / "out" / "scsi-0-0.raw").read_bytes() == b"x" * CHUNK
+    assert not (copy / "tmp").exists()
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o700)  # for whoever clears up
