@@ -25,7 +25,7 @@ from hvpsbridge.errors import (
     StoreError,
 )
 from hvpsbridge.repository.stores import retry
-from hvpsbridge.repository.stores.base import Store, check_name
+from hvpsbridge.repository.stores.base import Store, Sweeping, check_name
 from hvpsbridge.repository.stores.hostile import Fault, FaultyStore, Planned, VolatileStore
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.memory import MemoryStore
@@ -262,6 +262,20 @@ def test_temporary_files_of_the_dead_are_swept_when_they_are_old(
             os.utime(folder / name, (past, past))
         store_point(repository, b"x" * 512)
         assert [path.name for path in folder.iterdir()] == ["young"]
+
+
+def test_a_clock_that_is_ahead_here_sweeps_nothing_young_away(
+    ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(ssh.url(tmp_path / "store"), create=True)
+    (young := tmp_path / "store" / "tmp" / "young").parent.mkdir(exist_ok=True)
+    young.write_bytes(b"what another writer uploads right now")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
+    assert isinstance(store, Sweeping)
+    assert store.sweep() == 0
+    assert list(young.parent.iterdir()) == [young]
+    store.close()
 
 
 class TestUrls:

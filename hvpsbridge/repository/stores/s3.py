@@ -170,6 +170,11 @@ class S3Store:
                 raise StoreError(self.url, action, name, "there is no such bucket") from err
             raise ObjectMissing(self.url, action, name, "no such object") from err
         except exceptions.AlreadyExistsError as err:
+            if "ConditionalRequestConflict" in str(err):
+                # A 409: another request for the name was under way, and nobody knows yet whether it wins.
+                raise Unreachable(
+                    self.url, action, name, "another request for the name was under way"
+                ) from err
             raise ObjectExists(self.url, action, name, "the name is taken") from err
         except (exceptions.BaseError, OSError, ValueError) as err:
             self._fail(action, name, err)

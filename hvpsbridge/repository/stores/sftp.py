@@ -22,7 +22,6 @@ import logging
 import os
 import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, cast
@@ -395,14 +394,21 @@ class SftpStore:
 
     async def _sweep(self) -> int:
         folder = self._path(TEMPORARY_FOLDER)
-        removed = 0
+        ages: dict[str, int] = {}
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
             async for entry in self._sftp.scandir(folder):
-                regular = entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
-                if regular and time.time() - (entry.attrs.mtime or time.time()) > STALE_TEMPORARY_SECONDS:
-                    await self._sftp.remove(f"{folder}/{_text(entry.filename)}")
-                    removed += 1
-        return removed
+                if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR:
+                    ages[f"{folder}/{_text(entry.filename)}"] = entry.attrs.mtime or 0
+        if not ages:
+            return 0
+        # What time it is there: a clock that is ahead here must not take away what others just upload.
+        clock = await self._upload(b"clock")
+        now = (await self._sftp.stat(clock)).mtime or 0
+        await self._sftp.remove(clock)
+        old = [path for path, mtime in ages.items() if now - mtime > STALE_TEMPORARY_SECONDS]
+        for path in old:
+            await self._sftp.remove(path)
+        return len(old)
 
     async def _walk(self, prefix: str) -> Sequence[ObjectInfo]:
         found: list[ObjectInfo] = []
