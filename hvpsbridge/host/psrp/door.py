@@ -33,8 +33,8 @@ ENVELOPE_BYTES = 512_000
 # http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
 STALE_SECONDS = 60.0
 # A security context ends with its Kerberos ticket, and what is under way then cannot be opened any more. It
-# is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still the
-# old one that is tried again after a pause.
+# is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still
+# the old one that is tried again after a pause.
 RENEW_SECONDS = 60.0
 RENEW_PAUSE_SECONDS = 10.0
 
