@@ -163,7 +163,7 @@ class FrameReader:
 
     @property
     def cache_checked(self) -> bool:
-        """Whether the cache is known to be what the index objects say. Its numbers are stable from then on."""
+        """Whether the cache is known to be what the index objects say; its numbers stay from then on."""
         return self._checked
 
     def set_cache_checked(self) -> None:

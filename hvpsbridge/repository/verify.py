@@ -25,7 +25,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.scan import Scan
 
 if TYPE_CHECKING:
-    from hvpsbridge.repository.repository import Repository
+    from hvpsbridge.repository.opened import Repository
 
 
 def verify(

@@ -1,0 +1,245 @@
+"""An open repository: what everything above this package works with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from hvpsbridge.errors import (
+    Damaged,
+    ObjectMissing,
+)
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.lease import LeaseHolder
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.manifest import FileRef, ManifestDisk
+from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.formats.settings import Settings
+from hvpsbridge.repository import compression
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.keys import KeyRing
+from hvpsbridge.repository.layout import INDEX, LEASES, index_name
+from hvpsbridge.repository.lease import Lease
+from hvpsbridge.repository.ledger import Ledger
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.packs import FrameReader
+from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.rebuild import RebuildReport, rebuild_index
+from hvpsbridge.repository.runs import start_run
+from hvpsbridge.repository.sealing import Sealer
+from hvpsbridge.repository.stores.base import Store, Sweeping
+from hvpsbridge.repository.stores.local import LocalStore
+from hvpsbridge.repository.verify import Level, VerifyReport, verify
+from hvpsbridge.repository.writer import Writer
+from hvpsbridge.resources import resource_folder
+from hvpsbridge.units import KIB
+
+logger = logging.getLogger(__name__)
+
+RESTORE_NAME = "restore.py"
+READ_PIECE_BYTES = 256 * KIB
+
+
+def restore_tool() -> bytes:
+    """restore.py as shipped with this hvps."""
+    return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
+
+
+class Repository(Catalog):
+    """An open repository. A context manager; usable from several threads.
+
+    Attributes:
+        grid: how disks are cut.
+        keys: its key slots and export.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        sealer: Sealer,
+        cache_folder: Path | None,
+        *,
+        master: bytes | None = None,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.grid = ChunkGrid(settings.chunk_bytes)
+        super().__init__(Objects(store, sealer, settings.repository_id))
+        self.keys = KeyRing(self._objects, master, restore_tool)
+        path = None
+        if cache_folder is not None:
+            path = cache_folder / str(settings.repository_id) / "index.sqlite"
+        self._cache = IndexCache(path)
+        self._frames = FrameReader(self._objects, self._cache, self.refresh)
+        self._spill_folder = None if path is None else path.parent
+        try:
+            self.refresh()
+        except BaseException:
+            self._cache.close()
+            raise
+
+    @property
+    def repository_id(self) -> UUID:
+        """Given when it was made."""
+        return self.settings.repository_id
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self.store.url
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed here survives a power loss, as far as the store can promise."""
+        return self.store.durable
+
+    @property
+    def sealed(self) -> bool:
+        """Whether content is encrypted."""
+        return self.settings.sealed
+
+    def holds(self, path: Path) -> bool:
+        """Whether ``path`` lies in the directory of this repository, where nothing else may be written."""
+        return isinstance(self.store, LocalStore) and self.store.holds(path)
+
+    def close(self) -> None:
+        """Give up the cache and the store's connections."""
+        self._cache.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def refresh(self) -> None:
+        """Bring the chunk index up to what is published."""
+        names = [bytes.fromhex(info.name.rsplit("/", 1)[1]) for info in self._objects.list(INDEX)]
+        self._cache.synchronise(names, self._load_index)
+        self._cache.set_bad((frame.id, frame.pack) for frame in self.bad_frames())
+
+    def _load_index(self, name: bytes) -> IndexObject | None:
+        try:
+            return decode_index(self._objects.read(index_name(name), Kind.INDEX))
+        except ObjectMissing:
+            return None  # merged by a collector since the listing
+        except Damaged as err:
+            # What it names counts as lost until verify says how much that is; the rest stays usable.
+            self.complain(err)
+            return None
+        except Malformed as err:
+            self.complain(self._objects.damaged(index_name(name), err))
+            return None
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading a chunk is a request over a network."""
+        return self._objects.store.remote
+
+    # -- working --------------------------------------------------------------------------------------
+
+    def lease(self, vm_id: UUID, holder: LeaseHolder) -> Lease:
+        """The lease on a VM, held until released.
+
+        Raises:
+            RepositoryLocked: somebody alive holds it.
+        """
+        prefix = f"{LEASES}/{self._objects.sealer.opaque(LEASES, vm_id)}"
+        return Lease(self._objects, prefix, holder, f"VM {vm_id}")
+
+    def ledger(self, vm_id: UUID) -> Ledger:
+        """What we set out to make, and made, on hosts for a VM."""
+        return Ledger(self._objects, vm_id)
+
+    def begin(
+        self, run_id: UUID, *, level: int = compression.DEFAULT_LEVEL, read_back: bool = False
+    ) -> Writer:
+        """A writer for a run. Its run object is published before the index is read, as the design asks.
+
+        Args:
+            run_id: the run.
+            level: zstd level.
+            read_back: read every pack once it is stored and check it, before any index names it.
+        """
+        run = start_run(self._objects, run_id)
+        if isinstance(self.store, Sweeping):
+            self.store.sweep()
+        try:
+            self.refresh()
+        except BaseException:
+            run.release()
+            raise
+        return Writer(
+            self._objects,
+            self._cache,
+            self._frames,
+            self.grid,
+            run,
+            self.link,
+            level=level,
+            read_back=read_back,
+            spill_folder=self._spill_folder,
+        )
+
+    def image(self, point: Point, disk: ManifestDisk) -> DiskImage:
+        """The disk of the point as a seekable file."""
+        return self.image_of(disk.tree)
+
+    def image_of(self, root: TreeRoot) -> DiskImage:
+        """Any stored tree as a seekable file."""
+        return DiskImage(self._frames, self.grid, root)
+
+    def read_file(self, reference: FileRef) -> Iterator[bytes]:
+        """Bytes of a stored file, in order.
+
+        Raises:
+            Damaged: a chunk is not what was written.
+        """
+        image = self.image_of(reference.tree)
+        while piece := image.read(READ_PIECE_BYTES):
+            yield piece
+
+    def verify(
+        self,
+        level: Level = Level.WRITTEN,
+        points: Sequence[Point] | None = None,
+        *,
+        subset: tuple[int, int] = (1, 1),
+    ) -> VerifyReport:
+        """What holds of the points (all without ``points``).
+
+        Args:
+            level: written or hashed.
+            points: which; the whole repository without.
+            subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
+        """
+        return verify(self, self._objects, self._cache, self._frames, Level(level), points, subset)
+
+    def rebuild_index(
+        self, run_id: UUID, *, check: bool = False, told: Callable[[int, int], None] | None = None
+    ) -> RebuildReport:
+        """Name every pack in an index object that reads, and supersede those that do not.
+
+        Args:
+            run_id: of this run, for the run object.
+            check: only look.
+            told: called with the count of footers read and of all to read.
+
+        Raises:
+            RepositoryLocked: a writer is at work.
+        """
+        report = rebuild_index(self._objects, run_id, check=check, told=told)
+        self.refresh()
+        return report
