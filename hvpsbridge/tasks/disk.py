@@ -13,6 +13,7 @@ from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.errors import Damaged, ProtocolViolation, StoppedByPolicy, TrackingUnusable
 from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
 from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
+from hvpsbridge.formats.node import is_zero
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
 from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.receiver.gates import Gate
@@ -22,6 +23,7 @@ from hvpsbridge.repository.writer import DiskWriter, Writer
 from hvpsbridge.tasks.compare import differing, ranges_to_compare, regions
 from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.lineage import EQUAL
+from hvpsbridge.tasks.patching import FREE, LOCAL, REMOTE, BaseCost, owed_extents
 from hvpsbridge.tasks.plan import DiskPlan, Mode, Reason, confirm
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
 from hvpsbridge.tasks.reader import DiskReader
@@ -184,7 +186,8 @@ class DiskBackup:
     def _pull_changes(self, changes: tuple[Extent, ...]) -> None:
         self._trusted = True
         self._changed_bytes = total_bytes(changes)
-        wanted = align(changes, SECTOR_BYTES, self._size_bytes)
+        aligned = align(changes, SECTOR_BYTES, self._size_bytes)
+        wanted = owed_extents(aligned, self._grid, self._size_bytes, self._base_cost)
         sink = PatchedChunks(_Base(self._disk), self._grid, self._size_bytes)
         self._pump(wanted, sink, "read", want_chunk_digests=True)
         self._put = align(changes, self._grid.chunk_bytes, self._size_bytes)
@@ -198,6 +201,15 @@ class DiskBackup:
             self._reread_chunks += len(again)
             chunks = (self._grid.extent(number, self._size_bytes) for number in again)
             self._pull_whole(align(chunks, self._grid.chunk_bytes, self._size_bytes))
+
+    def _base_cost(self, number: int) -> BaseCost:
+        """What reading the base of a chunk costs. Only where that is much is it worth a look at the tree."""
+        if not self._tools.repository.remote:
+            return LOCAL
+        try:
+            return FREE if is_zero(self._disk.base_id(number)) else REMOTE
+        except Damaged:
+            return REMOTE
 
     def _pull_differences(self) -> None:
         """Compare with the base and read what differs; hold a distrusted tracking against it."""
