@@ -96,12 +96,6 @@ class IndexCache:
             self._discard()
             return self._open()
 
-    def rebuild(self) -> None:
-        """Forget all published rows; the next :meth:`synchronise` reads every index object again."""
-        with self._transaction() as connection:
-            for table in ("chunks", "packs", "indexes"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names from the line above)
-
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             ":memory:" if self._path is None else self._path,
@@ -140,21 +134,27 @@ class IndexCache:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _using(self) -> Iterator[None]:
+        """The connection to ourselves; what SQLite reports becomes an error of the store."""
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:  # a full disk has rolled back already
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.OperationalError as err:
-                full = "full" in str(err)
-                kind = NoSpace if full else StoreError
-                raise kind(str(self._path or "memory"), "update", "the index cache", str(err)) from err
+                yield
+            except sqlite3.Error as err:
+                kind = NoSpace if "full" in str(err) else StoreError
+                reason = f"{err}; it may be removed at any time and is made anew"
+                raise kind(str(self._path or "memory"), "use", "the index cache", reason) from err
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._using():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has rolled back already
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def synchronise(self, names: Iterable[bytes], load: Callable[[bytes], IndexObject | None]) -> None:
         """Make the rows those of exactly the index objects ``names``.
@@ -164,7 +164,25 @@ class IndexCache:
             load: gives the content of one, or None when it has gone since the listing.
         """
         listed = set(names)
-        with self._lock:
+        try:
+            self._synchronise(listed, load)
+        except StoreError as err:
+            if type(err.__cause__) is not sqlite3.DatabaseError or self._holds_own():
+                raise
+            # The file is torn in its middle, which opening it did not show.
+            logger.warning("%s", err)
+            with self._lock:
+                self._connection.close()
+                self._discard()
+                self._connection = self._open()
+            self._synchronise(listed, load)
+
+    def _holds_own(self) -> bool:
+        with self._using():
+            return self._connection.execute("SELECT 1 FROM own LIMIT 1").fetchone() is not None
+
+    def _synchronise(self, listed: set[bytes], load: Callable[[bytes], IndexObject | None]) -> None:
+        with self._using():
             known = {bytes(name) for (name,) in self._connection.execute("SELECT name FROM indexes")}
         if listed == known:
             return
@@ -197,7 +215,7 @@ class IndexCache:
 
     def matches(self, name: bytes, content: IndexObject) -> bool:
         """Whether the rows of a published index object are what the object says."""
-        with self._lock:
+        with self._using():
             rows = self._connection.execute(
                 "SELECT p.number, p.name, p.kind, p.bytes FROM packs p JOIN indexes i ON p.source = i.number "
                 "WHERE i.name = ? ORDER BY p.number",
@@ -222,7 +240,7 @@ class IndexCache:
 
     def find(self, identity: bytes) -> tuple[Location, ...]:
         """All places where the frame of ``identity`` lies, own unpublished ones first."""
-        with self._lock:
+        with self._using():
             own = self._connection.execute(
                 "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id = ?", (identity,)
             ).fetchall()
@@ -239,7 +257,7 @@ class IndexCache:
         Never for one listed as bad, and never for another writer's frame that no published index names:
         should that writer die, nothing would lead to it.
         """
-        with self._lock:
+        with self._using():
             if self._connection.execute(
                 "SELECT 1 FROM own WHERE id = ? AND run = ? AND kind = ?", (identity, run, int(kind))
             ).fetchone():
@@ -253,13 +271,13 @@ class IndexCache:
 
     def packs(self) -> tuple[KnownPack, ...]:
         """Packs of all published index objects."""
-        with self._lock:
+        with self._using():
             rows = self._connection.execute("SELECT number, name, kind, bytes FROM packs").fetchall()
         return tuple(KnownPack(number, bytes(name), Kind(kind), size) for number, name, kind, size in rows)
 
     def pack_entries(self, number: int) -> tuple[Location, ...]:
         """Frames of a pack in the order they lie there."""
-        with self._lock:
+        with self._using():
             rows = self._connection.execute(
                 "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
                 "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.pack = ? ORDER BY c.offset",
@@ -274,7 +292,7 @@ class IndexCache:
 
     def highest_number(self) -> int:
         """Largest dense number in use; 0 when there is none."""
-        with self._lock:
+        with self._using():
             (highest,) = self._connection.execute("SELECT COALESCE(MAX(number), 0) FROM chunks").fetchone()
         return int(highest)
 
@@ -282,7 +300,7 @@ class IndexCache:
 
     def add_own(self, pack: IndexedPack, run: int) -> None:
         """Rows for a pack that writer ``run`` has stored and not yet published an index for."""
-        with self._lock:
+        with self._using():
             self._connection.execute("BEGIN")  # temporary tables: no other process to wait for
             self._connection.executemany(
                 "INSERT OR IGNORE INTO own (id, run, kind, pack, offset, frame, raw) "
@@ -296,12 +314,12 @@ class IndexCache:
 
     def drop_own(self, packs: Sequence[bytes]) -> None:
         """Forget own rows of these packs: a published index names them now, or the run gave up."""
-        with self._lock:
+        with self._using():
             self._connection.executemany("DELETE FROM own WHERE pack = ?", ((name,) for name in packs))
 
     def lost(self) -> frozenset[bytes]:
         """Ids, of chunks and nodes, that are listed as bad and have no copy that is not."""
-        with self._lock:
+        with self._using():
             rows = self._connection.execute(
                 "SELECT DISTINCT id FROM bad WHERE NOT EXISTS ("
                 "  SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = bad.id"
@@ -311,7 +329,7 @@ class IndexCache:
 
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
         """Frames (id, pack name) known to be bad; they count as absent when deduplicating."""
-        with self._lock:
+        with self._using():
             self._connection.execute("DELETE FROM bad")
             self._connection.executemany("INSERT OR IGNORE INTO bad (id, pack) VALUES (?, ?)", frames)
 

@@ -7,15 +7,13 @@ of those leaves a repository that looks like the one before it was made (docs/th
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.index import decode_index
 from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.marks import Tombstone
@@ -25,8 +23,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.findings import Problem, touched
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
-
-logger = logging.getLogger(__name__)
+from hvpsbridge.repository.reconcile import hold_against
 
 # Objects that verification only reads and opens; what they hold is checked where it is used. Leases and
 # run objects come and go while others work, and a damaged one costs a wait, so they are left alone.
@@ -70,7 +67,7 @@ def gather(objects: Objects, cache: IndexCache) -> Evidence:
                 if kind is Kind.INDEX:
                     content = decode_index(payload)
                     superseded.update(map(layout.index_name, content.supersedes))
-                    _hold_against(cache, info.name, content)
+                    hold_against(cache, info.name, content)
                 elif kind is Kind.LEDGER:
                     _take_ledger(evidence, payload)
             except (ObjectMissing, UnknownFields):
@@ -82,20 +79,6 @@ def gather(objects: Objects, cache: IndexCache) -> Evidence:
     # What a rebuild superseded says nothing that is not said elsewhere; it stays where nothing is deleted.
     evidence.problems = [problem for problem in evidence.problems if problem.name not in superseded]
     return evidence
-
-
-def check_cache(objects: Objects, cache: IndexCache) -> None:
-    """Hold the cache on this machine against the index objects, and correct it."""
-    for info in list(objects.list(layout.INDEX)):
-        with contextlib.suppress(ObjectMissing, Damaged, Malformed):
-            _hold_against(cache, info.name, decode_index(objects.read(info.name, Kind.INDEX)))
-
-
-def _hold_against(cache: IndexCache, name: str, content: IndexObject) -> None:
-    binary = bytes.fromhex(name.rsplit("/", 1)[1])
-    if not cache.matches(binary, content):
-        logger.warning("the index cache here is not what %s says; corrected", name)
-        cache.correct(binary, content)
 
 
 def _take_ledger(evidence: Evidence, payload: bytes) -> None:

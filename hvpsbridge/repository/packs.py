@@ -20,6 +20,7 @@ from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache, Location
 from hvpsbridge.repository.layout import pack_name, random_name
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.reconcile import check_cache
 from hvpsbridge.repository.stores.base import Sink
 from hvpsbridge.units import KIB, MIB
 
@@ -152,12 +153,12 @@ class FrameReader:
         return found
 
     def _renew_cache(self) -> bool:
-        """Whether the cache was read anew from the repository, which is done once: a cache that rotted, was
+        """Whether the cache was held against the repository, which is done once: a cache that rotted, was
         tampered with or half restored must not pass for a loss."""
         if self._checked:
             return False
         self._checked = True
-        self._cache.rebuild()
+        check_cache(self._objects, self._cache)
         self._refresh()
         return True
 

@@ -17,11 +17,12 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.evidence import check_cache, gather, line_problems, orphan_problems
+from hvpsbridge.repository.evidence import gather, line_problems, orphan_problems
 from hvpsbridge.repository.findings import Level, Problem, TouchedPoint, VerifyReport, touched
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.reconcile import check_cache
 from hvpsbridge.repository.scan import Scan
 
 if TYPE_CHECKING:

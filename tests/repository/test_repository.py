@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -635,6 +636,34 @@ class TestOpening:
             connection.execute("DELETE FROM chunks")
         with open_repository(url, cache_folder=cache) as repository:
             assert content_of(repository, point) == content
+
+    def test_works_with_a_cache_that_is_torn_in_its_middle(self, url: str, tmp_path: Path) -> None:
+        content = random_disk(21, 300 * CHUNK)
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            point = store_point(repository, content)
+        (database,) = cache.rglob("index.sqlite")
+        data = database.read_bytes()
+        database.write_bytes(data[:4096] + bytes(reversed(data[4096:])))
+        with open_repository(url, cache_folder=cache) as repository:
+            assert content_of(repository, point) == content
+            assert repository.verify("hashed").good
+
+    def test_a_reader_that_meets_damage_leaves_a_verification_beside_it_alone(
+        self, url: str, tmp_path: Path
+    ) -> None:
+        """Both use one cache; its numbers must not change under the one that works with them."""
+        cache = tmp_path / "cache"
+        with open_repository(url, cache_folder=cache) as repository:
+            points = [store_point(repository, random_disk(seed, 4 * CHUNK, zero_share=0)) for seed in (1, 2)]
+            numbers = {pack.name: pack.number for pack in repository._cache.packs()}
+            pack = next(path for path in (Path(url) / "data").rglob("*") if path.is_file())
+            pack.write_bytes(pack.read_bytes()[:100])
+            with open_repository(url, cache_folder=cache) as other:
+                for point in points:
+                    with contextlib.suppress(Damaged):
+                        content_of(other, point)
+            assert {pack.name: pack.number for pack in repository._cache.packs()} == numbers
 
     @pytest.mark.parametrize(
         "rot",
