@@ -12,6 +12,7 @@ from hvpsbridge.contract.operations import CONTRACT
 from hvpsbridge.contract.results import CheckpointInfo, FrozenDisk, HostInfo
 from hvpsbridge.errors import TrackingLied
 from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.receiver.settings import WIRE_FACTOR
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.writer import Writer
@@ -68,9 +69,14 @@ class Storing(Work):
     def _files(self, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
         pieces = self._host.configuration(self._vm.vm_id, checkpoint.checkpoint_id)
         return tuple(
-            writer.file(name, (piece.data or b"" for piece in group))
+            writer.file(name, (self._paid(piece.data or b"") for piece in group))
             for (_, name), group in itertools.groupby(pieces, key=lambda piece: (piece.path, piece.name))
         )
+
+    def _paid(self, data: bytes) -> bytes:
+        """``data`` of a file, counted against the run's rate; whoever asks for more next waits for it."""
+        self._around.sharing.pace.spent(int(len(data) * WIRE_FACTOR))
+        return data
 
     def _prove(self, turn: int) -> None:
         side_by_side([partial(self._prove_disk, backup, turn) for backup in self._backups], self._guard.halt)

@@ -1,0 +1,141 @@
+"""Limits as users set them, in a playbook and by options: what a host in this process sees of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model.state import ControllerType, Slot
+from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.sim.wsman.shells import Quotas
+from hvpsbridge.tasks.permits import Claim
+from hvpsbridge.units import KIB, MIB
+from tests.tasks.test_limits import Readers, Timeline
+
+from .conftest import Hvps
+
+# VMs by the letter of their disk's file, and the volume it is on.
+PLACES = {"a": "C:\\", "b": "C:\\", "c": "D:\\"}
+SLOT = Slot(ControllerType.SCSI, 0, 0)
+SIZE = 1 * MIB
+# Of configuration files of each VM on the wire: sent whole once asked for, and paid for by whoever reads on.
+FILES = 700 * KIB
+PLAYBOOK = """\
+version: 1
+name: limits
+forks: 3
+hosts:
+  hv01: {{address: "{url}", user: backup, auth: basic, password: {{env: HVPS_PASSWORD}}}}
+repositories:
+  main: {{url: "{repository}"}}
+limits: {limits}
+plays:
+  - name: all
+    hosts: [hv01]
+    repository: main
+    tasks:
+      - backup: {{proof: never, tuning: {{readers: 1, block: 64KiB, window: 1MiB}}}}
+"""
+
+
+class Night:
+    """Three VMs on one host, all of whose data is new each night."""
+
+    def __init__(self, folder: Path, hvps: Hvps, model: Model, host: SimulatedHost) -> None:
+        self.host = host
+        self._folder = folder
+        self._hvps = hvps
+        self._model = model
+        self._chance = random.Random(2)
+        self._vms: dict[str, UUID] = {}
+        for name, volume in PLACES.items():
+            vm_id = self._vms[name] = model.create_vm(name).vm_id
+            model.add_disk(
+                vm_id, SLOT, size_bytes=SIZE, path=f"{volume}VMs\\{name}.vhdx", block_bytes=1 * MIB
+            )
+        assert hvps("repo", "init", folder / "repo", "--chunk", "64KiB").code == 0
+
+    def claims(self) -> dict[str, Claim]:
+        """What each disk counts against, by its file's name."""
+        return {name: Claim("hv01", PLACES[name], vm_id, name) for name, vm_id in self._vms.items()}
+
+    def run(self, limits: str, *options: str, new_bytes: int = 256 * KIB) -> None:
+        """The playbook with these limits; every VM must get its point of so much data."""
+        for vm_id in self._vms.values():
+            self._model.write(vm_id, SLOT, 0, self._chance.randbytes(new_bytes))
+        path = self._folder / "playbook.yaml"
+        path.write_text(PLAYBOOK.format(url=self.host.url, repository=self._folder / "repo", limits=limits))
+        done = self._hvps("run", path, *options)
+        assert done.code == 0, done.out + done.err
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    world = Model(tmp_path / "world")
+    for knob in ("job_seconds", "merge_seconds", "visibility_seconds"):
+        world.set_knob(knob, 0.0)
+    world.add_volume("D:\\", 100 << 30)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def night(model: Model, hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+    monkeypatch.setenv("HVPS_PASSWORD", "s3cret")
+    # Room for a shell of each VM, and for one disk's.
+    quotas = Quotas(shells_per_user=len(PLACES) + 1)
+    with SimulatedHost(model, users={"backup": Secret("s3cret")}, quotas=quotas) as host:
+        yield Night(tmp_path, hvps, model, host)
+
+
+NONE = "{}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "at_once"),
+    [
+        (NONE, (), 3),
+        ("{readers: 1}", (), 1),
+        (NONE, ("--most-readers", "1"), 1),
+        ("{readers_per_host: 1}", ("--most-readers-per-host", "2"), 2),
+        ("{readers_per_volume: 1}", (), 2),
+        (NONE, ("--most-readers-per-volume", "1"), 2),
+    ],
+    ids=["none", "readers", "--most-readers", "the-option-wins", "volume", "--most-readers-per-volume"],
+)
+def test_readers_at_once_are_those_of_the_playbook_or_the_option(
+    limits: str, options: tuple[str, ...], at_once: int, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.host.service.shells.quotas = Quotas()
+    readers = Readers(monkeypatch, night.claims(), at_once)
+    night.run(limits, *options)
+    assert readers.most() == at_once
+
+
+@pytest.mark.parametrize(
+    ("limits", "options"), [("{rate: 1MiB}", ()), ("{rate: 100MiB}", ("--rate", "1MiB"))]
+)
+def test_a_rate_is_the_playbook_s_or_the_option_s(
+    limits: str, options: tuple[str, ...], night: Night
+) -> None:
+    night.host.service.shells.quotas = Quotas()
+    line = Timeline(night.host)
+    night.run(limits, *options, new_bytes=SIZE)
+    assert sum(sent for _, sent in line.sent) > (1.7 * SIZE + FILES / 2) * len(PLACES)
+    # A second's worth of each disk may be under way, in windows of a quarter of it, and answers come beside.
+    line.assert_within(1 * MIB, len(PLACES) * (MIB / 2 + FILES) + 384 * KIB)
+
+
+@pytest.mark.parametrize(
+    ("limits", "options"), [("{shells_per_host: 1}", ()), (NONE, ("--most-shells-per-host", "1"))]
+)
+def test_disks_take_turns_at_the_shells_of_the_playbook_or_the_option(
+    limits: str, options: tuple[str, ...], night: Night
+) -> None:
+    night.run(limits, *options)
