@@ -227,7 +227,9 @@ def _act(
                 there,
                 tuple(Swept(one, left=_left(one, wish.strangers)) for one in there),
             )
-        _confirm(wish, todo)
+        if not _agreed(wish, todo):
+            console.line("nothing was changed")
+            return ExitCode.DONE
         sweeper = Sweeper(
             connected,
             repository,
@@ -276,19 +278,18 @@ def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tu
     return tuple(look(host, repository, vm, shells) for vm in vms)
 
 
-def _confirm(wish: _Wish, todo: Sequence[VmThings]) -> None:
-    """Ask somebody, unless told not to.
+def _agreed(wish: _Wish, todo: Sequence[VmThings]) -> bool:
+    """Whether somebody says yes, now or with ``--yes``.
 
     Raises:
         UsageError: nobody can be asked.
-        Abort: the answer is no.
     """
     if wish.yes:
-        return
+        return True
     if not sys.stdin.isatty():
         raise UsageError(f"hvps host {wish.name} asks before it removes anything; use --yes or --dry-run")
     names = ", ".join(one.vm.name for one in todo)
-    click.confirm(f"{wish.name} {names}?", abort=True, err=True)
+    return click.confirm(f"{wish.name} {names}?", err=True)
 
 
 def _tell_things(there: Sequence[VmThings]) -> None:
