@@ -81,6 +81,22 @@ class TestLocalStoreWithoutHardLinks:
             store.put("points/one", b"y")
 
 
+def test_a_taken_name_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another user's, or on storage that lets nobody write to it."""
+    store = LocalStore(tmp_path, create=True)
+    store.put("points/one", b"x")
+    opened = os.open
+
+    def watched(path: Path | str, *arguments: int) -> int:
+        if Path(path) == tmp_path / "points" / "one":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", watched)
+    with pytest.raises(ObjectExists):
+        store.put("points/one", b"y")
+
+
 def test_a_repository_stays_whole_whose_writers_died_while_naming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

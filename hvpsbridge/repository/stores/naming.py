@@ -46,8 +46,10 @@ def name_exclusively(temporary: Path, path: Path) -> None:
 def claim_abandoned(temporary: Path, path: Path) -> bool:
     """Whether ``path`` was an abandoned reservation, and is the file ``temporary`` now."""
     try:
+        if path.stat().st_size:
+            return False  # nearly always: the name is taken
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
         if not _locked(descriptor):
