@@ -315,14 +315,18 @@ class Repository:
     def fetch(self, identity, kind):
         """Raw bytes of a chunk or node, from the first copy that is good."""
         error = Damage(f"no index and no pack names {identity.hex()[:16]}")
-        if (kind, identity) not in self.index and not self.footers_read:
+        tried = 0
+        while True:
+            places = self.index.get((kind, identity), [])
+            for path, offset, length in places[tried:]:
+                try:
+                    return self._fetch_from(path, offset, length, identity, kind)
+                except Damage as problem:
+                    error = problem
+            if self.footers_read:
+                raise error
+            tried = len(places)
             self._load_footers()
-        for path, offset, length in self.index.get((kind, identity), ()):
-            try:
-                return self._fetch_from(path, offset, length, identity, kind)
-            except Damage as problem:
-                error = problem
-        raise error
 
     def _fetch_from(self, path, offset, length, identity, kind):
         try:

@@ -261,6 +261,29 @@ class TestRestoreTool:
         assert "format 2" in done.stderr
         assert "knows 1" in done.stderr
 
+    def test_takes_a_good_copy_that_no_index_names(
+        self, incompressible: tuple[Path, bytes, str], tmp_path: Path, full_python: Path
+    ) -> None:
+        folder, content, point = incompressible
+        (pack,) = (path for path in (folder / "data").rglob("*") if path.is_file())
+        good = pack.read_bytes()
+        with open_repository(str(folder), cache_folder=tmp_path / "c") as repository:
+            known = {path.name for path in (folder / "index").iterdir()}
+            pack.unlink()  # so that the same chunks are stored once more
+            repository.publish_bad(
+                [
+                    (entry.id, bytes.fromhex(pack.name))
+                    for entry in repository._cache.frames_of(bytes.fromhex(pack.name))
+                ]
+            )
+            store_point(repository, content, vm_id=UUID(int=9))
+        for path in (folder / "index").iterdir():
+            if path.name not in known:
+                path.unlink()
+        pack.write_bytes(good[:60] + bytes(len(good) - 60))
+        done = run(full_python, folder, "restore", point, "--to", tmp_path / "disk")
+        assert (tmp_path / "disk").read_bytes() == content, done.stderr
+
     def test_is_in_every_new_repository(self, incompressible: tuple[Path, bytes, str]) -> None:
         assert (incompressible[0] / "restore.py").read_bytes() == TOOL.read_bytes()
 
