@@ -81,6 +81,28 @@ class TestLocalStoreWithoutHardLinks:
             store.put("points/one", b"y")
 
 
+def test_one_that_slept_over_its_reservation_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It made the reservation, slept until another claimed it, and wakes."""
+    monkeypatch.setattr(os, "link", refuse_links)
+    monkeypatch.setattr(naming, "_rename", refuse_renames)
+    store = LocalStore(tmp_path, create=True)
+    name = tmp_path / "points" / "one"
+    holds = naming._holds
+
+    def sleep(descriptor: int, path: Path) -> bool:
+        monkeypatch.setattr(naming, "_holds", holds)
+        os.utime(name, (0, time.time() - 2 * naming.ABANDONED_SECONDS))
+        store.put("points/one", b"theirs")
+        return holds(descriptor, path)
+
+    monkeypatch.setattr(naming, "_holds", sleep)
+    with pytest.raises(ObjectExists):
+        store.put("points/one", b"mine")
+    assert store.get("points/one") == b"theirs"
+
+
 def test_a_taken_name_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be another user's, or on storage that lets nobody write to it."""
     store = LocalStore(tmp_path, create=True)

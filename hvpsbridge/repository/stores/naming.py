@@ -11,8 +11,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 FILE_MODE = 0o600
 # Between a reservation and its replacement lie two system calls; one this old was left by a dead process.
@@ -46,18 +49,16 @@ def name_exclusively(temporary: Path, path: Path) -> None:
 def claim_abandoned(temporary: Path, path: Path) -> bool:
     """Whether ``path`` was an abandoned reservation, and is the file ``temporary`` now."""
     try:
-        if path.stat().st_size:
+        # Before it is locked: whoever made it a moment ago must find it unlocked. Both times are of the
+        # file system's clock, so no clock of ours counts.
+        found = path.stat()
+        if found.st_size or temporary.stat().st_mtime - found.st_mtime < ABANDONED_SECONDS:
             return False  # nearly always: the name is taken
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        if not _locked(descriptor):
-            return False
-        reserved = os.fstat(descriptor)
-        # Both times are of the file system's clock, so no clock of ours counts.
-        old = temporary.stat().st_mtime - reserved.st_mtime >= ABANDONED_SECONDS
-        if reserved.st_size or not old or not os.path.samestat(reserved, path.stat()):
+        if not os.path.samestat(found, os.fstat(descriptor)) or not _holds(descriptor, path):
             return False
         temporary.rename(path)
         return True
@@ -81,7 +82,7 @@ def _rename(temporary: Path, path: Path) -> None:
 def _reserve(temporary: Path, path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
-        if not _locked(descriptor):
+        if not _holds(descriptor, path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         try:
             temporary.rename(path)
@@ -92,12 +93,20 @@ def _reserve(temporary: Path, path: Path) -> None:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
-    """Whether nobody else holds the lock, as far as the file system has locks."""
+def _holds(descriptor: int, path: Path) -> bool:
+    """Whether the reservation behind ``descriptor`` is locked by us now, and still what ``path`` names.
+
+    Whoever was asleep since it made or found the reservation may find that another has claimed it.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return True
-    return True
+    except OSError as err:
+        # A file system without locks: the age of a reservation has to do.
+        logger.debug("%s cannot be locked: %s", path, err)
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor)) and not named.st_size
