@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks._ntlm import NtlmAuthenticator, user_file
+from benchmarks._sealing import SealingAuthenticator, user_file
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import encode_block
 from hvpsbridge.units import MIB
@@ -90,11 +90,11 @@ def replies(shape: str, count: int = 8) -> list[bytes]:
 class CannedHost:
     """The server; one thread per connection."""
 
-    def __init__(self, shape: str, delay: float, tls: ssl.SSLContext | None, ntlm: bool) -> None:
+    def __init__(self, shape: str, delay: float, tls: ssl.SSLContext | None, scheme: str) -> None:
         self._replies = [(*body.split(RELATES.encode(), 1),) for body in replies(shape)]
         self._delay = delay
         self._tls = tls
-        self._ntlm = ntlm
+        self._scheme = scheme
         self._positions: dict[bytes, int] = {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = int(self._listener.getsockname()[1])
@@ -110,7 +110,8 @@ class CannedHost:
         try:
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
-            Connection(sock, NtlmAuthenticator() if self._ntlm else None, self._answer).serve()
+            sealing = SealingAuthenticator(self._scheme) if self._scheme else None
+            Connection(sock, sealing, self._answer).serve()
         except OSError:
             sock.close()
 
@@ -149,10 +150,13 @@ class Connection:
     """HTTP/1.1 with lengths on one socket; a GET is answered with one reply's bytes."""
 
     def __init__(
-        self, sock: socket.socket, ntlm: NtlmAuthenticator | None, answer: Callable[[bytes], list[bytes]]
+        self,
+        sock: socket.socket,
+        sealing: SealingAuthenticator | None,
+        answer: Callable[[bytes], list[bytes]],
     ) -> None:
         self._socket = sock
-        self._ntlm = ntlm
+        self._sealing = sealing
         self._answer = answer
         self._buffer = bytearray()
 
@@ -182,19 +186,19 @@ class Connection:
         if head.startswith(b"GET "):
             self._send("200 OK", kind, self._answer(b"GET MessageID>uuid:0<"))
             return
-        if self._ntlm is not None:
+        if self._sealing is not None:
             token = re.search(rb"(?i)\r\nauthorization: *([^\r]+)", head)
-            user = self._ntlm.check({"authorization": token[1].decode()} if token else {})
+            user = self._sealing.check({"authorization": token[1].decode()} if token else {})
             if not isinstance(user, str):
                 self._send("401 Unauthorized", kind, [], f"WWW-Authenticate: {user.challenges[0]}\r\n")
                 return
             if not body:
-                self._send("200 OK", kind, [])
+                self._send("200 OK", kind, [], self._sealing.header)
                 return
             content_type = re.search(rb"(?i)\r\ncontent-type: *([^\r]+)", head)
             assert content_type
-            opened = self._ntlm.open(content_type[1].decode(), body)
-            kind, sealed = self._ntlm.seal(b"".join(self._answer(opened)))
+            opened = self._sealing.open(content_type[1].decode(), body)
+            kind, sealed = self._sealing.seal(b"".join(self._answer(opened)))
             self._send("200 OK", kind, [sealed])
             return
         self._send("200 OK", kind, self._answer(body))
@@ -211,7 +215,7 @@ def main() -> None:
     parser.add_argument("--shape", default="full")
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--ntlm", action="store_true")
+    parser.add_argument("--scheme", choices=("ntlm", "kerberos"), default="", help="that seals messages")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -220,11 +224,13 @@ def main() -> None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self_signed(folder))
             ready["ca"] = str(folder / "ca.pem")
-        if options.ntlm:
+        if options.scheme == "ntlm":
             os.environ.update(user_file(folder / "users", USER, PASSWORD))
-        host = CannedHost(options.shape, options.delay_ms / 1000, context, options.ntlm)
+        # A ticket is for a name; the realm of the benchmark knows this one.
+        server = "localhost" if options.scheme == "kerberos" else "127.0.0.1"
+        host = CannedHost(options.shape, options.delay_ms / 1000, context, options.scheme)
         line: dict[str, Any] = {
-            "url": f"{'https' if options.tls else 'http'}://127.0.0.1:{host.port}",
+            "url": f"{'https' if options.tls else 'http'}://{server}:{host.port}",
             "payload_per_reply": _payload_per_reply(options.shape),
             **ready,
         }

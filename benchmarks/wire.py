@@ -40,6 +40,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import MIB
+from tests import kerberos
 
 HERE = Path(__file__).resolve().parent
 CHUNK = 64 * 1024
@@ -139,22 +140,30 @@ def canned(shape: str, *options: str) -> Any:
 
 def connection(host: dict[str, Any], auth: str = "basic") -> HostConnection:
     """How hvps reaches a host of ours."""
-    user = f"HV01\\{USER}" if auth == "ntlm" else USER
+    user, password = account(auth)
     ca = Path(host["ca"]) if host.get("ca") else None
-    return HostConnection("bench", host["url"], user=user, password=Secret(PASSWORD), auth=auth, ca=ca)  # type: ignore[arg-type]
+    return HostConnection("bench", host["url"], user=user, password=Secret(password), auth=auth, ca=ca)  # type: ignore[arg-type]
+
+
+def account(auth: str) -> tuple[str, str]:
+    """Who logs on, by scheme."""
+    if auth == "kerberos":
+        return kerberos.PRINCIPAL, kerberos.PASSWORD
+    return (f"HV01\\{USER}" if auth == "ntlm" else USER), PASSWORD
 
 
 def stock_wsman(host: dict[str, Any], auth: str = "basic") -> WSMan:
     """pypsrp as its users reach a host."""
     where = urlsplit(host["url"])
+    user, password = account(auth)
     return WSMan(
         where.hostname or "",
         port=where.port,
         ssl=where.scheme == "https",
         auth=auth,
-        username=f"HV01\\{USER}" if auth == "ntlm" else USER,
-        password=PASSWORD,
-        encryption="auto" if auth == "ntlm" else "never",
+        username=user,
+        password=password,
+        encryption="never" if auth == "basic" else "auto",
         cert_validation=host.get("ca") or True,
         no_proxy=True,
         max_envelope_size=512_000,
@@ -309,8 +318,19 @@ def rows_get(runs: int) -> Table:
     return table
 
 
+@contextmanager
+def realm_of(auth: str) -> Iterator[None]:
+    """A Kerberos realm that this process and those it starts are in, where ``auth`` needs one."""
+    if auth != "kerberos":
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, kerberos.Realm(Path(folder)) as realm:
+        os.environ.update(realm.environment, KRB5_KTNAME=str(realm.keytab))
+        yield
+
+
 def rows_security(runs: int) -> Table:
-    """Basic, TLS and NTLM sealing."""
+    """Basic, TLS, and sealing by NTLM and Kerberos, the latter against a realm of its own."""
     table = Table(
         "Security of the connection, 500 KB replies",
         ["connection", "pypsrp MB/s", "hvps MB/s", "ratio", "hvps CPU s/GB"],
@@ -318,9 +338,10 @@ def rows_security(runs: int) -> Table:
     for name, auth, options in (
         ("Basic over HTTP (loopback only)", "basic", ()),
         ("Basic over TLS", "basic", ("--tls",)),
-        ("NTLM, sealed messages", "ntlm", ("--ntlm",)),
+        ("NTLM, sealed messages", "ntlm", ("--scheme", "ntlm")),
+        ("Kerberos, sealed messages", "kerberos", ("--scheme", "kerberos")),
     ):
-        with canned("full", *options) as host:
+        with realm_of(auth), canned("full", *options) as host:
             stock, fast = [], []
             for _ in range(runs):
                 stock.append(stock_run(host, 16 * MIB, auth=auth))

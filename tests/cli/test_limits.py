@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from hvpsbridge.receiver.gates import TokenBucket
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
@@ -122,11 +123,20 @@ def test_readers_at_once_are_those_of_the_playbook_or_the_option(
     ("limits", "options"), [("{rate: 1MiB}", ()), ("{rate: 100MiB}", ("--rate", "1MiB"))]
 )
 def test_a_rate_is_the_playbook_s_or_the_option_s(
-    limits: str, options: tuple[str, ...], night: Night
+    limits: str, options: tuple[str, ...], night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[float] = []
+
+    def bucket(rate: float) -> TokenBucket:
+        asked.append(rate)
+        return TokenBucket(rate)
+
+    monkeypatch.setattr("hvpsbridge.cli.compose.TokenBucket", bucket)
     night.host.service.shells.quotas = Quotas()
     line = Timeline(night.host)
     night.run(limits, *options, new_bytes=SIZE)
+    # A machine that is slower by itself shows nothing of a rate.
+    assert asked == [1 * MIB]
     assert sum(sent for _, sent in line.sent) > (1.7 * SIZE + FILES / 2) * len(PLACES)
     # A second's worth of each disk may be under way, in windows of a quarter of it, and answers come beside.
     line.assert_within(1 * MIB, len(PLACES) * (MIB / 2 + FILES) + 384 * KIB)

@@ -1,4 +1,4 @@
-"""NTLM with message sealing for the canned host, as WinRM speaks it over plain HTTP."""
+"""NTLM and Kerberos with message sealing for the canned host, as WinRM speaks them over plain HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import spnego
 
 from hvpsbridge.sim.wsman.auth import Denied
 
-PROTOCOL = "application/HTTP-SPNEGO-session-encrypted"
+PROTOCOLS = {
+    "ntlm": "application/HTTP-SPNEGO-session-encrypted",
+    "kerberos": "application/HTTP-Kerberos-session-encrypted",
+}
 BOUNDARY = b"--Encrypted Boundary"
 _OCTETS = b"\tContent-Type: application/octet-stream\r\n"
 
@@ -23,20 +26,25 @@ def user_file(path: Path, user: str, password: str) -> dict[str, str]:
     return {"NTLM_USER_FILE": str(path)}
 
 
-class NtlmAuthenticator:
-    """Authenticates one connection by NTLM and seals its messages."""
+class SealingAuthenticator:
+    """Authenticates one connection by a scheme and seals its messages."""
 
-    def __init__(self) -> None:
-        self._context = spnego.server(protocol="ntlm", options=spnego.NegotiateOptions.wrapping_winrm)
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+        self._context = spnego.server(protocol=scheme, options=spnego.NegotiateOptions.wrapping_winrm)
         self._user: str | None = None
+        # Kerberos answers who logged on; NTLM has nothing more to say by then.
+        self.header = ""
 
     def check(self, headers: Mapping[str, str]) -> str | Denied:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() not in ("ntlm", "negotiate"):
-            return self._user or Denied(("NTLM",))
+        if scheme.lower() not in (self._scheme, "negotiate"):
+            return self._user or Denied((self._scheme,))
         answer = self._context.step(base64.b64decode(token))
         if not self._context.complete:
             return Denied((f"{scheme} {base64.b64encode(answer or b'').decode()}",))
+        if answer:
+            self.header = f"WWW-Authenticate: {scheme} {base64.b64encode(answer).decode()}\r\n"
         self._user = str(self._context.client_principal).rpartition("\\")[2]
         return self._user
 
@@ -53,7 +61,7 @@ class NtlmAuthenticator:
     def seal(self, body: bytes) -> tuple[str, bytes]:
         header, data, padding = self._context.wrap_winrm(body)
         original = f"\tOriginalContent: type=application/soap+xml;charset=UTF-8;Length={len(body) + padding}"
-        lines = [BOUNDARY, f"\tContent-Type: {PROTOCOL}".encode(), original.encode(), BOUNDARY]
+        lines = [BOUNDARY, f"\tContent-Type: {PROTOCOLS[self._scheme]}".encode(), original.encode(), BOUNDARY]
         sealed = b"\r\n".join(lines) + b"\r\n" + _OCTETS + struct.pack("<i", len(header)) + header + data
-        kind = f'multipart/encrypted;protocol="{PROTOCOL}";boundary="Encrypted Boundary"'
+        kind = f'multipart/encrypted;protocol="{PROTOCOLS[self._scheme]}";boundary="Encrypted Boundary"'
         return kind, sealed + BOUNDARY + b"--\r\n"
