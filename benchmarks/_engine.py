@@ -7,6 +7,7 @@ its standard input closes.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def main() -> None:
             point = model.checkpoint(UUID(job.results["checkpoint"]))
             paths.append(model.layer(point.disks[str(slot)]).path)
         with SimulatedHost(model, engine="powershell", users={USER: Secret(PASSWORD)}) as host:
-            print(json.dumps({"url": host.url, "paths": paths, "size": SIZE}), flush=True)
+            print(json.dumps({"url": host.url, "paths": paths, "size": SIZE, "pid": os.getpid()}), flush=True)
             sys.stdin.read()
         model.close()
 

@@ -1,9 +1,9 @@
 """What more pipelines, more shells and more processes of hvps bring, on the real PowerShell engine.
 
 What reads is the pump that ``hvps backup`` uses, with the process's byte budget, every block verified; what
-comes is counted and dropped. Each hvps process is a program of its own, so that processor time and peak
-memory are its own. Configurations take turns, so that a busy machine is busy for all of them alike. A run
-in which a reply went pypsrp's way fails.
+comes is counted and dropped. The host's processes are warm, as in ``wire.py``. Each hvps process is a program
+of its own, so that processor time and peak memory are its own. Configurations take turns, so that a busy
+machine is busy for all of them alike. A run in which a reply went pypsrp's way fails.
 
     python benchmarks/parallel.py [--runs 5] [--json FILE]
 """
@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.wire import connection, process, spread
+from benchmarks.wire import MEASURED_PASSES, WARM_PASSES, connection, process, spread
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
@@ -92,16 +92,14 @@ def read(order: dict[str, Any]) -> None:
                     settings=ReadSettings(pipelines=order["pipelines"], deflate=False),
                 )
             )
+        for _ in range(WARM_PASSES):
+            run_all(pumps, order["size"], drop)
+        drop.raw_bytes = drop.wire_bytes = 0
         print("ready", flush=True)
         sys.stdin.readline()
         wall, cpu = time.perf_counter(), time.process_time()
-        threads = [
-            threading.Thread(target=pump.run, args=((Extent(0, order["size"]),), drop)) for pump in pumps
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for _ in range(MEASURED_PASSES):
+            run_all(pumps, order["size"], drop)
         took = {
             "seconds": time.perf_counter() - wall,
             "cpu_seconds": time.process_time() - cpu,
@@ -109,11 +107,20 @@ def read(order: dict[str, Any]) -> None:
             "wire_bytes": drop.wire_bytes,
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
-        if drop.raw_bytes != order["size"] * len(pumps):
+        if drop.raw_bytes != MEASURED_PASSES * order["size"] * len(pumps):
             raise SystemExit(f"{drop.raw_bytes} bytes came")
         if BulkPipeline.fallbacks:
             raise SystemExit("a reply went the slow way")
     print(json.dumps(took), flush=True)
+
+
+def run_all(pumps: list[Pump], size_bytes: int, drop: _Drop) -> None:
+    """Each pump reads its disk once, side by side."""
+    threads = [threading.Thread(target=pump.run, args=((Extent(0, size_bytes),), drop)) for pump in pumps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def run(host: dict[str, Any], way: Way) -> dict[str, float]:
