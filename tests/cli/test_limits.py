@@ -15,9 +15,11 @@ from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
-from hvpsbridge.tasks.permits import Claim
+from hvpsbridge.tasks.permits import Claim, ReaderLimits
+from hvpsbridge.tasks.sharing import SharedPermits
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.test_limits import Readers, Timeline
+from tests.tasks.test_permits import within
 
 from .conftest import Hvps
 
@@ -99,24 +101,39 @@ NONE = "{}"
 
 
 @pytest.mark.parametrize(
-    ("limits", "options", "at_once"),
+    ("limits", "options", "meant", "at_once"),
     [
-        (NONE, (), 3),
-        ("{readers: 1}", (), 1),
-        (NONE, ("--most-readers", "1"), 1),
-        ("{readers_per_host: 1}", ("--most-readers-per-host", "2"), 2),
-        ("{readers_per_volume: 1}", (), 2),
-        (NONE, ("--most-readers-per-volume", "1"), 2),
+        (NONE, (), ReaderLimits(), 3),
+        ("{readers: 1}", (), ReaderLimits(run=1), 1),
+        (NONE, ("--most-readers", "1"), ReaderLimits(run=1), 1),
+        ("{readers_per_host: 1}", ("--most-readers-per-host", "2"), ReaderLimits(host=2), 2),
+        ("{readers_per_volume: 1}", (), ReaderLimits(volume=1), 2),
+        (NONE, ("--most-readers-per-volume", "1"), ReaderLimits(volume=1), 2),
     ],
     ids=["none", "readers", "--most-readers", "the-option-wins", "volume", "--most-readers-per-volume"],
 )
 def test_readers_at_once_are_those_of_the_playbook_or_the_option(
-    limits: str, options: tuple[str, ...], at_once: int, night: Night, monkeypatch: pytest.MonkeyPatch
+    limits: str,
+    options: tuple[str, ...],
+    meant: ReaderLimits,
+    at_once: int,
+    night: Night,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     night.host.service.shells.quotas = Quotas()
+    asked: list[ReaderLimits] = []
+
+    def permits(given: ReaderLimits) -> SharedPermits:
+        asked.append(given)
+        return SharedPermits(given)
+
+    monkeypatch.setattr("hvpsbridge.cli.compose.SharedPermits", permits)
     readers = Readers(monkeypatch, night.claims(), at_once)
     night.run(limits, *options)
+    # A machine that is slow by itself may read one after the other without any limit.
+    assert asked == [meant]
     assert readers.most() == at_once
+    assert all(within(now, meant) for now in readers.seen)
 
 
 @pytest.mark.parametrize(
