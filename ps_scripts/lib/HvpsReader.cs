@@ -782,6 +782,7 @@ namespace Hvps
         // Blocks that may wait for the serialiser: with the one in its hands this bounds the memory.
         const int ReadyBlocks = 2;
         const int SampleBytes = 4096;
+        const int UnaskedBlocks = 3;
 
         struct Piece
         {
@@ -807,6 +808,7 @@ namespace Hvps
         int bodyBytes;
         readonly MemoryStream packed = new MemoryStream();
         bool shrinks;
+        int unasked;
         readonly List<KeyValuePair<long, uint>> entries = new List<KeyValuePair<long, uint>>();
         readonly List<KeyValuePair<long, byte[]>> digests = new List<KeyValuePair<long, byte[]>>();
 
@@ -1096,15 +1098,22 @@ namespace Hvps
         }
 
         // Deflates the body into packed where that pays, and says whether it did. A block whose neighbour before
-        // it shrank is tried at once, others by three samples first.
+        // it shrank is tried at once, others by three samples first, which cost a fifth of deflating it: where they
+        // said no, the next blocks are not asked.
         bool Deflates()
         {
             if (!mayDeflate || bodyBytes < 512)
             {
                 return false;
             }
+            if (unasked > 0)
+            {
+                unasked--;
+                return false;
+            }
             shrinks = (shrinks || bodyBytes < 12 * SampleBytes || SamplesShrink())
                 && Deflate(0, bodyBytes) < bodyBytes;
+            unasked = shrinks ? 0 : UnaskedBlocks;
             return shrinks;
         }
 
