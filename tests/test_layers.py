@@ -154,7 +154,7 @@ def test_every_package_of_the_tree_has_its_place_in_the_layers() -> None:
         ("playbook/load.py", "hvpsbridge.report.model"),
         ("sim/model.py", "hvpsbridge.tasks.backup"),
         ("tasks/backup.py", "hvpsbridge.sim.model"),
-        ("errors.py", "hvpsbridge.formats.grid"),
+        ("errors/base.py", "hvpsbridge.formats.grid"),
     ],
 )
 def test_an_import_that_climbs_is_reported(module: str, target: str) -> None:

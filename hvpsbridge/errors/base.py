@@ -1,0 +1,84 @@
+"""What every error has: a code, text, a remedy; and which code wins when several hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Process exit codes (design section 9). The JSON report names every condition; this is a summary."""
+
+    DONE = 0
+    BUG = 1
+    VM_FAILED = 2
+    DEGRADED = 3
+    HOST_UNREACHABLE = 4
+    INVALID = 5
+    HOST_NOT_CLEAN = 6
+    DAMAGE = 7
+    POLICY = 8
+    NO_REPOSITORY = 10
+    LOCKED = 11
+    WRONG_KEY = 12
+    NO_SPACE = 13
+    REFUSED = 14
+    USAGE = 64
+    GATED = 75
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+# When several conditions hold, the first of these wins (design section 9, which leaves out 5: a VM that
+# was not found must not hide damage). An interrupt beats them all: the shell that sent it wants to see it.
+PRECEDENCE: tuple[ExitCode, ...] = (
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.USAGE,
+    ExitCode.DAMAGE,
+    ExitCode.BUG,
+    ExitCode.NO_SPACE,
+    ExitCode.WRONG_KEY,
+    ExitCode.NO_REPOSITORY,
+    ExitCode.LOCKED,
+    ExitCode.INVALID,
+    ExitCode.VM_FAILED,
+    ExitCode.REFUSED,
+    ExitCode.HOST_UNREACHABLE,
+    ExitCode.HOST_NOT_CLEAN,
+    ExitCode.POLICY,
+    ExitCode.DEGRADED,
+    ExitCode.GATED,
+)
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one exit code that stands for several conditions; ``DONE`` for none."""
+    seen = set(codes)
+    return next((code for code in PRECEDENCE if code in seen), ExitCode.DONE)
+
+
+@dataclass(eq=False)
+class HvpsError(Exception):
+    """Root of the tree. Subclasses are dataclasses that add fields and override :meth:`describe`."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    remedy: ClassVar[str] = ""
+
+    def describe(self) -> str:
+        """What was attempted on what, and what was seen; one line, no full stop."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return f"{self.describe()}; {self.remedy}" if self.remedy else self.describe()
+
+    def facts(self) -> dict[str, object]:
+        """The fields by name, for the JSON report."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def kind(self) -> str:
+        """Stable identifier of this condition in reports: the class name."""
+        return type(self).__name__

@@ -1,0 +1,72 @@
+"""What the user or the playbook asked that cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hvpsbridge.errors.base import ExitCode, HvpsError
+
+
+@dataclass(eq=False)
+class UsageError(HvpsError):
+    """The command line makes no sense."""
+
+    what: str
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
+    def describe(self) -> str:
+        return self.what
+
+
+@dataclass(eq=False)
+class ConfigurationError(HvpsError):
+    """A playbook, configuration file or secret reference is wrong."""
+
+    where: str
+    what: str
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(eq=False)
+class SecretUnavailable(ConfigurationError):
+    """A secret reference could not be resolved; the value is never part of the text."""
+
+
+@dataclass(eq=False)
+class PointNotFound(HvpsError):
+    """No recovery point answers to the selector."""
+
+    selector: str
+    repository: str
+    remedy: ClassVar[str] = "hvps list shows the points there are"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"no recovery point {self.selector!r} in {self.repository}"
+
+
+@dataclass(eq=False)
+class AmbiguousPoint(PointNotFound):
+    """A short id or VM name stands for more than one."""
+
+    candidates: tuple[str, ...]
+    remedy: ClassVar[str] = "use one of these ids"
+
+    def describe(self) -> str:
+        return f"{self.selector!r} in {self.repository} means any of {', '.join(self.candidates)}"
+
+
+@dataclass(eq=False)
+class TargetExists(HvpsError):
+    """A restore would overwrite a file."""
+
+    path: str
+    remedy: ClassVar[str] = "name another path, or pass --overwrite"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+    def describe(self) -> str:
+        return f"restore target {self.path} exists"
