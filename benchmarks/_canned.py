@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._sealing import SealingAuthenticator, user_file
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import encode_block
+from hvpsbridge.receiver.settings import BLOCK_BYTES
 from hvpsbridge.units import MIB
 from tests.host.replies import OUTPUT, STATE, block_clixml, fragments, message, reply, state_clixml
 from tests.host.test_session import self_signed
@@ -57,19 +58,19 @@ _CREATED = (
 )
 
 
-def blocks(count: int, block_bytes: int = MIB) -> list[bytes]:
+def blocks(total_bytes: int = 8 * MIB, block_bytes: int = BLOCK_BYTES) -> list[bytes]:
     """Blocks of random bytes, as a reader would send them; the digests are right."""
     chance = random.Random(1)
     return [
         encode_block(
             0, n, [(Extent(n * block_bytes, block_bytes), chance.randbytes(block_bytes))], last=False
         )
-        for n in range(count)
+        for n in range(total_bytes // block_bytes)
     ]
 
 
-def replies(shape: str, count: int = 8) -> list[bytes]:
-    """Replies that carry ``count`` blocks, or one file the way ``Client.fetch`` wants it (``fetch64``)."""
+def replies(shape: str) -> list[bytes]:
+    """Replies that carry blocks of hvps's size, or one file as ``Client.fetch`` wants it (``fetch64``)."""
     if shape.startswith("fetch"):
         content = random.Random(2).randbytes(int(shape.removeprefix("fetch")) * MIB)
         parts = [
@@ -79,7 +80,7 @@ def replies(shape: str, count: int = 8) -> list[bytes]:
         messages = [message(OUTPUT, part) for part in parts] + [message(STATE, state_clixml(4))]
         per_reply = SHAPES["full"]
     else:
-        messages = [message(OUTPUT, block_clixml(block)) for block in blocks(count)]
+        messages = [message(OUTPUT, block_clixml(block)) for block in blocks()]
         per_reply = SHAPES[shape]
     cut = [piece for number, data in enumerate(messages, 1) for piece in fragments(number, data)]
     groups = [cut[at : at + per_reply] for at in range(0, len(cut), per_reply)]
@@ -241,7 +242,7 @@ def main() -> None:
 def _payload_per_reply(shape: str) -> float:
     if shape.startswith("fetch"):
         return 0.0
-    made = blocks(8)
+    made = blocks()
     return sum(map(len, made)) / len(replies(shape))
 
 
