@@ -101,7 +101,8 @@ def read_reply(body: bytes | bytearray) -> Reply:
 
 def ends_command(body: bytes | bytearray) -> bool:
     """Whether a reply says that the command is done; cheap enough to ask before it is read."""
-    return body.rfind(_DONE) > body.rfind(_STREAM_END)
+    # That stands behind the last stream, so only the reply's tail is searched, not its megabyte of base64.
+    return body.find(_DONE, body.rfind(_STREAM_END) + 1) >= 0
 
 
 @dataclass(slots=True)
