@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from hvpsbridge.contract.results import DigestPage
 from hvpsbridge.errors import ExitCode, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
@@ -11,6 +14,7 @@ from hvpsbridge.tasks.plan import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import KIB, MIB
+from tests.tasks.model_host import ModelHost
 from tests.tasks.world import SLOT, Steps, World
 
 SIZE = 4 * MIB
@@ -220,6 +224,33 @@ def test_a_wrong_bit_in_one_proof_is_no_lie_of_tracking(world: World) -> None:
     world.churn(vm_id)
     corrupt = Steps(("PROVE", "before"), lambda: world.model.faults.arm("read_corrupt", 1))
     result = world.good_backup(vm_id, observer=corrupt)
+    assert one(result) == (Mode.INCREMENTAL, Reason.TRACKED)
+    assert result.exit_code is ExitCode.DONE
+    world.assert_points_equal(vm_id)
+
+
+def test_wrong_bits_in_both_looks_of_a_proof_are_no_lie_of_tracking(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    looks = 0
+    digests = ModelHost.digests
+
+    def wrong_twice(
+        self: ModelHost, path: str, chunk_bytes: int, offset_bytes: int, length_bytes: int
+    ) -> Iterator[DigestPage]:
+        nonlocal looks
+        looks += 1
+        for page in digests(self, path, chunk_bytes, offset_bytes, length_bytes):
+            yield DigestPage(page.first_chunk, bytes(len(page.digests))) if looks <= 2 else page
+
+    def begin() -> None:
+        monkeypatch.setattr(ModelHost, "digests", wrong_twice)
+
+    result = world.good_backup(vm_id, observer=Steps(("PROVE", "before"), begin))
+    assert looks == 3  # both wrong ones, and one at what was read
     assert one(result) == (Mode.INCREMENTAL, Reason.TRACKED)
     assert result.exit_code is ExitCode.DONE
     world.assert_points_equal(vm_id)
