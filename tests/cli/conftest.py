@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hvpsbridge.cli import logs
 from hvpsbridge.cli.main import main
 
 
@@ -35,6 +36,8 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    # A process has one command line and its secrets; these tests have many, in one.
+    monkeypatch.setattr(logs.redact, "_values", ())
 
 
 @pytest.fixture
