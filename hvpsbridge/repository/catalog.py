@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -33,10 +32,7 @@ from hvpsbridge.repository.points import Point, in_order, select
 from hvpsbridge.repository.stored import write_bad_list
 
 logger = logging.getLogger(__name__)
-S = TypeVar("S")
 T = TypeVar("T")
-# Small objects fetched at once from a store behind a network.
-REMOTE_REQUESTS = 8
 
 
 class Catalog:
@@ -76,7 +72,7 @@ class Catalog:
         """Every manifest's object name with its point, or with what is wrong with it."""
         names = sorted(info.name for info in self._objects.list(POINTS))
         missing = [name for name in names if name not in self._manifests]
-        fetched = dict(zip(missing, self._each(self._try_point, missing), strict=True))
+        fetched = dict(zip(missing, self._objects.each(self._try_point, missing), strict=True))
         for name in names:
             found = self._manifests.get(name) or fetched.get(name)
             if isinstance(found, Point):
@@ -93,13 +89,6 @@ class Catalog:
             return None  # pruned since the listing
         except Damaged as err:
             return err
-
-    def _each(self, read: Callable[[S], T], which: Sequence[S]) -> list[T]:
-        """``read`` of each; of small objects on a remote store the round trips are all the cost."""
-        if not self._objects.store.remote or len(which) < 2:
-            return [read(each) for each in which]
-        with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="catalog") as pool:
-            return list(pool.map(read, which))
 
     def forget(self) -> None:
         """Read every manifest anew from now on; verification must not trust what was read before."""
@@ -158,7 +147,8 @@ class Catalog:
         points = self.points(vm_id)
         published = {info.name for info in self._objects.list(IDS)}
         wanted = [point for point in points if ids_name(point.point_id) in published]
-        found = dict(zip([point.point_id for point in wanted], self._each(self.ids, wanted), strict=True))
+        read = self._objects.each(self.ids, wanted)
+        found = {point.point_id: ids for point, ids in zip(wanted, read, strict=True)}
         return tuple((point, found.get(point.point_id)) for point in points)
 
     def link(self, vm_id: UUID) -> tuple[int, bytes | None]:

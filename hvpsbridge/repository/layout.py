@@ -39,6 +39,15 @@ def index_name(name: bytes) -> str:
     return f"{INDEX}/{name.hex()}"
 
 
+def binary_name(name: str) -> bytes:
+    """The name of a pack or an index object, from its object name.
+
+    Raises:
+        ValueError: the object name is of neither.
+    """
+    return bytes.fromhex(name.rsplit("/", 1)[1])
+
+
 def point_name(point_id: UUID) -> str:
     """Object name of a manifest."""
     return f"{POINTS}/{point_id.hex}"

@@ -26,7 +26,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
-from hvpsbridge.repository.layout import INDEX, LEASES, index_name
+from hvpsbridge.repository.layout import INDEX, LEASES, binary_name, index_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
@@ -126,7 +126,7 @@ class Repository(Catalog):
 
     def refresh(self) -> None:
         """Bring the chunk index up to what is published."""
-        names = [bytes.fromhex(info.name.rsplit("/", 1)[1]) for info in self._objects.list(INDEX)]
+        names = [binary_name(info.name) for info in self._objects.list(INDEX)]
         self._cache.synchronise(names, self._load_index)
         self._cache.set_bad((frame.id, frame.pack) for frame in self.bad_frames())
 

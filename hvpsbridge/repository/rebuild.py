@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,14 +20,19 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository.footers import read_footer
-from hvpsbridge.repository.layout import INDEX, PACK_FOLDERS, index_name, random_name
+from hvpsbridge.repository.layout import (
+    INDEX,
+    PACK_FOLDERS,
+    binary_name,
+    index_name,
+    pack_name,
+    random_name,
+)
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.runs import refuse_other_runs, start_run
 
 logger = logging.getLogger(__name__)
 
-# Footers read at once from a store behind a network.
-REMOTE_REQUESTS = 8
 # Footers held that nobody took yet, at most: 256 of 16384 entries each would be 200 MiB, and most have 256.
 READ_AHEAD = 256
 # Entries that are gathered for one index object, as writers do; bounds memory.
@@ -72,7 +76,7 @@ class _Pack:
 
     @property
     def binary(self) -> bytes:
-        return bytes.fromhex(self.name.rsplit("/", 1)[1])
+        return binary_name(self.name)
 
 
 def rebuild_index(
@@ -109,7 +113,7 @@ class _Rebuild:
         for number, pack in enumerate(self._footers(unnamed), 1):
             if pack is not None:
                 gathered.append(pack)
-                named.append(f"{PACK_FOLDERS[pack.kind]}/{pack.name.hex()[:2]}/{pack.name.hex()}")
+                named.append(pack_name(pack.kind, pack.name))
                 self._frames += len(pack.entries)
             if publish and sum(len(each.entries) for each in gathered) >= INDEX_ENTRIES:
                 self._publish((), gathered)
@@ -120,7 +124,7 @@ class _Rebuild:
         superseded = () if self._unreadable else tuple(damaged)
         kept: list[str] = []
         if publish and (gathered or superseded):
-            self._publish(tuple(bytes.fromhex(name.rsplit("/", 1)[1]) for name in superseded), gathered)
+            self._publish(tuple(map(binary_name, superseded)), gathered)
             kept = [name for name in superseded if not self._delete(name)]
         return RebuildReport(
             len(packs),
@@ -155,12 +159,8 @@ class _Rebuild:
         return known, [name for name in damaged if name not in superseded]
 
     def _footers(self, packs: list[_Pack]) -> Iterator[IndexedPack | None]:
-        if not self._objects.store.remote:
-            yield from map(self._footer, packs)
-            return
-        with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="footer") as pool:
-            for at in range(0, len(packs), READ_AHEAD):
-                yield from pool.map(self._footer, packs[at : at + READ_AHEAD])
+        for at in range(0, len(packs), READ_AHEAD):
+            yield from self._objects.each(self._footer, packs[at : at + READ_AHEAD])
 
     def _footer(self, pack: _Pack) -> IndexedPack | None:
         try:

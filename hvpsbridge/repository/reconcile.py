@@ -14,7 +14,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexObject, decode_index
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.layout import INDEX
+from hvpsbridge.repository.layout import INDEX, binary_name
 from hvpsbridge.repository.objects import Objects
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def check_cache(objects: Objects, cache: IndexCache) -> None:
 
 def hold_against(cache: IndexCache, name: str, content: IndexObject) -> None:
     """Correct the cache's rows of the index object ``name``, if they are not what it says."""
-    binary = bytes.fromhex(name.rsplit("/", 1)[1])
+    binary = binary_name(name)
     if not cache.matches(binary, content):
         logger.warning("the index cache here is not what %s says; corrected", name)
         cache.correct(binary, content)

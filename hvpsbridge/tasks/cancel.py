@@ -63,14 +63,15 @@ class Cancellation:
         if self._requested.is_set():
             raise self.error
 
-    def pause(self, seconds: float) -> None:
-        """Wait, but not beyond a request to stop.
+    def pause(self, seconds: float) -> bool:
+        """Wait, but not beyond a request to stop; true, as waiting that may go on says.
 
         Raises:
             Interrupted: it was asked to stop.
         """
         if self._requested.wait(seconds):
             raise self.error
+        return True
 
     def pause_undo(self, seconds: float) -> bool:
         """Wait within an undo; false as soon as it was given up."""

@@ -363,14 +363,11 @@ class DiskBackup:
         """
         meter = Meter(self._tools.tell, self.plan.slot, activity, total_bytes(ranges))
 
-        pace = self._tools.sharing.pace
-
         def told(compared_bytes: int, received_bytes: int) -> None:
-            self._wire_bytes += received_bytes
-            pace.spent(received_bytes)
+            self._received(received_bytes)
             meter.moved(compared_bytes, received_bytes)
 
-        gate, check = self._gate(), self._tools.guard.check
+        gate, check, pace = self._gate(), self._tools.guard.check, self._tools.sharing.pace
         for region in regions(ranges):
             while (delay := pace.delay()) > 0:
                 self._tools.guard.pause(delay)
@@ -385,8 +382,7 @@ class DiskBackup:
 
     def _still_differing(self, stored: DiskWriter, found: tuple[Extent, ...]) -> tuple[Extent, ...]:
         def told(compared_bytes: int, received_bytes: int) -> None:
-            self._wire_bytes += received_bytes
-            self._tools.sharing.pace.spent(received_bytes)
+            self._received(received_bytes)
 
         check = self._tools.guard.check
         again = [
@@ -397,6 +393,10 @@ class DiskBackup:
         if total_bytes(again) < total_bytes(found):
             _LOG.warning("disk %s: digests of the host differ from one look to the next", self.plan.slot)
         return tuple(again)
+
+    def _received(self, digest_bytes: int) -> None:
+        self._wire_bytes += digest_bytes
+        self._tools.sharing.pace.spent(digest_bytes)
 
     def _gate(self) -> Gate:
         return self._tools.gate(self.frozen.path)

@@ -23,7 +23,7 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.tasks.lineage import Lineage
-from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.mark import has_mark_of, parse_mark
 from hvpsbridge.tasks.plan import slot_of
 
 # How far a newcomer's time of creation may be from its intent: a job's longest run and two clocks.
@@ -69,8 +69,7 @@ def judge(
     ours: list[CheckpointInfo] = []
     strangers: list[CheckpointInfo] = []
     for checkpoint in checkpoints:
-        mark = parse_mark(checkpoint.name)
-        if checkpoint.checkpoint_id in made or (mark is not None and mark.repository_id == repository_id):
+        if checkpoint.checkpoint_id in made or has_mark_of(repository_id, checkpoint.name):
             ours.append(checkpoint)
         else:
             strangers.append(checkpoint)
@@ -81,11 +80,7 @@ def judge(
             ours.extend(fresh)
         else:
             unclear.extend(checkpoint for checkpoint in fresh if checkpoint not in unclear)
-    known = lineage.reference_points | {
-        entry.reference_point
-        for entry in entries
-        if entry.kind is LedgerKind.REFERENCE_POINT_MADE and entry.reference_point is not None
-    }
+    known = known_references(entries, lineage)
     before = _references_before(open_entries)
     newcomers = tuple(
         point
@@ -95,7 +90,16 @@ def judge(
         and point.instance_id not in known
         and point.kind is ReferencePointKind.RCT
     )
-    return Judgement(tuple(ours), tuple(unclear), frozenset(known), newcomers)
+    return Judgement(tuple(ours), tuple(unclear), known, newcomers)
+
+
+def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozenset[str]:
+    """``InstanceID`` of the reference points that a ledger entry or an ids object names."""
+    return lineage.reference_points | {
+        entry.reference_point
+        for entry in entries
+        if entry.kind is LedgerKind.REFERENCE_POINT_MADE and entry.reference_point is not None
+    }
 
 
 def unfulfilled(open_entries: Sequence[LedgerEntry], ours: Sequence[CheckpointInfo]) -> Iterable[LedgerEntry]:

@@ -34,3 +34,9 @@ def parse_mark(name: str) -> Mark | None:
     except ValueError:
         return None
     return Mark(UUID(match[1]), UUID(match[2]), until)
+
+
+def has_mark_of(repository_id: UUID, name: str) -> bool:
+    """Whether a checkpoint's name is a mark of this repository."""
+    mark = parse_mark(name)
+    return mark is not None and mark.repository_id == repository_id

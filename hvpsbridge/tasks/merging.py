@@ -1,13 +1,25 @@
-"""Waiting until a checkpoint's children are merged away."""
+"""A checkpoint's children, and waiting until they are merged away."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
+from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.policy import Limits
+
+
+def children_of(frozen: Iterable[str], disks: Iterable[DiskInfo]) -> tuple[str, ...]:
+    """Files of the VM's ``disks`` on top of a checkpoint's ``frozen`` files; they go when it does."""
+    tops = {path.casefold() for path in frozen}
+    return tuple(
+        above
+        for disk in disks
+        for above, below in zip(disk.chain, disk.chain[1:], strict=False)
+        if below.casefold() in tops
+    )
 
 
 def wait_for_merge(

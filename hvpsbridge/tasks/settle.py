@@ -19,10 +19,17 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.judgement import ids_of, judge, may_be, reference_points_to_keep, unfulfilled
+from hvpsbridge.tasks.judgement import (
+    ids_of,
+    judge,
+    known_references,
+    may_be,
+    reference_points_to_keep,
+    unfulfilled,
+)
 from hvpsbridge.tasks.lineage import KnownPoint, Lineage
-from hvpsbridge.tasks.mark import parse_mark
-from hvpsbridge.tasks.merging import wait_for_merge
+from hvpsbridge.tasks.mark import has_mark_of
+from hvpsbridge.tasks.merging import children_of, wait_for_merge
 from hvpsbridge.tasks.policy import Limits
 
 _LOG = logging.getLogger(__name__)
@@ -194,16 +201,10 @@ class Settler:
                 return checkpoints
 
     def _children(self, checkpoints: Sequence[CheckpointInfo]) -> tuple[str, ...]:
-        """Files that run on top of our checkpoints' frozen ones; they go when the checkpoints do."""
         if not checkpoints:
             return ()
-        frozen = {path.casefold() for checkpoint in checkpoints for path in checkpoint.disk_paths}
-        return tuple(
-            above
-            for disk in self._host.disks(self._vm_id)
-            for above, below in zip(disk.chain, disk.chain[1:], strict=False)
-            if below.casefold() in frozen
-        )
+        frozen = (path for checkpoint in checkpoints for path in checkpoint.disk_paths)
+        return children_of(frozen, self._host.disks(self._vm_id))
 
     def _dispose(self, checkpoint: CheckpointInfo) -> Iterator[str]:
         """Convert a checkpoint that is the newest point's, remove any other."""
@@ -270,8 +271,7 @@ class Settler:
 
     def retire(self) -> Iterator[str]:
         """Destroy our reference points but the one a base needs; a line for each that stays."""
-        there = self._own_reference_points()
-        keep = self._reference_points_to_keep(there)
+        there, keep = self._own_reference_points()
         yield from self._destroy([instance_id for instance_id in there if instance_id not in keep])
 
     def _destroy(self, doomed: Iterable[str]) -> Iterator[str]:
@@ -287,33 +287,27 @@ class Settler:
 
     def forget(self) -> Iterator[str]:
         """Destroy every reference point of ours; a line for each that stays."""
-        yield from self._destroy(self._own_reference_points())
+        there, _ = self._own_reference_points()
+        yield from self._destroy(there)
 
-    def _reference_points_to_keep(self, there: Sequence[str]) -> tuple[str, ...]:
+    def _own_reference_points(self) -> tuple[list[str], tuple[str, ...]]:
+        """``InstanceID`` of ours on the host, and of those the ones that stay."""
         lineage = read_lineage(self._repository, self._vm_id)
-        return reference_points_to_keep(lineage, there, durable=self._repository.durable)
-
-    def _own_reference_points(self) -> list[str]:
-        """``InstanceID`` of those on the host that a ledger entry or an ids object names."""
-        ours = read_lineage(self._repository, self._vm_id).reference_points | {
-            entry.reference_point
-            for entry in self._journal.ledger.entries()
-            if entry.kind is LedgerKind.REFERENCE_POINT_MADE
-        }
-        return [
+        ours = known_references(self._journal.ledger.entries(), lineage)
+        there = [
             point.instance_id
             for point in self._host.reference_points(self._vm_id)
             if point.instance_id in ours
         ]
+        return there, reference_points_to_keep(lineage, there, durable=self._repository.durable)
 
     def unclean(self) -> Iterator[str]:
         """Look once more at what a finished run must not have left, one line for each thing it has."""
         for checkpoint in self._host.checkpoints(self._vm_id):
-            mark = parse_mark(checkpoint.name)
-            if mark is not None and mark.repository_id == self._repository.repository_id:
+            if has_mark_of(self._repository.repository_id, checkpoint.name):
                 yield f"recovery checkpoint {checkpoint.name!r}"
-        there = self._own_reference_points()
-        expected = max(len(self._reference_points_to_keep(there)), 1)
+        there, keep = self._own_reference_points()
+        expected = max(len(keep), 1)
         if len(there) != expected:
             yield f"{len(there)} reference points of ours instead of {expected}"
 

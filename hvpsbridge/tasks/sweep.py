@@ -149,10 +149,6 @@ class Sweeper:
             _LOG.info("%s", text)
             done.append(text)
 
-        def pause(seconds: float) -> bool:
-            self._cancel.pause(seconds)
-            return True
-
         return Settler(
             self._host,
             self._repository,
@@ -160,7 +156,7 @@ class Sweeper:
             journal,
             self._limits,
             own_run=self._run_id,
-            pause=pause,
+            pause=self._cancel.pause,
             note=note,
             strangers=self._strangers,
         )

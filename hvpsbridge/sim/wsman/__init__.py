@@ -11,7 +11,7 @@ copied but never decoded on its way through.
 - ``shells``: shells and their commands, quotas and idle time.
 - ``listing``: shells and commands as they are shown.
 - ``service``: one method per WSMan action.
-- ``auth``, ``ntlm``: who is asking, and message sealing.
+- ``auth``, ``negotiate``: who is asking, and message sealing.
 - ``hazards``, ``tampering``: where armed faults happen, to connections and to an engine's output.
 - ``counters``: what was asked for and sent.
 - ``http``: one connection: requests and replies.

@@ -17,7 +17,7 @@ from hvpsbridge.tasks.eligibility import (
 )
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.lineage import Lineage
-from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.mark import has_mark_of
 from hvpsbridge.tasks.plan import DiskFacts, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.space import child_growth
 from hvpsbridge.tasks.watch import short_of_space
@@ -28,19 +28,15 @@ class Beginning(Work):
 
     def _settle(self, journal: Journal) -> None:
         left = self._settler(self._host, journal).run()
-        ours = [
-            checkpoint
-            for checkpoint in self._host.checkpoints(self._vm.vm_id)
-            if (mark := parse_mark(checkpoint.name)) is not None
-            and mark.repository_id == self._repository.repository_id
-        ]
-        if left and ours:
+        if not left:
+            return
+        self._leftovers = left
+        unclean = HostNotClean(self._host.name, self._vm.name, left)
+        repository_id = self._repository.repository_id
+        if any(has_mark_of(repository_id, one.name) for one in self._host.checkpoints(self._vm.vm_id)):
             # One checkpoint of ours at a time: a second one would pin the first one's chain.
-            self._leftovers = left
-            raise HostNotClean(self._host.name, self._vm.name, left)
-        if left:
-            self._leftovers = left
-            self._conditions.append(HostNotClean(self._host.name, self._vm.name, left))
+            raise unclean
+        self._conditions.append(unclean)
 
     def _look(self, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
         """The VM and its drives once nothing speaks against a backup.

@@ -10,6 +10,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.tasks.backup.work import Work
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.mark import Mark
+from hvpsbridge.tasks.merging import children_of
 from hvpsbridge.tasks.plan import VmPlan, slot_of
 from hvpsbridge.tasks.policy import Wish
 from hvpsbridge.tasks.steps import Step
@@ -47,13 +48,7 @@ class Freezing(Work):
             if held != planned:
                 odd = ", ".join(sorted(held ^ planned))
                 raise NotEligible(plan.vm.name, f"the checkpoint does not hold the planned disks: {odd}")
-            tops = {disk.path.casefold() for disk in frozen.values()}
-            children = tuple(
-                above
-                for disk in self._host.disks(vm_id)
-                for above, below in zip(disk.chain, disk.chain[1:], strict=False)
-                if below.casefold() in tops
-            )
+            children = children_of((disk.path for disk in frozen.values()), self._host.disks(vm_id))
         return checkpoint, frozen, children
 
     def _checkpoint(self, vm: VmInfo, mark: str) -> CheckpointInfo:

@@ -147,7 +147,7 @@ class Work:
 
         def pause(seconds: float) -> bool:
             if undo_until is None:
-                return self._pause(seconds)
+                return self._around.cancel.pause(seconds)
             return self._clock() < undo_until and self._around.cancel.pause_undo(seconds)
 
         return Settler(
@@ -163,10 +163,6 @@ class Work:
             warn=self._warn,
             connect_to=self._around.connect_to,
         )
-
-    def _pause(self, seconds: float) -> bool:
-        self._around.cancel.pause(seconds)
-        return True
 
     def _stop_at_unexpected(self, disks: tuple[DiskPlan, ...]) -> None:
         if self._policy.on_unexpected_full is not OnUnexpectedFull.STOP:
