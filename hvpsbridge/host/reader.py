@@ -118,7 +118,6 @@ class PipelineSource:
                 self._text,
                 parameters,
                 operation_timeout_seconds=self._session.operation_timeout_seconds,
-                read_timeout_seconds=self._session.read_timeout_seconds,
             )
 
     def _renew(self) -> None:

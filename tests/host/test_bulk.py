@@ -15,7 +15,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.psrp import bulk
+from hvpsbridge.host.psrp import bulk, door
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.reader import PipelineSource
@@ -184,10 +184,10 @@ def test_a_reply_of_another_layout_goes_pypsrps_way_with_nothing_lost(
 def test_a_connection_that_cannot_be_borrowed_leaves_all_to_pypsrp(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(door: object) -> None:
+    def nothing(*_: object) -> None:
         raise bulk.ConnectionUnavailable("no such attribute")
 
-    monkeypatch.setattr(bulk, "Borrowed", nothing)
+    monkeypatch.setattr(door, "Borrowed", nothing)
     source = echo(session)
     try:
         source.send(b"x" * 100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
@@ -61,8 +62,20 @@ def test_a_large_body_arrives(ends: tuple[HalfExchange, socket.socket]) -> None:
     body = bytes(range(256)) * 8192
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     thread = feed(peer, HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body, 100_000)
-    assert whole(exchange).body == body
+    assert bytes(whole(exchange).body) == body
     thread.join()
+
+
+def test_replies_of_any_size_follow_each_other(ends: tuple[HalfExchange, socket.socket]) -> None:
+    exchange, peer = ends
+    for size in (700_000, 3, 0, 700_001, 90_000):
+        body = random.Random(size).randbytes(size)
+        exchange.send(b"POST / HTTP/1.1\r\n", b"")
+        thread = feed(peer, HEAD + b"Content-Length: %d\r\n\r\n" % size + body, 100_000)
+        reply = whole(exchange)
+        thread.join()
+        assert (len(reply.body), bytes(reply.body)) == (size, body)
+        assert b"HTTP/1.1" not in reply.body
 
 
 @pytest.mark.parametrize("step", [1, 100_000])
@@ -71,7 +84,7 @@ def test_a_body_in_chunks_is_joined(ends: tuple[HalfExchange, socket.socket], st
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     chunks = b"5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n"
     thread = feed(peer, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks, step)
-    assert whole(exchange).body == b"hello world"
+    assert bytes(whole(exchange).body) == b"hello world"
     thread.join()
 
 
@@ -81,7 +94,7 @@ def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HalfExchange, socke
     assert exchange.receive(0.05) is None
     assert exchange.waiting
     peer.sendall(HEAD + b"Content-Length: 2\r\n\r\nok")
-    assert whole(exchange).body == b"ok"
+    assert bytes(whole(exchange).body) == b"ok"
 
 
 def test_a_reply_that_never_comes_is_overdue() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.replies import (
     Assembler,
     BrokenStream,
@@ -22,28 +23,33 @@ BLOCK = random.Random(7).randbytes(100_000)
 MESSAGE = message(OUTPUT, block_clixml(BLOCK))
 
 
+def streams(body: bytes) -> list[bytes]:
+    return read_reply(Body(body))
+
+
 def assemble(streams: list[bytes]) -> list[bytes | Message]:
     assembler = Assembler()
     return [item for stream in streams for item in assembler.feed(stream)]
 
 
-def test_a_reply_gives_its_streams_its_relation_and_its_end() -> None:
+def test_a_reply_gives_its_streams_and_its_end() -> None:
     body = reply([b"one", b"two"], "uuid:5A", done=True)
-    found = read_reply(body)
-    assert (found.relates_to, found.fragments, found.done) == (b"uuid:5A", [b"one", b"two"], True)
-    assert ends_command(body)
-    assert not ends_command(reply([b"one"]))
-    assert read_reply(reply([])).fragments == []
+    assert streams(body) == [b"one", b"two"]
+    assert ends_command(Body(body))
+    assert not ends_command(Body(reply([b"one"])))
+    assert streams(reply([])) == []
     empty = reply([b"x"]).replace(b"eA==</rsp:Stream>", b"</rsp:Stream>")
-    assert read_reply(empty).fragments == [b""]
-    assert read_reply(bytearray(reply([b"one"]))).fragments == [b"one"]
+    assert streams(empty) == [b""]
+    within = b"</rsp:Stream>" + body + b"CommandState/Done"
+    assert read_reply(Body(bytearray(within), 13, 13 + len(body))) == [b"one", b"two"]
+    assert not ends_command(Body(b"CommandState/Done<a/>CommandState/Done", 17, 21))
 
 
 def test_an_empty_stream_element_that_ends_the_command_is_no_data() -> None:
     body = reply([b"one"]).replace(
         b"<rsp:CommandState", b'<rsp:Stream Name="stdout" End="true"/><rsp:CommandState'
     )
-    assert read_reply(body).fragments == [b"one"]
+    assert streams(body) == [b"one"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,6 @@ def test_an_empty_stream_element_that_ends_the_command_is_no_data() -> None:
         (b'Name="stdout"', b'Name="stderr"'),
         (b">b25l<", b">b2 5l<"),
         (b">b25l<", b"><x/>b25l<"),
-        (b"RelatesTo", b"Related"),
         (b":Body", b":Corpus"),
     ],
 )
@@ -61,7 +66,7 @@ def test_another_layout_is_left_to_another_parser(change: tuple[bytes, bytes]) -
     body = reply([b"one"])
     assert change[0] in body
     with pytest.raises(UnknownReply):
-        read_reply(body.replace(*change))
+        streams(body.replace(*change))
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 39, 40, 41, 1000, 32747, len(MESSAGE) - 1, len(MESSAGE)])

@@ -1,69 +1,67 @@
-"""pypsrp's own connection, borrowed for the fast way: a Receive built once, sealed and opened like the rest.
+"""pypsrp's own connection, borrowed: messages go out and come in on it without what requests does for each.
 
 The connection is taken out of requests' pool after pypsrp used it, so that TLS, its checks and the
-authentication that belongs to it are what they were.
+authentication that belongs to it are what they were. requests and ``http.client`` take two to four times as
+long for an exchange as all else that pypsrp does for it (docs/performance.md).
 """
 
 from __future__ import annotations
 
-import base64
 import re
 import socket
-import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 import requests
 from pypsrp.exceptions import WinRMError
-from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
+from pypsrp.wsman import WSMan
 
-from hvpsbridge.errors import InternalError
-from hvpsbridge.host.psrp.door import Door
+from hvpsbridge.host.psrp.http import Body, HalfExchange
+
+UNAUTHORIZED = 401
 
 
 class ConnectionUnavailable(Exception):
-    """The connection that pypsrp talks over cannot be had; replies must go pypsrp's way."""
+    """The connection that pypsrp talks over cannot be had; messages must go pypsrp's way."""
 
 
-class ReceiveRequest:
-    """The Receive of one command, built once; only the message id differs from one to the next."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply to one message.
 
-    def __init__(self, door: Door, command_id: str, timeout_seconds: int) -> None:
-        wsman, shell = door.wsman, door.pool.shell
-        options = OptionSet()
-        options.add_option("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "True")
-        message_id, header = wsman._create_header(
-            WSManAction.RECEIVE, shell.resource_uri, options, shell._selector_set, timeout_seconds
-        )
-        envelope = ElementTree.Element(f"{{{NAMESPACES['s']}}}Envelope")
-        envelope.append(header)
-        body = ElementTree.SubElement(envelope, f"{{{NAMESPACES['s']}}}Body")
-        receive = ElementTree.SubElement(body, f"{{{NAMESPACES['rsp']}}}Receive")
-        stream = ElementTree.SubElement(receive, f"{{{NAMESPACES['rsp']}}}DesiredStream")
-        stream.attrib["CommandId"] = command_id
-        stream.text = "stdout"
-        text: bytes = ElementTree.tostring(envelope, encoding="utf-8", method="xml")
-        self._before, found, self._after = text.partition(message_id.encode())
-        if not found:
-            raise InternalError("a WSMan header without its message id")
+    Attributes:
+        status: of HTTP.
+        soap: its content, valid until the next answer is received; empty when the host only asks who we are.
+        body_bytes: how long the body was, sealing included.
+        keeps_alive: whether the connection may carry another message.
+    """
 
-    def text(self) -> tuple[bytes, bytes]:
-        """A fresh message id, as the reply will relate to it, and the request that carries it."""
-        message_id = str(uuid.uuid4()).upper().encode()
-        return b"uuid:" + message_id, self._before + message_id + self._after
+    status: int
+    soap: Body
+    body_bytes: int
+    keeps_alive: bool
 
 
 class Borrowed:
-    """A connection out of requests' pool, with what an HTTP request on it needs.
+    """A connection out of requests' pool, with what an HTTP request on it needs. One exchange at a time.
 
     Attributes:
-        socket: connected, verified and authenticated by pypsrp's last request.
+        answers: how many have come.
     """
 
-    def __init__(self, door: Door) -> None:
-        transport = door.wsman.transport
+    def __init__(self, wsman: WSMan, read_timeout_seconds: float) -> None:
+        """Take the connection.
+
+        Args:
+            wsman: whose last message opened and authenticated it.
+            read_timeout_seconds: how long no answer at all is waited for.
+
+        Raises:
+            ConnectionUnavailable: it is not there, or not where it used to be.
+        """
+        transport = wsman.transport
         session = transport.session
         try:
             assert session is not None
@@ -74,11 +72,13 @@ class Borrowed:
             adapter: Any = session.get_adapter(transport.endpoint)
             pool = adapter.get_connection_with_tls_context(prepared, session.verify, cert=session.cert)
             self._connection = pool._get_conn(timeout=0)
-            self.socket: socket.socket = self._connection.sock
+            sock: socket.socket | None = self._connection.sock
         except (AssertionError, AttributeError, TypeError) as err:
             raise ConnectionUnavailable(str(err)) from err
-        if self.socket is None:
+        if sock is None:
             raise ConnectionUnavailable("pypsrp's connection is not open any more")
+        self.answers = 0
+        self._exchange = HalfExchange(sock, read_timeout_seconds)
         self._encryption = transport.encryption
         where = urlsplit(transport.endpoint)
         lines = [f"POST {where.path} HTTP/1.1", f"Host: {where.netloc}"]
@@ -88,35 +88,65 @@ class Borrowed:
             if name.lower() not in ("content-length", "content-type")
         ]
         self._head = "\r\n".join([*lines, ""]).encode("latin-1")
-        self._plain_type = b"Content-Type: application/soap+xml;charset=UTF-8\r\n"
+        self._plain_head = self._head + b"Content-Type: application/soap+xml;charset=UTF-8\r\n"
 
-    def sealed(self, text: bytes) -> tuple[bytes, bytes]:
-        """Head (without length) and body of a request, sealed when the connection's messages are."""
+    @property
+    def waiting(self) -> bool:
+        """Whether a message is out whose answer has not come."""
+        return self._exchange.waiting
+
+    @property
+    def usable(self) -> bool:
+        """Whether a message may go out: nothing is under way, and the host has not hung up."""
+        return not self._exchange.waiting and bool(self._connection.is_connected)
+
+    def ask(self, text: bytes) -> None:
+        """Send one message, sealed when the connection's messages are.
+
+        Raises:
+            OSError: the connection is gone.
+        """
         if self._encryption is None:
-            return self._head + self._plain_type, text
+            self._exchange.send(self._plain_head, text)
+            return
         kind, payload = self._encryption.wrap_message(text)
         content_type = f'{kind};protocol="{self._encryption.protocol}";boundary="Encrypted Boundary"'
-        return self._head + f"Content-Type: {content_type}\r\n".encode(), payload
+        self._exchange.send(self._head + f"Content-Type: {content_type}\r\n".encode(), payload)
 
-    def opened(self, content_type: bytes, body: bytearray) -> bytes | bytearray:
-        """The SOAP in a reply's body."""
+    def answer(self, timeout_seconds: float) -> Answer | None:
+        """The answer, or None when none has started within the time; the message stays out then.
+
+        Raises:
+            OSError: the connection is gone, the answer is overdue, or it is none.
+            WinRMError: it cannot be opened.
+        """
+        reply = self._exchange.receive(timeout_seconds)
+        if reply is None:
+            return None
+        self.answers += 1
+        soap = Body(b"")
+        if reply.status != UNAUTHORIZED:
+            soap = self._opened(reply.headers.get(b"content-type", b""), reply.body)
+        return Answer(reply.status, soap, len(reply.body), reply.keeps_alive)
+
+    def _opened(self, content_type: bytes, body: Body) -> Body:
         if self._encryption is None or not content_type.startswith(b"multipart/"):
             return body
-        sealed = _sealed_part(body)
+        content = bytes(body)
+        sealed = _sealed_part(content)
         if sealed is not None:
             header, data, length = sealed
             plain: bytes = self._encryption.context.unwrap_winrm(header, data)
             if len(plain) != length:
                 raise WinRMError(f"a sealed reply of {len(plain)} bytes that says {length}")
-            return plain
+            return Body(plain)
         boundary = re.search(rb"boundary=[\"'](.*)[\"']", content_type)
         if boundary is None:
             raise WinRMError("a sealed reply without a boundary")
-        opened: bytes = self._encryption.unwrap_message(bytes(body), boundary[1].decode())
-        return opened
+        return Body(self._encryption.unwrap_message(content, boundary[1].decode()))
 
     def close(self) -> None:
-        """Close the connection: a reply may still be under way on it. Never raises."""
+        """Close the connection: an answer may still be under way on it. Never raises."""
         with suppress(Exception):
             self._connection.close()
 
@@ -127,7 +157,7 @@ _SEAL_LENGTH = re.compile(rb"Length=(\d+)\r\n")
 _SEAL_HEAD_BYTES = 1024
 
 
-def _sealed_part(body: bytearray) -> tuple[bytes, bytes, int] | None:
+def _sealed_part(body: bytes) -> tuple[bytes, bytes, int] | None:
     """Signature, sealed bytes and plain length of a message in one part, as WinRM sends it.
 
     None for any other layout. pypsrp's own way takes the message apart with regular expressions over all
@@ -144,16 +174,8 @@ def _sealed_part(body: bytearray) -> tuple[bytes, bytes, int] | None:
     # The sealed part is as long as the plain one with every scheme but CredSSP's, which pypsrp reads.
     if end - data != int(length[1]):
         return None
-    with memoryview(body) as view:
-        return bytes(view[start + 4 : data]), bytes(view[data:end]), int(length[1])
+    return body[start + 4 : data], body[data:end], int(length[1])
 
 
 def _header_text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def stream_fragments(body: bytes | bytearray) -> bytes:
-    """Decoded stream contents of a reply of any layout, as pypsrp itself takes them out."""
-    reply = ElementTree.fromstring(bytes(body))  # noqa: S314 - pypsrp reads all other replies with it too
-    path = "s:Body/rsp:ReceiveResponse/rsp:Stream"
-    return b"".join(base64.b64decode(found.text) for found in reply.findall(path, NAMESPACES) if found.text)

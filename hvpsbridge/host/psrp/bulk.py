@@ -16,10 +16,11 @@ import logging
 from collections.abc import Mapping
 
 from hvpsbridge.errors import SessionLost
-from hvpsbridge.host.psrp.borrowed import Borrowed, ConnectionUnavailable, ReceiveRequest, stream_fragments
+from hvpsbridge.host.psrp.borrowed import UNAUTHORIZED, Answer, Borrowed, ConnectionUnavailable
 from hvpsbridge.host.psrp.door import Door
-from hvpsbridge.host.psrp.http import HalfExchange, HttpReply
+from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.receive import ReceiveRequest, stream_fragments
 from hvpsbridge.host.psrp.replies import (
     Assembler,
     BrokenStream,
@@ -33,6 +34,7 @@ from hvpsbridge.host.psrp.trouble import TRANSPORT_ERRORS, is_operation_timeout,
 log = logging.getLogger(__name__)
 
 BLOCK_TYPES = ["Hvps.BlockMessage"]
+OK = 200
 
 
 class BulkPipeline(Pipeline):
@@ -53,7 +55,6 @@ class BulkPipeline(Pipeline):
         parameters: Mapping[str, object],
         *,
         operation_timeout_seconds: int,
-        read_timeout_seconds: int,
     ) -> None:
         """Start the script.
 
@@ -65,17 +66,14 @@ class BulkPipeline(Pipeline):
             text: the whole script.
             parameters: bound values by name.
             operation_timeout_seconds: how long the host may hold a Receive.
-            read_timeout_seconds: how long no answer at all is waited for.
 
         Raises:
             SessionLost: the connection or the shell is gone.
         """
         self._replies = replies
         self._operation_timeout = operation_timeout_seconds
-        self._read_timeout = read_timeout_seconds
         self._assembler = Assembler()
-        self._borrowed: Borrowed | None = None
-        self._exchange: HalfExchange | None = None
+        self._line: Borrowed | None = None
         self._asked = b""
         self._plain = False
         super().__init__(door, operation, text, parameters, input_open=True)
@@ -91,7 +89,8 @@ class BulkPipeline(Pipeline):
         try:
             if self._plain and not self._waiting:
                 return super().poll(timeout_seconds)
-            body = self._first(timeout_seconds) if self._exchange is None else self._next(timeout_seconds)
+            line = self._line
+            body = self._first(timeout_seconds) if line is None else self._next(line, timeout_seconds)
             return [] if body is None else self._read(body)
         except BrokenStream as err:
             raise SessionLost(self.door.host, self._operation, str(err)) from err
@@ -107,91 +106,84 @@ class BulkPipeline(Pipeline):
 
     @property
     def _waiting(self) -> bool:
-        return self._exchange is not None and self._exchange.waiting
+        return self._line is not None and self._line.waiting
 
-    def _first(self, timeout_seconds: float) -> bytes | bytearray | None:
+    def _first(self, timeout_seconds: float) -> Body | None:
         """The first reply, through pypsrp, which leaves an open and authenticated connection behind."""
         wait = max(1, min(self._operation_timeout, int(timeout_seconds)))
         request = ReceiveRequest(self._replies, self.command_id, wait)
         self._asked, text = request.text()
         self._replies.start_over()
         try:
-            body: bytes = self._replies.wsman.transport.send(text)
+            body = Body(self._replies.wsman.transport.send(text))
         except TRANSPORT_ERRORS as err:
             fault = transport_fault_text(err)
             if fault is None or not is_operation_timeout(fault):
                 raise
             return None
         try:
-            self._borrowed = Borrowed(self._replies)
-            self._exchange = HalfExchange(self._borrowed.socket, self._read_timeout)
+            self._line = self._replies.borrow()
         except ConnectionUnavailable as err:
             self._fall_back(str(err))
         self._check_relation(body)
         return body
 
-    def _next(self, timeout_seconds: float) -> bytes | bytearray | None:
+    def _next(self, line: Borrowed, timeout_seconds: float) -> Body | None:
         """The reply to the Receive that is out, and a new Receive on its way."""
-        assert self._exchange is not None
-        if not self._exchange.waiting:
-            self._ask()
-        reply = self._exchange.receive(timeout_seconds)
-        if reply is None:
+        if not line.waiting:
+            self._ask(line)
+        answer = line.answer(timeout_seconds)
+        if answer is None:
             return None
-        body = self._open(reply)
-        if body is not None:
-            self._check_relation(body)
-        if not reply.keeps_alive or self._replies.ends_soon:
+        self._replies.received_bytes += answer.body_bytes
+        if answer.status == UNAUTHORIZED:
+            self._line = None
+            self._replies.give_up(line)
+            return None
+        body = self._body(answer)
+        if not answer.keeps_alive or self._replies.ends_soon:
             self._let_go()
         elif body is not None and not self._plain and not ends_command(body):
             try:
-                self._ask()
+                self._ask(line)
             except OSError:
                 # Closed while nobody read from it; what we have is whole, and the rest comes over another.
                 self._let_go()
         return body
 
-    def _ask(self) -> None:
-        assert self._exchange is not None
-        assert self._borrowed is not None
+    def _ask(self, line: Borrowed) -> None:
         self._asked, text = self._request.text()
-        self._exchange.send(*self._borrowed.sealed(text))
+        line.ask(text)
 
-    def _open(self, reply: HttpReply) -> bytes | bytearray | None:
+    def _body(self, answer: Answer) -> Body | None:
         """The SOAP of a reply; None when the host only had nothing to say."""
-        assert self._borrowed is not None
-        self._replies.received_bytes += len(reply.body)
-        if reply.status == 401:
-            # Not executed, so nothing is lost; pypsrp knows how to authenticate again.
-            self._let_go()
+        if answer.status != OK:
+            is_operation_timeout(bytes(answer.soap))
             return None
-        body = self._borrowed.opened(reply.headers.get(b"content-type", b""), reply.body)
-        if reply.status == 200:
-            return body
-        is_operation_timeout(body)
-        return None
+        self._check_relation(answer.soap)
+        return answer.soap
 
-    def _check_relation(self, body: bytes | bytearray) -> None:
-        if body.find(self._asked) < 0:
+    def _check_relation(self, body: Body) -> None:
+        if self._asked not in body:
             raise BrokenStream("a reply to another request")
 
     def _let_go(self) -> None:
-        if self._borrowed is not None:
-            self._borrowed.close()
-        self._borrowed = self._exchange = None
+        if self._line is not None:
+            self._line.close()
+        self._line = None
 
     # -- one reply -----------------------------------------------------------------------------
 
-    def _read(self, body: bytes | bytearray) -> list[Emitted]:
+    def _read(self, body: Body) -> list[Emitted]:
         if self._plain:
-            return self._by_pypsrp(stream_fragments(body))
+            return self._by_pypsrp(stream_fragments(bytes(body)))
         try:
-            reply = read_reply(body)
+            streams = read_reply(body)
         except UnknownReply as err:
             self._fall_back(str(err))
-            return self._by_pypsrp(stream_fragments(body))
+            return self._by_pypsrp(stream_fragments(bytes(body)))
         arrived: list[Emitted] = []
-        for fragments in reply.fragments:
+        for fragments in streams:
             for item in self._assembler.feed(fragments):
                 if isinstance(item, Message):
                     arrived += self._by_pypsrp(item.fragments)

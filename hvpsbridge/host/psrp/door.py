@@ -15,12 +15,17 @@ import time
 from contextlib import suppress
 from typing import Any, cast
 
+import requests
+from pypsrp.exceptions import WinRMTransportError
 from pypsrp.powershell import Fragmenter, PowerShell, RunspacePool
 from pypsrp.wsman import WSMan, WSManAction
 
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.borrowed import UNAUTHORIZED, Borrowed, ConnectionUnavailable
 from hvpsbridge.host.psrp.kerberos import seconds_left
+
+log = logging.getLogger(__name__)
 
 # Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
 # show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
@@ -29,6 +34,9 @@ for _library in ("pypsrp", "spnego"):
 
 # WinRM's own default since 2012; replies grow with it (reference section 7.1).
 ENVELOPE_BYTES = 512_000
+
+Timeout = float | tuple[float, float] | None
+FIRST_ERROR_STATUS = 400
 
 # http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
 STALE_SECONDS = 60.0
@@ -93,6 +101,9 @@ def new_wsman(connection: HostConnection) -> WSMan:
 class Door:
     """One thread's way into a shell: a WSMan connection and pypsrp's view of the pool over it.
 
+    pypsrp's first message opens and authenticates the connection; those after it are sent and received here,
+    on the same connection, because requests takes longer for each than everything else does.
+
     Attributes:
         host: name of the host.
         received_bytes: reply bodies so far, as they came out of TLS and message sealing.
@@ -105,15 +116,77 @@ class Door:
         self.received_bytes = 0
         self._used = self._begun = time.monotonic()
         self._send = wsman.transport.send
+        self._opened = False
+        self._line: Borrowed | None = None
+        self._may_borrow = True
         wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
-    def _exchange(self, *args: Any, **options: Any) -> bytes:
+    def _exchange(self, message: bytes, *, timeout: Timeout = None, **options: Any) -> bytes:
         if time.monotonic() - self._used > STALE_SECONDS or self.ends_soon:
             self.start_over()
-        reply = self._send(*args, **options)
+        reply = self._over_line(message, timeout) if self._opened else None
+        if reply is None:
+            reply = self._send(message, timeout=timeout, **options)
+            self._opened = True
         self._used = time.monotonic()
         self.received_bytes += len(reply)
         return reply
+
+    def _over_line(self, message: bytes, timeout: Timeout) -> bytes | None:
+        """The answer to a message on the borrowed connection; None when it must go pypsrp's way.
+
+        Raises:
+            WinRMTransportError: the host answered with an error, as pypsrp raises it.
+            requests.ReadTimeout: no answer in time, likewise.
+        """
+        try:
+            line = self._line = self._line or self._borrowed()
+        except ConnectionUnavailable as err:
+            log.debug("%s: left to pypsrp: %s", self.host, err)
+            return None
+        if not line.usable:
+            # A host hangs up on whom it has not heard for a while, and when it restarts.
+            self.start_over()
+            return None
+        line.ask(message)
+        wait = timeout[1] if isinstance(timeout, tuple) else timeout
+        answer = line.answer(self.wsman.transport.read_timeout if wait is None else wait)
+        if answer is None:
+            raise requests.ReadTimeout(f"no answer from {self.host}")
+        if answer.status == UNAUTHORIZED:
+            self.give_up(line)
+            return None
+        soap = bytes(answer.soap)
+        if not answer.keeps_alive:
+            self.start_over()
+        if answer.status >= FIRST_ERROR_STATUS:
+            raise WinRMTransportError("http", answer.status, soap.decode("utf-8", "replace"))
+        return soap
+
+    def _borrowed(self) -> Borrowed:
+        if not self._may_borrow:
+            raise ConnectionUnavailable("the host asks at every message who we are")
+        return Borrowed(self.wsman, self.wsman.transport.read_timeout)
+
+    def borrow(self) -> Borrowed:
+        """The connection of the last message, which is the caller's until :meth:`start_over`.
+
+        Raises:
+            ConnectionUnavailable: it cannot be had.
+        """
+        line = self._line or self._borrowed()
+        self._line, self._opened = None, False
+        return line
+
+    def give_up(self, line: Borrowed) -> None:
+        """Start over because the host asked on ``line`` who we are.
+
+        What was sent was not executed, so nothing is lost, and pypsrp knows how to authenticate again. A host
+        that asks at the first message on a connection that it knows will ask at each.
+        """
+        self._may_borrow = self._may_borrow and line.answers > 1
+        line.close()
+        self.start_over()
 
     @property
     def ends_soon(self) -> bool:
@@ -129,6 +202,9 @@ class Door:
 
         pypsrp would seal a message with the old context and send it over a new connection.
         """
+        if self._line is not None:
+            self._line.close()
+        self._line, self._opened = None, False
         transport = self.wsman.transport
         transport.close()
         transport.session = None
@@ -137,5 +213,9 @@ class Door:
 
     def close(self) -> None:
         """Close the connection; the shell stays."""
+        line = self._line
+        # Another thread's exchange ends by itself; its socket is not closed under it.
+        if line is not None and not line.waiting:
+            line.close()
         with suppress(Exception):
             self.wsman.close()

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 _HEAD_END = b"\r\n\r\n"
 _LONGEST_HEAD = 64 * 1024
-_FIRST_READ = 64 * 1024
+# Larger than WinRM's default envelope.
+_FIRST_BUFFER = 512 * 1024
+# Where a reply starts in the buffer. What malloc gives for so much starts 16 bytes into a page, and to there
+# the kernel copies out of a socket four times as slowly on processors whose ``rep movsb`` takes source and
+# destination for one when they are that near, page by page (docs/performance.md).
+_START = 64
 # A reply is bounded by the envelope; this is only against nonsense.
 _LONGEST_BODY = 256 * 1024 * 1024
 
@@ -22,17 +27,43 @@ class HttpBroken(OSError):
     """The peer's bytes are no HTTP reply, or the connection ended within one."""
 
 
+class Body:
+    """The body of a reply, in the buffer that it was received into.
+
+    Attributes:
+        buffer: what it stands in, valid as long as the body is; not to be changed.
+        start: where it begins there.
+        end: where it ends.
+    """
+
+    __slots__ = ("buffer", "end", "start")
+
+    def __init__(self, buffer: bytes | bytearray, start: int = 0, end: int | None = None) -> None:
+        self.buffer = buffer
+        self.start = start
+        self.end = len(buffer) if end is None else end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __bytes__(self) -> bytes:
+        return bytes(memoryview(self.buffer)[self.start : self.end])
+
+    def __contains__(self, wanted: bytes) -> bool:
+        return self.buffer.find(wanted, self.start, self.end) >= 0
+
+
 @dataclass(frozen=True, slots=True)
 class HttpReply:
     """Status, headers in lower case, and the whole body.
 
-    The body is the exchange's own buffer: it is valid until the next reply is received, and must not be
-    viewed any more by then. A fresh half megabyte per reply costs more than decoding it.
+    The body is in the exchange's own buffer: it is valid until the next reply is received. A fresh half
+    megabyte per reply costs more than decoding it.
     """
 
     status: int
     headers: dict[bytes, bytes]
-    body: bytearray
+    body: Body
 
     @property
     def keeps_alive(self) -> bool:
@@ -50,9 +81,9 @@ class HalfExchange:
     def __init__(self, sock: socket.socket, read_timeout_seconds: float) -> None:
         self._socket = sock
         self._read_timeout = read_timeout_seconds
-        self._buffer = bytearray(_FIRST_READ)
-        self._body = bytearray()
+        self._buffer = bytearray(_FIRST_BUFFER)
         self._sent_at = 0.0
+        self._timeout = -1.0
         self.waiting = False
 
     def send(self, head: bytes, body: bytes) -> None:
@@ -61,7 +92,7 @@ class HalfExchange:
         Raises:
             OSError: the connection is gone.
         """
-        self._socket.settimeout(self._read_timeout)
+        self._set_timeout(self._read_timeout)
         self._socket.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         self._sent_at = time.monotonic()
         self.waiting = True
@@ -73,49 +104,52 @@ class HalfExchange:
             HttpBroken: the reply is none, or stops half-way.
             OSError: the connection is gone, or the reply is overdue.
         """
-        self._socket.settimeout(max(timeout_seconds, 0.001))
+        self._set_timeout(max(timeout_seconds, 0.001))
         try:
-            count = self._socket.recv_into(self._buffer)
+            count = self._socket.recv_into(memoryview(self._buffer)[_START:])
         except TimeoutError:
             if time.monotonic() - self._sent_at > self._read_timeout:
                 raise
             return None
-        self._socket.settimeout(self._read_timeout)
+        self._set_timeout(self._read_timeout)
         reply = self._read(count)
         self.waiting = False
         return reply
 
+    def _set_timeout(self, seconds: float) -> None:
+        # A system call each, three times a reply.
+        if seconds != self._timeout:
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
+
     def _read(self, count: int) -> HttpReply:
-        head = bytearray(memoryview(self._buffer)[:count])
-        while (end := head.find(_HEAD_END)) < 0:
-            if not count or len(head) > _LONGEST_HEAD:
+        buffer, at = self._buffer, _START + count
+        while (head_end := buffer.find(_HEAD_END, _START, at)) < 0:
+            if not count or at - _START > _LONGEST_HEAD:
                 raise HttpBroken("the connection ended before a reply")
-            count = self._socket.recv_into(self._buffer)
-            head += memoryview(self._buffer)[:count]
-        status, headers = _parse_head(bytes(head[:end]))
-        rest = memoryview(head)[end + len(_HEAD_END) :]
+            count = self._socket.recv_into(memoryview(buffer)[at:])
+            at += count
+        status, headers = _parse_head(bytes(buffer[_START:head_end]))
+        start = head_end + len(_HEAD_END)
         if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
-            return HttpReply(status, headers, self._chunked(bytearray(rest)))
+            return HttpReply(status, headers, Body(self._chunked(buffer[start:at])))
         try:
             length = int(headers.get(b"content-length", b""))
         except ValueError as err:
             raise HttpBroken("a reply without a length") from err
-        if not len(rest) <= length <= _LONGEST_BODY:
+        if not at - start <= length <= _LONGEST_BODY:
             raise HttpBroken(f"a reply of {length} bytes")
-        body = self._body
-        if len(body) > length:
-            del body[length:]
-        elif len(body) < length:
-            body.extend(bytes(length - len(body)))
-        body[: len(rest)] = rest
-        with memoryview(body) as view:
-            at = len(rest)
-            while at < length:
-                got = self._socket.recv_into(view[at:])
-                if not got:
-                    raise HttpBroken(f"the connection ended {length - at} bytes before the end of a reply")
-                at += got
-        return HttpReply(status, headers, body)
+        end = start + length
+        if len(buffer) < end:
+            self._buffer = bytearray(end)
+            self._buffer[:at] = memoryview(buffer)[:at]
+        view = memoryview(self._buffer)
+        while at < end:
+            count = self._socket.recv_into(view[at:end])
+            if not count:
+                raise HttpBroken(f"the connection ended {end - at} bytes before the end of a reply")
+            at += count
+        return HttpReply(status, headers, Body(self._buffer, start, end))
 
     def _chunked(self, data: bytearray) -> bytearray:
         """A body in chunks, as a proxy may make of it."""

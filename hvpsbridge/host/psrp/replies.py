@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 
 import pybase64
 
+from hvpsbridge.host.psrp.http import Body
+
 _STREAM = b"<rsp:Stream "
 _STREAM_END = b"</rsp:Stream>"
+_STDOUT = b'Name="stdout"'
 _DONE = b"CommandState/Done"
-_RELATES = b":RelatesTo>"
 _BODY_START = b":Body"
 
 # MS-PSRP 2.2.4: object id, fragment id, flags (1 start, 2 end), length; big endian.
@@ -46,63 +48,43 @@ class BrokenStream(ValueError):
     """Fragments do not follow each other: something was lost, doubled or reordered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What one reply carries.
-
-    Attributes:
-        relates_to: the message id it answers.
-        fragments: decoded stream contents, in order.
-        done: whether the command has ended.
-    """
-
-    relates_to: bytes
-    fragments: list[bytes]
-    done: bool
-
-
-def read_reply(body: bytes | bytearray) -> Reply:
-    """The parts of a ReceiveResponse.
+def read_reply(body: Body) -> list[bytes]:
+    """The decoded stream contents of a ReceiveResponse, in order.
 
     Raises:
         UnknownReply: its layout is another one.
     """
-    related = body.find(_RELATES)
-    soap_body = body.find(_BODY_START, related)
-    if related < 0 or soap_body < 0:
-        raise UnknownReply("no header of the usual form")
-    related += len(_RELATES)
-    relates_to = bytes(body[related : body.find(b"<", related)])
-    fragments: list[bytes] = []
-    view = memoryview(body)
-    position = body.find(_STREAM, soap_body)
-    tail = soap_body
-    while position >= 0:
-        opened = body.find(b">", position)
-        closed = body.find(b"<", opened)
+    buffer, end = body.buffer, body.end
+    view = memoryview(buffer)
+    tail = buffer.find(_BODY_START, body.start, end)
+    if tail < 0:
+        raise UnknownReply("no body of the usual form")
+    contents: list[bytes] = []
+    while (position := buffer.find(_STREAM, tail, end)) >= 0:
+        opened = buffer.find(b">", position, end)
+        closed = buffer.find(b"<", opened, end)
         if opened < 0 or closed < 0:
             raise UnknownReply("a stream without an end")
-        attributes = body[position:opened]
-        if b'Name="stdout"' not in attributes:
+        if buffer.find(_STDOUT, position, opened) < 0:
             raise UnknownReply("a stream other than stdout")
-        if attributes.endswith(b"/"):
+        if buffer.endswith(b"/", position, opened):
             tail = opened
-        else:
-            if body[closed : closed + len(_STREAM_END)] != _STREAM_END:
-                raise UnknownReply("a stream that holds more than text")
-            try:
-                fragments.append(pybase64.b64decode(view[opened + 1 : closed], validate=True))
-            except ValueError as err:
-                raise UnknownReply("a stream that is no plain base64") from err
-            tail = closed
-        position = body.find(_STREAM, tail)
-    return Reply(relates_to, fragments, body.find(_DONE, tail) >= 0)
+            continue
+        if not buffer.startswith(_STREAM_END, closed, end):
+            raise UnknownReply("a stream that holds more than text")
+        try:
+            contents.append(pybase64.b64decode(view[opened + 1 : closed], validate=True))
+        except ValueError as err:
+            raise UnknownReply("a stream that is no plain base64") from err
+        tail = closed
+    return contents
 
 
-def ends_command(body: bytes | bytearray) -> bool:
+def ends_command(body: Body) -> bool:
     """Whether a reply says that the command is done; cheap enough to ask before it is read."""
     # That stands behind the last stream, so only the reply's tail is searched, not its megabyte of base64.
-    return body.find(_DONE, body.rfind(_STREAM_END) + 1) >= 0
+    last = body.buffer.rfind(_STREAM_END, body.start, body.end)
+    return body.buffer.find(_DONE, max(last, body.start), body.end) >= 0
 
 
 @dataclass(slots=True)
@@ -132,13 +114,15 @@ class Assembler:
             BrokenStream: a fragment does not follow the one before it.
         """
         view = memoryview(fragments)
-        position = 0
-        while position < len(view):
-            if len(view) - position < _FRAGMENT.size:
+        size = len(view)
+        start = 0
+        while start < size:
+            content = start + _FRAGMENT.size
+            if content > size:
                 raise BrokenStream("a fragment shorter than its header")
-            number, index, flags, length = _FRAGMENT.unpack_from(view, position)
-            end = position + _FRAGMENT.size + length
-            if end > len(view):
+            number, index, flags, length = _FRAGMENT.unpack_from(view, start)
+            end = content + length
+            if end > size:
                 raise BrokenStream("a fragment longer than its stream")
             if flags & _START:
                 if self._pieces or index:
@@ -147,9 +131,9 @@ class Assembler:
             elif not self._pieces or number != self._object or index != self._following:
                 raise BrokenStream(f"fragment {index} of message {number} does not follow")
             self._following = index + 1
-            self._pieces.append(view[position + _FRAGMENT.size : end])
-            self._whole.append(view[position:end])
-            position = end
+            self._pieces.append(view[content:end])
+            self._whole.append(view[start:end])
+            start = end
             if flags & _END:
                 pieces, whole = self._pieces, self._whole
                 self._pieces, self._whole = [], []

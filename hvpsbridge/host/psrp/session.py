@@ -107,11 +107,6 @@ class Session:
         """How long the host may hold a Receive that has nothing to say yet."""
         return self._connection.operation_timeout_seconds
 
-    @property
-    def read_timeout_seconds(self) -> int:
-        """How long no answer at all is waited for."""
-        return self._connection.read_timeout_seconds
-
     def door(self) -> Door:
         """The calling thread's own door, made on first use."""
         door: Door | None = getattr(self._local, "door", None)

@@ -103,13 +103,13 @@ def transport_fault_text(err: Exception) -> bytes | None:
     return None
 
 
-def is_operation_timeout(fault_text: bytes | bytearray) -> bool:
+def is_operation_timeout(fault_text: bytes) -> bool:
     """Whether a SOAP fault says that the host had nothing to send in time.
 
     Raises:
         WSManFaultError: it says something else.
     """
-    fault = WSMan._parse_wsman_fault(bytes(fault_text).decode("utf-8"))
+    fault = WSMan._parse_wsman_fault(fault_text.decode("utf-8"))
     if fault.code == FAULT_OPERATION_TIMEOUT:
         return True
     raise fault
