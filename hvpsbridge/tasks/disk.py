@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -215,15 +215,17 @@ class DiskBackup:
         """Compare with the base and read what differs; hold a distrusted tracking against it."""
         claimed = self._evidence()
         ranges = ranges_to_compare(self._size_bytes, self._grid, self._allocated(), self._base_extents())
-        untold = 0
+        untold: dict[int, bytes] = {}
         for found in self._differences(self._disk, ranges, "compare", twice=claimed is not None):
             self._changed_bytes += total_bytes(found)
-            self._pull_whole(found)
             if claimed is not None:
-                untold += total_bytes(subtract(found, claimed))
+                untold.update(self._base_ids(subtract(found, claimed)))
+            self._pull_whole(found)
         self._proved_bytes = self._size_bytes
         if untold:
-            self._lied(-(-untold // self._grid.chunk_bytes))
+            self._settle_disk()
+            if count := self._replaced(untold):
+                self._lied(count)
 
     def _evidence(self) -> tuple[Extent, ...] | None:
         """What a distrusted tracking claims to have changed, in whole chunks; None when it is not asked."""
@@ -315,7 +317,7 @@ class DiskBackup:
         stored: dict[int, bytes] = {}
         for found in self._differences(self._disk, ranges, "prove", twice=True):
             repaired.extend(found)
-            stored.update((number, self._disk.base_id(number)) for number in self._grid.touched(found))
+            stored.update(self._base_ids(found))
             self._pull_whole(found)
         if repaired:
             self._settle_disk()
@@ -325,17 +327,27 @@ class DiskBackup:
                     "Get-HvpsDiskDigest",
                     f"frozen disk {self.plan.slot} does not read as its digests say",
                 )
-            # Digests can be wrong on two looks; what was read and proved is the third, and decides.
-            count = sum(self._disk.base_id(number) != before for number, before in stored.items())
-            if not count:
-                _LOG.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
-            elif self._trusted:
+            count = self._replaced(stored)
+            if count and self._trusted:
                 self._lied(count)
-            else:
+            elif count:
                 # Everything was read: what differs was read wrong, by the host or on its way to it.
                 _LOG.error("disk %s: %d chunks were read wrong and are read again", self.plan.slot, count)
                 self._reread_chunks += count
         self._seconds += time.monotonic() - started
+
+    def _base_ids(self, chunks: tuple[Extent, ...]) -> dict[int, bytes]:
+        return {number: self._disk.base_id(number) for number in self._grid.touched(chunks)}
+
+    def _replaced(self, before: Mapping[int, bytes]) -> int:
+        """How many chunks, by what they were, have another content in the tree as it is now.
+
+        Digests of the host can be wrong on two looks; what was read is the third, and decides.
+        """
+        count = sum(self._disk.base_id(number) != was for number, was in before.items())
+        if not count:
+            _LOG.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
+        return count
 
     def _settle_disk(self) -> None:
         """Bring the tree as it is now to where it can be compared and patched."""

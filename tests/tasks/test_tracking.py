@@ -229,31 +229,54 @@ def test_a_wrong_bit_in_one_proof_is_no_lie_of_tracking(world: World) -> None:
     world.assert_points_equal(vm_id)
 
 
+class WrongTwice:
+    """Digests of a host whose first two answers are wrong, from :meth:`begin` on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._digests = ModelHost.digests
+        self.looks = 0
+
+    def begin(self) -> None:
+        looker = self
+
+        def digests(
+            host: ModelHost, path: str, chunk_bytes: int, offset_bytes: int, length_bytes: int
+        ) -> Iterator[DigestPage]:
+            looker.looks += 1
+            wrong = looker.looks <= 2
+            for page in looker._digests(host, path, chunk_bytes, offset_bytes, length_bytes):
+                yield DigestPage(page.first_chunk, bytes(len(page.digests))) if wrong else page
+
+        self._monkeypatch.setattr(ModelHost, "digests", digests)
+
+
 def test_wrong_bits_in_both_looks_of_a_proof_are_no_lie_of_tracking(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    looks = 0
-    digests = ModelHost.digests
-
-    def wrong_twice(
-        self: ModelHost, path: str, chunk_bytes: int, offset_bytes: int, length_bytes: int
-    ) -> Iterator[DigestPage]:
-        nonlocal looks
-        looks += 1
-        for page in digests(self, path, chunk_bytes, offset_bytes, length_bytes):
-            yield DigestPage(page.first_chunk, bytes(len(page.digests))) if looks <= 2 else page
-
-    def begin() -> None:
-        monkeypatch.setattr(ModelHost, "digests", wrong_twice)
-
-    result = world.good_backup(vm_id, observer=Steps(("PROVE", "before"), begin))
-    assert looks == 3  # both wrong ones, and one at what was read
+    wrong = WrongTwice(monkeypatch)
+    result = world.good_backup(vm_id, observer=Steps(("PROVE", "before"), wrong.begin))
+    assert wrong.looks == 3  # both wrong ones, and one at what was read
     assert one(result) == (Mode.INCREMENTAL, Reason.TRACKED)
     assert result.exit_code is ExitCode.DONE
     world.assert_points_equal(vm_id)
+
+
+def test_wrong_bits_in_both_looks_of_a_compare_are_no_further_lie(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id, _ = lying_world(world, rounds_before=1)
+    del world.model.query_changes  # honest from now on
+    world.churn(vm_id)  # type: ignore[arg-type]
+    wrong = WrongTwice(monkeypatch)
+    result = world.good_backup(vm_id, observer=Steps(("READ", "before"), wrong.begin))  # type: ignore[arg-type]
+    assert wrong.looks >= 2
+    assert one(result) == (Mode.COMPARE, Reason.DISTRUSTED)
+    assert result.exit_code is ExitCode.DONE
+    world.assert_points_equal(vm_id)  # type: ignore[arg-type]
 
 
 def test_a_wrong_bit_in_a_full_read_is_found_by_a_proof_and_read_again(world: World) -> None:
