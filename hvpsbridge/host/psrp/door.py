@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import requests
+from pypsrp.encryption import WinRMEncryption
 from pypsrp.exceptions import WinRMTransportError
 from pypsrp.powershell import Fragmenter, PowerShell, RunspacePool
 from pypsrp.wsman import WSMan, WSManAction
@@ -52,7 +53,10 @@ LEANED_ON: tuple[tuple[type, str], ...] = (
     (PowerShell, "poll_invoke"),
     (PowerShell, "begin_invoke"),
     (WSMan, "_create_header"),
+    (WSMan, "_parse_wsman_fault"),
     (WSMan, "invoke"),
+    (WinRMEncryption, "unwrap_message"),
+    (WinRMEncryption, "wrap_message"),
     (Fragmenter, "fragment"),
 )
 for _owner, _name in LEANED_ON:

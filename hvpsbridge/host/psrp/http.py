@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass
 
 _HEAD_END = b"\r\n\r\n"
-_LONGEST_HEAD = 64 * 1024
-# Larger than WinRM's default envelope.
-_FIRST_BUFFER = 512 * 1024
+# Enough for the answers to what is sent; where blocks come, it grows to what they take and some more.
+_FIRST_BUFFER = 16 * 1024
+_SPARE = 1.25
 # Where a reply starts in the buffer. What malloc gives for so much starts 16 bytes into a page, and to there
 # the kernel copies out of a socket four times as slowly on processors whose ``rep movsb`` takes source and
 # destination for one when they are that near, page by page (docs/performance.md).
@@ -125,8 +125,10 @@ class HalfExchange:
     def _read(self, count: int) -> HttpReply:
         buffer, at = self._buffer, _START + count
         while (head_end := buffer.find(_HEAD_END, _START, at)) < 0:
-            if not count or at - _START > _LONGEST_HEAD:
+            if not count:
                 raise HttpBroken("the connection ended before a reply")
+            if at == len(buffer):
+                raise HttpBroken("a reply without an end to its headers")
             count = self._socket.recv_into(memoryview(buffer)[at:])
             at += count
         status, headers = _parse_head(bytes(buffer[_START:head_end]))
@@ -141,7 +143,7 @@ class HalfExchange:
             raise HttpBroken(f"a reply of {length} bytes")
         end = start + length
         if len(buffer) < end:
-            self._buffer = bytearray(end)
+            self._buffer = bytearray(int(end * _SPARE))
             self._buffer[:at] = memoryview(buffer)[:at]
         view = memoryview(self._buffer)
         while at < end:

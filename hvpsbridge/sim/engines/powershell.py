@@ -6,9 +6,10 @@ are cut, not parsed.
 
 Order is ours to keep: the process hands each line it reads to a thread pool, so the next line of a pipeline
 may only be written when the last one was acknowledged. Lines wait in a queue per pipeline meanwhile; the
-thread that reads the acknowledgement writes the next. Nobody else waits, so a client that sends before it
-receives cannot lock itself out while its output is held back. Before the client's first pipeline a script of
-ours runs (:mod:`startup`); what the client sends meanwhile waits, too.
+thread that reads the acknowledgement hands on the next. Nobody waits for it to be written but a thread of its
+own: a line may be longer than the pipe, and the process reads on only while its output is read. So a client
+that sends before it receives cannot lock itself out while its output is held back. Before the client's first
+pipeline a script of ours runs (:mod:`startup`); what the client sends meanwhile waits, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from threading import RLock, Thread
 
 from hvpsbridge.errors import ConfigurationError
@@ -86,6 +88,8 @@ class PowerShellEngine:
     ) -> None:
         self._sink = sink
         self._writing = RLock()
+        # Lines for the process in their order; None closes its input.
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
         self._queued: dict[str, deque[bytes]] = {}
         self._startup: startup.Startup | None = None
@@ -111,6 +115,7 @@ class PowerShellEngine:
         self._errors = self._process.stderr
         _widen(self._output.fileno())
         name = f"pwsh-{self._process.pid}"
+        Thread(target=self._write_input, name=f"{name}-in", daemon=True).start()
         Thread(target=self._read_output, name=f"{name}-out", daemon=True).start()
         Thread(target=self._read_errors, name=f"{name}-err", daemon=True).start()
 
@@ -146,8 +151,7 @@ class PowerShellEngine:
         self._closed = True
         with contextlib.suppress(EngineGone):
             self._write(_line("Close", POOL_ID))
-        with contextlib.suppress(OSError, ValueError):
-            self._input.close()
+        self._outgoing.put(None)
         try:
             self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -207,12 +211,16 @@ class PowerShellEngine:
             self._write(line)
 
     def _write(self, data: bytes) -> None:
-        try:
-            with self._writing:
+        if self._process.poll() is not None:
+            raise EngineGone(f"process {self._process.pid} takes no more input")
+        self._outgoing.put(data)
+
+    def _write_input(self) -> None:
+        # What goes wrong here is the process's end, which the thread that reads its output reports.
+        with contextlib.suppress(OSError), self._input:
+            while (data := self._outgoing.get()) is not None:
                 self._input.write(data)
                 self._input.flush()
-        except (OSError, ValueError) as err:
-            raise EngineGone(f"process {self._process.pid} takes no more input") from err
 
     def _read_output(self) -> None:
         put = self._sink.put
@@ -233,6 +241,7 @@ class PowerShellEngine:
                     # Something in the shell wrote to the console itself.
                     log.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
         status = self._process.wait()
+        self._outgoing.put(None)
         self._sink.break_off(f"pwsh {self.process_id} ended with status {status}")
         if not self._closed:
             log.warning(
