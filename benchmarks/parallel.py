@@ -26,7 +26,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.wire import MEASURED_PASSES, WARM_PASSES, connection, process, spread
+from benchmarks._clients import connection, process
+from benchmarks._engine_rows import MEASURED_PASSES, WARM_PASSES
+from benchmarks._samples import spread
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
