@@ -73,6 +73,8 @@ class Borrowed:
             pool = adapter.get_connection_with_tls_context(prepared, session.verify, cert=session.cert)
             self._connection = pool._get_conn(timeout=0)
             sock: socket.socket | None = self._connection.sock
+            # Asked for before each message, and not there before urllib3 2.
+            self._connection.is_connected  # noqa: B018
         except (AssertionError, AttributeError, TypeError) as err:
             raise ConnectionUnavailable(str(err)) from err
         if sock is None:
