@@ -15,20 +15,12 @@ from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import Steps, World
+from tests.tasks.world import Died, Steps, World, die
 
 MOMENTS = [(step.name, moment) for step in Step for moment in ("before", "after")]
 # After a step is before the next one; where both have been struck once, one of them will do.
 STARTS = [(step.name, "before") for step in Step]
 SMALL = 2 * MIB
-
-
-class Died(BaseException):
-    """The process is gone at this point."""
-
-
-def die() -> None:
-    raise Died
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hvpsbridge.tasks.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost
-from tests.tasks.world import QUICK, Steps, World
+from tests.tasks.world import QUICK, Died, Steps, World
 
 SMALL = 2 * MIB
 # What is lost for good need not be waited for long.
@@ -127,9 +127,6 @@ def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
     world.good_backup(vm_id)
     world.model.set_knob("visibility_seconds", 0.5)
     monkeypatch.setattr(ModelHost, "shows_late", True)
-
-    class Died(BaseException):
-        pass
 
     def lose(name: str) -> None:
         if name == message:

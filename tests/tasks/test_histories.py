@@ -22,7 +22,7 @@ from hvpsbridge.tasks.mark import parse_mark
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import Steps, World
+from tests.tasks.world import Died, Steps, World
 
 SAMPLE = 24
 SOAK = 10_000
@@ -45,10 +45,6 @@ FAULTS = [
     "merge_fails",
     "guest_backup_fails",
 ]
-
-
-class Died(BaseException):
-    """The process is gone at this point."""
 
 
 class Life:

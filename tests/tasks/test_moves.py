@@ -15,7 +15,7 @@ from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
 from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import QUICK, Steps, World
+from tests.tasks.world import QUICK, Died, Steps, World, die
 
 SMALL = 2 * MIB
 STARTS = [step.name for step in Step]
@@ -126,12 +126,6 @@ def test_a_leftover_follows_its_vm_and_is_settled_where_that_is(
     cluster: tuple[World, UUID], tmp_path: Path
 ) -> None:
     world, vm_id = cluster
-
-    class Died(BaseException):
-        pass
-
-    def die() -> None:
-        raise Died
 
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))

@@ -20,7 +20,7 @@ from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
 from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import QUICK, Steps, World
+from tests.tasks.world import QUICK, Died, Steps, World, die
 
 NODES = ("HV01", "HV02")
 
@@ -94,12 +94,6 @@ def test_the_leftovers_of_a_killed_run_are_cleaned_where_the_vm_is_now(cluster: 
     world, vm_id = cluster.world, cluster.vm_id
     assert cluster.run().error is None
     world.churn(vm_id)
-
-    class Died(BaseException):
-        pass
-
-    def die() -> None:
-        raise Died
 
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))

@@ -20,17 +20,9 @@ from hvpsbridge.tasks.sweep import Sweeper, Swept
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.wire import WireWorld
-from tests.tasks.world import QUICK, Steps, World
+from tests.tasks.world import QUICK, Died, Steps, World, die
 
 SMALL = 2 * MIB
-
-
-class Died(BaseException):
-    """The process is gone at this point."""
-
-
-def die() -> None:
-    raise Died
 
 
 def things(world: World, vm_id: UUID) -> VmThings:

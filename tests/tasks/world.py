@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.receiver.budget import ByteBudget
-from hvpsbridge.receiver.pump import Patience
+from hvpsbridge.receiver.terms import Patience
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.repository import create_on_store, open_on_store
@@ -32,6 +32,17 @@ GRID = ChunkGrid(64 * KIB)
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 SECOND = Slot(ControllerType.SCSI, 0, 1)
 SIZE = 8 * MIB
+
+
+class Died(BaseException):
+    """The process is gone at this point: nothing undoes, nothing is written."""
+
+
+def die() -> None:
+    """What an observer does to a process."""
+    raise Died
+
+
 # Nothing here is slow, so nothing is waited for long.
 QUICK = BackupPolicy(
     limits=Limits(
