@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hvpsbridge.receiver.pump import Patience
+from hvpsbridge.receiver.terms import Patience
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.tuning import TuningWish
 from hvpsbridge.units import GIB

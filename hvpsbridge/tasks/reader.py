@@ -17,7 +17,7 @@ from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.pump import Patience
+from hvpsbridge.receiver.terms import Patience
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.shells import ShellPlaces
 

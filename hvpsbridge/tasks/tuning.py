@@ -66,7 +66,7 @@ class TuningWish:
 
 
 class Search:
-    """One search (a ``receiver.pump.Tuner``). Pure.
+    """One search (a ``receiver.terms.Tuner``). Pure.
 
     Args:
         wish: what needs no search.

@@ -133,10 +133,10 @@ class ReadWatcher:
         self._meter = meter
 
     def check(self) -> None:
-        """See :class:`~hvpsbridge.receiver.pump.Watcher`."""
+        """See :class:`~hvpsbridge.receiver.terms.Watcher`."""
         self._guard.check()
         self._meter.tick()
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
-        """See :class:`~hvpsbridge.receiver.pump.Watcher`."""
+        """See :class:`~hvpsbridge.receiver.terms.Watcher`."""
         self._meter.moved(raw_bytes, wire_bytes)

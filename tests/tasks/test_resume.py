@@ -11,8 +11,7 @@ import pytest
 
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.wire import Block, decode_block
-from hvpsbridge.receiver.pump import CREDIT
-from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.receiver.settings import CREDIT, ReadSettings
 from hvpsbridge.sim.model.state import Slot
 from hvpsbridge.tasks.policy import BackupPolicy, ProofPolicy
 from hvpsbridge.tasks.results import Outcome
