@@ -56,7 +56,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "zstandard": ("repository/compression.py",),
     "cryptography": ("repository/sealing.py",),
     "obstore": ("repository/stores/s3.py",),
-    "asyncssh": ("repository/stores/sftp.py",),
+    "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py"),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
     "pytest": ("testing/",),

@@ -16,6 +16,7 @@ import pytest
 
 from hvpsbridge.cli import logs
 from hvpsbridge.cli.main import main
+from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +12,9 @@ import pytest
 from hvpsbridge.repository import create_repository
 from hvpsbridge.repository.stores import retry
 from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
-from tests.repository.servers import S3Server, SshServer, s3_server, ssh_server
+from tests.repository.servers import S3Server, SshServer, known_host, make_key
 
 from .conftest import Done, Hvps
-
-
-@pytest.fixture(scope="module")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    with ssh_server(tmp_path_factory.mktemp("ssh")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        yield server
 
 
 @pytest.fixture
@@ -98,10 +82,9 @@ class TestSftp:
         self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path
     ) -> None:
         key = tmp_path / "other"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        make_key(key)
         changed, unknown = tmp_path / "changed", tmp_path / "unknown"
-        other = key.with_suffix(".pub").read_text().split()
-        changed.write_text(f"[127.0.0.1]:{ssh.port} {other[0]} {other[1]}\n")
+        changed.write_text(known_host(ssh.port, key))
         unknown.touch()
         for known in (changed, unknown):
             line = the_line(hvps("list", "--repo", ssh.url(repo, known_hosts=known)), 10)
@@ -109,7 +92,7 @@ class TestSftp:
 
     def test_no_rights(self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path) -> None:
         key = tmp_path / "stranger"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        make_key(key)
         url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={key}")
         assert "no rights" in the_line(hvps("list", "--repo", url), 10)
 

@@ -18,7 +18,7 @@ from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
-from tests.repository.servers import S3Server, SshServer, s3_server, ssh_server
+from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 
 CHUNK = 64 * KIB
 KEY = Secret("correct horse battery staple")
@@ -37,20 +37,6 @@ def store() -> MemoryStore:
 def repository(request: pytest.FixtureRequest, store: MemoryStore) -> Iterator[Repository]:
     with make(store, sealed=request.param == "sealed") as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    with ssh_server(tmp_path_factory.mktemp("ssh")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        yield server
 
 
 def make(store: Store, *, sealed: bool = False) -> Repository:

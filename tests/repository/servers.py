@@ -35,6 +35,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def make_key(path: Path) -> None:
+    """A new SSH key in ``path``, the public half beside it with ``.pub``."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+
+
+def known_host(port: int, key: Path) -> str:
+    """What known_hosts says when the server on ``port`` has the key :func:`make_key` put in ``key``."""
+    kind, public, *_ = key.with_suffix(".pub").read_text().split()
+    return f"[127.0.0.1]:{port} {kind} {public}\n"
+
+
 @dataclass
 class SshServer:
     """A running sshd for this user alone."""
@@ -57,11 +68,10 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
         missing("openssh-server")
     for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        make_key(folder / name)
     port = free_port()
     shutil.copy(folder / "user.pub", folder / "authorized")
-    host_key = (folder / "host.pub").read_text().split(" ", 2)
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key[0]} {host_key[1]}\n")
+    (folder / "known_hosts").write_text(known_host(port, folder / "host"))
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
@@ -80,6 +90,13 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """An SSH server; for a ``conftest.py`` to import."""
+    with ssh_server(tmp_path_factory.mktemp("ssh")) as server:
+        yield server
 
 
 @dataclass
@@ -121,6 +138,15 @@ def s3_server() -> Iterator[S3Server]:
         finally:
             process.terminate()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, and what it wants in the environment; for a ``conftest.py`` to import."""
+    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield server
 
 
 class ServerDied(Exception):

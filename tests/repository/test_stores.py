@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import stat
-import subprocess
 import tempfile
 import threading
 import time
@@ -34,7 +33,7 @@ from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.url import open_store
 from tests.repository.conftest import make, store_point
-from tests.repository.servers import S3Server, SshServer
+from tests.repository.servers import S3Server, SshServer, known_host, make_key
 
 
 @pytest.fixture(params=["memory", "local", "faulty", "volatile", "sftp", "s3"])
@@ -287,11 +286,11 @@ class TestUrls:
         with pytest.raises(NoRepository):
             open_store(str(tmp_path / "none"))
 
-    @pytest.mark.parametrize("scheme", ["s3", "sftp"])
+    @pytest.mark.parametrize(("scheme", "door"), [("s3", "s3"), ("sftp", "ssh")])
     def test_of_an_extra_that_is_not_installed_name_it(
-        self, scheme: str, monkeypatch: pytest.MonkeyPatch
+        self, scheme: str, door: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(f"hvpsbridge.repository.stores.{scheme}.INSTALLED", False)
+        monkeypatch.setattr(f"hvpsbridge.repository.stores.{door}.INSTALLED", False)
         with pytest.raises(ConfigurationError, match=rf"hvpsbridge\[{scheme}\]"):
             open_store(f"{scheme}://host/path")
 
@@ -301,12 +300,16 @@ class TestUrls:
             open_store(url)
 
 
+async def unsupported(*_: object) -> None:
+    """What asyncssh does when the server lacks an extension."""
+    raise asyncssh.SFTPOpUnsupported("no such extension")
+
+
 class TestSftp:
     def test_refuses_a_host_whose_key_changed(self, ssh: SshServer, tmp_path: Path) -> None:
         other = tmp_path / "other"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
-        kind, key, *_ = (tmp_path / "other.pub").read_text().split(" ")
-        (tmp_path / "known").write_text(f"[127.0.0.1]:{ssh.port} {kind} {key}\n")
+        make_key(other)
+        (tmp_path / "known").write_text(known_host(ssh.port, other))
         with pytest.raises(StoreError, match="host key"):
             open_store(ssh.url(tmp_path, known_hosts=tmp_path / "known"))
 
@@ -327,7 +330,7 @@ class TestSftp:
         store = open_store(ssh.url(tmp_path / "store"), create=True)
         store.put("data/ab/one", b"x" * 1000)
         assert store.get_range("data/ab/one", 0, 10) == b"x" * 10
-        store._connection.abort()  # type: ignore[attr-defined]  # as a cut network does
+        store._ssh._connection.abort()  # type: ignore[attr-defined]  # as a cut network does
         assert store.get_range("data/ab/one", 0, 10) == b"x" * 10
         store.put("data/ab/two", b"y")
         store.commit_barrier()
@@ -344,9 +347,6 @@ class TestSftp:
     def test_is_not_durable_where_files_cannot_be_flushed(
         self, ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def unsupported(_: object) -> None:
-            raise asyncssh.SFTPOpUnsupported("fsync not supported")
-
         monkeypatch.setattr(asyncssh.SFTPClientFile, "fsync", unsupported)
         store = open_store(ssh.url(tmp_path / "store"), create=True)
         assert not store.durable
@@ -374,9 +374,6 @@ class TestSftp:
         async def refuse(*_: object) -> None:
             raise said
 
-        async def unsupported(*_: object) -> None:
-            raise asyncssh.SFTPOpUnsupported("no such extension")
-
         monkeypatch.setattr(asyncssh.SFTPClient, "link", refuse)
         if not renames:
             monkeypatch.setattr(asyncssh.SFTPClient, "posix_rename", unsupported)
@@ -391,9 +388,6 @@ class TestSftp:
     def test_creates_a_name_that_a_dead_process_reserved(
         self, ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def unsupported(*_: object) -> None:
-            raise asyncssh.SFTPOpUnsupported("link not supported")
-
         monkeypatch.setattr(asyncssh.SFTPClient, "link", unsupported)
         store = open_store(ssh.url(tmp_path / "store"), create=True)
         (left := tmp_path / "store" / "points" / "one").parent.mkdir()
