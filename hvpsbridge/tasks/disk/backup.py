@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,23 +12,16 @@ from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.errors import Damaged, ProtocolViolation, StoppedByPolicy, TrackingUnusable
 from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
 from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
-from hvpsbridge.formats.node import is_zero
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
-from hvpsbridge.receiver.budget import ByteBudget
-from hvpsbridge.receiver.gates import Gate
-from hvpsbridge.receiver.pump import BlockSink, Pump
-from hvpsbridge.repository import Repository
-from hvpsbridge.repository.writer import DiskWriter, Writer
-from hvpsbridge.tasks.compare import differing, ranges_to_compare, regions
-from hvpsbridge.tasks.events import Meter, Progress
+from hvpsbridge.tasks.compare import ranges_to_compare
+from hvpsbridge.tasks.disk.stored import StoredDisk
+from hvpsbridge.tasks.disk.traffic import Tools, Traffic
 from hvpsbridge.tasks.lineage import EQUAL
-from hvpsbridge.tasks.patching import FREE, LOCAL, REMOTE, BaseCost, owed_extents
+from hvpsbridge.tasks.patching import owed_extents
 from hvpsbridge.tasks.plan import DiskPlan, Mode, Reason, confirm
-from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
+from hvpsbridge.tasks.policy import OnUnexpectedFull
 from hvpsbridge.tasks.reader import DiskReader
 from hvpsbridge.tasks.results import DiskFigures
-from hvpsbridge.tasks.sharing import Sharing
-from hvpsbridge.tasks.watch import Guard, ReadWatcher
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,43 +29,6 @@ _LOG = logging.getLogger(__name__)
 SECTOR_BYTES = 4096
 # The rotating audit looks at one part of the disk each run and is round in so many runs.
 AUDIT_PARTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the disks of one backup share.
-
-    Attributes:
-        gate: a permit to read the frozen disk of that path.
-    """
-
-    repository: Repository
-    writer: Writer
-    budget: ByteBudget
-    guard: Guard
-    policy: BackupPolicy
-    vm_name: str
-    host_name: str
-    tell: Callable[[Progress], None]
-    sharing: Sharing
-    gate: Callable[[str], Gate]
-
-
-class _Base:
-    """A disk writer as the receiver's patch store: a base chunk that is damaged counts as not there."""
-
-    def __init__(self, writer: DiskWriter) -> None:
-        self._writer = writer
-
-    def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
-        self._writer.put(number, data)
-
-    def base_chunk(self, number: int) -> bytes | None:
-        try:
-            return self._writer.base_chunk(number)
-        except Damaged as err:
-            _LOG.warning("base chunk %d is read whole from the host: %s", number, err)
-            return None
 
 
 class DiskBackup:
@@ -92,18 +47,16 @@ class DiskBackup:
         self._tools = tools
         self._grid = tools.repository.grid
         self._size_bytes = frozen.size_bytes
-        self._writers: list[DiskWriter] = []
-        self._disk = self._open_disk()
+        base = self.plan.base
+        self._stored = StoredDisk(
+            tools.repository, tools.writer, self._size_bytes, None if base is None else base.tree
+        )
+        self._traffic = Traffic(self.plan.slot, frozen, reader, tools)
         self._trusted = False
         self._allocation: tuple[Extent, ...] | None = None
         self._allocation_known = False
-        # What was put, in whole chunks; with the base's extents this is where the disk is not zero.
-        self._put: tuple[Extent, ...] = ()
         self._changed_bytes = 0
-        self._read_bytes = 0
-        self._wire_bytes = 0
         self._reread_chunks = 0
-        self._resumed = 0
         self._proved_bytes = 0
         self._seconds = 0.0
 
@@ -133,8 +86,7 @@ class DiskBackup:
             self._decide(
                 replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
             )
-            self._disk = self._open_disk()
-            self._put = ()
+            self._stored.begin_anew()
             self._pull()
 
     def _pull(self) -> None:
@@ -155,7 +107,7 @@ class DiskBackup:
                     wanted = (Extent(0, self._size_bytes),)
                 self._changed_bytes = total_bytes(wanted)
                 self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
-        if self.plan.base is not None and (lacking := self._disk.lacking()):
+        if self.plan.base is not None and (lacking := self._stored.lacking()):
             count = -(-total_bytes(lacking) // self._grid.chunk_bytes)
             _LOG.warning("disk %s: %d chunks of the base are bad and are read again", self.plan.slot, count)
             self._reread_chunks += count
@@ -187,10 +139,10 @@ class DiskBackup:
         self._trusted = True
         self._changed_bytes = total_bytes(changes)
         aligned = align(changes, SECTOR_BYTES, self._size_bytes)
-        wanted = owed_extents(aligned, self._grid, self._size_bytes, self._base_cost)
-        sink = PatchedChunks(_Base(self._disk), self._grid, self._size_bytes)
-        self._pump(wanted, sink, "read", want_chunk_digests=True)
-        self._put = align(changes, self._grid.chunk_bytes, self._size_bytes)
+        wanted = owed_extents(aligned, self._grid, self._size_bytes, self._stored.base_cost)
+        sink = PatchedChunks(self._stored, self._grid, self._size_bytes)
+        self._traffic.read(wanted, sink, want_chunk_digests=True)
+        self._stored.note_put(changes)
         again = sorted({*sink.refused, *sink.take_unfinished()})
         if again:
             _LOG.warning(
@@ -202,28 +154,23 @@ class DiskBackup:
             chunks = (self._grid.extent(number, self._size_bytes) for number in again)
             self._pull_whole(align(chunks, self._grid.chunk_bytes, self._size_bytes))
 
-    def _base_cost(self, number: int) -> BaseCost:
-        """What reading the base of a chunk costs. Only where that is much is it worth a look at the tree."""
-        if not self._tools.repository.remote:
-            return LOCAL
-        try:
-            return FREE if is_zero(self._disk.base_id(number)) else REMOTE
-        except Damaged:
-            return REMOTE
-
     def _pull_differences(self) -> None:
         """Compare with the base and read what differs; hold a distrusted tracking against it."""
         claimed = self._evidence()
-        ranges = ranges_to_compare(self._size_bytes, self._grid, self._allocated(), self._base_extents())
+        ranges = ranges_to_compare(
+            self._size_bytes, self._grid, self._allocated(), self._stored.base_extents()
+        )
         untold: dict[int, bytes] = {}
-        for found in self._differences(self._disk, ranges, "compare", twice=claimed is not None):
+        for found in self._traffic.differences(
+            self._stored.settled, ranges, "compare", twice=claimed is not None
+        ):
             self._changed_bytes += total_bytes(found)
             if claimed is not None:
-                untold.update(self._base_ids(subtract(found, claimed)))
+                untold.update(self._stored.ids(subtract(found, claimed)))
             self._pull_whole(found)
         self._proved_bytes = self._size_bytes
         if untold:
-            self._settle_disk()
+            self._stored.settle()
             if count := self._replaced(untold):
                 self._lied(count)
 
@@ -241,43 +188,13 @@ class DiskBackup:
     def _pull_whole(self, chunks: tuple[Extent, ...], *, zeros_known: bool = False) -> None:
         if not chunks:
             return
-        sink = WholeChunks(self._disk, self._grid, self._size_bytes, zeros_known=zeros_known)
-        self._pump(chunks, sink, "read")
+        sink = WholeChunks(self._stored, self._grid, self._size_bytes, zeros_known=zeros_known)
+        self._traffic.read(chunks, sink)
         if sink.unfinished:
             raise ProtocolViolation(
                 self._tools.host_name, "Read-HvpsExtent", f"{sink.unfinished} chunks came only in part"
             )
-        self._put = align([*self._put, *chunks], self._grid.chunk_bytes, self._size_bytes)
-
-    def _pump(
-        self, wanted: tuple[Extent, ...], sink: BlockSink, activity: str, *, want_chunk_digests: bool = False
-    ) -> None:
-        tools = self._tools
-        owed_bytes = total_bytes(wanted)
-        meter = Meter(tools.tell, self.plan.slot, activity, owed_bytes)
-        wish = tools.policy.tuning
-        settings, search = tools.sharing.tuning.begin(tools.host_name, wish, owed_bytes)
-        pump = Pump(
-            self.reader.open,
-            self._size_bytes,
-            self._grid,
-            host=tools.host_name,
-            budget=tools.budget,
-            watcher=ReadWatcher(tools.guard, meter),
-            settings=settings,
-            gate=self._gate,
-            pace=tools.sharing.pace,
-            want_chunk_digests=want_chunk_digests,
-            patience=tools.policy.patience,
-        )
-        try:
-            moved = pump.run(wanted, sink, search)
-        finally:
-            if search is not None:
-                tools.sharing.tuning.end(tools.host_name, search, wish)
-        self._read_bytes += moved.raw_bytes
-        self._wire_bytes += moved.wire_bytes
-        self._resumed += moved.resumed
+        self._stored.note_put(chunks)
 
     # -- proving --------------------------------------------------------------------------------------
 
@@ -289,7 +206,7 @@ class DiskBackup:
         """
         with self.reader.working():
             allocation = self._allocated() if believe_allocation else None
-            self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored_extents()))
+            self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored.extents()))
             self._proved_bytes = self._size_bytes
 
     def audit(self, turn: int) -> None:
@@ -302,7 +219,7 @@ class DiskBackup:
         within = Extent(first, min(part * self._grid.chunk_bytes, self._size_bytes - first))
         with self.reader.working():
             ranges = ranges_to_compare(
-                self._size_bytes, self._grid, self._allocated(), self._stored_extents(), within
+                self._size_bytes, self._grid, self._allocated(), self._stored.extents(), within
             )
             self._prove(ranges)
             if self.lied_chunks:
@@ -312,16 +229,16 @@ class DiskBackup:
 
     def _prove(self, ranges: tuple[Extent, ...]) -> None:
         started = time.monotonic()
-        self._settle_disk()
+        self._stored.settle()
         repaired: list[Extent] = []
         stored: dict[int, bytes] = {}
-        for found in self._differences(self._disk, ranges, "prove", twice=True):
+        for found in self._traffic.differences(self._stored.settled, ranges, "prove", twice=True):
             repaired.extend(found)
-            stored.update(self._base_ids(found))
+            stored.update(self._stored.ids(found))
             self._pull_whole(found)
         if repaired:
-            self._settle_disk()
-            if any(self._differences(self._disk, tuple(repaired), "prove", twice=True)):
+            self._stored.settle()
+            if any(self._traffic.differences(self._stored.settled, tuple(repaired), "prove", twice=True)):
                 raise ProtocolViolation(
                     self._tools.host_name,
                     "Get-HvpsDiskDigest",
@@ -336,25 +253,15 @@ class DiskBackup:
                 self._reread_chunks += count
         self._seconds += time.monotonic() - started
 
-    def _base_ids(self, chunks: tuple[Extent, ...]) -> dict[int, bytes]:
-        return {number: self._disk.base_id(number) for number in self._grid.touched(chunks)}
-
-    def _replaced(self, before: Mapping[int, bytes]) -> int:
+    def _replaced(self, before: dict[int, bytes]) -> int:
         """How many chunks, by what they were, have another content in the tree as it is now.
 
         Digests of the host can be wrong on two looks; what was read is the third, and decides.
         """
-        count = sum(self._disk.base_id(number) != was for number, was in before.items())
+        count = self._stored.count_replaced(before)
         if not count:
             _LOG.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
         return count
-
-    def _settle_disk(self) -> None:
-        """Bring the tree as it is now to where it can be compared and patched."""
-        root = self._disk.finish()
-        self._tools.writer.flush()
-        self._disk = self._tools.writer.disk(self._size_bytes, root)
-        self._writers.append(self._disk)
 
     def _lied(self, chunks: int) -> None:
         self.lied_chunks += chunks
@@ -366,59 +273,11 @@ class DiskBackup:
         )
         _LOG.error("disk %s: %s", self.plan.slot, self.plan.why)
 
-    def _differences(
-        self, stored: DiskWriter, ranges: tuple[Extent, ...], activity: str, *, twice: bool = False
-    ) -> Iterable[tuple[Extent, ...]]:
-        """Whole chunks that differ, a region at a time; those that do so ``twice`` where that is asked.
-
-        One wrong bit in one read of the host must not cost change tracking its name.
-        """
-        meter = Meter(self._tools.tell, self.plan.slot, activity, total_bytes(ranges))
-
-        def told(compared_bytes: int, received_bytes: int) -> None:
-            self._received(received_bytes)
-            meter.moved(compared_bytes, received_bytes)
-
-        gate, check, pace = self._gate(), self._tools.guard.check, self._tools.sharing.pace
-        for region in regions(ranges):
-            while (delay := pace.delay()) > 0:
-                self._tools.guard.pause(delay)
-            gate.enter(check)  # the host reads the whole region for its digests
-            try:
-                found = differing(self.reader.digests, region, stored, self._grid, check=check, told=told)
-                if found and twice:
-                    found = self._still_differing(stored, found)
-            finally:
-                gate.leave()
-            yield found
-
-    def _still_differing(self, stored: DiskWriter, found: tuple[Extent, ...]) -> tuple[Extent, ...]:
-        def told(compared_bytes: int, received_bytes: int) -> None:
-            self._received(received_bytes)
-
-        check = self._tools.guard.check
-        again = [
-            extent
-            for part in found
-            for extent in differing(self.reader.digests, part, stored, self._grid, check=check, told=told)
-        ]
-        if total_bytes(again) < total_bytes(found):
-            _LOG.warning("disk %s: digests of the host differ from one look to the next", self.plan.slot)
-        return tuple(again)
-
-    def _received(self, digest_bytes: int) -> None:
-        self._wire_bytes += digest_bytes
-        self._tools.sharing.pace.spent(digest_bytes)
-
-    def _gate(self) -> Gate:
-        return self._tools.gate(self.frozen.path)
-
     # -- the end --------------------------------------------------------------------------------------
 
     def finish(self, run_id: UUID) -> ManifestDisk:
         """The disk's entry in the manifest; nothing is stored for it afterwards."""
-        tree = self._disk.finish()
-        self._tools.writer.flush()  # only then are its figures whole
+        tree = self._stored.finish()
         base = self.plan.base
         return ManifestDisk(
             slot=self.plan.slot,
@@ -434,10 +293,10 @@ class DiskBackup:
             base=base.point_id if base is not None else None,
             stats=DiskStats(
                 self._changed_bytes,
-                self._read_bytes,
-                self._wire_bytes,
-                sum(writer.stats.stored_bytes for writer in self._writers),
-                sum(writer.stats.new_chunks for writer in self._writers),
+                self._traffic.read_bytes,
+                self._traffic.wire_bytes,
+                self._stored.stored_bytes,
+                self._stored.new_chunks,
                 self._reread_chunks,
                 round(self._seconds, 3),
             ),
@@ -459,36 +318,19 @@ class DiskBackup:
             self.plan.reason,
             self.plan.detail,
             self._changed_bytes,
-            self._read_bytes,
-            self._wire_bytes,
-            sum(writer.stats.stored_bytes for writer in self._writers),
-            sum(writer.stats.new_chunks for writer in self._writers),
+            self._traffic.read_bytes,
+            self._traffic.wire_bytes,
+            self._stored.stored_bytes,
+            self._stored.new_chunks,
             self._reread_chunks,
-            self._resumed,
+            self._traffic.resumed,
             self._proved_bytes,
             self.lied_chunks,
             self._seconds,
         )
-
-    def _open_disk(self) -> DiskWriter:
-        base = None
-        if self.plan.mode is not Mode.FULL and self.plan.base is not None:
-            base = self.plan.base.tree
-        writer = self._tools.writer.disk(self._size_bytes, base)
-        self._writers.append(writer)
-        return writer
 
     def _allocated(self) -> tuple[Extent, ...] | None:
         if not self._allocation_known:
             self._allocation = self.reader.allocation(self.frozen.chain, self._size_bytes)
             self._allocation_known = True
         return self._allocation
-
-    def _base_extents(self) -> Iterable[Extent]:
-        if self.plan.base is None:
-            return ()
-        return self._tools.repository.image_of(self.plan.base.tree).extents()
-
-    def _stored_extents(self) -> Iterable[Extent]:
-        """Where the disk as stored now may be other than zero."""
-        return (*self._base_extents(), *self._put)
