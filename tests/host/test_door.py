@@ -104,6 +104,23 @@ def test_a_connection_that_ends_within_an_exchange_is_a_lost_session_and_the_doo
     works(session, 3)
 
 
+def test_a_message_that_went_out_in_part_is_the_last_on_its_connection(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(session, 1)
+    line = line_of(session.door())
+
+    def stuck(text: bytes) -> None:
+        line._connection.sock.sendall(b"POST /wsman HTTP/1.1\r\nContent-")
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(line, "ask", stuck)
+    with pytest.raises(SessionLost):
+        works(session, 2)
+    works(session, 3)
+    assert line_of(session.door()) is not line
+
+
 def test_a_fault_is_what_pypsrp_makes_of_it(session: Session) -> None:
     works(session, 1)
     wsman = session.door().wsman

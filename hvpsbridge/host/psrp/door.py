@@ -152,11 +152,16 @@ class Door:
             # A host hangs up on whom it has not heard for a while, and when it restarts.
             self.start_over()
             return None
-        line.ask(message)
         wait = timeout[1] if isinstance(timeout, tuple) else timeout
-        answer = line.answer(self.wsman.transport.read_timeout if wait is None else wait)
-        if answer is None:
-            raise requests.ReadTimeout(f"no answer from {self.host}")
+        try:
+            line.ask(message)
+            answer = line.answer(self.wsman.transport.read_timeout if wait is None else wait)
+            if answer is None:
+                raise requests.ReadTimeout(f"no answer from {self.host}")
+        except BaseException:
+            # Whatever comes on this connection now, it is not what the next message waits for.
+            self.start_over()
+            raise
         if answer.status == UNAUTHORIZED:
             self.give_up(line)
             return None
