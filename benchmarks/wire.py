@@ -4,7 +4,7 @@ Ratios come from runs side by side, alternating, five of each by default; the ta
 the spread (smallest to largest). The code measured is the code ``hvps backup`` calls: a host connection, a
 reader pipeline and ``receive``. A run in which a reply went pypsrp's way fails.
 
-    python benchmarks/wire.py [--runs 5] [--rows stock,digests,...] [--json FILE]
+    python benchmarks/wire.py [--runs 5] [--rows stock,get,...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -207,10 +207,9 @@ def rows_exchange(runs: int) -> Table:
                 session = Session.open(connection(host))
                 door = session.door()
                 door._may_borrow = may_borrow
-                pipeline = door.pool.shell
                 with Clock() as clock:
                     for _ in range(EXCHANGES):
-                        pipeline.send("stdin", b"x" * 200, command_id=str(door.pool.id))
+                        door.pool.shell.send("stdin", b"x" * 200, command_id=str(door.pool.id))
                 found.append(1000 * clock.cpu_seconds / EXCHANGES)
                 session.close()
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]

@@ -98,9 +98,9 @@ class Borrowed:
         return self._exchange.waiting
 
     @property
-    def usable(self) -> bool:
-        """Whether a message may go out: nothing is under way, and the host has not hung up."""
-        return not self._exchange.waiting and bool(self._connection.is_connected)
+    def connected(self) -> bool:
+        """Whether the host has not hung up. Meant for between two exchanges: an answer looks the same."""
+        return bool(self._connection.is_connected)
 
     def ask(self, text: bytes) -> None:
         """Send one message, sealed when the connection's messages are.
@@ -126,8 +126,9 @@ class Borrowed:
         if reply is None:
             return None
         self.answers += 1
-        soap = Body(b"")
-        if reply.status != UNAUTHORIZED:
+        if reply.status == UNAUTHORIZED:
+            soap = Body(b"")
+        else:
             soap = self._opened(reply.headers.get(b"content-type", b""), reply.body)
         return Answer(reply.status, soap, len(reply.body), reply.keeps_alive)
 

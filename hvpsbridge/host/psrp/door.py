@@ -148,7 +148,7 @@ class Door:
         except ConnectionUnavailable as err:
             log.debug("%s: left to pypsrp: %s", self.host, err)
             return None
-        if not line.usable:
+        if not line.connected:
             # A host hangs up on whom it has not heard for a while, and when it restarts.
             self.start_over()
             return None

@@ -87,7 +87,7 @@ class PowerShellEngine:
         environment: Mapping[str, str],
     ) -> None:
         self._sink = sink
-        self._writing = RLock()
+        self._lock = RLock()
         # Lines for the process in their order; None closes its input.
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
@@ -165,7 +165,7 @@ class PowerShellEngine:
 
     def _run_startup(self) -> None:
         """Start our own script, once, not before the client asks for a pipeline: then the pool is open."""
-        with self._writing:
+        with self._lock:
             first = self._startup
             if first is None or first.done or self._held is not None:
                 return
@@ -176,7 +176,7 @@ class PowerShellEngine:
         first.take(fragment)
         if not first.done:
             return
-        with self._writing, contextlib.suppress(EngineGone):
+        with self._lock, contextlib.suppress(EngineGone):
             self._queue(first.key, _line("Close", first.key))
             held, self._held = self._held or [], None
             for key, lines in held:
@@ -184,7 +184,7 @@ class PowerShellEngine:
 
     def _order(self, key: str, *lines: bytes) -> None:
         """What the client wants written: later, when it is for a pipeline and our own script still runs."""
-        with self._writing:
+        with self._lock:
             if self._held is not None and key != POOL_ID:
                 self._held.append((key, lines))
             else:
@@ -192,7 +192,7 @@ class PowerShellEngine:
 
     def _queue(self, key: str, *lines: bytes) -> None:
         """Write lines of one pipeline in order, each after the acknowledgement of the one before."""
-        with self._writing:
+        with self._lock:
             queued = self._queued.get(key)
             if queued is not None:
                 queued.extend(lines)
@@ -201,7 +201,7 @@ class PowerShellEngine:
         self._write(lines[0])
 
     def _acknowledged(self, key: str) -> None:
-        with self._writing:
+        with self._lock:
             queued = self._queued.get(key)
             if not queued:
                 self._queued.pop(key, None)

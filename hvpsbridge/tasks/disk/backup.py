@@ -102,8 +102,8 @@ class DiskBackup:
             case Mode.COMPARE:
                 self._pull_differences()
             case Mode.FULL:
-                wanted = self._allocated() or ()
-                if self._allocated() is None:
+                wanted = self._allocated()
+                if wanted is None:
                     wanted = (Extent(0, self._size_bytes),)
                 self._changed_bytes = total_bytes(wanted)
                 self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
