@@ -21,7 +21,7 @@ from hvpsbridge.formats.extents import Extent, normalise, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.repository import Repository
-from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.units import KIB, MIB, TIB, size_text
 

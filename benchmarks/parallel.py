@@ -34,9 +34,9 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.bulk import BulkPipeline
-from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.receiver.pump import Pump
 from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.units import KIB, MIB
 
 GRID = ChunkGrid(64 * KIB)

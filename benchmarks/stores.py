@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, Repository
-from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.url import open_store
 from hvpsbridge.units import MIB

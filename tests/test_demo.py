@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from hvpsbridge.cli.demo_play import BackedUp, Outcome, Proof
 from hvpsbridge.cli.main import main
+from hvpsbridge.demo.play import BackedUp, Outcome, Proof
 from hvpsbridge.errors import ExitCode
 
 # Two demos side by side on two loaded cores have taken four minutes with real PowerShell.

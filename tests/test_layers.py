@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "playbook": PARTS | {"tasks"},
     "report": PARTS | {"tasks"},
     "sim": SEAMS - {"resources"},
-    "cli": PARTS | {"tasks", "playbook", "report", "sim", "testing"},
-    "testing": PARTS | {"tasks", "playbook", "report", "sim"},
+    "demo": GROUND | {"sim"},
+    "cli": PARTS | {"tasks", "playbook", "report", "sim", "demo"},
 }
 
 # The only modules that may import a package from elsewhere. A folder ends with a slash.
@@ -59,7 +59,6 @@ DOORS: dict[str, tuple[str, ...]] = {
     "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py"),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
-    "pytest": ("testing/",),
 }
 
 

@@ -45,7 +45,7 @@ from hvpsbridge.formats.envelope import Codec, Kind
 from hvpsbridge.formats.keyslot import exported_text
 from hvpsbridge.repository import layout
 from hvpsbridge.repository.sealing import KeySealer, PlainSealer
-from hvpsbridge.tasks.mark import Mark, parse_mark
+from hvpsbridge.tasks.planning.mark import Mark, parse_mark
 
 LIST = Path(__file__).with_name("names_that_stay.json")
 GOLDEN = Path(__file__).with_name("golden")

@@ -15,7 +15,7 @@ from hvpsbridge.cli.invocation import Invocation
 COMMANDS: dict[str, str] = {
     "run": "run",
     "validate": "validate",
-    "backup": "adhoc",
+    "backup": "backup",
     "inventory": "inventory",
     "host": "host",
     "repo": "repo",
@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "show": "points",
     "verify": "points",
     "restore": "restore",
-    "copy": "copying",
+    "copy": "copy",
     "key": "key",
     "sim": "sim",
     "demo": "demo",

@@ -14,22 +14,22 @@ from hvpsbridge.contract.results import VmState
 from hvpsbridge.errors import WrongKey
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.playbook.cross_check import matching_hosts
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec, TaskSpec, VmSelection
 from hvpsbridge.playbook.task_options import BackupOptions, Points, RunLimits, VerifyOptions
-from hvpsbridge.playbook.together import matching_hosts
-from hvpsbridge.receiver.gates import TokenBucket, Unpaced
+from hvpsbridge.receiver.throttling import TokenBucket, Unpaced
 from hvpsbridge.repository import Repository, open_repository
-from hvpsbridge.repository.repository import default_cache_folder
+from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.secret import Secret
-from hvpsbridge.tasks.permits import ReaderLimits
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.runner import HostTarget, PlayRun
-from hvpsbridge.tasks.select import VmChoice
-from hvpsbridge.tasks.sharing import SharedPermits, Sharing
-from hvpsbridge.tasks.shells import ShellPlaces
-from hvpsbridge.tasks.tuning import TuningBook, TuningWish
-from hvpsbridge.tasks.tuning_store import TuningFile
+from hvpsbridge.tasks.transfer.limits import SharedPermits, Sharing
+from hvpsbridge.tasks.transfer.permits import ReaderLimits
+from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
+from hvpsbridge.tasks.transfer.tuning import TuningBook, TuningWish
+from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:

@@ -23,7 +23,7 @@ from hvpsbridge.cli.logs import printable, redact
 from hvpsbridge.report.views import Table
 from hvpsbridge.tasks.events import Moment, Observer, Silent, VmRef
 from hvpsbridge.tasks.events import Progress as Moved
-from hvpsbridge.tasks.plan import VmPlan
+from hvpsbridge.tasks.planning.plan import VmPlan
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.totals import Totals

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 
 from hvpsbridge.cli import console
-from hvpsbridge.cli.demo_play import Outcome, Proof, play
 from hvpsbridge.cli.options import json_option
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.demo.play import Outcome, Proof, play
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
@@ -46,7 +46,7 @@ def demo_(engine: str, small: bool, folder: Path | None, as_json: bool) -> ExitC
     Exit 7 when a restored disk is not exactly what it was.
     """
     with interrupting(), _place(folder) as place:
-        outcome = play(place, engine=engine, small=small)
+        outcome = play(place, engine=engine, small=small, note=console.note)
     if as_json:
         console.document(json_text({"version": 1, "good": outcome.good, **_facts(outcome)}))
     else:

@@ -30,13 +30,13 @@ from hvpsbridge.report.truth import condition, json_text, jsonable
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.eligibility import Finding, Severity, examine, refusals
+from hvpsbridge.tasks.cleanup.leftovers import VmThings, Whose, look, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import Sweeper, Swept
 from hvpsbridge.tasks.host_check import examine_host
-from hvpsbridge.tasks.leftovers import VmThings, Whose, look, unknown_ids
+from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
+from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.results import problem_code
-from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
-from hvpsbridge.tasks.sweep import Sweeper, Swept
 
 # A check asks no repository, so no checkpoint on the host counts as ours.
 _NO_REPOSITORY = UUID(int=0)

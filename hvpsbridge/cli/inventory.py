@@ -17,8 +17,8 @@ from hvpsbridge.errors import HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.truth import json_text, jsonable, one_line
 from hvpsbridge.report.views import Table
-from hvpsbridge.tasks.eligibility import Finding, examine
-from hvpsbridge.tasks.plan import slot_of
+from hvpsbridge.tasks.planning.eligibility import Finding, examine
+from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.units import size_text
 
 # No repository is asked, so no checkpoint on the host counts as ours.

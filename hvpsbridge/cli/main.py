@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 
 from hvpsbridge.cli.app import hvps
-from hvpsbridge.cli.deafness import outlive_listeners
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
+from hvpsbridge.cli.streams import outlive_listeners
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.truth import json_text, run_report

@@ -15,11 +15,11 @@ from pydantic_core import ErrorDetails
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.playbook import load
+from hvpsbridge.playbook.cross_check import cross_check
 from hvpsbridge.playbook.load import Items, Keys, Plain, Scalar, Tree
 from hvpsbridge.playbook.problems import Mark, Problem, invalid, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
 from hvpsbridge.playbook.template import NAME, fill
-from hvpsbridge.playbook.together import cross_check
 
 _Spec = TypeVar("_Spec")
 

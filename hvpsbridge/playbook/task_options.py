@@ -23,7 +23,7 @@ from hvpsbridge.playbook.types import (
     Whole,
 )
 from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
-from hvpsbridge.tasks.shells import SHELLS_PER_HOST
+from hvpsbridge.tasks.transfer.shell_slots import SHELLS_PER_HOST
 from hvpsbridge.units import GIB, KIB, MIB
 
 # Pipelines share one process on the host; past this they only wait for its serializer.

@@ -19,13 +19,12 @@ from hvpsbridge.errors import DiskBusy, HostUnreachable, OperationTimedOut, Prot
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import BlockError
-from hvpsbridge.receiver.budget import ByteBudget
-from hvpsbridge.receiver.conversation import OPERATION, Conversation, WindowQueue
-from hvpsbridge.receiver.crew import Crew
-from hvpsbridge.receiver.gates import Gate, OpenGate, Pace, Unpaced
+from hvpsbridge.receiver.exchange import OPERATION, Conversation, WindowQueue
+from hvpsbridge.receiver.pump_state import Crew
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.receiver.stream import BlockStream
 from hvpsbridge.receiver.terms import BlockSink, Patience, PumpStatistics, Setback, Tuner, Watcher
+from hvpsbridge.receiver.throttling import ByteBudget, Gate, OpenGate, Pace, Unpaced
 
 _LOG = logging.getLogger(__name__)
 

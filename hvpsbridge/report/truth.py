@@ -21,7 +21,7 @@ from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.secret import HIDDEN, Secret
-from hvpsbridge.tasks.plan import DiskPlan, VmPlan
+from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
 from hvpsbridge.tasks.results import (
     BackupResult,
     DiskFigures,

@@ -1,21 +1,21 @@
 """Deduplicating repositories: stores, packs, chunk index, recovery points, leases, verification."""
 
+from hvpsbridge.repository.check.rebuild import RebuildReport
+from hvpsbridge.repository.check.verify import Level, Problem, TouchedPoint, VerifyReport
 from hvpsbridge.repository.copying import CopyReport, copy_points
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import ExportedKey, KeyRing, SlotInfo
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
-from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe
-from hvpsbridge.repository.rebuild import RebuildReport
-from hvpsbridge.repository.repository import (
+from hvpsbridge.repository.opening import (
     DEFAULT_CHUNK_BYTES,
     Repository,
     create_repository,
     open_repository,
 )
-from hvpsbridge.repository.verify import Level, Problem, TouchedPoint, VerifyReport
+from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe
 from hvpsbridge.repository.writer import DiskWriter, Writer, WriterStats
 
 __all__ = [

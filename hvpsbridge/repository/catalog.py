@@ -29,7 +29,7 @@ from hvpsbridge.repository.layout import (
 )
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point, in_order, select
-from hvpsbridge.repository.stored import write_bad_list
+from hvpsbridge.repository.stored_packs import write_bad_list
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

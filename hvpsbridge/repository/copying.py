@@ -23,8 +23,8 @@ from hvpsbridge.formats.manifest import FileRef, ManifestDisk, Proof
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.opened import Repository
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.pack import PackEntry, encode_entries, pack_head, pack_trailer
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache, Location
+from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.layout import pack_name, random_name
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.reconcile import check_cache
 from hvpsbridge.repository.stores.base import Sink
 from hvpsbridge.units import KIB, MIB
 

@@ -35,7 +35,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, PackWriter
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.stored import StoredPack, missing_packs, write_bad_list
+from hvpsbridge.repository.stored_packs import StoredPack, missing_packs, write_bad_list
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 logger = logging.getLogger(__name__)

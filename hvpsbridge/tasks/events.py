@@ -14,7 +14,7 @@ from uuid import UUID
 from hvpsbridge.tasks.steps import Step
 
 if TYPE_CHECKING:
-    from hvpsbridge.tasks.plan import VmPlan
+    from hvpsbridge.tasks.planning.plan import VmPlan
     from hvpsbridge.tasks.results import TaskResult
 
 _LOG = logging.getLogger(__name__)

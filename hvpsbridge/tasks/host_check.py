@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from hvpsbridge.contract.results import HostInfo
-from hvpsbridge.tasks.eligibility import Finding, Severity
+from hvpsbridge.tasks.planning.eligibility import Finding, Severity
 from hvpsbridge.units import duration_text
 
 # Windows Server 2016: the first with resilient change tracking (reference 1.1).

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hvpsbridge.receiver.terms import Patience
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.tuning import TuningWish
+from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import GIB
 
 

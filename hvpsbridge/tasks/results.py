@@ -9,9 +9,9 @@ from uuid import UUID
 
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, Interrupted, worst
 from hvpsbridge.formats.manifest import ExcludedDisk
-from hvpsbridge.tasks.eligibility import Finding
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.plan import Mode, Reason, VmPlan
+from hvpsbridge.tasks.planning.eligibility import Finding
+from hvpsbridge.tasks.planning.plan import Mode, Reason, VmPlan
 
 
 class Outcome(StrEnum):

@@ -19,16 +19,16 @@ from uuid import UUID
 
 from hvpsbridge.errors import HostError, HvpsError, InternalError
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.backup import BackupVm, Surroundings
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import BackupPolicy, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.restore import restore_vm
 from hvpsbridge.tasks.results import BackupResult, HostProblem, Outcome, RunResult, TaskResult
-from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
-from hvpsbridge.tasks.sharing import Sharing
+from hvpsbridge.tasks.transfer.limits import Sharing
 from hvpsbridge.tasks.verify import verify_vm
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from uuid import UUID
 from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository
-from hvpsbridge.repository.verify import Level, VerifyReport
+from hvpsbridge.repository.check.verify import Level, VerifyReport
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.policy import VerifyPolicy

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.sim.control import Control
-from hvpsbridge.tasks.mark import Mark
+from hvpsbridge.tasks.planning.mark import Mark
 
 from .conftest import Done, Hvps, Served, on_a_terminal, serving
 from .world import World

@@ -9,14 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.receiver.gates import TokenBucket
+from hvpsbridge.receiver.throttling import TokenBucket
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
-from hvpsbridge.tasks.permits import Claim, ReaderLimits
-from hvpsbridge.tasks.sharing import SharedPermits
+from hvpsbridge.tasks.transfer.limits import SharedPermits
+from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.test_limits import Readers, Timeline
 from tests.tasks.test_permits import within

@@ -15,8 +15,8 @@ from hvpsbridge.formats.wire import Request
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.server import SimulatedHost
-from hvpsbridge.tasks import tuning
-from hvpsbridge.tasks.tuning_store import FILE_NAME, TuningFile
+from hvpsbridge.tasks.transfer import tuning
+from hvpsbridge.tasks.transfer.tuning_store import FILE_NAME, TuningFile
 from hvpsbridge.units import KIB, MIB
 
 from .conftest import Hvps

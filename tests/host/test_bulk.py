@@ -15,7 +15,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.psrp import bulk, door
+from hvpsbridge.host.psrp import bulk, client
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.reader import PipelineSource
@@ -187,7 +187,7 @@ def test_a_connection_that_cannot_be_borrowed_leaves_all_to_pypsrp(
     def nothing(*_: object) -> None:
         raise bulk.ConnectionUnavailable("no such attribute")
 
-    monkeypatch.setattr(door, "Borrowed", nothing)
+    monkeypatch.setattr(client, "Borrowed", nothing)
     source = echo(session)
     try:
         source.send(b"x" * 100_000)

@@ -20,11 +20,10 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
-from hvpsbridge.receiver.budget import ByteBudget
-from hvpsbridge.receiver.gates import Gate, OpenGate, Pace, TokenBucket
 from hvpsbridge.receiver.pump import Pump
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.receiver.terms import Patience
+from hvpsbridge.receiver.throttling import ByteBudget, Gate, OpenGate, Pace, TokenBucket
 from hvpsbridge.units import KIB, MIB
 from tests.receiver.sources import ImageSource
 
@@ -287,7 +286,7 @@ def test_the_watcher_stops_everything(sources: int) -> None:
 
 
 def test_a_pipeline_is_renewed_long_before_its_inbound_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hvpsbridge.receiver.conversation.RENEW_BYTES", 100)
+    monkeypatch.setattr("hvpsbridge.receiver.exchange.RENEW_BYTES", 100)
     opened: list[ImageSource] = []
 
     def source() -> ImageSource:

@@ -20,7 +20,7 @@ from hvpsbridge.report.views import (
 )
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.results import (
     BackupResult,
     DiskFigures,

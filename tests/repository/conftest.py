@@ -13,7 +13,7 @@ from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import Point, Repository
-from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret

@@ -20,10 +20,10 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.formats.lease import LeaseHolder
-from hvpsbridge.repository import catalog, copying, keys, lease, repository, runs, stored, writer
+from hvpsbridge.repository import catalog, copying, keys, lease, opening, runs, stored_packs, writer
 from tests.repository.conftest import START
 
-TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, repository, stored)
+TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, opening, stored_packs)
 
 
 class Inline:

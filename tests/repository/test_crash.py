@@ -20,7 +20,7 @@ import pytest
 
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Repository, open_repository
-from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.hostile import VolatileStore
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.repository.stores.url import open_store

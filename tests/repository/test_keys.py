@@ -18,7 +18,7 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
-from hvpsbridge.repository.repository import open_on_store, restore_tool
+from hvpsbridge.repository.opening import open_on_store, restore_tool
 from hvpsbridge.repository.sealing import KeySealer
 from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret

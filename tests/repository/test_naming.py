@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import ObjectExists
-from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores import naming
 from hvpsbridge.repository.stores.local import LocalStore
 from tests.repository.conftest import CHUNK, content_of, make, store_point

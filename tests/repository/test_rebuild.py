@@ -12,7 +12,8 @@ import pytest
 from hvpsbridge.errors import RepositoryLocked, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import decode_index
-from hvpsbridge.repository import Level, Point, Repository, create_repository, open_repository, rebuild, runs
+from hvpsbridge.repository import Level, Point, Repository, create_repository, open_repository, runs
+from hvpsbridge.repository.check import rebuild
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.layout import RUNS
 from hvpsbridge.repository.lease import Lease

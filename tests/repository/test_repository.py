@@ -33,7 +33,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.node import FAN_OUT
-from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository, stored
+from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository, stored_packs
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.base import ObjectInfo
@@ -354,7 +354,7 @@ class TestCommit:
         self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(MemoryStore, "remote", True)
-        monkeypatch.setattr(stored, "LIST_FROM_PACKS", 1)
+        monkeypatch.setattr(stored_packs, "LIST_FROM_PACKS", 1)
         with make(store) as repository, repository.begin(uuid4()) as writer:
             for number in range(3):
                 writer.file(str(number), [random_disk(number, CHUNK, zero_share=0)])

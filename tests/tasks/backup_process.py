@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.budget import ByteBudget
-from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.receiver.throttling import ByteBudget
+from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.backup import BackupVm, Surroundings

@@ -25,7 +25,7 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import DiskStats, Manifest, ManifestDisk, Proof
 from hvpsbridge.formats.node import TreeRoot
-from hvpsbridge.tasks.lineage import KnownPoint, Lineage
+from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.units import GIB
 
 NAMES = UUID("5f1f1e9e-0c3c-4ec0-8f5c-0b8c2f1f7c11")

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.tasks.backup import BackupVm
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import Died, Steps, World, die

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, NoSpace, SessionLost
-from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalSink, LocalStore
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost

@@ -8,7 +8,7 @@ import pytest
 
 from hvpsbridge.errors import ExitCode, Gated, NotEligible
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.repository.repository import create_on_store
+from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model.state import (
     CheckpointType,
@@ -19,7 +19,7 @@ from hvpsbridge.sim.model.state import (
     VhdFormat,
     VMState,
 )
-from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 from tests.tasks.world import SECOND, SLOT, Steps, World

@@ -14,10 +14,10 @@ from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.units import KIB, MIB, TIB
 from tests.tasks.world import QUICK, SECOND, SLOT, Steps, World
 

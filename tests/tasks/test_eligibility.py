@@ -16,8 +16,8 @@ from hvpsbridge.contract.results import (
     VmInfo,
     VmState,
 )
-from hvpsbridge.tasks.eligibility import Finding, Severity, examine, refusals, takes_part, waits
-from hvpsbridge.tasks.mark import Mark
+from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals, takes_part, waits
+from hvpsbridge.tasks.planning.mark import Mark
 from tests.tasks import builders as make
 
 OURS = str(Mark(make.REPOSITORY_ID, make.RUN_ID, make.NOON))

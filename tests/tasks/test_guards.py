@@ -11,9 +11,9 @@ from hvpsbridge.contract.results import VolumeInfo
 from hvpsbridge.errors import ExitCode, Gated, HostNoSpace, NotEligible, StoppedByPolicy
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.events import Meter, Progress
-from hvpsbridge.tasks.plan import DiskFacts, plan_disks
+from hvpsbridge.tasks.planning.plan import DiskFacts, plan_disks
+from hvpsbridge.tasks.planning.space import SMALLEST_CHILD_BYTES, child_growth, volume_of
 from hvpsbridge.tasks.policy import OnUnexpectedFull, Wish
-from hvpsbridge.tasks.space import SMALLEST_CHILD_BYTES, child_growth, volume_of
 from hvpsbridge.units import GIB, MIB
 from tests.tasks import builders as make
 from tests.tasks.world import SLOT, Steps, World

@@ -18,7 +18,7 @@ from hvpsbridge.sim.model.history import History
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB

@@ -10,7 +10,7 @@ from hvpsbridge.contract.results import MergeState
 from hvpsbridge.errors import ExitCode, HostNotClean, Interrupted
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.merging import wait_for_merge
+from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.units import MIB
 from tests.tasks.world import Steps, World

@@ -11,13 +11,13 @@ from hvpsbridge.report.truth import run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.eligibility import Severity
 from hvpsbridge.tasks.events import Silent, VmRef
-from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.planning.eligibility import Severity
+from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.select import leaving_out
 from hvpsbridge.tasks.policy import RestorePolicy
 from hvpsbridge.tasks.restore import restore_vm
 from hvpsbridge.tasks.results import BackupResult, RunResult
-from hvpsbridge.tasks.select import leaving_out
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.world import SECOND, SLOT, World

@@ -12,19 +12,19 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.gates import TokenBucket
+from hvpsbridge.receiver.throttling import TokenBucket
 from hvpsbridge.sim.engines.readers import Disk
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Silent
-from hvpsbridge.tasks.permits import Claim, ReaderLimits
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.select import VmChoice
-from hvpsbridge.tasks.sharing import SharedPermits, Sharing
-from hvpsbridge.tasks.tuning import TuningWish
+from hvpsbridge.tasks.transfer.limits import SharedPermits, Sharing
+from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
+from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.backup_process import connection
 from tests.tasks.test_permits import within

@@ -9,10 +9,10 @@ import pytest
 
 from hvpsbridge.errors import ExitCode, HostError
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.plan import Reason
+from hvpsbridge.tasks.planning.plan import Reason
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult, RunResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Died, Steps, World, die

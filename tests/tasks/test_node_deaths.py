@@ -14,10 +14,10 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Died, Steps, World, die

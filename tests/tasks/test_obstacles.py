@@ -12,8 +12,8 @@ from hvpsbridge.errors import ExitCode, NotEligible
 from hvpsbridge.report.truth import RunReport, run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import CheckpointType, ReplicationMode, SnapshotType, VhdFormat, VMState
-from hvpsbridge.tasks.eligibility import Severity
-from hvpsbridge.tasks.mark import Mark
+from hvpsbridge.tasks.planning.eligibility import Severity
+from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.results import BackupResult, RunResult
 from hvpsbridge.units import MIB
 from tests.tasks.world import SECOND, World

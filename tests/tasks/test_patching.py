@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.packs import FrameReader
-from hvpsbridge.repository.repository import create_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.tasks.patching import EXTENT_BYTES, FREE, LOCAL, REMOTE, BaseCost, owed_extents, patch_pays
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.patching import (
+    EXTENT_BYTES,
+    FREE,
+    LOCAL,
+    REMOTE,
+    BaseCost,
+    owed_extents,
+    patch_pays,
+)
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.results import DiskFigures
 from hvpsbridge.units import KIB, MIB

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvpsbridge.tasks.permits import MOST_PASSES, Claim, Permits, ReaderLimits
-from hvpsbridge.tasks.sharing import SharedPermits
+from hvpsbridge.tasks.transfer.limits import SharedPermits
+from hvpsbridge.tasks.transfer.permits import MOST_PASSES, Claim, Permits, ReaderLimits
 
 TURN = 5.0
 

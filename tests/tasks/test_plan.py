@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from hvpsbridge.contract.results import DiskFormat
-from hvpsbridge.tasks.lineage import KnownPoint, Lineage
-from hvpsbridge.tasks.plan import DiskFacts, DiskPlan, Mode, Reason, confirm, plan_disks
+from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
+from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, Mode, Reason, confirm, plan_disks
 from hvpsbridge.units import GIB
 from tests.tasks import builders as make
 

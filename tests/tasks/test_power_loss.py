@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from hvpsbridge.repository.repository import create_on_store, open_on_store
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.stores.hostile import VolatileStore
 from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.steps import Step

@@ -15,7 +15,7 @@ from hvpsbridge.receiver.settings import CREDIT, ReadSettings
 from hvpsbridge.sim.model.state import Slot
 from hvpsbridge.tasks.policy import BackupPolicy, ProofPolicy
 from hvpsbridge.tasks.results import Outcome
-from hvpsbridge.tasks.tuning import TuningWish
+from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.wire import WireWorld
 from tests.tasks.world import QUICK, SECOND, SLOT, Steps, World

@@ -6,9 +6,9 @@ import pytest
 
 from hvpsbridge.errors import CommitForkFailed, ExitCode, LeaseLost, NotEligible, RepositoryLocked
 from hvpsbridge.repository.lease import Lease
-from hvpsbridge.repository.repository import open_on_store
+from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, VmMissing
 from hvpsbridge.sim.model.state import VMState
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.results import BackupResult, Outcome, RestoreResult, RunResult, VerifyResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.select import VmChoice
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Steps, World
 

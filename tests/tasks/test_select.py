@@ -6,7 +6,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import VmState
 from hvpsbridge.errors import AmbiguousVm, VmMissing
-from hvpsbridge.tasks.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 
 NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
 VMS = [

@@ -9,9 +9,9 @@ import pytest
 
 from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.tasks.judgement import Judgement, ids_of, judge, reference_points_to_keep
-from hvpsbridge.tasks.lineage import Lineage
-from hvpsbridge.tasks.mark import Mark, parse_mark
+from hvpsbridge.tasks.cleanup.ownership import Judgement, ids_of, judge, reference_points_to_keep
+from hvpsbridge.tasks.planning.lineage import Lineage
+from hvpsbridge.tasks.planning.mark import Mark, parse_mark
 from tests.tasks import builders as make
 
 OURS = str(Mark(make.REPOSITORY_ID, make.RUN_ID, make.NOON))

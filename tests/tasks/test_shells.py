@@ -11,9 +11,9 @@ import pytest
 from hvpsbridge.errors import HostRefused
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
-from hvpsbridge.tasks.plan import Mode
-from hvpsbridge.tasks.sharing import Sharing
-from hvpsbridge.tasks.shells import ShellPlaces
+from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.transfer.limits import Sharing
+from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 from hvpsbridge.units import KIB
 from tests.tasks.test_limits import run
 from tests.tasks.wire import WireWorld

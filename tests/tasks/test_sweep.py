@@ -12,11 +12,11 @@ from hvpsbridge.errors import ExitCode, HostNotClean, NotEligible, RepositoryLoc
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.leftovers import VmThings, Whose, look, unknown_ids
-from hvpsbridge.tasks.mark import Mark
-from hvpsbridge.tasks.plan import Mode, Reason
+from hvpsbridge.tasks.cleanup.leftovers import VmThings, Whose, look, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import Sweeper, Swept
+from hvpsbridge.tasks.planning.mark import Mark
+from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.sweep import Sweeper, Swept
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.wire import WireWorld

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hvpsbridge.tasks.together import Halted, side_by_side
+from hvpsbridge.tasks.transfer.parallel import Halted, side_by_side
 
 
 def test_all_work_is_done_and_several_at_once() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.receiver.settings import ReadSettings
-from hvpsbridge.tasks.tuning import (
+from hvpsbridge.tasks.transfer.tuning import (
     EMPTY_TRIALS,
     GOOD_FOR,
     MEASURABLE_BYTES,
@@ -20,7 +20,7 @@ from hvpsbridge.tasks.tuning import (
     TuningBook,
     TuningWish,
 )
-from hvpsbridge.tasks.tuning_store import FILE_NAME, TuningFile
+from hvpsbridge.tasks.transfer.tuning_store import FILE_NAME, TuningFile
 from hvpsbridge.units import KIB, MIB
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

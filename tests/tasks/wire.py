@@ -9,12 +9,12 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.budget import ByteBudget
+from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.backup import BackupVm, Surroundings
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
-from hvpsbridge.tasks.plan import Mode
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import MIB

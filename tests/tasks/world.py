@@ -11,18 +11,18 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.receiver.budget import ByteBudget
 from hvpsbridge.receiver.terms import Patience
+from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.repository import create_on_store, open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.tasks.backup import BackupVm, Surroundings
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
-from hvpsbridge.tasks.mark import parse_mark
+from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import BackupPolicy, Limits
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import KIB, MIB

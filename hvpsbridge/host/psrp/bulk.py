@@ -16,10 +16,11 @@ import logging
 from collections.abc import Mapping
 
 from hvpsbridge.errors import SessionLost
-from hvpsbridge.host.psrp.borrowed import UNAUTHORIZED, Answer, Borrowed, ConnectionUnavailable
-from hvpsbridge.host.psrp.door import Door
+from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Answer, Borrowed, ConnectionUnavailable
 from hvpsbridge.host.psrp.receive import ReceiveRequest, stream_fragments
 from hvpsbridge.host.psrp.replies import (
     Assembler,
@@ -29,7 +30,6 @@ from hvpsbridge.host.psrp.replies import (
     ends_command,
     read_reply,
 )
-from hvpsbridge.host.psrp.trouble import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 
 log = logging.getLogger(__name__)
 

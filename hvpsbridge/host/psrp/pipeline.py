@@ -14,9 +14,9 @@ from pypsrp.serializer import TaggedValue
 
 from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
 from hvpsbridge.host.binding import Tagged
-from hvpsbridge.host.failures import Record, from_record
-from hvpsbridge.host.psrp.door import Door
-from hvpsbridge.host.psrp.trouble import TRANSPORT_ERRORS, UNREADABLE_ERRORS, transport_failure
+from hvpsbridge.host.error_records import Record, from_record
+from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, UNREADABLE_ERRORS, transport_failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
 
 from hvpsbridge.errors import InternalError
-from hvpsbridge.host.psrp.door import Door
+from hvpsbridge.host.psrp.client import Door
 
 # Hexadecimal digits at the end of a message id that count; those before them are random, once a command.
 _COUNTED_DIGITS = 12

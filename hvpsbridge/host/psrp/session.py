@@ -1,7 +1,7 @@
 """A shell on a host: one process there with several runspaces.
 
 pypsrp allows one thread per WSMan object (message sealing counts messages), so every thread that talks
-to the shell gets its own :class:`~hvpsbridge.host.psrp.door.Door`, attached to the same shell id.
+to the shell gets its own :class:`~hvpsbridge.host.psrp.client.Door`, attached to the same shell id.
 PowerShell keeps one collection of messages per pipeline, so doors do not mix.
 """
 
@@ -22,16 +22,16 @@ from pypsrp.wsman import SelectorSet
 
 from hvpsbridge.errors import OperationTimedOut, SessionLost
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.door import Door, new_wsman
-from hvpsbridge.host.psrp.kerberos import check_installed
-from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
-from hvpsbridge.host.psrp.shells import HostShell, list_shells
-from hvpsbridge.host.psrp.trouble import (
+from hvpsbridge.host.psrp.client import Door, new_wsman
+from hvpsbridge.host.psrp.errors import (
     FAULT_NO_SUCH_SHELL,
     TRANSPORT_ERRORS,
     connect_failure,
     transport_failure,
 )
+from hvpsbridge.host.psrp.kerberos import check_installed
+from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.shells import HostShell, list_shells
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from hvpsbridge.sim.model.clock import Clock, SystemClock
 from hvpsbridge.sim.model.disks import DiskShelf, normal_path
 from hvpsbridge.sim.model.errors import HyperVError, Wmi, vm_not_found
 from hvpsbridge.sim.model.faults import Faults
+from hvpsbridge.sim.model.golden_image import KeptImages
 from hvpsbridge.sim.model.handles import Handles
-from hvpsbridge.sim.model.kept import KeptImages
 from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.state import (

@@ -12,8 +12,8 @@ from uuid import UUID
 from hvpsbridge.sim.model.clock import Clock
 from hvpsbridge.sim.model.disks import DiskShelf
 from hvpsbridge.sim.model.faults import Faults
+from hvpsbridge.sim.model.golden_image import KeptImages
 from hvpsbridge.sim.model.handles import Handles
-from hvpsbridge.sim.model.kept import KeptImages
 from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import (

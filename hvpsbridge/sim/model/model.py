@@ -7,12 +7,12 @@ model's own (:mod:`state`): read them, do not change them.
 
 from __future__ import annotations
 
-from hvpsbridge.sim.model.building import Building
-from hvpsbridge.sim.model.changing import Changing
 from hvpsbridge.sim.model.driver import Driver
 from hvpsbridge.sim.model.guests import Guests
-from hvpsbridge.sim.model.looking import Looking
-from hvpsbridge.sim.model.trouble import Trouble
+from hvpsbridge.sim.model.incidents import Trouble
+from hvpsbridge.sim.model.mutations import Changing
+from hvpsbridge.sim.model.queries import Looking
+from hvpsbridge.sim.model.setup import Building
 
 
 class Model(Building, Guests, Looking, Changing, Driver, Trouble):

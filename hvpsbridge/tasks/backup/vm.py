@@ -30,15 +30,15 @@ from hvpsbridge.errors import (
     VmNotFound,
 )
 from hvpsbridge.repository.lease import Lease, current_holder
-from hvpsbridge.tasks.backup.beginning import Beginning
-from hvpsbridge.tasks.backup.freezing import Freezing
-from hvpsbridge.tasks.backup.leaving import Leaving
-from hvpsbridge.tasks.backup.storing import Storing
+from hvpsbridge.tasks.backup.checkpoint import Freezing
+from hvpsbridge.tasks.backup.finish import Leaving
+from hvpsbridge.tasks.backup.prepare import Beginning
+from hvpsbridge.tasks.backup.store import Storing
+from hvpsbridge.tasks.cleanup.settle import left_unknown, read_lineage
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
-from hvpsbridge.tasks.settle import left_unknown, read_lineage
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.watch import Guard
+from hvpsbridge.tasks.transfer.guard import Guard
 
 _LOG = logging.getLogger(__name__)
 

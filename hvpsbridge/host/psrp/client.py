@@ -1,0 +1,230 @@
+"""One thread's way to a shell: a WSMan client of pypsrp.
+
+pypsrp sends a Receive again by itself after a read timeout, which can lose an object without a trace
+when the lost reply ended one. Ours does not: a read timeout ends the session, and
+:mod:`~hvpsbridge.host.retry` decides by the operation's effect.
+
+What pypsrp calls private and this package leans on is looked up at import (:data:`LEANED_ON`), so an
+update that moves it fails at start, not in the middle of a night.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import Any, cast
+
+import requests
+from pypsrp.encryption import WinRMEncryption
+from pypsrp.exceptions import WinRMTransportError
+from pypsrp.powershell import Fragmenter, PowerShell, RunspacePool
+from pypsrp.wsman import WSMan, WSManAction
+
+from hvpsbridge.errors import InternalError
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.kerberos import seconds_left
+from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Borrowed, ConnectionUnavailable
+
+log = logging.getLogger(__name__)
+
+# Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
+# show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
+for _library in ("pypsrp", "spnego"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+# WinRM's own default since 2012; replies grow with it (reference section 7.1).
+ENVELOPE_BYTES = 512_000
+
+Timeout = float | tuple[float, float] | None
+FIRST_ERROR_STATUS = 400
+
+# http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
+STALE_SECONDS = 60.0
+# A security context ends with its Kerberos ticket, and what is under way then cannot be opened any more. It
+# is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still
+# the old one that is tried again after a pause.
+RENEW_SECONDS = 60.0
+RENEW_PAUSE_SECONDS = 10.0
+
+# Names of pypsrp beyond its documented interface.
+LEANED_ON: tuple[tuple[type, str], ...] = (
+    (RunspacePool, "_parse_responses"),
+    (PowerShell, "poll_invoke"),
+    (PowerShell, "begin_invoke"),
+    (WSMan, "_create_header"),
+    (WSMan, "_parse_wsman_fault"),
+    (WSMan, "invoke"),
+    (WinRMEncryption, "unwrap_message"),
+    (WinRMEncryption, "wrap_message"),
+    (Fragmenter, "fragment"),
+)
+for _owner, _name in LEANED_ON:
+    if not hasattr(_owner, _name):
+        raise InternalError(f"this pypsrp lacks {_owner.__name__}.{_name}")
+
+
+class _QuietWSMan(WSMan):
+    """pypsrp's WSMan without its silent second Receive."""
+
+    def receive(
+        self,
+        resource_uri: str,
+        resource: Any,
+        option_set: Any = None,
+        selector_set: Any = None,
+        timeout: int | None = None,
+    ) -> Any:
+        reply = self.invoke(WSManAction.RECEIVE, resource_uri, resource, option_set, selector_set, timeout)
+        return reply.find("{http://www.w3.org/2003/05/soap-envelope}Body")
+
+
+def new_wsman(connection: HostConnection) -> WSMan:
+    """A WSMan client for ``connection``; it talks to nobody yet."""
+    endpoint = connection.endpoint
+    return _QuietWSMan(
+        endpoint.server,
+        port=endpoint.port,
+        path=endpoint.path,
+        ssl=endpoint.tls,
+        auth=connection.auth,
+        username=connection.user,
+        password=None if connection.password is None else connection.password.reveal(),
+        # Documented as a path too; the annotation says bool only.
+        cert_validation=cast(bool, True if connection.ca is None else str(connection.ca)),
+        encryption="never" if connection.auth == "basic" else "auto",
+        # A host on the administrator's own network is never behind the web proxy of the environment.
+        no_proxy=True,
+        max_envelope_size=ENVELOPE_BYTES,
+        operation_timeout=connection.operation_timeout_seconds,
+        read_timeout=connection.read_timeout_seconds,
+        connection_timeout=connection.connect_timeout_seconds,
+    )
+
+
+class Door:
+    """One thread's way into a shell: a WSMan connection and pypsrp's view of the pool over it.
+
+    pypsrp's first message opens and authenticates the connection; those after it are sent and received here,
+    on the same connection, because requests takes longer for each than everything else does.
+
+    Attributes:
+        host: name of the host.
+        received_bytes: reply bodies so far, as they came out of TLS and message sealing.
+    """
+
+    def __init__(self, host: str, wsman: WSMan, pool: RunspacePool) -> None:
+        self.host = host
+        self.wsman = wsman
+        self.pool = pool
+        self.received_bytes = 0
+        self._used = self._begun = time.monotonic()
+        self._send = wsman.transport.send
+        self._opened = False
+        self._line: Borrowed | None = None
+        self._may_borrow = True
+        wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
+
+    def _exchange(self, message: bytes, *, timeout: Timeout = None, **options: Any) -> bytes:
+        if time.monotonic() - self._used > STALE_SECONDS or self.ends_soon:
+            self.start_over()
+        reply = self._over_line(message, timeout) if self._opened else None
+        if reply is None:
+            reply = self._send(message, timeout=timeout, **options)
+            self._opened = True
+        self._used = time.monotonic()
+        self.received_bytes += len(reply)
+        return reply
+
+    def _over_line(self, message: bytes, timeout: Timeout) -> bytes | None:
+        """The answer to a message on the borrowed connection; None when it must go pypsrp's way.
+
+        Raises:
+            WinRMTransportError: the host answered with an error, as pypsrp raises it.
+            requests.ReadTimeout: no answer in time, likewise.
+        """
+        try:
+            line = self._line = self._line or self._borrowed()
+        except ConnectionUnavailable as err:
+            log.debug("%s: left to pypsrp: %s", self.host, err)
+            return None
+        if not line.connected:
+            # A host hangs up on whom it has not heard for a while, and when it restarts.
+            self.start_over()
+            return None
+        wait = timeout[1] if isinstance(timeout, tuple) else timeout
+        try:
+            line.ask(message)
+            answer = line.answer(self.wsman.transport.read_timeout if wait is None else wait)
+            if answer is None:
+                raise requests.ReadTimeout(f"no answer from {self.host}")
+        except BaseException:
+            # Whatever comes on this connection now, it is not what the next message waits for.
+            self.start_over()
+            raise
+        if answer.status == UNAUTHORIZED:
+            self.give_up(line)
+            return None
+        soap = bytes(answer.soap)
+        if not answer.keeps_alive:
+            self.start_over()
+        if answer.status >= FIRST_ERROR_STATUS:
+            raise WinRMTransportError("http", answer.status, soap.decode("utf-8", "replace"))
+        return soap
+
+    def _borrowed(self) -> Borrowed:
+        if not self._may_borrow:
+            raise ConnectionUnavailable("the host asks at every message who we are")
+        return Borrowed(self.wsman, self.wsman.transport.read_timeout)
+
+    def borrow(self) -> Borrowed:
+        """The connection of the last message, which is the caller's until :meth:`start_over`.
+
+        Raises:
+            ConnectionUnavailable: it cannot be had.
+        """
+        line = self._line or self._borrowed()
+        self._line, self._opened = None, False
+        return line
+
+    def give_up(self, line: Borrowed) -> None:
+        """Start over because the host asked on ``line`` who we are.
+
+        What was sent was not executed, so nothing is lost, and pypsrp knows how to authenticate again. A host
+        that asks at the first message on a connection that it knows will ask at each.
+        """
+        self._may_borrow = self._may_borrow and line.answers > 1
+        line.close()
+        self.start_over()
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the connection's security context is to be made anew before more is sent."""
+        encryption = self.wsman.transport.encryption
+        left = None if encryption is None else seconds_left(encryption.context)
+        if left is None or left > RENEW_SECONDS:
+            return False
+        return left <= 0 or time.monotonic() - self._begun > RENEW_PAUSE_SECONDS
+
+    def start_over(self) -> None:
+        """Forget the connection and the security context that goes with it; the next request makes both.
+
+        pypsrp would seal a message with the old context and send it over a new connection.
+        """
+        if self._line is not None:
+            self._line.close()
+        self._line, self._opened = None, False
+        transport = self.wsman.transport
+        transport.close()
+        transport.session = None
+        transport.encryption = None
+        self._begun = time.monotonic()
+
+    def close(self) -> None:
+        """Close the connection; the shell stays."""
+        line = self._line
+        # Another thread's exchange ends by itself; its socket is not closed under it.
+        if line is not None and not line.waiting:
+            line.close()
+        with suppress(Exception):
+            self.wsman.close()

@@ -1,0 +1,131 @@
+"""What the workers of one pump have in common: a reason to stop, a clock, and the count of what came."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hvpsbridge.receiver.terms import PumpStatistics, Watcher
+from hvpsbridge.receiver.throttling import Pace
+
+# One wait for blocks; also how late a cancel is seen.
+POLL_SECONDS = 1.0
+
+
+class Crew:
+    """All workers of a pump, as one of them sees them. Thread-safe.
+
+    Args:
+        watcher: asked before each wait, told after each block.
+        pace: how fast bytes may come.
+        clock: monotonic seconds.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        pace: Pace,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.pace = pace
+        self.clock = clock
+        self._watcher = watcher
+        self._sleep = sleep
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._raw_bytes = 0
+        self._wire_bytes = 0
+        self._resumed = 0
+        self._trial: Trial | None = None
+
+    @property
+    def statistics(self) -> PumpStatistics:
+        """What was moved so far."""
+        return PumpStatistics(self._raw_bytes, self._wire_bytes, self._resumed)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the first worker that failed met."""
+        return self._failure
+
+    def fail(self, err: BaseException) -> None:
+        """One worker ended by ``err``; the others are to stop."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = err
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raise when a worker is to stop: the watcher wants it, or another worker failed."""
+        self._watcher.check()
+        if self._stop.is_set():
+            raise _Stopped
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, checking meanwhile."""
+        until = self.clock() + seconds
+        while (left := until - self.clock()) > 0:
+            self.check()
+            self._sleep(min(left, POLL_SECONDS))
+
+    @contextmanager
+    def trying(self, wanted_seconds: float) -> Iterator[Trial]:
+        """What comes meanwhile is measured as one trial. Entered and left while no worker is at work."""
+        self._trial = trial = Trial(wanted_seconds, self.clock)
+        try:
+            yield trial
+        finally:
+            self._trial = None
+
+    @property
+    def over(self) -> bool:
+        """Whether a trial has been long enough."""
+        return self._trial is not None and self._trial.over
+
+    def count(self, raw_bytes: int, wire_bytes: int, data_bytes: int = 0) -> None:
+        """So many bytes more were delivered, came over the wire, and were not zero."""
+        with self._lock:
+            self._raw_bytes += raw_bytes
+            self._wire_bytes += wire_bytes
+            if self._trial is not None and raw_bytes:
+                self._trial.count(data_bytes)
+        self.pace.spent(wire_bytes)
+        self._watcher.moved(raw_bytes, wire_bytes)
+
+    def count_resumed(self) -> None:
+        """A source was lost and is to be replaced."""
+        with self._lock:
+            self._resumed += 1
+
+
+class Trial:
+    """What is measured of one trial: bytes after its first block, until its time is over."""
+
+    def __init__(self, wanted_seconds: float, clock: Callable[[], float]) -> None:
+        self._wanted_seconds = wanted_seconds
+        self._clock = clock
+        self._since: float | None = None
+        self.data_bytes = 0
+        self.seconds = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether a block came after its time was up."""
+        return self.seconds >= self._wanted_seconds
+
+    def count(self, data_bytes: int) -> None:
+        """A block came."""
+        if self._since is None:
+            self._since = self._clock()
+        elif not self.over:
+            self.data_bytes += data_bytes
+            self.seconds = self._clock() - self._since
+
+
+class _Stopped(Exception):
+    """Another worker of this pump failed; its error is the one that counts."""

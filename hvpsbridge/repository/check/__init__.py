@@ -1,0 +1,1 @@
+"""Verifying a repository and repairing its index."""

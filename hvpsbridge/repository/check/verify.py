@@ -1,0 +1,144 @@
+"""Verification: does a repository still hold what its points need? At two levels.
+
+``written``: every object reads, every manifest is in its VM's line, every node of every tree reads, every
+chunk id resolves to a pack that is there and as long as its index says. ``hashed``: besides, every frame
+of every pack is read and checked against its id, those too that no point needs now, since a later backup
+would lean on them. What is wrong names every point and VM it touches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
+from hvpsbridge.repository.check.findings import Level, Problem, TouchedPoint, VerifyReport, touched
+from hvpsbridge.repository.check.reconcile import check_cache
+from hvpsbridge.repository.check.scan import Scan
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.packs import FrameReader, label
+from hvpsbridge.repository.points import Point
+
+if TYPE_CHECKING:
+    from hvpsbridge.repository.repository import Repository
+
+
+def verify(
+    repository: Repository,
+    objects: Objects,
+    cache: IndexCache,
+    frames: FrameReader,
+    level: Level,
+    points: Sequence[Point] | None,
+    subset: tuple[int, int],
+) -> VerifyReport:
+    """See ``Repository.verify``."""
+    started = time.monotonic()
+    repository.forget()
+    repository.refresh()
+    problems: list[Problem] = []
+    everything = points is None
+    if points is None:
+        points, problems = _read_all(repository)
+        evidence = gather(objects, cache)
+        frames.set_cache_checked()
+        problems += evidence.problems
+        tombstones = repository.tombstones()
+        problems += line_problems(points, tombstones)
+        problems += orphan_problems(objects, evidence, points, tombstones)
+        problems += [Problem(fault.name, fault.what) for fault in repository.keys.damaged_slots()]
+    elif not frames.cache_checked:
+        check_cache(objects, cache)
+        frames.set_cache_checked()
+    scan = Scan(objects, cache, frames)
+    broken: set[tuple[UUID, str]] = set()
+    problems += _walk_all(repository, points, scan, broken)
+    if level is Level.HASHED:
+        scan.hash_all(subset, marked_only=not everything)
+    problems += [Problem(name, what) for name, what in scan.pack_problems(everything)]
+    problems += _name_faults(repository, points, scan.faults(), broken)
+    return VerifyReport(
+        level,
+        len(points),
+        scan.chunks,
+        scan.hashed_frames,
+        scan.hashed_bytes,
+        time.monotonic() - started,
+        tuple(problems),
+        tuple(scan.bad),
+    )
+
+
+def parts_of(point: Point) -> Iterator[tuple[str, TreeRoot]]:
+    """Disks and files of a point with their trees."""
+    for disk in point.disks:
+        yield f"disk {disk.slot}", disk.tree
+    for file in point.manifest.files:
+        yield f"file {file.name}", file.tree
+
+
+def _read_all(repository: Repository) -> tuple[tuple[Point, ...], list[Problem]]:
+    points, problems = [], []
+    for name, found in repository.read_points():
+        if isinstance(found, Point):
+            points.append(found)
+        else:
+            problems.append(Problem(name, found.what))
+    return tuple(points), problems
+
+
+def _walk_all(
+    repository: Repository, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
+) -> list[Problem]:
+    """Walk every tree and mark its chunks; nodes that cannot be read, with all they break."""
+    found: dict[tuple[str, str], dict[UUID, tuple[Point, list[str]]]] = {}
+    walked: set[bytes] = set()
+    for point in points:
+        for part, tree in parts_of(point):
+            try:
+                for _, identity in repository.image_of(tree).chunk_ids(walked):
+                    scan.mark(identity)
+            except Damaged as err:
+                places = found.setdefault((err.name, err.what), {})
+                places.setdefault(point.point_id, (point, []))[1].append(part)
+                broken.add((point.point_id, part))
+    return [
+        Problem(name, what, tuple(touched(point, tuple(parts)) for point, parts in places.values()))
+        for (name, what), places in found.items()
+    ]
+
+
+def _name_faults(
+    repository: Repository,
+    points: Sequence[Point],
+    faults: dict[bytes, str],
+    broken: set[tuple[UUID, str]],
+) -> list[Problem]:
+    """One problem for each bad chunk, with every point and part whose tree names it."""
+    if not faults:
+        return []
+    touches: dict[bytes, dict[UUID, tuple[Point, list[str]]]] = {identity: {} for identity in faults}
+    for point in points:
+        for part, tree in parts_of(point):
+            if (point.point_id, part) in broken:
+                continue
+            ids = repository.image_of(tree).chunk_ids()
+            for identity in {identity for _, identity in ids if identity in touches}:
+                touches[identity].setdefault(point.point_id, (point, []))[1].append(part)
+    return [
+        Problem(
+            label(Kind.DATA_PACK, identity),
+            what,
+            tuple(touched(point, tuple(parts)) for point, parts in touches[identity].values()),
+        )
+        for identity, what in faults.items()
+    ]
+
+
+__all__ = ["Level", "Problem", "TouchedPoint", "VerifyReport", "parts_of", "verify"]

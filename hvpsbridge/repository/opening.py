@@ -1,0 +1,162 @@
+"""Making repositories, and opening them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from hvpsbridge.errors import (
+    Damaged,
+    NewerFormat,
+    NoRepository,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryExists,
+    WrongKey,
+)
+from hvpsbridge.formats.envelope import FORMAT
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.keyslot import KdfCost
+from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.formats.record import encode_record
+from hvpsbridge.formats.settings import CONFIG_NAME, decode_settings, new_settings
+from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_slot
+from hvpsbridge.repository.repository import RESTORE_NAME, Repository, restore_tool
+from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.secret import Secret
+from hvpsbridge.units import KIB
+
+# See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
+DEFAULT_CHUNK_BYTES = 128 * KIB
+
+
+def default_cache_folder() -> Path:
+    """Where index caches go when nobody says: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "hvps"
+
+
+def create_repository(
+    url: str,
+    *,
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    key: Secret | None = None,
+    label: str = "first",
+    cost: KdfCost = DEFAULT_COST,
+    cache_folder: Path | None = None,
+) -> Repository:
+    """Make a repository at ``url`` and open it.
+
+    Args:
+        url: see ``stores.url.open_store``; a directory is made when missing.
+        chunk_bytes: the grid, for ever.
+        key: passphrase of its first key slot; without one the repository is plain, for ever.
+        label: of that slot.
+        cost: Argon2id costs of that slot.
+        cache_folder: as with :func:`open_repository`.
+
+    Raises:
+        RepositoryExists: there is one, or the place holds something else.
+        ConfigurationError: the URL means nothing.
+        StoreError: the store fails.
+    """
+    grid = ChunkGrid(chunk_bytes)
+    store = open_store(url, create=True)
+    folder = cache_folder or default_cache_folder()
+    return create_on_store(store, grid, key=key, label=label, cost=cost, cache_folder=folder)
+
+
+def create_on_store(
+    store: Store,
+    grid: ChunkGrid,
+    *,
+    key: Secret | None = None,
+    label: str = "first",
+    cost: KdfCost = DEFAULT_COST,
+    cache_folder: Path | None = None,
+) -> Repository:
+    """Make a repository in a store at hand and open it. See :func:`create_repository`."""
+    repository_id = uuid4()
+    master = None if key is None else secrets.token_bytes(MASTER_BYTES)
+    sealer = _sealer(master, repository_id)
+    settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
+    settings = replace(settings, check=sealer.settings_check(settings))
+    if _exists(store, CONFIG_NAME):
+        raise RepositoryExists(store.url, "there is one")
+    with contextlib.suppress(ObjectExists):  # of a repo init that died before its config
+        store.put(RESTORE_NAME, restore_tool())
+    if key is not None and master is not None:
+        write_slot(store, make_slot(master, repository_id, key, label, cost))
+    # The settings come last: with them the repository exists, and opens.
+    try:
+        store.put(CONFIG_NAME, encode_record(settings))
+    except ObjectExists as err:
+        raise RepositoryExists(store.url, "there is one") from err
+    store.commit_barrier()
+    return Repository(store, settings, sealer, cache_folder, master=master)
+
+
+def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
+    """The repository at ``url``.
+
+    Args:
+        url: see ``stores.url.open_store``.
+        key: passphrase or exported key; needed when it is sealed.
+        cache_folder: where the index cache goes; a folder of its own for each repository is made in it.
+
+    Raises:
+        NoRepository, NewerFormat, WrongKey, Damaged, StoreError: as they say.
+    """
+    return open_on_store(open_store(url), key=key, cache_folder=cache_folder or default_cache_folder())
+
+
+def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
+    """The repository in a store at hand; its index cache stays in memory without a ``cache_folder``."""
+    try:
+        settings = decode_settings(store.get(CONFIG_NAME))
+    except ObjectMissing as err:
+        raise NoRepository(store.url) from err
+    except UnknownVersion as err:
+        raise NewerFormat(store.url, err.found, FORMAT) from err
+    except Malformed as err:
+        raise Damaged(store.url, CONFIG_NAME, str(err)) from err
+    master = None
+    if settings.sealed:
+        master = unlock(store, settings.repository_id, key)
+    elif key is not None:
+        raise WrongKey(store.url, "a key was given, and the repository has none")
+    sealer = _sealer(master, settings.repository_id)
+    if sealer.settings_check(settings) != settings.check:
+        raise Damaged(store.url, CONFIG_NAME, "its check differs")
+    return Repository(store, settings, sealer, cache_folder, master=master)
+
+
+def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:
+    return PlainSealer(repository_id) if master is None else KeySealer(master, repository_id)
+
+
+def _exists(store: Store, name: str) -> bool:
+    try:
+        store.size(name)
+    except ObjectMissing:
+        return False
+    return True
+
+
+__all__ = [
+    "DEFAULT_CHUNK_BYTES",
+    "Repository",
+    "create_on_store",
+    "create_repository",
+    "default_cache_folder",
+    "open_on_store",
+    "open_repository",
+    "restore_tool",
+]

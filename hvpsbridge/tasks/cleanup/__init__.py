@@ -1,0 +1,1 @@
+"""Finding and removing what backups leave on a host."""

@@ -1,0 +1,1 @@
+"""What a backup will do, decided without touching the host."""

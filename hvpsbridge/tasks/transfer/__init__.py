@@ -1,0 +1,1 @@
+"""Reading frozen disks and storing what changed."""

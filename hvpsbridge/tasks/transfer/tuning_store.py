@@ -1,0 +1,107 @@
+"""What was learned about hosts, in one small JSON file on the client, beside the repository caches.
+
+The file may be lost, cut or spoilt at any time: then hosts are measured again. It holds names of hosts
+and figures, nothing secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.tasks.transfer.tuning import BOUNDS, Learned
+
+_LOG = logging.getLogger(__name__)
+
+VERSION = 1
+FILE_NAME = "tuning.json"
+# A host takes 200 bytes; a larger file is not ours.
+MOST_BYTES = 1 << 20
+
+
+class TuningFile:
+    """A :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore` in a folder, which is made when missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+
+    def load(self) -> dict[str, Learned]:
+        """See :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore`."""
+        try:
+            with self._path.open("rb") as file:
+                document = json.loads(file.read(MOST_BYTES + 1))
+            if document["version"] != VERSION:
+                return {}
+            hosts = document["hosts"].items()
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+            _LOG.info("%s cannot be read, hosts are measured again: %s", self._path, err)
+            return {}
+        return {host: learned for host, entry in hosts if (learned := _learned(entry)) is not None}
+
+    def save(self, host: str, learned: Learned) -> None:
+        """See :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore`."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                self._write({**self.load(), host: learned})
+        except OSError as err:
+            _LOG.info("%s is not kept: %s", self._path, err)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Another run may learn about another host at the same time."""
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, known: dict[str, Learned]) -> None:
+        document = {"version": VERSION, "hosts": {name: _entry(one) for name, one in known.items()}}
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=self._path.parent, prefix=f".{FILE_NAME}.", delete=False
+        ) as file:
+            made = Path(file.name)
+            try:
+                json.dump(document, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+                made.replace(self._path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    made.unlink()
+                raise
+
+
+def _entry(learned: Learned) -> dict[str, Any]:
+    return {
+        **asdict(learned.settings),
+        "rate_bytes": round(learned.rate_bytes),
+        "measured": learned.measured.isoformat(),
+    }
+
+
+def _learned(entry: Any) -> Learned | None:
+    """The entry of one host; None when it is not what we write."""
+    try:
+        values = {one.name: entry[one.name] for one in fields(ReadSettings)}
+        measured = datetime.fromisoformat(entry["measured"])
+        rate = float(entry["rate_bytes"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    if type(values["deflate"]) is not bool or measured.tzinfo is None or not rate > 0:
+        return None
+    for name, (least, most) in BOUNDS.items():
+        if type(values[name]) is not int or not least <= values[name] <= most:
+            return None
+    return Learned(ReadSettings(**values), rate, measured)

@@ -1,0 +1,183 @@
+"""A door's messages after the first: on the connection that pypsrp opened, whatever becomes of it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from pypsrp.exceptions import WSManFaultError
+from pypsrp.wsman import SelectorSet
+
+from hvpsbridge.errors import SessionLost
+from hvpsbridge.host.connection import Auth, HostConnection
+from hvpsbridge.host.psrp import raw_connection
+from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.http import Body
+from hvpsbridge.host.psrp.raw_connection import Answer
+from hvpsbridge.host.psrp.session import POWERSHELL_URI, Session
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.server import PowerShellHost
+from tests.host.conftest import PASSWORD, USER
+from tests.host.test_session import run
+
+
+@pytest.fixture(params=["basic", "ntlm"])
+def auth(request: pytest.FixtureRequest) -> Auth:
+    scheme: Auth = request.param
+    return scheme
+
+
+@pytest.fixture
+def session(pwsh: Path, connection: HostConnection, auth: Auth) -> Iterator[Session]:
+    with PowerShellHost(users={USER: Secret(PASSWORD)}, auth=(auth,)) as host:
+        opened = Session.open(replace(connection, address=host.url, auth=auth))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def by_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each exchange that requests makes."""
+    made: list[str] = []
+    send = requests.Session.send
+
+    def counting(self: requests.Session, request: requests.PreparedRequest, **options: object) -> object:
+        made.append(str(request.method))
+        return send(self, request, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(requests.Session, "send", counting)
+    return made
+
+
+def works(session: Session, value: int) -> None:
+    assert run(session, "param([int] $N) [pscustomobject]@{ N = $N }", N=value) == [{"N": value}]
+
+
+def line_of(door: Door) -> raw_connection.Borrowed:
+    line = door._line
+    assert line is not None
+    return line
+
+
+def test_only_the_first_message_of_a_connection_takes_requests(
+    session: Session, by_requests: list[str]
+) -> None:
+    works(session, 1)
+    by_requests.clear()
+    for value in range(5):
+        works(session, value)
+    assert by_requests == []
+    assert line_of(session.door()).answers > 10
+
+
+def test_a_host_that_hung_up_meanwhile_gets_a_new_connection(
+    session: Session, by_requests: list[str]
+) -> None:
+    works(session, 1)
+    line_of(session.door())._connection.sock.shutdown(socket.SHUT_RDWR)
+    by_requests.clear()
+    works(session, 2)
+    assert len(by_requests) in (1, 2)  # sealed messages need one that only authenticates
+    by_requests.clear()
+    works(session, 3)
+    assert by_requests == []
+
+
+def test_a_connection_that_ends_within_an_exchange_is_a_lost_session_and_the_door_goes_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(session, 1)
+    line = line_of(session.door())
+    ask = line.ask
+
+    def cut(text: bytes) -> None:
+        ask(text)
+        line._connection.sock.close()
+
+    monkeypatch.setattr(line, "ask", cut)
+    with pytest.raises(SessionLost):
+        works(session, 2)
+    works(session, 3)
+
+
+def test_a_message_that_went_out_in_part_is_the_last_on_its_connection(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(session, 1)
+    line = line_of(session.door())
+
+    def stuck(text: bytes) -> None:
+        line._connection.sock.sendall(b"POST /wsman HTTP/1.1\r\nContent-")
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(line, "ask", stuck)
+    with pytest.raises(SessionLost):
+        works(session, 2)
+    works(session, 3)
+    assert line_of(session.door()) is not line
+
+
+def test_a_fault_is_what_pypsrp_makes_of_it(session: Session) -> None:
+    works(session, 1)
+    wsman = session.door().wsman
+    selectors = SelectorSet()
+    selectors.add_option("ShellId", "00000000-0000-0000-0000-000000000000")
+    with pytest.raises(WSManFaultError) as caught:
+        wsman.delete(POWERSHELL_URI, selector_set=selectors)
+    assert caught.value.code == 0x8033805B
+    assert session.end_shell("00000000-0000-0000-0000-000000000000") is False
+    works(session, 2)
+
+
+@pytest.mark.parametrize("times", ["once", "always"])
+def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
+    session: Session, monkeypatch: pytest.MonkeyPatch, by_requests: list[str], times: str
+) -> None:
+    works(session, 1)
+    answer = raw_connection.Borrowed.answer
+    refused: list[int] = []
+
+    def refusing(self: raw_connection.Borrowed, timeout_seconds: float) -> Answer | None:
+        given = answer(self, timeout_seconds)
+        if given is None or (times == "once" and refused):
+            return given
+        refused.append(self.answers)
+        return Answer(401, Body(b""), 0, keeps_alive=True)
+
+    # Of scripts that may run twice: what was answered is asked again.
+    monkeypatch.setattr(raw_connection.Borrowed, "answer", refusing)
+    door = session.door()
+    for _ in range(3):
+        assert session.shells()
+    by_requests.clear()
+    for _ in range(3):
+        assert session.shells()
+    if times == "once":
+        assert by_requests == []
+        line_of(door)
+    else:
+        # Given up for good after the first message on a new connection was refused.
+        assert len(refused) == 2
+        assert len(by_requests) >= 3
+        assert door._line is None
+
+
+def test_a_host_that_does_not_answer_in_time_is_a_lost_session(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(session, 1)
+    monkeypatch.setattr(line_of(session.door()), "answer", lambda timeout_seconds: None)
+    with pytest.raises(SessionLost, match="no answer in time"):
+        works(session, 2)
+
+
+def test_closing_twice_and_after_use_raises_nothing(session: Session) -> None:
+    works(session, 1)
+    door = session.new_door()
+    session.drop_door(door)
+    session.drop_door(door)
+    works(session, 2)

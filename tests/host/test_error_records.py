@@ -1,0 +1,70 @@
+"""Error records become classes a caller can act on, by id and code, whatever language the text is in."""
+
+from __future__ import annotations
+
+import pytest
+
+from hvpsbridge import errors
+from hvpsbridge.contract.categories import CATEGORIES
+from hvpsbridge.errors import HostRefused, OperationFailed
+from hvpsbridge.host.error_records import CLASSES, Record, category_name, from_record
+
+
+def failure(error_id: str, category: int = 0, message: str = "Es ging nicht.") -> errors.HostError:
+    return from_record("hv01", "Get-HvpsVm", Record(error_id, category, message))
+
+
+@pytest.mark.parametrize("error_id", CLASSES)
+def test_an_id_decides_the_class_and_what_follows_it_does_not(error_id: str) -> None:
+    for full in (error_id, f"{error_id},native=0x80070020", f"{error_id},Get-HvpsVm.ps1"):
+        found = failure(full)
+        assert type(found) is CLASSES[error_id]
+        assert isinstance(found, OperationFailed)
+        assert found.error_id == error_id
+
+
+def test_every_class_belongs_to_an_id_of_the_contract() -> None:
+    assert set(CLASSES) <= set(CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("error_id", "message", "native"),
+    [
+        ("Hvps.DiskBusy,native=0xC03A001E", "", 0xC03A001E),
+        ("Hvps.JobFailed", "Fehler 0x80070070 (32768)", 0x80070070),
+        ("Hvps.JobFailed", "ung\u00fcltiger Zustand (32775)", 32775),
+        ("Hvps.JobFailed", "ohne Zahl", None),
+        ("HRESULT 0x80041002,Microsoft.Management", "0x80041002", 0x80041002),
+    ],
+)
+def test_the_native_code_is_kept(error_id: str, message: str, native: int | None) -> None:
+    found = failure(error_id, message=message)
+    assert isinstance(found, OperationFailed)
+    assert found.native == native
+
+
+def test_missing_rights_are_the_hosts_refusal() -> None:
+    assert isinstance(failure("Hvps.AccessDenied", 18), HostRefused)
+
+
+def test_what_the_engine_itself_refuses_is_recognised_by_its_own_id() -> None:
+    for engine_id in (
+        "ScriptContainedMaliciousContent",
+        "CannotDefineNewType,Microsoft.PowerShell.Commands.AddTypeCommand",
+    ):
+        assert isinstance(failure(engine_id), errors.ScriptsRefused)
+
+
+def test_an_unknown_id_stays_as_the_host_gave_it() -> None:
+    found = failure("InvalidParameter,Microsoft.HyperV.PowerShell.Commands.GetVM", 5, "zwei\nZeilen")
+    assert type(found) is OperationFailed
+    assert (found.error_id, found.category, found.message) == (
+        "InvalidParameter",
+        "InvalidArgument",
+        "zwei Zeilen",
+    )
+
+
+def test_categories_have_their_words() -> None:
+    assert category_name(19) == "ResourceBusy"
+    assert category_name(99) == "99"
