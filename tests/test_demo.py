@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hvpsbridge.cli.main import main
-from hvpsbridge.demo.play import BackedUp, Outcome, Proof
+from hvpsbridge.demo.play import BackedUp, DemoResult, DiskProof
 from hvpsbridge.errors import ExitCode
 
 # Two demos side by side on two loaded cores have taken four minutes with real PowerShell.
@@ -94,9 +94,11 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is not empty" in capsys.readouterr().err
 
 
-GOOD = Proof("p", "web01", "scsi 0:0", ("ext4",), "", (), (), 10, 10)
+GOOD = DiskProof("p", "web01", "scsi 0:0", ("ext4",), "", (), (), 10, 10)
 ROW = BackedUp(1, "web01", "scsi 0:0", "full", "first point", 1, 1, 1, 1, 1.0)
-OUTCOME = Outcome("builtin", (ROW, replace(ROW, run=2, mode="incremental")), (GOOD, GOOD), (), 1.0, disks=1)
+OUTCOME = DemoResult(
+    "builtin", (ROW, replace(ROW, run=2, mode="incremental")), (GOOD, GOOD), (), 1.0, disks=1
+)
 
 
 def test_an_outcome_is_good_when_everything_is_proved() -> None:
@@ -122,5 +124,5 @@ def test_an_outcome_is_good_when_everything_is_proved() -> None:
         ),
     ],
 )
-def test_an_outcome_is_not_good_when_anything_is_not(wrong: Outcome) -> None:
+def test_an_outcome_is_not_good_when_anything_is_not(wrong: DemoResult) -> None:
     assert not wrong.good

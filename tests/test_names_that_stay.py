@@ -100,7 +100,7 @@ def plain(value: object) -> Any:
 
 # -- records ----------------------------------------------------------------------------------------
 
-# Whose fields are names: stored records, documents, the configuration file, what scripts take and give.
+# Owner fields are names: stored records, documents, the configuration file, what scripts take and give.
 # Only for adding to the list; what is on it is found by its fields.
 RECORDS = (
     *("Settings", "KeySlot", "ExportMark", "Manifest", "PointIds", "LedgerEntry", "LeaseRecord"),

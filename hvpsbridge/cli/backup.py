@@ -28,7 +28,7 @@ from hvpsbridge.cli.show import form_of
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, DiskSelection, RunLimits
 from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
+from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull, ProofPolicy
 from hvpsbridge.tasks.runner import PlayRun
 
 _DEFAULTS = BackupOptions()
@@ -41,7 +41,7 @@ FORKS = 2
 @click.argument("vms", metavar="VM...", nargs=-1, required=True)
 @click.option(
     "--consistency",
-    type=click.Choice([wish.value for wish in Wish]),
+    type=click.Choice([wish.value for wish in ConsistencyPolicy]),
     default=_DEFAULTS.consistency.value,
     show_default=True,
     help="What the checkpoint shall be worth.",
@@ -104,7 +104,7 @@ def backup_(
     """
     limits = BackupLimits()
     wanted = BackupOptions(
-        consistency=Wish(consistency),
+        consistency=ConsistencyPolicy(consistency),
         on_unexpected_full=OnUnexpectedFull(on_unexpected_full),
         proof=ProofPolicy(proof),
         limits=BackupLimits(

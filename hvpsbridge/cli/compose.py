@@ -18,14 +18,14 @@ from hvpsbridge.playbook.cross_check import matching_hosts
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec, TaskSpec, VmSelection
 from hvpsbridge.playbook.task_options import BackupOptions, Points, RunLimits, VerifyOptions
-from hvpsbridge.receiver.throttling import TokenBucket, Unpaced
+from hvpsbridge.receiver.throttling import NoRateLimit, TokenBucket
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.runner import HostTarget, PlayRun
-from hvpsbridge.tasks.transfer.limits import SharedPermits, Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import ReaderLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 from hvpsbridge.tasks.transfer.tuning import TuningBook, TuningWish
@@ -179,13 +179,13 @@ def backup_policy(options: BackupOptions) -> BackupPolicy:
     )
 
 
-def sharing(limits: RunLimits) -> Sharing:
+def sharing(limits: RunLimits) -> SharedLimits:
     """What all reading of a run goes through: permits, the rate, and what was learned of hosts before."""
     readers = ReaderLimits(limits.readers, limits.readers_per_host, limits.readers_per_volume)
     limited = limits.rate is not None or readers != ReaderLimits()
-    return Sharing(
+    return SharedLimits(
         permits=SharedPermits(readers),
-        pace=Unpaced() if limits.rate is None else TokenBucket(limits.rate),
+        pace=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),
         # A limited read shows the limit, not the host.
         tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limited),
         shells=ShellPlaces(limits.shells_per_host),

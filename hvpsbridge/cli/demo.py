@@ -18,7 +18,7 @@ import click
 from hvpsbridge.cli import console
 from hvpsbridge.cli.options import json_option
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.demo.play import Outcome, Proof, play
+from hvpsbridge.demo.play import DemoResult, DiskProof, play
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
@@ -69,7 +69,7 @@ def _place(folder: Path | None) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _facts(outcome: Outcome) -> dict[str, object]:
+def _facts(outcome: DemoResult) -> dict[str, object]:
     return {
         "engine": outcome.engine,
         "seconds": round(outcome.seconds, 1),
@@ -79,7 +79,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: DemoResult) -> None:
     console.table(
         Table(
             "backups",
@@ -129,7 +129,7 @@ def _tell(outcome: Outcome) -> None:
     )
 
 
-def _proof_row(proof: Proof) -> tuple[str, ...]:
+def _proof_row(proof: DiskProof) -> tuple[str, ...]:
     return (
         proof.point_id[:8],
         proof.vm,

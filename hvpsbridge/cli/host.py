@@ -30,8 +30,8 @@ from hvpsbridge.report.truth import condition, json_text, jsonable
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.cleanup.leftovers import VmThings, Whose, look, unknown_ids
-from hvpsbridge.tasks.cleanup.sweep import Sweeper, Swept
+from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
 from hvpsbridge.tasks.host_check import examine_host
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
@@ -150,7 +150,7 @@ def sweep(
         host,
         vms,
         options,
-        _Wish("sweep", dry_run, yes, as_json, frozenset(ours), frozenset(not_ours)),
+        _SweepOptions("sweep", dry_run, yes, as_json, frozenset(ours), frozenset(not_ours)),
         lambda there: there.to_settle,
         Sweeper.sweep,
     )
@@ -181,14 +181,14 @@ def forget(
         host,
         vms,
         options,
-        _Wish("forget", dry_run, yes, as_json),
-        lambda there: there.to_settle or bool(there.of(Whose.NEEDED)),
+        _SweepOptions("forget", dry_run, yes, as_json),
+        lambda there: there.to_settle or bool(there.of(Owner.NEEDED)),
         Sweeper.forget,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _SweepOptions:
     """What somebody wants, of sweep or forget."""
 
     name: str
@@ -204,9 +204,9 @@ def _act(
     host: str,
     vms: tuple[str, ...],
     options: dict[str, Any],
-    wish: _Wish,
-    concerns: Callable[[VmThings], bool],
-    work: Callable[[Sweeper, VmThings], Swept],
+    wish: _SweepOptions,
+    concerns: Callable[[VmObjects], bool],
+    work: Callable[[Sweeper, VmObjects], SweepResult],
 ) -> ExitCode:
     cancel = Cancellation()
     with ExitStack() as stack:
@@ -225,7 +225,7 @@ def _act(
                 connected.name,
                 wish,
                 there,
-                tuple(Swept(one, left=_left(one, wish.strangers)) for one in there),
+                tuple(SweepResult(one, left=_left(one, wish.strangers)) for one in there),
             )
         if not _agreed(wish, todo):
             console.line("nothing was changed")
@@ -244,11 +244,11 @@ def _act(
     return _tell(connected.name, wish, there, swept)
 
 
-def _left(there: VmThings, strangers: frozenset[str]) -> tuple[str, ...]:
+def _left(there: VmObjects, strangers: frozenset[str]) -> tuple[str, ...]:
     """What of ours, or perhaps ours, is there though no increment needs it."""
     return tuple(
         f"{thing.kind} {thing.name}"
-        for whose in (Whose.LEFTOVER, Whose.UNCLEAR)
+        for whose in (Owner.LEFTOVER, Owner.UNCLEAR)
         for thing in there.of(whose)
         if thing.thing_id not in strangers
     )
@@ -273,12 +273,12 @@ def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
     return tuple(vms[one.vm_id] for one in chosen)
 
 
-def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmThings, ...]:
+def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmObjects, ...]:
     shells = host.shells()
     return tuple(look(host, repository, vm, shells) for vm in vms)
 
 
-def _agreed(wish: _Wish, todo: Sequence[VmThings]) -> bool:
+def _agreed(wish: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
     """Whether somebody says yes, now or with ``--yes``.
 
     Raises:
@@ -292,7 +292,7 @@ def _agreed(wish: _Wish, todo: Sequence[VmThings]) -> bool:
     return click.confirm(f"{wish.name} {names}?", err=True)
 
 
-def _tell_things(there: Sequence[VmThings]) -> None:
+def _tell_things(there: Sequence[VmObjects]) -> None:
     rows = tuple(
         (one.vm.name, thing.kind, thing.whose.value, thing.name, thing.thing_id, thing.what)
         for one in there
@@ -302,7 +302,9 @@ def _tell_things(there: Sequence[VmThings]) -> None:
         console.table(Table("on the host", ("VM", "what", "whose", "name", "id", "why"), rows))
 
 
-def _tell(host: str, wish: _Wish, there: Sequence[VmThings], swept: Sequence[Swept]) -> ExitCode:
+def _tell(
+    host: str, wish: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult]
+) -> ExitCode:
     codes = [one.exit_code for one in swept]
     code = worst(codes)
     if wish.as_json:
@@ -321,7 +323,7 @@ def _tell(host: str, wish: _Wish, there: Sequence[VmThings], swept: Sequence[Swe
 
 
 def _document(
-    host: str, wish: _Wish, there: Sequence[VmThings], swept: Sequence[Swept], code: ExitCode
+    host: str, wish: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult], code: ExitCode
 ) -> dict[str, object]:
     of = {one.there.vm.vm_id: one for one in swept}
     return {

@@ -22,7 +22,7 @@ from hvpsbridge.playbook.secrets import resolve
 from hvpsbridge.playbook.specs import SettingsSpec
 from hvpsbridge.secret import Secret
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CONFIG_VARIABLE = "HVPS_CONFIG"
 
@@ -66,7 +66,7 @@ class Invocation:
         self.settings = load_settings(config)
         self.log_file = log_file or self.settings.log_file
         logs.set_up(self.run_id, verbosity=verbosity, log_file=self.log_file)
-        _log.info("hvps %s starts run %s", __version__, self.run_id)
+        logger.info("hvps %s starts run %s", __version__, self.run_id)
 
     def more_verbose(self, count: int) -> None:
         """Show more log lines from here on, for ``-v`` after a command's name."""

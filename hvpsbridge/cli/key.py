@@ -77,7 +77,7 @@ def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None
 
 
 @key_.command("add")
-@click.option("--label", default="", help="Whose or what it is; kept sealed.")
+@click.option("--label", default="", help="Owner or what it is; kept sealed.")
 @secret_options("new-key", "new key")
 @repository_options
 @json_option
@@ -91,7 +91,7 @@ def add(invocation: Invocation, /, label: str, as_json: bool, **options: Any) ->
 
 
 @key_.command("import")
-@click.option("--label", default="imported", show_default=True, help="Whose or what it is; kept sealed.")
+@click.option("--label", default="imported", show_default=True, help="Owner or what it is; kept sealed.")
 @secret_options("new-key", "new key")
 @repository_options
 @json_option

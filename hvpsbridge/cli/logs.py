@@ -1,6 +1,6 @@
 """Logging: a run id on every line, levels from ``-v``, and no secret in any of them.
 
-Law: code that holds a secret does not log it. What is here is the second line of defence: whatever text
+Rule: code that holds a secret does not log it. What is here is the second line of defence: whatever text
 leaves through a handler of ours (message, arguments, traceback) or through :func:`redact` has every known
 secret value replaced. Libraries never log below WARNING through us, since some print whole requests.
 """

@@ -20,18 +20,18 @@ import click
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
-from hvpsbridge.cli.streams import outlive_listeners
+from hvpsbridge.cli.streams import ignore_broken_pipe
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.truth import json_text, run_report
 from hvpsbridge.tasks.results import HostProblem, RunResult, problem_code
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def run() -> None:
     """The ``hvps`` command: does what the process's arguments say and ends the process."""
-    outlive_listeners()
+    ignore_broken_pipe()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
 
 def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
-    _log.debug("command failed", exc_info=err)
+    logger.debug("command failed", exc_info=err)
     for line in err.lines() if isinstance(err, PlaybookInvalid) else (str(err),):
         _say(line)
     if invocation.as_json:
@@ -88,7 +88,7 @@ def _bug(err: Exception, invocation: Invocation) -> ExitCode:
         click.echo(told, err=True, nl=False)
     where = invocation.log_file
     if where is not None:
-        _log.error("this is a bug in hvps", exc_info=err)
+        logger.error("this is a bug in hvps", exc_info=err)
     else:
         descriptor, name = tempfile.mkstemp(prefix=f"hvps-bug-{invocation.run_id.hex[:8]}-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:

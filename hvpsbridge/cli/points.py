@@ -16,7 +16,7 @@ from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Level, Point, Problem, Repository, TouchedPoint, VerifyReport
+from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.packs import NOT_INDEXED
 from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
@@ -167,7 +167,7 @@ def _tell(report: VerifyReport) -> None:
     )
 
 
-def _is_of_index(problem: Problem) -> bool:
+def _is_of_index(problem: VerifyProblem) -> bool:
     return problem.name.startswith("index/") or NOT_INDEXED in problem.what
 
 

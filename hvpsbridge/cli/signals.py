@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hvpsbridge.errors import Interrupted
-from hvpsbridge.tasks.cancel import heeded_signals
+from hvpsbridge.tasks.cancel import handled_signals
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def interrupting() -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in heeded_signals()}
+    before = {number: signal.signal(number, handle) for number in handled_signals()}
     try:
         yield
     finally:

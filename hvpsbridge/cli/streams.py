@@ -41,7 +41,7 @@ def _outliving(stream: TextIO, passed_over: Container[int]) -> TextIO:
     )
 
 
-def outlive_listeners() -> None:
+def ignore_broken_pipe() -> None:
     """Make this process's standard output and error outlive whoever reads them. Once, at its start."""
     if sys.stdout is not None:
         sys.stdout = _outliving(sys.stdout, _GONE)

@@ -17,7 +17,7 @@ _TOUCHED = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class CastDisk:
+class DemoDisk:
     """One disk of the cast: whose it is, where it hangs, and its states so far, the first one first."""
 
     vm: str
@@ -52,7 +52,7 @@ def usable() -> tuple[frozenset[str], tuple[Left, ...]]:
     return here, tuple(Left(name, reason) for name, reason in reasons.items() if reason)
 
 
-def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[CastDisk, ...]:
+def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[DemoDisk, ...]:
     """Makes all disks, in slot order per VM.
 
     Args:
@@ -66,14 +66,14 @@ def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[C
         ("files01", "scsi 0:1"): [_plan("ntfs", 1000, 24, small), _plan("fat32", 500, 12, small)],
     }
 
-    def make(number: int, vm: str, slot: str, wanted: Sequence[PartitionPlan]) -> CastDisk:
+    def make(number: int, vm: str, slot: str, wanted: Sequence[PartitionPlan]) -> DemoDisk:
         usable_plans = [plan for plan in wanted if plan.file_system in file_systems]
         guest = GuestDisk(
             folder / f"{vm}-{slot.replace(' ', '').replace(':', '-')}",
             usable_plans or [_plan("ext4", 1500, 36, small)],
             seed=SEED + 100 * number,
         )
-        return CastDisk(vm, slot, guest, [guest.state])
+        return DemoDisk(vm, slot, guest, [guest.state])
 
     # The programs that fill file systems are processes of their own: threads keep two cores busy.
     with ThreadPoolExecutor(2) as pool:
@@ -84,11 +84,13 @@ def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[C
         return tuple(future.result() for future in made)
 
 
-def live_on(cast: Sequence[CastDisk]) -> None:
+def keep_running(cast: Sequence[DemoDisk]) -> None:
     """Every guest changes, adds and deletes files."""
 
-    def live(number: int, disk: CastDisk) -> None:
-        disk.states.append(disk.guest.live_on(seed=SEED + 10_000 * len(disk.states) + number, share=_TOUCHED))
+    def live(number: int, disk: DemoDisk) -> None:
+        disk.states.append(
+            disk.guest.keep_running(seed=SEED + 10_000 * len(disk.states) + number, share=_TOUCHED)
+        )
 
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(live, number, disk) for number, disk in enumerate(cast)]:

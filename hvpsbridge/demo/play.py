@@ -12,7 +12,7 @@ from typing import Any
 
 from hvpsbridge.demo import guests
 from hvpsbridge.demo.commands import Commands
-from hvpsbridge.demo.guests import CastDisk, Left
+from hvpsbridge.demo.guests import DemoDisk, Left
 from hvpsbridge.demo.host import DemoHost
 from hvpsbridge.errors import ToolFailed
 from hvpsbridge.resources import resource_folder
@@ -42,7 +42,7 @@ class BackedUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class DiskProof:
     """What was found of one restored disk of one point.
 
     Attributes:
@@ -69,12 +69,12 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoResult:
     """What came of the demo."""
 
     engine: str
     backups: tuple[BackedUp, ...]
-    proofs: tuple[Proof, ...]
+    proofs: tuple[DiskProof, ...]
     left_out: tuple[Left, ...]
     seconds: float
     disks: int
@@ -89,7 +89,7 @@ class Outcome:
         )
 
 
-def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None]) -> Outcome:
+def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None]) -> DemoResult:
     """Play the demo in an empty folder.
 
     Args:
@@ -120,12 +120,12 @@ def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None])
         for run in range(1, _RUNS + 1):
             if run > 1:
                 note("a day later: the guests have changed, added and deleted files")
-                guests.live_on(cast)
+                guests.keep_running(cast)
                 for disk in cast:
                     host.apply(disk.vm, disk.slot, disk.newest.image)
             backups += _run(commands, host.url, repository, run, note)
         proofs = _prove(commands, host, repository, cast, folder / "restored", note)
-    return Outcome(engine, tuple(backups), tuple(proofs), left_out, time.monotonic() - started, len(cast))
+    return DemoResult(engine, tuple(backups), tuple(proofs), left_out, time.monotonic() - started, len(cast))
 
 
 def _run(
@@ -160,12 +160,12 @@ def _prove(
     commands: Commands,
     host: DemoHost,
     repository: Path,
-    cast: Sequence[CastDisk],
+    cast: Sequence[DemoDisk],
     folder: Path,
     note: Callable[[str], None],
-) -> list[Proof]:
+) -> list[DiskProof]:
     """Restores every disk of every point and judges it; one disk's worth of space at a time per point."""
-    proofs: list[Proof] = []
+    proofs: list[DiskProof] = []
     points: list[dict[str, Any]] = commands.json("list", "--repo", repository)["points"]
     for vm in dict.fromkeys(disk.vm for disk in cast):
         line = [point for point in points if point["vm"] == vm]
@@ -190,17 +190,17 @@ def _disks_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [disk for task in document["tasks"] if task["restore"] for disk in task["restore"]["disks"]]
 
 
-def _actor(cast: Sequence[CastDisk], vm: str, slot: str) -> CastDisk:
+def _actor(cast: Sequence[DemoDisk], vm: str, slot: str) -> DemoDisk:
     for disk in cast:
         if (disk.vm, disk.slot) == (vm, slot):
             return disk
     raise ToolFailed("hvps restore", 0, f"wrote a disk {slot} that {vm} does not have")
 
 
-def _judge(host: DemoHost, point: dict[str, Any], actor: CastDisk, moment: int, raw: Path) -> Proof:
+def _judge(host: DemoHost, point: dict[str, Any], actor: DemoDisk, moment: int, raw: Path) -> DiskProof:
     state = actor.states[moment]
     verdict = judge_disk(raw, state.file_lists, scratch=raw.parent)
-    return Proof(
+    return DiskProof(
         point_id=str(point["point_id"]),
         vm=actor.vm,
         slot=actor.slot,

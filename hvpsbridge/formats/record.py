@@ -1,6 +1,6 @@
 """Frozen dataclasses as canonical JSON and back, strictly.
 
-Law: a value has exactly one text. Keys are sorted, there is no white space, text is UTF-8, bytes are
+Rule: a value has exactly one text. Keys are sorted, there is no white space, text is UTF-8, bytes are
 lower-case hex, UUIDs their usual text, times ISO 8601 in UTC with microseconds. A field that has its
 default value is left out, so a later field with a default changes no text (and no digest) of older
 records. A missing or unknown key or a wrong type is an error: a reader that guesses would hide damage.

@@ -1,6 +1,6 @@
 """VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table. Pure codecs.
 
-Law: bytes in, values out; no file is opened here. All integers are little endian (reference section 3.4).
+Rule: bytes in, values out; no file is opened here. All integers are little endian (reference section 3.4).
 :mod:`vhdx_layout` puts these together to a file.
 """
 

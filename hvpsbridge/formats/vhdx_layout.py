@@ -1,6 +1,6 @@
 """A whole VHDX laid out: headers, tables and where each block stands, from what a file is to hold.
 
-Law: pure, as :mod:`vhdx`. The one layout laid down is the plainest the format allows: no log to replay,
+Rule: pure, as :mod:`vhdx`. The one layout laid down is the plainest the format allows: no log to replay,
 regions at fixed places, blocks in ascending order. Reading accepts any layout.
 
 ::

@@ -1,6 +1,6 @@
 """What went wrong on or towards a host, as classes of :mod:`hvpsbridge.errors`.
 
-Law: decisions rest on ids, categories and codes, never on words: texts are in the host's language
+Rule: decisions rest on ids, categories and codes, never on words: texts are in the host's language
 (reference section 8). A script names its errors ``Hvps.Something`` and adds ``native=0x...`` to the id
 when Windows gave a code; what the engine itself refuses is recognised by its own ids.
 """

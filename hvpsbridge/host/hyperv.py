@@ -1,6 +1,6 @@
 """A Hyper-V host as typed operations, one short method each.
 
-Law: this is the only face of ``host`` that other packages use. Every method runs one script of the
+Rule: this is the only face of ``host`` that other packages use. Every method runs one script of the
 contract, retried by its effect, and gives back values of ``contract.results``; answers that come in
 pages are checked to cover what was asked before anybody sees them.
 """
@@ -47,7 +47,7 @@ from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.host.retry import by_effect, while_busy
 from hvpsbridge.host.scripts import script_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 JOB_SECONDS = 1800
 # A shell that was idle for this long is asked something harmless before it is told to make something.
@@ -86,7 +86,7 @@ class HyperVHost:
     def new_shell(self) -> HyperVHost:
         """A further shell, which is a further process there, on the same host.
 
-        Tried once: whoever reads a disk has a patience of its own, which a cancel can end.
+        Tried once: whoever reads a disk has a retry_limits of its own, which a cancel can end.
 
         Raises:
             HostError: as :meth:`connect`.
@@ -354,7 +354,7 @@ class HyperVHost:
 
     def _run(self, operation: Operation, **parameters: object) -> Iterator[Any]:
         values = bind_parameters(operation, parameters)
-        log.debug("%s on %s", operation.name, self.name)
+        logger.debug("%s on %s", operation.name, self.name)
         for item in self._session.run(
             operation.name, script_text(operation), values, operation.deadline_seconds
         ):
@@ -401,14 +401,14 @@ class HyperVHost:
             if not self._session.lost:
                 return
             old = self._session
-            log.warning("%s: session lost, opening a new shell", self.name)
+            logger.warning("%s: session lost, opening a new shell", self.name)
             self._session = Session.open(self._connection, self._run_id)
             old.close()
             # The old process may live on and hold a disk; it is told to go, and is never waited for.
             try:
                 self._session.end_shell(old.shell_id)
             except SessionLost:
-                log.warning("%s: shell %s may still live", self.name, old.shell_id)
+                logger.warning("%s: shell %s may still live", self.name, old.shell_id)
 
     def _violation(self, operation: Operation, what: str) -> ProtocolViolation:
         return ProtocolViolation(self.name, operation.name, what)

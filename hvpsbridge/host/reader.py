@@ -18,9 +18,9 @@ from hvpsbridge.host.psrp.pipeline import Emitted
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-OPERATION = OPERATIONS["Read-HvpsExtent"]
+READ_EXTENT = OPERATIONS["Read-HvpsExtent"]
 BLOCK_PROPERTY = "Block"
 # Half of WinRM's limit, counted as it counts: fragments, base64 of the byte array included.
 INBOUND_LIMIT_BYTES = 25 * MIB
@@ -48,8 +48,8 @@ class PipelineSource:
         self._session = session
         self._path = path
         self._text = text
-        self._door = session.new_door()
-        self._replies = session.new_door()
+        self._door = session.new_client()
+        self._replies = session.new_client()
         self._blocks: deque[Block] = deque()
         self._blocks_seen = 0
         self._sent_bytes = 0
@@ -94,15 +94,15 @@ class PipelineSource:
         self._drop_doors()
 
     def _drop_doors(self) -> None:
-        self._session.drop_door(self._door)
-        self._session.drop_door(self._replies)
+        self._session.drop_client(self._door)
+        self._session.drop_client(self._replies)
 
     def _take(self, arrived: Sequence[Emitted]) -> None:
         for item in arrived:
             block = item.properties.get(BLOCK_PROPERTY)
             if not isinstance(block, bytes):
                 raise ProtocolViolation(
-                    self._session.host, OPERATION.name, f"a {item.type_names[0]} that carries no block"
+                    self._session.host, READ_EXTENT.name, f"a {item.type_names[0]} that carries no block"
                 )
             self._blocks.append(block)
             self._blocks_seen += 1
@@ -114,7 +114,7 @@ class PipelineSource:
             return BulkPipeline(
                 self._door,
                 self._replies,
-                OPERATION.name,
+                READ_EXTENT.name,
                 self._text,
                 parameters,
                 operation_timeout_seconds=self._session.operation_timeout_seconds,
@@ -122,7 +122,7 @@ class PipelineSource:
 
     def _renew(self) -> None:
         """Replace the pipeline by a fresh one, once everything asked of it has come."""
-        log.debug("reader of a disk on %s: a new pipeline", self._session.host)
+        logger.debug("reader of a disk on %s: a new pipeline", self._session.host)
         self._pipeline.end_input()
         while self._pipeline.running:
             self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
@@ -134,5 +134,5 @@ class PipelineSource:
     def _end(self) -> HostError:
         """Why a pipeline that should be waiting for requests has ended."""
         return self._pipeline.error() or SessionLost(
-            self._session.host, OPERATION.name, "the reader pipeline ended"
+            self._session.host, READ_EXTENT.name, "the reader pipeline ended"
         )

@@ -1,6 +1,6 @@
 """Whether and when an operation is tried again. The door to tenacity.
 
-Law: the effect decides. What only reads is repeated; what removes is repeated, since what is gone
+Rule: the effect decides. What only reads is repeated; what removes is repeated, since what is gone
 counts as removed; what creates is never repeated here, because nobody knows whether it happened: the
 caller looks first. An error that the host itself reported is an answer and is never retried.
 """
@@ -16,7 +16,7 @@ import tenacity
 from hvpsbridge.contract import Effect
 from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, SessionLost
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -94,4 +94,4 @@ def _retrying(
 def _report(state: tenacity.RetryCallState) -> None:
     err = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0
-    log.warning("try %d: %s; again in %.0f s", state.attempt_number, err, pause)
+    logger.warning("try %d: %s; again in %.0f s", state.attempt_number, err, pause)

@@ -1,6 +1,6 @@
 """The text of an operation's script: its file with the shared code it includes. The door to jinja2.
 
-Law: code is joined to code here, and nothing else. No value from a user, a playbook or a host becomes
+Rule: code is joined to code here, and nothing else. No value from a user, a playbook or a host becomes
 script text; values travel as parameters. The template marks are PowerShell comments (``#% include``), so
 a source file is valid PowerShell for an editor and a linter, and whatever expression remains is written
 as a PowerShell literal.

@@ -10,15 +10,15 @@ from hvpsbridge.host.connection import is_loopback
 from hvpsbridge.playbook import load
 from hvpsbridge.playbook.load import Tree
 from hvpsbridge.playbook.places import Authentication, HostSpec
-from hvpsbridge.playbook.problems import Problem, nearest, path_text
+from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec
 
 
-def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[Problem]:
+def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
     """Mistakes of a playbook whose keys are each right by themselves."""
 
-    def problem(path: load.Path, what: str) -> Problem:
-        return Problem(load.mark_of(tree, path), path_text(path), what)
+    def problem(path: load.Path, what: str) -> PlaybookProblem:
+        return PlaybookProblem(load.mark_of(tree, path), path_text(path), what)
 
     for name, host in spec.hosts.items():
         yield from (problem(("hosts", name, key), what) for key, what in host_problems(host))

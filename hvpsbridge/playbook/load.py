@@ -1,6 +1,6 @@
 """The door to YAML: text to a tree of plain values that remember where they stood.
 
-Law: this is YAML 1.2's core schema with everything that surprises people taken out, on top of PyYAML's
+Rule: this is YAML 1.2's core schema with everything that surprises people taken out, on top of PyYAML's
 parser. PyYAML's own resolvers are YAML 1.1: they read ``12:30`` as 750, ``off`` as false, ``010`` as 8
 and ``2026-03-01`` as a date. Nothing of that is used: plain scalars stay text here and are read by the
 few patterns below. A plain scalar that a YAML 1.1 reader would take for something else is a
@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 
 import yaml
 
-from hvpsbridge.playbook.problems import Mark, Problem, invalid, path_text
+from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, path_text
 
 Plain: TypeAlias = bool | int | float | str | None
 Path: TypeAlias = tuple[str | int, ...]
@@ -61,7 +61,7 @@ class Scalar:
     """
 
     value: Plain
-    mark: Mark
+    mark: Position
     text: str
     surprise: str = ""
 
@@ -71,7 +71,7 @@ class Items:
     """A list."""
 
     items: tuple[Tree, ...]
-    mark: Mark
+    mark: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Keys:
     """A mapping; ``marks`` says where each key stands."""
 
     entries: Mapping[str, Tree]
-    marks: Mapping[str, Mark]
-    mark: Mark
+    marks: Mapping[str, Position]
+    mark: Position
 
 
 Tree: TypeAlias = Scalar | Items | Keys
@@ -90,10 +90,10 @@ Tree: TypeAlias = Scalar | Items | Keys
 class _Builder:
     """Walks PyYAML's node graph once, collecting mistakes instead of stopping at the first."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[PlaybookProblem] = field(default_factory=list)
 
     def report(self, node: yaml.Node, path: Path, what: str) -> None:
-        self.problems.append(Problem(_mark(node), path_text(path), what))
+        self.problems.append(PlaybookProblem(_mark(node), path_text(path), what))
 
     def build(self, node: yaml.Node, path: Path) -> Tree:
         mark = _mark(node)
@@ -115,7 +115,7 @@ class _Builder:
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> Keys:
         entries: dict[str, Tree] = {}
-        marks: dict[str, Mark] = {}
+        marks: dict[str, Position] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.report(key_node, path, "a list or mapping cannot be a key")
@@ -139,7 +139,7 @@ class _Builder:
         return Keys(entries, marks, _mark(node))
 
 
-def _mark(node: yaml.Node) -> Mark:
+def _mark(node: yaml.Node) -> Position:
     return _of(node.start_mark)
 
 
@@ -148,9 +148,9 @@ class _Position(Protocol):
     column: int
 
 
-def _of(mark: _Position | None) -> Mark:
+def _of(mark: _Position | None) -> Position:
     # PyYAML counts from 0; it gives every node and event a mark, its types say it may not.
-    return Mark(1, 1) if mark is None else Mark(mark.line + 1, mark.column + 1)
+    return Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)
 
 
 def _scalar(node: yaml.ScalarNode) -> Scalar:
@@ -176,31 +176,33 @@ def surprise(text: str) -> str:
     return next((reason for pattern, reason in _SURPRISES if pattern.fullmatch(text)), "")
 
 
-def _refused_events(text: str) -> Iterator[Problem]:
+def _refused_events(text: str) -> Iterator[PlaybookProblem]:
     """Anchors, aliases, further documents and deep nests, so that none of them is ever composed."""
     documents = depth = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         mark = _of(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            yield Problem(mark, "", f"alias *{event.anchor}: anchors and aliases are not used here; use vars")
+            yield PlaybookProblem(
+                mark, "", f"alias *{event.anchor}: anchors and aliases are not used here; use vars"
+            )
         elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            yield Problem(
+            yield PlaybookProblem(
                 mark, "", f"anchor &{event.anchor}: anchors and aliases are not used here; use vars"
             )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                yield Problem(mark, "", f"is nested more than {MAX_DEPTH} deep")
+                yield PlaybookProblem(mark, "", f"is nested more than {MAX_DEPTH} deep")
                 return
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents == 2:
-                yield Problem(mark, "", "a second document starts here; one file holds one document")
+                yield PlaybookProblem(mark, "", "a second document starts here; one file holds one document")
 
 
-def parse(text: str, where: str) -> tuple[Tree, list[Problem]]:
+def parse(text: str, where: str) -> tuple[Tree, list[PlaybookProblem]]:
     """The tree of ``text``, and the mistakes seen on the way that do not stop reading.
 
     Args:
@@ -210,9 +212,9 @@ def parse(text: str, where: str) -> tuple[Tree, list[Problem]]:
     Raises:
         PlaybookInvalid: it is not YAML, or uses what is refused altogether.
     """
-    start = Mark(1, 1)
+    start = Position(1, 1)
     if len(text) > MAX_FILE_CHARACTERS:
-        raise invalid(where, [Problem(start, "", f"has {len(text)} characters; this is no playbook")])
+        raise invalid(where, [PlaybookProblem(start, "", f"has {len(text)} characters; this is no playbook")])
     try:
         refused = list(_refused_events(text))
         if refused:
@@ -221,11 +223,13 @@ def parse(text: str, where: str) -> tuple[Tree, list[Problem]]:
     except yaml.MarkedYAMLError as err:
         at = err.problem_mark or err.context_mark
         mark = _of(at)
-        raise invalid(where, [Problem(mark, "", f"is not YAML: {_yaml_text(err)}")]) from err
+        raise invalid(where, [PlaybookProblem(mark, "", f"is not YAML: {_yaml_text(err)}")]) from err
     except (yaml.YAMLError, RecursionError) as err:
-        raise invalid(where, [Problem(start, "", f"is not YAML: {str(err).splitlines()[0]}")]) from err
+        raise invalid(
+            where, [PlaybookProblem(start, "", f"is not YAML: {str(err).splitlines()[0]}")]
+        ) from err
     if root is None:
-        raise invalid(where, [Problem(start, "", "is empty")])
+        raise invalid(where, [PlaybookProblem(start, "", "is empty")])
     builder = _Builder()
     return builder.build(root, ()), builder.problems
 
@@ -257,7 +261,7 @@ def scalars(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
         yield path, tree
 
 
-def mark_of(tree: Tree, path: Sequence[str | int]) -> Mark:
+def mark_of(tree: Tree, path: Sequence[str | int]) -> Position:
     """Where the value at ``path`` stands: its key if it has one; else the nearest thing above it.
 
     Steps that are not in the tree (a schema's own labels) are passed over.

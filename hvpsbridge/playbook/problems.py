@@ -10,7 +10,7 @@ from hvpsbridge.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Mark:
+class Position:
     """A place in a file; lines and columns count from 1."""
 
     line: int
@@ -18,7 +18,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class PlaybookProblem:
     """One mistake.
 
     Attributes:
@@ -27,7 +27,7 @@ class Problem:
         what: what is wrong, with the nearest match or the remedy; one line, no full stop.
     """
 
-    mark: Mark
+    mark: Position
     path: str
     what: str
 
@@ -36,7 +36,7 @@ class Problem:
 class PlaybookInvalid(ConfigurationError):
     """A playbook or configuration file has mistakes; ``problems`` holds all of them, in file order."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[PlaybookProblem, ...]
 
     def lines(self) -> tuple[str, ...]:
         """One line for each mistake, in the form editors jump to: ``file:line:column: path: what``."""
@@ -51,7 +51,7 @@ class PlaybookInvalid(ConfigurationError):
         return "\n".join(self.lines())
 
 
-def invalid(where: str, problems: Iterable[Problem]) -> PlaybookInvalid:
+def invalid(where: str, problems: Iterable[PlaybookProblem]) -> PlaybookInvalid:
     """The error that carries ``problems``, sorted by place and each told once."""
     found = tuple(sorted(set(problems)))
     count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"

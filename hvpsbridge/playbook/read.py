@@ -17,7 +17,7 @@ from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.playbook import load
 from hvpsbridge.playbook.cross_check import cross_check
 from hvpsbridge.playbook.load import Items, Keys, Plain, Scalar, Tree
-from hvpsbridge.playbook.problems import Mark, Problem, invalid, nearest, path_text
+from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
 from hvpsbridge.playbook.template import NAME, fill
 
@@ -97,7 +97,7 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 # -- variables -------------------------------------------------------------------------------------
 
 
-def _with_variables(tree: Tree, extra: Mapping[str, Plain], problems: list[Problem]) -> Tree:
+def _with_variables(tree: Tree, extra: Mapping[str, Plain], problems: list[PlaybookProblem]) -> Tree:
     if not isinstance(tree, Keys):
         return tree
     outer = {**_variables(tree, ("vars",), problems), **extra}
@@ -114,7 +114,7 @@ def _with_variables(tree: Tree, extra: Mapping[str, Plain], problems: list[Probl
     return Keys(entries, tree.marks, tree.mark)
 
 
-def _variables(tree: Tree, path: load.Path, problems: list[Problem]) -> dict[str, Plain]:
+def _variables(tree: Tree, path: load.Path, problems: list[PlaybookProblem]) -> dict[str, Plain]:
     held = tree.entries.get("vars") if isinstance(tree, Keys) else None
     if not isinstance(held, Keys):
         return {}
@@ -123,12 +123,14 @@ def _variables(tree: Tree, path: load.Path, problems: list[Problem]) -> dict[str
         where = (*path, name)
         if not NAME.fullmatch(name):
             problems.append(
-                Problem(held.marks[name], path_text(where), "a variable's name is letters, digits and _")
+                PlaybookProblem(
+                    held.marks[name], path_text(where), "a variable's name is letters, digits and _"
+                )
             )
         elif isinstance(value, Scalar):
             if isinstance(value.value, str) and "{{" in value.value:
                 problems.append(
-                    Problem(value.mark, path_text(where), "a variable cannot hold another variable")
+                    PlaybookProblem(value.mark, path_text(where), "a variable cannot hold another variable")
                 )
             found[name] = value.value
     return found
@@ -137,12 +139,12 @@ def _variables(tree: Tree, path: load.Path, problems: list[Problem]) -> dict[str
 # -- the schema --------------------------------------------------------------------------------------
 
 
-def _check(kind: type[_Spec], tree: Tree, problems: list[Problem]) -> _Spec | None:
+def _check(kind: type[_Spec], tree: Tree, problems: list[PlaybookProblem]) -> _Spec | None:
     for path, scalar in load.scalars(tree):
         if scalar.surprise and not (
             scalar.text in _WORDS and "state" in path and isinstance(scalar.value, str)
         ):
-            problems.append(Problem(scalar.mark, path_text(path), _surprise_text(kind, path, scalar)))
+            problems.append(PlaybookProblem(scalar.mark, path_text(path), _surprise_text(kind, path, scalar)))
     try:
         spec: _Spec = _adapter(kind).validate_python(load.plain(tree))
     except ValidationError as err:
@@ -155,7 +157,9 @@ def _check(kind: type[_Spec], tree: Tree, problems: list[Problem]) -> _Spec | No
             at = _value_mark(tree, path)
             # A surprising scalar is told once, by the line that says how to write it.
             if (at, path_text(path)) not in seen:
-                problems.append(Problem(mark, path_text(path), _schema_text(kind, path, details, tree)))
+                problems.append(
+                    PlaybookProblem(mark, path_text(path), _schema_text(kind, path, details, tree))
+                )
         return None
     return spec
 
@@ -193,7 +197,7 @@ def _tree_path(tree: Tree, loc: tuple[int | str, ...]) -> load.Path:
     return tuple(path)
 
 
-def _value_mark(tree: Tree, path: load.Path) -> Mark:
+def _value_mark(tree: Tree, path: load.Path) -> Position:
     """Where the value itself stands, not its key."""
     for step in path:
         if isinstance(tree, Keys) and isinstance(step, str) and step in tree.entries:

@@ -19,7 +19,7 @@ from hvpsbridge.formats.keyslot import EXPORT_MARK
 from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.secret import Secret
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Ask = Callable[[str], str]
 

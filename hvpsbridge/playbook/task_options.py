@@ -22,7 +22,7 @@ from hvpsbridge.playbook.types import (
     Text,
     Whole,
 )
-from hvpsbridge.tasks.policy import OnUnexpectedFull, ProofPolicy, Wish
+from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull, ProofPolicy
 from hvpsbridge.tasks.transfer.shell_slots import SHELLS_PER_HOST
 from hvpsbridge.units import GIB, KIB, MIB
 
@@ -153,8 +153,8 @@ class BackupOptions:
 
     __pydantic_config__ = STRICT
 
-    consistency: Annotated[Wish, Field(description="what the checkpoint shall be worth")] = (
-        Wish.APPLICATION_OR_CRASH
+    consistency: Annotated[ConsistencyPolicy, Field(description="what the checkpoint shall be worth")] = (
+        ConsistencyPolicy.APPLICATION_OR_CRASH
     )
     on_unexpected_full: Annotated[
         OnUnexpectedFull, Field(description="when a disk with a base must be read or compared whole")

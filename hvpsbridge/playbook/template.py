@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from hvpsbridge.errors import UsageError
 from hvpsbridge.playbook.load import Items, Keys, Path, Plain, Scalar, Tree, plain_value
-from hvpsbridge.playbook.problems import Problem, nearest, path_text
+from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK = re.compile(r"\{\{\s*(.*?)\s*\}\}")
@@ -45,7 +45,7 @@ def text_of(value: Plain) -> str:
     return str(value)
 
 
-def fill(tree: Tree, path: Path, variables: Mapping[str, Plain], problems: list[Problem]) -> Tree:
+def fill(tree: Tree, path: Path, variables: Mapping[str, Plain], problems: list[PlaybookProblem]) -> Tree:
     """The tree with every variable put in; mistakes go to ``problems``."""
     return _map(tree, path, lambda at, scalar: _fill_scalar(at, scalar, variables, problems))
 
@@ -60,14 +60,14 @@ def _map(tree: Tree, path: Path, change: Callable[[Path, Scalar], Scalar]) -> Tr
 
 
 def _fill_scalar(
-    path: Path, scalar: Scalar, variables: Mapping[str, Plain], problems: list[Problem]
+    path: Path, scalar: Scalar, variables: Mapping[str, Plain], problems: list[PlaybookProblem]
 ) -> Scalar:
     text = scalar.value
     if not isinstance(text, str) or ("{{" not in text and "{%" not in text):
         return scalar
 
     def report(what: str) -> None:
-        problems.append(Problem(scalar.mark, path_text(path), what))
+        problems.append(PlaybookProblem(scalar.mark, path_text(path), what))
 
     if "{%" in text:
         report("holds {%; only {{ name }} is understood")

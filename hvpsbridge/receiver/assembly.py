@@ -20,7 +20,7 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block, Piece
 
 
-class ChunkStore(Protocol):
+class ChunkTarget(Protocol):
     """Where chunks go; safe for several threads."""
 
     def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
@@ -28,7 +28,7 @@ class ChunkStore(Protocol):
         ...
 
 
-class PatchStore(ChunkStore, Protocol):
+class PatchTarget(ChunkTarget, Protocol):
     """Where patched chunks come from and go."""
 
     def base_chunk(self, number: int) -> bytes | None:
@@ -55,7 +55,7 @@ class WholeChunks:
     """
 
     def __init__(
-        self, store: ChunkStore, grid: ChunkGrid, size_bytes: int, *, zeros_known: bool = False
+        self, store: ChunkTarget, grid: ChunkGrid, size_bytes: int, *, zeros_known: bool = False
     ) -> None:
         self._store = store
         self._grid = grid
@@ -120,7 +120,7 @@ class WholeChunks:
 class PatchedChunks:
     """Sink for changed extents with digests of whole chunks."""
 
-    def __init__(self, store: PatchStore, grid: ChunkGrid, size_bytes: int) -> None:
+    def __init__(self, store: PatchTarget, grid: ChunkGrid, size_bytes: int) -> None:
         self._store = store
         self._grid = grid
         self._size_bytes = size_bytes

@@ -15,15 +15,15 @@ from hvpsbridge.errors import OperationTimedOut
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
-from hvpsbridge.receiver.pump_state import POLL_SECONDS, Crew
+from hvpsbridge.receiver.protocols import Backoff, BlockSink
+from hvpsbridge.receiver.pump_state import POLL_SECONDS, PumpState
 from hvpsbridge.receiver.settings import CREDIT
 from hvpsbridge.receiver.stream import BlockStream
-from hvpsbridge.receiver.terms import BlockSink, Setback
-from hvpsbridge.receiver.throttling import ByteBudget, Gate
+from hvpsbridge.receiver.throttling import ByteBudget, ReadPermit
 from hvpsbridge.receiver.windows import windows
 from hvpsbridge.units import MIB
 
-OPERATION = "Read-HvpsExtent"
+READ_OPERATION = "Read-HvpsExtent"
 # A pipeline's inbound limit is 50 MB of CLIXML, cumulative (reference 0.1, 9). A packed request grows by
 # 1.78 on its way, so this stays below half of it.
 RENEW_BYTES = 8 * MIB
@@ -69,7 +69,7 @@ class WindowQueue:
             self.put_back(window)
 
 
-class Conversation:
+class Exchange:
     """One source, its stream, and the budget its requests have taken; used by one thread.
 
     Args:
@@ -86,8 +86,8 @@ class Conversation:
         self,
         source: BlockSource,
         stream: BlockStream,
-        gate: Gate,
-        crew: Crew,
+        gate: ReadPermit,
+        crew: PumpState,
         budget: ByteBudget,
         *,
         host: str,
@@ -104,7 +104,7 @@ class Conversation:
         self._sent_bytes = 0
         self._wire_bytes = 0
 
-    def run(self, queue: WindowQueue, sink: BlockSink, setback: Setback) -> None:
+    def run(self, queue: WindowQueue, sink: BlockSink, backoff: Backoff) -> None:
         """Work until the queue is empty or the pipeline is due for renewal."""
         heard = self._crew.clock()
         self._top_up(queue)
@@ -114,12 +114,12 @@ class Conversation:
             if not blocks:
                 silence = self._crew.clock() - heard
                 if silence > self._stall_seconds:
-                    raise OperationTimedOut(self._host, OPERATION, self._stall_seconds)
+                    raise OperationTimedOut(self._host, READ_OPERATION, self._stall_seconds)
                 continue
             for data in blocks:
                 block = self._stream.feed(data)
                 sink.deliver(block)
-                setback.over()
+                backoff.over()
                 self._account(block)
             heard = self._crew.clock()
             self._top_up(queue)

@@ -19,14 +19,14 @@ from hvpsbridge.errors import DiskBusy, HostUnreachable, OperationTimedOut, Prot
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import BlockError
-from hvpsbridge.receiver.exchange import OPERATION, Conversation, WindowQueue
-from hvpsbridge.receiver.pump_state import Crew
+from hvpsbridge.receiver.exchange import READ_OPERATION, Exchange, WindowQueue
+from hvpsbridge.receiver.protocols import Backoff, BlockSink, PumpStatistics, RetryLimits, Tuner, Watcher
+from hvpsbridge.receiver.pump_state import PumpState
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.receiver.stream import BlockStream
-from hvpsbridge.receiver.terms import BlockSink, Patience, PumpStatistics, Setback, Tuner, Watcher
-from hvpsbridge.receiver.throttling import ByteBudget, Gate, OpenGate, Pace, Unpaced
+from hvpsbridge.receiver.throttling import ByteBudget, NoRateLimit, RateLimiter, ReadPermit, UnlimitedReads
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Pump:
@@ -44,7 +44,7 @@ class Pump:
         gate: gives each pipeline's permit to read.
         pace: how fast bytes may come.
         want_chunk_digests: ask for digests of the whole chunks touched.
-        patience: how long to put up with silence and errors.
+        retry_limits: how long to put up with silence and errors.
         clock: monotonic seconds.
         sleep: waits; tests replace both.
     """
@@ -59,10 +59,10 @@ class Pump:
         budget: ByteBudget,
         watcher: Watcher,
         settings: ReadSettings | None = None,
-        gate: Callable[[], Gate] = OpenGate,
-        pace: Pace | None = None,
+        gate: Callable[[], ReadPermit] = UnlimitedReads,
+        pace: RateLimiter | None = None,
         want_chunk_digests: bool = False,
-        patience: Patience | None = None,
+        retry_limits: RetryLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -72,11 +72,11 @@ class Pump:
         self._host = host
         self._budget = budget
         self._gate = gate
-        pace = pace or Unpaced()
+        pace = pace or NoRateLimit()
         self._settings = (settings or ReadSettings()).within(pace.burst_bytes)
         self._want_chunk_digests = want_chunk_digests
-        self._patience = patience or Patience()
-        self._crew = Crew(watcher, pace, clock=clock, sleep=sleep)
+        self._patience = retry_limits or RetryLimits()
+        self._crew = PumpState(watcher, pace, clock=clock, sleep=sleep)
 
     def run(self, extents: Iterable[Extent], sink: BlockSink, tuner: Tuner | None = None) -> PumpStatistics:
         """Deliver every byte of the sorted set ``extents`` to ``sink``, once.
@@ -87,7 +87,7 @@ class Pump:
             tuner: decides how to read, instead of the settings given.
 
         Raises:
-            HostError: the host did not deliver within our patience, or reported an error.
+            HostError: the host did not deliver within our retry_limits, or reported an error.
             HvpsError: what the watcher or the sink raised.
         """
         queue = WindowQueue(extents, self._grid, self._window_bytes)
@@ -143,23 +143,23 @@ class Pump:
 
     def _work(self, queue: WindowQueue, sink: BlockSink) -> None:
         """One worker's life: a conversation after the other until the queue is empty or a trial over."""
-        setback = Setback(self._patience, self._crew.clock)
+        backoff = Backoff(self._patience, self._crew.clock)
         gate = self._gate()
         while not self._crew.over and not queue.empty:
-            conversation: Conversation | None = None
+            conversation: Exchange | None = None
             try:
                 gate.enter(self._crew.check)
                 self._crew.check()
                 conversation = self._converse(self._open_source(), gate)
-                conversation.run(queue, sink, setback)
+                conversation.run(queue, sink, backoff)
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
-                if isinstance(err, (DiskBusy, HostUnreachable)) and not setback.met:
+                if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.met:
                     # After a loss both pass: the host comes back, and its watchdog frees the disk that
                     # the lost reader holds. Before one, they are the answer.
                     raise
                 failure = self._violation(err) if isinstance(err, BlockError) else err
-                pause = setback.meet(failure)
-                _LOG.warning("reader lost, going on in %.1f s: %s", pause, failure)
+                pause = backoff.meet(failure)
+                logger.warning("reader lost, going on in %.1f s: %s", pause, failure)
                 if conversation is not None:
                     conversation.give_up(queue)
                 self._crew.count_resumed()
@@ -170,7 +170,7 @@ class Pump:
                     conversation.close()
                 gate.leave()
 
-    def _converse(self, source: BlockSource, gate: Gate) -> Conversation:
+    def _converse(self, source: BlockSource, gate: ReadPermit) -> Exchange:
         stream = BlockStream(
             self._size_bytes,
             self._grid,
@@ -178,7 +178,7 @@ class Pump:
             want_chunk_digests=self._want_chunk_digests,
             allow_deflate=self._settings.deflate,
         )
-        return Conversation(
+        return Exchange(
             source,
             stream,
             gate,
@@ -189,6 +189,6 @@ class Pump:
         )
 
     def _violation(self, err: BlockError) -> ProtocolViolation:
-        violation = ProtocolViolation(self._host, OPERATION, str(err))
+        violation = ProtocolViolation(self._host, READ_OPERATION, str(err))
         violation.__cause__ = err
         return violation

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hvpsbridge.receiver.terms import PumpStatistics, Watcher
-from hvpsbridge.receiver.throttling import Pace
+from hvpsbridge.receiver.protocols import PumpStatistics, Watcher
+from hvpsbridge.receiver.throttling import RateLimiter
 
 # One wait for blocks; also how late a cancel is seen.
 POLL_SECONDS = 1.0
 
 
-class Crew:
+class PumpState:
     """All workers of a pump, as one of them sees them. Thread-safe.
 
     Args:
@@ -26,7 +26,7 @@ class Crew:
     def __init__(
         self,
         watcher: Watcher,
-        pace: Pace,
+        pace: RateLimiter,
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
@@ -94,7 +94,7 @@ class Crew:
             self._wire_bytes += wire_bytes
             if self._trial is not None and raw_bytes:
                 self._trial.count(data_bytes)
-        self.pace.spent(wire_bytes)
+        self.pace.consume(wire_bytes)
         self._watcher.moved(raw_bytes, wire_bytes)
 
     def count_resumed(self) -> None:

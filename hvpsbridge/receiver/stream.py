@@ -1,6 +1,6 @@
 """One reader pipeline's conversation, without I/O: what was asked, what came, what is still owed.
 
-Law: nothing here opens, waits or sleeps. Bytes of requests come out, bytes of blocks go in, and every
+Rule: nothing here opens, waits or sleeps. Bytes of requests come out, bytes of blocks go in, and every
 block is held against what was asked: its place in the sequence, its extents against the bytes still
 owed, its digest (``formats.wire``). A reply that was lost, doubled, cut, altered or reordered therefore
 shows at the first block it touches, and :attr:`BlockStream.owed` says exactly which bytes to ask again.

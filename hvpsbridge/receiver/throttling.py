@@ -16,7 +16,7 @@ DEFAULT_BUDGET_BYTES = 64 * MIB
 WAKE_SECONDS = 0.5
 
 
-class Gate(Protocol):
+class ReadPermit(Protocol):
     """One pipeline's permit to read; used by one thread."""
 
     def enter(self, check: Callable[[], None]) -> None:
@@ -32,21 +32,21 @@ class Gate(Protocol):
         ...
 
 
-class OpenGate:
+class UnlimitedReads:
     """A gate that lets everybody through."""
 
     def enter(self, check: Callable[[], None]) -> None:
-        """See :class:`Gate`."""
+        """See :class:`ReadPermit`."""
 
     def leave(self) -> None:
-        """See :class:`Gate`."""
+        """See :class:`ReadPermit`."""
 
     def due(self) -> bool:
-        """See :class:`Gate`."""
+        """See :class:`ReadPermit`."""
         return False
 
 
-class Pace(Protocol):
+class RateLimiter(Protocol):
     """How fast bytes may come, over all pumps that share it. Thread-safe."""
 
     @property
@@ -58,22 +58,22 @@ class Pace(Protocol):
         """Seconds to wait before more may be asked for; 0 when it may be now."""
         ...
 
-    def spent(self, count_bytes: int) -> None:
+    def consume(self, count_bytes: int) -> None:
         """So many bytes came over the wire."""
         ...
 
 
-class Unpaced:
+class NoRateLimit:
     """No limit."""
 
     burst_bytes = None
 
     def delay(self) -> float:
-        """See :class:`Pace`."""
+        """See :class:`RateLimiter`."""
         return 0.0
 
-    def spent(self, count_bytes: int) -> None:
-        """See :class:`Pace`."""
+    def consume(self, count_bytes: int) -> None:
+        """See :class:`RateLimiter`."""
 
 
 class TokenBucket:
@@ -104,14 +104,14 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def delay(self) -> float:
-        """See :class:`Pace`."""
+        """See :class:`RateLimiter`."""
         with self._lock:
             self._fill()
             # Part of a byte is no debt: a wait for it might be too short for a clock to show.
             return -self._level / self._rate_bytes if self._level <= -1 else 0.0
 
-    def spent(self, count_bytes: int) -> None:
-        """See :class:`Pace`."""
+    def consume(self, count_bytes: int) -> None:
+        """See :class:`RateLimiter`."""
         with self._lock:
             self._fill()
             self._level -= count_bytes

@@ -1,7 +1,7 @@
 """Deduplicating repositories: stores, packs, chunk index, recovery points, leases, verification."""
 
 from hvpsbridge.repository.check.rebuild import RebuildReport
-from hvpsbridge.repository.check.verify import Level, Problem, TouchedPoint, VerifyReport
+from hvpsbridge.repository.check.verify import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.copying import CopyReport, copy_points
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
@@ -15,7 +15,7 @@ from hvpsbridge.repository.opening import (
     open_repository,
 )
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.probe import Finding, Holds, ProbeReport, probe
+from hvpsbridge.repository.probe import Holds, ProbeReport, ProbeResult, probe
 from hvpsbridge.repository.writer import DiskWriter, Writer, WriterStats
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "DiskImage",
     "DiskWriter",
     "ExportedKey",
-    "Finding",
     "Holds",
     "KeyRing",
     "Lease",
@@ -32,11 +31,12 @@ __all__ = [
     "Level",
     "Point",
     "ProbeReport",
-    "Problem",
+    "ProbeResult",
     "RebuildReport",
     "Repository",
     "SlotInfo",
     "TouchedPoint",
+    "VerifyProblem",
     "VerifyReport",
     "Writer",
     "WriterStats",

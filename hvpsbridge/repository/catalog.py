@@ -47,7 +47,7 @@ class Catalog:
         # Ids neither, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
 
-    def complain(self, damage: Damaged) -> None:
+    def report_error(self, damage: Damaged) -> None:
         """Log damage, each object once: what is read again and again need not be said again."""
         if damage.name not in self._told:
             self._told.add(damage.name)
@@ -78,7 +78,7 @@ class Catalog:
             if isinstance(found, Point):
                 self._manifests[name] = found
             elif isinstance(found, Damaged):
-                self.complain(found)
+                self.report_error(found)
             if found is not None:
                 yield name, found
 
@@ -190,7 +190,7 @@ class Catalog:
                 found.append(tomb)
         return tuple(found)
 
-    def bury(self, point: Point) -> None:
+    def write_tombstone(self, point: Point) -> None:
         """Write the tombstone that lets a point's manifest be deleted without looking lost."""
         manifest = point.manifest
         tomb = Tombstone(

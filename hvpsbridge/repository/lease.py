@@ -2,8 +2,8 @@
 
 The highest counter under a prefix rules. Whoever creates the next one holds the lease; nobody's clock but
 the observer's own counts. A holder is dead when its boot id and pid namespace are ours and its process is
-gone; otherwise, when its counter has not moved for :data:`STALE_SECONDS` while we watched. A process that
-merely sleeps on this machine is not dead. One that sleeps elsewhere may lose its lease, and finds out at
+gone; otherwise, when its counter has not moved for :data:`LEASE_STALE_SECONDS` while we watched. A process
+that merely sleeps on this machine is not dead. One that sleeps elsewhere may lose its lease, and finds out at
 the next :meth:`Lease.check`, since the counter never goes back.
 """
 
@@ -40,9 +40,9 @@ from hvpsbridge.repository.stores.retry import Unreachable
 
 logger = logging.getLogger(__name__)
 
-RENEW_SECONDS = 20.0
+LEASE_RENEW_SECONDS = 20.0
 # Six missed renewals: longer than any hiccup of a store that is still worth writing to.
-STALE_SECONDS = 120.0
+LEASE_STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 # Taking a lease loses the race to create the next counter only against others doing the same.
 MAX_RACES = 8
@@ -86,8 +86,8 @@ class Lease:
         what: str,
         *,
         once: bool = False,
-        stale_seconds: float = STALE_SECONDS,
-        renew_seconds: float = RENEW_SECONDS,
+        stale_seconds: float = LEASE_STALE_SECONDS,
+        renew_seconds: float = LEASE_RENEW_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objects = objects

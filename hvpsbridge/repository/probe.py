@@ -32,7 +32,7 @@ class Holds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeResult:
     """One question with its answer.
 
     Attributes:
@@ -50,7 +50,7 @@ class ProbeReport:
     """What a store was found to do."""
 
     url: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ProbeResult, ...]
 
     @property
     def fit(self) -> bool:
@@ -106,13 +106,13 @@ def probe_store(store: Store) -> ProbeReport:
     return ProbeReport(store.url, tuple(findings))
 
 
-def _ask(question: str, answer: Callable[[], bool], *, needed: bool = True) -> Finding:
+def _ask(question: str, answer: Callable[[], bool], *, needed: bool = True) -> ProbeResult:
     started = time.monotonic()
     try:
         holds = Holds.YES if answer() else Holds.NO
     except StoreError as err:
-        return Finding(question, Holds.NO, needed, str(err))
-    return Finding(question, holds, needed, f"{time.monotonic() - started:.2f} s")
+        return ProbeResult(question, Holds.NO, needed, str(err))
+    return ProbeResult(question, holds, needed, f"{time.monotonic() - started:.2f} s")
 
 
 def _ranges(store: Store, name: str, data: bytes) -> bool:
@@ -181,7 +181,7 @@ def _durable(store: Store) -> bool:
     return store.durable
 
 
-def _rights(store: Store, name: str, data: bytes) -> list[Finding]:
+def _rights(store: Store, name: str, data: bytes) -> list[ProbeResult]:
     """What these credentials could do to a repository besides adding to it."""
     refused = Holds.UNKNOWN
     detail = "a directory: whoever can write it can change every file in it"
@@ -196,18 +196,18 @@ def _rights(store: Store, name: str, data: bytes) -> list[Finding]:
             refused, detail = Holds.YES, str(err)
     else:
         refused = Holds.NO
-    findings = [Finding("overwriting is refused", refused, False, detail)]
+    findings = [ProbeResult("overwriting is refused", refused, False, detail)]
     try:
         store.delete(name)
         store.size(name)
-        findings.append(Finding("deleting is refused", Holds.YES, False, "the object is still there"))
+        findings.append(ProbeResult("deleting is refused", Holds.YES, False, "the object is still there"))
     except ObjectMissing:
-        findings.append(Finding("deleting is refused", Holds.NO, False, "these credentials can delete"))
+        findings.append(ProbeResult("deleting is refused", Holds.NO, False, "these credentials can delete"))
     except StoreError as err:
-        findings.append(Finding("deleting is refused", Holds.YES, False, str(err)))
+        findings.append(ProbeResult("deleting is refused", Holds.YES, False, str(err)))
     locked = all(finding.holds is Holds.YES for finding in findings)
     findings.append(
-        Finding(
+        ProbeResult(
             "object lock",
             Holds.YES if locked else Holds.UNKNOWN,
             False,

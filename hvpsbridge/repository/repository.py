@@ -137,10 +137,10 @@ class Repository(Catalog):
             return None  # merged by a collector since the listing
         except Damaged as err:
             # What it names counts as lost until verify says how much that is; the rest stays usable.
-            self.complain(err)
+            self.report_error(err)
             return None
         except Malformed as err:
-            self.complain(self._objects.damaged(index_name(name), err))
+            self.report_error(self._objects.damaged(index_name(name), err))
             return None
 
     @property

@@ -27,7 +27,7 @@ def refuse_other_runs(
     objects: Objects,
     own: Lease,
     *,
-    stale_seconds: float = leases.STALE_SECONDS,
+    stale_seconds: float = leases.LEASE_STALE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Return when no run but ``own`` is at work.

@@ -1,5 +1,5 @@
 """The simulated Hyper-V host: a model of Hyper-V, a WSMan front, and the stand-ins scripts run against.
 
-Law: this package knows errors, units, secret, formats and contract only. Product code never imports it;
+Rule: this package knows errors, units, secret, formats and contract only. Product code never imports it;
 ``cli``, ``testing`` and the tests do.
 """

@@ -28,7 +28,7 @@ from hvpsbridge.sim.wsman.negotiate import Accounts, NegotiateAuthenticator
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
 ENGINES = ("builtin", "powershell")
@@ -323,7 +323,7 @@ def serve(
         stack.enter_context(_signals(finish))
         if announce is not None:
             announce(info)
-        log.info("serving %s at %s with engine %s", folder, host.url, engine)
+        logger.info("serving %s at %s with engine %s", folder, host.url, engine)
         finish.wait()
 
 

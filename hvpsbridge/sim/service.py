@@ -25,7 +25,7 @@ from hvpsbridge.sim.model import DiskError, HyperVError, Model
 from hvpsbridge.sim.native import library_folder
 from hvpsbridge.sim.standin import StandIn
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MODULES = Path(__file__).with_name("powershell")
 _PEER = struct.Struct("iII")
@@ -130,7 +130,7 @@ class ModelService:
             elif first:
                 DiskConnection(self._model, self._page, owner, self._folder / "views").serve(connection)
         except OSError as err:
-            log.debug("a host process went away: %s", err)
+            logger.debug("a host process went away: %s", err)
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -152,7 +152,7 @@ class ModelService:
             return {"error": _error(err.code, "OperationFailed", "NotSpecified", str(err))}
         except Exception as err:
             # A defect of the simulator: it must reach whoever runs the script, not end in a silent thread.
-            log.exception("stand-in call failed")
+            logger.exception("stand-in call failed")
             return {"error": _error(0, "SimulatorDefect", "InvalidResult", f"{type(err).__name__}: {err}")}
 
 

@@ -14,7 +14,7 @@ from hvpsbridge.errors import Interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def heeded_signals() -> tuple[signal.Signals, ...]:
+def handled_signals() -> tuple[signal.Signals, ...]:
     """The signals that stop a run: all of :data:`SIGNALS`, without SIGHUP when ``nohup`` shut it off."""
     return tuple(
         number
@@ -85,7 +85,7 @@ def catch_signals(cancellation: Cancellation) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         cancellation.request(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in heeded_signals()}
+    before = {number: signal.signal(number, handle) for number in handled_signals()}
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hvpsbridge.tasks.planning.plan import VmPlan
     from hvpsbridge.tasks.results import TaskResult
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Over how long a rate is taken; shorter jumps, longer lags.
 RATE_WINDOW_SECONDS = 10.0

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hvpsbridge.receiver.terms import Patience
+from hvpsbridge.receiver.protocols import RetryLimits
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import GIB
 
 
-class Wish(StrEnum):
+class ConsistencyPolicy(StrEnum):
     """What a checkpoint shall be worth; the last falls back to crash consistency and records it."""
 
     APPLICATION = "application"
@@ -80,11 +80,11 @@ class BackupPolicy:
         tuning: how disks are read, where it is not to be measured.
     """
 
-    consistency: Wish = Wish.APPLICATION_OR_CRASH
+    consistency: ConsistencyPolicy = ConsistencyPolicy.APPLICATION_OR_CRASH
     on_unexpected_full: OnUnexpectedFull = OnUnexpectedFull.WARN
     proof: ProofPolicy = ProofPolicy.AUTO
     limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
+    retry_limits: RetryLimits = field(default_factory=RetryLimits)
     force_compare: bool = False
     tuning: TuningWish = field(default_factory=TuningWish)
     exclude_disks: tuple[str, ...] = ()

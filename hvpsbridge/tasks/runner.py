@@ -21,17 +21,17 @@ from hvpsbridge.errors import HostError, HvpsError, InternalError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.backup import BackupContext, BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import BackupPolicy, RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.restore import restore_vm
 from hvpsbridge.tasks.results import BackupResult, HostProblem, Outcome, RunResult, TaskResult
-from hvpsbridge.tasks.transfer.limits import Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits
 from hvpsbridge.tasks.verify import verify_vm
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # How often the waiting thread looks for signals.
 LOOK_SECONDS = 0.2
@@ -139,7 +139,7 @@ class Runner:
         forks: int = 2,
         check: bool = False,
         budget: ByteBudget | None = None,
-        sharing: Sharing | None = None,
+        sharing: SharedLimits | None = None,
     ) -> None:
         self._run_id = run_id
         self._observer = observer
@@ -147,7 +147,7 @@ class Runner:
         self._forks = forks
         self._check = check
         self._budget = budget or ByteBudget()
-        self._sharing = sharing or Sharing()
+        self._sharing = sharing or SharedLimits()
         self._lock = threading.Lock()
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
@@ -205,7 +205,7 @@ class Runner:
             try:
                 there.extend(_candidates(play, target))
             except HvpsError as err:
-                _LOG.info("host %s: %s", target.name, err)
+                logger.info("host %s: %s", target.name, err)
                 self._problems.append(HostProblem(target.name, err))
                 complete = False
         names = ", ".join(target.name for target in play.hosts)
@@ -234,8 +234,8 @@ class Runner:
                 result = self._run_task(job, policy)
             except HvpsError as err:
                 result = self._failure(job, err)
-            except Exception as err:  # noqa: BLE001 - one VM's bug must not take the others along
-                _LOG.exception("VM %s, %s", job.vm.name, job.task)
+            except Exception as err:
+                logger.exception("VM %s, %s", job.vm.name, job.task)
                 result = self._failure(job, InternalError(f"{type(err).__name__}: {err}"))
             self._take(result)
             if result.outcome is Outcome.FAILED:
@@ -258,7 +258,7 @@ class Runner:
         warnings: tuple[str, ...] = ()
         for _ in range(MOST_MOVES):
             with hosts.connect_owner(vm_id, job.target.name) as host:
-                around = Surroundings(
+                around = BackupContext(
                     job.play.repository,
                     lambda: hosts.connect_owner(vm_id, job.target.name),
                     self._run_id,

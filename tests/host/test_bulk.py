@@ -187,7 +187,7 @@ def test_a_connection_that_cannot_be_borrowed_leaves_all_to_pypsrp(
     def nothing(*_: object) -> None:
         raise bulk.ConnectionUnavailable("no such attribute")
 
-    monkeypatch.setattr(client, "Borrowed", nothing)
+    monkeypatch.setattr(client, "RawConnection", nothing)
     source = echo(session)
     try:
         source.send(b"x" * 100_000)

@@ -15,7 +15,7 @@ from pypsrp.wsman import SelectorSet
 from hvpsbridge.errors import SessionLost
 from hvpsbridge.host.connection import Auth, HostConnection
 from hvpsbridge.host.psrp import raw_connection
-from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.raw_connection import Answer
 from hvpsbridge.host.psrp.session import POWERSHELL_URI, Session
@@ -57,7 +57,7 @@ def works(session: Session, value: int) -> None:
     assert run(session, "param([int] $N) [pscustomobject]@{ N = $N }", N=value) == [{"N": value}]
 
 
-def line_of(door: Door) -> raw_connection.Borrowed:
+def line_of(door: WSManClient) -> raw_connection.RawConnection:
     line = door._line
     assert line is not None
     return line
@@ -138,10 +138,10 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
     session: Session, monkeypatch: pytest.MonkeyPatch, by_requests: list[str], times: str
 ) -> None:
     works(session, 1)
-    answer = raw_connection.Borrowed.answer
+    answer = raw_connection.RawConnection.answer
     refused: list[int] = []
 
-    def refusing(self: raw_connection.Borrowed, timeout_seconds: float) -> Answer | None:
+    def refusing(self: raw_connection.RawConnection, timeout_seconds: float) -> Answer | None:
         given = answer(self, timeout_seconds)
         if given is None or (times == "once" and refused):
             return given
@@ -149,7 +149,7 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
         return Answer(401, Body(b""), 0, keeps_alive=True)
 
     # Of scripts that may run twice: what was answered is asked again.
-    monkeypatch.setattr(raw_connection.Borrowed, "answer", refusing)
+    monkeypatch.setattr(raw_connection.RawConnection, "answer", refusing)
     door = session.door()
     for _ in range(3):
         assert session.shells()
@@ -177,7 +177,7 @@ def test_a_host_that_does_not_answer_in_time_is_a_lost_session(
 
 def test_closing_twice_and_after_use_raises_nothing(session: Session) -> None:
     works(session, 1)
-    door = session.new_door()
-    session.drop_door(door)
-    session.drop_door(door)
+    door = session.new_client()
+    session.drop_client(door)
+    session.drop_client(door)
     works(session, 2)

@@ -198,8 +198,8 @@ def test_contexts_are_made_anew_before_they_end_and_nothing_is_lost(
     hosts: dict[str, PowerShellHost], frozen: Frozen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in the last minute of a ticket's life, only at every reply."""
-    monkeypatch.setattr(client, "RENEW_SECONDS", 1e9)
-    monkeypatch.setattr(client, "RENEW_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(client, "TICKET_RENEW_SECONDS", 1e9)
+    monkeypatch.setattr(client, "TICKET_RENEW_PAUSE_SECONDS", 0.0)
     listener = hosts["negotiate"].listener
     with HyperVHost.connect(connection(listener.port, **WITH_PASSWORD)) as host:
         before = listener.connections_accepted

@@ -164,7 +164,7 @@ def test_a_connection_the_host_closed_while_idle_is_made_anew(
         session = Session.open(replace(connection, address=simulated.url, auth=auth))
         assert run(session, "[pscustomobject]@{ A = 1 }") == [{"A": 1}]
         simulated.listener.cut_all()
-        monkeypatch.setattr("hvpsbridge.host.psrp.client.STALE_SECONDS", 0.0)
+        monkeypatch.setattr("hvpsbridge.host.psrp.client.CONNECTION_STALE_SECONDS", 0.0)
         assert run(session, "[pscustomobject]@{ A = 2 }") == [{"A": 2}]
         session.close()
 

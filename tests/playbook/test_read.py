@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.playbook.problems import PlaybookInvalid, Problem
+from hvpsbridge.playbook.problems import PlaybookInvalid, PlaybookProblem
 from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playbook
 from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
 from hvpsbridge.playbook.task_options import BackupOptions, RestoreOptions, VerifyOptions
-from hvpsbridge.tasks.policy import Wish
+from hvpsbridge.tasks.policy import ConsistencyPolicy
 
 GOOD = """\
 version: 1
@@ -66,7 +66,7 @@ def test_the_example_of_the_design_is_understood() -> None:
     assert play.vms.state == (VmStateWord.RUNNING, VmStateWord.OFF)
     backup, verify = play.tasks
     assert backup.backup is not None
-    assert backup.backup.consistency is Wish.APPLICATION_OR_CRASH
+    assert backup.backup.consistency is ConsistencyPolicy.APPLICATION_OR_CRASH
     assert verify.options == VerifyOptions(subset=(1, 14))
     assert playbook.hosts["hv02"].password is not None
     assert playbook.hosts["hv02"].password.command == ("pass", "hv02")
@@ -250,7 +250,7 @@ def test_any_value_in_any_place_gives_a_playbook_or_mistakes_with_their_places(p
     values = list(re.finditer(r"(?<=: )[^\n,{}\[\]]+|\[[^\[\]\n]*\]|\{[^{}\n]*\}", GOOD))
     match = values[place % len(values)]
     text = GOOD[: match.start()] + odd + GOOD[match.end() :]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[PlaybookProblem, ...] = ()
     try:
         assert parse_playbook(text, "p.yaml", {"x": 1}).plays
     except PlaybookInvalid as err:

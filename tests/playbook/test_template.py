@@ -4,11 +4,11 @@ import pytest
 
 from hvpsbridge.errors import UsageError
 from hvpsbridge.playbook import load
-from hvpsbridge.playbook.problems import Problem
+from hvpsbridge.playbook.problems import PlaybookProblem
 from hvpsbridge.playbook.template import extra_vars, fill
 
 
-def _fill(text: str, **variables: load.Plain) -> tuple[object, list[Problem]]:
+def _fill(text: str, **variables: load.Plain) -> tuple[object, list[PlaybookProblem]]:
     tree, problems = load.parse(text, "f.yaml")
     filled = fill(tree, (), variables, problems)
     return load.plain(filled), problems

@@ -20,10 +20,10 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
+from hvpsbridge.receiver.protocols import RetryLimits
 from hvpsbridge.receiver.pump import Pump
 from hvpsbridge.receiver.settings import ReadSettings
-from hvpsbridge.receiver.terms import Patience
-from hvpsbridge.receiver.throttling import ByteBudget, Gate, OpenGate, Pace, TokenBucket
+from hvpsbridge.receiver.throttling import ByteBudget, RateLimiter, ReadPermit, TokenBucket, UnlimitedReads
 from hvpsbridge.units import KIB, MIB
 from tests.receiver.sources import ImageSource
 
@@ -101,8 +101,8 @@ def pump(
     watcher: Calm | None = None,
     time: Time | None = None,
     digests: bool = False,
-    gate: Callable[[], Gate] = OpenGate,
-    pace: Pace | None = None,
+    gate: Callable[[], ReadPermit] = UnlimitedReads,
+    pace: RateLimiter | None = None,
 ) -> Pump:
     time = time or Time()
     return Pump(
@@ -116,7 +116,7 @@ def pump(
         gate=gate,
         pace=pace,
         want_chunk_digests=digests,
-        patience=Patience(resume_seconds=60, stall_seconds=30),
+        retry_limits=RetryLimits(resume_seconds=60, stall_seconds=30),
         clock=time.clock,
         sleep=time.sleep,
     )

@@ -125,7 +125,7 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
         assert "the ledger tells of it" in problem.what
-    repository.bury(last)  # pruned, it would leave this
+    repository.write_tombstone(last)  # pruned, it would leave this
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         assert fresh.points() == (first,)
@@ -199,14 +199,14 @@ def test_only_the_asked_points_are_looked_at(repository: Repository, store: Memo
 def test_a_pruned_point_is_no_gap(store: MemoryStore, repository: Repository) -> None:
     points = [store_point(repository, content(20 + number)) for number in range(3)]
     for point in (points[0], points[2]):
-        repository.bury(point)
+        repository.write_tombstone(point)
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         after = store_point(fresh, content(23))
         assert (after.manifest.sequence, after.manifest.previous) == (4, points[2].manifest.digest())
         assert fresh.verify(Level.WRITTEN).good
-        fresh.bury(after)  # a prune that died here: tombstone and manifest
+        fresh.write_tombstone(after)  # a prune that died here: tombstone and manifest
         assert fresh.verify(Level.WRITTEN).good
 
 
@@ -214,7 +214,7 @@ def test_a_lost_manifest_beside_a_pruned_one_is_told_from_it(
     store: MemoryStore, repository: Repository
 ) -> None:
     points = [store_point(repository, content(30 + number)) for number in range(3)]
-    repository.bury(points[0])
+    repository.write_tombstone(points[0])
     for point in points[:2]:
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:

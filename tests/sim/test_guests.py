@@ -47,7 +47,7 @@ def history(
     folder = tmp_path_factory.mktemp(request.param)
     disk = GuestDisk(folder / "disk", [plan(request.param)], seed=SEED)
     first = disk.state
-    return first, disk.live_on(seed=SEED + 1), disk.live_on(seed=SEED + 2)
+    return first, disk.keep_running(seed=SEED + 1), disk.keep_running(seed=SEED + 2)
 
 
 @pytest.fixture(scope="module")

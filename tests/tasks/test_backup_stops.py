@@ -20,7 +20,7 @@ from tests.tasks.world import QUICK, Died, Steps, World
 
 SMALL = 2 * MIB
 # What is lost for good need not be waited for long.
-IMPATIENT = replace(QUICK.patience, resume_seconds=0.2)
+IMPATIENT = replace(QUICK.retry_limits, resume_seconds=0.2)
 STARTS = [(step.name, "before") for step in Step]
 
 
@@ -105,7 +105,7 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
         world.churn(vm_id)
         wire = Wire(world)
         wire.cut_at, wire.for_good = position, for_good
-        result = world.backup(vm_id, undo_seconds=0.2, patience=IMPATIENT)
+        result = world.backup(vm_id, undo_seconds=0.2, retry_limits=IMPATIENT)
         where = f"message {position}, {names[position - 1] if position <= len(names) else 'beyond'}"
         assert result.error is None or isinstance(result.error, (SessionLost, HostUnreachable)), where
         if not for_good:

@@ -13,7 +13,7 @@ from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.planning.plan import DiskFacts, plan_disks
 from hvpsbridge.tasks.planning.space import SMALLEST_CHILD_BYTES, child_growth, volume_of
-from hvpsbridge.tasks.policy import OnUnexpectedFull, Wish
+from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull
 from hvpsbridge.units import GIB, MIB
 from tests.tasks import builders as make
 from tests.tasks.world import SLOT, Steps, World
@@ -125,15 +125,15 @@ def test_an_unexpected_compare_is_warned_of_stopped_or_accepted(world: World) ->
 @pytest.mark.parametrize(
     ("wish", "guest_backup", "reached"),
     [
-        (Wish.APPLICATION, True, "application"),
-        (Wish.CRASH, True, "crash"),
-        (Wish.APPLICATION_OR_CRASH, False, "crash"),
-        (Wish.APPLICATION_OR_CRASH, True, "application"),
-        (Wish.APPLICATION, False, ""),
+        (ConsistencyPolicy.APPLICATION, True, "application"),
+        (ConsistencyPolicy.CRASH, True, "crash"),
+        (ConsistencyPolicy.APPLICATION_OR_CRASH, False, "crash"),
+        (ConsistencyPolicy.APPLICATION_OR_CRASH, True, "application"),
+        (ConsistencyPolicy.APPLICATION, False, ""),
     ],
 )
 def test_consistency_falls_back_or_fails_as_asked(
-    world: World, wish: Wish, guest_backup: bool, reached: str
+    world: World, wish: ConsistencyPolicy, guest_backup: bool, reached: str
 ) -> None:
     vm_id = world.vm(guest_backup=guest_backup)
     result = world.backup(vm_id, consistency=wish)

@@ -22,7 +22,7 @@ from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
-from hvpsbridge.tasks.transfer.limits import SharedPermits, Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
 from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import KIB, MIB
@@ -55,7 +55,7 @@ def filled(world: WireWorld, name: str, size: int, node: str = "HV01", volume: s
 
 def run(
     world: WireWorld,
-    sharing: Sharing,
+    sharing: SharedLimits,
     *,
     policy: BackupPolicy = PIECES,
     others: tuple[SimulatedHost, ...] = (),
@@ -111,7 +111,7 @@ def test_no_more_is_sent_than_the_rate_lets(world: WireWorld) -> None:
     vms = [filled(world, name, 2 * MIB) for name in ("a", "b")]
     line = Timeline(world.server)
     # As it is by default: windows far larger than what the rate lets come in a second.
-    run(world, Sharing(pace=TokenBucket(rate)), policy=QUICK)
+    run(world, SharedLimits(pace=TokenBucket(rate)), policy=QUICK)
     assert sum(sent for _, sent in line.sent) > 2 * 2 * MIB * 1.7
     # Each of two disks may have a second's worth under way, and scripts' answers come beside.
     line.assert_within(rate, 2 * rate + 256 * KIB)
@@ -203,7 +203,7 @@ def test_vms_side_by_side_are_read_within_the_limits_and_all_of_them_end(
     claims = {name: Claim(*place, vms[name], name) for name, place in PLACES.items()}
     readers = Readers(monkeypatch, claims, reached)
     with SimulatedHost(world.model, node="HV02") as second:
-        sharing = Sharing(permits=StartTogether(limits, len(vms)))
+        sharing = SharedLimits(permits=StartTogether(limits, len(vms)))
         assert len(run(world, sharing, others=(second,))) == len(vms)
     assert readers.most() == reached
     assert all(within(now, limits) for now in readers.seen)

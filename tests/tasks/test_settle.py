@@ -1,4 +1,4 @@
-"""Whose a checkpoint is: by id, by mark, or as the sole newcomer; what is not clear is left alone."""
+"""Owner a checkpoint is: by id, by mark, or as the sole newcomer; what is not clear is left alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.tasks.cleanup.ownership import Judgement, ids_of, judge, reference_points_to_keep
+from hvpsbridge.tasks.cleanup.ownership import Ownership, ids_of, judge, reference_points_to_keep
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.mark import Mark, parse_mark
 from tests.tasks import builders as make
@@ -21,7 +21,7 @@ INTENT = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS)
 
 def judged(
     entries: list[LedgerEntry], checkpoints: list[CheckpointInfo], *reference_points: object
-) -> Judgement:
+) -> Ownership:
     return judge(entries, entries, checkpoints, reference_points, Lineage(()), make.REPOSITORY_ID)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from hvpsbridge.errors import HostRefused
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.tasks.planning.plan import Mode
-from hvpsbridge.tasks.transfer.limits import Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 from hvpsbridge.units import KIB
 from tests.tasks.test_limits import run
@@ -140,7 +140,7 @@ def test_more_disks_than_shells_are_read_in_turns(world: WireWorld) -> None:
     """Full, then increments that are proved whole: disks come back for another turn after they gave way."""
     vms = [world.vm(name, disks=(256 * KIB,) * DISKS) for name in ("a", "b")]
     for mode in (Mode.FULL, Mode.INCREMENTAL):
-        results = run(world, Sharing(shells=ShellPlaces(2)), policy=QUICK)
+        results = run(world, SharedLimits(shells=ShellPlaces(2)), policy=QUICK)
         assert {disk.mode for result in results for disk in result.disks} == {mode}
         for vm_id in vms:
             world.assert_clean(vm_id)

@@ -12,8 +12,8 @@ from hvpsbridge.errors import ExitCode, HostNotClean, NotEligible, RepositoryLoc
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.cleanup.leftovers import VmThings, Whose, look, unknown_ids
-from hvpsbridge.tasks.cleanup.sweep import Sweeper, Swept
+from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.steps import Step
@@ -25,12 +25,14 @@ from tests.tasks.world import QUICK, Died, Steps, World, die
 SMALL = 2 * MIB
 
 
-def things(world: World, vm_id: UUID) -> VmThings:
+def things(world: World, vm_id: UUID) -> VmObjects:
     with world.host() as host:
         return look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
 
 
-def sweep(world: World, vm_id: UUID, *, forget: bool = False, ours: str = "", not_ours: str = "") -> Swept:
+def sweep(
+    world: World, vm_id: UUID, *, forget: bool = False, ours: str = "", not_ours: str = ""
+) -> SweepResult:
     with world.host() as host:
         there = look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
         sweeper = Sweeper(
@@ -82,7 +84,7 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
     assert not world.model.attached()
     assert len(world.model.reference_points(vm_id)) == 2
     assert not things(world, vm_id).to_settle
-    assert {thing.whose for thing in things(world, vm_id).things} == {Whose.NEEDED, Whose.FOREIGN}
+    assert {thing.whose for thing in things(world, vm_id).things} == {Owner.NEEDED, Owner.FOREIGN}
     world.churn(vm_id)
     result = world.backup(vm_id)
     assert result.error is None, result.error
@@ -109,9 +111,9 @@ def test_looking_changes_nothing_and_says_what_would_be_done(
     assert len(there.unsettled) == 1
     kinds = {(thing.kind, thing.whose) for thing in there.things}
     assert kinds == {
-        ("checkpoint", Whose.LEFTOVER),
-        ("reference point", Whose.NEEDED),
-        ("shell", Whose.LEFTOVER),
+        ("checkpoint", Owner.LEFTOVER),
+        ("reference point", Owner.NEEDED),
+        ("shell", Owner.LEFTOVER),
     }
     assert all(thing.what for thing in there.things)
 
@@ -151,7 +153,7 @@ def test_a_reference_point_that_belongs_to_no_point_is_named_until_somebody_deci
         assert nightly.exit_code is ExitCode.HOST_NOT_CLEAN
         assert any(made in left and "hvps host sweep" in left for left in nightly.leftovers)
     there = things(world, vm_id)
-    assert [thing.thing_id for thing in there.of(Whose.UNCLEAR)] == [made]
+    assert [thing.thing_id for thing in there.of(Owner.UNCLEAR)] == [made]
     assert unknown_ids([there], [made, "x"]) == ("x",)
     undecided = sweep(world, vm_id)
     assert undecided.exit_code is ExitCode.HOST_NOT_CLEAN
@@ -199,7 +201,7 @@ def test_another_repositorys_checkpoint_is_named_as_theirs_and_stays(world: Worl
     theirs = str(Mark(uuid4(), uuid4(), make.NOON))
     world.model.wait(world.model.create_checkpoint(vm_id, name=theirs))
     (thing,) = things(world, vm_id).things
-    assert thing.whose is Whose.FOREIGN
+    assert thing.whose is Owner.FOREIGN
     assert sweep(world, vm_id).left == ()
     assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == [theirs]
 
@@ -208,7 +210,7 @@ def test_a_vm_at_which_a_run_is_at_work_is_left_alone(world: World) -> None:
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    seen: list[Swept] = []
+    seen: list[SweepResult] = []
     result = world.backup(vm_id, observer=Steps(("READ", "after"), lambda: seen.append(sweep(world, vm_id))))
     assert isinstance(seen[0].error, RepositoryLocked)
     assert seen[0].exit_code is ExitCode.LOCKED

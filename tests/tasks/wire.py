@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.sim.server import SimulatedHost
-from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.backup import BackupContext, BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
 from hvpsbridge.tasks.planning.plan import Mode
@@ -49,7 +49,7 @@ class WireWorld(World):
     ) -> BackupResult:
         run_id = uuid4()
         with self.connect(run_id) as host:
-            around = Surroundings(
+            around = BackupContext(
                 self.repository,
                 lambda: self.connect(run_id),
                 run_id,

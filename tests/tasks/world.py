@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.receiver.terms import Patience
+from hvpsbridge.receiver.protocols import RetryLimits
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.opening import create_on_store, open_on_store
@@ -19,7 +19,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.tasks.backup import BackupVm, Surroundings
+from hvpsbridge.tasks.backup import BackupContext, BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
 from hvpsbridge.tasks.planning.mark import parse_mark
@@ -55,7 +55,7 @@ QUICK = BackupPolicy(
         appear_seconds=0.05,
         poll_seconds=0.02,
     ),
-    patience=Patience(
+    retry_limits=RetryLimits(
         resume_seconds=20, stall_seconds=5, first_pause_seconds=0.01, longest_pause_seconds=0.1
     ),
 )
@@ -142,7 +142,7 @@ class World:
                 host,  # type: ignore[arg-type]
                 host.vms(vm_id)[0],
                 policy,
-                Surroundings(
+                BackupContext(
                     repository or self.repository,
                     lambda: self.host(node),  # type: ignore[arg-type,return-value]
                     uuid4(),

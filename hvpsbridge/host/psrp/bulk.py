@@ -16,11 +16,11 @@ import logging
 from collections.abc import Mapping
 
 from hvpsbridge.errors import SessionLost
-from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
-from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Answer, Borrowed, ConnectionUnavailable
+from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Answer, ConnectionUnavailable, RawConnection
 from hvpsbridge.host.psrp.receive import ReceiveRequest, stream_fragments
 from hvpsbridge.host.psrp.replies import (
     Assembler,
@@ -31,7 +31,7 @@ from hvpsbridge.host.psrp.replies import (
     read_reply,
 )
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BLOCK_TYPES = ["Hvps.BlockMessage"]
 OK = 200
@@ -48,8 +48,8 @@ class BulkPipeline(Pipeline):
 
     def __init__(
         self,
-        door: Door,
-        replies: Door,
+        door: WSManClient,
+        replies: WSManClient,
         operation: str,
         text: str,
         parameters: Mapping[str, object],
@@ -73,7 +73,7 @@ class BulkPipeline(Pipeline):
         self._replies = replies
         self._operation_timeout = operation_timeout_seconds
         self._assembler = Assembler()
-        self._line: Borrowed | None = None
+        self._line: RawConnection | None = None
         self._asked = b""
         self._plain = False
         super().__init__(door, operation, text, parameters, input_open=True)
@@ -128,7 +128,7 @@ class BulkPipeline(Pipeline):
         self._check_relation(body)
         return body
 
-    def _next(self, line: Borrowed, timeout_seconds: float) -> Body | None:
+    def _next(self, line: RawConnection, timeout_seconds: float) -> Body | None:
         """The reply to the Receive that is out, and a new Receive on its way."""
         if not line.waiting:
             self._ask(line)
@@ -151,7 +151,7 @@ class BulkPipeline(Pipeline):
                 self._let_go()
         return body
 
-    def _ask(self, line: Borrowed) -> None:
+    def _ask(self, line: RawConnection) -> None:
         self._asked, text = self._request.text()
         line.ask(text)
 
@@ -198,7 +198,7 @@ class BulkPipeline(Pipeline):
     def _fall_back(self, why: str) -> None:
         """From here on replies go pypsrp's way, starting with the message that is under way."""
         if BulkPipeline.fallbacks == 0:
-            log.warning("%s: the fast reader is not used: %s", self.door.host, why)
+            logger.warning("%s: the fast reader is not used: %s", self.door.host, why)
         BulkPipeline.fallbacks += 1
         self._plain = True
         if pending := self._assembler.pending:

@@ -24,9 +24,9 @@ from pypsrp.wsman import WSMan, WSManAction
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import seconds_left
-from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Borrowed, ConnectionUnavailable
+from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, ConnectionUnavailable, RawConnection
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
 # show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
@@ -40,12 +40,12 @@ Timeout = float | tuple[float, float] | None
 FIRST_ERROR_STATUS = 400
 
 # http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
-STALE_SECONDS = 60.0
+CONNECTION_STALE_SECONDS = 60.0
 # A security context ends with its Kerberos ticket, and what is under way then cannot be opened any more. It
 # is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still
 # the old one that is tried again after a pause.
-RENEW_SECONDS = 60.0
-RENEW_PAUSE_SECONDS = 10.0
+TICKET_RENEW_SECONDS = 60.0
+TICKET_RENEW_PAUSE_SECONDS = 10.0
 
 # Names of pypsrp beyond its documented interface.
 LEANED_ON: tuple[tuple[type, str], ...] = (
@@ -102,7 +102,7 @@ def new_wsman(connection: HostConnection) -> WSMan:
     )
 
 
-class Door:
+class WSManClient:
     """One thread's way into a shell: a WSMan connection and pypsrp's view of the pool over it.
 
     pypsrp's first message opens and authenticates the connection; those after it are sent and received here,
@@ -121,12 +121,12 @@ class Door:
         self._used = self._begun = time.monotonic()
         self._send = wsman.transport.send
         self._opened = False
-        self._line: Borrowed | None = None
+        self._line: RawConnection | None = None
         self._may_borrow = True
         wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
     def _exchange(self, message: bytes, *, timeout: Timeout = None, **options: Any) -> bytes:
-        if time.monotonic() - self._used > STALE_SECONDS or self.ends_soon:
+        if time.monotonic() - self._used > CONNECTION_STALE_SECONDS or self.ends_soon:
             self.start_over()
         reply = self._over_line(message, timeout) if self._opened else None
         if reply is None:
@@ -146,7 +146,7 @@ class Door:
         try:
             line = self._line = self._line or self._borrowed()
         except ConnectionUnavailable as err:
-            log.debug("%s: left to pypsrp: %s", self.host, err)
+            logger.debug("%s: left to pypsrp: %s", self.host, err)
             return None
         if not line.connected:
             # A host hangs up on whom it has not heard for a while, and when it restarts.
@@ -172,12 +172,12 @@ class Door:
             raise WinRMTransportError("http", answer.status, soap.decode("utf-8", "replace"))
         return soap
 
-    def _borrowed(self) -> Borrowed:
+    def _borrowed(self) -> RawConnection:
         if not self._may_borrow:
             raise ConnectionUnavailable("the host asks at every message who we are")
-        return Borrowed(self.wsman, self.wsman.transport.read_timeout)
+        return RawConnection(self.wsman, self.wsman.transport.read_timeout)
 
-    def borrow(self) -> Borrowed:
+    def borrow(self) -> RawConnection:
         """The connection of the last message, which is the caller's until :meth:`start_over`.
 
         Raises:
@@ -187,7 +187,7 @@ class Door:
         self._line, self._opened = None, False
         return line
 
-    def give_up(self, line: Borrowed) -> None:
+    def give_up(self, line: RawConnection) -> None:
         """Start over because the host asked on ``line`` who we are.
 
         What was sent was not executed, so nothing is lost, and pypsrp knows how to authenticate again. A host
@@ -202,9 +202,9 @@ class Door:
         """Whether the connection's security context is to be made anew before more is sent."""
         encryption = self.wsman.transport.encryption
         left = None if encryption is None else seconds_left(encryption.context)
-        if left is None or left > RENEW_SECONDS:
+        if left is None or left > TICKET_RENEW_SECONDS:
             return False
-        return left <= 0 or time.monotonic() - self._begun > RENEW_PAUSE_SECONDS
+        return left <= 0 or time.monotonic() - self._begun > TICKET_RENEW_PAUSE_SECONDS
 
     def start_over(self) -> None:
         """Forget the connection and the security context that goes with it; the next request makes both.

@@ -1,6 +1,6 @@
 """One HTTP exchange in halves, on a connection that pypsrp opened and authenticated.
 
-Law: bytes only. The connection is requests' own, taken out of its pool, so TLS, its checks and the
+Rule: bytes only. The connection is requests' own, taken out of its pool, so TLS, its checks and the
 connection's authentication are what they were; only the sending and reading are done here, because
 ``http.client`` parses every reply's header through the e-mail package and requests copies its body.
 """

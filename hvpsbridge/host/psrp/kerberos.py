@@ -1,6 +1,6 @@
 """Why Kerberos gave no session, said in words that help. The door to the errors of pyspnego and krb5.
 
-Law: decisions rest on the numbers of the Kerberos protocol (RFC 4120 section 7.5.9) and of MIT's library,
+Rule: decisions rest on the numbers of the Kerberos protocol (RFC 4120 section 7.5.9) and of MIT's library,
 which GSSAPI hands on as minor codes; the library's texts are in the user's language and are only shown.
 """
 

@@ -15,7 +15,7 @@ from pypsrp.serializer import TaggedValue
 from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
 from hvpsbridge.host.binding import Tagged
 from hvpsbridge.host.error_records import Record, from_record
-from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, UNREADABLE_ERRORS, transport_failure
 
 
@@ -36,7 +36,7 @@ class Pipeline:
 
     def __init__(
         self,
-        door: Door,
+        door: WSManClient,
         operation: str,
         text: str,
         parameters: Mapping[str, object],

@@ -44,7 +44,7 @@ class Answer:
     keeps_alive: bool
 
 
-class Borrowed:
+class RawConnection:
     """A connection out of requests' pool, with what an HTTP request on it needs. One exchange at a time.
 
     Attributes:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
 
 from hvpsbridge.errors import InternalError
-from hvpsbridge.host.psrp.client import Door
+from hvpsbridge.host.psrp.client import WSManClient
 
 # Hexadecimal digits at the end of a message id that count; those before them are random, once a command.
 _COUNTED_DIGITS = 12
@@ -18,7 +18,7 @@ _COUNTED_DIGITS = 12
 class ReceiveRequest:
     """The Receive of one command; only the message id differs from one to the next."""
 
-    def __init__(self, door: Door, command_id: str, timeout_seconds: int) -> None:
+    def __init__(self, door: WSManClient, command_id: str, timeout_seconds: int) -> None:
         wsman, shell = door.wsman, door.pool.shell
         options = OptionSet()
         options.add_option("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "True")

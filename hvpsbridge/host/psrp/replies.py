@@ -1,6 +1,6 @@
 """Receive replies as bytes: found, not parsed. Sans-io, and the heart of the fast path.
 
-Law: bytes in, values out; no socket, no pypsrp. Whatever is not exactly what a reader pipeline sends is
+Rule: bytes in, values out; no socket, no pypsrp. Whatever is not exactly what a reader pipeline sends is
 handed back whole, as the fragments it came in, so that pypsrp's own parser can read it with nothing lost.
 
 A reply is SOAP around base64 of PSRP fragments; a fragment is a 21-byte header and a slice of a message;

@@ -1,7 +1,7 @@
 """A shell on a host: one process there with several runspaces.
 
 pypsrp allows one thread per WSMan object (message sealing counts messages), so every thread that talks
-to the shell gets its own :class:`~hvpsbridge.host.psrp.client.Door`, attached to the same shell id.
+to the shell gets its own :class:`~hvpsbridge.host.psrp.client.WSManClient`, attached to the same shell id.
 PowerShell keeps one collection of messages per pipeline, so doors do not mix.
 """
 
@@ -22,7 +22,7 @@ from pypsrp.wsman import SelectorSet
 
 from hvpsbridge.errors import OperationTimedOut, SessionLost
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.client import Door, new_wsman
+from hvpsbridge.host.psrp.client import WSManClient, new_wsman
 from hvpsbridge.host.psrp.errors import (
     FAULT_NO_SUCH_SHELL,
     TRANSPORT_ERRORS,
@@ -33,7 +33,7 @@ from hvpsbridge.host.psrp.kerberos import check_installed
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
 from hvpsbridge.host.psrp.shells import HostShell, list_shells
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A dead client's shell lives on for this long, and its process with it; two hours is WinRM's default,
 # long enough to block a merge for the night (reference section 6.1).
@@ -52,12 +52,12 @@ class Session:
         shell_id: WinRM's id of the shell, for the ledger.
     """
 
-    def __init__(self, connection: HostConnection, pool: RunspacePool, door: Door) -> None:
+    def __init__(self, connection: HostConnection, pool: RunspacePool, door: WSManClient) -> None:
         self._connection = connection
         self._pool = pool
         self._local = threading.local()
         self._local.door = door
-        self._doors: list[Door] = [door]
+        self._doors: list[WSManClient] = [door]
         self._lock = threading.Lock()
         self.shell_id: str = str(pool.shell.id or pool.id)
         self.lost = False
@@ -94,8 +94,8 @@ class Session:
                 pool.shell.close()
             wsman.close()
             raise connect_failure(connection, err) from err
-        log.debug("shell %s opened on %s", pool.id, connection.name)
-        return cls(connection, pool, Door(connection.name, wsman, pool))
+        logger.debug("shell %s opened on %s", pool.id, connection.name)
+        return cls(connection, pool, WSManClient(connection.name, wsman, pool))
 
     @property
     def host(self) -> str:
@@ -107,14 +107,14 @@ class Session:
         """How long the host may hold a Receive that has nothing to say yet."""
         return self._connection.operation_timeout_seconds
 
-    def door(self) -> Door:
+    def door(self) -> WSManClient:
         """The calling thread's own door, made on first use."""
-        door: Door | None = getattr(self._local, "door", None)
+        door: WSManClient | None = getattr(self._local, "door", None)
         if door is None:
-            door = self._local.door = self.new_door()
+            door = self._local.door = self.new_client()
         return door
 
-    def new_door(self) -> Door:
+    def new_client(self) -> WSManClient:
         """A further connection to this shell; whoever asks uses it from one thread at a time."""
         wsman = new_wsman(self._connection)
         # One client to WinRM: shells belong to the session id that made them.
@@ -126,12 +126,12 @@ class Session:
         pool.shell._selector_set = self._pool.shell._selector_set
         pool.state = RunspacePoolState.OPENED
         pool.protocol_version = self._pool.protocol_version
-        door = Door(self.host, wsman, pool)
+        door = WSManClient(self.host, wsman, pool)
         with self._lock:
             self._doors.append(door)
         return door
 
-    def drop_door(self, door: Door) -> None:
+    def drop_client(self, door: WSManClient) -> None:
         """Close one door for good."""
         with self._lock, suppress(ValueError):
             self._doors.remove(door)
@@ -176,10 +176,10 @@ class Session:
         """Delete the shell and close every connection. Never raises: a shell ends by itself too."""
         try:
             # Also when the shell counts as lost: it may live, and hold a disk.
-            wsman = self.new_door().wsman
+            wsman = self.new_client().wsman
             wsman.delete(POWERSHELL_URI, selector_set=_selectors(self.shell_id), timeout=CLOSE_SECONDS)
         except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
-            log.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
+            logger.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
         with self._lock:
             doors, self._doors = self._doors, []
         for door in doors:

@@ -20,7 +20,7 @@ from hvpsbridge.formats.marks import Tombstone
 from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository import layout
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.check.findings import Problem, touched
+from hvpsbridge.repository.check.findings import VerifyProblem, touched
 from hvpsbridge.repository.check.reconcile import hold_against
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
@@ -49,7 +49,7 @@ class Evidence:
         points: hex ids of the points that something names, and what does.
     """
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[VerifyProblem] = field(default_factory=list)
     points: dict[str, str] = field(default_factory=dict)
 
 
@@ -73,9 +73,9 @@ def gather(objects: Objects, cache: IndexCache) -> Evidence:
             except (ObjectMissing, UnknownFields):
                 continue  # gone since the listing; or a newer hvps wrote it, and says more than we know
             except Damaged as err:
-                evidence.problems.append(Problem(info.name, err.what))
+                evidence.problems.append(VerifyProblem(info.name, err.what))
             except Malformed as err:
-                evidence.problems.append(Problem(info.name, str(err)))
+                evidence.problems.append(VerifyProblem(info.name, str(err)))
     # What a rebuild superseded says nothing that is not said elsewhere; it stays where nothing is deleted.
     evidence.problems = [problem for problem in evidence.problems if problem.name not in superseded]
     return evidence
@@ -89,7 +89,7 @@ def _take_ledger(evidence: Evidence, payload: bytes) -> None:
 
 def orphan_problems(
     objects: Objects, evidence: Evidence, points: Sequence[Point], tombstones: Sequence[Tombstone]
-) -> Iterator[Problem]:
+) -> Iterator[VerifyProblem]:
     """Points that something names and that are neither there nor pruned."""
     known = {point.point_id.hex for point in points} | {tomb.point_id.hex for tomb in tombstones}
     for point in sorted(evidence.points.keys() - known):
@@ -97,10 +97,12 @@ def orphan_problems(
             objects.store.size(f"{layout.POINTS}/{point}")
         except ObjectMissing:
             what = evidence.points[point]
-            yield Problem(f"{layout.POINTS}/{point}", f"the manifest is missing, and {what} tells of it")
+            yield VerifyProblem(
+                f"{layout.POINTS}/{point}", f"the manifest is missing, and {what} tells of it"
+            )
 
 
-def line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> Iterator[Problem]:
+def line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> Iterator[VerifyProblem]:
     """Gaps in the VMs' lines: manifests that are neither there nor pruned."""
     by_vm: dict[UUID, list[Point]] = {}
     for point in points:
@@ -120,16 +122,16 @@ def line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> I
         yield from _breaks(vm_id, sorted(links, key=lambda link: link[0]))
 
 
-def _breaks(vm_id: UUID, links: list[_Link]) -> Iterator[Problem]:
+def _breaks(vm_id: UUID, links: list[_Link]) -> Iterator[VerifyProblem]:
     expected, previous = 1, None
     for sequence, digest, before, point in links:
         touches = () if point is None else (touched(point, ()),)
         name = f"line of VM {vm_id}"
         if sequence > expected:
             lost = f"point {expected} is" if sequence == expected + 1 else f"{sequence - expected} points are"
-            yield Problem(name, f"{lost} missing before point {sequence}", touches)
+            yield VerifyProblem(name, f"{lost} missing before point {sequence}", touches)
         elif sequence < expected:
-            yield Problem(name, f"two points have sequence {sequence}", touches)
+            yield VerifyProblem(name, f"two points have sequence {sequence}", touches)
         elif before != previous:
-            yield Problem(name, f"point {sequence} does not follow what was before it", touches)
+            yield VerifyProblem(name, f"point {sequence} does not follow what was before it", touches)
         expected, previous = sequence + 1, digest

@@ -27,7 +27,7 @@ class TouchedPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class VerifyProblem:
     """Something that is not as it was written.
 
     Attributes:
@@ -56,7 +56,7 @@ class VerifyReport:
     hashed_chunks: int
     hashed_bytes: int
     seconds: float
-    problems: tuple[Problem, ...]
+    problems: tuple[VerifyProblem, ...]
     bad: tuple[tuple[bytes, bytes], ...] = ()
 
     @property

@@ -18,7 +18,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
-from hvpsbridge.repository.check.findings import Level, Problem, TouchedPoint, VerifyReport, touched
+from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.scan import Scan
 from hvpsbridge.repository.objects import Objects
@@ -42,7 +42,7 @@ def verify(
     started = time.monotonic()
     repository.forget()
     repository.refresh()
-    problems: list[Problem] = []
+    problems: list[VerifyProblem] = []
     everything = points is None
     if points is None:
         points, problems = _read_all(repository)
@@ -52,7 +52,7 @@ def verify(
         tombstones = repository.tombstones()
         problems += line_problems(points, tombstones)
         problems += orphan_problems(objects, evidence, points, tombstones)
-        problems += [Problem(fault.name, fault.what) for fault in repository.keys.damaged_slots()]
+        problems += [VerifyProblem(fault.name, fault.what) for fault in repository.keys.damaged_slots()]
     elif not frames.cache_checked:
         check_cache(objects, cache)
         frames.set_cache_checked()
@@ -61,7 +61,7 @@ def verify(
     problems += _walk_all(repository, points, scan, broken)
     if level is Level.HASHED:
         scan.hash_all(subset, marked_only=not everything)
-    problems += [Problem(name, what) for name, what in scan.pack_problems(everything)]
+    problems += [VerifyProblem(name, what) for name, what in scan.pack_problems(everything)]
     problems += _name_faults(repository, points, scan.faults(), broken)
     return VerifyReport(
         level,
@@ -83,19 +83,19 @@ def parts_of(point: Point) -> Iterator[tuple[str, TreeRoot]]:
         yield f"file {file.name}", file.tree
 
 
-def _read_all(repository: Repository) -> tuple[tuple[Point, ...], list[Problem]]:
+def _read_all(repository: Repository) -> tuple[tuple[Point, ...], list[VerifyProblem]]:
     points, problems = [], []
     for name, found in repository.read_points():
         if isinstance(found, Point):
             points.append(found)
         else:
-            problems.append(Problem(name, found.what))
+            problems.append(VerifyProblem(name, found.what))
     return tuple(points), problems
 
 
 def _walk_all(
     repository: Repository, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
-) -> list[Problem]:
+) -> list[VerifyProblem]:
     """Walk every tree and mark its chunks; nodes that cannot be read, with all they break."""
     found: dict[tuple[str, str], dict[UUID, tuple[Point, list[str]]]] = {}
     walked: set[bytes] = set()
@@ -109,7 +109,7 @@ def _walk_all(
                 places.setdefault(point.point_id, (point, []))[1].append(part)
                 broken.add((point.point_id, part))
     return [
-        Problem(name, what, tuple(touched(point, tuple(parts)) for point, parts in places.values()))
+        VerifyProblem(name, what, tuple(touched(point, tuple(parts)) for point, parts in places.values()))
         for (name, what), places in found.items()
     ]
 
@@ -119,7 +119,7 @@ def _name_faults(
     points: Sequence[Point],
     faults: dict[bytes, str],
     broken: set[tuple[UUID, str]],
-) -> list[Problem]:
+) -> list[VerifyProblem]:
     """One problem for each bad chunk, with every point and part whose tree names it."""
     if not faults:
         return []
@@ -132,7 +132,7 @@ def _name_faults(
             for identity in {identity for _, identity in ids if identity in touches}:
                 touches[identity].setdefault(point.point_id, (point, []))[1].append(part)
     return [
-        Problem(
+        VerifyProblem(
             label(Kind.DATA_PACK, identity),
             what,
             tuple(touched(point, tuple(parts)) for point, parts in touches[identity].values()),
@@ -141,4 +141,4 @@ def _name_faults(
     ]
 
 
-__all__ = ["Level", "Problem", "TouchedPoint", "VerifyReport", "parts_of", "verify"]
+__all__ = ["Level", "TouchedPoint", "VerifyProblem", "VerifyReport", "parts_of", "verify"]

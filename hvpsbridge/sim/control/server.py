@@ -29,7 +29,7 @@ from hvpsbridge.sim.model import (
 )
 from hvpsbridge.sim.model.state import Vm
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class ControlServer:
@@ -257,7 +257,7 @@ class ControlServer:
         self._model.set_knob(name, value)
 
     def _do_shutdown(self) -> None:
-        log.info("asked to end")
+        logger.info("asked to end")
 
     # -- inside -----------------------------------------------------------------------------------------
 

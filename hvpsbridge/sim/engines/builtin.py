@@ -39,7 +39,7 @@ from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.engines.seam import EngineGone, Sink
 from hvpsbridge.sim.model import Model
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FIRST_LINE = re.compile(r"# hvps operation=([A-Za-z-]+) contract=(\d+)\s*")
 # Object ids of what is written here; psrpcore counts its own from 1.
@@ -214,7 +214,7 @@ class BuiltinEngine:
                 trouble = err
             except Exception as err:
                 # A defect of the simulator must reach whoever runs the operation, not end in a thread.
-                log.exception("operation failed in the simulator")
+                logger.exception("operation failed in the simulator")
                 trouble = failure("Hvps.Unexpected", f"simulator: {type(err).__name__}: {err}")
             self._end(run, trouble, stopped=stopped)
         finally:

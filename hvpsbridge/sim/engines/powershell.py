@@ -33,7 +33,7 @@ from hvpsbridge.sim.engines import startup
 from hvpsbridge.sim.engines.seam import EngineGone, Sink
 from hvpsbridge.units import KIB, MIB
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POOL_ID = "00000000-0000-0000-0000-000000000000"
 CLOSE_SECONDS = 3.0
@@ -239,12 +239,12 @@ class PowerShellEngine:
                     self._acknowledged(ack[2].decode())
                 else:
                     # Something in the shell wrote to the console itself.
-                    log.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
+                    logger.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
         status = self._process.wait()
         self._outgoing.put(None)
         self._sink.break_off(f"pwsh {self.process_id} ended with status {status}")
         if not self._closed:
-            log.warning(
+            logger.warning(
                 "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._complaints)
             )
 

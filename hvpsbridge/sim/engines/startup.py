@@ -17,7 +17,7 @@ from hvpsbridge.sim.engines import clixml
 from hvpsbridge.sim.native import user_cache
 from hvpsbridge.units import KIB
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent.parent / "powershell"
 _CREATE_PIPELINE = 0x00021006
@@ -96,13 +96,13 @@ class Startup:
         message = binascii.a2b_base64(fragment)
         (kind,) = struct.unpack_from("<I", message, _MESSAGE_KIND_AT)
         if kind == _ERROR_RECORD:
-            log.warning(
+            logger.warning(
                 "startup script of a simulated host: %s", message[_POOL_ID_AT:].decode(errors="replace")
             )
         elif kind == _PIPELINE_STATE and any(state in message for state in _FINAL_STATES):
             self.done = True
             if b">4<" not in message:
-                log.warning("startup script of a simulated host failed; it compiles inside its processes")
+                logger.warning("startup script of a simulated host failed; it compiles inside its processes")
 
 
 @cache

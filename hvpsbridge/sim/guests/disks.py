@@ -96,7 +96,7 @@ class GuestDisk:
                 copy_range(single, 0, image, part.offset_bytes, part.length_bytes)
         self.state = self._listed(image, len(parts), changes=0)
 
-    def live_on(self, *, seed: int, share: float = 0.03) -> DiskState:
+    def keep_running(self, *, seed: int, share: float = 0.03) -> DiskState:
         """The guest changes, adds and deletes files in place; gives the newer state, of the same size.
 
         The older state's image stays as it is.

@@ -1,6 +1,6 @@
 """Layers as files: reading through a chain, writing to its top, freezing, merging.
 
-Law: the one module that touches layers' backing files. A layer's bytes stand at their own offsets in a
+Rule: the one module that touches layers' backing files. A layer's bytes stand at their own offsets in a
 sparse raw file, so resolving a chain gives a table of (extent, layer) that any reader can follow with
 plain ``pread``, and nothing costs more than the data there is.
 """

@@ -1,6 +1,6 @@
 """Images kept apart: what each disk of each checkpoint must turn out to be, byte for byte.
 
-Law: shares no layer, chain or tracking code with what a backup reads. Every guest write is made here a
+Rule: shares no layer, chain or tracking code with what a backup reads. Every guest write is made here a
 second time, on a flat image of the disk. A checkpoint costs nothing at first: before a range is overwritten
 its old bytes are put aside for the newest checkpoint, and an image is built from those when somebody wants
 to compare with it. Whoever restores a disk compares with that image.

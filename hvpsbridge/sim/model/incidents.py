@@ -1,6 +1,6 @@
 """What goes wrong around a backup: power loss, migration, dying hosts, competitors, meddling.
 
-Law: these are things people and machines do to a Hyper-V host, not faults of the simulator. Each leaves
+Rule: these are things people and machines do to a Hyper-V host, not faults of the simulator. Each leaves
 the world in a state that a real host could be in.
 """
 

@@ -1,6 +1,6 @@
 """Checkpoints, conversion and jobs: the rules by which the world changes on its own.
 
-Law: nothing here runs in a thread. Work is due at a time; :meth:`Lifecycle.advance` does what is due by
+Rule: nothing here runs in a thread. Work is due at a time; :meth:`Lifecycle.advance` does what is due by
 the clock, and the model calls it before it answers anything. So a merge ends exactly when somebody could
 first see that it has.
 """

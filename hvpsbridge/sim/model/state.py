@@ -1,6 +1,6 @@
 """The nouns of the simulated world: nodes, volumes, VMs, layers, checkpoints, reference points, jobs.
 
-Law: plain mutable records that know nothing of files, clocks or rules. They refer to one another by id,
+Rule: plain mutable records that know nothing of files, clocks or rules. They refer to one another by id,
 so that the whole world can be written down and read back. Integers of enums are Hyper-V's own
 (reference sections 1.7, 4.1 to 4.3).
 """

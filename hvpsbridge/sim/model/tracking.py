@@ -1,6 +1,6 @@
 """Change tracking: epochs between sealed ids, three tiers of memory, and answers that over-report.
 
-Law: knows layers and knobs, no files. A guest's write goes to the memory bitmap of the top layer's last
+Rule: knows layers and knobs, no files. A guest's write goes to the memory bitmap of the top layer's last
 epoch. A stop, save or migration flushes it to the ``.rct`` (coarser); a power loss leaves what the
 ``.mrt`` knew (coarser still). An id is found in the layer that was sealed with it, looking down the
 chain, so ids of an abandoned branch are unknown on the other (reference sections 1.9, 1.10, 2).

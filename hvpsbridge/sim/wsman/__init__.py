@@ -1,6 +1,6 @@
 """The simulated host's WSMan service: HTTP in, SOAP understood, shells kept, fragments handed to an engine.
 
-Law: nothing here knows what a fragment means, except where a pipeline's last one is (``outbox``), which
+Rule: nothing here knows what a fragment means, except where a pipeline's last one is (``outbox``), which
 ones are blocks of a disk (``tampering``) and what readers are asked for (``counters``); and nothing here
 knows which engine answers. Fragments stay in the base64 they travel in, so that bulk data is
 copied but never decoded on its way through.

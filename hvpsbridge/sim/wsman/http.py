@@ -17,7 +17,7 @@ from hvpsbridge.sim.wsman.outbox import ClientGone
 from hvpsbridge.sim.wsman.service import Caller, Reply, Service
 from hvpsbridge.units import KIB, MIB
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 64 * KIB
 # Far above any MaxEnvelopeSizekb in use; the service itself holds the configured limit.
@@ -67,7 +67,7 @@ class Connection:
             while True:
                 self._answer(self._read())
         except (Closed, Cut, OSError) as err:
-            log.debug("connection from %s ended: %s", self._address, err)
+            logger.debug("connection from %s ended: %s", self._address, err)
         finally:
             self._socket.close()
 
@@ -139,7 +139,7 @@ class Connection:
         try:
             envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
         except Unreadable as err:
-            log.debug("refused: %s", err)
+            logger.debug("refused: %s", err)
             self._write(HTTPStatus.UNAUTHORIZED, self._challenges(HTTPStatus.UNAUTHORIZED), "", b"")
             return
         action = action_of(envelope)

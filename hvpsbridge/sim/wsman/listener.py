@@ -15,7 +15,7 @@ from hvpsbridge.sim.wsman.hazards import Hazards, Machine
 from hvpsbridge.sim.wsman.http import Connection
 from hvpsbridge.sim.wsman.service import Service
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BACKLOG = 128
 JANITOR_SECONDS = 1.0
@@ -152,7 +152,7 @@ class Listener:
                 accepted.settimeout(HANDSHAKE_SECONDS)
                 sock = self._tls.wrap_socket(accepted, server_side=True)
         except OSError as err:
-            log.debug("handshake with %s failed: %s", address, err)
+            logger.debug("handshake with %s failed: %s", address, err)
             accepted.close()
             return
         with self._lock:

@@ -26,7 +26,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.wsman.auth import SOAP_TYPE, Allowed, Denied, Unreadable
 from hvpsbridge.sim.wsman.envelope import Parts
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _BOUNDARY = "Encrypted Boundary"
 SPNEGO = "application/HTTP-SPNEGO-session-encrypted"
@@ -140,7 +140,7 @@ class NegotiateAuthenticator:
                 answer = self._context.step(token)
         except (SpnegoError, AttributeError) as err:
             # The latter is what pyspnego meets when GSSAPI refuses a ticket with a token of its own.
-            log.debug("no security context: %s", err)
+            logger.debug("no security context: %s", err)
             self._context = None
             return Denied((self.challenge,))
         reply = f"{scheme} {base64.b64encode(answer).decode()}" if answer else ""

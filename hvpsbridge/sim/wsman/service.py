@@ -31,7 +31,7 @@ from hvpsbridge.sim.wsman.outbox import ClientGone, ShellBroken, Superseded
 from hvpsbridge.sim.wsman.shells import Command, Inbound, Quotas, Shell, ShellTable
 from hvpsbridge.sim.wsman.tampering import TamperingSink
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _RSP = f"{{{names.SHELL}}}"
 _STREAM_TAIL_BYTES = len(b"</rsp:Stream>")
@@ -136,7 +136,7 @@ class Service:
             raise
         except Exception as err:
             # A defect of the simulator: told to whoever asked, not ended in a silent thread.
-            log.exception("request failed in the simulator")
+            logger.exception("request failed in the simulator")
             defect = Fault(Code.UNSPECIFIED, f"simulator: {type(err).__name__}: {err}")
             return self._refuse(message_id, action, defect)
         answer.action = action

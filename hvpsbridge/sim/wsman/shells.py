@@ -17,7 +17,7 @@ from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import HARD_BYTES, SOFT_BYTES, Outbox
 from hvpsbridge.units import MIB
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FRAGMENT_HEAD = struct.Struct(">QQBI")
 _START = 1
@@ -171,7 +171,7 @@ class ShellTable:
                 raise Fault(Code.UNEXPECTED_SELECTORS, f"The shell {shell_id} exists already.")
             shell = build(outbox=outbox, engine=factory(front(outbox)))
             self._shells[shell_id.lower()] = shell
-        log.info("shell %s opened, process %d", shell.shell_id, shell.engine.process_id)
+        logger.info("shell %s opened, process %d", shell.shell_id, shell.engine.process_id)
         return shell
 
     def find(self, shell_id: str, owner: str) -> Shell:
@@ -204,7 +204,7 @@ class ShellTable:
             self._shells.pop(shell.shell_id.lower(), None)
         shell.outbox.break_off("the shell was deleted")
         shell.engine.close()
-        log.info("shell %s closed", shell.shell_id)
+        logger.info("shell %s closed", shell.shell_id)
 
     def all(self) -> tuple[Shell, ...]:
         """Every shell, oldest first."""

@@ -12,7 +12,7 @@ from hvpsbridge.tasks.cleanup.merge_wait import children_of
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.planning.plan import VmPlan, slot_of
-from hvpsbridge.tasks.policy import Wish
+from hvpsbridge.tasks.policy import ConsistencyPolicy
 from hvpsbridge.tasks.steps import Step
 
 
@@ -54,8 +54,8 @@ class Freezing(Work):
     def _checkpoint(self, vm: VmInfo, mark: str) -> CheckpointInfo:
         """A checkpoint of the consistency wished for; falls back when that is allowed."""
         wish = self._policy.consistency
-        level = Consistency.CRASH if wish is Wish.CRASH else Consistency.APPLICATION
-        if vm.state is VmState.SAVED and wish is Wish.APPLICATION:
+        level = Consistency.CRASH if wish is ConsistencyPolicy.CRASH else Consistency.APPLICATION
+        if vm.state is VmState.SAVED and wish is ConsistencyPolicy.APPLICATION:
             raise NotEligible(vm.name, "it is saved, and a saved VM's applications cannot be asked")
         if vm.state in (VmState.OFF, VmState.SAVED):
             # Nobody is there to flush; what is on the disks of an off VM is what its shutdown left.
@@ -63,7 +63,7 @@ class Freezing(Work):
         try:
             made = self._create(vm, mark, level)
         except ConsistencyNotReached as err:
-            if wish is not Wish.APPLICATION_OR_CRASH:
+            if wish is not ConsistencyPolicy.APPLICATION_OR_CRASH:
                 raise
             self._note(f"falling back to crash consistency: {err.describe()}")
             level = Consistency.CRASH

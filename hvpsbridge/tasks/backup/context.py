@@ -22,7 +22,7 @@ from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.cleanup.settle import Settler
+from hvpsbridge.tasks.cleanup.cleaner import Cleaner
 from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import Finding
@@ -32,13 +32,13 @@ from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.disk_backup import DiskBackup
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.guard import Guard
-from hvpsbridge.tasks.transfer.limits import Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class BackupContext:
     """What the backups of a run share.
 
     Attributes:
@@ -56,7 +56,7 @@ class Surroundings:
     cancel: Cancellation
     budget: ByteBudget
     connect_to: Callable[[str], HyperVHost | None] = lambda name: None
-    sharing: Sharing = field(default_factory=Sharing)
+    sharing: SharedLimits = field(default_factory=SharedLimits)
 
 
 class Work:
@@ -69,7 +69,7 @@ class Work:
         around: what is shared.
     """
 
-    def __init__(self, host: HyperVHost, vm: VmInfo, policy: BackupPolicy, around: Surroundings) -> None:
+    def __init__(self, host: HyperVHost, vm: VmInfo, policy: BackupPolicy, around: BackupContext) -> None:
         self._host = host
         self._vm = vm
         self._policy = policy
@@ -101,8 +101,8 @@ class Work:
             work()
         except HvpsError as err:
             return err
-        except Exception as err:  # noqa: BLE001 - the VM's boundary: a bug must not take other VMs along
-            _LOG.exception("VM %s", self._vm.name)
+        except Exception as err:
+            logger.exception("VM %s", self._vm.name)
             internal = InternalError(f"{type(err).__name__}: {err}")
             internal.__cause__ = err
             return internal
@@ -136,12 +136,12 @@ class Work:
             self._guard.check()
         elif self._around.cancel.gave_up:
             raise self._around.cancel.error
-        _LOG.debug("VM %s: %s", self._vm.name, step.label)
+        logger.debug("VM %s: %s", self._vm.name, step.label)
         self._around.observer.step(self._ref, step, "before")
         yield
         self._around.observer.step(self._ref, step, "after")
 
-    def _settler(self, host: HyperVHost, journal: Journal, *, undo_until: float | None = None) -> Settler:
+    def _settler(self, host: HyperVHost, journal: Journal, *, undo_until: float | None = None) -> Cleaner:
         """A settler of earlier runs; with ``undo_until`` of this one, too, waiting no longer than that."""
         undoing = undo_until is not None
 
@@ -150,7 +150,7 @@ class Work:
                 return self._around.cancel.pause(seconds)
             return self._clock() < undo_until and self._around.cancel.pause_undo(seconds)
 
-        return Settler(
+        return Cleaner(
             host,
             self._repository,
             self._vm.vm_id,
@@ -180,5 +180,5 @@ class Work:
             self._warnings.append(text)
 
     def _note(self, text: str) -> None:
-        _LOG.info("VM %s: %s", self._vm.name, text)
+        logger.info("VM %s: %s", self._vm.name, text)
         self._around.observer.noted(self._ref, text)

@@ -25,7 +25,7 @@ from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.transfer.disk_backup import DiskBackup
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader, open_shell
 from hvpsbridge.tasks.transfer.host_side import Tools
-from hvpsbridge.tasks.transfer.limits import ReaderGate
+from hvpsbridge.tasks.transfer.limits import SharedReadPermit
 from hvpsbridge.tasks.transfer.parallel import side_by_side
 from hvpsbridge.tasks.transfer.permits import Claim
 
@@ -48,7 +48,7 @@ class Storing(Work):
         )
         for disk in plan.disks:
             reader = DiskReader(
-                partial(open_shell, self._host, self._policy.patience, self._guard.pause),
+                partial(open_shell, self._host, self._policy.retry_limits, self._guard.pause),
                 frozen[disk.slot].path,
                 journal,
                 self._host.name,
@@ -61,7 +61,7 @@ class Storing(Work):
             self._stop_at_unexpected((backup.plan,))
         side_by_side([backup.pull for backup in self._backups], self._guard.halt)
 
-    def _gate(self, path: str) -> ReaderGate:
+    def _gate(self, path: str) -> SharedReadPermit:
         """A permit to read the frozen disk of that path."""
         volume = volume_of(path, self._volumes) or path[:3]
         claim = Claim(self._host.name, volume, self._vm.vm_id, path)
@@ -76,7 +76,7 @@ class Storing(Work):
 
     def _paid(self, data: bytes) -> bytes:
         """``data`` of a file, counted against the run's rate; whoever asks for more next waits for it."""
-        self._around.sharing.pace.spent(int(len(data) * WIRE_FACTOR))
+        self._around.sharing.pace.consume(int(len(data) * WIRE_FACTOR))
         return data
 
     def _prove(self, turn: int) -> None:

@@ -34,13 +34,13 @@ from hvpsbridge.tasks.backup.checkpoint import Freezing
 from hvpsbridge.tasks.backup.finish import Leaving
 from hvpsbridge.tasks.backup.prepare import Beginning
 from hvpsbridge.tasks.backup.store import Storing
-from hvpsbridge.tasks.cleanup.settle import left_unknown, read_lineage
+from hvpsbridge.tasks.cleanup.cleaner import left_unknown, read_lineage
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.results import BackupResult, DiskFigures
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.guard import Guard
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class BackupVm(Beginning, Freezing, Storing, Leaving):
@@ -156,7 +156,7 @@ class BackupVm(Beginning, Freezing, Storing, Leaving):
 
         With the point committed, an error of the host only costs its ids: it becomes a warning.
         """
-        _LOG.info("VM %s: undoing after: %s", self._vm.name, error)
+        logger.info("VM %s: undoing after: %s", self._vm.name, error)
         if isinstance(error, (LeaseLost, CommitForkFailed)):
             # Whoever took the lease settles; acting now would be acting without one. And where a fork of
             # the chain failed, removing anything may lose the VM's data (reference 6.3).
@@ -184,6 +184,6 @@ class BackupVm(Beginning, Freezing, Storing, Leaving):
                 failure: HvpsError = err
             except HvpsError as err:
                 return (*self.left, left_unknown(err))
-            _LOG.warning("VM %s: undo: %s", self._vm.name, failure)
+            logger.warning("VM %s: undo: %s", self._vm.name, failure)
             if self._clock() > until or not self._around.cancel.pause_undo(self._policy.limits.poll_seconds):
                 return (*self.left, left_unknown(failure))

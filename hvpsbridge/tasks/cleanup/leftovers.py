@@ -23,14 +23,14 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.cleanup.ownership import Judgement, ids_of, judge, reference_points_to_keep
-from hvpsbridge.tasks.cleanup.settle import read_lineage
+from hvpsbridge.tasks.cleanup.cleaner import read_lineage
+from hvpsbridge.tasks.cleanup.ownership import Ownership, ids_of, judge, reference_points_to_keep
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.mark import parse_mark
 
 
-class Whose(StrEnum):
-    """Whose a thing is, and so what a sweep does with it."""
+class Owner(StrEnum):
+    """Owner a thing is, and so what a sweep does with it."""
 
     NEEDED = "needed"
     LEFTOVER = "leftover"
@@ -39,7 +39,7 @@ class Whose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class HostObject:
     """One thing on a host.
 
     Attributes:
@@ -53,12 +53,12 @@ class Thing:
     kind: str
     thing_id: str
     name: str
-    whose: Whose
+    whose: Owner
     what: str
 
 
 @dataclass(frozen=True, slots=True)
-class VmThings:
+class VmObjects:
     """What is there for one VM. Users' own checkpoints are nobody's business and not among the things.
 
     Attributes:
@@ -66,20 +66,20 @@ class VmThings:
     """
 
     vm: VmInfo
-    things: tuple[Thing, ...]
+    things: tuple[HostObject, ...]
     unsettled: tuple[UUID, ...] = ()
 
-    def of(self, whose: Whose) -> tuple[Thing, ...]:
+    def of(self, whose: Owner) -> tuple[HostObject, ...]:
         """The things of one kind of owner."""
         return tuple(thing for thing in self.things if thing.whose is whose)
 
     @property
     def to_settle(self) -> bool:
         """Whether a sweep has anything to do."""
-        return bool(self.unsettled or self.of(Whose.LEFTOVER) or self.of(Whose.UNCLEAR))
+        return bool(self.unsettled or self.of(Owner.LEFTOVER) or self.of(Owner.UNCLEAR))
 
 
-def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[HostShell]) -> VmThings:
+def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[HostShell]) -> VmObjects:
     """What is on the host for a VM.
 
     Args:
@@ -99,7 +99,7 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
     reference_points = host.reference_points(vm.vm_id)
     judgement = judge(entries, open_entries, checkpoints, reference_points, lineage, repository.repository_id)
     disks = host.disks(vm.vm_id) if judgement.newcomers else ()
-    return VmThings(
+    return VmObjects(
         vm,
         (
             *_checkpoints(checkpoints, judgement, lineage, repository.repository_id),
@@ -111,52 +111,52 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
 
 
 def _checkpoints(
-    checkpoints: Iterable[CheckpointInfo], judgement: Judgement, lineage: Lineage, repository_id: UUID
-) -> Iterable[Thing]:
+    checkpoints: Iterable[CheckpointInfo], judgement: Ownership, lineage: Lineage, repository_id: UUID
+) -> Iterable[HostObject]:
     newest = lineage.points[-1].manifest.checkpoint_id if lineage.points else None
     for checkpoint in checkpoints:
         mark = parse_mark(checkpoint.name)
         if checkpoint in judgement.ours:
-            whose, what = Whose.LEFTOVER, "of a run that ended early: to be removed"
+            whose, what = Owner.LEFTOVER, "of a run that ended early: to be removed"
             if checkpoint.checkpoint_id == newest:
                 what = "of the newest point: to be converted"
         elif checkpoint in judgement.unclear:
-            whose, what = Whose.UNCLEAR, "one of several that a run of ours may have made"
+            whose, what = Owner.UNCLEAR, "one of several that a run of ours may have made"
         elif mark is not None and mark.repository_id != repository_id:
-            whose, what = Whose.FOREIGN, f"of hvps repository {mark.repository_id}"
+            whose, what = Owner.FOREIGN, f"of hvps repository {mark.repository_id}"
         elif checkpoint.kind is CheckpointKind.RECOVERY:
-            whose, what = Whose.FOREIGN, "of another product"
+            whose, what = Owner.FOREIGN, "of another product"
         else:
             continue
-        yield Thing("checkpoint", str(checkpoint.checkpoint_id), checkpoint.name, whose, what)
+        yield HostObject("checkpoint", str(checkpoint.checkpoint_id), checkpoint.name, whose, what)
 
 
 def _reference_points(
     reference_points: Sequence[ReferencePointInfo],
-    judgement: Judgement,
+    judgement: Ownership,
     lineage: Lineage,
     disks: Sequence[DiskInfo],
     *,
     durable: bool,
-) -> Iterable[Thing]:
+) -> Iterable[HostObject]:
     ours = [one.instance_id for one in reference_points if one.instance_id in judgement.known_references]
     keep = reference_points_to_keep(lineage, ours, durable=durable)
     for one in reference_points:
         if one.instance_id in keep:
-            whose, what = Whose.NEEDED, "the next increment starts from it"
+            whose, what = Owner.NEEDED, "the next increment starts from it"
         elif one.instance_id in ours:
-            whose, what = Whose.LEFTOVER, "no increment needs it: to be destroyed"
+            whose, what = Owner.LEFTOVER, "no increment needs it: to be destroyed"
         elif one in judgement.newcomers:
             if any(ids_of(known.manifest, one, disks) for known in lineage.points):
-                whose, what = Whose.LEFTOVER, "its ids are a point's: to be adopted"
+                whose, what = Owner.LEFTOVER, "its ids are a point's: to be adopted"
             else:
                 whose, what = (
-                    Whose.UNCLEAR,
+                    Owner.UNCLEAR,
                     "appeared while a run of ours converted, but its ids are no point's",
                 )
         else:
-            whose, what = Whose.FOREIGN, "of another product or another repository"
-        yield Thing("reference point", one.instance_id, one.instance_id, whose, what)
+            whose, what = Owner.FOREIGN, "of another product or another repository"
+        yield HostObject("reference point", one.instance_id, one.instance_id, whose, what)
 
 
 def _shells(
@@ -164,7 +164,7 @@ def _shells(
     entries: Iterable[LedgerEntry],
     open_entries: Iterable[LedgerEntry],
     own_shell: str,
-) -> Iterable[Thing]:
+) -> Iterable[HostObject]:
     """Shells that the VM's ledger names. Others may be anybody's, hvps at work on another VM among them."""
     runs = {
         entry.shell_id.lower(): entry.run_id
@@ -178,10 +178,10 @@ def _shells(
             continue
         state = "did not end" if run_id in unsettled else "is over"
         what = f"of run {run_id}, which {state}: to be ended"
-        yield Thing("shell", shell.shell_id, shell.name or shell.shell_id, Whose.LEFTOVER, what)
+        yield HostObject("shell", shell.shell_id, shell.name or shell.shell_id, Owner.LEFTOVER, what)
 
 
-def unknown_ids(there: Iterable[VmThings], wanted: Collection[str]) -> tuple[str, ...]:
+def unknown_ids(there: Iterable[VmObjects], wanted: Collection[str]) -> tuple[str, ...]:
     """Of the ids somebody named, those that no unclear thing has."""
-    unclear = {thing.thing_id for one in there for thing in one.of(Whose.UNCLEAR)}
+    unclear = {thing.thing_id for one in there for thing in one.of(Owner.UNCLEAR)}
     return tuple(thing_id for thing_id in wanted if thing_id not in unclear)

@@ -1,4 +1,4 @@
-"""Whose the checkpoints and reference points of a VM are. Pure: ledger and what is there in, verdicts out.
+"""Owner the checkpoints and reference points of a VM are. Pure: ledger and what is there in, verdicts out.
 
 The law: a thing is ours when the ledger or a point names its id, when its name is our mark, or, for a
 checkpoint that a run intended and could not write down, when it is the only newcomer since. What may be
@@ -31,7 +31,7 @@ NEWCOMER_SPAN = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Ownership:
     """What of a VM's checkpoints and reference points is ours.
 
     Attributes:
@@ -55,8 +55,8 @@ def judge(
     reference_points: Sequence[ReferencePointInfo],
     lineage: Lineage,
     repository_id: UUID,
-) -> Judgement:
-    """Whose each checkpoint and reference point of a VM is.
+) -> Ownership:
+    """Owner each checkpoint and reference point of a VM is.
 
     Args:
         entries: the VM's whole ledger; what it ever named stays ours.
@@ -90,7 +90,7 @@ def judge(
         and point.instance_id not in known
         and point.kind is ReferencePointKind.RCT
     )
-    return Judgement(tuple(ours), tuple(unclear), known, newcomers)
+    return Ownership(tuple(ours), tuple(unclear), known, newcomers)
 
 
 def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozenset[str]:

@@ -17,18 +17,18 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.lease import current_holder
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.cleanup.leftovers import Thing, VmThings, Whose
+from hvpsbridge.tasks.cleanup.cleaner import Cleaner
+from hvpsbridge.tasks.cleanup.leftovers import HostObject, Owner, VmObjects
 from hvpsbridge.tasks.cleanup.ownership import runs_that_may_have_made
-from hvpsbridge.tasks.cleanup.settle import Settler
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.results import problem_code
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What came of one VM.
 
     Attributes:
@@ -38,7 +38,7 @@ class Swept:
         error: what ended it, else None.
     """
 
-    there: VmThings
+    there: VmObjects
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     error: HvpsError | None = None
@@ -84,15 +84,15 @@ class Sweeper:
         self._ours = ours
         self._strangers = strangers
 
-    def sweep(self, there: VmThings) -> Swept:
+    def sweep(self, there: VmObjects) -> SweepResult:
         """Remove what runs that ended early left. A VM at which a run is at work is left alone."""
         return self._work(there, lambda settler: settler.run())
 
-    def forget(self, there: VmThings) -> Swept:
+    def forget(self, there: VmObjects) -> SweepResult:
         """Sweep, and destroy every reference point of ours: the next backup compares."""
         return self._work(there, lambda settler: (*settler.run(), *settler.forget()))
 
-    def _work(self, there: VmThings, act: Callable[[Settler], Sequence[str]]) -> Swept:
+    def _work(self, there: VmObjects, act: Callable[[Cleaner], Sequence[str]]) -> SweepResult:
         vm = there.vm
         done: list[str] = []
         try:
@@ -108,16 +108,16 @@ class Sweeper:
                 if not left:
                     journal.settled(note="swept")
         except HvpsError as err:
-            return Swept(there, tuple(done), (), err)
+            return SweepResult(there, tuple(done), (), err)
         error = HostNotClean(self._host.name, vm.name, left) if left else None
-        return Swept(there, tuple(done), left, error)
+        return SweepResult(there, tuple(done), left, error)
 
-    def _prepare(self, thing: Thing, journal: Journal, done: list[str]) -> None:
+    def _prepare(self, thing: HostObject, journal: Journal, done: list[str]) -> None:
         """End shells, and write down whose the things are that somebody has claimed."""
         if thing.kind == "shell":
             if self._host.end_shell(thing.thing_id):
                 done.append(f"ended shell {thing.thing_id}")
-        elif thing.whose is Whose.UNCLEAR and thing.thing_id in self._ours:
+        elif thing.whose is Owner.UNCLEAR and thing.thing_id in self._ours:
             if thing.kind == "checkpoint":
                 self._claim(UUID(thing.thing_id), journal)
             else:
@@ -135,21 +135,21 @@ class Sweeper:
                 for run_id in runs_that_may_have_made(checkpoint, open_entries):
                     journal.checkpoint_claimed(checkpoint_id, run_id)
 
-    def _undecided(self, there: VmThings, left: Sequence[str]) -> tuple[str, ...]:
+    def _undecided(self, there: VmObjects, left: Sequence[str]) -> tuple[str, ...]:
         """Unclear things that nobody has decided about and the settling has not named."""
         decided = self._ours | self._strangers
         return tuple(
             f"{thing.kind} {thing.name} ({thing.thing_id}) may be ours or not"
-            for thing in there.of(Whose.UNCLEAR)
+            for thing in there.of(Owner.UNCLEAR)
             if thing.thing_id not in decided and not any(thing.thing_id in line for line in left)
         )
 
-    def _settler(self, vm_id: UUID, journal: Journal, done: list[str]) -> Settler:
+    def _settler(self, vm_id: UUID, journal: Journal, done: list[str]) -> Cleaner:
         def note(text: str) -> None:
-            _LOG.info("%s", text)
+            logger.info("%s", text)
             done.append(text)
 
-        return Settler(
+        return Cleaner(
             self._host,
             self._repository,
             vm_id,

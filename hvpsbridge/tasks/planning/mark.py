@@ -14,7 +14,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Whose a checkpoint is: a repository's, made by a run, meant to be gone by a time (UTC)."""
+    """Owner a checkpoint is: a repository's, made by a run, meant to be gone by a time (UTC)."""
 
     repository_id: UUID
     run_id: UUID

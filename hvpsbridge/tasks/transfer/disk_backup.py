@@ -23,7 +23,7 @@ from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.host_side import Tools, Traffic
 from hvpsbridge.tasks.transfer.repository_side import StoredDisk
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Reads are aligned to this: the largest sector a virtual disk can have.
 SECTOR_BYTES = 4096
@@ -82,7 +82,7 @@ class DiskBackup:
         except Damaged as err:
             if self.plan.base is None:
                 raise
-            _LOG.warning("the base of %s cannot be read, reading the disk whole: %s", self.plan.slot, err)
+            logger.warning("the base of %s cannot be read, reading the disk whole: %s", self.plan.slot, err)
             self._decide(
                 replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
             )
@@ -109,7 +109,7 @@ class DiskBackup:
                 self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
         if self.plan.base is not None and (lacking := self._stored.lacking()):
             count = -(-total_bytes(lacking) // self._grid.chunk_bytes)
-            _LOG.warning("disk %s: %d chunks of the base are bad and are read again", self.plan.slot, count)
+            logger.warning("disk %s: %d chunks of the base are bad and are read again", self.plan.slot, count)
             self._reread_chunks += count
             self._pull_whole(lacking)
 
@@ -130,7 +130,7 @@ class DiskBackup:
         return changes
 
     def _decide(self, plan: DiskPlan) -> None:
-        _LOG.info("disk %s: %s, %s", plan.slot, plan.mode.value, plan.why)
+        logger.info("disk %s: %s, %s", plan.slot, plan.mode.value, plan.why)
         self.plan = plan
         if not plan.reason.expected and self._tools.policy.on_unexpected_full is OnUnexpectedFull.STOP:
             raise StoppedByPolicy(self._tools.vm_name, f"disk {plan.slot}: {plan.why}")
@@ -145,7 +145,7 @@ class DiskBackup:
         self._stored.note_put(changes)
         again = sorted({*sink.refused, *sink.take_unfinished()})
         if again:
-            _LOG.warning(
+            logger.warning(
                 "disk %s: %d chunks are read whole, base and changes do not make them",
                 self.plan.slot,
                 len(again),
@@ -249,7 +249,7 @@ class DiskBackup:
                 self._lied(count)
             elif count:
                 # Everything was read: what differs was read wrong, by the host or on its way to it.
-                _LOG.error("disk %s: %d chunks were read wrong and are read again", self.plan.slot, count)
+                logger.error("disk %s: %d chunks were read wrong and are read again", self.plan.slot, count)
                 self._reread_chunks += count
         self._seconds += time.monotonic() - started
 
@@ -260,7 +260,7 @@ class DiskBackup:
         """
         count = self._stored.count_replaced(before)
         if not count:
-            _LOG.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
+            logger.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
         return count
 
     def _lied(self, chunks: int) -> None:
@@ -271,7 +271,7 @@ class DiskBackup:
             reason=Reason.TRACKING_LIED,
             detail=f"{chunks} changed chunks were not reported",
         )
-        _LOG.error("disk %s: %s", self.plan.slot, self.plan.why)
+        logger.error("disk %s: %s", self.plan.slot, self.plan.why)
 
     # -- the end --------------------------------------------------------------------------------------
 

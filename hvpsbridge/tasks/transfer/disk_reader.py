@@ -17,41 +17,41 @@ from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.terms import Patience
+from hvpsbridge.receiver.protocols import RetryLimits
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Error id of a host that cannot tell which parts of a file hold data.
 FORMAT_UNSUPPORTED = "Hvps.FormatUnsupported"
 # How long a host that answered a moment ago may not answer while a shell is opened: a restart of its
-# WinRM service takes seconds, one of the host minutes, which the pump's patience is for.
+# WinRM service takes seconds, one of the host minutes, which the pump's retry_limits is for.
 OPEN_SECONDS = 60.0
 
 
-def open_shell(host: HyperVHost, patience: Patience, pause: Callable[[float], None]) -> HyperVHost:
+def open_shell(host: HyperVHost, retry_limits: RetryLimits, pause: Callable[[float], None]) -> HyperVHost:
     """A further shell on a host that is known to answer, tried for again while it does not.
 
     Args:
         host: the host.
-        patience: pauses; its longest wait is a limit here, too.
+        retry_limits: pauses; its longest wait is a limit here, too.
         pause: waits so many seconds, and raises when the backup is to stop.
 
     Raises:
         HostError: it did not answer for :data:`OPEN_SECONDS`, or refused.
     """
-    until = time.monotonic() + min(OPEN_SECONDS, patience.resume_seconds)
-    seconds = patience.first_pause_seconds
+    until = time.monotonic() + min(OPEN_SECONDS, retry_limits.resume_seconds)
+    seconds = retry_limits.first_pause_seconds
     while True:
         try:
             return host.new_shell()
         except (SessionLost, HostUnreachable) as err:
             if time.monotonic() > until:
                 raise
-            _LOG.warning("no shell yet, trying again in %.1f s: %s", seconds, err)
+            logger.warning("no shell yet, trying again in %.1f s: %s", seconds, err)
         pause(seconds)
-        seconds = min(seconds * 2, patience.longest_pause_seconds)
+        seconds = min(seconds * 2, retry_limits.longest_pause_seconds)
 
 
 class DiskReader:
@@ -146,7 +146,7 @@ class DiskReader:
         except OperationFailed as err:
             if err.error_id != FORMAT_UNSUPPORTED:
                 raise
-            _LOG.info("allocation of %s is not known: %s", self.path, err)
+            logger.info("allocation of %s is not known: %s", self.path, err)
             return None
 
     def digests(self, chunk_bytes: int, extent: Extent) -> Iterator[DigestPage]:
@@ -173,12 +173,12 @@ class DiskReader:
 
     def let_go(self) -> None:
         """See :class:`~hvpsbridge.tasks.transfer.shell_slots.Resting`."""
-        _LOG.info("the shell of %s is closed for another disk's", self.path)
+        logger.info("the shell of %s is closed for another disk's", self.path)
         try:
             self._detach()
         except HvpsError as err:
             # The shell is ended all the same, and the disk with it; else the host's watchdog sees to that.
-            _LOG.warning("readers of %s were not seen to close: %s", self.path, err)
+            logger.warning("readers of %s were not seen to close: %s", self.path, err)
 
     def _detach(self) -> None:
         with self._lock:

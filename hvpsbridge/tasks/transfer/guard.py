@@ -19,7 +19,7 @@ from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.transfer.parallel import Halted
 from hvpsbridge.units import duration_text, size_text
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def short_of_space(
@@ -117,7 +117,7 @@ class Guard:
                 volumes = host.volumes(self._vm_id)
             except HvpsError as err:
                 # The readers notice a lost host by themselves; here it only means not knowing.
-                _LOG.warning("free space cannot be read: %s", err)
+                logger.warning("free space cannot be read: %s", err)
                 continue
             verdict = short_of_space(self._vm_name, volumes, self._limits.free_space_floor_bytes)
             if verdict is not None:
@@ -133,10 +133,10 @@ class ReadWatcher:
         self._meter = meter
 
     def check(self) -> None:
-        """See :class:`~hvpsbridge.receiver.terms.Watcher`."""
+        """See :class:`~hvpsbridge.receiver.protocols.Watcher`."""
         self._guard.check()
         self._meter.tick()
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
-        """See :class:`~hvpsbridge.receiver.terms.Watcher`."""
+        """See :class:`~hvpsbridge.receiver.protocols.Watcher`."""
         self._meter.moved(raw_bytes, wire_bytes)

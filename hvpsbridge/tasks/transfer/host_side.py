@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.formats.extents import Extent, total_bytes
+from hvpsbridge.receiver.protocols import BlockSink
 from hvpsbridge.receiver.pump import Pump
-from hvpsbridge.receiver.terms import BlockSink
-from hvpsbridge.receiver.throttling import ByteBudget, Gate
+from hvpsbridge.receiver.throttling import ByteBudget, ReadPermit
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer
 from hvpsbridge.tasks.events import Meter, Progress
@@ -18,9 +18,9 @@ from hvpsbridge.tasks.planning.compare import differing, regions
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.guard import Guard, ReadWatcher
-from hvpsbridge.tasks.transfer.limits import Sharing
+from hvpsbridge.tasks.transfer.limits import SharedLimits
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Tools:
     vm_name: str
     host_name: str
     tell: Callable[[Progress], None]
-    sharing: Sharing
-    gate: Callable[[str], Gate]
+    sharing: SharedLimits
+    gate: Callable[[str], ReadPermit]
 
 
 class Traffic:
@@ -92,7 +92,7 @@ class Traffic:
             gate=self._gate,
             pace=tools.sharing.pace,
             want_chunk_digests=want_chunk_digests,
-            patience=tools.policy.patience,
+            retry_limits=tools.policy.retry_limits,
         )
         try:
             moved = pump.run(wanted, sink, search)
@@ -146,12 +146,12 @@ class Traffic:
             for extent in differing(self._reader.digests, part, stored, self._grid, check=check, told=told)
         ]
         if total_bytes(again) < total_bytes(found):
-            _LOG.warning("disk %s: digests of the host differ from one look to the next", self._slot)
+            logger.warning("disk %s: digests of the host differ from one look to the next", self._slot)
         return tuple(again)
 
     def _received(self, digest_bytes: int) -> None:
         self.wire_bytes += digest_bytes
-        self._tools.sharing.pace.spent(digest_bytes)
+        self._tools.sharing.pace.consume(digest_bytes)
 
-    def _gate(self) -> Gate:
+    def _gate(self) -> ReadPermit:
         return self._tools.gate(self._frozen.path)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hvpsbridge.receiver.throttling import Pace, Unpaced
+from hvpsbridge.receiver.throttling import NoRateLimit, RateLimiter
 from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits, ReaderLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 from hvpsbridge.tasks.transfer.tuning import TuningBook
@@ -35,10 +35,10 @@ class SharedPermits:
         self._clock = clock
         self._changed = threading.Condition()
 
-    def gate(self, claim: Claim) -> ReaderGate:
+    def gate(self, claim: Claim) -> SharedReadPermit:
         """A reader's permit, not asked for yet."""
         with self._changed:
-            return ReaderGate(self, self._permits.ticket(), claim)
+            return SharedReadPermit(self, self._permits.ticket(), claim)
 
     def take(self, ticket: int, claim: Claim, check: Callable[[], None]) -> None:
         """Wait for a permit; ``check`` may raise meanwhile, and then nothing is held."""
@@ -73,8 +73,8 @@ class SharedPermits:
             self._changed.notify_all()
 
 
-class ReaderGate:
-    """One reader's permit (a ``receiver.gates.Gate``)."""
+class SharedReadPermit:
+    """One reader's permit (a ``receiver.gates.ReadPermit``)."""
 
     def __init__(self, permits: SharedPermits, ticket: int, claim: Claim) -> None:
         self._permits = permits
@@ -82,20 +82,20 @@ class ReaderGate:
         self._claim = claim
 
     def enter(self, check: Callable[[], None]) -> None:
-        """See :class:`~hvpsbridge.receiver.throttling.Gate`."""
+        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
         self._permits.take(self._ticket, self._claim, check)
 
     def leave(self) -> None:
-        """See :class:`~hvpsbridge.receiver.throttling.Gate`."""
+        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
         self._permits.give_back(self._ticket)
 
     def due(self) -> bool:
-        """See :class:`~hvpsbridge.receiver.throttling.Gate`."""
+        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
         return self._permits.due(self._ticket)
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class SharedLimits:
     """What all reading of a run goes through.
 
     Attributes:
@@ -106,6 +106,6 @@ class Sharing:
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
-    pace: Pace = field(default_factory=Unpaced)
+    pace: RateLimiter = field(default_factory=NoRateLimit)
     tuning: TuningBook = field(default_factory=TuningBook)
     shells: ShellPlaces = field(default_factory=ShellPlaces)

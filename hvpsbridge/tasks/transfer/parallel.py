@@ -37,7 +37,7 @@ def side_by_side(
         waiting.put(work)
     failures: list[BaseException] = []
 
-    def labour() -> None:
+    def effort() -> None:
         while not failures:
             try:
                 work = waiting.get_nowait()
@@ -50,7 +50,7 @@ def side_by_side(
                 halt()
 
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(labour,), name=f"disk-{n}", daemon=True)
+        threading.Thread(target=contextvars.copy_context().run, args=(effort,), name=f"disk-{n}", daemon=True)
         for n in range(min(most, len(works)))
     ]
     for thread in threads:

@@ -1,6 +1,6 @@
 """Who may read now: permits within limits for a run, a host and a volume, in fair turns. Pure.
 
-Law, held by tests for any mixture of readers:
+Rules, held by tests for any mixture of readers:
 
 - The limits are never passed, and a permit is free only while nobody whom it would help waits.
 - Of those whom a free permit would help, the one goes first whose VM reads with fewer permits, then whose

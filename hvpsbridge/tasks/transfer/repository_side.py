@@ -12,7 +12,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer
 from hvpsbridge.tasks.planning.patching import FREE, LOCAL, REMOTE, BaseCost
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class StoredDisk:
@@ -61,11 +61,11 @@ class StoredDisk:
         self._disk.put(number, data)
 
     def base_chunk(self, number: int) -> bytes | None:
-        """See :class:`~hvpsbridge.receiver.assembly.PatchStore`."""
+        """See :class:`~hvpsbridge.receiver.assembly.PatchTarget`."""
         try:
             return self._disk.base_chunk(number)
         except Damaged as err:
-            _LOG.warning("base chunk %d is read whole from the host: %s", number, err)
+            logger.warning("base chunk %d is read whole from the host: %s", number, err)
             return None
 
     def base_cost(self, number: int) -> BaseCost:

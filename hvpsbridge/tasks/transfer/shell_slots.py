@@ -4,7 +4,7 @@ Windows may hold an account to 30 shells (``MaxShellsPerUser``, reference sectio
 one. A disk's shell takes seconds to open, so a reader that is done for the moment keeps it until somebody
 else needs the place.
 
-Law: a reader at work has one place and waits for no other one, so nothing locks up; only a reader at rest is
+Rule: a reader at work has one place and waits for no other one, so nothing locks up; only a reader at rest is
 told to let its shell go.
 """
 

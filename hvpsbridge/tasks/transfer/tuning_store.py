@@ -21,7 +21,7 @@ from typing import Any
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.tasks.transfer.tuning import BOUNDS, Learned
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 FILE_NAME = "tuning.json"
@@ -46,7 +46,7 @@ class TuningFile:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
-            _LOG.info("%s cannot be read, hosts are measured again: %s", self._path, err)
+            logger.info("%s cannot be read, hosts are measured again: %s", self._path, err)
             return {}
         return {host: learned for host, entry in hosts if (learned := _learned(entry)) is not None}
 
@@ -57,7 +57,7 @@ class TuningFile:
             with self._locked():
                 self._write({**self.load(), host: learned})
         except OSError as err:
-            _LOG.info("%s is not kept: %s", self._path, err)
+            logger.info("%s is not kept: %s", self._path, err)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ class PumpStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryLimits:
     """How long a pump puts up with a host that does not deliver.
 
     Attributes:
@@ -82,14 +82,14 @@ class Patience:
     violations: int = 4
 
 
-class Setback:
+class Backoff:
     """Failures in a row, and whether to bear one more."""
 
-    def __init__(self, patience: Patience, clock: Callable[[], float]) -> None:
-        self._patience = patience
+    def __init__(self, retry_limits: RetryLimits, clock: Callable[[], float]) -> None:
+        self._patience = retry_limits
         self._clock = clock
         self._since: float | None = None
-        self._pause_seconds = patience.first_pause_seconds
+        self._pause_seconds = retry_limits.first_pause_seconds
         self._violations = 0
 
     @property
@@ -101,7 +101,7 @@ class Setback:
         """Seconds to pause before the next try.
 
         Raises:
-            HvpsError: ``failure``, when patience is at its end.
+            HvpsError: ``failure``, when retry_limits is at its end.
         """
         now = self._clock()
         if self._since is None:

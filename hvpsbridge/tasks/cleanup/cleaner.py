@@ -1,6 +1,6 @@
 """Settling: what a run that ended early left on a host is finished or removed, and nothing else is touched.
 
-:mod:`.judgement` says what there is and whose; :class:`Settler` acts on it. The same settler is the undo of a
+:mod:`.judgement` says what there is and whose; :class:`Cleaner` acts on it. The same settler is the undo of a
 running backup, on a connection of its own.
 """
 
@@ -32,7 +32,7 @@ from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.mark import has_mark_of
 from hvpsbridge.tasks.policy import Limits
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
@@ -40,7 +40,7 @@ def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
     return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.with_ids(vm_id))
 
 
-class Settler:
+class Cleaner:
     """Settles one VM on one host.
 
     Args:
@@ -136,7 +136,7 @@ class Settler:
                 self._journal.settled(run_id)
         except RepositoryError as err:
             # The host is clean all the same; the next run looks again and finds nothing.
-            _LOG.warning("the ledger cannot be closed: %s", err)
+            logger.warning("the ledger cannot be closed: %s", err)
 
     # -- shells and jobs ------------------------------------------------------------------------------
 
