@@ -126,10 +126,12 @@ class BuiltinEngine:
 
     def close(self) -> None:
         """End every pipeline, and give every disk back."""
-        if self._closed:
-            return
-        self._closed = True
-        runs = list(self._runs.values())
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            # No further pipeline starts from here on, and each of these has started or never will.
+            runs = list(self._runs.values())
         for run in runs:
             run.context.stopping.set()
         for run in runs:
@@ -163,9 +165,10 @@ class BuiltinEngine:
                 yield key, fragment
 
     def _on(self, event: psrpcore.PSRPEvent[Any, Any]) -> None:
+        """Act on what the client sent; call with the lock held."""
         if isinstance(event, psrpcore.CreatePipelineEvent):
             run = self._runs.get(str(event.pipeline_id))
-            if run is None:
+            if run is None or self._closed:
                 return
             if event.pipeline.no_input:
                 run.context.inbox.put(None)
