@@ -1,6 +1,8 @@
 <#
 .SYNOPSIS
     Turns a checkpoint into a reference point; the checkpoint goes and its children merge in the background.
+.DESCRIPTION
+    What the conversion does: docs/hyperv-facts.md#conversion.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId

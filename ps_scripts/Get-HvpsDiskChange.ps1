@@ -2,8 +2,9 @@
 .SYNOPSIS
     What changed on a frozen disk after an RCT id, page by page.
 .DESCRIPTION
-    Pages follow each other from the offset on until the length is covered. A page that makes no progress is
-    the last; whoever asked sees that it does not reach the end. No answer is never the same as no change.
+    Pages follow each other from the offset on until the length is covered (docs/hyperv-facts.md#change-paging).
+    A page that makes no progress is the last; the caller sees that it does not reach the end. No answer is never
+    the same as no change.
 .PARAMETER Path
     File on the host.
 .PARAMETER RctId

@@ -1,6 +1,8 @@
 <#
 .SYNOPSIS
     The disks of a checkpoint, as read from their frozen handles.
+.DESCRIPTION
+    Which files a checkpoint freezes: docs/hyperv-facts.md#frozen-files.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId

@@ -21,7 +21,8 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Chain.ps1"
 
-# CreatingSnapshot, DeletingSnapshot, MergingDisks, BackingUpVirtualMachine (reference section 4.1).
+# CreatingSnapshot, DeletingSnapshot, MergingDisks, BackingUpVirtualMachine
+# (docs/hyperv-facts.md#operational-status).
 $BusyStatus = @(32768, 32770, 32772, 32776)
 
 try {

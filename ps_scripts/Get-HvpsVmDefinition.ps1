@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Everything needed to build a VM anew, as JSON text (reference section 5.1).
+    Everything needed to build a VM anew, as JSON text (docs/hyperv-facts.md#vm-definition).
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS

@@ -2,8 +2,9 @@
 .SYNOPSIS
     A new recovery checkpoint of a VM, marked with a name.
 .DESCRIPTION
-    No cmdlet makes recovery checkpoints (reference section 1.2). CreateSnapshot takes no name, so the
-    checkpoint is renamed as soon as it is listed; a caller that dies in between finds it as the newcomer.
+    No cmdlet makes recovery checkpoints (docs/hyperv-facts.md#recovery-checkpoint). CreateSnapshot takes no
+    name, so the checkpoint is renamed as soon as it is listed (docs/hyperv-facts.md#checkpoint-name); a caller
+    that dies in between finds it as the newcomer.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Name
@@ -40,7 +41,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Wmi.ps1"
 #% include "lib/Checkpoint.ps1"
 
-# Some time passes before a new checkpoint is listed (reference section 1.2, step 3).
+# Some time passes before a new checkpoint is listed (docs/hyperv-facts.md#checkpoint-listed-late).
 $ListedSeconds = 60
 $Recovery = 32768
 

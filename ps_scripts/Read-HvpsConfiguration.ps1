@@ -2,7 +2,8 @@
 .SYNOPSIS
     The configuration files of a checkpoint: .vmcx, and .vmrs and .vmgs of the same stem where they exist.
 .DESCRIPTION
-    Copied as files. Exporting them would switch the VM's disk merging off (reference section 1.2).
+    Copied as files (docs/hyperv-facts.md#configuration-files). Exporting them would switch the VM's disk
+    merging off (docs/hyperv-facts.md#export-disables-merging).
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId

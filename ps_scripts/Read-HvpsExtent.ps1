@@ -5,7 +5,8 @@
     Its input stays open. Each input object is one packed request, answered by one or more blocks before the
     next is taken; formats as in hvpsbridge/formats/wire.py. The disk's handle is the process's, shared with
     other pipelines, and stays attached when this one ends, until Close-HvpsReader or 120 s without a request.
-    Blocks travel as a property, never bare: with transcription on, bare arrays land in the transcript.
+    Blocks travel as a property, never bare: with transcription on, bare arrays land in the transcript
+    (docs/hyperv-facts.md#bare-byte-arrays).
 .PARAMETER Path
     File on the host.
 .PARAMETER FirstBlock

@@ -23,7 +23,7 @@ from hvpsbridge.units import duration_text, size_text
 
 Proofs: TypeAlias = dict[str, Proof | None]
 
-# How far content can be proved, from the least (design section 1, sentence 8).
+# How far content can be proved, from the least.
 _LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
 
 

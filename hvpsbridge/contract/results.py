@@ -16,7 +16,7 @@ from uuid import UUID
 
 
 class VmState(StrEnum):
-    """A VM's state, from ``VMState`` integers (reference section 4.1); all others are ``other``."""
+    """A VM's state, from ``VMState`` integers; all others are ``other`` (docs/hyperv-facts.md#vm-states)."""
 
     RUNNING = "running"
     OFF = "off"
@@ -128,9 +128,12 @@ class VmInfo:
     """A VM with the facts that decide whether it can be backed up.
 
     Attributes:
-        operational_status: ``VMOperationalStatus`` integers; 32772 is MergingDisks.
-        merge_enabled: false when disk merging is switched off for this VM (reference section 0.1, 12).
-        commit_fork_events: how often event 3216 is in the Worker log for this VM (section 6.3).
+        operational_status: ``VMOperationalStatus`` integers; 32772 is MergingDisks
+            (docs/hyperv-facts.md#operational-status).
+        merge_enabled: false when disk merging is switched off for this VM
+            (docs/hyperv-facts.md#export-disables-merging).
+        commit_fork_events: how often event 3216 is in the Worker log for this VM
+            (docs/hyperv-facts.md#commit-forks).
         uptime_seconds: 0 when off.
     """
 
@@ -290,7 +293,7 @@ class FilePiece:
 
 @dataclass(frozen=True, slots=True)
 class VmDefinition:
-    """Everything needed to build the VM anew (reference section 5.1), as JSON text."""
+    """Everything needed to build the VM anew, as JSON text (docs/hyperv-facts.md#vm-definition)."""
 
     vm_id: UUID
     json: str
@@ -341,7 +344,7 @@ class VolumeInfo:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """An unfinished WMI job that affects a VM. ``state`` as the class page numbers it (section 1.7)."""
+    """An unfinished WMI job that affects a VM. ``state`` is its ``JobState`` (docs/hyperv-facts.md#jobs)."""
 
     vm_id: UUID
     instance_id: str

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """Process exit codes (design section 9). The JSON report names every condition; this is a summary."""
+    """Process exit codes (docs/exit-codes.md). The JSON report names every condition; this is a summary."""
 
     DONE = 0
     BUG = 1
@@ -31,8 +31,8 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-# When several conditions hold, the first of these wins (design section 9, which leaves out 5: a VM that
-# was not found must not hide damage). An interrupt beats them all: the shell that sent it wants to see it.
+# When several conditions hold, the first of these wins (docs/exit-codes.md). A VM that was not found must not
+# hide damage. An interrupt beats them all: the shell that sent it wants to see it.
 PRECEDENCE: tuple[ExitCode, ...] = (
     ExitCode.INTERRUPTED,
     ExitCode.TERMINATED,

@@ -29,8 +29,8 @@ class Extent:
 def normalise(extents: Iterable[Extent], size_bytes: int) -> tuple[Extent, ...]:
     """Same bytes as a set: sorted, clipped to ``[0, size_bytes)``, overlaps and neighbours joined.
 
-    No source guarantees the order of a change query's answer, or that its last range ends within the
-    disk (reference section 2.2), so nothing is assumed about either.
+    Nothing guarantees the order of a change query's answer, or that its last range ends within the disk, so
+    neither is assumed (docs/hyperv-facts.md#changed-ranges).
     """
     joined: list[Extent] = []
     for extent in sorted(extents):

@@ -1,6 +1,7 @@
 """VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table. Pure codecs.
 
-Rule: bytes in, values out; no file is opened here. All integers are little endian (reference section 3.4).
+Rule: bytes in, values out; no file is opened here. All integers are little endian
+(docs/hyperv-facts.md#vhdx-structures).
 :mod:`vhdx_layout` puts these together to a file.
 """
 

@@ -1,8 +1,8 @@
 """What went wrong on or towards a host, as classes of :mod:`hvpsbridge.errors`.
 
 Rule: decisions rest on ids, categories and codes, never on words: texts are in the host's language
-(reference section 8). A script names its errors ``Hvps.Something`` and adds ``native=0x...`` to the id
-when Windows gave a code; what the engine itself refuses is recognised by its own ids.
+(docs/hyperv-facts.md#localized-text). A script names its errors ``Hvps.Something`` and adds ``native=0x...``
+to the id when Windows gave a code; what the engine itself refuses is recognised by its own ids.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ CLASSES: dict[str, type[OperationFailed]] = {
     "Hvps.ScriptsRefused": errors.ScriptsRefused,
 }
 
-# Raised by the engine before a line of ours runs: antivirus, language mode (reference section 7.8).
+# Raised by the engine before a line of ours runs: antivirus, language mode
+# (docs/hyperv-facts.md#engine-refusals).
 ENGINE_REFUSALS = frozenset(
     {
         "ScriptContainedMaliciousContent",
@@ -39,7 +40,7 @@ ENGINE_REFUSALS = frozenset(
     }
 )
 
-# ErrorCategory as the wire numbers it (reference section 8).
+# ErrorCategory as the wire numbers it (docs/hyperv-facts.md#error-categories).
 _CATEGORIES: dict[int, str] = {
     0: "NotSpecified",
     1: "OpenError",

@@ -1,8 +1,9 @@
 """A reader pipeline of one frozen disk: requests in, blocks out.
 
-The pipeline's input stays open, so that each request reaches the script the moment it is sent. WinRM
-stops a pipeline once 50 MB came *in* over its life, whatever went out (reference section 0.1, 9), so a
-new pipeline replaces it long before; the host's handle is static in the process and stays open.
+The pipeline's input stays open, so that each request reaches the script the moment it is sent. The endpoint
+stops a pipeline once 50 MB came *in* over its life, whatever went out
+(docs/hyperv-facts.md#inbound-limits), so a new pipeline replaces it long before; the host's handle is static
+in the process and stays open.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from hvpsbridge.receiver.windows import windows
 from hvpsbridge.units import MIB
 
 READ_OPERATION = "Read-HvpsExtent"
-# A pipeline's inbound limit is 50 MB of CLIXML, cumulative (reference 0.1, 9). A packed request grows by
-# 1.78 on its way, so this stays below half of it.
+# A pipeline may receive 50 MB of CLIXML over its life (docs/hyperv-facts.md#inbound-limits). A packed request
+# grows by 1.78 on its way, so this stays below half of it.
 RENEW_BYTES = 8 * MIB
 
 

@@ -16,7 +16,7 @@ WINDOW_BYTES = 4 * MIB
 CREDIT = 2
 # Where little may be under way: below this the host is asked more often than is good for it.
 SMALLEST_WINDOW_BYTES = 64 * KIB
-# Bytes on the wire for a raw one: base64 twice, and XML (reference section 7.2).
+# Bytes on the wire for a raw one: base64 twice, and XML (docs/hyperv-facts.md#wire-factor).
 WIRE_FACTOR = 1.8
 
 

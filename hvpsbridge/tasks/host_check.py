@@ -8,7 +8,7 @@ from hvpsbridge.contract.results import HostInfo
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity
 from hvpsbridge.units import duration_text
 
-# Windows Server 2016: the first with resilient change tracking (reference 1.1).
+# Windows Server 2016: the first with resilient change tracking (docs/hyperv-facts.md#rct-requirements).
 FIRST_BUILD = 14393
 # Kerberos refuses tickets beyond this (its default); certificates and times of checkpoints suffer, too.
 MOST_SKEW = timedelta(minutes=5)

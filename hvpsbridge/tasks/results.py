@@ -100,7 +100,7 @@ class TaskResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The one code that stands for this result (design section 9). Warnings alone are code 3."""
+        """The one code that stands for this result (docs/exit-codes.md). Warnings alone are code 3."""
         codes = [problem_code(problem) for problem in self.problems]
         if self.warnings and self.error is None:
             codes.append(ExitCode.DEGRADED)

@@ -5,7 +5,8 @@ function Get-HvpsChain {
     .SYNOPSIS
     What Get-VHD says of a file and of each parent, top first.
     .NOTES
-    A file that Get-VHD cannot open ends with the error that Get-VHD gave, as one of the contract.
+    A file that Get-VHD cannot open ends with the error that Get-VHD gave, as one of the contract. Of a file that
+    is in use elsewhere it says so (docs/hyperv-facts.md#get-vhd-in-use).
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [string] $Path)

@@ -21,7 +21,7 @@ function ConvertTo-HvpsCheckpointInfo {
         [Parameter(Mandatory = $true)] [object] $Snapshot,
         [Parameter(Mandatory = $true)] [guid] $VmId
     )
-    # SnapshotType (reference section 4.3).
+    # SnapshotType (docs/hyperv-facts.md#snapshot-types).
     $words = @{ 0 = 'standard'; 1 = 'recovery'; 2 = 'planned'; 6 = 'replica'; 7 = 'replica'; 8 = 'replica' }
     $drives = @(Hyper-V\Get-VMHardDiskDrive -VMSnapshot $Snapshot -ErrorAction Stop |
         Where-Object { $null -ne $_ -and $_.Path -and $null -eq $_.DiskNumber })

@@ -1,6 +1,7 @@
 # Errors of the contract: every script ends with none, or with one terminating error whose
 # FullyQualifiedErrorId starts with an Hvps id. When Windows gave a code it follows as ",native=0x...".
-# Decisions rest on ids, categories and codes; texts are in the host's language (reference section 8).
+# Decisions rest on ids, categories and codes; texts are in the host's language
+# (docs/hyperv-facts.md#localized-text).
 
 function Get-HvpsErrorCategory {
     <#
@@ -87,7 +88,8 @@ function Get-HvpsErrorId {
     .SYNOPSIS
     The contract's id for what a code, a cmdlet's id or a category says; the fallback for the rest.
     .NOTES
-    Codes: reference sections 1.8, 2.5, 6.3 and 9.
+    Codes: docs/hyperv-facts.md#wmi-return-codes, docs/hyperv-facts.md#refusal-hresults,
+    docs/hyperv-facts.md#commit-forks, docs/hyperv-facts.md#logon-right.
     #>
     [CmdletBinding()]
     [OutputType([string])]

@@ -2,7 +2,7 @@
 // and digests asked for on the spot. The far end of hvpsbridge/formats/wire.py.
 //
 // C# 5 for the compiler of Windows PowerShell 5.1, one file so that it compiles alone, and the same text from
-// run to run: endpoint protection sees it compiled (reference section 0.1, 17). Disk contents are handled
+// run to run: endpoint protection sees it compiled (docs/hyperv-facts.md#ps51-csharp). Disk contents are handled
 // here only, never in PowerShell loops. Structures and constants are those of virtdisk.h and winbase.h.
 namespace Hvps
 {
@@ -37,7 +37,7 @@ namespace Hvps
             return new Failure(IdOf(unchecked((uint)native), otherwise), native, what);
         }
 
-        // Codes of winerror.h: reference section 2.5.
+        // Codes of winerror.h (docs/hyperv-facts.md#virtdisk-codes).
         static string IdOf(uint code, string otherwise)
         {
             switch (code)
@@ -125,7 +125,8 @@ namespace Hvps
         [DllImport("kernel32.dll", SetLastError = true)]
         static extern bool GetFileSizeEx(SafeFileHandle handle, out long size);
 
-        // A virtual disk, read-only. Access 0 is what version 2 parameters require.
+        // A virtual disk, read-only. Access 0 is what version 2 parameters require
+        // (docs/hyperv-facts.md#virtdisk-open).
         internal static SafeFileHandle OpenDisk(string path, bool infoOnly)
         {
             StorageType any = new StorageType();
@@ -143,7 +144,7 @@ namespace Hvps
         }
 
         // Makes the handle readable by range, with no disk, volume or letter appearing on the host; lives as
-        // long as the handle. READ_ONLY | NO_LOCAL_HOST (reference section 3.1, A1).
+        // long as the handle. READ_ONLY | NO_LOCAL_HOST (docs/hyperv-facts.md#virtdisk-attach).
         internal static void Attach(SafeFileHandle handle, string path)
         {
             AttachParameters parameters = new AttachParameters();
@@ -179,7 +180,8 @@ namespace Hvps
             }
         }
 
-        // A file for overlapped reading beside whoever has it open: GENERIC_READ, sharing everything.
+        // A file for overlapped reading beside others that have it open: GENERIC_READ, sharing everything
+        // (docs/hyperv-facts.md#frozen-file-sharing).
         internal static SafeFileHandle OpenFile(string path, out long size)
         {
             SafeFileHandle handle = CreateFileW(path, 0x80000000, 7, IntPtr.Zero, 3, 0x40000000, IntPtr.Zero);
@@ -199,7 +201,7 @@ namespace Hvps
 
     // One outstanding read with an unmanaged buffer, OVERLAPPED and event of its own. Any number of slots may
     // share a handle; one thread uses a slot. Unmanaged because a pending read outlives the call that began it,
-    // own event because a null one would be woken by any read of the handle.
+    // own event because a null one would be woken by any read of the handle (docs/hyperv-facts.md#overlapped-reads).
     internal sealed class Slot : IDisposable
     {
         // What is read at once, and with it the rest of its first and last sectors of up to 4096 bytes.
@@ -569,7 +571,8 @@ namespace Hvps
             return true;
         }
 
-        // Size and change tracking of a disk nobody needs to have attached.
+        // Size and change tracking of a disk that need not be attached (docs/hyperv-facts.md#tracking-state,
+        // docs/hyperv-facts.md#tracking-handle).
         public static DiskFacts Facts(string path)
         {
             using (SafeFileHandle info = Native.OpenDisk(path, true))

@@ -1,5 +1,6 @@
 // Which bytes of a VHDX chain hold data: headers, regions, metadata and block tables of each file, top first.
-// Pure: bytes come from whoever opened the files. After MS-VHDX; reference section 3.4. C# 5, compiles alone.
+// Pure: bytes come from whoever opened the files. After MS-VHDX (docs/hyperv-facts.md#vhdx-structures,
+// docs/hyperv-facts.md#vhdx-allocation). C# 5, compiles alone.
 //
 // The answer may name too much and never too little: whatever is not certain to read as zeros is named.
 namespace Hvps
@@ -126,7 +127,8 @@ namespace Hvps
             }
         }
 
-        // The current header is the good one with the higher sequence number; a log to replay is refused.
+        // The current header is the good one with the higher sequence number; a log to replay is refused
+        // (docs/hyperv-facts.md#vhdx-log).
         void CheckHeader()
         {
             byte[] current = null;

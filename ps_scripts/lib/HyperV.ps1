@@ -1,5 +1,5 @@
-# Hyper-V's cmdlets: always module-qualified, since other products export the same names (reference
-# section 4), always by VM id, since names are patterns and not unique.
+# Hyper-V's cmdlets: always module-qualified, since other products export the same names, and always by VM id,
+# since names are patterns and not unique (docs/hyperv-facts.md#hyperv-module).
 
 if (-not (Get-Module -Name Hyper-V)) {
     Import-Module -Name Hyper-V -MinimumVersion 2.0 -ErrorAction Stop
@@ -16,7 +16,7 @@ function Get-HvpsVmObject {
         $vm = Hyper-V\Get-VM -Id $VmId -ErrorAction Stop
     }
     catch {
-        # Modules disagree on the category of a missing VM (reference section 4.1).
+        # Modules disagree on the category of a missing VM (docs/hyperv-facts.md#missing-vm).
         $id = [string] $_.FullyQualifiedErrorId
         if ($id -like 'InvalidParameter,*' -or $id -like 'ObjectNotFound,*' -or
             'ObjectNotFound' -eq [string] $_.CategoryInfo.Category) {

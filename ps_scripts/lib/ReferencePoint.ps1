@@ -20,7 +20,7 @@ function ConvertTo-HvpsReferencePointInfo {
     .SYNOPSIS
     A reference point as the contract's object.
     .NOTES
-    On the object 1 is log based and 2 is RCT (reference section 1.4).
+    On the object 1 is log based and 2 is RCT (docs/hyperv-facts.md#reference-point-type).
     #>
     [CmdletBinding()]
     [OutputType('Hvps.ReferencePointInfo')]

@@ -4,7 +4,7 @@ function Get-HvpsForkEvent {
     <#
     .SYNOPSIS
     Event 3216 of the Worker log as XML text, one per event: a checkpoint's disk switch was rolled back under
-    a running VM (reference section 6.3).
+    a running VM (docs/hyperv-facts.md#commit-forks).
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -28,7 +28,8 @@ function Test-HvpsMergeEnabled {
     .SYNOPSIS
     Whether disk merging works for a VM: nothing says that it is switched off.
     .NOTES
-    An export without storage switches it off until somebody switches it on (reference section 0.1, 12).
+    An export without storage switches it off until somebody switches it on
+    (docs/hyperv-facts.md#export-disables-merging). Known gap: docs/hyperv-facts.md#disk-merge-settings.
     #>
     [CmdletBinding()]
     [OutputType([bool])]
@@ -64,7 +65,8 @@ function ConvertTo-HvpsVmInfo {
         [Parameter(Mandatory = $true)] [object] $Vm,
         [AllowNull()] [AllowEmptyCollection()] [string[]] $ForkEvents
     )
-    # VMState, CheckpointType and ReplicationMode (reference section 4.1).
+    # VMState, CheckpointType and ReplicationMode (docs/hyperv-facts.md#vm-states,
+    # docs/hyperv-facts.md#checkpoint-type-disabled).
     $states = @{
         2 = 'running'; 3 = 'off'; 4 = 'stopping'; 6 = 'saved'; 9 = 'paused'; 10 = 'starting'; 32773 = 'saving'
     }

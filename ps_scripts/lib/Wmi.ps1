@@ -3,7 +3,7 @@
 
 $HvpsNamespace = 'root/virtualization/v2'
 
-# Msvm_ConcreteJob.JobState (reference section 1.7): still going; ended well.
+# Msvm_ConcreteJob.JobState: still going; ended well (docs/hyperv-facts.md#jobs).
 $HvpsJobGoing = @(2, 3, 4, 5, 6)
 $HvpsJobGood = @(7, 32768)
 
@@ -90,7 +90,7 @@ function Get-HvpsWmiDisk {
 function ConvertTo-HvpsEmbedded {
     <#
     .SYNOPSIS
-    An embedded WMI instance as CIM-XML text (reference section 1.5).
+    An embedded WMI instance as CIM-XML text (docs/hyperv-facts.md#embedded-instances).
     .PARAMETER Properties
     Name to (CIM type, value), for example @{ ConsistencyLevel = @('uint8', 1) }.
     #>

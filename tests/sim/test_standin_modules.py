@@ -19,7 +19,7 @@ from hvpsbridge.units import MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 
-# Documented parameters (reference sections 4.1 to 4.3, 4.7) without -WhatIf and -Confirm.
+# Documented parameters (docs/hyperv-facts.md#cmdlet-shapes) without -WhatIf and -Confirm.
 REMOTE = {"CimSession", "ComputerName", "Credential"}
 PARAMETERS: dict[str, set[str]] = {
     "Get-VM": {"Name", "Id", "ClusterObject", *REMOTE},

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 for _library in ("pypsrp", "spnego"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
-# WinRM's own default since 2012; replies grow with it (reference section 7.1).
+# WinRM's own default since 2012; replies grow with it (docs/hyperv-facts.md#winrm-envelope).
 ENVELOPE_BYTES = 512_000
 
 Timeout = float | tuple[float, float] | None

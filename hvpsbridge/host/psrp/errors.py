@@ -19,7 +19,7 @@ from hvpsbridge.errors import (
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 
-# WSMan faults (reference section 9): nothing to say yet; rights; no such shell.
+# WSMan faults: nothing to say yet; rights; no such shell (docs/hyperv-facts.md#wsman-faults).
 FAULT_OPERATION_TIMEOUT = 0x80338029
 FAULT_ACCESS_DENIED = 5
 FAULT_NO_SUCH_SHELL = 0x8033805B

@@ -36,7 +36,7 @@ from hvpsbridge.host.psrp.shells import HostShell, list_shells
 logger = logging.getLogger(__name__)
 
 # A dead client's shell lives on for this long, and its process with it; two hours is WinRM's default,
-# long enough to block a merge for the night (reference section 6.1).
+# long enough to block a merge for the night (docs/hyperv-facts.md#shell-idle-timeout).
 IDLE_TIMEOUT_SECONDS = 300
 # Readers of a disk, the watch over space and age, and a command beside them.
 RUNSPACES = 8

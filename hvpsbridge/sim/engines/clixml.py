@@ -22,14 +22,15 @@ from uuid import UUID
 
 import pybase64
 
-# What pwsh -s uses, and what Windows was recorded with (transport.md).
+# What pwsh -s uses, and what Windows was recorded with (docs/hyperv-facts.md#fragments-per-reply).
 FRAGMENT_BYTES = 32 * 1024
 PIPELINE_OUTPUT = 0x00041004
 TO_CLIENT, TO_SERVER = 1, 2
 _FRAGMENT_HEAD = struct.Struct(">QQBI")
 _MESSAGE_HEAD = struct.Struct("<II16s16s")
 _START, _END = 1, 2
-# Characters that XML or CLIXML cannot hold, and the escape's own start (reference section 4.6).
+# Characters that XML or CLIXML cannot hold, and the escape's own start
+# (docs/hyperv-facts.md#clixml-escapes).
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 
 
@@ -51,7 +52,7 @@ def result_object(result: Any) -> bytes:
 
 
 def custom_object(type_name: str, properties: Mapping[str, object]) -> bytes:
-    """CLIXML of a ``[pscustomobject]`` with a type name of its own.
+    """CLIXML of a typed ``[pscustomobject]`` (docs/hyperv-facts.md#clixml-serialization).
 
     Raises:
         TypeError: a value has no form on the wire.

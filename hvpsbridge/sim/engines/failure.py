@@ -41,7 +41,8 @@ def failure(error_id: str, message: str, native: int | None = None) -> Failure:
     return Failure(error_id + suffix, CATEGORIES[error_id], message, native)
 
 
-# Codes found in a refusal of VMMS, most telling first (reference sections 1.8, 6.3 and 9).
+# Codes found in a refusal of VMMS, the most telling first (docs/hyperv-facts.md#wmi-return-codes,
+# docs/hyperv-facts.md#refusal-hresults).
 _CODES: tuple[tuple[str, frozenset[int]], ...] = (
     ("Hvps.CommitForkFailed", frozenset({0x80048102, 0x800703EE})),
     ("Hvps.NoSpace", frozenset({0x80070070, 0x80070027, 112})),
@@ -51,7 +52,7 @@ _CODES: tuple[tuple[str, frozenset[int]], ...] = (
 )
 _HRESULT = re.compile(r"0x([0-9A-Fa-f]{8})")
 
-# Codes of virtdisk.dll and of opening files (reference section 2.5).
+# Codes of virtdisk.dll and of opening files (docs/hyperv-facts.md#virtdisk-codes).
 _DISK_CODES: tuple[tuple[str, frozenset[int]], ...] = (
     ("Hvps.FileNotFound", frozenset({2, 3, 0x80070002, 0x80070003})),
     ("Hvps.AccessDenied", frozenset({5, 1314, 0x80070005})),

@@ -1,4 +1,4 @@
-"""Enums of the simulated world. Integers are Hyper-V's own (reference sections 1.7, 4.1 to 4.3)."""
+"""Enums of the simulated world. Integers are Hyper-V's own (docs/hyperv-facts.md#vm-states and others)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Consistency(IntEnum):
 
 
 class JobState(IntEnum):
-    """``Msvm_ConcreteJob.JobState`` (reference section 1.7)."""
+    """``Msvm_ConcreteJob.JobState`` (docs/hyperv-facts.md#jobs)."""
 
     New = 2
     Starting = 3

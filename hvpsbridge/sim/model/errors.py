@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class Wmi(IntEnum):
-    """Return and job error codes of the v2 services (reference section 1.8)."""
+    """Return and job error codes of the v2 services (docs/hyperv-facts.md#wmi-return-codes)."""
 
     DONE = 0
     JOB_STARTED = 4096
@@ -26,7 +26,7 @@ class Wmi(IntEnum):
     NOT_FOUND = 32779
 
 
-# ErrorIdentifier and ErrorCategory when a cmdlet meets the code (reference section 1.8).
+# ErrorIdentifier and ErrorCategory when a cmdlet meets the code (docs/hyperv-facts.md#wmi-return-codes).
 IDENTIFIERS: dict[int, tuple[str, str]] = {
     Wmi.FAILED: ("OperationFailed", "NotSpecified"),
     Wmi.ACCESS_DENIED: ("AccessDenied", "PermissionDenied"),
@@ -41,7 +41,7 @@ IDENTIFIERS: dict[int, tuple[str, str]] = {
 
 
 class Win32(IntEnum):
-    """Codes of virtdisk.dll and kernel32.dll that the model answers with (reference section 2.5)."""
+    """Codes of virtdisk.dll and kernel32.dll that the model uses (docs/hyperv-facts.md#virtdisk-codes)."""
 
     FILE_NOT_FOUND = 2
     PATH_NOT_FOUND = 3
@@ -106,7 +106,7 @@ class DiskError(Exception):
 
 
 def vm_not_found(wanted: object, *, by_name: bool = False) -> HyperVError:
-    """What ``Get-VM`` says of a VM that is not on the host (reference section 4.1)."""
+    """What ``Get-VM`` says of a VM that is not on the host (docs/hyperv-facts.md#missing-vm)."""
     what = "name" if by_name else "id"
     return HyperVError(
         Wmi.INVALID_PARAMETER, f'Hyper-V was unable to find a virtual machine with {what} "{wanted}".'

@@ -15,7 +15,7 @@ MODEL_FAULTS: dict[str, str] = {
     "guest_backup_fails": "application consistency fails in the guest; crash consistency works",
     "checkpoint_leaves_out_disk": "a checkpoint is made that lacks the VM's last disk",
     "convert_fails": "a ConvertToReferencePoint job ends in state 10 with error 32768",
-    "convert_logon_right": "a ConvertToReferencePoint job fails with 0x8007052F (reference section 1.4)",
+    "convert_logon_right": "a ConvertToReferencePoint job fails with 0x8007052F: a logon right is missing",
     "convert_other_ids": "the reference point's ids are not those the frozen disk reported",
     "remove_fails": "a DestroySnapshot job ends in state 10 with error 32768",
     "destroy_reference_point_fails": "a DestroyReferencePoint job ends in state 10 with error 32768",

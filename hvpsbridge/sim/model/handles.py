@@ -1,4 +1,7 @@
-"""Handles on virtual disks: who has what attached. An attach is exclusive (reference section 3.2)."""
+"""Handles on virtual disks: who has what attached. An attach is exclusive.
+
+See docs/hyperv-facts.md#attach-exclusive and docs/hyperv-facts.md#detach-on-close.
+"""
 
 from __future__ import annotations
 

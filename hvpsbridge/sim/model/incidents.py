@@ -166,7 +166,10 @@ class Trouble(Base):
             return point.instance_id
 
     def destroy_reference_points(self, vm_id: UUID) -> int:
-        """Another product destroys every reference point of the VM (reference section 6.4); how many."""
+        """Let another product destroy every reference point of the VM; how many there were.
+
+        Bareos does so on a full backup (docs/hyperv-facts.md#other-products).
+        """
         with self._now():
             doomed = [p for p in self._world.reference_points.values() if p.vm_id == vm_id]
             for point in doomed:

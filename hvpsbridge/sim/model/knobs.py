@@ -1,7 +1,7 @@
 """Knobs: how this simulated host behaves where real ones differ, or where nobody has looked yet.
 
 Every knob says what it turns. The values here are the benign ones; :data:`HOSTILE` names for each open
-question (reference section 11) and caution (section 0.1) the setting that hurts most.
+question of docs/hyperv-facts.md the setting that hurts most.
 """
 
 from __future__ import annotations

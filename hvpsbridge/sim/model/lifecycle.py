@@ -27,7 +27,7 @@ from hvpsbridge.sim.model.state import (
     VMState,
 )
 
-# States in which VMMS takes a checkpoint at all (reference section 1.11).
+# States in which VMMS takes a checkpoint at all (docs/hyperv-facts.md#checkpointable-states).
 _CHECKPOINTABLE = {VMState.Running, VMState.Off, VMState.Saved, VMState.Paused}
 
 

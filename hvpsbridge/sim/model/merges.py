@@ -1,7 +1,8 @@
 """Merges of children into their parents: when they start, how long they take, what stands against them.
 
 Rule: knows nothing of jobs. A child that a checkpoint made merges away once no checkpoint holds its parent
-and nothing else grew from it; a file that somebody has attached stands against that (reference section 6.2).
+and nothing else grew from it; a file that somebody has attached stands against that
+(docs/hyperv-facts.md#merge-after-removal).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Rule: plain mutable records that know nothing of files, clocks or rules. They refer to one another by id,
 so that the whole world can be written down and read back. Integers of enums are Hyper-V's own
-(reference sections 1.7, 4.1 to 4.3).
+(docs/hyperv-facts.md#vm-states, docs/hyperv-facts.md#jobs).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Rule: knows layers and knobs, no files. A guest's write goes to the memory bitmap of the top layer's last
 epoch. A stop, save or migration flushes it to the ``.rct`` (coarser); a power loss leaves what the
 ``.mrt`` knew (coarser still). An id is found in the layer that was sealed with it, looking down the
-chain, so ids of an abandoned branch are unknown on the other (reference sections 1.9, 1.10, 2).
+chain, so ids of an abandoned branch are unknown on the other (docs/hyperv-facts.md#tracking-tiers,
+docs/hyperv-facts.md#tracking-breaks).
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ class Tracking:
             epoch.memory.clear()
 
     def _new_id(self, disk_id: UUID, order: int) -> str:
-        # The form of reference section 2.3, which no code may parse but this simulator.
+        # No code may parse an id but this simulator (docs/hyperv-facts.md#rct-id-form).
         return f"rctX:{str(disk_id).replace('-', ':')}:{order:08x}"
 
     def _random(self, *parts: str) -> random.Random:

@@ -611,7 +611,8 @@ uint32_t OpenVirtualDisk(const void *type, const wchar *path, uint32_t access, u
                          const struct open_parameters *parameters, intptr_t *out) {
     (void)type;
     *out = -1;
-    /* Version 2 wants access NONE and no flags; version 1 meets error 5 on a live chain (section 2.4). */
+    /* Version 2 wants access NONE and no flags; version 1 meets error 5 on a live chain
+       (docs/hyperv-facts.md#virtdisk-open). */
     if (!parameters || parameters->version != 2 || access || flags) return E_INVALID_PARAMETER;
     if (!parameters->read_only) return 5;
     char *name = utf8(path);

@@ -1,4 +1,4 @@
-"""What is tied to what: the associations between instances (reference section 1.5)."""
+"""What is tied to what: the associations between instances (docs/hyperv-facts.md#job-results)."""
 
 from __future__ import annotations
 

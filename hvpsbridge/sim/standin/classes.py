@@ -1,7 +1,7 @@
 """WMI classes of the simulated host: their properties with CIM types, keys, and methods' parameters.
 
-Facts: reference sections 1.3 to 1.8, 2.1 and 2.6. A class or property that is not here does not exist on
-the simulated host, and asking for it is an error.
+A class or property that is not here does not exist on the simulated host, and asking for it is an error
+(docs/hyperv-facts.md#wmi-classes).
 """
 
 from __future__ import annotations
@@ -285,5 +285,5 @@ ASSOCIATIONS = (
     "Msvm_VirtualSystemSettingDataComponent",
 )
 
-# GuestBackupType came with Windows Server 1709 (build 16299, reference section 1.3).
+# GuestBackupType came with Windows Server 1709, build 16299 (docs/hyperv-facts.md#checkpoint-settings).
 GUEST_BACKUP_BUILD = 16299

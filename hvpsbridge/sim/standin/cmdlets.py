@@ -21,7 +21,7 @@ _HV = "Microsoft.HyperV.PowerShell."
 _VHD = "Microsoft.Vhd.PowerShell."
 Row = dict[str, Any]
 _EMPTY = str(UUID(int=0))
-# Tails of integration components' ids; names are localized (reference section 4.4).
+# Tails of integration services' ids; names are localized (docs/hyperv-facts.md#integration-services).
 _COMPONENTS = {
     "Guest Service Interface": "6C09BB55-D683-4DA0-8931-C9BF705F6480",
     "Heartbeat": "84EAAE65-2F2E-45F5-9BB5-0E857DC8EB47",
@@ -89,7 +89,7 @@ class Cmdlets(Hardware):
         for name in names:
             found = [vm for vm in vms if _like(vm.name, name)]
             matched += found
-            # A pattern that matches nothing is no error; a plain name is (reference section 4.1).
+            # A pattern that matches nothing is no error; a plain name is (docs/hyperv-facts.md#missing-vm).
             if not found and not set(name) & set("*?["):
                 refused.append(vm_not_found(name, by_name=True))
         return self._answer(matched, refused)

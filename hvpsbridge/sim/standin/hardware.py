@@ -14,7 +14,7 @@ _HV = "Microsoft.HyperV.PowerShell."
 _VHD = "Microsoft.Vhd.PowerShell."
 Row = dict[str, Any]
 _EMPTY = str(UUID(int=0))
-# Tails of integration components' ids; names are localized (reference section 4.4).
+# Tails of integration services' ids; names are localized (docs/hyperv-facts.md#integration-services).
 _COMPONENTS = {
     "Guest Service Interface": "6C09BB55-D683-4DA0-8931-C9BF705F6480",
     "Heartbeat": "84EAAE65-2F2E-45F5-9BB5-0E857DC8EB47",

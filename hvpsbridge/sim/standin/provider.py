@@ -165,7 +165,7 @@ class Provider:
             raise HyperVError(Wmi.NOT_SUPPORTED, "")
         knobs = self._model.knobs
         if knobs.wmi_changes_as_job:
-            # There is no documented place for the arrays then (reference section 2.1).
+            # There is no documented place for the arrays then (docs/hyperv-facts.md#wmi-changes).
             outcome["ReturnValue"] = int(Wmi.JOB_STARTED)
             return
         try:
@@ -181,7 +181,7 @@ class Provider:
         except DiskError as err:
             raise HyperVError(Wmi.NOT_FOUND if err.code == 2 else Wmi.FAILED, str(err)) from err
         outcome["ProcessedByteLength"] = answer.processed_bytes
-        # An empty CIM array comes back as null (reference section 2.2).
+        # An empty CIM array comes back as null (docs/hyperv-facts.md#empty-cim-arrays).
         outcome["ChangedByteOffsets"] = [extent.offset for extent in answer.extents] or None
         outcome["ChangedByteLengths"] = [extent.length for extent in answer.extents] or None
 

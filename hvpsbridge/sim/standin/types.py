@@ -2,7 +2,7 @@
 
 One table for both ends: the module asks for it once, makes real .NET types from it (so that objects flatten
 over PSRP as Hyper-V's own do), and fills them from what :mod:`cmdlets` answers. A class is defined after
-those it mentions. Facts: reference sections 4.1 to 4.4.
+those it mentions. Facts: docs/hyperv-facts.md#cmdlet-shapes.
 """
 
 from __future__ import annotations

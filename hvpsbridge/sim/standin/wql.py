@@ -44,7 +44,7 @@ def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
             raise CimError("Invalid query", INVALID_QUERY)
         quoted = term[3] if term[3] is not None else term[4]
         wanted = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else term[5]
-        # WQL compares text without regard to case (reference section 8).
+        # WQL compares text without regard to case (docs/hyperv-facts.md#wql).
         equal = str(row[name]).lower() == wanted.lower()
         if equal != (term[2] == "="):
             return False

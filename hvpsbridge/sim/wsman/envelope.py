@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.names import Code
 
-# MaxTimeoutms of winrm/config: no request may wait longer (reference section 7.1).
+# MaxTimeoutms of winrm/config: no request may wait longer (docs/hyperv-facts.md#winrm-timeouts).
 MAX_TIMEOUT_SECONDS = 60.0
 DEFAULT_ENVELOPE_BYTES = 512_000
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")

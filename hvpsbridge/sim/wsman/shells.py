@@ -25,7 +25,8 @@ _START = 1
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Limits of the service; defaults as Windows Server has them (reference sections 7.1 and 7.3).
+    """Limits of the service; defaults as Windows Server has them (docs/hyperv-facts.md#winrm-shell-quotas,
+    docs/hyperv-facts.md#inbound-limits).
 
     Attributes:
         envelope_bytes: ``MaxEnvelopeSizekb``, for either direction.
@@ -35,8 +36,9 @@ class Quotas:
         object_bytes: size of one object received.
         command_bytes: what one pipeline may receive in all.
         waiting_bytes: what a pipeline may have said and nobody taken before its process is held back;
-            whether Windows holds it back is unconfirmed (reference section 11, 6).
-        fragments_per_reply: most fragments a Receive gives; recordings of Windows show 4 (transport.md).
+            whether Windows holds it back is unconfirmed (docs/hyperv-facts.md#slow-client).
+        fragments_per_reply: most fragments a Receive gives; recordings of Windows show 4
+            (docs/hyperv-facts.md#fragments-per-reply).
     """
 
     envelope_bytes: int = 512_000
@@ -51,7 +53,7 @@ class Quotas:
 
 @dataclass(slots=True)
 class Inbound:
-    """Counts what one pipeline was sent, as PSRP fragments (reference section 7.3)."""
+    """Counts what one pipeline was sent, as PSRP fragments (docs/hyperv-facts.md#inbound-limits)."""
 
     quotas: Quotas
     total_bytes: int = 0

@@ -159,7 +159,8 @@ class BackupVm(Beginning, Freezing, Storing, Leaving):
         logger.info("VM %s: undoing after: %s", self._vm.name, error)
         if isinstance(error, (LeaseLost, CommitForkFailed)):
             # Whoever took the lease settles; acting now would be acting without one. And where a fork of
-            # the chain failed, removing anything may lose the VM's data (reference 6.3).
+            # the chain failed, removing anything may lose the VM's data
+            # (docs/hyperv-facts.md#commit-forks).
             self._leftovers = self.left
         else:
             self._leftovers = self._settle_own_run()

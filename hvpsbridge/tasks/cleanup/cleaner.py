@@ -160,7 +160,7 @@ class Cleaner:
             except HvpsError as err:
                 why = err.describe()
             # The host may be dead, and its shells with it. If not, they end when they are idle, and a reader
-            # gives its disk up before that (reference 7.4), so nothing has to be done again.
+            # gives its disk up before that (docs/hyperv-facts.md#shell-idle-timeout): nothing is left to do.
             shells_there = ", ".join(str(entry.shell_id) for entry in there)
             self._warn(f"shells of ours may be on {name} until they are idle ({shells_there}): {why}")
 

@@ -32,7 +32,8 @@ def wait_for_merge(
 ) -> tuple[str, ...]:
     """Wait until none of ``children`` is on any chain of the VM; a line for each that still is.
 
-    Nothing else is waited for: a user may have added a disk or a checkpoint meanwhile (reference 0.1, 13).
+    Nothing else is waited for: a user may have added a disk or a checkpoint meanwhile
+    (docs/hyperv-facts.md#merge-after-removal).
     """
     until = clock() + limits.merge_seconds
     while True:

@@ -151,7 +151,8 @@ def ids_of(
     """The ids object of a point from its reference point; None unless every id equals the manifest's.
 
     An id that was read from the frozen handle before the data, and comes back from the conversion, seals
-    the moment of the point. Any other id may seal any other moment (reference 0.1, 1).
+    the moment of the point. Any other id may seal any other moment (docs/hyperv-facts.md#sealed-moment). The
+    reference point's arrays are parallel (docs/hyperv-facts.md#reference-point-ids).
     """
     slots = {disk.instance_id: slot_of(disk) for disk in disks if disk.instance_id is not None}
     returned = {

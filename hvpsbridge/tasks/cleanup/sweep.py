@@ -97,7 +97,7 @@ class Sweeper:
         done: list[str] = []
         try:
             if vm.commit_fork_events:
-                # Removing anything there may lose the VM's data (reference 6.3).
+                # Removing anything there may lose the VM's data (docs/hyperv-facts.md#commit-forks).
                 raise NotEligible(vm.name, "event 3216 stands in its log; see docs/troubleshooting.md")
             with self._repository.lease(vm.vm_id, current_holder(self._run_id)):
                 journal = Journal(self._repository.ledger(vm.vm_id), self._run_id, vm.vm_id, self._host.name)

@@ -51,8 +51,7 @@ class Finding:
         return f"{self.text}; {self.remedy}"
 
 
-# Operational states in which a VM's chains are being changed (reference 6.2): creating, deleting,
-# applying and merging.
+# Operational states in which a VM's chains are being changed (docs/hyperv-facts.md#operational-status).
 BUSY_STATUS = {
     32768: "a checkpoint is being made",
     32770: "a checkpoint is being deleted",

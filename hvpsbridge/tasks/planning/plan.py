@@ -149,7 +149,7 @@ class VmPlan:
         return tuple(disk for disk in self.disks if not disk.reason.expected)
 
 
-# Below this configuration version nobody agrees on change tracking (reference 1.1).
+# Below this configuration version nobody agrees on change tracking (docs/hyperv-facts.md#rct-requirements).
 TRACKED_VERSION = (8, 0)
 
 
@@ -266,7 +266,7 @@ def _standing_doubt(
         return Reason.NOT_TRACKED, disk.format.value
     if _version(vm.version) < TRACKED_VERSION:
         return Reason.OLD_VM, vm.version
-    if disk.disk_id is not None and shared[disk.disk_id] > 1:
+    if disk.disk_id is not None and shared[disk.disk_id] > 1:  # docs/hyperv-facts.md#disk-identity
         return Reason.DUPLICATE_ID, str(disk.disk_id)
     return None
 

@@ -124,7 +124,7 @@ class DiskBackup:
             native = "" if err.native is None else f", 0x{err.native & 0xFFFFFFFF:08X}"
             self._decide(self.plan.doubted(Reason.TRACKING_UNUSABLE, f"{err.error_id}{native}"))
             return None
-        if not changes:
+        if not changes:  # docs/hyperv-facts.md#empty-answers
             self._decide(self.plan.doubted(Reason.EMPTY_ANSWER))
             return None
         return changes

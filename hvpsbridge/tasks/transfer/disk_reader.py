@@ -1,7 +1,7 @@
 """The shell in which all readers of one frozen disk live, from opening it to seeing the disk given up.
 
-An attach is exclusive to one process of the host (reference 0.1, 7), so a disk has one shell; and a dead
-client's shell keeps the disk, so each shell is in the ledger before it reads.
+An attach is exclusive to one process of the host (docs/hyperv-facts.md#attach-exclusive), so a disk has one
+shell; and a dead client's shell keeps the disk, so each shell is in the ledger before it reads.
 """
 
 from __future__ import annotations

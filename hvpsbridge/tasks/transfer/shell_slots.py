@@ -1,8 +1,8 @@
 """How many shells a run has open for disks of one host: their readers take turns at so many places.
 
-Windows may hold an account to 30 shells (``MaxShellsPerUser``, reference section 7.1), and refuses the next
-one. A disk's shell takes seconds to open, so a reader that is done for the moment keeps it until somebody
-else needs the place.
+Windows may hold an account to 30 shells (docs/hyperv-facts.md#winrm-shell-quotas), and refuses the next one.
+A disk's shell takes seconds to open, so a reader that is done for the moment keeps it until somebody else
+needs the place.
 
 Rule: a reader at work has one place and waits for no other one, so nothing locks up; only a reader at rest is
 told to let its shell go.

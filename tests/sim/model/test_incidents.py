@@ -188,7 +188,7 @@ def test_another_products_reference_point_has_ids_of_its_own_and_all_can_be_dest
     assert their_id != base
     assert model.query_changes(path, base, 0, 8 * MIB) == model.query_changes(path, their_id, 0, 8 * MIB)
     assert model.destroy_reference_points(vm) == 2
-    # The object is gone; the id may still be asked for (reference section 1.10).
+    # The object is gone; the id may still be asked for (docs/hyperv-facts.md#ids-outlive-objects).
     assert model.query_changes(path, base, 0, 8 * MIB).extents
 
 

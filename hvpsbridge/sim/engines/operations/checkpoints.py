@@ -35,7 +35,7 @@ _MERGING = {
     Operational.MergingDisks,
     Operational.BackingUpVirtualMachine,
 }
-# How long a new checkpoint may take until cmdlets show it (reference section 10).
+# How long a new checkpoint may take until cmdlets show it (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
 PIECE_BYTES = 1 * MIB
 

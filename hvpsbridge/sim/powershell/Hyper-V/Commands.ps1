@@ -224,7 +224,7 @@ function Get-VMSnapshot {
                     })
                 $reply['result']['objects'] = $kept
                 if (-not $kept.Count) {
-                    # Nothing for a filter is an error (reference section 4.3).
+                    # Nothing for a filter is an error (docs/hyperv-facts.md#snapshot-types).
                     $refusal = @{ message = 'no checkpoint fits'; identifier = 'ObjectNotFound'; category = 'ObjectNotFound' }
                     Write-HvRefusal $PSCmdlet 'GetVMSnapshot' $refusal $Name
                 }

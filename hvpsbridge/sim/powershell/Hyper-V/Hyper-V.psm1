@@ -1,5 +1,5 @@
-# Stand-in for the Hyper-V module. Commands declare the documented parameters (reference sections 4.1 to 4.3 and
-# 4.7); what they show comes from the model. Refusals are non-terminating errors, as the real ones are.
+# Stand-in for the Hyper-V module. Commands declare the documented parameters (docs/hyperv-facts.md#cmdlet-shapes);
+# what they show comes from the model. Refusals are non-terminating errors, as the real ones are.
 Set-StrictMode -Version 3.0
 . "$PSScriptRoot/../Model.ps1"
 . "$PSScriptRoot/Types.ps1"
