@@ -55,7 +55,7 @@ def copy_(
     with interrupting():
         source = compose.repository(repository_spec(options, invocation), invocation)
         destination = compose.repository(into, invocation)
-        chosen = [source.find_point(selector) for selector in points] if points else None
+        chosen = [source.catalog.find_point(selector) for selector in points] if points else None
         report = copy_points(source, destination, chosen, progress=tell)
     if as_json:
         document = {

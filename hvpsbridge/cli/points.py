@@ -38,7 +38,7 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
         repository = compose.repository(repository_spec(options, invocation), invocation)
         points = [
             point
-            for point in repository.points()
+            for point in repository.catalog.points()
             if vm is None or vm.casefold() in (point.vm_name.casefold(), str(point.vm_id))
         ]
         proofs = {point.point_id: _proofs(repository, point) for point in points}
@@ -80,8 +80,8 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     """Show one recovery point: VM@latest, VM@latest~1, VM@TIME or a short id."""
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        found = repository.find_point(point)
-        has_ids = repository.ids(found) is not None
+        found = repository.catalog.find_point(point)
+        has_ids = repository.catalog.ids(found) is not None
         proofs = _proofs(repository, found)
     manifest = found.manifest
     if as_json:
@@ -141,9 +141,9 @@ def verify_(
     """Verify POINTS, or the whole repository; exit 7 when anything is not as it was written."""
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        chosen = [repository.find_point(selector) for selector in points] if points else None
+        chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
         report = repository.verify(Level(level), chosen)
-        looked_at = repository.points() if chosen is None else chosen
+        looked_at = repository.catalog.points() if chosen is None else chosen
         write_down(repository, report, looked_at, invocation.run_id, whole=True)
     if as_json:
         console.document(json_text({"version": 1, "good": report.good, "report": report}))
@@ -224,7 +224,7 @@ def _level(proofs: Proofs, point: Point) -> str:
 def _proofs(repository: Repository, point: Point) -> Proofs:
     """The furthest proof of each disk: its manifest's, or one that was written down later."""
     best: Proofs = {}
-    later = repository.proofs(point)
+    later = repository.catalog.proofs(point)
     for disk in point.disks:
         found = [entry.proof for entry in later if entry.slot in ("", disk.slot)]
         if disk.proof is not None:

@@ -51,7 +51,7 @@ def restore_(
     path = target_path(target)
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        found = repository.find_point(point)
+        found = repository.catalog.find_point(point)
         disks = choose_disks(found, number)
     cancel = Cancellation()
     started, clock = datetime.now(UTC), time.monotonic()

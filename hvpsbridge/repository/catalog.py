@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -29,33 +29,27 @@ from hvpsbridge.repository.layout import (
 )
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point, in_order, select
-from hvpsbridge.repository.stored_packs import write_bad_list
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class Catalog:
-    """What is known about points without reading a byte of their disks. The half of ``Repository`` that
-    deals in small objects."""
+    """The small objects of a repository: everything known about points without reading their disks."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         # Manifests never change, so each is read once; by object name.
         self._manifests: dict[str, Point] = {}
-        self._told: set[str] = set()
-        # Ids neither, and a run asks for those of all points of its VM several times.
+        self._logged: set[str] = set()
+        # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
 
-    def report_error(self, damage: Damaged) -> None:
-        """Log damage, each object once: what is read again and again need not be said again."""
-        if damage.name not in self._told:
-            self._told.add(damage.name)
+    def log_damage(self, damage: Damaged) -> None:
+        """Log damage as an error, once for each object however often it is read."""
+        if damage.name not in self._logged:
+            self._logged.add(damage.name)
             logger.error("%s", damage)
-
-    def refresh(self) -> None:
-        """Bring what is cached up to what is published."""
-        raise NotImplementedError
 
     def points(self, vm_id: UUID | None = None) -> tuple[Point, ...]:
         """Committed points, by VM and oldest first within one; of one VM when ``vm_id`` is given.
@@ -78,7 +72,7 @@ class Catalog:
             if isinstance(found, Point):
                 self._manifests[name] = found
             elif isinstance(found, Damaged):
-                self.report_error(found)
+                self.log_damage(found)
             if found is not None:
                 yield name, found
 
@@ -162,13 +156,8 @@ class Catalog:
 
     # -- marks beside the points ----------------------------------------------------------------------
 
-    def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for every later writer."""
-        if frames:
-            write_bad_list(self._objects, (BadFrame(*frame) for frame in frames))
-            self.refresh()
-
     def bad_frames(self) -> Iterator[BadFrame]:
+        """Frames that some list says are bad. Lists that cannot be read are logged and left out."""
         for info in list(self._objects.list(BAD)):
             try:
                 yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames

@@ -75,7 +75,7 @@ def copy_points(
     """
     run_id = uuid4()
     count = _Count()
-    wanted = source.points() if points is None else tuple(points)
+    wanted = source.catalog.points() if points is None else tuple(points)
     copied: list[Point] = []
     present: list[Point] = []
     skipped: list[Point] = []
@@ -83,7 +83,7 @@ def copy_points(
     for vm_id, line in itertools.groupby(ordered, key=lambda point: point.vm_id):
         with target.lease(vm_id, current_holder(run_id)) as lease:
             for point in line:
-                there = {each.point_id: each for each in target.points(vm_id)}
+                there = {each.point_id: each for each in target.catalog.points(vm_id)}
                 if point.point_id in there:
                     present.append(there[point.point_id])
                 elif any(each.created > point.created for each in there.values()):
@@ -106,9 +106,9 @@ def _copy_point(source: Repository, target: Repository, point: Point, run_id: UU
         count.stored_bytes += writer.stats.stored_bytes
     # Nothing else names a copy: should its manifest be lost, this tells that there was one.
     size_bytes = sum(disk.size_bytes for disk in made.disks)
-    target.record_proof(made, Proof("written", datetime.now(UTC), size_bytes, run_id))
-    for later in source.proofs(point):
-        target.record_proof(made, later.proof, later.slot)
+    target.catalog.record_proof(made, Proof("written", datetime.now(UTC), size_bytes, run_id))
+    for later in source.catalog.proofs(point):
+        target.catalog.record_proof(made, later.proof, later.slot)
     return made
 
 
@@ -116,8 +116,8 @@ def _copied_before(
     source: Repository, target: Repository, point: Point
 ) -> dict[str, tuple[TreeRoot, TreeRoot]]:
     """By slot, trees of the newest earlier point that is in both: as it is in the source and its copy."""
-    there = {each.point_id: each for each in target.points(point.vm_id)}
-    for earlier in reversed(source.points(point.vm_id)):
+    there = {each.point_id: each for each in target.catalog.points(point.vm_id)}
+    for earlier in reversed(source.catalog.points(point.vm_id)):
         if earlier.manifest.sequence < point.manifest.sequence and earlier.point_id in there:
             copies = {disk.slot: disk.tree for disk in there[earlier.point_id].disks}
             return {

@@ -19,13 +19,14 @@ from hvpsbridge.formats.index import IndexObject, decode_index
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk
+from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
-from hvpsbridge.repository.check.verify import Level, VerifyReport, verify
+from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import INDEX, LEASES, binary_name, index_name
@@ -36,6 +37,7 @@ from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
+from hvpsbridge.repository.stored_packs import write_bad_list
 from hvpsbridge.repository.stores.base import Store, Sweeping
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.writer import Writer
@@ -53,11 +55,12 @@ def restore_tool() -> bytes:
     return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
 
 
-class Repository(Catalog):
+class Repository:
     """An open repository. A context manager; usable from several threads.
 
     Attributes:
-        grid: how disks are cut.
+        grid: how disks are cut into chunks.
+        catalog: its points and the small objects beside them.
         keys: its key slots and export.
     """
 
@@ -73,7 +76,8 @@ class Repository(Catalog):
         self.store = store
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
-        super().__init__(Objects(store, sealer, settings.repository_id))
+        self._objects = Objects(store, sealer, settings.repository_id)
+        self.catalog = Catalog(self._objects)
         self.keys = KeyRing(self._objects, master, restore_tool)
         path = None
         if cache_folder is not None:
@@ -128,7 +132,7 @@ class Repository(Catalog):
         """Bring the chunk index up to what is published."""
         names = [binary_name(info.name) for info in self._objects.list(INDEX)]
         self._cache.synchronise(names, self._load_index)
-        self._cache.set_bad((frame.id, frame.pack) for frame in self.bad_frames())
+        self._cache.set_bad((frame.id, frame.pack) for frame in self.catalog.bad_frames())
 
     def _load_index(self, name: bytes) -> IndexObject | None:
         try:
@@ -137,10 +141,10 @@ class Repository(Catalog):
             return None  # merged by a collector since the listing
         except Damaged as err:
             # What it names counts as lost until verify says how much that is; the rest stays usable.
-            self.report_error(err)
+            self.catalog.log_damage(err)
             return None
         except Malformed as err:
-            self.report_error(self._objects.damaged(index_name(name), err))
+            self.catalog.log_damage(self._objects.damaged(index_name(name), err))
             return None
 
     @property
@@ -187,7 +191,7 @@ class Repository(Catalog):
             self._frames,
             self.grid,
             run,
-            self.link,
+            self.catalog.link,
             level=level,
             read_back=read_back,
             spill_folder=self._spill_folder,
@@ -225,7 +229,27 @@ class Repository(Catalog):
             points: which; the whole repository without.
             subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
-        return verify(self, self._objects, self._cache, self._frames, Level(level), points, subset)
+        self.catalog.forget()
+        self.refresh()
+        return verify(
+            VerifyContext(
+                catalog=self.catalog,
+                objects=self._objects,
+                cache=self._cache,
+                frames=self._frames,
+                grid=self.grid,
+                keys=self.keys,
+            ),
+            Level(level),
+            points,
+            subset,
+        )
+
+    def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
+        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for this and every later writer."""
+        if frames:
+            write_bad_list(self._objects, (BadFrame(*frame) for frame in frames))
+            self.refresh()
 
     def rebuild_index(
         self, run_id: UUID, *, check: bool = False, told: Callable[[int, int], None] | None = None

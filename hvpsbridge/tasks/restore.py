@@ -90,7 +90,7 @@ def restore_vm(
     error: HvpsError | None = None
     point: Point | None = None
     try:
-        point = repository.find_point(f"{vm.vm_id}@{policy.point}")
+        point = repository.catalog.find_point(f"{vm.vm_id}@{policy.point}")
         folder = policy.folder(vm)
         for disk in choose_disks(point, policy.disk):
             disks.append(

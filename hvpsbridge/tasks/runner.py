@@ -323,7 +323,7 @@ def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
     if play.needs_hosts:
         with target.connect() as host:
             return [Candidate(vm.vm_id, vm.name, target.name, vm.state) for vm in host.vms()]
-    newest = {point.vm_id: point for point in play.repository.points()}
+    newest = {point.vm_id: point for point in play.repository.catalog.points()}
     return [
         Candidate(point.vm_id, point.vm_name, target.name)
         for point in newest.values()

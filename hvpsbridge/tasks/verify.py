@@ -44,7 +44,7 @@ def write_down(
     for point in points:
         if point.point_id not in touched:
             size_bytes = sum(disk.size_bytes for disk in point.disks)
-            repository.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
+            repository.catalog.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
 
 
 def verify_vm(
@@ -58,7 +58,7 @@ def verify_vm(
     error: HvpsError | None = None
     checks: tuple[PointCheck, ...] = ()
     try:
-        points = repository.points(vm.vm_id)
+        points = repository.catalog.points(vm.vm_id)
         if not points:
             raise PointNotFound(f"{vm.name}@latest", repository.url)
         if not policy.every_point:

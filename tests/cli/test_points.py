@@ -28,7 +28,7 @@ def _fill(url: Path, count: int = 2) -> tuple[Point, ...]:
                 disk.put(0, random.Random(number).randbytes(repository.grid.chunk_bytes))
                 tree = disk.finish()
                 writer.commit(_manifest(number, tree))
-        return repository.points()
+        return repository.catalog.points()
 
 
 def _manifest(number: int, tree: object) -> Manifest:

@@ -100,7 +100,7 @@ def commit(repository: Repository, version: int, base: Point | None) -> Point:
         entry = LedgerEntry(LedgerKind.SETTLED, run, VM, "hv01", created, point_id=point.point_id)
         repository.ledger(VM).append(entry)
     ids = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
-    repository.publish_ids(point, PointIds(point.manifest.digest(), VM, f"RP:{version}", ids))
+    repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, f"RP:{version}", ids))
     return point
 
 
@@ -128,7 +128,7 @@ def make(name: str, key: Secret | None, folder: Path) -> None:
                           "vm.vmrs": hashlib.sha256(b"").hexdigest()},
             }  # fmt: skip
         assert point is not None
-        repository.record_proof(point, Proof("restored", START, 1, uuid4()))
+        repository.catalog.record_proof(point, Proof("restored", START, 1, uuid4()))
         expected["key"] = {} if key is None else {
             "passphrase": PASSPHRASE, "exported": repository.keys.export().text.reveal()
         }  # fmt: skip

@@ -98,7 +98,7 @@ def store_point(
         size = repository.grid.chunk_bytes
         for number in range(repository.grid.count(len(content))) if changed is None else changed:
             disk.put(number, content[number * size : (number + 1) * size])
-        changes.setdefault("created", START + timedelta(hours=len(repository.points())))
+        changes.setdefault("created", START + timedelta(hours=len(repository.catalog.points())))
         return writer.commit(manifest_of([disk_of(disk.finish())], **changes))
 
 

@@ -42,7 +42,7 @@ def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> Non
     while True:
         holder = current_holder(run := uuid4())
         with repository.lease(VM, holder) as lease:
-            points = repository.points(VM)
+            points = repository.catalog.points(VM)
             version = len(points)
             content = content_at(seed, version)
             with repository.begin(run) as writer:
@@ -53,7 +53,7 @@ def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> Non
                 point = writer.commit(manifest_of([disk_of(disk.finish())], run_id=run))
             say(f"committed {point.point_id}")
             ids = tuple(DiskIds(each.slot, each.disk_id, each.rct_id or "") for each in point.disks)
-            repository.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", ids))
+            repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", ids))
 
 
 def change_keys(repository: Repository, say: Callable[[str], None]) -> None:

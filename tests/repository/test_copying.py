@@ -40,7 +40,7 @@ def fill(repository: Repository) -> dict[Point, bytes]:
 
 
 def check(target: Repository, made: dict[Point, bytes]) -> None:
-    copies = {point.point_id: point for point in target.points()}
+    copies = {point.point_id: point for point in target.catalog.points()}
     assert set(copies) == {point.point_id for point in made}
     for point, content in made.items():
         copy = copies[point.point_id]
@@ -48,7 +48,7 @@ def check(target: Repository, made: dict[Point, bytes]) -> None:
         assert (copy.created, copy.vm_name) == (point.created, point.vm_name)
     assert target.verify("hashed").good
     for point in made:
-        assert not any(ids for _, ids in target.with_ids(point.vm_id))
+        assert not any(ids for _, ids in target.catalog.with_ids(point.vm_id))
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["to plain", "to sealed"])
@@ -122,7 +122,7 @@ def test_what_did_not_arrive_as_sent_is_never_committed(repository: Repository) 
     target = make(Corrupting())
     with pytest.raises(Damaged):
         copy_points(repository, target)
-    assert target.points() == ()
+    assert target.catalog.points() == ()
 
 
 def test_a_bad_chunk_of_the_source_stops_it(repository: Repository, store: MemoryStore) -> None:
@@ -145,10 +145,10 @@ def test_points_older_than_the_newest_copy_are_left_out(repository: Repository) 
 def test_proofs_go_along(repository: Repository) -> None:
     (first, *_) = fill(repository)
     proof = Proof("restored", first.created, 5, uuid4())
-    repository.record_proof(first, proof)
+    repository.catalog.record_proof(first, proof)
     target = make(MemoryStore())
     (copied,) = copy_points(repository, target, [first]).copied
-    written, restored = (later.proof for later in target.proofs(copied))
+    written, restored = (later.proof for later in target.catalog.proofs(copied))
     assert restored == proof
     assert written.level == "written"  # the copy's own, which tells that there was one should it get lost
 

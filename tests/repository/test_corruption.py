@@ -83,10 +83,10 @@ def _build(sealed: bool) -> Built:
 
 def finish(repository: Repository, point_id: UUID) -> None:
     """Everything else that is written for a point."""
-    point = next(point for point in repository.points() if point.point_id == point_id)
+    point = next(point for point in repository.catalog.points() if point.point_id == point_id)
     disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
-    repository.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
-    repository.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
+    repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
+    repository.catalog.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
     entry = LedgerEntry(LedgerKind.SETTLED, point.manifest.run_id, VM, "hv01", point.created)
     repository.ledger(VM).append(entry)
     repository.lease(VM, holder(point.manifest.run_id)).release()
@@ -108,7 +108,7 @@ def extra(repository: Repository, contents: dict[UUID, dict[str, Content]]) -> N
         f"scsi 0:{number}": ({299 * CHUNK: bytes([number + 1]) * CHUNK}, 300 * CHUNK) for number in range(2)
     }
     disk_ids = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
-    repository.publish_ids(point, PointIds(point.manifest.digest(), point.vm_id, "RP", disk_ids))
+    repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), point.vm_id, "RP", disk_ids))
 
 
 def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
@@ -164,7 +164,7 @@ def judge(store: MemoryStore, built: Built) -> tuple[bool, str]:
         return True, f"open: {err}"
     with repository:
         report = repository.verify(Level.HASHED)
-        for point in repository.points():
+        for point in repository.catalog.points():
             for disk in point.disks:
                 try:
                     content = dict(repository.image(point, disk).chunks())
@@ -173,7 +173,7 @@ def judge(store: MemoryStore, built: Built) -> tuple[bool, str]:
                     continue
                 expected = built.contents[point.point_id][disk.slot]
                 assert (content, disk.size_bytes) == expected, "wrong bytes restored as good"
-        missing = set(built.contents) - {point.point_id for point in repository.points()}
+        missing = set(built.contents) - {point.point_id for point in repository.catalog.points()}
         assert not (missing and report.good), f"points vanished unseen: {missing}"
         return not report.good, "; ".join(problem.what for problem in report.problems)
 

@@ -90,7 +90,7 @@ def killed(dice: random.Random, place: Place, what: str, url: str, target: str =
 
 def check_versions(repository: Repository) -> int:
     """Every point is what its version was; count of points."""
-    points = repository.points(VM)
+    points = repository.catalog.points(VM)
     for version, point in enumerate(points):
         assert point.manifest.sequence == version + 1
         assert content_of(repository, point) == crashing.content_at(SEED, version)
@@ -218,7 +218,7 @@ def lose_power_at(step: int, seed: int) -> tuple[MemoryStore, list[bytes], bool]
 def check_power_loss(step: int, seed: int) -> bool:
     store, contents, finished = lose_power_at(step, seed)
     with reopen(store) as repository:
-        points = repository.points(VM)
+        points = repository.catalog.points(VM)
         found = [content_of(repository, point) for point in points]
         assert found[: len(contents)] == contents
         # A third manifest that reached the disk just before the power went is a whole point.

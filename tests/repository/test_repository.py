@@ -260,7 +260,7 @@ class TestDeduplication:
             for number in range(40):
                 disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
             writer.flush()
-        assert repository.points() == ()
+        assert repository.catalog.points() == ()
         with repository.begin(uuid4()) as writer:
             disk = writer.disk(len(content), None)
             disk.put(0, content[:CHUNK])
@@ -344,7 +344,7 @@ class TestCommit:
                 store.objects[pack] = store.objects[pack][:-1]
             with pytest.raises(Damaged, match=pack):
                 writer.check() if after_the_manifest else writer.commit(made)
-        assert len(repository.points()) == after_the_manifest
+        assert len(repository.catalog.points()) == after_the_manifest
         with reopen(store) as fresh:
             # No later run leans on what is gone: the same chunks are stored again.
             point = store_point(fresh, content, created=made.created.replace(hour=23))
@@ -386,7 +386,7 @@ class TestCommit:
             again = writer.disk(CHUNK)
             with pytest.raises(StoreError):
                 again.put(0, b"a" * CHUNK)
-            assert repository.points() == ()
+            assert repository.catalog.points() == ()
 
     @pytest.mark.parametrize("fail_at", range(12))
     def test_that_stops_anywhere_leaves_no_point_or_a_whole_one(self, fail_at: int) -> None:
@@ -411,7 +411,7 @@ class TestCommit:
             finally:
                 store.calls = -1
         with reopen(store) as fresh:
-            for point in fresh.points():
+            for point in fresh.catalog.points():
                 assert content_of(fresh, point) == content
             assert fresh.verify("hashed").good
             again = store_point(fresh, content)
@@ -421,10 +421,10 @@ class TestCommit:
         other = uuid4()
         for vm in (VM, other, VM):
             store_point(repository, b"x" * 512, vm_id=vm)
-        first, second = repository.points(VM)
+        first, second = repository.catalog.points(VM)
         assert (first.manifest.sequence, first.manifest.previous) == (1, None)
         assert (second.manifest.sequence, second.manifest.previous) == (2, first.manifest.digest())
-        assert [point.manifest.sequence for point in repository.points(other)] == [1]
+        assert [point.manifest.sequence for point in repository.catalog.points(other)] == [1]
 
     def test_failed_in_the_pool_is_seen_by_the_writer(self) -> None:
         class Full(MemoryStore):
@@ -440,7 +440,7 @@ class TestCommit:
 
 
 def with_ids(repository: Repository) -> list[UUID]:
-    return [point.point_id for point, ids in repository.with_ids(VM) if ids is not None]
+    return [point.point_id for point, ids in repository.catalog.with_ids(VM) if ids is not None]
 
 
 class TestIds:
@@ -448,23 +448,23 @@ class TestIds:
         first = store_point(repository, b"x" * 512)
         second = store_point(repository, b"y" * 512)
         assert with_ids(repository) == []
-        repository.publish_ids(first, ids_for(first))
+        repository.catalog.publish_ids(first, ids_for(first))
         assert with_ids(repository) == [first.point_id]
-        repository.publish_ids(second, ids_for(second))
+        repository.catalog.publish_ids(second, ids_for(second))
         assert with_ids(repository) == [first.point_id, second.point_id]
 
     def test_of_another_point_are_refused(self, repository: Repository) -> None:
         first = store_point(repository, b"x" * 512)
         second = store_point(repository, b"y" * 512)
         with pytest.raises(ValueError, match="do not belong"):
-            repository.publish_ids(second, ids_for(first))
+            repository.catalog.publish_ids(second, ids_for(first))
 
     def test_that_lie_under_another_points_name_are_not_used(
         self, repository: Repository, store: MemoryStore
     ) -> None:
         first = store_point(repository, b"x" * 512)
         second = store_point(repository, b"y" * 512)
-        repository.publish_ids(first, ids_for(first))
+        repository.catalog.publish_ids(first, ids_for(first))
         store.objects[f"ids/{second.point_id.hex}"] = store.objects[f"ids/{first.point_id.hex}"]
         assert with_ids(repository) == [first.point_id]
 
@@ -480,9 +480,9 @@ def test_writers_need_no_right_to_delete() -> None:
             with repository.lease(VM, current_holder(uuid4())) as lease:
                 point = store_point(repository, bytes([number + 1]) * CHUNK)
                 lease.check()
-            repository.publish_ids(point, ids_for(point))
+            repository.catalog.publish_ids(point, ids_for(point))
     with reopen(store) as fresh:
-        assert len(fresh.points()) == 2
+        assert len(fresh.catalog.points()) == 2
         assert fresh.verify("hashed").good
 
 
@@ -540,11 +540,11 @@ class TestTwoProcesses:
         content = random_disk(15, 10 * CHUNK, zero_share=0)
         with make(store) as one, reopen(store) as two:
             point = store_point(one, content)
-            assert content_of(two, two.points()[0]) == content
+            assert content_of(two, two.catalog.points()[0]) == content
             with two.begin(uuid4()) as writer:
                 writer.disk(CHUNK, None).put(0, content[:CHUNK])
                 assert writer.stats.known_chunks == 1
-            assert [found.point_id for found in two.points()] == [point.point_id]
+            assert [found.point_id for found in two.catalog.points()] == [point.point_id]
 
     def test_may_write_at_once_with_one_cache(self, tmp_path: Path) -> None:
         url = str(tmp_path / "repo")
@@ -566,7 +566,9 @@ class TestTwoProcesses:
             thread.join()
         assert failures == []
         with open_repository(url, cache_folder=tmp_path / "cache") as repository:
-            assert sorted(content_of(repository, point) for point in repository.points()) == sorted(contents)
+            assert sorted(content_of(repository, point) for point in repository.catalog.points()) == sorted(
+                contents
+            )
             assert repository.verify("hashed").good
 
 
@@ -598,7 +600,7 @@ class TestOpening:
         name = f"points/{manifest.point_id.hex}"
         store.objects[name] = repository._objects.envelope(name, Kind.MANIFEST, text)
         with reopen(store) as fresh, pytest.raises(NewerObject, match="a_later_field"):
-            fresh.points()
+            fresh.catalog.points()
 
     @pytest.mark.parametrize("at", range(0, 240, 7))
     def test_damaged_settings_are_found(self, url: str, tmp_path: Path, at: int) -> None:

@@ -97,8 +97,8 @@ class TestGolden:
                 cache_folder=folder.parent / "cache",
             ) as repository:
                 assert repository.verify("hashed").good
-                assert {str(point.point_id) for point in repository.points()} == set(expected)
-                for point in repository.points():
+                assert {str(point.point_id) for point in repository.catalog.points()} == set(expected)
+                for point in repository.catalog.points():
                     for disk in point.disks:
                         content = repository.image(point, disk).readall() or b""
                         digest = hashlib.sha256(content).hexdigest()
@@ -106,12 +106,12 @@ class TestGolden:
                     for file in point.manifest.files:
                         digest = hashlib.sha256(b"".join(repository.read_file(file))).hexdigest()
                         assert digest == expected[str(point.point_id)]["files"][file.name]
-                    assert repository.ids(point) is not None
-                (vm_id,) = {point.vm_id for point in repository.points()}
-                assert len(repository.ledger(vm_id).entries()) == len(repository.points())
-                assert [later.proof.level for later in repository.proofs(repository.points()[-1])] == [
-                    "restored"
-                ]
+                    assert repository.catalog.ids(point) is not None
+                points = repository.catalog.points()
+                (vm_id,) = {point.vm_id for point in points}
+                assert len(repository.ledger(vm_id).entries()) == len(points)
+                levels = [later.proof.level for later in repository.catalog.proofs(points[-1])]
+                assert levels == ["restored"]
 
     @pytest.mark.parametrize("own", [False, True], ids=["shipped", "in the repository"])
     def test_is_read_by_restore_py(
@@ -176,7 +176,7 @@ class TestGolden:
             assert not repository.verify("written").good
             repository.rebuild_index(UUID(int=1))
             assert repository.verify("hashed").good
-            for point in repository.points():
+            for point in repository.catalog.points():
                 for disk in point.disks:
                     content = repository.image(point, disk).readall() or b""
                     digest = expected[str(point.point_id)]["disks"][disk.slot]

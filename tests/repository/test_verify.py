@@ -101,7 +101,7 @@ def test_a_lost_newest_manifest_shows_by_its_ids(repository: Repository, store: 
     store_point(repository, content(16))
     last = store_point(repository, content(17))
     ids = DiskIds("scsi 0:0", last.disks[0].disk_id, "rctX:1")
-    repository.publish_ids(last, PointIds(last.manifest.digest(), VM, "RP", (ids,)))
+    repository.catalog.publish_ids(last, PointIds(last.manifest.digest(), VM, "RP", (ids,)))
     del store.objects[f"points/{last.point_id.hex}"]
     with reopen(store) as fresh:
         (problem,) = fresh.verify(Level.WRITTEN).problems
@@ -125,10 +125,10 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
         assert "the ledger tells of it" in problem.what
-    repository.write_tombstone(last)  # pruned, it would leave this
+    repository.catalog.write_tombstone(last)  # pruned, it would leave this
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
-        assert fresh.points() == (first,)
+        assert fresh.catalog.points() == (first,)
 
 
 @pytest.mark.parametrize("prefix", ["points/", "index/"])
@@ -199,14 +199,14 @@ def test_only_the_asked_points_are_looked_at(repository: Repository, store: Memo
 def test_a_pruned_point_is_no_gap(store: MemoryStore, repository: Repository) -> None:
     points = [store_point(repository, content(20 + number)) for number in range(3)]
     for point in (points[0], points[2]):
-        repository.write_tombstone(point)
+        repository.catalog.write_tombstone(point)
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         after = store_point(fresh, content(23))
         assert (after.manifest.sequence, after.manifest.previous) == (4, points[2].manifest.digest())
         assert fresh.verify(Level.WRITTEN).good
-        fresh.write_tombstone(after)  # a prune that died here: tombstone and manifest
+        fresh.catalog.write_tombstone(after)  # a prune that died here: tombstone and manifest
         assert fresh.verify(Level.WRITTEN).good
 
 
@@ -214,7 +214,7 @@ def test_a_lost_manifest_beside_a_pruned_one_is_told_from_it(
     store: MemoryStore, repository: Repository
 ) -> None:
     points = [store_point(repository, content(30 + number)) for number in range(3)]
-    repository.write_tombstone(points[0])
+    repository.catalog.write_tombstone(points[0])
     for point in points[:2]:
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:
@@ -251,8 +251,8 @@ def test_proofs_are_kept_beside_their_point(repository: Repository) -> None:
     point = store_point(repository, content(50))
     proofs = [Proof(level, point.created, 8 * CHUNK, uuid4()) for level in ("hashed", "restored")]
     for proof in proofs:
-        repository.record_proof(point, proof, "scsi 0:0")
-    assert [later.proof for later in repository.proofs(point)] == proofs
+        repository.catalog.record_proof(point, proof, "scsi 0:0")
+    assert [later.proof for later in repository.catalog.proofs(point)] == proofs
 
 
 @pytest.mark.parametrize("how", ["flip", "lose the pack", "lose the index"])

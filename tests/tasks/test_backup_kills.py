@@ -40,14 +40,14 @@ def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WireWorld,
 def test_a_kill_at_any_step_loses_nothing(wired: tuple[WireWorld, UUID], at: tuple[str, str]) -> None:
     world, vm_id = wired
     world.churn(vm_id)
-    before = len(world.repository.points(vm_id))
+    before = len(world.repository.catalog.points(vm_id))
     killed = world.struck(vm_id, *at, "SIGKILL")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     world.repository.refresh()
-    assert len(world.repository.points(vm_id)) - before in (0, 1)
+    assert len(world.repository.catalog.points(vm_id)) - before in (0, 1)
     world.churn(vm_id)
     assert world.good_backup(vm_id).disks[0].mode is Mode.INCREMENTAL
-    newest = world.repository.points(vm_id)[-2:]
+    newest = world.repository.catalog.points(vm_id)[-2:]
     for point in newest:
         world.assert_point_equal(point)
 

@@ -26,7 +26,7 @@ def test_a_listed_bad_chunk_that_did_not_change_is_read_again_and_heals_both_poi
     world = World(tmp_path)
     vm_id = world.vm()
     world.good_backup(vm_id)
-    (point,) = world.repository.points(vm_id)
+    (point,) = world.repository.catalog.points(vm_id)
     _, identity = next(world.repository.image(point, point.disks[0]).chunk_ids())
     damage(world, Kind.DATA_PACK, identity)
     report = world.repository.verify(Level.HASHED)
@@ -46,12 +46,12 @@ def test_a_listed_bad_node_makes_the_disk_read_whole(tmp_path: Path) -> None:
     world = World(tmp_path)
     vm_id = world.vm()
     world.good_backup(vm_id)
-    (point,) = world.repository.points(vm_id)
+    (point,) = world.repository.catalog.points(vm_id)
     damage(world, Kind.NODE_PACK, point.disks[0].tree.root)
     world.repository.publish_bad(world.repository.verify(Level.HASHED).bad)
     world.model.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
     (disk,) = world.good_backup(vm_id).disks
     assert disk.mode is Mode.FULL
-    newest = world.repository.points(vm_id)[-1]
+    newest = world.repository.catalog.points(vm_id)[-1]
     assert world.repository.verify(Level.HASHED, [newest]).good
     world.close()

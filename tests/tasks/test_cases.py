@@ -219,7 +219,7 @@ def test_a_sparse_disk_above_two_tebibytes_costs_what_it_holds(world: World) -> 
     world.model.set_knob("over_report", 0.0)
     increment = world.good_backup(vm_id)
     assert increment.disks[0].mode is Mode.INCREMENTAL
-    point = world.repository.points(vm_id)[-1]
+    point = world.repository.catalog.points(vm_id)[-1]
     image = world.repository.image(point, point.disks[0])
     for place in [*places, 2 * TIB + 512]:
         start = place // 512 * 512
@@ -266,7 +266,7 @@ def test_names_are_data(world: World, name: str) -> None:
     world.good_backup(vm_id)
     world.churn(vm_id)
     world.good_backup(vm_id)
-    assert world.repository.find_point(f"{name}@latest").vm_name == name
+    assert world.repository.catalog.find_point(f"{name}@latest").vm_name == name
     world.assert_points_equal(vm_id)
 
 

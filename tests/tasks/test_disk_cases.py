@@ -39,7 +39,7 @@ def reasons(result: BackupResult) -> list[Reason]:
 
 def assert_sparsely_equal(world: World, vm_id: UUID) -> int:
     """As :meth:`World.assert_points_equal` wherever either has data, for disks too large to be read whole."""
-    for point in world.repository.points(vm_id):
+    for point in world.repository.catalog.points(vm_id):
         assert point.manifest.checkpoint_id is not None
         for disk in point.disks:
             kept = world.model.kept_image(point.manifest.checkpoint_id, SLOT)
@@ -54,7 +54,7 @@ def assert_sparsely_equal(world: World, vm_id: UUID) -> int:
                         restored.seek(start)
                         same = restored.read(length) == file.read(length)
                         assert same, Extent(start, length)
-    return len(world.repository.points(vm_id))
+    return len(world.repository.catalog.points(vm_id))
 
 
 def test_a_disk_above_two_tebibytes_restores_equal_wherever_it_has_data(world: World) -> None:
@@ -84,7 +84,7 @@ def test_a_disk_that_holds_nothing_is_a_disk_and_stays_one_when_it_fills(world: 
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED]
     world.model.unmap(vm_id, SLOT, 0, SIZE)
     world.good_backup(vm_id)
-    last = world.repository.points(vm_id)[-1]
+    last = world.repository.catalog.points(vm_id)[-1]
     assert not list(world.repository.image(last, last.disks[0]).extents())
     assert world.assert_points_equal(vm_id) == 4
 
@@ -108,7 +108,7 @@ def test_an_older_copy_put_at_the_same_path_is_never_taken_for_the_disk(
     """As an in-place restore does it: path, size and, with a copy, VirtualDiskId are those of the disk."""
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
-    point = world.repository.points(vm_id)[0]
+    point = world.repository.catalog.points(vm_id)[0]
     older = tmp_path / "older.raw"
     with world.repository.image(point, point.disks[0]) as image:
         older.write_bytes(image.read(SIZE))
@@ -151,7 +151,7 @@ def test_vms_of_one_name_are_backed_up_by_id_and_kept_apart(world: World) -> Non
         for vm_id in vms:
             world.churn(vm_id)
     for vm_id in vms:
-        modes = [point.disks[0].mode for point in world.repository.points(vm_id)]
+        modes = [point.disks[0].mode for point in world.repository.catalog.points(vm_id)]
         assert modes == ["full", "incremental"]
         assert world.assert_points_equal(vm_id) == 2
 

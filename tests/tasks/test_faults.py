@@ -130,7 +130,7 @@ def test_the_wire_goes_wrong(wired: tuple[WireWorld, UUID], row: Row) -> None:
     held_against(world, vm_id, row, result)
     changed(world, vm_id)
     world.good_backup(vm_id)
-    for point in world.repository.points(vm_id)[-2:]:
+    for point in world.repository.catalog.points(vm_id)[-2:]:
         world.assert_point_equal(point)
 
 
@@ -154,6 +154,6 @@ def test_a_thousand_faults_at_any_step(tmp_path: Path, part: int) -> None:
         world.model.faults.arm(fault, 0)
         changed(world, vm_id)
         world.good_backup(vm_id)
-        for point in world.repository.points(vm_id)[-2:]:
+        for point in world.repository.catalog.points(vm_id)[-2:]:
             world.assert_point_equal(point)
     world.close()

@@ -141,8 +141,8 @@ def test_consistency_falls_back_or_fails_as_asked(
     assert (result.error is None) == bool(reached)
     world.assert_clean(vm_id, reference_points=1 if reached else 0)
     if reached:
-        assert world.repository.points(vm_id)[0].manifest.consistency == reached
-        assert world.repository.points(vm_id)[0].manifest.consistency_asked == wish.value
+        assert world.repository.catalog.points(vm_id)[0].manifest.consistency == reached
+        assert world.repository.catalog.points(vm_id)[0].manifest.consistency_asked == wish.value
 
 
 def test_disks_that_change_between_plan_and_freeze_end_the_run(world: World) -> None:

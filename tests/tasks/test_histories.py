@@ -98,12 +98,12 @@ class Life:
         event = self.chance.choice(EVENTS)
         at = (self.chance.choice(list(Step)).name, self.chance.choice(["before", "after"]))
         self.log.append(f"{event} at {at}")
-        before = len(self.world.repository.points(self.vm_id))
+        before = len(self.world.repository.catalog.points(self.vm_id))
         match event:
             case "nothing":
                 result = self.backup()
                 assert result.error is None, result.error  # type: ignore[attr-defined]
-                assert len(self.world.repository.points(self.vm_id)) == before + 1
+                assert len(self.world.repository.catalog.points(self.vm_id)) == before + 1
             case "death":
                 with pytest.raises(Died):
                     self.backup(observer=Steps(at, self.die))

@@ -48,7 +48,7 @@ def goes_on(world: World, vm_id: UUID, where: object = "") -> None:
     assert after.error is None, (where, after.error)
     assert not after.leftovers, (where, after.leftovers)
     world.assert_clean(vm_id)
-    for point in world.repository.points(vm_id)[-3:]:
+    for point in world.repository.catalog.points(vm_id)[-3:]:
         world.assert_point_equal(point)
 
 

@@ -69,7 +69,7 @@ def test_a_vm_is_backed_up_without_the_disk_that_is_left_out(world: World, odd: 
         if odd == "vhdx":
             world.churn(vm_id, SECOND)
     assert world.assert_points_equal(vm_id) == 3
-    for point in world.repository.points(vm_id):
+    for point in world.repository.catalog.points(vm_id):
         (left,) = point.manifest.excluded
         assert (left.slot, left.pattern) == ("scsi 0:1", "scsi 0:1")
         assert (left.path is None) == (odd == "pass_through")
@@ -175,4 +175,4 @@ def test_a_restore_names_the_disks_that_its_point_does_not_have(world: World) ->
 def test_points_of_vms_without_such_patterns_are_written_as_before(world: World) -> None:
     vm_id: UUID = world.vm(disks=(SIZE,))
     world.good_backup(vm_id, exclude_disks=("scsi 3:*",))
-    assert b"excluded" not in world.repository.points(vm_id)[0].manifest.encode()
+    assert b"excluded" not in world.repository.catalog.points(vm_id)[0].manifest.encode()

@@ -21,7 +21,7 @@ from tests.tasks.world import SLOT, World
 def test_a_restored_disk_is_the_frozen_one_and_sparse(world: World, tmp_path: Path) -> None:
     vm_id = world.vm(disks=(64 * MIB,))
     world.good_backup(vm_id)
-    point = world.repository.points(vm_id)[0]
+    point = world.repository.catalog.points(vm_id)[0]
     target = tmp_path / "deep" / "disk.raw"
     told = []
     restored = restore_disk(
@@ -61,7 +61,7 @@ def test_the_task_restores_all_disks_or_one(world: World, tmp_path: Path) -> Non
 def test_damage_or_a_signal_leaves_no_file(world: World, tmp_path: Path) -> None:
     vm_id = world.vm(disks=(2 * MIB,))
     world.good_backup(vm_id)
-    point = world.repository.points(vm_id)[0]
+    point = world.repository.catalog.points(vm_id)[0]
     stopped = Cancellation()
     stopped.request("SIGINT")
     target = tmp_path / "disk.raw"
@@ -107,7 +107,7 @@ def test_a_disk_goes_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: 
 def test_a_restore_never_writes_into_its_own_repository(world: World, tmp_path: Path) -> None:
     vm_id = world.vm(disks=(MIB,))
     world.good_backup(vm_id)
-    point = world.repository.points(vm_id)[0]
+    point = world.repository.catalog.points(vm_id)[0]
     (tmp_path / "link").symlink_to(world.repository.url)
     for target in (Path(world.repository.url) / "config", tmp_path / "link" / "disk.raw"):
         with pytest.raises(ConfigurationError, match="lies in the repository"):

@@ -70,7 +70,7 @@ def test_after_a_loss_only_what_is_owed_is_asked_again(wire: WireWorld, fault: s
     asked = wire.server.counters.asked_bytes() - asked_before
     # A lost shell takes both pipelines with it; of each, two windows were under way.
     assert SIZE <= asked <= SIZE + pipelines * CREDIT * WINDOW
-    assert len(wire.repository.points(vm_id)) == 1
+    assert len(wire.repository.catalog.points(vm_id)) == 1
     assert result.disks[0].read_bytes == SIZE, "every byte counts once"
     wire.assert_points_equal(vm_id)
 
@@ -163,7 +163,7 @@ def test_it_starts_over_once_and_then_fails(world: World) -> None:
     result = world.backup(vm_id)
     assert result.error is not None
     assert result.error.kind == "CheckpointGone"
-    assert not world.repository.points(vm_id)
+    assert not world.repository.catalog.points(vm_id)
     world.assert_clean(vm_id, reference_points=0)
 
 
@@ -173,7 +173,7 @@ def test_disks_are_read_side_by_side_and_one_that_fails_stops_the_others(world: 
     result = world.backup(vm_id)
     assert result.error is not None
     assert result.error.kind == "DiskUnreadable"
-    assert not world.repository.points(vm_id)
+    assert not world.repository.catalog.points(vm_id)
     world.assert_clean(vm_id, reference_points=0)
     done = world.good_backup(vm_id)
     assert [disk.slot for disk in done.disks] == [f"scsi 0:{n}" for n in range(3)], "in the plan's order"

@@ -51,8 +51,8 @@ def foreign_things(world: World, vm_id: UUID) -> tuple[list[str], list[str]]:
     """Names of checkpoints and ids of reference points that are not ours."""
     checkpoints = [point.name for point in world.model.checkpoints(vm_id, hidden=True)]
     ours = set()
-    for point in world.repository.points(vm_id):
-        ids = world.repository.ids(point)
+    for point in world.repository.catalog.points(vm_id):
+        ids = world.repository.catalog.ids(point)
         ours.add("" if ids is None else ids.reference_point)
     references = [
         point.instance_id for point in world.model.reference_points(vm_id) if point.instance_id not in ours
@@ -76,7 +76,7 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
         world.backup(vm_id, observer=Steps((step.name, "before"), die))
     monkeypatch.undo()
     world.reopen()
-    points = len(world.repository.points(vm_id))
+    points = len(world.repository.catalog.points(vm_id))
     swept = sweep(world, vm_id)
     assert (swept.error, swept.left) == (None, ())
     assert swept.exit_code is ExitCode.DONE

@@ -41,7 +41,7 @@ def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResul
         result = world.backup(vm_id, proof=proof, gate_seconds=20.0)
         assert result.error is None, result.error
         results.append(result)
-        world.assert_point_equal(world.repository.points(vm_id)[-1])
+        world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])
         world.assert_clean(vm_id)
 
     backup()
@@ -184,7 +184,7 @@ def test_the_rotating_audit_finds_a_lie_within_one_round_and_then_compares_all(w
         world.model.write(vm_id, SLOT, 0, world.chance.randbytes(64 * KIB))  # type: ignore[arg-type]
         result = world.backup(vm_id)  # type: ignore[arg-type]
     assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
-    world.assert_point_equal(world.repository.points(vm_id)[-1])  # type: ignore[arg-type]
+    world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("what", ["lost", "off"])
@@ -329,4 +329,4 @@ def test_an_increment_that_finds_its_base_damaged_reads_on_and_is_right(world: W
         world.model.write(vm_id, SLOT, offset, world.chance.randbytes(4 * KIB))
     result = world.good_backup(vm_id)
     assert result.disks[0].reread_chunks >= 1
-    world.assert_point_equal(world.repository.points(vm_id)[-1])
+    world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])

@@ -177,7 +177,7 @@ class World:
     def assert_points_equal(self, vm_id: UUID, repository: Repository | None = None) -> int:
         """Every disk of every committed point has the bytes of the image kept apart; how many points."""
         repository = repository or self.repository
-        points = repository.points(vm_id)
+        points = repository.catalog.points(vm_id)
         for point in points:
             self.assert_point_equal(point, repository)
         return len(points)

@@ -10,59 +10,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
 from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.scan import Scan
+from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
 from hvpsbridge.repository.points import Point
 
-if TYPE_CHECKING:
-    from hvpsbridge.repository.repository import Repository
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyContext:
+    """The parts of an open repository that verification reads."""
+
+    catalog: Catalog
+    objects: Objects
+    cache: IndexCache
+    frames: FrameReader
+    grid: ChunkGrid
+    keys: KeyRing
 
 
 def verify(
-    repository: Repository,
-    objects: Objects,
-    cache: IndexCache,
-    frames: FrameReader,
-    level: Level,
-    points: Sequence[Point] | None,
-    subset: tuple[int, int],
+    context: VerifyContext, level: Level, points: Sequence[Point] | None, subset: tuple[int, int]
 ) -> VerifyReport:
-    """See ``Repository.verify``."""
+    """Check the points, all without ``points``; the arguments are those of ``Repository.verify``.
+
+    The catalog and the index cache must be fresh.
+    """
     started = time.monotonic()
-    repository.forget()
-    repository.refresh()
+    objects, cache, frames = context.objects, context.cache, context.frames
     problems: list[VerifyProblem] = []
     everything = points is None
     if points is None:
-        points, problems = _read_all(repository)
+        points, problems = _read_all(context.catalog)
         evidence = gather(objects, cache)
         frames.set_cache_checked()
         problems += evidence.problems
-        tombstones = repository.tombstones()
+        tombstones = context.catalog.tombstones()
         problems += line_problems(points, tombstones)
         problems += orphan_problems(objects, evidence, points, tombstones)
-        problems += [VerifyProblem(fault.name, fault.what) for fault in repository.keys.damaged_slots()]
+        problems += [VerifyProblem(fault.name, fault.what) for fault in context.keys.damaged_slots()]
     elif not frames.cache_checked:
         check_cache(objects, cache)
         frames.set_cache_checked()
     scan = Scan(objects, cache, frames)
     broken: set[tuple[UUID, str]] = set()
-    problems += _walk_all(repository, points, scan, broken)
+    problems += _walk_all(context, points, scan, broken)
     if level is Level.HASHED:
         scan.hash_all(subset, marked_only=not everything)
     problems += [VerifyProblem(name, what) for name, what in scan.pack_problems(everything)]
-    problems += _name_faults(repository, points, scan.faults(), broken)
+    problems += _name_faults(context, points, scan.faults(), broken)
     return VerifyReport(
         level,
         len(points),
@@ -83,9 +92,13 @@ def parts_of(point: Point) -> Iterator[tuple[str, TreeRoot]]:
         yield f"file {file.name}", file.tree
 
 
-def _read_all(repository: Repository) -> tuple[tuple[Point, ...], list[VerifyProblem]]:
+def _image(context: VerifyContext, tree: TreeRoot) -> DiskImage:
+    return DiskImage(context.frames, context.grid, tree)
+
+
+def _read_all(catalog: Catalog) -> tuple[tuple[Point, ...], list[VerifyProblem]]:
     points, problems = [], []
-    for name, found in repository.read_points():
+    for name, found in catalog.read_points():
         if isinstance(found, Point):
             points.append(found)
         else:
@@ -94,7 +107,7 @@ def _read_all(repository: Repository) -> tuple[tuple[Point, ...], list[VerifyPro
 
 
 def _walk_all(
-    repository: Repository, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
+    context: VerifyContext, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
 ) -> list[VerifyProblem]:
     """Walk every tree and mark its chunks; nodes that cannot be read, with all they break."""
     found: dict[tuple[str, str], dict[UUID, tuple[Point, list[str]]]] = {}
@@ -102,7 +115,7 @@ def _walk_all(
     for point in points:
         for part, tree in parts_of(point):
             try:
-                for _, identity in repository.image_of(tree).chunk_ids(walked):
+                for _, identity in _image(context, tree).chunk_ids(walked):
                     scan.mark(identity)
             except Damaged as err:
                 places = found.setdefault((err.name, err.what), {})
@@ -115,7 +128,7 @@ def _walk_all(
 
 
 def _name_faults(
-    repository: Repository,
+    context: VerifyContext,
     points: Sequence[Point],
     faults: dict[bytes, str],
     broken: set[tuple[UUID, str]],
@@ -128,7 +141,7 @@ def _name_faults(
         for part, tree in parts_of(point):
             if (point.point_id, part) in broken:
                 continue
-            ids = repository.image_of(tree).chunk_ids()
+            ids = _image(context, tree).chunk_ids()
             for identity in {identity for _, identity in ids if identity in touches}:
                 touches[identity].setdefault(point.point_id, (point, []))[1].append(part)
     return [

@@ -49,7 +49,7 @@ class Leaving(Work):
                 "the reference point's ids are not those of the frozen disks: the next backup compares"
             )
             return
-        self._repository.publish_ids(point, ids)
+        self._repository.catalog.publish_ids(point, ids)
 
     def _leave(self, journal: Journal, lineage: Lineage, children: tuple[str, ...], lease: Lease) -> None:
         settler = self._settler(self._host, journal)

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
     """The VM's points with their ids, as the planner and the settler know them."""
-    return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.with_ids(vm_id))
+    return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.catalog.with_ids(vm_id))
 
 
 class Cleaner:
@@ -232,7 +232,7 @@ class Cleaner:
             self._note(f"removed recovery checkpoint {checkpoint.name!r}")
 
     def _point_of(self, checkpoint: CheckpointInfo) -> Point | None:
-        points = self._repository.points(self._vm_id)
+        points = self._repository.catalog.points(self._vm_id)
         if not points or points[-1].manifest.checkpoint_id != checkpoint.checkpoint_id:
             return None
         return points[-1]
@@ -251,12 +251,12 @@ class Cleaner:
         ids = ids_of(point.manifest, made, self._host.disks(self._vm_id))
         if ids is None:
             return False
-        if self._repository.ids(point) is None:
-            self._repository.publish_ids(point, ids)
+        if self._repository.catalog.ids(point) is None:
+            self._repository.catalog.publish_ids(point, ids)
         return True
 
     def _adopt(self, newcomers: Iterable[ReferencePointInfo]) -> Iterator[str]:
-        points = self._repository.points(self._vm_id)
+        points = self._repository.catalog.points(self._vm_id)
         for newcomer in newcomers:
             for point in reversed(points):
                 if self._publish(newcomer, point):
