@@ -16,7 +16,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
 
-GROUND = frozenset({"errors", "units", "secret", "resources"})
+GROUND = frozenset({"errors", "units", "secret", "resources", "backoff"})
 SEAMS = GROUND | {"formats", "contract"}
 PARTS = SEAMS | {"host", "receiver", "repository"}
 
@@ -43,7 +43,6 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 DOORS: dict[str, tuple[str, ...]] = {
     "pypsrp": ("host/psrp/",),
     "requests": ("host/psrp/",),
-    "tenacity": ("host/retry.py",),
     "jinja2": ("host/scripts.py",),
     "pybase64": ("host/psrp/", "sim/engines/clixml.py"),
     "psrpcore": ("sim/engines/builtin.py",),

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.contract.results import (
     CheckpointInfo,
@@ -50,6 +51,8 @@ from hvpsbridge.host.scripts import script_text
 logger = logging.getLogger(__name__)
 
 JOB_SECONDS = 1800
+# Tries of one page of digests, each in a new shell.
+DIGEST_ATTEMPTS = 3
 # A shell that was idle for this long is asked something harmless before it is told to make something.
 WAKE_SECONDS = IDLE_TIMEOUT_SECONDS / 4
 
@@ -284,7 +287,7 @@ class HyperVHost:
         operation = OPERATIONS["Get-HvpsDiskDigest"]
         following = offset_bytes // chunk_bytes
         stop = -(-(offset_bytes + length_bytes) // chunk_bytes)
-        tries = 0
+        backoff = Backoff(0, 0, max_failures=DIGEST_ATTEMPTS)
         while following < stop:
             start = following * chunk_bytes
             pages = self._run(
@@ -302,12 +305,10 @@ class HyperVHost:
                             operation, f"{len(page.digests)} bytes of digests from chunk {page.first_chunk}"
                         )
                     following += count
-                    tries = 0
+                    backoff.reset()
                     yield page
-            except SessionLost:
-                tries += 1
-                if tries >= 3:
-                    raise
+            except SessionLost as err:
+                backoff.failed(err)
                 self._renew()
                 continue
             if following < stop:

@@ -1,8 +1,9 @@
-"""Whether and when an operation is tried again. The door to tenacity.
+"""Whether an operation may be tried again, and when.
 
-Rule: the effect decides. What only reads is repeated; what removes is repeated, since what is gone
-counts as removed; what creates is never repeated here, because nobody knows whether it happened: the
-caller looks first. An error that the host itself reported is an answer and is never retried.
+The effect decides. Operations that read are repeated. Operations that remove are repeated, since an object
+that is gone counts as removed. Operations that create are never repeated here, because it is unknown whether
+the first try succeeded: the caller looks first. An error that the host reported is an answer and is never
+retried.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-import tenacity
-
+from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.contract import Effect
 from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, SessionLost
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A host that restarts its WinRM service is back within seconds, one that reboots is not worth the wait
-# here: the run has its own deadline and may come back to it.
+# A WinRM service that restarts is back within seconds. A reboot takes longer than is worth waiting here: the
+# run has its own deadline and may come back to the host.
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 15.0
@@ -39,19 +39,19 @@ def by_effect(
 
     Args:
         effect: of the operation.
-        call: does it once.
-        renew: gets a working session before another try; when it fails that counts as the try.
-        attempts: tries in all.
-        first_pause_seconds: before the second try; doubled each time.
+        call: performs the operation once.
+        renew: opens a working session before another try; its failure counts as a try.
+        attempts: number of tries.
+        first_pause_seconds: pause before the second try; doubles from try to try.
 
     Raises:
-        SessionLost: the last try's, or the only one's of an operation that creates.
+        SessionLost: from the last try, or from the only one of an operation that creates.
     """
     if effect is Effect.CREATES:
         return call()
     lost = False
 
-    def one() -> T:
+    def one_try() -> T:
         nonlocal lost
         if lost:
             renew()
@@ -62,36 +62,31 @@ def by_effect(
             lost = True
             raise
 
-    return _retrying((SessionLost, HostUnreachable), attempts, first_pause_seconds)(one)
+    return _retry(one_try, (SessionLost, HostUnreachable), attempts, first_pause_seconds)
 
 
 def while_busy(
     call: Callable[[], T], *, attempts: int = ATTEMPTS, first_pause_seconds: float = FIRST_PAUSE_SECONDS
 ) -> T:
-    """The result of ``call``, which opens a shell, tried again while the host answers that it cannot now.
+    """The result of ``call``, which opens a shell, tried again while the host reports that it is busy.
 
-    Nothing else is tried again: an address where nobody answers is told to the user at once.
+    Other errors are raised at once, so that a user learns of a wrong address without delay.
 
     Raises:
-        HostBusy: the last try's.
+        HostBusy: from the last try.
     """
-    return _retrying((HostBusy,), attempts, first_pause_seconds)(call)
+    return _retry(call, (HostBusy,), attempts, first_pause_seconds)
 
 
-def _retrying(
-    passing: tuple[type[HostError], ...], attempts: int, first_pause_seconds: float
-) -> tenacity.Retrying:
-    """Tries again after errors of the ``passing`` classes; the last try's error is raised as it is."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(passing),
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential(multiplier=first_pause_seconds, max=LONGEST_PAUSE_SECONDS),
-        before_sleep=_report,
-        reraise=True,
+def _retry(
+    call: Callable[[], T], errors: tuple[type[HostError], ...], attempts: int, first_pause_seconds: float
+) -> T:
+    backoff = Backoff(first_pause_seconds, LONGEST_PAUSE_SECONDS, max_failures=attempts)
+    return retry(
+        call,
+        errors,
+        backoff,
+        on_retry=lambda err, seconds: logger.warning(
+            "try %d failed: %s; trying again in %.0f s", backoff.failures, err, seconds
+        ),
     )
-
-
-def _report(state: tenacity.RetryCallState) -> None:
-    err = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0
-    logger.warning("try %d: %s; again in %.0f s", state.attempt_number, err, pause)

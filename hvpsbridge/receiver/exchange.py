@@ -10,12 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import OperationTimedOut
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
-from hvpsbridge.receiver.protocols import Backoff, BlockSink
+from hvpsbridge.receiver.protocols import BlockSink
 from hvpsbridge.receiver.pump_state import POLL_SECONDS, PumpState
 from hvpsbridge.receiver.settings import CREDIT
 from hvpsbridge.receiver.stream import BlockStream
@@ -119,7 +120,7 @@ class Exchange:
             for data in blocks:
                 block = self._stream.feed(data)
                 sink.deliver(block)
-                backoff.over()
+                backoff.reset()
                 self._account(block)
             heard = self._crew.clock()
             self._top_up(queue)

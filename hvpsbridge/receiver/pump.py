@@ -14,15 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import DiskBusy, HostUnreachable, OperationTimedOut, ProtocolViolation, SessionLost
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import BlockError
 from hvpsbridge.receiver.exchange import READ_OPERATION, Exchange, WindowQueue
-from hvpsbridge.receiver.protocols import Backoff, BlockSink, PumpStatistics, RetryLimits, Tuner, Watcher
+from hvpsbridge.receiver.protocols import BlockSink, PumpStatistics, Tuner, Watcher
 from hvpsbridge.receiver.pump_state import PumpState
-from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.receiver.settings import ReadSettings, RetryLimits
 from hvpsbridge.receiver.stream import BlockStream
 from hvpsbridge.receiver.throttling import ByteBudget, NoRateLimit, RateLimiter, ReadPermit, UnlimitedReads
 
@@ -75,7 +76,7 @@ class Pump:
         pace = pace or NoRateLimit()
         self._settings = (settings or ReadSettings()).within(pace.burst_bytes)
         self._want_chunk_digests = want_chunk_digests
-        self._patience = retry_limits or RetryLimits()
+        self._retry_limits = retry_limits or RetryLimits()
         self._crew = PumpState(watcher, pace, clock=clock, sleep=sleep)
 
     def run(self, extents: Iterable[Extent], sink: BlockSink, tuner: Tuner | None = None) -> PumpStatistics:
@@ -143,7 +144,7 @@ class Pump:
 
     def _work(self, queue: WindowQueue, sink: BlockSink) -> None:
         """One worker's life: a conversation after the other until the queue is empty or a trial over."""
-        backoff = Backoff(self._patience, self._crew.clock)
+        backoff = self._new_backoff()
         gate = self._gate()
         while not self._crew.over and not queue.empty:
             conversation: Exchange | None = None
@@ -153,12 +154,12 @@ class Pump:
                 conversation = self._converse(self._open_source(), gate)
                 conversation.run(queue, sink, backoff)
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
-                if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.met:
+                if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.failing:
                     # After a loss both pass: the host comes back, and its watchdog frees the disk that
                     # the lost reader holds. Before one, they are the answer.
                     raise
                 failure = self._violation(err) if isinstance(err, BlockError) else err
-                pause = backoff.meet(failure)
+                pause = backoff.failed(failure, counts=isinstance(failure, ProtocolViolation))
                 logger.warning("reader lost, going on in %.1f s: %s", pause, failure)
                 if conversation is not None:
                     conversation.give_up(queue)
@@ -169,6 +170,16 @@ class Pump:
                 if conversation is not None:
                     conversation.close()
                 gate.leave()
+
+    def _new_backoff(self) -> Backoff:
+        limits = self._retry_limits
+        return Backoff(
+            limits.first_pause_seconds,
+            limits.longest_pause_seconds,
+            max_failures=limits.violations,
+            give_up_seconds=limits.resume_seconds,
+            clock=self._crew.clock,
+        )
 
     def _converse(self, source: BlockSource, gate: ReadPermit) -> Exchange:
         stream = BlockStream(
@@ -185,7 +196,7 @@ class Pump:
             self._crew,
             self._budget,
             host=self._host,
-            stall_seconds=self._patience.stall_seconds,
+            stall_seconds=self._retry_limits.stall_seconds,
         )
 
     def _violation(self, err: BlockError) -> ProtocolViolation:

@@ -46,3 +46,23 @@ class ReadSettings:
         share = int(burst_bytes / WIRE_FACTOR) // (CREDIT * self.pipelines)
         window_bytes = max(min(self.window_bytes, share), SMALLEST_WINDOW_BYTES)
         return replace(self, window_bytes=window_bytes, block_bytes=min(self.block_bytes, window_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """How long a pump keeps trying while the host does not deliver.
+
+    Attributes:
+        resume_seconds: give up after this long without a single new block.
+        stall_seconds: replace a source that has been silent for this long; less than the 120 s after
+            which the host's watchdog closes the disk.
+        first_pause_seconds: pause before the first new source; doubles up to ``longest_pause_seconds``.
+        longest_pause_seconds: upper bound of a pause.
+        violations: give up at this many unusable blocks in a row.
+    """
+
+    resume_seconds: float = 600.0
+    stall_seconds: float = 90.0
+    first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 30.0
+    violations: int = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hvpsbridge.receiver.protocols import RetryLimits
+from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import GIB

@@ -20,9 +20,8 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block
-from hvpsbridge.receiver.protocols import RetryLimits
 from hvpsbridge.receiver.pump import Pump
-from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.receiver.settings import ReadSettings, RetryLimits
 from hvpsbridge.receiver.throttling import ByteBudget, RateLimiter, ReadPermit, TokenBucket, UnlimitedReads
 from hvpsbridge.units import KIB, MIB
 from tests.receiver.sources import ImageSource

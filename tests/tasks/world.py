@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.receiver.protocols import RetryLimits
+from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.opening import create_on_store, open_on_store

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.errors import ObjectExists, ObjectMissing, StoreError
 
 logger = logging.getLogger(__name__)
@@ -23,23 +24,20 @@ class Unreachable(StoreError):
 
 
 def persist(action: Callable[[], T], *, attempts: int = ATTEMPTS, pause_seconds: float | None = None) -> T:
-    """What ``action`` gives, tried again with growing pauses while the store cannot be reached.
+    """The result of ``action``, tried again with growing pauses while the store cannot be reached.
 
     Raises:
         Unreachable: the last try failed as well.
     """
-    pause = FIRST_PAUSE_SECONDS if pause_seconds is None else pause_seconds
-    for attempt in range(1, attempts + 1):
-        try:
-            return action()
-        except Unreachable as err:
-            if attempt == attempts:
-                raise
-            logger.info("%s; trying again", err)
-            # Pauses are spread, so that many writers do not come back together.
-            time.sleep(min(pause, MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
-            pause *= 2
-    raise AssertionError("unreachable")  # the loop returns or raises
+    first_pause_seconds = FIRST_PAUSE_SECONDS if pause_seconds is None else pause_seconds
+    return retry(
+        action,
+        Unreachable,
+        Backoff(first_pause_seconds, MAX_PAUSE_SECONDS, max_failures=attempts),
+        # Spread, so that many writers do not come back at the same moment.
+        pause=lambda seconds: time.sleep(seconds * random.uniform(0.5, 1.0)),  # noqa: S311 (no secret)
+        on_retry=lambda err, _seconds: logger.info("%s; trying again", err),
+    )
 
 
 def create_once(

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 
+from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.contract.results import DigestPage
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.receiver.protocols import RetryLimits
+from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
 
@@ -25,33 +25,36 @@ logger = logging.getLogger(__name__)
 
 # Error id of a host that cannot tell which parts of a file hold data.
 FORMAT_UNSUPPORTED = "Hvps.FormatUnsupported"
-# How long a host that answered a moment ago may not answer while a shell is opened: a restart of its
-# WinRM service takes seconds, one of the host minutes, which the pump's retry_limits is for.
+# How long to keep trying to open a shell on a host that answered a moment ago: its WinRM service restarts
+# within seconds. A reboot takes minutes; the pump's RetryLimits cover that.
 OPEN_SECONDS = 60.0
 
 
 def open_shell(host: HyperVHost, retry_limits: RetryLimits, pause: Callable[[float], None]) -> HyperVHost:
-    """A further shell on a host that is known to answer, tried for again while it does not.
+    """A further shell on a host that is known to answer; tried again while the host does not answer.
 
     Args:
         host: the host.
-        retry_limits: pauses; its longest wait is a limit here, too.
-        pause: waits so many seconds, and raises when the backup is to stop.
+        retry_limits: pauses, and how long to try if that is less than :data:`OPEN_SECONDS`.
+        pause: waits for so many seconds; raises when the backup must stop.
 
     Raises:
-        HostError: it did not answer for :data:`OPEN_SECONDS`, or refused.
+        HostError: the host did not answer for :data:`OPEN_SECONDS`, or refused.
     """
-    until = time.monotonic() + min(OPEN_SECONDS, retry_limits.resume_seconds)
-    seconds = retry_limits.first_pause_seconds
-    while True:
-        try:
-            return host.new_shell()
-        except (SessionLost, HostUnreachable) as err:
-            if time.monotonic() > until:
-                raise
-            logger.warning("no shell yet, trying again in %.1f s: %s", seconds, err)
-        pause(seconds)
-        seconds = min(seconds * 2, retry_limits.longest_pause_seconds)
+    backoff = Backoff(
+        retry_limits.first_pause_seconds,
+        retry_limits.longest_pause_seconds,
+        give_up_seconds=min(OPEN_SECONDS, retry_limits.resume_seconds),
+    )
+    return retry(
+        host.new_shell,
+        (SessionLost, HostUnreachable),
+        backoff,
+        pause=pause,
+        on_retry=lambda err, seconds: logger.warning(
+            "cannot open a shell, trying again in %.1f s: %s", seconds, err
+        ),
+    )
 
 
 class DiskReader:
