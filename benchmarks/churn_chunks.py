@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID, uuid4
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hvpsbridge.formats.extents import Extent, normalise, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.opening import create_on_store
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.units import KIB, MIB, TIB, size_text
+from tests.repository.memory_store import MemoryStore
 
 DISK_BYTES = 256 * MIB
 USED_SHARE = 0.6

@@ -15,9 +15,9 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.stores.base import Store
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
+from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 
 CHUNK = 64 * KIB

@@ -26,9 +26,9 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
-from hvpsbridge.repository.stores.memory import MemoryStore
 from tests.repository.conftest import CHUNK, VM, disk_of, make, manifest_of, reopen, store_point
 from tests.repository.determined import determined, holder
+from tests.repository.memory_store import MemoryStore
 
 BUILD_SEED = 99
 SAMPLE = 100

@@ -21,11 +21,11 @@ import pytest
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import create_on_store
-from hvpsbridge.repository.stores.hostile import VolatileStore
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.repository.stores.url import open_store
 from tests.repository import crashing
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
+from tests.repository.hostile import VolatileStore
+from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server
 
 SEED = int(os.environ.get("HVPS_SEED", "20261122"))

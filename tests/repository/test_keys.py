@@ -20,9 +20,9 @@ from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
 from hvpsbridge.repository.opening import open_on_store, restore_tool
 from hvpsbridge.repository.sealing import KeySealer
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
+from tests.repository.memory_store import MemoryStore
 
 OTHER = Secret("another passphrase")
 

@@ -21,7 +21,7 @@ from hvpsbridge.repository.holder import current_holder, is_provably_dead
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.sealing import PlainSealer
-from hvpsbridge.repository.stores.memory import MemoryStore
+from tests.repository.memory_store import MemoryStore
 
 PREFIX = "leases/abc"
 

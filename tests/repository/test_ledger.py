@@ -10,8 +10,8 @@ import pytest
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.repository import Repository
-from hvpsbridge.repository.stores.memory import MemoryStore
 from tests.repository.conftest import VM
+from tests.repository.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

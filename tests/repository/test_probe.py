@@ -9,7 +9,7 @@ import pytest
 from hvpsbridge.errors import StoreError
 from hvpsbridge.repository import Holds, probe
 from hvpsbridge.repository.probe import probe_store
-from hvpsbridge.repository.stores.memory import MemoryStore
+from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer
 
 

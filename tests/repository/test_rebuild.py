@@ -18,9 +18,9 @@ from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.layout import RUNS
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, content_of, make, reopen, store_point
+from tests.repository.memory_store import MemoryStore
 
 Contents = dict[Point, bytes]
 

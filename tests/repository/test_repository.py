@@ -37,7 +37,6 @@ from hvpsbridge.repository import Repository, create_repository, current_holder,
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.base import ObjectInfo
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import (
     CHEAP,
@@ -51,6 +50,7 @@ from tests.repository.conftest import (
     reopen,
     store_point,
 )
+from tests.repository.memory_store import MemoryStore
 
 
 def random_disk(seed: int, size: int, zero_share: float = 0.5) -> bytes:

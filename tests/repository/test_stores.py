@@ -25,14 +25,14 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.repository.stores import retry
 from hvpsbridge.repository.stores.base import Store, Sweeping, check_name
-from hvpsbridge.repository.stores.hostile import Fault, FaultyStore, Planned, VolatileStore
 from hvpsbridge.repository.stores.local import LocalStore
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.url import open_store
 from tests.repository.conftest import make, store_point
+from tests.repository.hostile import Fault, FaultyStore, Planned, VolatileStore
+from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer, known_host, make_key
 
 

@@ -13,8 +13,8 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
-from hvpsbridge.repository.stores.memory import MemoryStore
 from tests.repository.conftest import CHUNK, VM, content_of, disk_of, manifest_of, reopen, store_point
+from tests.repository.memory_store import MemoryStore
 
 
 def content(seed: int, chunks: int = 8) -> bytes:

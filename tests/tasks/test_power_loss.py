@@ -7,10 +7,10 @@ import random
 import pytest
 
 from hvpsbridge.repository.opening import create_on_store, open_on_store
-from hvpsbridge.repository.stores.hostile import VolatileStore
 from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
+from tests.repository.hostile import VolatileStore
 from tests.tasks.world import GRID, Steps, World
 
 

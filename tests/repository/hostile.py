@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from hvpsbridge.errors import StoreError
 from hvpsbridge.repository.stores.base import ObjectInfo, check_name
-from hvpsbridge.repository.stores.memory import MemoryStore
 from hvpsbridge.repository.stores.retry import Unreachable
 from hvpsbridge.repository.stores.spool import SpoolSink
+from tests.repository.memory_store import MemoryStore
 
 T = TypeVar("T")
 
