@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pypsrp.wsman import WSMan
 
 from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.results import Consistency, FilePiece, HostInfo, ReaderCheck
+from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
@@ -34,6 +36,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import ControllerType, Model, Slot, VhdFormat, VMState
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import KIB, MIB
+from tests.waiting import DEADLINE_SECONDS
 
 # Fields that differ between any two runs, or between the two engines by what they are.
 VARYING = {
@@ -128,6 +131,18 @@ def case(*operations: str) -> Callable[[Case], Case]:
     return register
 
 
+@contextmanager
+def never_ending(side: Side, vm_id: UUID, knob: str) -> Iterator[None]:
+    """Jobs or merges that end with the block, not before: no question is too slow to find them under way."""
+    before = getattr(side.model.knobs, knob)
+    side.model.set_knob(knob, 1e6)
+    try:
+        yield
+    finally:
+        side.model.set_knob(knob, before)
+        side.model.finish_work(vm_id)
+
+
 # -- looking -------------------------------------------------------------------------------------------
 
 
@@ -210,13 +225,9 @@ def no_jobs(side: Side) -> Any:
 @case("Get-HvpsJob")
 def a_job_under_way(side: Side) -> Any:
     vm_id = side.vm("busy")
-    side.model.set_knob("job_seconds", 3.0)
-    job = side.model.create_checkpoint(vm_id)
-    try:
+    with never_ending(side, vm_id, "job_seconds"):
+        side.model.create_checkpoint(vm_id)
         return side.host.jobs(vm_id)
-    finally:
-        side.model.wait(job)
-        side.model.set_knob("job_seconds", 0.05)
 
 
 @case("Get-HvpsJob")
@@ -237,13 +248,9 @@ def a_checkpoint(side: Side) -> Any:
 @case("New-HvpsCheckpoint")
 def a_checkpoint_while_another_is_made(side: Side) -> Any:
     vm_id = side.vm("taken")
-    side.model.set_knob("job_seconds", 3.0)
-    job = side.model.create_checkpoint(vm_id)
-    try:
+    with never_ending(side, vm_id, "job_seconds"):
+        side.model.create_checkpoint(vm_id)
         return side.host.create_checkpoint(vm_id, "x", Consistency.CRASH)
-    finally:
-        side.model.wait(job)
-        side.model.set_knob("job_seconds", 0.05)
 
 
 def _failing(fault: str, consistency: Consistency) -> Case:
@@ -266,13 +273,8 @@ case("New-HvpsCheckpoint")(_failing("guest_backup_fails", Consistency.APPLICATIO
 @case("New-HvpsCheckpoint")
 def a_checkpoint_that_takes_too_long(side: Side) -> Any:
     vm_id = side.vm("slow")
-    side.model.set_knob("job_seconds", 4.0)
-    try:
+    with never_ending(side, vm_id, "job_seconds"):
         return side.host.create_checkpoint(vm_id, "x", Consistency.CRASH, job_seconds=1)
-    finally:
-        for job in side.model.jobs(vm_id):
-            side.model.wait(job)
-        side.model.set_knob("job_seconds", 0.05)
 
 
 @case("New-HvpsCheckpoint")
@@ -355,13 +357,9 @@ def a_merge(side: Side) -> Any:
     vm_id = side.vm("merging")
     checkpoint_id, _ = side.frozen(vm_id)
     before = side.host.merge_state(vm_id)
-    side.model.set_knob("merge_seconds", 3.0)
-    side.model.wait(side.model.remove_checkpoint(checkpoint_id))
-    side.model.set_knob("merge_seconds", 0.1)
-    during = side.host.merge_state(vm_id)
-    end = time.monotonic() + 20
-    while len(side.model.operational_status(vm_id)) > 1 and time.monotonic() < end:
-        time.sleep(0.1)
+    with never_ending(side, vm_id, "merge_seconds"):
+        side.model.wait(side.model.remove_checkpoint(checkpoint_id))
+        during = side.host.merge_state(vm_id)
     return before, during, side.host.merge_state(vm_id)
 
 
@@ -385,19 +383,17 @@ def _struck_walk(side: Side, ask: Callable[[UUID], Any]) -> Any:
     """
     vm_id = side.vm("walked")
     checkpoint_id, _ = side.frozen(vm_id)
-    before = side.model.knobs.merge_seconds
-    side.model.set_knob("merge_seconds", 1e6)
-    try:
+    with never_ending(side, vm_id, "merge_seconds"):
         side.model.wait(side.model.remove_checkpoint(checkpoint_id))
         assert len(side.model.chain(side.model.drives(vm_id)[0].layer or 0)) == 2
         side.model.faults.arm("merge_ends")
-        answer = ask(vm_id)
-        # The scripts walk file by file; the builtin engine answers some questions in one step.
-        assert side.served.engine == "builtin" or not side.model.faults.armed()
-        return answer, [layer.path for layer in side.model.chain(side.model.drives(vm_id)[0].layer or 0)]
-    finally:
-        side.model.faults.arm("merge_ends", 0)
-        side.model.set_knob("merge_seconds", before)
+        try:
+            answer = ask(vm_id)
+            # The scripts walk file by file; the builtin engine answers some questions in one step.
+            assert side.served.engine == "builtin" or not side.model.faults.armed()
+            return answer, [layer.path for layer in side.model.chain(side.model.drives(vm_id)[0].layer or 0)]
+        finally:
+            side.model.faults.arm("merge_ends", 0)
 
 
 @case("Get-HvpsMerge")
@@ -541,16 +537,21 @@ def blocks(side: Side) -> Any:
     return answers, side.host.close_readers()
 
 
+def _received(source: BlockSource) -> str:
+    """Receive until the source fails, which raises."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < end:
+        source.receive(5)
+    return "no error"
+
+
 def _refused(content: Request | bytes) -> Case:
     def run(side: Side) -> Any:
         _, path = side.frozen(side.vm(run.__name__))
         source = side.host.open_reader(path)
         try:
             source.send(content if isinstance(content, bytes) else content.pack())
-            end = time.monotonic() + 20
-            while time.monotonic() < end:
-                source.receive(5)
-            return "no error"
+            return _received(source)
         finally:
             source.close()
             side.host.close_readers()
@@ -577,10 +578,7 @@ def reading_that_fails(side: Side) -> Any:
     side.model.faults.arm("read_error")
     try:
         source.send(Request(0, (Extent(0, 64 * KIB),), 64 * KIB, 1 * MIB).pack())
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            source.receive(5)
-        return "no error"
+        return _received(source)
     finally:
         side.model.faults.arm("read_error", 0)
         source.close()
@@ -591,10 +589,7 @@ def reading_that_fails(side: Side) -> Any:
 def a_disk_that_is_not_there(side: Side) -> Any:
     source = side.host.open_reader("C:\\no such.vhdx")
     try:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            source.receive(5)
-        return "no error"
+        return _received(source)
     finally:
         source.close()
 

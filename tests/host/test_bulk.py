@@ -22,6 +22,7 @@ from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.sim.service import ModelService
+from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import PASSWORD, SIZE, USER, Frozen
 from tests.host.test_reading_a_frozen_disk import CHUNK, answer, content
@@ -137,18 +138,23 @@ def test_blocks_that_came_before_an_error_are_delivered_and_the_error_follows(se
         source.close()
 
 
-def test_silence_gives_nothing_and_the_pipeline_goes_on(session: Session) -> None:
+def test_silence_gives_nothing_and_the_pipeline_goes_on(
+    connection: HostConnection, simulated: PowerShellHost
+) -> None:
+    session = Session.open(replace(connection, operation_timeout_seconds=1))
     source = echo(session)
     try:
         source.send(b"first")
         assert receive(source, 1) == [b"first"]
-        # Longer than the host may hold a Receive, so that its time-out is met on the way.
-        for _ in range(7):
-            assert source.receive(1) == []
+        # Until the host has held a Receive for as long as it may, and said so.
+        before = simulated.counters.faults.get(Code.OPERATION_TIMED_OUT, 0)
+        while simulated.counters.faults.get(Code.OPERATION_TIMED_OUT, 0) == before:
+            assert source.receive(0.5) == []
         source.send(b"second")
         assert receive(source, 1) == [b"second"]
     finally:
         source.close()
+        session.close()
     assert BulkPipeline.fallbacks == 0
 
 

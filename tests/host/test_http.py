@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from hvpsbridge.host.psrp.http import HalfExchange, HttpBroken, HttpReply
+from tests.waiting import DEADLINE_SECONDS
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\n"
 
@@ -19,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\n"
 def ends() -> Iterator[tuple[HalfExchange, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield HalfExchange(ours, 5), theirs
+        yield HalfExchange(ours, DEADLINE_SECONDS), theirs
 
 
 def feed(peer: socket.socket, data: bytes, step: int) -> threading.Thread:
@@ -35,7 +36,7 @@ def feed(peer: socket.socket, data: bytes, step: int) -> threading.Thread:
 
 
 def whole(exchange: HalfExchange) -> HttpReply:
-    reply = exchange.receive(5)
+    reply = exchange.receive(DEADLINE_SECONDS)
     assert reply is not None
     return reply
 
@@ -100,10 +101,10 @@ def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HalfExchange, socke
 def test_a_reply_that_never_comes_is_overdue() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        exchange = HalfExchange(ours, 0.1)
+        exchange = HalfExchange(ours, DEADLINE_SECONDS)
         exchange.send(b"POST / HTTP/1.1\r\n", b"")
         assert exchange.receive(0.05) is None
-        time.sleep(0.1)
+        exchange._sent_at -= DEADLINE_SECONDS
         with pytest.raises(TimeoutError):
             exchange.receive(0.05)
 
@@ -130,7 +131,7 @@ def test_what_is_no_whole_reply_is_refused(ends: tuple[HalfExchange, socket.sock
     peer.sendall(sent)
     peer.shutdown(socket.SHUT_WR)
     with pytest.raises(HttpBroken):
-        exchange.receive(5)
+        exchange.receive(DEADLINE_SECONDS)
 
 
 def test_a_peer_that_will_close_says_so(ends: tuple[HalfExchange, socket.socket]) -> None:

@@ -18,6 +18,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import Model
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import SIZE, TEXT, Frozen
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 CHUNK = 64 * KIB
 
@@ -26,7 +27,7 @@ def answer(source: BlockSource, request: Request) -> list[Block]:
     """All blocks that answer one request, digests checked."""
     source.send(request.pack())
     blocks: list[Block] = []
-    end = time.monotonic() + 30
+    end = time.monotonic() + DEADLINE_SECONDS
     while not blocks or not blocks[-1].last:
         assert time.monotonic() < end, f"{len(blocks)} blocks and no last one"
         blocks.extend(decode_block(data) for data in source.receive(5))
@@ -34,7 +35,7 @@ def answer(source: BlockSource, request: Request) -> list[Block]:
 
 
 def receive_until_it_ends(source: BlockSource) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < end:
         source.receive(5)
 
@@ -221,10 +222,7 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
         answer(source, Request(0, (Extent(0, 512),), CHUNK, MIB))
         assert len(model.attached()) == 1
         set_idle_seconds(host, 1)
-        end = time.monotonic() + 10
-        while model.attached():
-            assert time.monotonic() < end, "the watchdog let the handle live"
-            time.sleep(0.1)
+        wait_until(lambda: not model.attached(), "the watchdog let the handle live")
         set_idle_seconds(host, 120)
         assert covered(answer(source, Request(1, (Extent(512, 512),), CHUNK, MIB))) == (Extent(512, 512),)
         # What close_readers closed stays closed, whoever still holds a pipeline.

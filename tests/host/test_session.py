@@ -36,7 +36,7 @@ from hvpsbridge.sim.server import PowerShellHost
 from tests.host.conftest import PASSWORD, USER
 
 
-def run(session: Session, text: str, deadline_seconds: float = 30, **parameters: object) -> list[object]:
+def run(session: Session, text: str, deadline_seconds: float = 120, **parameters: object) -> list[object]:
     return [dict(item.properties) for item in session.run("test", text, parameters, deadline_seconds)]
 
 
@@ -110,7 +110,7 @@ def test_threads_share_a_shell_each_over_a_connection_of_its_own(
         # Each waits until all three are there, which none ever would see if they ran one after another.
         text = f"""
             $null = New-Item -Path '{tmp_path}' -Name ([guid]::NewGuid())
-            for ($i = 0; $i -lt 600 -and @(Get-ChildItem '{tmp_path}').Count -lt 3; $i++) {{
+            for ($i = 0; $i -lt 2000 -and @(Get-ChildItem '{tmp_path}').Count -lt 3; $i++) {{
                 Start-Sleep -Milliseconds 50
             }}
             [pscustomobject]@{{ Id = $PID; There = @(Get-ChildItem '{tmp_path}').Count }}

@@ -14,6 +14,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import Frozen
+from tests.waiting import DEADLINE_SECONDS
 
 CHUNK = 64 * KIB
 LENGTH = 3 * MIB
@@ -26,7 +27,7 @@ def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[
     """
     had: dict[int, bytes] = {}
     losses: list[str] = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + DEADLINE_SECONDS
     while (position := sum(map(len, had.values()))) < LENGTH:
         assert time.monotonic() < end, losses
         try:

@@ -71,6 +71,15 @@ class Lifecycle(Merges):
             self._finish(job)
         return job
 
+    def finish_work(self, vm: Vm) -> None:
+        """Let the VM's unfinished jobs and its merges, failed ones included, be due now."""
+        for job in self._world.jobs.values():
+            if job.vm_id == vm.vm_id and not job.done:
+                job.ends = min(job.ends, self._time)
+        for merge in self._world.merges.values():
+            if merge.vm_id == vm.vm_id:
+                merge.ends = self._time
+
     def busy(self, vm: Vm) -> Job | None:
         """The job that holds the VM now, if any."""
         return next(

@@ -78,7 +78,7 @@ class Merges:
             for merge in self._world.merges.values()
         )
 
-    def hurry(self) -> None:
+    def hurry_merges(self) -> None:
         """Let every running merge be due now, as it might have been a moment earlier."""
         for merge in self._world.merges.values():
             if merge.phase is MergePhase.RUNNING and merge.ends is not None:

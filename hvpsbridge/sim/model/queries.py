@@ -122,7 +122,7 @@ class Looking(Base):
         if any(self._life.merging(vm) for vm in self._world.vms.values()) and self.faults.strikes(
             "merge_ends"
         ):
-            self._life.hurry()
+            self._life.hurry_merges()
             self._life.advance()
 
     def file_bytes(self, number: int) -> int:
