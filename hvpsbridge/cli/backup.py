@@ -30,6 +30,7 @@ from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, DiskSe
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull, ProofPolicy
 from hvpsbridge.tasks.runner import PlayRun
+from hvpsbridge.tasks.task import play_task
 
 _DEFAULTS = BackupOptions()
 # VMs worked on at a time, as in a playbook.
@@ -127,7 +128,7 @@ def backup_(
                 hosts=(compose.target(host_name(host, invocation), where, invocation),),
                 repository=compose.repository(into, invocation),
                 choice=VmChoice(include=vms),
-                tasks=(compose.backup_policy(wanted),),
+                tasks=(play_task("backup", compose.backup_policy(wanted)),),
             ),
         )
 

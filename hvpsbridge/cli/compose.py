@@ -22,9 +22,11 @@ from hvpsbridge.receiver.throttling import NoRateLimit, TokenBucket
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.secret import Secret
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
-from hvpsbridge.tasks.runner import HostTarget, PlayRun
+from hvpsbridge.tasks.runner import PlayRun
+from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import ReaderLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
@@ -121,7 +123,7 @@ def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation
             hosts=tuple(targets[name] for name in _hosts_of(playbook, play)),
             repository=repositories[play.repository],
             choice=vm_choice(play.vms),
-            tasks=tuple(policy(task, invocation) for task in play.tasks),
+            tasks=tuple(play_task(task.kind, policy(task, invocation)) for task in play.tasks),
             limit=limit,
         )
         for play in playbook.plays

@@ -18,8 +18,8 @@ from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore import choose_disks, file_name, restore_disk
-from hvpsbridge.tasks.results import RestoredDisk, RestoreResult, RunResult
+from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult, choose_disks, file_name, restore_disk
+from hvpsbridge.tasks.results import RunResult
 
 
 @click.command("restore", short_help="Write disks of a point out as raw images.")

@@ -22,17 +22,15 @@ from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.secret import HIDDEN, Secret
 from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
+from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import (
     BackupResult,
     DiskFigures,
-    PointCheck,
-    RestoredDisk,
-    RestoreResult,
     RunResult,
     TaskResult,
-    VerifyResult,
     problem_code,
 )
+from hvpsbridge.tasks.verify import PointCheck, VerifyResult
 
 REPORT_VERSION = 1
 

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError, HvpsError
 from hvpsbridge.formats.extents import total_bytes
-from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.formats.manifest import ExcludedDisk, ManifestDisk
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Meter, Observer, Progress, VmRef
+from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.policy import RestorePolicy
-from hvpsbridge.tasks.results import RestoredDisk, RestoreResult
+from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.sinks import RawFile
+from hvpsbridge.tasks.task import Task, TaskContext
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredDisk:
+    """One disk written out: where, how large, and how much of it was data."""
+
+    slot: str
+    path: str
+    size_bytes: int
+    data_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult(TaskResult):
+    """What came of a restore; ``excluded`` are disks of the VM that the point does not have."""
+
+    point_id: UUID | None = None
+    disks: tuple[RestoredDisk, ...] = ()
+    excluded: tuple[ExcludedDisk, ...] = ()
 
 
 def file_name(slot: str) -> str:
@@ -81,10 +104,9 @@ def restore_disk(
     return RestoredDisk(disk.slot, str(path), disk.size_bytes, data_bytes, time.monotonic() - started)
 
 
-def restore_vm(
-    repository: Repository, vm: VmRef, policy: RestorePolicy, observer: Observer, cancel: Cancellation
-) -> RestoreResult:
-    """The task ``restore`` for one VM: disks of one of its points into a folder. Errors are in the result."""
+def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
+    """Write disks of one of the VM's points into a folder. Errors are in the result."""
+    vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
     disks: list[RestoredDisk] = []
     error: HvpsError | None = None
@@ -100,8 +122,8 @@ def restore_vm(
                     disk,
                     folder / file_name(disk.slot),
                     overwrite=policy.overwrite,
-                    cancel=cancel,
-                    tell=lambda progress: observer.progress(vm, progress),
+                    cancel=context.cancel,
+                    tell=lambda progress: context.observer.progress(vm, progress),
                 )
             )
     except HvpsError as err:
@@ -116,3 +138,6 @@ def restore_vm(
         disks=tuple(disks),
         excluded=() if point is None else point.manifest.excluded,
     )
+
+
+TASK = Task(name="restore", run=restore_vm, result=RestoreResult)

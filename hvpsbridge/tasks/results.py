@@ -8,7 +8,6 @@ from enum import StrEnum
 from uuid import UUID
 
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, Interrupted, worst
-from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Finding
 from hvpsbridge.tasks.planning.plan import Mode, Reason, VmPlan
@@ -71,6 +70,7 @@ class TaskResult:
         error: what ended it, else None.
         conditions: errors that did not end it: a host not left clean, tracking that lied.
         warnings: one line each, for people.
+        leftovers: what it left on a host, one line each.
     """
 
     vm: VmRef
@@ -81,6 +81,7 @@ class TaskResult:
     conditions: tuple[HvpsError, ...] = ()
     warnings: tuple[str, ...] = ()
     planned_only: bool = False
+    leftovers: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -116,7 +117,6 @@ class BackupResult(TaskResult):
         findings: what of the VM and its disks mattered to it.
         point_id: the recovery point, None when there is none.
         consistency: reached, as a word; empty without a checkpoint.
-        leftovers: what of ours is still on the host, one line each.
     """
 
     plan: VmPlan | None = None
@@ -125,50 +125,6 @@ class BackupResult(TaskResult):
     consistency: str = ""
     disks: tuple[DiskFigures, ...] = ()
     stored_bytes: int = 0
-    leftovers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PointCheck:
-    """One point that was verified.
-
-    Attributes:
-        level: how deep.
-        checked_bytes: raw bytes that were hashed in the pass it was part of.
-        faults: what is wrong with it, one line each.
-    """
-
-    point_id: UUID
-    level: str
-    checked_bytes: int
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyResult(TaskResult):
-    """What came of a verify."""
-
-    points: tuple[PointCheck, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredDisk:
-    """One disk written out: where, how large, and how much of it was data."""
-
-    slot: str
-    path: str
-    size_bytes: int
-    data_bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreResult(TaskResult):
-    """What came of a restore; ``excluded`` are disks of the VM that the point does not have."""
-
-    point_id: UUID | None = None
-    disks: tuple[RestoredDisk, ...] = ()
-    excluded: tuple[ExcludedDisk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,39 +12,27 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from hvpsbridge.errors import HostError, HvpsError, InternalError
-from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.errors import HvpsError, InternalError
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.backup import BackupContext, BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.hosts import Hosts, HostTarget
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
-from hvpsbridge.tasks.policy import BackupPolicy, RestorePolicy, VerifyPolicy
-from hvpsbridge.tasks.restore import restore_vm
-from hvpsbridge.tasks.results import BackupResult, HostProblem, Outcome, RunResult, TaskResult
+from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
+from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext
 from hvpsbridge.tasks.transfer.limits import SharedLimits
-from hvpsbridge.tasks.verify import verify_vm
 
 logger = logging.getLogger(__name__)
 
 # How often the waiting thread looks for signals.
 LOOK_SECONDS = 0.2
-# How often a backup is started anew because its VM went to another host in the midst of it.
-MOST_MOVES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class HostTarget:
-    """A host of a run: its name, and how a session on it is had."""
-
-    name: str
-    connect: Callable[[], HyperVHost]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ class PlayRun:
 
     Attributes:
         name: for logs.
-        tasks: policies in the order of the play's tasks.
+        tasks: in the play's order.
         limit: patterns of ``--limit``.
     """
 
@@ -61,47 +49,13 @@ class PlayRun:
     hosts: tuple[HostTarget, ...]
     repository: Repository
     choice: VmChoice
-    tasks: tuple[BackupPolicy | VerifyPolicy | RestorePolicy, ...]
+    tasks: tuple[PlayTask[Any], ...]
     limit: tuple[str, ...] = ()
 
     @property
     def needs_hosts(self) -> bool:
         """Whether any task works on a host; else the repository knows the VMs."""
-        return any(isinstance(task, BackupPolicy) for task in self.tasks)
-
-
-class Hosts:
-    """The hosts of a play, and where a VM is among them."""
-
-    def __init__(self, targets: Sequence[HostTarget]) -> None:
-        self._targets = {target.name: target for target in targets}
-
-    def connect_to(self, name: str) -> HyperVHost | None:
-        """A session on the host of that name; None when the play has no such host."""
-        target = self._targets.get(name)
-        return None if target is None else target.connect()
-
-    def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:
-        """A session on the host that has the VM now; ``first`` is asked before all others.
-
-        Raises:
-            HostError: what ``first`` said, when no host has it.
-        """
-        names = [first, *(name for name in self._targets if name != first)]
-        refusal: HostError | None = None
-        for name in names:
-            host: HyperVHost | None = None
-            try:
-                host = self._targets[name].connect()
-                host.vms(vm_id)
-            except HostError as err:
-                refusal = refusal or err
-                if host is not None:
-                    host.close()
-            else:
-                return host
-        assert refusal is not None
-        raise refusal
+        return any(item.task.needs_host for item in self.tasks)
 
 
 @dataclass(slots=True)
@@ -112,8 +66,8 @@ class _Job:
     target: HostTarget
     vm: VmRef
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    task: str = ""
-    backup: BackupVm | None = None
+    task: Task[Any] | None = None
+    leftovers: Leftovers = field(default_factory=Leftovers)
     finished: bool = False
 
 
@@ -125,7 +79,7 @@ class Runner:
         observer: told what happens.
         cancel: asks it to stop.
         forks: VMs worked on at a time.
-        check: plan only; nothing is changed anywhere, tasks other than backups are left out.
+        check: only plan; nothing is changed anywhere, and tasks that cannot plan are left out.
         budget: byte budget of all reads; the process's default without it.
         sharing: permits, the rate and what is known of hosts, for all reads.
     """
@@ -224,76 +178,49 @@ class Runner:
             self._run_job(job)
 
     def _run_job(self, job: _Job) -> None:
-        for policy in job.play.tasks:
-            if self._cancel.requested or (self._check and not isinstance(policy, BackupPolicy)):
+        for item in job.play.tasks:
+            if self._cancel.requested or (self._check and not item.task.plans):
                 break
-            job.task = _task_name(policy)
+            job.task = item.task
             job.started = datetime.now(UTC)
-            self._observer.started(job.vm, job.task)
+            self._observer.started(job.vm, item.task.name)
             try:
-                result = self._run_task(job, policy)
+                result = self._run_task(job, item.task, item.options)
             except HvpsError as err:
                 result = self._failure(job, err)
             except Exception as err:
-                logger.exception("VM %s, %s", job.vm.name, job.task)
+                logger.exception("VM %s, %s", job.vm.name, item.task.name)
                 result = self._failure(job, InternalError(f"{type(err).__name__}: {err}"))
             self._take(result)
             if result.outcome is Outcome.FAILED:
                 break
         job.finished = True
 
-    def _run_task(self, job: _Job, policy: BackupPolicy | VerifyPolicy | RestorePolicy) -> TaskResult:
-        repository = job.play.repository
-        if isinstance(policy, VerifyPolicy):
-            return verify_vm(repository, job.vm, policy, self._cancel, self._run_id)
-        if isinstance(policy, RestorePolicy):
-            return restore_vm(repository, job.vm, policy, self._observer, self._cancel)
-        return self._back_up(job, policy)
+    def _run_task(self, job: _Job, task: Task[Any], options: object) -> TaskResult:
+        context = TaskContext(
+            vm=job.vm,
+            repository=job.play.repository,
+            run_id=self._run_id,
+            observer=self._observer,
+            cancel=self._cancel,
+            hosts=Hosts(job.play.hosts),
+            check=self._check,
+            budget=self._budget,
+            sharing=self._sharing,
+            leftovers=job.leftovers,
+        )
+        return task.run(context, options)
 
-    def _back_up(self, job: _Job, policy: BackupPolicy) -> TaskResult:
-        """A backup on the host that has the VM; started again where the VM has moved in the midst of it."""
-        vm_id = job.vm.vm_id
-        assert vm_id is not None
-        hosts = Hosts(job.play.hosts)
-        warnings: tuple[str, ...] = ()
-        for _ in range(MOST_MOVES):
-            with hosts.connect_owner(vm_id, job.target.name) as host:
-                around = BackupContext(
-                    job.play.repository,
-                    lambda: hosts.connect_owner(vm_id, job.target.name),
-                    self._run_id,
-                    self._observer,
-                    self._cancel,
-                    self._budget,
-                    hosts.connect_to,
-                    self._sharing,
-                )
-                job.backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
-                result = job.backup.check() if self._check else job.backup.run()
-                # What the one before could not see to the end is worth knowing though this one ends well.
-                warnings = tuple(dict.fromkeys((*warnings, *result.warnings)))
-                result = replace(result, warnings=warnings)
-                name = host.name
-            if (
-                self._check
-                or result.point_id is not None
-                or self._cancel.requested
-                or not isinstance(result.error, HostError)
-            ):
-                break
-            try:
-                with hosts.connect_owner(vm_id, name) as owner:
-                    if owner.name == name:
-                        break
-            except HvpsError:
-                break
-            self._observer.noted(job.vm, f"moved from {name} to {owner.name}: starting again there")
-        return result
-
-    def _failure(self, job: _Job, err: HvpsError) -> TaskResult:
-        seconds = (datetime.now(UTC) - job.started).total_seconds()
-        kind = BackupResult if job.task == "backup" else TaskResult
-        return kind(vm=job.vm, task=job.task, started=job.started, seconds=seconds, error=err)
+    def _failure(self, job: _Job, err: HvpsError, leftovers: tuple[str, ...] = ()) -> TaskResult:
+        assert job.task is not None
+        return job.task.result(
+            vm=job.vm,
+            task=job.task.name,
+            started=job.started,
+            seconds=(datetime.now(UTC) - job.started).total_seconds(),
+            error=err,
+            leftovers=leftovers,
+        )
 
     def _take(self, result: TaskResult) -> None:
         with self._lock:
@@ -303,19 +230,8 @@ class Runner:
     def _give_up(self, jobs: Sequence[_Job]) -> None:
         """A second signal: say for each VM under way what it may have left."""
         for job in jobs:
-            if job.finished or not job.task:
-                continue
-            left = job.backup.left if job.backup is not None else ()
-            self._take(
-                BackupResult(
-                    vm=job.vm,
-                    task=job.task,
-                    started=job.started,
-                    seconds=(datetime.now(UTC) - job.started).total_seconds(),
-                    error=self._cancel.error,
-                    leftovers=left,
-                )
-            )
+            if not job.finished and job.task is not None:
+                self._take(self._failure(job, self._cancel.error, job.leftovers.now()))
 
 
 def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
@@ -329,9 +245,3 @@ def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
         for point in newest.values()
         if point.manifest.host.casefold() == target.name.casefold()
     ]
-
-
-def _task_name(policy: BackupPolicy | VerifyPolicy | RestorePolicy) -> str:
-    if isinstance(policy, BackupPolicy):
-        return "backup"
-    return "verify" if isinstance(policy, VerifyPolicy) else "restore"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -10,10 +11,32 @@ from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
-from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.policy import VerifyPolicy
-from hvpsbridge.tasks.results import PointCheck, VerifyResult
+from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.task import Task, TaskContext
+
+
+@dataclass(frozen=True, slots=True)
+class PointCheck:
+    """One point that was verified.
+
+    Attributes:
+        level: how deep.
+        checked_bytes: raw bytes that were hashed in the pass it was part of.
+        faults: what is wrong with it, one line each.
+    """
+
+    point_id: UUID
+    level: str
+    checked_bytes: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult(TaskResult):
+    """What came of a verify."""
+
+    points: tuple[PointCheck, ...] = ()
 
 
 def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, int], ...]:
@@ -47,13 +70,12 @@ def write_down(
             repository.catalog.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
 
 
-def verify_vm(
-    repository: Repository, vm: VmRef, policy: VerifyPolicy, cancel: Cancellation, run_id: UUID
-) -> VerifyResult:
+def verify_vm(context: TaskContext, policy: VerifyPolicy) -> VerifyResult:
     """Look at the VM's points as the policy says, and write down what was found.
 
     Damage is the result's error.
     """
+    vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
     error: HvpsError | None = None
     checks: tuple[PointCheck, ...] = ()
@@ -66,11 +88,11 @@ def verify_vm(
         faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
         checked_bytes = 0
         for part in parts_of_day(policy.subset, started.date()):
-            cancel.check()
+            context.cancel.check()
             report = repository.verify(Level(policy.level), points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
-            write_down(repository, report, points, run_id, whole=policy.subset is None)
+            write_down(repository, report, points, context.run_id, whole=policy.subset is None)
         checks = tuple(
             PointCheck(point.point_id, policy.level, checked_bytes, tuple(faults[point.point_id]))
             for point in points
@@ -100,3 +122,6 @@ def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
         for point_id in touched & set(faults):
             if text not in faults[point_id]:
                 faults[point_id].append(text)
+
+
+TASK = Task(name="verify", run=verify_vm, result=VerifyResult)

@@ -21,17 +21,15 @@ from hvpsbridge.report.views import (
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import (
     BackupResult,
     DiskFigures,
     HostProblem,
-    PointCheck,
-    RestoredDisk,
-    RestoreResult,
     RunResult,
     TaskResult,
-    VerifyResult,
 )
+from hvpsbridge.tasks.verify import PointCheck, VerifyResult
 
 RUN = UUID("12345678-0000-4000-8000-000000000000")
 VM = VmRef("hv01", UUID(int=7), "web [red]01[/red]")

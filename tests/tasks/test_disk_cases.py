@@ -14,10 +14,12 @@ from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult
-from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import KIB, MIB, TIB
 from tests.tasks.world import QUICK, SECOND, SLOT, Steps, World
 
@@ -145,7 +147,9 @@ def test_vms_of_one_name_are_backed_up_by_id_and_kept_apart(world: World) -> Non
     vms = [world.vm("twin", disks=(SIZE,), folder=f"C:\\VMs\\{number}") for number in range(2)]
     target = HostTarget("HV01", world.host)  # type: ignore[arg-type]
     for _ in range(2):
-        play = PlayRun("twins", (target,), world.repository, VmChoice(("tw*",)), (QUICK,))
+        play = PlayRun(
+            "twins", (target,), world.repository, VmChoice(("tw*",)), (play_task("backup", QUICK),)
+        )
         result = Runner(uuid.uuid4(), Steps(), Cancellation()).run([play])
         assert [task.error for task in result.tasks] == [None, None]
         for vm_id in vms:

@@ -10,8 +10,7 @@ from hvpsbridge.errors import ExitCode, NotEligible
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
-from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Silent, VmRef
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.planning.select import leaving_out
@@ -156,11 +155,7 @@ def test_a_restore_names_the_disks_that_its_point_does_not_have(world: World) ->
     vm_id = world.vm(disks=(SIZE, SIZE))
     world.good_backup(vm_id, exclude_disks=OUT)
     result = restore_vm(
-        world.repository,
-        VmRef("HV01", vm_id, "web"),
-        RestorePolicy(lambda vm: world.folder / "restored"),
-        Silent(),
-        Cancellation(),
+        world.context(VmRef("HV01", vm_id, "web")), RestorePolicy(lambda vm: world.folder / "restored")
     )
     assert result.error is None
     assert [disk.slot for disk in result.disks] == ["scsi 0:0"]

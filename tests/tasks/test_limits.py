@@ -18,10 +18,12 @@ from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Silent
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import BackupResult
-from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
 from hvpsbridge.tasks.transfer.tuning import TuningWish
@@ -67,7 +69,7 @@ def run(
         return HostTarget(name, lambda: HyperVHost.connect(replace(connection(url), name=name)))
 
     targets = tuple(target(str(name), url) for name, url in urls.items())
-    play = PlayRun("nightly", targets, world.repository, VmChoice(), (policy,))
+    play = PlayRun("nightly", targets, world.repository, VmChoice(), (play_task("backup", policy),))
     result = Runner(uuid4(), Silent(), Cancellation(), forks=len(world.model.vms()), sharing=sharing).run(
         [play]
     )

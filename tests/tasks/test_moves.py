@@ -9,11 +9,13 @@ import pytest
 
 from hvpsbridge.errors import ExitCode, HostError
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Reason
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult, RunResult
-from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Died, Steps, World, die
 
@@ -27,7 +29,7 @@ def run(world: World, observer: Steps | None = None) -> RunResult:
         HostTarget(name, lambda name=name: world.host(name))  # type: ignore[misc]
         for name in ("HV01", "HV02")
     )
-    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (QUICK,))
+    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (play_task("backup", QUICK),))
     return Runner(uuid4(), observer or Steps(), Cancellation()).run([play])
 
 

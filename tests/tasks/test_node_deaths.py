@@ -14,11 +14,13 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.results import BackupResult
-from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Died, Steps, World, die
 
@@ -34,7 +36,13 @@ class Cluster:
     vm_id: UUID
 
     def run(self, observer: Steps | None = None) -> BackupResult:
-        play = PlayRun("cluster", self.targets, self.world.repository, VmChoice(("web",)), (QUICK,))
+        play = PlayRun(
+            "cluster",
+            self.targets,
+            self.world.repository,
+            VmChoice(("web",)),
+            (play_task("backup", QUICK),),
+        )
         (result,) = Runner(uuid4(), observer or Steps(), Cancellation()).run([play]).tasks
         assert isinstance(result, BackupResult)
         return result

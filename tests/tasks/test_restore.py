@@ -10,7 +10,7 @@ import pytest
 
 from hvpsbridge.errors import ConfigurationError, Damaged, Interrupted, NoSpace, PointNotFound, TargetExists
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Silent, VmRef
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.policy import RestorePolicy
 from hvpsbridge.tasks.restore import restore_disk, restore_vm
 from hvpsbridge.tasks.sinks import RawFile
@@ -48,7 +48,7 @@ def test_the_task_restores_all_disks_or_one(world: World, tmp_path: Path) -> Non
 
     def restored(**options: object) -> object:
         policy = RestorePolicy(lambda vm: tmp_path / vm.name, **options)  # type: ignore[arg-type]
-        return restore_vm(world.repository, ref, policy, Silent(), Cancellation())
+        return restore_vm(world.context(ref), policy)
 
     result = restored()
     assert [Path(disk.path).name for disk in result.disks] == ["scsi-0-0.raw", "scsi-0-1.raw"]  # type: ignore[attr-defined]

@@ -11,12 +11,19 @@ from uuid import UUID, uuid4
 from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, VmMissing
 from hvpsbridge.sim.model.state import VMState
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import RestorePolicy, VerifyPolicy
-from hvpsbridge.tasks.results import BackupResult, Outcome, RestoreResult, RunResult, VerifyResult
-from hvpsbridge.tasks.runner import HostTarget, PlayRun, Runner
+from hvpsbridge.tasks.restore import RestoreResult
+from hvpsbridge.tasks.results import BackupResult, Outcome, RunResult
+from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.task import play_task
+from hvpsbridge.tasks.verify import VerifyResult
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Steps, World
+
+BACKUP = play_task("backup", QUICK)
+VERIFY = play_task("verify", VerifyPolicy())
 
 
 def unreachable() -> object:
@@ -29,7 +36,11 @@ def play(world: World, tmp_path: Path, **changes: object) -> PlayRun:
         "hosts": (HostTarget("HV01", world.host),),  # type: ignore[arg-type]
         "repository": world.repository,
         "choice": VmChoice(),
-        "tasks": (QUICK, VerifyPolicy(), RestorePolicy(lambda vm: tmp_path / "restored" / vm.name)),
+        "tasks": (
+            BACKUP,
+            VERIFY,
+            play_task("restore", RestorePolicy(lambda vm: tmp_path / "restored" / vm.name)),
+        ),
     }
     return PlayRun(**{**facts, **changes})  # type: ignore[arg-type]
 
@@ -67,7 +78,9 @@ def test_no_more_vms_at_a_time_than_forks(world: World, tmp_path: Path) -> None:
             with lock:
                 busy.discard(vm.vm_id)  # type: ignore[attr-defined]
 
-    assert run(play(world, tmp_path, tasks=(QUICK,)), observer=Counting(), forks=2).exit_code is ExitCode.DONE
+    assert (
+        run(play(world, tmp_path, tasks=(BACKUP,)), observer=Counting(), forks=2).exit_code is ExitCode.DONE
+    )
     assert most[0] == 2
 
 
@@ -110,13 +123,20 @@ def test_verify_and_restore_need_no_host(world: World, tmp_path: Path) -> None:
     vm_id = world.vm(disks=(1 * MIB,))
     world.good_backup(vm_id)
     hosts = (HostTarget("HV01", unreachable),)  # type: ignore[arg-type]
-    result = run(play(world, tmp_path, hosts=hosts, tasks=(VerifyPolicy(), VerifyPolicy(every_point=True))))
+    result = run(
+        play(
+            world,
+            tmp_path,
+            hosts=hosts,
+            tasks=(VERIFY, play_task("verify", VerifyPolicy(every_point=True))),
+        )
+    )
     assert [task.outcome for task in result.tasks] == [Outcome.DONE] * 2
 
 
 def test_off_vms_are_backed_up_and_states_choose(world: World, tmp_path: Path) -> None:
     world.vm("off", disks=(1 * MIB,), state=VMState.Off)
-    result = run(play(world, tmp_path, tasks=(QUICK,)))
+    result = run(play(world, tmp_path, tasks=(BACKUP,)))
     assert result.tasks[0].outcome is Outcome.DONE
 
 

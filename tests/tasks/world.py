@@ -21,10 +21,11 @@ from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.tasks.backup import BackupContext, BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, Silent
+from hvpsbridge.tasks.events import Observer, Silent, VmRef
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import BackupPolicy, Limits
 from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.tasks.task import TaskContext
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost
 
@@ -121,6 +122,12 @@ class World:
 
     def host(self, node: str | None = None) -> ModelHost:
         return ModelHost(self.model, node, lambda name: self.before(name) if self.before else None)
+
+    def context(self, vm: VmRef) -> TaskContext:
+        """For a task that needs no host."""
+        return TaskContext(
+            vm=vm, repository=self.repository, run_id=uuid4(), observer=Silent(), cancel=Cancellation()
+        )
 
     def backup(
         self,

@@ -1,0 +1,65 @@
+"""The task ``backup``: one recovery point of a VM, on the host that has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from hvpsbridge.errors import HostError, HvpsError
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.vm import BackupVm
+from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.results import BackupResult
+from hvpsbridge.tasks.task import Task, TaskContext
+
+# How often a backup is started again because its VM moved to another host meanwhile.
+MAX_MOVES = 3
+
+
+def back_up(context: TaskContext, policy: BackupPolicy) -> BackupResult:
+    """Back a VM up on the host that has it, and again on its new host when it moved meanwhile."""
+    vm_id = context.vm.vm_id
+    assert vm_id is not None
+    warnings: tuple[str, ...] = ()
+    for _ in range(MAX_MOVES):
+        with context.hosts.connect_owner(vm_id, context.vm.host) as host:
+            result = _back_up_on(host, vm_id, context, policy)
+            name = host.name
+        # What an earlier attempt could not finish is worth knowing though this one ends well.
+        warnings = tuple(dict.fromkeys((*warnings, *result.warnings)))
+        result = replace(result, warnings=warnings)
+        if (
+            context.check
+            or result.point_id is not None
+            or context.cancel.requested
+            or not isinstance(result.error, HostError)
+        ):
+            break
+        try:
+            with context.hosts.connect_owner(vm_id, name) as owner:
+                if owner.name == name:
+                    break
+        except HvpsError:
+            break
+        context.observer.noted(context.vm, f"moved from {name} to {owner.name}: starting again there")
+    return result
+
+
+def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: BackupPolicy) -> BackupResult:
+    around = BackupContext(
+        context.repository,
+        lambda: context.hosts.connect_owner(vm_id, context.vm.host),
+        context.run_id,
+        context.observer,
+        context.cancel,
+        context.budget,
+        context.hosts.connect_to,
+        context.sharing,
+    )
+    backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
+    context.leftovers.watch(lambda: backup.left)
+    return backup.check() if context.check else backup.run()
+
+
+TASK = Task(name="backup", run=back_up, result=BackupResult, needs_host=True, plans=True)

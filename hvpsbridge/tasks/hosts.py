@@ -1,0 +1,52 @@
+"""The hosts of a play, and where a VM is among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from hvpsbridge.errors import HostError
+from hvpsbridge.host.hyperv import HyperVHost
+
+
+@dataclass(frozen=True, slots=True)
+class HostTarget:
+    """A host of a run: its name, and a function that opens a session on it."""
+
+    name: str
+    connect: Callable[[], HyperVHost]
+
+
+class Hosts:
+    """The hosts of a play by name."""
+
+    def __init__(self, targets: Iterable[HostTarget] = ()) -> None:
+        self._targets = {target.name: target for target in targets}
+
+    def connect_to(self, name: str) -> HyperVHost | None:
+        """A session on the host of that name; None when the play has no such host."""
+        target = self._targets.get(name)
+        return None if target is None else target.connect()
+
+    def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:
+        """A session on the host that has the VM now; ``first`` is asked before all others.
+
+        Raises:
+            HostError: what ``first`` said, when no host has it.
+        """
+        names = [first, *(name for name in self._targets if name != first)]
+        refusal: HostError | None = None
+        for name in names:
+            host: HyperVHost | None = None
+            try:
+                host = self._targets[name].connect()
+                host.vms(vm_id)
+            except HostError as err:
+                refusal = refusal or err
+                if host is not None:
+                    host.close()
+            else:
+                return host
+        assert refusal is not None
+        raise refusal

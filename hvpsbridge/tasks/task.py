@@ -1,0 +1,117 @@
+"""What a task kind is, and the table of them.
+
+A task does one thing for one VM of a play. A task kind is a module that holds its options, its result and
+a :class:`Task` named ``TASK``, and one line in :data:`TASKS`. Playbook keys, the JSON report and the tables
+derive from what the module declares.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from hvpsbridge.receiver.throttling import ByteBudget
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.hosts import Hosts
+from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.transfer.limits import SharedLimits
+
+_Options = TypeVar("_Options")
+
+# Name of each task kind in playbooks and reports, and the module that holds it. Modules are imported when a
+# task is used.
+TASKS: Mapping[str, str] = MappingProxyType(
+    {
+        "backup": "hvpsbridge.tasks.backup.task",
+        "verify": "hvpsbridge.tasks.verify",
+        "restore": "hvpsbridge.tasks.restore",
+    }
+)
+
+
+class Leftovers:
+    """What a running task may have on a host; a run that is given up asks from another thread."""
+
+    def __init__(self) -> None:
+        self._look: Callable[[], tuple[str, ...]] = tuple
+
+    def watch(self, look: Callable[[], tuple[str, ...]]) -> None:
+        """Ask ``look`` from now on; it must not block."""
+        self._look = look
+
+    def now(self) -> tuple[str, ...]:
+        """One line each."""
+        return self._look()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """What a task works with: one VM of a play, and what the tasks of a run share.
+
+    Attributes:
+        vm: the VM; its host is the one that listed it.
+        hosts: the play's hosts.
+        check: only plan; change nothing anywhere.
+        budget: byte budget of all reads of the process.
+        sharing: permits, the rate limit and what is known of hosts.
+        leftovers: where the task says what it may have on a host.
+    """
+
+    vm: VmRef
+    repository: Repository
+    run_id: UUID
+    observer: Observer
+    cancel: Cancellation
+    hosts: Hosts = field(default_factory=Hosts)
+    check: bool = False
+    budget: ByteBudget = field(default_factory=ByteBudget)
+    sharing: SharedLimits = field(default_factory=SharedLimits)
+    leftovers: Leftovers = field(default_factory=Leftovers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[_Options]):
+    """A task kind.
+
+    Attributes:
+        name: as in :data:`TASKS`.
+        run: does it; errors are in the result.
+        result: class of its results.
+        needs_host: whether it works on a host; else the repository knows the VMs.
+        plans: whether it takes part in a run that only plans.
+    """
+
+    name: str
+    run: Callable[[TaskContext, _Options], TaskResult]
+    result: type[TaskResult]
+    needs_host: bool = False
+    plans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlayTask(Generic[_Options]):
+    """A task of a play: what to do, and its options."""
+
+    task: Task[_Options]
+    options: _Options
+
+
+def find_task(name: str) -> Task[Any]:
+    """The task kind of that name; its module is imported now.
+
+    Raises:
+        KeyError: there is none.
+    """
+    task: Task[Any] = importlib.import_module(TASKS[name]).TASK
+    return task
+
+
+def play_task(name: str, options: object) -> PlayTask[Any]:
+    """A task of the kind of that name, with these options."""
+    return PlayTask(find_task(name), options)
