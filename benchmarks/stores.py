@@ -30,7 +30,7 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, Repository
 from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.base import Store
-from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.units import MIB
 from tests.repository.conftest import CHEAP, KEY, disk_of, manifest_of
 from tests.repository.servers import s3_server, ssh_server

@@ -29,7 +29,7 @@ from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_sl
 from hvpsbridge.repository.repository import RESTORE_NAME, Repository, restore_tool
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store
-from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
@@ -55,7 +55,7 @@ def create_repository(
     """Make a repository at ``url`` and open it.
 
     Args:
-        url: see ``stores.url.open_store``; a directory is made when missing.
+        url: see ``stores.registry.open_store``; a directory is made when missing.
         chunk_bytes: the grid, for ever.
         key: passphrase of its first key slot; without one the repository is plain, for ever.
         label: of that slot.
@@ -107,7 +107,7 @@ def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path |
     """The repository at ``url``.
 
     Args:
-        url: see ``stores.url.open_store``.
+        url: see ``stores.registry.open_store``.
         key: passphrase or exported key; needed when it is sealed.
         cache_folder: where the index cache goes; a folder of its own for each repository is made in it.
 

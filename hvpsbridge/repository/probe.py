@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from hvpsbridge.errors import HvpsError, ObjectExists, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.base import Store
-from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.stores.registry import open_store
 
 RACERS = 8
 PIECE_BYTES = 300_000

@@ -38,7 +38,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stored_packs import write_bad_list
-from hvpsbridge.repository.stores.base import Store, Sweeping
+from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.resources import resource_folder
@@ -178,8 +178,7 @@ class Repository:
             read_back: read every pack once it is stored and check it, before any index names it.
         """
         run = start_run(self._objects, run_id)
-        if isinstance(self.store, Sweeping):
-            self.store.sweep()
+        self.store.sweep()
         try:
             self.refresh()
         except BaseException:

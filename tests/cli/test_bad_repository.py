@@ -45,10 +45,10 @@ def the_line(done: Done, code: int) -> str:
     [
         ("none", 10, "no repository at"),
         ("repo/config", 10, "no repository at"),
-        ("ftp://host/path", 5, "there are file, s3 and sftp"),
+        ("ftp://host/path", 5, "use file, s3 or sftp"),
         ("file://host/path", 5, "write file:///path"),
-        ("sftp://host:99999/path", 5, "Port out of range"),
-        ("sftp://host:0/path", 5, "no port 0"),
+        ("sftp://host:99999/path", 5, "port must be between 1 and 65535"),
+        ("sftp://host:0/path", 5, "port must be between 1 and 65535"),
         ("sftp://[::1/path", 5, "Invalid IPv6"),
         ("sftp://u:secret@host/path", 5, "passwords are not taken"),
         ("sftp://host/path?mode=7", 5, "write sftp://"),

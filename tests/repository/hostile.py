@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from hvpsbridge.errors import StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, check_name
+from hvpsbridge.repository.stores.base import ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable
 from hvpsbridge.repository.stores.spool import SpoolSink
 from tests.repository.memory_store import MemoryStore
@@ -45,7 +45,7 @@ class Planned:
     fault: Fault
 
 
-class FaultyStore:
+class FaultyStore(Store):
     """Another store, with planned faults.
 
     Attributes:
@@ -85,7 +85,6 @@ class FaultyStore:
         return result
 
     def put(self, name: str, data: bytes) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
 
         def half() -> None:
             self._store.put(name, data[: len(data) // 2])
@@ -94,11 +93,9 @@ class FaultyStore:
         self._call("put", name, lambda: self._store.put(name, data), half)
 
     def sink(self, name: str) -> SpoolSink:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return SpoolSink(self.url, check_name(name), self.put)
 
     def get(self, name: str) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
 
         def half() -> bytes:
             data = self._store.get(name)
@@ -107,7 +104,6 @@ class FaultyStore:
         return self._call("get", name, lambda: self._store.get(name), half)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
 
         def half() -> bytes:
             raise StoreError(self.url, "get", name, "planned fault: it ends early")
@@ -115,19 +111,15 @@ class FaultyStore:
         return self._call("get", name, lambda: self._store.get_range(name, offset, length), half)
 
     def size(self, name: str) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return self._call("size", name, lambda: self._store.size(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         yield from self._call("list", prefix, lambda: list(self._store.list(prefix)))
 
     def delete(self, name: str) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         self._call("delete", name, lambda: self._store.delete(name))
 
     def commit_barrier(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         self._call("barrier", "", self._store.commit_barrier)
 
     def close(self) -> None:

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 
 from hvpsbridge.errors import ObjectExists, ObjectMissing, StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, SinkScope, check_name
+from hvpsbridge.repository.stores.base import ObjectInfo, Sink, Store, check_name
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """A store that lives as long as the object does."""
 
     durable = True
@@ -21,7 +21,6 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def put(self, name: str, data: bytes) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
         with self._lock:
             if name in self.objects:
@@ -29,11 +28,9 @@ class MemoryStore:
             self.objects[name] = bytes(data)
 
     def sink(self, name: str) -> MemorySink:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return MemorySink(self, check_name(name))
 
     def get(self, name: str) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with self._lock:
             try:
                 return self.objects[name]
@@ -41,18 +38,15 @@ class MemoryStore:
                 raise ObjectMissing(self.url, "read", name, "no such object") from err
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         data = self.get(name)[offset : offset + length]
         if len(data) != length:
             raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
         return data
 
     def size(self, name: str) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return len(self.get(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with self._lock:
             found = [
                 ObjectInfo(name, len(data))
@@ -62,7 +56,6 @@ class MemoryStore:
         yield from found
 
     def delete(self, name: str) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with self._lock:
             self.objects.pop(name, None)
 
@@ -73,7 +66,7 @@ class MemoryStore:
         """Nothing to close; the objects stay."""
 
 
-class MemorySink(SinkScope):
+class MemorySink(Sink):
     """An object on its way into a :class:`MemoryStore`."""
 
     def __init__(self, store: MemoryStore, name: str) -> None:
@@ -82,13 +75,10 @@ class MemorySink(SinkScope):
         self._data = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         self._data += data
 
     def publish(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         self._store.put(self._name, bytes(self._data))
 
     def abandon(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         self._data.clear()

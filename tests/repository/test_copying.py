@@ -13,7 +13,7 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository, copy_points
 from hvpsbridge.repository.opening import create_on_store
-from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.stores.registry import open_store
 from tests.repository.conftest import CHEAP, CHUNK, KEY, content_of, make, reopen, store_point
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer

@@ -21,7 +21,7 @@ import pytest
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import create_on_store
-from hvpsbridge.repository.stores.url import open_store
+from hvpsbridge.repository.stores.registry import open_store
 from tests.repository import crashing
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
 from tests.repository.hostile import VolatileStore

@@ -11,8 +11,8 @@ import pytest
 
 from hvpsbridge.errors import ObjectExists, StoreError
 from hvpsbridge.repository.stores import retry
+from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.repository.stores.s3 import S3Store
-from hvpsbridge.repository.stores.url import open_store
 
 ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>said so</Message></Error>"
 

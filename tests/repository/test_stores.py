@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -24,16 +25,18 @@ from hvpsbridge.errors import (
     StoreError,
 )
 from hvpsbridge.repository.stores import retry
-from hvpsbridge.repository.stores.base import Store, Sweeping, check_name
+from hvpsbridge.repository.stores.base import Store, check_name
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
+from hvpsbridge.repository.stores.registry import STORES, StoreKind, open_store
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
-from hvpsbridge.repository.stores.url import open_store
 from tests.repository.conftest import make, store_point
 from tests.repository.hostile import Fault, FaultyStore, Planned, VolatileStore
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer, known_host, make_key
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(params=["memory", "local", "faulty", "volatile", "sftp", "s3"])
@@ -155,7 +158,7 @@ class TestEveryStore:
 
     @pytest.mark.parametrize("name", ["", "/etc", "a/../b", "a//b", "A", "a/", ".tmp", "a b", "é", "a\n"])
     def test_takes_no_name_that_could_mean_something_else(self, any_store: Store, name: str) -> None:
-        with pytest.raises(ValueError, match="no object name"):
+        with pytest.raises(ValueError, match="not a valid object name"):
             any_store.put(name, b"x")
 
 
@@ -271,7 +274,6 @@ def test_a_clock_that_is_ahead_here_sweeps_nothing_young_away(
     young.write_bytes(b"what another writer uploads right now")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
-    assert isinstance(store, Sweeping)
     assert store.sweep() == 0
     assert list(young.parent.iterdir()) == [young]
     store.close()
@@ -286,11 +288,13 @@ class TestUrls:
         with pytest.raises(NoRepository):
             open_store(str(tmp_path / "none"))
 
-    @pytest.mark.parametrize(("scheme", "door"), [("s3", "s3"), ("sftp", "ssh")])
+    @pytest.mark.parametrize(("scheme", "library"), [("s3", "obstore"), ("sftp", "asyncssh")])
     def test_of_an_extra_that_is_not_installed_name_it(
-        self, scheme: str, door: str, monkeypatch: pytest.MonkeyPatch
+        self, scheme: str, library: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(f"hvpsbridge.repository.stores.{door}.INSTALLED", False)
+        for module in ("s3", "sftp", "ssh"):
+            monkeypatch.delitem(sys.modules, f"hvpsbridge.repository.stores.{module}", raising=False)
+        monkeypatch.setitem(sys.modules, library, None)
         with pytest.raises(ConfigurationError, match=rf"hvpsbridge\[{scheme}\]"):
             open_store(f"{scheme}://host/path")
 
@@ -298,6 +302,29 @@ class TestUrls:
     def test_that_mean_nothing_are_refused(self, url: str) -> None:
         with pytest.raises(ConfigurationError):
             open_store(url)
+
+    def test_of_an_unknown_scheme_list_the_schemes_of_the_registry(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"ftp://; use file, s3 or sftp$"):
+            open_store("ftp://host/x")
+
+
+@pytest.mark.parametrize("kind", STORES.values(), ids=STORES)
+class TestRegistry:
+    def test_names_classes_that_take_urls(self, kind: StoreKind) -> None:
+        loaded = kind.load()
+        assert issubclass(loaded, Store)
+        assert "from_url" in vars(loaded)
+        assert kind.example.startswith(f"{kind.scheme}://")
+
+    def test_is_what_the_documents_say(self, kind: StoreKind) -> None:
+        page = (DOCS / "stores.md").read_text()
+        urls, needs = (
+            next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
+            for row in ("URL", "needs")
+        )
+        assert f"`{kind.example}`" in urls
+        assert not kind.extra or f"`hvpsbridge[{kind.extra}]`" in needs
+        assert f"{kind.scheme}://" in (DOCS / "playbook.md").read_text()
 
 
 async def unsupported(*_: object) -> None:

@@ -17,10 +17,18 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Self
+from urllib.parse import unquote, urlsplit
 
-from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, RepositoryExists, StoreError
-from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, SinkScope, check_name
+from hvpsbridge.errors import (
+    ConfigurationError,
+    NoSpace,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryExists,
+    StoreError,
+)
+from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, Sink, Store, check_name
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
 
 logger = logging.getLogger(__name__)
@@ -35,14 +43,15 @@ _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOS
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class LocalStore:
+class LocalStore(Store):
     """A directory as a store. ``root`` must exist, unless ``create`` says to make it."""
 
     remote = False
 
     def __init__(self, root: Path, *, create: bool = False) -> None:
         self._root = root
-        self.durable = True
+        self.url = str(root)
+        self._durable = True
         self._unflushed: set[Path] = set()
         self._lock = threading.Lock()
         try:
@@ -62,23 +71,32 @@ class LocalStore:
         if foreign and not (root / "config").exists():
             raise RepositoryExists(self.url, f"the directory is in use; it holds {foreign[0]}")
 
+    @classmethod
+    def from_url(cls, url: str, *, create: bool = False) -> Self:
+        """The directory of a ``file://`` URL, or of a path."""
+        path = Path(url)
+        if url.startswith("file://"):
+            parts = urlsplit(url)
+            if parts.netloc not in ("", "localhost"):
+                raise ConfigurationError(url, f"file:// with a host ({parts.netloc}); write file:///path")
+            path = Path(unquote(parts.path))
+        if str(path) == ".":
+            raise ConfigurationError(url or "repository", "the path is empty")
+        return cls(path.expanduser().absolute(), create=create)
+
     @property
-    def url(self) -> str:
-        """Path of the directory."""
-        return str(self._root)
+    def durable(self) -> bool:
+        return self._durable
 
     def put(self, name: str, data: bytes) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with self.sink(name) as sink:
             sink.write(data)
             sink.publish()
 
     def sink(self, name: str) -> LocalSink:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return LocalSink(self, check_name(name))
 
     def get(self, name: str) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         try:
             data = self.path(name).read_bytes()
         except OSError as err:
@@ -88,7 +106,6 @@ class LocalStore:
         return data
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         try:
             descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -107,7 +124,6 @@ class LocalStore:
         return data
 
     def size(self, name: str) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         try:
             size = self.path(name).stat().st_size
         except OSError as err:
@@ -117,7 +133,6 @@ class LocalStore:
         return size
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         yield from self._walk(self.path(prefix), prefix)
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
@@ -140,7 +155,6 @@ class LocalStore:
                         yield ObjectInfo(name, size)
 
     def delete(self, name: str) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         path = self.path(name)
         try:
             path.unlink()
@@ -151,7 +165,6 @@ class LocalStore:
         self._note(path.parent)
 
     def commit_barrier(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with self._lock:
             folders, self._unflushed = self._unflushed, set()
         for folder in sorted(folders):
@@ -168,15 +181,14 @@ class LocalStore:
                 self._fail("flush", str(folder), err)
 
     def _warn_not_durable(self, folder: Path, err: OSError) -> None:
-        if self.durable:
+        if self._durable:
             logger.warning("%s cannot be flushed (%s): points here are not durable", folder, err.strerror)
-        self.durable = False
+        self._durable = False
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def sweep(self) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Sweeping`."""
         removed = 0
         with contextlib.suppress(OSError):
             for path in (self._root / TEMPORARY_FOLDER).iterdir():
@@ -246,7 +258,7 @@ class LocalStore:
         raise StoreError(self.url, action, name, reason) from err
 
 
-class LocalSink(SinkScope):
+class LocalSink(Sink):
     """A file on its way into a :class:`LocalStore`."""
 
     def __init__(self, store: LocalStore, name: str) -> None:
@@ -255,7 +267,6 @@ class LocalSink(SinkScope):
         self._path, self._file = store.temporary()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         view = memoryview(data)
         try:
             while view:
@@ -265,7 +276,6 @@ class LocalSink(SinkScope):
             self._store._fail("write", self._name, err)
 
     def publish(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         try:
             os.fsync(self._file.fileno())
             self._file.close()
@@ -276,7 +286,6 @@ class LocalSink(SinkScope):
             self._path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         with contextlib.suppress(OSError):
             self._file.close()
             self._path.unlink(missing_ok=True)

@@ -13,8 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore.store import S3Store as Bucket
 
 from hvpsbridge.errors import (
     ConfigurationError,
@@ -23,18 +27,9 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
-from hvpsbridge.repository.stores.base import ObjectInfo, check_name
+from hvpsbridge.repository.stores.base import ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
-
-try:
-    import obstore
-    from obstore import exceptions
-    from obstore.store import S3Store as Bucket
-except ImportError:
-    INSTALLED = False
-else:
-    INSTALLED = True
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -49,7 +44,7 @@ _OPTIONS = frozenset({"endpoint", "region"})
 _STATUS = re.compile(r"\b(?:status|code)\D{0,12}(\d{3})\b", re.IGNORECASE)
 
 
-class S3Store:
+class S3Store(Store):
     """A prefix of a bucket.
 
     Raises:
@@ -60,8 +55,6 @@ class S3Store:
     remote = True
 
     def __init__(self, url: str) -> None:
-        if not INSTALLED:
-            raise ConfigurationError("s3", "install hvpsbridge[s3] to use S3 repositories")
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or options.keys() - _OPTIONS or parts.username or parts.password:
@@ -92,8 +85,11 @@ class S3Store:
             retry_config=NO_RETRIES,
         )
 
+    @classmethod
+    def from_url(cls, url: str, *, create: bool = False) -> Self:  # a bucket is never created
+        return cls(url)
+
     def put(self, name: str, data: bytes) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
 
         # No multipart: only a single PUT carries the condition.
@@ -107,16 +103,13 @@ class S3Store:
         create_once(create, lambda: self.get(name) == data)
 
     def sink(self, name: str) -> SpoolSink:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return SpoolSink(self.url, check_name(name), self.put)
 
     def get(self, name: str) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
         return persist(lambda: self._do("read", name, lambda: bytes(obstore.get(self._bucket, name).bytes())))
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
 
         def fetch() -> bytes:
@@ -128,14 +121,12 @@ class S3Store:
         return persist(lambda: self._do("read", name, fetch))
 
     def size(self, name: str) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
         return persist(
             lambda: self._do("look up", name, lambda: int(obstore.head(self._bucket, name)["size"]))
         )
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(prefix)
 
         def fetch() -> list[ObjectInfo]:
@@ -145,7 +136,6 @@ class S3Store:
         yield from persist(lambda: self._do("list", prefix, fetch))
 
     def delete(self, name: str) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
         try:
             persist(lambda: self._do("delete", name, lambda: obstore.delete(self._bucket, name)))

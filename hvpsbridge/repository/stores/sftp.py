@@ -16,17 +16,16 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from typing import NoReturn, cast
+from typing import NoReturn, Self, cast
+
+import asyncssh
 
 from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, StoreError
-from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, check_name
+from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
-from hvpsbridge.repository.stores.ssh import INSTALLED, SshConnection
-
-if INSTALLED:  # else no connection can be made, which says what to install
-    import asyncssh
+from hvpsbridge.repository.stores.ssh import SshConnection
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ FOLDER_MODE = 0o700
 TEMPORARY_FOLDER = "tmp"
 
 
-class SftpStore:
+class SftpStore(Store):
     """A directory on an SSH server.
 
     Raises:
@@ -61,6 +60,10 @@ class SftpStore:
             self.close()
             raise
 
+    @classmethod
+    def from_url(cls, url: str, *, create: bool = False) -> Self:
+        return cls(url, create=create)
+
     @property
     def durable(self) -> bool:
         """Whether the server can flush files; asked with a small file when nothing was written yet."""
@@ -71,7 +74,6 @@ class SftpStore:
     # -- the contract -----------------------------------------------------------------------------------
 
     def put(self, name: str, data: bytes) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         check_name(name)
         create_once(
             lambda: self._ssh.once("create", name, lambda: self._create(name, data)),
@@ -81,36 +83,30 @@ class SftpStore:
             self._unflushed.add(name)
 
     def sink(self, name: str) -> SpoolSink:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         return SpoolSink(self.url, check_name(name), self.put)
 
     def get(self, name: str) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         data = self._ssh.persist("read", check_name(name), lambda: self._read(name, 0, -1))
         if not data:
             raise ObjectMissing(self.url, "read", name, "no such object")
         return data
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         data = self._ssh.persist("read", check_name(name), lambda: self._read(name, offset, length))
         if len(data) != length:
             raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
         return data
 
     def size(self, name: str) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         size = self._ssh.persist("look up", check_name(name), lambda: self._look_at(self._path(name)))
         if not size:
             raise ObjectMissing(self.url, "look up", name, "no such object")
         return size
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         yield from self._ssh.persist("list", check_name(prefix), lambda: self._walk(prefix))
 
     def delete(self, name: str) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         with contextlib.suppress(ObjectMissing):
             self._ssh.persist("delete", check_name(name), lambda: self._remove(name))
 
@@ -119,11 +115,8 @@ class SftpStore:
         self._ssh.once("overwrite", name, lambda: self._write_over(name, data))
 
     def commit_barrier(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`.
-
-        Each object's file is flushed once more under its own name: journalling file systems then have the
-        name on disk too, since SFTP cannot flush a directory.
-        """
+        # SFTP cannot flush a directory. Each file is flushed again under its own name instead, which makes
+        # journalling file systems write the name too.
         with self._lock:
             names, self._unflushed = self._unflushed, set()
         try:
@@ -136,7 +129,6 @@ class SftpStore:
             raise
 
     def sweep(self) -> int:
-        """See :class:`~hvpsbridge.repository.stores.base.Sweeping`."""
         try:
             return self._ssh.persist("sweep", TEMPORARY_FOLDER, self._sweep)
         except StoreError as err:
@@ -144,7 +136,6 @@ class SftpStore:
             return 0
 
     def close(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Store`."""
         self._ssh.close()
 
     # -- on the loop ------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 from hvpsbridge.errors import NoSpace, StoreError
-from hvpsbridge.repository.stores.base import SinkScope
+from hvpsbridge.repository.stores.base import Sink
 
 # Objects in memory at a time while they are sent: two packs, 64 MiB.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SENDING = threading.BoundedSemaphore(2)
 
 
-class SpoolSink(SinkScope):
+class SpoolSink(Sink):
     """Gathers an object on the local disk; publishing hands it over whole, as often as it takes.
 
     Args:
@@ -32,12 +32,10 @@ class SpoolSink(SinkScope):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives with self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         with self._telling():
             self._file.write(data)
 
     def publish(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         with _SENDING:
             with self._telling():
                 self._file.seek(0)  # brings what is buffered to the disk, which may be full
@@ -56,6 +54,5 @@ class SpoolSink(SinkScope):
             raise kind(self._url, "gather", self._name, reason) from err
 
     def abandon(self) -> None:
-        """See :class:`~hvpsbridge.repository.stores.base.Sink`."""
         with contextlib.suppress(OSError):
             self._file.close()

@@ -20,15 +20,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import asyncssh
+
 from hvpsbridge.errors import ConfigurationError, NoSpace, ObjectExists, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.retry import Unreachable, persist
-
-try:
-    import asyncssh
-except ImportError:
-    INSTALLED = False
-else:
-    INSTALLED = True
 
 T = TypeVar("T")
 
@@ -53,8 +48,6 @@ class SshConnection:
     """
 
     def __init__(self, url: str) -> None:
-        if not INSTALLED:
-            raise ConfigurationError("sftp", "install hvpsbridge[sftp] to use SFTP repositories")
         parts = urlsplit(url)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or options.keys() - _OPTIONS or parts.password or parts.path in ("", "/"):
