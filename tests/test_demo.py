@@ -16,6 +16,7 @@ import pytest
 from hvpsbridge.cli.main import main
 from hvpsbridge.demo.play import BackedUp, DemoResult, DiskProof
 from hvpsbridge.errors import ExitCode
+from tests.cli.schemas import assert_valid
 
 # Two demos side by side on two loaded cores have taken four minutes with real PowerShell.
 DEADLINE_SECONDS = 540
@@ -38,6 +39,7 @@ def proved(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["good"]
+    assert_valid("demo", document)
     proofs, backups = document["proofs"], document["backups"]
     assert len(proofs) == len(backups) == DISKS * RUNS
     for proof in proofs:

@@ -447,10 +447,11 @@ plays:
 """
 
 
-def documents(folder: Path, found: Json) -> Json:
+def documents(folder: Path, found: Json, seen: Callable[[str, Json], object] = lambda *_: None) -> Json:
     """Paths of keys in each JSON document, as a user gets them from a simulated host and two repositories.
 
-    They are put into ``found`` as they come, so a name that is gone is told even when a command fails.
+    They are put into ``found`` as they come, so a name that is gone is reported even when a command fails.
+    ``seen`` is called with each command and its document.
     """
     from tests.cli.conftest import in_process
 
@@ -460,6 +461,7 @@ def documents(folder: Path, found: Json) -> Json:
     def take(name: str, *arguments: str | Path, ends: tuple[int, ...] = (0,)) -> Any:
         text = hvps(*arguments, ends=ends)
         found[name] = sorted({*found.get(name, ()), *paths(json.loads(text))})
+        seen(name, json.loads(text))
         return json.loads(text)
 
     def sim(what: str, *arguments: str | Path) -> Any:
@@ -470,6 +472,7 @@ def documents(folder: Path, found: Json) -> Json:
         assert process.stdout is not None
         served = json.loads(process.stdout.readline())
         found["sim serve"] = sorted(paths(served))
+        seen("sim serve", served)
         for knob, value in (("job_seconds", "0.01"), ("visibility_seconds", "0"), ("merge_seconds", "0.02")):
             hvps("sim", "knob", knob, value, "-f", world)
         image = folder / "image"
@@ -498,6 +501,7 @@ def documents(folder: Path, found: Json) -> Json:
         take("run", "run", playbook, "--json", "-q", ends=(2,))
         for line in hvps("run", playbook, "--json-lines", "--check", "-q", ends=(2,)).splitlines():
             event = json.loads(line)
+            seen("run --json-lines", event)
             name = f"run lines {event['event']}"
             found[name] = sorted({*found.get(name, ()), *paths(event)})
         point = take("list", "list", "--repo", repo, "--json")["points"][0]["point_id"]

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "restore": "restore",
     "copy": "copy",
     "key": "key",
+    "schema": "schema",
     "sim": "sim",
     "demo": "demo",
 }

@@ -20,6 +20,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from hvpsbridge.cli.logs import printable, redact
+from hvpsbridge.report.documents import Document, document_text
 from hvpsbridge.report.views import Table
 from hvpsbridge.tasks.events import Moment, Observer, Silent, VmRef
 from hvpsbridge.tasks.events import Progress as Moved
@@ -43,9 +44,14 @@ def flush() -> None:
     sys.stdout.flush()
 
 
-def document(text: str) -> None:
-    """A JSON document; written as it is, except for secrets."""
-    sys.stdout.write(f"{redact(text)}\n")
+def document(content: Document, *, indent: int | None = 2) -> None:
+    """A JSON document, on one line when ``indent`` is None. Secrets in it are hidden."""
+    sys.stdout.write(f"{redact(document_text(content, indent=indent))}\n")
+
+
+def schema(text: str) -> None:
+    """A JSON Schema. It holds nothing that was read anywhere, so it is written as it is."""
+    sys.stdout.write(f"{text}\n")
 
 
 def reveal(text: str) -> None:

@@ -18,7 +18,7 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.places import RepositorySpec
-from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.documents.points import copied
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Point
 from hvpsbridge.repository.copying import copy_points
@@ -58,16 +58,7 @@ def copy_(
         chosen = [source.catalog.find_point(selector) for selector in points] if points else None
         report = copy_points(source, destination, chosen, progress=tell)
     if as_json:
-        document = {
-            "version": 1,
-            "read_bytes": report.read_bytes,
-            "stored_bytes": report.stored_bytes,
-            **{
-                name: [point.point_id for point in getattr(report, name)]
-                for name in ("copied", "present", "skipped")
-            },
-        }
-        console.document(json_text(document))
+        console.document(copied(report))
     else:
         rows = tuple(
             (what, point.vm_name, point.short_id)

@@ -18,9 +18,9 @@ import click
 from hvpsbridge.cli import console
 from hvpsbridge.cli.options import json_option
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.sim_documents import DemoPlayed
 from hvpsbridge.demo.play import DemoResult, DiskProof, play
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.report.truth import json_text
 from hvpsbridge.report.views import Table
 from hvpsbridge.units import duration_text, rate_text, size_text
 
@@ -48,7 +48,16 @@ def demo_(engine: str, small: bool, folder: Path | None, as_json: bool) -> ExitC
     with interrupting(), _place(folder) as place:
         outcome = play(place, engine=engine, small=small, note=console.note)
     if as_json:
-        console.document(json_text({"version": 1, "good": outcome.good, **_facts(outcome)}))
+        console.document(
+            DemoPlayed(
+                good=outcome.good,
+                engine=outcome.engine,
+                seconds=round(outcome.seconds, 1),
+                left_out=outcome.left_out,
+                backups=outcome.backups,
+                proofs=outcome.proofs,
+            )
+        )
     else:
         _tell(outcome)
     return ExitCode.DONE if outcome.good else ExitCode.DAMAGE
@@ -67,16 +76,6 @@ def _place(folder: Path | None) -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
-
-
-def _facts(outcome: DemoResult) -> dict[str, object]:
-    return {
-        "engine": outcome.engine,
-        "seconds": round(outcome.seconds, 1),
-        "left_out": outcome.left_out,
-        "backups": outcome.backups,
-        "proofs": outcome.proofs,
-    }
 
 
 def _tell(outcome: DemoResult) -> None:

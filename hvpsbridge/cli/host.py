@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import click
@@ -24,9 +24,9 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError, HvpsError, UsageError, worst
+from hvpsbridge.errors import ExitCode, HostError, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.report.truth import condition, json_text, jsonable
+from hvpsbridge.report.documents.hosts import HostChecked, VmChecked, host_swept
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
@@ -36,7 +36,6 @@ from hvpsbridge.tasks.host_check import examine_host
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import Limits
-from hvpsbridge.tasks.results import problem_code
 
 # A check asks no repository, so no checkpoint on the host counts as ours.
 _NO_REPOSITORY = UUID(int=0)
@@ -75,14 +74,8 @@ def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -
     elif any(refusals(found) for found in vms.values()):
         code = ExitCode.VM_FAILED
     if as_json:
-        document = {
-            "version": 1,
-            "host": info,
-            "findings": findings,
-            "vms": [{"vm": vm.name, "vm_id": vm.vm_id, "findings": found} for vm, found in vms.items()],
-            "exit_code": int(code),
-        }
-        console.document(json_text(document))
+        checked = tuple(VmChecked(vm.name, vm.vm_id, found) for vm, found in vms.items())
+        console.document(HostChecked(info, findings, checked, int(code)))
         return code
     for finding in findings:
         console.line(f"{info.name}: {finding.severity.value}: {finding}")
@@ -191,7 +184,7 @@ def forget(
 class _SweepOptions:
     """What somebody wants, of sweep or forget."""
 
-    name: str
+    name: Literal["sweep", "forget"]
     dry_run: bool
     yes: bool
     as_json: bool
@@ -308,7 +301,9 @@ def _tell(
     codes = [one.exit_code for one in swept]
     code = worst(codes)
     if wish.as_json:
-        console.document(json_text(_document(host, wish, there, swept, code)))
+        console.document(
+            host_swept(wish.name, host, dry_run=wish.dry_run, exit_code=code, there=there, swept=swept)
+        )
         return code
     for one in swept:
         for text in one.done:
@@ -320,32 +315,3 @@ def _tell(
     clean = not any(one.left or one.error for one in swept)
     console.line(f"{host}: {'nothing is left' if clean else 'something is left'} (exit {int(code)})")
     return code
-
-
-def _document(
-    host: str, wish: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult], code: ExitCode
-) -> dict[str, object]:
-    of = {one.there.vm.vm_id: one for one in swept}
-    return {
-        "version": 1,
-        "command": wish.name,
-        "host": host,
-        "dry_run": wish.dry_run,
-        "exit_code": int(code),
-        "vms": [
-            {
-                "vm": one.vm.name,
-                "vm_id": one.vm.vm_id,
-                "things": jsonable(one.things),
-                "unsettled_runs": jsonable(one.unsettled),
-                "done": of[one.vm.vm_id].done if one.vm.vm_id in of else (),
-                "left": of[one.vm.vm_id].left if one.vm.vm_id in of else (),
-                "error": _error(of[one.vm.vm_id].error) if one.vm.vm_id in of else None,
-            }
-            for one in there
-        ],
-    }
-
-
-def _error(err: HvpsError | None) -> object:
-    return None if err is None else {**jsonable(condition(err)), "exit_code": int(problem_code(err))}

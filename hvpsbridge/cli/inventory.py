@@ -15,7 +15,7 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.report.truth import json_text, jsonable, one_line
+from hvpsbridge.report.documents.hosts import Inventory, inventory_vm
 from hvpsbridge.report.views import Table
 from hvpsbridge.tasks.planning.eligibility import Finding, examine
 from hvpsbridge.tasks.planning.plan import slot_of
@@ -52,7 +52,8 @@ def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: A
         info = connected.host_info()
         listed = tuple(_look(connected, vm) for vm in connected.vms())
     if as_json:
-        console.document(json_text({"version": 1, "host": info, "vms": list(map(_facts, listed))}))
+        vms = tuple(inventory_vm(one.vm, one.disks, one.findings, one.error) for one in listed)
+        console.document(Inventory(info, vms))
     else:
         _tell(info, listed)
 
@@ -63,15 +64,6 @@ def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
         return _Listed(vm, disks, examine(vm, disks, host.checkpoints(vm.vm_id), _NO_REPOSITORY))
     except HvpsError as err:  # one VM that cannot be asked does not hide the others
         return _Listed(vm, error=err)
-
-
-def _facts(listed: _Listed) -> dict[str, object]:
-    return {
-        **jsonable(listed.vm),
-        "disks": [{"slot": slot_of(disk), **jsonable(disk)} for disk in listed.disks],
-        "findings": [jsonable(finding) for finding in listed.findings],
-        "error": None if listed.error is None else one_line(str(listed.error)),
-    }
 
 
 def _tell(info: HostInfo, listed: tuple[_Listed, ...]) -> None:

@@ -21,7 +21,7 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, TargetExists, UsageError
 from hvpsbridge.formats.keyslot import EXPORT_MARK
-from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.documents.repositories import KeySlotAdded, KeySlotRemoved, KeySlots
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.keys import SlotInfo
@@ -47,10 +47,6 @@ def _new_key(options: dict[str, Any], invocation: Invocation) -> Secret:
     return invocation.new_secret("key")
 
 
-def _facts(slot: SlotInfo) -> dict[str, object]:
-    return {"slot_id": slot.slot_id, "label": slot.label, "created": slot.created, "cost": slot.cost}
-
-
 @key_.command("list")
 @repository_options
 @json_option
@@ -61,8 +57,7 @@ def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None
         repository = _opened(options, invocation)
         slots, exported = repository.keys.slots(), repository.keys.exported
     if as_json:
-        document = {"version": 1, "exported": exported, "slots": [_facts(slot) for slot in slots]}
-        console.document(json_text(document))
+        console.document(KeySlots(exported, slots))
         return
     rows = tuple(
         (
@@ -114,7 +109,7 @@ def import_(invocation: Invocation, /, label: str, as_json: bool, **options: Any
 
 def _tell_added(slot: SlotInfo, as_json: bool) -> None:
     if as_json:
-        console.document(json_text({"version": 1, **_facts(slot)}))
+        console.document(KeySlotAdded(slot))
     else:
         console.line(f"made slot {slot.slot_id}")
 
@@ -134,7 +129,7 @@ def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) 
         slot_id = _find(repository, slot)
         repository.keys.remove(slot_id)
     if as_json:
-        console.document(json_text({"version": 1, "removed": slot_id}))
+        console.document(KeySlotRemoved(slot_id))
     else:
         console.line(f"removed slot {slot_id}; whoever knew its key may have kept the repository's")
 

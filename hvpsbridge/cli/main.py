@@ -17,13 +17,14 @@ from pathlib import Path
 
 import click
 
+from hvpsbridge.cli import console
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
 from hvpsbridge.cli.streams import ignore_broken_pipe
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
-from hvpsbridge.report.truth import json_text, run_report
+from hvpsbridge.report.truth import run_report
 from hvpsbridge.tasks.results import HostProblem, RunResult, problem_code
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
         seconds = (datetime.now(UTC) - invocation.started).total_seconds()
         result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
         report = run_report(result, name="hvps", check=False)
-        sys.stdout.write(f"{redact(json_text(report))}\n")
+        console.document(report)
     return problem_code(err)
 
 

@@ -14,7 +14,7 @@ from hvpsbridge.cli.options import json_option, repository_options, repository_s
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.manifest import Proof
-from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.documents.points import PointList, PointShown, Verified, point_summary
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.packs import NOT_INDEXED
@@ -43,15 +43,8 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
         ]
         proofs = {point.point_id: _proofs(repository, point) for point in points}
     if as_json:
-        console.document(
-            json_text(
-                {
-                    "version": 1,
-                    "repository_id": repository.repository_id,
-                    "points": [_summary(point, proofs[point.point_id]) for point in points],
-                }
-            )
-        )
+        summaries = tuple(point_summary(point, proofs[point.point_id]) for point in points)
+        console.document(PointList(repository.repository_id, summaries))
         return
     rows = tuple(
         (
@@ -85,7 +78,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         proofs = _proofs(repository, found)
     manifest = found.manifest
     if as_json:
-        console.document(json_text({"version": 1, **_summary(found, proofs), "usable_as_base": has_ids}))
+        console.document(PointShown(point_summary(found, proofs), has_ids))
         return
     for name, value in (
         ("point", str(manifest.point_id)),
@@ -146,7 +139,7 @@ def verify_(
         looked_at = repository.catalog.points() if chosen is None else chosen
         write_down(repository, report, looked_at, invocation.run_id, whole=True)
     if as_json:
-        console.document(json_text({"version": 1, "good": report.good, "report": report}))
+        console.document(Verified(report.good, report))
     else:
         _tell(report)
     return ExitCode.DONE if report.good else ExitCode.DAMAGE
@@ -175,40 +168,6 @@ def _touched(points: Sequence[TouchedPoint]) -> str:
     return "; ".join(
         f"{point.vm_name}@{point.point_id.hex[:8]} ({', '.join(point.parts)})" for point in points
     )
-
-
-def _summary(point: Point, proofs: Proofs) -> dict[str, object]:
-    manifest = point.manifest
-    return {
-        "point_id": manifest.point_id,
-        "vm": manifest.vm_name,
-        "vm_id": manifest.vm_id,
-        "host": manifest.host,
-        "created": manifest.created,
-        "run_id": manifest.run_id,
-        "checkpoint_id": manifest.checkpoint_id,
-        "sequence": manifest.sequence,
-        "hvps": manifest.hvps_version,
-        "contract": manifest.contract,
-        "consistency_asked": manifest.consistency_asked,
-        "consistency": manifest.consistency,
-        "disks": [
-            {
-                "number": number,
-                "slot": disk.slot,
-                "disk_id": disk.disk_id,
-                "size_bytes": disk.size_bytes,
-                "mode": disk.mode,
-                "reason": disk.reason,
-                "base": disk.base,
-                "stats": disk.stats,
-                "proof": proofs[disk.slot],
-            }
-            for number, disk in enumerate(manifest.disks)
-        ],
-        "excluded": manifest.excluded,
-        "files": [{"name": file.name, "size_bytes": file.size_bytes} for file in manifest.files],
-    }
 
 
 def _moment(moment: dt.datetime) -> str:

@@ -11,7 +11,7 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.documents.repositories import IndexRebuilt, RepositoryCreated, StoreProbed
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, create_repository
 from hvpsbridge.repository.probe import probe as probe_store
@@ -73,19 +73,13 @@ def init(
             invocation.closing.enter_context(made)
     except ValueError as err:
         raise click.BadParameter(str(err), param_hint="--chunk") from err
-    facts = {
-        "repository_id": made.repository_id,
-        "url": made.url,
-        "chunk_bytes": made.grid.chunk_bytes,
-        "sealed": made.sealed,
-    }
     if not made.sealed and not plain:
         console.note(
             f"hvps: {made.url} is plain: whoever can read the store can read the backups; "
             "give a key for a sealed one"
         )
     if as_json:
-        console.document(json_text(facts))
+        console.document(RepositoryCreated(made.repository_id, made.url, made.grid.chunk_bytes, made.sealed))
         return
     kind = "sealed" if made.sealed else "plain"
     console.line(
@@ -118,7 +112,7 @@ def rebuild(invocation: Invocation, /, check: bool, as_json: bool, quiet: bool, 
         repository = compose.repository(repository_spec(options, invocation), invocation)
         report = repository.rebuild_index(invocation.run_id, check=check, told=tell)
     if as_json:
-        console.document(json_text({"version": 1, "check": check, "whole": report.whole, "report": report}))
+        console.document(IndexRebuilt(check, report.whole, report))
     else:
         _tell_rebuilt(report, check)
     return ExitCode.DONE if report.whole else ExitCode.DAMAGE
@@ -158,7 +152,7 @@ def probe(invocation: Invocation, /, url: str | None, as_json: bool, **options: 
     with interrupting():
         report = probe_store(spec.url)
     if as_json:
-        console.document(json_text({"version": 1, "fit": report.fit, "report": report}))
+        console.document(StoreProbed(report.fit, report))
     else:
         rows = tuple(
             (finding.question, finding.holds.value, "yes" if finding.needed else "", finding.detail)

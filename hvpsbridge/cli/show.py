@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from hvpsbridge.cli import console
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.report.truth import RunReport, json_text
-from hvpsbridge.report.views import condition_lines, json_lines, run_tables, summary_line
+from hvpsbridge.report.truth import RunReport
+from hvpsbridge.report.views import condition_lines, run_events, run_tables, summary_line
 
 
 class Form(StrEnum):
@@ -28,10 +28,10 @@ def show(report: RunReport, form: Form) -> ExitCode:
     for text in condition_lines(report):
         console.note(f"hvps: {text}")
     if form is Form.JSON:
-        console.document(json_text(report))
+        console.document(report)
     elif form is Form.LINES:
-        for text in json_lines(report):
-            console.document(text)
+        for event in run_events(report):
+            console.document(event, indent=None)
     else:
         for table in run_tables(report):
             console.table(table)

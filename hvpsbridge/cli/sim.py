@@ -16,9 +16,22 @@ import click
 from hvpsbridge.cli import console
 from hvpsbridge.cli.options import json_option, size_bytes
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.sim_documents import (
+    SimCheckpoints,
+    SimCheckpointTaken,
+    SimDiskImported,
+    SimFaultsArmed,
+    SimFaultsKnown,
+    SimImageApplied,
+    SimInfo,
+    SimKeptImage,
+    SimKnobs,
+    SimVmCreated,
+    SimVms,
+)
 from hvpsbridge.cli.sim_serve import folder_option, serve
 from hvpsbridge.errors import UsageError
-from hvpsbridge.report.truth import json_text
+from hvpsbridge.report.documents import Document
 from hvpsbridge.report.views import Table
 from hvpsbridge.sim.control import Control, SimulatedVm
 from hvpsbridge.sim.faults import FaultKind, fault_table
@@ -46,9 +59,9 @@ def _control(folder: Path) -> Iterator[Control]:
         yield control
 
 
-def _done(as_json: bool, facts: dict[str, object], text: str) -> None:
+def _done(as_json: bool, facts: Document, text: str) -> None:
     if as_json:
-        console.document(json_text(facts))
+        console.document(facts)
     else:
         console.line(text)
 
@@ -68,7 +81,7 @@ def info(folder: Path, as_json: bool) -> None:
     """Show where the host listens, and its engine."""
     with _control(folder) as control:
         facts = control.info()
-    _done(as_json, facts, ", ".join(f"{name} {value}" for name, value in facts.items()))
+    _done(as_json, SimInfo(**facts), ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 @sim_.command("stop")
@@ -88,7 +101,7 @@ def create(vm: str, folder: Path, state: str, as_json: bool) -> None:
     """Make a VM without disks."""
     with _control(folder) as control:
         vm_id = control.create_vm(vm, state=state)
-    _done(as_json, {"vm": vm, "vm_id": vm_id}, f"made VM {vm} ({vm_id})")
+    _done(as_json, SimVmCreated(vm, vm_id), f"made VM {vm} ({vm_id})")
 
 
 @sim_.command("import")
@@ -125,7 +138,7 @@ def import_(
             vhd=vhd,
             disk_id=disk_id,
         )
-    _done(as_json, {"vm": vm, "vm_id": vm_id, "slot": slot}, f"{vm} {slot}: holds {image}")
+    _done(as_json, SimDiskImported(vm, vm_id, slot), f"{vm} {slot}: holds {image}")
 
 
 @sim_.command("disk")
@@ -149,8 +162,7 @@ def apply(vm: str, image: Path, folder: Path, slot: str, as_json: bool) -> None:
     """Let the guest write what differs in a newer IMAGE of its disk."""
     with _control(folder) as control:
         written = control.apply_image(vm, image, _slot(slot))
-    facts = {"vm": vm, "slot": slot, "written_bytes": written}
-    _done(as_json, facts, f"{vm} {slot}: the guest wrote {size_text(written)}")
+    _done(as_json, SimImageApplied(vm, slot, written), f"{vm} {slot}: the guest wrote {size_text(written)}")
 
 
 @sim_.command("write")
@@ -184,7 +196,7 @@ def list_vms(folder: Path, as_json: bool) -> None:
     with _control(folder) as control:
         vms = control.vms()
     if as_json:
-        console.document(json_text({"vms": vms}))
+        console.document(SimVms(vms))
     else:
         console.table(_vm_table(vms))
 
@@ -222,7 +234,7 @@ def checkpoint(vm: str, name: str, folder: Path, recovery: bool, as_json: bool) 
     """Take a checkpoint of VM, as a user or another backup product would."""
     with _control(folder) as control:
         made = control.checkpoint(vm, name, recovery=recovery)
-    _done(as_json, {"checkpoint_id": made}, f"made checkpoint {made}")
+    _done(as_json, SimCheckpointTaken(made), f"made checkpoint {made}")
 
 
 @sim_.command("checkpoints")
@@ -234,7 +246,7 @@ def checkpoints(vm: str, folder: Path, as_json: bool) -> None:
     with _control(folder) as control:
         found = control.checkpoints(vm)
     if as_json:
-        console.document(json_text({"checkpoints": found}))
+        console.document(SimCheckpoints(found))
         return
     rows = tuple(
         (str(point.checkpoint_id), point.kind, point.name, ", ".join(point.slots)) for point in found
@@ -260,7 +272,7 @@ def kept(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
     """Print the path of the image kept apart of a disk as a checkpoint froze it."""
     with _control(folder) as control:
         path = control.kept_image(checkpoint_id, _slot(slot))
-    _done(as_json, {"path": path}, str(path))
+    _done(as_json, SimKeptImage(path), str(path))
 
 
 @sim_.command("fault")
@@ -277,7 +289,7 @@ def fault(name: str | None, count: int, known: bool, folder: Path, as_json: bool
     if known:
         faults = {**MODEL_FAULTS, **{kind.name: _fault_text(kind) for kind in fault_table().values()}}
         if as_json:
-            console.document(json_text({"known": faults}))
+            console.document(SimFaultsKnown(faults))
         else:
             console.table(Table("faults", ("fault", "what happens"), tuple(faults.items())))
         return
@@ -286,7 +298,7 @@ def fault(name: str | None, count: int, known: bool, folder: Path, as_json: bool
             control.set_fault(name, count)
         armed = control.faults()
     text = ", ".join(f"{fault_name} x{left}" for fault_name, left in armed.items()) or "nothing is armed"
-    _done(as_json, {"armed": armed}, text)
+    _done(as_json, SimFaultsArmed(armed), text)
 
 
 def _fault_text(kind: FaultKind) -> str:
@@ -309,7 +321,7 @@ def knob(name: str | None, value: str | None, folder: Path, as_json: bool) -> No
         raise UsageError(f"no knob {name!r}; there are {', '.join(sorted(knobs))}")
     shown = knobs if name is None else {name: knobs[name]}
     if as_json:
-        console.document(json_text({"knobs": shown}))
+        console.document(SimKnobs(shown))
     else:
         rows = tuple((key, str(setting)) for key, setting in shown.items())
         console.table(Table("knobs", ("knob", "value"), rows))

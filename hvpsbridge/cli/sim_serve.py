@@ -14,8 +14,8 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import redact
 from hvpsbridge.cli.options import json_option, secret_options, secret_reference
+from hvpsbridge.cli.sim_documents import SimInfo, SimServed
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.report.truth import json_text
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import ENGINES, SCHEMES
 from hvpsbridge.sim.server import serve as serve_world
@@ -101,7 +101,7 @@ def serve(
 
     def announce(facts: Mapping[str, Any]) -> None:
         if as_json:
-            console.document(json_text({**facts, "user": user}, indent=None))
+            console.document(SimServed(SimInfo(**facts), user), indent=None)
         else:
             console.line(f"serving {facts['url']} ({engine} engine), user {user}")
         console.flush()

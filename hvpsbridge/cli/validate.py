@@ -14,7 +14,7 @@ from hvpsbridge.playbook.template import extra_vars as read_extra_vars
 @click.command("validate")
 @click.argument("playbook", type=click.Path(path_type=Path), required=False)
 @click.option("--extra-vars", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of playbooks instead.")
+@click.option("--schema", is_flag=True, hidden=True, help="As hvps schema playbook.")
 @click.pass_context
 def validate_(
     context: click.Context, playbook: Path | None, extra_vars: tuple[str, ...], schema: bool

@@ -1,26 +1,21 @@
 """The JSON truth: what came of a run, as typed values with a version, and their JSON text.
 
-Names are stable: a field is added, never renamed; a change of meaning raises :data:`REPORT_VERSION`.
-Sizes are bytes and end in ``_bytes``, durations are seconds, times are ISO 8601 UTC, ids are text.
+Rules for names and units are those of :mod:`hvpsbridge.report.documents`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 from uuid import UUID
 
 from hvpsbridge import __version__
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.formats.manifest import ExcludedDisk
-from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.report.documents import VERSION, Document
+from hvpsbridge.report.values import inline, iso_time, jsonable, one_line
 from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
 from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import (
@@ -31,8 +26,6 @@ from hvpsbridge.tasks.results import (
     problem_code,
 )
 from hvpsbridge.tasks.verify import PointCheck, VerifyResult
-
-REPORT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +162,7 @@ class TaskReport:
 
 
 @dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(Document):
     """A whole run.
 
     Attributes:
@@ -195,6 +188,23 @@ class RunReport:
     problems: tuple[ConditionReport, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TaskEvent(Document):
+    """A line of ``hvps run --json-lines``: a task that ended."""
+
+    event: Literal["task"]
+    run_id: str
+    task: TaskReport
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent(Document):
+    """The last line of ``hvps run --json-lines``: the run, without its tasks."""
+
+    event: Literal["run"]
+    run: RunReport = field(metadata=inline(without=("tasks",)))
+
+
 def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode | None = None) -> RunReport:
     """The document of a run.
 
@@ -206,13 +216,13 @@ def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode
     """
     code = result.exit_code if exit_code is None else exit_code
     return RunReport(
-        version=REPORT_VERSION,
+        version=VERSION,
         hvps=__version__,
         contract=CONTRACT,
         run_id=str(result.run_id),
         name=name,
         check=check,
-        started=_time(result.started),
+        started=iso_time(result.started),
         seconds=round(result.seconds, 3),
         exit_code=int(code),
         exit=code.name.lower(),
@@ -230,7 +240,7 @@ def task_report(result: TaskResult) -> TaskReport:
         task=result.task,
         outcome=result.outcome.value,
         exit_code=int(result.exit_code),
-        started=_time(result.started),
+        started=iso_time(result.started),
         seconds=round(result.seconds, 3),
         conditions=tuple(map(condition, result.problems)),
         warnings=result.warnings,
@@ -248,11 +258,6 @@ def condition(error: HvpsError) -> ConditionReport:
         exit_code=int(problem_code(error)),
         facts={name: jsonable(value) for name, value in error.facts().items()},
     )
-
-
-def one_line(text: str) -> str:
-    """Text from anywhere (a host's message may have lines) on one line."""
-    return " ".join(text.split())
 
 
 def _backup(result: BackupResult) -> BackupReport:
@@ -328,40 +333,5 @@ def _restored(disk: RestoredDisk) -> RestoredDiskReport:
     return RestoredDiskReport(disk.slot, disk.path, disk.size_bytes, disk.data_bytes, round(disk.seconds, 3))
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
-
-
 def _id(value: UUID | None) -> str | None:
     return None if value is None else str(value)
-
-
-def jsonable(value: object) -> Any:
-    """A value as JSON can hold it: dataclasses as objects, enums, ids, paths and times as text.
-
-    What has no JSON form becomes its text; a secret stays hidden.
-    """
-    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, Enum)):
-        return value
-    if isinstance(value, Secret):
-        return HIDDEN
-    if isinstance(value, Enum):
-        return value.value if isinstance(value.value, str | int) else value.name.lower()
-    if isinstance(value, datetime):
-        return _time(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, PurePath | UUID):
-        return str(value)
-    if isinstance(value, Sequence | set | frozenset):
-        return [jsonable(item) for item in value]
-    return one_line(str(value))
-
-
-def json_text(value: object, *, indent: int | None = 2) -> str:
-    """JSON text of a document or any part of it."""
-    return json.dumps(jsonable(value), indent=indent, ensure_ascii=False)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from hvpsbridge.errors import HostNotClean
-from hvpsbridge.report.truth import (
-    RunReport,
-    TaskReport,
-    json_text,
-)
+from hvpsbridge.report.documents import Document
+from hvpsbridge.report.truth import RunEvent, RunReport, TaskEvent, TaskReport
 from hvpsbridge.units import duration_text, rate_text, size_text
 
 
@@ -165,10 +162,7 @@ def summary_line(report: RunReport) -> str:
     )
 
 
-def json_lines(report: RunReport) -> Sequence[str]:
-    """One line of JSON per task, then one for the run without its tasks."""
-    run = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "tasks"}
-    events: list[dict[str, object]] = [
-        {"event": "task", "run_id": report.run_id, "task": task} for task in report.tasks
-    ]
-    return [json_text(event, indent=None) for event in [*events, {"event": "run", **run}]]
+def run_events(report: RunReport) -> tuple[Document, ...]:
+    """Documents of ``--json-lines``: one per task, then one for the run without its tasks."""
+    tasks = (TaskEvent("task", report.run_id, task) for task in report.tasks)
+    return (*tasks, RunEvent("run", report))

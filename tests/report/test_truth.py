@@ -10,11 +10,13 @@ import pytest
 
 from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import ExitCode, HostNotClean, HostUnreachable, OperationFailed
-from hvpsbridge.report.truth import REPORT_VERSION, json_text, jsonable, run_report
+from hvpsbridge.report.documents import VERSION, document_text
+from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.values import jsonable
 from hvpsbridge.report.views import (
     condition_lines,
-    json_lines,
     recap_table,
+    run_events,
     run_tables,
     summary_line,
 )
@@ -58,8 +60,8 @@ def test_a_run_becomes_one_document_with_its_version_and_code() -> None:
         VM, "restore", AT, 1.0, point_id=UUID(int=9), disks=(RestoredDisk("scsi 0:0", "/r/0.raw", 8, 4, 0.5),)
     )
     report = run_report(_run(_backup(), verify, restore), name="nightly", check=False)
-    document = json.loads(json_text(report))
-    assert document["version"] == REPORT_VERSION
+    document = json.loads(document_text(report))
+    assert document["version"] == VERSION
     assert document["run_id"] == str(RUN)
     assert document["started"] == "2026-03-01T02:00:00.000+00:00"
     assert (document["exit_code"], document["exit"]) == (0, "done")
@@ -85,7 +87,7 @@ def test_a_failure_carries_kind_text_code_and_facts() -> None:
     assert first.facts["native"] == -2147
     assert second.facts == {"host": "hv01", "vm": "web01", "leftovers": ["checkpoint 1"]}
     assert report.exit_code == 2
-    assert json.loads(json_text(report))["tasks"][0]["outcome"] == "failed"
+    assert json.loads(document_text(report))["tasks"][0]["outcome"] == "failed"
 
 
 def test_a_host_that_failed_as_a_whole_is_in_the_document_and_in_the_lines() -> None:
@@ -143,7 +145,7 @@ def test_the_summary_says_how_it_ended() -> None:
 
 def test_json_lines_are_a_line_a_task_and_one_for_the_run() -> None:
     report = run_report(_run(_backup(), _backup()), name="n", check=False)
-    events = [json.loads(line) for line in json_lines(report)]
+    events = [json.loads(document_text(event, indent=None)) for event in run_events(report)]
     assert [event["event"] for event in events] == ["task", "task", "run"]
     assert "tasks" not in events[2]
     assert events[2]["run_id"] == events[0]["run_id"] == str(RUN)

@@ -1,0 +1,163 @@
+"""Documents about hosts: ``hvps host`` and ``hvps inventory``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.report.documents.document import Document
+from hvpsbridge.report.truth import ConditionReport, condition
+from hvpsbridge.report.values import INLINE, one_line
+from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
+from hvpsbridge.tasks.cleanup.sweep import SweepResult
+from hvpsbridge.tasks.planning.eligibility import Finding
+from hvpsbridge.tasks.planning.plan import slot_of
+
+
+@dataclass(frozen=True, slots=True)
+class VmChecked:
+    """What matters to a backup of one VM."""
+
+    vm: str
+    vm_id: UUID
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostChecked(Document):
+    """Whether a host and its VMs can be backed up.
+
+    Attributes:
+        findings: what matters to every backup on this host.
+        exit_code: of the command.
+    """
+
+    host: HostInfo
+    findings: tuple[Finding, ...]
+    vms: tuple[VmChecked, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryDisk:
+    """A disk of a VM.
+
+    Attributes:
+        slot: controller and position, as scsi 0:1.
+    """
+
+    slot: str
+    disk: DiskInfo = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryVm:
+    """A VM with its disks.
+
+    Attributes:
+        findings: what matters to a backup of it.
+        error: why its disks and findings are not known, else null.
+    """
+
+    vm: VmInfo = field(metadata=INLINE)
+    disks: tuple[InventoryDisk, ...]
+    findings: tuple[Finding, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory(Document):
+    """VMs of a host."""
+
+    host: HostInfo
+    vms: tuple[InventoryVm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VmSwept:
+    """What was found on the host for one VM, and what was done.
+
+    Attributes:
+        things: checkpoints, reference points and shells.
+        unsettled_runs: runs that ended without cleaning up.
+        done: what was removed or converted, one line each.
+        left: what is still there and why, one line each.
+        error: why it was not finished, else null.
+    """
+
+    vm: str
+    vm_id: UUID
+    things: tuple[HostObject, ...]
+    unsettled_runs: tuple[UUID, ...]
+    done: tuple[str, ...]
+    left: tuple[str, ...]
+    error: ConditionReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSwept(Document):
+    """Result of ``hvps host sweep`` or ``hvps host forget``.
+
+    Attributes:
+        dry_run: whether nothing was changed.
+        exit_code: of the command.
+    """
+
+    command: Literal["sweep", "forget"]
+    host: str
+    dry_run: bool
+    exit_code: int
+    vms: tuple[VmSwept, ...]
+
+
+def inventory_vm(
+    vm: VmInfo, disks: Sequence[DiskInfo], findings: Sequence[Finding], error: HvpsError | None
+) -> InventoryVm:
+    """The entry of a VM in an inventory."""
+    return InventoryVm(
+        vm,
+        tuple(InventoryDisk(slot_of(disk), disk) for disk in disks),
+        tuple(findings),
+        None if error is None else one_line(str(error)),
+    )
+
+
+def host_swept(
+    command: Literal["sweep", "forget"],
+    host: str,
+    *,
+    dry_run: bool,
+    exit_code: ExitCode,
+    there: Sequence[VmObjects],
+    swept: Sequence[SweepResult],
+) -> HostSwept:
+    """The document of a sweep.
+
+    Args:
+        there: what was found, of every VM.
+        swept: what was done, of those VMs that were worked on.
+    """
+    results = {one.there.vm.vm_id: one for one in swept}
+    return HostSwept(
+        command=command,
+        host=host,
+        dry_run=dry_run,
+        exit_code=int(exit_code),
+        vms=tuple(_vm_swept(one, results.get(one.vm.vm_id, SweepResult(one))) for one in there),
+    )
+
+
+def _vm_swept(there: VmObjects, result: SweepResult) -> VmSwept:
+    return VmSwept(
+        there.vm.name,
+        there.vm.vm_id,
+        there.things,
+        there.unsettled,
+        result.done,
+        result.left,
+        None if result.error is None else condition(result.error),
+    )

@@ -1,0 +1,181 @@
+"""Documents about recovery points: ``hvps list``, ``show``, ``verify`` and ``copy``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from hvpsbridge.formats.manifest import DiskStats, ExcludedDisk, ManifestDisk, Proof
+from hvpsbridge.report.documents.document import Document
+from hvpsbridge.report.values import INLINE
+from hvpsbridge.repository import Point, VerifyReport
+from hvpsbridge.repository.copying import CopyReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointDisk:
+    """One disk of a recovery point.
+
+    Attributes:
+        number: number for hvps restore --disk.
+        slot: controller and position, as scsi 0:1.
+        disk_id: VirtualDiskId of the disk file.
+        mode: full, incremental or compare.
+        reason: why this mode was chosen.
+        base: recovery point that the increment starts from.
+        stats: what the backup of the disk cost.
+        proof: highest level to which the content was proved; null when it was only written.
+    """
+
+    number: int
+    slot: str
+    disk_id: UUID | None
+    size_bytes: int
+    mode: str
+    reason: str
+    base: UUID | None
+    stats: DiskStats
+    proof: Proof | None
+
+
+@dataclass(frozen=True, slots=True)
+class PointFile:
+    """A configuration file of the VM that is part of a recovery point."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSummary:
+    """A recovery point.
+
+    Attributes:
+        checkpoint_id: checkpoint on the host from which the point was read.
+        sequence: 1 for the first point of the VM in this repository.
+        hvps: version of hvps that made the point.
+        contract: version of the host operations it used.
+        consistency_asked: consistency that was asked for.
+        consistency: consistency that was reached.
+        excluded: disks of the VM that were left out on request.
+    """
+
+    point_id: UUID
+    vm: str
+    vm_id: UUID
+    host: str
+    created: datetime
+    run_id: UUID
+    checkpoint_id: UUID | None
+    sequence: int
+    hvps: str
+    contract: int
+    consistency_asked: str
+    consistency: str
+    disks: tuple[PointDisk, ...]
+    excluded: tuple[ExcludedDisk, ...]
+    files: tuple[PointFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointList(Document):
+    """Recovery points of a repository, oldest first."""
+
+    repository_id: UUID
+    points: tuple[PointSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointShown(Document):
+    """One recovery point.
+
+    Attributes:
+        usable_as_base: whether the next backup can be an increment on this point.
+    """
+
+    point: PointSummary = field(metadata=INLINE)
+    usable_as_base: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Document):
+    """Result of a verification.
+
+    Attributes:
+        good: whether no problem was found.
+    """
+
+    good: bool
+    report: VerifyReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied(Document):
+    """Result of a copy; points by id.
+
+    Attributes:
+        read_bytes: bytes read from the source.
+        stored_bytes: bytes added to the target.
+        copied: points that were copied.
+        present: points that the target already had.
+        skipped: points that are older than the newest copy of their VM.
+    """
+
+    read_bytes: int
+    stored_bytes: int
+    copied: tuple[UUID, ...]
+    present: tuple[UUID, ...]
+    skipped: tuple[UUID, ...]
+
+
+def point_summary(point: Point, proofs: Mapping[str, Proof | None]) -> PointSummary:
+    """The summary of a point.
+
+    Args:
+        proofs: furthest proof of each disk, by slot.
+    """
+    manifest = point.manifest
+    return PointSummary(
+        point_id=manifest.point_id,
+        vm=manifest.vm_name,
+        vm_id=manifest.vm_id,
+        host=manifest.host,
+        created=manifest.created,
+        run_id=manifest.run_id,
+        checkpoint_id=manifest.checkpoint_id,
+        sequence=manifest.sequence,
+        hvps=manifest.hvps_version,
+        contract=manifest.contract,
+        consistency_asked=manifest.consistency_asked,
+        consistency=manifest.consistency,
+        disks=tuple(_disk(number, disk, proofs) for number, disk in enumerate(manifest.disks)),
+        excluded=manifest.excluded,
+        files=tuple(PointFile(file.name, file.size_bytes) for file in manifest.files),
+    )
+
+
+def _disk(number: int, disk: ManifestDisk, proofs: Mapping[str, Proof | None]) -> PointDisk:
+    return PointDisk(
+        number=number,
+        slot=disk.slot,
+        disk_id=disk.disk_id,
+        size_bytes=disk.size_bytes,
+        mode=disk.mode,
+        reason=disk.reason,
+        base=disk.base,
+        stats=disk.stats,
+        proof=proofs[disk.slot],
+    )
+
+
+def copied(report: CopyReport) -> Copied:
+    """The document of a copy."""
+    return Copied(
+        read_bytes=report.read_bytes,
+        stored_bytes=report.stored_bytes,
+        copied=tuple(point.point_id for point in report.copied),
+        present=tuple(point.point_id for point in report.present),
+        skipped=tuple(point.point_id for point in report.skipped),
+    )

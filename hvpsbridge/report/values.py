@@ -1,0 +1,216 @@
+"""Values as JSON, and the JSON Schema of what they become.
+
+Both follow the same rules, so they are side by side: a dataclass is an object with its fields as keys, an
+enumeration its value, ids, paths and times are text, bytes are hexadecimal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Literal, Union
+from uuid import UUID
+
+from hvpsbridge.secret import HIDDEN, Secret
+
+_INLINE = "inline"
+_ATTRIBUTES = re.compile(r"^Attributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
+# Code in double backquotes, and roles such as :class:`~package.Name`.
+_MARKUP = re.compile(r"(?::\w+:)?`+(?:~[\w.]*\.)?([^`]*)`+")
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
+
+Redact = Callable[[str], str]
+
+
+def inline(*, without: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Metadata of a field that holds a dataclass whose keys appear in place of the field's own.
+
+    Args:
+        without: keys to leave out.
+    """
+    return {_INLINE: without}
+
+
+INLINE = inline()
+
+
+def one_line(text: str) -> str:
+    """Text from anywhere (a host's message may have lines) on one line."""
+    return " ".join(text.split())
+
+
+def iso_time(moment: datetime) -> str:
+    """A time in ISO 8601, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds")
+
+
+def jsonable(value: object, redact: Redact = str) -> Any:
+    """A value as JSON can hold it.
+
+    What has no JSON form becomes its text. A secret is always hidden.
+
+    Args:
+        redact: applied to free text only. Keys, words of enumerations, ids, times and numbers are never
+            changed, since a program that reads the document relies on them.
+    """
+    if isinstance(value, Secret):
+        return HIDDEN
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str | int) else value.name.lower()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, datetime):
+        return iso_time(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _object(value, redact)
+    if isinstance(value, Mapping):
+        return {str(jsonable(key)): jsonable(item, redact) for key, item in value.items()}
+    if isinstance(value, PurePath):
+        return redact(str(value))
+    if isinstance(value, Sequence | set | frozenset):
+        return [jsonable(item, redact) for item in value]
+    return redact(one_line(str(value)))
+
+
+def _object(value: Any, redact: Redact) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item = jsonable(getattr(value, field.name), redact)
+        if _INLINE in field.metadata:
+            found |= {key: below for key, below in item.items() if key not in field.metadata[_INLINE]}
+        else:
+            found[field.name] = item
+    return found
+
+
+def json_text(value: object, *, indent: int | None = 2, redact: Redact = str) -> str:
+    """JSON text of a document or any part of it; see :func:`jsonable`."""
+    return json.dumps(jsonable(value, redact), indent=indent, ensure_ascii=False)
+
+
+class SchemaWriter:
+    """Makes JSON Schemas (2020-12) of what :func:`jsonable` makes of values of a type.
+
+    Attributes:
+        definitions: schemas of the dataclasses met so far, by class name, for ``$defs``.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+        self._classes: dict[str, type] = {}
+
+    def schema(self, kind: Any) -> dict[str, Any]:
+        """Schema of a type.
+
+        Raises:
+            TypeError: the type has no JSON form that could be described.
+        """
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin in (Union, types.UnionType):
+            return {"anyOf": [self.schema(each) for each in arguments]}
+        if origin is Literal:
+            return {"enum": list(arguments)}
+        if origin is not None and issubclass(origin, tuple):
+            return self._tuple(arguments)
+        if origin is not None and issubclass(origin, Mapping):
+            return {"type": "object", "additionalProperties": self.schema(arguments[1])}
+        if origin is not None and issubclass(origin, Sequence | set | frozenset):
+            return {"type": "array", "items": self.schema(arguments[0])}
+        if dataclasses.is_dataclass(kind):
+            return {"$ref": f"#/$defs/{self._define(typing.cast(type, kind))}"}
+        return _simple(kind)
+
+    def _tuple(self, arguments: tuple[Any, ...]) -> dict[str, Any]:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return {"type": "array", "items": self.schema(arguments[0])}
+        return {
+            "type": "array",
+            "prefixItems": [self.schema(each) for each in arguments],
+            "minItems": len(arguments),
+            "maxItems": len(arguments),
+        }
+
+    def _define(self, kind: type) -> str:
+        name = kind.__name__
+        if self._classes.setdefault(name, kind) is not kind:
+            raise TypeError(f"two classes are called {name}: {kind} and {self._classes[name]}")
+        if name not in self.definitions:
+            self.definitions[name] = {}  # against endless recursion
+            self.definitions[name] = self.object(kind)
+        return name
+
+    def object(self, kind: type) -> dict[str, Any]:
+        """Schema of a dataclass, written out rather than referred to."""
+        hints, texts = typing.get_type_hints(kind), _attribute_texts(kind)
+        properties: dict[str, Any] = {}
+        for field in dataclasses.fields(kind):
+            hint = hints[field.name]
+            if _INLINE in field.metadata:
+                below = self.object(hint)["properties"]
+                properties |= {
+                    key: value for key, value in below.items() if key not in field.metadata[_INLINE]
+                }
+                continue
+            properties[field.name] = self.schema(hint)
+            if field.name in texts:
+                properties[field.name]["description"] = texts[field.name]
+        found: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+        summary = _description((kind.__doc__ or "").partition("Attributes:")[0])
+        return {"description": summary, **found} if summary else found
+
+
+def _simple(kind: Any) -> dict[str, Any]:
+    if kind is Any or kind is object:
+        return {}
+    if isinstance(kind, type):
+        if issubclass(kind, Enum):
+            return {"enum": [jsonable(member) for member in kind]}
+        for known, schema in _SIMPLE.items():
+            if issubclass(kind, known):
+                return dict(schema)
+    raise TypeError(f"{kind!r} has no JSON Schema")
+
+
+# In this order: a bool is an int.
+_SIMPLE: dict[type, dict[str, Any]] = {
+    types.NoneType: {"type": "null"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    UUID: {"type": "string", "format": "uuid"},
+    datetime: {"type": "string", "format": "date-time"},
+    PurePath: {"type": "string"},
+    bytes: {"type": "string", "pattern": "^([0-9a-f]{2})*$"},
+}
+
+
+def _attribute_texts(kind: type) -> dict[str, str]:
+    """Texts of the ``Attributes:`` of a class and its bases, by field; empty without docstrings (``-OO``)."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        section = _ATTRIBUTES.search(inspect.cleandoc(each.__doc__ or ""))
+        if section is not None:
+            parts = _ATTRIBUTE.split(section[1])[1:]
+            found |= {name: _description(text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    return found
+
+
+def _description(docstring: str) -> str:
+    """Text of a docstring as schemas have it: a capital, no markup, no full stop."""
+    text = one_line(_MARKUP.sub(r"\1", docstring)).removesuffix(".")
+    return text[:1].upper() + text[1:]
