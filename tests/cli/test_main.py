@@ -222,8 +222,8 @@ def test_the_module_is_the_command() -> None:
 
 def test_the_exit_codes_in_the_docs_are_those_of_the_program() -> None:
     page = (Path(__file__).parents[2] / "docs" / "exit-codes.md").read_text()
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
-    assert told == {int(code) for code in ExitCode}
-    order = re.search(r"in this order: ([\d, ]+)", page)
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert codes == {int(code) for code in ExitCode}
+    order = re.search(r"exits with the first of: ([\d, ]+)", page)
     assert order is not None
     assert [int(code) for code in order[1].split(",")] == [int(code) for code in errors.PRECEDENCE]
