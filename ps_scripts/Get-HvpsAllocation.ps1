@@ -33,7 +33,7 @@ try {
     $files = New-Object -TypeName 'System.Collections.Generic.List[Hvps.VhdxFile]'
     try {
         foreach ($path in $Chain) {
-            $source = New-Object -TypeName Hvps.FileSource -ArgumentList $path
+            $source = New-Object -TypeName Hvps.HostFile -ArgumentList $path
             $sources += $source
             $files.Add((New-Object -TypeName Hvps.VhdxFile -ArgumentList $path, $source.Reader))
         }

@@ -37,7 +37,7 @@ try {
     $position = $OffsetBytes
     $end = [uint64] ($OffsetBytes + $LengthBytes)
     while ($position -lt $end) {
-        $page = [Hvps.Disk]::Changes($Path, $RctId, $position, [uint64] ($end - $position))
+        $page = [Hvps.DiskQuery]::Changes($Path, $RctId, $position, [uint64] ($end - $position))
         [pscustomobject]@{
             PSTypeName     = 'Hvps.ExtentPage'
             OffsetBytes    = [uint64] $page.Offset

@@ -49,7 +49,7 @@ try {
     foreach ($drive in $drives) {
         $path = [string] $drive.Path
         $chain = @(Get-HvpsChain -Path $path)
-        $facts = [Hvps.Disk]::Facts($path)
+        $facts = [Hvps.DiskQuery]::Facts($path)
         [pscustomobject]@{
             PSTypeName         = 'Hvps.FrozenDisk'
             VmId               = ConvertTo-HvpsGuid -Value $VmId

@@ -41,7 +41,7 @@ try {
     foreach ($extension in @('.vmcx', '.vmrs', '.vmgs')) {
         $path = $stem + $extension
         try {
-            $source = New-Object -TypeName Hvps.FileSource -ArgumentList $path
+            $source = New-Object -TypeName Hvps.HostFile -ArgumentList $path
         }
         catch {
             # Generation 1 has no .vmgs, a checkpoint without memory may have no .vmrs; the .vmcx must be there.
@@ -53,9 +53,9 @@ try {
         }
         $position = [long] 0
         do {
-            $count = [int] [Math]::Min([Hvps.FileSource]::PieceBytes, $source.Size - $position)
+            $count = [int] [Math]::Min([Hvps.HostFile]::PieceBytes, $source.Size - $position)
             $data = $source.Read($position, $count)
-            $digest = [Hvps.FileSource]::Digest($data)
+            $digest = [Hvps.HostFile]::Digest($data)
             if ($count -eq 0) {
                 # An empty array cannot travel.
                 $data = $null

@@ -44,20 +44,20 @@ process {
     if ($null -eq $Request) {
         return
     }
-    $answer = $null
+    $reply = $null
     try {
-        $answer = New-Object -TypeName Hvps.Answer -ArgumentList $disk, $Request, $number
-        while ($null -ne ($block = $answer.Next())) {
+        $reply = New-Object -TypeName Hvps.Reply -ArgumentList $disk, $Request, $number
+        while ($null -ne ($block = $reply.Next())) {
             [pscustomobject]@{ PSTypeName = 'Hvps.BlockMessage'; Block = $block }
         }
-        $number = $answer.NextBlock
+        $number = $reply.NextBlock
     }
     catch {
         throw (ConvertTo-HvpsError -Record $_)
     }
     finally {
-        if ($null -ne $answer) {
-            $answer.Dispose()
+        if ($null -ne $reply) {
+            $reply.Dispose()
         }
     }
 }

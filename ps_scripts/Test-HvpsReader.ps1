@@ -21,7 +21,7 @@ try {
     Import-HvpsVhdx
     [pscustomobject]@{
         PSTypeName = 'Hvps.ReaderCheck'
-        Compiled   = [Hvps.Disk]::LibraryAnswers()
+        Compiled   = [Hvps.DiskQuery]::LibraryAnswers()
         Seconds    = [double] $clock.Elapsed.TotalSeconds
     }
 }

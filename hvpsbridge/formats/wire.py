@@ -1,6 +1,6 @@
 """Requests and blocks: what a reader pipeline on a host takes and gives.
 
-Rule: this module and ``ps_scripts/lib/HvpsReader.cs`` are the two ends of one format. All integers are
+Rule: this module and ``ps_scripts/lib/reader/`` are the two ends of one format. All integers are
 little endian. A request asks for extents of one frozen disk; the host answers it with one or more
 blocks in the order of the extents, the last of them flagged. Each source numbers its requests and its
 blocks from 0, so that a lost, doubled or reordered reply is seen; when a source replaces its pipeline

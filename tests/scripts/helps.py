@@ -62,4 +62,4 @@ def parameters(text: str) -> list[Declared]:
 
 
 def sources() -> list[Path]:
-    return sorted([*FOLDER.glob("*.ps1"), *FOLDER.glob("lib/*.ps1"), *FOLDER.glob("lib/*.cs")])
+    return sorted([*FOLDER.glob("*.ps1"), *FOLDER.glob("lib/*.ps1"), *FOLDER.glob("lib/**/*.cs")])

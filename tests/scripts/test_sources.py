@@ -22,6 +22,18 @@ def test_everything_runs_in_windows_powershell_51_on_windows_server_2016(pwsh: P
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
+def test_the_reader_compiles_there_as_one_text(pwsh: Path, tmp_path: Path) -> None:
+    """Its files do not compile alone; the check of each one above sees none of their code."""
+    text = script_text(OPERATIONS["Test-HvpsReader"])
+    (source,) = re.findall(r"@'\n(#define.*?)\n'@\n", text, re.DOTALL)
+    for path in FOLDER.glob("lib/reader/*.cs"):
+        assert path.read_text(encoding="ascii") in source, path.name
+    file = tmp_path / "reader.cs"
+    file.write_text(source, encoding="ascii")
+    found = subprocess.run([str(pwsh), "-Lint51", str(file)], capture_output=True, text=True, timeout=280)
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+
+
 def test_a_rendered_script_passes_too(pwsh: Path, tmp_path: Path) -> None:
     files = []
     for operation in OPERATIONS.values():
@@ -57,7 +69,9 @@ def test_code_is_joined_to_code_and_nothing_else() -> None:
         for line in path.read_text().splitlines():
             assert "<#=" not in line
             if "#%" in line:
-                assert re.fullmatch(r'\s*#% include "lib/\w+\.(ps1|cs)"', line), f"{path.name}: {line}"
+                assert re.fullmatch(r'\s*#% include "lib/(reader/)?\w+\.(ps1|cs)"', line), (
+                    f"{path.name}: {line}"
+                )
 
 
 def test_values_are_never_invoked_as_text() -> None:
