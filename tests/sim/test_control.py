@@ -15,6 +15,7 @@ from hvpsbridge.errors import SimulatorError
 from hvpsbridge.sim.control import Control, ControlServer
 from hvpsbridge.sim.model import Model
 from hvpsbridge.units import MIB
+from tests.waiting import DEADLINE_SECONDS
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_shutdown_is_passed_on_after_it_was_agreed_to(model: Model) -> None:
     asked = threading.Event()
     with ControlServer(model, model.folder, shutdown=asked.set), Control(model.folder) as client:
         client.shutdown()
-        assert asked.wait(5)
+        assert asked.wait(DEADLINE_SECONDS)
 
 
 def test_a_folder_that_nobody_serves_is_said_to_be_so(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from hvpsbridge.sim.engines.powershell import POOL_ID, PowerShellEngine
+from tests.waiting import DEADLINE_SECONDS
 
 # Acknowledges a line, says more than a pipe holds, and only then reads on.
 TALKS_FIRST = f"""#!{sys.executable}
@@ -49,7 +50,7 @@ def test_a_line_longer_than_a_pipe_waits_for_no_output_and_no_output_for_it(tmp_
     try:
         for size in (10, 2_000_000, 2_000_000):
             engine.feed(None, b"B" * size)
-        assert heard.ended.wait(30), "engine and process wait for each other"
+        assert heard.ended.wait(DEADLINE_SECONDS), "engine and process wait for each other"
     finally:
         engine.kill()
     assert heard.long == 300

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +15,10 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.server import BOOT_SECONDS, SimulatedHost
+from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import MIB
+from tests.sim.test_wsman_faults import listens
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -50,13 +51,6 @@ def answers(host: SimulatedHost) -> bool:
         return False
 
 
-def wait_for(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_a_dead_host_answers_nobody_until_it_is_revived_and_its_vm_runs_elsewhere(
     model: Model, hosts: dict[str, SimulatedHost]
 ) -> None:
@@ -67,11 +61,11 @@ def test_a_dead_host_answers_nobody_until_it_is_revived_and_its_vm_runs_elsewher
         with pytest.raises((SessionLost, HostUnreachable)):
             before.vms()
     assert not answers(hosts["HV01"])
-    wait_for(lambda: hosts["HV01"].service.shells.all() == ())
+    wait_until(lambda: hosts["HV01"].service.shells.all() == ())
     with connect(hosts["HV02"]) as heir:
         assert [one.name for one in heir.vms(vm.vm_id)] == ["web01"]
     model.revive_host("HV01")
-    wait_for(lambda: answers(hosts["HV01"]))
+    wait_until(lambda: answers(hosts["HV01"]))
     with connect(hosts["HV01"]) as again:
         assert again.vms() == ()
 
@@ -98,9 +92,9 @@ def test_what_a_host_was_asked_before_it_died_is_never_answered(
     model.set_knob("job_seconds", 600.0)
     asking = threading.Thread(target=ask)
     asking.start()
-    wait_for(lambda: bool(model.jobs(vm.vm_id, unfinished=True)))
+    wait_until(lambda: bool(model.jobs(vm.vm_id, unfinished=True)))
     model.kill_host("HV01")
-    asking.join(30)
+    asking.join()
     assert isinstance(seen[0], SessionLost | HostUnreachable)
     assert model.checkpoints(vm.vm_id, hidden=True), "its job died with it"
 
@@ -111,10 +105,10 @@ def test_a_host_whose_power_was_cut_is_back_without_its_shells(
     with connect(hosts["HV01"]) as before:
         booted, shell = before.host_info().boot_time, before.shell_id
         model.crash_host("HV01")
-        wait_for(lambda: hosts["HV01"].service.shells.all() == ())
+        wait_until(lambda: hosts["HV01"].service.shells.all() == ())
         before.vms()
         assert before.shell_id != shell, "the shell outlived its host"
-    wait_for(lambda: answers(hosts["HV01"]))
+    wait_until(lambda: answers(hosts["HV01"]))
     with connect(hosts["HV01"]) as after:
         assert after.host_info().boot_time > booted
     with connect(hosts["HV02"]) as other:
@@ -122,20 +116,24 @@ def test_a_host_whose_power_was_cut_is_back_without_its_shells(
 
 
 def test_a_host_that_goes_down_again_while_it_boots_stays_down(
-    model: Model, hosts: dict[str, SimulatedHost]
+    model: Model, hosts: dict[str, SimulatedHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    listener = hosts["HV01"].listener
+    come_up, died, booted = listener._come_up, threading.Event(), threading.Event()
+
+    def slow_boot(*arguments: Any) -> None:
+        died.wait()
+        come_up(*arguments)
+        booted.set()
+
+    monkeypatch.setattr(listener, "_come_up", slow_boot)
     model.crash_host("HV01")
-    wait_for(lambda: not listens(hosts["HV01"]))
+    wait_until(lambda: not listens(listener.port))
     model.kill_host("HV01")
-    time.sleep(2 * BOOT_SECONDS)
-    assert not listens(hosts["HV01"])
+    wait_until(lambda: listener._boots == 2, "it did not go down again")
+    monkeypatch.undo()
+    died.set()
+    booted.wait()
+    assert not listens(listener.port)
     model.revive_host("HV01")
-    wait_for(lambda: answers(hosts["HV01"]))
-
-
-def listens(host: SimulatedHost) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", host.listener.port), timeout=5):
-            return True
-    except OSError:
-        return False
+    wait_until(lambda: answers(hosts["HV01"]))

@@ -19,6 +19,7 @@ from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import SimulatorError
 from hvpsbridge.sim.control import Control
 from hvpsbridge.sim.model import Model
+from tests.waiting import DEADLINE_SECONDS
 
 PROGRAM = """
 import json, sys
@@ -71,7 +72,7 @@ def test_it_saves_the_world_when_told_to_end(
             control.shutdown()
     if isinstance(how, signal.Signals):
         process.send_signal(how)
-    assert process.wait(10) == 0
+    assert process.wait(DEADLINE_SECONDS) == 0
     world = Model(folder)
     assert [vm.name for vm in world.vms()] == ["made through control"]
     world.close()

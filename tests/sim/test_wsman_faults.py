@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from hvpsbridge.sim.faults import WireFaults, fault_table
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import KIB, MIB
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 GONE = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
@@ -184,7 +187,7 @@ def killed_engine(client: Client) -> None:
     reader.begin_invoke(input=iter_none())
     client.arm("engine_killed")
     with pytest.raises(WSManFaultError):
-        reader.poll_invoke(timeout=5)
+        reader.poll_invoke(timeout=30)
     assert client.host.model.attached() == ()
     with pytest.raises(WSManFaultError):
         client.ask()
@@ -197,15 +200,35 @@ def iter_none() -> Iterator[None]:
 
 def reboot(client: Client) -> None:
     before = client.host.model.node().booted
-    client.arm("host_reboots", down_seconds=0.3)
-    with pytest.raises(GONE):
-        client.ask()
-    with client.connect() as wsman, pytest.raises(GONE):
-        RunspacePool(wsman).open()
-    time.sleep(0.5)
+    listener, seen_down = client.host.listener, threading.Event()
+    come_up = listener._come_up
+
+    def held(boots: int, down_seconds: float, came_up: Callable[[], None]) -> None:
+        seen_down.wait()
+        come_up(boots, down_seconds, came_up)
+
+    listener._come_up = held  # type: ignore[method-assign]  # of this one host
+    client.arm("host_reboots", down_seconds=0.01)
+    try:
+        with pytest.raises(GONE):
+            client.ask()
+        with client.connect() as wsman, pytest.raises(GONE):
+            RunspacePool(wsman).open()
+    finally:
+        seen_down.set()
+    wait_until(lambda: listens(listener.port))
     with client.connect() as wsman, RunspacePool(wsman):
         assert len(client.host.service.shells.all()) == 1
     assert client.host.model.node().booted > before
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def skewed_clock(client: Client) -> None:

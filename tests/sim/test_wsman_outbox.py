@@ -12,6 +12,7 @@ import pytest
 from hvpsbridge.sim.engines import clixml
 from hvpsbridge.sim.wsman.outbox import ClientGone, Outbox, ShellBroken, Superseded
 from hvpsbridge.units import KIB
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 KEY = "pipeline"
 STATE = b'<Obj RefId="0"><MS><I32 N="PipelineState">%d</I32></MS></Obj>'
@@ -33,7 +34,7 @@ def take(outbox: Outbox, **settings: object) -> tuple[list[bytes], bool]:
         "limit_bytes": 512_000,
         "overhead_bytes": 100,
         "limit_fragments": 1000,
-        "timeout_seconds": 5.0,
+        "timeout_seconds": DEADLINE_SECONDS,
         "alive": lambda: True,
     }
     taken, done = outbox.take(KEY, **{**defaults, **settings})  # type: ignore[arg-type]
@@ -45,6 +46,12 @@ def outbox() -> Outbox:
     made = Outbox(soft_bytes=256 * KIB, hard_bytes=1024 * KIB)
     made.open(KEY)
     return made
+
+
+def wait_for_receive(outbox: Outbox, ticket: int) -> None:
+    """Return when the lane's receive of that number waits."""
+    lane = outbox._lanes[KEY]
+    wait_until(lambda: lane.ticket == ticket and lane.wanted_bytes)
 
 
 def test_fragments_come_in_order_and_within_the_limits(outbox: Outbox) -> None:
@@ -77,7 +84,10 @@ def test_the_last_state_ends_the_pipeline_once_all_is_taken(outbox: Outbox, valu
     assert take(outbox) == ([], True)
 
 
-def test_a_receive_waits_for_the_rest_of_an_object_under_way(outbox: Outbox) -> None:
+def test_a_receive_waits_for_the_rest_of_an_object_under_way(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvpsbridge.sim.wsman.outbox.GATHER_SECONDS", DEADLINE_SECONDS)
     sent = fragments(100 * KIB)
     assert len(sent) == 4
     with ThreadPoolExecutor(1) as threads:
@@ -91,13 +101,14 @@ def test_whoever_puts_too_much_waits_until_some_is_taken(outbox: Outbox) -> None
     sent = fragments(1024 * KIB)
     putter = Thread(target=lambda: [outbox.put(KEY, fragment) for fragment in sent])
     putter.start()
-    time.sleep(0.2)
+    wait_until(lambda: outbox.peak_bytes > 256 * KIB)
+    time.sleep(0.2)  # long enough to put all of it, if nothing held it up
     assert putter.is_alive()
     assert outbox.peak_bytes < 256 * KIB + 64 * KIB
     got: list[bytes] = []
     while len(got) < len(sent):
         got += take(outbox)[0]
-    putter.join(5)
+    putter.join()
     assert got == sent
 
 
@@ -111,13 +122,13 @@ def test_a_full_lane_lets_another_pipeline_that_waits_through(outbox: Outbox) ->
         outbox.put("other", fragments(10, 5)[0])
 
     Thread(target=one_pipe, daemon=True).start()
-    time.sleep(0.2)
+    wait_until(lambda: outbox.peak_bytes > 256 * KIB)
     taken, _ = outbox.take(
         "other",
         limit_bytes=1000,
         overhead_bytes=0,
         limit_fragments=10,
-        timeout_seconds=5,
+        timeout_seconds=DEADLINE_SECONDS,
         alive=lambda: True,
     )
     assert len(taken) == 1
@@ -126,7 +137,7 @@ def test_a_full_lane_lets_another_pipeline_that_waits_through(outbox: Outbox) ->
 def test_a_later_receive_takes_the_place_of_an_earlier_one(outbox: Outbox) -> None:
     with ThreadPoolExecutor(2) as threads:
         earlier = threads.submit(take, outbox)
-        time.sleep(0.1)
+        wait_for_receive(outbox, 1)
         later = threads.submit(take, outbox)
         with pytest.raises(Superseded):
             earlier.result()
@@ -136,8 +147,10 @@ def test_a_later_receive_takes_the_place_of_an_earlier_one(outbox: Outbox) -> No
 
 def test_a_client_that_hung_up_gets_nothing_and_nothing_is_lost(outbox: Outbox) -> None:
     with ThreadPoolExecutor(1) as threads:
-        gone = threads.submit(take, outbox, alive=lambda: False)
-        time.sleep(0.1)
+        there = [True]
+        gone = threads.submit(take, outbox, alive=lambda: there[0])
+        wait_for_receive(outbox, 1)
+        there[0] = False
         outbox.put(KEY, fragments(10)[0])
         with pytest.raises(ClientGone):
             gone.result()

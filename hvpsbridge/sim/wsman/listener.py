@@ -49,8 +49,12 @@ class Listener:
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
-        self._port = int(self._socket.getsockname()[1])
+        # Bound but never listening: while the host is down, nobody else is given its port.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", port))
+        self._port = int(self._reserved.getsockname()[1])
+        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
         self.hazards = Hazards(service.faults, service, machine)
         self._stopping = Event()
         self._lock = Lock()
@@ -85,6 +89,7 @@ class Listener:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._reserved.close()
         self.cut_all()
 
     def cut_all(self) -> None:
