@@ -45,8 +45,12 @@ def flush() -> None:
 
 
 def document(content: Document, *, indent: int | None = 2) -> None:
-    """A JSON document, on one line when ``indent`` is None. Secrets in it are hidden."""
-    sys.stdout.write(f"{redact(document_text(content, indent=indent))}\n")
+    """A JSON document, on one line when ``indent`` is None.
+
+    Secrets are hidden in its text values, before they are written as JSON: a short passphrase may well be
+    part of a key or a word that programs rely on, and is spelled differently once it is escaped.
+    """
+    sys.stdout.write(f"{document_text(content, indent=indent, redact=redact)}\n")
 
 
 def schema(text: str) -> None:

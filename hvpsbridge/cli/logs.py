@@ -1,8 +1,9 @@
 """Logging: a run id on every line, levels from ``-v``, and no secret in any of them.
 
-Rule: code that holds a secret does not log it. What is here is the second line of defence: whatever text
-leaves through a handler of ours (message, arguments, traceback) or through :func:`redact` has every known
-secret value replaced. Libraries never log below WARNING through us, since some print whole requests.
+Rule: code that holds a secret does not log it. This module is the second line of defence: it replaces every
+known secret in all text that is logged (message, arguments, traceback) or printed. In JSON documents only
+text values are changed (``console.document``). Libraries are logged from WARNING on only, since some log
+whole requests at lower levels.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Redactor:
     def add(self, secret: Secret) -> Secret:
         """Make a secret known; gives it back, so that a resolver can be wrapped in it."""
         value = secret.reveal()
-        forms = {value, repr(value)[1:-1], base64.b64encode(value.encode()).decode()}
+        # As it is, on one line, quoted by Python, and as HTTP sends it.
+        forms = {value, " ".join(value.split()), repr(value)[1:-1], base64.b64encode(value.encode()).decode()}
         with self._lock:
             known = {*self._values, *(form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)}
             # Longest first: a secret that holds another one is replaced whole.

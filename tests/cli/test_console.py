@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -11,10 +12,14 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.cli import console
+from hvpsbridge.cli import console, logs
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import Interrupted, NoRepository
+from hvpsbridge.report.documents import document_text
+from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.secret import HIDDEN, Secret
 from hvpsbridge.tasks.events import Progress, VmRef
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.steps import Step
@@ -36,6 +41,24 @@ def test_elsewhere_a_table_is_aligned_text_that_is_never_cut(capsys: pytest.Capt
         "b               1.5 GiB",
     ]
     assert "x" * 500 in out
+
+
+@pytest.mark.parametrize(
+    "passphrase", ["second", "problem", "hashed", 'a "quoted\\" one', "00000000-0000", "four\nlines"]
+)
+def test_a_document_hides_a_secret_and_stays_the_document_it_is(
+    passphrase: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs.redact, "_values", ())
+    logs.redact.add(Secret(passphrase))
+    touched = TouchedPoint(UUID(int=1), UUID(int=2), "web01", ("scsi 0:0",))
+    problem = VerifyProblem("data/1", f"said {passphrase} twice: {passphrase}", (touched,))
+    document = Verified(False, VerifyReport(Level.HASHED, 1, 2, 3, 4, 0.5, (problem,)))
+    console.document(document)
+    printed = json.loads(capsys.readouterr().out)
+    expected = json.loads(document_text(document))
+    expected["report"]["problems"][0]["what"] = f"said {HIDDEN} twice: {HIDDEN}"
+    assert printed == expected
 
 
 def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
@@ -75,7 +98,7 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 _ON_A_TERMINAL = """
 import time
 from uuid import UUID
-from hvpsbridge.cli import console
+from hvpsbridge.cli import console, logs
 from hvpsbridge.report.views import Table
 from tests.cli.test_console import MOVED, TABLE, VM
 from hvpsbridge.tasks.steps import Step
