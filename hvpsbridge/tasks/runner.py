@@ -231,7 +231,7 @@ class Runner:
         """A second signal: say for each VM under way what it may have left."""
         for job in jobs:
             if not job.finished and job.task is not None:
-                self._take(self._failure(job, self._cancel.error, job.leftovers.now()))
+                self._take(self._failure(job, self._cancel.error, job.leftovers.lines))
 
 
 def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:

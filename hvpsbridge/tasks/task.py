@@ -35,19 +35,18 @@ TASKS: Mapping[str, str] = MappingProxyType(
 )
 
 
+@dataclass(slots=True)
 class Leftovers:
-    """What a running task may have on a host; a run that is given up asks from another thread."""
+    """What a running task may have on a host at this moment, one line each.
 
-    def __init__(self) -> None:
-        self._look: Callable[[], tuple[str, ...]] = tuple
+    The task keeps it up to date; a run that is given up reads it from another thread.
+    """
 
-    def watch(self, look: Callable[[], tuple[str, ...]]) -> None:
-        """Ask ``look`` from now on; it must not block."""
-        self._look = look
+    lines: tuple[str, ...] = ()
 
-    def now(self) -> tuple[str, ...]:
-        """One line each."""
-        return self._look()
+    def update(self, lines: tuple[str, ...]) -> None:
+        """Replace all lines."""
+        self.lines = lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.secret import Secret
-from hvpsbridge.tasks.backup import BackupContext, BackupVm
+from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import Silent
 from hvpsbridge.units import MIB
@@ -55,8 +55,20 @@ def main(order: dict[str, str]) -> int:
         open_on_store(LocalStore(Path(order["store"]))) as repository,
         connect() as host,
     ):
-        around = BackupContext(repository, connect, run_id, strike, cancel, ByteBudget(16 * MIB))
-        result = BackupVm(host, host.vms(UUID(order["vm"]))[0], QUICK, around).run()
+        vm_id = UUID(order["vm"])
+        context = backup.BackupContext(
+            host=host,
+            vm_id=vm_id,
+            vm_name=host.vms(vm_id)[0].name,
+            policy=QUICK,
+            repository=repository,
+            run_id=run_id,
+            observer=strike,
+            cancel=cancel,
+            budget=ByteBudget(16 * MIB),
+            connect=connect,
+        )
+        result = backup.run(context)
     sys.stdout.write(
         json.dumps(
             {

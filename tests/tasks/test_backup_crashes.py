@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.tasks.world import Died, Steps, World, die
 
@@ -26,7 +26,7 @@ SMALL = 2 * MIB
 @pytest.fixture
 def dead_leave_nothing_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead process closes no reader: its shell, with the attach in it, lives on at the host."""
-    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    monkeypatch.setattr(DiskReader, "abandon", lambda self: None)
 
 
 @pytest.mark.usefixtures("dead_leave_nothing_behind_them")

@@ -16,11 +16,11 @@ import pytest
 from hvpsbridge.errors import ExitCode, HvpsError, SessionLost
 from hvpsbridge.sim.model.history import History
 from hvpsbridge.sim.model.knobs import HOSTILE
-from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.tasks.world import Died, Steps, World
 
@@ -168,13 +168,13 @@ class Life:
 @pytest.fixture
 def dead_leave_nothing_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead process closes no reader: its shell, with the attach in it, lives on at the host."""
-    drop = BackupVm._drop_readers
+    abandon = DiskReader.abandon
 
-    def unless_dead(self: BackupVm) -> None:
+    def unless_dead(self: DiskReader) -> None:
         if not isinstance(sys.exc_info()[1], Died):
-            drop(self)
+            abandon(self)
 
-    monkeypatch.setattr(BackupVm, "_drop_readers", unless_dead)
+    monkeypatch.setattr(DiskReader, "abandon", unless_dead)
 
 
 def live(folder: Path, seed: int) -> None:

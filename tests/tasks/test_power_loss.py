@@ -7,8 +7,8 @@ import random
 import pytest
 
 from hvpsbridge.repository.opening import create_on_store, open_on_store
-from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.repository.hostile import VolatileStore
 from tests.tasks.world import GRID, Steps, World
@@ -33,7 +33,7 @@ def test_power_loss_at_any_step_loses_no_committed_point(
     vm_id = world.vm(disks=(2 * MIB,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    monkeypatch.setattr(DiskReader, "abandon", lambda self: None)
     with pytest.raises(PowerLost):
         world.backup(vm_id, observer=Steps((step.name, "before"), lose))
     monkeypatch.undo()

@@ -10,13 +10,13 @@ import pytest
 
 from hvpsbridge.errors import ExitCode, HostNotClean, NotEligible, RepositoryLocked, SessionLost
 from hvpsbridge.sim.model.state import SnapshotType
-from hvpsbridge.tasks.backup import BackupVm
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.wire import WireWorld
@@ -71,7 +71,7 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
     before = foreign_things(world, vm_id)
     assert before == (["a user's"], [foreign])
     world.churn(vm_id)
-    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    monkeypatch.setattr(DiskReader, "abandon", lambda self: None)
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps((step.name, "before"), die))
     monkeypatch.undo()
@@ -98,7 +98,7 @@ def test_looking_changes_nothing_and_says_what_would_be_done(
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    monkeypatch.setattr(BackupVm, "_drop_readers", lambda self: None)
+    monkeypatch.setattr(DiskReader, "abandon", lambda self: None)
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
     objects = sorted(world.store.rglob("*"))

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.sim.server import SimulatedHost
-from hvpsbridge.tasks.backup import BackupContext, BackupVm
+from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
 from hvpsbridge.tasks.planning.plan import Mode
@@ -49,15 +49,19 @@ class WireWorld(World):
     ) -> BackupResult:
         run_id = uuid4()
         with self.connect(run_id) as host:
-            around = BackupContext(
-                self.repository,
-                lambda: self.connect(run_id),
-                run_id,
-                observer or Silent(),
-                cancel or Cancellation(),
-                ByteBudget(16 * MIB),
+            context = backup.BackupContext(
+                host=host,
+                vm_id=vm_id,
+                vm_name=host.vms(vm_id)[0].name,
+                policy=policy,
+                repository=self.repository,
+                run_id=run_id,
+                observer=observer or Silent(),
+                cancel=cancel or Cancellation(),
+                budget=ByteBudget(16 * MIB),
+                connect=lambda: self.connect(run_id),
             )
-            return BackupVm(host, host.vms(vm_id)[0], policy, around).run()
+            return backup.run(context)
 
     def struck(
         self, vm_id: UUID, step: str, moment: str, signal_name: str

@@ -19,7 +19,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.tasks.backup import BackupContext, BackupVm
+from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent, VmRef
 from hvpsbridge.tasks.planning.mark import parse_mark
@@ -145,20 +145,19 @@ class World:
         limits = {name: changes.pop(name) for name in list(changes) if name in Limits.__dataclass_fields__}
         policy = replace(policy, limits=replace(policy.limits, **limits), **changes)  # type: ignore[arg-type]
         with self.host(node) as host:
-            work = BackupVm(
-                host,  # type: ignore[arg-type]
-                host.vms(vm_id)[0],
-                policy,
-                BackupContext(
-                    repository or self.repository,
-                    lambda: self.host(node),  # type: ignore[arg-type,return-value]
-                    uuid4(),
-                    observer or Silent(),
-                    cancel or Cancellation(),
-                    ByteBudget(16 * MIB),
-                ),
+            context = backup.BackupContext(
+                host=host,  # type: ignore[arg-type]
+                vm_id=vm_id,
+                vm_name=host.vms(vm_id)[0].name,
+                policy=policy,
+                repository=repository or self.repository,
+                run_id=uuid4(),
+                observer=observer or Silent(),
+                cancel=cancel or Cancellation(),
+                budget=ByteBudget(16 * MIB),
+                connect=lambda: self.host(node),  # type: ignore[arg-type,return-value]
             )
-            return work.check() if check else work.run()
+            return backup.check(context) if check else backup.run(context)
 
     def good_backup(self, vm_id: UUID, **options: object) -> BackupResult:
         """A backup that must end well and leave the host clean."""

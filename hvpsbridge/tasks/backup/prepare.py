@@ -1,11 +1,18 @@
-"""Rows 1 to 3: before anything is made. Leftovers are settled, gates waited for, the plan is made."""
+"""Rows 1 and 3: find the VM, take its lease, wait for temporary conditions and make the plan."""
 
 from __future__ import annotations
 
-from hvpsbridge.contract.results import CheckpointInfo, DiskInfo, HostInfo, VmInfo
-from hvpsbridge.errors import Gated, HostNotClean, NotEligible
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hvpsbridge.contract.results import CheckpointInfo, DiskInfo, HostInfo, VmInfo, VolumeInfo
+from hvpsbridge.errors import Gated, NotEligible
 from hvpsbridge.formats.manifest import ExcludedDisk
-from hvpsbridge.tasks.backup.context import Work
+from hvpsbridge.repository.lease import Lease, current_holder
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.state import BackupState, step
+from hvpsbridge.tasks.cleanup.cleaner import read_lineage
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     Finding,
@@ -17,104 +24,151 @@ from hvpsbridge.tasks.planning.eligibility import (
     waits,
 )
 from hvpsbridge.tasks.planning.lineage import Lineage
-from hvpsbridge.tasks.planning.mark import has_mark_of
 from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.planning.space import child_growth
+from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.guard import short_of_space
 
 
-class Beginning(Work):
-    """Settling, looking and planning."""
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The VM's host, and the right to work on the VM.
 
-    def _settle(self, journal: Journal) -> None:
-        left = self._settler(self._host, journal).run()
-        if not left:
-            return
-        self._leftovers = left
-        unclean = HostNotClean(self._host.name, self._vm.name, left)
-        repository_id = self._repository.repository_id
-        if any(has_mark_of(repository_id, one.name) for one in self._host.checkpoints(self._vm.vm_id)):
-            # One checkpoint of ours at a time: a second one would pin the first one's chain.
-            raise unclean
-        self._conditions.append(unclean)
+    Attributes:
+        info: the host as it describes itself.
+        lease: on the VM; held while this value is used.
+        journal: where what is done on the host is written down.
+    """
 
-    def _look(self, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
-        """The VM and its drives once nothing speaks against a backup.
+    info: HostInfo
+    lease: Lease
+    journal: Journal
 
-        Raises:
-            NotEligible: something does that does not pass.
-            Gated: something that passes did not in time.
-        """
-        until = self._clock() + (self._policy.limits.gate_seconds if wait else 0)
-        patient_until = self._clock() + (self._policy.limits.held_merge_seconds if wait else 0)
-        told = False
-        while True:
-            vm = self._host.vms(self._vm.vm_id)[0]
-            disks = self._host.disks(vm.vm_id)
-            checkpoints = self._host.checkpoints(vm.vm_id)
-            gates = self._refuse_unfit(vm, disks, checkpoints, patient=self._clock() < patient_until)
-            if not gates:
-                return vm, disks
-            lasting = [finding for finding in gates if not finding.may_pass]
-            if lasting and self._clock() >= until:
-                raise Gated(vm.name, str(lasting[0]))
-            if not told:
-                self._note(f"waiting: {gates[0].text}")
-                told = True
-            self._around.cancel.pause(self._policy.limits.poll_seconds)
 
-    def _refuse_unfit(
-        self,
-        vm: VmInfo,
-        disks: tuple[DiskInfo, ...],
-        checkpoints: tuple[CheckpointInfo, ...] | None,
-        *,
-        patient: bool = False,
-    ) -> tuple[Finding, ...]:
-        """What has to be waited for; anything graver is raised, but for what may pass while ``patient``."""
-        self._findings = examine(
-            vm, disks, checkpoints, self._repository.repository_id, self._policy.exclude_disks
-        )
-        refused = refusals(self._findings)
-        passing = tuple(finding for finding in refused if patient and finding.may_pass)
-        if len(refused) > len(passing):
-            raise NotEligible(vm.name, str(next(one for one in refused if one not in passing)))
-        return passing + waits(self._findings)
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan and what it was made from.
 
-    def _decide(self, vm: VmInfo, disks: tuple[DiskInfo, ...], info: HostInfo, lineage: Lineage) -> VmPlan:
-        """The plan, told to the observer.
+    Attributes:
+        plan: what is done for each disk.
+        lineage: the VM's recovery points so far.
+        volumes: those the VM's disks are on.
+        ignore_disks: whether the checkpoint must leave out disks that Hyper-V cannot freeze.
+    """
 
-        Raises:
-            HostNoSpace: a volume has no room for what the checkpoint may take.
-        """
-        exclude = self._policy.exclude_disks
-        drives, out = takes_part(disks, exclude), left_out(disks, exclude)
-        self._ignore_disks = any(no_checkpoint_holds(disk) for disk, _ in out)
-        excluded = [disk for disk, _ in out]
-        decided = plan_disks(
-            vm,
-            map(DiskFacts.of_drive, drives),
-            lineage,
-            os_build=info.os_build,
-            reference_points=[point.instance_id for point in self._host.reference_points(vm.vm_id)],
-            force_compare=self._policy.force_compare,
-            excluded=excluded,
-        )
-        self._volumes = volumes = self._host.volumes(vm.vm_id)
-        paths = {slot_of(drive): drive.path or "" for drive in drives}
-        growth = child_growth(decided, paths, volumes, lineage, excluded)
-        self._vm = vm
-        self._plan = VmPlan(
-            vm,
-            decided,
-            growth,
-            tuple(
-                ExcludedDisk(slot_of(disk), disk.disk_id, disk.path, disk.size_bytes, pattern)
-                for disk, pattern in out
-            ),
-        )
-        self._around.observer.planned(self._ref, self._plan)
-        short = short_of_space(vm.name, volumes, self._policy.limits.free_space_floor_bytes, growth)
-        if short is not None:
-            raise short
-        return self._plan
+    plan: VmPlan
+    lineage: Lineage
+    volumes: tuple[VolumeInfo, ...]
+    ignore_disks: bool
+
+
+@contextlib.contextmanager
+def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
+    """Find the VM, refuse it if it cannot be backed up, and hold its lease while the block runs.
+
+    Raises:
+        VmNotFound: the host does not have it.
+        NotEligible: it cannot be backed up.
+        RepositoryLocked: somebody else backs it up.
+    """
+    host, repository = context.host, context.repository
+    with contextlib.ExitStack() as stack:
+        with step(context, state, Step.RESOLVE):
+            info = host.host_info()
+            vm = host.vms(context.vm_id)[0]
+            _refuse_unfit(context, state, vm, host.disks(vm.vm_id), None)
+            lease = stack.enter_context(repository.lease(vm.vm_id, current_holder(context.run_id)))
+            journal = Journal(repository.ledger(vm.vm_id), context.run_id, vm.vm_id, host.name)
+            # From here on something of ours is on the host: this shell.
+            journal.shell_opened(host.shell_id, info)
+        yield Leased(info, lease, journal)
+
+
+def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bool) -> Planned:
+    """The plan of each disk, once nothing is in the way of a backup; the observer is told.
+
+    Args:
+        context: the backup.
+        state: of the attempt.
+        info: the host.
+        wait: wait for temporary conditions to pass.
+
+    Raises:
+        NotEligible: the VM cannot be backed up.
+        Gated: a temporary condition did not pass in time.
+        HostNoSpace: a volume has no room for what the checkpoint may take.
+    """
+    vm, disks = _look(context, state, wait=wait)
+    lineage = read_lineage(context.repository, vm.vm_id)
+    exclude = context.policy.exclude_disks
+    drives, out = takes_part(disks, exclude), left_out(disks, exclude)
+    excluded = [disk for disk, _ in out]
+    decided = plan_disks(
+        vm,
+        map(DiskFacts.of_drive, drives),
+        lineage,
+        os_build=info.os_build,
+        reference_points=[point.instance_id for point in context.host.reference_points(vm.vm_id)],
+        force_compare=context.policy.force_compare,
+        excluded=excluded,
+    )
+    volumes = context.host.volumes(vm.vm_id)
+    paths = {slot_of(drive): drive.path or "" for drive in drives}
+    growth = child_growth(decided, paths, volumes, lineage, excluded)
+    state.plan = VmPlan(
+        vm,
+        decided,
+        growth,
+        tuple(
+            ExcludedDisk(slot_of(disk), disk.disk_id, disk.path, disk.size_bytes, pattern)
+            for disk, pattern in out
+        ),
+    )
+    context.observer.planned(context.vm, state.plan)
+    short = short_of_space(vm.name, volumes, context.policy.limits.free_space_floor_bytes, growth)
+    if short is not None:
+        raise short
+    return Planned(state.plan, lineage, volumes, any(map(no_checkpoint_holds, excluded)))
+
+
+def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
+    """The VM and its drives, once nothing is in the way of a backup."""
+    limits = context.policy.limits
+    until = context.clock() + (limits.gate_seconds if wait else 0)
+    patient_until = context.clock() + (limits.held_merge_seconds if wait else 0)
+    told = False
+    while True:
+        vm = context.host.vms(context.vm_id)[0]
+        disks = context.host.disks(vm.vm_id)
+        checkpoints = context.host.checkpoints(vm.vm_id)
+        patient = context.clock() < patient_until
+        gates = _refuse_unfit(context, state, vm, disks, checkpoints, patient=patient)
+        if not gates:
+            return vm, disks
+        lasting = [finding for finding in gates if not finding.may_pass]
+        if lasting and context.clock() >= until:
+            raise Gated(vm.name, str(lasting[0]))
+        if not told:
+            context.note(f"waiting: {gates[0].text}")
+            told = True
+        context.cancel.pause(limits.poll_seconds)
+
+
+def _refuse_unfit(
+    context: BackupContext,
+    state: BackupState,
+    vm: VmInfo,
+    disks: tuple[DiskInfo, ...],
+    checkpoints: tuple[CheckpointInfo, ...] | None,
+    *,
+    patient: bool = False,
+) -> tuple[Finding, ...]:
+    """What has to be waited for; with ``patient`` also refusals that may pass. Other refusals are raised."""
+    state.findings = examine(
+        vm, disks, checkpoints, context.repository.repository_id, context.policy.exclude_disks
+    )
+    refused = refusals(state.findings)
+    passing = tuple(finding for finding in refused if patient and finding.may_pass)
+    if len(refused) > len(passing):
+        raise NotEligible(vm.name, str(next(one for one in refused if one not in passing)))
+    return passing + waits(state.findings)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
 from hvpsbridge import __version__
 from hvpsbridge.contract.operations import CONTRACT
-from hvpsbridge.contract.results import CheckpointInfo, FrozenDisk, HostInfo
-from hvpsbridge.errors import TrackingLied
+from hvpsbridge.contract.results import CheckpointInfo
+from hvpsbridge.errors import CheckpointGone, HostError, TrackingLied
 from hvpsbridge.formats.manifest import FileRef, Manifest
 from hvpsbridge.receiver.settings import WIRE_FACTOR
-from hvpsbridge.repository.lease import Lease
-from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.writer import Writer
-from hvpsbridge.tasks.backup.context import Work
-from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.backup.checkpoint import Frozen
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.prepare import Leased, Planned
+from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.planning.lineage import PROOFS_WANTED
-from hvpsbridge.tasks.planning.plan import Mode, VmPlan
+from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.planning.space import volume_of
 from hvpsbridge.tasks.policy import ProofPolicy
-from hvpsbridge.tasks.transfer.disk_backup import DiskBackup
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader, open_shell
 from hvpsbridge.tasks.transfer.host_side import Tools
 from hvpsbridge.tasks.transfer.limits import SharedReadPermit
@@ -30,108 +33,176 @@ from hvpsbridge.tasks.transfer.parallel import side_by_side
 from hvpsbridge.tasks.transfer.permits import Claim
 
 
-class Storing(Work):
-    """Reading, storing, proving and committing."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a recovery point consists of, in the repository but not committed.
 
-    def _read(self, plan: VmPlan, frozen: dict[str, FrozenDisk], journal: Journal, writer: Writer) -> None:
-        tools = Tools(
-            self._repository,
-            writer,
-            self._around.budget,
-            self._guard,
-            self._policy,
-            plan.vm.name,
-            self._host.name,
-            lambda progress: self._around.observer.progress(self._ref, progress),
-            self._around.sharing,
-            self._gate,
+    Attributes:
+        disks: in the order of the plan.
+        files: the VM's configuration files.
+        definition: the VM as JSON, to build it anew from.
+    """
+
+    disks: tuple[DiskBackup, ...]
+    files: tuple[FileRef, ...]
+    definition: str
+
+
+def store(
+    context: BackupContext,
+    state: BackupState,
+    leased: Leased,
+    planned: Planned,
+    frozen: Frozen,
+    writer: Writer,
+) -> Stored:
+    """Read and store what changed on every disk, and prove the disks where that is due.
+
+    Raises:
+        CheckpointGone: somebody removed the checkpoint meanwhile.
+    """
+    host, guard = context.host, state.guard
+    with _noticing_loss(context, frozen.checkpoint):
+        with guard.watching(host), step(context, state, Step.READ):
+            disks = _read(context, state, leased, planned, frozen, writer)
+        with step(context, state, Step.CONFIGURATION):
+            files = _files(context, frozen.checkpoint, writer)
+            definition = host.definition(context.vm_id).json
+        with guard.watching(host), step(context, state, Step.PROVE):
+            turn = planned.lineage.last_sequence
+            proofs = [partial(_prove, context.policy.proof, disk, turn) for disk in disks]
+            side_by_side(proofs, guard.halt)
+    return Stored(disks, files, definition)
+
+
+def _read(
+    context: BackupContext,
+    state: BackupState,
+    leased: Leased,
+    planned: Planned,
+    frozen: Frozen,
+    writer: Writer,
+) -> tuple[DiskBackup, ...]:
+    tools = Tools(
+        context.repository,
+        writer,
+        context.budget,
+        state.guard,
+        context.policy,
+        context.vm_name,
+        context.host.name,
+        lambda progress: context.observer.progress(context.vm, progress),
+        context.shared,
+        partial(_permit, context, planned),
+    )
+    for plan in planned.plan.disks:
+        disk = frozen.disks[plan.slot]
+        reader = DiskReader(
+            partial(open_shell, context.host, context.policy.retry_limits, state.guard.pause),
+            disk.path,
+            leased.journal,
+            context.host.name,
+            context.shared.shells,
+            state.guard.check,
         )
-        for disk in plan.disks:
-            reader = DiskReader(
-                partial(open_shell, self._host, self._policy.retry_limits, self._guard.pause),
-                frozen[disk.slot].path,
-                journal,
-                self._host.name,
-                self._around.sharing.shells,
-                self._guard.check,
-            )
-            self._readers.append(reader)
-            backup = DiskBackup(disk, frozen[disk.slot], reader, tools)
-            self._backups.append(backup)
-            self._stop_at_unexpected((backup.plan,))
-        side_by_side([backup.pull for backup in self._backups], self._guard.halt)
+        backup = DiskBackup(plan, disk, reader, tools)
+        state.disks.append(backup)
+        stop_if_unexpected(context.policy, context.vm_name, backup.plan)
+    side_by_side([backup.pull for backup in state.disks], state.guard.halt)
+    return tuple(state.disks)
 
-    def _gate(self, path: str) -> SharedReadPermit:
-        """A permit to read the frozen disk of that path."""
-        volume = volume_of(path, self._volumes) or path[:3]
-        claim = Claim(self._host.name, volume, self._vm.vm_id, path)
-        return self._around.sharing.permits.gate(claim)
 
-    def _files(self, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
-        pieces = self._host.configuration(self._vm.vm_id, checkpoint.checkpoint_id)
-        return tuple(
-            writer.file(name, (self._paid(piece.data or b"") for piece in group))
-            for (_, name), group in itertools.groupby(pieces, key=lambda piece: (piece.path, piece.name))
-        )
+def _permit(context: BackupContext, planned: Planned, path: str) -> SharedReadPermit:
+    """A permit to read the frozen disk of that path."""
+    volume = volume_of(path, planned.volumes) or path[:3]
+    return context.shared.permits.gate(Claim(context.host.name, volume, context.vm_id, path))
 
-    def _paid(self, data: bytes) -> bytes:
-        """``data`` of a file, counted against the run's rate; whoever asks for more next waits for it."""
-        self._around.sharing.pace.consume(int(len(data) * WIRE_FACTOR))
+
+def _files(context: BackupContext, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
+    def counted(data: bytes) -> bytes:
+        # Against the run's rate; the next read waits for it.
+        context.shared.pace.consume(int(len(data) * WIRE_FACTOR))
         return data
 
-    def _prove(self, turn: int) -> None:
-        side_by_side([partial(self._prove_disk, backup, turn) for backup in self._backups], self._guard.halt)
+    pieces = context.host.configuration(context.vm_id, checkpoint.checkpoint_id)
+    return tuple(
+        writer.file(name, (counted(piece.data or b"") for piece in group))
+        for (_, name), group in itertools.groupby(pieces, key=lambda piece: (piece.path, piece.name))
+    )
 
-    def _prove_disk(self, backup: DiskBackup, turn: int) -> None:
-        match self._policy.proof:
-            case ProofPolicy.NEVER:
+
+def _prove(policy: ProofPolicy, disk: DiskBackup, turn: int) -> None:
+    match policy:
+        case ProofPolicy.NEVER:
+            return
+        case ProofPolicy.ALWAYS:
+            disk.prove_whole(believe_allocation=False)
+        case ProofPolicy.AUTO:
+            if disk.plan.mode is not Mode.INCREMENTAL:
                 return
-            case ProofPolicy.ALWAYS:
-                backup.prove_whole(believe_allocation=False)
-            case ProofPolicy.AUTO:
-                if backup.plan.mode is not Mode.INCREMENTAL:
-                    return
-                if backup.plan.proved < PROOFS_WANTED:
-                    backup.prove_whole()
-                else:
-                    backup.audit(turn)
+            if disk.plan.proved < PROOFS_WANTED:
+                disk.prove_whole()
+            else:
+                disk.audit(turn)
 
-    def _commit(
-        self,
-        checkpoint: CheckpointInfo,
-        taken: datetime,
-        info: HostInfo,
-        files: tuple[FileRef, ...],
-        definition: str,
-        writer: Writer,
-        lease: Lease,
-    ) -> Point:
-        assert self._consistency is not None
-        lease.check()
-        disks = tuple(backup.finish(self._around.run_id) for backup in self._backups)
+
+def commit(
+    context: BackupContext,
+    state: BackupState,
+    leased: Leased,
+    planned: Planned,
+    frozen: Frozen,
+    stored: Stored,
+    writer: Writer,
+) -> Committed:
+    """Make the recovery point durable.
+
+    Raises:
+        RepositoryError: it could not be stored; or it was, and packs of it are gone again.
+    """
+    with step(context, state, Step.COMMIT):
+        leased.lease.check()
         manifest = Manifest(
             point_id=uuid4(),
-            vm_id=self._vm.vm_id,
-            vm_name=self._vm.name,
-            host=self._host.name,
-            run_id=self._around.run_id,
-            created=taken,
+            vm_id=context.vm_id,
+            vm_name=planned.plan.vm.name,
+            host=context.host.name,
+            run_id=context.run_id,
+            created=frozen.taken,
             hvps_version=__version__,
             contract=CONTRACT,
-            consistency_asked=self._policy.consistency.value,
-            consistency=self._consistency.value,
-            checkpoint_id=checkpoint.checkpoint_id,
-            disks=disks,
-            files=files,
-            definition=definition,
-            os_build=info.os_build,
-            excluded=() if self._plan is None else self._plan.excluded,
+            consistency_asked=context.policy.consistency.value,
+            consistency=frozen.consistency.value,
+            checkpoint_id=frozen.checkpoint.checkpoint_id,
+            disks=tuple(disk.finish(context.run_id) for disk in stored.disks),
+            files=stored.files,
+            definition=stored.definition,
+            os_build=leased.info.os_build,
+            excluded=planned.plan.excluded,
         )
         point = writer.commit(manifest)
-        self._point = point
-        self._stored_bytes = writer.stats.stored_bytes
-        for backup in self._backups:
-            if backup.lied_chunks:
-                self._conditions.append(TrackingLied(self._vm.name, backup.plan.slot, backup.lied_chunks))
+        state.committed = committed = Committed(point, writer.stats.stored_bytes)
+        for disk in stored.disks:
+            if disk.lied_chunks:
+                state.conditions.append(TrackingLied(context.vm_name, disk.plan.slot, disk.lied_chunks))
         writer.check()
-        return point
+        return committed
+
+
+@contextlib.contextmanager
+def _noticing_loss(context: BackupContext, checkpoint: CheckpointInfo) -> Iterator[None]:
+    """Tell an error of the host whose cause is that the checkpoint is not there any more.
+
+    Raises:
+        CheckpointGone: that is so.
+    """
+    try:
+        yield
+    except HostError as err:
+        gone = False
+        with contextlib.suppress(HostError):
+            there = {one.checkpoint_id for one in context.host.checkpoints(context.vm_id)}
+            gone = checkpoint.checkpoint_id not in there
+        if gone:
+            raise CheckpointGone(context.host.name, context.vm_name) from err
+        raise

@@ -8,7 +8,7 @@ from uuid import UUID
 from hvpsbridge.errors import HostError, HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.backup.context import BackupContext
-from hvpsbridge.tasks.backup.vm import BackupVm
+from hvpsbridge.tasks.backup.vm import check, run
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.task import Task, TaskContext
@@ -47,19 +47,22 @@ def back_up(context: TaskContext, policy: BackupPolicy) -> BackupResult:
 
 
 def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: BackupPolicy) -> BackupResult:
-    around = BackupContext(
-        context.repository,
-        lambda: context.hosts.connect_owner(vm_id, context.vm.host),
-        context.run_id,
-        context.observer,
-        context.cancel,
-        context.budget,
-        context.hosts.connect_to,
-        context.sharing,
+    backup = BackupContext(
+        host=host,
+        vm_id=vm_id,
+        vm_name=host.vms(vm_id)[0].name,
+        policy=policy,
+        repository=context.repository,
+        run_id=context.run_id,
+        observer=context.observer,
+        cancel=context.cancel,
+        budget=context.budget,
+        connect=lambda: context.hosts.connect_owner(vm_id, context.vm.host),
+        connect_to=context.hosts.connect_to,
+        shared=context.sharing,
+        on_left=context.leftovers.update,
     )
-    backup = BackupVm(host, host.vms(vm_id)[0], policy, around)
-    context.leftovers.watch(lambda: backup.left)
-    return backup.check() if context.check else backup.run()
+    return check(backup) if context.check else run(backup)
 
 
 TASK = Task(name="backup", run=back_up, result=BackupResult, needs_host=True, plans=True)

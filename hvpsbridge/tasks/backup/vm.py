@@ -1,190 +1,141 @@
 """The backup of one VM: the steps of :mod:`hvpsbridge.tasks.steps` in order, and the undo when one fails.
 
-How it holds together: everything that will exist on the host is in the ledger before it is made. Until
-the manifest is durable, an error undoes everything; from then on the point is safe, and an error only
-costs its usefulness as a base. The undo is the settling of our own run on a fresh connection, so a crash,
-an error and a signal all end in the same code.
+How it holds together: everything that will exist on the host is in the ledger before it is made. Until the
+manifest is durable, an error undoes everything; from then on the recovery point is safe, and an error only
+costs its use as a base.
+
+Errors are exceptions in all modules of this package; :func:`run` and :func:`check` are the boundary where
+they become the error of a result.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from hvpsbridge.contract.results import HostInfo
-from hvpsbridge.errors import (
-    CheckpointGone,
-    CommitForkFailed,
-    HostNotClean,
-    HostUnreachable,
-    HvpsError,
-    InternalError,
-    Interrupted,
-    LeaseLost,
-    OperationTimedOut,
-    SessionLost,
-    VmBusy,
-    VmNotFound,
-)
-from hvpsbridge.repository.lease import Lease, current_holder
-from hvpsbridge.tasks.backup.checkpoint import Freezing
-from hvpsbridge.tasks.backup.finish import Leaving
-from hvpsbridge.tasks.backup.prepare import Beginning
-from hvpsbridge.tasks.backup.store import Storing
-from hvpsbridge.tasks.cleanup.cleaner import left_unknown, read_lineage
-from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.results import BackupResult, DiskFigures
+from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost
+from hvpsbridge.tasks.backup import checkpoint, finish, prepare, store
+from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.prepare import Leased
+from hvpsbridge.tasks.backup.state import BackupState, step
+from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.transfer.guard import Guard
+from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
 
 logger = logging.getLogger(__name__)
 
 
-class BackupVm(Beginning, Freezing, Storing, Leaving):
-    """One backup of one VM. Used once; made as :class:`Work` is."""
+def run(context: BackupContext) -> BackupResult:
+    """Make a recovery point; the result carries any error."""
+    started = datetime.now(UTC)
+    state = BackupState(context)
+    error: HvpsError | None = None
+    try:
+        try:
+            _attempt(context, state)
+        except CheckpointGone as err:
+            if state.leftovers:
+                raise
+            # Once, and under a run id of its own: the ledger of the first attempt is closed.
+            context.note(f"starting over: {err}")
+            context = replace(context, run_id=uuid4())
+            state = BackupState(context, [*state.warnings, f"started over: {err}"])
+            _attempt(context, state)
+        context.cancel.check()
+    except Exception as err:  # noqa: BLE001 - the boundary: any error becomes the result's
+        error = _known(context, err)
+    return _result(context, state, started, error)
 
-    @property
-    def left(self) -> tuple[str, ...]:
-        """What this backup may have on the host at this moment, one line each; for a run that gives up."""
-        if self._leftovers or not self._armed:
-            return self._leftovers
-        return (f"recovery checkpoint {self._mark!r}",)
 
-    def run(self) -> BackupResult:
-        """Make a recovery point; what came of it, errors included."""
-        error = self._guarded(self._make)
-        if isinstance(error, CheckpointGone) and not self._leftovers:
-            error = self._start_over(error)
-        if error is None and self._around.cancel.requested:
-            error = self._around.cancel.error
-        return self._result(error)
+def check(context: BackupContext) -> BackupResult:
+    """Plan only: what a backup would do. Nothing is changed on the host or in the repository."""
+    started = datetime.now(UTC)
+    state = BackupState(context)
+    error: HvpsError | None = None
+    try:
+        # Rows 1 and 3 without lease, ledger or waiting, and whether the reader's C# compiles.
+        prepare.plan(context, state, context.host.host_info(), wait=False)
+        context.host.check_reader()
+    except Exception as err:  # noqa: BLE001 - the boundary: any error becomes the result's
+        error = _known(context, err)
+    return replace(_result(context, state, started, error), planned_only=True)
 
-    def _start_over(self, error: CheckpointGone) -> HvpsError | None:
-        """Make the backup anew, once, under a run id of its own: the first one's is settled for good."""
-        self._note(f"starting over: {error}")
-        self._warnings.append(f"started over: {error}")
-        self._around = replace(self._around, run_id=uuid4())
-        self._guard = Guard(self._vm.vm_id, self._vm.name, self._policy.limits, self._around.cancel)
-        self._backups.clear()
-        self._plan = self._consistency = None
-        return self._guarded(self._make)
 
-    def check(self) -> BackupResult:
-        """Plan only: what a backup would do. Nothing is changed on the host or in the repository."""
-        return replace(self._result(self._guarded(self._make_plan)), planned_only=True)
+def _attempt(context: BackupContext, state: BackupState) -> None:
+    """All steps. When one fails after the checkpoint was intended, the host is cleaned up.
 
-    def _result(self, error: HvpsError | None) -> BackupResult:
-        return BackupResult(
-            vm=self._ref,
-            task="backup",
-            started=self._started,
-            seconds=(datetime.now(UTC) - self._started).total_seconds(),
-            error=error,
-            conditions=tuple(self._conditions),
-            warnings=tuple(self._warnings),
-            plan=self._plan,
-            findings=self._findings,
-            point_id=None if self._point is None else self._point.point_id,
-            consistency="" if self._consistency is None else self._consistency.value,
-            disks=self._figures(),
-            stored_bytes=self._stored_bytes,
-            leftovers=self._leftovers,
-        )
+    With the recovery point committed, an error of the host only costs its ids and becomes a warning.
+    """
+    with prepare.resolve(context, state) as leased:
+        try:
+            _make_point(context, state, leased)
+        except Exception as err:
+            if not state.mark:
+                raise
+            undo(context, state, leased.journal, err)
+            lasting = (Interrupted, LeaseLost, InternalError)
+            if state.committed is None or not isinstance(err, HvpsError) or isinstance(err, lasting):
+                raise
+            state.warn(f"the point is safe, but after it: {err.describe()}")
 
-    def _figures(self) -> tuple[DiskFigures, ...]:
-        return tuple(backup.figures() for backup in self._backups)
 
-    def _make_plan(self) -> None:
-        """What ``--check`` does: steps 1 and 3 without lease, ledger or waiting, and the reader's C#."""
-        info = self._host.host_info()
-        vm, disks = self._look(wait=False)
-        self._decide(vm, disks, info, read_lineage(self._repository, vm.vm_id))
-        self._host.check_reader()
+def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:
+    """Steps 2 to 10. When they end, by whatever way, no reader of ours holds a disk."""
+    with step(context, state, Step.SETTLE):
+        clean_up_earlier_runs(context, state, leased)
+    with step(context, state, Step.PLAN):
+        planned = prepare.plan(context, state, leased.info, wait=True)
+        for disk in planned.plan.disks:
+            stop_if_unexpected(context.policy, context.vm_name, disk)
+    with context.repository.begin(context.run_id) as writer, _letting_go(state.disks):
+        frozen = checkpoint.freeze(context, state, leased, planned)
+        stored = store.store(context, state, leased, planned, frozen, writer)
+        committed = store.commit(context, state, leased, planned, frozen, stored, writer)
+        finish.finish(context, state, leased, planned, frozen, stored, committed)
 
-    def _make(self) -> None:
-        with contextlib.ExitStack() as stack:
-            with self._step(Step.RESOLVE):
-                info = self._host.host_info()
-                self._vm = self._host.vms(self._vm.vm_id)[0]
-                self._refuse_unfit(self._vm, self._host.disks(self._vm.vm_id), None)
-                lease = stack.enter_context(
-                    self._repository.lease(self._vm.vm_id, current_holder(self._around.run_id))
-                )
-                ledger = self._repository.ledger(self._vm.vm_id)
-                journal = Journal(ledger, self._around.run_id, self._vm.vm_id, self._host.name)
-                self._journal = journal
-                # From here on something of ours is on the host: this shell.
-                journal.shell_opened(self._host.shell_id, info)
-            error = self._guarded(lambda: self._make_leased(info, journal, lease))
-            if error is not None and self._armed:
-                error = self._undo(error)
-            if error is not None:
-                raise error
 
-    def _make_leased(self, info: HostInfo, journal: Journal, lease: Lease) -> None:
-        """Steps 2 to 10. When it is left, by whatever way, no reader of ours holds a disk."""
-        with self._step(Step.SETTLE):
-            self._settle(journal)
-        with self._step(Step.PLAN):
-            vm, disks = self._look(wait=True)
-            lineage = read_lineage(self._repository, vm.vm_id)
-            plan = self._decide(vm, disks, info, lineage)
-            self._stop_at_unexpected(plan.disks)
-        with contextlib.ExitStack() as stack:
-            writer = stack.enter_context(self._repository.begin(self._around.run_id))
-            stack.callback(self._drop_readers)
-            checkpoint, frozen, children = self._freeze(plan, journal, lease)
-            taken = datetime.now(UTC)
-            with self._noticing_loss(checkpoint):
-                with self._guard.watching(self._host), self._step(Step.READ):
-                    self._read(plan, frozen, journal, writer)
-                with self._step(Step.CONFIGURATION):
-                    files = self._files(checkpoint, writer)
-                    definition = self._host.definition(vm.vm_id).json
-                with self._guard.watching(self._host), self._step(Step.PROVE):
-                    self._prove(lineage.last_sequence)
-            with self._step(Step.COMMIT):
-                point = self._commit(checkpoint, taken, info, files, definition, writer, lease)
-            self._convert(point, checkpoint, journal, lease)
-            self._leave(journal, lineage, children, lease)
+@contextlib.contextmanager
+def _letting_go(disks: Iterable[DiskBackup]) -> Iterator[None]:
+    """End the shells that hold ``disks`` when the block ends; nothing for those that were closed."""
+    try:
+        yield
+    finally:
+        for disk in disks:
+            disk.reader.abandon()
 
-    def _undo(self, error: HvpsError) -> HvpsError | None:
-        """Settle our own run on a fresh connection; what the backup's error is afterwards.
 
-        With the point committed, an error of the host only costs its ids: it becomes a warning.
-        """
-        logger.info("VM %s: undoing after: %s", self._vm.name, error)
-        if isinstance(error, (LeaseLost, CommitForkFailed)):
-            # Whoever took the lease settles; acting now would be acting without one. And where a fork of
-            # the chain failed, removing anything may lose the VM's data
-            # (docs/hyperv-facts.md#commit-forks).
-            self._leftovers = self.left
-        else:
-            self._leftovers = self._settle_own_run()
-        self._armed = False
-        if self._leftovers:
-            self._conditions.append(HostNotClean(self._host.name, self._vm.name, self._leftovers))
-        if self._point is None or isinstance(error, (Interrupted, LeaseLost, InternalError)):
-            return error
-        self._warnings.append(f"the point is safe, but after it: {error.describe()}")
-        return None
+def _known(context: BackupContext, err: Exception) -> HvpsError:
+    """The error as a result carries it; what nobody expected is an internal error."""
+    if isinstance(err, HvpsError):
+        return err
+    logger.error("VM %s", context.vm_name, exc_info=err)
+    internal = InternalError(f"{type(err).__name__}: {err}")
+    internal.__cause__ = err
+    return internal
 
-    def _settle_own_run(self) -> tuple[str, ...]:
-        journal = self._journal
-        assert journal is not None
-        until = self._clock() + self._policy.limits.undo_seconds
-        while True:
-            try:
-                with self._around.connect() as host:
-                    return self._settler(host, journal, undo_until=until).run()
-            except (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy) as err:
-                # The VM may be between two hosts, or held by what it is just doing there.
-                failure: HvpsError = err
-            except HvpsError as err:
-                return (*self.left, left_unknown(err))
-            logger.warning("VM %s: undo: %s", self._vm.name, failure)
-            if self._clock() > until or not self._around.cancel.pause_undo(self._policy.limits.poll_seconds):
-                return (*self.left, left_unknown(failure))
+
+def _result(
+    context: BackupContext, state: BackupState, started: datetime, error: HvpsError | None
+) -> BackupResult:
+    committed = state.committed
+    return BackupResult(
+        vm=context.vm,
+        task="backup",
+        started=started,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        error=error,
+        conditions=tuple(state.conditions),
+        warnings=tuple(state.warnings),
+        plan=state.plan,
+        findings=state.findings,
+        point_id=None if committed is None else committed.point.point_id,
+        consistency="" if state.consistency is None else state.consistency.value,
+        disks=tuple(disk.figures() for disk in state.disks),
+        stored_bytes=0 if committed is None else committed.stored_bytes,
+        leftovers=state.leftovers,
+    )

@@ -17,7 +17,7 @@ from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.patching import owed_extents
 from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, confirm
-from hvpsbridge.tasks.policy import OnUnexpectedFull
+from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
 from hvpsbridge.tasks.results import DiskFigures
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.host_side import Tools, Traffic
@@ -29,6 +29,16 @@ logger = logging.getLogger(__name__)
 SECTOR_BYTES = 4096
 # The rotating audit looks at one part of the disk each run and is round in so many runs.
 AUDIT_PARTS = 16
+
+
+def stop_if_unexpected(policy: BackupPolicy, vm_name: str, plan: DiskPlan) -> None:
+    """Return when a disk may be backed up as planned.
+
+    Raises:
+        StoppedByPolicy: it would be read or compared whole unexpectedly, and the policy forbids that.
+    """
+    if not plan.reason.expected and policy.on_unexpected_full is OnUnexpectedFull.STOP:
+        raise StoppedByPolicy(vm_name, f"disk {plan.slot}: {plan.why}")
 
 
 class DiskBackup:
@@ -132,8 +142,7 @@ class DiskBackup:
     def _decide(self, plan: DiskPlan) -> None:
         logger.info("disk %s: %s, %s", plan.slot, plan.mode.value, plan.why)
         self.plan = plan
-        if not plan.reason.expected and self._tools.policy.on_unexpected_full is OnUnexpectedFull.STOP:
-            raise StoppedByPolicy(self._tools.vm_name, f"disk {plan.slot}: {plan.why}")
+        stop_if_unexpected(self._tools.policy, self._tools.vm_name, plan)
 
     def _pull_changes(self, changes: tuple[Extent, ...]) -> None:
         self._trusted = True
