@@ -25,7 +25,7 @@ def test_everything_runs_in_windows_powershell_51_on_windows_server_2016(pwsh: P
 def test_the_reader_compiles_there_as_one_text(pwsh: Path, tmp_path: Path) -> None:
     """Its files do not compile alone; the check of each one above sees none of their code."""
     text = script_text(OPERATIONS["Test-HvpsReader"])
-    (source,) = re.findall(r"@'\n(#define.*?)\n'@\n", text, re.DOTALL)
+    (source,) = re.findall(r"@'\n(#define.*?\n)'@\n", text, re.DOTALL)
     for path in FOLDER.glob("lib/reader/*.cs"):
         assert path.read_text(encoding="ascii") in source, path.name
     file = tmp_path / "reader.cs"
