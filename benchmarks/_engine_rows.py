@@ -122,7 +122,13 @@ def engine_passes(
         while answered < len(mine):
             while asked < min(len(mine), answered + CREDIT):
                 extent = (Extent(mine[asked], min(settings.window_bytes, host["size"] - mine[asked])),)
-                request = Request(asked, extent, CHUNK, settings.block_bytes, allow_deflate=deflate)
+                request = Request(
+                    number=asked,
+                    extents=extent,
+                    chunk_bytes=CHUNK,
+                    block_bytes=settings.block_bytes,
+                    allow_deflate=deflate,
+                )
                 source.send(request.pack())
                 asked += 1
             for data in source.receive(5):
@@ -131,7 +137,7 @@ def engine_passes(
                 answered += block.last
 
     for source in sources:
-        source.send(Request(0, (Extent(0, 4096),), CHUNK, MIB).pack())
+        source.send(Request(number=0, extents=(Extent(0, 4096),), chunk_bytes=CHUNK, block_bytes=MIB).pack())
         while not source.receive(5):
             pass
     processes = [session.host_info().process_id for session in sessions]
@@ -183,8 +189,14 @@ def rows_stopped(runs: int) -> Table:
     with process(str(HERE / "_engine.py"), "random") as host, HyperVHost.connect(connection(host)) as session:
         pid = session.host_info().process_id
         source = session.open_reader(host["paths"][0])
-        source.send(Request(0, (Extent(0, 16 * MIB),), CHUNK, MIB).pack())
-        source.send(Request(1, (Extent(16 * MIB, 16 * MIB),), CHUNK, MIB).pack())
+        source.send(
+            Request(number=0, extents=(Extent(0, 16 * MIB),), chunk_bytes=CHUNK, block_bytes=MIB).pack()
+        )
+        source.send(
+            Request(
+                number=1, extents=(Extent(16 * MIB, 16 * MIB),), chunk_bytes=CHUNK, block_bytes=MIB
+            ).pack()
+        )
         first = source.receive(10)
         before = _resident_bytes(pid)
         time.sleep(5)

@@ -97,10 +97,32 @@ def backup(
         for number in numbers:
             extent = repository.grid.extent(number, len(image))
             target.put(number, memoryview(image)[extent.offset : extent.end])
-        made = ManifestDisk("scsi 0:0", None, len(image), 512, "", (), target.finish(), None, "", "")
+        made = ManifestDisk(
+            slot="scsi 0:0",
+            disk_id=None,
+            size_bytes=len(image),
+            sector_bytes=512,
+            path="",
+            chain=(),
+            tree=target.finish(),
+            rct_id=None,
+            mode="",
+            reason="",
+        )
         writer.commit(
             Manifest(
-                uuid4(), UUID(int=1), "vm", "h", uuid4(), datetime.now(UTC), "", 1, "", "", None, (made,)
+                point_id=uuid4(),
+                vm_id=UUID(int=1),
+                vm_name="vm",
+                host="h",
+                run_id=uuid4(),
+                created=datetime.now(UTC),
+                hvps_version="",
+                contract=1,
+                consistency_asked="",
+                consistency="",
+                checkpoint_id=None,
+                disks=(made,),
             )
         )
     return made

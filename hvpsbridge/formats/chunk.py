@@ -33,7 +33,7 @@ FRAME_BYTES = _FRAME.size
 _PAD_AT = 35
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """Head of a frame; ``kind`` is ``DATA_PACK`` for a chunk and ``NODE_PACK`` for a node."""
 
@@ -74,7 +74,16 @@ def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tu
         raise Malformed(f"{len(data)} bytes are shorter than a frame")
     identity, kind, codec, seal, epoch, raw, stored, nonce = _FRAME.unpack_from(data)
     try:
-        frame = Frame(identity, Kind(kind), Codec(codec), Seal(seal), epoch, raw, stored, nonce)
+        frame = Frame(
+            id=identity,
+            kind=Kind(kind),
+            codec=Codec(codec),
+            seal=Seal(seal),
+            epoch=epoch,
+            raw_bytes=raw,
+            stored_bytes=stored,
+            nonce=nonce,
+        )
     except ValueError as err:
         raise Malformed(str(err)) from err
     if frame.kind not in (Kind.DATA_PACK, Kind.NODE_PACK):

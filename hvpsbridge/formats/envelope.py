@@ -72,7 +72,7 @@ class Seal(IntEnum):
     AES_256_GCM = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """First 32 bytes of an envelope."""
 
@@ -119,7 +119,15 @@ def unpack_header(data: bytes | bytearray | memoryview) -> Header:
     if version != FORMAT:
         raise UnknownVersion(version, FORMAT)
     try:
-        header = Header(Kind(kind), Codec(codec), Seal(seal), epoch, raw, stored, nonce)
+        header = Header(
+            kind=Kind(kind),
+            codec=Codec(codec),
+            seal=Seal(seal),
+            epoch=epoch,
+            raw_bytes=raw,
+            stored_bytes=stored,
+            nonce=nonce,
+        )
     except ValueError as err:
         raise Malformed(str(err)) from err
     if raw > MAX_PAYLOAD_BYTES or len(data) != HEADER_BYTES + stored + header.trailer_bytes:

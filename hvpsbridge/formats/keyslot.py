@@ -41,7 +41,7 @@ class KdfCost:
     lanes: int = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeySlot:
     """One slot.
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseHolder:
     """A process, told apart from every other one that ever held its pid.
 

@@ -31,7 +31,7 @@ class Proof:
     by: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskStats:
     """What one disk cost. All bytes.
 
@@ -51,7 +51,7 @@ class DiskStats:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestDisk:
     """One disk of a point.
 
@@ -107,7 +107,7 @@ class FileRef:
     tree: TreeRoot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A recovery point.
 

@@ -27,7 +27,7 @@ class BadList:
     frames: tuple[BadFrame, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
     """What a prune leaves of a point: its place in the line of its VM."""
 

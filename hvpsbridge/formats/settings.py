@@ -20,7 +20,7 @@ CONFIG_NAME = "config"
 MAGIC_TEXT = "hvps repository"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What holds for a repository for ever."""
 
@@ -39,7 +39,14 @@ class Settings:
 
 def new_settings(repository_id: UUID, created: datetime, chunk_bytes: int, *, sealed: bool) -> Settings:
     """Settings of this format, not yet checked."""
-    return Settings(MAGIC_TEXT, FORMAT, repository_id, created, chunk_bytes, sealed)
+    return Settings(
+        magic=MAGIC_TEXT,
+        format=FORMAT,
+        repository_id=repository_id,
+        created=created,
+        chunk_bytes=chunk_bytes,
+        sealed=sealed,
+    )
 
 
 def decode_settings(data: bytes) -> Settings:

@@ -61,7 +61,7 @@ class BlockState(IntEnum):
     PARTIALLY_PRESENT = 7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One of the two headers; the valid one with the higher sequence number counts.
 
@@ -106,13 +106,13 @@ class Header:
         if version != 1:
             raise ValueError(f"VHDX version {version}; only 1 is known")
         return cls(
-            sequence,
-            UUID(bytes_le=file_write),
-            UUID(bytes_le=data_write),
-            UUID(bytes_le=log),
-            length,
-            offset,
-            version,
+            sequence=sequence,
+            file_write_guid=UUID(bytes_le=file_write),
+            data_write_guid=UUID(bytes_le=data_write),
+            log_guid=UUID(bytes_le=log),
+            log_length=length,
+            log_offset=offset,
+            version=version,
         )
 
 
@@ -155,7 +155,7 @@ def unpack_regions(data: bytes) -> tuple[Region, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """What the metadata region says of the disk.
 

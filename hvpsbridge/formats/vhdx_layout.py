@@ -107,7 +107,9 @@ def plan(
     creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
     head[: len(creator)] = creator
     for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
-        head[offset : offset + HEADER_BYTES] = Header(sequence, write_guid, write_guid, log_guid).pack()
+        head[offset : offset + HEADER_BYTES] = Header(
+            sequence=sequence, file_write_guid=write_guid, data_write_guid=write_guid, log_guid=log_guid
+        ).pack()
     regions = pack_regions(
         (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
     )

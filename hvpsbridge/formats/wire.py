@@ -77,7 +77,7 @@ class Encoding(IntEnum):
     DEFLATE = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request of a reader pipeline.
 
@@ -123,12 +123,12 @@ class Request:
             raise BlockError(f"{count} extents do not fill {len(data)} bytes")
         extents = tuple(Extent(*pair) for pair in _EXTENT.iter_unpack(data[_REQUEST.size :]))
         return cls(
-            number,
-            extents,
-            chunk_bytes,
-            block_bytes,
-            bool(flags & WANT_CHUNK_DIGESTS),
-            bool(flags & ALLOW_DEFLATE),
+            number=number,
+            extents=extents,
+            chunk_bytes=chunk_bytes,
+            block_bytes=block_bytes,
+            want_chunk_digests=bool(flags & WANT_CHUNK_DIGESTS),
+            allow_deflate=bool(flags & ALLOW_DEFLATE),
         )
 
 
@@ -151,7 +151,7 @@ class ChunkDigest:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One decoded and verified block."""
 
@@ -192,12 +192,14 @@ def decode_block(data: bytes | bytearray | memoryview) -> Block:
         raise BlockError(f"block {number}: digest differs")
     extents_end = HEADER_BYTES + extents * _EXTENT.size
     return Block(
-        request,
-        number,
-        bool(flags & LAST_OF_REQUEST),
-        tuple(_pieces(view[HEADER_BYTES:extents_end], body, number)),
-        tuple(ChunkDigest(*entry) for entry in _CHUNK_DIGEST.iter_unpack(view[extents_end:tables_end])),
-        len(view),
+        request=request,
+        number=number,
+        last=bool(flags & LAST_OF_REQUEST),
+        pieces=tuple(_pieces(view[HEADER_BYTES:extents_end], body, number)),
+        chunk_digests=tuple(
+            ChunkDigest(*entry) for entry in _CHUNK_DIGEST.iter_unpack(view[extents_end:tables_end])
+        ),
+        wire_bytes=len(view),
     )
 
 

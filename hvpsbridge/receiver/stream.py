@@ -92,12 +92,12 @@ class BlockStream:
             if extent.length <= 0 or extent.offset < 0 or extent.end > self._size_bytes:
                 raise ValueError(f"{extent} is not within a disk of {self._size_bytes} bytes")
         request = Request(
-            self._requests,
-            normalise(extents, self._size_bytes),
-            self._grid.chunk_bytes,
-            self._block_bytes,
-            self._want_chunk_digests,
-            self._allow_deflate,
+            number=self._requests,
+            extents=normalise(extents, self._size_bytes),
+            chunk_bytes=self._grid.chunk_bytes,
+            block_bytes=self._block_bytes,
+            want_chunk_digests=self._want_chunk_digests,
+            allow_deflate=self._allow_deflate,
         )
         self._pending.append(_Pending(request.number, request.extents))
         self._requests += 1

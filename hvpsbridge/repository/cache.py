@@ -44,7 +44,7 @@ CREATE TEMP TABLE bad (id BLOB, pack BLOB, PRIMARY KEY (id, pack)) WITHOUT ROWID
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
     """Where a frame lies. ``number`` is dense over the index, for bitmaps; -1 for an unpublished pack."""
 
@@ -345,7 +345,15 @@ def _remove(connection: sqlite3.Connection, name: bytes) -> None:
 
 def _location(row: tuple[bytes, int, bytes, int, int, int, int]) -> Location:
     identity, kind, pack, offset, frame, raw, number = row
-    return Location(bytes(identity), Kind(kind), bytes(pack), offset, frame, raw, number)
+    return Location(
+        id=bytes(identity),
+        kind=Kind(kind),
+        pack=bytes(pack),
+        offset=offset,
+        frame_bytes=frame,
+        raw_bytes=raw,
+        number=number,
+    )
 
 
 __all__ = ["IndexCache", "KnownPack", "Location", "PackEntry"]

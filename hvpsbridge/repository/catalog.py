@@ -183,12 +183,12 @@ class Catalog:
         """Write the tombstone that lets a point's manifest be deleted without looking lost."""
         manifest = point.manifest
         tomb = Tombstone(
-            manifest.point_id,
-            manifest.vm_id,
-            manifest.sequence,
-            manifest.digest(),
-            manifest.previous,
-            datetime.now(UTC),
+            point_id=manifest.point_id,
+            vm_id=manifest.vm_id,
+            sequence=manifest.sequence,
+            digest=manifest.digest(),
+            previous=manifest.previous,
+            at=datetime.now(UTC),
         )
         self._objects.write(tombstone_name(point.point_id), Kind.TOMBSTONE, encode_record(tomb))
         self._objects.store.commit_barrier()

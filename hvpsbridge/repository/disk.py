@@ -18,7 +18,7 @@ from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class WriterStats:
     """What a writer did so far.
 

@@ -14,13 +14,13 @@ from hvpsbridge.formats.lease import LeaseHolder
 def current_holder(run_id: UUID) -> LeaseHolder:
     """This process."""
     return LeaseHolder(
-        run_id,
-        socket.gethostname(),
-        _user(),
-        os.getpid(),
-        _boot_id(),
-        _pid_namespace(),
-        _started(os.getpid()),
+        run_id=run_id,
+        machine=socket.gethostname(),
+        user=_user(),
+        process_id=os.getpid(),
+        boot_id=_boot_id(),
+        pid_namespace=_pid_namespace(),
+        process_started=_started(os.getpid()),
     )
 
 

@@ -75,15 +75,15 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
     if not passphrase:
         raise ValueError("an empty passphrase protects nothing")
     slot = KeySlot(
-        uuid4(),
-        repository_id,
-        datetime.now(UTC),
-        ARGON2ID,
-        cost.memory_kib,
-        cost.iterations,
-        cost.lanes,
-        secrets.token_bytes(SALT_BYTES),
-        b"",
+        slot_id=uuid4(),
+        repository_id=repository_id,
+        created=datetime.now(UTC),
+        kdf=ARGON2ID,
+        memory_kib=cost.memory_kib,
+        iterations=cost.iterations,
+        lanes=cost.lanes,
+        salt=secrets.token_bytes(SALT_BYTES),
+        nonce=b"",
     )
     nonce, label_body = sealing.wrap(_label_key(master, slot), label.encode(), slot.slot_id.bytes)
     slot = replace(slot, label=nonce + label_body)

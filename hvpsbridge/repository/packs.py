@@ -69,7 +69,15 @@ class PackWriter:
         Compressing and sealing run in the calling thread, outside the lock.
         """
         codec, body = compression.compress(raw, level)
-        frame = Frame(identity, self._kind, codec, Seal.PLAIN, 0, len(raw), len(body))
+        frame = Frame(
+            id=identity,
+            kind=self._kind,
+            codec=codec,
+            seal=Seal.PLAIN,
+            epoch=0,
+            raw_bytes=len(raw),
+            stored_bytes=len(body),
+        )
         frame, body = self._objects.sealer.seal_frame(frame, body)
         full = None
         with self._lock:
@@ -269,7 +277,14 @@ class FrameReader:
             Damaged: one did not arrive as it was sent.
         """
         places = (
-            Location(entry.id, pack.kind, pack.name, entry.offset, entry.frame_bytes, entry.raw_bytes)
+            Location(
+                id=entry.id,
+                kind=pack.kind,
+                pack=pack.name,
+                offset=entry.offset,
+                frame_bytes=entry.frame_bytes,
+                raw_bytes=entry.raw_bytes,
+            )
             for entry in pack.entries
         )
         for _, found in self.read_all(places):

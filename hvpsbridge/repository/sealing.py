@@ -144,7 +144,9 @@ class PlainSealer:
 
     def seal_object(self, kind: Kind, codec: Codec, raw_bytes: int, payload: bytes, place: bytes) -> bytes:
         """See :class:`Sealer`."""
-        head = Header(kind, codec, Seal.PLAIN, 0, raw_bytes, len(payload)).pack()
+        head = Header(
+            kind=kind, codec=codec, seal=Seal.PLAIN, epoch=0, raw_bytes=raw_bytes, stored_bytes=len(payload)
+        ).pack()
         return head + payload + hashlib.sha256(place + head + payload).digest()
 
     def open_object(self, data: bytes, kind: Kind, place: bytes) -> tuple[Header, bytes | memoryview]:
@@ -196,14 +198,14 @@ class KeySealer:
         """See :class:`Sealer`."""
         nonce = os.urandom(NONCE_BYTES)
         sealed = Frame(
-            frame.id,
-            frame.kind,
-            frame.codec,
-            Seal.AES_256_GCM,
-            self._next_epoch(),
-            frame.raw_bytes,
-            len(body) + TAG_BYTES,
-            nonce,
+            id=frame.id,
+            kind=frame.kind,
+            codec=frame.codec,
+            seal=Seal.AES_256_GCM,
+            epoch=self._next_epoch(),
+            raw_bytes=frame.raw_bytes,
+            stored_bytes=len(body) + TAG_BYTES,
+            nonce=nonce,
         )
         cipher = self._cipher(frame.kind is Kind.DATA_PACK, sealed.epoch)
         return sealed, cipher.encrypt(nonce, body, sealed.associated())
@@ -222,7 +224,15 @@ class KeySealer:
         """See :class:`Sealer`."""
         nonce = os.urandom(NONCE_BYTES)
         epoch = self._next_epoch()
-        head = Header(kind, codec, Seal.AES_256_GCM, epoch, raw_bytes, len(payload), nonce).pack()
+        head = Header(
+            kind=kind,
+            codec=codec,
+            seal=Seal.AES_256_GCM,
+            epoch=epoch,
+            raw_bytes=raw_bytes,
+            stored_bytes=len(payload),
+            nonce=nonce,
+        ).pack()
         return head + self._cipher(False, epoch).encrypt(nonce, payload, place + head)
 
     def open_object(self, data: bytes, kind: Kind, place: bytes) -> tuple[Header, bytes]:

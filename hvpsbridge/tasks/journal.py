@@ -72,5 +72,12 @@ class Journal:
 
     def _write(self, kind: LedgerKind, *, run_id: UUID | None = None, **facts: Any) -> None:
         self.ledger.append(
-            LedgerEntry(kind, run_id or self.run_id, self.vm_id, self._host, datetime.now(UTC), **facts)
+            LedgerEntry(
+                kind=kind,
+                run_id=run_id or self.run_id,
+                vm_id=self.vm_id,
+                host=self._host,
+                at=datetime.now(UTC),
+                **facts,
+            )
         )

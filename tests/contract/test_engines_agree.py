@@ -516,11 +516,28 @@ def a_disk_that_somebody_else_has_attached(side: Side) -> Any:
 def blocks(side: Side) -> Any:
     _, path = side.frozen(side.vm("blocks"))
     requests = (
-        Request(0, (Extent(0, SIZE),), 64 * KIB, 1 * MIB, True, False),
         Request(
-            1, (Extent(512, 1024), Extent(MIB + 4096, 70000), Extent(SIZE - 512, 512)), 64 * KIB, 4 * KIB
+            number=0,
+            extents=(Extent(0, SIZE),),
+            chunk_bytes=64 * KIB,
+            block_bytes=1 * MIB,
+            want_chunk_digests=True,
+            allow_deflate=False,
         ),
-        Request(2, (Extent(MIB - 1, 3), Extent(1 * MIB, 256 * KIB)), 256 * KIB, 1 * MIB, True, True),
+        Request(
+            number=1,
+            extents=(Extent(512, 1024), Extent(MIB + 4096, 70000), Extent(SIZE - 512, 512)),
+            chunk_bytes=64 * KIB,
+            block_bytes=4 * KIB,
+        ),
+        Request(
+            number=2,
+            extents=(Extent(MIB - 1, 3), Extent(1 * MIB, 256 * KIB)),
+            chunk_bytes=256 * KIB,
+            block_bytes=1 * MIB,
+            want_chunk_digests=True,
+            allow_deflate=True,
+        ),
     )
     source = side.host.open_reader(path)
     answers = []
@@ -561,10 +578,18 @@ def _refused(content: Request | bytes) -> Case:
 
 for _name, _content in {
     "no_request": b"nonsense",
-    "a_request_past_the_end": Request(0, (Extent(SIZE - 512, 1024),), 64 * KIB, 1 * MIB),
-    "a_request_for_nothing": Request(0, (Extent(512, 0),), 64 * KIB, 1 * MIB),
-    "a_request_with_odd_chunks": Request(0, (Extent(512, 512),), 65 * KIB, 1 * MIB),
-    "a_request_with_small_blocks": Request(0, (Extent(512, 512),), 64 * KIB, 100),
+    "a_request_past_the_end": Request(
+        number=0, extents=(Extent(SIZE - 512, 1024),), chunk_bytes=64 * KIB, block_bytes=1 * MIB
+    ),
+    "a_request_for_nothing": Request(
+        number=0, extents=(Extent(512, 0),), chunk_bytes=64 * KIB, block_bytes=1 * MIB
+    ),
+    "a_request_with_odd_chunks": Request(
+        number=0, extents=(Extent(512, 512),), chunk_bytes=65 * KIB, block_bytes=1 * MIB
+    ),
+    "a_request_with_small_blocks": Request(
+        number=0, extents=(Extent(512, 512),), chunk_bytes=64 * KIB, block_bytes=100
+    ),
 }.items():
     _case = _refused(_content)
     _case.__name__ = _name
@@ -577,7 +602,11 @@ def reading_that_fails(side: Side) -> Any:
     source = side.host.open_reader(path)
     side.model.faults.arm("read_error")
     try:
-        source.send(Request(0, (Extent(0, 64 * KIB),), 64 * KIB, 1 * MIB).pack())
+        source.send(
+            Request(
+                number=0, extents=(Extent(0, 64 * KIB),), chunk_bytes=64 * KIB, block_bytes=1 * MIB
+            ).pack()
+        )
         return _received(source)
     finally:
         side.model.faults.arm("read_error", 0)

@@ -138,12 +138,19 @@ class TestEnvelopes:
     def test_come_back_equal(
         self, kind: Kind, codec: Codec, seal: Seal, epoch: int, raw: int, stored: int, nonce: bytes
     ) -> None:
-        header = Header(kind, codec, seal, epoch, raw, stored, nonce)
+        header = Header(
+            kind=kind, codec=codec, seal=seal, epoch=epoch, raw_bytes=raw, stored_bytes=stored, nonce=nonce
+        )
         assert unpack_header(header.pack() + bytes(stored + header.trailer_bytes)) == header
         assert len(header.pack()) == HEADER_BYTES
 
     def test_of_another_version_name_both(self) -> None:
-        data = bytearray(Header(Kind.INDEX, Codec.RAW, Seal.PLAIN, 0, 0, 0).pack() + bytes(32))
+        data = bytearray(
+            Header(
+                kind=Kind.INDEX, codec=Codec.RAW, seal=Seal.PLAIN, epoch=0, raw_bytes=0, stored_bytes=0
+            ).pack()
+            + bytes(32)
+        )
         data[4] = 77
         with pytest.raises(UnknownVersion) as caught:
             unpack_header(data)
@@ -151,14 +158,18 @@ class TestEnvelopes:
 
     @given(st.integers(0, 63))
     def test_of_any_other_length_are_refused(self, length: int) -> None:
-        data = Header(Kind.INDEX, Codec.RAW, Seal.PLAIN, 0, 0, 0).pack() + bytes(32)
+        data = Header(
+            kind=Kind.INDEX, codec=Codec.RAW, seal=Seal.PLAIN, epoch=0, raw_bytes=0, stored_bytes=0
+        ).pack() + bytes(32)
         with pytest.raises(Malformed):
             unpack_header(data[:length])
         with pytest.raises(Malformed):
             unpack_header(data + bytes(length + 1))
 
     def test_that_claim_gigabytes_are_refused(self) -> None:
-        header = Header(Kind.INDEX, Codec.ZSTD, Seal.PLAIN, 0, 2**32 - 1, 0)
+        header = Header(
+            kind=Kind.INDEX, codec=Codec.ZSTD, seal=Seal.PLAIN, epoch=0, raw_bytes=2**32 - 1, stored_bytes=0
+        )
         with pytest.raises(Malformed):
             unpack_header(header.pack() + bytes(32))
 
@@ -176,12 +187,22 @@ class TestFrames:
         self, identity: bytes, kind: Kind, codec: Codec, epoch: int, raw: int, body: bytes
     ) -> None:
         seal = Seal.AES_256_GCM if epoch else Seal.PLAIN
-        frame = Frame(identity, kind, codec, seal, epoch, raw, len(body))
+        frame = Frame(
+            id=identity, kind=kind, codec=codec, seal=seal, epoch=epoch, raw_bytes=raw, stored_bytes=len(body)
+        )
         found, found_body = unpack_frame(frame.pack() + body, 1000)
         assert (found, bytes(found_body)) == (frame, body)
 
     def test_that_are_impossible_are_refused(self) -> None:
-        good = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 10, 10)
+        good = Frame(
+            id=bytes(32),
+            kind=Kind.DATA_PACK,
+            codec=Codec.RAW,
+            seal=Seal.PLAIN,
+            epoch=0,
+            raw_bytes=10,
+            stored_bytes=10,
+        )
         for bad, body in (
             (replace(good, raw_bytes=11), bytes(10)),
             (good, bytes(9)),
@@ -197,7 +218,15 @@ class TestFrames:
             unpack_frame(good.pack()[: FRAME_BYTES - 1], 10)
 
     def test_bind_everything_that_says_what_they_are(self) -> None:
-        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 1, 10, 10)
+        frame = Frame(
+            id=bytes(32),
+            kind=Kind.DATA_PACK,
+            codec=Codec.RAW,
+            seal=Seal.PLAIN,
+            epoch=1,
+            raw_bytes=10,
+            stored_bytes=10,
+        )
         others = [
             replace(frame, id=b"\1" * 32),
             replace(frame, kind=Kind.NODE_PACK),
@@ -281,12 +310,35 @@ class TestNodes:
 
 class TestManifests:
     MANIFEST = Manifest(
-        UUID(int=1), UUID(int=2), "web 'quoted' ☃", "hv01", UUID(int=3), datetime(2026, 3, 1, tzinfo=UTC),
-        "0.1", 1, "application", "crash", None,
-        (ManifestDisk("scsi 0:0", None, 5, 512, "C:\\a", ("C:\\a",), TreeRoot(b"\7" * 32, 5), "rct", "full",
-                      "first", proof=Proof("equal", datetime(2026, 3, 2, tzinfo=UTC), 5, UUID(int=3))),),
-        sequence=3, previous=b"\5" * 32,
-    )  # fmt: skip
+        point_id=UUID(int=1),
+        vm_id=UUID(int=2),
+        vm_name="web 'quoted' ☃",
+        host="hv01",
+        run_id=UUID(int=3),
+        created=datetime(2026, 3, 1, tzinfo=UTC),
+        hvps_version="0.1",
+        contract=1,
+        consistency_asked="application",
+        consistency="crash",
+        checkpoint_id=None,
+        disks=(
+            ManifestDisk(
+                slot="scsi 0:0",
+                disk_id=None,
+                size_bytes=5,
+                sector_bytes=512,
+                path="C:\\a",
+                chain=("C:\\a",),
+                tree=TreeRoot(b"\7" * 32, 5),
+                rct_id="rct",
+                mode="full",
+                reason="first",
+                proof=Proof("equal", datetime(2026, 3, 2, tzinfo=UTC), 5, UUID(int=3)),
+            ),
+        ),
+        sequence=3,
+        previous=b"\5" * 32,
+    )
 
     def test_come_back_equal_and_name_themselves(self) -> None:
         text = self.MANIFEST.encode()

@@ -64,11 +64,11 @@ def test_the_table_says_which_blocks_were_planned(
 ) -> None:
     size = mib * MIB + sector
     metadata = vhdx.Metadata(
-        size,
-        block_mib * MIB,
-        DISK_ID,
-        sector,
-        4096,
+        size_bytes=size,
+        block_bytes=block_mib * MIB,
+        disk_id=DISK_ID,
+        logical_sector_bytes=sector,
+        physical_sector_bytes=4096,
         parent=(("relative_path", ".\\p.vhdx"),) if differs else None,
     )
     present = [Extent(at * MIB, min(length * MIB, size - at * MIB)) for at, length in runs if at * MIB < size]
@@ -82,7 +82,9 @@ def test_the_table_says_which_blocks_were_planned(
 
 
 def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
-    layout = vhdx_layout.plan(vhdx.Metadata(GIB, 32 * MIB, DISK_ID), [], WRITE_ID)
+    layout = vhdx_layout.plan(
+        vhdx.Metadata(size_bytes=GIB, block_bytes=32 * MIB, disk_id=DISK_ID), [], WRITE_ID
+    )
     header = bytearray(layout.head[64 * KIB : 68 * KIB])
     header[100] ^= 1
     with pytest.raises(ValueError, match="checksum"):
@@ -99,11 +101,16 @@ def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
 )
 def test_what_the_format_does_not_allow_is_refused(size: int, block: int) -> None:
     with pytest.raises(ValueError, match="VHDX"):
-        vhdx_layout.plan(vhdx.Metadata(size, block, DISK_ID), [], WRITE_ID)
+        vhdx_layout.plan(vhdx.Metadata(size_bytes=size, block_bytes=block, disk_id=DISK_ID), [], WRITE_ID)
 
 
 def test_a_partial_block_has_a_bitmap_of_its_sectors() -> None:
-    metadata = vhdx.Metadata(64 * MIB, 2 * MIB, DISK_ID, parent=(("absolute_win32_path", "C:\\p.vhdx"),))
+    metadata = vhdx.Metadata(
+        size_bytes=64 * MIB,
+        block_bytes=2 * MIB,
+        disk_id=DISK_ID,
+        parent=(("absolute_win32_path", "C:\\p.vhdx"),),
+    )
     layout = vhdx_layout.plan(metadata, [Extent(512, 1024), Extent(4 * MIB, 2 * MIB)], WRITE_ID)
     _, bat = read_structures(layout.head)
     entries = struct.unpack(f"<{metadata.bat_entries}Q", bat[: 8 * metadata.bat_entries])
@@ -124,7 +131,7 @@ def test_qemu_accepts_a_file_made_from_these_codecs_and_reads_the_same_bytes(
     content = bytearray(size)
     content[5000:9000] = random.Random(1).randbytes(4000)
     content[-700:] = random.Random(2).randbytes(700)
-    metadata = vhdx.Metadata(size, block_mib * MIB, DISK_ID)
+    metadata = vhdx.Metadata(size_bytes=size, block_bytes=block_mib * MIB, disk_id=DISK_ID)
     build(tmp_path / "disk.vhdx", bytes(content), metadata, [Extent(4608, 4608), Extent(size - 1024, 1024)])
     subprocess.run(
         ["qemu-img", "check", "-f", "vhdx", str(tmp_path / "disk.vhdx")], check=True, capture_output=True

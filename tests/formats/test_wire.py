@@ -78,12 +78,25 @@ def test_any_single_byte_altered_or_cut_is_refused(data: st.DataObject) -> None:
     st.booleans(),
 )
 def test_a_request_comes_back_as_it_was(extents: list[Extent], digests: bool, deflate: bool) -> None:
-    request = Request(9, tuple(extents), 65536, 1 << 20, digests, deflate)
+    request = Request(
+        number=9,
+        extents=tuple(extents),
+        chunk_bytes=65536,
+        block_bytes=1 << 20,
+        want_chunk_digests=digests,
+        allow_deflate=deflate,
+    )
     assert Request.unpack(request.pack()) == request
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"HQ", b"XX" + bytes(18), Request(0, (Extent(0, 1),), 1, 1).pack() + b"x"]
+    "data",
+    [
+        b"",
+        b"HQ",
+        b"XX" + bytes(18),
+        Request(number=0, extents=(Extent(0, 1),), chunk_bytes=1, block_bytes=1).pack() + b"x",
+    ],
 )
 def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
     with pytest.raises(BlockError):

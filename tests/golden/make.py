@@ -59,19 +59,19 @@ def commit(repository: Repository, version: int, base: Point | None) -> Point:
                 target.put(number, content[number * CHUNK : (number + 1) * CHUNK])
             disks.append(
                 ManifestDisk(
-                    f"scsi 0:{index}",
-                    UUID(int=index + 1),
-                    len(content),
-                    512,
-                    f"D:\\vm\\disk{index}.avhdx",
-                    (f"D:\\vm\\disk{index}.avhdx", f"D:\\vm\\disk{index}.vhdx"),
-                    target.finish(),
-                    f"rctX:{version}:{index}",
-                    "full" if base is None else "incremental",
-                    "first" if base is None else "tracked",
-                    None if base is None else base.point_id,
-                    DiskStats(changed_bytes=len(content), seconds=1.5),
-                    Proof("equal", created, len(content), run),
+                    slot=f"scsi 0:{index}",
+                    disk_id=UUID(int=index + 1),
+                    size_bytes=len(content),
+                    sector_bytes=512,
+                    path=f"D:\\vm\\disk{index}.avhdx",
+                    chain=(f"D:\\vm\\disk{index}.avhdx", f"D:\\vm\\disk{index}.vhdx"),
+                    tree=target.finish(),
+                    rct_id=f"rctX:{version}:{index}",
+                    mode="full" if base is None else "incremental",
+                    reason="first" if base is None else "tracked",
+                    base=None if base is None else base.point_id,
+                    stats=DiskStats(changed_bytes=len(content), seconds=1.5),
+                    proof=Proof("equal", created, len(content), run),
                 )
             )
         files = (
@@ -80,24 +80,26 @@ def commit(repository: Repository, version: int, base: Point | None) -> Point:
         )
         point = writer.commit(
             Manifest(
-                uuid4(),
-                VM,
-                "gold 'n' ☃",
-                "hv01",
-                run,
-                created,
-                "1.0",
-                1,
-                "application",
-                "application",
-                uuid4(),
-                tuple(disks),
-                files,
-                '{"Generation":2}',
-                20348,
+                point_id=uuid4(),
+                vm_id=VM,
+                vm_name="gold 'n' ☃",
+                host="hv01",
+                run_id=run,
+                created=created,
+                hvps_version="1.0",
+                contract=1,
+                consistency_asked="application",
+                consistency="application",
+                checkpoint_id=uuid4(),
+                disks=tuple(disks),
+                files=files,
+                definition='{"Generation":2}',
+                os_build=20348,
             )
         )
-        entry = LedgerEntry(LedgerKind.SETTLED, run, VM, "hv01", created, point_id=point.point_id)
+        entry = LedgerEntry(
+            kind=LedgerKind.SETTLED, run_id=run, vm_id=VM, host="hv01", at=created, point_id=point.point_id
+        )
         repository.ledger(VM).append(entry)
     ids = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
     repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, f"RP:{version}", ids))

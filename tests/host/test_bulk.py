@@ -64,7 +64,9 @@ def no_fallbacks_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 def read_all(host: HyperVHost, frozen: Frozen) -> None:
     source = host.open_reader(frozen.path)
     try:
-        blocks = answer(source, Request(0, (Extent(0, SIZE),), CHUNK, 1 * MIB))
+        blocks = answer(
+            source, Request(number=0, extents=(Extent(0, SIZE),), chunk_bytes=CHUNK, block_bytes=1 * MIB)
+        )
         for offset, data in content(blocks).items():
             assert data == frozen.image[offset : offset + len(data)]
         assert sum(p.extent.length for b in blocks for p in b.pieces) == SIZE
@@ -208,7 +210,14 @@ def test_received_bytes_are_counted_on_either_way(host: HyperVHost, frozen: Froz
     source = host.open_reader(frozen.path)
     try:
         blocks = answer(
-            source, Request(0, (Extent(1 * MIB, 1 * MIB),), CHUNK, 256 * KIB, allow_deflate=False)
+            source,
+            Request(
+                number=0,
+                extents=(Extent(1 * MIB, 1 * MIB),),
+                chunk_bytes=CHUNK,
+                block_bytes=256 * KIB,
+                allow_deflate=False,
+            ),
         )
         payload = sum(block.wire_bytes for block in blocks)
         # Two layers of base64: 1.78 times, and some XML.
@@ -221,7 +230,9 @@ def test_received_bytes_are_counted_on_either_way(host: HyperVHost, frozen: Froz
 def test_decoded_blocks_are_whole(host: HyperVHost, frozen: Frozen) -> None:
     source = host.open_reader(frozen.path)
     try:
-        source.send(Request(0, (Extent(1 * MIB, 64 * KIB),), CHUNK, MIB).pack())
+        source.send(
+            Request(number=0, extents=(Extent(1 * MIB, 64 * KIB),), chunk_bytes=CHUNK, block_bytes=MIB).pack()
+        )
         (data,) = receive(source, 1)  # type: ignore[arg-type]  # a PipelineSource behind the protocol
         with pytest.raises(ValueError, match="digest"):
             decode_block(data[:-1] + bytes([data[-1] ^ 1]))

@@ -58,7 +58,9 @@ def test_a_whole_disk_arrives_as_it_was_frozen_and_zeros_carry_no_bytes(
 ) -> None:
     source = host.open_reader(frozen.path)
     try:
-        blocks = answer(source, Request(0, (Extent(0, SIZE),), CHUNK, 1 * MIB))
+        blocks = answer(
+            source, Request(number=0, extents=(Extent(0, SIZE),), chunk_bytes=CHUNK, block_bytes=1 * MIB)
+        )
     finally:
         source.close()
     image = bytearray(b"\xff" * SIZE)
@@ -80,8 +82,13 @@ def test_scattered_extents_of_any_alignment_share_blocks_and_bring_whole_chunk_d
     extents = normalise((*scattered, Extent(SIZE - 700, 700)), SIZE)
     source = host.open_reader(frozen.path)
     try:
-        plain = answer(source, Request(0, extents, CHUNK, 256 * KIB))
-        proved = answer(source, Request(1, extents, CHUNK, 256 * KIB, want_chunk_digests=True))
+        plain = answer(source, Request(number=0, extents=extents, chunk_bytes=CHUNK, block_bytes=256 * KIB))
+        proved = answer(
+            source,
+            Request(
+                number=1, extents=extents, chunk_bytes=CHUNK, block_bytes=256 * KIB, want_chunk_digests=True
+            ),
+        )
     finally:
         source.close()
     for blocks in (plain, proved):
@@ -100,7 +107,9 @@ def test_scattered_extents_of_any_alignment_share_blocks_and_bring_whole_chunk_d
 
 def test_deflate_is_used_where_it_pays_and_only_when_allowed(host: HyperVHost, frozen: Frozen) -> None:
     def wire_bytes(number: int, extent: Extent, deflate: bool) -> int:
-        request = Request(number, (extent,), CHUNK, 1 * MIB, allow_deflate=deflate)
+        request = Request(
+            number=number, extents=(extent,), chunk_bytes=CHUNK, block_bytes=1 * MIB, allow_deflate=deflate
+        )
         blocks = answer(source, request)
         for offset, data in content(blocks).items():
             assert data == frozen.image[offset : offset + len(data)]
@@ -120,11 +129,11 @@ def test_deflate_is_used_where_it_pays_and_only_when_allowed(host: HyperVHost, f
     "request_bytes",
     [
         b"HQ",
-        b"XX" + Request(0, (Extent(0, 512),), CHUNK, MIB).pack()[2:],
-        Request(0, (Extent(SIZE, 512),), CHUNK, MIB).pack(),
-        Request(0, (Extent(0, 512),), CHUNK + 1, MIB).pack(),
-        Request(0, (Extent(0, 512),), CHUNK, 1 << 30).pack(),
-        Request(0, (Extent(0, 512),), CHUNK, MIB).pack()[:-1],
+        b"XX" + Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack()[2:],
+        Request(number=0, extents=(Extent(SIZE, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack(),
+        Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK + 1, block_bytes=MIB).pack(),
+        Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=1 << 30).pack(),
+        Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack()[:-1],
     ],
 )
 def test_a_request_that_makes_no_sense_ends_the_pipeline_with_its_id(
@@ -146,7 +155,10 @@ def test_two_pipelines_of_one_shell_share_a_handle_and_close_readers_lets_it_go(
     def half(start: int) -> list[Block]:
         source = host.open_reader(frozen.path)
         try:
-            return answer(source, Request(0, (Extent(start, 8 * MIB),), CHUNK, 1 * MIB))
+            return answer(
+                source,
+                Request(number=0, extents=(Extent(start, 8 * MIB),), chunk_bytes=CHUNK, block_bytes=1 * MIB),
+            )
         finally:
             source.close()
 
@@ -219,15 +231,17 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
 ) -> None:
     source = host.open_reader(frozen.path)
     try:
-        answer(source, Request(0, (Extent(0, 512),), CHUNK, MIB))
+        answer(source, Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB))
         assert len(model.attached()) == 1
         set_idle_seconds(host, 1)
         wait_until(lambda: not model.attached(), "the watchdog let the handle live")
         set_idle_seconds(host, 120)
-        assert covered(answer(source, Request(1, (Extent(512, 512),), CHUNK, MIB))) == (Extent(512, 512),)
+        assert covered(
+            answer(source, Request(number=1, extents=(Extent(512, 512),), chunk_bytes=CHUNK, block_bytes=MIB))
+        ) == (Extent(512, 512),)
         # What close_readers closed stays closed, whoever still holds a pipeline.
         assert host.close_readers().open_paths == ()
-        source.send(Request(2, (Extent(0, 512),), CHUNK, MIB).pack())
+        source.send(Request(number=2, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack())
         with pytest.raises(DiskUnreadable):
             receive_until_it_ends(source)
         assert model.attached() == ()
@@ -248,7 +262,12 @@ def test_a_pipeline_is_replaced_before_the_host_has_taken_too_much_and_numbers_g
     try:
         numbers = []
         for number in range(5):
-            request = Request(number, (Extent(number * MIB, 2 * MIB),), CHUNK, 1 * MIB)
+            request = Request(
+                number=number,
+                extents=(Extent(number * MIB, 2 * MIB),),
+                chunk_bytes=CHUNK,
+                block_bytes=1 * MIB,
+            )
             numbers += [block.number for block in answer(source, request)]
         assert numbers == list(range(len(numbers)))
     finally:

@@ -37,7 +37,11 @@ def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[
             continue
         try:
             request = Request(
-                0, (Extent(position, LENGTH - position),), CHUNK, 512 * KIB, allow_deflate=False
+                number=0,
+                extents=(Extent(position, LENGTH - position),),
+                chunk_bytes=CHUNK,
+                block_bytes=512 * KIB,
+                allow_deflate=False,
             )
             source.send(request.pack())
             number = 0

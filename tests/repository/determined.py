@@ -46,7 +46,15 @@ class Inline:
 
 def holder(run_id: UUID) -> LeaseHolder:
     """Nobody in particular, on every machine the same."""
-    return LeaseHolder(run_id, "machine", "user", 1, None, None, None)
+    return LeaseHolder(
+        run_id=run_id,
+        machine="machine",
+        user="user",
+        process_id=1,
+        boot_id=None,
+        pid_namespace=None,
+        process_started=None,
+    )
 
 
 @contextlib.contextmanager

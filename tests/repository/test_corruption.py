@@ -87,7 +87,9 @@ def finish(repository: Repository, point_id: UUID) -> None:
     disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
     repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
     repository.catalog.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
-    entry = LedgerEntry(LedgerKind.SETTLED, point.manifest.run_id, VM, "hv01", point.created)
+    entry = LedgerEntry(
+        kind=LedgerKind.SETTLED, run_id=point.manifest.run_id, vm_id=VM, host="hv01", at=point.created
+    )
     repository.ledger(VM).append(entry)
     repository.lease(VM, holder(point.manifest.run_id)).release()
     if repository.sealed:

@@ -187,7 +187,9 @@ class TestWhatLeaks:
         canary = b"CANARY-in-the-disk"
         content = (canary * CHUNK)[: 2 * CHUNK]
         point = store_point(sealed, content, vm_name="canary-vm", host="canary-host")
-        entry = LedgerEntry(LedgerKind.RUN_STARTED, uuid4(), VM, "canary-host", point.created)
+        entry = LedgerEntry(
+            kind=LedgerKind.RUN_STARTED, run_id=uuid4(), vm_id=VM, host="canary-host", at=point.created
+        )
         sealed.ledger(VM).append(entry)
         sealed.lease(VM, current_holder(uuid4())).release()
         secrets = [canary, b"canary-vm", b"canary-host", VM.bytes, str(VM).encode(), VM.hex.encode()]
@@ -239,7 +241,15 @@ class TestSealer:
         self, sealer: KeySealer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sealing, "EPOCH_USES", 3)
-        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        frame = Frame(
+            id=bytes(32),
+            kind=Kind.DATA_PACK,
+            codec=Codec.RAW,
+            seal=Seal.PLAIN,
+            epoch=0,
+            raw_bytes=4,
+            stored_bytes=4,
+        )
         sealed = [sealer.seal_frame(frame, b"data") for _ in range(7)]
         epochs = [head.epoch for head, _ in sealed]
         assert [epochs.count(epoch) for epoch in dict.fromkeys(epochs)] == [3, 3, 1]
@@ -250,7 +260,15 @@ class TestSealer:
         assert sealing.EPOCH_USES <= 2**28
 
     def test_keeps_data_and_metadata_keys_apart(self, sealer: KeySealer) -> None:
-        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        frame = Frame(
+            id=bytes(32),
+            kind=Kind.DATA_PACK,
+            codec=Codec.RAW,
+            seal=Seal.PLAIN,
+            epoch=0,
+            raw_bytes=4,
+            stored_bytes=4,
+        )
         head, body = sealer.seal_frame(frame, b"data")
         with pytest.raises(Malformed):
             sealer.open_frame(replace(head, kind=Kind.NODE_PACK), body)
@@ -262,7 +280,15 @@ class TestSealer:
     def test_opens_no_frame_that_says_anything_else(
         self, sealer: KeySealer, change: dict[str, object]
     ) -> None:
-        frame = Frame(bytes(32), Kind.DATA_PACK, Codec.RAW, Seal.PLAIN, 0, 4, 4)
+        frame = Frame(
+            id=bytes(32),
+            kind=Kind.DATA_PACK,
+            codec=Codec.RAW,
+            seal=Seal.PLAIN,
+            epoch=0,
+            raw_bytes=4,
+            stored_bytes=4,
+        )
         head, body = sealer.seal_frame(frame, b"data")
         with pytest.raises(Malformed):
             sealer.open_frame(replace(head, **change), body)  # type: ignore[arg-type]  # by keyword

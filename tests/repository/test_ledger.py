@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def entry(kind: LedgerKind, run_id: UUID, at: datetime = NOW) -> LedgerEntry:
-    return LedgerEntry(kind, run_id, VM, "hv01", at, checkpoints_before=(uuid4(),))
+    return LedgerEntry(kind=kind, run_id=run_id, vm_id=VM, host="hv01", at=at, checkpoints_before=(uuid4(),))
 
 
 def test_entries_come_back_in_order(repository: Repository) -> None:

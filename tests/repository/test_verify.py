@@ -115,8 +115,17 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
     first = store_point(repository, content(16))
     last = store_point(repository, content(17))
     for entry in (
-        LedgerEntry(LedgerKind.RUN_STARTED, last.manifest.run_id, VM, "hv01", last.created),
-        LedgerEntry(kind, last.manifest.run_id, VM, "hv01", last.created, point_id=last.point_id),
+        LedgerEntry(
+            kind=LedgerKind.RUN_STARTED, run_id=last.manifest.run_id, vm_id=VM, host="hv01", at=last.created
+        ),
+        LedgerEntry(
+            kind=kind,
+            run_id=last.manifest.run_id,
+            vm_id=VM,
+            host="hv01",
+            at=last.created,
+            point_id=last.point_id,
+        ),
     ):
         repository.ledger(VM).append(entry)
     assert repository.verify(Level.WRITTEN).good

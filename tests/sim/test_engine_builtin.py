@@ -121,7 +121,9 @@ def test_no_more_pipelines_run_than_the_pool_has_runspaces(pool: RunspacePool, m
 def test_blocks_of_a_disk_are_what_the_disk_holds(pool: RunspacePool, model: Model) -> None:
     content = bytes(range(256)) * 512
     extents = (Extent(512, 1024), Extent(64 * KIB, 1 * MIB), Extent(4 * MIB - 512, 512))
-    request = Request(0, extents, 64 * KIB, 256 * KIB, want_chunk_digests=True)
+    request = Request(
+        number=0, extents=extents, chunk_bytes=64 * KIB, block_bytes=256 * KIB, want_chunk_digests=True
+    )
     shell = pipeline(pool, "Read-HvpsExtent", Path=frozen_path(model, content))
     shell.begin_invoke(input=open_input(request.pack()))
     blocks = []

@@ -66,7 +66,13 @@ class Client:
     def blocks(self, count: int = 8) -> list[Block]:
         """Blocks of 64 KiB of the disk's beginning, as they arrive; bad ones raise BlockError."""
         shell = self.start("Read-HvpsExtent", Path=self.path)
-        request = Request(0, (Extent(0, count * 64 * KIB),), 64 * KIB, 64 * KIB, allow_deflate=False)
+        request = Request(
+            number=0,
+            extents=(Extent(0, count * 64 * KIB),),
+            chunk_bytes=64 * KIB,
+            block_bytes=64 * KIB,
+            allow_deflate=False,
+        )
 
         def inputs() -> Iterator[object]:
             yield request.pack()

@@ -108,7 +108,15 @@ def test_a_reader_that_stops_reading_makes_the_host_wait(tmp_path: Path, pwsh: P
         source = host.open_reader(host.frozen_disks(vm_id, made.checkpoint_id)[0].path)
         for number in range(2):
             wanted = (Extent(number * window, window),)
-            source.send(Request(number, wanted, 64 * KIB, 1 * MIB, allow_deflate=False).pack())
+            source.send(
+                Request(
+                    number=number,
+                    extents=wanted,
+                    chunk_bytes=64 * KIB,
+                    block_bytes=1 * MIB,
+                    allow_deflate=False,
+                ).pack()
+            )
         blocks = list(source.receive(30))
         time.sleep(1)
         sent = world.server.counters.sent_bytes["receive"]

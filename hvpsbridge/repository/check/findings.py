@@ -40,7 +40,7 @@ class VerifyProblem:
     touches: tuple[TouchedPoint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
     """What verification found.
 

@@ -39,7 +39,7 @@ READ_AHEAD = 256
 INDEX_ENTRIES = 32768
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
     """What a rebuild found, and did unless it was only asked to look.
 
@@ -127,13 +127,13 @@ class _Rebuild:
             self._publish(tuple(map(binary_name, superseded)), gathered)
             kept = [name for name in superseded if not self._delete(name)]
         return RebuildReport(
-            len(packs),
-            tuple(named),
-            self._frames,
-            tuple(sorted(self._unreadable)),
-            tuple(damaged),
-            superseded if publish else (),
-            tuple(kept),
+            packs=len(packs),
+            named=tuple(named),
+            frames=self._frames,
+            unreadable=tuple(sorted(self._unreadable)),
+            damaged=tuple(damaged),
+            superseded=superseded if publish else (),
+            kept=tuple(kept),
         )
 
     def _packs(self) -> Iterator[_Pack]:

@@ -73,14 +73,14 @@ def verify(
     problems += [VerifyProblem(name, what) for name, what in scan.pack_problems(everything)]
     problems += _name_faults(context, points, scan.faults(), broken)
     return VerifyReport(
-        level,
-        len(points),
-        scan.chunks,
-        scan.hashed_frames,
-        scan.hashed_bytes,
-        time.monotonic() - started,
-        tuple(problems),
-        tuple(scan.bad),
+        level=level,
+        points=len(points),
+        chunks=scan.chunks,
+        hashed_chunks=scan.hashed_frames,
+        hashed_bytes=scan.hashed_bytes,
+        seconds=time.monotonic() - started,
+        problems=tuple(problems),
+        bad=tuple(scan.bad),
     )
 
 
