@@ -25,7 +25,7 @@ from hvpsbridge.cli.streams import ignore_broken_pipe
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.truth import run_report
-from hvpsbridge.tasks.results import HostProblem, RunResult, problem_code
+from hvpsbridge.tasks.results import HostProblem, RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
         result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
         report = run_report(result, name="hvps", check=False)
         console.document(report)
-    return problem_code(err)
+    return err.code
 
 
 def _bug(err: Exception, invocation: Invocation) -> ExitCode:

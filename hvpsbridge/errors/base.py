@@ -1,4 +1,4 @@
-"""What every error has: a code, text, a remedy; and which code wins when several hold."""
+"""What every error has: a text, a remedy and an exit code; and which code wins when several apply."""
 
 from __future__ import annotations
 
@@ -55,28 +55,51 @@ PRECEDENCE: tuple[ExitCode, ...] = (
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """The one exit code that stands for several conditions; ``DONE`` for none."""
+    """The exit code for several conditions; ``DONE`` for none."""
     seen = set(codes)
     return next((code for code in PRECEDENCE if code in seen), ExitCode.DONE)
 
 
 @dataclass(eq=False)
 class HvpsError(Exception):
-    """Root of the tree. Subclasses are dataclasses that add fields and override :meth:`describe`."""
+    """Root of the tree. A subclass is a dataclass whose fields are its facts.
 
-    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    Attributes:
+        template: what went wrong, with fields in braces; one line, no full stop.
+        remedy: what to do about it, with fields in braces; empty when the text says it.
+        exit_code: of the process when nothing worse happens.
+    """
+
+    template: ClassVar[str] = "{kind}"
     remedy: ClassVar[str] = ""
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
     def describe(self) -> str:
-        """What was attempted on what, and what was seen; one line, no full stop."""
-        return type(self).__name__
+        """What went wrong, without the remedy."""
+        return self.template.format_map(self._values())
 
     def __str__(self) -> str:
-        return f"{self.describe()}; {self.remedy}" if self.remedy else self.describe()
+        remedy = self.remedy.format_map(self._values())
+        return f"{self.describe()}; {remedy}" if remedy else self.describe()
+
+    def _values(self) -> dict[str, object]:
+        """What templates can name: the kind and the fields, with tuples as lists. Subclasses may add."""
+        return {
+            "kind": self.kind,
+            **{
+                name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+                for name, value in self.facts().items()
+            },
+        }
 
     def facts(self) -> dict[str, object]:
         """The fields by name, for the JSON report."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def code(self) -> ExitCode:
+        """Exit code of this error; most classes have one for all."""
+        return self.exit_code
 
     @property
     def kind(self) -> str:

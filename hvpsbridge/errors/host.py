@@ -21,19 +21,16 @@ class HostUnreachable(HostError):
     """No WSMan answer at all."""
 
     reason: str
+    template: ClassVar[str] = "host {host} cannot be reached: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_UNREACHABLE
     remedy: ClassVar[str] = "check the address, the WinRM listener and the firewall"
-
-    def describe(self) -> str:
-        return f"host {self.host} cannot be reached: {self.reason}"
 
 
 @dataclass(eq=False)
 class HostBusy(HostUnreachable):
     """The host answers, but opens no shell at this moment: its WinRM service starts, stops or is full."""
 
-    def describe(self) -> str:
-        return f"host {self.host} opens no shell now: {self.reason}"
+    template: ClassVar[str] = "host {host} opens no shell now: {reason}"
 
 
 @dataclass(eq=False)
@@ -41,33 +38,27 @@ class HostRefused(HostError):
     """Authentication or authorisation failed."""
 
     reason: str
+    template: ClassVar[str] = "host {host} refused us: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
     remedy: ClassVar[str] = (
         "check user, password and authentication type; the account must be an administrator there"
     )
-
-    def describe(self) -> str:
-        return f"host {self.host} refused us: {self.reason}"
 
 
 @dataclass(eq=False)
 class TicketRefused(HostRefused):
     """Kerberos gave no ticket for the host, or the host did not take it; the reason carries its remedy."""
 
+    template: ClassVar[str] = "no Kerberos session with host {host}: {reason}"
     remedy: ClassVar[str] = "docs/real-host.md, Kerberos, tells more"
-
-    def describe(self) -> str:
-        return f"no Kerberos session with host {self.host}: {self.reason}"
 
 
 @dataclass(eq=False)
 class KdcUnreachable(HostUnreachable):
     """No domain controller (Kerberos KDC) answers, so there is no ticket for the host."""
 
+    template: ClassVar[str] = "no ticket for host {host}: {reason}"
     remedy: ClassVar[str] = "check the realm in /etc/krb5.conf, the name service and the firewall (port 88)"
-
-    def describe(self) -> str:
-        return f"no ticket for host {self.host}: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -75,11 +66,9 @@ class CertificateRejected(HostError):
     """TLS verification failed; never ignored."""
 
     reason: str
+    template: ClassVar[str] = "certificate of host {host} was not accepted: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
     remedy: ClassVar[str] = "give the host's CA certificate (ca: or --ca)"
-
-    def describe(self) -> str:
-        return f"certificate of host {self.host} was not accepted: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -88,9 +77,7 @@ class SessionLost(HostError):
 
     operation: str
     reason: str
-
-    def describe(self) -> str:
-        return f"{self.operation} on {self.host}: session lost: {self.reason}"
+    template: ClassVar[str] = "{operation} on {host}: session lost: {reason}"
 
 
 @dataclass(eq=False)
@@ -99,9 +86,7 @@ class OperationTimedOut(HostError):
 
     operation: str
     deadline_seconds: float
-
-    def describe(self) -> str:
-        return f"{self.operation} on {self.host} did not end within {self.deadline_seconds:.0f} s"
+    template: ClassVar[str] = "{operation} on {host} did not end within {deadline_seconds:.0f} s"
 
 
 @dataclass(eq=False)
@@ -121,9 +106,11 @@ class OperationFailed(HostError):
     native: int | None
     message: str
 
-    def describe(self) -> str:
+    template: ClassVar[str] = "{operation} on {host}: {error_id}{native_code}: {message}"
+
+    def _values(self) -> dict[str, object]:
         code = "" if self.native is None else f" 0x{self.native & 0xFFFFFFFF:08X}"
-        return f"{self.operation} on {self.host}: {self.error_id}{code}: {self.message}"
+        return {**super()._values(), "native_code": code}
 
 
 @dataclass(eq=False)
@@ -195,9 +182,7 @@ class ProtocolViolation(HostError):
 
     operation: str
     what: str
-
-    def describe(self) -> str:
-        return f"{self.operation} on {self.host}: unusable reply: {self.what}"
+    template: ClassVar[str] = "{operation} on {host}: unusable reply: {what}"
 
 
 @dataclass(eq=False)
@@ -206,11 +191,9 @@ class AmbiguousVm(HostError):
 
     vm: str
     vm_ids: tuple[str, ...]
+    template: ClassVar[str] = "VM name {vm!r} on {host} is taken by {vm_ids}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
     remedy: ClassVar[str] = "name the VM by its id"
-
-    def describe(self) -> str:
-        return f"VM name {self.vm!r} on {self.host} is taken by {' and '.join(self.vm_ids)}"
 
 
 @dataclass(eq=False)
@@ -218,11 +201,9 @@ class VmMissing(HostError):
     """No VM of that name or id was listed."""
 
     vm: str
+    template: ClassVar[str] = "no VM {vm!r} on {host}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
     remedy: ClassVar[str] = "hvps inventory HOST lists the VMs there"
-
-    def describe(self) -> str:
-        return f"no VM {self.vm!r} on {self.host}"
 
 
 @dataclass(eq=False)
@@ -230,10 +211,8 @@ class CheckpointGone(HostError):
     """A recovery checkpoint of ours was removed by somebody else while its disks were read."""
 
     vm: str
+    template: ClassVar[str] = "the recovery checkpoint of VM {vm} on {host} is gone while its disks are read"
     remedy: ClassVar[str] = "see who removes recovery checkpoints on this host while backups run"
-
-    def describe(self) -> str:
-        return f"the recovery checkpoint of VM {self.vm} on {self.host} is gone while its disks are read"
 
 
 @dataclass(eq=False)
@@ -242,8 +221,6 @@ class HostNotClean(HostError):
 
     vm: str
     leftovers: tuple[str, ...]
+    template: ClassVar[str] = "left on {host} for VM {vm}: {leftovers}"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_NOT_CLEAN
     remedy: ClassVar[str] = "the next run settles it"
-
-    def describe(self) -> str:
-        return f"left on {self.host} for VM {self.vm}: {', '.join(self.leftovers)}"

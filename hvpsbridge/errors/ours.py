@@ -13,10 +13,8 @@ class InternalError(HvpsError):
     """An invariant of hvps itself does not hold."""
 
     what: str
+    template: ClassVar[str] = "{what}"
     remedy: ClassVar[str] = "this is a bug in hvps: please report it with the log"
-
-    def describe(self) -> str:
-        return self.what
 
 
 @dataclass(eq=False)
@@ -24,17 +22,14 @@ class Interrupted(HvpsError):
     """SIGINT, SIGTERM or SIGHUP arrived; the run was undone."""
 
     signal_name: str
+    template: ClassVar[str] = "stopped by {signal_name}"
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED
 
     @property
     def code(self) -> ExitCode:
-        """130 for SIGINT, 143 for SIGTERM, as shells expect; 143 for a closed terminal, too."""
+        """130 for SIGINT and 143 for SIGTERM, as shells expect; also 143 for a closed terminal."""
         terminated = self.signal_name in ("SIGTERM", "SIGHUP")
         return ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
-
-    exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED
-
-    def describe(self) -> str:
-        return f"stopped by {self.signal_name}"
 
 
 @dataclass(eq=False)
@@ -44,10 +39,8 @@ class ToolMissing(HvpsError):
     tool: str
     package: str
     purpose: str
+    template: ClassVar[str] = "{purpose} needs {tool}; install Debian package {package}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"{self.purpose} needs {self.tool}; install Debian package {self.package}"
 
 
 @dataclass(eq=False)
@@ -57,10 +50,8 @@ class ToolFailed(HvpsError):
     tool: str
     status: int
     said: str
+    template: ClassVar[str] = "{tool} ended with status {status}: {said}"
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
-
-    def describe(self) -> str:
-        return f"{self.tool} ended with status {self.status}: {self.said}"
 
 
 @dataclass(eq=False)
@@ -68,7 +59,5 @@ class SimulatorError(HvpsError):
     """A simulated host could not be reached or started, or would not do what it was told."""
 
     what: str
+    template: ClassVar[str] = "simulated host: {what}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"simulated host: {self.what}"

@@ -14,10 +14,8 @@ class NotEligible(HvpsError):
 
     vm: str
     reason: str
+    template: ClassVar[str] = "VM {vm} cannot be backed up: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.VM_FAILED
-
-    def describe(self) -> str:
-        return f"VM {self.vm} cannot be backed up: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -26,10 +24,8 @@ class Gated(HvpsError):
 
     vm: str
     reason: str
+    template: ClassVar[str] = "VM {vm} skipped: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.GATED
-
-    def describe(self) -> str:
-        return f"VM {self.vm} skipped: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -38,10 +34,8 @@ class StoppedByPolicy(HvpsError):
 
     vm: str
     reason: str
+    template: ClassVar[str] = "VM {vm} stopped: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.POLICY
-
-    def describe(self) -> str:
-        return f"VM {self.vm} stopped: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -58,8 +52,6 @@ class TrackingLied(HvpsError):
     vm: str
     disk: str
     chunks: int
+    template: ClassVar[str] = "change tracking of VM {vm} disk {disk} left out {chunks} changed chunks"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
     remedy: ClassVar[str] = "this disk is compared whole until it has proved itself again"
-
-    def describe(self) -> str:
-        return f"change tracking of VM {self.vm} disk {self.disk} left out {self.chunks} changed chunks"

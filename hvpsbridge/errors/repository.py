@@ -20,10 +20,8 @@ class RepositoryError(HvpsError):
 class NoRepository(RepositoryError):
     """There is no repository at the URL."""
 
+    template: ClassVar[str] = "no repository at {repository}"
     remedy: ClassVar[str] = "hvps repo init makes one"
-
-    def describe(self) -> str:
-        return f"no repository at {self.repository}"
 
 
 @dataclass(eq=False)
@@ -31,10 +29,8 @@ class RepositoryExists(RepositoryError):
     """``repo init`` would overwrite a repository or a folder in use."""
 
     what: str
+    template: ClassVar[str] = "cannot make a repository at {repository}: {what}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"cannot make a repository at {self.repository}: {self.what}"
 
 
 @dataclass(eq=False)
@@ -43,10 +39,8 @@ class NewerFormat(RepositoryError):
 
     found: int
     known: int
+    template: ClassVar[str] = "repository {repository} has format {found}; this hvps knows up to {known}"
     remedy: ClassVar[str] = "use a newer hvps"
-
-    def describe(self) -> str:
-        return f"repository {self.repository} has format {self.found}; this hvps knows up to {self.known}"
 
 
 @dataclass(eq=False)
@@ -55,10 +49,8 @@ class NewerObject(RepositoryError):
 
     name: str
     what: str
+    template: ClassVar[str] = "{name} in {repository} was written by a newer hvps: {what}"
     remedy: ClassVar[str] = "use the newer hvps"
-
-    def describe(self) -> str:
-        return f"{self.name} in {self.repository} was written by a newer hvps: {self.what}"
 
 
 @dataclass(eq=False)
@@ -68,9 +60,7 @@ class StoreError(RepositoryError):
     action: str
     name: str
     reason: str
-
-    def describe(self) -> str:
-        return f"{self.action} {self.name} in {self.repository}: {self.reason}"
+    template: ClassVar[str] = "{action} {name} in {repository}: {reason}"
 
 
 @dataclass(eq=False)
@@ -97,11 +87,9 @@ class RepositoryLocked(RepositoryError):
 
     what: str
     holder: str
+    template: ClassVar[str] = "{what} in {repository} is held by {holder}"
     exit_code: ClassVar[ExitCode] = ExitCode.LOCKED
     remedy: ClassVar[str] = "wait for it to end"
-
-    def describe(self) -> str:
-        return f"{self.what} in {self.repository} is held by {self.holder}"
 
 
 @dataclass(eq=False)
@@ -116,10 +104,8 @@ class WrongKey(RepositoryError):
     """The key opens no slot of the repository, or none was given for a sealed one."""
 
     reason: str
+    template: ClassVar[str] = "cannot unlock {repository}: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.WRONG_KEY
-
-    def describe(self) -> str:
-        return f"cannot unlock {self.repository}: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -127,10 +113,8 @@ class KeyNeeded(RepositoryError):
     """The last key slot must stay, or there is no such slot, or there are no keys at all."""
 
     reason: str
+    template: ClassVar[str] = "keys of {repository}: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"keys of {self.repository}: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -139,8 +123,6 @@ class Damaged(RepositoryError):
 
     name: str
     what: str
+    template: ClassVar[str] = "{name} in {repository} is damaged: {what}"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
     remedy: ClassVar[str] = "hvps verify names every point this touches"
-
-    def describe(self) -> str:
-        return f"{self.name} in {self.repository} is damaged: {self.what}"

@@ -13,10 +13,8 @@ class UsageError(HvpsError):
     """The command line makes no sense."""
 
     what: str
+    template: ClassVar[str] = "{what}"
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
-
-    def describe(self) -> str:
-        return self.what
 
 
 @dataclass(eq=False)
@@ -25,10 +23,8 @@ class ConfigurationError(HvpsError):
 
     where: str
     what: str
+    template: ClassVar[str] = "{where}: {what}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 @dataclass(eq=False)
@@ -42,11 +38,9 @@ class PointNotFound(HvpsError):
 
     selector: str
     repository: str
+    template: ClassVar[str] = "no recovery point {selector!r} in {repository}"
     remedy: ClassVar[str] = "hvps list shows the points there are"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"no recovery point {self.selector!r} in {self.repository}"
 
 
 @dataclass(eq=False)
@@ -54,10 +48,8 @@ class AmbiguousPoint(PointNotFound):
     """A short id or VM name stands for more than one."""
 
     candidates: tuple[str, ...]
+    template: ClassVar[str] = "{selector!r} in {repository} means any of {candidates}"
     remedy: ClassVar[str] = "use one of these ids"
-
-    def describe(self) -> str:
-        return f"{self.selector!r} in {self.repository} means any of {', '.join(self.candidates)}"
 
 
 @dataclass(eq=False)
@@ -65,8 +57,6 @@ class TargetExists(HvpsError):
     """A restore would overwrite a file."""
 
     path: str
+    template: ClassVar[str] = "restore target {path} exists"
     remedy: ClassVar[str] = "name another path, or pass --overwrite"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-
-    def describe(self) -> str:
-        return f"restore target {self.path} exists"

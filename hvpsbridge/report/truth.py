@@ -23,7 +23,6 @@ from hvpsbridge.tasks.results import (
     DiskFigures,
     RunResult,
     TaskResult,
-    problem_code,
 )
 from hvpsbridge.tasks.verify import PointCheck, VerifyResult
 
@@ -255,7 +254,7 @@ def condition(error: HvpsError) -> ConditionReport:
     return ConditionReport(
         kind=error.kind,
         text=one_line(str(error)),
-        exit_code=int(problem_code(error)),
+        exit_code=int(error.code),
         facts={name: jsonable(value) for name, value in error.facts().items()},
     )
 

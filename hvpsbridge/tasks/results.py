@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from hvpsbridge.errors import ExitCode, Gated, HvpsError, Interrupted, worst
+from hvpsbridge.errors import ExitCode, Gated, HvpsError, worst
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Finding
 from hvpsbridge.tasks.planning.plan import Mode, Reason, VmPlan
@@ -102,7 +102,7 @@ class TaskResult:
     @property
     def exit_code(self) -> ExitCode:
         """The one code that stands for this result (docs/exit-codes.md). Warnings alone are code 3."""
-        codes = [problem_code(problem) for problem in self.problems]
+        codes = [problem.code for problem in self.problems]
         if self.warnings and self.error is None:
             codes.append(ExitCode.DEGRADED)
         return worst(codes)
@@ -155,11 +155,6 @@ class RunResult:
         return worst(
             [
                 *(task.exit_code for task in self.tasks),
-                *(problem_code(problem.error) for problem in self.problems),
+                *(problem.error.code for problem in self.problems),
             ]
         )
-
-
-def problem_code(problem: HvpsError) -> ExitCode:
-    """Exit code of one condition; an interrupt's depends on its signal."""
-    return problem.code if isinstance(problem, Interrupted) else problem.exit_code

@@ -22,7 +22,6 @@ from hvpsbridge.tasks.cleanup.leftovers import HostObject, Owner, VmObjects
 from hvpsbridge.tasks.cleanup.ownership import runs_that_may_have_made
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.policy import Limits
-from hvpsbridge.tasks.results import problem_code
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class SweepResult:
     @property
     def exit_code(self) -> ExitCode:
         """The one code that stands for this VM."""
-        codes = [] if self.error is None else [problem_code(self.error)]
+        codes = [] if self.error is None else [self.error.code]
         if self.left:
             codes.append(ExitCode.HOST_NOT_CLEAN)
         return worst(codes)
