@@ -45,11 +45,11 @@ def main() -> None:
         source = image(folder / "image", sys.argv[1])
         paths = []
         for number in range(2):
-            vm = model.create_vm(f"bench{number}")
-            slot = model.add_disk(vm.vm_id, Slot(ControllerType.SCSI, 0, 0), image=source)
-            job = model.wait(model.create_checkpoint(vm.vm_id))
-            point = model.checkpoint(UUID(job.results["checkpoint"]))
-            paths.append(model.layer(point.disks[str(slot)]).path)
+            vm = model.setup.create_vm(f"bench{number}")
+            slot = model.setup.add_disk(vm.vm_id, Slot(ControllerType.SCSI, 0, 0), image=source)
+            job = model.jobs.wait(model.checkpoints.create(vm.vm_id))
+            point = model.checkpoints.get(UUID(job.results["checkpoint"]))
+            paths.append(model.disks.layer(point.disks[str(slot)]).path)
         with SimulatedHost(model, engine="powershell", users={USER: Secret(PASSWORD)}) as host:
             print(json.dumps({"url": host.url, "paths": paths, "size": SIZE, "pid": os.getpid()}), flush=True)
             sys.stdin.read()

@@ -74,7 +74,10 @@ class SharedPage:
         """Let the library see the knobs and faults of now; nothing once closed."""
         knobs = model.knobs
         seen = _PAGE.pack(
-            int(model.must_ask()), int(knobs.read_delay_seconds * 1_000_000), int(knobs.read_sync * 1000), 0
+            int(model.driver.must_ask()),
+            int(knobs.read_delay_seconds * 1_000_000),
+            int(knobs.read_sync * 1000),
+            0,
         )
         with self._lock:
             if not self._memory.closed:
@@ -117,7 +120,7 @@ class DiskConnection:
                 connection.sendall(_HEAD.pack(len(reply), code) + reply)
         finally:
             if self._handle is not None:
-                self._model.close_disk(self._handle)
+                self._model.driver.close(self._handle)
                 self._page.show(self._model)
             if self._table is not None:
                 self._table.close()
@@ -130,24 +133,24 @@ class DiskConnection:
                 return str(self._page.path).encode()
             case Op.OPEN:
                 # First four bytes: whether it is for asking only, which changes nothing here.
-                self._handle = self._model.open_disk(
+                self._handle = self._model.driver.open(
                     body[4:].decode(errors="replace"), self._owner, self._node
                 )
                 return b""
             case Op.ATTACH:
                 handle = self._opened()
-                self._model.attach(handle)
+                self._model.driver.attach(handle)
                 self._page.show(self._model)
                 return disk_table(self._model, handle).pack()
             case Op.DETACH:
-                self._model.detach(self._opened())
+                self._model.driver.detach(self._opened())
                 return b""
             case Op.INFO:
                 return self._information(struct.unpack_from("<I", body)[0])
             case Op.QUERY:
                 offset, length, room = struct.unpack_from("<QQI", body)
                 path, rct_id = self._opened().path, body[20:].decode(errors="replace")
-                answer = self._model.query_changes(path, rct_id, offset, length, room)
+                answer = self._model.driver.query_changes(path, rct_id, offset, length, room)
                 return struct.pack("<Q", answer.processed_bytes) + pack_extents(answer.extents)
             case Op.OPEN_FILE:
                 path = body[8:].decode(errors="replace")
@@ -164,12 +167,14 @@ class DiskConnection:
 
     def _verdict(self) -> Verdict:
         model = self._model
-        there = self._table is not None or (self._handle is not None and model.is_attached(self._handle))
+        there = self._table is not None or (
+            self._handle is not None and model.driver.is_attached(self._handle)
+        )
         if not there or model.faults.strikes("read_error"):
             verdict = Verdict.FAILS
         elif model.faults.strikes("read_corrupt"):
             verdict = Verdict.CORRUPT
-        elif model.faults.strikes("read_short") or model.read_falls_short():
+        elif model.faults.strikes("read_short") or model.driver.read_falls_short():
             verdict = Verdict.SHORT
         else:
             verdict = Verdict.GOOD
@@ -179,10 +184,10 @@ class DiskConnection:
     def _information(self, version: int) -> bytes:
         """The part of GET_VIRTUAL_DISK_INFO after version and padding."""
         model, path = self._model, self._opened().path
-        layer = model.layer_at(path)
+        layer = model.disks.at(path)
         match version:
             case Info.SIZE:
-                stored = model.file_bytes(layer.number)
+                stored = model.disks.file_bytes(layer.number)
                 return struct.pack(
                     "<QQII", layer.size_bytes, stored, layer.block_bytes, layer.logical_sector_bytes
                 )
@@ -191,7 +196,7 @@ class DiskConnection:
             case Info.PARENT_LOCATION:
                 if layer.parent is None:
                     raise DiskError(Win32.VHD_INVALID_TYPE, path)
-                parent = model.layer(layer.parent).path
+                parent = model.disks.layer(layer.parent).path
                 # BOOL ParentResolved, then a list of strings that ends with an empty one.
                 return struct.pack("<I", 1) + (parent + "\0\0").encode("utf-16-le")
             case Info.STORAGE_TYPE:
@@ -199,7 +204,7 @@ class DiskConnection:
             case Info.PROVIDER_SUBTYPE:
                 return struct.pack("<I", int(layer.kind))
             case Info.CHANGE_TRACKING:
-                enabled, newer, recent = model.most_recent_id(path)
+                enabled, newer, recent = model.driver.tracking_state(path)
                 return struct.pack("<II", enabled, newer) + ((recent or "") + "\0").encode("utf-16-le")
         raise DiskError(Win32.INVALID_PARAMETER, path)
 

@@ -191,13 +191,13 @@ class SimulatedHost(WSManHost):
         self.engine = engine
         self.node = node
         self._model_service: ModelService | None = None
-        self._record = model.node(node)
+        self._record = model.nodes.get(node)
         self._power = Lock()
         self._serving = True
         self._booted = self._record.booted
         super().__init__(self._factory(), **settings)
         model.watch(self._look_for_power)
-        self.service.machine = model.node(node).name
+        self.service.machine = model.nodes.get(node).name
         self.service.language = lambda: model.knobs.language
 
     def _factory(self) -> EngineFactory:

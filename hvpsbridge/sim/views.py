@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 from hvpsbridge.formats import vhdx, vhdx_layout
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError, Model, VhdFormat, VMState, Win32
-from hvpsbridge.sim.model.disks import normal_path
+from hvpsbridge.sim.model.files import normal_path
 from hvpsbridge.sim.model.state import Layer, VhdType
 
 # File number of a segment whose reading fails (virtdisk.c: BAD_FILE).
@@ -84,15 +84,15 @@ def disk_table(model: Model, handle: DiskHandle) -> Table:
     Raises:
         DiskError: it is not attached.
     """
-    top = model.layer(handle.layer)
+    top = model.disks.layer(handle.layer)
     table = Table(top.size_bytes, top.logical_sector_bytes)
     numbers: dict[int, int] = {}
-    for piece in model.table(handle):
+    for piece in model.driver.table(handle):
         if piece.layer not in numbers:
-            numbers[piece.layer] = table.add(model.backing(piece.layer))
+            numbers[piece.layer] = table.add(model.driver.backing(piece.layer))
         extent = piece.extent
         table.segments.append((extent.offset, extent.length, extent.offset, numbers[piece.layer]))
-    for layer in model.chain(handle.layer):
+    for layer in model.disks.chain(handle.layer):
         for extent in layer.unreadable:
             table.segments = _cut(table.segments, extent)
             table.segments.append((extent.offset, extent.length, 0, BAD_FILE))
@@ -109,25 +109,25 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
     Raises:
         DiskError: there is no such file, or a running VM holds it.
     """
-    for vm in model.vms(node):
-        for owner in (None, *(point.checkpoint_id for point in model.checkpoints(vm.vm_id, hidden=True))):
+    for vm in model.vms.all(node):
+        for owner in (None, *(point.checkpoint_id for point in model.checkpoints.all(vm.vm_id, hidden=True))):
             try:
-                files = model.configuration(vm.vm_id, owner)
+                files = model.vms.configuration(vm.vm_id, owner)
             except HyperVError:
                 continue  # the checkpoint went away meanwhile
             for file in files:
                 if normal_path(file.path) == normal_path(path):
                     return _from_bytes(file.content, scratch)
-    layer = model.layer_at(path)
-    for vm in model.vms():
-        live = {drive.layer for drive in model.drives(vm.vm_id)}
+    layer = model.disks.at(path)
+    for vm in model.vms.all():
+        live = {drive.layer for drive in model.disks.drives(vm.vm_id)}
         if layer.number in live and vm.state not in (VMState.Off, VMState.Saved):
             raise DiskError(Win32.SHARING_VIOLATION, path)
     if layer.format is VhdFormat.VHDX:
         return _vhdx(model, layer, scratch)
     # A VHD: its data and a footer without content. Nothing here parses that format.
     table = Table(layer.size_bytes + 512)
-    _add_all(table, model.backing(layer.number), layer.present)
+    _add_all(table, model.driver.backing(layer.number), layer.present)
     return table
 
 
@@ -139,7 +139,7 @@ def _from_bytes(content: bytes, scratch: Path) -> Table:
 def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
     parent = None
     if layer.parent is not None:
-        above = model.layer(layer.parent)
+        above = model.disks.layer(layer.parent)
         parent = (
             ("parent_linkage", f"{{{_write_guid(above)}}}"),
             ("absolute_win32_path", above.path),
@@ -159,7 +159,7 @@ def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
     layout = vhdx_layout.plan(metadata, whole, _write_guid(layer), log_guid=log_guid)
     head = _write(layout.head, scratch)
     table = Table(layout.file_bytes, 0, [head], [(0, len(layout.head), 0, 0)], head)
-    backing = table.add(model.backing(layer.number))
+    backing = table.add(model.driver.backing(layer.number))
     for run in layout.payload:
         length = min(run.length, layer.size_bytes - run.disk_offset)
         table.segments.append((run.file_offset, length, run.disk_offset, backing))

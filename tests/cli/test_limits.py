@@ -58,8 +58,8 @@ class Night:
         self._chance = random.Random(2)
         self._vms: dict[str, UUID] = {}
         for name, volume in PLACES.items():
-            vm_id = self._vms[name] = model.create_vm(name).vm_id
-            model.add_disk(
+            vm_id = self._vms[name] = model.setup.create_vm(name).vm_id
+            model.setup.add_disk(
                 vm_id, SLOT, size_bytes=SIZE, path=f"{volume}VMs\\{name}.vhdx", block_bytes=1 * MIB
             )
         assert hvps("repo", "init", folder / "repo", "--chunk", "64KiB").code == 0
@@ -71,7 +71,7 @@ class Night:
     def run(self, limits: str, *options: str, new_bytes: int = 256 * KIB) -> None:
         """The playbook with these limits; every VM must get its point of so much data."""
         for vm_id in self._vms.values():
-            self._model.write(vm_id, SLOT, 0, self._chance.randbytes(new_bytes))
+            self._model.guests.write(vm_id, SLOT, 0, self._chance.randbytes(new_bytes))
         path = self._folder / "playbook.yaml"
         path.write_text(PLAYBOOK.format(url=self.host.url, repository=self._folder / "repo", limits=limits))
         done = self._hvps("run", path, *options)
@@ -83,7 +83,7 @@ def model(tmp_path: Path) -> Iterator[Model]:
     world = Model(tmp_path / "world")
     for knob in ("job_seconds", "merge_seconds", "visibility_seconds"):
         world.set_knob(knob, 0.0)
-    world.add_volume("D:\\", 100 << 30)
+    world.setup.add_volume("D:\\", 100 << 30)
     yield world
     world.close()
 

@@ -64,9 +64,9 @@ def test_the_first_run_measures_and_the_second_reads_as_it_found_best(
     model = Model(tmp_path / "world")
     for knob in ("job_seconds", "merge_seconds", "visibility_seconds"):
         model.set_knob(knob, 0.0)
-    vm_id = model.create_vm("web").vm_id
-    model.add_disk(vm_id, SLOT, size_bytes=SIZE)
-    model.write(vm_id, SLOT, 0, chance.randbytes(SIZE))
+    vm_id = model.setup.create_vm("web").vm_id
+    model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE)
+    model.guests.write(vm_id, SLOT, 0, chance.randbytes(SIZE))
     repository, playbook = tmp_path / "repo", tmp_path / "playbook.yaml"
     assert hvps("repo", "init", repository, "--chunk", "64KiB").code == 0
     with SimulatedHost(model, engine="powershell", users={"backup": Secret("s3cret")}) as host:
@@ -85,7 +85,7 @@ def test_the_first_run_measures_and_the_second_reads_as_it_found_best(
         remembered = replace(learned.settings, block_bytes=128 * KIB, deflate=False)
         store.save(name, replace(learned, settings=remembered))
         written = (store._path.parent / FILE_NAME).read_bytes()
-        model.write(vm_id, SLOT, 0, chance.randbytes(SIZE // 4))
+        model.guests.write(vm_id, SLOT, 0, chance.randbytes(SIZE // 4))
         before = len(asked(host))
         done = hvps("run", playbook, "--quiet")
         assert done.code == 0, done.err
@@ -98,6 +98,6 @@ def test_the_first_run_measures_and_the_second_reads_as_it_found_best(
         target = tmp_path / "restored.raw"
         options = ("--disk", "0", "--repo", repository, "--to", f"raw:{target}", "--overwrite", "-q")
         assert hvps("restore", point["point_id"], *options).code == 0
-        kept = model.kept_image(UUID(point["checkpoint_id"]), SLOT)
+        kept = model.golden.at_checkpoint(UUID(point["checkpoint_id"]), SLOT)
         assert target.read_bytes() == kept.read_bytes()
     model.close()

@@ -77,20 +77,20 @@ class Side:
         """A VM with two disks, the first with something on it."""
         self.made += 1
         settings.setdefault("folder", f"C:\\VMs\\{self.made}")
-        vm_id = self.model.create_vm(name, **settings).vm_id
-        self.model.add_disk(vm_id, FIRST, size_bytes=SIZE)
-        self.model.add_disk(vm_id, SECOND, size_bytes=1 * MIB, logical_sector_bytes=4096)
+        vm_id = self.model.setup.create_vm(name, **settings).vm_id
+        self.model.setup.add_disk(vm_id, FIRST, size_bytes=SIZE)
+        self.model.setup.add_disk(vm_id, SECOND, size_bytes=1 * MIB, logical_sector_bytes=4096)
         if settings.get("state", VMState.Running) is VMState.Running:
-            self.model.write(vm_id, FIRST, 1 * MIB, bytes(range(256)) * 1024)
-            self.model.write(vm_id, FIRST, SIZE - 512, b"\xee" * 512)
+            self.model.guests.write(vm_id, FIRST, 1 * MIB, bytes(range(256)) * 1024)
+            self.model.guests.write(vm_id, FIRST, SIZE - 512, b"\xee" * 512)
         return vm_id
 
     def frozen(self, vm_id: UUID, slot: Slot = FIRST) -> tuple[UUID, str]:
         """A checkpoint of a VM and the path of one frozen disk."""
-        job = self.model.wait(self.model.create_checkpoint(vm_id, name="by hand"))
-        point = self.model.checkpoint(UUID(job.results["checkpoint"]))
+        job = self.model.jobs.wait(self.model.checkpoints.create(vm_id, name="by hand"))
+        point = self.model.checkpoints.get(UUID(job.results["checkpoint"]))
         time.sleep(self.model.knobs.visibility_seconds)
-        return point.checkpoint_id, self.model.layer(point.disks[str(slot)]).path
+        return point.checkpoint_id, self.model.disks.layer(point.disks[str(slot)]).path
 
     def raw(self, operation: str, parameters: dict[str, Any]) -> tuple[str, int]:
         """Error id and category of a script called with parameters that the host layer would refuse."""
@@ -140,7 +140,7 @@ def never_ending(side: Side, vm_id: UUID, knob: str) -> Iterator[None]:
         yield
     finally:
         side.model.set_knob(knob, before)
-        side.model.finish_work(vm_id)
+        side.model.jobs.finish_all(vm_id)
 
 
 # -- looking -------------------------------------------------------------------------------------------
@@ -176,10 +176,12 @@ def a_vm_that_is_not_there(side: Side) -> Any:
 @case("Get-HvpsDisk")
 def disks(side: Side) -> Any:
     vm_id = side.vm("disks")
-    side.model.add_disk(vm_id, Slot(ControllerType.SCSI, 0, 1), size_bytes=1 * MIB, format=VhdFormat.VHD)
-    side.model.add_disk(vm_id, Slot(ControllerType.SCSI, 0, 2), size_bytes=1 * MIB, shared=True)
-    side.model.add_pass_through(vm_id, Slot(ControllerType.SCSI, 0, 3), 4)
-    side.model.add_empty_drive(vm_id, Slot(ControllerType.SCSI, 0, 4))
+    side.model.setup.add_disk(
+        vm_id, Slot(ControllerType.SCSI, 0, 1), size_bytes=1 * MIB, format=VhdFormat.VHD
+    )
+    side.model.setup.add_disk(vm_id, Slot(ControllerType.SCSI, 0, 2), size_bytes=1 * MIB, shared=True)
+    side.model.setup.add_pass_through(vm_id, Slot(ControllerType.SCSI, 0, 3), 4)
+    side.model.setup.add_empty_drive(vm_id, Slot(ControllerType.SCSI, 0, 4))
     return side.host.disks(vm_id)
 
 
@@ -226,7 +228,7 @@ def no_jobs(side: Side) -> Any:
 def a_job_under_way(side: Side) -> Any:
     vm_id = side.vm("busy")
     with never_ending(side, vm_id, "job_seconds"):
-        side.model.create_checkpoint(vm_id)
+        side.model.checkpoints.create(vm_id)
         return side.host.jobs(vm_id)
 
 
@@ -249,7 +251,7 @@ def a_checkpoint(side: Side) -> Any:
 def a_checkpoint_while_another_is_made(side: Side) -> Any:
     vm_id = side.vm("taken")
     with never_ending(side, vm_id, "job_seconds"):
-        side.model.create_checkpoint(vm_id)
+        side.model.checkpoints.create(vm_id)
         return side.host.create_checkpoint(vm_id, "x", Consistency.CRASH)
 
 
@@ -280,7 +282,7 @@ def a_checkpoint_that_takes_too_long(side: Side) -> Any:
 @case("New-HvpsCheckpoint")
 def a_checkpoint_with_a_disk_that_takes_none(side: Side) -> Any:
     vm_id = side.vm("pass through")
-    side.model.add_pass_through(vm_id, Slot(ControllerType.SCSI, 0, 3), 4)
+    side.model.setup.add_pass_through(vm_id, Slot(ControllerType.SCSI, 0, 3), 4)
     return _both(
         lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH),
         lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH, ignore_disks=True),
@@ -358,7 +360,7 @@ def a_merge(side: Side) -> Any:
     checkpoint_id, _ = side.frozen(vm_id)
     before = side.host.merge_state(vm_id)
     with never_ending(side, vm_id, "merge_seconds"):
-        side.model.wait(side.model.remove_checkpoint(checkpoint_id))
+        side.model.jobs.wait(side.model.checkpoints.remove(checkpoint_id))
         during = side.host.merge_state(vm_id)
     return before, during, side.host.merge_state(vm_id)
 
@@ -384,14 +386,16 @@ def _struck_walk(side: Side, ask: Callable[[UUID], Any]) -> Any:
     vm_id = side.vm("walked")
     checkpoint_id, _ = side.frozen(vm_id)
     with never_ending(side, vm_id, "merge_seconds"):
-        side.model.wait(side.model.remove_checkpoint(checkpoint_id))
-        assert len(side.model.chain(side.model.drives(vm_id)[0].layer or 0)) == 2
+        side.model.jobs.wait(side.model.checkpoints.remove(checkpoint_id))
+        assert len(side.model.disks.chain(side.model.disks.drives(vm_id)[0].layer or 0)) == 2
         side.model.faults.arm("merge_ends")
         try:
             answer = ask(vm_id)
             # The scripts walk file by file; the builtin engine answers some questions in one step.
             assert side.served.engine == "builtin" or not side.model.faults.armed()
-            return answer, [layer.path for layer in side.model.chain(side.model.drives(vm_id)[0].layer or 0)]
+            return answer, [
+                layer.path for layer in side.model.disks.chain(side.model.disks.drives(vm_id)[0].layer or 0)
+            ]
         finally:
             side.model.faults.arm("merge_ends", 0)
 
@@ -419,9 +423,9 @@ def a_checkpoint_that_is_not_there(side: Side) -> Any:
 def changes(side: Side) -> Any:
     vm_id = side.vm("changes")
     _, base = side.frozen(vm_id)
-    rct_id = side.model.most_recent_id(base)[2] or ""
-    side.model.write(vm_id, FIRST, 2 * MIB, b"\x11" * 64 * KIB)
-    side.model.write(vm_id, FIRST, SIZE - 512, b"\x22" * 512)
+    rct_id = side.model.driver.tracking_state(base)[2] or ""
+    side.model.guests.write(vm_id, FIRST, 2 * MIB, b"\x11" * 64 * KIB)
+    side.model.guests.write(vm_id, FIRST, SIZE - 512, b"\x22" * 512)
     _, path = side.frozen(vm_id)
     return side.host.changes(path, rct_id, SIZE), side.host.changes(path, rct_id, 1 * MIB)
 
@@ -430,9 +434,9 @@ def changes(side: Side) -> Any:
 def changes_in_small_pages(side: Side) -> Any:
     vm_id = side.vm("pages")
     _, base = side.frozen(vm_id)
-    rct_id = side.model.most_recent_id(base)[2] or ""
+    rct_id = side.model.driver.tracking_state(base)[2] or ""
     for number in range(6):
-        side.model.write(vm_id, FIRST, number * MIB, b"\x11" * 4096)
+        side.model.guests.write(vm_id, FIRST, number * MIB, b"\x11" * 4096)
     _, path = side.frozen(vm_id)
     side.model.set_knob("ranges_per_page", 2)
     try:
@@ -454,22 +458,22 @@ def changes_that_cannot_be_had(side: Side) -> Any:
 
 @case("Get-HvpsAllocation")
 def allocation(side: Side) -> Any:
-    vm_id = side.model.create_vm("sparse").vm_id
-    side.model.add_disk(vm_id, FIRST, size_bytes=40 * MIB, block_bytes=1 * MIB)
+    vm_id = side.model.setup.create_vm("sparse").vm_id
+    side.model.setup.add_disk(vm_id, FIRST, size_bytes=40 * MIB, block_bytes=1 * MIB)
     for number in (0, 3, 4, 17, 39):
-        side.model.write(vm_id, FIRST, number * MIB, b"\x33" * 512)
+        side.model.guests.write(vm_id, FIRST, number * MIB, b"\x33" * 512)
     side.frozen(vm_id)
-    side.model.write(vm_id, FIRST, 30 * MIB, b"\x44" * 512)
+    side.model.guests.write(vm_id, FIRST, 30 * MIB, b"\x44" * 512)
     _, path = side.frozen(vm_id)
-    layer = side.model.layer_at(path)
-    chain = tuple(member.path for member in side.model.chain(layer.number))
+    layer = side.model.disks.at(path)
+    chain = tuple(member.path for member in side.model.disks.chain(layer.number))
     return side.host.allocation(chain, 40 * MIB)
 
 
 @case("Get-HvpsAllocation")
 def allocation_that_cannot_be_had(side: Side) -> Any:
-    vm_id = side.model.create_vm("old format").vm_id
-    side.model.add_disk(vm_id, FIRST, size_bytes=1 * MIB, format=VhdFormat.VHD)
+    vm_id = side.model.setup.create_vm("old format").vm_id
+    side.model.setup.add_disk(vm_id, FIRST, size_bytes=1 * MIB, format=VhdFormat.VHD)
     _, path = side.frozen(vm_id)
     return _both(
         lambda: side.host.allocation((path,), 1 * MIB),
@@ -504,12 +508,12 @@ def digests_that_cannot_be_had(side: Side) -> Any:
 @case("Get-HvpsDiskDigest")
 def a_disk_that_somebody_else_has_attached(side: Side) -> Any:
     _, path = side.frozen(side.vm("attached"))
-    handle = side.model.open_disk(path, "pid:1")
-    side.model.attach(handle)
+    handle = side.model.driver.open(path, "pid:1")
+    side.model.driver.attach(handle)
     try:
         return list(side.host.digests(path, 64 * KIB, 0, SIZE))
     finally:
-        side.model.close_disk(handle)
+        side.model.driver.close(handle)
 
 
 @case("Read-HvpsExtent", "Close-HvpsReader")

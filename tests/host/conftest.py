@@ -77,23 +77,25 @@ def host(connection: HostConnection) -> Iterator[HyperVHost]:
 @pytest.fixture(scope="module")
 def frozen(model: Model) -> Frozen:
     """Random data, a checkpoint, then known writes on top of it, then the checkpoint that is read."""
-    vm = model.create_vm("web's [1] $x ü")
-    model.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
+    vm = model.setup.create_vm("web's [1] $x ü")
+    model.setup.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
     chance = random.Random(5)
-    model.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
-    model.write(
+    model.guests.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
+    model.guests.write(
         vm.vm_id, SLOT, TEXT.offset, b"".join(b"line %07d\n" % n for n in range(65536))[: TEXT.length]
     )
-    model.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
-    first = model.checkpoint(
-        UUID(model.wait(model.create_checkpoint(vm.vm_id, name="user")).results["checkpoint"])
+    model.guests.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
+    first = model.checkpoints.get(
+        UUID(model.jobs.wait(model.checkpoints.create(vm.vm_id, name="user")).results["checkpoint"])
     )
-    base = model.most_recent_id(model.layer(first.disks[str(SLOT)]).path)[2]
+    base = model.driver.tracking_state(model.disks.layer(first.disks[str(SLOT)]).path)[2]
     changed = (Extent(1 * MIB + 8 * KIB, 4 * KIB), Extent(2 * MIB + 512 * KIB, 1 * MIB))
     for extent in changed:
-        model.write(vm.vm_id, SLOT, extent.offset, chance.randbytes(extent.length))
-    point = model.checkpoint(UUID(model.wait(model.create_checkpoint(vm.vm_id)).results["checkpoint"]))
-    layers = model.chain(point.disks[str(SLOT)])
+        model.guests.write(vm.vm_id, SLOT, extent.offset, chance.randbytes(extent.length))
+    point = model.checkpoints.get(
+        UUID(model.jobs.wait(model.checkpoints.create(vm.vm_id)).results["checkpoint"])
+    )
+    layers = model.disks.chain(point.disks[str(SLOT)])
     assert base
     return Frozen(
         vm.vm_id,
@@ -102,5 +104,5 @@ def frozen(model: Model) -> Frozen:
         tuple(layer.path for layer in layers),
         base,
         changed,
-        model.kept_image(point.checkpoint_id, SLOT).read_bytes(),
+        model.golden.at_checkpoint(point.checkpoint_id, SLOT).read_bytes(),
     )

@@ -51,10 +51,10 @@ SIZE = 6 * MIB
 @pytest.fixture
 def vm_id(model: Model) -> UUID:
     """A running VM with two disks, named as an administrator should not."""
-    vm = model.create_vm(f"sql[1]* {uuid4()}")
+    vm = model.setup.create_vm(f"sql[1]* {uuid4()}")
     for slot in (BOOT, DATA):
-        model.add_disk(vm.vm_id, slot, size_bytes=SIZE)
-        model.write(vm.vm_id, slot, MIB, random.Random(str(slot)).randbytes(64 * KIB))
+        model.setup.add_disk(vm.vm_id, slot, size_bytes=SIZE)
+        model.guests.write(vm.vm_id, slot, MIB, random.Random(str(slot)).randbytes(64 * KIB))
     return vm.vm_id
 
 
@@ -87,7 +87,7 @@ def settle(host: HyperVHost, vm_id: UUID) -> None:
 
 def test_the_host_and_its_process_are_described(host: HyperVHost, model: Model) -> None:
     info = host.host_info()
-    assert info.name == model.node().name
+    assert info.name == model.nodes.get().name
     assert info.is_64bit
     assert info.is_administrator
     assert info.language_mode == "FullLanguage"
@@ -104,7 +104,7 @@ def test_the_reader_compiles_and_its_library_answers(host: HyperVHost) -> None:
 
 def test_vms_are_found_by_id_whatever_their_name(host: HyperVHost, model: Model, vm_id: UUID) -> None:
     (vm,) = host.vms(vm_id)
-    assert (vm.vm_id, vm.name, vm.state) == (vm_id, model.vm(vm_id).name, VmState.RUNNING)
+    assert (vm.vm_id, vm.name, vm.state) == (vm_id, model.vms.get(vm_id).name, VmState.RUNNING)
     assert vm.merge_enabled
     assert vm.commit_fork_events == 0
     assert vm in host.vms() or vm.vm_id in {other.vm_id for other in host.vms()}
@@ -139,12 +139,12 @@ def test_removing_from_a_vm_that_is_gone_finds_nothing_to_remove(host: HyperVHos
 
 
 def test_disks_tell_slot_chain_and_identity(host: HyperVHost, model: Model, vm_id: UUID) -> None:
-    model.add_empty_drive(vm_id, Slot(SimController.SCSI, 0, 5))
-    model.add_pass_through(vm_id, Slot(SimController.SCSI, 0, 6), 2)
+    model.setup.add_empty_drive(vm_id, Slot(SimController.SCSI, 0, 5))
+    model.setup.add_pass_through(vm_id, Slot(SimController.SCSI, 0, 6), 2)
     disks = {(d.controller_number, d.controller_location): d for d in host.disks(vm_id)}
     assert sorted(disks) == [(0, 0), (0, 5), (0, 6), (1, 3)]
     data = disks[1, 3]
-    layer = model.chain(model.vm(vm_id).drives[str(DATA)].layer)[0]
+    layer = model.disks.chain(model.vms.get(vm_id).drives[str(DATA)].layer)[0]
     assert (data.controller_type, data.format, data.kind) == (
         ControllerType.SCSI,
         DiskFormat.VHDX,
@@ -172,10 +172,10 @@ def test_volumes_say_what_is_free(host: HyperVHost, vm_id: UUID) -> None:
 def test_the_definition_holds_what_a_rebuild_needs(host: HyperVHost, model: Model, vm_id: UUID) -> None:
     definition = json.loads(host.definition(vm_id).json)
     assert definition["vm"]["Id"] == str(vm_id)
-    assert definition["vm"]["Name"] == model.vm(vm_id).name
+    assert definition["vm"]["Name"] == model.vms.get(vm_id).name
     slots = {(d["ControllerNumber"], d["ControllerLocation"]): d for d in definition["disks"]}
     assert slots[1, 3]["Vhd"]["Size"] == SIZE
-    assert definition["processor"]["Count"] == model.vm(vm_id).processor_count
+    assert definition["processor"]["Count"] == model.vms.get(vm_id).processor_count
     for part in ("memory", "firmware", "network", "security", "integration_services", "dvd"):
         assert part in definition
 
@@ -215,7 +215,7 @@ def test_a_checkpoint_is_made_marked_read_converted_and_retired(
     settle(host, vm_id)
     assert {path.rsplit(".", 1)[1] for path in host.merge_state(vm_id).chain_paths} == {"vhdx"}
 
-    model.write(vm_id, DATA, 2 * MIB, bytes(range(256)) * 16)
+    model.guests.write(vm_id, DATA, 2 * MIB, bytes(range(256)) * 16)
     second = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
     disk = next(d for d in host.frozen_disks(vm_id, second.checkpoint_id) if d.controller_number == 1)
     base = next(d.rct_id for d in frozen if d.controller_number == 1)
@@ -251,7 +251,7 @@ def test_the_cycle_holds_however_the_host_reports_its_jobs(
 
 
 def test_what_others_made_is_listed_as_theirs(host: HyperVHost, model: Model, vm_id: UUID) -> None:
-    job = model.wait(model.create_checkpoint(vm_id, name="before the update", kind=_standard()))
+    job = model.jobs.wait(model.checkpoints.create(vm_id, name="before the update", kind=_standard()))
     wait_until(lambda: host.checkpoints(vm_id))  # it shows a little after its job ends
     (found,) = host.checkpoints(vm_id)
     assert (found.name, found.kind) == ("before the update", CheckpointKind.STANDARD)
@@ -331,7 +331,7 @@ def test_a_job_that_takes_too_long_is_left_to_itself_and_shows(
         assert caught.value.error_id == "Hvps.JobTimedOut"
         jobs = host.jobs(vm_id)
     assert [job.vm_id for job in jobs] == [vm_id]
-    model.finish_work(vm_id)
+    model.jobs.finish_all(vm_id)
     assert host.jobs(vm_id) == ()
 
 
@@ -370,7 +370,7 @@ def test_changes_are_whole_however_their_answer_is_paged(
     settle(host, vm_id)
     written = [Extent(at, 4096) for at in range(0, SIZE, 256 * KIB)]
     for extent in (*written, Extent(SIZE - 4096, 4096)):
-        model.write(vm_id, BOOT, extent.offset, b"\x5a" * extent.length)
+        model.guests.write(vm_id, BOOT, extent.offset, b"\x5a" * extent.length)
     second = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
     disk = host.frozen_disks(vm_id, second.checkpoint_id)[0]
     assert base.rct_id

@@ -165,22 +165,22 @@ def test_two_pipelines_of_one_shell_share_a_handle_and_close_readers_lets_it_go(
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(half, (0, 8 * MIB))
     assert covered([*first, *second]) == (Extent(0, 16 * MIB),)
-    assert len(model.attached()) == 1
+    assert len(model.driver.attached()) == 1
     assert host.close_readers(frozen.path).open_paths == ()
-    assert model.attached() == ()
+    assert model.driver.attached() == ()
 
 
 def test_a_disk_held_by_another_process_is_busy_and_a_missing_file_is_not_found(
     host: HyperVHost, frozen: Frozen, model: Model
 ) -> None:
     host.close_readers()
-    other = model.open_disk(frozen.path, "another product")
-    model.attach(other)
+    other = model.driver.open(frozen.path, "another product")
+    model.driver.attach(other)
     try:
         with pytest.raises(DiskBusy) as busy:
             next(host.digests(frozen.path, CHUNK, 0, SIZE))
     finally:
-        model.close_disk(other)
+        model.driver.close(other)
     assert busy.value.native == 0xC03A001E
     with pytest.raises(DiskUnreadable) as missing:
         next(host.digests("C:\\no such.vhdx", CHUNK, 0, SIZE))
@@ -232,9 +232,9 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
     source = host.open_reader(frozen.path)
     try:
         answer(source, Request(number=0, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB))
-        assert len(model.attached()) == 1
+        assert len(model.driver.attached()) == 1
         set_idle_seconds(host, 1)
-        wait_until(lambda: not model.attached(), "the watchdog let the handle live")
+        wait_until(lambda: not model.driver.attached(), "the watchdog let the handle live")
         set_idle_seconds(host, 120)
         assert covered(
             answer(source, Request(number=1, extents=(Extent(512, 512),), chunk_bytes=CHUNK, block_bytes=MIB))
@@ -244,7 +244,7 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
         source.send(Request(number=2, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack())
         with pytest.raises(DiskUnreadable):
             receive_until_it_ends(source)
-        assert model.attached() == ()
+        assert model.driver.attached() == ()
     finally:
         source.close()
 

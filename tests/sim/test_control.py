@@ -124,7 +124,7 @@ def test_settings_disks_and_competitors_are_reached_too(control: Control, model:
     assert [disk.size_bytes for disk in control.vms()[0].disks] == [MIB, 2 * MIB]
     control.remove_disk("v", "scsi0:1")
     control.change_vm("v", checkpoint_type="production_only", merge_enabled=False)
-    assert model.vm(vm_id).checkpoint_type.name == "ProductionOnly"
+    assert model.vms.get(vm_id).checkpoint_type.name == "ProductionOnly"
     with pytest.raises(SimulatorError, match="checkpoint_type takes one of"):
         control.change_vm("v", checkpoint_type="sometimes")
     with pytest.raises(SimulatorError, match="merge_enabled takes a bool"):

@@ -72,12 +72,12 @@ def error_of(shell: PowerShell) -> str:
 
 
 def frozen_path(model: Model, content: bytes) -> str:
-    vm = model.create_vm(f"vm {uuid4()}")
-    model.add_disk(vm.vm_id, SLOT, size_bytes=4 * MIB)
-    model.write(vm.vm_id, SLOT, 0, content)
-    job = model.wait(model.create_checkpoint(vm.vm_id))
-    point = model.checkpoint(UUID(job.results["checkpoint"]))
-    return model.layer(point.disks[str(SLOT)]).path
+    vm = model.setup.create_vm(f"vm {uuid4()}")
+    model.setup.add_disk(vm.vm_id, SLOT, size_bytes=4 * MIB)
+    model.guests.write(vm.vm_id, SLOT, 0, content)
+    job = model.jobs.wait(model.checkpoints.create(vm.vm_id))
+    point = model.checkpoints.get(UUID(job.results["checkpoint"]))
+    return model.disks.layer(point.disks[str(SLOT)]).path
 
 
 def test_a_script_that_is_not_ours_is_refused_and_the_shell_stays_usable(pool: RunspacePool) -> None:
@@ -153,9 +153,9 @@ def test_a_deleted_shell_gives_its_disks_back(host: SimulatedHost, model: Model)
             OffsetBytes=TaggedValue("U64", 0),
             LengthBytes=TaggedValue("U64", 4 * MIB),
         ).invoke()
-        assert [handle.path for handle in model.attached()] == [path]
+        assert [handle.path for handle in model.driver.attached()] == [path]
         opened.close()
-    assert model.attached() == ()
+    assert model.driver.attached() == ()
 
 
 def test_a_shell_that_is_killed_while_a_pipeline_starts_ends(
@@ -188,4 +188,4 @@ def test_a_shell_that_is_killed_while_a_pipeline_starts_ends(
         for killer in killers:
             killer.join()
     assert ended == ["shell"]
-    assert model.attached() == ()
+    assert model.driver.attached() == ()

@@ -45,21 +45,21 @@ def service(model: Model) -> Iterator[ModelService]:
 @pytest.fixture
 def frozen(model: Model) -> tuple[UUID, str, str]:
     """A VM with two layers and user data in both: checkpoint id, frozen path, id to ask changes from."""
-    vm = model.create_vm("web's [1] $x ü")
-    model.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
+    vm = model.setup.create_vm("web's [1] $x ü")
+    model.setup.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
     chance = random.Random(5)
-    model.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
-    model.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
-    user = model.wait(model.create_checkpoint(vm.vm_id, name="user"))
-    first = model.most_recent_id(
-        model.layer(model.checkpoint(UUID(user.results["checkpoint"])).disks["scsi0:0"]).path
+    model.guests.write(vm.vm_id, SLOT, 1 * MIB, chance.randbytes(2 * MIB))
+    model.guests.write(vm.vm_id, SLOT, SIZE - 512, chance.randbytes(512))
+    user = model.jobs.wait(model.checkpoints.create(vm.vm_id, name="user"))
+    first = model.driver.tracking_state(
+        model.disks.layer(model.checkpoints.get(UUID(user.results["checkpoint"])).disks["scsi0:0"]).path
     )[2]
-    model.write(vm.vm_id, SLOT, 2 * MIB + 4096, chance.randbytes(MIB))
-    model.unmap(vm.vm_id, SLOT, 1 * MIB, 64 * 1024)
-    job = model.wait(model.create_checkpoint(vm.vm_id))
+    model.guests.write(vm.vm_id, SLOT, 2 * MIB + 4096, chance.randbytes(MIB))
+    model.guests.unmap(vm.vm_id, SLOT, 1 * MIB, 64 * 1024)
+    job = model.jobs.wait(model.checkpoints.create(vm.vm_id))
     point = UUID(job.results["checkpoint"])
     assert first
-    return point, model.layer(model.checkpoint(point).disks["scsi0:0"]).path, first
+    return point, model.disks.layer(model.checkpoints.get(point).disks["scsi0:0"]).path, first
 
 
 def run(pwsh: Path, service: ModelService, script: str, **variables: str) -> str:
@@ -100,28 +100,28 @@ def test_the_sample_reads_what_was_kept_apart_and_asks_what_changed(
 ) -> None:
     point, path, base = frozen
     said = run(pwsh, service, READ_ALL, DISK=path, SIZE=str(SIZE), RCT=base).splitlines()
-    assert said[0] == hashlib.sha256(model.kept_image(point, SLOT).read_bytes()).hexdigest()
-    assert said[1] == f"1|0|{model.most_recent_id(path)[2]}"
+    assert said[0] == hashlib.sha256(model.golden.at_checkpoint(point, SLOT).read_bytes()).hexdigest()
+    assert said[1] == f"1|0|{model.driver.tracking_state(path)[2]}"
     processed, ranges = said[2].split(" ")
     assert int(processed) == SIZE
     assert ranges == f"{MIB}+{64 * 1024},{2 * MIB}+{MIB + 32 * 1024}"
-    assert model.attached() == ()
+    assert model.driver.attached() == ()
 
 
 def test_an_attach_ends_with_its_process_and_keeps_others_out_until_then(
     pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str]
 ) -> None:
     _, path, _ = frozen
-    mine = model.open_disk(path, "another")
-    model.attach(mine)
+    mine = model.driver.open(path, "another")
+    model.driver.attach(mine)
     script = """
     $h = [HvDisk]::Open($env:DISK, $false)
     try { [HvDisk]::Attach($h); 'attached' }
     catch { '0x{0:X8}' -f $_.Exception.InnerException.NativeErrorCode }"""
     assert run(pwsh, service, script, DISK=path).strip() == "0xC03A001E"
-    model.close_disk(mine)
+    model.driver.close(mine)
     assert run(pwsh, service, script, DISK=path).strip() == "attached"
-    assert model.attached() == ()
+    assert model.driver.attached() == ()
 
 
 def test_disposing_the_handle_is_seen_by_the_model_at_once(
@@ -173,7 +173,7 @@ def test_many_reads_pend_at_once_and_each_gets_its_own_bytes(
     Add-Type -TypeDefinition ($env:SAMPLE + $env:CHECK).Replace('HvDisk', 'HvDisk2')
     $h = [HvDisk2]::Open($env:DISK, $false); [HvDisk2]::Attach($h)
     [Check]::Run($h, $env:KEPT)"""
-    kept = model.kept_image(frozen[0], SLOT)
+    kept = model.golden.at_checkpoint(frozen[0], SLOT)
     said = run(pwsh, service, script, DISK=frozen[1], KEPT=str(kept), CHECK=MANY_THREADS)
     assert said.strip() == "good"
 
@@ -195,7 +195,7 @@ def test_the_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_handle_whose_vm_migrated_away_reads_no_more(
     pwsh: Path, model: Model, service: ModelService, frozen: tuple[UUID, str, str], tmp_path: Path
 ) -> None:
-    model.add_node("HV02")
+    model.setup.add_node("HV02")
     script = """
     $h = [HvDisk]::Open($env:DISK, $false); [HvDisk]::Attach($h)
     $r = New-Object HvDisk+Reader($h, 4096); $b = New-Object byte[] 4096
@@ -207,7 +207,7 @@ def test_a_handle_whose_vm_migrated_away_reads_no_more(
     def move() -> None:
         while not ready.exists():
             time.sleep(0.02)
-        model.migrate(model.vms()[0].vm_id, "HV02")
+        model.incidents.migrate(model.vms.all()[0].vm_id, "HV02")
         go.touch()
 
     mover = threading.Thread(target=move)
@@ -258,7 +258,7 @@ def test_a_frozen_file_is_a_vhdx_that_qemu_reads(
 ) -> None:
     if shutil.which("qemu-img") is None:
         pytest.skip("needs qemu-img (Debian: qemu-utils)")
-    base = model.chain(model.layer_at(frozen[1]).number)[-1]
+    base = model.disks.chain(model.disks.at(frozen[1]).number)[-1]
     table = file_table(model, base.path, tmp_path / "views")
     (tmp_path / "base.vhdx").write_bytes(table.read(0, table.size_bytes))
     table.close()
@@ -268,5 +268,7 @@ def test_a_frozen_file_is_a_vhdx_that_qemu_reads(
         check=True,
         capture_output=True,
     )
-    user = model.checkpoints(model.vms()[0].vm_id)[0]
-    assert (tmp_path / "base.raw").read_bytes() == model.kept_image(user.checkpoint_id, SLOT).read_bytes()
+    user = model.checkpoints.all(model.vms.all()[0].vm_id)[0]
+    assert (tmp_path / "base.raw").read_bytes() == model.golden.at_checkpoint(
+        user.checkpoint_id, SLOT
+    ).read_bytes()

@@ -24,8 +24,8 @@ from tests.waiting import wait_until
 @pytest.fixture
 def model(tmp_path: Path) -> Iterator[Model]:
     world = Model(tmp_path)
-    world.node("HV01").cluster = "one"
-    world.add_node("HV02", cluster="one")
+    world.nodes.get("HV01").cluster = "one"
+    world.setup.add_node("HV02", cluster="one")
     yield world
     world.close()
 
@@ -54,17 +54,17 @@ def answers(host: SimulatedHost) -> bool:
 def test_a_dead_host_answers_nobody_until_it_is_revived_and_its_vm_runs_elsewhere(
     model: Model, hosts: dict[str, SimulatedHost]
 ) -> None:
-    vm = model.create_vm("web01", clustered=True)
+    vm = model.setup.create_vm("web01", clustered=True)
     with connect(hosts["HV01"]) as before:
         assert [one.name for one in before.vms()] == ["web01"]
-        model.kill_host("HV01")
+        model.incidents.kill_host("HV01")
         with pytest.raises((SessionLost, HostUnreachable)):
             before.vms()
     assert not answers(hosts["HV01"])
     wait_until(lambda: hosts["HV01"].service.shells.all() == ())
     with connect(hosts["HV02"]) as heir:
         assert [one.name for one in heir.vms(vm.vm_id)] == ["web01"]
-    model.revive_host("HV01")
+    model.incidents.revive_host("HV01")
     wait_until(lambda: answers(hosts["HV01"]))
     with connect(hosts["HV01"]) as again:
         assert again.vms() == ()
@@ -73,8 +73,8 @@ def test_a_dead_host_answers_nobody_until_it_is_revived_and_its_vm_runs_elsewher
 def test_what_a_host_was_asked_before_it_died_is_never_answered(
     model: Model, hosts: dict[str, SimulatedHost]
 ) -> None:
-    vm = model.create_vm("web01", clustered=True)
-    model.add_disk(vm.vm_id, size_bytes=MIB)
+    vm = model.setup.create_vm("web01", clustered=True)
+    model.setup.add_disk(vm.vm_id, size_bytes=MIB)
     seen: list[HostError | None] = []
 
     def ask() -> None:
@@ -87,16 +87,16 @@ def test_what_a_host_was_asked_before_it_died_is_never_answered(
             seen.append(None)
 
     model.set_knob("job_seconds", 0.0)
-    model.wait(model.create_checkpoint(vm.vm_id))
-    (made,) = model.checkpoints(vm.vm_id, hidden=True)
+    model.jobs.wait(model.checkpoints.create(vm.vm_id))
+    (made,) = model.checkpoints.all(vm.vm_id, hidden=True)
     model.set_knob("job_seconds", 600.0)
     asking = threading.Thread(target=ask)
     asking.start()
-    wait_until(lambda: bool(model.jobs(vm.vm_id, unfinished=True)))
-    model.kill_host("HV01")
+    wait_until(lambda: bool(model.jobs.all(vm.vm_id, unfinished=True)))
+    model.incidents.kill_host("HV01")
     asking.join()
     assert isinstance(seen[0], SessionLost | HostUnreachable)
-    assert model.checkpoints(vm.vm_id, hidden=True), "its job died with it"
+    assert model.checkpoints.all(vm.vm_id, hidden=True), "its job died with it"
 
 
 def test_a_host_whose_power_was_cut_is_back_without_its_shells(
@@ -104,7 +104,7 @@ def test_a_host_whose_power_was_cut_is_back_without_its_shells(
 ) -> None:
     with connect(hosts["HV01"]) as before:
         booted, shell = before.host_info().boot_time, before.shell_id
-        model.crash_host("HV01")
+        model.incidents.crash_host("HV01")
         wait_until(lambda: hosts["HV01"].service.shells.all() == ())
         before.vms()
         assert before.shell_id != shell, "the shell outlived its host"
@@ -127,13 +127,13 @@ def test_a_host_that_goes_down_again_while_it_boots_stays_down(
         booted.set()
 
     monkeypatch.setattr(listener, "_come_up", slow_boot)
-    model.crash_host("HV01")
+    model.incidents.crash_host("HV01")
     wait_until(lambda: not listens(listener.port))
-    model.kill_host("HV01")
+    model.incidents.kill_host("HV01")
     wait_until(lambda: listener._boots == 2, "it did not go down again")
     monkeypatch.undo()
     died.set()
     booted.wait()
     assert not listens(listener.port)
-    model.revive_host("HV01")
+    model.incidents.revive_host("HV01")
     wait_until(lambda: answers(hosts["HV01"]))

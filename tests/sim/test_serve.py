@@ -74,7 +74,7 @@ def test_it_saves_the_world_when_told_to_end(
         process.send_signal(how)
     assert process.wait(DEADLINE_SECONDS) == 0
     world = Model(folder)
-    assert [vm.name for vm in world.vms()] == ["made through control"]
+    assert [vm.name for vm in world.vms.all()] == ["made through control"]
     world.close()
 
 

@@ -114,8 +114,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 @pytest.fixture(scope="module")
 def vm_id(model: Model) -> UUID:
-    vm = model.create_vm("it's [a] $test", notes="two\nlines")
-    model.add_disk(vm.vm_id, SLOT, size_bytes=8 * MIB)
+    vm = model.setup.create_vm("it's [a] $test", notes="two\nlines")
+    model.setup.add_disk(vm.vm_id, SLOT, size_bytes=8 * MIB)
     return vm.vm_id
 
 
@@ -264,12 +264,14 @@ def test_wmi_asks_for_changes_as_the_driver_does(
     pwsh: Path, service: ModelService, model: Model, vm_id: UUID
 ) -> None:
     model.knobs.over_report = 0.0
-    first = model.wait(model.create_checkpoint(vm_id))
-    path = model.layer(model.checkpoint(UUID(first.results["checkpoint"])).disks[str(SLOT)]).path
-    base = model.most_recent_id(path)[2]
-    model.write(vm_id, SLOT, 0, bytes(512))
-    second = model.wait(model.create_checkpoint(vm_id))
-    frozen = model.layer(model.checkpoint(UUID(second.results["checkpoint"])).disks[str(SLOT)]).path
+    first = model.jobs.wait(model.checkpoints.create(vm_id))
+    path = model.disks.layer(model.checkpoints.get(UUID(first.results["checkpoint"])).disks[str(SLOT)]).path
+    base = model.driver.tracking_state(path)[2]
+    model.guests.write(vm_id, SLOT, 0, bytes(512))
+    second = model.jobs.wait(model.checkpoints.create(vm_id))
+    frozen = model.disks.layer(
+        model.checkpoints.get(UUID(second.results["checkpoint"])).disks[str(SLOT)]
+    ).path
     said = ask(
         pwsh,
         service,

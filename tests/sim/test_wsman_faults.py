@@ -85,11 +85,13 @@ class Client:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Model, str]]:
     model = Model(tmp_path_factory.mktemp("world"), seed=1)
-    vm = model.create_vm("vm")
-    model.add_disk(vm.vm_id, SLOT, size_bytes=4 * MIB)
-    model.write(vm.vm_id, SLOT, 0, b"".join(bytes([1 + n]) * 64 * KIB for n in range(8)))
-    point = model.checkpoint(UUID(model.wait(model.create_checkpoint(vm.vm_id)).results["checkpoint"]))
-    yield model, model.layer(point.disks[str(SLOT)]).path
+    vm = model.setup.create_vm("vm")
+    model.setup.add_disk(vm.vm_id, SLOT, size_bytes=4 * MIB)
+    model.guests.write(vm.vm_id, SLOT, 0, b"".join(bytes([1 + n]) * 64 * KIB for n in range(8)))
+    point = model.checkpoints.get(
+        UUID(model.jobs.wait(model.checkpoints.create(vm.vm_id)).results["checkpoint"])
+    )
+    yield model, model.disks.layer(point.disks[str(SLOT)]).path
     model.close()
 
 
@@ -194,7 +196,7 @@ def killed_engine(client: Client) -> None:
     client.arm("engine_killed")
     with pytest.raises(WSManFaultError):
         reader.poll_invoke(timeout=30)
-    assert client.host.model.attached() == ()
+    assert client.host.model.driver.attached() == ()
     with pytest.raises(WSManFaultError):
         client.ask()
 
@@ -205,7 +207,7 @@ def iter_none() -> Iterator[None]:
 
 
 def reboot(client: Client) -> None:
-    before = client.host.model.node().booted
+    before = client.host.model.nodes.get().booted
     listener, seen_down = client.host.listener, threading.Event()
     come_up = listener._come_up
 
@@ -225,7 +227,7 @@ def reboot(client: Client) -> None:
     wait_until(lambda: listens(listener.port))
     with client.connect() as wsman, RunspacePool(wsman):
         assert len(client.host.service.shells.all()) == 1
-    assert client.host.model.node().booted > before
+    assert client.host.model.nodes.get().booted > before
 
 
 def listens(port: int) -> bool:

@@ -92,8 +92,8 @@ class ModelHost:
         self, model: Model, node: str | None = None, before: Callable[[str], None] | None = None
     ) -> None:
         self.model = model
-        self.node = model.node(node).name
-        self._booted = model.node(node).booted
+        self.node = model.nodes.get(node).name
+        self._booted = model.nodes.get(node).booted
         self.name = self.node
         self.shell_id = str(uuid.uuid4()).upper()
         self._before = before or (lambda name: None)
@@ -117,7 +117,7 @@ class ModelHost:
             self._end(self.shell_id)
 
     def _end(self, shell_id: str) -> bool:
-        self.model.close_owner(shell_id)
+        self.model.driver.close_owner(shell_id)
         shells = shells_of(self.model)
         found = [shell for shell in shells if shell.shell_id == shell_id]
         for shell in found:
@@ -135,9 +135,9 @@ class ModelHost:
     def _ask(self, name: str) -> None:
         if self._closed:
             raise errors.SessionLost(self.name, name, "the shell is closed")
-        if not self.model.node(self.node).alive:
+        if not self.model.nodes.get(self.node).alive:
             raise errors.HostUnreachable(self.name, "the node is down")
-        if self.model.node(self.node).booted != self._booted:
+        if self.model.nodes.get(self.node).booted != self._booted:
             raise errors.SessionLost(self.name, name, "the shell went with the power")
         self._before(name)
 
@@ -159,7 +159,7 @@ class ModelHost:
     def _vm(self, vm_id: UUID, operation: str) -> sim.Vm:
         self._ask(operation)
         try:
-            return self.model.vm(vm_id, self.node)
+            return self.model.vms.get(vm_id, self.node)
         except HyperVError as err:
             raise errors.VmNotFound(
                 self.name, operation, "Hvps.VmNotFound", "InvalidArgument", err.code, str(err)
@@ -169,7 +169,7 @@ class ModelHost:
 
     def host_info(self) -> HostInfo:
         self._ask("Get-HvpsHost")
-        node = self.model.node(self.node)
+        node = self.model.nodes.get(self.node)
         now = utc(self.model.clock.now())
         return HostInfo(
             node.name,
@@ -200,14 +200,14 @@ class ModelHost:
         if vm_id is not None:
             return (self._info(self._vm(vm_id, "Get-HvpsVm")),)
         self._ask("Get-HvpsVm")
-        return tuple(self._info(vm) for vm in self.model.vms(self.node))
+        return tuple(self._info(vm) for vm in self.model.vms.all(self.node))
 
     def _info(self, vm: sim.Vm) -> VmInfo:
         return VmInfo(
             vm.vm_id,
             vm.name,
             STATES.get(vm.state, VmState.OTHER),
-            self.model.operational_status(vm.vm_id),
+            self.model.vms.status(vm.vm_id),
             vm.generation,
             vm.version,
             CheckpointPolicy.DISABLED
@@ -232,7 +232,7 @@ class ModelHost:
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:
         vm = self._vm(vm_id, "Get-HvpsDisk")
-        return tuple(self._disk(vm, drive) for drive in self.model.drives(vm_id))
+        return tuple(self._disk(vm, drive) for drive in self.model.disks.drives(vm_id))
 
     def _disk(self, vm: sim.Vm, drive: sim.Drive) -> DiskInfo:
         where = (
@@ -245,7 +245,7 @@ class ModelHost:
                 vm.vm_id, None, *where, None, (), drive.pass_through_number is not None, False,
                 DiskFormat.UNKNOWN, DiskKind.UNKNOWN, 0, 0, 0, 0, 0, None, None,
             )  # fmt: skip
-        chain = self.model.chain(drive.layer)
+        chain = self.model.disks.chain(drive.layer)
         top = chain[0]
         return DiskInfo(
             vm.vm_id,
@@ -258,7 +258,7 @@ class ModelHost:
             DiskFormat(top.format.name.lower()),
             DiskKind(top.kind.name.lower()),
             top.size_bytes,
-            self.model.file_bytes(top.number),
+            self.model.disks.file_bytes(top.number),
             top.logical_sector_bytes,
             top.physical_sector_bytes,
             top.block_bytes,
@@ -269,8 +269,8 @@ class ModelHost:
     def volumes(self, vm_id: UUID) -> tuple[VolumeInfo, ...]:
         self._vm(vm_id, "Get-HvpsVolume")
         return tuple(
-            VolumeInfo(volume.root, self.model.free_bytes(volume.root), volume.total_bytes)
-            for volume in self.model.volumes(vm_id)
+            VolumeInfo(volume.root, self.model.volumes.free_bytes(volume.root), volume.total_bytes)
+            for volume in self.model.volumes.all(vm_id)
         )
 
     def definition(self, vm_id: UUID) -> VmDefinition:
@@ -280,7 +280,7 @@ class ModelHost:
     def checkpoints(self, vm_id: UUID) -> tuple[CheckpointInfo, ...]:
         self._vm(vm_id, "Get-HvpsCheckpoint")
         late = self.shows_late
-        return tuple(self._checkpoint(point) for point in self.model.checkpoints(vm_id, hidden=not late))
+        return tuple(self._checkpoint(point) for point in self.model.checkpoints.all(vm_id, hidden=not late))
 
     def _checkpoint(self, point: sim.Checkpoint) -> CheckpointInfo:
         return CheckpointInfo(
@@ -290,12 +290,12 @@ class ModelHost:
             KINDS.get(point.kind, CheckpointKind.OTHER),
             utc(point.created),
             point.parent,
-            tuple(self.model.layer(number).path for number in point.disks.values()),
+            tuple(self.model.disks.layer(number).path for number in point.disks.values()),
         )
 
     def reference_points(self, vm_id: UUID) -> tuple[ReferencePointInfo, ...]:
         self._vm(vm_id, "Get-HvpsReferencePoint")
-        return tuple(map(self._reference, self.model.reference_points(vm_id)))
+        return tuple(map(self._reference, self.model.reference_points.all(vm_id)))
 
     def _reference(self, point: sim.ReferencePoint) -> ReferencePointInfo:
         return ReferencePointInfo(
@@ -311,18 +311,18 @@ class ModelHost:
         self._vm(vm_id, "Get-HvpsJob")
         return tuple(
             JobInfo(job.vm_id, str(job.job_id), int(job.kind), 4, 50, job.kind.name)
-            for job in self.model.jobs(vm_id, unfinished=True)
+            for job in self.model.jobs.all(vm_id, unfinished=True)
             if job.kind is not sim.JobKind.MergeDisks
         )
 
     def merge_state(self, vm_id: UUID) -> MergeState:
         self._vm(vm_id, "Get-HvpsMerge")
-        status = self.model.operational_status(vm_id)
+        status = self.model.vms.status(vm_id)
         paths = tuple(
             layer.path
-            for drive in self.model.drives(vm_id)
+            for drive in self.model.disks.drives(vm_id)
             if drive.layer is not None
-            for layer in self.model.chain(drive.layer)
+            for layer in self.model.disks.chain(drive.layer)
         )
         return MergeState(vm_id, bool(set(status) & {32768, 32770, 32772, 32776}), status, paths)
 
@@ -330,7 +330,7 @@ class ModelHost:
 
     def _job(self, operation: str, start: Callable[[], sim.Job]) -> sim.Job:
         try:
-            job = self.model.wait(start())
+            job = self.model.jobs.wait(start())
         except HyperVError as err:
             raise self._failed(operation, err) from err
         if job.error_code:
@@ -354,7 +354,7 @@ class ModelHost:
         try:
             job = self._job(
                 "New-HvpsCheckpoint",
-                lambda: self.model.create_checkpoint(
+                lambda: self.model.checkpoints.create(
                     vm_id, consistency=level, ignore_disks=ignore_disks, node=self.node
                 ),
             )
@@ -366,29 +366,31 @@ class ModelHost:
             raise
         checkpoint_id = UUID(job.results["checkpoint"])
         self._before("New-HvpsCheckpoint: rename")
-        self.model.rename_checkpoint(checkpoint_id, name)
+        self.model.checkpoints.rename(checkpoint_id, name)
         self._before("New-HvpsCheckpoint: reply")
-        return self._checkpoint(self.model.checkpoint(checkpoint_id))
+        return self._checkpoint(self.model.checkpoints.get(checkpoint_id))
 
     def convert(self, vm_id: UUID, checkpoint_id: UUID, *, job_seconds: int = 0) -> ReferencePointInfo:
         self._vm(vm_id, "ConvertTo-HvpsReferencePoint")
-        job = self._job("ConvertTo-HvpsReferencePoint", lambda: self.model.convert(checkpoint_id))
+        job = self._job("ConvertTo-HvpsReferencePoint", lambda: self.model.checkpoints.convert(checkpoint_id))
         self._before("ConvertTo-HvpsReferencePoint: reply")
         wanted = job.results["reference_point"]
         return next(point for point in self.reference_points(vm_id) if point.instance_id == wanted)
 
     def remove_checkpoint(self, vm_id: UUID, checkpoint_id: UUID, *, job_seconds: int = 0) -> Removal:
         self._vm(vm_id, "Remove-HvpsCheckpoint")
-        if all(point.checkpoint_id != checkpoint_id for point in self.model.checkpoints(vm_id, hidden=True)):
+        if all(
+            point.checkpoint_id != checkpoint_id for point in self.model.checkpoints.all(vm_id, hidden=True)
+        ):
             return Removal(False)
-        self._job("Remove-HvpsCheckpoint", lambda: self.model.remove_checkpoint(checkpoint_id))
+        self._job("Remove-HvpsCheckpoint", lambda: self.model.checkpoints.remove(checkpoint_id))
         return Removal(True)
 
     def remove_reference_point(self, vm_id: UUID, instance_id: str, *, job_seconds: int = 0) -> Removal:
         self._vm(vm_id, "Remove-HvpsReferencePoint")
-        if all(point.instance_id != instance_id for point in self.model.reference_points(vm_id)):
+        if all(point.instance_id != instance_id for point in self.model.reference_points.all(vm_id)):
             return Removal(False)
-        self._job("Remove-HvpsReferencePoint", lambda: self.model.remove_reference_point(instance_id))
+        self._job("Remove-HvpsReferencePoint", lambda: self.model.reference_points.remove(instance_id))
         return Removal(True)
 
     # -- frozen disks -----------------------------------------------------------------------------------
@@ -396,10 +398,10 @@ class ModelHost:
     def frozen_disks(self, vm_id: UUID, checkpoint_id: UUID) -> tuple[FrozenDisk, ...]:
         self._vm(vm_id, "Get-HvpsFrozenDisk")
         found = []
-        for drive in self.model.drives(vm_id, checkpoint_id):
+        for drive in self.model.disks.drives(vm_id, checkpoint_id):
             assert drive.layer is not None
-            chain = self.model.chain(drive.layer)
-            enabled, newer, rct_id = self.model.most_recent_id(chain[0].path)
+            chain = self.model.disks.chain(drive.layer)
+            enabled, newer, rct_id = self.model.driver.tracking_state(chain[0].path)
             found.append(
                 FrozenDisk(
                     vm_id,
@@ -425,7 +427,7 @@ class ModelHost:
         position = 0
         while position < size_bytes:
             try:
-                page = self.model.query_changes(path, rct_id, position, size_bytes - position)
+                page = self.model.driver.query_changes(path, rct_id, position, size_bytes - position)
             except DiskError as err:
                 raise self._failed("Get-HvpsDiskChange", err) from err
             if not page.processed_bytes:
@@ -440,15 +442,17 @@ class ModelHost:
             raise errors.OperationFailed(
                 self.name, "Get-HvpsAllocation", "Hvps.FormatUnsupported", "NotImplemented", None, "VHD"
             )
-        return normalise((extent for path in chain for extent in self.model.allocated(path)), size_bytes)
+        return normalise(
+            (extent for path in chain for extent in self.model.driver.allocated(path)), size_bytes
+        )
 
     def _attached(self, path: str, operation: str) -> sim.Layer:
         handle = self._handles.get(path)
         try:
-            if handle is None or not self.model.is_attached(handle):  # type: ignore[arg-type]
-                handle = self.model.open_disk(path, self.shell_id, self.node)
+            if handle is None or not self.model.driver.is_attached(handle):  # type: ignore[arg-type]
+                handle = self.model.driver.open(path, self.shell_id, self.node)
                 self._handles[path] = handle
-                self.model.attach(handle)
+                self.model.driver.attach(handle)
         except DiskError as err:
             self._handles.pop(path, None)
             raise self._failed(operation, err) from err
@@ -457,7 +461,7 @@ class ModelHost:
     def read(self, path: str, extent: Extent, operation: str) -> bytes:
         handle = self._attached(path, operation)
         try:
-            data = self.model.read_disk(handle, extent.offset, extent.length)  # type: ignore[arg-type]
+            data = self.model.driver.read(handle, extent.offset, extent.length)  # type: ignore[arg-type]
             if len(data) != extent.length:  # the C# reads the rest; so do we
                 rest = Extent(extent.offset + len(data), extent.length - len(data))
                 data += self.read(path, rest, operation)
@@ -487,12 +491,12 @@ class ModelHost:
     def close_readers(self, path: str | None = None) -> ReaderState:
         self._ask("Close-HvpsReader")
         for held in [held for held in self._handles if path is None or held == path]:
-            self.model.close_disk(self._handles.pop(held))  # type: ignore[arg-type]
+            self.model.driver.close(self._handles.pop(held))  # type: ignore[arg-type]
         return ReaderState(tuple(self._handles))
 
     def configuration(self, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
         self._vm(vm_id, "Read-HvpsConfiguration")
-        for file in self.model.configuration(vm_id, checkpoint_id):
+        for file in self.model.vms.configuration(vm_id, checkpoint_id):
             yield FilePiece(
                 file.path,
                 file.path.rpartition("\\")[2],
@@ -530,7 +534,7 @@ class ModelSource:
                 held += part.length
         digests: dict[int, list[ChunkDigest]] = {index: [] for index in range(len(blocks))}
         if asked.want_chunk_digests:
-            size = self._host.model.layer_at(self._path).size_bytes
+            size = self._host.model.disks.at(self._path).size_bytes
             ends = {}
             for index, block in enumerate(blocks):
                 for part, _ in block:

@@ -46,7 +46,7 @@ def test_death_of_the_first_backup_at_any_step_loses_nothing(world: World, at: t
 
 def churn_all(world: World, vm_id: UUID) -> None:
     """Every disk changes: one that did not would be compared, for an empty answer is never believed."""
-    for drive in world.model.drives(vm_id):
+    for drive in world.model.disks.drives(vm_id):
         world.churn(vm_id, drive.slot)
 
 

@@ -84,7 +84,7 @@ def test_a_process_that_sleeps_past_every_time_out_goes_on_or_undoes(
     # It is not dead: nobody may take its lease, and its checkpoint is where it was.
     rival = world.backup(vm_id)
     assert isinstance(rival.error, RepositoryLocked)
-    assert world.model.checkpoints(vm_id, hidden=True)
+    assert world.model.checkpoints.all(vm_id, hidden=True)
     # Meanwhile the host has given up on its shells.
     world.server.service.shells.remove_all()
     sleeper.send_signal(signal.SIGCONT)

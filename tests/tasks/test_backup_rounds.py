@@ -41,7 +41,7 @@ def test_every_step_is_told_once_and_in_order(world: World) -> None:
 def test_figures_say_what_was_moved(world: World) -> None:
     vm_id = world.vm()
     world.good_backup(vm_id)
-    world.model.write(vm_id, SLOT, 1 * MIB, b"x" * 64 * KIB)
+    world.model.guests.write(vm_id, SLOT, 1 * MIB, b"x" * 64 * KIB)
     disk = world.good_backup(vm_id).disks[0]
     assert 64 * KIB <= disk.changed_bytes <= disk.read_bytes + 64 * KIB
     assert disk.wire_bytes > 0

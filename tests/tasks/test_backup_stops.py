@@ -58,7 +58,7 @@ def test_a_second_signal_gives_up_and_says_what_is_left(world: World, at: tuple[
     world.before = lambda name: None
     result = world.backup(vm_id, observer=Steps(at, twice), cancel=cancel)
     assert isinstance(result.error, Interrupted)
-    assert result.leftovers or not world.model.checkpoints(vm_id, hidden=True)
+    assert result.leftovers or not world.model.checkpoints.all(vm_id, hidden=True)
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.assert_points_equal(vm_id)
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
         result = world.backup(vm_id, appear_seconds=5.0)
         assert isinstance(result.error, SessionLost)
         assert not result.leftovers
-        assert not world.model.checkpoints(vm_id, hidden=True)
+        assert not world.model.checkpoints.all(vm_id, hidden=True)
     world.churn(vm_id)
     assert world.backup(vm_id, appear_seconds=5.0).error is None
     world.assert_clean(vm_id)
@@ -177,8 +177,8 @@ def test_a_disk_full_at_every_write_costs_that_run_only(world: World) -> None:
         FullStore.left = room
         with open_on_store(FullStore(world.store)) as tight:
             result = world.backup(vm_id, repository=tight)
-        assert not world.model.checkpoints(vm_id, hidden=True)
-        assert not world.model.attached()
+        assert not world.model.checkpoints.all(vm_id, hidden=True)
+        assert not world.model.driver.attached()
         if result.error is None and not result.warnings:
             break
         full += 1

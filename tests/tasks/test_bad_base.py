@@ -33,7 +33,7 @@ def test_a_listed_bad_chunk_that_did_not_change_is_read_again_and_heals_both_poi
     (problem,) = report.problems
     assert [touched.vm_id for touched in problem.touches] == [vm_id]
     world.repository.publish_bad(report.bad)
-    world.model.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
+    world.model.guests.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
     result = world.good_backup(vm_id)
     (disk,) = result.disks
     assert disk.mode is Mode.INCREMENTAL
@@ -49,7 +49,7 @@ def test_a_listed_bad_node_makes_the_disk_read_whole(tmp_path: Path) -> None:
     (point,) = world.repository.catalog.points(vm_id)
     damage(world, Kind.NODE_PACK, point.disks[0].tree.root)
     world.repository.publish_bad(world.repository.verify(Level.HASHED).bad)
-    world.model.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
+    world.model.guests.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
     (disk,) = world.good_backup(vm_id).disks
     assert disk.mode is Mode.FULL
     newest = world.repository.catalog.points(vm_id)[-1]

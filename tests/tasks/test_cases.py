@@ -41,11 +41,11 @@ def test_a_vm_that_does_not_run_is_backed_up_and_its_silence_is_compared(world: 
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    world.model.set_state(vm_id, action)
+    world.model.vms.set_state(vm_id, action)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED]
     world.model.set_knob("over_report", 0.0)
     assert reasons(world.good_backup(vm_id)) == [Reason.EMPTY_ANSWER]
-    world.model.set_state(vm_id, "start")
+    world.model.vms.set_state(vm_id, "start")
     world.churn(vm_id)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED]
     assert world.assert_points_equal(vm_id) == 4
@@ -54,11 +54,11 @@ def test_a_vm_that_does_not_run_is_backed_up_and_its_silence_is_compared(world: 
 @pytest.mark.parametrize("state", [VMState.Paused, VMState.Starting, VMState.Stopping, VMState.Saving])
 def test_a_passing_state_is_waited_for_and_then_skipped(world: World, state: VMState) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.change_vm(vm_id, state=state)
+    world.model.setup.change_vm(vm_id, state=state)
     result = world.backup(vm_id)
     assert isinstance(result.error, Gated)
     assert result.exit_code is ExitCode.GATED
-    world.model.change_vm(vm_id, state=VMState.Running)
+    world.model.setup.change_vm(vm_id, state=VMState.Running)
     world.good_backup(vm_id)
 
 
@@ -77,7 +77,7 @@ def test_a_vm_that_cannot_be_backed_up_is_refused_before_anything_is_made(
     world: World, settings: dict[str, object]
 ) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.change_vm(vm_id, **settings)
+    world.model.setup.change_vm(vm_id, **settings)
     result = world.backup(vm_id)
     assert isinstance(result.error, NotEligible)
     (finding,) = result.findings
@@ -91,7 +91,9 @@ def test_a_vm_that_cannot_be_backed_up_is_refused_before_anything_is_made(
 
 
 def user_checkpoint(world: World, vm_id: UUID) -> UUID:
-    job = world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    job = world.model.jobs.wait(
+        world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard)
+    )
     return UUID(job.results["checkpoint"])
 
 
@@ -112,8 +114,8 @@ def test_a_users_checkpoint_during_a_backup_costs_nothing(world: World, at: str)
     assert result.error is None, result.error
     world.churn(vm_id)
     world.good_backup(vm_id)
-    for point in world.model.checkpoints(vm_id, hidden=True):
-        world.model.wait(world.model.remove_checkpoint(point.checkpoint_id))
+    for point in world.model.checkpoints.all(vm_id, hidden=True):
+        world.model.jobs.wait(world.model.checkpoints.remove(point.checkpoint_id))
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.assert_points_equal(vm_id)
@@ -126,8 +128,8 @@ def test_a_checkpoint_applied_between_backups_is_what_the_next_point_holds(world
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.churn(vm_id)
-    world.model.set_state(vm_id, "power_off")
-    world.model.wait(world.model.apply_checkpoint(mine))
+    world.model.vms.set_state(vm_id, "power_off")
+    world.model.jobs.wait(world.model.checkpoints.apply(mine))
     assert reasons(world.good_backup(vm_id)) == [Reason.CHAIN_CHANGED]
     world.assert_points_equal(vm_id)
 
@@ -138,20 +140,20 @@ def test_a_checkpoint_applied_between_backups_is_what_the_next_point_holds(world
 def test_disks_come_go_grow_and_are_swapped(world: World) -> None:
     vm_id = world.vm(disks=(SIZE, SIZE))
     world.good_backup(vm_id)
-    world.model.add_disk(vm_id, THIRD, size_bytes=SIZE, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, THIRD, size_bytes=SIZE, block_bytes=MIB)
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED, Reason.TRACKED, Reason.NEW_DISK]
-    world.model.resize_disk(vm_id, SECOND, SIZE + 64 * KIB)
+    world.model.setup.resize_disk(vm_id, SECOND, SIZE + 64 * KIB)
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED, Reason.SIZE_CHANGED, Reason.TRACKED]
-    path = world.model.layer(world._drive(vm_id, THIRD)).path
-    world.model.remove_disk(vm_id, THIRD)
+    path = world.model.disks.layer(world._drive(vm_id, THIRD)).path
+    world.model.setup.remove_disk(vm_id, THIRD)
     world.churn(vm_id)
     world.churn(vm_id, SECOND)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED, Reason.TRACKED]
-    world.model.add_disk(vm_id, THIRD, size_bytes=SIZE, path=path, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, THIRD, size_bytes=SIZE, path=path, block_bytes=MIB)
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED, Reason.TRACKED, Reason.DISK_REPLACED]
@@ -161,10 +163,10 @@ def test_disks_come_go_grow_and_are_swapped(world: World) -> None:
 def test_a_disk_moved_to_another_slot_is_compared_with_what_it_was(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
-    vm = world.model.vm(vm_id)
+    vm = world.model.vms.get(vm_id)
     drive = vm.drives.pop(str(SLOT))
     vm.drives[str(THIRD)] = type(drive)(THIRD, drive.layer)
-    world.model.kept.add(vm_id, THIRD, SIZE, world.model.kept.live(vm_id, SLOT))
+    world.model.golden.add(vm_id, THIRD, SIZE, world.model.golden.live(vm_id, SLOT))
     world.churn(vm_id, THIRD)
     result = world.good_backup(vm_id)
     assert reasons(result) == [Reason.DISK_MOVED]
@@ -176,7 +178,7 @@ def test_clones_of_a_template_share_an_id_and_are_compared(world: World) -> None
     vm_id = world.vm(disks=())
     shared = uuid4()
     for slot in (SLOT, SECOND):
-        world.model.add_disk(vm_id, slot, size_bytes=SIZE, disk_id=shared, block_bytes=MIB)
+        world.model.setup.add_disk(vm_id, slot, size_bytes=SIZE, disk_id=shared, block_bytes=MIB)
         world.churn(vm_id, slot)
     world.good_backup(vm_id)
     world.churn(vm_id, SLOT)
@@ -197,10 +199,10 @@ def test_clones_of_a_template_share_an_id_and_are_compared(world: World) -> None
 )
 def test_sizes_and_sectors_of_all_sorts(world: World, size: int, sector: int) -> None:
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=size, logical_sector_bytes=sector, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=size, logical_sector_bytes=sector, block_bytes=MIB)
     for _ in range(3):
-        world.model.write(vm_id, SLOT, size - sector, world.chance.randbytes(sector))
-        world.model.write(vm_id, SLOT, 0, world.chance.randbytes(sector))
+        world.model.guests.write(vm_id, SLOT, size - sector, world.chance.randbytes(sector))
+        world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(sector))
         world.good_backup(vm_id)
     assert world.assert_points_equal(vm_id) == 3
 
@@ -208,14 +210,14 @@ def test_sizes_and_sectors_of_all_sorts(world: World, size: int, sector: int) ->
 def test_a_sparse_disk_above_two_tebibytes_costs_what_it_holds(world: World) -> None:
     size = 3 * TIB + 512
     vm_id = world.vm(disks=())
-    world.model.kept.enabled = False
-    world.model.add_disk(vm_id, SLOT, size_bytes=size, block_bytes=32 * MIB)
+    world.model.golden.enabled = False
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=size, block_bytes=32 * MIB)
     places = [0, 2 * TIB - 64 * KIB, 2 * TIB, size - 64 * KIB - 512]
     for place in places:
-        world.model.write(vm_id, SLOT, place // 512 * 512, world.chance.randbytes(64 * KIB))
+        world.model.guests.write(vm_id, SLOT, place // 512 * 512, world.chance.randbytes(64 * KIB))
     full = world.good_backup(vm_id)
     assert full.disks[0].read_bytes <= len(places) * 64 * MIB
-    world.model.write(vm_id, SLOT, 2 * TIB + 512, b"\xaa" * 4096)
+    world.model.guests.write(vm_id, SLOT, 2 * TIB + 512, b"\xaa" * 4096)
     world.model.set_knob("over_report", 0.0)
     increment = world.good_backup(vm_id)
     assert increment.disks[0].mode is Mode.INCREMENTAL
@@ -224,13 +226,13 @@ def test_a_sparse_disk_above_two_tebibytes_costs_what_it_holds(world: World) -> 
     for place in [*places, 2 * TIB + 512]:
         start = place // 512 * 512
         image.seek(start)
-        assert image.read(4096) == world.model.read(vm_id, SLOT, start, 4096)
+        assert image.read(4096) == world.model.guests.read(vm_id, SLOT, start, 4096)
     assert sum(extent.length for extent in image.extents()) < 1 * GIB
 
 
 def test_a_vhd_is_compared_each_time(world: World) -> None:
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=SIZE, format=VhdFormat.VHD)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, format=VhdFormat.VHD)
     world.churn(vm_id)
     assert reasons(world.good_backup(vm_id)) == [Reason.FIRST_BACKUP]
     world.churn(vm_id)
@@ -244,9 +246,9 @@ def test_a_vhd_is_compared_each_time(world: World) -> None:
 def test_disks_that_no_checkpoint_holds_refuse_the_vm(world: World, odd: str) -> None:
     vm_id = world.vm(disks=(SIZE,))
     if odd == "pass_through":
-        world.model.add_pass_through(vm_id, SECOND, 3)
+        world.model.setup.add_pass_through(vm_id, SECOND, 3)
     else:
-        world.model.add_disk(vm_id, SECOND, size_bytes=SIZE, shared=True)
+        world.model.setup.add_disk(vm_id, SECOND, size_bytes=SIZE, shared=True)
     result = world.backup(vm_id)
     assert isinstance(result.error, NotEligible)
     assert "scsi 0:1" in result.error.reason
@@ -254,7 +256,7 @@ def test_disks_that_no_checkpoint_holds_refuse_the_vm(world: World, odd: str) ->
 
 def test_an_empty_drive_takes_no_part(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.add_empty_drive(vm_id, SECOND)
+    world.model.setup.add_empty_drive(vm_id, SECOND)
     assert len(world.good_backup(vm_id).disks) == 1
 
 
@@ -272,7 +274,7 @@ def test_names_are_data(world: World, name: str) -> None:
 
 def test_a_disk_on_a_share_is_a_disk(world: World) -> None:
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=SIZE, path="\\\\files\\vms\\web.vhdx", block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, path="\\\\files\\vms\\web.vhdx", block_bytes=MIB)
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.churn(vm_id)
@@ -296,7 +298,7 @@ def test_two_repositories_back_up_one_vm_side_by_side(world: World) -> None:
         world.churn(vm_id)
         assert reasons(world.backup(vm_id)) == [Reason.TRACKED]
         assert reasons(world.backup(vm_id, repository=other)) == [Reason.TRACKED]
-        assert len(world.model.reference_points(vm_id)) == 2
+        assert len(world.model.reference_points.all(vm_id)) == 2
         world.assert_points_equal(vm_id)
         world.assert_points_equal(vm_id, other)
 
@@ -315,16 +317,16 @@ def test_a_second_repository_waits_while_the_first_is_at_work(world: World) -> N
 
 def test_foreign_reference_points_are_never_touched(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    made = world.model.wait(world.model.create_checkpoint(vm_id, name="Other Product"))
-    foreign = world.model.wait(world.model.convert(UUID(made.results["checkpoint"]))).results[
-        "reference_point"
-    ]
+    made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="Other Product"))
+    foreign = world.model.jobs.wait(
+        world.model.checkpoints.convert(UUID(made.results["checkpoint"]))
+    ).results["reference_point"]
     for _ in range(3):
         world.churn(vm_id)
         result = world.backup(vm_id, gate_seconds=20.0)
         assert result.error is None, result.error
         assert not result.leftovers
-    there = [point.instance_id for point in world.model.reference_points(vm_id)]
+    there = [point.instance_id for point in world.model.reference_points.all(vm_id)]
     assert foreign in there
     assert len(there) == 2
     world.assert_points_equal(vm_id)
@@ -333,8 +335,8 @@ def test_foreign_reference_points_are_never_touched(world: World) -> None:
 def test_our_reference_point_destroyed_by_others_costs_one_compare(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
-    (ours,) = world.model.reference_points(vm_id)
-    world.model.wait(world.model.remove_reference_point(ours.instance_id))
+    (ours,) = world.model.reference_points.all(vm_id)
+    world.model.jobs.wait(world.model.reference_points.remove(ours.instance_id))
     world.churn(vm_id)
     assert reasons(world.good_backup(vm_id)) == [Reason.REFERENCE_POINT_GONE]
     world.churn(vm_id)

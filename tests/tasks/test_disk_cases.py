@@ -44,7 +44,7 @@ def assert_sparsely_equal(world: World, vm_id: UUID) -> int:
     for point in world.repository.catalog.points(vm_id):
         assert point.manifest.checkpoint_id is not None
         for disk in point.disks:
-            kept = world.model.kept_image(point.manifest.checkpoint_id, SLOT)
+            kept = world.model.golden.at_checkpoint(point.manifest.checkpoint_id, SLOT)
             assert kept.stat().st_size == disk.size_bytes
             image = world.repository.image(point, disk)
             with kept.open("rb") as file, io.BufferedReader(image) as restored:
@@ -62,13 +62,13 @@ def assert_sparsely_equal(world: World, vm_id: UUID) -> int:
 def test_a_disk_above_two_tebibytes_restores_equal_wherever_it_has_data(world: World) -> None:
     size = 3 * TIB + 512
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=size, block_bytes=32 * MIB)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=size, block_bytes=32 * MIB)
     chance = random.Random(7)
     # Either side of what 32 bits of sectors can count, and at both ends.
     places = [0, 2 * TIB - 64 * KIB, 2 * TIB, 2 * TIB + 512, size - 64 * KIB - 512]
     for _ in range(3):
         for place in places:
-            world.model.write(vm_id, SLOT, place // 512 * 512, chance.randbytes(64 * KIB))
+            world.model.guests.write(vm_id, SLOT, place // 512 * 512, chance.randbytes(64 * KIB))
         result = world.good_backup(vm_id)
         places = places[1:4]
     assert result.disks[0].mode is Mode.INCREMENTAL
@@ -78,13 +78,13 @@ def test_a_disk_above_two_tebibytes_restores_equal_wherever_it_has_data(world: W
 
 def test_a_disk_that_holds_nothing_is_a_disk_and_stays_one_when_it_fills(world: World) -> None:
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=SIZE, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, block_bytes=MIB)
     first = world.good_backup(vm_id)
     assert (first.disks[0].mode, first.disks[0].new_chunks) == (Mode.FULL, 0)
     assert reasons(world.good_backup(vm_id)) == [Reason.EMPTY_ANSWER]
     world.churn(vm_id)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED]
-    world.model.unmap(vm_id, SLOT, 0, SIZE)
+    world.model.guests.unmap(vm_id, SLOT, 0, SIZE)
     world.good_backup(vm_id)
     last = world.repository.catalog.points(vm_id)[-1]
     assert not list(world.repository.image(last, last.disks[0]).extents())
@@ -93,11 +93,11 @@ def test_a_disk_that_holds_nothing_is_a_disk_and_stays_one_when_it_fills(world: 
 
 def test_an_empty_drive_and_what_is_put_into_it_later(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.add_empty_drive(vm_id, SECOND)
+    world.model.setup.add_empty_drive(vm_id, SECOND)
     assert len(world.good_backup(vm_id).disks) == 1
     world.churn(vm_id)
-    world.model.remove_disk(vm_id, SECOND)
-    world.model.add_disk(vm_id, SECOND, size_bytes=SIZE, block_bytes=MIB)
+    world.model.setup.remove_disk(vm_id, SECOND)
+    world.model.setup.add_disk(vm_id, SECOND, size_bytes=SIZE, block_bytes=MIB)
     world.churn(vm_id, SECOND)
     assert reasons(world.good_backup(vm_id)) == [Reason.TRACKED, Reason.NEW_DISK]
     assert world.assert_points_equal(vm_id) == 2
@@ -116,10 +116,10 @@ def test_an_older_copy_put_at_the_same_path_is_never_taken_for_the_disk(
         older.write_bytes(image.read(SIZE))
     world.churn(vm_id)
     world.good_backup(vm_id)
-    world.model.set_state(vm_id, "stop")
+    world.model.vms.set_state(vm_id, "stop")
     disk_id = point.disks[0].disk_id if same_id else uuid.uuid4()
-    world.model.swap_disk(vm_id, SLOT, older, disk_id=disk_id)
-    world.model.set_state(vm_id, "start")
+    world.model.setup.swap_disk(vm_id, SLOT, older, disk_id=disk_id)
+    world.model.vms.set_state(vm_id, "start")
     world.churn(vm_id)
     result = world.good_backup(vm_id)
     assert reasons(result) == [Reason.TRACKING_UNUSABLE if same_id else Reason.DISK_REPLACED]
@@ -132,10 +132,10 @@ def test_an_older_copy_put_at_the_same_path_is_never_taken_for_the_disk(
 @pytest.mark.parametrize("path", ODD_PATHS)
 def test_paths_are_data(world: World, path: str) -> None:
     vm_id = world.vm(disks=())
-    world.model.add_disk(vm_id, SLOT, size_bytes=SIZE, path=path, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, path=path, block_bytes=MIB)
     world.churn(vm_id)
     world.good_backup(vm_id)
-    world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard))
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.churn(vm_id)
@@ -162,20 +162,20 @@ def test_vms_of_one_name_are_backed_up_by_id_and_kept_apart(world: World) -> Non
 
 def test_users_checkpoints_before_and_after_a_backup_are_applied_and_merged(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    before = world.model.wait(world.model.create_checkpoint(vm_id, kind=SnapshotType.Standard))
+    before = world.model.jobs.wait(world.model.checkpoints.create(vm_id, kind=SnapshotType.Standard))
     world.churn(vm_id)
     world.good_backup(vm_id)
-    after = world.model.wait(world.model.create_checkpoint(vm_id, kind=SnapshotType.Standard))
+    after = world.model.jobs.wait(world.model.checkpoints.create(vm_id, kind=SnapshotType.Standard))
     world.churn(vm_id)
     world.good_backup(vm_id)
     for made in (after, before):
-        world.model.set_state(vm_id, "power_off")
-        world.model.wait(world.model.apply_checkpoint(UUID(made.results["checkpoint"])))
-        world.model.set_state(vm_id, "start")
+        world.model.vms.set_state(vm_id, "power_off")
+        world.model.jobs.wait(world.model.checkpoints.apply(UUID(made.results["checkpoint"])))
+        world.model.vms.set_state(vm_id, "start")
         world.churn(vm_id)
         world.good_backup(vm_id)
     for made in (before, after):
-        world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
+        world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
         world.churn(vm_id)
         world.good_backup(vm_id)
     assert world.assert_points_equal(vm_id) == 6

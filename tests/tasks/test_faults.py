@@ -67,7 +67,7 @@ def test_every_fault_there_is_has_a_row_or_a_reason() -> None:
 def changed(world: World, vm_id: UUID) -> None:
     """A change in more than one chunk, so that a read has several blocks and a proof something to prove."""
     for offset in (0, 1 * MIB):
-        world.model.write(vm_id, SLOT, offset, world.chance.randbytes(96 * KIB))
+        world.model.guests.write(vm_id, SLOT, offset, world.chance.randbytes(96 * KIB))
 
 
 def held_against(world: World, vm_id: UUID, row: Row, result: BackupResult) -> None:
@@ -86,9 +86,9 @@ def held_against(world: World, vm_id: UUID, row: Row, result: BackupResult) -> N
             assert result.leftovers
     if row.expect != "left":
         assert not result.leftovers, said
-        assert not world.model.checkpoints(vm_id, hidden=True)
-        assert not world.model.attached()
-        assert len(world.model.reference_points(vm_id)) == 1
+        assert not world.model.checkpoints.all(vm_id, hidden=True)
+        assert not world.model.driver.attached()
+        assert len(world.model.reference_points.all(vm_id)) == 1
     if row.expect in ("done", "degraded"):
         assert result.disks[0].reason.word == row.reason
 

@@ -21,9 +21,9 @@ from tests.tasks.world import SLOT, Steps, World
 
 def fill(world: World, free_bytes: int) -> None:
     """Other files take the volume's space until so much is left."""
-    volume = world.model.volumes()[0]
-    taken = volume.used_elsewhere_bytes + world.model.free_bytes(volume.root) - free_bytes
-    world.model.add_volume(volume.root, volume.total_bytes, taken)
+    volume = world.model.volumes.all()[0]
+    taken = volume.used_elsewhere_bytes + world.model.volumes.free_bytes(volume.root) - free_bytes
+    world.model.setup.add_volume(volume.root, volume.total_bytes, taken)
 
 
 def test_a_volume_that_is_too_full_stops_the_plan_and_nothing_is_made(world: World) -> None:
@@ -32,8 +32,8 @@ def test_a_volume_that_is_too_full_stops_the_plan_and_nothing_is_made(world: Wor
     result = world.backup(vm_id)
     assert isinstance(result.error, HostNoSpace)
     assert result.exit_code is ExitCode.NO_SPACE
-    assert not world.model.checkpoints(vm_id, hidden=True)
-    assert world.model.free_bytes(world.model.volumes()[0].root) == 2 * MIB
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
+    assert world.model.volumes.free_bytes(world.model.volumes.all()[0].root) == 2 * MIB
 
 
 def test_a_volume_that_fills_during_the_read_stops_and_undoes(world: World) -> None:
@@ -63,27 +63,27 @@ def test_a_checkpoint_that_grows_too_old_stops_and_undoes(world: World) -> None:
 
 def test_another_products_checkpoint_is_waited_for_then_the_vm_is_skipped(world: World) -> None:
     vm_id = world.vm()
-    job = world.model.wait(world.model.create_checkpoint(vm_id, name="Other Product"))
+    job = world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="Other Product"))
     steps = Steps()
     result = world.backup(vm_id, observer=steps)
     assert isinstance(result.error, Gated)
     assert result.exit_code is ExitCode.GATED
     assert any("waiting" in note for note in steps.notes)
-    assert [str(point.checkpoint_id) for point in world.model.checkpoints(vm_id)] == [
+    assert [str(point.checkpoint_id) for point in world.model.checkpoints.all(vm_id)] == [
         job.results["checkpoint"]
     ]
 
 
 def test_another_products_checkpoint_that_ends_in_time_lets_the_backup_go_on(world: World) -> None:
     vm_id = world.vm()
-    world.model.wait(world.model.create_checkpoint(vm_id, name="Other Product"))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="Other Product"))
 
     class Ending(Steps):
         def noted(self, vm: object, text: str) -> None:
             super().noted(vm, text)
             if text.startswith("waiting"):
-                (other,) = world.model.checkpoints(vm_id)
-                world.model.wait(world.model.remove_checkpoint(other.checkpoint_id))
+                (other,) = world.model.checkpoints.all(vm_id)
+                world.model.jobs.wait(world.model.checkpoints.remove(other.checkpoint_id))
 
     assert world.backup(vm_id, observer=Ending(), gate_seconds=20.0).error is None
     world.assert_points_equal(vm_id)
@@ -91,7 +91,7 @@ def test_another_products_checkpoint_that_ends_in_time_lets_the_backup_go_on(wor
 
 def test_a_users_checkpoint_is_no_obstacle(world: World) -> None:
     vm_id = world.vm()
-    world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard))
     world.good_backup(vm_id)
     world.churn(vm_id)
     world.good_backup(vm_id)
@@ -104,13 +104,13 @@ def test_an_unexpected_compare_is_warned_of_stopped_or_accepted(world: World) ->
 
     def lose_reference_point() -> None:
         world.churn(vm_id)
-        for point in world.model.reference_points(vm_id):
-            world.model.wait(world.model.remove_reference_point(point.instance_id))
+        for point in world.model.reference_points.all(vm_id):
+            world.model.jobs.wait(world.model.reference_points.remove(point.instance_id))
 
     lose_reference_point()
     stopped = world.backup(vm_id, on_unexpected_full=OnUnexpectedFull.STOP)
     assert isinstance(stopped.error, StoppedByPolicy)
-    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
     warned = world.good_backup(vm_id)
     assert warned.exit_code is ExitCode.DEGRADED
     lose_reference_point()
@@ -150,7 +150,7 @@ def test_disks_that_change_between_plan_and_freeze_end_the_run(world: World) -> 
 
     def add() -> None:
         other = type(SLOT)(SLOT.controller_type, 0, 5)
-        world.model.add_disk(vm_id, other, size_bytes=1 * MIB)
+        world.model.setup.add_disk(vm_id, other, size_bytes=1 * MIB)
 
     result = world.backup(vm_id, observer=Steps(("MAKE_CHECKPOINT", "before"), add))
     assert isinstance(result.error, NotEligible)
@@ -188,8 +188,8 @@ def failed_merge(world: World, vm_id: UUID, retry_seconds: float) -> None:
     """A user's checkpoint was removed, and its merge failed (event 19100)."""
     world.model.set_knob("merge_retry_seconds", retry_seconds)
     world.model.faults.arm("merge_fails", 1)
-    made = world.model.wait(world.model.create_checkpoint(vm_id, name="before the update"))
-    world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
+    made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="before the update"))
+    world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
     (disk,) = world.host().disks(vm_id)
     assert len(disk.chain) == 2
 
@@ -206,4 +206,4 @@ def test_a_merge_that_nobody_tries_again_is_refused_after_a_while(world: World) 
     failed_merge(world, vm_id, retry_seconds=0.0)
     result = world.backup(vm_id, held_merge_seconds=0.1)
     assert isinstance(result.error, NotEligible)
-    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert not world.model.checkpoints.all(vm_id, hidden=True)

@@ -52,7 +52,7 @@ class Life:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.world = World(folder, seed)
-        self.world.model.add_node("HV02")
+        self.world.model.setup.add_node("HV02")
         self.chance = random.Random(f"life|{seed}")
         self.vm_id = self.world.vm(disks=[1 * MIB + 512 * self.chance.randrange(8)])
         self.history = History(self.world.model, self.vm_id, seed, leave_out=frozenset({"crash_host"}))
@@ -73,7 +73,7 @@ class Life:
             self.troubled_backup()
             self.judge()
         # In quiet all leftovers are settled, and the next point is right.
-        self.world.model.faults = type(self.world.model.faults)()
+        self.world.model.faults.clear()
         self.history.settle()
         self.backup()
         self.history.run(2)
@@ -85,7 +85,7 @@ class Life:
 
     def backup(self, **options: object) -> object:
         self.world.reopen()
-        node = self.world.model.vm(self.vm_id).node
+        node = self.world.model.vms.get(self.vm_id).node
         result = self.world.backup(self.vm_id, node=node, proof=self.proof, gate_seconds=20.0, **options)
         self.unsettled &= result.error is not None
         self.log.append(
@@ -148,9 +148,11 @@ class Life:
 
     def clean(self, *, exact: bool = True) -> None:
         """Nothing of ours is on the host but one reference point; what others made does not matter."""
-        marks = [parse_mark(point.name) for point in self.world.model.checkpoints(self.vm_id, hidden=True)]
+        marks = [
+            parse_mark(point.name) for point in self.world.model.checkpoints.all(self.vm_id, hidden=True)
+        ]
         assert not any(marks), "a checkpoint of ours is left"
-        assert not self.world.model.attached(), "a disk is left attached"
+        assert not self.world.model.driver.attached(), "a disk is left attached"
         if exact:
             ours = {
                 entry.reference_point
@@ -159,7 +161,7 @@ class Life:
             }
             there = [
                 point.instance_id
-                for point in self.world.model.reference_points(self.vm_id)
+                for point in self.world.model.reference_points.all(self.vm_id)
                 if point.instance_id in ours
             ]
             assert len(there) == 1, there

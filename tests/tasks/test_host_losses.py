@@ -81,14 +81,14 @@ def test_the_host_loses_power_at_any_step_and_the_next_increment_is_right(world:
 
     def crash() -> None:
         if next(once, False):
-            world.model.crash_host("HV01")
+            world.model.incidents.crash_host("HV01")
 
     result = world.backup(vm_id, observer=Steps((step.name, "before"), crash))
     assert result.exit_code in ENDINGS, result.error
     assert result.error is None or isinstance(result.error, HostError)
     if result.error is not None and not result.leftovers:
         world.assert_clean(vm_id)
-    world.model.set_state(vm_id, "start")
+    world.model.vms.set_state(vm_id, "start")
     goes_on(world, vm_id)
     world.churn(vm_id)
     assert world.good_backup(vm_id).disks[0].mode is Mode.INCREMENTAL

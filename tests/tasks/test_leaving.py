@@ -88,16 +88,16 @@ def test_an_undo_ends_at_its_own_deadline_and_names_what_it_leaves(world: World)
     assert isinstance(result.error, Interrupted)
     assert result.exit_code is ExitCode.TERMINATED
     assert any("is still being merged" in left for left in result.leftovers)
-    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
     assert time.monotonic() - started < 60, "it would have waited for the merge"
 
 
 def test_a_users_merge_at_the_end_of_a_backup_is_not_ours_to_wait_for(world: World) -> None:
     vm_id = world.vm(disks=(SMALL,))
-    made = world.model.wait(world.model.create_checkpoint(vm_id, kind=SnapshotType.Standard))
+    made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, kind=SnapshotType.Standard))
 
     def remove() -> None:
-        world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
+        world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
         # From here on nothing ends but by itself: ours had begun and ended before.
         world.model.set_knob("merge_seconds", 1e6)
 

@@ -54,9 +54,9 @@ def test_a_pattern_fits_where_a_disk_hangs_or_any_file_of_its_chain(pattern: str
 def test_a_vm_is_backed_up_without_the_disk_that_is_left_out(world: World, odd: str) -> None:
     vm_id = world.vm(disks=(SIZE,))
     if odd == "pass_through":
-        world.model.add_pass_through(vm_id, SECOND, 3)
+        world.model.setup.add_pass_through(vm_id, SECOND, 3)
     else:
-        world.model.add_disk(vm_id, SECOND, size_bytes=SIZE, shared=odd == "shared", block_bytes=MIB)
+        world.model.setup.add_disk(vm_id, SECOND, size_bytes=SIZE, shared=odd == "shared", block_bytes=MIB)
         world.churn(vm_id, SECOND)
     if odd != "vhdx":
         assert isinstance(world.backup(vm_id).error, NotEligible)
@@ -77,7 +77,7 @@ def test_a_vm_is_backed_up_without_the_disk_that_is_left_out(world: World, odd: 
 
 def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.add_pass_through(vm_id, SECOND, 3)
+    world.model.setup.add_pass_through(vm_id, SECOND, 3)
     result = world.backup(vm_id, check=True, exclude_disks=("ide *", "scsi *:1"))
     assert result.error is None
     (finding,) = result.findings
@@ -118,7 +118,7 @@ def test_a_disk_left_out_for_a_while_is_compared_and_a_new_one_read_whole(world:
     world.churn(vm_id)
     world.churn(vm_id, SECOND)
     assert {mode for mode, _ in by_slot(world.good_backup(vm_id)).values()} == {Mode.INCREMENTAL}
-    world.model.add_disk(vm_id, THIRD, size_bytes=SIZE, block_bytes=MIB)
+    world.model.setup.add_disk(vm_id, THIRD, size_bytes=SIZE, block_bytes=MIB)
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
     world.good_backup(vm_id, exclude_disks=("scsi 0:2",))
@@ -130,8 +130,8 @@ def test_a_disk_left_out_for_a_while_is_compared_and_a_new_one_read_whole(world:
 
 def test_a_pattern_holds_while_a_users_checkpoint_has_the_disk_on_a_child(world: World) -> None:
     vm_id = world.vm(disks=(SIZE, SIZE))
-    path = world.model.layer(world._drive(vm_id, SECOND)).path
-    world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    path = world.model.disks.layer(world._drive(vm_id, SECOND)).path
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard))
     world.churn(vm_id, SECOND)
     result = world.good_backup(vm_id, exclude_disks=(path.upper(),))
     assert list(by_slot(result)) == ["scsi 0:0"]
@@ -142,7 +142,7 @@ def test_a_clone_that_is_left_out_still_makes_its_twin_a_compare(world: World) -
     vm_id = world.vm(disks=())
     shared = uuid4()
     for slot in (SLOT, SECOND):
-        world.model.add_disk(vm_id, slot, size_bytes=SIZE, disk_id=shared, block_bytes=MIB)
+        world.model.setup.add_disk(vm_id, slot, size_bytes=SIZE, disk_id=shared, block_bytes=MIB)
         world.churn(vm_id, slot)
     world.good_backup(vm_id, exclude_disks=OUT)
     world.churn(vm_id)

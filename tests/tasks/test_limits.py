@@ -40,18 +40,18 @@ PIECES = replace(QUICK, tuning=TuningWish(pipelines=1, block_bytes=64 * KIB, win
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[WireWorld]:
     made = WireWorld(tmp_path)
-    made.model.add_volume("D:\\", 100 << 30)
+    made.model.setup.add_volume("D:\\", 100 << 30)
     yield made
     made.close()
 
 
 def filled(world: WireWorld, name: str, size: int, node: str = "HV01", volume: str = "C:\\") -> UUID:
     """A VM whose disk holds random bytes throughout."""
-    vm_id = world.model.create_vm(name, node=node).vm_id
+    vm_id = world.model.setup.create_vm(name, node=node).vm_id
     slot = Slot(ControllerType.SCSI, 0, 0)
     path = f"{volume}VMs\\{name}.vhdx"
-    world.model.add_disk(vm_id, slot, size_bytes=size, path=path, block_bytes=1 * MIB)
-    world.model.write(vm_id, slot, 0, world.chance.randbytes(size))
+    world.model.setup.add_disk(vm_id, slot, size_bytes=size, path=path, block_bytes=1 * MIB)
+    world.model.guests.write(vm_id, slot, 0, world.chance.randbytes(size))
     return vm_id
 
 
@@ -70,7 +70,7 @@ def run(
 
     targets = tuple(target(str(name), url) for name, url in urls.items())
     play = PlayRun("nightly", targets, world.repository, VmChoice(), (play_task("backup", policy),))
-    result = Runner(uuid4(), Silent(), Cancellation(), forks=len(world.model.vms()), sharing=sharing).run(
+    result = Runner(uuid4(), Silent(), Cancellation(), forks=len(world.model.vms.all()), sharing=sharing).run(
         [play]
     )
     assert not result.problems
@@ -140,7 +140,7 @@ class Readers:
         read = Disk.read
 
         def watched(disk: Disk, offset: int, length: int) -> bytes:
-            claim = claims[disk._model.layer(disk._handle.layer).path.rpartition("\\")[2][0]]
+            claim = claims[disk._model.disks.layer(disk._handle.layer).path.rpartition("\\")[2][0]]
             with self._changed:
                 self.now.append(claim)
                 self.seen.append(list(self.now))
@@ -200,7 +200,7 @@ PLACES = {
 def test_vms_side_by_side_are_read_within_the_limits_and_all_of_them_end(
     world: WireWorld, limits: ReaderLimits, reached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.model.add_node("HV02")
+    world.model.setup.add_node("HV02")
     vms = {name: filled(world, name, 1 * MIB, *place) for name, place in PLACES.items()}
     claims = {name: Claim(*place, vms[name], name) for name, place in PLACES.items()}
     readers = Readers(monkeypatch, claims, reached)

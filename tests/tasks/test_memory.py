@@ -69,8 +69,8 @@ def highest_of_a_backup(world: WireWorld, *options: str) -> tuple[int, dict[int,
 def test_four_sessions_with_two_pipelines_each_stay_within_the_budget(tmp_path: Path) -> None:
     world = WireWorld(tmp_path)
     vm_id = world.vm(disks=(DISK_BYTES,) * DISKS)
-    for drive in world.model.drives(vm_id):
-        world.model.write(vm_id, drive.slot, 0, world.chance.randbytes(DISK_BYTES))
+    for drive in world.model.disks.drives(vm_id):
+        world.model.guests.write(vm_id, drive.slot, 0, world.chance.randbytes(DISK_BYTES))
     highest, _ = highest_of_a_backup(world, "--readers", "2", "--window", "8MiB")
     assert 0 < highest < HVPS_BYTES
     shells = {asked.path for asked in world.server.counters._readers if asked.requests}
@@ -86,7 +86,7 @@ def test_the_hosts_processes_stay_small_while_a_whole_disk_is_read(
     world = WireWorld(tmp_path, engine="powershell")
     size = 24 * MIB
     vm_id = world.vm(disks=(size,))
-    world.model.write(vm_id, SLOT, 0, world.chance.randbytes(size))
+    world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(size))
     _, shells = highest_of_a_backup(world, *options)
     assert world.server.counters.sent_bytes["receive"] > size
     assert shells
@@ -99,7 +99,7 @@ def test_a_reader_that_stops_reading_makes_the_host_wait(tmp_path: Path, pwsh: P
     world = WireWorld(tmp_path, engine="powershell")
     vm_id = world.vm(disks=(64 * MIB,))
     data = world.chance.randbytes(64 * MIB)
-    world.model.write(vm_id, SLOT, 0, data)
+    world.model.guests.write(vm_id, SLOT, 0, data)
     window = 16 * MIB
     with world.connect(uuid4()) as host:
         made = host.create_checkpoint(vm_id, "stopped", Consistency.CRASH)

@@ -45,8 +45,8 @@ def good(world: World, vm_id: UUID) -> BackupResult:
 @pytest.fixture
 def cluster(world: World) -> tuple[World, UUID]:
     """Two nodes of a cluster and a VM on the first that has been backed up once."""
-    world.model.node("HV01").cluster = "one"
-    world.model.add_node("HV02", cluster="one")
+    world.model.nodes.get("HV01").cluster = "one"
+    world.model.setup.add_node("HV02", cluster="one")
     vm_id = world.vm(disks=(SMALL,), clustered=True)
     good(world, vm_id)
     world.churn(vm_id)
@@ -55,7 +55,7 @@ def cluster(world: World) -> tuple[World, UUID]:
 
 def test_after_a_move_tracking_goes_on_at_the_new_owner(cluster: tuple[World, UUID]) -> None:
     world, vm_id = cluster
-    world.model.migrate(vm_id, "HV02")
+    world.model.incidents.migrate(vm_id, "HV02")
     result = good(world, vm_id)
     assert result.vm.host == "HV02"
     assert result.disks[0].reason is Reason.TRACKED
@@ -71,7 +71,7 @@ def test_a_live_migration_at_any_step_ends_in_a_point_and_a_clean_host(
 
     def move() -> None:
         if next(once, False):
-            world.model.migrate(vm_id, "HV02")
+            world.model.incidents.migrate(vm_id, "HV02")
 
     result = run(world, Steps((at, "before"), move)).tasks[-1]
     assert isinstance(result, BackupResult)
@@ -92,7 +92,7 @@ def test_a_node_that_dies_at_any_step_is_cleaned_up_after_by_its_heir(
 
     def die() -> None:
         if next(once, False):
-            world.model.kill_host("HV01")
+            world.model.incidents.kill_host("HV01")
 
     result = run(world, Steps((at, "before"), die)).tasks[-1]
     assert isinstance(result, BackupResult)
@@ -111,14 +111,14 @@ def test_what_a_dead_node_that_nobody_took_over_has_is_named_until_it_is_back(wo
     world.churn(vm_id)
     result = world.backup(
         vm_id,
-        observer=Steps(("READ", "before"), lambda: world.model.kill_host("HV01")),
+        observer=Steps(("READ", "before"), lambda: world.model.incidents.kill_host("HV01")),
         undo_seconds=0.2,
     )
     assert isinstance(result.error, HostError)
     assert any("recovery checkpoint 'hvps " in left for left in result.leftovers)
     assert result.exit_code is ExitCode.HOST_UNREACHABLE
-    world.model.revive_host("HV01")
-    world.model.set_state(vm_id, "start")
+    world.model.incidents.revive_host("HV01")
+    world.model.vms.set_state(vm_id, "start")
     world.churn(vm_id)
     world.good_backup(vm_id)
     world.assert_points_equal(vm_id)
@@ -131,7 +131,7 @@ def test_a_leftover_follows_its_vm_and_is_settled_where_that_is(
 
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
-    world.model.migrate(vm_id, "HV02")
+    world.model.incidents.migrate(vm_id, "HV02")
     result = good(world, vm_id)
     assert result.vm.host == "HV02"
     world.assert_points_equal(vm_id)

@@ -50,8 +50,8 @@ class Cluster:
 
 @pytest.fixture
 def cluster(world: World) -> Iterator[Cluster]:
-    world.model.node("HV01").cluster = "one"
-    world.model.add_node("HV02", cluster="one")
+    world.model.nodes.get("HV01").cluster = "one"
+    world.model.setup.add_node("HV02", cluster="one")
     vm_id = world.vm(disks=(2 * MIB,), clustered=True)
     with ExitStack() as stack:
         served = [stack.enter_context(SimulatedHost(world.model, node=name)) for name in NODES]
@@ -80,7 +80,7 @@ def test_the_heir_of_a_dead_node_is_found_cleaned_and_backed_up(cluster: Cluster
 
     def die() -> None:
         if next(once, False):
-            world.model.kill_host("HV01")
+            world.model.incidents.kill_host("HV01")
 
     result = cluster.run(Steps((step.name, "before"), die))
     assert result.error is None, result.error
@@ -105,8 +105,8 @@ def test_the_leftovers_of_a_killed_run_are_cleaned_where_the_vm_is_now(cluster: 
 
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
-    assert len(world.model.checkpoints(vm_id, hidden=True)) == 1
-    world.model.kill_host("HV01")
+    assert len(world.model.checkpoints.all(vm_id, hidden=True)) == 1
+    world.model.incidents.kill_host("HV01")
     world.churn(vm_id)
     result = cluster.run()
     assert result.error is None, result.error

@@ -23,19 +23,19 @@ Obstacle = Callable[[World, UUID], None]
 
 
 def settings(**changes: object) -> Obstacle:
-    return lambda world, vm_id: world.model.change_vm(vm_id, **changes)
+    return lambda world, vm_id: world.model.setup.change_vm(vm_id, **changes)
 
 
 def foreign_checkpoint(name: str) -> Obstacle:
     def make(world: World, vm_id: UUID) -> None:
-        world.model.wait(world.model.create_checkpoint(vm_id, name=name, kind=SnapshotType.Recovery))
+        world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=name, kind=SnapshotType.Recovery))
 
     return make
 
 
 def second_disk(**facts: object) -> Obstacle:
     def add(world: World, vm_id: UUID) -> None:
-        world.model.add_disk(vm_id, SECOND, size_bytes=SIZE, **facts)  # type: ignore[arg-type]
+        world.model.setup.add_disk(vm_id, SECOND, size_bytes=SIZE, **facts)  # type: ignore[arg-type]
 
     return add
 
@@ -74,12 +74,12 @@ OBSTACLES: dict[str, tuple[Obstacle, Severity, str]] = {
     "merging disabled": (settings(merge_enabled=False), Severity.REFUSE, "merging of its disks is disabled"),
     "event 3216": (settings(commit_fork_events=1), Severity.REFUSE, "event 3216"),
     "child without a checkpoint": (
-        lambda world, vm_id: world.model.leave_children(vm_id),
+        lambda world, vm_id: world.model.incidents.leave_children(vm_id),
         Severity.REFUSE,
         "though no checkpoint is there",
     ),
     "pass-through": (
-        lambda world, vm_id: world.model.add_pass_through(vm_id, SECOND, 3),
+        lambda world, vm_id: world.model.setup.add_pass_through(vm_id, SECOND, 3),
         Severity.REFUSE,
         "disk scsi 0:1 is a physical disk",
     ),
@@ -98,7 +98,7 @@ def test_each_obstacle_is_one_line_with_one_remedy_in_the_plan(world: World, nam
     put, severity, text = OBSTACLES[name]
     vm_id = world.vm(disks=(SIZE,))
     put(world, vm_id)
-    before = [point.name for point in world.model.checkpoints(vm_id, hidden=True)]
+    before = [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)]
     asked: list[str] = []
     world.before = asked.append
     result = world.backup(vm_id, check=True)
@@ -115,7 +115,7 @@ def test_each_obstacle_is_one_line_with_one_remedy_in_the_plan(world: World, nam
     }[severity]
     assert result.exit_code is code
     assert not [name for name in asked if name.startswith(("New-", "Remove-", "ConvertTo-"))]
-    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == before
+    assert [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)] == before
     assert not list((world.store / "ledger").rglob("*.*"))
 
 
@@ -123,10 +123,10 @@ def test_the_remedy_for_a_child_without_a_checkpoint_works(world: World) -> None
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    world.model.leave_children(vm_id)
+    world.model.incidents.leave_children(vm_id)
     world.churn(vm_id)
     assert isinstance(world.backup(vm_id, held_merge_seconds=0.0).error, NotEligible)
-    made = world.model.wait(world.model.create_checkpoint(vm_id, kind=SnapshotType.Standard))
-    world.model.wait(world.model.remove_checkpoint(UUID(made.results["checkpoint"])))
+    made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, kind=SnapshotType.Standard))
+    world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
     world.good_backup(vm_id)
     assert world.assert_points_equal(vm_id) == 2

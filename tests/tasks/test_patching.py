@@ -109,12 +109,12 @@ def test_small_changes_cost_no_request_each_of_a_remote_store(
     world.model.set_knob("memory_granularity_bytes", 4 * KIB)
     world.model.set_knob("over_report", 0.0)
     vm_id = world.vm(disks=(DISK,))
-    world.model.write(vm_id, SLOT, 0, world.chance.randbytes(DISK // 2))
-    world.model.unmap(vm_id, SLOT, DISK // 2, DISK // 2)
+    world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(DISK // 2))
+    world.model.guests.unmap(vm_id, SLOT, DISK // 2, DISK // 2)
     world.good_backup(vm_id, proof=ProofPolicy.NEVER)
     # Eight chunks that hold data and eight that are zero get 4 KiB each.
     for chunk in (*range(8), *range(40, 48)):
-        world.model.write(vm_id, SLOT, chunk * CHUNK + 8 * KIB, world.chance.randbytes(4 * KIB))
+        world.model.guests.write(vm_id, SLOT, chunk * CHUNK + 8 * KIB, world.chance.randbytes(4 * KIB))
     read: list[bytes] = []
     real = FrameReader.read
 

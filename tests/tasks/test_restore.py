@@ -34,7 +34,10 @@ def test_a_restored_disk_is_the_frozen_one_and_sparse(world: World, tmp_path: Pa
         tell=told.append,
     )
     assert point.manifest.checkpoint_id is not None
-    assert target.read_bytes() == world.model.kept_image(point.manifest.checkpoint_id, SLOT).read_bytes()
+    assert (
+        target.read_bytes()
+        == world.model.golden.at_checkpoint(point.manifest.checkpoint_id, SLOT).read_bytes()
+    )
     assert restored.size_bytes == 64 * MIB
     assert target.stat().st_blocks * 512 <= restored.data_bytes + 64 * KIB < 64 * MIB
     assert told[-1].done_bytes == told[-1].owed_bytes == restored.data_bytes

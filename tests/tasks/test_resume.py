@@ -40,7 +40,7 @@ def wire(tmp_path: Path) -> Iterator[WireWorld]:
 def full_vm(world: WireWorld) -> UUID:
     """A VM with one disk full of data, with which nothing is free."""
     vm_id = world.vm(disks=(SIZE,))
-    world.model.write(vm_id, SLOT, 0, world.chance.randbytes(SIZE))
+    world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(SIZE))
     return vm_id
 
 
@@ -117,7 +117,7 @@ def test_scattered_small_writes_travel_alone(
     for number in wire.chance.sample(range(SIZE // chunk), 160):
         for _ in range(chunk_writes):
             place = number * chunk + wire.chance.randrange(chunk // (4 * KIB)) * 4 * KIB
-            wire.model.write(vm_id, SLOT, place, wire.chance.randbytes(4 * KIB))
+            wire.model.guests.write(vm_id, SLOT, place, wire.chance.randbytes(4 * KIB))
     counted = _Counted(monkeypatch)
     result = wire.good_backup(vm_id, policy=policy)
     disk = result.disks[0]
@@ -136,9 +136,9 @@ def removing(world: World, vm_id: UUID, times: int) -> Callable[[str], None]:
     def before(name: str) -> None:
         nonlocal left
         if name == "Read-HvpsExtent" and left:
-            for checkpoint in world.model.checkpoints(vm_id, hidden=True):
+            for checkpoint in world.model.checkpoints.all(vm_id, hidden=True):
                 left -= 1
-                world.model.remove_checkpoint(checkpoint.checkpoint_id)
+                world.model.checkpoints.remove(checkpoint.checkpoint_id)
 
     return before
 

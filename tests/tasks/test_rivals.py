@@ -60,14 +60,14 @@ def test_where_a_fork_failed_nothing_is_cleaned_up_and_nothing_further_is_made(w
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     world.model.faults.arm("commit_forks", 1)
-    before = world.model.checkpoints(vm_id, hidden=True)
+    before = world.model.checkpoints.all(vm_id, hidden=True)
     asked: list[str] = []
     world.before = asked.append
     result = world.backup(vm_id)
     assert isinstance(result.error, CommitForkFailed)
     assert result.leftovers
     assert not [name for name in asked if name.startswith("Remove-")]
-    assert world.model.checkpoints(vm_id, hidden=True) == before
+    assert world.model.checkpoints.all(vm_id, hidden=True) == before
     asked.clear()
     refused = world.backup(vm_id)
     assert isinstance(refused.error, NotEligible)

@@ -115,8 +115,8 @@ def test_check_plans_and_changes_nothing(world: World, tmp_path: Path) -> None:
     assert task.plan is not None
     assert [disk.reason.word for disk in task.plan.disks] == ["first_backup"]
     assert sorted(path for path in world.store.rglob("*")) == files
-    assert not world.model.checkpoints(vm_id, hidden=True)
-    assert not world.model.reference_points(vm_id)
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
+    assert not world.model.reference_points.all(vm_id)
 
 
 def test_verify_and_restore_need_no_host(world: World, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_more_disks_than_shells_are_read_in_turns(world: WireWorld) -> None:
         assert {disk.mode for result in results for disk in result.disks} == {mode}
         for vm_id in vms:
             world.assert_clean(vm_id)
-            for drive in world.model.drives(vm_id):
+            for drive in world.model.disks.drives(vm_id):
                 world.churn(vm_id, drive.slot)
     assert all(world.assert_points_equal(vm_id) == 2 for vm_id in vms)
     assert world.server.counters.requests["create"] > 2 * DISKS

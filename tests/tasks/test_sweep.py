@@ -49,13 +49,15 @@ def sweep(
 
 def foreign_things(world: World, vm_id: UUID) -> tuple[list[str], list[str]]:
     """Names of checkpoints and ids of reference points that are not ours."""
-    checkpoints = [point.name for point in world.model.checkpoints(vm_id, hidden=True)]
+    checkpoints = [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)]
     ours = set()
     for point in world.repository.catalog.points(vm_id):
         ids = world.repository.catalog.ids(point)
         ours.add("" if ids is None else ids.reference_point)
     references = [
-        point.instance_id for point in world.model.reference_points(vm_id) if point.instance_id not in ours
+        point.instance_id
+        for point in world.model.reference_points.all(vm_id)
+        if point.instance_id not in ours
     ]
     return [name for name in checkpoints if not name.startswith("hvps ")], references
 
@@ -65,9 +67,9 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch, step: Step
 ) -> None:
     vm_id = world.vm(disks=(SMALL,))
-    world.model.wait(world.model.create_checkpoint(vm_id, name="a user's", kind=SnapshotType.Standard))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="a user's", kind=SnapshotType.Standard))
     world.good_backup(vm_id)
-    foreign = world.model.add_reference_point(vm_id)
+    foreign = world.model.incidents.add_reference_point(vm_id)
     before = foreign_things(world, vm_id)
     assert before == (["a user's"], [foreign])
     world.churn(vm_id)
@@ -81,8 +83,8 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
     assert (swept.error, swept.left) == (None, ())
     assert swept.exit_code is ExitCode.DONE
     assert foreign_things(world, vm_id) == before
-    assert not world.model.attached()
-    assert len(world.model.reference_points(vm_id)) == 2
+    assert not world.model.driver.attached()
+    assert len(world.model.reference_points.all(vm_id)) == 2
     assert not things(world, vm_id).to_settle
     assert {thing.whose for thing in things(world, vm_id).things} == {Owner.NEEDED, Owner.FOREIGN}
     world.churn(vm_id)
@@ -125,7 +127,7 @@ def test_a_vm_with_nothing_of_ours_has_nothing_to_settle(world: World) -> None:
 
 def orphan(world: World, vm_id: UUID) -> str:
     """A reference point of ours whose ids are no point's: its reply was lost, and it seals another moment."""
-    before = {point.instance_id for point in world.model.reference_points(vm_id)}
+    before = {point.instance_id for point in world.model.reference_points.all(vm_id)}
     world.model.faults.arm("convert_other_ids")
 
     def lose(name: str) -> None:
@@ -135,7 +137,7 @@ def orphan(world: World, vm_id: UUID) -> str:
 
     world.before = lose
     assert world.backup(vm_id).exit_code is ExitCode.HOST_NOT_CLEAN
-    (made,) = {point.instance_id for point in world.model.reference_points(vm_id)} - before
+    (made,) = {point.instance_id for point in world.model.reference_points.all(vm_id)} - before
     return made
 
 
@@ -160,7 +162,7 @@ def test_a_reference_point_that_belongs_to_no_point_is_named_until_somebody_deci
     assert made in undecided.left[0]
     decided = sweep(world, vm_id, **{"ours" if ours else "not_ours": made})  # type: ignore[arg-type]
     assert (decided.error, decided.left) == (None, ())
-    there_now = [point.instance_id for point in world.model.reference_points(vm_id)]
+    there_now = [point.instance_id for point in world.model.reference_points.all(vm_id)]
     assert (made in there_now) != ours
     world.churn(vm_id)
     last = world.backup(vm_id)
@@ -182,28 +184,28 @@ def test_of_two_checkpoints_that_may_be_ours_only_the_one_that_is_claimed_goes(w
     world.before = lose
     with pytest.raises(Died):
         world.backup(vm_id)
-    (mine,) = world.model.checkpoints(vm_id, hidden=True)
-    world.model.wait(world.model.create_checkpoint(vm_id, name="Other Product"))
+    (mine,) = world.model.checkpoints.all(vm_id, hidden=True)
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="Other Product"))
     undecided = sweep(world, vm_id)
     assert len(undecided.left) == 2
-    assert len(world.model.checkpoints(vm_id, hidden=True)) == 2
+    assert len(world.model.checkpoints.all(vm_id, hidden=True)) == 2
     decided = sweep(world, vm_id, ours=str(mine.checkpoint_id))
     assert isinstance(decided.error, HostNotClean)
-    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == ["Other Product"]
+    assert [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)] == ["Other Product"]
     assert any("Other Product" in left for left in decided.left), "it is still nobody's for certain"
     again = sweep(world, vm_id)
     assert (again.error, again.left) == (None, ())
-    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == ["Other Product"]
+    assert [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)] == ["Other Product"]
 
 
 def test_another_repositorys_checkpoint_is_named_as_theirs_and_stays(world: World) -> None:
     vm_id = world.vm(disks=(SMALL,))
     theirs = str(Mark(uuid4(), uuid4(), make.NOON))
-    world.model.wait(world.model.create_checkpoint(vm_id, name=theirs))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=theirs))
     (thing,) = things(world, vm_id).things
     assert thing.whose is Owner.FOREIGN
     assert sweep(world, vm_id).left == ()
-    assert [point.name for point in world.model.checkpoints(vm_id, hidden=True)] == [theirs]
+    assert [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)] == [theirs]
 
 
 def test_a_vm_at_which_a_run_is_at_work_is_left_alone(world: World) -> None:
@@ -225,23 +227,23 @@ def test_where_a_fork_failed_nothing_is_swept(world: World) -> None:
     vm_id = world.vm(disks=(SMALL,))
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("READ", "before"), die))
-    world.model.change_vm(vm_id, commit_fork_events=1)
+    world.model.setup.change_vm(vm_id, commit_fork_events=1)
     swept = sweep(world, vm_id)
     assert isinstance(swept.error, NotEligible)
-    assert len(world.model.checkpoints(vm_id, hidden=True)) == 1
+    assert len(world.model.checkpoints.all(vm_id, hidden=True)) == 1
 
 
 def test_forgetting_a_vm_removes_everything_of_ours_and_nothing_else(world: World) -> None:
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
-    foreign = world.model.add_reference_point(vm_id)
+    foreign = world.model.incidents.add_reference_point(vm_id)
     world.churn(vm_id)
     with pytest.raises(Died):
         world.backup(vm_id, observer=Steps(("COMMIT", "after"), die))
     swept = sweep(world, vm_id, forget=True)
     assert (swept.error, swept.left) == (None, ())
-    assert [point.instance_id for point in world.model.reference_points(vm_id)] == [foreign]
-    assert not world.model.checkpoints(vm_id, hidden=True)
+    assert [point.instance_id for point in world.model.reference_points.all(vm_id)] == [foreign]
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
     assert world.assert_points_equal(vm_id) == 2
     world.churn(vm_id)
     after = world.backup(vm_id)
@@ -269,7 +271,7 @@ def test_shells_of_a_killed_process_are_listed_and_ended_over_the_wire(
         assert host.shell_id not in ended
         assert len(ended) >= 2, "the run's own shell and its reader's"
         assert all(shell.name.startswith("hvps ") for shell in shells if shell.shell_id in ended)
-        assert world.model.attached()
+        assert world.model.driver.attached()
         swept = Sweeper(host, world.repository, run_id, QUICK.limits, Cancellation()).sweep(there)
         assert (swept.error, swept.left) == (None, ())
         assert not ended & {shell.shell_id for shell in host.shells()}

@@ -48,31 +48,33 @@ def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResul
     world.churn(vm_id, writes=6)
     backup()
     world.churn(vm_id, writes=6)
-    world.model.unmap(vm_id, SLOT, 0, 512 * KIB)
+    world.model.guests.unmap(vm_id, SLOT, 0, 512 * KIB)
     backup()
     world.churn(vm_id)
-    world.model.set_state(vm_id, "stop")
-    world.model.set_state(vm_id, "start")
-    world.churn(vm_id)
-    backup()
-    world.churn(vm_id)
-    world.model.set_state(vm_id, "power_off")
-    world.model.set_state(vm_id, "start")
-    backup()
-    world.churn(vm_id)
-    job = world.model.wait(world.model.create_checkpoint(vm_id, name="mine", kind=SnapshotType.Standard))
+    world.model.vms.set_state(vm_id, "stop")
+    world.model.vms.set_state(vm_id, "start")
     world.churn(vm_id)
     backup()
     world.churn(vm_id)
+    world.model.vms.set_state(vm_id, "power_off")
+    world.model.vms.set_state(vm_id, "start")
     backup()
-    mine = next(point for point in world.model.checkpoints(vm_id, hidden=True) if point.name == "mine")
+    world.churn(vm_id)
+    job = world.model.jobs.wait(
+        world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard)
+    )
+    world.churn(vm_id)
+    backup()
+    world.churn(vm_id)
+    backup()
+    mine = next(point for point in world.model.checkpoints.all(vm_id, hidden=True) if point.name == "mine")
     assert str(mine.checkpoint_id) == job.results["checkpoint"]
-    world.model.set_state(vm_id, "power_off")
-    world.model.wait(world.model.apply_checkpoint(mine.checkpoint_id))
-    world.model.set_state(vm_id, "start")
+    world.model.vms.set_state(vm_id, "power_off")
+    world.model.jobs.wait(world.model.checkpoints.apply(mine.checkpoint_id))
+    world.model.vms.set_state(vm_id, "start")
     world.churn(vm_id)
     backup()
-    world.model.wait(world.model.remove_checkpoint(mine.checkpoint_id))
+    world.model.jobs.wait(world.model.checkpoints.remove(mine.checkpoint_id))
     world.churn(vm_id)
     backup()
     world.churn(vm_id)
@@ -124,15 +126,15 @@ def lying_world(world: World, rounds_before: int) -> tuple[object, BackupResult]
         world.good_backup(vm_id)
         world.churn(vm_id)
     world.model.set_knob("over_report", 0.0)
-    world.model.write(vm_id, SLOT, 3 * MIB, b"\x01" * 64 * KIB)
-    world.model.write(vm_id, SLOT, 0, b"\x02" * 64 * KIB)
-    query = world.model.query_changes
+    world.model.guests.write(vm_id, SLOT, 3 * MIB, b"\x01" * 64 * KIB)
+    world.model.guests.write(vm_id, SLOT, 0, b"\x02" * 64 * KIB)
+    query = world.model.driver.query_changes
 
     def partial(*asked: object, **options: object) -> object:
         answer = query(*asked, **options)  # type: ignore[arg-type]
         return type(answer)(answer.processed_bytes, answer.extents[:1])
 
-    world.model.query_changes = partial  # type: ignore[method-assign,assignment]
+    world.model.driver.query_changes = partial  # type: ignore[method-assign,assignment]
     return vm_id, world.backup(vm_id)  # type: ignore[arg-type]
 
 
@@ -149,7 +151,7 @@ def test_a_lie_within_the_first_two_increments_is_found_repaired_and_exits_7(wor
 
 def test_a_liar_is_compared_until_it_was_right_twice_and_then_proved_again(world: World) -> None:
     vm_id, _ = lying_world(world, rounds_before=1)
-    del world.model.query_changes  # honest from now on
+    del world.model.driver.query_changes  # honest from now on
     seen = []
     for _ in range(5):
         world.churn(vm_id)  # type: ignore[arg-type]
@@ -167,8 +169,8 @@ def test_a_liar_is_compared_until_it_was_right_twice_and_then_proved_again(world
 
 def test_a_liar_that_lies_again_while_distrusted_stays_so(world: World) -> None:
     vm_id, _ = lying_world(world, rounds_before=1)
-    world.model.write(vm_id, SLOT, 2 * MIB, b"\x03" * 64 * KIB)  # type: ignore[arg-type]
-    world.model.write(vm_id, SLOT, 0, b"\x04" * 64 * KIB)  # type: ignore[arg-type]
+    world.model.guests.write(vm_id, SLOT, 2 * MIB, b"\x03" * 64 * KIB)  # type: ignore[arg-type]
+    world.model.guests.write(vm_id, SLOT, 0, b"\x04" * 64 * KIB)  # type: ignore[arg-type]
     result = world.backup(vm_id)  # type: ignore[arg-type]
     assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
     assert result.exit_code is ExitCode.DAMAGE
@@ -181,7 +183,7 @@ def test_the_rotating_audit_finds_a_lie_within_one_round_and_then_compares_all(w
         if result.exit_code is ExitCode.DAMAGE:
             break
         assert one(result)[1] is Reason.TRACKED
-        world.model.write(vm_id, SLOT, 0, world.chance.randbytes(64 * KIB))  # type: ignore[arg-type]
+        world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(64 * KIB))  # type: ignore[arg-type]
         result = world.backup(vm_id)  # type: ignore[arg-type]
     assert one(result) == (Mode.COMPARE, Reason.TRACKING_LIED)
     world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])  # type: ignore[arg-type]
@@ -193,7 +195,7 @@ def test_tracking_lost_or_off_leads_to_a_compare_and_comes_back(world: World, wh
     world.good_backup(vm_id)
     world.churn(vm_id)
     number = world._drive(vm_id, SLOT)
-    layer = world.model.layer(number)
+    layer = world.model.disks.layer(number)
     if what == "lost":
         for epoch in layer.epochs:
             epoch.rct_id = None
@@ -211,7 +213,7 @@ def test_tracking_lost_or_off_leads_to_a_compare_and_comes_back(world: World, wh
 def test_a_wrong_bit_in_a_read_never_gets_into_a_patched_chunk(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
-    world.model.write(vm_id, SLOT, 1 * MIB, world.chance.randbytes(64 * KIB))
+    world.model.guests.write(vm_id, SLOT, 1 * MIB, world.chance.randbytes(64 * KIB))
     world.model.faults.arm("read_corrupt", 1)
     result = world.good_backup(vm_id)
     assert result.disks[0].reread_chunks >= 1
@@ -269,7 +271,7 @@ def test_wrong_bits_in_both_looks_of_a_compare_are_no_further_lie(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vm_id, _ = lying_world(world, rounds_before=1)
-    del world.model.query_changes  # honest from now on
+    del world.model.driver.query_changes  # honest from now on
     world.churn(vm_id)  # type: ignore[arg-type]
     wrong = WrongTwice(monkeypatch)
     result = world.good_backup(vm_id, observer=Steps(("READ", "before"), wrong.begin))  # type: ignore[arg-type]
@@ -281,7 +283,7 @@ def test_wrong_bits_in_both_looks_of_a_compare_are_no_further_lie(
 
 def test_a_wrong_bit_in_a_full_read_is_found_by_a_proof_and_read_again(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
-    world.model.write(vm_id, SLOT, 0, world.chance.randbytes(256 * KIB))
+    world.model.guests.write(vm_id, SLOT, 0, world.chance.randbytes(256 * KIB))
     corrupt = Steps(("READ", "before"), lambda: world.model.faults.arm("read_corrupt", 1))
     result = world.good_backup(vm_id, observer=corrupt, proof=ProofPolicy.ALWAYS)
     assert result.disks[0].reread_chunks == 1
@@ -326,7 +328,7 @@ def test_an_increment_that_finds_its_base_damaged_reads_on_and_is_right(world: W
         pack.write(world.chance.randbytes(256 * KIB))
     world.reopen()
     for offset in range(0, SIZE, 64 * KIB):
-        world.model.write(vm_id, SLOT, offset, world.chance.randbytes(4 * KIB))
+        world.model.guests.write(vm_id, SLOT, offset, world.chance.randbytes(4 * KIB))
     result = world.good_backup(vm_id)
     assert result.disks[0].reread_chunks >= 1
     world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])

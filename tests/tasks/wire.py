@@ -98,7 +98,7 @@ def full_and_increments(
     modes = []
     for _ in range(rounds + 1):
         modes.append({disk.mode for disk in world.good_backup(vm_id).disks})
-        for drive in world.model.drives(vm_id):
+        for drive in world.model.disks.drives(vm_id):
             world.churn(vm_id, drive.slot)
     assert modes == [{Mode.FULL}] + [{Mode.INCREMENTAL}] * rounds
     assert world.assert_points_equal(vm_id) == rounds + 1

@@ -95,28 +95,28 @@ class World:
     # -- guests -----------------------------------------------------------------------------------------
 
     def vm(self, name: str = "web", disks: Sequence[int] = (SIZE,), **settings: object) -> UUID:
-        vm = self.model.create_vm(name, **settings)  # type: ignore[arg-type]
+        vm = self.model.setup.create_vm(name, **settings)  # type: ignore[arg-type]
         for index, size in enumerate(disks):
             slot = Slot(ControllerType.SCSI, 0, index)
-            self.model.add_disk(vm.vm_id, slot, size_bytes=size, block_bytes=1 * MIB)
+            self.model.setup.add_disk(vm.vm_id, slot, size_bytes=size, block_bytes=1 * MIB)
             if vm.started is not None:
                 self.churn(vm.vm_id, slot, writes=6, longest=size // 8)
         return vm.vm_id
 
     def churn(self, vm_id: UUID, slot: Slot = SLOT, writes: int = 3, longest: int = 64 * KIB) -> None:
         """The guest writes here and there, and trims now and then."""
-        size = self.model.kept.live(vm_id, slot).stat().st_size
+        size = self.model.golden.live(vm_id, slot).stat().st_size
         unit = 4096
         for _ in range(writes):
             length = self.chance.randrange(1, max(longest // unit, 2)) * unit
             offset = self.chance.randrange((size - length) // unit + 1) * unit
             if self.chance.random() < 0.2:
-                self.model.unmap(vm_id, slot, offset, length)
+                self.model.guests.unmap(vm_id, slot, offset, length)
             else:
-                self.model.write(vm_id, slot, offset, self.chance.randbytes(length))
+                self.model.guests.write(vm_id, slot, offset, self.chance.randbytes(length))
 
     def _drive(self, vm_id: UUID, slot: Slot) -> int:
-        return next(drive.layer for drive in self.model.drives(vm_id) if drive.slot == slot)  # type: ignore[return-value]
+        return next(drive.layer for drive in self.model.disks.drives(vm_id) if drive.slot == slot)  # type: ignore[return-value]
 
     # -- hvps -------------------------------------------------------------------------------------------
 
@@ -173,12 +173,12 @@ class World:
         """Nothing of ours is on the host but one reference point."""
         ours = [
             point.name
-            for point in self.model.checkpoints(vm_id, hidden=True)
+            for point in self.model.checkpoints.all(vm_id, hidden=True)
             if (mark := parse_mark(point.name)) and mark.repository_id == self.repository.repository_id
         ]
         assert not ours, f"checkpoints left: {ours}"
-        assert not self.model.attached(), "a disk is left attached"
-        assert len(self.model.reference_points(vm_id)) == reference_points
+        assert not self.model.driver.attached(), "a disk is left attached"
+        assert len(self.model.reference_points.all(vm_id)) == reference_points
 
     def assert_points_equal(self, vm_id: UUID, repository: Repository | None = None) -> int:
         """Every disk of every committed point has the bytes of the image kept apart; how many points."""
@@ -193,7 +193,7 @@ class World:
         assert point.manifest.checkpoint_id is not None
         for disk in point.disks:
             kind, place = disk.slot.split(" ")
-            kept = self.model.kept_image(point.manifest.checkpoint_id, Slot.parse(kind + place))
+            kept = self.model.golden.at_checkpoint(point.manifest.checkpoint_id, Slot.parse(kind + place))
             stored = repository.image(point, disk)
             assert disk.size_bytes == kept.stat().st_size
             assert digest_of(stored) == digest_of(kept.open("rb")), f"{disk.slot} of point {point.short_id}"

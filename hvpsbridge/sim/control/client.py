@@ -156,7 +156,7 @@ class Control:
     # -- changing -------------------------------------------------------------------------------------
 
     def create_vm(self, name: str, *, state: str = "running", **settings: Any) -> UUID:
-        """A new VM without disks. ``settings`` are those of :meth:`Model.create_vm`."""
+        """A new VM without disks. ``settings`` are those of ``Model.setup.create_vm``."""
         return UUID(self._ask("create_vm", name=name, state=state, settings=settings))
 
     def import_image(

@@ -125,7 +125,7 @@ class ControlServer:
         return self._info
 
     def _do_vms(self) -> list[dict[str, Any]]:
-        return [self._row(vm) for vm in self._model.vms()]
+        return [self._row(vm) for vm in self._model.vms.all()]
 
     def _do_checkpoints(self, vm: str) -> list[dict[str, Any]]:
         return [
@@ -136,14 +136,14 @@ class ControlServer:
                 "kind": point.kind.name.lower(),
                 "slots": list(point.disks),
             }
-            for point in self._model.checkpoints(self._find(vm).vm_id, hidden=True)
+            for point in self._model.checkpoints.all(self._find(vm).vm_id, hidden=True)
         ]
 
     def _do_kept_image(self, checkpoint_id: str, slot: str) -> str:
-        return str(self._model.kept_image(UUID(checkpoint_id), Slot.parse(slot)).absolute())
+        return str(self._model.golden.at_checkpoint(UUID(checkpoint_id), Slot.parse(slot)).absolute())
 
     def _do_live_image(self, vm: str, slot: str) -> str:
-        path = self._model.kept.live(self._find(vm).vm_id, Slot.parse(slot))
+        path = self._model.golden.live(self._find(vm).vm_id, Slot.parse(slot))
         if not path.exists():
             raise ValueError(f"no image is kept of {slot}")
         return str(path.absolute())
@@ -161,7 +161,7 @@ class ControlServer:
         wanted = next((known for known in VMState if known.name.lower() == state.lower()), None)
         if wanted is None:
             raise ValueError(f"no VM state {state!r}")
-        return str(self._model.create_vm(name, state=wanted, **settings).vm_id)
+        return str(self._model.setup.create_vm(name, state=wanted, **settings).vm_id)
 
     def _do_add_disk(
         self,
@@ -174,7 +174,7 @@ class ControlServer:
         vhd: bool = False,
         disk_id: str | None = None,
     ) -> None:
-        self._model.add_disk(
+        self._model.setup.add_disk(
             self._find(vm).vm_id,
             Slot.parse(slot),
             image=Path(image) if image else None,
@@ -186,52 +186,52 @@ class ControlServer:
         )
 
     def _do_apply_image(self, vm: str, slot: str, image: str) -> int:
-        return self._model.apply_image(self._find(vm).vm_id, Slot.parse(slot), Path(image))
+        return self._model.guests.apply_image(self._find(vm).vm_id, Slot.parse(slot), Path(image))
 
     def _do_write(self, vm: str, slot: str, offset: int, data: str) -> None:
-        self._model.write(self._find(vm).vm_id, Slot.parse(slot), offset, base64.b64decode(data))
+        self._model.guests.write(self._find(vm).vm_id, Slot.parse(slot), offset, base64.b64decode(data))
 
     def _do_set_state(self, vm: str, state: str) -> None:
-        self._model.set_state(self._find(vm).vm_id, state)
+        self._model.vms.set_state(self._find(vm).vm_id, state)
 
     def _do_change_vm(self, vm: str, settings: dict[str, Any]) -> None:
-        self._model.change_vm(self._find(vm).vm_id, **settings)
+        self._model.setup.change_vm(self._find(vm).vm_id, **settings)
 
     def _do_add_pass_through(self, vm: str, slot: str, number: int) -> None:
-        self._model.add_pass_through(self._find(vm).vm_id, Slot.parse(slot), number)
+        self._model.setup.add_pass_through(self._find(vm).vm_id, Slot.parse(slot), number)
 
     def _do_remove_disk(self, vm: str, slot: str) -> None:
-        self._model.remove_disk(self._find(vm).vm_id, Slot.parse(slot))
+        self._model.setup.remove_disk(self._find(vm).vm_id, Slot.parse(slot))
 
     def _do_resize_disk(self, vm: str, slot: str, size_bytes: int) -> None:
-        self._model.resize_disk(self._find(vm).vm_id, Slot.parse(slot), size_bytes)
+        self._model.setup.resize_disk(self._find(vm).vm_id, Slot.parse(slot), size_bytes)
 
     def _do_lose_tracking(self, vm: str, slot: str) -> None:
-        self._model.lose_tracking(self._find(vm).vm_id, Slot.parse(slot))
+        self._model.incidents.lose_tracking(self._find(vm).vm_id, Slot.parse(slot))
 
     def _do_add_reference_point(self, vm: str) -> str:
-        return self._model.add_reference_point(self._find(vm).vm_id)
+        return self._model.incidents.add_reference_point(self._find(vm).vm_id)
 
     def _do_destroy_reference_points(self, vm: str) -> int:
-        return self._model.destroy_reference_points(self._find(vm).vm_id)
+        return self._model.incidents.destroy_reference_points(self._find(vm).vm_id)
 
     def _do_add_node(self, name: str, cluster: str | None) -> None:
-        self._model.add_node(name, cluster=cluster)
+        self._model.setup.add_node(name, cluster=cluster)
 
     def _do_migrate(self, vm: str, node: str, seconds: float) -> None:
-        self._model.migrate(self._find(vm).vm_id, node, seconds=seconds)
+        self._model.incidents.migrate(self._find(vm).vm_id, node, seconds=seconds)
 
     def _do_crash_host(self, node: str) -> None:
-        self._model.crash_host(node)
+        self._model.incidents.crash_host(node)
 
     def _do_kill_host(self, node: str) -> None:
-        self._model.kill_host(node)
+        self._model.incidents.kill_host(node)
 
     def _do_revive_host(self, node: str) -> None:
-        self._model.revive_host(node)
+        self._model.incidents.revive_host(node)
 
     def _do_checkpoint(self, vm: str, name: str, recovery: bool) -> str:
-        job = self._model.create_checkpoint(
+        job = self._model.checkpoints.create(
             self._find(vm).vm_id,
             name=name,
             kind=SnapshotType.Recovery if recovery else SnapshotType.Standard,
@@ -240,10 +240,10 @@ class ControlServer:
         return self._finish(job.job_id, "checkpoint")
 
     def _do_remove_checkpoint(self, checkpoint_id: str) -> None:
-        self._finish(self._model.remove_checkpoint(UUID(checkpoint_id)).job_id)
+        self._finish(self._model.checkpoints.remove(UUID(checkpoint_id)).job_id)
 
     def _do_apply_checkpoint(self, checkpoint_id: str) -> None:
-        self._finish(self._model.apply_checkpoint(UUID(checkpoint_id)).job_id)
+        self._finish(self._model.checkpoints.apply(UUID(checkpoint_id)).job_id)
 
     def _do_set_fault(self, name: str, count: int) -> None:
         try:
@@ -262,13 +262,13 @@ class ControlServer:
     # -- inside -----------------------------------------------------------------------------------------
 
     def _finish(self, job_id: UUID, result: str | None = None) -> str:
-        job = self._model.wait(self._model.job(job_id))
+        job = self._model.jobs.wait(self._model.jobs.get(job_id))
         if job.error_code:
             raise ValueError(job.error_text)
         return job.results[result] if result else ""
 
     def _find(self, text: str) -> Vm:
-        vms = self._model.vms()
+        vms = self._model.vms.all()
         found = [vm for vm in vms if str(vm.vm_id) == text.lower()] or [vm for vm in vms if vm.name == text]
         if len(found) != 1:
             raise ValueError(f"no VM {text!r}" if not found else f"{len(found)} VMs are named {text!r}")
@@ -276,9 +276,9 @@ class ControlServer:
 
     def _row(self, vm: Vm) -> dict[str, Any]:
         disks = []
-        for drive in self._model.drives(vm.vm_id):
+        for drive in self._model.disks.drives(vm.vm_id):
             if drive.layer is not None:
-                chain = self._model.chain(drive.layer)
+                chain = self._model.disks.chain(drive.layer)
                 disks.append(
                     {
                         "slot": str(drive.slot),
@@ -293,8 +293,8 @@ class ControlServer:
             "name": vm.name,
             "node": vm.node,
             "state": vm.state.name.lower(),
-            "status": list(self._model.operational_status(vm.vm_id)),
+            "status": list(self._model.vms.status(vm.vm_id)),
             "disks": disks,
-            "checkpoints": len(self._model.checkpoints(vm.vm_id, hidden=True)),
-            "reference_points": len(self._model.reference_points(vm.vm_id)),
+            "checkpoints": len(self._model.checkpoints.all(vm.vm_id, hidden=True)),
+            "reference_points": len(self._model.reference_points.all(vm.vm_id)),
         }

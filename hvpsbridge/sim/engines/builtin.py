@@ -138,7 +138,7 @@ class BuiltinEngine:
             if run.thread is not None:
                 run.thread.join(timeout=5)
         self._process.readers.close()
-        self._model.close_owner(self._owner)
+        self._model.driver.close_owner(self._owner)
 
     def _alive(self) -> None:
         if self._closed:

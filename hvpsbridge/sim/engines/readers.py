@@ -28,7 +28,7 @@ class Disk:
     """A disk in use: its geometry, and reads of it."""
 
     def __init__(self, model: Model, handle: DiskHandle) -> None:
-        layer = model.layer(handle.layer)
+        layer = model.disks.layer(handle.layer)
         self.size_bytes = layer.size_bytes
         self.sector_bytes = layer.logical_sector_bytes
         self._model = model
@@ -44,7 +44,7 @@ class Disk:
         start = offset // sector * sector
         end = min(self.size_bytes, -(-(offset + length) // sector) * sector)
         try:
-            data = self._model.read_disk(self._handle, start, end - start)
+            data = self._model.driver.read(self._handle, start, end - start)
         except DiskError as err:
             message = f"cannot read {length} bytes at {offset}"
             raise failure("Hvps.ReadFailed", message, err.code) from err
@@ -94,11 +94,11 @@ class Readers:
                 reader.touched = time.monotonic()
 
     def _attach(self, path: str) -> DiskHandle:
-        handle = self._model.open_disk(path, self._owner, self._node)
+        handle = self._model.driver.open(path, self._owner, self._node)
         try:
-            self._model.attach(handle)
+            self._model.driver.attach(handle)
         except DiskError:
-            self._model.close_disk(handle)
+            self._model.driver.close(handle)
             raise
         return handle
 
@@ -125,5 +125,5 @@ class Readers:
         with reader.lock:
             reader.retired = reader.retired or for_good
             if reader.handle is not None:
-                self._model.close_disk(reader.handle)
+                self._model.driver.close(reader.handle)
                 reader.handle = None

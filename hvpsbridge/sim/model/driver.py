@@ -1,32 +1,37 @@
-"""Being the virtual disk driver: handles, attaching, reading, change queries."""
+"""The virtual disk driver: handles, attaching, reading, change queries."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.sim.model.base import Base
-from hvpsbridge.sim.model.disks import Piece
+from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
+from hvpsbridge.sim.model.files import Piece
 from hvpsbridge.sim.model.handles import DiskHandle
 from hvpsbridge.sim.model.state import Layer
+from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.tracking import Answer
 
 # Faults that strike at a read.
 READ_FAULTS = ("read_error", "read_short", "read_corrupt")
 
 
-class Driver(Base):
-    """What virtdisk.dll would answer."""
+class Driver:
+    """What virtdisk.dll answers."""
 
-    def open_disk(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
+    def __init__(self, core: Core, timeline: Timeline) -> None:
+        self._core = core
+        self._timeline = timeline
+
+    def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
         """A handle on a virtual disk file, for asking; :meth:`attach` it for reading.
 
         Raises:
             DiskError: there is no such file.
         """
-        with self._now():
-            return self._handles.open(path, owner, node)
+        with self._timeline.now():
+            return self._core.handles.open(path, owner, node)
 
     def attach(self, handle: DiskHandle) -> None:
         """Attach read-only. One attach per file, whoever holds it.
@@ -34,44 +39,45 @@ class Driver(Base):
         Raises:
             DiskError: attached already, written by a running VM, or gone.
         """
-        with self._now():
-            self._handles.attach(handle)
+        with self._timeline.now():
+            self._core.handles.attach(handle)
 
     def detach(self, handle: DiskHandle) -> None:
         """Detach; the handle stays open."""
-        with self._now():
-            self._handles.detach(handle)
+        with self._timeline.now():
+            self._core.handles.detach(handle)
 
-    def close_disk(self, handle: DiskHandle) -> None:
+    def close(self, handle: DiskHandle) -> None:
         """Close a handle."""
-        with self._now():
-            self._handles.close(handle)
+        with self._timeline.now():
+            self._core.handles.close(handle)
 
     def close_owner(self, owner: str) -> None:
         """A process on a host ended: close its handles."""
-        with self._now():
-            self._handles.close_owner(owner)
+        with self._timeline.now():
+            self._core.handles.close_owner(owner)
 
     def attached(self) -> tuple[DiskHandle, ...]:
         """Handles that have a disk attached now."""
-        with self._now():
-            return self._handles.attached()
+        with self._timeline.now():
+            return self._core.handles.attached()
 
     def is_attached(self, handle: DiskHandle) -> bool:
         """Whether the handle still has its disk; a migration or a host's death takes it away."""
-        with self._now():
-            return handle.attached and handle.layer in self._world.layers
+        with self._timeline.now():
+            return handle.attached and handle.layer in self._core.world.layers
 
     def must_ask(self) -> bool:
         """Whether a reader that follows a table by itself must ask before each read."""
-        with self._lock:
-            armed = self.faults.armed()
-            return self._handles.broken or self.knobs.short_reads > 0 or any(f in armed for f in READ_FAULTS)
+        core = self._core
+        with core.lock:
+            armed = core.faults.armed()
+            return core.handles.broken or core.knobs.short_reads > 0 or any(f in armed for f in READ_FAULTS)
 
     def read_falls_short(self) -> bool:
         """Whether knob ``short_reads`` strikes this read."""
-        with self._now():
-            return self._chance.random() < self.knobs.short_reads
+        with self._timeline.now():
+            return self._core.chance.random() < self._core.knobs.short_reads
 
     def table(self, handle: DiskHandle) -> list[Piece]:
         """Which backing file holds what of an attached disk; what is missing is zeros.
@@ -79,21 +85,22 @@ class Driver(Base):
         Raises:
             DiskError: it is not attached.
         """
-        with self._now():
-            return self._shelf.resolve(self._attached_layer(handle))
+        with self._timeline.now():
+            return self._core.files.resolve(self._attached_layer(handle))
 
     def backing(self, number: int) -> Path:
         """Sparse raw file with a layer's bytes at their own offsets."""
-        with self._now():
-            return self._shelf.backing(self._world.layers[number])
+        with self._timeline.now():
+            return self._core.files.backing(self._core.world.layers[number])
 
-    def read_disk(self, handle: DiskHandle, offset: int, length: int) -> bytes:
+    def read(self, handle: DiskHandle, offset: int, length: int) -> bytes:
         """Read an attached disk.
 
         Raises:
             DiskError: not attached, not whole sectors, past the end, or a device error.
         """
-        with self._now():
+        with self._timeline.now():
+            core = self._core
             layer = self._attached_layer(handle)
             sector = layer.logical_sector_bytes
             if offset % sector or length % sector:
@@ -102,15 +109,15 @@ class Driver(Base):
                 raise DiskError(Win32.SECTOR_NOT_FOUND, layer.path)
             bad = any(
                 True
-                for member in self._shelf.chain(layer)
+                for member in core.files.chain(layer)
                 for _ in member.unreadable.within(offset, offset + length)
             )
-            if bad or self.faults.strikes("read_error"):
+            if bad or core.faults.strikes("read_error"):
                 raise DiskError(Win32.IO_DEVICE, layer.path)
-            data = self._shelf.read(layer, offset, length)
-            if self.faults.strikes("read_corrupt"):
+            data = core.files.read(layer, offset, length)
+            if core.faults.strikes("read_corrupt"):
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            short = self.faults.strikes("read_short") or self._chance.random() < self.knobs.short_reads
+            short = core.faults.strikes("read_short") or core.chance.random() < core.knobs.short_reads
             return data[:-sector] if short else data
 
     def allocated(self, path: str) -> tuple[Extent, ...]:
@@ -119,21 +126,22 @@ class Driver(Base):
         Raises:
             DiskError: there is no such file.
         """
-        with self._now():
-            layer = self._shelf.by_path(path)
+        with self._timeline.now():
+            layer = self._core.files.by_path(path)
             return tuple(layer.present.aligned(layer.block_bytes, layer.size_bytes))
 
-    def most_recent_id(self, path: str) -> tuple[bool, bool, str | None]:
+    def tracking_state(self, path: str) -> tuple[bool, bool, str | None]:
         """Change tracking state of a file: enabled, ``NewerChanges``, ``MostRecentId``.
 
         Raises:
             DiskError: there is no such file.
         """
-        with self._now():
-            chain = self._shelf.chain(self._shelf.by_path(path))
+        with self._timeline.now():
+            core = self._core
+            chain = core.files.chain(core.files.by_path(path))
             enabled = chain[0].tracking_enabled and not chain[0].tracking_lost
-            recent = self._tracking.most_recent(chain) if enabled else None
-            return enabled, enabled and self._tracking.newer_changes(chain), recent
+            recent = core.tracking.most_recent(chain) if enabled else None
+            return enabled, enabled and core.tracking.newer_changes(chain), recent
 
     def query_changes(self, path: str, rct_id: str, offset: int, length: int, room: int = 4096) -> Answer:
         """``QueryChangesVirtualDisk``: one page of what was written after ``rct_id`` was sealed.
@@ -141,21 +149,22 @@ class Driver(Base):
         Raises:
             DiskError: no such file, or tracking cannot answer.
         """
-        with self._now():
-            chain = self._shelf.chain(self._shelf.by_path(path))
-            if self.faults.strikes("query_fails"):
+        with self._timeline.now():
+            core = self._core
+            chain = core.files.chain(core.files.by_path(path))
+            if core.faults.strikes("query_fails"):
                 raise DiskError(Win32.VHD_TRACKING_MISSING, path)
-            if self.faults.strikes("query_no_progress"):
+            if core.faults.strikes("query_no_progress"):
                 return Answer(0, ())
-            if self.faults.strikes("query_empty"):
+            if core.faults.strikes("query_empty"):
                 return Answer(length, ())
-            lie = self.faults.strikes("query_lies")
-            return self._tracking.answer(chain, rct_id, offset, length, room, lie=lie)
+            lie = core.faults.strikes("query_lies")
+            return core.tracking.answer(chain, rct_id, offset, length, room, lie=lie)
 
     # -- inside -----------------------------------------------------------------------------------------
 
     def _attached_layer(self, handle: DiskHandle) -> Layer:
-        layer = self._world.layers.get(handle.layer)
+        layer = self._core.world.layers.get(handle.layer)
         if not handle.attached or layer is None:
             raise DiskError(Win32.INVALID_HANDLE, handle.path)
         return layer

@@ -58,6 +58,13 @@ class Faults:
         for changed in self._watchers:
             changed()
 
+    def clear(self) -> None:
+        """Disarm every fault."""
+        with self._lock:
+            self._armed.clear()
+        for changed in self._watchers:
+            changed()
+
     def strikes(self, name: str) -> bool:
         """Whether fault ``name`` happens now; counts it when so."""
         assert name in MODEL_FAULTS, name

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -41,11 +41,15 @@ class _Disk:
     asides: list[_Aside] = field(default_factory=list)
 
 
-class KeptImages:
-    """Flat images of live disks, and images of checkpoints built from them. Callers hold the model's lock."""
+class GoldenImages:
+    """Flat images of live disks, and images of checkpoints built from them.
 
-    def __init__(self, folder: Path, *, enabled: bool) -> None:
+    ``live`` and ``at_checkpoint`` take the model's lock; callers of the other methods hold it.
+    """
+
+    def __init__(self, folder: Path, lock: AbstractContextManager[object], *, enabled: bool) -> None:
         self._folder = folder
+        self._lock = lock
         self.enabled = enabled
         self._last = 0
         # Disks by VM and slot, and those that were taken off.
@@ -58,22 +62,27 @@ class KeptImages:
 
     def live(self, vm_id: UUID, slot: Slot) -> Path:
         """Flat image of a disk as the guest sees it now; no file when there is no such disk."""
-        disk = self._live.get(_key(vm_id, slot))
-        return self._image(disk) if disk is not None else self._folder / "none"
+        with self._lock:
+            disk = self._live.get(_key(vm_id, slot))
+            return self._image(disk) if disk is not None else self._folder / "none"
 
-    def frozen(self, checkpoint_id: UUID, slot: Slot) -> Path:
-        """Image of a disk as it was at a checkpoint; built now when nobody asked before.
+    def at_checkpoint(self, checkpoint_id: UUID, slot: Slot) -> Path:
+        """Raw image of a disk as it was at a checkpoint, built on first use; it outlives the checkpoint.
 
         Raises:
             FileNotFoundError: nothing was kept of it.
         """
-        target = self._folder / "checkpoints" / str(checkpoint_id) / f"{slot}.raw"
-        if target.exists():
+        with self._lock:
+            target = self._folder / "checkpoints" / str(checkpoint_id) / f"{slot}.raw"
+            if not target.exists():
+                disk = self._disk_of(checkpoint_id, slot)
+                if disk is None:
+                    raise FileNotFoundError(f"no image was kept of {slot} at checkpoint {checkpoint_id}")
+                self._build(target, disk, _index(disk, checkpoint_id))
             return target
-        disk = self._disk_of(checkpoint_id, slot)
-        if disk is None:
-            raise FileNotFoundError(f"no image was kept of {slot} at checkpoint {checkpoint_id}")
-        first = _index(disk, checkpoint_id)
+
+    def _build(self, target: Path, disk: _Disk, first: int) -> None:
+        """Make the image of a disk's checkpoint number ``first``."""
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = target.with_suffix(".new")
         sparse.copy(self._image(disk), beside)
@@ -86,7 +95,6 @@ class KeptImages:
                         sparse.copy_range(old, image, extent.offset, extent.end)
             os.ftruncate(image, disk.asides[first].size_bytes)
         beside.replace(target)
-        return target
 
     # -- what happens to disks ------------------------------------------------------------------------
 
@@ -159,7 +167,7 @@ class KeptImages:
             self.remove(vm_id, slot)
             self._retired.remove((key, wanted))
             self._live[key] = wanted
-        then = self.frozen(checkpoint_id, slot)
+        then = self.at_checkpoint(checkpoint_id, slot)
         first = _index(wanted, checkpoint_id)
         changed = ExtentSet(extent for aside in wanted.asides[first:] for extent in aside.ranges)
         with _opened(self._image(wanted)) as image, _opened(then) as old:

@@ -1,33 +1,28 @@
-"""Being the guests: writing, trimming, taking over newer images; starting and stopping."""
+"""Guests: writing, trimming, reading, taking over the content of a newer image."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.sim.model.base import Base
+from hvpsbridge.sim.model.core import ADMIN_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
-from hvpsbridge.sim.model.lifecycle import ADMIN_LOG
 from hvpsbridge.sim.model.state import (
     Layer,
     Slot,
     Vm,
     VMState,
 )
-
-# What each action of set_state leads to.
-_ACTIONS = {
-    "start": VMState.Running,
-    "stop": VMState.Off,
-    "save": VMState.Saved,
-    "pause": VMState.Paused,
-    "resume": VMState.Running,
-    "power_off": VMState.Off,
-}
+from hvpsbridge.sim.model.timeline import Timeline
+from hvpsbridge.sim.model.volumes import free_bytes, root_of
 
 
-class Guests(Base):
+class Guests:
     """What happens inside VMs."""
+
+    def __init__(self, core: Core, timeline: Timeline) -> None:
+        self._core = core
+        self._timeline = timeline
 
     def write(self, vm_id: UUID, slot: Slot, offset: int, data: bytes | memoryview) -> None:
         """The guest writes. Offset and length are whole sectors.
@@ -36,7 +31,7 @@ class Guests(Base):
             ValueError: it is not aligned, or past the end.
             HyperVError: the VM does not run, or its volume is full (the VM is paused then).
         """
-        with self._now():
+        with self._timeline.now():
             vm = self._running(vm_id)
             self._put(vm, slot, offset, data)
 
@@ -47,14 +42,14 @@ class Guests(Base):
             ValueError: it is not aligned, or past the end.
             HyperVError: the VM does not run.
         """
-        with self._now():
+        with self._timeline.now():
             self._running(vm_id)
             self._clear(vm_id, slot, offset, length)
 
     def read(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> bytes:
         """What the guest would read."""
-        with self._now():
-            return self._shelf.read(self._top(vm_id, slot), offset, length)
+        with self._timeline.now():
+            return self._core.files.read(self._core.top(vm_id, slot), offset, length)
 
     def apply_image(self, vm_id: UUID, slot: Slot, newer: Path) -> int:
         """Write what differs between the disk and a newer raw image of it, as guest writes.
@@ -66,16 +61,16 @@ class Guests(Base):
             ValueError: the image has another size.
             HyperVError: the VM does not run, or its volume is full.
         """
-        with self._now():
+        with self._timeline.now():
             vm = self._running(vm_id)
-            layer = self._top(vm_id, slot)
+            layer = self._core.top(vm_id, slot)
             if newer.stat().st_size != layer.size_bytes:
                 raise ValueError(f"{newer} has {newer.stat().st_size} bytes, the disk {layer.size_bytes}")
             written = 0
             unit = max(4096, layer.logical_sector_bytes)
             if layer.size_bytes % unit:
                 unit = layer.logical_sector_bytes
-            for offset, change in self._shelf.differences(layer, newer, unit):
+            for offset, change in self._core.files.differences(layer, newer, unit):
                 if isinstance(change, int):
                     self._clear(vm_id, slot, offset, change)
                     written += change
@@ -84,57 +79,33 @@ class Guests(Base):
                     written += len(change)
             return written
 
-    def set_state(self, vm_id: UUID, action: str) -> None:
-        """``start``, ``stop``, ``save``, ``pause``, ``resume`` or ``power_off`` a VM.
-
-        Stopping and saving flush change tracking; powering off loses what only memory knew of it.
-
-        Raises:
-            ValueError: there is no such action.
-            HyperVError: a job holds the VM.
-        """
-        with self._now():
-            vm = self._vm(vm_id)
-            after = _ACTIONS.get(action)
-            if after is None:
-                raise ValueError(f"no action {action!r}; there are {', '.join(sorted(_ACTIONS))}")
-            self._life.check_ready(vm)
-            for drive in vm.drives.values():
-                if drive.layer is not None and action in ("stop", "save"):
-                    self._tracking.flush(self._world.layers[drive.layer])
-                elif drive.layer is not None and action == "power_off":
-                    self._tracking.power_loss(self._world.layers[drive.layer])
-            if after is VMState.Running and vm.started is None:
-                vm.started = self.clock.now()
-            elif action in ("stop", "power_off"):
-                vm.started = None
-            vm.state = after
-
     # -- inside -----------------------------------------------------------------------------------------
 
     def _running(self, vm_id: UUID) -> Vm:
-        vm = self._vm(vm_id)
+        vm = self._core.vm(vm_id)
         if vm.state is not VMState.Running:
-            raise HyperVError(Wmi.INVALID_STATE, self._life.text("busy"))
+            raise HyperVError(Wmi.INVALID_STATE, self._core.text("busy"))
         return vm
 
     def _put(self, vm: Vm, slot: Slot, offset: int, data: bytes | memoryview) -> None:
-        layer = self._top(vm.vm_id, slot)
+        core = self._core
+        layer = core.top(vm.vm_id, slot)
         self._check_bounds(layer, offset, len(data))
         self._check_space(vm, layer, offset, len(data))
-        self._shelf.write(layer, offset, data)
-        self._tracking.record(layer, offset, len(data))
-        self.kept.write(vm.vm_id, slot, offset, data)
+        core.files.write(layer, offset, data)
+        core.tracking.record(layer, offset, len(data))
+        core.golden.write(vm.vm_id, slot, offset, data)
 
     def _clear(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
-        layer = self._top(vm_id, slot)
+        core = self._core
+        layer = core.top(vm_id, slot)
         self._check_bounds(layer, offset, length)
-        if self.knobs.unmap_keeps_data:
+        if core.knobs.unmap_keeps_data:
             return
-        self._shelf.clear(layer, offset, length)
-        if not self.knobs.unmap_unreported:
-            self._tracking.record(layer, offset, length)
-        self.kept.clear(vm_id, slot, offset, length)
+        core.files.clear(layer, offset, length)
+        if not core.knobs.unmap_unreported:
+            core.tracking.record(layer, offset, length)
+        core.golden.clear(vm_id, slot, offset, length)
 
     @staticmethod
     def _check_bounds(layer: Layer, offset: int, length: int) -> None:
@@ -145,6 +116,7 @@ class Guests(Base):
             )
 
     def _check_space(self, vm: Vm, layer: Layer, offset: int, length: int) -> None:
+        core = self._core
         block = layer.block_bytes
         # Blocks the write would take that the file does not have yet; none for the usual write.
         grows = sum(
@@ -152,8 +124,8 @@ class Guests(Base):
             for start in range(offset // block * block, offset + length, block)
             if next(layer.present.within(start, start + block), None) is None
         )
-        root = self._root(layer.path) if grows else None
-        if self.faults.strikes("volume_full") or (root is not None and self._free(root) < grows):
+        root = root_of(core, layer.path) if grows else None
+        if core.faults.strikes("volume_full") or (root is not None and free_bytes(core, root) < grows):
             vm.state = VMState.PausedCritical
-            self._life.log(ADMIN_LOG, 16050, vm, self._life.text("full", vm=vm.name))
-            raise HyperVError(Wmi.INVALID_STATE, self._life.text("full", vm=vm.name), 0x80070070)
+            core.log(ADMIN_LOG, 16050, vm, core.text("full", vm=vm.name))
+            raise HyperVError(Wmi.INVALID_STATE, core.text("full", vm=vm.name), 0x80070070)

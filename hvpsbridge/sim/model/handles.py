@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hvpsbridge.sim.model.disks import DiskShelf
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.faults import Faults
+from hvpsbridge.sim.model.files import DiskFiles
 from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.state import VMState, World
 
@@ -38,10 +38,10 @@ class DiskHandle:
 class Handles:
     """Every open handle. Callers hold the model's lock."""
 
-    def __init__(self, world: World, shelf: DiskShelf, knobs: Knobs, faults: Faults) -> None:
+    def __init__(self, world: World, files: DiskFiles, knobs: Knobs, faults: Faults) -> None:
         self._world = world
         self._knobs = knobs
-        self._shelf = shelf
+        self._files = files
         self._faults = faults
         self._open: dict[int, DiskHandle] = {}
         # Handles that were taken away and whose owners have not closed them yet: reads through them fail.
@@ -64,8 +64,8 @@ class Handles:
         Raises:
             DiskError: there is no such file, or a parent of it is missing.
         """
-        layer = self._shelf.by_path(path)
-        self._shelf.chain(layer)
+        layer = self._files.by_path(path)
+        self._files.chain(layer)
         self._last += 1
         handle = DiskHandle(self._last, layer.number, layer.path, owner, node)
         self._open[handle.number] = handle
@@ -120,7 +120,7 @@ class Handles:
             layer = self._world.layers.get(handle.layer)
             if not handle.attached or layer is None:
                 continue
-            if any(member.number == number for member in self._shelf.chain(layer)):
+            if any(member.number == number for member in self._files.chain(layer)):
                 return True
         return False
 

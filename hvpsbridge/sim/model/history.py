@@ -91,9 +91,7 @@ class History:
         """Wait for jobs and merges, and let the VM run, so that a backup can be taken."""
         self._running()
         end = self._now() + _PATIENCE_SECONDS
-        while (
-            self.model.jobs(self.vm_id, unfinished=True) or len(self.model.operational_status(self.vm_id)) > 1
-        ):
+        while self.model.jobs.all(self.vm_id, unfinished=True) or len(self.model.vms.status(self.vm_id)) > 1:
             if self._now() > end:
                 raise TimeoutError("jobs or merges of the VM do not end")
             self.pass_time(0.05)
@@ -113,7 +111,7 @@ class History:
         size, sector = self._geometry(slot)
         start = self._chance.randrange(size // sector) * sector
         length = min(self._chance.randrange(1, 64) * sector, size - start)
-        self.model.write(self.vm_id, slot, start, self._data(length))
+        self.model.guests.write(self.vm_id, slot, start, self._data(length))
         return f"{length}@{start} {slot}"
 
     def _write_much(self) -> str | None:
@@ -121,7 +119,7 @@ class History:
         size, sector = self._geometry(slot)
         start = self._chance.randrange(size // sector) * sector
         length = min(self._chance.randrange(1, 2048) * sector, size - start)
-        self.model.write(self.vm_id, slot, start, self._data(length))
+        self.model.guests.write(self.vm_id, slot, start, self._data(length))
         return f"{length}@{start} {slot}"
 
     def _unmap(self) -> str | None:
@@ -129,14 +127,14 @@ class History:
         size, sector = self._geometry(slot)
         start = self._chance.randrange(size // sector) * sector
         length = min(self._chance.randrange(1, 1024) * sector, size - start)
-        self.model.unmap(self.vm_id, slot, start, length)
+        self.model.guests.unmap(self.vm_id, slot, start, length)
         return f"{length}@{start} {slot}"
 
     def _user_checkpoint(self) -> str | None:
         if len(self._user_checkpoints()) >= 3:
             return "no: there are three"
         self.settle()
-        self._wait(self.model.create_checkpoint(self.vm_id, kind=SnapshotType.Standard))
+        self._wait(self.model.checkpoints.create(self.vm_id, kind=SnapshotType.Standard))
         return None
 
     def _remove_user_checkpoint(self) -> str | None:
@@ -144,7 +142,7 @@ class History:
         if not points:
             return "no: there is none"
         self.settle()
-        self._wait(self.model.remove_checkpoint(self._chance.choice(points)))
+        self._wait(self.model.checkpoints.remove(self._chance.choice(points)))
         return None
 
     def _apply_user_checkpoint(self) -> str | None:
@@ -152,7 +150,7 @@ class History:
         if not points:
             return "no: there is none"
         self.settle()
-        self._wait(self.model.apply_checkpoint(self._chance.choice(points)))
+        self._wait(self.model.checkpoints.apply(self._chance.choice(points)))
         return None
 
     def _restart(self) -> str | None:
@@ -172,24 +170,24 @@ class History:
         return None
 
     def _crash_host(self) -> str | None:
-        self.model.crash_host(self.model.vm(self.vm_id).node)
+        self.model.incidents.crash_host(self.model.vms.get(self.vm_id).node)
         self._running()
         return None
 
     def _migrate(self) -> str | None:
-        here = self.model.vm(self.vm_id).node
-        others = [node.name for node in self.model.nodes() if node.alive and node.name != here]
+        here = self.model.vms.get(self.vm_id).node
+        others = [node.name for node in self.model.nodes.all() if node.alive and node.name != here]
         if not others:
             return "no: there is one host"
         self.settle()
         to = self._chance.choice(others)
-        self.model.migrate(self.vm_id, to)
+        self.model.incidents.migrate(self.vm_id, to)
         return f"to {to}"
 
     def _move_disk(self) -> str | None:
         self.settle()
         folder = f"C:\\Moved\\{self._chance.randrange(1_000_000)}"
-        self.model.move_disk(self.vm_id, self._slot(), folder)
+        self.model.setup.move_disk(self.vm_id, self._slot(), folder)
         return f"to {folder}"
 
     def _grow_disk(self) -> str | None:
@@ -197,17 +195,17 @@ class History:
         size, sector = self._geometry(slot)
         self.settle()
         grown = size + self._chance.randrange(1, 256) * sector
-        self.model.resize_disk(self.vm_id, slot, grown)
+        self.model.setup.resize_disk(self.vm_id, slot, grown)
         return f"{slot} to {grown}"
 
     def _add_disk(self) -> str | None:
-        taken = {drive.slot for drive in self.model.drives(self.vm_id)}
+        taken = {drive.slot for drive in self.model.disks.drives(self.vm_id)}
         if len(taken) >= MAX_DISKS:
             return "no: there are enough"
         free = next(
             slot for number in range(64) if (slot := Slot(ControllerType.SCSI, 0, number)) not in taken
         )
-        self.model.add_disk(
+        self.model.setup.add_disk(
             self.vm_id,
             free,
             size_bytes=self._chance.randrange(1, 512) * 4096,
@@ -222,38 +220,38 @@ class History:
             return "no: there is one"
         self.settle()
         slot = self._chance.choice(slots)
-        self.model.remove_disk(self.vm_id, slot)
+        self.model.setup.remove_disk(self.vm_id, slot)
         return str(slot)
 
     def _swap_disk(self) -> str | None:
         self.settle()
-        if self.model.checkpoints(self.vm_id, hidden=True):  # a backup's that was killed, too
+        if self.model.checkpoints.all(self.vm_id, hidden=True):  # a backup's that was killed, too
             return "no: there are checkpoints"
         slot = self._slot()
-        drive = next(drive for drive in self.model.drives(self.vm_id) if drive.slot == slot)
+        drive = next(drive for drive in self.model.disks.drives(self.vm_id) if drive.slot == slot)
         assert drive.layer is not None
-        same = self.model.layer(drive.layer).disk_id if self._chance.random() < 0.5 else None
-        self.model.swap_disk(self.vm_id, slot, disk_id=same)
+        same = self.model.disks.layer(drive.layer).disk_id if self._chance.random() < 0.5 else None
+        self.model.setup.swap_disk(self.vm_id, slot, disk_id=same)
         return f"{slot}{' with the same VirtualDiskId' if same else ''}"
 
     def _lose_tracking(self) -> str | None:
         slot = self._slot()
-        self.model.lose_tracking(self.vm_id, slot)
+        self.model.incidents.lose_tracking(self.vm_id, slot)
         return str(slot)
 
     def _foreign_reference_point(self) -> str | None:
-        return self.model.add_reference_point(self.vm_id)
+        return self.model.incidents.add_reference_point(self.vm_id)
 
     def _destroy_reference_points(self) -> str | None:
-        return str(self.model.destroy_reference_points(self.vm_id))
+        return str(self.model.incidents.destroy_reference_points(self.vm_id))
 
     def _edit_tracked(self) -> str | None:
         slot = self._slot()
         self.settle()
-        self.model.set_state(self.vm_id, "stop")
+        self.model.vms.set_state(self.vm_id, "stop")
         _, sector = self._geometry(slot)
-        self.model.edit_offline(self.vm_id, slot, 0, self._data(sector), tracked=True)
-        self.model.set_state(self.vm_id, "start")
+        self.model.incidents.edit_offline(self.vm_id, slot, 0, self._data(sector), tracked=True)
+        self.model.vms.set_state(self.vm_id, "start")
         return str(slot)
 
     # -- inside -----------------------------------------------------------------------------------------
@@ -264,17 +262,17 @@ class History:
     def _running(self) -> None:
         """Wait for jobs that would be in the way, and start the VM unless it runs."""
         end = self._now() + _PATIENCE_SECONDS
-        while self.model.jobs(self.vm_id, unfinished=True):
+        while self.model.jobs.all(self.vm_id, unfinished=True):
             if self._now() > end:
                 raise TimeoutError("jobs of the VM do not end")
             self.pass_time(0.05)
-        if self.model.vm(self.vm_id).state is not VMState.Running:
-            self.model.set_state(self.vm_id, "start")
+        if self.model.vms.get(self.vm_id).state is not VMState.Running:
+            self.model.vms.set_state(self.vm_id, "start")
 
     def _act(self, *actions: str) -> None:
         self.settle()
         for action in actions:
-            self.model.set_state(self.vm_id, action)
+            self.model.vms.set_state(self.vm_id, action)
 
     def _wait(self, job: Job) -> None:
         end = self._now() + _PATIENCE_SECONDS
@@ -282,22 +280,22 @@ class History:
             if self._now() > end:
                 raise TimeoutError("a job of the VM does not end")
             self.pass_time(0.05)
-            self.model.jobs(self.vm_id)
+            self.model.jobs.all(self.vm_id)
 
     def _slots(self) -> list[Slot]:
-        return [drive.slot for drive in self.model.drives(self.vm_id) if drive.layer is not None]
+        return [drive.slot for drive in self.model.disks.drives(self.vm_id) if drive.layer is not None]
 
     def _slot(self) -> Slot:
         return self._chance.choice(self._slots())
 
     def _geometry(self, slot: Slot) -> tuple[int, int]:
-        drive = next(drive for drive in self.model.drives(self.vm_id) if drive.slot == slot)
+        drive = next(drive for drive in self.model.disks.drives(self.vm_id) if drive.slot == slot)
         assert drive.layer is not None
-        layer = self.model.layer(drive.layer)
+        layer = self.model.disks.layer(drive.layer)
         return layer.size_bytes, layer.logical_sector_bytes
 
     def _user_checkpoints(self) -> list[UUID]:
-        points = self.model.checkpoints(self.vm_id, hidden=True)
+        points = self.model.checkpoints.all(self.vm_id, hidden=True)
         return [point.checkpoint_id for point in points if point.kind is SnapshotType.Standard]
 
     def _data(self, length: int) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from hvpsbridge.sim.model.base import Base
+from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
+from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.state import (
     Consistency,
     MergePhase,
@@ -18,10 +19,16 @@ from hvpsbridge.sim.model.state import (
     Vm,
     VMState,
 )
+from hvpsbridge.sim.model.timeline import Timeline
 
 
-class Trouble(Base):
-    """Trouble, by kind."""
+class Incidents:
+    """What goes wrong, by kind."""
+
+    def __init__(self, core: Core, timeline: Timeline, lifecycle: Lifecycle) -> None:
+        self._core = core
+        self._timeline = timeline
+        self._lifecycle = lifecycle
 
     # -- hosts ------------------------------------------------------------------------------------------
 
@@ -31,14 +38,15 @@ class Trouble(Base):
         Raises:
             ValueError: there is no such host.
         """
-        with self._now():
-            if node not in self._world.nodes:
+        with self._timeline.now():
+            core = self._core
+            if node not in core.world.nodes:
                 raise ValueError(f"no host {node!r}")
-            self._world.nodes[node].booted = self.clock.now()
-            self._handles.close_node(node)
+            core.world.nodes[node].booted = core.clock.now()
+            core.handles.close_node(node)
             for vm in self._on(node):
                 self._lose_power(vm)
-            self._tell_watchers()
+            core.notify()
 
     def kill_host(self, node: str) -> None:
         """The host dies: whoever serves it answers nobody until it is revived. Its clustered VMs start on
@@ -47,25 +55,26 @@ class Trouble(Base):
         Raises:
             ValueError: there is no such host.
         """
-        with self._now():
-            if node not in self._world.nodes:
+        with self._timeline.now():
+            core, world = self._core, self._core.world
+            if node not in world.nodes:
                 raise ValueError(f"no host {node!r}")
-            dead = self._world.nodes[node]
+            dead = world.nodes[node]
             dead.alive = False
-            self._handles.close_node(node)
+            core.handles.close_node(node)
             for vm in self._on(node):
                 was_running = vm.state is VMState.Running
                 self._lose_power(vm)
                 heirs = [
                     other.name
-                    for other in self._world.nodes.values()
+                    for other in world.nodes.values()
                     if other.alive and other.cluster is not None and other.cluster == dead.cluster
                 ]
                 if vm.clustered and heirs:
                     vm.node = heirs[0]
                     if was_running:
-                        vm.state, vm.started = VMState.Running, self.clock.now()
-            self._tell_watchers()
+                        vm.state, vm.started = VMState.Running, core.clock.now()
+            core.notify()
 
     def revive_host(self, node: str) -> None:
         """A dead host is back, without the VMs that others took over.
@@ -73,12 +82,13 @@ class Trouble(Base):
         Raises:
             ValueError: there is no such host.
         """
-        with self._now():
-            if node not in self._world.nodes:
+        with self._timeline.now():
+            core, world = self._core, self._core.world
+            if node not in world.nodes:
                 raise ValueError(f"no host {node!r}")
-            self._world.nodes[node].alive = True
-            self._world.nodes[node].booted = self.clock.now()
-            self._tell_watchers()
+            world.nodes[node].alive = True
+            world.nodes[node].booted = core.clock.now()
+            core.notify()
 
     def migrate(self, vm_id: UUID, node: str, *, seconds: float = 0.0) -> None:
         """Live migration to another host; takes ``seconds``, during which the VM is busy.
@@ -87,19 +97,14 @@ class Trouble(Base):
             ValueError: the host is not there.
             HyperVError: a job holds the VM.
         """
-        with self._now():
-            vm = self._vm(vm_id)
-            if node not in self._world.nodes or not self._world.nodes[node].alive:
+        with self._timeline.now():
+            core = self._core
+            vm = core.vm(vm_id)
+            if node not in core.world.nodes or not core.world.nodes[node].alive:
                 raise ValueError(f"no host {node!r} to migrate to")
-            self._life.check_ready(vm)
-            vm.migrating_to, vm.migrating_until = node, self.clock.now() + seconds
-            self._life.advance()
-
-    def finish_work(self, vm_id: UUID) -> None:
-        """Finish the VM's jobs and merges at once, however long the knobs let them take."""
-        with self._now():
-            self._life.finish_work(self._vm(vm_id))
-            self._life.advance()
+            self._timeline.check_ready(vm)
+            vm.migrating_to, vm.migrating_until = node, core.clock.now() + seconds
+            self._timeline.advance()
 
     # -- disks ------------------------------------------------------------------------------------------
 
@@ -108,11 +113,12 @@ class Trouble(Base):
 
         Until the next checkpoint a query fails with 0xC03A0030, from then on with 0xC03A0029.
         """
-        with self._now():
-            top = self._top(vm_id, slot)
+        with self._timeline.now():
+            core = self._core
+            top = core.top(vm_id, slot)
             top.tracking_lost = True
-            for layer in self._shelf.chain(top):
-                self._tracking.forget(layer)
+            for layer in core.files.chain(top):
+                core.tracking.forget(layer)
 
     def edit_offline(
         self, vm_id: UUID, slot: Slot, offset: int, data: bytes, *, tracked: bool = False
@@ -122,19 +128,20 @@ class Trouble(Base):
         Raises:
             HyperVError: the VM is not off.
         """
-        with self._now():
-            if self._vm(vm_id).state is not VMState.Off:
-                raise HyperVError(Wmi.INVALID_STATE, self._life.text("busy"))
-            layer = self._top(vm_id, slot)
-            self._shelf.write(layer, offset, data)
-            self.kept.write(vm_id, slot, offset, data)
+        with self._timeline.now():
+            core = self._core
+            if core.vm(vm_id).state is not VMState.Off:
+                raise HyperVError(Wmi.INVALID_STATE, core.text("busy"))
+            layer = core.top(vm_id, slot)
+            core.files.write(layer, offset, data)
+            core.golden.write(vm_id, slot, offset, data)
             if tracked:
-                self._tracking.record(layer, offset, len(data))
+                core.tracking.record(layer, offset, len(data))
 
     def break_sectors(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
         """A range of the disk's top file cannot be read any more (error 1117); 0 bytes mends it."""
-        with self._now():
-            layer = self._top(vm_id, slot)
+        with self._timeline.now():
+            layer = self._core.top(vm_id, slot)
             if length:
                 layer.unreadable.add(offset, offset + length)
             else:
@@ -142,33 +149,34 @@ class Trouble(Base):
 
     def leave_children(self, vm_id: UUID) -> None:
         """Children without a checkpoint, as a failed product leaves them, until something merges them."""
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            vm = self._core.vm(vm_id)
             for drive in vm.drives.values():
                 if drive.layer is not None:
-                    drive.layer = self._life.new_child(self._world.layers[drive.layer]).number
+                    drive.layer = self._lifecycle.new_child(self._core.layer(drive)).number
 
     # -- competitors ------------------------------------------------------------------------------------
 
     def add_reference_point(self, vm_id: UUID) -> str:
         """Another product's reference point, made without a checkpoint; its InstanceID."""
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            core = self._core
+            vm = core.vm(vm_id)
             point = ReferencePoint(
-                f"Microsoft:{str(vm_id).upper()}\\{str(self._life.fresh_id()).upper()}",
+                f"Microsoft:{str(vm_id).upper()}\\{str(core.fresh_id()).upper()}",
                 vm_id,
                 Consistency.Crash,
-                self.clock.now(),
+                core.clock.now(),
                 [],
                 [],
             )
             for drive in sorted(vm.drives.values(), key=lambda drive: drive.slot):
                 if drive.layer is not None:
-                    rct_id = self._tracking.seal(self._world.layers[drive.layer])
+                    rct_id = core.tracking.seal(core.layer(drive))
                     if rct_id is not None:
                         point.disks.append(vm.instance_id(drive.slot))
                         point.rct_ids.append(rct_id)
-            self._world.reference_points[point.instance_id] = point
+            core.world.reference_points[point.instance_id] = point
             return point.instance_id
 
     def destroy_reference_points(self, vm_id: UUID) -> int:
@@ -176,31 +184,32 @@ class Trouble(Base):
 
         Bareos does so on a full backup (docs/hyperv-facts.md#other-products).
         """
-        with self._now():
-            doomed = [p for p in self._world.reference_points.values() if p.vm_id == vm_id]
+        with self._timeline.now():
+            doomed = [p for p in self._core.world.reference_points.values() if p.vm_id == vm_id]
             for point in doomed:
-                del self._world.reference_points[point.instance_id]
+                del self._core.world.reference_points[point.instance_id]
             return len(doomed)
 
     # -- inside -----------------------------------------------------------------------------------------
 
     def _on(self, node: str) -> list[Vm]:
-        return [vm for vm in self._world.vms.values() if vm.node == node]
+        return [vm for vm in self._core.world.vms.values() if vm.node == node]
 
     def _lose_power(self, vm: Vm) -> None:
         """The VM and the VMMS that looked after it are gone from one moment to the next."""
-        now = self.clock.now()
+        core = self._core
+        now = core.clock.now()
         if vm.state not in (VMState.Off, VMState.Saved):
             for drive in vm.drives.values():
                 if drive.layer is not None:
-                    for layer in self._shelf.chain(self._world.layers[drive.layer]):
-                        self._tracking.power_loss(layer)
+                    for layer in core.files.chain(core.layer(drive)):
+                        core.tracking.power_loss(layer)
             vm.state, vm.started = VMState.Off, None
         vm.migrating_to = vm.migrating_until = None
-        for job in [job for job in self._world.jobs.values() if job.vm_id == vm.vm_id]:
+        for job in [job for job in core.world.jobs.values() if job.vm_id == vm.vm_id]:
             job.done, job.vanishes = True, now
             job.error_code = job.error_code or int(Wmi.FAILED)
-        for merge in self._world.merges.values():
+        for merge in core.world.merges.values():
             if merge.vm_id == vm.vm_id:
                 merge.phase = MergePhase.FAILED
-                merge.ends = now + self.knobs.merge_retry_seconds if self.knobs.merge_retry_seconds else None
+                merge.ends = now + core.knobs.merge_retry_seconds if core.knobs.merge_retry_seconds else None

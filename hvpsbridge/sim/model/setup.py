@@ -1,4 +1,4 @@
-"""Building a world: hosts, volumes, VMs, drives and disks, as an administrator would."""
+"""Hosts, volumes, VMs, drives and disks as an administrator adds and changes them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from enum import IntEnum
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.sim.model.base import FIRST_NODE, Base
-from hvpsbridge.sim.model.disks import normal_path
+from hvpsbridge.sim.model.core import FIRST_NODE, WORKER_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
-from hvpsbridge.sim.model.lifecycle import WORKER_LOG
+from hvpsbridge.sim.model.files import normal_path
+from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.state import (
     ControllerType,
     Drive,
@@ -22,28 +22,35 @@ from hvpsbridge.sim.model.state import (
     VMState,
     Volume,
 )
+from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.units import MIB
 
 _FIRST_SLOT = Slot(ControllerType.SCSI, 0, 0)
 _FIXED = {"vm_id", "drives", "created"}
 
 
-class Building(Base):
-    """Makes and changes what there is."""
+class Setup:
+    """Adds to a world and changes it."""
+
+    def __init__(self, core: Core, timeline: Timeline, merges: Merges) -> None:
+        self._core = core
+        self._timeline = timeline
+        self._merges = merges
 
     def add_node(self, name: str, *, cluster: str | None = None) -> Node:
         """A further host."""
-        with self._lock:
-            now = self.clock.now()
+        core = self._core
+        with core.lock:
+            now = core.clock.now()
             node = Node(name, f"{name.lower()}.example.net", booted=now - 86400.0, cluster=cluster)
-            self._world.nodes[name] = node
+            core.world.nodes[name] = node
             return node
 
     def add_volume(self, root: str, total_bytes: int, used_elsewhere_bytes: int = 0) -> Volume:
         """A volume such as ``D:\\``, or another size for one that is there."""
-        with self._now():
+        with self._timeline.now():
             volume = Volume(root, total_bytes, used_elsewhere_bytes)
-            self._world.volumes[root] = volume
+            self._core.world.volumes[root] = volume
             return volume
 
     def create_vm(
@@ -61,18 +68,19 @@ class Building(Base):
         Raises:
             ValueError: the id is taken, the node is unknown, or there is no such setting.
         """
-        with self._now():
-            vm_id = vm_id or self._life.fresh_id()
-            if vm_id in self._world.vms or node not in self._world.nodes:
+        with self._timeline.now():
+            core, world = self._core, self._core.world
+            vm_id = vm_id or core.fresh_id()
+            if vm_id in world.vms or node not in world.nodes:
                 raise ValueError(f"VM {vm_id} exists, or node {node} does not")
-            now = self.clock.now()
+            now = core.clock.now()
             where = folder or f"C:\\VMs\\{name}"
             vm = Vm(vm_id, name, node, created=now, folder=where)
-            self._world.vms[vm_id] = vm
+            world.vms[vm_id] = vm
             try:
                 self.change_vm(vm_id, **settings)
             except ValueError:
-                del self._world.vms[vm_id]
+                del world.vms[vm_id]
                 raise
             vm.revision = 0
             vm.state, vm.started = state, (now if state is VMState.Running else None)
@@ -84,8 +92,9 @@ class Building(Base):
         Raises:
             ValueError: there is no such setting.
         """
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            core = self._core
+            vm = core.vm(vm_id)
             for name, value in settings.items():
                 if name not in Vm.__dataclass_fields__ or name in _FIXED:
                     raise ValueError(f"a VM has no setting {name!r}")
@@ -93,10 +102,10 @@ class Building(Base):
                 if name == "commit_fork_events":
                     assert isinstance(value, int)
                     for _ in range(value - vm.commit_fork_events):
-                        self._life.log(WORKER_LOG, 3216, vm, self._life.text("commit_forks", vm=vm.name))
+                        core.log(WORKER_LOG, 3216, vm, core.text("commit_forks", vm=vm.name))
                 setattr(vm, name, value)
             vm.revision += 1
-            self._life.plan_merges(vm)
+            self._merges.plan(vm)
 
     def add_disk(
         self,
@@ -123,8 +132,9 @@ class Building(Base):
         Raises:
             ValueError: the slot or path is taken, or the size does not fit.
         """
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            core = self._core
+            vm = core.vm(vm_id)
             size = size_bytes if size_bytes is not None else image.stat().st_size if image else 0
             if size <= 0 or size % logical_sector_bytes:
                 raise ValueError(f"a disk of {size} bytes has no whole number of sectors")
@@ -133,35 +143,35 @@ class Building(Base):
             suffix = "vhd" if format is VhdFormat.VHD else "vhds" if format is VhdFormat.VHDSet else "vhdx"
             name = f"{vm.name}-{str(slot).replace(':', '-')}.{suffix}"
             where = path or f"{vm.folder}\\Virtual Hard Disks\\{name}"
-            if any(normal_path(other.path) == normal_path(where) for other in self._world.layers.values()):
+            if any(normal_path(other.path) == normal_path(where) for other in core.world.layers.values()):
                 raise ValueError(f"{where} exists")
             layer = Layer(
-                number=self._world.next(),
+                number=core.world.next(),
                 path=where,
                 size_bytes=size,
-                disk_id=disk_id or self._life.fresh_id(),
+                disk_id=disk_id or core.fresh_id(),
                 logical_sector_bytes=logical_sector_bytes,
                 block_bytes=block_bytes,
                 format=format,
                 kind=kind,
             )
-            self._shelf.new_base(layer, image)
+            core.files.new_base(layer, image)
             vm.drives[str(slot)] = Drive(slot, layer.number, shared=shared)
             vm.revision += 1
-            self.kept.add(vm_id, slot, size, image)
+            core.golden.add(vm_id, slot, size, image)
             return slot
 
     def add_pass_through(self, vm_id: UUID, slot: Slot, number: int) -> None:
         """A physical disk of the host given to the VM."""
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            vm = self._core.vm(vm_id)
             vm.drives[str(slot)] = Drive(slot, None, pass_through_number=number)
             vm.revision += 1
 
     def add_empty_drive(self, vm_id: UUID, slot: Slot) -> None:
         """A disk drive without a disk."""
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            vm = self._core.vm(vm_id)
             vm.drives[str(slot)] = Drive(slot, None)
             vm.revision += 1
 
@@ -171,22 +181,23 @@ class Building(Base):
         Raises:
             ValueError: there is no such drive.
         """
-        with self._now():
-            vm = self._vm(vm_id)
+        with self._timeline.now():
+            core, world = self._core, self._core.world
+            vm = core.vm(vm_id)
             if str(slot) not in vm.drives:
                 raise ValueError(f"no drive at {slot}")
             drive = vm.drives.pop(str(slot))
             vm.revision += 1
-            self.kept.remove(vm_id, slot)
+            core.golden.remove(vm_id, slot)
             number = drive.layer
             while number is not None:
-                layer = self._world.layers[number]
-                held = any(number in point.disks.values() for point in self._world.checkpoints.values())
-                held |= any(d.layer == number for v in self._world.vms.values() for d in v.drives.values())
-                if held or self._shelf.children(layer):
+                layer = world.layers[number]
+                held = any(number in point.disks.values() for point in world.checkpoints.values())
+                held |= any(d.layer == number for v in world.vms.values() for d in v.drives.values())
+                if held or core.files.children(layer):
                     break
                 number = layer.parent
-                self._shelf.delete(layer)
+                core.files.delete(layer)
 
     def resize_disk(self, vm_id: UUID, slot: Slot, size_bytes: int) -> None:
         """``Resize-VHD`` on the VM's disk.
@@ -194,21 +205,23 @@ class Building(Base):
         Raises:
             HyperVError: the disk has checkpoints.
         """
-        with self._now():
-            layer = self._top(vm_id, slot)
+        with self._timeline.now():
+            core = self._core
+            layer = core.top(vm_id, slot)
             if layer.made_by_checkpoint:
-                raise HyperVError(Wmi.INVALID_STATE, self._life.text("busy"))
-            self._shelf.resize(layer, size_bytes)
-            self.kept.resize(vm_id, slot, size_bytes)
+                raise HyperVError(Wmi.INVALID_STATE, core.text("busy"))
+            core.files.resize(layer, size_bytes)
+            core.golden.resize(vm_id, slot, size_bytes)
 
     def move_disk(self, vm_id: UUID, slot: Slot, folder: str) -> None:
         """Storage migration: every file of the disk's chain moves to another Windows folder, ids with it."""
-        with self._now():
-            for layer in self._shelf.chain(self._top(vm_id, slot)):
+        with self._timeline.now():
+            core = self._core
+            for layer in core.files.chain(core.top(vm_id, slot)):
                 layer.path = folder.rstrip("\\") + "\\" + layer.path.rpartition("\\")[2]
-                if self.knobs.ids_die_on_move:
-                    self._tracking.forget(layer)
-            self._vm(vm_id).revision += 1
+                if core.knobs.ids_die_on_move:
+                    core.tracking.forget(layer)
+            core.vm(vm_id).revision += 1
 
     def swap_disk(
         self, vm_id: UUID, slot: Slot, image: Path | None = None, *, disk_id: UUID | None = None
@@ -221,9 +234,10 @@ class Building(Base):
         Raises:
             ValueError: the disk has checkpoints, whose chain needs the file.
         """
-        with self._now():
-            old = self._shelf.chain(self._top(vm_id, slot))[-1]
-            if any(old.number in point.disks.values() for point in self._world.checkpoints.values()):
+        with self._timeline.now():
+            core = self._core
+            old = core.files.chain(core.top(vm_id, slot))[-1]
+            if any(old.number in point.disks.values() for point in core.world.checkpoints.values()):
                 raise ValueError(f"a checkpoint needs {old.path}")
             path, size, sector = old.path, old.size_bytes, old.logical_sector_bytes
             self.remove_disk(vm_id, slot)

@@ -33,7 +33,7 @@ class StandIn:
         """
         if request["call"] in _WAITING:
             return self._answer(request)
-        with self._model.moment():
+        with self._model.timeline.hold():
             return self._answer(request)
 
     def _answer(self, request: dict[str, Any]) -> Any:

@@ -49,24 +49,24 @@ class Associations:
                     if row["Name"] == start["VirtualSystemIdentifier"]:
                         yield "Msvm_ReferencePointOfVirtualSystem", "Msvm_ComputerSystem", row
             case "Msvm_ConcreteJob":
-                job = self._model.job(UUID(start["InstanceID"]))
+                job = self._model.jobs.get(UUID(start["InstanceID"]))
                 yield from self._ties_of_job(job)
 
     def _ties_of_vm(self, vm: Vm) -> Iterable[tuple[str, str, Row]]:
         settings = "Msvm_VirtualSystemSettingData"
         yield "Msvm_SettingsDefineState", settings, self._instances.own_settings(vm)
-        for point in self._model.checkpoints(vm.vm_id, hidden=True):
+        for point in self._model.checkpoints.all(vm.vm_id, hidden=True):
             row = self._instances.checkpoint_settings(vm, point)
             yield "Msvm_SnapshotOfVirtualSystem", settings, row
             if vm.parent_checkpoint == point.checkpoint_id:
                 yield "Msvm_MostCurrentSnapshotInBranch", settings, row
-        for reference in self._model.reference_points(vm.vm_id):
+        for reference in self._model.reference_points.all(vm.vm_id):
             yield (
                 "Msvm_ReferencePointOfVirtualSystem",
                 "Msvm_VirtualSystemReferencePoint",
                 point_row(reference),
             )
-        for job in self._model.jobs(vm.vm_id):
+        for job in self._model.jobs.all(vm.vm_id):
             yield "Msvm_AffectedJobElement", "Msvm_ConcreteJob", self._instances.job_row(job)
 
     def _ties_of_job(self, job: Job) -> Iterable[tuple[str, str, Row]]:

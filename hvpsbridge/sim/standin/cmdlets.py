@@ -79,7 +79,7 @@ class Cmdlets(Hardware):
 
     def machines(self, id: str | None = None, names: list[str] | None = None) -> Row:
         """``Get-VM``: all, by id, or by wildcard patterns."""
-        vms = self._model.vms(self._node)
+        vms = self._model.vms.all(self._node)
         if id is not None:
             found = [vm for vm in vms if vm.vm_id == UUID(id)]
             return self._answer(found, [] if found else [vm_not_found(id)])
@@ -99,12 +99,12 @@ class Cmdlets(Hardware):
     def drives(self, vm: str | None = None, snapshot: str | None = None) -> list[Row]:
         """``Get-VMHardDiskDrive`` of a VM or of a checkpoint."""
         if snapshot is not None:
-            point = self._model.checkpoint(UUID(snapshot))
-            owner = self._model.vm(point.vm_id, self._node)
-            drives = self._model.drives(owner.vm_id, point.checkpoint_id)
+            point = self._model.checkpoints.get(UUID(snapshot))
+            owner = self._model.vms.get(point.vm_id, self._node)
+            drives = self._model.disks.drives(owner.vm_id, point.checkpoint_id)
             return [self._drive_row(owner, drive, point) for drive in drives]
         found = self._vm(str(vm))
-        return [self._drive_row(found, drive, None) for drive in self._model.drives(found.vm_id)]
+        return [self._drive_row(found, drive, None) for drive in self._model.disks.drives(found.vm_id)]
 
     def dvd_drives(self, vm: str) -> list[Row]:
         """``Get-VMDvdDrive``: the model's VMs have none."""
@@ -114,7 +114,7 @@ class Cmdlets(Hardware):
     def scsi_controllers(self, vm: str) -> list[Row]:
         """``Get-VMScsiController``: at least one."""
         found = self._vm(vm)
-        drives = self._model.drives(found.vm_id)
+        drives = self._model.disks.drives(found.vm_id)
         numbers = {0} | {d.slot.controller_number for d in drives if d.slot.controller_type.name == "SCSI"}
         return [
             {
@@ -133,8 +133,8 @@ class Cmdlets(Hardware):
         found, refused = [], []
         for path in paths:
             try:
-                with self._model.moment():
-                    found.append(self._vhd_row(self._model.layer_at(path)))
+                with self._model.timeline.hold():
+                    found.append(self._vhd_row(self._model.disks.at(path)))
             except DiskError as err:
                 refused.append(self._vhd_refusal(err, path))
         return {"objects": found, "refused": refused}
@@ -144,11 +144,13 @@ class Cmdlets(Hardware):
     def snapshots(self, vm: str | None = None, id: str | None = None) -> Row:
         """``Get-VMSnapshot`` of a VM, or one by id; only those that are visible yet."""
         if id is not None:
-            vms = self._model.vms(self._node)
-            points = [p for m in vms for p in self._model.checkpoints(m.vm_id) if p.checkpoint_id == UUID(id)]
+            vms = self._model.vms.all(self._node)
+            points = [
+                p for m in vms for p in self._model.checkpoints.all(m.vm_id) if p.checkpoint_id == UUID(id)
+            ]
             refused = [] if points else [HyperVError(Wmi.NOT_FOUND, self._say("not_found"))]
         else:
-            points, refused = list(self._model.checkpoints(self._vm(str(vm)).vm_id)), []
+            points, refused = list(self._model.checkpoints.all(self._vm(str(vm)).vm_id)), []
         return {
             "objects": [self._snapshot_row(point) for point in points],
             "refused": [refusal(err, id or "") for err in refused],
@@ -156,22 +158,24 @@ class Cmdlets(Hardware):
 
     def rename_snapshot(self, snapshot: str, name: str) -> list[Row]:
         """``Rename-VMSnapshot``."""
-        self._model.rename_checkpoint(UUID(snapshot), name)
+        self._model.checkpoints.rename(UUID(snapshot), name)
         return []
 
     def checkpoint_vm(self, vm: str, name: str) -> list[Row]:
         """``Checkpoint-VM``: a user's checkpoint, waited for."""
         found = self._vm(vm)
-        job = self._model.wait(
-            self._model.create_checkpoint(found.vm_id, name=name, kind=SnapshotType.Standard, node=self._node)
+        job = self._model.jobs.wait(
+            self._model.checkpoints.create(
+                found.vm_id, name=name, kind=SnapshotType.Standard, node=self._node
+            )
         )
         if job.error_code:
             raise HyperVError(job.error_code, job.error_text)
-        return [self._snapshot_row(self._model.checkpoint(UUID(job.results["checkpoint"])))]
+        return [self._snapshot_row(self._model.checkpoints.get(UUID(job.results["checkpoint"])))]
 
     def remove_snapshot(self, snapshot: str) -> list[Row]:
         """``Remove-VMSnapshot``, waited for; the merge goes on afterwards."""
-        job = self._model.wait(self._model.remove_checkpoint(UUID(snapshot)))
+        job = self._model.jobs.wait(self._model.checkpoints.remove(UUID(snapshot)))
         if job.error_code:
             raise HyperVError(job.error_code, job.error_text)
         return []

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.clock import utc
-from hvpsbridge.sim.model.lifecycle import ADMIN_LOG, WORKER_LOG
+from hvpsbridge.sim.model.core import ADMIN_LOG, WORKER_LOG
 
 _LOGS = (ADMIN_LOG, WORKER_LOG)
 
@@ -27,7 +27,7 @@ def events(
             "Level": 2 if event.event_id in (3216, 16050, 19100) else 4,
             "Xml": _xml(event.log, event.event_id, utc(event.time).isoformat(), str(event.vm_id or "")),
         }
-        for event in reversed(model.events(node))
+        for event in reversed(model.nodes.events(node))
         if event.log in there
         and (not ids or event.event_id in ids)
         and (after is None or utc(event.time).isoformat() >= after)

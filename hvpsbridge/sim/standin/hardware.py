@@ -81,7 +81,7 @@ class Hardware(Rows):
                 "FirmwarePath": f"\\AcpiEx(VMBus,0,0)\\Scsi({drive.slot.controller_location},0)",
                 "Device": self._drive_row(found, drive, None),
             }
-            for drive in self._model.drives(found.vm_id)
+            for drive in self._model.disks.drives(found.vm_id)
         ]
         return [
             {

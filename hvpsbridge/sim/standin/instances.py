@@ -30,7 +30,7 @@ class Instances:
     def __init__(self, model: Model, node: str | None) -> None:
         self._model = model
         self._node = node
-        self._host = model.node(node)
+        self._host = model.nodes.get(node)
         self._sources: dict[str, Callable[[], Iterable[Row]]] = {
             "Msvm_ComputerSystem": self._systems,
             "Msvm_VirtualSystemSettingData": self._settings,
@@ -69,7 +69,9 @@ class Instances:
 
     def vm_named(self, name: str) -> Vm | None:
         """The VM whose ``Msvm_ComputerSystem.Name`` it is."""
-        return next((vm for vm in self._model.vms(self._node) if str(vm.vm_id).upper() == name.upper()), None)
+        return next(
+            (vm for vm in self._model.vms.all(self._node) if str(vm.vm_id).upper() == name.upper()), None
+        )
 
     def _systems(self) -> Iterable[Row]:
         # The host itself is an instance, too.
@@ -82,7 +84,7 @@ class Instances:
             "EnabledState": 2,
             "OperationalStatus": [2],
         }
-        for vm in self._model.vms(self._node):
+        for vm in self._model.vms.all(self._node):
             now = self._model.clock.now()
             yield {
                 **dict.fromkeys(CLASSES["Msvm_ComputerSystem"].properties),
@@ -92,16 +94,16 @@ class Instances:
                 "Caption": "Virtual Machine",
                 "EnabledState": _ENABLED.get(vm.state, int(vm.state)),
                 "HealthState": 5,
-                "OperationalStatus": list(self._model.operational_status(vm.vm_id)),
+                "OperationalStatus": list(self._model.vms.status(vm.vm_id)),
                 "InstallDate": utc(vm.created).isoformat(),
                 "OnTimeInMilliseconds": int((now - vm.started) * 1000) if vm.started else 0,
                 "ReplicationMode": int(vm.replication_mode),
             }
 
     def _settings(self) -> Iterable[Row]:
-        for vm in self._model.vms(self._node):
+        for vm in self._model.vms.all(self._node):
             yield self.own_settings(vm)
-            for point in self._model.checkpoints(vm.vm_id, hidden=True):
+            for point in self._model.checkpoints.all(vm.vm_id, hidden=True):
                 yield self.checkpoint_settings(vm, point)
 
     def own_settings(self, vm: Vm) -> Row:
@@ -150,12 +152,12 @@ class Instances:
         }
 
     def _storage(self) -> Iterable[Row]:
-        for vm in self._model.vms(self._node):
-            for drive in self._model.drives(vm.vm_id):
+        for vm in self._model.vms.all(self._node):
+            for drive in self._model.disks.drives(vm.vm_id):
                 if drive.layer is not None:
                     yield self._storage_row(vm, drive, vm.vm_id)
-            for point in self._model.checkpoints(vm.vm_id, hidden=True):
-                for drive in self._model.drives(vm.vm_id, point.checkpoint_id):
+            for point in self._model.checkpoints.all(vm.vm_id, hidden=True):
+                for drive in self._model.disks.drives(vm.vm_id, point.checkpoint_id):
                     yield self._storage_row(vm, drive, point.checkpoint_id)
 
     def _storage_row(self, vm: Vm, drive: Drive, owner: UUID) -> Row:
@@ -168,7 +170,7 @@ class Instances:
             "Caption": "Hard Disk Image",
             "ResourceType": 31,
             "ResourceSubType": "Microsoft:Hyper-V:Virtual Hard Disk",
-            "HostResource": [self._model.layer(drive.layer).path],
+            "HostResource": [self._model.disks.layer(drive.layer).path],
             "Parent": instance.removesuffix("\\L") + "\\D",
             "PersistentReservationsSupported": drive.shared,
             "SnapshotId": "",
@@ -176,7 +178,7 @@ class Instances:
         }
 
     def _merge_settings(self) -> Iterable[Row]:
-        for vm in self._model.vms(self._node):
+        for vm in self._model.vms.all(self._node):
             yield {
                 "InstanceID": f"Microsoft:{str(vm.vm_id).upper()}\\DiskMerge",
                 "ElementName": "Disk Merge",
@@ -185,18 +187,18 @@ class Instances:
             }
 
     def _points(self) -> Iterable[Row]:
-        for vm in self._model.vms(self._node):
-            for point in self._model.reference_points(vm.vm_id):
+        for vm in self._model.vms.all(self._node):
+            for point in self._model.reference_points.all(vm.vm_id):
                 yield point_row(point)
 
     def _jobs(self) -> Iterable[Row]:
-        for vm in self._model.vms(self._node):
-            for job in self._model.jobs(vm.vm_id):
+        for vm in self._model.vms.all(self._node):
+            for job in self._model.jobs.all(vm.vm_id):
                 yield self.job_row(job)
 
     def job_row(self, job: Job) -> Row:
         """``Msvm_ConcreteJob`` of a job."""
-        state, percent = self._model.job_progress(job)
+        state, percent = self._model.jobs.progress(job)
         return {
             **dict.fromkeys(CLASSES["Msvm_ConcreteJob"].properties),
             "InstanceID": job_id(job),
@@ -249,7 +251,7 @@ class Instances:
         }
 
     def _volumes(self) -> Iterable[Row]:
-        for volume in self._model.volumes():
+        for volume in self._model.volumes.all():
             identity = uuid5(NAMESPACE_URL, volume.root)
             yield {
                 "DeviceID": f"\\\\?\\Volume{{{identity}}}\\",
@@ -261,7 +263,7 @@ class Instances:
                 "DriveType": 3,
                 "BlockSize": 4096,
                 "Capacity": volume.total_bytes,
-                "FreeSpace": self._model.free_bytes(volume.root),
+                "FreeSpace": self._model.volumes.free_bytes(volume.root),
             }
 
 

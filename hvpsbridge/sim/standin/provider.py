@@ -125,7 +125,7 @@ class Provider:
         level = int(settings["ConsistencyLevel"])
         if kind is None or level not in (1, 2):
             raise HyperVError(Wmi.INVALID_PARAMETER, "")
-        job = self._model.create_checkpoint(
+        job = self._model.checkpoints.create(
             vm.vm_id,
             kind=kind,
             consistency=Consistency(level),
@@ -139,18 +139,18 @@ class Provider:
 
     def _run_DestroySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
-        self._started(self._model.remove_checkpoint(point.checkpoint_id), outcome)
+        self._started(self._model.checkpoints.remove(point.checkpoint_id), outcome)
 
     def _run_ApplySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("Snapshot"))
-        self._started(self._model.apply_checkpoint(point.checkpoint_id), outcome)
+        self._started(self._model.checkpoints.apply(point.checkpoint_id), outcome)
 
     def _run_ConvertToReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
         self._embedded(
             "Msvm_VirtualSystemReferencePointSettingData", arguments.get("ReferencePointSettings"), {}
         )
-        job = self._model.convert(point.checkpoint_id)
+        job = self._model.checkpoints.convert(point.checkpoint_id)
         self._started(job, outcome)
         if outcome["ReturnValue"] == Wmi.DONE:
             made = {"InstanceID": job.results["reference_point"]}
@@ -158,7 +158,7 @@ class Provider:
 
     def _run_DestroyReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         keys = _keys_of(arguments.get("AffectedReferencePoint"), "Msvm_VirtualSystemReferencePoint")
-        self._started(self._model.remove_reference_point(str(keys["InstanceID"])), outcome)
+        self._started(self._model.reference_points.remove(str(keys["InstanceID"])), outcome)
 
     def _run_GetVirtualDiskChanges(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         if arguments.get("TargetSnapshotId"):
@@ -169,10 +169,10 @@ class Provider:
             outcome["ReturnValue"] = int(Wmi.JOB_STARTED)
             return
         try:
-            size = self._model.layer_at(str(arguments["Path"])).size_bytes
+            size = self._model.disks.at(str(arguments["Path"])).size_bytes
             if knobs.wmi_length_below_size and int(arguments["ByteLength"]) >= size:
                 raise HyperVError(Wmi.INVALID_PARAMETER, "")
-            answer = self._model.query_changes(
+            answer = self._model.driver.query_changes(
                 str(arguments["Path"]),
                 str(arguments["LimitId"]),
                 int(arguments["ByteOffset"]),
@@ -195,14 +195,14 @@ class Provider:
     def _vm_of(self, value: Any) -> Vm:
         keys = _keys_of(value, "Msvm_ComputerSystem")
         try:
-            return self._model.vm(UUID(str(keys["Name"])), self._node)
+            return self._model.vms.get(UUID(str(keys["Name"])), self._node)
         except (ValueError, HyperVError) as err:
             raise HyperVError(Wmi.NOT_FOUND, "") from err
 
     def _checkpoint_of(self, value: Any) -> Checkpoint:
         keys = _keys_of(value, "Msvm_VirtualSystemSettingData")
         try:
-            return self._model.checkpoint(UUID(str(keys["InstanceID"]).removeprefix("Microsoft:")))
+            return self._model.checkpoints.get(UUID(str(keys["InstanceID"]).removeprefix("Microsoft:")))
         except ValueError as err:
             raise HyperVError(Wmi.NOT_FOUND, "") from err
 

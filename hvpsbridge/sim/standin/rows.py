@@ -31,13 +31,13 @@ class Rows:
     def __init__(self, model: Model, node: str | None) -> None:
         self._model = model
         self._node = node
-        self._host = model.node(node)
+        self._host = model.nodes.get(node)
 
     def _say(self, key: str) -> str:
         return text(self._model.knobs.language, key)
 
     def _vm(self, vm: str) -> Vm:
-        return self._model.vm(UUID(vm), self._node)
+        return self._model.vms.get(UUID(vm), self._node)
 
     def _common(self) -> Row:
         return {"ComputerName": self._host.name, "IsDeleted": False, "CimSession": None}
@@ -52,12 +52,12 @@ class Rows:
         return {"objects": objects, "refused": [refusal(err, "") for err in refused]}
 
     def _machine_row(self, vm: Vm) -> Row:
-        status = self._model.operational_status(vm.vm_id)
+        status = self._model.vms.status(vm.vm_id)
         second = {32768: "creating", 32770: "deleting", 32772: "merging"}.get(status[-1])
         now = self._model.clock.now()
         parent = None
         if vm.parent_checkpoint is not None:
-            parent = self._model.checkpoint(vm.parent_checkpoint)
+            parent = self._model.checkpoints.get(vm.parent_checkpoint)
         running = vm.state is VMState.Running
         return {
             "type": _HV + "VirtualMachine",
@@ -90,7 +90,7 @@ class Rows:
             "AutomaticCriticalErrorAction": 1,
             "AutomaticCriticalErrorActionTimeout": 30,
             "IsClustered": vm.clustered,
-            "HardDrives": [self._drive_row(vm, drive, None) for drive in self._model.drives(vm.vm_id)],
+            "HardDrives": [self._drive_row(vm, drive, None) for drive in self._model.disks.drives(vm.vm_id)],
             "DVDDrives": [],
             "NetworkAdapters": self._adapters(vm),
             "Heartbeat": 6 if running else None,
@@ -123,11 +123,11 @@ class Rows:
         }
 
     def _snapshot_row(self, point: Checkpoint) -> Row:
-        vm = self._model.vm(point.vm_id, self._node)
-        drives = self._model.drives(vm.vm_id, point.checkpoint_id)
+        vm = self._model.vms.get(point.vm_id, self._node)
+        drives = self._model.disks.drives(vm.vm_id, point.checkpoint_id)
         parent = None
         if point.parent is not None:
-            parent = self._model.checkpoint(point.parent)
+            parent = self._model.checkpoints.get(point.parent)
         return {
             "type": _HV + "VMSnapshot",
             **self._shared_row(vm),
@@ -147,7 +147,7 @@ class Rows:
         slot = drive.slot
         path = None
         if drive.layer is not None:
-            path = self._model.layer(drive.layer).path
+            path = self._model.disks.layer(drive.layer).path
         elif drive.pass_through_number is not None:
             path = f"Disk {drive.pass_through_number} 1.00 TB Bus 0 Lun 0 Target 0"
         kind = slot.controller_type.name
@@ -210,7 +210,7 @@ class Rows:
         ]
 
     def _vhd_row(self, layer: Layer) -> Row:
-        parent = self._model.chain(layer.number)[1].path if layer.parent is not None else ""
+        parent = self._model.disks.chain(layer.number)[1].path if layer.parent is not None else ""
         return {
             "type": _VHD + "VirtualHardDisk",
             **self._common(),
@@ -219,7 +219,7 @@ class Rows:
             "VhdFormat": int(layer.format),
             "VhdType": int(layer.kind),
             "Size": layer.size_bytes,
-            "FileSize": self._model.file_bytes(layer.number),
+            "FileSize": self._model.disks.file_bytes(layer.number),
             "MinimumSize": None,
             "LogicalSectorSize": layer.logical_sector_bytes,
             "PhysicalSectorSize": layer.physical_sector_bytes,
@@ -227,7 +227,7 @@ class Rows:
             "DiskIdentifier": str(layer.disk_id).upper(),
             "FragmentationPercentage": 0,
             "Alignment": 1,
-            "Attached": self._model.in_use(layer.number),
+            "Attached": self._model.disks.in_use(layer.number),
             "DiskNumber": None,
             "IsPMEMCompatible": False,
             "AddressAbstractionType": 0,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from threading import RLock
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvpsbridge.sim.model.golden_image import KeptImages
+from hvpsbridge.sim.model.golden_image import GoldenImages
 from hvpsbridge.sim.model.state import ControllerType, Slot
 
 VM = UUID(int=1)
@@ -37,7 +38,7 @@ def test_every_checkpoints_image_is_what_a_full_copy_would_have_kept(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kept = KeptImages(folder, enabled=True)
+        kept = GoldenImages(folder, RLock(), enabled=True)
         live = bytearray(16 * PAGE)
         kept.add(VM, SLOT, len(live), None)
         copies: dict[UUID, bytes] = {}
@@ -64,19 +65,19 @@ def test_every_checkpoints_image_is_what_a_full_copy_would_have_kept(
                     kept.drop(chosen)
                     del copies[chosen]
                     with pytest.raises(FileNotFoundError):
-                        kept.frozen(chosen, SLOT)
+                        kept.at_checkpoint(chosen, SLOT)
                 case "resize":
                     kept.resize(VM, SLOT, start)
                     live = live[:start] + bytes(max(0, start - len(live)))
                 case "look" if chosen:
-                    assert kept.frozen(chosen, SLOT).read_bytes() == copies[chosen]
+                    assert kept.at_checkpoint(chosen, SLOT).read_bytes() == copies[chosen]
                 case "replace":
                     kept.remove(VM, SLOT)
                     kept.add(VM, SLOT, start, None)
                     live = bytearray(start)
                 case "reload":
                     kept.save()
-                    kept = KeptImages(folder, enabled=True)
+                    kept = GoldenImages(folder, RLock(), enabled=True)
             assert kept.live(VM, SLOT).read_bytes() == live
         for checkpoint, copy in copies.items():
-            assert kept.frozen(checkpoint, SLOT).read_bytes() == copy
+            assert kept.at_checkpoint(checkpoint, SLOT).read_bytes() == copy

@@ -21,28 +21,28 @@ _REFUSALS = {Win32.VHD_INVALID_TRACKING_ID, Win32.VHD_TRACKING_DISABLED, Win32.V
 
 def take(model: Model, history: History) -> Checkpoint:
     history.settle()
-    job = model.create_checkpoint(history.vm_id)
+    job = model.checkpoints.create(history.vm_id)
     history.pass_time(1.0)
-    return model.checkpoint(UUID(model.job(job.job_id).results["checkpoint"]))
+    return model.checkpoints.get(UUID(model.jobs.get(job.job_id).results["checkpoint"]))
 
 
 def frozen(model: Model, point: Checkpoint, slot: str) -> bytes:
-    layer = model.layer(point.disks[slot])
-    handle = model.open_disk(layer.path, "test")
-    model.attach(handle)
-    data = model.read_disk(handle, 0, layer.size_bytes)
-    model.close_disk(handle)
+    layer = model.disks.layer(point.disks[slot])
+    handle = model.driver.open(layer.path, "test")
+    model.driver.attach(handle)
+    data = model.driver.read(handle, 0, layer.size_bytes)
+    model.driver.close(handle)
     return data
 
 
 def changed(model: Model, path: str, rct_id: str) -> tuple[Extent, ...] | None:
     """What is reported, or None when the id is refused with one of the documented codes."""
-    size = model.layer_at(path).size_bytes
+    size = model.disks.at(path).size_bytes
     found: list[Extent] = []
     position = 0
     while position < size:
         try:
-            page = model.query_changes(path, rct_id, position, size - position)
+            page = model.driver.query_changes(path, rct_id, position, size - position)
         except DiskError as err:
             if err.code in _REFUSALS:
                 return None
@@ -54,9 +54,9 @@ def changed(model: Model, path: str, rct_id: str) -> tuple[Extent, ...] | None:
 
 def live_through(seed: int, folder: Path, rounds: int, steps: int) -> None:
     model = Model(folder, clock=ManualClock(), seed=seed)
-    model.add_node("HV02")
-    vm = model.create_vm("web01")
-    model.add_disk(vm.vm_id, FIRST, size_bytes=512 * KIB)
+    model.setup.add_node("HV02")
+    vm = model.setup.create_vm("web01")
+    model.setup.add_disk(vm.vm_id, FIRST, size_bytes=512 * KIB)
     history = History(model, vm.vm_id, seed)
     # Every id ever sealed with what the disk was then: each is asked again at every later checkpoint.
     sealed: list[tuple[str, str, bytes]] = []
@@ -64,9 +64,9 @@ def live_through(seed: int, folder: Path, rounds: int, steps: int) -> None:
         history.run(steps)
         point = take(model, history)
         for slot, number in point.disks.items():
-            path = model.layer(number).path
+            path = model.disks.layer(number).path
             now = frozen(model, point, slot)
-            assert now == model.kept_image(point.checkpoint_id, Slot.parse(slot)).read_bytes()
+            assert now == model.golden.at_checkpoint(point.checkpoint_id, Slot.parse(slot)).read_bytes()
             for base_slot, rct_id, then in sealed:
                 if base_slot != slot:
                     continue
@@ -78,16 +78,20 @@ def live_through(seed: int, folder: Path, rounds: int, steps: int) -> None:
                     Extent(at, 512) for at in range(0, same, 512) if now[at : at + 512] != then[at : at + 512]
                 ]
                 assert not subtract(normalise(different, same), reported), rct_id
-            enabled, _, recent = model.most_recent_id(path)
+            enabled, _, recent = model.driver.tracking_state(path)
             assert enabled
             assert recent
             sealed.append((slot, recent, now))
-        end = model.convert(point.checkpoint_id) if seed % 3 else model.remove_checkpoint(point.checkpoint_id)
+        end = (
+            model.checkpoints.convert(point.checkpoint_id)
+            if seed % 3
+            else model.checkpoints.remove(point.checkpoint_id)
+        )
         history.pass_time(1.0)
-        assert not model.job(end.job_id).error_code
+        assert not model.jobs.get(end.job_id).error_code
     model.close()
     again = Model(folder, clock=model.clock)
-    assert again.vm(vm.vm_id) == model.vm(vm.vm_id)
+    assert again.vms.get(vm.vm_id) == model.vms.get(vm.vm_id)
     again.close()
 
 

@@ -39,42 +39,42 @@ class Lab:
         self.clock = ManualClock()
         self.model = Model(folder, clock=self.clock, seed=11)
         self.model.knobs.over_report = 0.0
-        self.vm = self.model.create_vm("web01").vm_id
-        self.model.add_disk(self.vm, SLOT, size_bytes=SIZE)
+        self.vm = self.model.setup.create_vm("web01").vm_id
+        self.model.setup.add_disk(self.vm, SLOT, size_bytes=SIZE)
         self.folder = folder
 
     def checkpoint(self, kind: SnapshotType = SnapshotType.Recovery) -> UUID:
-        job = self.model.create_checkpoint(self.vm, kind=kind)
+        job = self.model.checkpoints.create(self.vm, kind=kind)
         self.clock.advance(0.5)
-        self.model.jobs()
+        self.model.jobs.all()
         return UUID(job.results["checkpoint"])
 
     def path(self, checkpoint_id: UUID) -> str:
-        return self.model.layer(self.model.checkpoint(checkpoint_id).disks[str(SLOT)]).path
+        return self.model.disks.layer(self.model.checkpoints.get(checkpoint_id).disks[str(SLOT)]).path
 
     def base(self) -> str:
         """An id sealed by a first backup, which has ended."""
         point = self.checkpoint()
-        recent = self.model.most_recent_id(self.path(point))[2]
+        recent = self.model.driver.tracking_state(self.path(point))[2]
         self.convert(point)
         assert recent
         return recent
 
     def convert(self, checkpoint_id: UUID) -> list[str]:
-        job = self.model.convert(checkpoint_id)
+        job = self.model.checkpoints.convert(checkpoint_id)
         self.clock.advance(5.0)
-        self.model.jobs()
+        self.model.jobs.all()
         return next(
             point.rct_ids
-            for point in self.model.reference_points(self.vm)
+            for point in self.model.reference_points.all(self.vm)
             if point.instance_id == job.results["reference_point"]
         )
 
     def write(self, offset: int = 0, length: int = 4096) -> None:
-        self.model.write(self.vm, SLOT, offset, b"w" * length)
+        self.model.guests.write(self.vm, SLOT, offset, b"w" * length)
 
     def ask(self, rct_id: str, offset: int = 0) -> tuple[int, tuple[Extent, ...]]:
-        answer = self.model.query_changes(self.path(self.checkpoint()), rct_id, offset, SIZE - offset)
+        answer = self.model.driver.query_changes(self.path(self.checkpoint()), rct_id, offset, SIZE - offset)
         return answer.processed_bytes, answer.extents
 
 
@@ -87,59 +87,59 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 def job_seconds(lab: Lab) -> None:
     lab.model.knobs.job_seconds = 10.0
-    job = lab.model.create_checkpoint(lab.vm)
+    job = lab.model.checkpoints.create(lab.vm)
     seen = []
     for _ in range(4):
-        seen.append(lab.model.job_progress(job)[0])
+        seen.append(lab.model.jobs.progress(job)[0])
         lab.clock.advance(3.0 if seen[-1] is not JobState.New else 1.5)
-        lab.model.jobs()
+        lab.model.jobs.all()
     assert seen == [JobState.New, JobState.Starting, JobState.Running, JobState.Running]
     lab.clock.advance(3.0)
-    lab.model.jobs()
-    assert lab.model.job_progress(job) == (JobState.Completed, 100)
+    lab.model.jobs.all()
+    assert lab.model.jobs.progress(job) == (JobState.Completed, 100)
 
 
 def job_lifetime_seconds(lab: Lab) -> None:
     lab.model.knobs.job_lifetime_seconds = 7.0
-    job = lab.model.create_checkpoint(lab.vm)
+    job = lab.model.checkpoints.create(lab.vm)
     lab.clock.advance(6.0)
-    assert lab.model.job(job.job_id).done
+    assert lab.model.jobs.get(job.job_id).done
     lab.clock.advance(2.0)
     with pytest.raises(HyperVError):
-        lab.model.job(job.job_id)
+        lab.model.jobs.get(job.job_id)
 
 
 def job_vanishes(lab: Lab) -> None:
     lab.model.knobs.job_vanishes = True
-    job = lab.model.create_checkpoint(lab.vm)
+    job = lab.model.checkpoints.create(lab.vm)
     lab.clock.advance(1.0)
     with pytest.raises(HyperVError):
-        lab.model.job(job.job_id)
-    assert len(lab.model.checkpoints(lab.vm)) == 1
+        lab.model.jobs.get(job.job_id)
+    assert len(lab.model.checkpoints.all(lab.vm)) == 1
 
 
 def jobs_at_once(lab: Lab) -> None:
     lab.model.knobs.jobs_at_once = True
-    assert lab.model.create_checkpoint(lab.vm).done
+    assert lab.model.checkpoints.create(lab.vm).done
 
 
 def visibility_seconds(lab: Lab) -> None:
     lab.model.knobs.visibility_seconds = 9.0
     lab.checkpoint()
-    assert not lab.model.checkpoints(lab.vm)
+    assert not lab.model.checkpoints.all(lab.vm)
     lab.clock.advance(9.0)
-    assert lab.model.checkpoints(lab.vm)
+    assert lab.model.checkpoints.all(lab.vm)
 
 
 def merge_seconds(lab: Lab) -> None:
     lab.model.knobs.merge_seconds = 30.0
     lab.convert(lab.checkpoint())
-    assert lab.model.operational_status(lab.vm) == (2, 32772)
+    assert lab.model.vms.status(lab.vm) == (2, 32772)
     with pytest.raises(HyperVError) as busy:
-        lab.model.create_checkpoint(lab.vm)
+        lab.model.checkpoints.create(lab.vm)
     assert busy.value.code == 32774
     lab.clock.advance(30.0)
-    assert lab.model.operational_status(lab.vm) == (2,)
+    assert lab.model.vms.status(lab.vm) == (2,)
 
 
 def merge_bytes_per_second(lab: Lab) -> None:
@@ -147,9 +147,9 @@ def merge_bytes_per_second(lab: Lab) -> None:
     point = lab.checkpoint()
     lab.write(0, MIB)
     lab.convert(point)
-    assert lab.model.operational_status(lab.vm) == (2, 32772)
+    assert lab.model.vms.status(lab.vm) == (2, 32772)
     lab.clock.advance(16.0)
-    assert lab.model.operational_status(lab.vm) == (2,)
+    assert lab.model.vms.status(lab.vm) == (2,)
 
 
 def merge_retry_seconds(lab: Lab) -> None:
@@ -157,8 +157,8 @@ def merge_retry_seconds(lab: Lab) -> None:
     lab.model.faults.arm("merge_fails")
     lab.convert(lab.checkpoint())
     lab.clock.advance(1000.0)
-    assert len(lab.model.chain(lab.model.drives(lab.vm)[0].layer or 0)) == 2
-    assert [event.event_id for event in lab.model.events()] == [19070, 19100]
+    assert len(lab.model.disks.chain(lab.model.disks.drives(lab.vm)[0].layer or 0)) == 2
+    assert [event.event_id for event in lab.model.nodes.events()] == [19070, 19100]
 
 
 def memory_granularity_bytes(lab: Lab) -> None:
@@ -172,7 +172,7 @@ def rct_granularity_bytes(lab: Lab) -> None:
     lab.model.knobs.rct_granularity_bytes = 512 * KIB
     base = lab.base()
     lab.write(4096)
-    lab.model.set_state(lab.vm, "stop")
+    lab.model.vms.set_state(lab.vm, "stop")
     assert lab.ask(base)[1] == (Extent(0, 512 * KIB),)
 
 
@@ -180,7 +180,7 @@ def mrt_granularity_bytes(lab: Lab) -> None:
     lab.model.knobs.mrt_granularity_bytes = 4 * MIB
     base = lab.base()
     lab.write(4096)
-    lab.model.set_state(lab.vm, "power_off")
+    lab.model.vms.set_state(lab.vm, "power_off")
     assert lab.ask(base)[1] == (Extent(0, 4 * MIB),)
 
 
@@ -226,7 +226,7 @@ def range_past_end(lab: Lab) -> None:
 def new_id_at_conversion(lab: Lab) -> None:
     lab.model.knobs.new_id_at_conversion = True
     point = lab.checkpoint()
-    frozen = lab.model.most_recent_id(lab.path(point))[2]
+    frozen = lab.model.driver.tracking_state(lab.path(point))[2]
     assert lab.convert(point) != [frozen]
 
 
@@ -262,7 +262,7 @@ def ids_survive_apply(lab: Lab) -> None:
     user = lab.checkpoint(SnapshotType.Standard)
     lab.write(0)
     base = lab.base()
-    lab.model.apply_checkpoint(user)
+    lab.model.checkpoints.apply(user)
     lab.clock.advance(5.0)
     # What the abandoned branch had written differs now, and is not said.
     assert lab.ask(base)[1] == ()
@@ -270,16 +270,16 @@ def ids_survive_apply(lab: Lab) -> None:
 
 def ids_die_on_migration(lab: Lab) -> None:
     lab.model.knobs.ids_die_on_migration = True
-    lab.model.add_node("HV02")
+    lab.model.setup.add_node("HV02")
     base = lab.base()
-    lab.model.migrate(lab.vm, "HV02")
+    lab.model.incidents.migrate(lab.vm, "HV02")
     assert _refused(lab, base)
 
 
 def ids_die_on_move(lab: Lab) -> None:
     lab.model.knobs.ids_die_on_move = True
     base = lab.base()
-    lab.model.move_disk(lab.vm, SLOT, "C:\\Elsewhere")
+    lab.model.setup.move_disk(lab.vm, SLOT, "C:\\Elsewhere")
     assert _refused(lab, base)
 
 
@@ -302,35 +302,35 @@ def unmap_unreported(lab: Lab) -> None:
     lab.write(0)
     base = lab.base()
     lab.model.knobs.unmap_unreported = True
-    lab.model.unmap(lab.vm, SLOT, 0, 4096)
+    lab.model.guests.unmap(lab.vm, SLOT, 0, 4096)
     assert lab.ask(base)[1] == ()
-    assert lab.model.read(lab.vm, SLOT, 0, 4096) == bytes(4096)
+    assert lab.model.guests.read(lab.vm, SLOT, 0, 4096) == bytes(4096)
 
 
 def unmap_keeps_data(lab: Lab) -> None:
     lab.model.knobs.unmap_keeps_data = True
     lab.write(0)
-    lab.model.unmap(lab.vm, SLOT, 0, 4096)
-    assert lab.model.read(lab.vm, SLOT, 0, 4096) == b"w" * 4096
-    assert lab.model.kept.live(lab.vm, SLOT).read_bytes()[:4096] == b"w" * 4096
+    lab.model.guests.unmap(lab.vm, SLOT, 0, 4096)
+    assert lab.model.guests.read(lab.vm, SLOT, 0, 4096) == b"w" * 4096
+    assert lab.model.golden.live(lab.vm, SLOT).read_bytes()[:4096] == b"w" * 4096
 
 
 def power_loss_forgets(lab: Lab) -> None:
     base = lab.base()
     lab.model.knobs.power_loss_forgets = True
     lab.write(0)
-    lab.model.set_state(lab.vm, "power_off")
+    lab.model.vms.set_state(lab.vm, "power_off")
     assert lab.ask(base)[1] == ()
 
 
 def newer_changes(lab: Lab) -> None:
     lab.model.knobs.newer_changes = True
-    assert lab.model.most_recent_id(lab.path(lab.checkpoint()))[1]
+    assert lab.model.driver.tracking_state(lab.path(lab.checkpoint()))[1]
 
 
 def info_without_id(lab: Lab) -> None:
     lab.model.knobs.info_without_id = True
-    assert lab.model.most_recent_id(lab.path(lab.checkpoint())) == (True, False, None)
+    assert lab.model.driver.tracking_state(lab.path(lab.checkpoint())) == (True, False, None)
 
 
 def frozen_log(lab: Lab) -> None:
@@ -363,30 +363,30 @@ def wmi_changes_as_job(lab: Lab) -> None:
 def wmi_length_below_size(lab: Lab) -> None:
     lab.model.knobs.wmi_length_below_size = True
     assert _wmi(lab, SIZE) == 32773
-    lab.model.remove_checkpoint(lab.model.checkpoints(lab.vm)[0].checkpoint_id)
+    lab.model.checkpoints.remove(lab.model.checkpoints.all(lab.vm)[0].checkpoint_id)
     lab.clock.advance(5.0)
     assert _wmi(lab, SIZE - 512) == 0
 
 
 def no_volume_privilege(lab: Lab) -> None:
     lab.model.knobs.no_volume_privilege = True
-    handle = lab.model.open_disk(lab.path(lab.checkpoint()), "test")
+    handle = lab.model.driver.open(lab.path(lab.checkpoint()), "test")
     with pytest.raises(DiskError) as refused:
-        lab.model.attach(handle)
+        lab.model.driver.attach(handle)
     assert refused.value.code == 1314
 
 
 def short_reads(lab: Lab) -> None:
     lab.model.knobs.short_reads = 1.0
-    handle = lab.model.open_disk(lab.path(lab.checkpoint()), "test")
-    lab.model.attach(handle)
-    assert len(lab.model.read_disk(handle, 0, 4096)) == 4096 - 512
+    handle = lab.model.driver.open(lab.path(lab.checkpoint()), "test")
+    lab.model.driver.attach(handle)
+    assert len(lab.model.driver.read(handle, 0, 4096)) == 4096 - 512
 
 
 def language(lab: Lab) -> None:
     lab.model.knobs.language = "de"
     with pytest.raises(HyperVError, match="nicht gefunden"):
-        lab.model.checkpoint(UUID(int=5))
+        lab.model.checkpoints.get(UUID(int=5))
 
 
 CASES: dict[str, Callable[[Lab], None]] = {

@@ -43,7 +43,7 @@ PIECE_BYTES = 1 * MIB
 def get_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsCheckpoint``."""
     vm = context.vm(given["VmId"])
-    for point in context.model.checkpoints(vm.vm_id):
+    for point in context.model.checkpoints.all(vm.vm_id):
         yield _checkpoint_info(context, point)
 
 
@@ -56,8 +56,8 @@ def _checkpoint_info(context: Context, point: Checkpoint) -> results.CheckpointI
         created=utc(point.created),
         parent_id=point.parent,
         disk_paths=tuple(
-            context.model.layer(drive.layer).path
-            for drive in context.model.drives(point.vm_id, point.checkpoint_id)
+            context.model.disks.layer(drive.layer).path
+            for drive in context.model.disks.drives(point.vm_id, point.checkpoint_id)
             if drive.layer is not None
         ),
     )
@@ -79,7 +79,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     try:
         job = context.run_job(
             "making a checkpoint",
-            lambda: context.model.create_checkpoint(
+            lambda: context.model.checkpoints.create(
                 vm.vm_id,
                 kind=SnapshotType.Recovery,
                 consistency=level,
@@ -93,10 +93,10 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
     checkpoint_id = UUID(job.results["checkpoint"])
-    context.model.rename_checkpoint(checkpoint_id, given["Name"])
+    context.model.checkpoints.rename(checkpoint_id, given["Name"])
     end = time.monotonic() + VISIBLE_SECONDS
     while time.monotonic() < end:
-        for point in context.model.checkpoints(vm.vm_id):
+        for point in context.model.checkpoints.all(vm.vm_id):
             if point.checkpoint_id == checkpoint_id:
                 yield _checkpoint_info(context, point)
                 return
@@ -111,14 +111,14 @@ def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[ob
         checkpoint_id = point.checkpoint_id
         context.run_job(
             "removing the checkpoint",
-            lambda: context.model.remove_checkpoint(checkpoint_id),
+            lambda: context.model.checkpoints.remove(checkpoint_id),
             given["JobSeconds"],
         )
     yield results.Removal(removed=point is not None)
 
 
 def _find(context: Context, given: Mapping[str, Any]) -> Checkpoint | None:
-    for point in context.model.checkpoints(given["VmId"], hidden=True):
+    for point in context.model.checkpoints.all(given["VmId"], hidden=True):
         if point.checkpoint_id == given["CheckpointId"]:
             return point
     return None
@@ -140,7 +140,7 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
 def get_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsReferencePoint``."""
     vm = context.vm(given["VmId"])
-    for point in context.model.reference_points(vm.vm_id):
+    for point in context.model.reference_points.all(vm.vm_id):
         yield _reference_point_info(point)
 
 
@@ -160,11 +160,11 @@ def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     point = found(context, given)
     job = context.run_job(
         "converting the checkpoint",
-        lambda: context.model.convert(point.checkpoint_id),
+        lambda: context.model.checkpoints.convert(point.checkpoint_id),
         given["JobSeconds"],
     )
     wanted = job.results["reference_point"]
-    for made in context.model.reference_points(point.vm_id):
+    for made in context.model.reference_points.all(point.vm_id):
         if made.instance_id == wanted:
             yield _reference_point_info(made)
             return
@@ -174,11 +174,11 @@ def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 def remove_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsReferencePoint``: what is gone counts as removed."""
     instance_id = given["InstanceId"]
-    known = {point.instance_id for point in context.model.reference_points(given["VmId"])}
+    known = {point.instance_id for point in context.model.reference_points.all(given["VmId"])}
     if instance_id in known:
         context.run_job(
             "removing the reference point",
-            lambda: context.model.remove_reference_point(instance_id),
+            lambda: context.model.reference_points.remove(instance_id),
             given["JobSeconds"],
         )
     yield results.Removal(removed=instance_id in known)
@@ -188,12 +188,12 @@ def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsMerge``."""
     vm = context.vm(given["VmId"])
     model = context.model
-    status = model.operational_status(vm.vm_id)
+    status = model.vms.status(vm.vm_id)
     paths = [
         layer.path
-        for drive in model.drives(vm.vm_id)
+        for drive in model.disks.drives(vm.vm_id)
         if drive.layer is not None
-        for layer in model.chain(drive.layer)
+        for layer in model.disks.chain(drive.layer)
     ]
     yield results.MergeState(vm.vm_id, not _MERGING.isdisjoint(status), status, tuple(paths))
 
@@ -202,7 +202,7 @@ def read_configuration(context: Context, given: Mapping[str, Any]) -> Iterator[o
     """``Read-HvpsConfiguration``."""
     point = found(context, given)
     try:
-        files = context.model.configuration(point.vm_id, point.checkpoint_id)
+        files = context.model.vms.configuration(point.vm_id, point.checkpoint_id)
     except HyperVError as err:
         raise failure("Hvps.CheckpointNotFound", f"no checkpoint {given['CheckpointId']}") from err
     for file in files:

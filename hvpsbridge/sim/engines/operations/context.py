@@ -88,7 +88,7 @@ class Context:
             Failure: ``Hvps.VmNotFound``.
         """
         try:
-            return self.model.vm(vm_id, self.node)
+            return self.model.vms.get(vm_id, self.node)
         except HyperVError as err:
             raise failure("Hvps.VmNotFound", f"no VM {vm_id}") from err
 
@@ -115,7 +115,7 @@ class Context:
 
     def _done(self, job: Job) -> bool:
         # Asking anything lets time pass in the model; the record itself outlives the job's removal.
-        self.model.jobs(job.vm_id)
+        self.model.jobs.all(job.vm_id)
         return bool(job.done)
 
 

@@ -119,7 +119,7 @@ def _disk(context: Context, show: Cmdlets, drive: Mapping[str, Any]) -> dict[str
     disk = _select(drive, _DISK)
     if drive["Path"] and drive["DiskNumber"] is None:
         try:
-            chain = context.model.chain(context.model.layer_at(drive["Path"]).number)
+            chain = context.model.disks.chain(context.model.disks.at(drive["Path"]).number)
         except DiskError as err:
             disk["Problem"] = of_disk(err).error_id.partition(",")[0]
             return disk

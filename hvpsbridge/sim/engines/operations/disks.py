@@ -26,14 +26,14 @@ def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[obje
     """``Get-HvpsFrozenDisk``."""
     point = found(context, given)
     model = context.model
-    for drive in model.drives(point.vm_id, point.checkpoint_id):
+    for drive in model.disks.drives(point.vm_id, point.checkpoint_id):
         if drive.layer is None:
             continue
         slot = drive.slot
         try:
-            layer = model.layer(drive.layer)
-            chain = tuple(member.path for member in model.chain(drive.layer))
-            enabled, newer, recent = model.most_recent_id(layer.path)
+            layer = model.disks.layer(drive.layer)
+            chain = tuple(member.path for member in model.disks.chain(drive.layer))
+            enabled, newer, recent = model.driver.tracking_state(layer.path)
         except DiskError as err:
             raise of_disk(err) from err
         yield results.FrozenDisk(
@@ -59,7 +59,7 @@ def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     while True:
         context.check()
         try:
-            answer = context.model.query_changes(given["Path"], given["RctId"], offset, end - offset)
+            answer = context.model.driver.query_changes(given["Path"], given["RctId"], offset, end - offset)
         except DiskError as err:
             raise of_disk(err, "Hvps.TrackingUnusable") from err
         yield results.ExtentPage(offset, answer.processed_bytes, pack_extents(answer.extents) or None)
@@ -75,10 +75,10 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     size = 0
     for path in given["Chain"]:
         try:
-            layer = model.layer_at(path)
+            layer = model.disks.at(path)
             if layer.format is not VhdFormat.VHDX:
                 raise failure("Hvps.FormatUnsupported", f"{path} is no VHDX")
-            extents += model.allocated(path)
+            extents += model.driver.allocated(path)
         except DiskError as err:
             raise of_disk(err) from err
         size = size or layer.size_bytes

@@ -56,7 +56,7 @@ _KINDS = {
 def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsHost``."""
     model = context.model
-    node = model.node(context.node)
+    node = model.nodes.get(context.node)
     yield results.HostInfo(
         name=node.name,
         fqdn=node.fqdn,
@@ -82,14 +82,14 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 def test_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Test-HvpsReader``: there is nothing to compile here, and it says so by how long it took."""
     started = time.monotonic()
-    context.model.node(context.node)
+    context.model.nodes.get(context.node)
     yield results.ReaderCheck(compiled=True, seconds=time.monotonic() - started)
 
 
 def get_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsVm``."""
     wanted = given.get("VmId")
-    vms = context.model.vms(context.node) if wanted is None else (context.vm(wanted),)
+    vms = context.model.vms.all(context.node) if wanted is None else (context.vm(wanted),)
     for vm in vms:
         yield _vm_info(context, vm)
 
@@ -101,7 +101,7 @@ def _vm_info(context: Context, vm: Vm) -> results.VmInfo:
         vm_id=vm.vm_id,
         name=vm.name,
         state=_STATES.get(vm.state, results.VmState.OTHER),
-        operational_status=context.model.operational_status(vm.vm_id),
+        operational_status=context.model.vms.status(vm.vm_id),
         generation=vm.generation,
         version=vm.version,
         checkpoint_policy=_POLICIES[vm.checkpoint_type],
@@ -124,7 +124,7 @@ def _vm_info(context: Context, vm: Vm) -> results.VmInfo:
 def get_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsDisk``."""
     vm = context.vm(given["VmId"])
-    for drive in context.model.drives(vm.vm_id):
+    for drive in context.model.disks.drives(vm.vm_id):
         yield _disk_info(context, vm, drive)
 
 
@@ -158,11 +158,11 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
     error: str | None = None
     chain: tuple[str, ...] = ()
     try:
-        chain = tuple(member.path for member in model.chain(drive.layer))
+        chain = tuple(member.path for member in model.disks.chain(drive.layer))
     except DiskError as err:
         error = str(err)
     # After the chain: a merge that ended meanwhile has moved the drive on to what it merged into.
-    layer = model.layer(drive.layer)
+    layer = model.disks.layer(drive.layer)
     return results.DiskInfo(
         instance_id=vm.instance_id(slot),
         path=layer.path,
@@ -170,7 +170,7 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
         format=_FORMATS.get(layer.format, results.DiskFormat.UNKNOWN),
         kind=_KINDS.get(layer.kind, results.DiskKind.UNKNOWN),
         size_bytes=layer.size_bytes,
-        file_bytes=model.file_bytes(layer.number),
+        file_bytes=model.disks.file_bytes(layer.number),
         logical_sector_bytes=layer.logical_sector_bytes,
         physical_sector_bytes=layer.physical_sector_bytes,
         block_bytes=0 if layer.kind is VhdType.Fixed else layer.block_bytes,
@@ -183,15 +183,17 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
 def get_volume(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsVolume``."""
     vm = context.vm(given["VmId"])
-    for volume in context.model.volumes(vm.vm_id):
-        yield results.VolumeInfo(volume.root, context.model.free_bytes(volume.root), volume.total_bytes)
+    for volume in context.model.volumes.all(vm.vm_id):
+        yield results.VolumeInfo(
+            volume.root, context.model.volumes.free_bytes(volume.root), volume.total_bytes
+        )
 
 
 def get_job(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsJob``."""
     vm = context.vm(given["VmId"])
-    for job in context.model.jobs(vm.vm_id, unfinished=True):
-        state, percent = context.model.job_progress(job)
+    for job in context.model.jobs.all(vm.vm_id, unfinished=True):
+        state, percent = context.model.jobs.progress(job)
         yield results.JobInfo(
             vm_id=vm.vm_id,
             instance_id=str(job.job_id).upper(),
