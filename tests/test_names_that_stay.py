@@ -228,7 +228,10 @@ def byte_labels() -> list[str]:
 def structs() -> list[str]:
     """Layouts of binary records in stores, in VHDX files and on the wire."""
     calls = (
-        node for path, text in sources(".py") if "sim" not in path.parts for node in ast.walk(ast.parse(text))
+        node
+        for path, text in sources(".py")
+        if "sim" not in path.relative_to(PACKAGE.parent).parts
+        for node in ast.walk(ast.parse(text))
     )
     return sorted(
         {
