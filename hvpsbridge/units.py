@@ -75,6 +75,11 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def one_line(text: str) -> str:
+    """Text from anywhere (a host's message may have lines) on one line."""
+    return " ".join(text.split())
+
+
 def rate_text(count_bytes: int, seconds: float) -> str:
     """Transfer rate for people; a dash when no time was taken."""
     return f"{size_text(int(count_bytes / seconds))}/s" if seconds > 0 else "-"

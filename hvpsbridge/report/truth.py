@@ -13,18 +13,13 @@ from uuid import UUID
 from hvpsbridge import __version__
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
-from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.report.documents import VERSION, Document
-from hvpsbridge.report.values import inline, iso_time, jsonable, one_line
-from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
-from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
-from hvpsbridge.tasks.results import (
-    BackupResult,
-    DiskFigures,
-    RunResult,
-    TaskResult,
-)
-from hvpsbridge.tasks.verify import PointCheck, VerifyResult
+from hvpsbridge.report.values import inline, iso_time, jsonable
+from hvpsbridge.tasks.backup.results import BackupSection
+from hvpsbridge.tasks.restore import RestoreSection
+from hvpsbridge.tasks.results import RunResult, TaskResult
+from hvpsbridge.tasks.verify import PointCheck
+from hvpsbridge.units import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,105 +40,13 @@ class ConditionReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DiskPlanReport:
-    """What is planned for one disk, and why."""
-
-    slot: str
-    size_bytes: int
-    mode: str
-    reason: str
-    reason_text: str
-    expected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DiskReport:
-    """What the backup of one disk did; see :class:`~hvpsbridge.tasks.results.DiskFigures`."""
-
-    slot: str
-    size_bytes: int
-    mode: str
-    reason: str
-    reason_text: str
-    changed_bytes: int
-    read_bytes: int
-    wire_bytes: int
-    stored_bytes: int
-    new_chunks: int
-    reread_chunks: int
-    resumed: int
-    proved_bytes: int
-    lied_chunks: int
-    seconds: float
-    rate_bytes: float
-
-
-@dataclass(frozen=True, slots=True)
-class FindingReport:
-    """One fact about a VM that a backup has to heed, and the one thing to do about it."""
-
-    severity: str
-    text: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExcludedDiskReport:
-    """A disk of the VM that is not in the point because the playbook leaves it out."""
-
-    slot: str
-    path: str | None
-    size_bytes: int
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class BackupReport:
-    """What a backup did; ``plan``, ``excluded`` and ``findings`` also without a backup (``--check``)."""
-
-    point_id: str | None
-    consistency: str
-    stored_bytes: int
-    plan: tuple[DiskPlanReport, ...]
-    findings: tuple[FindingReport, ...]
-    disks: tuple[DiskReport, ...]
-    leftovers: tuple[str, ...]
-    excluded: tuple[ExcludedDiskReport, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PointReport:
-    """One point that was verified."""
-
-    point_id: str
-    level: str
-    checked_bytes: int
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredDiskReport:
-    """One disk written out."""
-
-    slot: str
-    path: str
-    size_bytes: int
-    data_bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
-    """What a restore wrote, and which disks of the VM the point does not have."""
-
-    point_id: str | None
-    disks: tuple[RestoredDiskReport, ...]
-    excluded: tuple[ExcludedDiskReport, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class TaskReport:
-    """One task of one VM. Exactly one of ``backup``, ``verify`` and ``restore`` is there."""
+    """One task of one VM.
+
+    Attributes:
+        leftovers: what it left on a host, one line each.
+        backup: what a backup did; the other sections are those of their tasks. Exactly one is there.
+    """
 
     host: str
     vm: str
@@ -155,9 +58,15 @@ class TaskReport:
     seconds: float
     conditions: tuple[ConditionReport, ...]
     warnings: tuple[str, ...]
-    backup: BackupReport | None = None
-    verify: tuple[PointReport, ...] | None = None
-    restore: RestoreReport | None = None
+    leftovers: tuple[str, ...]
+    backup: BackupSection | None = None
+    verify: tuple[PointCheck, ...] | None = None
+    restore: RestoreSection | None = None
+
+    @property
+    def section(self) -> object:
+        """What the task did."""
+        return getattr(self, self.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +141,7 @@ def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode
 
 def task_report(result: TaskResult) -> TaskReport:
     """The part of the document for one task of one VM."""
+    section: dict[str, Any] = {result.task: result.section}
     return TaskReport(
         host=result.vm.host,
         vm=result.vm.name,
@@ -243,9 +153,8 @@ def task_report(result: TaskResult) -> TaskReport:
         seconds=round(result.seconds, 3),
         conditions=tuple(map(condition, result.problems)),
         warnings=result.warnings,
-        backup=_backup(result) if isinstance(result, BackupResult) else None,
-        verify=tuple(map(_point, result.points)) if isinstance(result, VerifyResult) else None,
-        restore=_restore(result) if isinstance(result, RestoreResult) else None,
+        leftovers=result.leftovers,
+        **section,
     )
 
 
@@ -257,79 +166,6 @@ def condition(error: HvpsError) -> ConditionReport:
         exit_code=int(error.code),
         facts={name: jsonable(value) for name, value in error.facts().items()},
     )
-
-
-def _backup(result: BackupResult) -> BackupReport:
-    return BackupReport(
-        point_id=_id(result.point_id),
-        consistency=result.consistency,
-        stored_bytes=result.stored_bytes,
-        plan=plan_report(result.plan),
-        findings=tuple(
-            FindingReport(finding.severity.value, finding.text, finding.remedy) for finding in result.findings
-        ),
-        disks=tuple(map(_disk, result.disks)),
-        leftovers=result.leftovers,
-        excluded=() if result.plan is None else tuple(map(_excluded, result.plan.excluded)),
-    )
-
-
-def plan_report(plan: VmPlan | None) -> tuple[DiskPlanReport, ...]:
-    """Mode and reason of each disk; empty without a plan."""
-    return () if plan is None else tuple(map(_disk_plan, plan.disks))
-
-
-def _disk_plan(plan: DiskPlan) -> DiskPlanReport:
-    return DiskPlanReport(
-        plan.slot,
-        plan.facts.size_bytes,
-        plan.mode.value,
-        plan.reason.word,
-        one_line(plan.why),
-        plan.reason.expected,
-    )
-
-
-def _disk(disk: DiskFigures) -> DiskReport:
-    why = f"{disk.reason.text} ({disk.detail})" if disk.detail else disk.reason.text
-    return DiskReport(
-        slot=disk.slot,
-        size_bytes=disk.size_bytes,
-        mode=disk.mode.value,
-        reason=disk.reason.word,
-        reason_text=one_line(why),
-        changed_bytes=disk.changed_bytes,
-        read_bytes=disk.read_bytes,
-        wire_bytes=disk.wire_bytes,
-        stored_bytes=disk.stored_bytes,
-        new_chunks=disk.new_chunks,
-        reread_chunks=disk.reread_chunks,
-        resumed=disk.resumed,
-        proved_bytes=disk.proved_bytes,
-        lied_chunks=disk.lied_chunks,
-        seconds=round(disk.seconds, 3),
-        rate_bytes=round(disk.rate_bytes, 1),
-    )
-
-
-def _point(check: PointCheck) -> PointReport:
-    return PointReport(
-        str(check.point_id), check.level, check.checked_bytes, tuple(map(one_line, check.faults))
-    )
-
-
-def _restore(result: RestoreResult) -> RestoreReport:
-    return RestoreReport(
-        _id(result.point_id), tuple(map(_restored, result.disks)), tuple(map(_excluded, result.excluded))
-    )
-
-
-def _excluded(disk: ExcludedDisk) -> ExcludedDiskReport:
-    return ExcludedDiskReport(disk.slot, disk.path, disk.size_bytes, disk.pattern)
-
-
-def _restored(disk: RestoredDisk) -> RestoredDiskReport:
-    return RestoredDiskReport(disk.slot, disk.path, disk.size_bytes, disk.data_bytes, round(disk.seconds, 3))
 
 
 def _id(value: UUID | None) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Union
 from uuid import UUID
 
 from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.units import one_line
 
 _INLINE = "inline"
 _ATTRIBUTES = re.compile(r"^Attributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -40,11 +41,6 @@ def inline(*, without: tuple[str, ...] = ()) -> Mapping[str, Any]:
 
 
 INLINE = inline()
-
-
-def one_line(text: str) -> str:
-    """Text from anywhere (a host's message may have lines) on one line."""
-    return " ".join(text.split())
 
 
 def iso_time(moment: datetime) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.report.documents import Document
 from hvpsbridge.report.truth import RunEvent, RunReport, TaskEvent, TaskReport
-from hvpsbridge.units import duration_text, rate_text, size_text
+from hvpsbridge.tasks.tables import ResultTable
+from hvpsbridge.tasks.task import TASKS, find_task
+from hvpsbridge.units import duration_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +27,23 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
-def plan_table(report: RunReport) -> Table:
-    """What ``--check`` found: mode and reason of each disk."""
-    rows = [
-        (task.host, task.vm, disk.slot, size_text(disk.size_bytes), disk.mode, disk.reason_text)
-        for task in report.tasks
-        if task.backup is not None
-        for disk in task.backup.plan
-    ]
-    return Table("plan", ("host", "VM", "disk", "size", "mode", "reason"), tuple(rows), frozenset({3}))
-
-
-def backup_table(tasks: Iterable[TaskReport]) -> Table:
-    """Per disk of each backup: mode, reason and figures."""
+def task_table(table: ResultTable, tasks: Iterable[TaskReport]) -> Table:
+    """A task kind's table over the sections of its tasks."""
     rows = [
         (
-            task.host,
-            task.vm,
-            disk.slot,
-            disk.mode,
-            disk.reason_text,
-            size_text(disk.changed_bytes),
-            size_text(disk.wire_bytes),
-            size_text(disk.stored_bytes),
-            duration_text(disk.seconds),
-            rate_text(disk.read_bytes, disk.seconds),
+            *((task.host, task.vm) if table.with_host else (task.vm,)),
+            *(column.text(row) for column in table.columns),
         )
         for task in tasks
-        if task.backup is not None
-        for disk in task.backup.disks
+        if task.section is not None
+        for row in table.rows(task.section)
     ]
+    first = ("host", "VM") if table.with_host else ("VM",)
     return Table(
-        "backups",
-        ("host", "VM", "disk", "mode", "reason", "changed", "wire", "stored", "time", "rate"),
+        table.title,
+        (*first, *(column.heading for column in table.columns)),
         tuple(rows),
-        frozenset({5, 6, 7, 8, 9}),
+        frozenset(number for number, column in enumerate(table.columns, len(first)) if column.right),
     )
 
 
@@ -81,52 +65,20 @@ def recap_table(report: RunReport) -> Table:
     return Table("recap", ("host", "VM", *shown, "time"), tuple(rows), frozenset(range(2, 3 + len(shown))))
 
 
-def verify_table(tasks: Iterable[TaskReport]) -> Table:
-    """Points looked at."""
-    rows = [
-        (
-            task.host,
-            task.vm,
-            point.point_id[:8],
-            point.level,
-            size_text(point.checked_bytes),
-            "; ".join(point.faults) or "good",
-        )
-        for task in tasks
-        for point in task.verify or ()
-    ]
-    return Table("points verified", ("host", "VM", "point", "level", "read", "found"), tuple(rows))
-
-
-def restore_table(tasks: Iterable[TaskReport]) -> Table:
-    """Disks written out."""
-    rows = [
-        (
-            task.vm,
-            (task.restore.point_id or "")[:8],
-            disk.slot,
-            disk.path,
-            size_text(disk.size_bytes),
-            size_text(disk.data_bytes),
-            duration_text(disk.seconds),
-        )
-        for task in tasks
-        if task.restore is not None
-        for disk in task.restore.disks
-    ]
-    return Table(
-        "disks restored",
-        ("VM", "point", "disk", "file", "size", "data", "time"),
-        tuple(rows),
-        frozenset({4, 5, 6}),
-    )
-
-
 def run_tables(report: RunReport) -> tuple[Table, ...]:
     """Tables worth showing after a run; empty ones are left out."""
-    first = plan_table(report) if report.check else backup_table(report.tasks)
-    tables = (first, verify_table(report.tasks), restore_table(report.tasks), recap_table(report))
-    return tuple(table for table in tables if table.rows)
+    tables = [
+        task_table(table, [task for task in report.tasks if task.task == kind])
+        for kind in _kinds(report)
+        for table in find_task(kind).tables
+        if table.planned == report.check
+    ]
+    return tuple(table for table in (*tables, recap_table(report)) if table.rows)
+
+
+def _kinds(report: RunReport) -> list[str]:
+    """Task kinds of a run, in the order of the table of kinds."""
+    return [kind for kind in TASKS if any(task.task == kind for task in report.tasks)]
 
 
 def condition_lines(report: RunReport) -> tuple[str, ...]:
@@ -136,18 +88,11 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
         who = f"{task.host}/{task.vm} {task.task}"
         lines += [f"{who}: {problem.text}" for problem in task.conditions]
         lines += [f"{who}: warning: {warning}" for warning in task.warnings]
-        if task.backup is not None and report.check:
-            lines += [
-                f"{who}: {found.severity}: {found.text}; {found.remedy}" for found in task.backup.findings
-            ]
-        if task.restore is not None:
-            lines += [
-                f"{who}: disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
-                for disk in task.restore.excluded
-            ]
-        told = any(problem.kind == HostNotClean.__name__ for problem in task.conditions)
-        if task.backup is not None and task.backup.leftovers and not told:
-            lines.append(f"{who}: left on the host: {', '.join(task.backup.leftovers)}")
+        if task.section is not None:
+            lines += [f"{who}: {line}" for line in find_task(task.task).lines(task.section, report.check)]
+        # That error names the leftovers.
+        if task.leftovers and not any(problem.kind == HostNotClean.__name__ for problem in task.conditions):
+            lines.append(f"{who}: left on the host: {', '.join(task.leftovers)}")
     return tuple(dict.fromkeys(lines))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,9 @@ from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.policy import RestorePolicy
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.sinks import RawFile
+from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
+from hvpsbridge.units import duration_text, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,32 @@ class RestoredDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreSection:
+    """What reports hold of a restore; ``excluded`` are disks of the VM that the point does not have."""
+
+    point_id: UUID | None
+    disks: tuple[RestoredDisk, ...]
+    excluded: tuple[ExcludedDisk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreResult(TaskResult):
-    """What came of a restore; ``excluded`` are disks of the VM that the point does not have."""
+    """What came of a restore; see :class:`RestoreSection` for the fields."""
 
     point_id: UUID | None = None
     disks: tuple[RestoredDisk, ...] = ()
     excluded: tuple[ExcludedDisk, ...] = ()
+
+    @property
+    def section(self) -> RestoreSection:
+        """What reports hold of it."""
+        return RestoreSection(self.point_id, self.disks, self.excluded)
+
+
+def restore_lines(section: RestoreSection, planned: bool) -> Iterator[str]:
+    """What people read beside the table: disks they might miss."""
+    for disk in section.excluded:
+        yield f"disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
 
 
 def file_name(slot: str) -> str:
@@ -101,7 +123,8 @@ def restore_disk(
             sink.write(offset, data)
             meter.moved(len(data), 0)
         sink.finish()
-    return RestoredDisk(disk.slot, str(path), disk.size_bytes, data_bytes, time.monotonic() - started)
+    seconds = round(time.monotonic() - started, 3)
+    return RestoredDisk(disk.slot, str(path), disk.size_bytes, data_bytes, seconds)
 
 
 def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
@@ -140,4 +163,24 @@ def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
     )
 
 
-TASK = Task(name="restore", run=restore_vm, result=RestoreResult)
+TASK = Task(
+    name="restore",
+    run=restore_vm,
+    result=RestoreResult,
+    lines=restore_lines,
+    tables=(
+        ResultTable(
+            "disks restored",
+            lambda section: ((section, disk) for disk in section.disks),
+            (
+                Column("point", lambda row: str(row[0].point_id)[:8]),
+                Column("disk", lambda row: row[1].slot),
+                Column("file", lambda row: row[1].path),
+                Column("size", lambda row: size_text(row[1].size_bytes), right=True),
+                Column("data", lambda row: size_text(row[1].data_bytes), right=True),
+                Column("time", lambda row: duration_text(row[1].seconds), right=True),
+            ),
+            with_host=False,
+        ),
+    ),
+)

@@ -9,8 +9,6 @@ from uuid import UUID
 
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, worst
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.planning.eligibility import Finding
-from hvpsbridge.tasks.planning.plan import Mode, Reason, VmPlan
 
 
 class Outcome(StrEnum):
@@ -24,47 +22,11 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DiskFigures:
-    """What the backup of one disk did. Sizes in bytes.
-
-    Attributes:
-        changed_bytes: as change tracking reported; what was read whole for a full or a compare.
-        read_bytes: raw bytes taken from the frozen disk.
-        wire_bytes: received for them, digests included.
-        stored_bytes: added to the repository for this disk, as far as it can be told apart.
-        proved_bytes: how much of the disk was proved equal to the frozen one before the commit.
-        lied_chunks: chunks that tracking left out and the proof found; read and stored since.
-    """
-
-    slot: str
-    size_bytes: int
-    mode: Mode
-    reason: Reason
-    detail: str
-    changed_bytes: int
-    read_bytes: int
-    wire_bytes: int
-    stored_bytes: int
-    new_chunks: int
-    reread_chunks: int
-    resumed: int
-    proved_bytes: int
-    lied_chunks: int
-    seconds: float
-
-    @property
-    def rate_bytes(self) -> float:
-        """Raw bytes read a second; 0 when no time was taken."""
-        return self.read_bytes / self.seconds if self.seconds > 0 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class TaskResult:
     """What came of one task on one VM.
 
     Attributes:
-        vm: whom it was about.
-        task: ``backup``, ``verify`` or ``restore``.
+        task: name of its kind.
         started: UTC.
         seconds: how long it took.
         error: what ended it, else None.
@@ -82,6 +44,11 @@ class TaskResult:
     warnings: tuple[str, ...] = ()
     planned_only: bool = False
     leftovers: tuple[str, ...] = ()
+
+    @property
+    def section(self) -> object:
+        """What reports hold under the task's name: a dataclass, or a tuple of dataclasses."""
+        return None
 
     @property
     def outcome(self) -> Outcome:
@@ -106,25 +73,6 @@ class TaskResult:
         if self.warnings and self.error is None:
             codes.append(ExitCode.DEGRADED)
         return worst(codes)
-
-
-@dataclass(frozen=True, slots=True)
-class BackupResult(TaskResult):
-    """What came of a backup.
-
-    Attributes:
-        plan: None when it ended before the plan.
-        findings: what of the VM and its disks mattered to it.
-        point_id: the recovery point, None when there is none.
-        consistency: reached, as a word; empty without a checkpoint.
-    """
-
-    plan: VmPlan | None = None
-    findings: tuple[Finding, ...] = ()
-    point_id: UUID | None = None
-    consistency: str = ""
-    disks: tuple[DiskFigures, ...] = ()
-    stored_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

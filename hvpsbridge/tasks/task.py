@@ -8,7 +8,7 @@ derive from what the module declares.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, VmRef
 from hvpsbridge.tasks.hosts import Hosts
 from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 _Options = TypeVar("_Options")
@@ -33,6 +34,10 @@ TASKS: Mapping[str, str] = MappingProxyType(
         "restore": "hvpsbridge.tasks.restore",
     }
 )
+
+
+def _no_lines(section: object, planned: bool) -> Iterable[str]:
+    return ()
 
 
 @dataclass(slots=True)
@@ -81,7 +86,9 @@ class Task(Generic[_Options]):
     Attributes:
         name: as in :data:`TASKS`.
         run: does it; errors are in the result.
-        result: class of its results.
+        result: class of its results, whose ``section`` is what reports hold.
+        tables: over the sections of a run's tasks.
+        lines: what people read beside the tables, from a section and whether the run only planned.
         needs_host: whether it works on a host; else the repository knows the VMs.
         plans: whether it takes part in a run that only plans.
     """
@@ -89,6 +96,8 @@ class Task(Generic[_Options]):
     name: str
     run: Callable[[TaskContext, _Options], TaskResult]
     result: type[TaskResult]
+    tables: tuple[ResultTable, ...] = ()
+    lines: Callable[[Any, bool], Iterable[str]] = _no_lines
     needs_host: bool = False
     plans: bool = False
 

@@ -13,7 +13,9 @@ from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
 from hvpsbridge.tasks.policy import VerifyPolicy
 from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
+from hvpsbridge.units import one_line, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class VerifyResult(TaskResult):
     """What came of a verify."""
 
     points: tuple[PointCheck, ...] = ()
+
+    @property
+    def section(self) -> tuple[PointCheck, ...]:
+        """What reports hold of it."""
+        return self.points
 
 
 def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, int], ...]:
@@ -117,11 +124,27 @@ def verify_vm(context: TaskContext, policy: VerifyPolicy) -> VerifyResult:
 def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
     """Each problem to the points it touches; one that touches none counts for all that were looked at."""
     for problem in report.problems:
-        text = f"{problem.name}: {problem.what}"
+        text = one_line(f"{problem.name}: {problem.what}")
         touched = {touch.point_id for touch in problem.touches} or set(faults)
         for point_id in touched & set(faults):
             if text not in faults[point_id]:
                 faults[point_id].append(text)
 
 
-TASK = Task(name="verify", run=verify_vm, result=VerifyResult)
+TASK = Task(
+    name="verify",
+    run=verify_vm,
+    result=VerifyResult,
+    tables=(
+        ResultTable(
+            "points verified",
+            lambda points: points,
+            (
+                Column("point", lambda point: str(point.point_id)[:8]),
+                Column("level", lambda point: point.level),
+                Column("read", lambda point: size_text(point.checked_bytes)),
+                Column("found", lambda point: "; ".join(point.faults) or "good"),
+            ),
+        ),
+    ),
+)

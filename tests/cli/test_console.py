@@ -20,8 +20,8 @@ from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import Progress, VmRef
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.steps import Step
 
 VM = VmRef("hv01", UUID(int=1), "web [bold]01[/bold]")

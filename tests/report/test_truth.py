@@ -21,16 +21,12 @@ from hvpsbridge.report.views import (
     summary_line,
 )
 from hvpsbridge.secret import Secret
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
-from hvpsbridge.tasks.results import (
-    BackupResult,
-    DiskFigures,
-    HostProblem,
-    RunResult,
-    TaskResult,
-)
+from hvpsbridge.tasks.results import HostProblem, RunResult, TaskResult
+from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.tasks.verify import PointCheck, VerifyResult
 
 RUN = UUID("12345678-0000-4000-8000-000000000000")
@@ -40,7 +36,21 @@ AT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 
 def _disk(slot: str, mode: Mode = Mode.INCREMENTAL) -> DiskFigures:
     return DiskFigures(
-        slot, 1 << 30, mode, Reason.TRACKED, "", 4096, 8192, 9000, 262144, 1, 0, 0, 1 << 30, 0, 2.0
+        slot=slot,
+        size_bytes=1 << 30,
+        mode=mode,
+        reason=Reason.TRACKED,
+        reason_text="tracked",
+        changed_bytes=4096,
+        read_bytes=8192,
+        wire_bytes=9000,
+        stored_bytes=262144,
+        new_chunks=1,
+        reread_chunks=0,
+        resumed=0,
+        proved_bytes=1 << 30,
+        lied_chunks=0,
+        seconds=2.0,
     )
 
 

@@ -19,8 +19,8 @@ from hvpsbridge.sim.model.state import (
     VhdFormat,
     VMState,
 )
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.planning.plan import Mode, Reason
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 from tests.tasks.world import SECOND, SLOT, Steps, World
 

@@ -13,11 +13,11 @@ import pytest
 from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import KIB, MIB, TIB

@@ -15,7 +15,8 @@ import yaml
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.sim.faults import fault_table
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
-from hvpsbridge.tasks.results import BackupResult, Outcome
+from hvpsbridge.tasks.backup.results import BackupResult
+from hvpsbridge.tasks.results import Outcome
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.wire import WireWorld

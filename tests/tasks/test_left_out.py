@@ -10,13 +10,14 @@ from hvpsbridge.errors import ExitCode, NotEligible
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.planning.select import leaving_out
 from hvpsbridge.tasks.policy import RestorePolicy
 from hvpsbridge.tasks.restore import restore_vm
-from hvpsbridge.tasks.results import BackupResult, RunResult
+from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.world import SECOND, SLOT, World

@@ -16,12 +16,12 @@ from hvpsbridge.receiver.throttling import TokenBucket
 from hvpsbridge.sim.engines.readers import Disk
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Silent
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits

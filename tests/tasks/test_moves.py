@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.errors import ExitCode, HostError
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Reason
 from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.results import BackupResult, RunResult
+from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task

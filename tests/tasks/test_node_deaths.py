@@ -13,11 +13,11 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task

@@ -12,9 +12,10 @@ from hvpsbridge.errors import ExitCode, NotEligible
 from hvpsbridge.report.truth import RunReport, run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import CheckpointType, ReplicationMode, SnapshotType, VhdFormat, VMState
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.mark import Mark
-from hvpsbridge.tasks.results import BackupResult, RunResult
+from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.units import MIB
 from tests.tasks.world import SECOND, World
 

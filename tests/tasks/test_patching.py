@@ -25,7 +25,7 @@ from hvpsbridge.tasks.planning.patching import (
 )
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import ProofPolicy
-from hvpsbridge.tasks.results import DiskFigures
+from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.world import GRID as WORLD_GRID
 from tests.tasks.world import World

@@ -10,12 +10,13 @@ from uuid import UUID, uuid4
 
 from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, VmMissing
 from hvpsbridge.sim.model.state import VMState
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import RestorePolicy, VerifyPolicy
 from hvpsbridge.tasks.restore import RestoreResult
-from hvpsbridge.tasks.results import BackupResult, Outcome, RunResult
+from hvpsbridge.tasks.results import Outcome, RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.verify import VerifyResult

@@ -10,9 +10,9 @@ from hvpsbridge.contract.results import DigestPage
 from hvpsbridge.errors import ExitCode, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost
 from tests.tasks.world import SLOT, Steps, World

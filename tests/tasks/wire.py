@@ -12,11 +12,11 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks import backup
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import BackupPolicy
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.units import MIB
 from tests.tasks.backup_process import connection
 from tests.tasks.world import QUICK, World

@@ -20,11 +20,11 @@ from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.tasks import backup
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Observer, Silent, VmRef
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import BackupPolicy, Limits
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.task import TaskContext
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost

@@ -11,11 +11,12 @@ from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.truth import ConditionReport, condition
-from hvpsbridge.report.values import INLINE, one_line
+from hvpsbridge.report.values import INLINE
 from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
 from hvpsbridge.tasks.cleanup.sweep import SweepResult
 from hvpsbridge.tasks.planning.eligibility import Finding
 from hvpsbridge.tasks.planning.plan import slot_of
+from hvpsbridge.units import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from uuid import UUID
 from hvpsbridge.errors import HostError, HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.results import BACKUP_TABLES, BackupResult, backup_lines
 from hvpsbridge.tasks.backup.vm import check, run
 from hvpsbridge.tasks.policy import BackupPolicy
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.task import Task, TaskContext
 
 # How often a backup is started again because its VM moved to another host meanwhile.
@@ -65,4 +65,12 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: Bac
     return check(backup) if context.check else run(backup)
 
 
-TASK = Task(name="backup", run=back_up, result=BackupResult, needs_host=True, plans=True)
+TASK = Task(
+    name="backup",
+    run=back_up,
+    result=BackupResult,
+    tables=BACKUP_TABLES,
+    lines=backup_lines,
+    needs_host=True,
+    plans=True,
+)

@@ -22,8 +22,8 @@ from hvpsbridge.tasks.backup import checkpoint, finish, prepare, store
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased
+from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.backup.state import BackupState, step
-from hvpsbridge.tasks.results import BackupResult
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
 

@@ -18,10 +18,11 @@ from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.patching import owed_extents
 from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, confirm
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
-from hvpsbridge.tasks.results import DiskFigures
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
+from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.tasks.transfer.host_side import Tools, Traffic
 from hvpsbridge.tasks.transfer.repository_side import StoredDisk
+from hvpsbridge.units import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -321,21 +322,21 @@ class DiskBackup:
     def figures(self) -> DiskFigures:
         """What it took."""
         return DiskFigures(
-            self.plan.slot,
-            self._size_bytes,
-            self.plan.mode,
-            self.plan.reason,
-            self.plan.detail,
-            self._changed_bytes,
-            self._traffic.read_bytes,
-            self._traffic.wire_bytes,
-            self._stored.stored_bytes,
-            self._stored.new_chunks,
-            self._reread_chunks,
-            self._traffic.resumed,
-            self._proved_bytes,
-            self.lied_chunks,
-            self._seconds,
+            slot=self.plan.slot,
+            size_bytes=self._size_bytes,
+            mode=self.plan.mode,
+            reason=self.plan.reason,
+            reason_text=one_line(self.plan.why),
+            changed_bytes=self._changed_bytes,
+            read_bytes=self._traffic.read_bytes,
+            wire_bytes=self._traffic.wire_bytes,
+            stored_bytes=self._stored.stored_bytes,
+            new_chunks=self._stored.new_chunks,
+            reread_chunks=self._reread_chunks,
+            resumed=self._traffic.resumed,
+            proved_bytes=self._proved_bytes,
+            lied_chunks=self.lied_chunks,
+            seconds=round(self._seconds, 3),
         )
 
     def _allocated(self) -> tuple[Extent, ...] | None:
