@@ -1,8 +1,9 @@
-"""What went wrong on or towards a host, as classes of :mod:`hvpsbridge.errors`.
+"""Turns error records of a host into classes of ``hvpsbridge.errors``.
 
-Rule: decisions rest on ids, categories and codes, never on words: texts are in the host's language
-(docs/hyperv-facts.md#localized-text). A script names its errors ``Hvps.Something`` and adds ``native=0x...``
-to the id when Windows gave a code; what the engine itself refuses is recognised by its own ids.
+Decisions depend on ids, categories and codes, never on texts, which are in the host's language
+(docs/hyperv-facts.md#localized-text). A script names its errors ``Hvps.Something`` and appends
+``native=0x...`` to the id when Windows gave a code. Refusals of the PowerShell engine itself are recognized
+by its own ids.
 """
 
 from __future__ import annotations
@@ -10,27 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hvpsbridge import errors
+from hvpsbridge.contract.errors import ERRORS
 from hvpsbridge.errors import HostError, HostRefused, OperationFailed
 
-# The classes a caller can act on; every other id is a plain OperationFailed that carries its id.
-CLASSES: dict[str, type[OperationFailed]] = {
-    "Hvps.VmNotFound": errors.VmNotFound,
-    "Hvps.CheckpointNotFound": errors.CheckpointNotFound,
-    "Hvps.ConsistencyFailed": errors.ConsistencyNotReached,
-    "Hvps.VmBusy": errors.VmBusy,
-    "Hvps.NoSpace": errors.HostDiskFull,
-    "Hvps.TrackingUnusable": errors.TrackingUnusable,
-    "Hvps.FileNotFound": errors.DiskUnreadable,
-    "Hvps.DiskUnreadable": errors.DiskUnreadable,
-    "Hvps.ChainBroken": errors.DiskUnreadable,
-    "Hvps.ReadFailed": errors.DiskUnreadable,
-    "Hvps.DiskBusy": errors.DiskBusy,
-    "Hvps.CommitForkFailed": errors.CommitForkFailed,
-    "Hvps.ScriptsRefused": errors.ScriptsRefused,
-}
-
-# Raised by the engine before a line of ours runs: antivirus, language mode
+# Raised by the engine before the script runs: antivirus, language mode
 # (docs/hyperv-facts.md#engine-refusals).
 ENGINE_REFUSALS = frozenset(
     {
@@ -108,10 +92,9 @@ def from_record(host: str, operation: str, record: Record) -> HostError:
     """The error that an error record of the host means."""
     error_id = record.error_id.split(",", 1)[0].strip()
     message = " ".join(record.message.split())
-    if error_id == "Hvps.AccessDenied":
-        return HostRefused(host, f"{operation}: {message}")
     if error_id in ENGINE_REFUSALS:
         error_id = "Hvps.ScriptsRefused"
-    return CLASSES.get(error_id, OperationFailed)(
-        host, operation, error_id, category_name(record.category), native_code(record), message
-    )
+    raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed
+    if not issubclass(raised, OperationFailed):
+        return HostRefused(host, f"{operation}: {message}")
+    return raised(host, operation, error_id, category_name(record.category), native_code(record), message)

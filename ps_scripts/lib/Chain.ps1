@@ -83,18 +83,15 @@ function ConvertTo-HvpsDiskError {
     $text = $Record.Exception.Message
     $code = Get-HvpsNativeCode -Text $text -Exception $Record.Exception
     $category = [string] $Record.CategoryInfo.Category
-    $ours = 'Hvps.DiskUnreadable'
-    if ($category -eq 'ResourceBusy' -or @(0x80070020L, 0xC03A001EL) -contains $code) {
-        $ours = 'Hvps.DiskBusy'
+    $byCategory = @{
+        'ResourceBusy'     = 'Hvps.DiskBusy'
+        'ObjectNotFound'   = 'Hvps.FileNotFound'
+        'PermissionDenied' = 'Hvps.AccessDenied'
     }
-    elseif (@(0xC03A000DL, 0xC03A000EL, 0xC03A000FL, 0xC03A0017L, 0xC03A0018L) -contains $code) {
-        $ours = 'Hvps.ChainBroken'
+    $fallback = 'Hvps.DiskUnreadable'
+    if ($byCategory.ContainsKey($category)) {
+        $fallback = $byCategory[$category]
     }
-    elseif ($category -eq 'ObjectNotFound' -or @(0x80070002L, 0x80070003L) -contains $code) {
-        $ours = 'Hvps.FileNotFound'
-    }
-    elseif ($category -eq 'PermissionDenied' -or $code -eq 0x80070005L) {
-        $ours = 'Hvps.AccessDenied'
-    }
-    New-HvpsError -Id $ours -Message "cannot ask $Path`: $text" -Native $code -Cause $Record.Exception
+    $ours = Get-HvpsDiskErrorId -Code $code -Fallback $fallback
+    New-HvpsError -Id $ours -Message "cannot query $Path`: $text" -Native $code -Cause $Record.Exception
 }

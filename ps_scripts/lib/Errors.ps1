@@ -3,37 +3,41 @@
 # Decisions rest on ids, categories and codes; texts are in the host's language
 # (docs/hyperv-facts.md#localized-text).
 
-function Get-HvpsErrorCategory {
+function Get-HvpsErrorTable {
     <#
     .SYNOPSIS
-    The category that goes with an id; the same table stands in hvpsbridge/contract/categories.py.
+    Errors of the contract, as in hvpsbridge/contract/errors.py: id, category, codes of the Hyper-V services,
+    codes of disks.
+    .NOTES
+    Where a refusal carries several codes, the first row that has one of them decides.
     #>
     [CmdletBinding()]
-    [OutputType([Management.Automation.ErrorCategory])]
-    param([Parameter(Mandatory = $true)] [string] $Id)
-    $categories = @{
-        'Hvps.AccessDenied'       = 'PermissionDenied'
-        'Hvps.ScriptsRefused'     = 'SecurityError'
-        'Hvps.Unexpected'         = 'NotSpecified'
-        'Hvps.VmNotFound'         = 'ObjectNotFound'
-        'Hvps.CheckpointNotFound' = 'ObjectNotFound'
-        'Hvps.FileNotFound'       = 'ObjectNotFound'
-        'Hvps.VmBusy'             = 'ResourceBusy'
-        'Hvps.DiskBusy'           = 'ResourceBusy'
-        'Hvps.DiskUnreadable'     = 'OpenError'
-        'Hvps.ChainBroken'        = 'InvalidData'
-        'Hvps.ReadFailed'         = 'ReadError'
-        'Hvps.BadRequest'         = 'InvalidArgument'
-        'Hvps.FormatUnsupported'  = 'NotImplemented'
-        'Hvps.TrackingUnusable'   = 'ResourceUnavailable'
-        'Hvps.NoSpace'            = 'LimitsExceeded'
-        'Hvps.JobFailed'          = 'InvalidResult'
-        'Hvps.JobTimedOut'        = 'OperationTimeout'
-        'Hvps.ConsistencyFailed'  = 'InvalidResult'
-        'Hvps.CommitForkFailed'   = 'DeviceError'
-        'Hvps.LogonRightMissing'  = 'AuthenticationError'
-    }
-    [Management.Automation.ErrorCategory] $categories[$Id]
+    param()
+    @(
+        , @('Hvps.CommitForkFailed', 'DeviceError', @(0x80048102L, 0x800703EEL), @())
+        , @('Hvps.NoSpace', 'LimitsExceeded', @(0x80070070L, 0x80070027L, 112), @())
+        , @('Hvps.LogonRightMissing', 'AuthenticationError', @(0x8007052FL, 0x80070569L), @())
+        , @('Hvps.VmBusy', 'ResourceBusy', @(32774, 32775, 0x80070020L), @())
+        , @('Hvps.AccessDenied', 'PermissionDenied', @(32769, 0x80070005L, 5), @(5, 1314, 0x80070005L))
+        , @('Hvps.FileNotFound', 'ObjectNotFound', @(), @(2, 3, 0x80070002L, 0x80070003L))
+        , @('Hvps.DiskBusy', 'ResourceBusy', @(), @(32, 0x80070020L, 0xC03A001EL))
+        , @('Hvps.ChainBroken', 'InvalidData', @(),
+                @(0xC03A000DL, 0xC03A000EL, 0xC03A000FL, 0xC03A0016L, 0xC03A0017L, 0xC03A0018L, 0xC03A0019L))
+        , @('Hvps.TrackingUnusable', 'ResourceUnavailable', @(),
+                @(0xC03A0029L, 0xC03A002AL, 0xC03A0030L, 0xC03A0020L, 0xC03A0021L, 0xC03A0022L, 0xC03A0023L,
+                    0xC03A0024L))
+        , @('Hvps.DiskUnreadable', 'OpenError', @(), @())
+        , @('Hvps.ReadFailed', 'ReadError', @(), @())
+        , @('Hvps.BadRequest', 'InvalidArgument', @(), @())
+        , @('Hvps.FormatUnsupported', 'NotImplemented', @(), @())
+        , @('Hvps.VmNotFound', 'ObjectNotFound', @(), @())
+        , @('Hvps.CheckpointNotFound', 'ObjectNotFound', @(), @())
+        , @('Hvps.ConsistencyFailed', 'InvalidResult', @(), @())
+        , @('Hvps.JobFailed', 'InvalidResult', @(), @())
+        , @('Hvps.JobTimedOut', 'OperationTimeout', @(), @())
+        , @('Hvps.ScriptsRefused', 'SecurityError', @(), @())
+        , @('Hvps.Unexpected', 'NotSpecified', @(), @())
+    )
 }
 
 function New-HvpsError {
@@ -57,8 +61,9 @@ function New-HvpsError {
         # -band keeps a negative HRESULT's 32 bits; formatting does the rest.
         $fullId = '{0},native=0x{1:X8}' -f $Id, ([long] $Native -band 0xFFFFFFFFL)
     }
+    $category = (Get-HvpsErrorTable | Where-Object { $_[0] -eq $Id })[1]
     New-Object -TypeName System.Management.Automation.ErrorRecord -ArgumentList @(
-        $exception, $fullId, (Get-HvpsErrorCategory -Id $Id), $null)
+        $exception, $fullId, [Management.Automation.ErrorCategory] $category, $null)
 }
 
 function Get-HvpsNativeCode {
@@ -86,10 +91,7 @@ function Get-HvpsNativeCode {
 function Get-HvpsErrorId {
     <#
     .SYNOPSIS
-    The contract's id for what a code, a cmdlet's id or a category says; the fallback for the rest.
-    .NOTES
-    Codes: docs/hyperv-facts.md#wmi-return-codes, docs/hyperv-facts.md#refusal-hresults,
-    docs/hyperv-facts.md#commit-forks, docs/hyperv-facts.md#logon-right.
+    The id for a refusal of the Hyper-V services, by its code and the codes in its text.
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -100,15 +102,24 @@ function Get-HvpsErrorId {
     )
     $codes = @($Code) + @([regex]::Matches($Text, '0x([0-9A-Fa-f]{8})') |
         ForEach-Object { [Convert]::ToInt64($_.Groups[1].Value, 16) })
-    $known = @(
-        , @('Hvps.CommitForkFailed', @(0x80048102L, 0x800703EEL))
-        , @('Hvps.NoSpace', @(0x80070070L, 0x80070027L, 112))
-        , @('Hvps.LogonRightMissing', @(0x8007052FL, 0x80070569L))
-        , @('Hvps.VmBusy', @(32774, 32775, 0x80070020L))
-        , @('Hvps.AccessDenied', @(32769, 0x80070005L, 5))
-    )
-    foreach ($row in $known) {
-        if (@($codes | Where-Object { $row[1] -contains $_ }).Count -gt 0) {
+    foreach ($row in Get-HvpsErrorTable) {
+        if (@($codes | Where-Object { $row[2] -contains $_ }).Count -gt 0) {
+            return $row[0]
+        }
+    }
+    $Fallback
+}
+
+function Get-HvpsDiskErrorId {
+    <#
+    .SYNOPSIS
+    The id for a code from opening or querying a disk.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param([long] $Code = 0, [Parameter(Mandatory = $true)] [string] $Fallback)
+    foreach ($row in Get-HvpsErrorTable) {
+        if ($row[3] -contains $Code) {
             return $row[0]
         }
     }

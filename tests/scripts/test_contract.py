@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.categories import CATEGORIES
+from hvpsbridge.contract.errors import ERRORS
 from hvpsbridge.contract.operation import COMMON_ERRORS
 from hvpsbridge.host.binding import pascal_case
 from tests.scripts.helps import FOLDER, outputs, parameters, script, section
@@ -71,11 +71,35 @@ def test_every_error_leaves_as_one_of_the_contract_and_strict_mode_is_on(name: s
         assert line in text
 
 
-def test_the_table_of_categories_is_the_same_on_both_sides() -> None:
+def numbers(text: str) -> tuple[int, ...]:
+    """Codes in a list of PowerShell or C#."""
+    return tuple(int(number, 0) for number in re.findall(r"\b(0x[0-9A-F]{8}|\d+)L?\b", text))
+
+
+def test_the_table_of_errors_is_the_same_in_the_scripts() -> None:
     text = (FOLDER / "lib" / "Errors.ps1").read_text()
-    assert dict(re.findall(r"'(Hvps\.\w+)'\s+= '(\w+)'", text)) == CATEGORIES
-    raised = {error for operation in OPERATIONS.values() for error in operation.error_ids}
-    assert raised | set(COMMON_ERRORS) == set(CATEGORIES)
+    rows = re.findall(r", @\('(Hvps\.\w+)', '(\w+)',\s+@\((.*?)\),\s+@\((.*?)\)\)$", text, re.M | re.S)
+    assert [
+        (error_id, category, numbers(vmms), numbers(disk)) for error_id, category, vmms, disk in rows
+    ] == [(kind.id, kind.category, kind.vmms_codes, kind.disk_codes) for kind in ERRORS.values()]
+
+
+def test_the_reader_has_the_same_codes_of_disks() -> None:
+    text = (FOLDER / "lib" / "reader" / "Failure.cs").read_text()
+    cases = re.findall(r"((?:case \w+:\s+)+)return \"(Hvps\.\w+)\"", text)
+    assert {error_id: set(numbers(codes)) for codes, error_id in cases} == {
+        kind.id: set(kind.disk_codes) for kind in ERRORS.values() if kind.disk_codes
+    }
+
+
+def test_no_code_of_a_disk_has_two_ids() -> None:
+    codes = [code for kind in ERRORS.values() for code in kind.disk_codes]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_error_of_the_contract_is_declared_by_an_operation() -> None:
+    declared = {error for operation in OPERATIONS.values() for error in operation.error_ids}
+    assert declared | set(COMMON_ERRORS) == set(ERRORS)
 
 
 def test_no_script_raises_an_id_that_no_operation_declares() -> None:
@@ -92,4 +116,4 @@ def test_no_script_raises_an_id_that_no_operation_declares() -> None:
         "Hvps.VhdxUnsupported",
         "Hvps.VhdxFile",
     } | {f"Hvps.{operation.result.__name__}" for operation in OPERATIONS.values()}
-    assert mentioned - types_and_results <= set(CATEGORIES)
+    assert mentioned - types_and_results <= set(ERRORS)
