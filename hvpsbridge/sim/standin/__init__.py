@@ -1,35 +1,71 @@
 """What the stand-in PowerShell modules ask: one JSON line per cmdlet call, answered from the model.
 
-The modules in ``sim/powershell`` only declare parameters and build objects; everything they show is decided
-here, so that there is one place where Hyper-V's answers are made. A request is ``{"call", "node", ...}``.
+The modules in ``sim/powershell`` only declare parameters and build objects; what they show is decided here.
+A request is ``{"call", "node", ...}``; ``call`` is ``vm.``, ``cim.`` or ``event.`` and a name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.standin.cmdlets import Cmdlets
+from hvpsbridge.sim.standin import cmdlets, hardware
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
+from hvpsbridge.sim.standin.rows import Rows
 
-# Calls that wait for a job: the world goes on meanwhile.
+_VM_CALLS = {
+    function.__name__: function
+    for function in (
+        cmdlets.types,
+        cmdlets.host,
+        cmdlets.supported_versions,
+        cmdlets.machines,
+        cmdlets.drives,
+        cmdlets.dvd_drives,
+        cmdlets.scsi_controllers,
+        cmdlets.vhds,
+        cmdlets.snapshots,
+        cmdlets.rename_snapshot,
+        cmdlets.checkpoint_vm,
+        cmdlets.remove_snapshot,
+        hardware.processor,
+        hardware.memory,
+        hardware.firmware,
+        hardware.bios,
+        hardware.security,
+        hardware.key_protector,
+        hardware.integration_services,
+        hardware.network_adapters,
+        hardware.vlan,
+    )
+}
+_CIM_CALLS = {
+    function.__name__: function
+    for function in (
+        Provider.schema,
+        Provider.instances,
+        Provider.get,
+        Provider.associated,
+        Provider.invoke,
+    )
+}
+# Calls that wait for a job, so the world must not be held still.
 _WAITING = {"vm.checkpoint_vm", "vm.remove_snapshot"}
 
 
 class StandIn:
-    """Answers calls of the stand-in modules. Thread-safe, since the model is."""
+    """Answers calls of the stand-in modules. Thread-safe."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     def answer(self, request: dict[str, Any]) -> Any:
-        """Result of one call, as plain JSON values.
+        """Result of one call, as JSON values.
 
         Raises:
             HyperVError: the host refuses.
-            ValueError: the modules and this end disagree, a defect.
+            ValueError: there is no such call.
         """
         if request["call"] in _WAITING:
             return self._answer(request)
@@ -42,8 +78,8 @@ class StandIn:
         family, _, name = call.partition(".")
         if family == "event":
             return events(self._model, node, **arguments)
-        target = Provider(self._model, node) if family == "cim" else Cmdlets(self._model, node)
-        method: Callable[..., Any] | None = None if name.startswith("_") else getattr(target, name, None)
-        if family not in ("cim", "vm") or method is None:
-            raise ValueError(f"no stand-in call {call!r}")
-        return method(**arguments)
+        if family == "vm" and name in _VM_CALLS:
+            return _VM_CALLS[name](Rows(self._model, node), **arguments)
+        if family == "cim" and name in _CIM_CALLS:
+            return _CIM_CALLS[name](Provider(self._model, node), **arguments)
+        raise ValueError(f"no stand-in call {call!r}")

@@ -1,19 +1,14 @@
-"""Cmdlets that show a VM's parts: processor, memory, firmware, adapters, services, security."""
+"""Cmdlets that show a VM's hardware: processor, memory, firmware, adapters, services, security."""
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 from hvpsbridge.sim.model import HyperVError, Wmi
 from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import VMState
-from hvpsbridge.sim.standin.rows import Rows
+from hvpsbridge.sim.standin.rows import HV, Row, Rows
 
-_HV = "Microsoft.HyperV.PowerShell."
-_VHD = "Microsoft.Vhd.PowerShell."
-Row = dict[str, Any]
-_EMPTY = str(UUID(int=0))
 # Tails of integration services' ids; names are localized (docs/hyperv-facts.md#integration-services).
 _COMPONENTS = {
     "Guest Service Interface": "6C09BB55-D683-4DA0-8931-C9BF705F6480",
@@ -25,142 +20,145 @@ _COMPONENTS = {
 }
 
 
-class Hardware(Rows):
-    """What ``Get-VM...`` shows of one VM."""
+def processor(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMProcessor``."""
+    found = rows.vm(vm)
+    return [
+        {
+            "type": HV + "VMProcessor",
+            **rows.common(),
+            "Count": found.processor_count,
+            "Maximum": 100,
+            "Reserve": 0,
+            "RelativeWeight": 100,
+            "ExposeVirtualizationExtensions": False,
+            "CompatibilityForMigrationEnabled": False,
+            "CompatibilityForOlderOperatingSystemsEnabled": False,
+            "HwThreadCountPerCore": 0,
+            "MaximumCountPerNumaNode": 16,
+            "MaximumCountPerNumaSocket": 1,
+            "EnableHostResourceProtection": False,
+        }
+    ]
 
-    def processor(self, vm: str) -> list[Row]:
-        """``Get-VMProcessor``."""
-        found = self._vm(vm)
-        return [
-            {
-                "type": _HV + "VMProcessor",
-                **self._common(),
-                "Count": found.processor_count,
-                "Maximum": 100,
-                "Reserve": 0,
-                "RelativeWeight": 100,
-                "ExposeVirtualizationExtensions": False,
-                "CompatibilityForMigrationEnabled": False,
-                "CompatibilityForOlderOperatingSystemsEnabled": False,
-                "HwThreadCountPerCore": 0,
-                "MaximumCountPerNumaNode": 16,
-                "MaximumCountPerNumaSocket": 1,
-                "EnableHostResourceProtection": False,
-            }
-        ]
 
-    def memory(self, vm: str) -> list[Row]:
-        """``Get-VMMemory``."""
-        found = self._vm(vm)
-        return [
-            {
-                "type": _HV + "VMMemory",
-                **self._common(),
-                "Startup": found.memory_bytes,
-                "Minimum": 536870912,
-                "Maximum": 1099511627776,
-                "MaximumPerNumaNode": 64424509440,
-                "Buffer": 20,
-                "Priority": 50,
-                "DynamicMemoryEnabled": False,
-                "ResourcePoolName": "Primordial",
-            }
-        ]
+def memory(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMMemory``."""
+    found = rows.vm(vm)
+    return [
+        {
+            "type": HV + "VMMemory",
+            **rows.common(),
+            "Startup": found.memory_bytes,
+            "Minimum": 536870912,
+            "Maximum": 1099511627776,
+            "MaximumPerNumaNode": 64424509440,
+            "Buffer": 20,
+            "Priority": 50,
+            "DynamicMemoryEnabled": False,
+            "ResourcePoolName": "Primordial",
+        }
+    ]
 
-    def firmware(self, vm: str) -> list[Row]:
-        """``Get-VMFirmware``; refused for generation 1."""
-        found = self._vm(vm)
-        if found.generation != 2:
-            raise HyperVError(Wmi.INVALID_PARAMETER, text(self._model.knobs.language, "failed"))
-        boot = [
-            {
-                "type": _HV + "VMBootSource",
-                **self._common(),
-                "BootType": 1,
-                "Description": "EFI SCSI Device",
-                "FirmwarePath": f"\\AcpiEx(VMBus,0,0)\\Scsi({drive.slot.controller_location},0)",
-                "Device": self._drive_row(found, drive, None),
-            }
-            for drive in self._model.disks.drives(found.vm_id)
-        ]
-        return [
-            {
-                "type": _HV + "VMFirmware",
-                **self._common(),
-                "SecureBoot": 0,
-                "SecureBootTemplate": "MicrosoftWindows",
-                "SecureBootTemplateId": "1734c6e8-3154-4dda-ba5f-a874cc483422",
-                "BootOrder": boot,
-                "PreferredNetworkBootProtocol": 0,
-                "ConsoleMode": 0,
-                "PauseAfterBootFailure": 1,
-            }
-        ]
 
-    def bios(self, vm: str) -> list[Row]:
-        """``Get-VMBios``; refused for generation 2."""
-        if self._vm(vm).generation != 1:
-            raise HyperVError(Wmi.INVALID_PARAMETER, text(self._model.knobs.language, "failed"))
-        return [
-            {"type": _HV + "VMBios", **self._common(), "NumLockEnabled": False, "StartupOrder": [1, 2, 3, 0]}
-        ]
+def firmware(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMFirmware``; refused for generation 1."""
+    found = rows.vm(vm)
+    if found.generation != 2:
+        raise HyperVError(Wmi.INVALID_PARAMETER, text(rows.model.knobs.language, "failed"))
+    boot = [
+        {
+            "type": HV + "VMBootSource",
+            **rows.common(),
+            "BootType": 1,
+            "Description": "EFI SCSI Device",
+            "FirmwarePath": f"\\AcpiEx(VMBus,0,0)\\Scsi({drive.slot.controller_location},0)",
+            "Device": rows.drive(found, drive, None),
+        }
+        for drive in rows.model.disks.drives(found.vm_id)
+    ]
+    return [
+        {
+            "type": HV + "VMFirmware",
+            **rows.common(),
+            "SecureBoot": 0,
+            "SecureBootTemplate": "MicrosoftWindows",
+            "SecureBootTemplateId": "1734c6e8-3154-4dda-ba5f-a874cc483422",
+            "BootOrder": boot,
+            "PreferredNetworkBootProtocol": 0,
+            "ConsoleMode": 0,
+            "PauseAfterBootFailure": 1,
+        }
+    ]
 
-    def security(self, vm: str) -> list[Row]:
-        """``Get-VMSecurity``."""
-        found = self._vm(vm)
-        return [
-            {
-                "type": _HV + "VMSecurity",
-                **self._common(),
-                "TpmEnabled": found.tpm_enabled,
-                "KsdEnabled": False,
-                "Shielded": found.shielded,
-                "EncryptStateAndVmMigrationTraffic": found.shielded,
-                "VirtualizationBasedSecurityOptOut": False,
-                "BindToHostTpm": False,
-            }
-        ]
 
-    def key_protector(self, vm: str) -> list[int]:
-        """``Get-VMKeyProtector``: bytes; 00 00 00 04 for none."""
-        found = self._vm(vm)
-        if not (found.shielded or found.tpm_enabled):
-            return [0, 0, 0, 4]
-        return list(uuid5(found.vm_id, "protector").bytes * 4)
+def bios(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMBios``; refused for generation 2."""
+    if rows.vm(vm).generation != 1:
+        raise HyperVError(Wmi.INVALID_PARAMETER, text(rows.model.knobs.language, "failed"))
+    return [{"type": HV + "VMBios", **rows.common(), "NumLockEnabled": False, "StartupOrder": [1, 2, 3, 0]}]
 
-    def integration_services(self, vm: str) -> list[Row]:
-        """``Get-VMIntegrationService``."""
-        found = self._vm(vm)
-        return [
-            {
-                "type": _HV + "VMIntegrationComponent",
-                **self._common(),
-                "Name": name,
-                "Id": f"Microsoft:{str(found.vm_id).upper()}\\{tail}",
-                "Enabled": name != "Guest Service Interface" and (name != "VSS" or found.guest_backup),
-                "PrimaryOperationalStatus": 2 if found.state is VMState.Running else None,
-                "PrimaryStatusDescription": "OK" if found.state is VMState.Running else "",
-            }
-            for name, tail in _COMPONENTS.items()
-        ]
 
-    def network_adapters(self, vm: str) -> list[Row]:
-        """``Get-VMNetworkAdapter``."""
-        return self._adapters(self._vm(vm))
+def security(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMSecurity``."""
+    found = rows.vm(vm)
+    return [
+        {
+            "type": HV + "VMSecurity",
+            **rows.common(),
+            "TpmEnabled": found.tpm_enabled,
+            "KsdEnabled": False,
+            "Shielded": found.shielded,
+            "EncryptStateAndVmMigrationTraffic": found.shielded,
+            "VirtualizationBasedSecurityOptOut": False,
+            "BindToHostTpm": False,
+        }
+    ]
 
-    def vlan(self) -> list[Row]:
-        """``Get-VMNetworkAdapterVlan``."""
-        return [
-            {
-                "type": _HV + "VMNetworkAdapterVlanSetting",
-                **self._common(),
-                "OperationMode": 0,
-                "AccessVlanId": 0,
-                "NativeVlanId": 0,
-                "PrimaryVlanId": 0,
-                "SecondaryVlanId": 0,
-                "AllowedVlanIdList": [],
-                "AllowedVlanIdListString": "",
-                "PrivateVlanMode": 0,
-            }
-        ]
+
+def key_protector(rows: Rows, vm: str) -> list[int]:
+    """``Get-VMKeyProtector``: bytes; 00 00 00 04 for none."""
+    found = rows.vm(vm)
+    if not (found.shielded or found.tpm_enabled):
+        return [0, 0, 0, 4]
+    return list(uuid5(found.vm_id, "protector").bytes * 4)
+
+
+def integration_services(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMIntegrationService``."""
+    found = rows.vm(vm)
+    return [
+        {
+            "type": HV + "VMIntegrationComponent",
+            **rows.common(),
+            "Name": name,
+            "Id": f"Microsoft:{str(found.vm_id).upper()}\\{tail}",
+            "Enabled": name != "Guest Service Interface" and (name != "VSS" or found.guest_backup),
+            "PrimaryOperationalStatus": 2 if found.state is VMState.Running else None,
+            "PrimaryStatusDescription": "OK" if found.state is VMState.Running else "",
+        }
+        for name, tail in _COMPONENTS.items()
+    ]
+
+
+def network_adapters(rows: Rows, vm: str) -> list[Row]:
+    """``Get-VMNetworkAdapter``."""
+    return rows.adapters(rows.vm(vm))
+
+
+def vlan(rows: Rows) -> list[Row]:
+    """``Get-VMNetworkAdapterVlan``."""
+    return [
+        {
+            "type": HV + "VMNetworkAdapterVlanSetting",
+            **rows.common(),
+            "OperationMode": 0,
+            "AccessVlanId": 0,
+            "NativeVlanId": 0,
+            "PrimaryVlanId": 0,
+            "SecondaryVlanId": 0,
+            "AllowedVlanIdList": [],
+            "AllowedVlanIdListString": "",
+            "PrivateVlanMode": 0,
+        }
+    ]

@@ -1,4 +1,4 @@
-"""Objects of the Hyper-V module as rows: ``{"type", field: value, ...}``, fields those of :mod:`types`."""
+"""Objects of the Hyper-V module as rows: ``{"type", field: value, ...}``, with the fields of ``types``."""
 
 from __future__ import annotations
 
@@ -10,57 +10,63 @@ from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import Checkpoint, Drive, Layer, VhdType, Vm, VMState
 
-_HV = "Microsoft.HyperV.PowerShell."
-_VHD = "Microsoft.Vhd.PowerShell."
+HV = "Microsoft.HyperV.PowerShell."
+VHD = "Microsoft.Vhd.PowerShell."
 Row = dict[str, Any]
 _EMPTY = str(UUID(int=0))
-# Tails of integration services' ids; names are localized (docs/hyperv-facts.md#integration-services).
-_COMPONENTS = {
-    "Guest Service Interface": "6C09BB55-D683-4DA0-8931-C9BF705F6480",
-    "Heartbeat": "84EAAE65-2F2E-45F5-9BB5-0E857DC8EB47",
-    "Key-Value Pair Exchange": "2A34B1C2-FD73-4043-8A5B-DD2159BC743F",
-    "Shutdown": "9F8233AC-BE49-4C79-8EE3-E7E1985B2077",
-    "Time Synchronization": "2497F4DE-E9FA-4204-80E4-4B75C46419C0",
-    "VSS": "5CED1297-4598-4915-A5FC-AD21BB4D02A4",
-}
 
 
 class Rows:
-    """One host's objects, for one call."""
+    """Builds the rows that one host shows, for one call.
+
+    Attributes:
+        model: the simulated world.
+        node: name of the host; None for the first.
+        host: the host.
+    """
 
     def __init__(self, model: Model, node: str | None) -> None:
-        self._model = model
-        self._node = node
-        self._host = model.nodes.get(node)
+        self.model = model
+        self.node = node
+        self.host = model.nodes.get(node)
 
-    def _say(self, key: str) -> str:
-        return text(self._model.knobs.language, key)
+    def text(self, key: str) -> str:
+        """A message in the host's language."""
+        return text(self.model.knobs.language, key)
 
-    def _vm(self, vm: str) -> Vm:
-        return self._model.vms.get(UUID(vm), self._node)
+    def vm(self, vm: str) -> Vm:
+        """The VM with this id.
 
-    def _common(self) -> Row:
-        return {"ComputerName": self._host.name, "IsDeleted": False, "CimSession": None}
+        Raises:
+            HyperVError: it is not on this host.
+        """
+        return self.model.vms.get(UUID(vm), self.node)
 
-    def _answer(self, vms: list[Vm], refused: list[HyperVError]) -> Row:
+    def common(self) -> Row:
+        """Fields that every object has."""
+        return {"ComputerName": self.host.name, "IsDeleted": False, "CimSession": None}
+
+    def answer(self, vms: list[Vm], refused: list[HyperVError]) -> Row:
+        """VMs as rows, with the refusals beside them. A VM that has left the host meanwhile is left out."""
         objects = []
         for vm in vms:
             try:
-                objects.append(self._machine_row(vm))
+                objects.append(self.machine(vm))
             except (HyperVError, DiskError, KeyError):
-                continue  # it left this host while the list was made
+                continue
         return {"objects": objects, "refused": [refusal(err, "") for err in refused]}
 
-    def _machine_row(self, vm: Vm) -> Row:
-        status = self._model.vms.status(vm.vm_id)
+    def machine(self, vm: Vm) -> Row:
+        """``VirtualMachine``."""
+        status = self.model.vms.status(vm.vm_id)
         second = {32768: "creating", 32770: "deleting", 32772: "merging"}.get(status[-1])
-        now = self._model.clock.now()
+        now = self.model.clock.now()
         parent = None
         if vm.parent_checkpoint is not None:
-            parent = self._model.checkpoints.get(vm.parent_checkpoint)
+            parent = self.model.checkpoints.get(vm.parent_checkpoint)
         running = vm.state is VMState.Running
         return {
-            "type": _HV + "VirtualMachine",
+            "type": HV + "VirtualMachine",
             **self._shared_row(vm),
             "Id": str(vm.vm_id),
             "Name": vm.name,
@@ -68,13 +74,13 @@ class Rows:
             "CreationTime": utc(vm.created).isoformat(),
             "ParentSnapshotId": str(parent.checkpoint_id) if parent else None,
             "ParentSnapshotName": parent.name if parent else None,
-            "Status": self._say(second or "normal"),
+            "Status": self.text(second or "normal"),
             "OperationalStatus": list(status),
             "PrimaryOperationalStatus": status[0],
             "SecondaryOperationalStatus": status[1] if len(status) > 1 else None,
-            "StatusDescriptions": [self._say("normal"), *([self._say(second)] if second else [])],
-            "PrimaryStatusDescription": self._say("normal"),
-            "SecondaryStatusDescription": self._say(second) if second else None,
+            "StatusDescriptions": [self.text("normal"), *([self.text(second)] if second else [])],
+            "PrimaryStatusDescription": self.text("normal"),
+            "SecondaryStatusDescription": self.text(second) if second else None,
             "VirtualMachineType": 3,
             "ConfigurationLocation": vm.folder,
             "SnapshotFileLocation": vm.folder,
@@ -90,9 +96,9 @@ class Rows:
             "AutomaticCriticalErrorAction": 1,
             "AutomaticCriticalErrorActionTimeout": 30,
             "IsClustered": vm.clustered,
-            "HardDrives": [self._drive_row(vm, drive, None) for drive in self._model.disks.drives(vm.vm_id)],
+            "HardDrives": [self.drive(vm, drive, None) for drive in self.model.disks.drives(vm.vm_id)],
             "DVDDrives": [],
-            "NetworkAdapters": self._adapters(vm),
+            "NetworkAdapters": self.adapters(vm),
             "Heartbeat": 6 if running else None,
             "IntegrationServicesState": "",
             "IntegrationServicesVersion": "0.0",
@@ -107,7 +113,7 @@ class Rows:
     def _shared_row(self, vm: Vm) -> Row:
         """What a VM and its checkpoints show alike."""
         return {
-            **self._common(),
+            **self.common(),
             "VMName": vm.name,
             "VMId": str(vm.vm_id),
             "Generation": vm.generation,
@@ -122,14 +128,15 @@ class Rows:
             "SizeOfSystemFiles": 65536,
         }
 
-    def _snapshot_row(self, point: Checkpoint) -> Row:
-        vm = self._model.vms.get(point.vm_id, self._node)
-        drives = self._model.disks.drives(vm.vm_id, point.checkpoint_id)
+    def snapshot(self, point: Checkpoint) -> Row:
+        """``VMSnapshot``."""
+        vm = self.model.vms.get(point.vm_id, self.node)
+        drives = self.model.disks.drives(vm.vm_id, point.checkpoint_id)
         parent = None
         if point.parent is not None:
-            parent = self._model.checkpoints.get(point.parent)
+            parent = self.model.checkpoints.get(point.parent)
         return {
-            "type": _HV + "VMSnapshot",
+            "type": HV + "VMSnapshot",
             **self._shared_row(vm),
             "Id": str(point.checkpoint_id),
             "Name": point.name,
@@ -139,22 +146,23 @@ class Rows:
             "ParentSnapshotName": parent.name if parent else None,
             "SnapshotType": int(point.kind),
             "IsAutomaticCheckpoint": point.automatic,
-            "HardDrives": [self._drive_row(vm, drive, point) for drive in drives],
-            "NetworkAdapters": self._adapters(vm),
+            "HardDrives": [self.drive(vm, drive, point) for drive in drives],
+            "NetworkAdapters": self.adapters(vm),
         }
 
-    def _drive_row(self, vm: Vm, drive: Drive, point: Checkpoint | None) -> Row:
+    def drive(self, vm: Vm, drive: Drive, point: Checkpoint | None) -> Row:
+        """``HardDiskDrive`` of a VM, or of a checkpoint of it."""
         slot = drive.slot
         path = None
         if drive.layer is not None:
-            path = self._model.disks.layer(drive.layer).path
+            path = self.model.disks.layer(drive.layer).path
         elif drive.pass_through_number is not None:
             path = f"Disk {drive.pass_through_number} 1.00 TB Bus 0 Lun 0 Target 0"
         kind = slot.controller_type.name
         owner = point.checkpoint_id if point else vm.vm_id
         return {
-            "type": _HV + "HardDiskDrive",
-            **self._common(),
+            "type": HV + "HardDiskDrive",
+            **self.common(),
             "Id": vm.instance_id(slot, owner).removesuffix("\\L") + "\\D",
             "Name": f"Hard Drive on {kind} controller number {slot.controller_number} "
             f"at location {slot.controller_location}",
@@ -175,12 +183,13 @@ class Rows:
             "WriteHardeningMethod": 0,
         }
 
-    def _adapters(self, vm: Vm) -> list[Row]:
+    def adapters(self, vm: Vm) -> list[Row]:
+        """``VMNetworkAdapter`` of a VM: one."""
         adapter = uuid5(vm.vm_id, "adapter")
         return [
             {
-                "type": _HV + "VMNetworkAdapter",
-                **self._common(),
+                "type": HV + "VMNetworkAdapter",
+                **self.common(),
                 "Name": "Network Adapter",
                 "Id": f"Microsoft:{str(vm.vm_id).upper()}\\{str(adapter).upper()}",
                 "AdapterId": str(adapter).upper(),
@@ -209,17 +218,18 @@ class Rows:
             }
         ]
 
-    def _vhd_row(self, layer: Layer) -> Row:
-        parent = self._model.disks.chain(layer.number)[1].path if layer.parent is not None else ""
+    def vhd(self, layer: Layer) -> Row:
+        """``VirtualHardDisk``."""
+        parent = self.model.disks.chain(layer.number)[1].path if layer.parent is not None else ""
         return {
-            "type": _VHD + "VirtualHardDisk",
-            **self._common(),
+            "type": VHD + "VirtualHardDisk",
+            **self.common(),
             "Path": layer.path,
             "ParentPath": parent,
             "VhdFormat": int(layer.format),
             "VhdType": int(layer.kind),
             "Size": layer.size_bytes,
-            "FileSize": self._model.disks.file_bytes(layer.number),
+            "FileSize": self.model.disks.file_bytes(layer.number),
             "MinimumSize": None,
             "LogicalSectorSize": layer.logical_sector_bytes,
             "PhysicalSectorSize": layer.physical_sector_bytes,
@@ -227,17 +237,18 @@ class Rows:
             "DiskIdentifier": str(layer.disk_id).upper(),
             "FragmentationPercentage": 0,
             "Alignment": 1,
-            "Attached": self._model.disks.in_use(layer.number),
+            "Attached": self.model.disks.in_use(layer.number),
             "DiskNumber": None,
             "IsPMEMCompatible": False,
             "AddressAbstractionType": 0,
         }
 
-    def _vhd_refusal(self, err: DiskError, path: str) -> Row:
+    def vhd_refusal(self, err: DiskError, path: str) -> Row:
+        """The refusal of ``Get-VHD`` for one path."""
         if err.code == Win32.FILE_NOT_FOUND:
-            message = f"{self._say('not_found')} '{path}' (0x80070002)"
+            message = f"{self.text('not_found')} '{path}' (0x80070002)"
             return refusal(HyperVError(Wmi.NOT_FOUND, message), path)
-        return refusal(HyperVError(Wmi.FAILED, f"{self._say('failed')} '{path}' (0x{err.code:08X})"), path)
+        return refusal(HyperVError(Wmi.FAILED, f"{self.text('failed')} '{path}' (0x{err.code:08X})"), path)
 
 
 def refusal(err: HyperVError, target: str) -> Row:

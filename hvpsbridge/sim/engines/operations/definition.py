@@ -11,7 +11,8 @@ from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.failure import of_disk
 from hvpsbridge.sim.engines.operations.context import Context
 from hvpsbridge.sim.model import DiskError
-from hvpsbridge.sim.standin.cmdlets import Cmdlets
+from hvpsbridge.sim.standin import cmdlets, hardware
+from hvpsbridge.sim.standin.rows import Rows
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -67,28 +68,28 @@ def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     """``Get-HvpsVmDefinition``."""
     vm = context.vm(given["VmId"])
     vm_id = str(vm.vm_id)
-    show = Cmdlets(context.model, context.node)
+    rows = Rows(context.model, context.node)
     definition: dict[str, Any] = {"format": 1}
-    definition["vm"] = _select(show.machines(id=vm_id)["objects"][0], _VM)
-    definition["processor"] = _select(show.processor(vm_id)[0], _PROCESSOR)
-    definition["memory"] = _select(show.memory(vm_id)[0], _MEMORY)
+    definition["vm"] = _select(cmdlets.machines(rows, id=vm_id)["objects"][0], _VM)
+    definition["processor"] = _select(hardware.processor(rows, vm_id)[0], _PROCESSOR)
+    definition["memory"] = _select(hardware.memory(rows, vm_id)[0], _MEMORY)
     if vm.generation == 2:
-        firmware = show.firmware(vm_id)[0]
+        firmware = hardware.firmware(rows, vm_id)[0]
         definition["firmware"] = _select(firmware, _FIRMWARE)
         definition["firmware"]["BootOrder"] = [_boot(entry) for entry in firmware["BootOrder"]]
     else:
-        definition["bios"] = _select(show.bios(vm_id)[0], _BIOS)
-    definition["disks"] = _disks(context, show, vm_id)
-    definition["scsi_controllers"] = len(show.scsi_controllers(vm_id))
-    definition["dvd"] = [_select(drive, _DVD) for drive in show.dvd_drives(vm_id)]
+        definition["bios"] = _select(hardware.bios(rows, vm_id)[0], _BIOS)
+    definition["disks"] = _disks(context, rows, vm_id)
+    definition["scsi_controllers"] = len(cmdlets.scsi_controllers(rows, vm_id))
+    definition["dvd"] = [_select(drive, _DVD) for drive in cmdlets.dvd_drives(rows, vm_id)]
     definition["network"] = [
-        {**_select(adapter, _NETWORK), "Vlan": _select(show.vlan()[0], _VLAN)}
-        for adapter in show.network_adapters(vm_id)
+        {**_select(adapter, _NETWORK), "Vlan": _select(hardware.vlan(rows)[0], _VLAN)}
+        for adapter in hardware.network_adapters(rows, vm_id)
     ]
-    definition["security"] = _select(show.security(vm_id)[0], _SECURITY)
-    definition["key_protector"] = base64.b64encode(bytes(show.key_protector(vm_id))).decode()
+    definition["security"] = _select(hardware.security(rows, vm_id)[0], _SECURITY)
+    definition["key_protector"] = base64.b64encode(bytes(hardware.key_protector(rows, vm_id))).decode()
     definition["integration_services"] = [
-        _select(service, ("Id", "Enabled")) for service in show.integration_services(vm_id)
+        _select(service, ("Id", "Enabled")) for service in hardware.integration_services(rows, vm_id)
     ]
     yield results.VmDefinition(vm.vm_id, json.dumps(definition, separators=(",", ":")))
 
@@ -105,17 +106,17 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
     return boot
 
 
-def _disks(context: Context, show: Cmdlets, vm_id: str) -> list[dict[str, Any]]:
+def _disks(context: Context, rows: Rows, vm_id: str) -> list[dict[str, Any]]:
     """Drives with what their files are; listed again when a merge has taken one away meanwhile."""
     for _ in range(ROUNDS):
-        disks = [_disk(context, show, drive) for drive in show.drives(vm_id)]
+        disks = [_disk(context, rows, drive) for drive in cmdlets.drives(rows, vm_id)]
         if not any(disk.get("Problem") == "Hvps.FileNotFound" for disk in disks):
             break
         context.pause()
     return disks
 
 
-def _disk(context: Context, show: Cmdlets, drive: Mapping[str, Any]) -> dict[str, Any]:
+def _disk(context: Context, rows: Rows, drive: Mapping[str, Any]) -> dict[str, Any]:
     disk = _select(drive, _DISK)
     if drive["Path"] and drive["DiskNumber"] is None:
         try:
@@ -123,7 +124,7 @@ def _disk(context: Context, show: Cmdlets, drive: Mapping[str, Any]) -> dict[str
         except DiskError as err:
             disk["Problem"] = of_disk(err).error_id.partition(",")[0]
             return disk
-        rows = show.vhds([layer.path for layer in (chain[0], chain[-1])])["objects"]
-        disk["Vhd"] = _select(rows[0], _VHD)
-        disk["Base"] = _select(rows[-1], _BASE)
+        files = cmdlets.vhds(rows, [layer.path for layer in (chain[0], chain[-1])])["objects"]
+        disk["Vhd"] = _select(files[0], _VHD)
+        disk["Base"] = _select(files[-1], _BASE)
     return disk
