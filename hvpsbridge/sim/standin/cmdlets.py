@@ -11,12 +11,13 @@ from uuid import UUID, uuid5
 from hvpsbridge.sim.model import DiskError, HyperVError, Wmi
 from hvpsbridge.sim.model.errors import vm_not_found
 from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.sim.standin.enums import ENUMS
 from hvpsbridge.sim.standin.rows import HV, Row, Rows, refusal
-from hvpsbridge.sim.standin.types import CLASSES, ENUMS
+from hvpsbridge.sim.standin.types import CLASSES
 
 
 def types(rows: Rows) -> Row:
-    """Enums and classes the module defines, and how the module errs (:mod:`types`)."""
+    """Enums and classes that the module defines."""
     return {"enums": ENUMS, "classes": CLASSES}
 
 

@@ -1,128 +1,14 @@
-"""Enums and classes of the Hyper-V module, as the stand-in module defines them at import.
+"""Classes of the Hyper-V module, as the stand-in module defines them at import.
 
-One table for both ends: the module asks for it once, makes real .NET types from it (so that objects flatten
-over PSRP as Hyper-V's own do), and fills them from what :mod:`cmdlets` answers. A class is defined after
-those it mentions. Facts: docs/hyperv-facts.md#cmdlet-shapes.
+The module asks for this table once, makes .NET types from it, so that objects are serialized over PSRP as
+Hyper-V's own are, and fills them with the rows of ``cmdlets``. A class comes after those it mentions.
+Facts: docs/hyperv-facts.md#cmdlet-shapes.
 """
 
 from __future__ import annotations
 
 _HV = "Microsoft.HyperV.PowerShell."
 _VHD = "Microsoft.Vhd.PowerShell."
-
-ENUMS: dict[str, dict[str, int]] = {
-    _HV + "VMState": {
-        "Other": 1,
-        "Running": 2,
-        "Off": 3,
-        "Stopping": 4,
-        "Saved": 6,
-        "Paused": 9,
-        "Starting": 10,
-        "Reset": 11,
-        "Saving": 32773,
-        "Pausing": 32776,
-        "Resuming": 32777,
-        "FastSaved": 32779,
-        "FastSaving": 32780,
-        "ForceShutdown": 32781,
-        "ForceReboot": 32782,
-        "Hibernated": 32783,
-        "ComponentServicing": 32784,
-        "RunningCritical": 32785,
-        "OffCritical": 32786,
-        "StoppingCritical": 32787,
-        "SavedCritical": 32788,
-        "PausedCritical": 32789,
-        "StartingCritical": 32790,
-        "ResetCritical": 32791,
-        "SavingCritical": 32792,
-        "PausingCritical": 32793,
-        "ResumingCritical": 32794,
-        "FastSavedCritical": 32795,
-        "FastSavingCritical": 32796,
-    },
-    _HV + "VMOperationalStatus": {
-        "Ok": 2,
-        "Degraded": 3,
-        "PredictiveFailure": 5,
-        "InService": 11,
-        "Dormant": 15,
-        "SupportingEntityInError": 16,
-        "ApplyingSnapshot": 23769,
-        "CreatingSnapshot": 32768,
-        "DeletingSnapshot": 32770,
-        "WaitingToStart": 32771,
-        "MergingDisks": 32772,
-        "ExportingVirtualMachine": 32773,
-        "MigratingVirtualMachine": 32774,
-        "BackingUpVirtualMachine": 32776,
-        "ModifyingUpVirtualMachine": 32777,
-        "StorageMigrationPhaseOne": 32778,
-        "StorageMigrationPhaseTwo": 32779,
-        "MigratingPlannedVm": 32780,
-        "CheckingCompatibility": 32781,
-        "ApplicationCriticalState": 32782,
-        "CommunicationTimedOut": 32783,
-        "CommunicationFailed": 32784,
-        "CriticalIoError": 32795,
-    },
-    _HV + "CheckpointType": {"Disabled": 2, "Production": 3, "ProductionOnly": 4, "Standard": 5},
-    _HV + "SnapshotType": {
-        "Standard": 0,
-        "Recovery": 1,
-        "Planned": 2,
-        "Missing": 5,
-        "Replica": 6,
-        "AppConsistentReplica": 7,
-        "SyncedReplica": 8,
-    },
-    _HV + "ControllerType": {"IDE": 0, "SCSI": 1, "PMEM": 2},
-    _HV + "VMReplicationMode": {
-        "None": 0,
-        "Primary": 1,
-        "Replica": 2,
-        "TestReplica": 3,
-        "ExtendedReplica": 4,
-    },
-    _HV + "OnOffState": {"On": 0, "Off": 1},
-    _HV + "StartAction": {"Nothing": 2, "StartIfRunning": 3, "Start": 4},
-    _HV + "StopAction": {"TurnOff": 2, "Save": 3, "ShutDown": 4},
-    _HV + "CriticalErrorAction": {"None": 0, "Pause": 1},
-    _HV + "VirtualMachineType": {"RealizedVirtualMachine": 3, "PlannedVirtualMachine": 4},
-    _HV + "VMHeartbeatStatus": {
-        "Unknown": 0,
-        "Disabled": 1,
-        "NoContact": 2,
-        "Error": 3,
-        "LostCommunication": 4,
-        "OkApplicationsUnknown": 5,
-        "OkApplicationsHealthy": 6,
-        "OkApplicationsCritical": 7,
-        "Paused": 8,
-    },
-    _HV + "CacheAttributes": {
-        "Default": 0,
-        "WriteCacheEnabled": 1,
-        "WriteCacheAndFUAEnabled": 2,
-        "WriteCacheDisabled": 3,
-    },
-    _HV + "BootDevice": {
-        "Floppy": 0,
-        "CD": 1,
-        "IDE": 2,
-        "LegacyNetworkAdapter": 3,
-        "NetworkAdapter": 4,
-        "VHD": 5,
-    },
-    _HV + "VMBootSourceType": {"Unknown": 0, "Drive": 1, "Network": 2, "File": 3},
-    _HV + "IPProtocolPreference": {"IPv4": 0, "IPv6": 1},
-    _HV + "ConsoleModeType": {"Default": 0, "COM1": 1, "COM2": 2, "None": 3},
-    _HV + "VMNetworkAdapterVlanMode": {"Untagged": 0, "Access": 1, "Trunk": 2, "Private": 3},
-    _HV + "VMNetworkAdapterPortMirroringMode": {"None": 0, "Destination": 1, "Source": 2},
-    _VHD + "VhdFormat": {"Unknown": 0, "VHD": 2, "VHDX": 3, "VHDSet": 4},
-    _VHD + "VhdType": {"Unknown": 0, "Fixed": 2, "Dynamic": 3, "Differencing": 4},
-}
 
 # .NET types by field. A trailing ? is Nullable, [] an array; names without a dot are System's.
 _COMMON = {"ComputerName": "String", "IsDeleted": "Boolean", "CimSession": "Object"}
