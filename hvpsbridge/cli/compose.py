@@ -29,7 +29,7 @@ from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import ReaderLimits
-from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
+from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook, TuningWish
 from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 
@@ -187,10 +187,10 @@ def sharing(limits: RunLimits) -> SharedLimits:
     limited = limits.rate is not None or readers != ReaderLimits()
     return SharedLimits(
         permits=SharedPermits(readers),
-        pace=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),
+        rate=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),
         # A limited read shows the limit, not the host.
         tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limited),
-        shells=ShellPlaces(limits.shells_per_host),
+        shells=ShellSlots(limits.shells_per_host),
     )
 
 

@@ -12,7 +12,7 @@ from hvpsbridge.errors import ExitCode, Gated, HostNoSpace, NotEligible, Stopped
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.planning.plan import DiskFacts, plan_disks
-from hvpsbridge.tasks.planning.space import SMALLEST_CHILD_BYTES, child_growth, volume_of
+from hvpsbridge.tasks.planning.space import MIN_CHILD_BYTES, child_growth, volume_of
 from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull
 from hvpsbridge.units import GIB, MIB
 from tests.tasks import builders as make
@@ -164,7 +164,7 @@ def test_growth_is_estimated_per_volume_and_never_beyond_the_disk() -> None:
     volumes = [VolumeInfo("C:\\", 1, 1), VolumeInfo("C:\\ClusterStorage\\one\\", 1, 1)]
     growth = child_growth(plans, {disk.slot: "c:\\clusterstorage\\one\\web.vhdx"}, volumes, make.lineage())
     assert set(growth) == {"C:\\ClusterStorage\\one\\"}
-    assert SMALLEST_CHILD_BYTES <= growth["C:\\ClusterStorage\\one\\"] <= 100 * GIB
+    assert MIN_CHILD_BYTES <= growth["C:\\ClusterStorage\\one\\"] <= 100 * GIB
     assert volume_of("E:\\other.vhdx", volumes) is None
 
 

@@ -113,7 +113,7 @@ def test_no_more_is_sent_than_the_rate_lets(world: WireWorld) -> None:
     vms = [filled(world, name, 2 * MIB) for name in ("a", "b")]
     line = Timeline(world.server)
     # As it is by default: windows far larger than what the rate lets come in a second.
-    run(world, SharedLimits(pace=TokenBucket(rate)), policy=QUICK)
+    run(world, SharedLimits(rate=TokenBucket(rate)), policy=QUICK)
     assert sum(sent for _, sent in line.sent) > 2 * 2 * MIB * 1.7
     # Each of two disks may have a second's worth under way, and scripts' answers come beside.
     line.assert_within(rate, 2 * rate + 256 * KIB)
@@ -169,11 +169,11 @@ class StartTogether(SharedPermits):
         self._asked: set[int] = set()
         self._start = threading.Barrier(readers)
 
-    def take(self, ticket: int, claim: Claim, check: Callable[[], None]) -> None:
+    def acquire(self, ticket: int, claim: Claim, check: Callable[[], None]) -> None:
         if ticket not in self._asked:
             self._asked.add(ticket)
             self._start.wait(60)
-        super().take(ticket, claim, check)
+        super().acquire(ticket, claim, check)
 
 
 # Disks by the first letter of their VM: host and volume.

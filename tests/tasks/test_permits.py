@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvpsbridge.tasks.transfer.limits import SharedPermits
-from hvpsbridge.tasks.transfer.permits import MOST_PASSES, Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.transfer.permits import MAX_PASSES, Claim, Permits, ReaderLimits
 
 TURN = 5.0
 
@@ -93,7 +93,7 @@ def test_nobody_waits_for_ever_among_readers_that_never_end(
     waited = 0
     holding: set[int] = set()
     # Every turn somebody else may go first, but only so often for each of the others.
-    most = (MOST_PASSES + len(claims)) * (int(TURN) + 1) * 2
+    most = (MAX_PASSES + len(claims)) * (int(TURN) + 1) * 2
     for now in range(3 * most):
         holding |= set(permits.grant(now))
         waited = 0 if watched_ticket in holding else waited + 1
@@ -135,10 +135,10 @@ def test_a_disk_whose_vm_reads_elsewhere_too_is_passed_over_only_so_often() -> N
     claims |= {permits.ticket(): claim(0, 1, vm, 0) for vm in (1, 2)}
     for ticket, one in claims.items():
         permits.ask(ticket, one)
-    got = turns(permits, claims, 4 * MOST_PASSES)
+    got = turns(permits, claims, 4 * MAX_PASSES)
     assert got.count(elsewhere) == 1, "nobody else wants its volume"
     got.remove(elsewhere)
-    assert MOST_PASSES - 1 <= got.index(here) <= MOST_PASSES + 1
+    assert MAX_PASSES - 1 <= got.index(here) <= MAX_PASSES + 1
     assert got.count(here) >= 2
 
 
@@ -184,7 +184,7 @@ def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
 
     def read(number: int) -> None:
         nonlocal inside, most
-        gate = shared.gate(claim(0, number % 3, number % 4, number))
+        gate = shared.permit(claim(0, number % 3, number % 4, number))
         for _ in range(20):
             gate.enter(lambda: None)
             with lock:
@@ -208,7 +208,7 @@ def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
 
 def test_a_wait_that_is_broken_off_leaves_no_permit_behind() -> None:
     shared = SharedPermits(ReaderLimits(run=1))
-    first, second, third = (shared.gate(claim(0, 0, vm, 0)) for vm in range(3))
+    first, second, third = (shared.permit(claim(0, 0, vm, 0)) for vm in range(3))
     first.enter(lambda: None)
 
     def stop() -> None:

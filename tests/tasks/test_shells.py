@@ -13,7 +13,7 @@ from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.transfer.limits import SharedLimits
-from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
+from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.units import KIB
 from tests.tasks.test_limits import run
 from tests.tasks.wire import WireWorld
@@ -23,83 +23,83 @@ from tests.tasks.world import QUICK
 class Reader:
     """A holder that knows whether it has a shell, and whether it works."""
 
-    def __init__(self, places: ShellPlaces, open_now: list[Reader], host: str = "hv01") -> None:
-        self._places = places
+    def __init__(self, slots: ShellSlots, open_now: list[Reader], host: str = "hv01") -> None:
+        self._slots = slots
         self._host = host
         self._open = open_now
         self.lock = threading.RLock()
         self.works = False
-        self.let_go_count = 0
+        self.given_up = 0
 
     def work(self) -> None:
-        self._places.work(self._host, self, lambda: None)
+        self._slots.acquire(self._host, self, lambda: None)
         self.works = True
         with self.lock:
             if self not in self._open:
                 self._open.append(self)
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         self.works = False
-        self._places.rest(self._host, self)
+        self._slots.mark_idle(self._host, self)
 
-    def let_go(self) -> None:
+    def give_up_shell(self) -> None:
         with self.lock:
             assert not self.works, "a shell in use was taken away"
             self._open.remove(self)
-            self.let_go_count += 1
+            self.given_up += 1
 
 
-def test_who_rests_keeps_its_shell_until_somebody_needs_the_place() -> None:
+def test_an_idle_reader_keeps_its_shell_until_another_one_needs_the_slot() -> None:
     open_now: list[Reader] = []
-    places = ShellPlaces(2)
-    first, second, third = (Reader(places, open_now) for _ in range(3))
+    slots = ShellSlots(2)
+    first, second, third = (Reader(slots, open_now) for _ in range(3))
     for reader in (first, second):
         reader.work()
-        reader.rest()
+        reader.idle()
     first.work()
-    first.rest()
+    first.idle()
     assert open_now == [first, second]
-    assert first.let_go_count == second.let_go_count == 0
+    assert first.given_up == second.given_up == 0
     third.work()
     # The one that has rested longest.
     assert open_now == [first, third]
-    places.leave("HV01", third)
+    slots.release("HV01", third)
     second.work()
-    assert first.let_go_count == 0, "there was a free place"
+    assert first.given_up == 0, "there was a free slot"
 
 
-def test_hosts_have_places_of_their_own() -> None:
+def test_hosts_have_slots_of_their_own() -> None:
     open_now: list[Reader] = []
-    places = ShellPlaces(1)
-    one, other = Reader(places, open_now), Reader(places, open_now, "hv02")
+    slots = ShellSlots(1)
+    one, other = Reader(slots, open_now), Reader(slots, open_now, "hv02")
     one.work()
     other.work()
     assert len(open_now) == 2
 
 
 def test_a_wait_that_is_broken_off_leaves_no_place_behind() -> None:
-    places = ShellPlaces(1)
-    first, second, third = (Reader(places, []) for _ in range(3))
+    slots = ShellSlots(1)
+    first, second, third = (Reader(slots, []) for _ in range(3))
     first.work()
 
     def stop() -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        places.work("hv01", second, stop)
-    places.leave("hv01", first)
-    places.work("hv01", third, stop)
+        slots.acquire("hv01", second, stop)
+    slots.release("hv01", first)
+    slots.acquire("hv01", third, stop)
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_threads_take_turns_at_places_and_all_of_them_end(most: int) -> None:
+def test_threads_take_turns_at_slots_and_all_of_them_end(most: int) -> None:
     open_now: list[Reader] = []
-    places = ShellPlaces(most)
+    slots = ShellSlots(most)
     working, seen, lock = [0], [0], threading.Lock()
     done: list[Reader] = []
 
     def live() -> None:
-        reader = Reader(places, open_now)
+        reader = Reader(slots, open_now)
         for _ in range(10):
             reader.work()
             with lock:
@@ -107,8 +107,8 @@ def test_threads_take_turns_at_places_and_all_of_them_end(most: int) -> None:
                 seen[0] = max(seen[0], working[0])
             with lock:
                 working[0] -= 1
-            reader.rest()
-        places.leave("hv01", reader)
+            reader.idle()
+        slots.release("hv01", reader)
         done.append(reader)
 
     threads = [threading.Thread(target=live, daemon=True) for _ in range(9)]
@@ -140,7 +140,7 @@ def test_more_disks_than_shells_are_read_in_turns(world: WireWorld) -> None:
     """Full, then increments that are proved whole: disks come back for another turn after they gave way."""
     vms = [world.vm(name, disks=(256 * KIB,) * DISKS) for name in ("a", "b")]
     for mode in (Mode.FULL, Mode.INCREMENTAL):
-        results = run(world, SharedLimits(shells=ShellPlaces(2)), policy=QUICK)
+        results = run(world, SharedLimits(shells=ShellSlots(2)), policy=QUICK)
         assert {disk.mode for result in results for disk in result.disks} == {mode}
         for vm_id in vms:
             world.assert_clean(vm_id)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hvpsbridge.tasks.transfer.parallel import Halted, side_by_side
+from hvpsbridge.tasks.transfer.parallel import Halted, run_parallel
 
 
 def test_all_work_is_done_and_several_at_once() -> None:
@@ -17,7 +17,7 @@ def test_all_work_is_done_and_several_at_once() -> None:
         met.wait(10)
         done.append(number)
 
-    side_by_side([lambda n=n: work(n) for n in range(6)], lambda: None, most=3)  # type: ignore[misc]
+    run_parallel([lambda n=n: work(n) for n in range(6)], lambda: None, max_threads=3)  # type: ignore[misc]
     assert sorted(done) == list(range(6))
 
 
@@ -38,11 +38,11 @@ def test_the_first_failure_halts_the_others_and_is_the_one_told() -> None:
         begun.append("never")
 
     with pytest.raises(ValueError, match="disk 1"):
-        side_by_side([long, failing, never], halted.set, most=2)
+        run_parallel([long, failing, never], halted.set, max_threads=2)
     assert sorted(begun) == ["failing", "long"]
 
 
 def test_one_work_needs_no_thread() -> None:
     seen: list[threading.Thread] = []
-    side_by_side([lambda: seen.append(threading.current_thread())], lambda: None)
+    run_parallel([lambda: seen.append(threading.current_thread())], lambda: None)
     assert seen == [threading.current_thread()]

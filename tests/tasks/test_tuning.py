@@ -11,8 +11,8 @@ import pytest
 
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.tasks.transfer.tuning import (
-    EMPTY_TRIALS,
     GOOD_FOR,
+    MAX_EMPTY_TRIALS,
     MEASURABLE_BYTES,
     START,
     Learned,
@@ -83,7 +83,7 @@ def test_what_the_user_decided_is_neither_tried_nor_changed() -> None:
 def test_trials_of_nothing_but_zeros_are_made_again_but_not_for_ever() -> None:
     search = Search(TuningWish())
     first = search.trial()
-    for _ in range(EMPTY_TRIALS):
+    for _ in range(MAX_EMPTY_TRIALS):
         search.measured(0, 1.0)
         assert search.trial() == first
     search.measured(0, 1.0)

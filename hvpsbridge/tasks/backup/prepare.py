@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvpsbridge.contract.results import CheckpointInfo, DiskInfo, HostInfo, VmInfo, VolumeInfo
-from hvpsbridge.errors import Gated, NotEligible
+from hvpsbridge.errors import Gated, HostNoSpace, NotEligible
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -25,9 +25,8 @@ from hvpsbridge.tasks.planning.eligibility import (
 )
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks, slot_of
-from hvpsbridge.tasks.planning.space import child_growth
+from hvpsbridge.tasks.planning.space import child_growth, space_shortage
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.transfer.guard import short_of_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +124,9 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         ),
     )
     context.observer.planned(context.vm, state.plan)
-    short = short_of_space(vm.name, volumes, context.policy.limits.free_space_floor_bytes, growth)
-    if short is not None:
-        raise short
+    shortage = space_shortage(volumes, context.policy.limits.free_space_floor_bytes, growth)
+    if shortage is not None:
+        raise HostNoSpace(vm.name, shortage)
     return Planned(state.plan, lineage, volumes, any(map(no_checkpoint_holds, excluded)))
 
 

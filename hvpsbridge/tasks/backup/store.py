@@ -25,11 +25,11 @@ from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.planning.space import volume_of
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader, open_shell
-from hvpsbridge.tasks.transfer.host_side import Tools
 from hvpsbridge.tasks.transfer.limits import SharedReadPermit
-from hvpsbridge.tasks.transfer.parallel import side_by_side
+from hvpsbridge.tasks.transfer.parallel import run_parallel
 from hvpsbridge.tasks.transfer.permits import Claim
 
 
@@ -71,7 +71,7 @@ def store(
         with guard.watching(host), step(context, state, Step.PROVE):
             turn = planned.lineage.last_sequence
             proofs = [partial(_prove, context.policy.proof, disk, turn) for disk in disks]
-            side_by_side(proofs, guard.halt)
+            run_parallel(proofs, guard.halt)
     return Stored(disks, files, definition)
 
 
@@ -83,17 +83,17 @@ def _read(
     frozen: Frozen,
     writer: Writer,
 ) -> tuple[DiskBackup, ...]:
-    tools = Tools(
-        context.repository,
-        writer,
-        context.budget,
-        state.guard,
-        context.policy,
-        context.vm_name,
-        context.host.name,
-        lambda progress: context.observer.progress(context.vm, progress),
-        context.shared,
-        partial(_permit, context, planned),
+    transfer = TransferContext(
+        repository=context.repository,
+        writer=writer,
+        budget=context.budget,
+        guard=state.guard,
+        policy=context.policy,
+        vm_name=context.vm_name,
+        host_name=context.host.name,
+        on_progress=partial(context.observer.progress, context.vm),
+        shared=context.shared,
+        permit=partial(_permit, context, planned),
     )
     for plan in planned.plan.disks:
         disk = frozen.disks[plan.slot]
@@ -105,23 +105,23 @@ def _read(
             context.shared.shells,
             state.guard.check,
         )
-        backup = DiskBackup(plan, disk, reader, tools)
+        backup = DiskBackup(plan, disk, reader, transfer)
         state.disks.append(backup)
         stop_if_unexpected(context.policy, context.vm_name, backup.plan)
-    side_by_side([backup.pull for backup in state.disks], state.guard.halt)
+    run_parallel([backup.pull for backup in state.disks], state.guard.halt)
     return tuple(state.disks)
 
 
 def _permit(context: BackupContext, planned: Planned, path: str) -> SharedReadPermit:
     """A permit to read the frozen disk of that path."""
     volume = volume_of(path, planned.volumes) or path[:3]
-    return context.shared.permits.gate(Claim(context.host.name, volume, context.vm_id, path))
+    return context.shared.permits.permit(Claim(context.host.name, volume, context.vm_id, path))
 
 
 def _files(context: BackupContext, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
     def counted(data: bytes) -> bytes:
         # Against the run's rate; the next read waits for it.
-        context.shared.pace.consume(int(len(data) * WIRE_FACTOR))
+        context.shared.rate.consume(int(len(data) * WIRE_FACTOR))
         return data
 
     pieces = context.host.configuration(context.vm_id, checkpoint.checkpoint_id)

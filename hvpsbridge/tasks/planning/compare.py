@@ -75,7 +75,7 @@ def differing(
     grid: ChunkGrid,
     *,
     check: Callable[[], None],
-    told: Callable[[int, int], None],
+    on_page: Callable[[int, int], None],
 ) -> tuple[Extent, ...]:
     """Whole chunks of ``region`` whose digest on the host is not the stored one, as a sorted set.
 
@@ -87,7 +87,7 @@ def differing(
         stored: what to compare with.
         grid: the chunk grid.
         check: called for each page; may raise.
-        told: given the bytes compared and the bytes of digests received, for each page.
+        on_page: called for each page with the bytes compared and the bytes of digests received.
     """
     found: list[Extent] = []
     for page in digests(grid.chunk_bytes, region):
@@ -102,7 +102,7 @@ def differing(
                     found[-1] = Extent(found[-1].offset, found[-1].length + extent.length)
                 else:
                     found.append(extent)
-        told(count * grid.chunk_bytes, len(page.digests))
+        on_page(count * grid.chunk_bytes, len(page.digests))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""How much a checkpoint's children may grow while the disks are read. Pure; an estimate, said to be one."""
+"""Free space for a checkpoint: an estimate of how far its children grow while the disks are read. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from hvpsbridge.contract.results import DiskInfo, VolumeInfo
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.plan import DiskPlan, Mode
-from hvpsbridge.units import MIB
+from hvpsbridge.units import MIB, size_text
 
-# A cautious rate at which a disk is pulled (reference, transport: 19 to 65 MB/s a session).
-PULL_BYTES_A_SECOND = 20 * MIB
-# A child is never smaller than this once it is written to.
-SMALLEST_CHILD_BYTES = 64 * MIB
-# Where nothing is known of a disk: what a busy one writes within a second.
+# A cautious rate at which disks are read; see docs/performance.md for measured ones.
+READ_BYTES_PER_SECOND = 20 * MIB
+# A child is at least this large once it was written to.
+MIN_CHILD_BYTES = 64 * MIB
+# What a busy disk writes per second; assumed while nothing is known about the disk.
 UNKNOWN_RATE_BYTES = 1 * MIB
-# Of a disk, what an increment is taken to read while nothing is known of its changes.
+# Share of the disk that an increment reads; assumed while nothing is known about its changes.
 UNKNOWN_CHANGE = 0.05
 
 
@@ -26,19 +26,19 @@ def child_growth(
     lineage: Lineage,
     excluded: Sequence[DiskInfo] = (),
 ) -> dict[str, int]:
-    """Bytes the children of a checkpoint may take, by volume root.
+    """Bytes the children of a checkpoint may need, by volume root.
 
-    A disk's child grows at the rate at which the disk changed between its last two points, for as long
-    as all disks take to read; it never outgrows the disk.
+    The child of a disk grows at the rate at which the disk changed between its last two points, for as long
+    as it takes to read all disks, but never beyond the size of the disk.
 
     Args:
         disks: the plan.
-        paths: file of each slot, which is where its child comes to lie.
-        volumes: of the VM.
+        paths: file of each slot; the child is created on the same volume.
+        volumes: those of the VM.
         lineage: for the rates.
-        excluded: disks that are not read, but get a child all the same.
+        excluded: disks that are not read, but get a child as well.
     """
-    seconds = sum(_read_bytes(disk) for disk in disks) / PULL_BYTES_A_SECOND
+    seconds = sum(_read_bytes(disk) for disk in disks) / READ_BYTES_PER_SECOND
     growth: dict[str, int] = {}
     for disk in disks:
         root = volume_of(paths.get(disk.slot, ""), volumes)
@@ -46,18 +46,38 @@ def child_growth(
             continue
         rate = lineage.change_rate(disk.slot, disk.facts.disk_id)
         written = (UNKNOWN_RATE_BYTES if rate is None else rate) * seconds
-        child = min(int(written) + SMALLEST_CHILD_BYTES, disk.facts.size_bytes)
+        child = min(int(written) + MIN_CHILD_BYTES, disk.facts.size_bytes)
         growth[root] = growth.get(root, 0) + child
     for other in excluded:
         root = volume_of(other.path or "", volumes)
         if root is not None:
-            child = min(int(UNKNOWN_RATE_BYTES * seconds) + SMALLEST_CHILD_BYTES, other.size_bytes)
+            child = min(int(UNKNOWN_RATE_BYTES * seconds) + MIN_CHILD_BYTES, other.size_bytes)
             growth[root] = growth.get(root, 0) + child
     return growth
 
 
+def space_shortage(
+    volumes: Sequence[VolumeInfo], floor_bytes: int, growth: Mapping[str, int] | None = None
+) -> str | None:
+    """The first volume with too little free space, as a sentence; None if there is none.
+
+    Args:
+        volumes: those of the VM.
+        floor_bytes: free space each of them must keep.
+        growth: what the checkpoint may still take, by volume root.
+    """
+    for volume in volumes:
+        needed = (growth or {}).get(volume.root, 0)
+        if volume.free_bytes - needed < floor_bytes:
+            text = f"volume {volume.root} has {size_text(volume.free_bytes)} free"
+            if needed:
+                text += f", the checkpoint may take {size_text(needed)}"
+            return f"{text}, and {size_text(floor_bytes)} must stay free"
+    return None
+
+
 def volume_of(path: str, volumes: Sequence[VolumeInfo]) -> str | None:
-    """Root of the volume a path lies on: the longest that begins it, as Windows compares."""
+    """Root of the volume that holds a path: the longest root the path begins with, ignoring case."""
     roots = [volume.root for volume in volumes if path.casefold().startswith(volume.root.casefold())]
     return max(roots, key=len, default=None)
 

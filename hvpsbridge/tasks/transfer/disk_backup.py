@@ -1,11 +1,14 @@
-"""One disk's way from its frozen state into a point: pulled as planned, doubted when due, proved."""
+"""The backup of one disk: read as planned, compared where tracking is in doubt, and proved."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from uuid import UUID
 
 from hvpsbridge.contract.results import FrozenDisk
@@ -18,22 +21,23 @@ from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.patching import owed_extents
 from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, confirm
 from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
+from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
-from hvpsbridge.tasks.transfer.host_side import Tools, Traffic
-from hvpsbridge.tasks.transfer.repository_side import StoredDisk
+from hvpsbridge.tasks.transfer.host_side import HostSide
+from hvpsbridge.tasks.transfer.repository_side import RepositorySide
 from hvpsbridge.units import one_line
 
 logger = logging.getLogger(__name__)
 
-# Reads are aligned to this: the largest sector a virtual disk can have.
+# Reads are aligned to the largest sector a virtual disk can have.
 SECTOR_BYTES = 4096
-# The rotating audit looks at one part of the disk each run and is round in so many runs.
+# The rotating audit proves one part of the disk in each run, and all of it in this many runs.
 AUDIT_PARTS = 16
 
 
 def stop_if_unexpected(policy: BackupPolicy, vm_name: str, plan: DiskPlan) -> None:
-    """Return when a disk may be backed up as planned.
+    """Return if a disk may be backed up as planned.
 
     Raises:
         StoppedByPolicy: it would be read or compared whole unexpectedly, and the policy forbids that.
@@ -43,62 +47,64 @@ def stop_if_unexpected(policy: BackupPolicy, vm_name: str, plan: DiskPlan) -> No
 
 
 class DiskBackup:
-    """The backup of one disk, from the frozen handle to its entry in the manifest.
+    """The backup of one disk, from the frozen disk to its entry in the manifest.
+
+    Args:
+        plan: what was planned for the disk.
+        frozen: the disk in the checkpoint.
+        reader: reads it.
+        context: what the disks of the backup share.
 
     Attributes:
-        plan: as confirmed by the frozen handle, and as it turned out.
-        lied_chunks: chunks that tracking left out and a digest found.
+        plan: as confirmed by the frozen disk; changes when change tracking or the base turn out unusable.
+        lied_chunks: changed chunks that tracking did not report, found by a digest.
     """
 
-    def __init__(self, plan: DiskPlan, frozen: FrozenDisk, reader: DiskReader, tools: Tools) -> None:
+    def __init__(
+        self, plan: DiskPlan, frozen: FrozenDisk, reader: DiskReader, context: TransferContext
+    ) -> None:
         self.plan = confirm(plan, frozen)
         self.frozen = frozen
         self.reader = reader
         self.lied_chunks = 0
-        self._tools = tools
-        self._grid = tools.repository.grid
+        self._context = context
+        self._grid = context.repository.grid
         self._size_bytes = frozen.size_bytes
         base = self.plan.base
-        self._stored = StoredDisk(
-            tools.repository, tools.writer, self._size_bytes, None if base is None else base.tree
+        self._stored = RepositorySide(
+            context.repository, context.writer, self._size_bytes, None if base is None else base.tree
         )
-        self._traffic = Traffic(self.plan.slot, frozen, reader, tools)
+        self._host = HostSide(self.plan.slot, frozen, reader, context)
+        # Whether only what tracking reported was read.
         self._trusted = False
-        self._allocation: tuple[Extent, ...] | None = None
-        self._allocation_known = False
         self._changed_bytes = 0
         self._reread_chunks = 0
         self._proved_bytes = 0
         self._seconds = 0.0
 
-    # -- pulling --------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------
 
     def pull(self) -> None:
         """Bring the disk's content into the repository as planned, or as doubt demands.
 
         Raises:
-            StoppedByPolicy: it turned out that the disk must be compared or read whole, and the policy
-                forbids that.
+            StoppedByPolicy: the disk must unexpectedly be compared or read whole, and the policy forbids
+                that.
         """
-        with self.reader.working():
-            started = time.monotonic()
+        with self.reader.in_use(), self._timed():
             try:
-                self._pull_or_begin_anew()
-            finally:
-                self._seconds += time.monotonic() - started
-
-    def _pull_or_begin_anew(self) -> None:
-        try:
-            self._pull()
-        except Damaged as err:
-            if self.plan.base is None:
-                raise
-            logger.warning("the base of %s cannot be read, reading the disk whole: %s", self.plan.slot, err)
-            self._decide(
-                replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
-            )
-            self._stored.begin_anew()
-            self._pull()
+                self._pull()
+            except Damaged as err:
+                if self.plan.base is None:
+                    raise
+                logger.warning(
+                    "disk %s: cannot read the base, reading the whole disk: %s", self.plan.slot, err
+                )
+                self._decide(
+                    replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
+                )
+                self._stored.start_over()
+                self._pull()
 
     def _pull(self) -> None:
         if not self._size_bytes:
@@ -113,19 +119,21 @@ class DiskBackup:
             case Mode.COMPARE:
                 self._pull_differences()
             case Mode.FULL:
-                wanted = self._allocated()
+                wanted = self._allocation
                 if wanted is None:
                     wanted = (Extent(0, self._size_bytes),)
                 self._changed_bytes = total_bytes(wanted)
                 self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
-        if self.plan.base is not None and (lacking := self._stored.lacking()):
-            count = -(-total_bytes(lacking) // self._grid.chunk_bytes)
-            logger.warning("disk %s: %d chunks of the base are bad and are read again", self.plan.slot, count)
+        if self.plan.base is not None and (bad := self._stored.bad_base_chunks()):
+            count = -(-total_bytes(bad) // self._grid.chunk_bytes)
+            logger.warning(
+                "disk %s: %d chunks of the base are bad, reading them again", self.plan.slot, count
+            )
             self._reread_chunks += count
-            self._pull_whole(lacking)
+            self._pull_whole(bad)
 
     def _changes(self) -> tuple[Extent, ...] | None:
-        """What tracking reports; None after the plan was changed to a compare."""
+        """What tracking reports; None if the plan was changed to a compare."""
         base = self.plan.base
         assert base is not None
         assert base.rct_id is not None
@@ -143,7 +151,7 @@ class DiskBackup:
     def _decide(self, plan: DiskPlan) -> None:
         logger.info("disk %s: %s, %s", plan.slot, plan.mode.value, plan.why)
         self.plan = plan
-        stop_if_unexpected(self._tools.policy, self._tools.vm_name, plan)
+        stop_if_unexpected(self._context.policy, self._context.vm_name, plan)
 
     def _pull_changes(self, changes: tuple[Extent, ...]) -> None:
         self._trusted = True
@@ -151,12 +159,12 @@ class DiskBackup:
         aligned = align(changes, SECTOR_BYTES, self._size_bytes)
         wanted = owed_extents(aligned, self._grid, self._size_bytes, self._stored.base_cost)
         sink = PatchedChunks(self._stored, self._grid, self._size_bytes)
-        self._traffic.read(wanted, sink, want_chunk_digests=True)
+        self._host.read(wanted, sink, want_chunk_digests=True)
         self._stored.note_put(changes)
         again = sorted({*sink.refused, *sink.take_unfinished()})
         if again:
             logger.warning(
-                "disk %s: %d chunks are read whole, base and changes do not make them",
+                "disk %s: %d chunks do not match their digests after patching, reading them whole",
                 self.plan.slot,
                 len(again),
             )
@@ -165,27 +173,27 @@ class DiskBackup:
             self._pull_whole(align(chunks, self._grid.chunk_bytes, self._size_bytes))
 
     def _pull_differences(self) -> None:
-        """Compare with the base and read what differs; hold a distrusted tracking against it."""
-        claimed = self._evidence()
+        """Compare with the base and read what differs; check a distrusted tracking against it."""
+        reported = self._reported_for_evidence()
         ranges = ranges_to_compare(
-            self._size_bytes, self._grid, self._allocated(), self._stored.base_extents()
+            self._size_bytes, self._grid, self._allocation, self._stored.base_extents()
         )
-        untold: dict[int, bytes] = {}
-        for found in self._traffic.differences(
-            self._stored.settled, ranges, "compare", twice=claimed is not None
+        unreported: dict[int, bytes] = {}
+        for found in self._host.differences(
+            self._stored.comparable, ranges, "compare", confirm=reported is not None
         ):
             self._changed_bytes += total_bytes(found)
-            if claimed is not None:
-                untold.update(self._stored.ids(subtract(found, claimed)))
+            if reported is not None:
+                unreported.update(self._stored.ids(subtract(found, reported)))
             self._pull_whole(found)
         self._proved_bytes = self._size_bytes
-        if untold:
-            self._stored.settle()
-            if count := self._replaced(untold):
+        if unreported:
+            self._stored.make_comparable()
+            if count := self._replaced(unreported):
                 self._lied(count)
 
-    def _evidence(self) -> tuple[Extent, ...] | None:
-        """What a distrusted tracking claims to have changed, in whole chunks; None when it is not asked."""
+    def _reported_for_evidence(self) -> tuple[Extent, ...] | None:
+        """What distrusted tracking reports, in whole chunks; None if it is trusted or cannot tell."""
         base = self.plan.base
         if self.plan.reason is not Reason.DISTRUSTED or base is None or base.rct_id is None:
             return None
@@ -199,37 +207,38 @@ class DiskBackup:
         if not chunks:
             return
         sink = WholeChunks(self._stored, self._grid, self._size_bytes, zeros_known=zeros_known)
-        self._traffic.read(chunks, sink)
+        self._host.read(chunks, sink)
         if sink.unfinished:
             raise ProtocolViolation(
-                self._tools.host_name, "Read-HvpsExtent", f"{sink.unfinished} chunks came only in part"
+                self._context.host_name, "Read-HvpsExtent", f"{sink.unfinished} chunks arrived incomplete"
             )
         self._stored.note_put(chunks)
 
     # -- proving --------------------------------------------------------------------------------------
 
     def prove_whole(self, *, believe_allocation: bool = True) -> None:
-        """Hold the whole stored disk against the frozen one; read and store what differs.
+        """Compare the whole stored disk with the frozen one; read and store what differs.
 
         Args:
-            believe_allocation: leave out what the host's files hold no data for and nothing is stored of.
+            believe_allocation: leave out ranges for which the host's files hold no data and nothing is
+                stored.
         """
-        with self.reader.working():
-            allocation = self._allocated() if believe_allocation else None
+        with self.reader.in_use():
+            allocation = self._allocation if believe_allocation else None
             self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored.extents()))
             self._proved_bytes = self._size_bytes
 
     def audit(self, turn: int) -> None:
-        """Prove one part of the disk, another one each ``turn``; all of it when that finds a lie."""
+        """Prove one part of the disk, another one in each ``turn``; all of it if tracking was wrong there."""
         chunks = self._grid.count(self._size_bytes)
         part = -(-chunks // AUDIT_PARTS)
         first = turn % AUDIT_PARTS * part * self._grid.chunk_bytes
         if first >= self._size_bytes:
             return
         within = Extent(first, min(part * self._grid.chunk_bytes, self._size_bytes - first))
-        with self.reader.working():
+        with self.reader.in_use():
             ranges = ranges_to_compare(
-                self._size_bytes, self._grid, self._allocated(), self._stored.extents(), within
+                self._size_bytes, self._grid, self._allocation, self._stored.extents(), within
             )
             self._prove(ranges)
             if self.lied_chunks:
@@ -238,39 +247,46 @@ class DiskBackup:
                 self._proved_bytes = within.length
 
     def _prove(self, ranges: tuple[Extent, ...]) -> None:
-        started = time.monotonic()
-        self._stored.settle()
-        repaired: list[Extent] = []
-        stored: dict[int, bytes] = {}
-        for found in self._traffic.differences(self._stored.settled, ranges, "prove", twice=True):
-            repaired.extend(found)
-            stored.update(self._stored.ids(found))
-            self._pull_whole(found)
-        if repaired:
-            self._stored.settle()
-            if any(self._traffic.differences(self._stored.settled, tuple(repaired), "prove", twice=True)):
-                raise ProtocolViolation(
-                    self._tools.host_name,
-                    "Get-HvpsDiskDigest",
-                    f"frozen disk {self.plan.slot} does not read as its digests say",
-                )
-            count = self._replaced(stored)
-            if count and self._trusted:
-                self._lied(count)
-            elif count:
-                # Everything was read: what differs was read wrong, by the host or on its way to it.
-                logger.error("disk %s: %d chunks were read wrong and are read again", self.plan.slot, count)
-                self._reread_chunks += count
-        self._seconds += time.monotonic() - started
+        with self._timed():
+            self._stored.make_comparable()
+            repaired: list[Extent] = []
+            before: dict[int, bytes] = {}
+            for found in self._host.differences(self._stored.comparable, ranges, "prove", confirm=True):
+                repaired.extend(found)
+                before.update(self._stored.ids(found))
+                self._pull_whole(found)
+            if repaired:
+                self._stored.make_comparable()
+                self._check_repaired(tuple(repaired), before)
+
+    def _check_repaired(self, repaired: tuple[Extent, ...], before: dict[int, bytes]) -> None:
+        """Blame what was wrong: the host's digests, change tracking, or the first read.
+
+        Raises:
+            ProtocolViolation: what was read still does not match the host's digests.
+        """
+        if any(self._host.differences(self._stored.comparable, repaired, "prove", confirm=True)):
+            raise ProtocolViolation(
+                self._context.host_name,
+                "Get-HvpsDiskDigest",
+                f"the data of frozen disk {self.plan.slot} does not match its digests",
+            )
+        count = self._replaced(before)
+        if count and self._trusted:
+            self._lied(count)
+        elif count:
+            # Everything had been read, so the host or its storage returned wrong data the first time.
+            logger.error("disk %s: %d chunks were read wrong and were read again", self.plan.slot, count)
+            self._reread_chunks += count
 
     def _replaced(self, before: dict[int, bytes]) -> int:
-        """How many chunks, by what they were, have another content in the tree as it is now.
+        """How many chunks, given by their former ids, have other content now.
 
-        Digests of the host can be wrong on two looks; what was read is the third, and decides.
+        The host's digests can be wrong twice; what was read is the third look, and decides.
         """
         count = self._stored.count_replaced(before)
         if not count:
-            logger.warning("disk %s: digests of the host differed, what is read does not", self.plan.slot)
+            logger.warning("disk %s: the host's digests differed, but not what was read", self.plan.slot)
         return count
 
     def _lied(self, chunks: int) -> None:
@@ -283,7 +299,7 @@ class DiskBackup:
         )
         logger.error("disk %s: %s", self.plan.slot, self.plan.why)
 
-    # -- the end --------------------------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------------
 
     def finish(self, run_id: UUID) -> ManifestDisk:
         """The disk's entry in the manifest; nothing is stored for it afterwards."""
@@ -303,24 +319,18 @@ class DiskBackup:
             base=base.point_id if base is not None else None,
             stats=DiskStats(
                 changed_bytes=self._changed_bytes,
-                read_bytes=self._traffic.read_bytes,
-                wire_bytes=self._traffic.wire_bytes,
+                read_bytes=self._host.read_bytes,
+                wire_bytes=self._host.wire_bytes,
                 stored_bytes=self._stored.stored_bytes,
                 new_chunks=self._stored.new_chunks,
                 reread_chunks=self._reread_chunks,
                 seconds=round(self._seconds, 3),
             ),
-            proof=self._proof(run_id),
+            proof=Proof(EQUAL, datetime.now(UTC), self._proved_bytes, run_id) if self._proved_bytes else None,
         )
 
-    def _proof(self, run_id: UUID) -> Proof | None:
-        """How much of the disk was held against the frozen one; None for nothing."""
-        if not self._proved_bytes:
-            return None
-        return Proof(EQUAL, datetime.now(UTC), self._proved_bytes, run_id)
-
     def figures(self) -> DiskFigures:
-        """What it took."""
+        """What the backup of the disk took."""
         return DiskFigures(
             slot=self.plan.slot,
             size_bytes=self._size_bytes,
@@ -328,19 +338,26 @@ class DiskBackup:
             reason=self.plan.reason,
             reason_text=one_line(self.plan.why),
             changed_bytes=self._changed_bytes,
-            read_bytes=self._traffic.read_bytes,
-            wire_bytes=self._traffic.wire_bytes,
+            read_bytes=self._host.read_bytes,
+            wire_bytes=self._host.wire_bytes,
             stored_bytes=self._stored.stored_bytes,
             new_chunks=self._stored.new_chunks,
             reread_chunks=self._reread_chunks,
-            resumed=self._traffic.resumed,
+            resumed=self._host.resumed,
             proved_bytes=self._proved_bytes,
             lied_chunks=self.lied_chunks,
             seconds=round(self._seconds, 3),
         )
 
-    def _allocated(self) -> tuple[Extent, ...] | None:
-        if not self._allocation_known:
-            self._allocation = self.reader.allocation(self.frozen.chain, self._size_bytes)
-            self._allocation_known = True
-        return self._allocation
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds += time.monotonic() - started
+
+    @cached_property
+    def _allocation(self) -> tuple[Extent, ...] | None:
+        """Where the frozen files hold data; None if the host cannot tell."""
+        return self.reader.allocation(self.frozen.chain, self._size_bytes)

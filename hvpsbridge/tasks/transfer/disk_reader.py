@@ -1,7 +1,7 @@
-"""The shell in which all readers of one frozen disk live, from opening it to seeing the disk given up.
+"""The shell that holds all readers of one frozen disk, from opening it to seeing the disk detached.
 
-An attach is exclusive to one process of the host (docs/hyperv-facts.md#attach-exclusive), so a disk has one
-shell; and a dead client's shell keeps the disk, so each shell is in the ledger before it reads.
+Only one process of the host can attach a disk (docs/hyperv-facts.md#attach-exclusive), so a disk has one
+shell. The shell of a dead client keeps the disk attached, so each shell is in the ledger before it reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
+from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,15 @@ def open_shell(host: HyperVHost, retry_limits: RetryLimits, pause: Callable[[flo
 class DiskReader:
     """Reads one frozen disk.
 
-    Its shell is there while it works, and may be taken from it while it does not: a host has only so many.
+    It has a shell while it is in use, and may have to give it up while it is idle: shells are limited.
 
     Args:
-        open_shell: gives a shell for this disk alone; called whenever there is work and no shell.
+        open_shell: opens a shell for this disk alone; called when the disk is used and has no shell.
         path: the frozen file.
-        journal: where shells are written down.
+        journal: where shells are recorded.
         host: name of the host.
-        places: how many shells there may be.
-        check: raises when the backup is to stop.
+        slots: limits the shells of the host.
+        check: raises when the backup must stop.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class DiskReader:
         path: str,
         journal: Journal,
         host: str,
-        places: ShellPlaces,
+        slots: ShellSlots,
         check: Callable[[], None],
     ) -> None:
         self.path = path
         self._open_shell = open_shell
         self._journal = journal
         self._host = host
-        self._places = places
+        self._slots = slots
         self._check = check
         self._lock = threading.RLock()
         self._opened: HyperVHost | None = None
@@ -97,68 +97,72 @@ class DiskReader:
         return self._known_shell
 
     @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """The disk can be read while entered, by any thread; entering again within is nothing."""
+    def in_use(self) -> Iterator[None]:
+        """Any thread may read the disk while the block runs; blocks may be nested."""
         self._depth += 1
         try:
             if self._depth == 1:
-                self._places.work(self._host, self, self._check)
-                self._have_shell()
+                self._slots.acquire(self._host, self, self._check)
+                self._ensure_shell()
             yield
         finally:
             self._depth -= 1
             if self._depth == 0:
                 if self._opened is None:
-                    self._places.leave(self._host, self)
+                    self._slots.release(self._host, self)
                 else:
-                    self._places.rest(self._host, self)
+                    self._slots.mark_idle(self._host, self)
 
-    def _have_shell(self) -> None:
-        # A shell that is just being let go holds the disk until it is gone; the lock is held as long.
+    def _ensure_shell(self) -> None:
+        # A shell that is being given up holds the disk until it has ended; the lock is held for as long.
         with self._lock:
             if self._opened is not None:
                 return
             self._opened = self._open_shell()
             try:
-                self._note_shell()
+                self._record_shell()
             except BaseException:
-                self._forget_shell()
+                self._end_shell()
                 raise
 
     @property
     def _shell(self) -> HyperVHost:
-        assert self._opened is not None, "a disk is read only within working()"
+        assert self._opened is not None, "a disk is read only within in_use()"
         return self._opened
 
     def open(self) -> BlockSource:
-        """A reader pipeline. A lost shell is replaced, and the lost one ended so that it lets the disk go."""
+        """A reader pipeline. If the shell was lost, a new one replaces it, and the lost one is ended."""
         source = self._shell.open_reader(self.path)
-        self._note_shell()
+        self._record_shell()
         return source
 
     def changes(self, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
-        """See :meth:`HyperVHost.changes`."""
+        """What changed on the disk since ``rct_id``, as change tracking reports it; a sorted set.
+
+        Raises:
+            TrackingUnusable: change tracking cannot answer for that id.
+        """
         found = self._shell.changes(self.path, rct_id, size_bytes)
-        self._note_shell()
+        self._record_shell()
         return found
 
     def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...] | None:
-        """What the files hold data for; None when the host cannot tell, and all of it must be read."""
+        """Where the files hold data; None if the host cannot tell, so that the whole disk must be read."""
         try:
             return self._shell.allocation(chain, size_bytes)
         except OperationFailed as err:
             if err.error_id != FORMAT_UNSUPPORTED:
                 raise
-            logger.info("allocation of %s is not known: %s", self.path, err)
+            logger.info("cannot tell the allocation of %s: %s", self.path, err)
             return None
 
     def digests(self, chunk_bytes: int, extent: Extent) -> Iterator[DigestPage]:
-        """See :meth:`HyperVHost.digests`."""
+        """SHA-256 of each chunk of ``extent``, in order, hashed on the host."""
         yield from self._shell.digests(self.path, chunk_bytes, extent.offset, extent.length)
-        self._note_shell()
+        self._record_shell()
 
     def close(self) -> None:
-        """Close every reader of the disk and see that it is attached no more; end the shell.
+        """Close every reader of the disk, check that it is detached, and end the shell.
 
         Raises:
             InternalError: the disk is still attached.
@@ -167,21 +171,21 @@ class DiskReader:
         try:
             self._detach()
         finally:
-            self._places.leave(self._host, self)
+            self._slots.release(self._host, self)
 
     def abandon(self) -> None:
-        """End the shell, and with it the process that holds the disk. Never raises."""
+        """End the shell, if there is one, and with it the process that holds the disk. Never raises."""
         with contextlib.suppress(HvpsError):
             self.close()
 
-    def let_go(self) -> None:
-        """See :class:`~hvpsbridge.tasks.transfer.shell_slots.Resting`."""
-        logger.info("the shell of %s is closed for another disk's", self.path)
+    def give_up_shell(self) -> None:
+        """End the shell, so that another disk can have one. Never raises."""
+        logger.info("closing the shell of %s to make room for another disk", self.path)
         try:
             self._detach()
         except HvpsError as err:
-            # The shell is ended all the same, and the disk with it; else the host's watchdog sees to that.
-            logger.warning("readers of %s were not seen to close: %s", self.path, err)
+            # The shell has ended all the same, which detaches the disk; if not, the host's watchdog does.
+            logger.warning("cannot confirm that the readers of %s closed: %s", self.path, err)
 
     def _detach(self) -> None:
         with self._lock:
@@ -190,17 +194,17 @@ class DiskReader:
             try:
                 state = self._opened.close_readers(self.path)
                 if self.path in state.open_paths:
-                    raise InternalError(f"readers of {self.path} do not close")
+                    raise InternalError(f"the readers of {self.path} did not close")
             finally:
-                self._forget_shell()
+                self._end_shell()
 
-    def _forget_shell(self) -> None:
+    def _end_shell(self) -> None:
         assert self._opened is not None
         self._opened.close()
         self._opened = None
         self._known_shell = ""
 
-    def _note_shell(self) -> None:
+    def _record_shell(self) -> None:
         with self._lock:
             current = self._shell.shell_id
             if current == self._known_shell:
@@ -208,6 +212,6 @@ class DiskReader:
             lost, self._known_shell = self._known_shell, current
             self._journal.shell_opened(current, self._shell.host_info())
             if lost:
-                # Best effort: the next attempt meets a busy disk until the watchdog closes it.
+                # Best effort: if it fails, the disk is in use until the watchdog closes it.
                 with contextlib.suppress(HvpsError):
                     self._shell.end_shell(lost)

@@ -1,4 +1,4 @@
-"""Guards of a read: room on the VM's volumes and the age of its checkpoint, looked at all the while."""
+"""Stops a backup: on request, when a volume of the VM fills up, or when its checkpoint gets too old."""
 
 from __future__ import annotations
 
@@ -10,36 +10,22 @@ import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
-from hvpsbridge.contract.results import VolumeInfo
 from hvpsbridge.errors import HostNoSpace, HvpsError, StoppedByPolicy
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
+from hvpsbridge.tasks.planning.space import space_shortage
 from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.transfer.parallel import Halted
-from hvpsbridge.units import duration_text, size_text
+from hvpsbridge.units import duration_text
 
 logger = logging.getLogger(__name__)
 
 
-def short_of_space(
-    vm: str, volumes: tuple[VolumeInfo, ...], floor_bytes: int, needed: dict[str, int] | None = None
-) -> HostNoSpace | None:
-    """The error for the first volume that has, or after growing by ``needed`` would have, too little room."""
-    for volume in volumes:
-        growth = (needed or {}).get(volume.root, 0)
-        if volume.free_bytes - growth < floor_bytes:
-            text = f"volume {volume.root} has {size_text(volume.free_bytes)} free"
-            if growth:
-                text += f", the checkpoint may take {size_text(growth)}"
-            return HostNoSpace(vm, f"{text}, and {size_text(floor_bytes)} are to stay free")
-    return None
-
-
 class Guard:
-    """Says stop when a backup must stop: on request, for lack of space, for age.
+    """Checks whether a backup may go on. Thread-safe.
 
-    The host is asked by a thread of its own, since whoever pumps must not wait for it.
+    A thread of its own asks the host for free space, because a thread that reads must not wait for that.
     """
 
     def __init__(
@@ -55,33 +41,33 @@ class Guard:
         self._limits = limits
         self._cancel = cancel
         self._clock = clock
-        self._since: float | None = None
-        self._verdict: HvpsError | None = None
+        self._checkpoint_made: float | None = None
+        self._shortage: str | None = None
         self._halted = False
 
     def checkpoint_made(self) -> None:
         """The checkpoint's age counts from now."""
-        self._since = self._clock()
+        self._checkpoint_made = self._clock()
 
     def halt(self) -> None:
-        """One disk failed: the others stop at their next look."""
+        """One disk failed: the others stop at their next check."""
         self._halted = True
 
     def check(self) -> None:
-        """Return when the backup may go on.
+        """Return if the backup may go on.
 
         Raises:
             Halted: another disk of the VM failed.
-            Interrupted: it was asked to stop.
+            Interrupted: a stop was requested.
             HostNoSpace: a volume of the VM is too full.
             StoppedByPolicy: the checkpoint is too old.
         """
         self._cancel.check()
         if self._halted:
             raise Halted
-        if self._verdict is not None:
-            raise self._verdict
-        age = 0.0 if self._since is None else self._clock() - self._since
+        if self._shortage is not None:
+            raise HostNoSpace(self._vm_name, self._shortage)
+        age = 0.0 if self._checkpoint_made is None else self._clock() - self._checkpoint_made
         if age > self._limits.checkpoint_age_seconds:
             raise StoppedByPolicy(
                 self._vm_name,
@@ -90,13 +76,13 @@ class Guard:
             )
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless the backup is to stop; raises as :meth:`check` does."""
+        """Wait, unless the backup must stop; raises as :meth:`check` does."""
         self._cancel.pause(seconds)
         self.check()
 
     @contextlib.contextmanager
     def watching(self, host: HyperVHost) -> Iterator[None]:
-        """Look at the host's volumes while the block runs; nothing else may use ``host`` meanwhile."""
+        """Watch the free space of the VM's volumes while the block runs; nothing else may use ``host``."""
         ended = threading.Event()
         thread = threading.Thread(
             target=contextvars.copy_context().run,
@@ -116,27 +102,26 @@ class Guard:
             try:
                 volumes = host.volumes(self._vm_id)
             except HvpsError as err:
-                # The readers notice a lost host by themselves; here it only means not knowing.
-                logger.warning("free space cannot be read: %s", err)
+                # A lost host is the readers' to notice; here it only means that free space is unknown.
+                logger.warning("cannot read the free space of VM %s: %s", self._vm_name, err)
                 continue
-            verdict = short_of_space(self._vm_name, volumes, self._limits.free_space_floor_bytes)
-            if verdict is not None:
-                self._verdict = verdict
+            self._shortage = space_shortage(volumes, self._limits.free_space_floor_bytes)
+            if self._shortage is not None:
                 return
 
 
 class ReadWatcher:
-    """The pump's watcher: a guard to ask, a meter to tell."""
+    """The :class:`~hvpsbridge.receiver.protocols.Watcher` of a pump: asks a guard and feeds a meter."""
 
     def __init__(self, guard: Guard, meter: Meter) -> None:
         self._guard = guard
         self._meter = meter
 
     def check(self) -> None:
-        """See :class:`~hvpsbridge.receiver.protocols.Watcher`."""
+        """Raise if the backup must stop; report a stalled read."""
         self._guard.check()
         self._meter.tick()
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
-        """See :class:`~hvpsbridge.receiver.protocols.Watcher`."""
+        """Count a block."""
         self._meter.moved(raw_bytes, wire_bytes)

@@ -1,157 +1,138 @@
-"""What comes from the host for one disk: blocks and digests, within permits and rate, told and counted."""
+"""The host's side of a disk's backup: blocks and digests of the frozen disk, within the limits of the run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.receiver.protocols import BlockSink
 from hvpsbridge.receiver.pump import Pump
-from hvpsbridge.receiver.throttling import ByteBudget, ReadPermit
-from hvpsbridge.repository import Repository
-from hvpsbridge.repository.writer import DiskWriter, Writer
-from hvpsbridge.tasks.events import Meter, Progress
+from hvpsbridge.receiver.throttling import ReadPermit
+from hvpsbridge.repository.writer import DiskWriter
+from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.planning.compare import differing, regions
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
-from hvpsbridge.tasks.transfer.guard import Guard, ReadWatcher
-from hvpsbridge.tasks.transfer.limits import SharedLimits
+from hvpsbridge.tasks.transfer.guard import ReadWatcher
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the disks of one backup share.
-
-    Attributes:
-        gate: a permit to read the frozen disk of that path.
-    """
-
-    repository: Repository
-    writer: Writer
-    budget: ByteBudget
-    guard: Guard
-    policy: BackupPolicy
-    vm_name: str
-    host_name: str
-    tell: Callable[[Progress], None]
-    sharing: SharedLimits
-    gate: Callable[[str], ReadPermit]
-
-
-class Traffic:
-    """Reads one frozen disk, and has it hashed, as what the readers of a run share allows.
+class HostSide:
+    """Reads one frozen disk and has it hashed on the host; counts the bytes.
 
     Args:
-        slot: where the disk hangs, for people.
+        slot: of the disk, for messages.
         frozen: the disk.
-        reader: its reader; it must be working.
-        tools: what the disks share.
+        reader: its reader, which must be in use.
+        context: what the disks of the backup share.
 
     Attributes:
-        read_bytes: raw bytes taken from the frozen disk.
-        wire_bytes: received for them, digests included.
+        read_bytes: raw bytes read from the frozen disk.
+        wire_bytes: bytes received for them, digests included.
         resumed: how often a lost reader was replaced.
     """
 
-    def __init__(self, slot: str, frozen: FrozenDisk, reader: DiskReader, tools: Tools) -> None:
+    def __init__(self, slot: str, frozen: FrozenDisk, reader: DiskReader, context: TransferContext) -> None:
         self.read_bytes = 0
         self.wire_bytes = 0
         self.resumed = 0
         self._slot = slot
         self._frozen = frozen
         self._reader = reader
-        self._tools = tools
-        self._grid = tools.repository.grid
+        self._context = context
+        self._grid = context.repository.grid
 
     def read(self, wanted: tuple[Extent, ...], sink: BlockSink, *, want_chunk_digests: bool = False) -> None:
-        """Bring ``wanted`` of the frozen disk into ``sink``.
+        """Deliver ``wanted`` of the frozen disk to ``sink``.
 
         Args:
             wanted: a sorted set.
             sink: takes the blocks.
-            want_chunk_digests: have the host send the digest of each whole chunk that is touched, too.
+            want_chunk_digests: also have the host send the digest of each whole chunk touched.
         """
-        tools = self._tools
+        context = self._context
         owed_bytes = total_bytes(wanted)
-        meter = Meter(tools.tell, self._slot, "read", owed_bytes)
-        wish = tools.policy.tuning
-        settings, search = tools.sharing.tuning.begin(tools.host_name, wish, owed_bytes)
+        meter = Meter(context.on_progress, self._slot, "read", owed_bytes)
+        options = context.policy.tuning
+        settings, search = context.shared.tuning.begin(context.host_name, options, owed_bytes)
         pump = Pump(
             self._reader.open,
             self._frozen.size_bytes,
             self._grid,
-            host=tools.host_name,
-            budget=tools.budget,
-            watcher=ReadWatcher(tools.guard, meter),
+            host=context.host_name,
+            budget=context.budget,
+            watcher=ReadWatcher(context.guard, meter),
             settings=settings,
-            gate=self._gate,
-            pace=tools.sharing.pace,
+            gate=self._permit,
+            pace=context.shared.rate,
             want_chunk_digests=want_chunk_digests,
-            retry_limits=tools.policy.retry_limits,
+            retry_limits=context.policy.retry_limits,
         )
         try:
             moved = pump.run(wanted, sink, search)
         finally:
             if search is not None:
-                tools.sharing.tuning.end(tools.host_name, search, wish)
+                context.shared.tuning.end(context.host_name, search, options)
         self.read_bytes += moved.raw_bytes
         self.wire_bytes += moved.wire_bytes
         self.resumed += moved.resumed
 
     def differences(
-        self, stored: DiskWriter, ranges: tuple[Extent, ...], activity: str, *, twice: bool = False
+        self, stored: DiskWriter, ranges: tuple[Extent, ...], activity: str, *, confirm: bool = False
     ) -> Iterator[tuple[Extent, ...]]:
-        """Whole chunks that differ, a region at a time; those that do so ``twice`` where that is asked.
-
-        One wrong bit in one read of the host must not cost change tracking its name.
+        """Whole chunks that differ from ``stored``, one region of the disk at a time.
 
         Args:
             stored: what to compare the frozen disk with.
-            ranges: where, in whole chunks; a sorted set.
-            activity: what progress is told as.
-            twice: look again at what differs.
+            ranges: where to compare, in whole chunks; a sorted set.
+            activity: name of the work in progress reports.
+            confirm: look a second time at what differs, and leave out what no longer does: one wrong bit
+                in one read of the host must not discredit change tracking.
         """
-        meter = Meter(self._tools.tell, self._slot, activity, total_bytes(ranges))
+        context = self._context
+        meter = Meter(context.on_progress, self._slot, activity, total_bytes(ranges))
 
-        def told(compared_bytes: int, received_bytes: int) -> None:
+        def count(compared_bytes: int, received_bytes: int) -> None:
             self._received(received_bytes)
             meter.moved(compared_bytes, received_bytes)
 
-        gate, check, pace = self._gate(), self._tools.guard.check, self._tools.sharing.pace
+        permit, check = self._permit(), context.guard.check
         for region in regions(ranges):
-            while (delay := pace.delay()) > 0:
-                self._tools.guard.pause(delay)
-            gate.enter(check)  # the host reads the whole region for its digests
+            while (delay := context.shared.rate.delay()) > 0:
+                context.guard.pause(delay)
+            permit.enter(check)  # the host reads the whole region for its digests
             try:
-                found = differing(self._reader.digests, region, stored, self._grid, check=check, told=told)
-                if found and twice:
+                found = differing(
+                    self._reader.digests, region, stored, self._grid, check=check, on_page=count
+                )
+                if found and confirm:
                     found = self._still_differing(stored, found)
             finally:
-                gate.leave()
+                permit.leave()
             yield found
 
     def _still_differing(self, stored: DiskWriter, found: tuple[Extent, ...]) -> tuple[Extent, ...]:
-        def told(compared_bytes: int, received_bytes: int) -> None:
+        def count(compared_bytes: int, received_bytes: int) -> None:
             self._received(received_bytes)
 
-        check = self._tools.guard.check
+        check = self._context.guard.check
         again = [
             extent
             for part in found
-            for extent in differing(self._reader.digests, part, stored, self._grid, check=check, told=told)
+            for extent in differing(
+                self._reader.digests, part, stored, self._grid, check=check, on_page=count
+            )
         ]
         if total_bytes(again) < total_bytes(found):
-            logger.warning("disk %s: digests of the host differ from one look to the next", self._slot)
+            logger.warning("disk %s: the host hashed the same data to different digests", self._slot)
         return tuple(again)
 
     def _received(self, digest_bytes: int) -> None:
         self.wire_bytes += digest_bytes
-        self._tools.sharing.pace.consume(digest_bytes)
+        self._context.shared.rate.consume(digest_bytes)
 
-    def _gate(self) -> ReadPermit:
-        return self._tools.gate(self._frozen.path)
+    def _permit(self) -> ReadPermit:
+        return self._context.permit(self._frozen.path)

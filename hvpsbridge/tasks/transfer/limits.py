@@ -1,4 +1,4 @@
-"""What the readers of a run share: permits, a rate, and what was learned of hosts."""
+"""What all reads of a run share: permits, a rate limit, shells, and what is known about reading each host."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 
 from hvpsbridge.receiver.throttling import NoRateLimit, RateLimiter
 from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits, ReaderLimits
-from hvpsbridge.tasks.transfer.shell_slots import ShellPlaces
+from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook
 
-# How often a waiting reader looks whether it is still wanted.
+# How often a waiting reader checks whether it should stop.
 WAKE_SECONDS = 0.5
 
 
 class SharedPermits:
-    """Permits as threads use them.
+    """Permits for threads.
 
     Args:
-        limits: how many readers may work at once.
-        turn_seconds: how long one reads while others wait.
+        limits: how many readers may read at once.
+        turn_seconds: how long a reader reads while others wait.
         clock: monotonic seconds.
     """
 
@@ -35,13 +35,13 @@ class SharedPermits:
         self._clock = clock
         self._changed = threading.Condition()
 
-    def gate(self, claim: Claim) -> SharedReadPermit:
-        """A reader's permit, not asked for yet."""
+    def permit(self, claim: Claim) -> SharedReadPermit:
+        """A reader's permit, not requested yet."""
         with self._changed:
             return SharedReadPermit(self, self._permits.ticket(), claim)
 
-    def take(self, ticket: int, claim: Claim, check: Callable[[], None]) -> None:
-        """Wait for a permit; ``check`` may raise meanwhile, and then nothing is held."""
+    def acquire(self, ticket: int, claim: Claim, check: Callable[[], None]) -> None:
+        """Wait for a permit; ``check`` may raise meanwhile, and then none is held."""
         with self._changed:
             if self._permits.holds(ticket):
                 return
@@ -56,15 +56,15 @@ class SharedPermits:
                 self._grant()
                 raise
 
-    def give_back(self, ticket: int) -> None:
-        """Give a permit up, for whoever comes next."""
+    def release(self, ticket: int) -> None:
+        """Pass a permit on, if ``ticket`` holds one."""
         with self._changed:
             if self._permits.holds(ticket):
                 self._permits.drop(ticket)
                 self._grant()
 
     def due(self, ticket: int) -> bool:
-        """Whether somebody else's turn has come."""
+        """Whether the holder should make way for another reader."""
         with self._changed:
             return self._permits.due(ticket, self._clock())
 
@@ -74,7 +74,7 @@ class SharedPermits:
 
 
 class SharedReadPermit:
-    """One reader's permit (a ``receiver.gates.ReadPermit``)."""
+    """One reader's :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
 
     def __init__(self, permits: SharedPermits, ticket: int, claim: Claim) -> None:
         self._permits = permits
@@ -82,30 +82,30 @@ class SharedReadPermit:
         self._claim = claim
 
     def enter(self, check: Callable[[], None]) -> None:
-        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
-        self._permits.take(self._ticket, self._claim, check)
+        """Wait for the permit; ``check`` may raise meanwhile, and then it is not held."""
+        self._permits.acquire(self._ticket, self._claim, check)
 
     def leave(self) -> None:
-        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
-        self._permits.give_back(self._ticket)
+        """Give the permit up, if it is held."""
+        self._permits.release(self._ticket)
 
     def due(self) -> bool:
-        """See :class:`~hvpsbridge.receiver.throttling.ReadPermit`."""
+        """Whether to leave, and enter again later, so that another reader gets its turn."""
         return self._permits.due(self._ticket)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedLimits:
-    """What all reading of a run goes through.
+    """What all reads of a run go through.
 
     Attributes:
-        permits: who may read now.
-        pace: how fast bytes may come.
-        tuning: how hosts are best read.
-        shells: how many shells for disks a host has at a time.
+        permits: which readers may read now.
+        rate: limits the bytes received per second.
+        tuning: how best to read each host.
+        shells: limits the shells for disks on each host.
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
-    pace: RateLimiter = field(default_factory=NoRateLimit)
+    rate: RateLimiter = field(default_factory=NoRateLimit)
     tuning: TuningBook = field(default_factory=TuningBook)
-    shells: ShellPlaces = field(default_factory=ShellPlaces)
+    shells: ShellSlots = field(default_factory=ShellSlots)

@@ -1,4 +1,4 @@
-"""Work on several disks side by side: the first failure stops the others and is the one that is told."""
+"""Runs work on several disks in parallel; the first failure stops the rest."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-# Disks of a VM at work at once. Each has a shell, which is a process on the host, whatever its pipelines.
-SIDE_BY_SIDE = 8
+# Disks of one VM in parallel. Each has a shell, and so a process on the host, however many pipelines it has.
+MAX_PARALLEL_DISKS = 8
 
 
 class Halted(Exception):
-    """Work that stops because other work beside it failed; that failure is the one that counts."""
+    """Work stopped because other work failed; that failure is the one to report."""
 
 
-def side_by_side(
-    works: Sequence[Callable[[], None]], halt: Callable[[], None], most: int = SIDE_BY_SIDE
+def run_parallel(
+    works: Sequence[Callable[[], None]], halt: Callable[[], None], max_threads: int = MAX_PARALLEL_DISKS
 ) -> None:
-    """Do all of ``works``, up to ``most`` at once, and return when none of them runs any more.
+    """Run all of ``works`` in threads and return when all of them have ended.
 
     Args:
-        works: begun in this order.
-        halt: called when one fails; lets the others under way raise :class:`Halted` soon.
-        most: threads.
+        works: started in this order.
+        halt: called when one fails; makes the others raise :class:`Halted` soon.
+        max_threads: how many run at once.
 
     Raises:
-        BaseException: what the first work to fail raised. Works not begun by then are not done.
+        BaseException: what the first work to fail raised. Work that was not started by then is skipped.
     """
     if len(works) < 2:
         for work in works:
@@ -37,7 +37,7 @@ def side_by_side(
         waiting.put(work)
     failures: list[BaseException] = []
 
-    def effort() -> None:
+    def run_waiting() -> None:
         while not failures:
             try:
                 work = waiting.get_nowait()
@@ -45,13 +45,15 @@ def side_by_side(
                 return
             try:
                 work()
-            except BaseException as err:  # noqa: BLE001 - carried to the thread that waits, which raises it
+            except BaseException as err:  # noqa: BLE001 - raised again below, in the thread that waits
                 failures.append(err)
                 halt()
 
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(effort,), name=f"disk-{n}", daemon=True)
-        for n in range(min(most, len(works)))
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(run_waiting,), name=f"disk-{n}", daemon=True
+        )
+        for n in range(min(max_threads, len(works)))
     ]
     for thread in threads:
         thread.start()

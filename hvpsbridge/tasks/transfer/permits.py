@@ -1,14 +1,14 @@
-"""Who may read now: permits within limits for a run, a host and a volume, in fair turns. Pure.
+"""Which readers may read now: permits within limits per run, host and volume, in fair turns. Pure.
 
-Rules, held by tests for any mixture of readers:
+Rules, tested for any mixture of readers:
 
-- The limits are never passed, and a permit is free only while nobody whom it would help waits.
-- Of those whom a free permit would help, the one goes first whose VM reads with fewer permits, then whose
-  disk does, then who has waited longest; but nobody is passed over more than :data:`MOST_PASSES` times.
-- A holder is due when its turn is over, or at once when its VM or disk holds unfairly many, and its permit
-  would help somebody who waits. So nobody waits for ever as long as holders who are due give up.
+- The limits are never exceeded. No permit stays free while a reader waits that could use it.
+- A free permit goes to the reader whose VM holds the fewest permits, then whose disk does, then who has
+  waited longest; but no reader is passed over more than :data:`MAX_PASSES` times.
+- A holder is due when a waiting reader could use its permit and its turn is over, or at once if its VM or
+  disk holds more than its share. So no reader waits forever as long as due holders give up their permits.
 
-Nothing here waits; whoever holds a permit waits for no other one, so there is nothing to deadlock on.
+Nothing here waits, and a holder never waits for a second permit, so there is no deadlock.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-# A holder reads so long before it gives way: the bubble of giving way is a reply or two.
+# Long enough that handing over, which costs the time of a reply or two, does not matter.
 TURN_SECONDS = 5.0
-# How often others may go first, so that fairness between VMs starves no disk.
-MOST_PASSES = 8
+# How often others may go first, so that fairness between VMs does not starve a disk.
+MAX_PASSES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderLimits:
-    """How many readers may work at once; None is no limit.
+    """How many readers may read at once; None for no limit.
 
     Attributes:
-        run: of all in the run.
-        host: of one host.
-        volume: of one volume of a host, by the path of the frozen disk.
+        run: in the whole run.
+        host: on one host.
+        volume: on one volume of a host, by the path of the frozen disk.
     """
 
     run: int | None = None
@@ -41,7 +41,7 @@ class ReaderLimits:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a reader reads. Volumes and disks are their host's."""
+    """What a reader reads. Volumes and disks are named as on their host."""
 
     host: str
     volume: str
@@ -61,8 +61,8 @@ class Permits:
     """The state of all permits of a run. Not thread-safe.
 
     Args:
-        limits: how many there may be.
-        turn_seconds: how long a turn is.
+        limits: how many permits there are.
+        turn_seconds: how long a turn lasts.
     """
 
     def __init__(self, limits: ReaderLimits, turn_seconds: float = TURN_SECONDS) -> None:
@@ -75,35 +75,35 @@ class Permits:
         self._arrivals = 0
 
     def ticket(self) -> int:
-        """A number for a reader, which may ask time and again."""
+        """A number that identifies a reader."""
         self._made += 1
         return self._made
 
     def ask(self, ticket: int, claim: Claim) -> None:
-        """Queue up; once for each permit."""
+        """Queue for a permit."""
         assert ticket not in self._waiting
         assert ticket not in self._holding
         self._arrivals += 1
         self._waiting[ticket] = _Ticket(claim, self._arrivals)
 
     def holds(self, ticket: int) -> bool:
-        """Whether it has a permit."""
+        """Whether the reader has a permit."""
         return ticket in self._holding
 
     def drop(self, ticket: int) -> None:
-        """Give the permit back, or wait no longer."""
+        """Give the permit back, or leave the queue."""
         self._waiting.pop(ticket, None)
         held = self._holding.pop(ticket, None)
         if held is not None:
             self._held.subtract(_keys(held.claim))
 
     def grant(self, now: float) -> tuple[int, ...]:
-        """Give out every permit that can be had; to whom, in order."""
+        """Hand out all free permits; the tickets that got one, in order."""
         granted: list[int] = []
-        while helped := [number for number, ticket in self._waiting.items() if self._room(ticket.claim)]:
-            first = min(helped, key=self._order)
+        while able := [number for number, ticket in self._waiting.items() if self._room(ticket.claim)]:
+            first = min(able, key=self._order)
             chosen = self._waiting.pop(first)
-            for number in helped:
+            for number in able:
                 if number != first and self._shares(self._waiting[number].claim, chosen.claim):
                     self._waiting[number].passes += self._waiting[number].arrived < chosen.arrived
             chosen.granted = now
@@ -113,7 +113,7 @@ class Permits:
         return tuple(granted)
 
     def due(self, ticket: int, now: float) -> bool:
-        """Whether a holder is to give its permit up for somebody else."""
+        """Whether a holder should give its permit up for a waiting reader."""
         held = self._holding.get(ticket)
         if held is None or held.granted is None:
             return False
@@ -128,14 +128,14 @@ class Permits:
         return False
 
     def _unfair(self, mine: Claim, other: Claim) -> bool:
-        """Whether passing one permit on makes shares more equal, and not just unequal the other way."""
+        """Whether passing one permit on makes shares more equal, rather than unequal the other way around."""
         if mine.vm_id != other.vm_id:
             return self._held[mine.vm_id] > self._held[other.vm_id] + 1
         return self._held[_disk(mine)] > self._held[_disk(other)] + 1
 
     def _order(self, number: int) -> tuple[int, int, int, int]:
         ticket = self._waiting[number]
-        if ticket.passes >= MOST_PASSES:
+        if ticket.passes >= MAX_PASSES:
             return (-1, 0, 0, ticket.arrived)
         return (
             0,
@@ -145,7 +145,7 @@ class Permits:
         )
 
     def _room(self, claim: Claim, without: Claim | None = None) -> bool:
-        """Whether the limits let one more read, were one holder ``without`` gone."""
+        """Whether the limits allow one more reader, not counting the holder ``without``."""
         freed = () if without is None else tuple(_keys(without))
         for key, limit in zip(_keys(claim), self._of(claim), strict=False):
             if limit is not None and self._held[key] - (key in freed) >= limit:
@@ -156,7 +156,7 @@ class Permits:
         return self._limits.run, self._limits.host, self._limits.volume
 
     def _shares(self, left: Claim, right: Claim) -> bool:
-        """Whether two compete for some limit."""
+        """Whether two readers compete under some limit."""
         return any(
             limit is not None and one == other
             for limit, one, other in zip(self._of(left), _keys(left), _keys(right), strict=False)

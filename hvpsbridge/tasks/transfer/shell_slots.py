@@ -1,11 +1,11 @@
-"""How many shells a run has open for disks of one host: their readers take turns at so many places.
+"""Limits the shells that a run has open for disks of one host; disk readers take turns.
 
-Windows may hold an account to 30 shells (docs/hyperv-facts.md#winrm-shell-quotas), and refuses the next one.
-A disk's shell takes seconds to open, so a reader that is done for the moment keeps it until somebody else
-needs the place.
+Windows may allow an account only 30 shells and refuse the next one
+(docs/hyperv-facts.md#winrm-shell-quotas). Opening a shell takes seconds, so an idle reader keeps its shell
+until another reader needs the slot.
 
-Rule: a reader at work has one place and waits for no other one, so nothing locks up; only a reader at rest is
-told to let its shell go.
+A busy reader holds one slot and never waits for another one, so readers cannot deadlock. Only an idle
+reader is asked to give up its shell.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# Leaves ten of Windows' thirty to the runs' own control shells, one for each VM at work, and to other people.
+# Leaves ten of Windows' thirty shells to the control shells of a run, one for each VM, and to other users.
 SHELLS_PER_HOST = 20
-# How often a waiting reader looks whether it is still wanted.
+# How often a waiting reader checks whether it should stop.
 WAKE_SECONDS = 0.5
 
 
-class Resting(Protocol):
-    """Somebody with a shell that is not in use."""
+class SlotHolder(Protocol):
+    """Holds a slot for a shell."""
 
-    def let_go(self) -> None:
-        """End the shell; it is opened again when it is needed. Never raises."""
+    def give_up_shell(self) -> None:
+        """End the shell while idle; it is opened again when it is needed. Never raises."""
         ...
 
 
 @dataclass(slots=True)
 class _Host:
-    """Who has a place on a host; who rests, and who waits, longest first."""
+    """Holders on one host; the longest idle or waiting one is first."""
 
-    working: list[Resting] = field(default_factory=list)
-    resting: list[Resting] = field(default_factory=list)
-    waiting: deque[Resting] = field(default_factory=deque)
+    busy: list[SlotHolder] = field(default_factory=list)
+    idle: list[SlotHolder] = field(default_factory=list)
+    waiting: deque[SlotHolder] = field(default_factory=deque)
 
 
-class ShellPlaces:
-    """Places for shells on each host. Thread-safe.
+class ShellSlots:
+    """Slots for shells on each host. Thread-safe.
 
     Args:
-        per_host: how many there are.
+        per_host: slots of each host.
     """
 
     def __init__(self, per_host: int = SHELLS_PER_HOST) -> None:
@@ -51,49 +51,52 @@ class ShellPlaces:
         self._hosts: dict[str, _Host] = {}
         self._changed = threading.Condition()
 
-    def work(self, host: str, holder: Resting, check: Callable[[], None]) -> None:
-        """Wait for a place, in the order of asking; ``check`` may raise meanwhile, and then none is held.
+    def acquire(self, host: str, holder: SlotHolder, check: Callable[[], None]) -> None:
+        """Wait for a slot, first come, first served; the longest idle holder may have to give up its shell.
 
-        Whoever rested longest may be told to let its shell go for it.
+        Args:
+            host: name of the host.
+            holder: takes the slot; at once if it is idle.
+            check: called while waiting; may raise, and then no slot is held.
         """
         with self._changed:
-            places = self._hosts.setdefault(host.casefold(), _Host())
-            if holder in places.resting:
-                places.resting.remove(holder)
-                places.working.append(holder)
+            slots = self._hosts.setdefault(host.casefold(), _Host())
+            if holder in slots.idle:
+                slots.idle.remove(holder)
+                slots.busy.append(holder)
                 return
-            places.waiting.append(holder)
+            slots.waiting.append(holder)
             try:
-                while places.waiting[0] is not holder or not self._room(places):
+                while slots.waiting[0] is not holder or not self._available(slots):
                     check()
                     self._changed.wait(WAKE_SECONDS)
             finally:
-                places.waiting.remove(holder)
+                slots.waiting.remove(holder)
                 self._changed.notify_all()
-            full = len(places.working) + len(places.resting) >= self._per_host
-            giving_way = places.resting.pop(0) if full else None
-            places.working.append(holder)
-        if giving_way is not None:
-            giving_way.let_go()
+            full = len(slots.busy) + len(slots.idle) >= self._per_host
+            evicted = slots.idle.pop(0) if full else None
+            slots.busy.append(holder)
+        if evicted is not None:
+            evicted.give_up_shell()
 
-    def _room(self, places: _Host) -> bool:
-        return bool(places.resting) or len(places.working) < self._per_host
+    def _available(self, slots: _Host) -> bool:
+        return bool(slots.idle) or len(slots.busy) < self._per_host
 
-    def rest(self, host: str, holder: Resting) -> None:
-        """Keep the place, and the shell, until somebody else needs it."""
+    def mark_idle(self, host: str, holder: SlotHolder) -> None:
+        """Keep the slot and the shell until another holder needs the slot."""
         with self._changed:
-            places = self._hosts[host.casefold()]
-            places.working.remove(holder)
-            places.resting.append(holder)
+            slots = self._hosts[host.casefold()]
+            slots.busy.remove(holder)
+            slots.idle.append(holder)
             self._changed.notify_all()
 
-    def leave(self, host: str, holder: Resting) -> None:
-        """Give the place up; nothing without one."""
+    def release(self, host: str, holder: SlotHolder) -> None:
+        """Free the slot, if ``holder`` has one."""
         with self._changed:
-            places = self._hosts.get(host.casefold())
-            if places is None:
+            slots = self._hosts.get(host.casefold())
+            if slots is None:
                 return
-            for there in (places.working, places.resting):
-                if holder in there:
-                    there.remove(holder)
+            for holders in (slots.busy, slots.idle):
+                if holder in holders:
+                    holders.remove(holder)
             self._changed.notify_all()

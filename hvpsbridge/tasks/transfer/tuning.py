@@ -1,10 +1,10 @@
-"""How a host is best read: found out with the first seconds of a read, remembered for the next ones.
+"""How best to read a host: measured in the first seconds of a read, and remembered for the next ones.
 
-The search is greedy: from a sound start one thing after another is tried, and kept only when it brings
-clearly more. More pipelines, larger blocks and larger windows cost memory and the host's processor, and
-disks do not hold the same everywhere, so a small gain is no reason for them. A host that has just begun is
-slow (.NET compiles what runs often), which would speak for whatever is tried later: what won is held against
-the start once more. All of it is real reading.
+The search is greedy: starting from sound settings, it tries one change after another and keeps those that
+are clearly faster. More pipelines, larger blocks and larger windows cost memory and processor time on the
+host, and disks hold different data in different places, so a small gain does not count. A host is slow at
+first (.NET compiles code that runs often), which favours whatever is tried later; so the winner is compared
+with the start once more. All trials read data that the backup needs.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any, Protocol
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.units import KIB, MIB
 
-# A setting that costs something must bring this much more.
-WORTH = 1.10
-# A trial, from its first block on. With eight trials at most a decision takes six seconds.
+# How many times faster a change must be to be kept.
+MIN_GAIN = 1.10
+# Length of a trial from its first block on. With at most eight trials the search takes six seconds.
 TRIAL_SECONDS = 0.7
-# Less than this is read before it could be measured.
+# A smaller read would end before the search does.
 MEASURABLE_BYTES = 256 * MIB
-# So often a trial that met nothing but zeros is made again.
-EMPTY_TRIALS = 3
-# Hosts and links change; then what was measured is wrong.
+# How often a trial that read nothing but zeros is repeated.
+MAX_EMPTY_TRIALS = 3
+# Hosts and links change, so what was learned expires.
 GOOD_FOR = timedelta(days=7)
 
 START = ReadSettings()
-# What is tried, in this order; a ladder is climbed for as long as each rung is worth it.
+# What is tried, in this order; a ladder is climbed for as long as each rung is faster.
 LADDERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("pipelines", (2, 4)),
     ("deflate", (False,)),
     ("block_bytes", (256 * KIB, 1 * MIB)),
     ("window_bytes", (8 * MIB,)),
 )
-# What a remembered figure may be; anything else was not written by us.
+# Bounds of remembered settings; anything else was not written by hvps.
 BOUNDS = {"pipelines": (1, 8), "block_bytes": (64 * KIB, 16 * MIB), "window_bytes": (256 * KIB, 64 * MIB)}
 
 
@@ -66,11 +66,11 @@ class TuningWish:
 
 
 class Search:
-    """One search (a ``receiver.terms.Tuner``). Pure.
+    """One search; a :class:`~hvpsbridge.receiver.protocols.Tuner`. Pure.
 
     Args:
-        wish: what needs no search.
-        start: what is tried first.
+        wish: settings that the user decided, which are not searched.
+        start: settings to try first.
     """
 
     def __init__(self, wish: TuningWish, start: ReadSettings = START) -> None:
@@ -84,54 +84,54 @@ class Search:
 
     @property
     def settings(self) -> ReadSettings:
-        """The best so far."""
+        """The best settings so far."""
         return self._best
 
     @property
     def rate_bytes(self) -> float:
-        """What it brought a second; 0 before it was measured."""
+        """Bytes per second with the best settings; 0 before they were measured."""
         return self._rate_bytes
 
     @property
     def trial_seconds(self) -> float:
-        """How long one trial is."""
+        """Length of one trial."""
         return TRIAL_SECONDS
 
     @property
     def done(self) -> bool:
-        """Whether all was tried that is to be."""
+        """Whether the search has ended."""
         return self._trying is None
 
     def trial(self) -> ReadSettings | None:
-        """What to try now; the same until it was measured."""
+        """Settings to try now, the same until they were measured; None when the search has ended."""
         return self._trying
 
     def measured(self, data_bytes: int, seconds: float) -> None:
-        """What the trial brought."""
+        """Take the result of the trial."""
         assert self._trying is not None
-        if not data_bytes and self._empty < EMPTY_TRIALS:
-            # Zeros travel for nothing and tell nothing.
+        if not data_bytes and self._empty < MAX_EMPTY_TRIALS:
+            # Zeros are not sent, so there was nothing to measure.
             self._empty += 1
             return
         self._empty = 0
         rate = data_bytes / seconds
         if self._confirming:
-            if self._rate_bytes < rate * WORTH:
+            if self._rate_bytes < rate * MIN_GAIN:
                 self._best, self._rate_bytes = self._start, rate
             self._trying = None
             return
-        worth = rate >= self._rate_bytes * WORTH
-        if worth:
+        faster = rate >= self._rate_bytes * MIN_GAIN
+        if faster:
             self._best, self._rate_bytes = self._trying, rate
-        self._trying = self._next(worth)
+        self._trying = self._next(faster)
         if self._trying is None and self._best != self._start:
             self._confirming, self._trying = True, self._start
 
-    def _next(self, worth: bool) -> ReadSettings | None:
-        """The next rung of this ladder when the last one was worth it, else the next ladder's first."""
+    def _next(self, faster: bool) -> ReadSettings | None:
+        """The next rung of this ladder if the last one was faster, else the first one of the next ladder."""
         while self._ladders:
             name, rungs = self._ladders[0]
-            if (worth or not self._rung) and self._rung < len(rungs):
+            if (faster or not self._rung) and self._rung < len(rungs):
                 self._rung += 1
                 return replace(self._best, **{name: rungs[self._rung - 1]})
             self._ladders.pop(0)
@@ -141,11 +141,11 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was found out about a host.
+    """What was learned about a host.
 
     Attributes:
-        settings: how it is best read.
-        rate_bytes: what that brought a second, when it was measured.
+        settings: the best ones.
+        rate_bytes: bytes per second with these settings.
         measured: when, UTC.
     """
 
@@ -155,26 +155,26 @@ class Learned:
 
 
 class TuningStore(Protocol):
-    """Where what was learned outlives a run."""
+    """Keeps what was learned from one run to the next."""
 
     def load(self) -> dict[str, Learned]:
-        """All that is known, by host; empty when there is nothing, or nothing that can be read."""
+        """What is known by host; empty if nothing is, or it cannot be read."""
         ...
 
     def save(self, host: str, learned: Learned) -> None:
-        """Remember one host. Never raises: it is measured again at worst."""
+        """Remember one host. Never raises: at worst, the host is measured again."""
         ...
 
 
 class TuningBook:
     """What a run knows about its hosts. Thread-safe.
 
-    One read of a host measures at a time: two would measure each other.
+    Only one read of a host is measured at a time; two would disturb each other.
 
     Args:
-        store: where it is remembered; without one it is forgotten after the run.
+        store: keeps it for later runs; None to forget it after this one.
         clock: the time, UTC.
-        measures: whether a host that is not known is measured.
+        measures: whether unknown hosts are measured.
     """
 
     def __init__(
@@ -192,9 +192,9 @@ class TuningBook:
         self._measuring: set[str] = set()
 
     def begin(self, host: str, wish: TuningWish, owed_bytes: int) -> tuple[ReadSettings, Search | None]:
-        """How to read ``owed_bytes`` of a host, and the search when it is to be found out.
+        """How to read ``owed_bytes`` from a host: settings, and a search if they are to be measured.
 
-        Whoever is given a search ends with :meth:`end`.
+        A caller that gets a search must call :meth:`end`.
         """
         key = host.casefold()
         with self._lock:
@@ -211,7 +211,7 @@ class TuningBook:
             return search.settings, search
 
     def end(self, host: str, search: Search, wish: TuningWish) -> None:
-        """Remember what a search found, when it came to its end and nothing was decided for it."""
+        """Remember what a search found, if it ended and searched all settings."""
         key = host.casefold()
         with self._lock:
             self._measuring.discard(key)

@@ -1,7 +1,6 @@
-"""What was learned about hosts, in one small JSON file on the client, beside the repository caches.
+"""What was learned about hosts, in a small JSON file on the client beside the repository caches.
 
-The file may be lost, cut or spoilt at any time: then hosts are measured again. It holds names of hosts
-and figures, nothing secret.
+If the file is lost or corrupt, hosts are measured again. It holds names of hosts and figures, no secrets.
 """
 
 from __future__ import annotations
@@ -25,43 +24,43 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 FILE_NAME = "tuning.json"
-# A host takes 200 bytes; a larger file is not ours.
-MOST_BYTES = 1 << 20
+# A host takes 200 bytes; a larger file was not written by hvps.
+MAX_BYTES = 1 << 20
 
 
 class TuningFile:
-    """A :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore` in a folder, which is made when missing."""
+    """A :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore` in a folder, which is created if missing."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
 
     def load(self) -> dict[str, Learned]:
-        """See :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore`."""
+        """What is known by host; empty if the file is missing or corrupt."""
         try:
             with self._path.open("rb") as file:
-                document = json.loads(file.read(MOST_BYTES + 1))
+                document = json.loads(file.read(MAX_BYTES + 1))
             if document["version"] != VERSION:
                 return {}
             hosts = document["hosts"].items()
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
-            logger.info("%s cannot be read, hosts are measured again: %s", self._path, err)
+            logger.info("cannot read %s, measuring hosts again: %s", self._path, err)
             return {}
         return {host: learned for host, entry in hosts if (learned := _learned(entry)) is not None}
 
     def save(self, host: str, learned: Learned) -> None:
-        """See :class:`~hvpsbridge.tasks.transfer.tuning.TuningStore`."""
+        """Add or replace one host. Never raises."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 self._write({**self.load(), host: learned})
         except OSError as err:
-            logger.info("%s is not kept: %s", self._path, err)
+            logger.info("cannot write %s: %s", self._path, err)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Another run may learn about another host at the same time."""
+        """Another run may write about another host at the same time."""
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -92,7 +91,7 @@ def _entry(learned: Learned) -> dict[str, Any]:
 
 
 def _learned(entry: Any) -> Learned | None:
-    """The entry of one host; None when it is not what we write."""
+    """The entry of one host; None if hvps cannot have written it."""
     try:
         values = {one.name: entry[one.name] for one in fields(ReadSettings)}
         measured = datetime.fromisoformat(entry["measured"])

@@ -1,0 +1,43 @@
+"""What the disks of one backup share while they are read and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvpsbridge.receiver.throttling import ByteBudget, ReadPermit
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.writer import Writer
+from hvpsbridge.tasks.events import Progress
+from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.transfer.guard import Guard
+from hvpsbridge.tasks.transfer.limits import SharedLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferContext:
+    """What the disks of one backup share.
+
+    Attributes:
+        repository: where the bases are.
+        writer: stores chunks for the new recovery point.
+        budget: the process's byte budget.
+        guard: stops the backup.
+        policy: the task's options.
+        vm_name: for messages.
+        host_name: for messages and tuning.
+        on_progress: told how far each disk is.
+        shared: what all reads of the run share.
+        permit: makes a permit to read the frozen disk at a path.
+    """
+
+    repository: Repository
+    writer: Writer
+    budget: ByteBudget
+    guard: Guard
+    policy: BackupPolicy
+    vm_name: str
+    host_name: str
+    on_progress: Callable[[Progress], None]
+    shared: SharedLimits
+    permit: Callable[[str], ReadPermit]
