@@ -43,6 +43,7 @@ from hvpsbridge.cli.main import main as command_line
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.formats.envelope import Codec, Kind
 from hvpsbridge.formats.keyslot import exported_text
+from hvpsbridge.report.values import MADE_BY
 from hvpsbridge.repository import layout
 from hvpsbridge.repository.sealing import KeySealer, PlainSealer
 from hvpsbridge.tasks.planning.mark import Mark, parse_mark
@@ -114,7 +115,10 @@ def fields_of(kind: Any) -> Json:
     """Fields with their defaults; "needed" for those without."""
     found: Json = {}
     for field in dataclasses.fields(kind):
-        if field.default is not dataclasses.MISSING:
+        if field.metadata.get(MADE_BY):
+            # Its keys appear in place of its own, and only a run knows which they are.
+            found |= fields_of(field.metadata[MADE_BY]())
+        elif field.default is not dataclasses.MISSING:
             found[field.name] = {"default": plain(field.default)}
         elif field.default_factory is not dataclasses.MISSING:
             found[field.name] = {"default": plain(field.default_factory())}

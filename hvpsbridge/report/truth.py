@@ -14,11 +14,9 @@ from hvpsbridge import __version__
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents import VERSION, Document
+from hvpsbridge.report.sections import task_sections
 from hvpsbridge.report.values import inline, iso_time, jsonable
-from hvpsbridge.tasks.backup.results import BackupSection
-from hvpsbridge.tasks.restore import RestoreSection
 from hvpsbridge.tasks.results import RunResult, TaskResult
-from hvpsbridge.tasks.verify import PointCheck
 from hvpsbridge.units import one_line
 
 
@@ -39,13 +37,13 @@ class ConditionReport:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
     """One task of one VM.
 
     Attributes:
         leftovers: what it left on a host, one line each.
-        backup: what a backup did; the other sections are those of their tasks. Exactly one is there.
+        sections: what it did; a key for each task kind, of which the one of this task is not null.
     """
 
     host: str
@@ -59,14 +57,12 @@ class TaskReport:
     conditions: tuple[ConditionReport, ...]
     warnings: tuple[str, ...]
     leftovers: tuple[str, ...]
-    backup: BackupSection | None = None
-    verify: tuple[PointCheck, ...] | None = None
-    restore: RestoreSection | None = None
+    sections: object = field(metadata=inline(made_by=task_sections))
 
     @property
     def section(self) -> object:
         """What the task did."""
-        return getattr(self, self.task)
+        return getattr(self.sections, self.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +137,6 @@ def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode
 
 def task_report(result: TaskResult) -> TaskReport:
     """The part of the document for one task of one VM."""
-    section: dict[str, Any] = {result.task: result.section}
     return TaskReport(
         host=result.vm.host,
         vm=result.vm.name,
@@ -154,7 +149,7 @@ def task_report(result: TaskResult) -> TaskReport:
         conditions=tuple(map(condition, result.problems)),
         warnings=result.warnings,
         leftovers=result.leftovers,
-        **section,
+        sections=task_sections()(**{result.task: result.section}),
     )
 
 

@@ -22,7 +22,7 @@ from uuid import UUID
 from hvpsbridge.secret import HIDDEN, Secret
 from hvpsbridge.units import one_line
 
-_INLINE = "inline"
+_INLINE, MADE_BY = "inline", "made by"
 _ATTRIBUTES = re.compile(r"^Attributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
 # Code in double backquotes, and roles such as :class:`~package.Name`.
 _MARKUP = re.compile(r"(?::\w+:)?`+(?:~[\w.]*\.)?([^`]*)`+")
@@ -31,13 +31,14 @@ _ATTRIBUTE = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 Redact = Callable[[str], str]
 
 
-def inline(*, without: tuple[str, ...] = ()) -> Mapping[str, Any]:
+def inline(*, without: tuple[str, ...] = (), made_by: Callable[[], type] | None = None) -> Mapping[str, Any]:
     """Metadata of a field that holds a dataclass whose keys appear in place of the field's own.
 
     Args:
         without: keys to leave out.
+        made_by: gives the dataclass when the field's annotation cannot name it.
     """
-    return {_INLINE: without}
+    return {_INLINE: without, MADE_BY: made_by}
 
 
 INLINE = inline()
@@ -156,7 +157,8 @@ class SchemaWriter:
         for field in dataclasses.fields(kind):
             hint = hints[field.name]
             if _INLINE in field.metadata:
-                below = self.object(hint)["properties"]
+                made_by = field.metadata[MADE_BY]
+                below = self.object(made_by() if made_by else hint)["properties"]
                 properties |= {
                     key: value for key, value in below.items() if key not in field.metadata[_INLINE]
                 }

@@ -165,6 +165,7 @@ def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
 
 TASK = Task(
     name="restore",
+    summary="write disks of a recovery point to files",
     run=restore_vm,
     result=RestoreResult,
     lines=restore_lines,

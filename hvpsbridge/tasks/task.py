@@ -85,6 +85,7 @@ class Task(Generic[_Options]):
 
     Attributes:
         name: as in :data:`TASKS`.
+        summary: what it does, in a few words.
         run: does it; errors are in the result.
         result: class of its results, whose ``section`` is what reports hold.
         tables: over the sections of a run's tasks.
@@ -94,6 +95,7 @@ class Task(Generic[_Options]):
     """
 
     name: str
+    summary: str
     run: Callable[[TaskContext, _Options], TaskResult]
     result: type[TaskResult]
     tables: tuple[ResultTable, ...] = ()

@@ -133,6 +133,7 @@ def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
 
 TASK = Task(
     name="verify",
+    summary="verify recovery points in the repository",
     run=verify_vm,
     result=VerifyResult,
     tables=(

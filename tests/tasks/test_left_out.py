@@ -10,7 +10,7 @@ from hvpsbridge.errors import ExitCode, NotEligible
 from hvpsbridge.report.truth import run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
-from hvpsbridge.tasks.backup.results import BackupResult
+from hvpsbridge.tasks.backup.results import BackupResult, BackupSection
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.plan import Mode, Reason
@@ -87,8 +87,8 @@ def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> No
     run = RunResult(uuid4(), result.started, result.seconds, (result,))
     report = run_report(run, name="x", check=True)
     assert any("left out by 'scsi *:1'" in line for line in condition_lines(report))
-    backup = report.tasks[0].backup
-    assert backup is not None
+    backup = report.tasks[0].section
+    assert isinstance(backup, BackupSection)
     assert [disk.slot for disk in backup.excluded] == ["scsi 0:1"]
     assert [disk.slot for disk in backup.plan] == ["scsi 0:0"]
 

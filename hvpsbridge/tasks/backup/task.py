@@ -67,6 +67,7 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: Bac
 
 TASK = Task(
     name="backup",
+    summary="make a recovery point",
     run=back_up,
     result=BackupResult,
     tables=BACKUP_TABLES,
