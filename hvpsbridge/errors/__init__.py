@@ -1,7 +1,7 @@
-"""Every failure hvps can report, as one tree. Facts are fields; text and exit code derive from them.
+"""Every failure that hvps reports, as one tree of classes.
 
-The branches say whose fault it is: the playbook's, the host's, the repository's, a policy's, or ours.
-A class says what was attempted on what, what was seen, and (``remedy``) what to do next.
+The branches say where the cause is: in a playbook, on a host, in a repository, in a policy, or in hvps
+itself. A class holds the facts as fields; its text, remedy and exit code derive from them.
 """
 
 from __future__ import annotations

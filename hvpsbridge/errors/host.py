@@ -1,4 +1,4 @@
-"""What fails on or towards a Hyper-V host."""
+"""Errors of Hyper-V hosts and of connections to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.errors.base import ExitCode, HvpsError
 
 @dataclass(eq=False)
 class HostError(HvpsError):
-    """Something failed on or towards a Hyper-V host."""
+    """Something failed on a Hyper-V host or on the way to it."""
 
     host: str
     exit_code: ClassVar[ExitCode] = ExitCode.VM_FAILED
@@ -18,75 +18,78 @@ class HostError(HvpsError):
 
 @dataclass(eq=False)
 class HostUnreachable(HostError):
-    """No WSMan answer at all."""
+    """Nothing answered as WSMan."""
 
     reason: str
     template: ClassVar[str] = "host {host} cannot be reached: {reason}"
-    exit_code: ClassVar[ExitCode] = ExitCode.HOST_UNREACHABLE
     remedy: ClassVar[str] = "check the address, the WinRM listener and the firewall"
+    exit_code: ClassVar[ExitCode] = ExitCode.HOST_UNREACHABLE
 
 
 @dataclass(eq=False)
 class HostBusy(HostUnreachable):
-    """The host answers, but opens no shell at this moment: its WinRM service starts, stops or is full."""
+    """The host answers, but its WinRM service cannot open a shell now."""
 
-    template: ClassVar[str] = "host {host} opens no shell now: {reason}"
+    template: ClassVar[str] = "host {host} cannot open a shell: {reason}"
+    remedy: ClassVar[str] = "its WinRM service is starting, stopping or at a limit; try again later"
 
 
 @dataclass(eq=False)
 class HostRefused(HostError):
-    """Authentication or authorisation failed."""
+    """The host refused the login, or the user may not do this there."""
 
     reason: str
-    template: ClassVar[str] = "host {host} refused us: {reason}"
-    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+    template: ClassVar[str] = "host {host} refused the login: {reason}"
     remedy: ClassVar[str] = (
-        "check user, password and authentication type; the account must be an administrator there"
+        "check user, password and authentication method; the user must be an administrator on the host"
     )
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 @dataclass(eq=False)
 class TicketRefused(HostRefused):
-    """Kerberos gave no ticket for the host, or the host did not take it; the reason carries its remedy."""
+    """There is no Kerberos ticket for the host, or the host does not accept it."""
 
-    template: ClassVar[str] = "no Kerberos session with host {host}: {reason}"
-    remedy: ClassVar[str] = "docs/real-host.md, Kerberos, tells more"
+    template: ClassVar[str] = "Kerberos login to host {host} failed: {reason}"
+    remedy: ClassVar[str] = "see Kerberos in docs/real-host.md"
 
 
 @dataclass(eq=False)
 class KdcUnreachable(HostUnreachable):
     """No domain controller (Kerberos KDC) answers, so there is no ticket for the host."""
 
-    template: ClassVar[str] = "no ticket for host {host}: {reason}"
-    remedy: ClassVar[str] = "check the realm in /etc/krb5.conf, the name service and the firewall (port 88)"
+    template: ClassVar[str] = "cannot get a Kerberos ticket for host {host}: {reason}"
+    remedy: ClassVar[str] = "check the realm in /etc/krb5.conf, DNS and the firewall (port 88)"
 
 
 @dataclass(eq=False)
 class CertificateRejected(HostError):
-    """TLS verification failed; never ignored."""
+    """TLS verification failed. hvps never ignores that."""
 
     reason: str
-    template: ClassVar[str] = "certificate of host {host} was not accepted: {reason}"
+    template: ClassVar[str] = "the certificate of host {host} was not accepted: {reason}"
+    remedy: ClassVar[str] = "give the certificate of its CA with `ca` in the playbook or with --ca"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
-    remedy: ClassVar[str] = "give the host's CA certificate (ca: or --ca)"
 
 
 @dataclass(eq=False)
 class SessionLost(HostError):
-    """The connection or the shell went away; what was under way is unknown until looked at."""
+    """The connection or the shell is gone. Whether the operation was done is not known yet."""
 
     operation: str
     reason: str
-    template: ClassVar[str] = "{operation} on {host}: session lost: {reason}"
+    template: ClassVar[str] = "{operation} on {host}: connection lost: {reason}"
+    remedy: ClassVar[str] = "check the network and the host, then run again"
 
 
 @dataclass(eq=False)
 class OperationTimedOut(HostError):
-    """An operation did not end within its deadline."""
+    """An operation did not finish within its deadline."""
 
     operation: str
     deadline_seconds: float
-    template: ClassVar[str] = "{operation} on {host} did not end within {deadline_seconds:.0f} s"
+    template: ClassVar[str] = "{operation} on {host} did not finish within {deadline_seconds:.0f} s"
+    remedy: ClassVar[str] = "check the load on the host, then run again"
 
 
 @dataclass(eq=False)
@@ -107,6 +110,7 @@ class OperationFailed(HostError):
     message: str
 
     template: ClassVar[str] = "{operation} on {host}: {error_id}{native_code}: {message}"
+    remedy: ClassVar[str] = "see the Hyper-V event logs of the host"
 
     def _values(self) -> dict[str, object]:
         code = "" if self.native is None else f" 0x{self.native & 0xFFFFFFFF:08X}"
@@ -115,112 +119,125 @@ class OperationFailed(HostError):
 
 @dataclass(eq=False)
 class VmNotFound(OperationFailed):
-    """The VM is not on this host (any more)."""
+    """The VM is not on this host, or not any more."""
 
+    remedy: ClassVar[str] = "run `hvps inventory {host}` to list its VMs"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-    remedy: ClassVar[str] = "hvps inventory HOST lists the VMs there"
 
 
 @dataclass(eq=False)
 class CheckpointNotFound(OperationFailed):
-    """The checkpoint is gone."""
+    """The checkpoint does not exist any more."""
+
+    remedy: ClassVar[str] = "find out what removes checkpoints on this host"
 
 
 @dataclass(eq=False)
 class ConsistencyNotReached(OperationFailed):
-    """An application consistent checkpoint failed in the guest."""
+    """The guest could not prepare for an application consistent checkpoint."""
 
-    remedy: ClassVar[str] = "check the guest's backup integration service, or allow crash consistency"
+    remedy: ClassVar[str] = "check the backup integration service in the guest, or allow crash consistency"
 
 
 @dataclass(eq=False)
 class VmBusy(OperationFailed):
-    """Another snapshot operation, migration or backup holds the VM."""
+    """Another checkpoint operation, migration or backup uses the VM."""
+
+    remedy: ClassVar[str] = "wait until the other backup, checkpoint or migration of this VM has finished"
 
 
 @dataclass(eq=False)
 class TrackingUnusable(OperationFailed):
-    """Change tracking cannot answer for this id: unknown, switched off or damaged. Leads to a compare."""
+    """Change tracking cannot answer for this id: it is unknown, switched off or damaged."""
+
+    remedy: ClassVar[str] = "no action is needed: hvps compares the disk instead"
 
 
 @dataclass(eq=False)
 class DiskUnreadable(OperationFailed):
-    """A frozen disk could not be opened or read."""
+    """A frozen disk cannot be opened or read."""
+
+    remedy: ClassVar[str] = "check the storage of the host"
 
 
 @dataclass(eq=False)
 class DiskBusy(DiskUnreadable):
-    """A frozen disk is attached by another process."""
+    """Another process has attached the frozen disk."""
+
+    remedy: ClassVar[str] = "find out which process has attached the disk"
 
 
 @dataclass(eq=False)
 class ScriptsRefused(OperationFailed):
-    """Language mode, AMSI or application control forbids our scripts."""
+    """Language mode, AMSI or application control forbids the scripts of hvps."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
     remedy: ClassVar[str] = "see docs/troubleshooting.md on language mode and endpoint protection"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 @dataclass(eq=False)
 class HostDiskFull(OperationFailed):
-    """A volume of the host has no room for the checkpoint's files."""
+    """A volume of the host is too full for the files of the checkpoint."""
 
+    remedy: ClassVar[str] = "free space on the volumes of the VM"
     exit_code: ClassVar[ExitCode] = ExitCode.NO_SPACE
-    remedy: ClassVar[str] = "free some space on the VM's volumes"
 
 
 @dataclass(eq=False)
 class CommitForkFailed(OperationFailed):
-    """Event 3216 or HRESULT 0x80048102: data of this VM is at risk; nothing is cleaned up."""
+    """Event 3216 or HRESULT 0x80048102: data of this VM is at risk, so hvps removes nothing."""
 
     remedy: ClassVar[str] = "do not restart or migrate the VM; see docs/troubleshooting.md"
 
 
 @dataclass(eq=False)
 class ProtocolViolation(HostError):
-    """A reply does not follow the contract: fields, types, sequence, bounds or digest."""
+    """A reply breaks the contract: fields, types, sequence, bounds or digest."""
 
     operation: str
     what: str
-    template: ClassVar[str] = "{operation} on {host}: unusable reply: {what}"
+    template: ClassVar[str] = "{operation} on {host}: invalid reply: {what}"
+    remedy: ClassVar[str] = "run again with -vv, and report it if it happens again"
 
 
 @dataclass(eq=False)
 class AmbiguousVm(HostError):
-    """A VM name is taken more than once."""
+    """Several VMs have this name."""
 
     vm: str
     vm_ids: tuple[str, ...]
-    template: ClassVar[str] = "VM name {vm!r} on {host} is taken by {vm_ids}"
+    template: ClassVar[str] = "host {host} has several VMs named {vm!r}: {vm_ids}"
+    remedy: ClassVar[str] = "use the id of the VM"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-    remedy: ClassVar[str] = "name the VM by its id"
 
 
 @dataclass(eq=False)
 class VmMissing(HostError):
-    """No VM of that name or id was listed."""
+    """The host lists no VM with this name or id."""
 
     vm: str
     template: ClassVar[str] = "no VM {vm!r} on {host}"
+    remedy: ClassVar[str] = "run `hvps inventory {host}` to list its VMs"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
-    remedy: ClassVar[str] = "hvps inventory HOST lists the VMs there"
 
 
 @dataclass(eq=False)
 class CheckpointGone(HostError):
-    """A recovery checkpoint of ours was removed by somebody else while its disks were read."""
+    """Something else removed the recovery checkpoint of a running backup."""
 
     vm: str
-    template: ClassVar[str] = "the recovery checkpoint of VM {vm} on {host} is gone while its disks are read"
-    remedy: ClassVar[str] = "see who removes recovery checkpoints on this host while backups run"
+    template: ClassVar[str] = (
+        "the recovery checkpoint of VM {vm} on {host} was removed while its disks were read"
+    )
+    remedy: ClassVar[str] = "find out what removes recovery checkpoints on this host during backups"
 
 
 @dataclass(eq=False)
 class HostNotClean(HostError):
-    """Data is safe, but something of ours is still on the host."""
+    """The data is safe, but the host still has something that hvps made there."""
 
     vm: str
     leftovers: tuple[str, ...]
-    template: ClassVar[str] = "left on {host} for VM {vm}: {leftovers}"
+    template: ClassVar[str] = "left on host {host} for VM {vm}: {leftovers}"
+    remedy: ClassVar[str] = "the next run removes it"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_NOT_CLEAN
-    remedy: ClassVar[str] = "the next run settles it"

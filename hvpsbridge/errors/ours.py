@@ -1,4 +1,4 @@
-"""Ours and this machine's: bugs, signals, tools that lack, the simulated host."""
+"""Errors of hvps and of this machine: bugs, signals, missing programs, the simulated host."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from hvpsbridge.errors.base import ExitCode, HvpsError
 
 @dataclass(eq=False)
 class InternalError(HvpsError):
-    """An invariant of hvps itself does not hold."""
+    """Something that hvps relies on is not true."""
 
     what: str
     template: ClassVar[str] = "{what}"
-    remedy: ClassVar[str] = "this is a bug in hvps: please report it with the log"
+    remedy: ClassVar[str] = "this is a bug in hvps; please report it with the log"
 
 
 @dataclass(eq=False)
 class Interrupted(HvpsError):
-    """SIGINT, SIGTERM or SIGHUP arrived; the run was undone."""
+    """SIGINT, SIGTERM or SIGHUP stopped the run, and it was undone."""
 
     signal_name: str
     template: ClassVar[str] = "stopped by {signal_name}"
@@ -34,29 +34,30 @@ class Interrupted(HvpsError):
 
 @dataclass(eq=False)
 class ToolMissing(HvpsError):
-    """An external program that something optional needs is not installed here."""
+    """A program that an optional feature needs is not installed."""
 
     tool: str
     package: str
     purpose: str
-    template: ClassVar[str] = "{purpose} needs {tool}; install Debian package {package}"
+    template: ClassVar[str] = "{purpose} needs {tool}"
+    remedy: ClassVar[str] = "install the Debian package {package}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 @dataclass(eq=False)
 class ToolFailed(HvpsError):
-    """An external program did not do what it was asked."""
+    """A program failed."""
 
     tool: str
     status: int
     said: str
-    template: ClassVar[str] = "{tool} ended with status {status}: {said}"
+    template: ClassVar[str] = "{tool} exited with status {status}: {said}"
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
 
 @dataclass(eq=False)
 class SimulatorError(HvpsError):
-    """A simulated host could not be reached or started, or would not do what it was told."""
+    """A simulated host cannot be reached or started, or refused a request."""
 
     what: str
     template: ClassVar[str] = "simulated host: {what}"

@@ -1,4 +1,4 @@
-"""What a rule of ours or of the user's stops: eligibility, gates, limits, trust."""
+"""Errors that come from rules: eligibility, temporary conditions, limits, trust in change tracking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.errors.base import ExitCode, HvpsError
 
 @dataclass(eq=False)
 class NotEligible(HvpsError):
-    """A VM or disk cannot be backed up as it is; the reason carries its own remedy."""
+    """A VM or disk cannot be backed up as it is. The reason includes a remedy."""
 
     vm: str
     reason: str
@@ -20,7 +20,7 @@ class NotEligible(HvpsError):
 
 @dataclass(eq=False)
 class Gated(HvpsError):
-    """Not now: a gate such as another product's recovery checkpoint is shut."""
+    """A temporary condition, such as a backup by another product, lasted longer than hvps may wait."""
 
     vm: str
     reason: str
@@ -30,28 +30,29 @@ class Gated(HvpsError):
 
 @dataclass(eq=False)
 class StoppedByPolicy(HvpsError):
-    """A limit the user set (age, free space, deadline, unexpected full) stopped the run."""
+    """A limit that the user set (age, free space, deadline, unexpected full) stopped the backup."""
 
     vm: str
     reason: str
-    template: ClassVar[str] = "VM {vm} stopped: {reason}"
+    template: ClassVar[str] = "backup of VM {vm} stopped: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.POLICY
 
 
 @dataclass(eq=False)
 class HostNoSpace(StoppedByPolicy):
-    """A volume of the VM is, or would become, too full for a checkpoint."""
+    """A volume of the VM is too full for a checkpoint, or would become so."""
 
+    remedy: ClassVar[str] = "free space on the volume, or lower free_space_floor"
     exit_code: ClassVar[ExitCode] = ExitCode.NO_SPACE
 
 
 @dataclass(eq=False)
 class TrackingLied(HvpsError):
-    """A digest taken on the host contradicts what change tracking said; the lineage is distrusted."""
+    """A digest taken on the host contradicts change tracking, so hvps distrusts it for this disk."""
 
     vm: str
     disk: str
     chunks: int
-    template: ClassVar[str] = "change tracking of VM {vm} disk {disk} left out {chunks} changed chunks"
+    template: ClassVar[str] = "change tracking of VM {vm}, disk {disk}, missed {chunks} changed chunks"
+    remedy: ClassVar[str] = "hvps compares this disk in full until its tracking has proved correct again"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
-    remedy: ClassVar[str] = "this disk is compared whole until it has proved itself again"

@@ -1,4 +1,4 @@
-"""What fails in or towards a repository."""
+"""Errors of repositories and of the stores they are in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.errors.base import ExitCode, HvpsError
 
 @dataclass(eq=False)
 class RepositoryError(HvpsError):
-    """Something failed in or towards a repository."""
+    """Something failed in a repository or on the way to it."""
 
     repository: str
     exit_code: ClassVar[ExitCode] = ExitCode.NO_REPOSITORY
@@ -21,87 +21,91 @@ class NoRepository(RepositoryError):
     """There is no repository at the URL."""
 
     template: ClassVar[str] = "no repository at {repository}"
-    remedy: ClassVar[str] = "hvps repo init makes one"
+    remedy: ClassVar[str] = "create one with `hvps repo init`"
 
 
 @dataclass(eq=False)
 class RepositoryExists(RepositoryError):
-    """``repo init`` would overwrite a repository or a folder in use."""
+    """There already is a repository, or the directory has other files."""
 
     what: str
-    template: ClassVar[str] = "cannot make a repository at {repository}: {what}"
+    template: ClassVar[str] = "cannot create a repository at {repository}: {what}"
+    remedy: ClassVar[str] = "use another URL"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 @dataclass(eq=False)
 class NewerFormat(RepositoryError):
-    """Written by a newer hvps."""
+    """A newer hvps created the repository."""
 
     found: int
     known: int
-    template: ClassVar[str] = "repository {repository} has format {found}; this hvps knows up to {known}"
+    template: ClassVar[str] = (
+        "repository {repository} has format {found}, but this hvps supports formats up to {known}"
+    )
     remedy: ClassVar[str] = "use a newer hvps"
 
 
 @dataclass(eq=False)
 class NewerObject(RepositoryError):
-    """An object has fields of a newer hvps, within a format that this one knows."""
+    """The object has fields of a newer hvps, in a format that this one supports."""
 
     name: str
     what: str
     template: ClassVar[str] = "{name} in {repository} was written by a newer hvps: {what}"
-    remedy: ClassVar[str] = "use the newer hvps"
+    remedy: ClassVar[str] = "use a newer hvps"
 
 
 @dataclass(eq=False)
 class StoreError(RepositoryError):
-    """The store failed to do what it was asked: rights, network, breach of contract."""
+    """The store could not do what it was asked: rights, network, or a breach of its contract."""
 
     action: str
     name: str
     reason: str
-    template: ClassVar[str] = "{action} {name} in {repository}: {reason}"
+    template: ClassVar[str] = "cannot {action} {name} in {repository}: {reason}"
 
 
 @dataclass(eq=False)
 class ObjectMissing(StoreError):
-    """An object is not in the store."""
+    """The object is not in the store."""
 
 
 @dataclass(eq=False)
 class ObjectExists(StoreError):
-    """Create-if-absent found the name taken."""
+    """An object of this name already exists."""
 
 
 @dataclass(eq=False)
 class NoSpace(StoreError):
     """The store is full."""
 
+    remedy: ClassVar[str] = "free some space; existing points are safe"
     exit_code: ClassVar[ExitCode] = ExitCode.NO_SPACE
-    remedy: ClassVar[str] = "free some space; what is committed is safe"
 
 
 @dataclass(eq=False)
 class RepositoryLocked(RepositoryError):
-    """Somebody else works on the same VM (or repository) right now."""
+    """Another hvps works on the same VM or repository."""
 
     what: str
     holder: str
-    template: ClassVar[str] = "{what} in {repository} is held by {holder}"
+    template: ClassVar[str] = "{what} in {repository} is locked by {holder}"
+    remedy: ClassVar[str] = "wait until it has finished"
     exit_code: ClassVar[ExitCode] = ExitCode.LOCKED
-    remedy: ClassVar[str] = "wait for it to end"
 
 
 @dataclass(eq=False)
 class LeaseLost(RepositoryLocked):
-    """Our own lease was taken over while we worked; nothing further may be written."""
+    """Another hvps took over the lease of this run, which must not write any more."""
 
-    remedy: ClassVar[str] = "this run stops; the holder goes on"
+    template: ClassVar[str] = "the lease on {what} in {repository} was lost and is now held by {holder}"
+    remedy: ClassVar[str] = "this run stops"
 
 
 @dataclass(eq=False)
 class WrongKey(RepositoryError):
-    """The key opens no slot of the repository, or none was given for a sealed one."""
+    """The key does not open the repository, or an encrypted repository needs one."""
 
     reason: str
     template: ClassVar[str] = "cannot unlock {repository}: {reason}"
@@ -110,10 +114,10 @@ class WrongKey(RepositoryError):
 
 @dataclass(eq=False)
 class KeyNeeded(RepositoryError):
-    """The last key slot must stay, or there is no such slot, or there are no keys at all."""
+    """The change would remove the last key slot, or names one that does not exist, or there are no keys."""
 
     reason: str
-    template: ClassVar[str] = "keys of {repository}: {reason}"
+    template: ClassVar[str] = "cannot change the keys of {repository}: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
@@ -124,5 +128,5 @@ class Damaged(RepositoryError):
     name: str
     what: str
     template: ClassVar[str] = "{name} in {repository} is damaged: {what}"
+    remedy: ClassVar[str] = "run `hvps verify` to see which points are affected"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
-    remedy: ClassVar[str] = "hvps verify names every point this touches"

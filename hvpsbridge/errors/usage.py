@@ -1,4 +1,4 @@
-"""What the user or the playbook asked that cannot be."""
+"""Errors in command lines, playbooks and what they name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.errors.base import ExitCode, HvpsError
 
 @dataclass(eq=False)
 class UsageError(HvpsError):
-    """The command line makes no sense."""
+    """The command line is invalid."""
 
     what: str
     template: ClassVar[str] = "{what}"
@@ -19,7 +19,7 @@ class UsageError(HvpsError):
 
 @dataclass(eq=False)
 class ConfigurationError(HvpsError):
-    """A playbook, configuration file or secret reference is wrong."""
+    """A playbook, a configuration file or a reference to a secret is invalid."""
 
     where: str
     what: str
@@ -29,26 +29,26 @@ class ConfigurationError(HvpsError):
 
 @dataclass(eq=False)
 class SecretUnavailable(ConfigurationError):
-    """A secret reference could not be resolved; the value is never part of the text."""
+    """A secret cannot be read. Its value is never part of the text."""
 
 
 @dataclass(eq=False)
 class PointNotFound(HvpsError):
-    """No recovery point answers to the selector."""
+    """No recovery point matches the selector."""
 
     selector: str
     repository: str
     template: ClassVar[str] = "no recovery point {selector!r} in {repository}"
-    remedy: ClassVar[str] = "hvps list shows the points there are"
+    remedy: ClassVar[str] = "run `hvps list` to list the points"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 @dataclass(eq=False)
 class AmbiguousPoint(PointNotFound):
-    """A short id or VM name stands for more than one."""
+    """A short id or a VM name matches several points or VMs."""
 
     candidates: tuple[str, ...]
-    template: ClassVar[str] = "{selector!r} in {repository} means any of {candidates}"
+    template: ClassVar[str] = "{selector!r} in {repository} matches {candidates}"
     remedy: ClassVar[str] = "use one of these ids"
 
 
@@ -57,6 +57,6 @@ class TargetExists(HvpsError):
     """A restore would overwrite a file."""
 
     path: str
-    template: ClassVar[str] = "restore target {path} exists"
-    remedy: ClassVar[str] = "name another path, or pass --overwrite"
+    template: ClassVar[str] = "{path} already exists"
+    remedy: ClassVar[str] = "use another path or --overwrite"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID

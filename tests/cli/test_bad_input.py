@@ -95,7 +95,8 @@ def test_a_name_taken_twice_is_5_and_both_ids_are_named(world: World) -> None:
 def test_a_missing_repository_is_10_before_the_host_is_asked(world: World, tmp_path: Path) -> None:
     done = world.run(repository=tmp_path / "nothing")
     assert done.code == 10
-    assert _lines(done) == [f"hvps: no repository at {tmp_path / 'nothing'}; hvps repo init makes one"]
+    nothing = tmp_path / "nothing"
+    assert _lines(done) == [f"hvps: no repository at {nothing}; create one with `hvps repo init`"]
 
 
 def test_a_repository_held_by_another_is_11_and_names_the_holder(world: World) -> None:

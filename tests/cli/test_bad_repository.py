@@ -161,7 +161,7 @@ class TestVersions:
         config = repo / "config"
         config.write_text(config.read_text().replace('"format":1', '"format":2'))
         line = the_line(hvps("list", "--repo", repo), 10)
-        assert "has format 2; this hvps knows up to 1" in line
+        assert "has format 2, but this hvps supports formats up to 1" in line
 
     def test_a_cache_of_another_version_is_made_anew(self, hvps: Hvps, repo: Path, tmp_path: Path) -> None:
         assert hvps("list", "--repo", repo).code == 0

@@ -53,7 +53,16 @@ def test_a_document_hides_a_secret_and_stays_the_document_it_is(
     logs.redact.add(Secret(passphrase))
     touched = TouchedPoint(UUID(int=1), UUID(int=2), "web01", ("scsi 0:0",))
     problem = VerifyProblem("data/1", f"said {passphrase} twice: {passphrase}", (touched,))
-    document = Verified(False, VerifyReport(Level.HASHED, 1, 2, 3, 4, 0.5, (problem,)))
+    report = VerifyReport(
+        level=Level.HASHED,
+        points=1,
+        chunks=2,
+        hashed_chunks=3,
+        hashed_bytes=4,
+        seconds=0.5,
+        problems=(problem,),
+    )
+    document = Verified(False, report)
     console.document(document)
     printed = json.loads(capsys.readouterr().out)
     expected = json.loads(document_text(document))
@@ -84,7 +93,7 @@ def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
         f"{name}: backup starts",
         f"{name}: scsi 0:0 read  50 % of 1 GiB, 256 MiB on the wire, 32 MiB/s, 16 s left",
         f"{name}: waiting: a migration",
-        f"{name}: backup failed in 1 min 05 s: no repository at /r; hvps repo init makes one",
+        f"{name}: backup failed in 1 min 05 s: no repository at /r; create one with `hvps repo init`",
     ]
 
 

@@ -32,7 +32,7 @@ def plan(file_system: str) -> PartitionPlan:
 def usable(name: str) -> None:
     """Skips where a mount is forbidden; a program that is not installed fails in CI."""
     reason = guests.usable_file_systems()[name]
-    if "install Debian package" in reason and os.environ.get("CI"):
+    if "install the Debian package" in reason and os.environ.get("CI"):
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
@@ -203,7 +203,7 @@ def test_a_missing_program_is_one_error_that_names_the_debian_package(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(tools, "_FOLDERS", str(tmp_path))
-    with pytest.raises(ToolMissing, match=r"mke2fs; install Debian package e2fsprogs"):
+    with pytest.raises(ToolMissing, match=r"mke2fs; install the Debian package e2fsprogs"):
         GuestDisk(tmp_path / "disk", [plan("ext4")], seed=SEED)
     assert (
         "mtools" in guests.usable_file_systems()["fat32"]
