@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._sealing import SealingAuthenticator, user_file
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import encode_block
-from hvpsbridge.receiver.settings import BLOCK_BYTES
+from hvpsbridge.receiver.settings import BLOCK_BYTES, WINDOW_BYTES
 from hvpsbridge.units import MIB
 from tests.host.replies import OUTPUT, STATE, block_clixml, fragments, message, reply, state_clixml
 from tests.host.test_session import self_signed
@@ -58,19 +58,33 @@ _CREATED = (
 )
 
 
-def blocks(total_bytes: int = 8 * MIB, block_bytes: int = BLOCK_BYTES) -> list[bytes]:
-    """Blocks of random bytes, as a reader would send them; the digests are right."""
+def blocks(
+    total_bytes: int = 8 * MIB, block_bytes: int = BLOCK_BYTES, window_bytes: int | None = None
+) -> list[bytes]:
+    """Blocks of random bytes, as a reader would send them; the digests are right.
+
+    With ``window_bytes`` they answer requests of that size, one after the other; without, a request that
+    does not end.
+    """
     chance = random.Random(1)
+    per_request = sys.maxsize if window_bytes is None else window_bytes // block_bytes
     return [
         encode_block(
-            0, n, [(Extent(n * block_bytes, block_bytes), chance.randbytes(block_bytes))], last=False
+            n // per_request,
+            n,
+            [(Extent(n * block_bytes, block_bytes), chance.randbytes(block_bytes))],
+            last=(n + 1) % per_request == 0,
         )
         for n in range(total_bytes // block_bytes)
     ]
 
 
 def replies(shape: str) -> list[bytes]:
-    """Replies that carry blocks of hvps's size, or one file as ``Client.fetch`` wants it (``fetch64``)."""
+    """Replies that carry blocks of hvps's size.
+
+    ``disk32`` is a disk of 32 MiB as a pump asks for it, ``blocks32`` the same with each block in a reply of
+    its own, ``fetch64`` one file as ``Client.fetch`` wants it.
+    """
     if shape.startswith("fetch"):
         content = random.Random(2).randbytes(int(shape.removeprefix("fetch")) * MIB)
         parts = [
@@ -78,6 +92,14 @@ def replies(shape: str) -> list[bytes]:
             b"<S>" + hashlib.sha1(content).hexdigest().encode() + b"</S>",
         ]
         messages = [message(OUTPUT, part) for part in parts] + [message(STATE, state_clixml(4))]
+        per_reply = SHAPES["full"]
+    elif shape.startswith(("disk", "blocks")):
+        size = int(shape.removeprefix("disk").removeprefix("blocks")) * MIB
+        messages = [message(OUTPUT, block_clixml(block)) for block in blocks(size, window_bytes=WINDOW_BYTES)]
+        if shape.startswith("blocks"):
+            return [
+                reply(list(fragments(n, data)), RELATES, done=False) for n, data in enumerate(messages, 1)
+            ]
         per_reply = SHAPES["full"]
     else:
         messages = [message(OUTPUT, block_clixml(block)) for block in blocks()]
@@ -240,7 +262,7 @@ def main() -> None:
 
 
 def _payload_per_reply(shape: str) -> float:
-    if shape.startswith("fetch"):
+    if shape.startswith(("fetch", "disk", "blocks")):
         return 0.0
     made = blocks()
     return sum(map(len, made)) / len(replies(shape))
