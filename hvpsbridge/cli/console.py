@@ -22,8 +22,9 @@ from rich.text import Text
 from hvpsbridge.cli.logs import printable, redact
 from hvpsbridge.report.documents import Document, document_text
 from hvpsbridge.report.views import Table
-from hvpsbridge.tasks.events import Moment, Observer, Silent, VmRef
 from hvpsbridge.tasks.events import Progress as Moved
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.observer import Moment, Observer
 from hvpsbridge.tasks.planning.plan import VmPlan
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.steps import Step
@@ -106,7 +107,7 @@ def onlooker(*, quiet: bool = False) -> Iterator[Observer]:
         quiet: show nothing; results and errors still are.
     """
     if quiet:
-        yield Silent()
+        yield Observer()
     elif sys.stderr.isatty():
         bars = _Bars()
         with bars.display:
@@ -131,7 +132,7 @@ def _plan_lines(plan: VmPlan) -> Iterator[str]:
         yield f"{left.slot}: left out by {left.pattern!r}"
 
 
-class _Lines(Silent):
+class _Lines(Observer):
     """Plain lines, one for each thing that begins, is decided or ends, and a slow heartbeat."""
 
     def __init__(self) -> None:
@@ -155,7 +156,7 @@ class _Lines(Silent):
 
     def progress(self, vm: VmRef, progress: Moved) -> None:
         key, now = (vm, progress.slot, progress.activity), time.monotonic()
-        total = self._totals.take(vm, progress)
+        total = self._totals.add(vm, progress)
         with self._lock:
             if now - self._total_told >= PLAIN_SECONDS and self._totals.disks > 1:
                 self._total_told = now
@@ -175,7 +176,7 @@ def _figures(progress: Moved) -> str:
     )
 
 
-class _Bars(Silent):
+class _Bars(Observer):
     """A bar for each disk under way; what ends scrolls above them."""
 
     def __init__(self) -> None:
@@ -211,7 +212,7 @@ class _Bars(Silent):
         self._console.print(printable(f"{_name(vm)}: {text}"))
 
     def progress(self, vm: VmRef, progress: Moved) -> None:
-        total = self._totals.take(vm, progress)
+        total = self._totals.add(vm, progress)
         with self._lock:
             if self._total is None and self._totals.disks > 1:
                 self._total = self.display.add_task("all disks", total=None, figures="")

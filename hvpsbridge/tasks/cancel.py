@@ -1,4 +1,4 @@
-"""Stopping on request: the first signal stops and undoes, the second gives up and says what is left."""
+"""Stopping on request. The first signal stops and undoes; the second gives up and reports what is left."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import FrameType
 
 from hvpsbridge.errors import Interrupted
 
-# SIGHUP comes when the terminal is closed or an SSH session ends: the host is to be left clean then, too.
+# SIGHUP comes when the terminal is closed or an SSH session ends; the host must be left clean then, too.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def handled_signals() -> tuple[signal.Signals, ...]:
-    """The signals that stop a run: all of :data:`SIGNALS`, without SIGHUP when ``nohup`` shut it off."""
+    """The signals that stop a run: :data:`SIGNALS`, but not SIGHUP if ``nohup`` ignores it."""
     return tuple(
         number
         for number in SIGNALS
@@ -24,7 +24,7 @@ def handled_signals() -> tuple[signal.Signals, ...]:
 
 
 class Cancellation:
-    """Whether to go on. Shared by all work of a run; set from a signal handler or any thread."""
+    """Whether to go on. Shared by all work of a run; set by a signal handler or any thread."""
 
     def __init__(self) -> None:
         self._signal_name: str | None = None
@@ -33,17 +33,17 @@ class Cancellation:
 
     @property
     def requested(self) -> bool:
-        """Somebody wants the run to stop and undo."""
+        """Whether the run must stop and undo."""
         return self._requested.is_set()
 
     @property
     def gave_up(self) -> bool:
-        """Somebody wants it to stop undoing, too."""
+        """Whether it must stop undoing, too."""
         return self._gave_up.is_set()
 
     @property
     def error(self) -> Interrupted:
-        """What ends work that was asked to stop."""
+        """The error that ends the work."""
         return Interrupted(self._signal_name or "SIGTERM")
 
     def request(self, signal_name: str) -> None:
@@ -55,26 +55,26 @@ class Cancellation:
             self._requested.set()
 
     def check(self) -> None:
-        """Return when work may go on.
+        """Return if the work may go on.
 
         Raises:
-            Interrupted: it was asked to stop.
+            Interrupted: a stop was requested.
         """
         if self._requested.is_set():
             raise self.error
 
     def pause(self, seconds: float) -> bool:
-        """Wait, but not beyond a request to stop; true, as waiting that may go on says.
+        """Wait; always returns true, like a wait that may go on.
 
         Raises:
-            Interrupted: it was asked to stop.
+            Interrupted: a stop was requested meanwhile.
         """
         if self._requested.wait(seconds):
             raise self.error
         return True
 
     def pause_undo(self, seconds: float) -> bool:
-        """Wait within an undo; false as soon as it was given up."""
+        """Wait during an undo; false as soon as it is given up."""
         return not self._gave_up.wait(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The ledger in the words of a backup: each method writes one entry, durably, before it returns."""
+"""Writes the ledger as a backup goes on. Each method makes one entry durable before it returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from hvpsbridge.repository.ledger import Ledger
 
 
 class Journal:
-    """What one run does to one VM on a host, in order."""
+    """What one run does to one VM on one host, in order.
+
+    Args:
+        ledger: of the VM.
+        run_id: of the run.
+        vm_id: the VM.
+        host: name of the host.
+    """
 
     def __init__(self, ledger: Ledger, run_id: UUID, vm_id: UUID, host: str) -> None:
         self.ledger = ledger
@@ -22,7 +29,7 @@ class Journal:
         self._host = host
 
     def shell_opened(self, shell_id: str, info: HostInfo) -> None:
-        """A shell of ours, and its process, exist on the host."""
+        """A shell, and its process, exist on the host."""
         self._write(
             LedgerKind.RUN_STARTED,
             shell_id=shell_id,
@@ -36,7 +43,7 @@ class Journal:
         checkpoints: Iterable[CheckpointInfo],
         reference_points: Iterable[ReferencePointInfo],
     ) -> None:
-        """A checkpoint named ``mark`` is about to be made; these were there before."""
+        """A checkpoint named ``mark`` is about to be created; the others exist already."""
         self._write(
             LedgerKind.CHECKPOINT_INTENDED,
             mark=mark,
@@ -45,7 +52,7 @@ class Journal:
         )
 
     def checkpoint_made(self, checkpoint_id: UUID) -> None:
-        """The checkpoint exists and has this id."""
+        """The checkpoint was created and has this id."""
         self._write(LedgerKind.CHECKPOINT_MADE, checkpoint_id=checkpoint_id)
 
     def conversion_intended(self, checkpoint_id: UUID, point_id: UUID) -> None:
@@ -53,21 +60,21 @@ class Journal:
         self._write(LedgerKind.CONVERSION_INTENDED, checkpoint_id=checkpoint_id, point_id=point_id)
 
     def reference_point_made(self, instance_id: str, point_id: UUID) -> None:
-        """The reference point exists and has this id."""
+        """The reference point was created and has this id."""
         self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, point_id=point_id)
 
     def checkpoint_claimed(self, checkpoint_id: UUID, run_id: UUID) -> None:
-        """Somebody who knows says that this checkpoint is the one that run intended."""
+        """A user says that this checkpoint is the one that the run intended."""
         self._write(
             LedgerKind.CHECKPOINT_MADE, run_id=run_id, checkpoint_id=checkpoint_id, note="claimed by hand"
         )
 
     def reference_point_claimed(self, instance_id: str) -> None:
-        """Somebody who knows says that this reference point is ours, though it is no point's."""
+        """A user says that hvps created this reference point, though no recovery point names it."""
         self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, note="claimed by hand")
 
     def settled(self, run_id: UUID | None = None, note: str = "") -> None:
-        """Nothing of a run (this one without an id) is left on the host but its reference point."""
+        """Only its reference point is left of a run on the host; ``run_id`` is this run by default."""
         self._write(LedgerKind.SETTLED, run_id=run_id, note=note)
 
     def _write(self, kind: LedgerKind, *, run_id: UUID | None = None, **facts: Any) -> None:

@@ -22,8 +22,9 @@ from hvpsbridge.errors import HvpsError, InternalError
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
 from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext

@@ -17,8 +17,9 @@ from uuid import UUID
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.transfer.limits import SharedLimits

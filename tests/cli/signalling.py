@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hvpsbridge.cli import console, main
-from hvpsbridge.tasks.events import Moment, Observer, VmRef
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.observer import Moment, Observer
 from hvpsbridge.tasks.steps import Step
 
 SECOND_AFTER_SECONDS = 0.2

@@ -25,7 +25,15 @@ from hvpsbridge.tasks.events import Progress, VmRef
 from hvpsbridge.tasks.steps import Step
 
 VM = VmRef("hv01", UUID(int=1), "web [bold]01[/bold]")
-MOVED = Progress("scsi 0:0", "read", 1 << 30, 1 << 29, 1 << 28, float(1 << 25), 16.0)
+MOVED = Progress(
+    slot="scsi 0:0",
+    activity="read",
+    owed_bytes=1 << 30,
+    done_bytes=1 << 29,
+    wire_bytes=1 << 28,
+    rate_bytes=float(1 << 25),
+    left_seconds=16.0,
+)
 TABLE = Table("things", ("name", "size"), (("web [red]\x1b[31m", "7 B"), ("b", "1.5 GiB")), frozenset({1}))
 
 
@@ -145,7 +153,7 @@ def test_on_a_terminal_progress_has_bars_and_tables_have_lines() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
     assert "scsi 0:0 read" in text
     assert "50 % of 1 GiB" in text
-    assert "pull what changed and store it" in text
+    assert "read and store what changed" in text
     assert "hv01/web [bold]01[/bold]: waiting" in text
     assert "web [red]\N{REPLACEMENT CHARACTER}[31m" in text
 

@@ -21,12 +21,12 @@ from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.events import Silent
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK
 
 
-class Strike(Silent):
+class Strike(Observer):
     """Sends this process a signal at a step."""
 
     def __init__(self, step: str, moment: str, number: int) -> None:

@@ -18,8 +18,8 @@ from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Silent
 from hvpsbridge.tasks.hosts import HostTarget
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.select import VmChoice
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.runner import PlayRun, Runner
@@ -70,9 +70,9 @@ def run(
 
     targets = tuple(target(str(name), url) for name, url in urls.items())
     play = PlayRun("nightly", targets, world.repository, VmChoice(), (play_task("backup", policy),))
-    result = Runner(uuid4(), Silent(), Cancellation(), forks=len(world.model.vms.all()), sharing=sharing).run(
-        [play]
-    )
+    result = Runner(
+        uuid4(), Observer(), Cancellation(), forks=len(world.model.vms.all()), sharing=sharing
+    ).run([play])
     assert not result.problems
     results = [task for task in result.tasks if isinstance(task, BackupResult)]
     for task in results:

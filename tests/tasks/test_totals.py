@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from uuid import UUID
 
 from hvpsbridge.tasks.events import Meter, Progress, VmRef
@@ -10,6 +11,18 @@ from hvpsbridge.tasks.totals import TOTAL, Totals
 
 WEB = VmRef("hv01", UUID(int=1), "web")
 DB = VmRef("hv01", UUID(int=2), "db")
+
+
+def moved(activity: str, owed_bytes: int, done_bytes: int, wire_bytes: int = 0) -> Progress:
+    return Progress(
+        slot="scsi 0:0",
+        activity=activity,
+        owed_bytes=owed_bytes,
+        done_bytes=done_bytes,
+        wire_bytes=wire_bytes,
+        rate_bytes=1.0,
+        left_seconds=None,
+    )
 
 
 class Clock:
@@ -30,7 +43,7 @@ def test_totals_are_the_sums_of_what_disks_told_last() -> None:
         clock.now += 0.1
         disk = chance.choice(disks)
         done[disk] = min(done[disk] + chance.randrange(10), 500)
-        total = totals.take(disk[0], Progress(disk[1], "read", 500, done[disk], 2 * done[disk], 1.0, None))
+        total = totals.add(disk[0], replace(moved("read", 500, done[disk], 2 * done[disk]), slot=disk[1]))
     assert total is not None
     assert totals.disks == 3
     assert total.slot == TOTAL
@@ -44,10 +57,10 @@ def test_totals_are_the_sums_of_what_disks_told_last() -> None:
 def test_a_disk_that_is_read_and_then_proved_owes_both_and_nothing_is_taken_back() -> None:
     clock = Clock()
     totals = Totals(clock)
-    totals.take(WEB, Progress("scsi 0:0", "read", 100, 100, 140, 0.0, None))
-    proving = totals.take(WEB, Progress("scsi 0:0", "prove", 50, 10, 1, 0.0, None))
+    totals.add(WEB, moved("read", 100, 100))
+    proving = totals.add(WEB, moved("prove", 50, 10))
     assert (proving.owed_bytes, proving.done_bytes) == (150, 110)
-    again = totals.take(WEB, Progress("scsi 0:0", "read", 30, 0, 0, 0.0, None))
+    again = totals.add(WEB, moved("read", 30, 0))
     assert (again.owed_bytes, again.done_bytes) == (180, 110)
 
 
@@ -58,13 +71,13 @@ def test_the_total_rate_is_of_the_last_ten_seconds() -> None:
     for _ in range(100):
         clock.now += 0.5
         done += 50
-        fast = totals.take(WEB, Progress("scsi 0:0", "read", 10_000, done, done, 0.0, None))
+        fast = totals.add(WEB, moved("read", 10_000, done))
     assert abs(fast.rate_bytes - 100) < 5
     assert fast.left_seconds is not None
     assert abs(fast.left_seconds - 50) < 5
     for _ in range(24):
         clock.now += 0.5
-        slow = totals.take(DB, Progress("scsi 0:0", "read", 10, 0, 0, 0.0, None))
+        slow = totals.add(DB, moved("read", 10, 0))
     assert slow.rate_bytes == 0
     assert slow.left_seconds is None
 

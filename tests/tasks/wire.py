@@ -14,7 +14,7 @@ from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, Silent
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.units import MIB
@@ -56,7 +56,7 @@ class WireWorld(World):
                 policy=policy,
                 repository=self.repository,
                 run_id=run_id,
-                observer=observer or Silent(),
+                observer=observer or Observer(),
                 cancel=cancel or Cancellation(),
                 budget=ByteBudget(16 * MIB),
                 connect=lambda: self.connect(run_id),

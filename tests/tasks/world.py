@@ -22,7 +22,8 @@ from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, Silent, VmRef
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import BackupPolicy, Limits
 from hvpsbridge.tasks.task import TaskContext
@@ -126,7 +127,7 @@ class World:
     def context(self, vm: VmRef) -> TaskContext:
         """For a task that needs no host."""
         return TaskContext(
-            vm=vm, repository=self.repository, run_id=uuid4(), observer=Silent(), cancel=Cancellation()
+            vm=vm, repository=self.repository, run_id=uuid4(), observer=Observer(), cancel=Cancellation()
         )
 
     def backup(
@@ -152,7 +153,7 @@ class World:
                 policy=policy,
                 repository=repository or self.repository,
                 run_id=uuid4(),
-                observer=observer or Silent(),
+                observer=observer or Observer(),
                 cancel=cancel or Cancellation(),
                 budget=ByteBudget(16 * MIB),
                 connect=lambda: self.host(node),  # type: ignore[arg-type,return-value]
@@ -207,7 +208,7 @@ def digest_of(file: object) -> str:
     return sha.hexdigest()
 
 
-class Steps(Silent):
+class Steps(Observer):
     """An observer that remembers steps and calls back at one of them."""
 
     def __init__(self, at: tuple[str, str] | None = None, then: Callable[[], None] | None = None) -> None:

@@ -12,7 +12,8 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Observer, VmRef
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 

@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost
-from hvpsbridge.tasks.backup import checkpoint, finish, prepare, store
+from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
-from hvpsbridge.tasks.backup.prepare import Leased
+from hvpsbridge.tasks.backup.finish import finish
+from hvpsbridge.tasks.backup.prepare import Leased, plan, resolve
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.backup.state import BackupState, step
+from hvpsbridge.tasks.backup.store import commit, store
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
 
@@ -59,7 +61,7 @@ def check(context: BackupContext) -> BackupResult:
     error: HvpsError | None = None
     try:
         # Rows 1 and 3 without lease, ledger or waiting, and whether the reader's C# compiles.
-        prepare.plan(context, state, context.host.host_info(), wait=False)
+        plan(context, state, context.host.host_info(), wait=False)
         context.host.check_reader()
     except Exception as err:  # noqa: BLE001 - the boundary: any error becomes the result's
         error = _known(context, err)
@@ -71,7 +73,7 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
 
     With the recovery point committed, an error of the host only costs its ids and becomes a warning.
     """
-    with prepare.resolve(context, state) as leased:
+    with resolve(context, state) as leased:
         try:
             _make_point(context, state, leased)
         except Exception as err:
@@ -89,14 +91,14 @@ def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> N
     with step(context, state, Step.SETTLE):
         clean_up_earlier_runs(context, state, leased)
     with step(context, state, Step.PLAN):
-        planned = prepare.plan(context, state, leased.info, wait=True)
+        planned = plan(context, state, leased.info, wait=True)
         for disk in planned.plan.disks:
             stop_if_unexpected(context.policy, context.vm_name, disk)
     with context.repository.begin(context.run_id) as writer, _letting_go(state.disks):
-        frozen = checkpoint.freeze(context, state, leased, planned)
-        stored = store.store(context, state, leased, planned, frozen, writer)
-        committed = store.commit(context, state, leased, planned, frozen, stored, writer)
-        finish.finish(context, state, leased, planned, frozen, stored, committed)
+        frozen = freeze(context, state, leased, planned)
+        stored = store(context, state, leased, planned, frozen, writer)
+        committed = commit(context, state, leased, planned, frozen, stored, writer)
+        finish(context, state, leased, planned, frozen, stored, committed)
 
 
 @contextlib.contextmanager
