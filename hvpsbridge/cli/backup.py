@@ -23,8 +23,8 @@ from hvpsbridge.cli.options import (
     tuning,
     tuning_options,
 )
+from hvpsbridge.cli.run_output import form_of
 from hvpsbridge.cli.run_plays import work
-from hvpsbridge.cli.show import form_of
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, DiskSelection, RunLimits
 from hvpsbridge.tasks.planning.select import VmChoice

@@ -11,7 +11,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.show import form_of, show
+from hvpsbridge.cli.run_output import form_of, show
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.targets import target_path
 from hvpsbridge.errors import ExitCode, HvpsError

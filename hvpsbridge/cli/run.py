@@ -10,8 +10,8 @@ import click
 from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, limit_options, run_limits
+from hvpsbridge.cli.run_output import form_of
 from hvpsbridge.cli.run_plays import work
-from hvpsbridge.cli.show import form_of
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.choose import tag_words, tagged
 from hvpsbridge.playbook.read import read_playbook

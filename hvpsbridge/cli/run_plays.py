@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from hvpsbridge.cli import console
 from hvpsbridge.cli.compose import sharing
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.show import Form, show
+from hvpsbridge.cli.run_output import Form, show
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.playbook.task_options import RunLimits

@@ -1,39 +1,68 @@
-"""Showing what came of a run: tables or JSON on standard output, a line per trouble on standard error."""
+"""``hvps show``: one recovery point."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from typing import Any
 
-from hvpsbridge.cli import console
-from hvpsbridge.errors import ExitCode
-from hvpsbridge.report.truth import RunReport
-from hvpsbridge.report.views import condition_lines, run_events, run_tables, summary_line
+import click
 
-
-class Form(StrEnum):
-    """What is printed on standard output."""
-
-    TEXT = "text"
-    JSON = "json"
-    LINES = "lines"
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import json_option, repository_options, repository_spec
+from hvpsbridge.cli.proofs import LEVELS, best_proofs, moment_text
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.report.documents.points import PointShown, point_summary
+from hvpsbridge.report.views import Table
+from hvpsbridge.units import size_text
 
 
-def form_of(*, as_json: bool, as_lines: bool) -> Form:
-    """The form of ``--json`` and ``--json-lines``."""
-    return Form.LINES if as_lines else Form.JSON if as_json else Form.TEXT
-
-
-def show(report: RunReport, form: Form) -> ExitCode:
-    """Print a report; its exit code comes back."""
-    for text in condition_lines(report):
-        console.note(f"hvps: {text}")
-    if form is Form.JSON:
-        console.document(report)
-    elif form is Form.LINES:
-        for event in run_events(report):
-            console.document(event, indent=None)
-    else:
-        for table in run_tables(report):
-            console.table(table)
-        console.line(summary_line(report))
-    return ExitCode(report.exit_code)
+@click.command("show", short_help="Show one recovery point.")
+@click.argument("point")
+@repository_options
+@json_option
+@click.pass_obj
+def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> None:
+    """Show one recovery point: VM@latest, VM@latest~1, VM@TIME or a short id."""
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        found = repository.catalog.find_point(point)
+        has_ids = repository.catalog.ids(found) is not None
+        proofs = best_proofs(repository, found)
+    manifest = found.manifest
+    if as_json:
+        console.document(PointShown(point_summary(found, proofs), has_ids))
+        return
+    for name, value in (
+        ("point", str(manifest.point_id)),
+        ("VM", f"{manifest.vm_name} ({manifest.vm_id})"),
+        ("host", f"{manifest.host}, build {manifest.os_build}"),
+        ("created", moment_text(manifest.created)),
+        ("made by", f"hvps {manifest.hvps_version}, contract {manifest.contract}, run {manifest.run_id}"),
+        ("consistency", f"{manifest.consistency} (asked for {manifest.consistency_asked})"),
+        ("in its line", f"number {manifest.sequence}"),
+        ("base", "usable for the next increment" if has_ids else "not usable for an increment"),
+        ("files", ", ".join(file.name for file in manifest.files) or "none"),
+    ):
+        console.line(f"{name:<12} {value}")
+    rows = tuple(
+        (
+            str(number),
+            disk.slot,
+            size_text(disk.size_bytes),
+            disk.mode,
+            disk.reason,
+            size_text(disk.stats.changed_bytes),
+            size_text(disk.stats.wire_bytes),
+            size_text(disk.stats.stored_bytes),
+            LEVELS[0] if (proof := proofs[disk.slot]) is None else f"{proof.level} {moment_text(proof.at)}",
+        )
+        for number, disk in enumerate(found.disks)
+    )
+    columns = ("number", "disk", "size", "mode", "reason", "changed", "wire", "stored", "proof")
+    console.table(Table("disks", columns, rows, frozenset({2, 5, 6, 7})))
+    if manifest.excluded:
+        out = tuple(
+            (disk.slot, size_text(disk.size_bytes), disk.path or "physical disk", disk.pattern)
+            for disk in manifest.excluded
+        )
+        console.table(Table("left out", ("disk", "size", "file", "by"), out, frozenset({1})))

@@ -1,0 +1,36 @@
+"""How far the content of recovery points was proved, as ``hvps list`` and ``hvps show`` say it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TypeAlias
+
+from hvpsbridge.formats.manifest import Proof
+from hvpsbridge.repository import Point, Repository
+
+Proofs: TypeAlias = dict[str, Proof | None]
+
+# From the lowest to the highest.
+LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
+
+
+def moment_text(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lowest_level(proofs: Proofs, point: Point) -> str:
+    """How far the least proved disk of a point was proved."""
+    levels = [LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks]
+    return min(levels, key=LEVELS.index, default=LEVELS[0])
+
+
+def best_proofs(repository: Repository, point: Point) -> Proofs:
+    """The furthest proof of each disk: its manifest's, or one that was written down later."""
+    best: Proofs = {}
+    later = repository.catalog.proofs(point)
+    for disk in point.disks:
+        found = [entry.proof for entry in later if entry.slot in ("", disk.slot)]
+        if disk.proof is not None:
+            found.append(disk.proof)
+        best[disk.slot] = max(found, key=lambda proof: (LEVELS.index(proof.level), proof.at), default=None)
+    return best

@@ -1,0 +1,74 @@
+"""``hvps verify``: whether stored points are as they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import json_option, repository_options, repository_spec
+from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.report.documents.points import Verified
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.repository.packs import NOT_INDEXED
+from hvpsbridge.tasks.verify import write_down
+from hvpsbridge.units import duration_text, size_text
+
+
+@click.command("verify", short_help="Verify points, or the whole repository.")
+@click.argument("points", nargs=-1)
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.HASHED.value,
+    show_default=True,
+    help="written: everything is there; hashed: every chunk is read and hashed.",
+)
+@repository_options
+@json_option
+@click.pass_obj
+def verify_(
+    invocation: Invocation, /, points: tuple[str, ...], level: str, as_json: bool, **options: Any
+) -> ExitCode:
+    """Verify POINTS, or the whole repository; exit 7 when anything is not as it was written."""
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
+        report = repository.verify(Level(level), chosen)
+        looked_at = repository.catalog.points() if chosen is None else chosen
+        write_down(repository, report, looked_at, invocation.run_id, whole=True)
+    if as_json:
+        console.document(Verified(report.good, report))
+    else:
+        _tell(report)
+    return ExitCode.DONE if report.good else ExitCode.DAMAGE
+
+
+def _tell(report: VerifyReport) -> None:
+    rows = tuple(
+        (problem.name, problem.what, _touched(problem.touches) or "no point") for problem in report.problems
+    )
+    if rows:
+        console.table(Table("damage", ("object", "what", "touches"), rows))
+    if any(_is_of_index(problem) for problem in report.problems):
+        console.line("hvps repo rebuild-index makes an index again from what the packs say of themselves")
+    console.line(
+        f"{report.level.value}: {report.points} points, {report.chunks} chunks, "
+        f"{size_text(report.hashed_bytes)} hashed in "
+        f"{duration_text(report.seconds)}: " + ("good" if report.good else f"{len(rows)} problems")
+    )
+
+
+def _is_of_index(problem: VerifyProblem) -> bool:
+    return problem.name.startswith("index/") or NOT_INDEXED in problem.what
+
+
+def _touched(points: Sequence[TouchedPoint]) -> str:
+    return "; ".join(
+        f"{point.vm_name}@{point.point_id.hex[:8]} ({', '.join(point.parts)})" for point in points
+    )
