@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import click
 
-from hvpsbridge.cli import compose, console
+from hvpsbridge.cli import console
+from hvpsbridge.cli.connect import connect
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import (
     connection_options,
-    host_name,
-    host_spec,
     json_option,
-    repository_options,
-    repository_spec,
 )
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError, UsageError, worst
+from hvpsbridge.errors import ExitCode, HostError
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.report.documents.hosts import HostChecked, VmChecked, host_swept
-from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
-from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
+from hvpsbridge.report.documents.hosts import HostChecked, VmChecked
 from hvpsbridge.tasks.host_check import examine_host
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
-from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
-from hvpsbridge.tasks.policy import Limits
 
 # A check asks no repository, so no checkpoint on the host counts as ours.
 _NO_REPOSITORY = UUID(int=0)
@@ -62,7 +50,7 @@ def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -
     """
     with ExitStack() as stack:
         stack.enter_context(interrupting())
-        connected = stack.enter_context(_connect(host, options, invocation))
+        connected = stack.enter_context(connect(host, options, invocation))
         info = connected.host_info()
         findings = examine_host(info, datetime.now(UTC))
         if not refusals(findings):
@@ -97,221 +85,5 @@ def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
     return examine(vm, disks, checkpoints, _NO_REPOSITORY)
 
 
-def _acting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of the commands that remove something."""
-    for option in (
-        json_option,
-        repository_options,
-        connection_options,
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
-    ):
-        command = option(command)
-    return command
-
-
-@host_.command("sweep")
-@click.argument("host")
-@click.argument("vms", metavar="[VM]...", nargs=-1)
-@click.option("--ours", multiple=True, metavar="ID", help="This unclear thing is ours: remove it.")
-@click.option(
-    "--not-ours", multiple=True, metavar="ID", help="This one is not: leave it, and stop naming it."
-)
-@_acting_options
-@click.pass_obj
-def sweep(
-    invocation: Invocation,
-    /,
-    host: str,
-    vms: tuple[str, ...],
-    ours: tuple[str, ...],
-    not_ours: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **options: Any,
-) -> ExitCode:
-    """List what of this repository is on HOST, and remove what ended runs left there.
-
-    All VMs of the host, or those named. Points lose nothing and the next increment stays one: the reference
-    point it starts from is kept, and a checkpoint of the newest point is converted. What may be ours but
-    cannot be told is named and left, until --ours or --not-ours says so. What is somebody else's is never
-    touched, and a VM at which a run is at work is left alone.
-    """
-    return _act(
-        invocation,
-        host,
-        vms,
-        options,
-        _SweepOptions("sweep", dry_run, yes, as_json, frozenset(ours), frozenset(not_ours)),
-        lambda there: there.to_settle,
-        Sweeper.sweep,
-    )
-
-
-@host_.command("forget")
-@click.argument("host")
-@click.argument("vms", metavar="VM...", nargs=-1, required=True)
-@_acting_options
-@click.pass_obj
-def forget(
-    invocation: Invocation,
-    /,
-    host: str,
-    vms: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **options: Any,
-) -> ExitCode:
-    """Remove everything of this repository that HOST has for VMs, reference points included.
-
-    For VMs that will not be backed up into this repository any more. Points stay; the next backup of such
-    a VM, should there be one, compares every disk.
-    """
-    return _act(
-        invocation,
-        host,
-        vms,
-        options,
-        _SweepOptions("forget", dry_run, yes, as_json),
-        lambda there: there.to_settle or bool(there.of(Owner.NEEDED)),
-        Sweeper.forget,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _SweepOptions:
-    """What somebody wants, of sweep or forget."""
-
-    name: Literal["sweep", "forget"]
-    dry_run: bool
-    yes: bool
-    as_json: bool
-    ours: frozenset[str] = frozenset()
-    strangers: frozenset[str] = frozenset()
-
-
-def _act(
-    invocation: Invocation,
-    host: str,
-    vms: tuple[str, ...],
-    options: dict[str, Any],
-    wish: _SweepOptions,
-    concerns: Callable[[VmObjects], bool],
-    work: Callable[[Sweeper, VmObjects], SweepResult],
-) -> ExitCode:
-    cancel = Cancellation()
-    with ExitStack() as stack:
-        with interrupting():
-            repository = compose.repository(repository_spec(options, invocation), invocation)
-            connected = stack.enter_context(_connect(host, options, invocation))
-            there = _look(connected, repository, _chosen(connected, vms))
-        unknown = unknown_ids(there, wish.ours | wish.strangers)
-        if unknown:
-            raise UsageError(f"nothing unclear there has the id {', '.join(sorted(unknown))}")
-        if not wish.as_json:
-            _tell_things(there)
-        todo = tuple(one for one in there if concerns(one))
-        if wish.dry_run or not todo:
-            return _tell(
-                connected.name,
-                wish,
-                there,
-                tuple(SweepResult(one, left=_left(one, wish.strangers)) for one in there),
-            )
-        if not _agreed(wish, todo):
-            console.line("nothing was changed")
-            return ExitCode.DONE
-        sweeper = Sweeper(
-            connected,
-            repository,
-            invocation.run_id,
-            Limits(),
-            cancel,
-            ours=wish.ours,
-            strangers=wish.strangers,
-        )
-        with catch_signals(cancel):
-            swept = tuple(work(sweeper, one) for one in todo)
-    return _tell(connected.name, wish, there, swept)
-
-
-def _left(there: VmObjects, strangers: frozenset[str]) -> tuple[str, ...]:
-    """What of ours, or perhaps ours, is there though no increment needs it."""
-    return tuple(
-        f"{thing.kind} {thing.name}"
-        for whose in (Owner.LEFTOVER, Owner.UNCLEAR)
-        for thing in there.of(whose)
-        if thing.thing_id not in strangers
-    )
-
-
-def _connect(host: str, options: dict[str, Any], invocation: Invocation) -> HyperVHost:
-    reached = compose.connection(
-        host_name(host, invocation), host_spec(host, options, invocation), invocation
-    )
-    return HyperVHost.connect(reached, run_id=invocation.run_id)
-
-
-def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
-    vms = {vm.vm_id: vm for vm in host.vms()}
-    chosen, problems = choose_vms(
-        (Candidate(vm.vm_id, vm.name, host.name, vm.state) for vm in vms.values()),
-        VmChoice(include=patterns or ("*",)),
-        host.name,
-    )
-    if problems:
-        raise problems[0]
-    return tuple(vms[one.vm_id] for one in chosen)
-
-
-def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmObjects, ...]:
-    shells = host.shells()
-    return tuple(look(host, repository, vm, shells) for vm in vms)
-
-
-def _agreed(wish: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
-    """Whether somebody says yes, now or with ``--yes``.
-
-    Raises:
-        UsageError: nobody can be asked.
-    """
-    if wish.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"hvps host {wish.name} asks before it removes anything; use --yes or --dry-run")
-    names = ", ".join(one.vm.name for one in todo)
-    return click.confirm(f"{wish.name} {names}?", err=True)
-
-
-def _tell_things(there: Sequence[VmObjects]) -> None:
-    rows = tuple(
-        (one.vm.name, thing.kind, thing.whose.value, thing.name, thing.thing_id, thing.what)
-        for one in there
-        for thing in one.things
-    )
-    if rows:
-        console.table(Table("on the host", ("VM", "what", "whose", "name", "id", "why"), rows))
-
-
-def _tell(
-    host: str, wish: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult]
-) -> ExitCode:
-    codes = [one.exit_code for one in swept]
-    code = worst(codes)
-    if wish.as_json:
-        console.document(
-            host_swept(wish.name, host, dry_run=wish.dry_run, exit_code=code, there=there, swept=swept)
-        )
-        return code
-    for one in swept:
-        for text in one.done:
-            console.line(f"{one.there.vm.name}: {text}")
-        for text in one.left:
-            console.note(f"hvps: {one.there.vm.name}: left: {text}")
-        if one.error is not None:
-            console.note(f"hvps: {one.there.vm.name}: {one.error}")
-    clean = not any(one.left or one.error for one in swept)
-    console.line(f"{host}: {'nothing is left' if clean else 'something is left'} (exit {int(code)})")
-    return code
+host_.add_command(sweep)
+host_.add_command(forget)

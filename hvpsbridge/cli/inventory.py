@@ -8,9 +8,10 @@ from uuid import UUID
 
 import click
 
-from hvpsbridge.cli import compose, console
+from hvpsbridge.cli import console
+from hvpsbridge.cli.connect import connect
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.options import connection_options, host_name, host_spec, json_option
+from hvpsbridge.cli.options import connection_options, json_option
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import HvpsError
@@ -45,10 +46,7 @@ def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: A
 
     HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
     """
-    reached = compose.connection(
-        host_name(host, invocation), host_spec(host, options, invocation), invocation
-    )
-    with interrupting(), HyperVHost.connect(reached, run_id=invocation.run_id) as connected:
+    with interrupting(), connect(host, options, invocation) as connected:
         info = connected.host_info()
         listed = tuple(_look(connected, vm) for vm in connected.vms())
     if as_json:

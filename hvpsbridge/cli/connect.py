@@ -1,0 +1,17 @@
+"""A connection to the HOST of a command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hvpsbridge.cli import compose
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import host_name, host_spec
+from hvpsbridge.host.hyperv import HyperVHost
+
+
+def connect(host: str, options: dict[str, Any], invocation: Invocation) -> HyperVHost:
+    reached = compose.connection(
+        host_name(host, invocation), host_spec(host, options, invocation), invocation
+    )
+    return HyperVHost.connect(reached, run_id=invocation.run_id)
