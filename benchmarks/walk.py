@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -39,6 +39,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.assembly import WholeChunks
+from hvpsbridge.receiver.pump import Pump
 from hvpsbridge.receiver.settings import BLOCK_BYTES
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, Repository
@@ -46,14 +47,12 @@ from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
-from hvpsbridge.tasks.policy import BackupPolicy, Limits
+from hvpsbridge.tasks.policy import Limits
 from hvpsbridge.tasks.sinks import RawFile
-from hvpsbridge.tasks.transfer.guard import Guard
-from hvpsbridge.tasks.transfer.host_side import Tools, Traffic
-from hvpsbridge.tasks.transfer.limits import SharedLimits
+from hvpsbridge.tasks.transfer.guard import Guard, ReadWatcher
+from hvpsbridge.tasks.transfer.limits import SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim
-from hvpsbridge.tasks.transfer.repository_side import StoredDisk
-from hvpsbridge.tasks.transfer.tuning import TuningBook
+from hvpsbridge.tasks.transfer.repository_side import RepositorySide
 from hvpsbridge.units import MIB
 from tests.repository.conftest import CHEAP, disk_of, manifest_of
 
@@ -138,32 +137,28 @@ def new_repository(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> Iterator[Repositor
 
 def backup(host: dict[str, Any], repository: Repository, trace: Trace | None = None) -> tuple[Any, float]:
     """Store the whole disk; the point, and the CPU seconds of reading it into packs."""
+    permits = SharedPermits()
+    claim = Claim("bench", "C:", uuid4(), "bench")
+    guard = Guard(uuid4(), "vm", Limits(), Cancellation())
+    guard.checkpoint_made()
     with (
         HyperVHost.connect(connection(host)) as session,
         traced(trace),
         repository.begin(uuid4()) as writer,
     ):
-        shared = SharedLimits(tuning=TuningBook(measures=False))
-        guard = Guard(uuid4(), "vm", Limits(), Cancellation())
-        guard.checkpoint_made()
-        tools = Tools(
-            repository,
-            writer,
-            ByteBudget(),
-            guard,
-            BackupPolicy(),
-            "vm",
-            "bench",
-            lambda progress: None,
-            shared,
-            lambda path: shared.permits.gate(Claim("bench", "C:\\", uuid4(), path)),
+        stored = RepositorySide(repository, writer, SIZE_BYTES, None)
+        pump = Pump(
+            lambda: session.open_reader("bench"),
+            SIZE_BYTES,
+            repository.grid,
+            host="bench",
+            budget=ByteBudget(),
+            watcher=ReadWatcher(guard, Meter(lambda progress: None, "scsi 0:0", "read", SIZE_BYTES)),
+            new_permit=lambda: permits.permit(claim),
         )
-        frozen: Any = SimpleNamespace(path="bench", size_bytes=SIZE_BYTES)
-        reader: Any = SimpleNamespace(open=lambda: session.open_reader("bench"))
-        stored = StoredDisk(repository, writer, SIZE_BYTES, None)
         sink = WholeChunks(stored, repository.grid, SIZE_BYTES, zeros_known=True)
         before = time.process_time()
-        Traffic("scsi 0:0", frozen, reader, tools).read((Extent(0, SIZE_BYTES),), sink)
+        pump.run((Extent(0, SIZE_BYTES),), sink)
         tree = stored.finish()
         seconds = time.process_time() - before
         return writer.commit(manifest_of([disk_of(tree)])), seconds

@@ -196,20 +196,21 @@ def _several(host: dict[str, Any], pipelines: int, each: int) -> float:
 
 
 def rows_exchange(runs: int) -> Table:
-    """One message and its answer: through requests, as pypsrp does it, and on the borrowed connection."""
+    """One message and its answer: through requests, as pypsrp does it, and on the raw connection."""
     table = Table(
-        "A message of pypsrp's and its answer, CPU ms of this process", ["requests", "borrowed", "ratio"]
+        "A message of pypsrp's and its answer, CPU ms of this process",
+        ["requests", "raw connection", "ratio"],
     )
     slow, fast = [], []
     with canned("full") as host:
         for _ in range(runs):
-            for found, may_borrow in ((slow, False), (fast, True)):
+            for found, may_use_raw in ((slow, False), (fast, True)):
                 session = Session.open(connection(host))
-                door = session.door()
-                door._may_borrow = may_borrow
+                client = session.client()
+                client._may_use_raw = may_use_raw
                 with Clock() as clock:
                     for _ in range(EXCHANGES):
-                        door.pool.shell.send("stdin", b"x" * 200, command_id=str(door.pool.id))
+                        client.pool.shell.send("stdin", b"x" * 200, command_id=str(client.pool.id))
                 found.append(1000 * clock.cpu_seconds / EXCHANGES)
                 session.close()
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]

@@ -49,7 +49,7 @@ class PipelineSource:
         self._session = session
         self._path = path
         self._text = text
-        self._door = session.new_client()
+        self._client = session.new_client()
         self._replies = session.new_client()
         self._blocks: deque[Block] = deque()
         self._blocks_seen = 0
@@ -58,7 +58,7 @@ class PipelineSource:
         try:
             self._pipeline = self._start()
         except HostError:
-            self._drop_doors()
+            self._drop_clients()
             raise
 
     @property
@@ -92,10 +92,10 @@ class PipelineSource:
             return
         self._closed = True
         self._pipeline.close()
-        self._drop_doors()
+        self._drop_clients()
 
-    def _drop_doors(self) -> None:
-        self._session.drop_client(self._door)
+    def _drop_clients(self) -> None:
+        self._session.drop_client(self._client)
         self._session.drop_client(self._replies)
 
     def _take(self, arrived: Sequence[Emitted]) -> None:
@@ -113,7 +113,7 @@ class PipelineSource:
         parameters = {"Path": self._path, "FirstBlock": self._blocks_seen}
         with self._session.noticing():
             return BulkPipeline(
-                self._door,
+                self._client,
                 self._replies,
                 READ_EXTENT.name,
                 self._text,

@@ -1,7 +1,7 @@
 """What a worker asks of one source and takes from it, and the queue of windows it asks from.
 
-A conversation ends when the queue is empty, a trial is over, or its pipeline is due for renewal. When its
-source breaks, what the stream is still owed goes back into the queue, for another conversation.
+A exchange ends when the queue is empty, a trial is over, or its pipeline is due for renewal. When its
+source breaks, what the stream is still owed goes back into the queue, for another exchange.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Exchange:
     Args:
         source: the pipeline that is spoken with.
         stream: its state, new.
-        gate: the permit to read, entered already.
-        crew: the workers that this conversation is held among.
+        permit: the permit to read, entered already.
+        state: the workers that this exchange is held among.
         budget: the process's byte budget.
         host: name for errors.
         stall_seconds: silence after which the source is given up.
@@ -87,8 +87,8 @@ class Exchange:
         self,
         source: BlockSource,
         stream: BlockStream,
-        gate: ReadPermit,
-        crew: PumpState,
+        permit: ReadPermit,
+        state: PumpState,
         budget: ByteBudget,
         *,
         host: str,
@@ -96,8 +96,8 @@ class Exchange:
     ) -> None:
         self._source = source
         self._stream = stream
-        self._gate = gate
-        self._crew = crew
+        self._permit = permit
+        self._state = state
         self._budget = budget
         self._host = host
         self._stall_seconds = stall_seconds
@@ -107,13 +107,13 @@ class Exchange:
 
     def run(self, queue: WindowQueue, sink: BlockSink, backoff: Backoff) -> None:
         """Work until the queue is empty or the pipeline is due for renewal."""
-        heard = self._crew.clock()
+        heard = self._state.clock()
         self._top_up(queue)
         while self._stream.outstanding:
-            self._crew.check()
+            self._state.check()
             blocks = self._source.receive(POLL_SECONDS)
             if not blocks:
-                silence = self._crew.clock() - heard
+                silence = self._state.clock() - heard
                 if silence > self._stall_seconds:
                     raise OperationTimedOut(self._host, READ_OPERATION, self._stall_seconds)
                 continue
@@ -122,7 +122,7 @@ class Exchange:
                 sink.deliver(block)
                 backoff.reset()
                 self._account(block)
-            heard = self._crew.clock()
+            heard = self._state.clock()
             self._top_up(queue)
 
     def _top_up(self, queue: WindowQueue) -> None:
@@ -134,7 +134,7 @@ class Exchange:
             # Waiting for budget is only safe while nothing is owed to us that holds some of it.
             if self._stream.outstanding == 0:
                 try:
-                    self._budget.take(count, self._crew.check)
+                    self._budget.take(count, self._state.check)
                 except BaseException:
                     queue.put_back(window)
                     raise
@@ -148,20 +148,20 @@ class Exchange:
 
     def _may_ask(self) -> bool:
         """Whether more may be asked for; waited for only while nothing is under way."""
-        if self._crew.over:
+        if self._state.over:
             return False
         if self._stream.outstanding:
-            return not self._gate.due() and not self._crew.pace.delay()
-        if self._gate.due():
-            self._gate.leave()
-            self._gate.enter(self._crew.check)
-        while (delay := self._crew.pace.delay()) > 0:
-            self._crew.pause(delay)
+            return not self._permit.due() and not self._state.rate_limiter.delay()
+        if self._permit.due():
+            self._permit.leave()
+            self._permit.enter(self._state.check)
+        while (delay := self._state.rate_limiter.delay()) > 0:
+            self._state.pause(delay)
         return True
 
     def _account(self, block: Block) -> None:
         wire_bytes = self._source.wire_bytes
-        self._crew.count(
+        self._state.count(
             sum(piece.extent.length for piece in block.pieces),
             wire_bytes - self._wire_bytes,
             sum(piece.extent.length for piece in block.pieces if piece.data is not None),
@@ -177,6 +177,6 @@ class Exchange:
     def close(self) -> None:
         """End the source and give the budget back. Never raises."""
         self._source.close()
-        self._crew.count(0, self._source.wire_bytes - self._wire_bytes)
+        self._state.count(0, self._source.wire_bytes - self._wire_bytes)
         while self._taken:
             self._budget.give_back(self._taken.popleft())

@@ -41,9 +41,9 @@ class Pump:
         host: name for errors.
         budget: the process's byte budget.
         watcher: asked before each wait, told after each block.
-        settings: pipelines, block, window and compression; windows get smaller where ``pace`` wants that.
-        gate: gives each pipeline's permit to read.
-        pace: how fast bytes may come.
+        settings: pipelines, block, window and compression; ``rate_limiter`` may make windows smaller.
+        new_permit: gives each pipeline's permit to read.
+        rate_limiter: how fast bytes may come.
         want_chunk_digests: ask for digests of the whole chunks touched.
         retry_limits: how long to put up with silence and errors.
         clock: monotonic seconds.
@@ -60,8 +60,8 @@ class Pump:
         budget: ByteBudget,
         watcher: Watcher,
         settings: ReadSettings | None = None,
-        gate: Callable[[], ReadPermit] = UnlimitedReads,
-        pace: RateLimiter | None = None,
+        new_permit: Callable[[], ReadPermit] = UnlimitedReads,
+        rate_limiter: RateLimiter | None = None,
         want_chunk_digests: bool = False,
         retry_limits: RetryLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -72,12 +72,12 @@ class Pump:
         self._grid = grid
         self._host = host
         self._budget = budget
-        self._gate = gate
-        pace = pace or NoRateLimit()
-        self._settings = (settings or ReadSettings()).within(pace.burst_bytes)
+        self._new_permit = new_permit
+        rate_limiter = rate_limiter or NoRateLimit()
+        self._settings = (settings or ReadSettings()).within(rate_limiter.burst_bytes)
         self._want_chunk_digests = want_chunk_digests
         self._retry_limits = retry_limits or RetryLimits()
-        self._crew = PumpState(watcher, pace, clock=clock, sleep=sleep)
+        self._state = PumpState(watcher, rate_limiter, clock=clock, sleep=sleep)
 
     def run(self, extents: Iterable[Extent], sink: BlockSink, tuner: Tuner | None = None) -> PumpStatistics:
         """Deliver every byte of the sorted set ``extents`` to ``sink``, once.
@@ -96,7 +96,7 @@ class Pump:
             self._try(tuner, queue, sink)
             self._settings = tuner.settings
         self._read(queue, sink)
-        return self._crew.statistics
+        return self._state.statistics
 
     def _window_bytes(self) -> int:
         return self._settings.window_bytes
@@ -105,12 +105,12 @@ class Pump:
         """Read by one trial after the other, until it is decided or there is nothing left to read."""
         while not queue.empty and (settings := tuner.trial()) is not None:
             self._settings = settings
-            resumed = self._crew.statistics.resumed
-            with self._crew.trying(tuner.trial_seconds) as trial:
+            resumed = self._state.statistics.resumed
+            with self._state.trying(tuner.trial_seconds) as trial:
                 self._read(queue, sink)
             if not trial.over:
                 return
-            if self._crew.statistics.resumed == resumed:  # else it measured a loss, and is made again
+            if self._state.statistics.resumed == resumed:  # else it measured a loss, and is made again
                 tuner.measured(trial.data_bytes, trial.seconds)
 
     def _read(self, queue: WindowQueue, sink: BlockSink) -> None:
@@ -133,26 +133,26 @@ class Pump:
             thread.start()
         for thread in threads:
             thread.join()
-        if self._crew.failure is not None:
-            raise self._crew.failure
+        if self._state.failure is not None:
+            raise self._state.failure
 
     def _guarded_work(self, queue: WindowQueue, sink: BlockSink) -> None:
         try:
             self._work(queue, sink)
         except BaseException as err:  # noqa: BLE001 - carried to the thread that waits, which raises it
-            self._crew.fail(err)
+            self._state.fail(err)
 
     def _work(self, queue: WindowQueue, sink: BlockSink) -> None:
-        """One worker's life: a conversation after the other until the queue is empty or a trial over."""
+        """One worker's life: a exchange after the other until the queue is empty or a trial over."""
         backoff = self._new_backoff()
-        gate = self._gate()
-        while not self._crew.over and not queue.empty:
-            conversation: Exchange | None = None
+        permit = self._new_permit()
+        while not self._state.over and not queue.empty:
+            exchange: Exchange | None = None
             try:
-                gate.enter(self._crew.check)
-                self._crew.check()
-                conversation = self._converse(self._open_source(), gate)
-                conversation.run(queue, sink, backoff)
+                permit.enter(self._state.check)
+                self._state.check()
+                exchange = self._new_exchange(self._open_source(), permit)
+                exchange.run(queue, sink, backoff)
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
                 if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.failing:
                     # After a loss both pass: the host comes back, and its watchdog frees the disk that
@@ -161,15 +161,15 @@ class Pump:
                 failure = self._violation(err) if isinstance(err, BlockError) else err
                 pause = backoff.failed(failure, counts=isinstance(failure, ProtocolViolation))
                 logger.warning("reader lost, going on in %.1f s: %s", pause, failure)
-                if conversation is not None:
-                    conversation.give_up(queue)
-                self._crew.count_resumed()
-                gate.leave()
-                self._crew.pause(pause)
+                if exchange is not None:
+                    exchange.give_up(queue)
+                self._state.count_resumed()
+                permit.leave()
+                self._state.pause(pause)
             finally:
-                if conversation is not None:
-                    conversation.close()
-                gate.leave()
+                if exchange is not None:
+                    exchange.close()
+                permit.leave()
 
     def _new_backoff(self) -> Backoff:
         limits = self._retry_limits
@@ -178,10 +178,10 @@ class Pump:
             limits.longest_pause_seconds,
             max_failures=limits.violations,
             give_up_seconds=limits.resume_seconds,
-            clock=self._crew.clock,
+            clock=self._state.clock,
         )
 
-    def _converse(self, source: BlockSource, gate: ReadPermit) -> Exchange:
+    def _new_exchange(self, source: BlockSource, permit: ReadPermit) -> Exchange:
         stream = BlockStream(
             self._size_bytes,
             self._grid,
@@ -192,8 +192,8 @@ class Pump:
         return Exchange(
             source,
             stream,
-            gate,
-            self._crew,
+            permit,
+            self._state,
             self._budget,
             host=self._host,
             stall_seconds=self._retry_limits.stall_seconds,

@@ -18,7 +18,7 @@ class PumpState:
 
     Args:
         watcher: asked before each wait, told after each block.
-        pace: how fast bytes may come.
+        rate_limiter: how fast bytes may come.
         clock: monotonic seconds.
         sleep: waits.
     """
@@ -26,12 +26,12 @@ class PumpState:
     def __init__(
         self,
         watcher: Watcher,
-        pace: RateLimiter,
+        rate_limiter: RateLimiter,
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self.pace = pace
+        self.rate_limiter = rate_limiter
         self.clock = clock
         self._watcher = watcher
         self._sleep = sleep
@@ -94,7 +94,7 @@ class PumpState:
             self._wire_bytes += wire_bytes
             if self._trial is not None and raw_bytes:
                 self._trial.count(data_bytes)
-        self.pace.consume(wire_bytes)
+        self.rate_limiter.consume(wire_bytes)
         self._watcher.moved(raw_bytes, wire_bytes)
 
     def count_resumed(self) -> None:

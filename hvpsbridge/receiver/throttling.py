@@ -33,7 +33,7 @@ class ReadPermit(Protocol):
 
 
 class UnlimitedReads:
-    """A gate that lets everybody through."""
+    """A permit that is always given."""
 
     def enter(self, check: Callable[[], None]) -> None:
         """See :class:`ReadPermit`."""

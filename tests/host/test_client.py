@@ -1,4 +1,4 @@
-"""A door's messages after the first: on the connection that pypsrp opened, whatever becomes of it."""
+"""A client's messages after the first: on the connection that pypsrp opened, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def works(session: Session, value: int) -> None:
     assert run(session, "param([int] $N) [pscustomobject]@{ N = $N }", N=value) == [{"N": value}]
 
 
-def line_of(door: WSManClient) -> raw_connection.RawConnection:
-    line = door._line
-    assert line is not None
-    return line
+def raw_of(client: WSManClient) -> raw_connection.RawConnection:
+    raw = client._raw
+    assert raw is not None
+    return raw
 
 
 def test_only_the_first_message_of_a_connection_takes_requests(
@@ -71,14 +71,14 @@ def test_only_the_first_message_of_a_connection_takes_requests(
     for value in range(5):
         works(session, value)
     assert by_requests == []
-    assert line_of(session.door()).answers > 10
+    assert raw_of(session.client()).answers > 10
 
 
 def test_a_host_that_hung_up_meanwhile_gets_a_new_connection(
     session: Session, by_requests: list[str]
 ) -> None:
     works(session, 1)
-    line_of(session.door())._connection.sock.shutdown(socket.SHUT_RDWR)
+    raw_of(session.client())._connection.sock.shutdown(socket.SHUT_RDWR)
     by_requests.clear()
     works(session, 2)
     assert len(by_requests) in (1, 2)  # sealed messages need one that only authenticates
@@ -91,14 +91,14 @@ def test_a_connection_that_ends_within_an_exchange_is_a_lost_session_and_the_doo
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(session, 1)
-    line = line_of(session.door())
-    ask = line.ask
+    raw = raw_of(session.client())
+    ask = raw.ask
 
     def cut(text: bytes) -> None:
         ask(text)
-        line._connection.sock.close()
+        raw._connection.sock.close()
 
-    monkeypatch.setattr(line, "ask", cut)
+    monkeypatch.setattr(raw, "ask", cut)
     with pytest.raises(SessionLost):
         works(session, 2)
     works(session, 3)
@@ -108,22 +108,22 @@ def test_a_message_that_went_out_in_part_is_the_last_on_its_connection(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(session, 1)
-    line = line_of(session.door())
+    raw = raw_of(session.client())
 
     def stuck(text: bytes) -> None:
-        line._connection.sock.sendall(b"POST /wsman HTTP/1.1\r\nContent-")
+        raw._connection.sock.sendall(b"POST /wsman HTTP/1.1\r\nContent-")
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(line, "ask", stuck)
+    monkeypatch.setattr(raw, "ask", stuck)
     with pytest.raises(SessionLost):
         works(session, 2)
     works(session, 3)
-    assert line_of(session.door()) is not line
+    assert raw_of(session.client()) is not raw
 
 
 def test_a_fault_is_what_pypsrp_makes_of_it(session: Session) -> None:
     works(session, 1)
-    wsman = session.door().wsman
+    wsman = session.client().wsman
     selectors = SelectorSet()
     selectors.add_option("ShellId", "00000000-0000-0000-0000-000000000000")
     with pytest.raises(WSManFaultError) as caught:
@@ -150,7 +150,7 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
 
     # Of scripts that may run twice: what was answered is asked again.
     monkeypatch.setattr(raw_connection.RawConnection, "answer", refusing)
-    door = session.door()
+    client = session.client()
     for _ in range(3):
         assert session.shells()
     by_requests.clear()
@@ -158,26 +158,26 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
         assert session.shells()
     if times == "once":
         assert by_requests == []
-        line_of(door)
+        raw_of(client)
     else:
         # Given up for good after the first message on a new connection was refused.
         assert len(refused) == 2
         assert len(by_requests) >= 3
-        assert door._line is None
+        assert client._raw is None
 
 
 def test_a_host_that_does_not_answer_in_time_is_a_lost_session(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(session, 1)
-    monkeypatch.setattr(line_of(session.door()), "answer", lambda timeout_seconds: None)
+    monkeypatch.setattr(raw_of(session.client()), "answer", lambda timeout_seconds: None)
     with pytest.raises(SessionLost, match="no answer in time"):
         works(session, 2)
 
 
 def test_closing_twice_and_after_use_raises_nothing(session: Session) -> None:
     works(session, 1)
-    door = session.new_client()
-    session.drop_client(door)
-    session.drop_client(door)
+    client = session.new_client()
+    session.drop_client(client)
+    session.drop_client(client)
     works(session, 2)

@@ -28,7 +28,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.sim.service import ModelService
 from tests.host.conftest import Frozen
-from tests.host.tap import Tap
+from tests.host.recording_proxy import RecordingProxy
 from tests.host.test_bulk import read_all
 from tests.host.test_session import self_signed
 from tests.host.test_wire_faults import LENGTH, read
@@ -130,16 +130,16 @@ def test_a_disk_is_read_the_fast_way_with_every_message_sealed(
         monkeypatch.setenv("KRB5_CLIENT_KTNAME", str(realm.user_keytab))
         settings = {} if how == "keytab" else {"user": PRINCIPAL}
     with (
-        Tap(hosts[offer].listener.port) as tap,
-        HyperVHost.connect(connection(tap.port, auth, **settings)) as host,
+        RecordingProxy(hosts[offer].listener.port) as proxy,
+        HyperVHost.connect(connection(proxy.port, auth, **settings)) as host,
     ):
         assert host.close_readers().open_paths == ()
         read_all(host, frozen)
     assert BulkPipeline.fallbacks == 0
-    assert len(tap.passed) > 4 * MIB
-    assert tap.passed.count(protocol) > 20
+    assert len(proxy.passed) > 4 * MIB
+    assert proxy.passed.count(protocol) > 20
     for plain in (b"Envelope", b"rsp:", b"CommandResponse", b"<Obj"):
-        assert plain not in tap.passed
+        assert plain not in proxy.passed
 
 
 @pytest.mark.parametrize("auth", ["kerberos", "negotiate"])
@@ -163,15 +163,15 @@ def test_a_sealed_reply_that_was_altered_ends_the_connection_and_what_is_owed_is
     hosts: dict[str, PowerShellHost], frozen: Frozen
 ) -> None:
     with (
-        Tap(hosts["negotiate"].listener.port) as tap,
-        HyperVHost.connect(connection(tap.port, **WITH_PASSWORD)) as host,
+        RecordingProxy(hosts["negotiate"].listener.port) as proxy,
+        HyperVHost.connect(connection(proxy.port, **WITH_PASSWORD)) as host,
     ):
 
         def spoil() -> None:
-            tap.spoil = True
+            proxy.spoil = True
 
         had, losses = read(host, frozen, spoil)
-        assert not tap.spoil
+        assert not proxy.spoil
         # On a busy machine the next reader may meet the last one's handle for a moment.
         assert losses[:1] == ["SessionLost"]
         assert set(losses) <= {"SessionLost", "DiskBusy"}

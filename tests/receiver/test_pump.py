@@ -100,8 +100,8 @@ def pump(
     watcher: Calm | None = None,
     time: Time | None = None,
     digests: bool = False,
-    gate: Callable[[], ReadPermit] = UnlimitedReads,
-    pace: RateLimiter | None = None,
+    new_permit: Callable[[], ReadPermit] = UnlimitedReads,
+    rate_limiter: RateLimiter | None = None,
 ) -> Pump:
     time = time or Time()
     return Pump(
@@ -112,8 +112,8 @@ def pump(
         budget=budget or ByteBudget(8 * MIB),
         watcher=watcher or Calm(),
         settings=replace(SMALL, pipelines=sources),
-        gate=gate,
-        pace=pace,
+        new_permit=new_permit,
+        rate_limiter=rate_limiter,
         want_chunk_digests=digests,
         retry_limits=RetryLimits(resume_seconds=60, stall_seconds=30),
         clock=time.clock,
@@ -224,7 +224,7 @@ def test_a_disk_that_is_busy_from_the_start_is_an_error() -> None:
         pump(once_each([BUSY])).run(EXTENTS, Image())
 
 
-def test_pauses_grow_and_patience_ends() -> None:
+def test_pauses_grow_until_it_gives_up() -> None:
     time = Time()
     budget = ByteBudget(8 * MIB)
 
@@ -300,7 +300,7 @@ def test_a_pipeline_is_renewed_long_before_its_inbound_limit(monkeypatch: pytest
 
 
 class Turns:
-    """A gate for one at a time, due once it was looked at three times."""
+    """A permit for one at a time, due once it was looked at three times."""
 
     free = threading.Semaphore(1)
 
@@ -327,24 +327,24 @@ class Turns:
 
 
 def test_pipelines_that_must_take_turns_deliver_everything_and_give_the_permit_up() -> None:
-    gates: list[Turns] = []
+    permits: list[Turns] = []
     under_way: list[int] = []
 
     class Held(ImageSource):
         def receive(self, timeout_seconds: float) -> Sequence[bytes]:
-            under_way.append(sum(gate.held for gate in gates))
+            under_way.append(sum(permit.held for permit in permits))
             return super().receive(timeout_seconds)
 
-    def gate() -> Turns:
-        gates.append(Turns())
-        return gates[-1]
+    def new_permit() -> Turns:
+        permits.append(Turns())
+        return permits[-1]
 
     sink = Image()
-    pump(lambda: Held(IMAGE, trickle=1), sources=3, gate=gate).run(EXTENTS, sink)
+    pump(lambda: Held(IMAGE, trickle=1), sources=3, new_permit=new_permit).run(EXTENTS, sink)
     assert sink.holds(EXTENTS)
     assert set(under_way) == {1}, "a pipeline read without a permit, or two with one"
-    assert sum(gate.turns for gate in gates) > len(gates)
-    assert not any(gate.held for gate in gates)
+    assert sum(permit.turns for permit in permits) > len(permits)
+    assert not any(permit.held for permit in permits)
 
 
 @pytest.mark.parametrize("failing", [LOST, None])
@@ -352,9 +352,9 @@ def test_a_rate_is_kept_on_average_also_after_a_loss(failing: Exception | None) 
     time = Time()
     rate = 100 * KIB
     sink = Image()
-    moved = pump(once_each([failing] if failing else []), time=time, pace=TokenBucket(rate, time.clock)).run(
-        EXTENTS, sink
-    )
+    limiter = TokenBucket(rate, time.clock)
+    opened = once_each([failing] if failing else [])
+    moved = pump(opened, time=time, rate_limiter=limiter).run(EXTENTS, sink)
     assert sink.holds(EXTENTS)
     # Free are the first second's worth and what was under way at the end: two windows.
     assert time.now >= (moved.wire_bytes - 2 * SMALL.window_bytes) / rate - 1.1

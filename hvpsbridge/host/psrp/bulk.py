@@ -48,7 +48,7 @@ class BulkPipeline(Pipeline):
 
     def __init__(
         self,
-        door: WSManClient,
+        client: WSManClient,
         replies: WSManClient,
         operation: str,
         text: str,
@@ -59,7 +59,7 @@ class BulkPipeline(Pipeline):
         """Start the script.
 
         Args:
-            door: for everything that is sent.
+            client: for everything that is sent.
             replies: a second connection to the same shell, for what is received: a Receive waits there
                 while the next request goes out on the other.
             operation: name for errors.
@@ -73,27 +73,27 @@ class BulkPipeline(Pipeline):
         self._replies = replies
         self._operation_timeout = operation_timeout_seconds
         self._assembler = Assembler()
-        self._line: RawConnection | None = None
+        self._raw: RawConnection | None = None
         self._asked = b""
         self._plain = False
-        super().__init__(door, operation, text, parameters, input_open=True)
+        super().__init__(client, operation, text, parameters, input_open=True)
         self._request = ReceiveRequest(replies, self.command_id, operation_timeout_seconds)
 
     @property
     def received_bytes(self) -> int:
         """Reply bodies so far, whichever way they took."""
-        return self.door.received_bytes + self._replies.received_bytes
+        return self.client.received_bytes + self._replies.received_bytes
 
     def poll(self, timeout_seconds: float) -> list[Emitted]:
         """Objects of the next reply (see :meth:`Pipeline.poll`); the next Receive is out by then."""
         try:
             if self._plain and not self._waiting:
                 return super().poll(timeout_seconds)
-            line = self._line
-            body = self._first(timeout_seconds) if line is None else self._next(line, timeout_seconds)
+            raw = self._raw
+            body = self._first(timeout_seconds) if raw is None else self._next(raw, timeout_seconds)
             return [] if body is None else self._read(body)
         except BrokenStream as err:
-            raise SessionLost(self.door.host, self._operation, str(err)) from err
+            raise SessionLost(self.client.host, self._operation, str(err)) from err
         except TRANSPORT_ERRORS as err:
             raise self._failure(err) from err
 
@@ -106,7 +106,7 @@ class BulkPipeline(Pipeline):
 
     @property
     def _waiting(self) -> bool:
-        return self._line is not None and self._line.waiting
+        return self._raw is not None and self._raw.waiting
 
     def _first(self, timeout_seconds: float) -> Body | None:
         """The first reply, through pypsrp, which leaves an open and authenticated connection behind."""
@@ -122,38 +122,38 @@ class BulkPipeline(Pipeline):
                 raise
             return None
         try:
-            self._line = self._replies.borrow()
+            self._raw = self._replies.take_raw()
         except ConnectionUnavailable as err:
             self._fall_back(str(err))
         self._check_relation(body)
         return body
 
-    def _next(self, line: RawConnection, timeout_seconds: float) -> Body | None:
+    def _next(self, raw: RawConnection, timeout_seconds: float) -> Body | None:
         """The reply to the Receive that is out, and a new Receive on its way."""
-        if not line.waiting:
-            self._ask(line)
-        answer = line.answer(timeout_seconds)
+        if not raw.waiting:
+            self._ask(raw)
+        answer = raw.answer(timeout_seconds)
         if answer is None:
             return None
         self._replies.received_bytes += answer.body_bytes
         if answer.status == UNAUTHORIZED:
-            self._line = None
-            self._replies.give_up(line)
+            self._raw = None
+            self._replies.authenticate_again(raw)
             return None
         body = self._body(answer)
         if not answer.keeps_alive or self._replies.ends_soon:
             self._let_go()
         elif body is not None and not self._plain and not ends_command(body):
             try:
-                self._ask(line)
+                self._ask(raw)
             except OSError:
                 # Closed while nobody read from it; what we have is whole, and the rest comes over another.
                 self._let_go()
         return body
 
-    def _ask(self, line: RawConnection) -> None:
+    def _ask(self, raw: RawConnection) -> None:
         self._asked, text = self._request.text()
-        line.ask(text)
+        raw.ask(text)
 
     def _body(self, answer: Answer) -> Body | None:
         """The SOAP of a reply; None when the host only had nothing to say."""
@@ -168,9 +168,9 @@ class BulkPipeline(Pipeline):
             raise BrokenStream("a reply to another request")
 
     def _let_go(self) -> None:
-        if self._line is not None:
-            self._line.close()
-        self._line = None
+        if self._raw is not None:
+            self._raw.close()
+        self._raw = None
 
     # -- one reply -----------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class BulkPipeline(Pipeline):
     def _fall_back(self, why: str) -> None:
         """From here on replies go pypsrp's way, starting with the message that is under way."""
         if BulkPipeline.fallbacks == 0:
-            logger.warning("%s: the fast reader is not used: %s", self.door.host, why)
+            logger.warning("%s: the fast reader is not used: %s", self.client.host, why)
         BulkPipeline.fallbacks += 1
         self._plain = True
         if pending := self._assembler.pending:

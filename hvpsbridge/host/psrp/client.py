@@ -121,14 +121,14 @@ class WSManClient:
         self._used = self._begun = time.monotonic()
         self._send = wsman.transport.send
         self._opened = False
-        self._line: RawConnection | None = None
-        self._may_borrow = True
+        self._raw: RawConnection | None = None
+        self._may_use_raw = True
         wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
     def _exchange(self, message: bytes, *, timeout: Timeout = None, **options: Any) -> bytes:
         if time.monotonic() - self._used > CONNECTION_STALE_SECONDS or self.ends_soon:
             self.start_over()
-        reply = self._over_line(message, timeout) if self._opened else None
+        reply = self._send_raw(message, timeout) if self._opened else None
         if reply is None:
             reply = self._send(message, timeout=timeout, **options)
             self._opened = True
@@ -136,26 +136,26 @@ class WSManClient:
         self.received_bytes += len(reply)
         return reply
 
-    def _over_line(self, message: bytes, timeout: Timeout) -> bytes | None:
-        """The answer to a message on the borrowed connection; None when it must go pypsrp's way.
+    def _send_raw(self, message: bytes, timeout: Timeout) -> bytes | None:
+        """The reply to a message on the raw connection; None when pypsrp must send it.
 
         Raises:
             WinRMTransportError: the host answered with an error, as pypsrp raises it.
             requests.ReadTimeout: no answer in time, likewise.
         """
         try:
-            line = self._line = self._line or self._borrowed()
+            raw = self._raw = self._raw or self._new_raw()
         except ConnectionUnavailable as err:
             logger.debug("%s: left to pypsrp: %s", self.host, err)
             return None
-        if not line.connected:
+        if not raw.connected:
             # A host hangs up on whom it has not heard for a while, and when it restarts.
             self.start_over()
             return None
         wait = timeout[1] if isinstance(timeout, tuple) else timeout
         try:
-            line.ask(message)
-            answer = line.answer(self.wsman.transport.read_timeout if wait is None else wait)
+            raw.ask(message)
+            answer = raw.answer(self.wsman.transport.read_timeout if wait is None else wait)
             if answer is None:
                 raise requests.ReadTimeout(f"no answer from {self.host}")
         except BaseException:
@@ -163,7 +163,7 @@ class WSManClient:
             self.start_over()
             raise
         if answer.status == UNAUTHORIZED:
-            self.give_up(line)
+            self.authenticate_again(raw)
             return None
         soap = bytes(answer.soap)
         if not answer.keeps_alive:
@@ -172,29 +172,29 @@ class WSManClient:
             raise WinRMTransportError("http", answer.status, soap.decode("utf-8", "replace"))
         return soap
 
-    def _borrowed(self) -> RawConnection:
-        if not self._may_borrow:
+    def _new_raw(self) -> RawConnection:
+        if not self._may_use_raw:
             raise ConnectionUnavailable("the host asks at every message who we are")
         return RawConnection(self.wsman, self.wsman.transport.read_timeout)
 
-    def borrow(self) -> RawConnection:
+    def take_raw(self) -> RawConnection:
         """The connection of the last message, which is the caller's until :meth:`start_over`.
 
         Raises:
             ConnectionUnavailable: it cannot be had.
         """
-        line = self._line or self._borrowed()
-        self._line, self._opened = None, False
-        return line
+        raw = self._raw or self._new_raw()
+        self._raw, self._opened = None, False
+        return raw
 
-    def give_up(self, line: RawConnection) -> None:
-        """Start over because the host asked on ``line`` who we are.
+    def authenticate_again(self, raw: RawConnection) -> None:
+        """Start over because the host asked on ``raw`` who we are.
 
         What was sent was not executed, so nothing is lost, and pypsrp knows how to authenticate again. A host
         that asks at the first message on a connection that it knows will ask at each.
         """
-        self._may_borrow = self._may_borrow and line.answers > 1
-        line.close()
+        self._may_use_raw = self._may_use_raw and raw.answers > 1
+        raw.close()
         self.start_over()
 
     @property
@@ -211,9 +211,9 @@ class WSManClient:
 
         pypsrp would seal a message with the old context and send it over a new connection.
         """
-        if self._line is not None:
-            self._line.close()
-        self._line, self._opened = None, False
+        if self._raw is not None:
+            self._raw.close()
+        self._raw, self._opened = None, False
         transport = self.wsman.transport
         transport.close()
         transport.session = None
@@ -222,9 +222,9 @@ class WSManClient:
 
     def close(self) -> None:
         """Close the connection; the shell stays."""
-        line = self._line
+        raw = self._raw
         # Another thread's exchange ends by itself; its socket is not closed under it.
-        if line is not None and not line.waiting:
-            line.close()
+        if raw is not None and not raw.waiting:
+            raw.close()
         with suppress(Exception):
             self.wsman.close()

@@ -31,12 +31,12 @@ class Pipeline:
     """A running script, used from one thread at a time.
 
     Attributes:
-        door: the connection it talks over.
+        client: the connection it talks over.
     """
 
     def __init__(
         self,
-        door: WSManClient,
+        client: WSManClient,
         operation: str,
         text: str,
         parameters: Mapping[str, object],
@@ -46,7 +46,7 @@ class Pipeline:
         """Start the script.
 
         Args:
-            door: a connection that no other thread uses meanwhile.
+            client: a connection that no other thread uses meanwhile.
             operation: name for errors.
             text: the whole script.
             parameters: bound values by name.
@@ -55,9 +55,9 @@ class Pipeline:
         Raises:
             SessionLost: the connection or the shell is gone.
         """
-        self.door = door
+        self.client = client
         self._operation = operation
-        self._shell = PowerShell(door.pool)
+        self._shell = PowerShell(client.pool)
         self._shell.add_script(text, use_local_scope=True)
         self._shell.add_parameters({name: _to_wire(value) for name, value in parameters.items()})
         try:
@@ -90,7 +90,7 @@ class Pipeline:
             raise self._failure(err) from err
         except UNREADABLE_ERRORS as err:
             raise ProtocolViolation(
-                self.door.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
+                self.client.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
             ) from err
         return self.take_output()
 
@@ -106,12 +106,12 @@ class Pipeline:
             ProtocolViolation: they cannot be read.
         """
         try:
-            for kind, message in self.door.pool._parse_responses(fragments, self._shell):
+            for kind, message in self.client.pool._parse_responses(fragments, self._shell):
                 if kind == _PIPELINE_OUTPUT:
                     self._shell.output.append(message.data.data)
         except (*TRANSPORT_ERRORS, *UNREADABLE_ERRORS) as err:
             raise ProtocolViolation(
-                self.door.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
+                self.client.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
             ) from err
 
     def send(self, data: bytes) -> None:
@@ -131,12 +131,12 @@ class Pipeline:
         records = self._shell.streams.error
         if records:
             # The last is the one that ended it.
-            return from_record(self.door.host, self._operation, _record(records[-1]))
+            return from_record(self.client.host, self._operation, _record(records[-1]))
         if self._shell.state == PSInvocationState.FAILED:
             unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without a reason")
-            return from_record(self.door.host, self._operation, unknown)
+            return from_record(self.client.host, self._operation, unknown)
         if self._shell.state == PSInvocationState.STOPPED:
-            return SessionLost(self.door.host, self._operation, "the pipeline was stopped on the host")
+            return SessionLost(self.client.host, self._operation, "the pipeline was stopped on the host")
         return None
 
     def close(self) -> None:
@@ -145,10 +145,10 @@ class Pipeline:
             if self.running:
                 self._shell.stop()
             self._shell.close()
-        self.door.pool.pipelines.pop(self._shell.id, None)
+        self.client.pool.pipelines.pop(self._shell.id, None)
 
     def _put(self, message: Any) -> None:
-        pool = self.door.pool
+        pool = self.client.pool
         try:
             for fragment in pool._fragmenter.fragment(message, pool.id, self._shell.id):
                 pool.shell.send("stdin", fragment, command_id=self.command_id)
@@ -156,7 +156,7 @@ class Pipeline:
             raise self._failure(err) from err
 
     def _failure(self, err: Exception) -> HostError:
-        return transport_failure(self.door.host, self._operation, err)
+        return transport_failure(self.client.host, self._operation, err)
 
 
 _PIPELINE_OUTPUT = 0x00041004  # MS-PSRP 2.2.1, message type PIPELINE_OUTPUT

@@ -18,8 +18,8 @@ _COUNTED_DIGITS = 12
 class ReceiveRequest:
     """The Receive of one command; only the message id differs from one to the next."""
 
-    def __init__(self, door: WSManClient, command_id: str, timeout_seconds: int) -> None:
-        wsman, shell = door.wsman, door.pool.shell
+    def __init__(self, client: WSManClient, command_id: str, timeout_seconds: int) -> None:
+        wsman, shell = client.wsman, client.pool.shell
         options = OptionSet()
         options.add_option("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "True")
         message_id, header = wsman._create_header(

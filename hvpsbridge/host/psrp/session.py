@@ -2,7 +2,7 @@
 
 pypsrp allows one thread per WSMan object (message sealing counts messages), so every thread that talks
 to the shell gets its own :class:`~hvpsbridge.host.psrp.client.WSManClient`, attached to the same shell id.
-PowerShell keeps one collection of messages per pipeline, so doors do not mix.
+PowerShell keeps one collection of messages per pipeline, so clients do not mix.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Session:
         shell_id: WinRM's id of the shell, for the ledger.
     """
 
-    def __init__(self, connection: HostConnection, pool: RunspacePool, door: WSManClient) -> None:
+    def __init__(self, connection: HostConnection, pool: RunspacePool, client: WSManClient) -> None:
         self._connection = connection
         self._pool = pool
         self._local = threading.local()
-        self._local.door = door
-        self._doors: list[WSManClient] = [door]
+        self._local.client = client
+        self._clients: list[WSManClient] = [client]
         self._lock = threading.Lock()
         self.shell_id: str = str(pool.shell.id or pool.id)
         self.lost = False
@@ -107,12 +107,12 @@ class Session:
         """How long the host may hold a Receive that has nothing to say yet."""
         return self._connection.operation_timeout_seconds
 
-    def door(self) -> WSManClient:
-        """The calling thread's own door, made on first use."""
-        door: WSManClient | None = getattr(self._local, "door", None)
-        if door is None:
-            door = self._local.door = self.new_client()
-        return door
+    def client(self) -> WSManClient:
+        """The calling thread's own client, made on first use."""
+        client: WSManClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self.new_client()
+        return client
 
     def new_client(self) -> WSManClient:
         """A further connection to this shell; whoever asks uses it from one thread at a time."""
@@ -126,16 +126,16 @@ class Session:
         pool.shell._selector_set = self._pool.shell._selector_set
         pool.state = RunspacePoolState.OPENED
         pool.protocol_version = self._pool.protocol_version
-        door = WSManClient(self.host, wsman, pool)
+        client = WSManClient(self.host, wsman, pool)
         with self._lock:
-            self._doors.append(door)
-        return door
+            self._clients.append(client)
+        return client
 
-    def drop_client(self, door: WSManClient) -> None:
-        """Close one door for good."""
+    def drop_client(self, client: WSManClient) -> None:
+        """Close one client for good."""
         with self._lock, suppress(ValueError):
-            self._doors.remove(door)
-        door.close()
+            self._clients.remove(client)
+        client.close()
 
     def run(
         self, operation: str, text: str, parameters: Mapping[str, object], deadline_seconds: float
@@ -149,7 +149,7 @@ class Session:
         """
         deadline = time.monotonic() + deadline_seconds
         with self.noticing():
-            pipeline = Pipeline(self.door(), operation, text, parameters)
+            pipeline = Pipeline(self.client(), operation, text, parameters)
             try:
                 while pipeline.running:
                     self._used = time.monotonic()
@@ -181,9 +181,9 @@ class Session:
         except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
             logger.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
         with self._lock:
-            doors, self._doors = self._doors, []
-        for door in doors:
-            door.close()
+            clients, self._clients = self._clients, []
+        for client in clients:
+            client.close()
 
     def shells(self) -> tuple[HostShell, ...]:
         """Every shell that the host shows to this account, this one among them.
@@ -193,7 +193,7 @@ class Session:
         """
         with self.noticing():
             try:
-                return list_shells(self.door().wsman)
+                return list_shells(self.client().wsman)
             except TRANSPORT_ERRORS as err:
                 raise transport_failure(self.host, "list shells", err) from err
 
@@ -205,7 +205,7 @@ class Session:
         """
         with self.noticing():
             try:
-                self.door().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
+                self.client().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
             except TRANSPORT_ERRORS as err:
                 if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
                     return False

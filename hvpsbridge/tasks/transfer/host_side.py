@@ -66,8 +66,8 @@ class HostSide:
             budget=context.budget,
             watcher=ReadWatcher(context.guard, meter),
             settings=settings,
-            gate=self._permit,
-            pace=context.shared.rate,
+            new_permit=self._permit,
+            rate_limiter=context.shared.rate,
             want_chunk_digests=want_chunk_digests,
             retry_limits=context.policy.retry_limits,
         )

@@ -1,4 +1,4 @@
-"""A tap on the wire: a forwarder in front of a host that keeps what passes, and can spoil a byte of it."""
+"""A proxy in front of a host: records what passes, and can change a byte of a reply."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Self
 
-# Only long pieces are spoilt: they are in the middle of a body.
+# Only long pieces are changed: they are in the middle of a body.
 _LONG_BYTES = 16_384
 
 
-class Tap:
+class RecordingProxy:
     """Forwards connections to a port of this machine.
 
     Attributes:
         passed: every byte in either direction, in the order of its passing.
-        spoil: set it to change one byte of the next long piece of a reply.
+        spoil: set to change one byte of the next long piece of a reply.
     """
 
     def __init__(self, port: int) -> None:
