@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,9 @@ from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost
-from tests.tasks.world import QUICK, Died, Steps, World
+from tests.tasks.world import IMPATIENT, Died, Steps, World
 
 SMALL = 2 * MIB
-# What is lost for good need not be waited for long.
-IMPATIENT = replace(QUICK.retry_limits, resume_seconds=0.2)
 STARTS = [(step.name, "before") for step in Step]
 
 
@@ -105,7 +102,8 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
         world.churn(vm_id)
         wire = Wire(world)
         wire.cut_at, wire.for_good = position, for_good
-        result = world.backup(vm_id, undo_seconds=0.2, retry_limits=IMPATIENT)
+        patience = {"policy": IMPATIENT, "undo_seconds": 0.2} if for_good else {}
+        result = world.backup(vm_id, **patience)  # type: ignore[arg-type]
         where = f"message {position}, {names[position - 1] if position <= len(names) else 'beyond'}"
         assert result.error is None or isinstance(result.error, (SessionLost, HostUnreachable)), where
         if not for_good:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull
 from hvpsbridge.units import GIB, MIB
 from tests.tasks import builders as make
 from tests.tasks.world import SLOT, Steps, World
+from tests.waiting import wait_until
 
 
 def fill(world: World, free_bytes: int) -> None:
@@ -41,7 +43,8 @@ def test_a_volume_that_fills_during_the_read_stops_and_undoes(world: World) -> N
 
     def filling() -> None:
         fill(world, 10 * MIB)
-        time.sleep(0.3)  # several looks of the watch
+        # Having seen it, the watch has nothing more to look for.
+        wait_until(lambda: all(thread.name != "space-watch" for thread in threading.enumerate()))
 
     result = world.backup(vm_id, observer=Steps(("READ", "before"), filling), free_space_floor_bytes=64 * MIB)
     assert isinstance(result.error, HostNoSpace)
@@ -184,9 +187,9 @@ def test_progress_has_a_rate_over_ten_seconds_and_the_time_left() -> None:
     assert told[-1].done_bytes == 450, "told too often"
 
 
-def failed_merge(world: World, vm_id: UUID, retry_seconds: float) -> None:
-    """A user's checkpoint was removed, and its merge failed (event 19100)."""
-    world.model.set_knob("merge_retry_seconds", retry_seconds)
+def failed_merge(world: World, vm_id: UUID) -> None:
+    """A user's checkpoint was removed, and its merge failed (event 19100) and is not tried again."""
+    world.model.set_knob("merge_retry_seconds", 0.0)
     world.model.faults.arm("merge_fails", 1)
     made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="before the update"))
     world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
@@ -196,14 +199,23 @@ def failed_merge(world: World, vm_id: UUID, retry_seconds: float) -> None:
 
 def test_a_merge_that_failed_is_given_time_to_be_tried_again(world: World) -> None:
     vm_id = world.vm()
-    failed_merge(world, vm_id, retry_seconds=0.3)
-    assert world.backup(vm_id).error is None
+    failed_merge(world, vm_id)
+
+    class TriedAgain(Steps):
+        def noted(self, vm: object, text: str) -> None:
+            super().noted(vm, text)
+            if text.startswith("waiting"):
+                world.model.jobs.finish_all(vm_id)
+
+    observer = TriedAgain()
+    assert world.backup(vm_id, observer=observer).error is None
+    assert any(note.startswith("waiting") for note in observer.notes)
     world.assert_points_equal(vm_id)
 
 
 def test_a_merge_that_nobody_tries_again_is_refused_after_a_while(world: World) -> None:
     vm_id = world.vm()
-    failed_merge(world, vm_id, retry_seconds=0.0)
+    failed_merge(world, vm_id)
     result = world.backup(vm_id, held_merge_seconds=0.1)
     assert isinstance(result.error, NotEligible)
     assert not world.model.checkpoints.all(vm_id, hidden=True)

@@ -18,7 +18,7 @@ from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.wire import WireWorld
-from tests.tasks.world import Steps, World
+from tests.tasks.world import IMPATIENT, Steps, World
 
 SMALL = 2 * MIB
 # What a cut may end a run with; anything else would be a defect.
@@ -83,7 +83,7 @@ def test_the_host_loses_power_at_any_step_and_the_next_increment_is_right(world:
         if next(once, False):
             world.model.incidents.crash_host("HV01")
 
-    result = world.backup(vm_id, observer=Steps((step.name, "before"), crash))
+    result = world.backup(vm_id, policy=IMPATIENT, observer=Steps((step.name, "before"), crash))
     assert result.exit_code in ENDINGS, result.error
     assert result.error is None or isinstance(result.error, HostError)
     if result.error is not None and not result.leftovers:

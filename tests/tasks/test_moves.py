@@ -13,24 +13,25 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Reason
 from hvpsbridge.tasks.planning.select import VmChoice
+from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
-from tests.tasks.world import QUICK, Died, Steps, World, die
+from tests.tasks.world import IMPATIENT, QUICK, Died, Steps, World, die
 
 SMALL = 2 * MIB
 STARTS = [step.name for step in Step]
 
 
-def run(world: World, observer: Steps | None = None) -> RunResult:
+def run(world: World, observer: Steps | None = None, policy: BackupPolicy = QUICK) -> RunResult:
     """The play of two nodes, as the runner runs it."""
     targets = tuple(
         HostTarget(name, lambda name=name: world.host(name))  # type: ignore[misc]
         for name in ("HV01", "HV02")
     )
-    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (play_task("backup", QUICK),))
+    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (play_task("backup", policy),))
     return Runner(uuid4(), observer or Steps(), Cancellation()).run([play])
 
 
@@ -95,7 +96,7 @@ def test_a_node_that_dies_at_any_step_is_cleaned_up_after_by_its_heir(
         if next(once, False):
             world.model.incidents.kill_host("HV01")
 
-    result = run(world, Steps((at, "before"), die)).tasks[-1]
+    result = run(world, Steps((at, "before"), die), IMPATIENT).tasks[-1]
     assert isinstance(result, BackupResult)
     assert result.error is None or isinstance(result.error, HostError), result.error
     if STARTS.index(at) > STARTS.index("INTEND_CHECKPOINT"):
@@ -112,6 +113,7 @@ def test_what_a_dead_node_that_nobody_took_over_has_is_named_until_it_is_back(wo
     world.churn(vm_id)
     result = world.backup(
         vm_id,
+        policy=IMPATIENT,
         observer=Steps(("READ", "before"), lambda: world.model.incidents.kill_host("HV01")),
         undo_seconds=0.2,
     )

@@ -18,11 +18,12 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.planning.select import VmChoice
+from hvpsbridge.tasks.policy import BackupPolicy
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
-from tests.tasks.world import QUICK, Died, Steps, World, die
+from tests.tasks.world import IMPATIENT, QUICK, Died, Steps, World, die
 
 NODES = ("HV01", "HV02")
 
@@ -35,13 +36,13 @@ class Cluster:
     targets: tuple[HostTarget, ...]
     vm_id: UUID
 
-    def run(self, observer: Steps | None = None) -> BackupResult:
+    def run(self, observer: Steps | None = None, policy: BackupPolicy = QUICK) -> BackupResult:
         play = PlayRun(
             "cluster",
             self.targets,
             self.world.repository,
             VmChoice(("web",)),
-            (play_task("backup", QUICK),),
+            (play_task("backup", policy),),
         )
         (result,) = Runner(uuid4(), observer or Steps(), Cancellation()).run([play]).tasks
         assert isinstance(result, BackupResult)
@@ -82,7 +83,7 @@ def test_the_heir_of_a_dead_node_is_found_cleaned_and_backed_up(cluster: Cluster
         if next(once, False):
             world.model.incidents.kill_host("HV01")
 
-    result = cluster.run(Steps((step.name, "before"), die))
+    result = cluster.run(Steps((step.name, "before"), die), IMPATIENT)
     assert result.error is None, result.error
     assert not result.leftovers
     world.assert_clean(vm_id)

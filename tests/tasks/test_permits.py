@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hvpsbridge.tasks.transfer.limits import SharedPermits
 from hvpsbridge.tasks.transfer.permits import MAX_PASSES, Claim, Permits, ReaderLimits
+from tests.waiting import DEADLINE_SECONDS
 
 TURN = 5.0
 
@@ -201,7 +202,7 @@ def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(DEADLINE_SECONDS)
     assert sorted(done) == list(range(8))
     assert most <= run
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from hvpsbridge.tasks.transfer.parallel import Halted, run_parallel
+from tests.waiting import DEADLINE_SECONDS
 
 
 def test_all_work_is_done_and_several_at_once() -> None:
@@ -14,7 +15,7 @@ def test_all_work_is_done_and_several_at_once() -> None:
     done: list[int] = []
 
     def work(number: int) -> None:
-        met.wait(10)
+        met.wait(DEADLINE_SECONDS)
         done.append(number)
 
     run_parallel([lambda n=n: work(n) for n in range(6)], lambda: None, max_threads=3)  # type: ignore[misc]
@@ -31,7 +32,7 @@ def test_the_first_failure_halts_the_others_and_is_the_one_told() -> None:
 
     def long() -> None:
         begun.append("long")
-        assert halted.wait(10)
+        assert halted.wait(DEADLINE_SECONDS)
         raise Halted
 
     def never() -> None:
