@@ -1,4 +1,4 @@
-"""The command group, and options before the command's name."""
+"""The ``hvps`` command group and its global options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 from hvpsbridge import __version__
 from hvpsbridge.cli.invocation import Invocation
 
-# Command to the module that holds it; a module is imported when its command is used, so that --version
-# and --help do not wait for everything.
+# Each command with its module. A module is imported when its command is used, which keeps --version fast.
 COMMANDS: dict[str, str] = {
     "run": "run",
     "validate": "validate",
@@ -39,12 +38,12 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, its module imported now."""
+        """The command; imports its module."""
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
         commands = importlib.import_module(f"hvpsbridge.cli.{module}")
-        # ``list`` and ``copy`` would hide a builtin or a module, so functions end with an underscore.
+        # Functions end with an underscore, since ``list`` and ``copy`` would hide a builtin and a module.
         command: click.Command = getattr(commands, f"{cmd_name}_")
         _add_verbose(command)
         return command
@@ -57,7 +56,7 @@ def _more_verbose(context: click.Context, parameter: click.Parameter, count: int
 
 
 def _add_verbose(command: click.Command) -> None:
-    """Let ``-v`` stand after the command's name too, where people write it."""
+    """Accept ``-v`` after the name of the command, too."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             _add_verbose(inner)
@@ -69,7 +68,7 @@ def _add_verbose(command: click.Command) -> None:
                 is_eager=True,
                 expose_value=False,
                 callback=_more_verbose,
-                help="More log lines; twice for debugging.",
+                help="Log more; twice for debug output.",
             )
         )
 
@@ -78,14 +77,14 @@ def _add_verbose(command: click.Command) -> None:
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="hvps", message="%(prog)s %(version)s")
-@click.option("--verbose", "-v", "verbosity", count=True, help="More log lines; twice for debugging.")
+@click.option("--verbose", "-v", "verbosity", count=True, help="Log more; twice for debug output.")
 @click.option(
-    "--log-file", type=click.Path(dir_okay=False, path_type=Path), help="File to append log lines to."
+    "--log-file", type=click.Path(dir_okay=False, path_type=Path), help="Append the log to this file."
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="Configuration file; without it HVPS_CONFIG, then ~/.config/hvps/config.yaml.",
+    help="Configuration file [default: HVPS_CONFIG, then ~/.config/hvps/config.yaml].",
 )
 @click.pass_obj
 def hvps(invocation: Invocation, verbosity: int, log_file: Path | None, config: Path | None) -> None:

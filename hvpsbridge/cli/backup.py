@@ -23,7 +23,7 @@ from hvpsbridge.cli.options import (
     tuning,
     tuning_options,
 )
-from hvpsbridge.cli.run_output import form_of
+from hvpsbridge.cli.run_output import output_format
 from hvpsbridge.cli.run_plays import work
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.task_options import BackupLimits, BackupOptions, DiskSelection, RunLimits
@@ -139,6 +139,6 @@ def backup_(
         forks=forks or FORKS,
         limits=most,
         check=check,
-        form=form_of(as_json=as_json, as_lines=False),
+        output=output_format(as_json=as_json, as_lines=False),
         quiet=quiet,
     )

@@ -1,8 +1,8 @@
-"""The door to the terminal: results on standard output, progress and notes on standard error.
+"""Output: results on standard output, progress and notes on standard error.
 
-On a terminal tables have lines and progress has bars; elsewhere both are plain text, one record a line,
-never cut to a width. Text from hosts is shown as it is except for control characters, which could move a
-terminal's cursor or hide lines.
+On a terminal, tables are drawn and progress has bars. Elsewhere both are plain text with one record per
+line, never cut to a width. Control characters in text from hosts are replaced, since they could move the
+cursor or hide lines.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.totals import Totals
 from hvpsbridge.units import duration_text, size_text
 
-# How often a plain progress line is written for one disk; a log of a long night stays readable.
+# Between two plain progress lines of one disk, so that the log of a long night stays readable.
 PLAIN_SECONDS = 15.0
 
 
 def line(text: str) -> None:
-    """A line of a result."""
+    """Print a line of a result."""
     sys.stdout.write(f"{printable(text)}\n")
 
 
 def flush() -> None:
-    """Let everything said so far be seen by whoever reads our output."""
+    """Hand everything printed so far to the reader of standard output."""
     sys.stdout.flush()
 
 
 def document(content: Document, *, indent: int | None = 2) -> None:
-    """A JSON document, on one line when ``indent`` is None.
+    """Print a JSON document, on one line when ``indent`` is None.
 
     Secrets are hidden in its text values, before they are written as JSON: a short passphrase may well be
     part of a key or a word that programs rely on, and is spelled differently once it is escaped.
@@ -55,23 +55,23 @@ def document(content: Document, *, indent: int | None = 2) -> None:
 
 
 def schema(text: str) -> None:
-    """A JSON Schema. It holds nothing that was read anywhere, so it is written as it is."""
+    """Print a JSON Schema, which holds nothing secret."""
     sys.stdout.write(f"{text}\n")
 
 
 def reveal(text: str) -> None:
-    """A secret that was asked to be printed: the one thing that goes out as it is."""
+    """Print a secret that the user asked for; nothing else is printed unredacted."""
     sys.stdout.write(f"{text}\n")
 
 
 def note(text: str) -> None:
-    """A line beside the result, on standard error."""
+    """Print a line on standard error."""
     sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
 
 
 def table(content: Table) -> None:
-    """A table of a result."""
+    """Print a table of a result."""
     if not sys.stdout.isatty():
         for row in plain_rows(content):
             sys.stdout.write(f"{row}\n")
@@ -100,11 +100,11 @@ def plain_rows(content: Table) -> Iterator[str]:
 
 
 @contextmanager
-def onlooker(*, quiet: bool = False) -> Iterator[Observer]:
-    """An observer that shows a run on standard error: bars on a terminal, lines elsewhere.
+def observer(*, quiet: bool = False) -> Iterator[Observer]:
+    """An observer that shows the progress of a run on standard error: bars on a terminal, lines elsewhere.
 
     Args:
-        quiet: show nothing; results and errors still are.
+        quiet: show nothing. Results and errors are still printed.
     """
     if quiet:
         yield Observer()
@@ -133,16 +133,16 @@ def _plan_lines(plan: VmPlan) -> Iterator[str]:
 
 
 class _Lines(Observer):
-    """Plain lines, one for each thing that begins, is decided or ends, and a slow heartbeat."""
+    """One line for each start, decision and end, and now and then for progress."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._told: dict[tuple[VmRef, str, str], float] = {}
+        self._printed: dict[tuple[VmRef, str, str], float] = {}
         self._totals = Totals()
-        self._total_told = time.monotonic()
+        self._total_printed = time.monotonic()
 
     def started(self, vm: VmRef, task: str) -> None:
-        note(f"{_name(vm)}: {task} starts")
+        note(f"{_name(vm)}: {task} started")
 
     def planned(self, vm: VmRef, plan: VmPlan) -> None:
         for text in _plan_lines(plan):
@@ -158,12 +158,12 @@ class _Lines(Observer):
         key, now = (vm, progress.slot, progress.activity), time.monotonic()
         total = self._totals.add(vm, progress)
         with self._lock:
-            if now - self._total_told >= PLAIN_SECONDS and self._totals.disks > 1:
-                self._total_told = now
+            if now - self._total_printed >= PLAIN_SECONDS and self._totals.disks > 1:
+                self._total_printed = now
                 note(f"all disks: {_figures(total)}")
-            if now - self._told.setdefault(key, now) < PLAIN_SECONDS:
+            if now - self._printed.setdefault(key, now) < PLAIN_SECONDS:
                 return
-            self._told[key] = now
+            self._printed[key] = now
         note(f"{_name(vm)}: {progress.slot} {progress.activity} {_figures(progress)}")
 
 
@@ -177,7 +177,7 @@ def _figures(progress: Moved) -> str:
 
 
 class _Bars(Observer):
-    """A bar for each disk under way; what ends scrolls above them."""
+    """A bar for each disk in progress; lines about what has ended scroll above them."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, markup=False, highlight=False)

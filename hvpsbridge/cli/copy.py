@@ -1,4 +1,4 @@
-"""``hvps copy``: recovery points into another repository, with another key, grid or store."""
+"""``hvps copy``: copy recovery points into another repository, which may have another key or chunk size."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from hvpsbridge.repository.copying import copy_points
 from hvpsbridge.units import size_text
 
 
-@click.command("copy", short_help="Copy points into another repository.")
+@click.command("copy", short_help="Copy recovery points into another repository.")
 @click.argument("points", nargs=-1)
-@click.option("--to", "target", required=True, metavar="URL", help="Repository to copy into.")
-@secret_options("to-key", "key of the repository copied into")
+@click.option("--to", "target", required=True, metavar="URL", help="Repository to copy to.")
+@secret_options("to-key", "key of the target repository")
 @repository_options
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -42,13 +42,14 @@ def copy_(
     quiet: bool,
     **options: Any,
 ) -> ExitCode:
-    """Copy POINTS, or all, into another repository; only what it lacks, checked as it arrives.
+    """Copy POINTS, or all recovery points, into another repository.
 
-    A copy that was interrupted is taken up by copying again.
+    Transfers only what the target does not have, and verifies it on arrival. To continue an interrupted
+    copy, run it again.
     """
     into = RepositorySpec(target, secret_reference("to-key", options))
 
-    def tell(point: Point, number: int, count: int) -> None:
+    def on_progress(point: Point, number: int, count: int) -> None:
         if not quiet:
             console.note(f"{number} of {count}: {point.vm_name}@{point.short_id}")
 
@@ -56,7 +57,7 @@ def copy_(
         source = compose.repository(repository_spec(options, invocation), invocation)
         destination = compose.repository(into, invocation)
         chosen = [source.catalog.find_point(selector) for selector in points] if points else None
-        report = copy_points(source, destination, chosen, progress=tell)
+        report = copy_points(source, destination, chosen, progress=on_progress)
     if as_json:
         console.document(copied(report))
     else:
@@ -64,11 +65,11 @@ def copy_(
             (what, point.vm_name, point.short_id)
             for what, group in (
                 ("copied", report.copied),
-                ("there already", report.present),
-                ("older than what is there", report.skipped),
+                ("already there", report.present),
+                ("older than the newest copy", report.skipped),
             )
             for point in group
         )
-        console.table(Table("points", ("what", "VM", "point"), rows))
+        console.table(Table("points", ("result", "VM", "point"), rows))
         console.line(f"{size_text(report.read_bytes)} read, {size_text(report.stored_bytes)} stored")
     return ExitCode.DEGRADED if report.skipped else ExitCode.DONE

@@ -1,4 +1,4 @@
-"""``hvps host``: whether a host can be worked on, what of ours is there, and getting rid of it."""
+"""``hvps host``: check hosts and clean them up."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from hvpsbridge.report.documents.hosts import HostChecked, VmChecked
 from hvpsbridge.tasks.host_check import examine_host
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
 
-# A check asks no repository, so no checkpoint on the host counts as ours.
+# A check opens no repository, so it takes no checkpoint for one of its own.
 _NO_REPOSITORY = UUID(int=0)
 
 
-@click.group("host", short_help="Check a host, and remove what of ours is left there.")
+@click.group("host", short_help="Check hosts and clean them up.")
 def host_() -> None:
-    """Check a host, and remove what of ours is left there.
+    """Check hosts and clean them up.
 
     HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
     """
 
 
-@host_.command("check")
+@host_.command("check", short_help="Check whether a host and its VMs can be backed up.")
 @click.argument("host")
 @connection_options
 @json_option
 @click.pass_obj
 def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> ExitCode:
-    """Say whether HOST and each of its VMs can be backed up; nothing is changed.
+    """Check whether HOST and its VMs can be backed up. Changes nothing.
 
-    Its C# is compiled there, as for a backup. Exit 14 when the host cannot be worked on, 2 when a VM of it
-    cannot.
+    Compiles the reader on the host, as a backup does. Exits with 14 if the host cannot be used, and with 2
+    if one of its VMs cannot be backed up.
     """
     with ExitStack() as stack:
         stack.enter_context(interrupting())
@@ -78,9 +78,11 @@ def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -
 def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
     try:
         disks, checkpoints = host.disks(vm.vm_id), host.checkpoints(vm.vm_id)
-    except HostError as err:  # one VM that cannot be asked does not hide the others
+    except HostError as err:  # go on with the other VMs
         return (
-            Finding(Severity.REFUSE, f"it cannot be asked: {err.describe()}", "see the host's event log"),
+            Finding(
+                Severity.REFUSE, f"cannot be examined: {err.describe()}", "see the event logs of the host"
+            ),
         )
     return examine(vm, disks, checkpoints, _NO_REPOSITORY)
 

@@ -1,4 +1,4 @@
-"""``hvps inventory``: VMs and disks of a host, and what stands in the way of backing them up."""
+"""``hvps inventory``: VMs and disks of a host, and what prevents a backup."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from hvpsbridge.tasks.planning.eligibility import Finding, examine
 from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.units import size_text
 
-# No repository is asked, so no checkpoint on the host counts as ours.
+# An inventory opens no repository, so it takes no checkpoint for one of its own.
 _NO_REPOSITORY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """A VM with its disks and findings; ``error`` when it could not be looked at."""
+    """A VM with its disks and findings, or with the error that prevented reading them."""
 
     vm: VmInfo
     disks: tuple[DiskInfo, ...] = ()
@@ -36,13 +36,13 @@ class _Listed:
     error: HvpsError | None = None
 
 
-@click.command("inventory", short_help="List VMs, disks, and what hinders a backup.")
+@click.command("inventory", short_help="List VMs and disks, and what prevents a backup.")
 @click.argument("host")
 @connection_options
 @json_option
 @click.pass_obj
 def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> None:
-    """List the VMs of HOST with their disks and what stands in the way of a backup.
+    """List the VMs of HOST with their disks, and what prevents a backup.
 
     HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
     """
@@ -53,18 +53,18 @@ def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: A
         vms = tuple(inventory_vm(one.vm, one.disks, one.findings, one.error) for one in listed)
         console.document(Inventory(info, vms))
     else:
-        _tell(info, listed)
+        _print(info, listed)
 
 
 def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
     try:
         disks = host.disks(vm.vm_id)
         return _Listed(vm, disks, examine(vm, disks, host.checkpoints(vm.vm_id), _NO_REPOSITORY))
-    except HvpsError as err:  # one VM that cannot be asked does not hide the others
+    except HvpsError as err:  # go on with the other VMs
         return _Listed(vm, error=err)
 
 
-def _tell(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
+def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
     console.line(
         f"{info.name}: Windows {info.os_version} build {info.os_build}, "
         f"PowerShell {info.powershell_version}, {len(listed)} VMs"

@@ -1,4 +1,4 @@
-"""What one invocation of ``hvps`` has in common: run id, logging, settings, secrets, what must be closed."""
+"""State of one command line: run id, logging, settings, secrets, and what to close at the end."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ CONFIG_VARIABLE = "HVPS_CONFIG"
 
 @dataclass(slots=True)
 class Invocation:
-    """State of one command line. A context manager: whatever is on ``closing`` is closed at its end.
+    """State of one command line. As a context manager it closes what is on ``closing``.
 
     Attributes:
-        run_id: stands on every log line, in marks on hosts and in manifests.
+        run_id: part of every log line, of marks on hosts and of manifests.
         verbosity: count of ``-v``.
-        log_file: where log lines also go.
+        log_file: also receives the log.
         settings: from the configuration file.
-        as_json: whether standard output is to be one JSON document, whatever happens.
+        as_json: whether standard output is one JSON document, even on failure.
         started: UTC.
+        closing: resources to close at the end.
     """
 
     run_id: UUID = field(default_factory=uuid4)
@@ -57,7 +58,7 @@ class Invocation:
         self.closing.__exit__(kind, error, trace)
 
     def begin(self, *, verbosity: int, log_file: Path | None, config: Path | None) -> None:
-        """Read the configuration file and start logging; options win over the file.
+        """Read the configuration file and start logging. Options take precedence over the file.
 
         Raises:
             ConfigurationError: the file or the log file cannot be used.
@@ -69,40 +70,40 @@ class Invocation:
         logger.info("hvps %s starts run %s", __version__, self.run_id)
 
     def more_verbose(self, count: int) -> None:
-        """Show more log lines from here on, for ``-v`` after a command's name."""
+        """Log more from now on, for ``-v`` after the name of a command."""
         self.verbosity += count
         logs.set_up(self.run_id, verbosity=self.verbosity, log_file=self.log_file)
 
     def secret(self, reference: SecretRef, where: str) -> Secret:
-        """The secret of a reference, known to the redactor from then on.
+        """The secret of a reference. It is redacted in all output from now on.
 
         Raises:
-            SecretUnavailable: it cannot be had.
+            SecretUnavailable: it cannot be read.
         """
         return logs.redact.add(resolve(reference, where, ask=ask if self.can_ask else None))
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody sits at a terminal who can be asked."""
+        """Whether standard input is a terminal, so that the user can be asked."""
         return sys.stdin.isatty()
 
     def new_secret(self, what: str) -> Secret:
-        """A secret that somebody chooses now, asked for twice.
+        """A new secret, typed twice by the user.
 
         Raises:
             SecretUnavailable: the two differ, or nothing was typed.
         """
         first = self.secret(SecretRef(prompt=f"New {what}"), what)
         if self.secret(SecretRef(prompt=f"New {what} again"), what) != first:
-            raise SecretUnavailable(what, "the two differ")
+            raise SecretUnavailable(what, "the two entries differ")
         return first
 
 
 def ask(question: str) -> str:
-    """A line typed on the terminal without echo.
+    """A line that the user types, without echo.
 
     Raises:
-        Interrupted: it was refused with Ctrl-C.
+        Interrupted: the user pressed Ctrl-C.
         SecretUnavailable: the input ended.
     """
     try:
@@ -114,10 +115,10 @@ def ask(question: str) -> str:
 
 
 def load_settings(named: Path | None) -> SettingsSpec:
-    """Settings from the file named by ``--config`` or ``HVPS_CONFIG``, else the user's, else the system's.
+    """Settings from the file of ``--config`` or ``HVPS_CONFIG``, else of the user, else of the system.
 
     Raises:
-        ConfigurationError: a named file is missing, or a file has mistakes.
+        ConfigurationError: the named file does not exist, or a file is invalid.
     """
     if named is None and os.environ.get(CONFIG_VARIABLE):
         named = Path(os.environ[CONFIG_VARIABLE])
@@ -126,9 +127,9 @@ def load_settings(named: Path | None) -> SettingsSpec:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     for path in (home / "hvps" / "config.yaml", Path("/etc/hvps/config.yaml")):
         try:
-            there = path.is_file()
+            exists = path.is_file()
         except OSError as err:
             raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
-        if there:
+        if exists:
             return parse_as(SettingsSpec, read_text(path), str(path))
     return SettingsSpec()

@@ -1,4 +1,4 @@
-"""``hvps key``: what opens a sealed repository."""
+"""``hvps key``: the keys of an encrypted repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hvpsbridge.cli.options import (
     secret_reference,
 )
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.errors import ConfigurationError, TargetExists, UsageError
+from hvpsbridge.errors import ConfigurationError, UsageError
 from hvpsbridge.formats.keyslot import EXPORT_MARK
 from hvpsbridge.report.documents.repositories import KeySlotAdded, KeySlotRemoved, KeySlots
 from hvpsbridge.report.views import Table
@@ -29,9 +29,12 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB, size_text
 
 
-@click.group("key", short_help="Look after what opens a sealed repository.")
+@click.group("key", short_help="Manage the keys of an encrypted repository.")
 def key_() -> None:
-    """Add, remove and list what opens a sealed repository; export and import its key."""
+    """Manage the keys of an encrypted repository.
+
+    A key slot holds the key of the repository, encrypted with a passphrase. Each slot opens the repository.
+    """
 
 
 def _opened(options: dict[str, Any], invocation: Invocation) -> Repository:
@@ -43,16 +46,16 @@ def _new_key(options: dict[str, Any], invocation: Invocation) -> Secret:
     if reference is not None:
         return invocation.secret(reference, "new key")
     if not invocation.can_ask:
-        raise UsageError("no new key is named; use --new-key-file, -command, -env or -fd")
+        raise UsageError("a new key is required; use --new-key-file, -command, -env or -fd")
     return invocation.new_secret("key")
 
 
-@key_.command("list")
+@key_.command("list", short_help="List the key slots.")
 @repository_options
 @json_option
 @click.pass_obj
 def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None:
-    """List the key slots, and say whether the key was ever exported."""
+    """List the key slots. With --json also whether the key was ever exported."""
     with interrupting():
         repository = _opened(options, invocation)
         slots, exported = repository.keys.slots(), repository.keys.exported
@@ -68,50 +71,50 @@ def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None
         )
         for slot in slots
     )
-    console.table(Table("key slots", ("slot", "label", "made", "cost"), rows))
+    console.table(Table("key slots", ("slot", "label", "created", "cost"), rows))
 
 
 @key_.command("add")
-@click.option("--label", default="", help="Owner or what it is; kept sealed.")
+@click.option("--label", default="", help="Owner or purpose; stored encrypted.")
 @secret_options("new-key", "new key")
 @repository_options
 @json_option
 @click.pass_obj
 def add(invocation: Invocation, /, label: str, as_json: bool, **options: Any) -> None:
-    """Add a key slot: a further passphrase that opens the repository."""
+    """Add a key slot: another passphrase that opens the repository."""
     new = _new_key(options, invocation)
     with interrupting():
         slot = _opened(options, invocation).keys.add(new, label)
-    _tell_added(slot, as_json)
+    _print_added(slot, as_json)
 
 
 @key_.command("import")
-@click.option("--label", default="imported", show_default=True, help="Owner or what it is; kept sealed.")
+@click.option("--label", default="imported", show_default=True, help="Owner or purpose; stored encrypted.")
 @secret_options("new-key", "new key")
 @repository_options
 @json_option
 @click.pass_obj
 def import_(invocation: Invocation, /, label: str, as_json: bool, **options: Any) -> None:
-    """Make a slot from an exported key, when every passphrase is lost.
+    """Create a key slot from an exported key, for example when all passphrases are lost.
 
-    The exported key is what --key-file (or -command, -env, -fd) gives.
+    Pass the exported key with --key-file, -command, -env or -fd.
     """
     spec = repository_spec(options, invocation)
     exported = compose.repository_key(spec, invocation)
     if exported is None or not exported.reveal().startswith(EXPORT_MARK):
-        raise ConfigurationError("--key-file", "holds no exported key; hvps key export writes one")
+        raise ConfigurationError("--key-file", "is not an exported key; create one with `hvps key export`")
     new = _new_key(options, invocation)
     with interrupting():
         repository = compose.opened_with(spec, exported, invocation)
         slot = repository.keys.add(new, label)
-    _tell_added(slot, as_json)
+    _print_added(slot, as_json)
 
 
-def _tell_added(slot: SlotInfo, as_json: bool) -> None:
+def _print_added(slot: SlotInfo, as_json: bool) -> None:
     if as_json:
         console.document(KeySlotAdded(slot))
     else:
-        console.line(f"made slot {slot.slot_id}")
+        console.line(f"created key slot {slot.slot_id}")
 
 
 @key_.command("remove")
@@ -120,9 +123,10 @@ def _tell_added(slot: SlotInfo, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) -> None:
-    """Remove a key slot, named by its id or the start of it.
+    """Remove a key slot. SLOT is its id or the start of it.
 
-    This takes nothing back from whoever used it: they may have kept the key. See hvps copy.
+    Users of the slot may have kept the key of the repository, which stays the same. To change that too,
+    copy the points into a new repository with `hvps copy`.
     """
     with interrupting():
         repository = _opened(options, invocation)
@@ -131,34 +135,34 @@ def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) 
     if as_json:
         console.document(KeySlotRemoved(slot_id))
     else:
-        console.line(f"removed slot {slot_id}; whoever knew its key may have kept the repository's")
+        console.line(f"removed key slot {slot_id}; its users may have kept the key of the repository")
 
 
 def _find(repository: Repository, text: str) -> UUID:
     start = text.lower().replace("-", "")
     found = [slot.slot_id for slot in repository.keys.slots() if start and slot.slot_id.hex.startswith(start)]
     if len(found) != 1:
-        what = "no slot" if not found else f"{len(found)} slots"
-        raise ConfigurationError(f"slot {text}", f"{what} of that id; hvps key list shows them")
+        what = "no key slot" if not found else f"{len(found)} key slots"
+        raise ConfigurationError(f"slot {text}", f"{what} with this id; run `hvps key list` to list them")
     return found[0]
 
 
 @key_.command("export")
-@click.option("--to", "path", type=click.Path(path_type=Path), help="File to write; for its owner only.")
-@click.option("--page", is_flag=True, help="A page to print, with what a stranger needs to restore.")
+@click.option("--to", "path", type=click.Path(path_type=Path), help="File to write, readable only by you.")
+@click.option("--page", is_flag=True, help="Page to print, with instructions to restore without hvps.")
 @repository_options
 @click.pass_obj
 def export(invocation: Invocation, /, path: Path | None, page: bool, **options: Any) -> None:
-    """Print the repository's key, to be kept apart from it.
+    """Print the key of the repository. Keep it in another place than the repository.
 
-    Whoever has it and the repository can read every backup in it.
+    The exported key opens the repository without a passphrase.
     """
     with interrupting():
         repository = _opened(options, invocation)
         if path is not None and path.exists():
-            raise TargetExists(str(path))
+            raise ConfigurationError(str(path), "already exists; use another path")
         if path is not None and repository.holds(path):
-            raise ConfigurationError(str(path), "lies in the repository that it opens; keep it apart")
+            raise ConfigurationError(str(path), "is inside the repository that it opens; use another place")
         exported = repository.keys.export()
     text = (exported.page if page else exported.text).reveal()
     if path is None:
@@ -170,4 +174,4 @@ def export(invocation: Invocation, /, path: Path | None, page: bool, **options: 
             file.write(text.rstrip("\n") + "\n")
     except OSError as err:
         raise ConfigurationError(str(path), f"cannot be written: {err.strerror}") from err
-    console.line(f"wrote {path}; keep it apart from the repository")
+    console.line(f"wrote {path}; keep it in another place than the repository")

@@ -22,7 +22,7 @@ from hvpsbridge.units import size_text
 @json_option
 @click.pass_obj
 def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: Any) -> None:
-    """List recovery points, of one VM when its name or id is given."""
+    """List recovery points: all, or those of the VM with this name or id."""
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         points = [

@@ -1,4 +1,4 @@
-"""Logging: a run id on every line, levels from ``-v``, and no secret in any of them.
+"""Logging: a run id on every line, levels by ``-v``, and no secrets.
 
 Rule: code that holds a secret does not log it. This module is the second line of defence: it replaces every
 known secret in all text that is logged (message, arguments, traceback) or printed. In JSON documents only
@@ -22,13 +22,13 @@ from uuid import UUID
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import HIDDEN, Secret
 
-# Shorter secrets would turn half the log into stars, and hide nothing worth hiding.
+# Redacting shorter secrets would turn half the log into stars, and protect nothing.
 MIN_REDACTED_CHARACTERS = 4
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _LINE = "%(asctime)s %(levelname)-7s %(run)s %(name)s: %(message)s"
-_OURS = "hvpsbridge"
-# A line break with what stands around it; a host's messages have them.
+_PACKAGE = "hvpsbridge"
+# A line break with the space around it; messages from hosts have them.
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
@@ -40,30 +40,30 @@ class Redactor:
         self._values: tuple[str, ...] = ()
 
     def add(self, secret: Secret) -> Secret:
-        """Make a secret known; gives it back, so that a resolver can be wrapped in it."""
+        """Redact a secret from now on. Returns it, so that calls can be nested."""
         value = secret.reveal()
         # As it is, on one line, quoted by Python, and as HTTP sends it.
         forms = {value, " ".join(value.split()), repr(value)[1:-1], base64.b64encode(value.encode()).decode()}
         with self._lock:
             known = {*self._values, *(form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)}
-            # Longest first: a secret that holds another one is replaced whole.
+            # Longest first, so that a secret that contains another one is replaced as a whole.
             self._values = tuple(sorted(known, key=len, reverse=True))
         return secret
 
     def __call__(self, text: str) -> str:
-        """The text with every known value replaced."""
+        """The text with every known secret replaced."""
         for value in self._values:
             if value in text:
                 text = text.replace(value, HIDDEN)
         return text
 
 
-# One process has one command line and one set of secrets.
+# A process has one command line and so one set of secrets.
 redact = Redactor()
 
 
 def printable(text: str) -> str:
-    """Text without control characters and without known secrets, on one line."""
+    """Text without control characters and known secrets, on one line."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
         for character in _LINE_BREAK.sub(" ", redact(text))
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """ISO times in UTC, the run's id on every line (tracebacks too), and secrets replaced."""
+    """ISO times in UTC, the run id on every line (also of tracebacks), secrets replaced."""
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(_LINE)
@@ -87,15 +87,15 @@ class _Formatter(logging.Formatter):
 
 
 class _LibrariesQuiet(logging.Filter):
-    """Lets our own records pass, and others' from WARNING on."""
+    """Passes all records of hvps, and those of libraries from WARNING on."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        ours = record.name == _OURS or record.name.startswith(f"{_OURS}.")
-        return ours or record.levelno >= logging.WARNING
+        own = record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}.")
+        return own or record.levelno >= logging.WARNING
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """A handler that :func:`set_up` made, and replaces when it is called again."""
+    """A handler of :func:`set_up`, which replaces it when called again."""
 
     def __init__(self, stream: TextIO, level: int, run_id: UUID, *, owned: bool = False) -> None:
         super().__init__(stream)
@@ -105,21 +105,21 @@ class _Handler(logging.StreamHandler[TextIO]):
         self.addFilter(_LibrariesQuiet())
 
     def close(self) -> None:
-        """Close the log file too; standard error is not ours to close."""
+        """Close the log file; standard error stays open."""
         if self._owned:
             self.stream.close()
         super().close()
 
 
 def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextIO | None = None) -> None:
-    """Send log lines to standard error, and to a file when one is named.
+    """Log to standard error, and to a file if one is given.
 
     Args:
-        run_id: stands on every line.
-        verbosity: count of ``-v``: warnings, then information, then debugging. The file gets at least
+        run_id: put on every line.
+        verbosity: count of ``-v``: 0 logs warnings, 1 information, 2 debug output. The file has at least
             information.
-        log_file: appended to; made for its owner only.
-        stream: instead of standard error.
+        log_file: appended to; created with mode 0600.
+        stream: used in place of standard error.
 
     Raises:
         ConfigurationError: the file cannot be opened.
@@ -140,7 +140,7 @@ def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextI
 
 
 def tear_down() -> None:
-    """Take away what :func:`set_up` made."""
+    """Remove the handlers of :func:`set_up`."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, _Handler):

@@ -1,7 +1,7 @@
-"""Entry point: every outcome of a command becomes one exit code and, when it failed, one clear line.
+"""Entry point: runs a command line, and turns each outcome into an exit code and each failure into a line.
 
-The codes are those of :class:`~hvpsbridge.errors.ExitCode`; ``docs/exit-codes.md`` has the table. A
-traceback is shown with ``-vv`` only; for a bug it is written to a file whose name is told.
+The codes are those of :class:`~hvpsbridge.errors.ExitCode`; ``docs/exit-codes.md`` has the table. ``-vv``
+shows tracebacks. The traceback of a bug is always written to a file, whose name is printed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ logger = logging.getLogger(__name__)
 
 
 def run() -> None:
-    """The ``hvps`` command: does what the process's arguments say and ends the process."""
+    """The ``hvps`` program: runs the arguments of the process and exits."""
     ignore_broken_pipe()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough. Keeps the interpreter from failing on it once more.
+        # The reader of the output is gone. Keeps the interpreter from failing again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
-    """Run one command line and give its exit code."""
+    """Run a command line. Returns its exit code."""
     invocation = Invocation()
     try:
         with invocation:
@@ -52,19 +52,19 @@ def main(arguments: Sequence[str]) -> ExitCode:
     except click.exceptions.Exit as done:
         return ExitCode(done.exit_code)
     except click.UsageError as err:
-        _say(f"{err.format_message().rstrip('.')}; hvps {_command_path(err)}--help tells more")
+        _print_error(f"{err.format_message().rstrip('.')}; see `hvps {_command_path(err)}--help`")
         return ExitCode.USAGE
     except click.ClickException as err:
-        _say(err.format_message())
+        _print_error(err.format_message())
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _say("stopped by SIGINT")
+        _print_error("stopped by SIGINT")
         return ExitCode.INTERRUPTED
     except HvpsError as err:
         return _failed(err, invocation)
     except BrokenPipeError:
         return ExitCode.DONE
-    except Exception as err:  # noqa: BLE001 - the last line of defence; whatever comes here is a bug
+    except Exception as err:  # noqa: BLE001 - anything else is a bug
         return _bug(err, invocation)
     finally:
         tear_down()
@@ -73,9 +73,9 @@ def main(arguments: Sequence[str]) -> ExitCode:
 def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
     logger.debug("command failed", exc_info=err)
     for line in err.lines() if isinstance(err, PlaybookInvalid) else (str(err),):
-        _say(line)
+        _print_error(line)
     if invocation.as_json:
-        # A script that reads our output finds a report there whatever happened.
+        # A script that reads standard output always finds a report there.
         seconds = (datetime.now(UTC) - invocation.started).total_seconds()
         result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
         report = run_report(result, name="hvps", check=False)
@@ -84,18 +84,18 @@ def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
 
 
 def _bug(err: Exception, invocation: Invocation) -> ExitCode:
-    told = redact("".join(traceback.format_exception(err)))
+    text = redact("".join(traceback.format_exception(err)))
     if invocation.verbosity >= 2:
-        click.echo(told, err=True, nl=False)
+        click.echo(text, err=True, nl=False)
     where = invocation.log_file
     if where is not None:
         logger.error("this is a bug in hvps", exc_info=err)
     else:
         descriptor, name = tempfile.mkstemp(prefix=f"hvps-bug-{invocation.run_id.hex[:8]}-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(told)
+            file.write(text)
         where = Path(name)
-    _say(f"this is a bug in hvps: {type(err).__name__}: {err}; please report it with {where}")
+    _print_error(f"this is a bug in hvps: {type(err).__name__}: {err}; please report it with {where}")
     return ExitCode.BUG
 
 
@@ -104,6 +104,6 @@ def _command_path(err: click.UsageError) -> str:
     return "".join(f"{part} " for part in path)
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"hvps: {printable(line)}\n")
     sys.stderr.flush()

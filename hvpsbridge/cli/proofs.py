@@ -1,4 +1,4 @@
-"""How far the content of recovery points was proved, as ``hvps list`` and ``hvps show`` say it."""
+"""Up to which level recovery points were proved, for ``hvps list`` and ``hvps show``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def moment_text(moment: dt.datetime) -> str:
 
 
 def lowest_level(proofs: Proofs, point: Point) -> str:
-    """How far the least proved disk of a point was proved."""
+    """The lowest level among the disks of a point."""
     levels = [LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks]
     return min(levels, key=LEVELS.index, default=LEVELS[0])
 
 
 def best_proofs(repository: Repository, point: Point) -> Proofs:
-    """The furthest proof of each disk: its manifest's, or one that was written down later."""
+    """The proof of the highest level for each disk, by slot: from the manifest or recorded later."""
     best: Proofs = {}
     later = repository.catalog.proofs(point)
     for disk in point.disks:

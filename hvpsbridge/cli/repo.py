@@ -1,4 +1,4 @@
-"""``hvps repo``: make a repository, and see what its store can be trusted with."""
+"""``hvps repo``: create repositories, test stores, rebuild indexes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, create_rep
 from hvpsbridge.repository.probe import probe as probe_store
 from hvpsbridge.units import size_text
 
-# Progress is told each time so many packs were read.
-PACKS_TOLD = 1000
+# Packs between two lines of progress.
+PACKS_PER_LINE = 1000
 
 
-@click.group("repo")
+@click.group("repo", short_help="Create repositories, test stores, rebuild indexes.")
 def repo_() -> None:
-    """Make repositories, look at their stores, mend their index."""
+    """Create repositories, test stores and rebuild indexes."""
 
 
-@repo_.command("init")
+@repo_.command("init", short_help="Create a repository.")
 @click.argument("url", required=False)
 @click.option(
     "--chunk",
     "chunk_bytes",
     callback=size_bytes,
     metavar="SIZE",
-    help=f"Chunk size, 64KiB to 1MiB, fixed for ever; {size_text(DEFAULT_CHUNK_BYTES)} without it.",
+    help=f"Chunk size, 64KiB to 1MiB; cannot be changed later [default: {size_text(DEFAULT_CHUNK_BYTES)}].",
 )
-@click.option("--plain", is_flag=True, help="Without a key: whoever reads the store reads the backups.")
+@click.option(
+    "--plain", is_flag=True, help="Do not encrypt; anyone who reads the store can read the backups."
+)
 @repository_options
 @json_option
 @click.pass_obj
@@ -48,17 +50,18 @@ def init(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make a repository at URL (or --repo, HVPS_REPO, the configuration file).
+    """Create a repository at URL, or where --repo, HVPS_REPO or the configuration file say.
 
-    It is sealed with the key that an option names, or that is asked for on a terminal.
+    The repository is encrypted with the key of the --key options. Without one, hvps asks for a key if it
+    runs on a terminal.
     """
     if url is not None:
         if options["repo"] is not None:
-            raise click.UsageError("URL and --repo name the repository twice")
+            raise click.UsageError("use either URL or --repo, not both")
         options["repo"] = url
     spec = repository_spec(options, invocation)
     if plain and spec.key is not None:
-        raise click.UsageError("--plain and a key exclude each other")
+        raise click.UsageError("use either --plain or a key, not both")
     key = compose.repository_key(spec, invocation)
     if key is None and not plain and invocation.can_ask:
         key = invocation.new_secret(f"key of {spec.url}")
@@ -75,76 +78,76 @@ def init(
         raise click.BadParameter(str(err), param_hint="--chunk") from err
     if not made.sealed and not plain:
         console.note(
-            f"hvps: {made.url} is plain: whoever can read the store can read the backups; "
-            "give a key for a sealed one"
+            f"hvps: {made.url} is not encrypted: anyone who can read the store can read the backups; "
+            "use a key to encrypt"
         )
     if as_json:
         console.document(RepositoryCreated(made.repository_id, made.url, made.grid.chunk_bytes, made.sealed))
         return
-    kind = "sealed" if made.sealed else "plain"
+    kind = "encrypted" if made.sealed else "plain"
     console.line(
-        f"made {kind} repository {made.repository_id} at {made.url}, "
-        f"chunks of {size_text(made.grid.chunk_bytes)}"
+        f"created {kind} repository {made.repository_id} at {made.url}, "
+        f"chunk size {size_text(made.grid.chunk_bytes)}"
     )
     if made.sealed:
-        console.line("now export its key and keep it apart: hvps key export")
+        console.line("now export its key with `hvps key export` and keep it in another place")
 
 
-@repo_.command("rebuild-index", short_help="Make a lost or damaged index again.")
-@click.option("--check", is_flag=True, help="Only say what would be done.")
+@repo_.command("rebuild-index", short_help="Rebuild a lost or damaged index.")
+@click.option("--check", is_flag=True, help="Show what would be done without changing anything.")
 @repository_options
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.pass_obj
 def rebuild(invocation: Invocation, /, check: bool, as_json: bool, quiet: bool, **options: Any) -> ExitCode:
-    """Make a lost or damaged index again from what the packs say of themselves.
+    """Rebuild a lost or damaged index from the footers of the packs.
 
-    Every pack that no index names is named in a new one; index objects that cannot be read are superseded,
-    and removed where the store lets them go. Runs at work are waited for (exit 11). Exit 7 when a pack is
-    left that only a damaged index object could tell of.
+    Adds all packs that no index lists to a new index. Index objects that cannot be read are superseded, and
+    removed if the store permits it. Fails with exit code 11 while a backup or copy writes to the repository.
+    Exits with 7 if a pack remains that only a damaged index object could describe.
     """
 
-    def tell(done: int, count: int) -> None:
-        if not quiet and (done == count or done % PACKS_TOLD == 0):
+    def on_progress(done: int, count: int) -> None:
+        if not quiet and (done == count or done % PACKS_PER_LINE == 0):
             console.note(f"{done} of {count} packs read")
 
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        report = repository.rebuild_index(invocation.run_id, check=check, told=tell)
+        report = repository.rebuild_index(invocation.run_id, check=check, told=on_progress)
     if as_json:
         console.document(IndexRebuilt(check, report.whole, report))
     else:
-        _tell_rebuilt(report, check)
+        _print_rebuilt(report, check)
     return ExitCode.DONE if report.whole else ExitCode.DAMAGE
 
 
-def _tell_rebuilt(report: RebuildReport, check: bool) -> None:
+def _print_rebuilt(report: RebuildReport, check: bool) -> None:
     kept = set(report.kept)
     rows = [
-        (name, "superseded; the store did not let it go" if name in kept else "superseded and removed")
+        (name, "superseded, but the store refused to delete it" if name in kept else "superseded and removed")
         for name in report.superseded
     ]
     rows += [(name, "damaged") for name in report.damaged if name not in report.superseded]
-    rows += [(name, f"named by no index; {what}") for name, what in report.unreadable]
+    rows += [(name, f"in no index; {what}") for name, what in report.unreadable]
     if rows:
-        console.table(Table("index", ("object", "what"), tuple(rows)))
-    verb = "would be named" if check else "named"
+        console.table(Table("index", ("object", "state"), tuple(rows)))
+    verb = "would be added" if check else "added"
     console.line(
-        f"{len(report.named)} of {report.packs} packs {verb} again, {report.frames} chunks and nodes in them"
-        + ("" if report.whole else "; NOT whole: hvps verify says which points this touches")
+        f"{len(report.named)} of {report.packs} packs {verb} to the index ({report.frames} chunks and nodes)"
+        + ("" if report.whole else "; NOT complete: run `hvps verify` to see which points are affected")
     )
 
 
-@repo_.command("probe")
+@repo_.command("probe", short_help="Test whether a store is suitable for a repository.")
 @click.argument("url", required=False)
 @repository_options
 @json_option
 @click.pass_obj
 def probe(invocation: Invocation, /, url: str | None, as_json: bool, **options: Any) -> ExitCode:
-    """Try what the store at URL does, before a repository is kept there.
+    """Test whether the store at URL is suitable for a repository.
 
-    Exit 10 when it breaks what a repository needs. Tried with objects of its own, which are removed as
-    far as the credentials allow.
+    Creates objects of its own there, and removes them as far as the credentials permit. Exits with 10 if the
+    store does not do what a repository needs.
     """
     if url is not None:
         options["repo"] = url
@@ -158,6 +161,6 @@ def probe(invocation: Invocation, /, url: str | None, as_json: bool, **options: 
             (finding.question, finding.holds.value, "yes" if finding.needed else "", finding.detail)
             for finding in report.findings
         )
-        console.table(Table(f"store {report.url}", ("question", "holds", "needed", "seen"), rows))
-        console.line("fit for a repository" if report.fit else "NOT fit for a repository")
+        console.table(Table(f"store {report.url}", ("question", "answer", "required", "observed"), rows))
+        console.line("suitable for a repository" if report.fit else "NOT suitable for a repository")
     return ExitCode.DONE if report.fit else ExitCode.NO_REPOSITORY

@@ -11,7 +11,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.run_output import form_of, show
+from hvpsbridge.cli.run_output import output_format, print_report
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.targets import target_path
 from hvpsbridge.errors import ExitCode, HvpsError
@@ -58,7 +58,7 @@ def restore_(
     vm = VmRef(found.manifest.host, found.vm_id, found.vm_name)
     done: list[RestoredDisk] = []
     error: HvpsError | None = None
-    with catch_signals(cancel), console.onlooker(quiet=quiet) as observer:
+    with catch_signals(cancel), console.observer(quiet=quiet) as observer:
         try:
             for disk in disks:
                 where = path if number is not None and not path.is_dir() else path / file_name(disk.slot)
@@ -87,4 +87,6 @@ def restore_(
         excluded=found.manifest.excluded,
     )
     run = RunResult(invocation.run_id, started, seconds, (result,))
-    return show(run_report(run, name="restore", check=False), form_of(as_json=as_json, as_lines=False))
+    return print_report(
+        run_report(run, name="restore", check=False), output_format(as_json=as_json, as_lines=False)
+    )

@@ -10,7 +10,7 @@ import click
 from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, limit_options, run_limits
-from hvpsbridge.cli.run_output import form_of
+from hvpsbridge.cli.run_output import output_format
 from hvpsbridge.cli.run_plays import work
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.choose import tag_words, tagged
@@ -52,6 +52,6 @@ def run_(
         forks=forks or spec.forks,
         limits=run_limits(options, spec.limits),
         check=check,
-        form=form_of(as_json=as_json, as_lines=as_lines),
+        output=output_format(as_json=as_json, as_lines=as_lines),
         quiet=quiet,
     )

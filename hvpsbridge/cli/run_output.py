@@ -1,4 +1,4 @@
-"""Showing what came of a run: tables or JSON on standard output, a line per trouble on standard error."""
+"""Output of a run: tables or JSON on standard output, one line per problem on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.report.truth import RunReport
 from hvpsbridge.report.views import condition_lines, run_events, run_tables, summary_line
 
 
-class Form(StrEnum):
+class OutputFormat(StrEnum):
     """What is printed on standard output."""
 
     TEXT = "text"
@@ -18,18 +18,18 @@ class Form(StrEnum):
     LINES = "lines"
 
 
-def form_of(*, as_json: bool, as_lines: bool) -> Form:
-    """The form of ``--json`` and ``--json-lines``."""
-    return Form.LINES if as_lines else Form.JSON if as_json else Form.TEXT
+def output_format(*, as_json: bool, as_lines: bool) -> OutputFormat:
+    """The format that ``--json`` and ``--json-lines`` ask for."""
+    return OutputFormat.LINES if as_lines else OutputFormat.JSON if as_json else OutputFormat.TEXT
 
 
-def show(report: RunReport, form: Form) -> ExitCode:
-    """Print a report; its exit code comes back."""
+def print_report(report: RunReport, output: OutputFormat) -> ExitCode:
+    """Print a report. Returns its exit code."""
     for text in condition_lines(report):
         console.note(f"hvps: {text}")
-    if form is Form.JSON:
+    if output is OutputFormat.JSON:
         console.document(report)
-    elif form is Form.LINES:
+    elif output is OutputFormat.LINES:
         for event in run_events(report):
             console.document(event, indent=None)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from hvpsbridge.cli import console
 from hvpsbridge.cli.compose import sharing
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.run_output import Form, show
+from hvpsbridge.cli.run_output import OutputFormat, print_report
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.playbook.task_options import RunLimits
@@ -24,7 +24,7 @@ def work(
     forks: int,
     limits: RunLimits,
     check: bool,
-    form: Form,
+    output: OutputFormat,
     quiet: bool,
 ) -> ExitCode:
     """Run what ``compose`` gives, show the report, and give the exit code.
@@ -40,7 +40,7 @@ def work(
     with interrupting():
         plays = compose()
     cancel = Cancellation()
-    with catch_signals(cancel), console.onlooker(quiet=quiet) as observer:
+    with catch_signals(cancel), console.observer(quiet=quiet) as observer:
         runner = Runner(
             invocation.run_id, observer, cancel, forks=forks, check=check, sharing=sharing(limits)
         )
@@ -49,4 +49,4 @@ def work(
         raise ConfigurationError(name, "no VM was chosen: see vms, --limit and hvps inventory")
     # Whoever sent a signal wants to see it, whatever else there is to say.
     code = cancel.error.code if cancel.requested else None
-    return show(run_report(result, name=name, check=check, exit_code=code), form)
+    return print_report(run_report(result, name=name, check=check, exit_code=code), output)

@@ -78,7 +78,7 @@ _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {"report": report_schemas, "
 def schema_(what: str) -> None:
     """Print JSON Schemas.
 
-    report: an object with a schema for the output of each command that has --json, by the command's name,
-    and one for "failure", which any of them prints when it fails. playbook: the schema of playbooks.
+    report: an object with a schema for the output of each command that has --json, by name of the command,
+    and one named "failure" for what any of them prints when it fails. playbook: the schema of playbooks.
     """
     console.schema(json.dumps(_SCHEMAS[what](), indent=2, ensure_ascii=False))

@@ -22,7 +22,10 @@ from hvpsbridge.units import size_text
 @json_option
 @click.pass_obj
 def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> None:
-    """Show one recovery point: VM@latest, VM@latest~1, VM@TIME or a short id."""
+    """Show one recovery point.
+
+    POINT is VM@latest, VM@latest~1, VM@TIME or a short id.
+    """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
@@ -37,10 +40,13 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         ("VM", f"{manifest.vm_name} ({manifest.vm_id})"),
         ("host", f"{manifest.host}, build {manifest.os_build}"),
         ("created", moment_text(manifest.created)),
-        ("made by", f"hvps {manifest.hvps_version}, contract {manifest.contract}, run {manifest.run_id}"),
+        ("created by", f"hvps {manifest.hvps_version}, contract {manifest.contract}, run {manifest.run_id}"),
         ("consistency", f"{manifest.consistency} (asked for {manifest.consistency_asked})"),
-        ("in its line", f"number {manifest.sequence}"),
-        ("base", "usable for the next increment" if has_ids else "not usable for an increment"),
+        ("sequence", f"number {manifest.sequence} of this VM"),
+        (
+            "base",
+            "the next backup can be an increment" if has_ids else "the next backup cannot be an increment",
+        ),
         ("files", ", ".join(file.name for file in manifest.files) or "none"),
     ):
         console.line(f"{name:<12} {value}")
@@ -65,4 +71,4 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             (disk.slot, size_text(disk.size_bytes), disk.path or "physical disk", disk.pattern)
             for disk in manifest.excluded
         )
-        console.table(Table("left out", ("disk", "size", "file", "by"), out, frozenset({1})))
+        console.table(Table("left out", ("disk", "size", "file", "pattern"), out, frozenset({1})))

@@ -1,7 +1,7 @@
-"""Signals for commands that only read, or write files here: the signal becomes an exception.
+"""Signals in commands that change nothing on a host: a signal becomes an exception.
 
-Runs on hosts use :mod:`hvpsbridge.tasks.cancel` instead, whose first signal stops and undoes, and whose
-second gives up the undo.
+Runs that change hosts use :mod:`hvpsbridge.tasks.cancel`, where the first signal stops and undoes, and the
+second one gives up the undo.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hvpsbridge.tasks.cancel import handled_signals
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Turns a signal into :class:`~hvpsbridge.errors.Interrupted` while the block runs."""
+    """Raise :class:`~hvpsbridge.errors.Interrupted` on a signal while the block runs."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python delivers signals to the main thread; a test that calls from another has none.
+        yield  # Python delivers signals to the main thread only.
         return
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,7 @@
-"""Standard streams that go on when nobody reads them any more.
+"""Standard streams that survive the loss of their reader.
 
-A closed terminal fails every write with EIO, and a pipe whose reader has gone with EPIPE. What is said then
-has no listener, which is no reason for a worker to fail, least of all within an undo. Standard output keeps
-its EPIPE: ``hvps list | head`` ends there, and ends well.
+On a closed terminal each write fails with EIO, on a pipe without a reader with EPIPE. That must not stop a
+backup, and least of all an undo. Standard output keeps EPIPE, so that ``hvps list | head`` ends at once.
 """
 
 from __future__ import annotations
@@ -13,37 +12,37 @@ import sys
 from collections.abc import Container
 from typing import Any, TextIO
 
-_GONE = frozenset({errno.EIO})
-_GONE_OR_SHUT = frozenset({errno.EIO, errno.EPIPE})
+_TERMINAL_CLOSED = frozenset({errno.EIO})
+_READER_GONE = frozenset({errno.EIO, errno.EPIPE})
 
 
-class _Deaf(io.FileIO):
-    """A descriptor whose failures of some kinds count as written."""
+class _IgnoringErrors(io.FileIO):
+    """A file that counts a write as done if it fails with certain errors."""
 
-    def __init__(self, descriptor: int, passed_over: Container[int]) -> None:
+    def __init__(self, descriptor: int, ignored: Container[int]) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._passed_over = passed_over
+        self._ignored = ignored
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as err:
-            if err.errno not in self._passed_over:
+            if err.errno not in self._ignored:
                 raise
             return memoryview(data).nbytes
 
 
-def _outliving(stream: TextIO, passed_over: Container[int]) -> TextIO:
+def _ignoring(stream: TextIO, ignored: Container[int]) -> TextIO:
     stream.flush()
-    raw = io.BufferedWriter(_Deaf(stream.fileno(), passed_over))
+    raw = io.BufferedWriter(_IgnoringErrors(stream.fileno(), ignored))
     return io.TextIOWrapper(
         raw, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.isatty()
     )
 
 
 def ignore_broken_pipe() -> None:
-    """Make this process's standard output and error outlive whoever reads them. Once, at its start."""
+    """Keep standard output and error usable when their reader is gone. Call it once, at the start."""
     if sys.stdout is not None:
-        sys.stdout = _outliving(sys.stdout, _GONE)
+        sys.stdout = _ignoring(sys.stdout, _TERMINAL_CLOSED)
     if sys.stderr is not None:
-        sys.stderr = _outliving(sys.stderr, _GONE_OR_SHUT)
+        sys.stderr = _ignoring(sys.stderr, _READER_GONE)

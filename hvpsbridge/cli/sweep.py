@@ -1,4 +1,4 @@
-"""``hvps host sweep`` and ``hvps host forget``: what of a repository is on a host, and removing it."""
+"""``hvps host sweep`` and ``hvps host forget``: remove what hvps made on a host."""
 
 from __future__ import annotations
 
@@ -33,27 +33,25 @@ from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import Limits
 
 
-def _acting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _removal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of the commands that remove something."""
     for option in (
         json_option,
         repository_options,
         connection_options,
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Show what would be done without changing anything."),
     ):
         command = option(command)
     return command
 
 
-@click.command("sweep")
+@click.command("sweep", short_help="Clean up what earlier runs left on a host.")
 @click.argument("host")
 @click.argument("vms", metavar="[VM]...", nargs=-1)
-@click.option("--ours", multiple=True, metavar="ID", help="This unclear thing is ours: remove it.")
-@click.option(
-    "--not-ours", multiple=True, metavar="ID", help="This one is not: leave it, and stop naming it."
-)
-@_acting_options
+@click.option("--ours", multiple=True, metavar="ID", help="Treat this unclear object as made by hvps.")
+@click.option("--not-ours", multiple=True, metavar="ID", help="Leave this unclear object alone from now on.")
+@_removal_options
 @click.pass_obj
 def sweep(
     invocation: Invocation,
@@ -67,14 +65,15 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> ExitCode:
-    """List what of this repository is on HOST, and remove what ended runs left there.
+    """List the checkpoints, reference points and shells on HOST that belong to the repository, and clean up
+    what earlier runs left.
 
-    All VMs of the host, or those named. Points lose nothing and the next increment stays one: the reference
-    point it starts from is kept, and a checkpoint of the newest point is converted. What may be ours but
-    cannot be told is named and left, until --ours or --not-ours says so. What is somebody else's is never
-    touched, and a VM at which a run is at work is left alone.
+    Looks at all VMs of the host, or at the given ones. Recovery points are not affected, and the next backup
+    stays an increment: the reference point it starts from is kept, and a checkpoint of the newest point is
+    converted. Objects whose origin is unclear are listed and left alone until you decide with --ours or
+    --not-ours. Objects of other products are never touched. VMs that are being backed up are skipped.
     """
-    return _act(
+    return _run(
         invocation,
         host,
         vms,
@@ -85,10 +84,10 @@ def sweep(
     )
 
 
-@click.command("forget")
+@click.command("forget", short_help="Remove everything that hvps made for VMs.")
 @click.argument("host")
 @click.argument("vms", metavar="VM...", nargs=-1, required=True)
-@_acting_options
+@_removal_options
 @click.pass_obj
 def forget(
     invocation: Invocation,
@@ -100,12 +99,12 @@ def forget(
     as_json: bool,
     **options: Any,
 ) -> ExitCode:
-    """Remove everything of this repository that HOST has for VMs, reference points included.
+    """Remove everything that hvps made for VMs on HOST with this repository, including reference points.
 
-    For VMs that will not be backed up into this repository any more. Points stay; the next backup of such
-    a VM, should there be one, compares every disk.
+    Use it for VMs that will not be backed up to this repository any more. Recovery points are kept. If such
+    a VM is backed up again, all its disks are compared.
     """
-    return _act(
+    return _run(
         invocation,
         host,
         vms,
@@ -118,24 +117,29 @@ def forget(
 
 @dataclass(frozen=True, slots=True)
 class _SweepOptions:
-    """What somebody wants, of sweep or forget."""
+    """Options of sweep or forget.
+
+    Attributes:
+        ours: ids of unclear objects that hvps made.
+        not_ours: ids of unclear objects that hvps did not make.
+    """
 
     name: Literal["sweep", "forget"]
     dry_run: bool
     yes: bool
     as_json: bool
     ours: frozenset[str] = frozenset()
-    strangers: frozenset[str] = frozenset()
+    not_ours: frozenset[str] = frozenset()
 
 
-def _act(
+def _run(
     invocation: Invocation,
     host: str,
     vms: tuple[str, ...],
     options: dict[str, Any],
-    wish: _SweepOptions,
+    chosen: _SweepOptions,
     concerns: Callable[[VmObjects], bool],
-    work: Callable[[Sweeper, VmObjects], SweepResult],
+    remove: Callable[[Sweeper, VmObjects], SweepResult],
 ) -> ExitCode:
     cancel = Cancellation()
     with ExitStack() as stack:
@@ -143,20 +147,18 @@ def _act(
             repository = compose.repository(repository_spec(options, invocation), invocation)
             connected = stack.enter_context(connect(host, options, invocation))
             there = _look(connected, repository, _chosen(connected, vms))
-        unknown = unknown_ids(there, wish.ours | wish.strangers)
+        unknown = unknown_ids(there, chosen.ours | chosen.not_ours)
         if unknown:
-            raise UsageError(f"nothing unclear there has the id {', '.join(sorted(unknown))}")
-        if not wish.as_json:
-            _tell_things(there)
-        todo = tuple(one for one in there if concerns(one))
-        if wish.dry_run or not todo:
-            return _tell(
-                connected.name,
-                wish,
-                there,
-                tuple(SweepResult(one, left=_left(one, wish.strangers)) for one in there),
+            raise UsageError(
+                f"no unclear object has the id {', '.join(sorted(unknown))}; list them with --dry-run"
             )
-        if not _agreed(wish, todo):
+        if not chosen.as_json:
+            _print_objects(there)
+        todo = tuple(one for one in there if concerns(one))
+        if chosen.dry_run or not todo:
+            unchanged = tuple(SweepResult(one, left=_left(one, chosen.not_ours)) for one in there)
+            return _print_result(connected.name, chosen, there, unchanged)
+        if not _confirmed(chosen, todo):
             console.line("nothing was changed")
             return ExitCode.DONE
         sweeper = Sweeper(
@@ -165,20 +167,20 @@ def _act(
             invocation.run_id,
             Limits(),
             cancel,
-            ours=wish.ours,
-            strangers=wish.strangers,
+            ours=chosen.ours,
+            strangers=chosen.not_ours,
         )
         with catch_signals(cancel):
-            swept = tuple(work(sweeper, one) for one in todo)
-    return _tell(connected.name, wish, there, swept)
+            swept = tuple(remove(sweeper, one) for one in todo)
+    return _print_result(connected.name, chosen, there, swept)
 
 
 def _left(there: VmObjects, strangers: frozenset[str]) -> tuple[str, ...]:
-    """What of ours, or perhaps ours, is there though no increment needs it."""
+    """Leftovers, and objects that may be leftovers."""
     return tuple(
         f"{thing.kind} {thing.name}"
-        for whose in (Owner.LEFTOVER, Owner.UNCLEAR)
-        for thing in there.of(whose)
+        for owner in (Owner.LEFTOVER, Owner.UNCLEAR)
+        for thing in there.of(owner)
         if thing.thing_id not in strangers
     )
 
@@ -200,38 +202,38 @@ def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tu
     return tuple(look(host, repository, vm, shells) for vm in vms)
 
 
-def _agreed(wish: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
-    """Whether somebody says yes, now or with ``--yes``.
+def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
+    """Whether the user agrees, now or with ``--yes``.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: standard input is not a terminal.
     """
-    if wish.yes:
+    if chosen.yes:
         return True
     if not sys.stdin.isatty():
-        raise UsageError(f"hvps host {wish.name} asks before it removes anything; use --yes or --dry-run")
+        raise UsageError(f"hvps host {chosen.name} asks for confirmation; use --yes or --dry-run")
     names = ", ".join(one.vm.name for one in todo)
-    return click.confirm(f"{wish.name} {names}?", err=True)
+    return click.confirm(f"{chosen.name} {names}?", err=True)
 
 
-def _tell_things(there: Sequence[VmObjects]) -> None:
+def _print_objects(there: Sequence[VmObjects]) -> None:
     rows = tuple(
         (one.vm.name, thing.kind, thing.whose.value, thing.name, thing.thing_id, thing.what)
         for one in there
         for thing in one.things
     )
     if rows:
-        console.table(Table("on the host", ("VM", "what", "whose", "name", "id", "why"), rows))
+        console.table(Table("on the host", ("VM", "kind", "owner", "name", "id", "reason"), rows))
 
 
-def _tell(
-    host: str, wish: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult]
+def _print_result(
+    host: str, chosen: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult]
 ) -> ExitCode:
     codes = [one.exit_code for one in swept]
     code = worst(codes)
-    if wish.as_json:
+    if chosen.as_json:
         console.document(
-            host_swept(wish.name, host, dry_run=wish.dry_run, exit_code=code, there=there, swept=swept)
+            host_swept(chosen.name, host, dry_run=chosen.dry_run, exit_code=code, there=there, swept=swept)
         )
         return code
     for one in swept:
@@ -242,5 +244,5 @@ def _tell(
         if one.error is not None:
             console.note(f"hvps: {one.there.vm.name}: {one.error}")
     clean = not any(one.left or one.error for one in swept)
-    console.line(f"{host}: {'nothing is left' if clean else 'something is left'} (exit {int(code)})")
+    console.line(f"{host}: {'clean' if clean else 'NOT clean'} (exit {int(code)})")
     return code

@@ -1,4 +1,4 @@
-"""``hvps verify``: whether stored points are as they were written."""
+"""``hvps verify``: check stored recovery points."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
 
 
-@click.command("verify", short_help="Verify points, or the whole repository.")
+@click.command("verify", short_help="Verify recovery points, or the whole repository.")
 @click.argument("points", nargs=-1)
 @click.option(
     "--level",
     type=click.Choice([level.value for level in Level]),
     default=Level.HASHED.value,
     show_default=True,
-    help="written: everything is there; hashed: every chunk is read and hashed.",
+    help="written: check that everything exists; hashed: also read and hash every chunk.",
 )
 @repository_options
 @json_option
@@ -35,7 +35,7 @@ from hvpsbridge.units import duration_text, size_text
 def verify_(
     invocation: Invocation, /, points: tuple[str, ...], level: str, as_json: bool, **options: Any
 ) -> ExitCode:
-    """Verify POINTS, or the whole repository; exit 7 when anything is not as it was written."""
+    """Verify POINTS, or the whole repository. Exits with 7 if anything is damaged or missing."""
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
@@ -45,18 +45,18 @@ def verify_(
     if as_json:
         console.document(Verified(report.good, report))
     else:
-        _tell(report)
+        _print(report)
     return ExitCode.DONE if report.good else ExitCode.DAMAGE
 
 
-def _tell(report: VerifyReport) -> None:
+def _print(report: VerifyReport) -> None:
     rows = tuple(
-        (problem.name, problem.what, _touched(problem.touches) or "no point") for problem in report.problems
+        (problem.name, problem.what, _touched(problem.touches) or "none") for problem in report.problems
     )
     if rows:
-        console.table(Table("damage", ("object", "what", "touches"), rows))
+        console.table(Table("damage", ("object", "problem", "affected points"), rows))
     if any(_is_of_index(problem) for problem in report.problems):
-        console.line("hvps repo rebuild-index makes an index again from what the packs say of themselves")
+        console.line("run `hvps repo rebuild-index` to rebuild the index from the packs")
     console.line(
         f"{report.level.value}: {report.points} points, {report.chunks} chunks, "
         f"{size_text(report.hashed_bytes)} hashed in "

@@ -1,6 +1,6 @@
 """``hvps`` that sends itself a signal at a step: ``python -m tests.cli.signalling SIGNAL STEP MOMENT ARGS``.
 
-The command line is the real one; only the onlooker that shows progress is wrapped. Signals may be given
+The command line is the real one; only the observer that shows progress is wrapped. Signals may be given
 as ``SIGTERM+SIGTERM``, which sends the second one a moment after the first.
 """
 
@@ -46,14 +46,14 @@ def run() -> None:
     """Run the command line that follows the three words."""
     names, step, moment, *arguments = sys.argv[1:]
     signals = [signal.Signals[name] for name in names.split("+")]
-    inner = console.onlooker
+    inner = console.observer
 
     @contextmanager
-    def onlooker(*, quiet: bool = False) -> Iterator[Observer]:
+    def observer(*, quiet: bool = False) -> Iterator[Observer]:
         with inner(quiet=quiet) as seen:
             yield _Signalling(seen, signals, Step[step], moment)  # type: ignore[misc] - it passes the rest on
 
-    console.onlooker = onlooker
+    console.observer = observer
     sys.exit(main.main(arguments))
 
 

@@ -152,7 +152,7 @@ class TestKeys:
     def test_an_export_into_the_repository_it_opens(self, hvps: Hvps, sealed: Path, tmp_path: Path) -> None:
         key = self.key_file(tmp_path, KEY.reveal())
         done = hvps("key", "export", "--repo", sealed, "--key-file", key, "--to", sealed / "key.txt")
-        assert "keep it apart" in the_line(done, 5)
+        assert "use another place" in the_line(done, 5)
         assert not (sealed / "key.txt").exists()
 
 

@@ -84,7 +84,7 @@ def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
     now = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     result = BackupResult(VM, "backup", datetime(2026, 3, 1, tzinfo=UTC), 65.0, error=NoRepository("/r"))
-    with console.onlooker() as seen:
+    with console.observer() as seen:
         seen.started(VM, "backup")
         seen.step(VM, Step.READ, "before")
         seen.progress(VM, MOVED)
@@ -98,7 +98,7 @@ def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
     assert out == ""
     name = "hv01/web [bold]01[/bold]"
     assert err.splitlines() == [
-        f"{name}: backup starts",
+        f"{name}: backup started",
         f"{name}: scsi 0:0 read  50 % of 1 GiB, 256 MiB on the wire, 32 MiB/s, 16 s left",
         f"{name}: waiting: a migration",
         f"{name}: backup failed in 1 min 05 s: no repository at /r; create one with `hvps repo init`",
@@ -106,7 +106,7 @@ def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.onlooker(quiet=True) as seen:
+    with console.observer(quiet=True) as seen:
         seen.started(VM, "backup")
         seen.noted(VM, "x")
     assert capsys.readouterr() == ("", "")
@@ -119,7 +119,7 @@ from hvpsbridge.cli import console, logs
 from hvpsbridge.report.views import Table
 from tests.cli.test_console import MOVED, TABLE, VM
 from hvpsbridge.tasks.steps import Step
-with console.onlooker() as seen:
+with console.observer() as seen:
     seen.started(VM, "backup")
     seen.step(VM, Step.READ, "before")
     seen.progress(VM, MOVED)

@@ -49,7 +49,7 @@ def test_an_older_point_after_a_newer_one_is_left_out_and_said(
     assert hvps("copy", "web 01@latest", "--to", target).code == 0
     done = hvps("copy", "--to", target)
     assert done.code == 3
-    assert "older than what is there" in done.out
+    assert "older than the newest copy" in done.out
 
 
 def test_copies_need_both_repositories_and_their_keys(hvps: Hvps, filled: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_local_directory_is_fit_and_nothing_of_the_probe_stays(hvps: Hvps, tmp
     assert report["fit"] is True
     assert all(finding["holds"] != "no" for finding in report["report"]["findings"] if finding["needed"])
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
-    assert "fit for a repository" in hvps("repo", "probe", tmp_path / "store").out
+    assert "suitable for a repository" in hvps("repo", "probe", tmp_path / "store").out
 
 
 def test_a_place_that_cannot_be_used_is_one_line(hvps: Hvps, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_sweep_shows_first_and_removes_only_what_ended_runs_left(world: World) -
     after = world.on_host()
     assert (after["checkpoints"], after["reference_points"]) == (1, 2)
     again = host(world, "sweep", "web01", "--yes")
-    assert (again.code, "nothing is left" in again.out) == (0, True)
+    assert (again.code, ": clean (exit 0)" in again.out) == (0, True)
     assert foreign in again.out
     world.guest_writes()
     assert world.run("--json").code == 0
@@ -112,7 +112,7 @@ def test_forget_asks_and_then_removes_our_reference_points_only(world: World) ->
     [
         (("forget",), 64, "VM"),
         (("forget", "nobody", "--yes"), 5, "nobody"),
-        (("sweep", "--ours", "x", "--yes"), 64, "nothing unclear there has the id x"),
+        (("sweep", "--ours", "x", "--yes"), 64, "no unclear object has the id x"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

@@ -35,7 +35,7 @@ def test_a_plain_repository_is_said_aloud_and_never_beside_a_key(hvps: Hvps, rep
     assert hvps("repo", "init", "--plain", "--key-env", "KEY").code == 64
     done = hvps("repo", "init")
     assert done.code == 0
-    assert "is plain" in done.err
+    assert "is not encrypted" in done.err
     assert hvps("key", "list").code == 5
     wrong = hvps("list", "--key-env", "KEY")
     assert wrong.code == 12
@@ -110,7 +110,7 @@ def test_an_exported_key_opens_the_repository_when_every_passphrase_is_lost(
 def test_import_wants_an_exported_key(hvps: Hvps, sealed: Path) -> None:
     done = hvps("key", "import", "--key-env", "KEY", "--new-key-env", "OTHER")
     assert done.code == 5
-    assert "no exported key" in done.err
+    assert "is not an exported key" in done.err
     assert hvps("key", "add", "--key-env", "KEY").code == 64
 
 

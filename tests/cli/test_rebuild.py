@@ -34,7 +34,7 @@ def test_a_damaged_index_is_told_with_its_remedy_and_mended(hvps: Hvps, repo: Pa
     assert "hvps repo rebuild-index" in told.out
     looked = hvps("repo", "rebuild-index", "--check", "--repo", repo)
     assert looked.code == 0
-    assert "2 of 4 packs would be named again" in looked.out
+    assert "2 of 4 packs would be added to the index" in looked.out
     assert broken.exists()
     mended = hvps("repo", "rebuild-index", "--repo", repo, "--json", "-q")
     assert mended.code == 0
@@ -52,7 +52,7 @@ def test_a_pack_that_only_the_damaged_index_could_tell_is_7(hvps: Hvps, repo: Pa
     pack.write_bytes(pack.read_bytes()[:-9])
     done = hvps("repo", "rebuild-index", "--repo", repo)
     assert done.code == 7
-    assert "NOT whole" in done.out
+    assert "NOT complete" in done.out
     assert pack.name in done.out
     assert len(list((repo / "index").iterdir())) == 3  # nothing was taken away
 

@@ -73,7 +73,7 @@ def test_the_recap_and_the_figures_are_shown(world: World) -> None:
     assert re.search(r"hv01 +web01 +scsi 0:0 +full +no point of this VM yet +4 MiB", done.out)
     assert re.search(r"^hv01 +web01 +2 +0 +0 +0 ", done.out, re.MULTILINE)
     assert re.search(r"^test: 2 tasks ended: done \(exit 0\)", done.out, re.MULTILINE)
-    assert "hv01/web01: backup starts" in done.err
+    assert "hv01/web01: backup started" in done.err
 
 
 def test_json_lines_are_one_document_each(world: World) -> None:
