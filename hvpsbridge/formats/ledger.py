@@ -1,7 +1,8 @@
-"""Ledger entries: what hvps set out to make, and made, on a host for one VM. Append-only.
+"""Ledger entries: what hvps intended to make, and made, on a host for one VM.
 
-Each entry is a small object; its name starts with a counter, so a listing is in order. A run that died
-is settled from them: what it intended tells what may be there, what it made tells by which id.
+Each entry is a small object whose name ends in a counter, so a listing is in order. They are only added,
+and deleted when they are old. The next run cleans up after one that died by its entries: an intent says what
+may be on the host, what was made is there by its id.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+# The note of a SETTLED entry that closes the whole ledger and not just its run.
+ALL_SETTLED = "all runs are settled"
+
 
 class LedgerKind(StrEnum):
-    """What an entry says. The fields each kind fills are named with :class:`LedgerEntry`."""
+    """What an entry says. :class:`LedgerEntry` lists the fields that each kind fills."""
 
     RUN_STARTED = "run_started"
     CHECKPOINT_INTENDED = "checkpoint_intended"
@@ -28,12 +32,14 @@ class LedgerEntry:
     """One entry.
 
     Attributes:
-        shell_id, process_id, process_started: of the host process, with RUN_STARTED.
-        checkpoints_before, reference_points_before: ids of all that were there, with CHECKPOINT_INTENDED.
-        mark: name given to the checkpoint, with CHECKPOINT_INTENDED.
+        shell_id, process_id, process_started: the host process; with RUN_STARTED.
+        checkpoints_before: ids of all checkpoints that were there; with CHECKPOINT_INTENDED.
+        reference_points_before: ids of all reference points that were there, with CHECKPOINT_INTENDED; of
+            those of this repository that are still there, with SETTLED when :attr:`all_settled`.
+        mark: name given to the checkpoint; with CHECKPOINT_INTENDED.
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
-        reference_point: ``InstanceID``, with REFERENCE_POINT_MADE.
-        point_id: the recovery point, from CONVERSION_INTENDED on.
+        reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.
+        point_id: the recovery point; with CONVERSION_INTENDED and REFERENCE_POINT_MADE.
     """
 
     kind: LedgerKind
@@ -51,3 +57,19 @@ class LedgerEntry:
     reference_point: str | None = None
     point_id: UUID | None = None
     note: str = ""
+
+    @property
+    def all_settled(self) -> bool:
+        """Whether no run needs an entry before this one.
+
+        Then every run with an entry before this one is settled, and every reference point that those name is
+        destroyed or named here.
+        """
+        return self.kind is LedgerKind.SETTLED and self.note == ALL_SETTLED
+
+    @property
+    def own_reference_points(self) -> tuple[str, ...]:
+        """Reference points of this repository that the entry names."""
+        if self.kind is LedgerKind.REFERENCE_POINT_MADE and self.reference_point is not None:
+            return (self.reference_point,)
+        return self.reference_points_before if self.all_settled else ()

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge.contract.results import CheckpointInfo, HostInfo, ReferencePointInfo
-from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.formats.ledger import ALL_SETTLED, LedgerEntry, LedgerKind
 from hvpsbridge.repository.ledger import Ledger
+from hvpsbridge.repository.points import Point
 
 
 class Journal:
@@ -76,6 +77,26 @@ class Journal:
     def settled(self, run_id: UUID | None = None, note: str = "") -> None:
         """Only its reference point is left of a run on the host; ``run_id`` is this run by default."""
         self._write(LedgerKind.SETTLED, run_id=run_id, note=note)
+
+    def all_settled(self, run_id: UUID, reference_points: Iterable[str]) -> None:
+        """That run was the last one not settled; of ours, only these reference points are on the host."""
+        self._write(
+            LedgerKind.SETTLED,
+            run_id=run_id,
+            reference_points_before=tuple(reference_points),
+            note=ALL_SETTLED,
+        )
+
+    def expire(self, newest: Point | None) -> None:
+        """Delete old entries.
+
+        Args:
+            newest: the VM's newest recovery point.
+
+        Raises:
+            RepositoryError: the store refuses or fails.
+        """
+        self.ledger.expire(datetime.now(UTC), newest)
 
     def _write(self, kind: LedgerKind, *, run_id: UUID | None = None, **facts: Any) -> None:
         self.ledger.append(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from hvpsbridge.errors import Damaged
-from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.repository import Repository
-from tests.repository.conftest import VM
+from hvpsbridge.formats.ledger import ALL_SETTLED, LedgerEntry, LedgerKind
+from hvpsbridge.repository import Ledger, Repository
+from tests.repository.conftest import VM, store_point
 from tests.repository.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -38,17 +40,98 @@ def test_open_entries_are_those_of_runs_not_settled(repository: Repository) -> N
     assert [each.run_id for each in ledger.open_entries()] == [died]
 
 
-def test_expiry_keeps_what_is_open_or_young_and_the_counter(repository: Repository) -> None:
+def all_settled(run_id: UUID, at: datetime, *reference_points: str) -> LedgerEntry:
+    made = entry(LedgerKind.SETTLED, run_id, at)
+    return replace(
+        made, note=ALL_SETTLED, checkpoints_before=(), reference_points_before=tuple(reference_points)
+    )
+
+
+def run_at(days_ago: int, **last: object) -> list[LedgerEntry]:
+    """Entries of a run that ended well: a shell, something it did, and that all runs are settled."""
+    run_id, at = uuid4(), NOW - timedelta(days=days_ago)
+    return [
+        entry(LedgerKind.RUN_STARTED, run_id, at),
+        replace(entry(LedgerKind.REFERENCE_POINT_MADE, run_id, at), **last),  # type: ignore[arg-type]
+        all_settled(run_id, at),
+    ]
+
+
+def ledger_with(repository: Repository, *runs: Sequence[LedgerEntry]) -> Ledger:
     ledger = repository.ledger(VM)
-    old, young, open_run = uuid4(), uuid4(), uuid4()
-    for run, at in ((old, NOW - timedelta(days=40)), (young, NOW), (open_run, NOW - timedelta(days=90))):
-        ledger.append(entry(LedgerKind.RUN_STARTED, run, at))
-    ledger.append(entry(LedgerKind.SETTLED, young, NOW))
-    ledger.append(entry(LedgerKind.SETTLED, old, NOW - timedelta(days=40)))
-    assert ledger.expire(NOW) == 1
-    assert [each.run_id for each in ledger.entries()] == [young, open_run, young, old]
-    ledger.append(entry(LedgerKind.RUN_STARTED, young))
-    assert ledger.entries()[-1].run_id == young
+    for run in runs:
+        for each in run:
+            ledger.append(each)
+    return ledger
+
+
+def test_a_run_reads_back_to_where_all_runs_are_settled(repository: Repository) -> None:
+    old, last, died = run_at(2), run_at(1), run_at(0)[:2]
+    ledger = ledger_with(repository, old, last, died)
+    assert ledger.current_entries() == (last[-1], *died)
+    assert ledger.open_entries() == tuple(died)
+    assert ledger.entries() == (*old, *last, *died)
+
+
+def test_damage_before_that_is_no_runs_business(repository: Repository, store: MemoryStore) -> None:
+    last = ledger_with(repository, run_at(2), run_at(1)).entries()[-1]
+    first = min(name for name in store.objects if name.startswith("ledger/"))
+    store.objects[first] = store.objects[first][:-1] + b"?"
+    ledger = repository.ledger(VM)
+    assert ledger.current_entries() == (last,)
+    assert ledger.expire(NOW + timedelta(days=90), None) == 4
+    with pytest.raises(Damaged):
+        ledger.entries()
+
+
+def test_nothing_expires_that_an_open_run_may_need(repository: Repository) -> None:
+    open_run = [entry(LedgerKind.RUN_STARTED, uuid4(), NOW - timedelta(days=90))]
+    settled = uuid4()
+    closed = [entry(kind, settled, NOW - timedelta(days=80)) for kind in LedgerKind]
+    ledger = ledger_with(repository, open_run, closed)
+    assert ledger.expire(NOW, None) == 0
+    assert len(ledger.entries()) == 1 + len(closed)
+
+
+def test_expiry_keeps_what_is_young_and_the_newest_entry(repository: Repository) -> None:
+    young = run_at(29)
+    ledger = ledger_with(repository, run_at(40), run_at(31), young)
+    assert ledger.expire(NOW, None) == 6
+    assert ledger.entries() == tuple(young)
+    assert ledger.expire(NOW + timedelta(days=90), None) == 2
+    assert ledger.entries() == (young[-1],)
+    ledger.append(another := entry(LedgerKind.RUN_STARTED, uuid4()))
+    assert repository.ledger(VM).entries() == (young[-1], another)
+
+
+def test_expiry_keeps_evidence_of_the_newest_point_and_of_later_ones_that_are_lost(
+    repository: Repository,
+) -> None:
+    newest, older, lost = (
+        store_point(repository, b"x", created=NOW - timedelta(days=d)) for d in (50, 60, 40)
+    )
+    runs = [run_at(days, point_id=point.point_id) for days, point in ((60, older), (50, newest), (40, lost))]
+    ledger = ledger_with(repository, *runs, run_at(0))
+    assert ledger.expire(NOW, newest) == 7
+    assert [each.point_id for each in ledger.entries()[:2]] == [newest.point_id, lost.point_id]
+
+
+def test_expiry_keeps_what_names_a_reference_point_that_is_still_there(repository: Repository) -> None:
+    here, gone = run_at(60, reference_point="here"), run_at(50, reference_point="gone")
+    run_id = uuid4()
+    ledger = ledger_with(
+        repository, here, gone, [entry(LedgerKind.RUN_STARTED, run_id), all_settled(run_id, NOW, "here")]
+    )
+    assert ledger.expire(NOW, None) == 5
+    assert [each.reference_point for each in ledger.entries()] == ["here", None, None]
+
+
+def test_expiry_goes_on_at_the_next_run_when_there_is_much(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvpsbridge.repository.ledger.EXPIRE_ENTRIES", 4)
+    ledger = ledger_with(repository, run_at(60), run_at(50), run_at(0))
+    assert [ledger.expire(NOW, None) for _ in range(3)] == [4, 2, 0]
 
 
 def test_a_damaged_entry_is_not_passed_over(repository: Repository, store: MemoryStore) -> None:
@@ -81,4 +164,4 @@ def test_a_run_fetches_each_entry_once(
     first = ledger.entries()
     ledger.append(added := entry(LedgerKind.RUN_STARTED, uuid4()))
     assert ledger.entries() == ledger.open_entries() == (*first, added)
-    assert len(fetched) == len(set(fetched)) == 6
+    assert len(fetched) == len(set(fetched)) == 5  # its own it knows

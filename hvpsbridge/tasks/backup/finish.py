@@ -103,7 +103,7 @@ def _leave(
             state.conditions.append(HostNotClean(context.host.name, context.vm_name, tuple(left)))
         else:
             state.cleaned_up(state.leftovers)
-            leased.journal.settled()
+            cleaner.settle()
         _warn_unexpected(context, state, planned, stored)
 
 

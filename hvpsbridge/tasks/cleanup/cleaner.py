@@ -90,6 +90,10 @@ class Cleaner:
         self._note = note
         self._warn = warn
         self._clock = clock
+        # Reference points of ours as last seen on the host; None before that. And those destroyed here.
+        self._there: list[str] | None = None
+        self._destroyed: set[str] = set()
+        self._out_of_sight = False
 
     def run(self) -> tuple[str, ...]:
         """What is left and why, one line each; nothing when all is settled.
@@ -98,7 +102,7 @@ class Cleaner:
             HostError: the host cannot be asked, or reported what no settling can help.
         """
         self._since = self._clock()
-        entries = self._journal.ledger.entries()
+        entries = self._journal.ledger.current_entries()
         open_entries = [
             entry for entry in self._journal.ledger.open_entries() if entry.run_id != self._own_run
         ]
@@ -133,10 +137,43 @@ class Cleaner:
     def _close_runs(self, run_ids: Iterable[UUID]) -> None:
         try:
             for run_id in run_ids:
-                self._journal.settled(run_id)
+                self.settle(run_id)
         except RepositoryError as err:
             # The host is clean all the same; the next run looks again and finds nothing.
             logger.warning("the ledger cannot be closed: %s", err)
+
+    def settle(self, run_id: UUID | None = None, note: str = "") -> None:
+        """Close a run in the ledger; and the ledger itself when no other run needs what it says.
+
+        Old entries expire then.
+
+        Args:
+            run_id: the run; the journal's without one.
+            note: for people, where only the run is closed.
+
+        Raises:
+            RepositoryError: the entry cannot be written.
+        """
+        run_id = run_id or self._journal.run_id
+        ledger = self._journal.ledger
+        going_on = [entry for entry in ledger.open_entries() if entry.run_id != run_id]
+        # All that a run has at its beginning is shells. They are written down again behind the entry before
+        # which nothing is needed; a run that dies in between leaves shells that end when they are idle.
+        only_begun = all(
+            entry.run_id == self._own_run and entry.kind is LedgerKind.RUN_STARTED for entry in going_on
+        )
+        if not only_begun or self._there is None or self._out_of_sight:
+            self._journal.settled(run_id, note)
+            return
+        self._journal.all_settled(run_id, self._there)
+        for entry in going_on:
+            ledger.append(entry)
+        try:
+            points = self._repository.catalog.points(self._vm_id)
+            self._journal.expire(points[-1] if points else None)
+        except RepositoryError as err:
+            # An append-only store refuses it every time, and nothing is wrong then.
+            logger.info("old ledger entries stay: %s", err)
 
     # -- shells and jobs ------------------------------------------------------------------------------
 
@@ -283,6 +320,8 @@ class Cleaner:
             except OperationFailed as err:
                 yield f"reference point {instance_id}: {err.describe()}"
             else:
+                self._destroyed.add(instance_id)
+                self._there = [one for one in self._there or () if one != instance_id]
                 self._note(f"destroyed our reference point {instance_id}")
 
     def forget(self) -> Iterator[str]:
@@ -293,12 +332,21 @@ class Cleaner:
     def _own_reference_points(self) -> tuple[list[str], tuple[str, ...]]:
         """``InstanceID`` of ours on the host, and of those the ones that stay."""
         lineage = read_lineage(self._repository, self._vm_id)
-        ours = known_references(self._journal.ledger.entries(), lineage)
+        entries = self._journal.ledger.current_entries()
+        ours = known_references(entries, lineage)
         there = [
             point.instance_id
             for point in self._host.reference_points(self._vm_id)
             if point.instance_id in ours
         ]
+        self._there = there
+        # On the host that made it, one that is not there is destroyed. It may be on another one where the
+        # VM was, and only the ledger may know it.
+        found = {*there, *self._destroyed, *lineage.reference_points}
+        self._out_of_sight = any(
+            entry.host != self._host.name and not found.issuperset(entry.own_reference_points)
+            for entry in entries
+        )
         return there, reference_points_to_keep(lineage, there, durable=self._repository.durable)
 
     def unclean(self) -> Iterator[str]:

@@ -93,7 +93,7 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
         RepositoryError: the repository cannot be read.
     """
     ledger = repository.ledger(vm.vm_id)
-    entries, open_entries = ledger.entries(), ledger.open_entries()
+    entries, open_entries = ledger.current_entries(), ledger.open_entries()
     lineage = read_lineage(repository, vm.vm_id)
     checkpoints = host.checkpoints(vm.vm_id)
     reference_points = host.reference_points(vm.vm_id)
@@ -104,7 +104,7 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
         (
             *_checkpoints(checkpoints, judgement, lineage, repository.repository_id),
             *_reference_points(reference_points, judgement, lineage, disks, durable=repository.durable),
-            *_shells(shells, entries, open_entries, host.shell_id),
+            *_shells(shells, ledger.entries(), open_entries, host.shell_id),
         ),
         tuple(dict.fromkeys(entry.run_id for entry in open_entries)),
     )

@@ -59,7 +59,7 @@ def judge(
     """Owner each checkpoint and reference point of a VM is.
 
     Args:
-        entries: the VM's whole ledger; what it ever named stays ours.
+        entries: of the VM's ledger, those that a run needs.
         open_entries: those of runs that are not settled.
         checkpoints, reference_points: all that are on the host.
         lineage: the VM's points here.
@@ -96,9 +96,7 @@ def judge(
 def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozenset[str]:
     """``InstanceID`` of the reference points that a ledger entry or an ids object names."""
     return lineage.reference_points | {
-        entry.reference_point
-        for entry in entries
-        if entry.kind is LedgerKind.REFERENCE_POINT_MADE and entry.reference_point is not None
+        reference_point for entry in entries for reference_point in entry.own_reference_points
     }
 
 

@@ -102,10 +102,11 @@ class Sweeper:
                 journal = Journal(self._repository.ledger(vm.vm_id), self._run_id, vm.vm_id, self._host.name)
                 for thing in there.things:
                     self._prepare(thing, journal, done)
-                left = tuple(act(self._settler(vm.vm_id, journal, done)))
+                cleaner = self._settler(vm.vm_id, journal, done)
+                left = tuple(act(cleaner))
                 left = (*left, *self._undecided(there, left))
                 if not left:
-                    journal.settled(note="swept")
+                    cleaner.settle(note="swept")
         except HvpsError as err:
             return SweepResult(there, tuple(done), (), err)
         error = HostNotClean(self._host.name, vm.name, left) if left else None
