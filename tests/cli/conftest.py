@@ -17,6 +17,7 @@ import pytest
 from hvpsbridge.cli import logs
 from hvpsbridge.cli.main import main
 from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
+from tests.waiting import DEADLINE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
         yield Served(folder, json.loads(line)["url"], process)
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE_SECONDS)
 
 
 @pytest.fixture

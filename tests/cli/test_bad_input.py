@@ -289,7 +289,7 @@ def test_every_signal_at_every_moment_undoes_and_loses_nothing(part: int, world:
 def test_a_closed_terminal_undoes_and_loses_nothing(disposition: signal.Handlers, world: World) -> None:
     """All of its output goes to a terminal, with bars; what is read is slowed until the terminal is shut."""
     log = world.folder / "hvps.log"
-    rate = "64KiB" if disposition is signal.SIG_DFL else "2MiB"
+    rate = "64KiB" if disposition is signal.SIG_DFL else "1MiB"
     command = ("--log-file", log, "run", world.playbook(), "--rate", rate)
     process, terminal = pty.fork()
     if process == 0:

@@ -113,7 +113,6 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 _ON_A_TERMINAL = """
-import time
 from uuid import UUID
 from hvpsbridge.cli import console, logs
 from hvpsbridge.report.views import Table
@@ -123,7 +122,6 @@ with console.observer() as seen:
     seen.started(VM, "backup")
     seen.step(VM, Step.READ, "before")
     seen.progress(VM, MOVED)
-    time.sleep(0.3)
     seen.noted(VM, "waiting")
 console.table(TABLE)
 """

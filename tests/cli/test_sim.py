@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import DEADLINE_SECONDS
+
 from .conftest import Hvps, Served, serving
 
 MIB = 1 << 20
@@ -26,12 +28,12 @@ def test_what_is_served_can_be_asked_and_told_to_end(hvps: Hvps, served: Served)
     assert (info["url"], info["engine"], info["pid"]) == (served.url, "builtin", served.process.pid)
     assert stat.S_IMODE((served.folder / "password").stat().st_mode) == 0o600
     assert hvps("sim", "stop", "-f", served.folder).code == 0
-    assert served.process.wait(30) == 0
+    assert served.process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_being_told_to_end_by_a_signal_is_no_failure(served: Served) -> None:
     served.process.terminate()
-    assert served.process.wait(30) == 0
+    assert served.process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_a_vm_is_made_from_images_and_its_guest_writes(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from hvpsbridge.sim.control import Control
+from tests.waiting import wait_until
 
 from .conftest import Hvps, Served, in_process
 from .world import World
@@ -62,9 +62,7 @@ def test_what_passes_in_time_is_waited_for_and_backed_up(world: World) -> None:
         running.kill()
     assert running.returncode == 0, complained
     assert json.loads(said)["tasks"][0]["backup"]["disks"][0]["mode"] == "incremental"
-    end = time.monotonic() + 30
-    while world.on_host()["checkpoints"]:
-        assert time.monotonic() < end
+    wait_until(lambda: not world.on_host()["checkpoints"])
     world.assert_clean()
     assert world.assert_every_point_restores_equal() == 2
 

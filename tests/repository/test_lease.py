@@ -22,6 +22,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.sealing import PlainSealer
 from tests.repository.memory_store import MemoryStore
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 PREFIX = "leases/abc"
 
@@ -32,10 +33,14 @@ def objects() -> Objects:
     return Objects(MemoryStore(), PlainSealer(repository_id), repository_id)
 
 
-def take(objects: Objects, **changes: object) -> Lease:
-    """A lease of a holder that looks like this process with ``changes``; it does not renew by itself."""
+def take(objects: Objects, *, stale_seconds: float = 0.3, **changes: object) -> Lease:
+    """A lease of a holder that looks like this process with ``changes``; it does not renew by itself.
+
+    Args:
+        stale_seconds: how long a holder elsewhere is watched before it is taken for dead.
+    """
     holder = replace(current_holder(uuid4()), **changes)  # type: ignore[arg-type]  # overrides by keyword
-    return Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=3600)
+    return Lease(objects, PREFIX, holder, "VM x", stale_seconds=stale_seconds, renew_seconds=3600)
 
 
 def give_up_silently(lease: Lease) -> None:
@@ -94,17 +99,10 @@ class TestLease:
         give_up_silently(lost)
         with pytest.raises(RepositoryLocked):
             take(objects)
-        process.kill()
-        started = time.monotonic()
-        while time.monotonic() - started < 5:  # killed, perhaps still a zombie: gone in either case
-            try:
-                with take(objects) as lease:
-                    assert lease.taken_from == lost.holder
-                    break
-            except RepositoryLocked:
-                time.sleep(0.01)
-        else:
-            pytest.fail("a dead holder was not recognised")
+        process.kill()  # perhaps still a zombie: gone in either case
+        wait_until(lambda: is_provably_dead(lost.holder), "a dead holder was not recognised")
+        with take(objects) as lease:
+            assert lease.taken_from == lost.holder
         process.wait()
 
     def test_of_a_recycled_pid_is_dead(self) -> None:
@@ -132,9 +130,9 @@ class TestLease:
 
     def test_of_another_machine_that_renews_is_not_taken(self, objects: Objects) -> None:
         holder = replace(current_holder(uuid4()), boot_id="another boot")
-        with Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=0.05) as lease:
+        with Lease(objects, PREFIX, holder, "VM x", renew_seconds=0.05) as lease:
             with pytest.raises(RepositoryLocked):
-                take(objects)
+                take(objects, stale_seconds=DEADLINE_SECONDS)
             lease.check()
 
     def test_does_not_look_at_anybodys_clock(self, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +144,10 @@ class TestLease:
 
         monkeypatch.setattr(module, "datetime", Skewed)
         holder = replace(current_holder(uuid4()), boot_id="another boot")
-        with Lease(objects, PREFIX, holder, "VM x", stale_seconds=0.3, renew_seconds=0.05) as lease:
+        with Lease(objects, PREFIX, holder, "VM x", renew_seconds=0.05) as lease:
             monkeypatch.undo()
             with pytest.raises(RepositoryLocked):
-                take(objects)
+                take(objects, stale_seconds=DEADLINE_SECONDS)
             lease.check()
 
     def test_lost_stays_lost_when_the_taker_has_gone(self, objects: Objects) -> None:

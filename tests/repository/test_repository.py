@@ -518,12 +518,15 @@ class TestReading:
         class Remote(MemoryStore):
             remote = True
             at_once = highest = 0
+            lock = threading.Lock()
 
             def get_range(self, name: str, offset: int, length: int) -> bytes:
-                self.at_once += 1
-                self.highest = max(self.highest, self.at_once)
+                with self.lock:
+                    self.at_once += 1
+                    self.highest = max(self.highest, self.at_once)
                 time.sleep(0.01)
-                self.at_once -= 1
+                with self.lock:
+                    self.at_once -= 1
                 return super().get_range(name, offset, length)
 
         store = Remote()
