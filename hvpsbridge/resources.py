@@ -1,7 +1,7 @@
-"""Where the files that ship beside the code are: host scripts and example playbooks.
+"""Files that ship with the code: host scripts and example playbooks.
 
-In a checkout they are top-level folders (``ps_scripts/``, ``playbooks/``); in a wheel they are package
-data under ``hvpsbridge/_data``. Everything loads them through here, the same way from either.
+In a checkout they are top-level folders (``ps_scripts/``, ``playbooks/``), in a wheel package data under
+``hvpsbridge/_data``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_folder(name: str) -> Path:
-    """Folder ``name`` as shipped: the wheel's copy when there is one, else the checkout's.
+    """The folder ``name``, from the wheel if there is one, else from the checkout.
 
     Raises:
-        FileNotFoundError: the installation lacks the folder.
+        FileNotFoundError: the folder is missing from the installation.
     """
     for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate
-    raise FileNotFoundError(f"this installation of hvpsbridge lacks its {name} folder; install it again")
+    raise FileNotFoundError(f"the folder {name} is missing from this installation; reinstall hvpsbridge")

@@ -1,4 +1,4 @@
-"""A secret in memory: a value that hides itself wherever it could be printed, logged or serialised."""
+"""A value that hides itself when it is printed, logged or serialised."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ HIDDEN = "********"
 
 
 class Secret:
-    """Holds a secret text; only :meth:`reveal` gives it back.
+    """A secret text. Only :meth:`reveal` returns it.
 
-    Equality takes the same time wherever the values differ. The value is kept out of ``repr``, ``str``,
-    formatting, pickling and iteration, so that a log line or report that includes a configuration by
-    mistake shows stars.
+    ``repr``, ``str`` and formatting give stars, and pickling fails, so that a configuration that is logged or
+    reported by mistake reveals nothing. Comparing takes the same time wherever the values differ.
     """
 
     __slots__ = ("_value",)
@@ -22,7 +21,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret text itself. Callers pass it straight to the library that needs it."""
+        """The secret itself. Pass it straight to the library that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -46,4 +45,4 @@ class Secret:
         return bool(self._value)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not serialised")
+        raise TypeError("a Secret cannot be serialised")

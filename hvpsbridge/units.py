@@ -1,4 +1,4 @@
-"""Byte counts and durations: constants, parsing and text. Sizes are bytes, durations are seconds."""
+"""Sizes in bytes and durations in seconds: constants, parsing and text."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
 def parse_size(text: str) -> int:
-    """Number of bytes named by text such as ``64KiB``, ``1.5 GiB`` or ``4096``.
+    """Bytes in a text such as ``64KiB``, ``1.5 GiB`` or ``4096``.
 
     Raises:
-        ValueError: the text is not a number with a known binary unit, or is no whole number of bytes.
+        ValueError: the text is not a number with a binary unit, or not a whole number of bytes.
     """
     match = _SIZE.fullmatch(text)
     if match is None or match[2].upper() not in _FACTORS:
-        raise ValueError(f"{text!r} is not a size; write for example 64KiB, 512MiB or 4GiB")
+        raise ValueError(f"{text!r} is not a size; use for example 64KiB, 512MiB or 4GiB")
     amount = float(match[1]) * _FACTORS[match[2].upper()]
     if amount != int(amount):
         raise ValueError(f"{text!r} is not a whole number of bytes")
@@ -42,19 +42,19 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Number of seconds named by text such as ``90s``, ``15m``, ``2h`` or ``7d``.
+    """Seconds in a text such as ``90s``, ``15m``, ``2h`` or ``7d``.
 
     Raises:
-        ValueError: the text is not a number with a known unit.
+        ValueError: the text is not a number with one of the units s, m, h, d and w.
     """
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in _DURATIONS:
-        raise ValueError(f"{text!r} is not a duration; write for example 30s, 15m, 2h or 7d")
+        raise ValueError(f"{text!r} is not a duration; use for example 30s, 15m, 2h or 7d")
     return float(match[1]) * _DURATIONS[match[2]]
 
 
 def size_text(count_bytes: int) -> str:
-    """Byte count for people, in binary units with at most one decimal: ``1.5 GiB``."""
+    """A size for people, in binary units with at most one decimal: ``1.5 GiB``."""
     amount, unit = float(count_bytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(amount) < 1024:
@@ -64,7 +64,7 @@ def size_text(count_bytes: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Duration for people: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """A duration for people: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -81,5 +81,5 @@ def one_line(text: str) -> str:
 
 
 def rate_text(count_bytes: int, seconds: float) -> str:
-    """Transfer rate for people; a dash when no time was taken."""
+    """A transfer rate for people; a dash if no time passed."""
     return f"{size_text(int(count_bytes / seconds))}/s" if seconds > 0 else "-"

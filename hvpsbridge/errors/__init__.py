@@ -34,7 +34,7 @@ from hvpsbridge.errors.host import (
     VmMissing,
     VmNotFound,
 )
-from hvpsbridge.errors.ours import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
+from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
 from hvpsbridge.errors.policy import Gated, HostNoSpace, NotEligible, StoppedByPolicy, TrackingLied
 from hvpsbridge.errors.repository import (
     Damaged,
