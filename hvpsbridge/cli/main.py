@@ -24,7 +24,7 @@ from hvpsbridge.cli.logs import printable, redact, tear_down
 from hvpsbridge.cli.streams import ignore_broken_pipe
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.playbook.problems import PlaybookInvalid
-from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.results import HostProblem, RunResult
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from hvpsbridge.cli.run_output import output_format, print_report
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.targets import target_path
 from hvpsbridge.errors import ExitCode, HvpsError
-from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult, choose_disks, file_name, restore_disk

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from hvpsbridge.cli import console
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.report.truth import RunReport
+from hvpsbridge.report.documents.run import RunReport
 from hvpsbridge.report.views import condition_lines, run_events, run_tables, summary_line
 
 

@@ -11,7 +11,7 @@ from hvpsbridge.cli.run_output import OutputFormat, print_report
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.playbook.task_options import RunLimits
-from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.runner import PlayRun, Runner
 

@@ -22,7 +22,7 @@ from hvpsbridge.report.documents.repositories import (
     RepositoryCreated,
     StoreProbed,
 )
-from hvpsbridge.report.truth import RunEvent, RunReport, TaskEvent
+from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent
 
 # What each command prints with --json; and, under FAILURE, what any of them prints when it fails.
 FAILURE = "failure"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.report.documents import Document
-from hvpsbridge.report.truth import RunEvent, RunReport, TaskEvent, TaskReport
+from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent, TaskReport
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.task import TASKS, find_task
 from hvpsbridge.units import duration_text

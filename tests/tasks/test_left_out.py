@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.errors import ExitCode, NotEligible
-from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult, BackupSection

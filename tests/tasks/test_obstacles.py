@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.errors import ExitCode, NotEligible
-from hvpsbridge.report.truth import RunReport, run_report
+from hvpsbridge.report.documents.run import RunReport, run_report
 from hvpsbridge.report.views import condition_lines
 from hvpsbridge.sim.model.state import CheckpointType, ReplicationMode, SnapshotType, VhdFormat, VMState
 from hvpsbridge.tasks.backup.results import BackupResult

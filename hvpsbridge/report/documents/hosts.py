@@ -10,7 +10,7 @@ from uuid import UUID
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents.document import Document
-from hvpsbridge.report.truth import ConditionReport, condition
+from hvpsbridge.report.documents.run import ConditionReport, condition
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
 from hvpsbridge.tasks.cleanup.sweep import SweepResult

@@ -11,7 +11,7 @@ import pytest
 from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import ExitCode, HostNotClean, HostUnreachable, OperationFailed
 from hvpsbridge.report.documents import VERSION, document_text
-from hvpsbridge.report.truth import run_report
+from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.report.values import jsonable
 from hvpsbridge.report.views import (
     condition_lines,
