@@ -1,10 +1,10 @@
 """A stored chunk or node: one frame of a pack.
 
-A frame carries all it takes to read it, so repacking copies its bytes, and a pack whose footer is lost
-can be walked from its start. Sealed frames have random nonces; associated data is kind, id, codec, epoch
-and raw length, so a frame cannot stand for another one.
+A frame holds everything needed to read it, so repacking copies its bytes, and a pack whose footer is lost
+can be read from its start. Encrypted frames have random nonces. Their associated data is kind, id, codec,
+epoch and raw length, so one frame cannot replace another.
 
-    0   32 id: SHA-256 of the raw bytes; in sealed repositories HMAC-SHA-256(id key, that SHA-256)
+    0   32 id: SHA-256 of the raw bytes; in encrypted repositories HMAC-SHA-256(id key, that SHA-256)
     32  1  kind: 1 chunk, 2 node
     33  1  codec: 0 raw, 1 zstd
     34  1  seal: 0 plain, 1 AES-256-GCM
@@ -35,7 +35,7 @@ _PAD_AT = 35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Head of a frame; ``kind`` is ``DATA_PACK`` for a chunk and ``NODE_PACK`` for a node."""
+    """Header of a frame; ``kind`` is ``DATA_PACK`` for a chunk and ``NODE_PACK`` for a node."""
 
     id: bytes
     kind: Kind
@@ -47,7 +47,7 @@ class Frame:
     nonce: bytes = NO_NONCE
 
     def pack(self) -> bytes:
-        """The head's bytes; the body follows it."""
+        """The header's bytes; the body follows them."""
         return _FRAME.pack(
             self.id,
             self.kind,
@@ -60,18 +60,18 @@ class Frame:
         )
 
     def associated(self) -> bytes:
-        """What the seal authenticates beside the body."""
+        """What is authenticated besides the body."""
         return _ASSOCIATED.pack(self.kind, self.id, self.codec, self.epoch, self.raw_bytes)
 
 
 def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tuple[Frame, memoryview]:
-    """Head and body of the one frame that fills ``data``; the body is a view of it.
+    """Header and body of the frame that fills ``data``; the body is a view of it.
 
     Raises:
-        Malformed: lengths, kinds or codecs are impossible.
+        Malformed: the lengths, the kind or the codec are not valid.
     """
     if len(data) < FRAME_BYTES:
-        raise Malformed(f"{len(data)} bytes are shorter than a frame")
+        raise Malformed(f"a frame of {len(data)} bytes is shorter than its header")
     identity, kind, codec, seal, epoch, raw, stored, nonce = _FRAME.unpack_from(data)
     try:
         frame = Frame(
@@ -87,11 +87,11 @@ def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tu
     except ValueError as err:
         raise Malformed(str(err)) from err
     if frame.kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
-        raise Malformed(f"a frame of kind {kind}")
+        raise Malformed(f"unexpected kind {kind} of a frame")
     if data[_PAD_AT] or (seal == Seal.PLAIN and (epoch or nonce != NO_NONCE)):
-        raise Malformed("bytes that must be zero are not")
+        raise Malformed("reserved bytes are not zero")
     if len(data) != FRAME_BYTES + stored:
-        raise Malformed(f"frame speaks of {stored} bytes, there are {len(data) - FRAME_BYTES}")
+        raise Malformed(f"the frame header says {stored} bytes, but {len(data) - FRAME_BYTES} follow")
     if raw > max_raw_bytes or (seal == Seal.AES_256_GCM and stored < TAG_BYTES):
-        raise Malformed(f"impossible lengths: {raw} raw, {stored} stored")
+        raise Malformed(f"invalid lengths: {raw} bytes raw, {stored} stored")
     return frame, memoryview(data)[FRAME_BYTES:]

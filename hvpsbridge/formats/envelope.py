@@ -1,9 +1,9 @@
-"""The envelope: form of every stored object that is not a pack, and of a pack's footer.
+"""The envelope: how every stored object that is not a pack is written, and the footer of a pack.
 
-The header stays readable whatever the repository's key: whoever opens an object sees first which format
-it has. A plain envelope ends with a SHA-256 over its context, header and payload; a sealed one is
-authenticated by AES-256-GCM over the same context and header. The context is the repository's id and the
-object's name, so that an object put under another name, or into another repository, does not pass.
+The header is never encrypted, so that a reader always sees the format first. A plain envelope ends with a
+SHA-256 over its context, header and payload. An encrypted one is authenticated by AES-256-GCM over the same
+context and header. The context is the repository's id and the object's name, so an object that was moved to
+another name or repository is rejected.
 
     0   4  magic "HVPS"
     4   1  version
@@ -15,7 +15,7 @@ object's name, so that an object put under another name, or into another reposit
     16  4  stored bytes of the payload, without nonce and tag
     20  12 nonce; zero when plain
     32  -  payload as stored
-    -   -  plain: 32 bytes SHA-256 of context, header and payload; sealed: 16 bytes tag
+    -   -  plain: 32 bytes SHA-256 of context, header and payload; encrypted: 16 bytes tag
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from uuid import UUID
 
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 
-# Frozen: golden repositories of it are committed (tests/golden) and stay readable for ever.
+# Frozen: repositories of this format are committed in tests/golden, and must always be readable.
 FORMAT = 1
 MAGIC = b"HVPS"
 NONCE_BYTES = 12
 TAG_BYTES = 16
 CHECKSUM_BYTES = 32
 NO_NONCE = bytes(NONCE_BYTES)
-# Largest payload a reader makes room for. An index object of the most entries a writer gathers has 3 MiB,
-# a manifest far less; the cap only keeps a damaged length from asking for gigabytes.
+# Largest payload that a reader accepts. The largest index object that a writer makes has 3 MiB, a manifest
+# far less. The limit only stops a damaged length from allocating gigabytes.
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
 
 _HEADER = struct.Struct("<4sBBBBIII12s")
@@ -59,14 +59,14 @@ class Kind(IntEnum):
 
 
 class Codec(IntEnum):
-    """How a payload is encoded before sealing."""
+    """How a payload is encoded before encryption."""
 
     RAW = 0
     ZSTD = 1
 
 
 class Seal(IntEnum):
-    """How a payload is sealed."""
+    """How a payload is protected."""
 
     PLAIN = 0
     AES_256_GCM = 1
@@ -112,10 +112,10 @@ def unpack_header(data: bytes | bytearray | memoryview) -> Header:
         Malformed: anything else is wrong.
     """
     if len(data) < HEADER_BYTES:
-        raise Malformed(f"{len(data)} bytes are shorter than a header")
+        raise Malformed(f"an object of {len(data)} bytes is shorter than its header")
     magic, version, kind, codec, seal, epoch, raw, stored, nonce = _HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise Malformed(f"starts with {magic!r}")
+        raise Malformed(f"it starts with {magic!r}")
     if version != FORMAT:
         raise UnknownVersion(version, FORMAT)
     try:
@@ -131,7 +131,7 @@ def unpack_header(data: bytes | bytearray | memoryview) -> Header:
     except ValueError as err:
         raise Malformed(str(err)) from err
     if raw > MAX_PAYLOAD_BYTES or len(data) != HEADER_BYTES + stored + header.trailer_bytes:
-        raise Malformed(f"header speaks of {stored} payload bytes, the object has {len(data)} in all")
+        raise Malformed(f"the header says {stored} payload bytes, but the object has {len(data)} bytes")
     return header
 
 

@@ -1,7 +1,7 @@
 """Extents: half-open byte ranges of a disk, and the arithmetic on sorted sets of them.
 
-Everything is integers. A set of extents is a sequence sorted by offset whose members neither overlap
-nor touch; :func:`normalise` makes one from anything a host may answer.
+All numbers are integers. A set of extents is a sequence sorted by offset, whose members neither overlap nor
+touch; :func:`normalise` makes one from any answer of a host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PAIR = struct.Struct("<QQ")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Extent:
-    """Bytes ``offset`` up to, not including, ``offset + length`` of a disk. Both are in bytes."""
+    """Bytes ``offset`` to ``offset + length`` (exclusive) of a disk. Both are in bytes."""
 
     offset: int
     length: int
@@ -27,7 +27,7 @@ class Extent:
 
 
 def normalise(extents: Iterable[Extent], size_bytes: int) -> tuple[Extent, ...]:
-    """Same bytes as a set: sorted, clipped to ``[0, size_bytes)``, overlaps and neighbours joined.
+    """The same bytes as a set: sorted, clipped to ``[0, size_bytes)``, overlaps and neighbours joined.
 
     Nothing guarantees the order of a change query's answer, or that its last range ends within the disk, so
     neither is assumed (docs/hyperv-facts.md#changed-ranges).
@@ -46,9 +46,9 @@ def normalise(extents: Iterable[Extent], size_bytes: int) -> tuple[Extent, ...]:
 
 
 def align(extents: Iterable[Extent], unit_bytes: int, size_bytes: int) -> tuple[Extent, ...]:
-    """Set that covers ``extents`` with every edge moved outward to a multiple of ``unit_bytes``.
+    """The set that covers ``extents``, with every edge moved outward to a multiple of ``unit_bytes``.
 
-    The disk's end needs no alignment; it is a multiple of the logical sector size anyway.
+    The end of the disk is not moved; it is a multiple of the logical sector size anyway.
     """
     return normalise(
         (
@@ -66,7 +66,7 @@ def total_bytes(extents: Iterable[Extent]) -> int:
 
 
 def subtract(extents: Sequence[Extent], removed: Sequence[Extent]) -> tuple[Extent, ...]:
-    """Bytes in the set ``extents`` that are not in the set ``removed``. Linear in both."""
+    """Bytes of the set ``extents`` that are not in the set ``removed``. Takes linear time."""
     kept: list[Extent] = []
     index = 0
     for extent in extents:
@@ -85,7 +85,7 @@ def subtract(extents: Sequence[Extent], removed: Sequence[Extent]) -> tuple[Exte
 
 
 def intersect(left: Sequence[Extent], right: Sequence[Extent]) -> tuple[Extent, ...]:
-    """Bytes in both sets. Linear in both."""
+    """Bytes that are in both sets. Takes linear time."""
     common: list[Extent] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -110,16 +110,16 @@ def split(extents: Iterable[Extent], unit_bytes: int) -> Iterator[Extent]:
 
 
 def pack_extents(extents: Iterable[Extent]) -> bytes:
-    """Extents as little-endian pairs of u64 (offset, length), the form scripts send and take."""
+    """Extents as little-endian pairs of u64 (offset, length), as scripts send and take them."""
     return b"".join(_PAIR.pack(extent.offset, extent.length) for extent in extents)
 
 
 def unpack_extents(data: bytes | bytearray | memoryview) -> tuple[Extent, ...]:
-    """Extents from :func:`pack_extents` form, in the order given.
+    """Extents from the bytes of :func:`pack_extents`, in their order.
 
     Raises:
-        ValueError: the length is no multiple of 16.
+        ValueError: the length is not a multiple of 16.
     """
     if len(data) % _PAIR.size:
-        raise ValueError(f"{len(data)} bytes are no whole number of extents of {_PAIR.size} bytes")
+        raise ValueError(f"{len(data)} bytes are not a whole number of extents of {_PAIR.size} bytes")
     return tuple(Extent(offset, length) for offset, length in _PAIR.iter_unpack(data))

@@ -1,4 +1,4 @@
-"""The chunk grid: how a disk of a given size is cut into chunks. One per repository, never changed."""
+"""The chunk grid: how disks are cut into chunks. A repository has one, which never changes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ MAX_CHUNK_BYTES = 1 * MIB
 
 @dataclass(frozen=True, slots=True)
 class ChunkGrid:
-    """All disk arithmetic on chunks. Chunk ``n`` holds bytes from ``n * chunk_bytes``.
-
-    A disk's last chunk ends with the disk and may be short.
+    """Arithmetic on chunks. Chunk ``n`` begins at byte ``n * chunk_bytes``; the last one ends with the disk.
 
     Raises:
-        ValueError: ``chunk_bytes`` is no power of two between 64 KiB and 1 MiB.
+        ValueError: ``chunk_bytes`` is not a power of two from 64 KiB to 1 MiB.
     """
 
     chunk_bytes: int
@@ -27,10 +25,10 @@ class ChunkGrid:
     def __post_init__(self) -> None:
         size = self.chunk_bytes
         if not MIN_CHUNK_BYTES <= size <= MAX_CHUNK_BYTES or size & (size - 1):
-            raise ValueError(f"a chunk of {size} bytes is no power of two from 64 KiB to 1 MiB")
+            raise ValueError(f"chunk size must be a power of two from 64 KiB to 1 MiB, not {size} bytes")
 
     def count(self, size_bytes: int) -> int:
-        """Number of chunks of a disk of ``size_bytes``."""
+        """How many chunks a disk of ``size_bytes`` has."""
         return -(-size_bytes // self.chunk_bytes)
 
     def extent(self, number: int, size_bytes: int) -> Extent:
@@ -41,7 +39,7 @@ class ChunkGrid:
         """
         start = number * self.chunk_bytes
         if not 0 <= start < size_bytes:
-            raise IndexError(f"no chunk {number} in a disk of {size_bytes} bytes")
+            raise IndexError(f"a disk of {size_bytes} bytes has no chunk {number}")
         return Extent(start, min(self.chunk_bytes, size_bytes - start))
 
     def number(self, offset: int) -> int:
@@ -49,7 +47,7 @@ class ChunkGrid:
         return offset // self.chunk_bytes
 
     def touched(self, extents: Iterable[Extent]) -> Iterator[int]:
-        """Numbers of the chunks that a sorted set of extents touches, ascending, each once."""
+        """Numbers of the chunks that a sorted set of extents touches; ascending, without duplicates."""
         following = 0
         for extent in extents:
             if extent.length:

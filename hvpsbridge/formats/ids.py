@@ -1,7 +1,7 @@
-"""The ids object: what conversion returned for a point. Only with it may a point be a base.
+"""The ids object of a recovery point: the ids of its reference point. A point without one cannot be a base.
 
-Written after the checkpoint became a reference point, under the point's own name. It repeats what it
-belongs to (the manifest's digest, VM id, disk ids), so that ids can never be used with another point.
+It is written after the checkpoint was converted, under the point's name. It repeats what it belongs to (the
+manifest's digest, the VM id, disk ids), so that ids are never used with another point.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hvpsbridge.formats.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class DiskIds:
-    """RCT id of one disk as the reference point carries it."""
+    """The RCT id of a disk in a reference point."""
 
     slot: str
     disk_id: UUID | None
@@ -23,7 +23,7 @@ class DiskIds:
 
 @dataclass(frozen=True, slots=True)
 class PointIds:
-    """Ids of a reference point that belongs to a recovery point.
+    """Ids of the reference point of a recovery point.
 
     Attributes:
         manifest_digest: SHA-256 of the manifest's canonical text.
@@ -36,7 +36,7 @@ class PointIds:
     disks: tuple[DiskIds, ...]
 
     def fits(self, manifest: Manifest) -> bool:
-        """Whether these ids may be used with the point of ``manifest``: digest, VM, every disk and id."""
+        """Whether these are ids of the point of ``manifest``: its digest, VM, disks and RCT ids are equal."""
         stored = {(disk.slot, disk.disk_id): disk.rct_id for disk in manifest.disks}
         return (
             self.manifest_digest == manifest.digest()
@@ -45,5 +45,5 @@ class PointIds:
         )
 
     def rct_id(self, slot: str) -> str | None:
-        """RCT id of the disk in ``slot``; None when the reference point has none for it."""
+        """RCT id of the disk in ``slot``; None when there is none."""
         return next((disk.rct_id for disk in self.disks if disk.slot == slot), None)

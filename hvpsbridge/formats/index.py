@@ -1,10 +1,10 @@
-"""An index object: which chunks and nodes lie where in the packs of one commit.
+"""An index object: where the chunks and nodes of one commit are in its packs.
 
 Payload of an envelope of kind INDEX::
 
-    0   4  count of index objects this one supersedes
+    0   4  count of index objects that this one supersedes
     4   4  count of packs
-    8   -  superseded: 16 bytes each, the object's name
+    8   -  superseded objects: their names, 16 bytes each
     -   -  packs: 16 bytes name, 1 kind (1 data, 2 node), 3 zero, 4 count of entries, 8 bytes of the pack
     -   -  entries of the packs, in the packs' order, as in a pack's footer
 """
@@ -26,7 +26,7 @@ _PACK = struct.Struct("<16sB3xIQ")
 
 @dataclass(frozen=True, slots=True)
 class IndexedPack:
-    """A pack with what is in it. ``name`` is 16 random bytes; the object's name is their hex."""
+    """A pack and its entries. ``name`` is 16 random bytes; the object's name is their hex."""
 
     name: bytes
     kind: Kind
@@ -54,16 +54,16 @@ def decode_index(payload: bytes | memoryview) -> IndexObject:
     """The index in ``payload``.
 
     Raises:
-        Malformed: counts do not fill it, or a kind is unknown.
+        Malformed: the counts do not match the length, or a kind is unknown.
     """
     view = memoryview(payload)
     if len(view) < _COUNTS.size:
-        raise Malformed(f"an index of {len(view)} bytes")
+        raise Malformed(f"an index of {len(view)} bytes is too short")
     superseded, packs = _COUNTS.unpack_from(view)
     packs_at = _COUNTS.size + superseded * NAME_BYTES
     entries_at = packs_at + packs * _PACK.size
     if entries_at > len(view):
-        raise Malformed(f"{packs} packs do not fit {len(view)} bytes")
+        raise Malformed(f"{packs} packs do not fit into {len(view)} bytes")
     names = tuple(bytes(view[at : at + NAME_BYTES]) for at in range(_COUNTS.size, packs_at, NAME_BYTES))
     return IndexObject(names, tuple(_packs(view[packs_at:entries_at], view[entries_at:])))
 
@@ -72,10 +72,10 @@ def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
     at = 0
     for name, kind, count, pack_bytes in _PACK.iter_unpack(table):
         if kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
-            raise Malformed(f"pack of kind {kind}")
+            raise Malformed(f"unexpected kind {kind} of a pack")
         end = at + count * ENTRY_BYTES
         if end > len(rest):
-            raise Malformed("entries pass the end of the index")
+            raise Malformed("entries exceed the end of the index")
         yield IndexedPack(name, Kind(kind), pack_bytes, decode_entries(rest[at:end]))
         at = end
     if at != len(rest):

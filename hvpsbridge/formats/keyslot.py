@@ -1,11 +1,11 @@
-"""Key slots: the master key, wrapped with a key that Argon2id makes of a passphrase.
+"""Key slots: the master key, wrapped with a key that Argon2id derives from a passphrase.
 
-A slot is plain canonical JSON, since it is read before there is a key; it tells costs and nothing about
-who or where: even its label is sealed. ``check`` tells damage from a wrong passphrase. All that a slot says
-is authenticated with the wrapped key, so costs cannot be lowered unseen.
+A slot is plain canonical JSON, since it is read before there is a key. It shows the Argon2id costs, but not
+whose key it is: its label is encrypted. ``check`` distinguishes damage from a wrong passphrase. Everything in
+a slot is authenticated together with the wrapped key, so lower costs are detected.
 
-The exported key is text that holds the master key itself, in groups that can be typed off paper, with a
-check so that a slip of the finger is told from a wrong key.
+The exported key is text that contains the master key itself, in groups that can be typed from paper, with
+check digits that distinguish a typing mistake from a wrong key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import encode_record
 
 ARGON2ID = "argon2id"
-# What a reader lets a slot ask for; a damaged or hostile slot must not take all memory.
+# The most that a slot may ask for, so that a damaged or malicious one cannot take all memory.
 MAX_MEMORY_KIB = 1024 * 1024
 MAX_ITERATIONS = 64
 MAX_LANES = 64
@@ -34,7 +34,7 @@ _GROUP = 4
 
 @dataclass(frozen=True, slots=True)
 class KdfCost:
-    """Argon2id costs. The default is RFC 9106's second recommendation, for when memory is bounded."""
+    """Argon2id costs. The default is the second recommendation of RFC 9106, for limited memory."""
 
     memory_kib: int = 64 * 1024
     iterations: int = 3
@@ -46,9 +46,9 @@ class KeySlot:
     """One slot.
 
     Attributes:
-        nonce, wrapped: master key under AES-256-GCM; associated data is :meth:`bound_text`.
-        label: sealed with a key derived from the master key: nonce, then body with tag.
-        check: SHA-256 over the canonical text without it.
+        nonce, wrapped: the master key, encrypted with AES-256-GCM; associated data is :meth:`bound_text`.
+        label: encrypted with a key derived from the master key: nonce, then body with tag.
+        check: SHA-256 of the canonical text without it.
     """
 
     slot_id: UUID
@@ -65,29 +65,29 @@ class KeySlot:
     check: bytes = b""
 
     def bound_text(self) -> bytes:
-        """What the wrapping authenticates."""
+        """The associated data of :attr:`wrapped`."""
         return encode_record(replace(self, wrapped=b"", label=b"", check=b""))
 
     def digest(self) -> bytes:
-        """What ``check`` must be."""
+        """The correct value of ``check``."""
         return hashlib.sha256(encode_record(replace(self, check=b""))).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportMark:
-    """That the key was exported; ends the reminder."""
+    """Says that the key was exported; ends the reminder to do so."""
 
     at: datetime
 
 
 def check_slot(slot: KeySlot) -> None:
-    """Nothing, when the slot is whole and asks for what a reader grants.
+    """Check that the slot is intact and its costs are within bounds.
 
     Raises:
-        Malformed: it does not.
+        Malformed: it is not.
     """
     if slot.digest() != slot.check:
-        raise Malformed("its check differs")
+        raise Malformed("its check does not match")
     if slot.kdf != ARGON2ID:
         raise Malformed(f"unknown key derivation {slot.kdf!r}")
     if not (
@@ -106,10 +106,10 @@ def exported_text(master: bytes, repository_id: UUID) -> str:
 
 
 def parse_exported(text: str) -> tuple[bytes, UUID] | None:
-    """Master key and repository id of an exported key; None when the text is none.
+    """Master key and repository id of an exported key; None when the text is not an exported key.
 
     Raises:
-        Malformed: it is one, with a mistake in it.
+        Malformed: it is an exported key with a mistake in it.
     """
     found = _EXPORTED.fullmatch(text.strip())
     if found is None:
@@ -120,10 +120,10 @@ def parse_exported(text: str) -> tuple[bytes, UUID] | None:
     try:
         repository_id = UUID(found[1])
     except ValueError as err:
-        raise Malformed("the repository id in the exported key is none") from err
+        raise Malformed("the repository id in the exported key is not valid") from err
     master = bytes.fromhex(digits[:_KEY_DIGITS])
     if _export_check(master, repository_id) != digits[_KEY_DIGITS:]:
-        raise Malformed("the exported key has a typing mistake: its check digits differ")
+        raise Malformed("the exported key has a typing mistake: its check digits do not match")
     return master, repository_id
 
 

@@ -1,8 +1,9 @@
-"""Lease records: who works on a VM (or runs a writer) right now.
+"""Lease records: who is working on a VM (or runs a writer) right now.
 
-A lease is a series of objects ``<prefix>/<counter>``; the highest counter rules. Taking, renewing and
-releasing each create the next counter, which only one process can do; lower ones are then deleted, the
-highest never. So the counter never goes back, and a holder that slept finds a higher one.
+A lease is a series of objects ``<prefix>/<counter>``; the one with the highest counter is valid. Taking,
+renewing and releasing each create the next counter, which only one process can do. Lower ones are then
+deleted, the highest never. So the counter never decreases, and a holder that was suspended finds a higher
+one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseHolder:
-    """A process, told apart from every other one that ever held its pid.
+    """A process, distinguishable from every other one that had the same pid.
 
     Attributes:
-        boot_id: of the kernel; None when it could not be read, and then nothing is provable.
-        pid_namespace: containers have their own; a pid means nothing outside its namespace.
-        process_started: clock ticks after boot, so that a recycled pid is another process.
+        boot_id: of the kernel; None when it cannot be read, and then the process cannot be proved dead.
+        pid_namespace: of the process; a pid means nothing in another namespace (a container).
+        process_started: clock ticks after boot; distinguishes processes with the same pid.
     """
 
     run_id: UUID
@@ -31,13 +32,13 @@ class LeaseHolder:
     process_started: int | None
 
     def describe(self) -> str:
-        """For people: ``root@backup1 process 4711 (run 0f3c...)``."""
+        """As shown to people: ``root@backup1 process 4711 (run 0f3c...)``."""
         return f"{self.user}@{self.machine} process {self.process_id} (run {self.run_id})"
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """Content of one lease object. ``at`` is the holder's clock: for people, never decided on."""
+    """Content of a lease object. ``at`` is the time of the holder's clock, only shown to people."""
 
     counter: int
     holder: LeaseHolder

@@ -1,8 +1,8 @@
 """The manifest: a recovery point exists when its manifest does.
 
-Canonical JSON (``formats.record``) in an envelope of kind MANIFEST. Per VM, manifests form a line: each
-has the next sequence number and the digest of the one before, so a lost one leaves a gap that a prune
-would have covered with a tombstone.
+It is canonical JSON (``formats.record``) in an envelope of kind MANIFEST. The manifests of a VM form a
+lineage: each has the next sequence number and the digest of the one before. A lost one leaves a gap; a pruned
+one leaves a tombstone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from hvpsbridge.formats.record import decode_record, encode_record
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How far content was proved: ``level`` is one of written, hashed, equal, readable, boots, restored.
+    """How content was proved.
 
     Attributes:
-        proved_bytes: how much of it the proof looked at.
-        by: run that proved it.
+        level: written, hashed, equal, readable, boots or restored.
+        proved_bytes: how much of it was checked.
+        by: the run that checked it.
     """
 
     level: str
@@ -33,13 +34,13 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskStats:
-    """What one disk cost. All bytes.
+    """Statistics of one disk.
 
     Attributes:
-        changed_bytes: as change tracking reported (the whole of what was read for a full).
-        read_bytes: raw bytes taken from the frozen disk.
-        wire_bytes: received for them, all encodings included.
-        stored_bytes: added to packs.
+        changed_bytes: what change tracking reported; for a full backup, all that was read.
+        read_bytes: raw bytes read from the frozen disk.
+        wire_bytes: bytes received for them.
+        stored_bytes: bytes added to packs.
     """
 
     changed_bytes: int = 0
@@ -56,14 +57,16 @@ class ManifestDisk:
     """One disk of a point.
 
     Attributes:
-        slot: where it hangs, for example ``scsi 0:1``.
+        slot: where it is attached, for example ``scsi 0:1``.
         disk_id: VirtualDiskId.
         sector_bytes: logical sector size.
-        path: frozen file on the host; chain: that file and its parents.
+        path: the frozen file on the host.
+        chain: that file and its parents.
         tree: the content.
         rct_id: ``MostRecentId`` read from the frozen handle; None when tracking was off.
-        mode: full, incremental or compare; reason: why, as the planner's word.
-        base: point whose chunks were patched; None for a full.
+        mode: full, incremental or compare.
+        reason: why, as a value of ``Reason``.
+        base: the point whose chunks were patched; None for a full backup.
     """
 
     slot: str
@@ -83,11 +86,11 @@ class ManifestDisk:
 
 @dataclass(frozen=True, slots=True)
 class ExcludedDisk:
-    """A disk the VM had when the point was made, and that is not in it because somebody wanted it so.
+    """A disk of the VM that the playbook excludes from the point.
 
     Attributes:
         path: its file on the host; None for a physical disk.
-        pattern: of the playbook, by which it was left out.
+        pattern: the pattern that excludes it.
     """
 
     slot: str
@@ -99,7 +102,7 @@ class ExcludedDisk:
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A stored file: configuration files of the VM."""
+    """A stored configuration file of the VM."""
 
     name: str
     size_bytes: int
@@ -112,15 +115,15 @@ class Manifest:
     """A recovery point.
 
     Attributes:
-        sequence: 1 for the VM's first point here, then one more each; 0 until the repository sets it.
-        previous: digest of the manifest before; None for the first.
+        sequence: counts the VM's points in this repository from 1; 0 until the repository sets it.
+        previous: digest of the manifest before; None for the first one.
         created: when the checkpoint was taken, UTC.
         contract: number of the host contract.
-        consistency_asked: application, crash, or a policy's word; consistency: which was reached, in
-            the words of ``contract.results.Consistency``.
+        consistency_asked: what the policy required.
+        consistency: what was reached, a value of ``contract.results.Consistency``.
         definition: portable definition of the VM, JSON text.
-        excluded: disks of the VM that were left out on request.
-        durable: whether the store could promise, when this was written, that it survives a power loss.
+        excluded: disks of the VM that are not in the point.
+        durable: whether the store could guarantee that the point survives a power loss.
     """
 
     point_id: UUID
@@ -148,14 +151,14 @@ class Manifest:
         return encode_record(self)
 
     def digest(self) -> bytes:
-        """SHA-256 of the canonical text; names this manifest in the next one and in its ids object."""
+        """SHA-256 of the canonical text; the next manifest and the ids object refer to this one by it."""
         return hashlib.sha256(self.encode()).digest()
 
     def disk(self, slot: str) -> ManifestDisk:
         """The disk in ``slot``.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such disk.
         """
         for disk in self.disks:
             if disk.slot == slot:
@@ -167,6 +170,6 @@ def decode_manifest(payload: bytes | memoryview) -> Manifest:
     """The manifest in ``payload``.
 
     Raises:
-        Malformed: it is none.
+        Malformed: it is not a manifest.
     """
     return decode_record(Manifest, payload)

@@ -1,4 +1,4 @@
-"""Small records beside the points: what was found bad, what was pruned, what was proved later."""
+"""Small records about points: frames that were found bad, points that were pruned, later proofs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hvpsbridge.formats.manifest import Proof
 
 @dataclass(frozen=True, slots=True)
 class BadFrame:
-    """A frame that verification could not read. ``pack`` is the pack's name, 16 bytes; zero bytes when no
-    index names the frame at all."""
+    """A frame that could not be read. ``pack`` is the name of its pack, or 16 zero bytes when no index has
+    the frame."""
 
     id: bytes
     pack: bytes
@@ -20,8 +20,8 @@ class BadFrame:
 
 @dataclass(frozen=True, slots=True)
 class BadList:
-    """Frames found bad by one verification. A frame listed counts as absent when deduplicating, so the
-    next backup that meets the chunk stores it again, and old points are whole again too."""
+    """Frames that a verification found bad. Deduplication ignores them, so the next backup that has such a
+    chunk stores it again, which repairs older points as well."""
 
     at: datetime
     frames: tuple[BadFrame, ...]
@@ -29,7 +29,7 @@ class BadList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """What a prune leaves of a point: its place in the line of its VM."""
+    """What remains of a pruned point: its place in the lineage of its VM."""
 
     point_id: UUID
     vm_id: UUID
@@ -41,7 +41,7 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class LaterProof:
-    """Proof of a disk (all disks for an empty ``slot``) after its manifest was written."""
+    """A proof of a disk that was made after its manifest was written; of all disks if ``slot`` is empty."""
 
     manifest_digest: bytes
     slot: str

@@ -1,9 +1,9 @@
-"""A disk's tree of chunk ids: fan-out 256, nodes of 8 KiB, zeros for what holds only zeros.
+"""A disk's tree of chunk ids: fan-out 256, nodes of 8 KiB.
 
 A node is 256 ids of 32 bytes. On level 1 (a leaf) entry ``i`` of node ``n`` is the id of chunk
 ``256 n + i``; on a higher level it is the id of node ``256 n + i`` of the level below. An id of 32 zero
-bytes stands for a chunk, or a whole subtree, of zeros. The root is the single node of the lowest level
-that covers the disk; a node whose entries are all zero is never stored.
+bytes means a chunk, or a whole subtree, of zeros. The root is the single node of the lowest level
+that covers the disk. A node whose entries are all zero is never stored.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _ENTRY = struct.Struct("32s")
 
 @dataclass(frozen=True, slots=True)
 class TreeRoot:
-    """A disk's (or file's) content: id of the root node and the content's size.
+    """The content of a disk or file: id of the root node, and size.
 
-    The level of the root follows from the size and the grid, see :func:`levels`.
+    The level of the root follows from the size and the grid; see :func:`levels`.
     """
 
     root: bytes
@@ -32,7 +32,7 @@ class TreeRoot:
 
 
 def levels(chunks: int) -> int:
-    """Level of the root of a tree over so many chunks; at least 1."""
+    """Level of the root of a tree with so many chunks; at least 1."""
     level, covered = 1, FAN_OUT
     while covered < chunks:
         level, covered = level + 1, covered * FAN_OUT
@@ -43,10 +43,10 @@ def entries(node: bytes | bytearray | memoryview) -> tuple[bytes, ...]:
     """The 256 ids of a node.
 
     Raises:
-        Malformed: the node does not have 8 KiB.
+        Malformed: the node is not 8 KiB long.
     """
     if len(node) != NODE_BYTES:
-        raise Malformed(f"a node of {len(node)} bytes")
+        raise Malformed(f"a node has {NODE_BYTES} bytes, not {len(node)}")
     return tuple(identity for (identity,) in _ENTRY.iter_unpack(node))
 
 
@@ -61,5 +61,5 @@ def set_entry(node: bytearray, index: int, identity: bytes) -> None:
 
 
 def is_zero(identity: bytes) -> bool:
-    """Whether an id stands for zeros."""
+    """Whether an id means zeros."""
     return identity == ZERO_ID

@@ -1,4 +1,4 @@
-"""A pack: many frames in one object, with a footer that lists them.
+"""A pack: many frames in one object, and a footer that lists them.
 
     0   4  magic "HVPK"
     4   1  version
@@ -38,7 +38,7 @@ ENTRY_BYTES = _ENTRY.size
 
 @dataclass(frozen=True, slots=True)
 class PackEntry:
-    """Where a frame lies in its pack."""
+    """Where a frame is in its pack."""
 
     id: bytes
     offset: int
@@ -52,23 +52,23 @@ def pack_head(kind: Kind) -> bytes:
 
 
 def check_head(data: bytes | memoryview, kind: Kind) -> None:
-    """Nothing, when ``data`` is the head of a pack of ``kind``.
+    """Check that ``data`` is the beginning of a pack of ``kind``.
 
     Raises:
         UnknownVersion: a newer hvps wrote it.
-        Malformed: it is no such pack.
+        Malformed: it is not.
     """
     if len(data) < HEAD_BYTES:
-        raise Malformed(f"{len(data)} bytes are shorter than a pack's head")
+        raise Malformed(f"a pack of {len(data)} bytes is shorter than its header")
     magic, version, found = _HEAD.unpack_from(data)
     if magic != PACK_MAGIC:
-        raise Malformed(f"pack starts with {magic!r}")
+        raise Malformed(f"the pack starts with {magic!r}")
     if version != FORMAT:
         raise UnknownVersion(version, FORMAT)
     if found != kind:
-        raise Malformed(f"pack of kind {found}, expected {int(kind)}")
+        raise Malformed(f"a pack of kind {found} instead of {int(kind)}")
     if bytes(data[:HEAD_BYTES]) != pack_head(kind):
-        raise Malformed("bytes that must be zero are not")
+        raise Malformed("reserved bytes are not zero")
 
 
 def pack_trailer(footer_bytes: int) -> bytes:
@@ -77,16 +77,16 @@ def pack_trailer(footer_bytes: int) -> bytes:
 
 
 def footer_bytes(trailer: bytes | memoryview) -> int:
-    """Length of the footer that stands before ``trailer``.
+    """Length of the footer in front of ``trailer``.
 
     Raises:
-        Malformed: these are not a pack's last bytes.
+        Malformed: these are not the last bytes of a pack.
     """
     if len(trailer) != TRAILER_BYTES:
-        raise Malformed(f"a trailer of {len(trailer)} bytes")
+        raise Malformed(f"a pack trailer has {TRAILER_BYTES} bytes, not {len(trailer)}")
     length, magic = _TRAILER.unpack(trailer)
     if magic != FOOTER_MAGIC:
-        raise Malformed(f"pack ends with {magic!r}")
+        raise Malformed(f"the pack ends with {magic!r}")
     return int(length)
 
 
@@ -101,8 +101,8 @@ def decode_entries(payload: bytes | bytearray | memoryview) -> tuple[PackEntry, 
     """Entries of a footer's payload, in the order of the frames.
 
     Raises:
-        Malformed: no whole number of entries.
+        Malformed: it is not a whole number of entries.
     """
     if len(payload) % ENTRY_BYTES:
-        raise Malformed(f"{len(payload)} bytes are no whole number of pack entries")
+        raise Malformed(f"{len(payload)} bytes are not a whole number of pack entries")
     return tuple(PackEntry(*fields) for fields in _ENTRY.iter_unpack(payload))

@@ -1,10 +1,10 @@
 """Frozen dataclasses as canonical JSON and back, strictly.
 
-Rule: a value has exactly one text. Keys are sorted, there is no white space, text is UTF-8, bytes are
-lower-case hex, UUIDs their usual text, times ISO 8601 in UTC with microseconds. A field that has its
-default value is left out, so a later field with a default changes no text (and no digest) of older
-records. A missing or unknown key or a wrong type is an error: a reader that guesses would hide damage.
-Digests of records (a manifest's) are taken over this text.
+A value has exactly one text. Keys are sorted, there is no white space, text is UTF-8, bytes are lower-case
+hex, UUIDs have their usual text, times are ISO 8601 in UTC with microseconds. A field that has its default
+value is left out, so adding a field with a default changes neither the text nor the digest of older records.
+A missing or unknown key or a wrong type is an error: guessing would hide damage. Digests of records, such as
+a manifest's, are of this text.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from uuid import UUID
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 
 T = TypeVar("T")
-# Takes a JSON value and where it stands, for what is said when it is wrong.
+# Takes a JSON value and its place in the record, for error messages.
 Decoder = Callable[[Any, str], Any]
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def encode_record(value: object) -> bytes:
-    """Canonical JSON of a dataclass whose fields are records, numbers, text, bytes, UUIDs, times, enums,
-    tuples of those, or None."""
+    """Canonical JSON of a dataclass.
+
+    Its fields are records, numbers, text, bytes, UUIDs, times, enums, tuples of those, or None.
+    """
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -46,11 +48,11 @@ def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
         raise Malformed(f"{kind.__name__}: {err}") from err
     if encode_record(value) != raw:
-        raise Malformed(f"{kind.__name__}: the text is not canonical")
+        raise Malformed(f"{kind.__name__}: the JSON text is not canonical")
     return typing.cast(T, value)
 
 
-# What JSON says as it is; exact types, since an Enum or a UUID may be an int or a str too.
+# Written to JSON as they are. Exact types, since an Enum may be an int or a str, too.
 _AS_IT_IS = frozenset({type(None), bool, int, str, float})
 
 
@@ -74,7 +76,7 @@ def _plain(value: Any) -> Any:
             for field in _fields(kind)
             if (held := getattr(value, field.name)) != field.default or field.default is MISSING
         }
-    raise TypeError(f"{kind.__name__} has no form in a record")
+    raise TypeError(f"{kind.__name__} cannot be part of a record")
 
 
 @cache
@@ -84,7 +86,7 @@ def _fields(kind: Any) -> tuple[Field[Any], ...]:
 
 @cache
 def _decoder(kind: Any) -> Decoder:
-    """What turns a JSON value into a ``kind``; made once for each type there is."""
+    """The function that turns a JSON value into a ``kind``; made once for each type."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         (inner,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
@@ -103,7 +105,7 @@ def _decoder(kind: Any) -> Decoder:
 
 def _items(decode: Decoder, value: Any, where: str) -> Any:
     if not isinstance(value, list):
-        raise Malformed(f"{where}: no list")
+        raise Malformed(f"{where}: not a list")
     return tuple([decode(item, f"{where}[{index}]") for index, item in enumerate(value)])
 
 
@@ -115,7 +117,7 @@ def _exact(kind: type, value: Any, where: str) -> Any:
 
 def _number(value: Any, where: str) -> float:
     if type(value) not in (int, float):
-        raise Malformed(f"{where}: no number")
+        raise Malformed(f"{where}: not a number")
     return float(value)
 
 
@@ -133,12 +135,12 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
             return kind(value)
     except (ValueError, TypeError) as err:
         raise Malformed(f"{where}: {err}") from err
-    raise TypeError(f"{kind} has no form in a record")
+    raise TypeError(f"{kind} cannot be part of a record")
 
 
 @cache
 def _shape(kind: Any) -> tuple[dict[str, Decoder], frozenset[str]]:
-    """Decoders of a dataclass's fields by name, and the fields that must be there."""
+    """Decoders of a dataclass's fields by name, and the required fields."""
     hints = typing.get_type_hints(kind)
     needed = frozenset(field.name for field in fields(kind) if field.default is MISSING)
     return {field.name: _decoder(hints[field.name]) for field in fields(kind)}, needed
@@ -146,7 +148,7 @@ def _shape(kind: Any) -> tuple[dict[str, Decoder], frozenset[str]]:
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise Malformed(f"{where}: no object")
+        raise Malformed(f"{where}: not an object")
     decoders, needed = _shape(kind)
     if unknown := sorted(value.keys() - decoders.keys()):
         raise UnknownFields(f"{where} has unknown fields {', '.join(unknown)}")

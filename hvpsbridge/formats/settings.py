@@ -1,8 +1,8 @@
-"""The settings object, ``config``: the one object that is read before a key is at hand.
+"""The settings object, ``config``, which is read before there is a key.
 
-Plain canonical JSON, so that any version can see the format number first. It says nothing about hosts or
-VMs. ``check`` authenticates the rest: SHA-256 over the canonical text without it in a plain repository,
-HMAC-SHA-256 with a key derived from the master key in a sealed one.
+It is plain canonical JSON, so that any version can read the format number first. It contains nothing about
+hosts or VMs. ``check`` authenticates the rest of its text: with SHA-256 in a plain repository, with
+HMAC-SHA-256 under a key derived from the master key in an encrypted one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAGIC_TEXT = "hvps repository"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What holds for a repository for ever."""
+    """Settings of a repository; they never change. ``sealed`` means that it is encrypted."""
 
     magic: str
     format: int
@@ -38,7 +38,7 @@ class Settings:
 
 
 def new_settings(repository_id: UUID, created: datetime, chunk_bytes: int, *, sealed: bool) -> Settings:
-    """Settings of this format, not yet checked."""
+    """Settings of the current format, still without ``check``."""
     return Settings(
         magic=MAGIC_TEXT,
         format=FORMAT,
@@ -50,21 +50,21 @@ def new_settings(repository_id: UUID, created: datetime, chunk_bytes: int, *, se
 
 
 def decode_settings(data: bytes) -> Settings:
-    """The settings in ``data``; ``check`` is the caller's to verify.
+    """The settings in ``data``. The caller has to verify ``check``.
 
     Raises:
-        UnknownVersion: another hvps wrote it.
-        Malformed: it is no settings object.
+        UnknownVersion: the repository has another format.
+        Malformed: it is not a settings object.
     """
     try:
         loose = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as err:
-        raise Malformed(f"config: {err}") from err
+        raise Malformed(f"not JSON: {err}") from err
     if not isinstance(loose, dict) or loose.get("magic") != MAGIC_TEXT:
-        raise Malformed("config is not an hvps repository's")
+        raise Malformed("it does not belong to an hvps repository")
     found = loose.get("format")
     if type(found) is not int:
-        raise Malformed("config has no format number")
+        raise Malformed("it has no format number")
     if found != FORMAT:
         raise UnknownVersion(found, FORMAT)
     return decode_record(Settings, data)

@@ -1,8 +1,7 @@
-"""VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table. Pure codecs.
+"""VHDX structures (MS-VHDX): headers, region tables, metadata, block allocation table.
 
-Rule: bytes in, values out; no file is opened here. All integers are little endian
-(docs/hyperv-facts.md#vhdx-structures).
-:mod:`vhdx_layout` puts these together to a file.
+Pure codecs, without I/O. All integers are little endian (docs/hyperv-facts.md#vhdx-structures).
+:mod:`vhdx_layout` puts these structures together to a file.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class BlockState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One of the two headers; the valid one with the higher sequence number counts.
+    """One of the two headers; the valid one with the higher sequence number is current.
 
     Attributes:
         log_guid: all zero when there is no log to replay.
@@ -79,7 +78,7 @@ class Header:
 
     def pack(self) -> bytes:
         """The header's 4 KiB with their checksum."""
-        return _sealed(
+        return _with_checksum(
             _HEADER.pack(
                 b"head",
                 0,
@@ -99,12 +98,12 @@ class Header:
         """Header from its 4 KiB.
 
         Raises:
-            ValueError: signature, checksum or version are not right.
+            ValueError: signature, checksum or version is wrong.
         """
         _check(data[:HEADER_BYTES], b"head", HEADER_BYTES)
         _, _, sequence, file_write, data_write, log, _, version, length, offset = _HEADER.unpack_from(data)
         if version != 1:
-            raise ValueError(f"VHDX version {version}; only 1 is known")
+            raise ValueError(f"unsupported VHDX version {version}; only 1 is supported")
         return cls(
             sequence=sequence,
             file_write_guid=UUID(bytes_le=file_write),
@@ -132,19 +131,19 @@ def pack_regions(regions: Sequence[Region]) -> bytes:
         _REGION_ENTRY.pack(region.guid.bytes_le, region.offset, region.length, int(region.required))
         for region in regions
     )
-    return _sealed(table.ljust(_REGION_TABLE_BYTES, b"\0"))
+    return _with_checksum(table.ljust(_REGION_TABLE_BYTES, b"\0"))
 
 
 def unpack_regions(data: bytes) -> tuple[Region, ...]:
     """Regions from a region table's 64 KiB.
 
     Raises:
-        ValueError: signature, checksum or count are not right.
+        ValueError: signature, checksum or count is wrong.
     """
     _check(data[:_REGION_TABLE_BYTES], b"regi", _REGION_TABLE_BYTES)
     _, _, count, _ = _REGION_HEAD.unpack_from(data)
     if count > (_REGION_TABLE_BYTES - _REGION_HEAD.size) // _REGION_ENTRY.size:
-        raise ValueError(f"region table with {count} entries")
+        raise ValueError(f"a VHDX region table cannot have {count} entries")
     entries = (
         _REGION_ENTRY.unpack_from(data, _REGION_HEAD.size + index * _REGION_ENTRY.size)
         for index in range(count)
@@ -157,11 +156,11 @@ def unpack_regions(data: bytes) -> tuple[Region, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What the metadata region says of the disk.
+    """The metadata region of a disk.
 
     Attributes:
-        parent: the parent locator's keys and values for a differencing disk, else None.
-        fixed: blocks stay allocated (a fixed disk).
+        parent: keys and values of the parent locator of a differencing disk, else None.
+        fixed: whether blocks stay allocated (a fixed disk).
     """
 
     size_bytes: int
@@ -176,7 +175,7 @@ class Metadata:
         """The metadata region's used part: table of 64 KiB, then the items."""
         items: list[tuple[UUID, int, bytes]] = [
             # Flags: 1 user, 2 virtual disk, 4 required.
-            (_FILE_PARAMETERS, 4, struct.pack("<II", self.block_bytes, self.fixed | (self._differs << 1))),
+            (_FILE_PARAMETERS, 4, struct.pack("<II", self.block_bytes, self.fixed | (self._has_parent << 1))),
             (_VIRTUAL_SIZE, 6, struct.pack("<Q", self.size_bytes)),
             (_DISK_ID, 6, self.disk_id.bytes_le),
             (_LOGICAL_SECTOR, 6, struct.pack("<I", self.logical_sector_bytes)),
@@ -196,10 +195,10 @@ class Metadata:
         """Metadata from the region's bytes.
 
         Raises:
-            ValueError: it is damaged, or lacks an item, or has a required one that is not known.
+            ValueError: it is damaged, an item is missing, or a required one is unknown.
         """
         if len(data) < _METADATA_TABLE_BYTES or not data.startswith(b"metadata"):
-            raise ValueError("no VHDX metadata")
+            raise ValueError("not VHDX metadata")
         _, _, count = _METADATA_HEAD.unpack_from(data)
         items: dict[UUID, bytes] = {}
         known = {
@@ -217,7 +216,7 @@ class Metadata:
             if guid in known:
                 items[guid] = data[offset : offset + length]
             elif flags & 4:
-                raise ValueError(f"required VHDX metadata {guid} is not known")
+                raise ValueError(f"required VHDX metadata item {guid} is unknown")
         try:
             block, bits = struct.unpack("<II", items[_FILE_PARAMETERS])
             return cls(
@@ -230,10 +229,10 @@ class Metadata:
                 parent=_unpack_locator(items[_PARENT_LOCATOR]) if bits & 2 else None,
             )
         except (KeyError, struct.error) as err:
-            raise ValueError(f"VHDX metadata lacks an item: {err}") from err
+            raise ValueError(f"a VHDX metadata item is missing: {err}") from err
 
     @property
-    def _differs(self) -> bool:
+    def _has_parent(self) -> bool:
         return self.parent is not None
 
     @property
@@ -249,31 +248,31 @@ class Metadata:
     @property
     def bat_entries(self) -> int:
         """Number of entries of the block allocation table, payload and bitmap."""
-        if self._differs:
+        if self._has_parent:
             return -(-self.blocks // self.chunk_ratio) * (self.chunk_ratio + 1)
         return self.blocks + (self.blocks - 1) // self.chunk_ratio
 
     def bat_index(self, block: int) -> int:
-        """Index of payload block ``block`` in the table: a bitmap entry follows each chunk's payload."""
+        """Index of payload block ``block`` in the table; a bitmap entry follows the blocks of each chunk."""
         return block + block // self.chunk_ratio
 
     def bitmap_index(self, chunk: int) -> int:
-        """Index of chunk ``chunk``'s sector bitmap entry."""
+        """Index of the sector bitmap entry of a chunk."""
         return chunk * (self.chunk_ratio + 1) + self.chunk_ratio
 
     def check(self) -> None:
-        """Refuse what the format does not allow.
+        """Check that the format allows this.
 
         Raises:
-            ValueError: a size is out of range or no multiple of what it must be.
+            ValueError: a size is out of range, or not a multiple of what it must be.
         """
         block = self.block_bytes
         if not MIN_BLOCK_BYTES <= block <= MAX_BLOCK_BYTES or block & (block - 1):
-            raise ValueError(f"a VHDX block of {block} bytes is no power of two from 1 to 256 MiB")
+            raise ValueError(f"VHDX block size must be a power of two from 1 to 256 MiB, not {block} bytes")
         if self.logical_sector_bytes not in (512, 4096) or self.physical_sector_bytes not in (512, 4096):
-            raise ValueError("VHDX sectors have 512 or 4096 bytes")
+            raise ValueError("VHDX sector size must be 512 or 4096 bytes")
         if not 0 < self.size_bytes <= MAX_SIZE_BYTES or self.size_bytes % self.logical_sector_bytes:
-            raise ValueError(f"{self.size_bytes} bytes are no VHDX size")
+            raise ValueError(f"a VHDX cannot have a size of {self.size_bytes} bytes")
 
 
 def crc32c(data: bytes) -> int:
@@ -296,17 +295,17 @@ def _crc_table() -> tuple[int, ...]:
 _CRC_TABLE = _crc_table()
 
 
-def _sealed(data: bytes) -> bytes:
-    """The same bytes with their checksum at offset 4, where they have zeros."""
+def _with_checksum(data: bytes) -> bytes:
+    """The same bytes with their checksum at offset 4, which is zero before."""
     return data[:4] + struct.pack("<I", crc32c(data)) + data[8:]
 
 
 def _check(data: bytes, signature: bytes, length: int) -> None:
     if len(data) < length or not data.startswith(signature):
-        raise ValueError(f"no {signature.decode()} structure")
+        raise ValueError(f"not a VHDX {signature.decode()} structure")
     (found,) = struct.unpack_from("<I", data, 4)
     if crc32c(data[:4] + bytes(4) + data[8:]) != found:
-        raise ValueError(f"checksum of a {signature.decode()} structure is wrong")
+        raise ValueError(f"the checksum of a VHDX {signature.decode()} structure is wrong")
 
 
 def _pack_locator(entries: Sequence[tuple[str, str]]) -> bytes:

@@ -1,7 +1,7 @@
-"""A whole VHDX laid out: headers, tables and where each block stands, from what a file is to hold.
+"""The layout of a VHDX: headers, tables and the place of each block, for the content that it is to hold.
 
-Rule: pure, as :mod:`vhdx`. The one layout laid down is the plainest the format allows: no log to replay,
-regions at fixed places, blocks in ascending order. Reading accepts any layout.
+Pure, as :mod:`vhdx`. The layout is the simplest that the format allows: no log to replay, regions at fixed
+places, blocks in ascending order. Readers accept any layout.
 
 ::
 
@@ -48,7 +48,8 @@ _BITMAP_PRESENT = 6
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A run of payload blocks: ``length`` bytes of the disk from ``disk_offset`` stand at ``file_offset``."""
+    """A run of payload blocks: ``length`` bytes of the disk at ``disk_offset`` are in the file at
+    ``file_offset``."""
 
     disk_offset: int
     file_offset: int
@@ -57,12 +58,12 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A whole VHDX but for its payload.
+    """A VHDX without its payload.
 
     Attributes:
-        head: every byte before the payload area.
-        payload: where blocks stand, ascending; the last block is whole in the file even where the disk
-            ends within it.
+        head: all bytes before the payload.
+        payload: places of the blocks, ascending. The last block is complete in the file even if the disk ends
+            within it.
         file_bytes: size of the file.
     """
 
@@ -74,14 +75,18 @@ class Layout:
 def plan(
     metadata: Metadata, present: Iterable[Extent], write_guid: UUID, *, log_guid: UUID = NO_GUID
 ) -> Layout:
-    """Layout of a file that holds the blocks ``present`` touches.
+    """Layout of a file with the blocks that ``present`` touches.
 
-    In a differencing disk a block that is not wholly present is marked partial, with a sector bitmap.
-    ``write_guid`` becomes the headers' FileWriteGuid and DataWriteGuid; a ``log_guid`` claims a log to be
-    replayed, which is empty all the same.
+    In a differencing disk a block that is not completely present is marked partial, with a sector bitmap.
+
+    Args:
+        metadata: of the disk.
+        present: the bytes that the file holds.
+        write_guid: FileWriteGuid and DataWriteGuid of the headers.
+        log_guid: says that there is a log to replay; the log is empty all the same.
 
     Raises:
-        ValueError: the metadata is not allowed by the format.
+        ValueError: the format does not allow the metadata.
     """
     metadata.check()
     extents = tuple(present)
@@ -125,14 +130,14 @@ def plan(
 
 
 def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
-    """Extents of the disk whose blocks the table says are in this file, as a set.
+    """The set of extents of the disk whose blocks are in this file, according to the table.
 
     Raises:
         ValueError: the table is too short.
     """
     entries = array("Q", bat[: 8 * metadata.bat_entries])
     if len(entries) < metadata.bat_entries:
-        raise ValueError(f"block allocation table with {len(entries)} of {metadata.bat_entries} entries")
+        raise ValueError(f"the block allocation table has {len(entries)} of {metadata.bat_entries} entries")
     wanted = (BlockState.FULLY_PRESENT, BlockState.PARTIALLY_PRESENT)
     blocks = (
         Extent(block * metadata.block_bytes, metadata.block_bytes)
@@ -143,7 +148,7 @@ def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
 
 
 def _bitmaps(metadata: Metadata, extents: Iterable[Extent]) -> dict[int, bytearray]:
-    """Sector bitmaps by chunk: a bit per sector, low bit first, set where this file has the sector."""
+    """Sector bitmaps by chunk: one bit per sector, low bit first, set if this file has the sector."""
     sector = metadata.logical_sector_bytes
     bitmaps: dict[int, bytearray] = {}
     for extent in extents:

@@ -1,10 +1,10 @@
 """Requests and blocks: what a reader pipeline on a host takes and gives.
 
-Rule: this module and ``ps_scripts/lib/reader/`` are the two ends of one format. All integers are
-little endian. A request asks for extents of one frozen disk; the host answers it with one or more
-blocks in the order of the extents, the last of them flagged. Each source numbers its requests and its
-blocks from 0, so that a lost, doubled or reordered reply is seen; when a source replaces its pipeline
-(WinRM bounds what one may take in) the new one is told where to go on.
+``ps_scripts/lib/reader/`` is the other end of this format. All integers are little endian. A request asks for
+extents of one frozen disk. The host answers it with one or more blocks in the order of the extents, and flags
+the last one. Each source numbers its requests and its blocks from 0, so that lost, duplicated and reordered
+replies are detected. When a source replaces its pipeline (WinRM limits the input of one), the new one
+continues these numbers.
 
 Request::
 
@@ -35,8 +35,8 @@ Block::
     -   -  chunk digests: u64 chunk number, 32 bytes SHA-256 of the whole frozen chunk
     -   -  encoded body: the bytes of the extents that are not zero, in order
 
-A chunk's digest stands in the block that holds the last extent of that chunk asked for in the request;
-whoever asks keeps all extents of one chunk within one request.
+The digest of a chunk is in the block with the last extent of that chunk in the request. All extents of a
+chunk must be in one request.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ HEADER_BYTES = _BLOCK.size + DIGEST_BYTES
 
 
 class BlockError(ValueError):
-    """A block cannot be what a reader sent: its form or its digest is wrong."""
+    """A block is not what a reader sent: its form or its digest is wrong."""
 
 
 class Encoding(IntEnum):
@@ -83,11 +83,11 @@ class Request:
 
     Attributes:
         number: counts up by one within a pipeline, from 0.
-        extents: what is wanted; every length below 2 GiB, at least one byte.
-        chunk_bytes: the repository's grid.
-        block_bytes: how many raw bytes one answering block may hold.
-        want_chunk_digests: ask for the SHA-256 of every whole chunk the extents touch.
-        allow_deflate: let the host deflate bodies where a sample pays.
+        extents: what to read; each at least one byte and less than 2 GiB long.
+        chunk_bytes: chunk size of the repository's grid.
+        block_bytes: how many raw bytes a block may hold.
+        want_chunk_digests: whether to send the SHA-256 of each whole chunk that the extents touch.
+        allow_deflate: whether the host may compress bodies, where a sample shows that it pays.
     """
 
     number: int
@@ -109,18 +109,18 @@ class Request:
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Request:
-        """The request in ``data``, as the simulated host reads it.
+        """The request in ``data``; the simulated host reads it.
 
         Raises:
-            BlockError: the bytes are no request.
+            BlockError: it is not a request.
         """
         if len(data) < _REQUEST.size:
-            raise BlockError(f"a request of {len(data)} bytes")
+            raise BlockError(f"a request of {len(data)} bytes is shorter than its header")
         magic, version, flags, number, chunk_bytes, block_bytes, count = _REQUEST.unpack_from(data)
         if magic != REQUEST_MAGIC or version != VERSION:
-            raise BlockError(f"request starts with {magic!r} version {version}")
+            raise BlockError(f"the request starts with {magic!r} version {version}")
         if len(data) != _REQUEST.size + count * _EXTENT.size:
-            raise BlockError(f"{count} extents do not fill {len(data)} bytes")
+            raise BlockError(f"a request with {count} extents cannot have {len(data)} bytes")
         extents = tuple(Extent(*pair) for pair in _EXTENT.iter_unpack(data[_REQUEST.size :]))
         return cls(
             number=number,
@@ -134,9 +134,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of one extent inside a block; ``data`` is None when they are all zero.
+    """Bytes of one extent in a block; ``data`` is None when they are all zero.
 
-    ``data`` is a view of the block's raw body and lives as long as that body does.
+    ``data`` is a view of the block's raw body, valid as long as the body is.
     """
 
     extent: Extent
@@ -145,7 +145,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class ChunkDigest:
-    """SHA-256 of the whole frozen chunk ``number``, taken on the host."""
+    """SHA-256 of the whole frozen chunk ``number``, computed on the host."""
 
     number: int
     digest: bytes
@@ -153,7 +153,7 @@ class ChunkDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One decoded and verified block."""
+    """A decoded and verified block."""
 
     request: int
     number: int
@@ -164,12 +164,12 @@ class Block:
 
 
 def decode_block(data: bytes | bytearray | memoryview) -> Block:
-    """The block in ``data``, its digest checked.
+    """The block in ``data``, verified by its digest.
 
-    Pieces of a raw body are views of ``data``: whoever owns ``data`` keeps it unchanged while they live.
+    Pieces of a raw body are views of ``data``, which must not change while they are used.
 
     Raises:
-        BlockError: the form is wrong, the body does not inflate to its stated size, or the digest differs.
+        BlockError: the form is wrong, the body does not inflate to the stated size, or the digest is wrong.
     """
     view = memoryview(data)
     if len(view) < HEADER_BYTES:
@@ -178,18 +178,18 @@ def decode_block(data: bytes | bytearray | memoryview) -> Block:
         view
     )
     if magic != BLOCK_MAGIC or version != VERSION:
-        raise BlockError(f"block starts with {magic!r} version {version}")
+        raise BlockError(f"the block starts with {magic!r} version {version}")
     tables_end = HEADER_BYTES + extents * _EXTENT.size + digests * _CHUNK_DIGEST.size
     if tables_end + encoded != len(view):
         raise BlockError(
-            f"block {number}: header speaks of {tables_end + encoded} bytes, there are {len(view)}"
+            f"block {number}: the header says {tables_end + encoded} bytes, but there are {len(view)}"
         )
     body = _raw_body(view[tables_end:], encoding, raw, number)
     sha = hashlib.sha256(view[: _BLOCK.size])
     sha.update(view[HEADER_BYTES:tables_end])
     sha.update(body)
     if sha.digest() != view[_BLOCK.size : HEADER_BYTES]:
-        raise BlockError(f"block {number}: digest differs")
+        raise BlockError(f"block {number}: the digest does not match")
     extents_end = HEADER_BYTES + extents * _EXTENT.size
     return Block(
         request=request,
@@ -206,18 +206,18 @@ def decode_block(data: bytes | bytearray | memoryview) -> Block:
 def _raw_body(encoded: memoryview, encoding: int, raw_bytes: int, number: int) -> memoryview:
     if encoding == Encoding.RAW:
         if len(encoded) != raw_bytes:
-            raise BlockError(f"block {number}: {len(encoded)} raw bytes, header says {raw_bytes}")
+            raise BlockError(f"block {number}: {len(encoded)} raw bytes, but the header says {raw_bytes}")
         return encoded
     if encoding != Encoding.DEFLATE:
         raise BlockError(f"block {number}: unknown encoding {encoding}")
     inflater = zlib.decompressobj(wbits=-15)
     try:
-        # One byte more than stated, so that a longer stream shows; never more: the size is the bound.
+        # One byte more than stated, to detect a longer stream; not more, since the size is the limit.
         body = inflater.decompress(encoded, raw_bytes + 1)
     except zlib.error as err:
         raise BlockError(f"block {number}: {err}") from err
     if len(body) != raw_bytes or not inflater.eof or inflater.unused_data:
-        raise BlockError(f"block {number}: inflates to {len(body)} bytes, header says {raw_bytes}")
+        raise BlockError(f"block {number}: inflates to {len(body)} bytes, but the header says {raw_bytes}")
     return memoryview(body)
 
 
@@ -231,7 +231,7 @@ def _pieces(table: memoryview, body: memoryview, number: int) -> Iterator[Piece]
         yield Piece(Extent(offset, length), body[position : position + length])
         position += length
         if position > len(body):
-            raise BlockError(f"block {number}: extents pass the end of the body")
+            raise BlockError(f"block {number}: extents exceed the end of the body")
     if position != len(body):
         raise BlockError(f"block {number}: extents cover {position} of {len(body)} body bytes")
 
@@ -245,15 +245,15 @@ def encode_block(
     chunk_digests: Sequence[ChunkDigest] = (),
     deflate: bool = False,
 ) -> bytes:
-    """A block's bytes, as the simulated host's builtin engine and the tests make them.
+    """The bytes of a block; for the simulated host's builtin engine and for tests.
 
     Args:
-        request: number of the request answered.
+        request: number of the request.
         number: number of this block in its pipeline.
-        pieces: extents with their bytes, None for zeros.
-        last: whether it ends its request.
-        chunk_digests: digests to carry.
-        deflate: encode the body.
+        pieces: extents with their bytes, or None for zeros.
+        last: whether it is the last one of its request.
+        chunk_digests: digests to send along.
+        deflate: whether to compress the body.
     """
     body = b"".join(data for _, data in pieces if data is not None)
     encoded, encoding = body, Encoding.RAW

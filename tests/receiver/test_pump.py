@@ -238,7 +238,7 @@ def test_pauses_grow_until_it_gives_up() -> None:
 
 
 def test_a_host_that_sends_rubbish_for_ever_is_a_protocol_violation() -> None:
-    with pytest.raises(ProtocolViolation, match="digest differs"):
+    with pytest.raises(ProtocolViolation, match="digest does not match"):
         pump(lambda: ImageSource(IMAGE, lambda blocks, made: flip(blocks))).run(EXTENTS, Image())
 
 
