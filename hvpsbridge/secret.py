@@ -1,4 +1,4 @@
-"""A value that hides itself when it is printed, logged or serialised."""
+"""A secret that hides itself when it is printed, logged or serialised, and words that never are secret."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import hmac
 from typing import NoReturn
 
 HIDDEN = "********"
+
+
+class Word(str):
+    """A word of hvps itself, such as the kind of a task. Redaction leaves it alone wherever it is printed."""
+
+    __slots__ = ()
 
 
 class Secret:

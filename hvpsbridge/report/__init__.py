@@ -1,5 +1,5 @@
-"""Reports: one JSON truth of a run, and views of it.
+"""Reports: JSON documents, and views of them for people.
 
-``truth`` holds the typed, versioned document; everything people and machines are shown is taken from it,
-so that no view can say more, or something else, than the document does.
+``documents`` holds the typed, versioned documents. The tables and lines in ``views`` are made from the
+document of a run, so they cannot say anything that the document does not.
 """

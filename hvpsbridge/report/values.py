@@ -1,7 +1,7 @@
-"""Values as JSON, and the JSON Schema of what they become.
+"""Values as JSON, and the JSON Schema of types.
 
-Both follow the same rules, so they are side by side: a dataclass is an object with its fields as keys, an
-enumeration its value, ids, paths and times are text, bytes are hexadecimal.
+Both follow the same rules: a dataclass is an object with its fields as keys, an enumeration its value; ids,
+paths and times are text, bytes are hexadecimal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import Any, Literal, Union
 from uuid import UUID
 
-from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.secret import HIDDEN, Secret, Word
 from hvpsbridge.units import one_line
 
 _INLINE, MADE_BY = "inline", "made by"
@@ -32,11 +32,11 @@ Redact = Callable[[str], str]
 
 
 def inline(*, without: tuple[str, ...] = (), made_by: Callable[[], type] | None = None) -> Mapping[str, Any]:
-    """Metadata of a field that holds a dataclass whose keys appear in place of the field's own.
+    """Metadata of a field that holds a dataclass, whose keys take the place of the key of the field.
 
     Args:
         without: keys to leave out.
-        made_by: gives the dataclass when the field's annotation cannot name it.
+        made_by: returns the dataclass, if the annotation of the field cannot name it.
     """
     return {_INLINE: without, MADE_BY: made_by}
 
@@ -50,19 +50,17 @@ def iso_time(moment: datetime) -> str:
 
 
 def jsonable(value: object, redact: Redact = str) -> Any:
-    """A value as JSON can hold it.
-
-    What has no JSON form becomes its text. A secret is always hidden.
+    """A value as JSON can hold it. What has no JSON form becomes its text; a secret is always hidden.
 
     Args:
-        redact: applied to free text only. Keys, words of enumerations, ids, times and numbers are never
-            changed, since a program that reads the document relies on them.
+        redact: applied to free text only. Keys, words, enumerations, ids, times and numbers are not changed,
+            since programs that read the document rely on them.
     """
     if isinstance(value, Secret):
         return HIDDEN
     if isinstance(value, Enum):
         return value.value if isinstance(value.value, str | int) else value.name.lower()
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float | Word):
         return value
     if isinstance(value, str):
         return redact(value)
@@ -95,15 +93,15 @@ def _object(value: Any, redact: Redact) -> dict[str, Any]:
 
 
 def json_text(value: object, *, indent: int | None = 2, redact: Redact = str) -> str:
-    """JSON text of a document or any part of it; see :func:`jsonable`."""
+    """A value as JSON text, by the rules of :func:`jsonable`."""
     return json.dumps(jsonable(value, redact), indent=indent, ensure_ascii=False)
 
 
 class SchemaWriter:
-    """Makes JSON Schemas (2020-12) of what :func:`jsonable` makes of values of a type.
+    """Writes JSON Schemas (2020-12) of types, as :func:`jsonable` renders their values.
 
     Attributes:
-        definitions: schemas of the dataclasses met so far, by class name, for ``$defs``.
+        definitions: schemas of the dataclasses seen so far, by class name, for ``$defs``.
     """
 
     def __init__(self) -> None:
@@ -111,10 +109,10 @@ class SchemaWriter:
         self._classes: dict[str, type] = {}
 
     def schema(self, kind: Any) -> dict[str, Any]:
-        """Schema of a type.
+        """The schema of a type.
 
         Raises:
-            TypeError: the type has no JSON form that could be described.
+            TypeError: the type has no JSON form, or two classes have the same name.
         """
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (Union, types.UnionType):
@@ -146,12 +144,12 @@ class SchemaWriter:
         if self._classes.setdefault(name, kind) is not kind:
             raise TypeError(f"two classes are called {name}: {kind} and {self._classes[name]}")
         if name not in self.definitions:
-            self.definitions[name] = {}  # against endless recursion
+            self.definitions[name] = {}  # ends recursion
             self.definitions[name] = self.object(kind)
         return name
 
     def object(self, kind: type) -> dict[str, Any]:
-        """Schema of a dataclass, written out rather than referred to."""
+        """The schema of a dataclass, written out in place of a reference."""
         hints, texts = typing.get_type_hints(kind), _attribute_texts(kind)
         properties: dict[str, Any] = {}
         for field in dataclasses.fields(kind):
@@ -183,7 +181,7 @@ def _simple(kind: Any) -> dict[str, Any]:
     raise TypeError(f"{kind!r} has no JSON Schema")
 
 
-# In this order: a bool is an int.
+# The order matters: a bool is an int.
 _SIMPLE: dict[type, dict[str, Any]] = {
     types.NoneType: {"type": "null"},
     bool: {"type": "boolean"},
@@ -198,7 +196,7 @@ _SIMPLE: dict[type, dict[str, Any]] = {
 
 
 def _attribute_texts(kind: type) -> dict[str, str]:
-    """Texts of the ``Attributes:`` of a class and its bases, by field; empty without docstrings (``-OO``)."""
+    """Descriptions of fields from the docstrings of a class and its bases, by field."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         section = _ATTRIBUTES.search(inspect.cleandoc(each.__doc__ or ""))
@@ -209,6 +207,6 @@ def _attribute_texts(kind: type) -> dict[str, str]:
 
 
 def _description(docstring: str) -> str:
-    """Text of a docstring as schemas have it: a capital, no markup, no full stop."""
+    """A docstring as a description: with a capital, without markup and full stop."""
     text = one_line(_MARKUP.sub(r"\1", docstring)).removesuffix(".")
     return text[:1].upper() + text[1:]

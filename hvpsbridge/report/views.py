@@ -1,4 +1,4 @@
-"""Views of the truth: tables for people, a recap, lines for machines. Text only; the cli prints it."""
+"""Views of the document of a run: tables, a recap, and lines. All of it is text, which ``cli`` prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Table:
     """Rows of text under headings.
 
     Attributes:
-        right: indexes of columns of figures, set to the right.
+        right: indexes of right-aligned columns.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Table:
 
 
 def task_table(table: ResultTable, tasks: Iterable[TaskReport]) -> Table:
-    """A task kind's table over the sections of its tasks."""
+    """A table of one kind of task, with a row for each row of the sections of its tasks."""
     rows = [
         (
             *((task.host, task.vm) if table.with_host else (task.vm,)),
@@ -48,7 +48,7 @@ def task_table(table: ResultTable, tasks: Iterable[TaskReport]) -> Table:
 
 
 def recap_table(report: RunReport) -> Table:
-    """One row per VM, as Ansible's recap: how many of its tasks ended how."""
+    """One row per VM with the number of its tasks by outcome, like the recap of Ansible."""
     outcomes = ("done", "planned", "degraded", "skipped", "failed")
     names: dict[tuple[str, str], dict[str, int]] = {}
     seconds: dict[tuple[str, str], float] = {}
@@ -66,7 +66,7 @@ def recap_table(report: RunReport) -> Table:
 
 
 def run_tables(report: RunReport) -> tuple[Table, ...]:
-    """Tables worth showing after a run; empty ones are left out."""
+    """The tables to show after a run, without empty ones."""
     tables = [
         task_table(table, [task for task in report.tasks if task.task == kind])
         for kind in _kinds(report)
@@ -77,12 +77,12 @@ def run_tables(report: RunReport) -> tuple[Table, ...]:
 
 
 def _kinds(report: RunReport) -> list[str]:
-    """Task kinds of a run, in the order of the table of kinds."""
+    """Kinds of the tasks in a run, in the order of :data:`TASKS`."""
     return [kind for kind in TASKS if any(task.task == kind for task in report.tasks)]
 
 
 def condition_lines(report: RunReport) -> tuple[str, ...]:
-    """One line for each thing that went wrong or is worth knowing, the VM's name before it."""
+    """One line for each error, warning and note, preceded by the VM."""
     lines = [problem.text for problem in report.problems]
     for task in report.tasks:
         who = f"{task.host}/{task.vm} {task.task}"
@@ -90,20 +90,20 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
         lines += [f"{who}: warning: {warning}" for warning in task.warnings]
         if task.section is not None:
             lines += [f"{who}: {line}" for line in find_task(task.task).lines(task.section, report.check)]
-        # That error names the leftovers.
+        # HostNotClean lists the leftovers.
         if task.leftovers and not any(problem.kind == HostNotClean.__name__ for problem in task.conditions):
             lines.append(f"{who}: left on the host: {', '.join(task.leftovers)}")
     return tuple(dict.fromkeys(lines))
 
 
 def summary_line(report: RunReport) -> str:
-    """The last line: how the run ended, its code and time."""
+    """The last line: how the run ended, its exit code and time."""
     count = len(report.tasks)
     what = "1 task" if count == 1 else f"{count} tasks"
     verb = "planned" if report.check else "ended"
     return (
         f"{report.name}: {what} {verb}: {report.exit.replace('_', ' ')} "
-        f"(exit {report.exit_code}) in {duration_text(report.seconds)}, run {report.run_id[:8]}"
+        f"(exit {report.exit_code}) in {duration_text(report.seconds)}, run {report.run_id.hex[:8]}"
     )
 
 

@@ -181,3 +181,18 @@ class _Thing:
 )
 def test_values_have_one_json_form_and_secrets_none(value: object, expected: object) -> None:
     assert jsonable(value) == expected
+
+
+def test_redaction_changes_text_and_nothing_that_programs_rely_on() -> None:
+    report = run_report(_run(_backup(warnings=("a warning",))), name="nightly", check=False)
+    plain = json.loads(document_text(report))
+    hidden = json.loads(document_text(report, redact=lambda text: "*" * len(text)))
+    assert hidden["name"] == "*******"
+    assert hidden["tasks"][0]["warnings"] == ["*********"]
+    for key in ("run_id", "started", "exit", "exit_code", "seconds"):
+        assert hidden[key] == plain[key]
+    for key in ("task", "outcome", "vm_id", "started"):
+        assert hidden["tasks"][0][key] == plain["tasks"][0][key]
+    disk = plain["tasks"][0]["backup"]["disks"][0]
+    for key in ("mode", "reason", "wire_bytes"):
+        assert hidden["tasks"][0]["backup"]["disks"][0][key] == disk[key]

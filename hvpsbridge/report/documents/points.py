@@ -12,6 +12,7 @@ from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
+from hvpsbridge.secret import Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class PointDisk:
     slot: str
     disk_id: UUID | None
     size_bytes: int
-    mode: str
-    reason: str
+    mode: Word
+    reason: Word
     base: UUID | None
     stats: DiskStats
     proof: Proof | None
@@ -72,8 +73,8 @@ class PointSummary:
     sequence: int
     hvps: str
     contract: int
-    consistency_asked: str
-    consistency: str
+    consistency_asked: Word
+    consistency: Word
     disks: tuple[PointDisk, ...]
     excluded: tuple[ExcludedDisk, ...]
     files: tuple[PointFile, ...]
@@ -148,8 +149,8 @@ def point_summary(point: Point, proofs: Mapping[str, Proof | None]) -> PointSumm
         sequence=manifest.sequence,
         hvps=manifest.hvps_version,
         contract=manifest.contract,
-        consistency_asked=manifest.consistency_asked,
-        consistency=manifest.consistency,
+        consistency_asked=Word(manifest.consistency_asked),
+        consistency=Word(manifest.consistency),
         disks=tuple(_disk(number, disk, proofs) for number, disk in enumerate(manifest.disks)),
         excluded=manifest.excluded,
         files=tuple(PointFile(file.name, file.size_bytes) for file in manifest.files),
@@ -162,8 +163,8 @@ def _disk(number: int, disk: ManifestDisk, proofs: Mapping[str, Proof | None]) -
         slot=disk.slot,
         disk_id=disk.disk_id,
         size_bytes=disk.size_bytes,
-        mode=disk.mode,
-        reason=disk.reason,
+        mode=Word(disk.mode),
+        reason=Word(disk.reason),
         base=disk.base,
         stats=disk.stats,
         proof=proofs[disk.slot],

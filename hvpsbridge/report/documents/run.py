@@ -1,12 +1,10 @@
-"""The JSON truth: what came of a run, as typed values with a version, and their JSON text.
-
-Rules for names and units are those of :mod:`hvpsbridge.report.documents`.
-"""
+"""Documents about runs: ``hvps run``, ``backup`` and ``restore``, and any command that fails."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,23 +13,24 @@ from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents import VERSION, Document
 from hvpsbridge.report.sections import task_sections
-from hvpsbridge.report.values import inline, iso_time, jsonable
-from hvpsbridge.tasks.results import RunResult, TaskResult
+from hvpsbridge.report.values import inline, jsonable
+from hvpsbridge.secret import Word
+from hvpsbridge.tasks.results import Outcome, RunResult, TaskResult
 from hvpsbridge.units import one_line
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionReport:
-    """One thing that went wrong.
+    """An error.
 
     Attributes:
-        kind: class of the error, stable.
+        kind: stable name of the error.
         text: one line for people, with the remedy.
-        exit_code: the code it would be alone.
-        facts: its fields.
+        exit_code: exit code of this error alone.
+        facts: details, by name; the kind determines the names.
     """
 
-    kind: str
+    kind: Word
     text: str
     exit_code: int
     facts: Mapping[str, Any]
@@ -42,17 +41,24 @@ class TaskReport:
     """One task of one VM.
 
     Attributes:
-        leftovers: what it left on a host, one line each.
-        sections: what it did; a key for each task kind, of which the one of this task is not null.
+        vm_id: null if the VM was not found.
+        task: kind of the task.
+        outcome: how the task ended.
+        exit_code: exit code of this task alone.
+        started: when the task started.
+        conditions: errors, first the one that ended the task.
+        warnings: one line each.
+        leftovers: what the task left on a host, one line each.
+        sections: what the task did; a key for each kind of task, null for all other kinds.
     """
 
     host: str
     vm: str
-    vm_id: str | None
-    task: str
-    outcome: str
+    vm_id: UUID | None
+    task: Word
+    outcome: Outcome
     exit_code: int
-    started: str
+    started: datetime
     seconds: float
     conditions: tuple[ConditionReport, ...]
     warnings: tuple[str, ...]
@@ -61,43 +67,45 @@ class TaskReport:
 
     @property
     def section(self) -> object:
-        """What the task did."""
+        """What the task did: the section of its kind."""
         return getattr(self.sections, self.task)
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport(Document):
-    """A whole run.
+    """A run.
 
     Attributes:
-        version: of this document.
-        hvps: version of the program; contract: number of the operations' contract.
-        name: the playbook's name, or the command's.
-        check: whether it only planned.
-        exit: the exit code's name.
-        problems: hosts and repositories that failed as a whole.
+        version: version of this document.
+        hvps: version of hvps.
+        contract: version of the host operations.
+        name: name of the playbook or command.
+        check: whether the run only planned.
+        exit_code: exit code of the process.
+        exit: name of the exit code.
+        problems: errors that concern a host or repository as a whole.
     """
 
     version: int
     hvps: str
     contract: int
-    run_id: str
+    run_id: UUID
     name: str
     check: bool
-    started: str
+    started: datetime
     seconds: float
     exit_code: int
-    exit: str
+    exit: Word
     tasks: tuple[TaskReport, ...]
     problems: tuple[ConditionReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent(Document):
-    """A line of ``hvps run --json-lines``: a task that ended."""
+    """A line of ``hvps run --json-lines``: a task that has ended."""
 
     event: Literal["task"]
-    run_id: str
+    run_id: UUID
     task: TaskReport
 
 
@@ -113,38 +121,38 @@ def run_report(result: RunResult, *, name: str, check: bool, exit_code: ExitCode
     """The document of a run.
 
     Args:
-        result: what came of it.
-        name: of the playbook, or the command.
-        check: whether it only planned.
-        exit_code: the process's, when an interrupt overrides the run's own.
+        result: result of the run.
+        name: name of the playbook or command.
+        check: whether the run only planned.
+        exit_code: exit code of the process, if it is not the one of the result (after a signal).
     """
     code = result.exit_code if exit_code is None else exit_code
     return RunReport(
         version=VERSION,
         hvps=__version__,
         contract=CONTRACT,
-        run_id=str(result.run_id),
+        run_id=result.run_id,
         name=name,
         check=check,
-        started=iso_time(result.started),
+        started=result.started,
         seconds=round(result.seconds, 3),
         exit_code=int(code),
-        exit=code.name.lower(),
+        exit=Word(code.name.lower()),
         tasks=tuple(map(task_report, result.tasks)),
         problems=tuple(condition(problem.error) for problem in result.problems),
     )
 
 
 def task_report(result: TaskResult) -> TaskReport:
-    """The part of the document for one task of one VM."""
+    """The report of one task of one VM."""
     return TaskReport(
         host=result.vm.host,
         vm=result.vm.name,
-        vm_id=_id(result.vm.vm_id),
-        task=result.task,
-        outcome=result.outcome.value,
+        vm_id=result.vm.vm_id,
+        task=Word(result.task),
+        outcome=result.outcome,
         exit_code=int(result.exit_code),
-        started=iso_time(result.started),
+        started=result.started,
         seconds=round(result.seconds, 3),
         conditions=tuple(map(condition, result.problems)),
         warnings=result.warnings,
@@ -154,14 +162,10 @@ def task_report(result: TaskResult) -> TaskReport:
 
 
 def condition(error: HvpsError) -> ConditionReport:
-    """An error as the document tells it."""
+    """The report of an error."""
     return ConditionReport(
-        kind=error.kind,
+        kind=Word(error.kind),
         text=one_line(str(error)),
         exit_code=int(error.code),
         facts={name: jsonable(value) for name, value in error.facts().items()},
     )
-
-
-def _id(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
