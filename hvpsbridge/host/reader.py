@@ -1,45 +1,40 @@
 """A reader pipeline of one frozen disk: requests in, blocks out.
 
-The pipeline's input stays open, so that each request reaches the script the moment it is sent. The endpoint
-stops a pipeline once 50 MB came *in* over its life, whatever went out
-(docs/hyperv-facts.md#inbound-limits), so a new pipeline replaces it long before; the host's handle is static
-in the process and stays open.
+The input of the pipeline stays open, so each request reaches the script as soon as it is sent. The host ends
+a pipeline that has received 50 MB of input over its life, whatever its output
+(docs/hyperv-facts.md#inbound-limits), so a new pipeline replaces it long before. The host's handle of the
+disk is static in the process and stays open.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
+from hvpsbridge.errors import HostError, SessionLost
 from hvpsbridge.host.psrp.bulk import BulkPipeline
-from hvpsbridge.host.psrp.pipeline import Emitted
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
 
 READ_EXTENT = OPERATIONS["Read-HvpsExtent"]
-BLOCK_PROPERTY = "Block"
-# Half of WinRM's limit, counted as it counts: fragments, base64 of the byte array included.
+# Half of WinRM's limit, counted as WinRM counts: fragments, with the base64 of the byte array.
 INBOUND_LIMIT_BYTES = 25 * MIB
 _BASE64_FACTOR = 4 / 3
 # CLIXML and message headers around a request.
 _MESSAGE_BYTES = 512
 
-Block = bytes | bytearray | memoryview
-
 
 class PipelineSource:
-    """One reader pipeline (a ``contract.stream.BlockSource``), used from one thread at a time."""
+    """One reader pipeline (a ``contract.stream.BlockSource``), for one thread at a time."""
 
     def __init__(self, session: Session, path: str, text: str) -> None:
         """Start the pipeline.
 
         Args:
-            session: the shell whose process holds, or will hold, the disk's handle.
+            session: the shell whose process has, or will have, the disk's handle.
             path: the frozen disk.
             text: the rendered reader script.
 
@@ -51,8 +46,9 @@ class PipelineSource:
         self._text = text
         self._client = session.new_client()
         self._replies = session.new_client()
-        self._blocks: deque[Block] = deque()
-        self._blocks_seen = 0
+        # Received while a pipeline was replaced.
+        self._blocks: list[bytes] = []
+        self._block_count = 0
         self._sent_bytes = 0
         self._closed = False
         try:
@@ -67,23 +63,29 @@ class PipelineSource:
         return self._pipeline.received_bytes
 
     def send(self, request: bytes) -> None:
-        """Hand one packed request to the pipeline (see ``BlockSource``)."""
+        """Send one packed request to the pipeline (see ``BlockSource``)."""
         cost = int(len(request) * _BASE64_FACTOR) + _MESSAGE_BYTES
-        with self._session.noticing():
+        with self._session.tracking_loss():
             if self._sent_bytes + cost > INBOUND_LIMIT_BYTES:
                 self._renew()
             self._sent_bytes += cost
             self._pipeline.send(request)
 
-    def receive(self, timeout_seconds: float) -> Sequence[Block]:
-        """Blocks that have arrived, oldest first (see ``BlockSource``)."""
-        if not self._blocks:
-            with self._session.noticing():
-                self._take(self._pipeline.poll(timeout_seconds))
-                if not self._blocks and not self._pipeline.running:
-                    raise self._end()
-        arrived = list(self._blocks)
-        self._blocks.clear()
+    def receive(self, timeout_seconds: float) -> Sequence[bytes]:
+        """Blocks that have arrived, in order (see ``BlockSource``)."""
+        if self._blocks:
+            arrived, self._blocks = self._blocks, []
+            return arrived
+        # As Session.tracking_loss does, without its cost for each reply.
+        try:
+            arrived = self._pipeline.receive_blocks(timeout_seconds)
+            if not arrived and not self._pipeline.running:
+                raise self._end()
+        except SessionLost:
+            self._session.lost = True
+            raise
+        self._session.lost = False
+        self._block_count += len(arrived)
         return arrived
 
     def close(self) -> None:
@@ -98,20 +100,10 @@ class PipelineSource:
         self._session.drop_client(self._client)
         self._session.drop_client(self._replies)
 
-    def _take(self, arrived: Sequence[Emitted]) -> None:
-        for item in arrived:
-            block = item.properties.get(BLOCK_PROPERTY)
-            if not isinstance(block, bytes):
-                raise ProtocolViolation(
-                    self._session.host, READ_EXTENT.name, f"a {item.type_names[0]} that carries no block"
-                )
-            self._blocks.append(block)
-            self._blocks_seen += 1
-
     def _start(self) -> BulkPipeline:
         self._sent_bytes = 0
-        parameters = {"Path": self._path, "FirstBlock": self._blocks_seen}
-        with self._session.noticing():
+        parameters = {"Path": self._path, "FirstBlock": self._block_count}
+        with self._session.tracking_loss():
             return BulkPipeline(
                 self._client,
                 self._replies,
@@ -122,18 +114,20 @@ class PipelineSource:
             )
 
     def _renew(self) -> None:
-        """Replace the pipeline by a fresh one, once everything asked of it has come."""
-        logger.debug("reader of a disk on %s: a new pipeline", self._session.host)
+        """Replace the pipeline once it has answered everything it was asked."""
+        logger.debug("%s: starting a new reader pipeline of %s", self._session.host, self._path)
         self._pipeline.end_input()
         while self._pipeline.running:
-            self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
+            blocks = self._pipeline.receive_blocks(self._session.operation_timeout_seconds)
+            self._blocks += blocks
+            self._block_count += len(blocks)
         if problem := self._pipeline.error():
             raise problem
         self._pipeline.close()
         self._pipeline = self._start()
 
     def _end(self) -> HostError:
-        """Why a pipeline that should be waiting for requests has ended."""
+        """The error of a pipeline that ended although it should wait for requests."""
         return self._pipeline.error() or SessionLost(
             self._session.host, READ_EXTENT.name, "the reader pipeline ended"
         )

@@ -15,7 +15,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.psrp import bulk, client
+from hvpsbridge.host.psrp import bulk, client, replies
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.reader import PipelineSource
@@ -165,16 +165,16 @@ def test_a_reply_of_another_layout_goes_pypsrps_way_with_nothing_lost(
 ) -> None:
     chance = random.Random(8)
     sent = [chance.randbytes(600 * KIB) for _ in range(4)]
-    real, replies = bulk.read_reply, []
+    real, bodies = replies.read_reply, []
 
     def stumbling(body: bytes) -> object:
-        replies.append(body)
-        if len(replies) == 3:
+        bodies.append(body)
+        if len(bodies) == 3:
             # In the middle of a block: half of it was assembled here.
-            raise bulk.UnknownReply("another layout")
+            raise replies.UnknownReply("another layout")
         return real(body)
 
-    monkeypatch.setattr(bulk, "read_reply", stumbling)
+    monkeypatch.setattr(replies, "read_reply", stumbling)
     source = echo(session)
     try:
         with caplog.at_level(logging.WARNING):

@@ -16,8 +16,7 @@ from hvpsbridge.errors import SessionLost
 from hvpsbridge.host.connection import Auth, HostConnection
 from hvpsbridge.host.psrp import raw_connection
 from hvpsbridge.host.psrp.client import WSManClient
-from hvpsbridge.host.psrp.http import Body
-from hvpsbridge.host.psrp.raw_connection import Answer
+from hvpsbridge.host.psrp.http import Body, HttpReply
 from hvpsbridge.host.psrp.session import POWERSHELL_URI, Session
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import PowerShellHost
@@ -71,7 +70,7 @@ def test_only_the_first_message_of_a_connection_takes_requests(
     for value in range(5):
         works(session, value)
     assert by_requests == []
-    assert raw_of(session.client()).answers > 10
+    assert raw_of(session.client()).replies > 10
 
 
 def test_a_host_that_hung_up_meanwhile_gets_a_new_connection(
@@ -87,18 +86,18 @@ def test_a_host_that_hung_up_meanwhile_gets_a_new_connection(
     assert by_requests == []
 
 
-def test_a_connection_that_ends_within_an_exchange_is_a_lost_session_and_the_door_goes_on(
+def test_a_connection_that_ends_within_an_exchange_is_a_lost_session_and_the_client_goes_on(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(session, 1)
     raw = raw_of(session.client())
-    ask = raw.ask
+    send = raw.send
 
     def cut(text: bytes) -> None:
-        ask(text)
+        send(text)
         raw._connection.sock.close()
 
-    monkeypatch.setattr(raw, "ask", cut)
+    monkeypatch.setattr(raw, "send", cut)
     with pytest.raises(SessionLost):
         works(session, 2)
     works(session, 3)
@@ -114,7 +113,7 @@ def test_a_message_that_went_out_in_part_is_the_last_on_its_connection(
         raw._connection.sock.sendall(b"POST /wsman HTTP/1.1\r\nContent-")
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(raw, "ask", stuck)
+    monkeypatch.setattr(raw, "send", stuck)
     with pytest.raises(SessionLost):
         works(session, 2)
     works(session, 3)
@@ -138,18 +137,18 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
     session: Session, monkeypatch: pytest.MonkeyPatch, by_requests: list[str], times: str
 ) -> None:
     works(session, 1)
-    answer = raw_connection.RawConnection.answer
+    receive = raw_connection.RawConnection.receive
     refused: list[int] = []
 
-    def refusing(self: raw_connection.RawConnection, timeout_seconds: float) -> Answer | None:
-        given = answer(self, timeout_seconds)
+    def refusing(self: raw_connection.RawConnection, timeout_seconds: float) -> HttpReply | None:
+        given = receive(self, timeout_seconds)
         if given is None or (times == "once" and refused):
             return given
-        refused.append(self.answers)
-        return Answer(401, Body(b""), 0, keeps_alive=True)
+        refused.append(self.replies)
+        return HttpReply(401, {}, Body(b""), body_bytes=0, keeps_alive=True)
 
     # Of scripts that may run twice: what was answered is asked again.
-    monkeypatch.setattr(raw_connection.RawConnection, "answer", refusing)
+    monkeypatch.setattr(raw_connection.RawConnection, "receive", refusing)
     client = session.client()
     for _ in range(3):
         assert session.shells()
@@ -170,7 +169,7 @@ def test_a_host_that_does_not_answer_in_time_is_a_lost_session(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(session, 1)
-    monkeypatch.setattr(raw_of(session.client()), "answer", lambda timeout_seconds: None)
+    monkeypatch.setattr(raw_of(session.client()), "receive", lambda timeout_seconds: None)
     with pytest.raises(SessionLost, match="no answer in time"):
         works(session, 2)
 

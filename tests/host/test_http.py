@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from hvpsbridge.host.psrp.http import HalfExchange, HttpBroken, HttpReply
+from hvpsbridge.host.psrp.http import HttpBroken, HttpConnection, HttpReply
 from tests.waiting import DEADLINE_SECONDS
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\n"
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[HalfExchange, socket.socket]]:
+def ends() -> Iterator[tuple[HttpConnection, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield HalfExchange(ours, DEADLINE_SECONDS), theirs
+        yield HttpConnection(ours, DEADLINE_SECONDS), theirs
 
 
 def feed(peer: socket.socket, data: bytes, step: int) -> threading.Thread:
@@ -35,7 +35,7 @@ def feed(peer: socket.socket, data: bytes, step: int) -> threading.Thread:
     return thread
 
 
-def whole(exchange: HalfExchange) -> HttpReply:
+def whole(exchange: HttpConnection) -> HttpReply:
     reply = exchange.receive(DEADLINE_SECONDS)
     assert reply is not None
     return reply
@@ -44,7 +44,7 @@ def whole(exchange: HalfExchange) -> HttpReply:
 @pytest.mark.parametrize("step", [1, 7, 100_000_000])
 @pytest.mark.parametrize("size", [0, 1, 300])
 def test_a_reply_is_read_whole_however_it_is_cut(
-    ends: tuple[HalfExchange, socket.socket], step: int, size: int
+    ends: tuple[HttpConnection, socket.socket], step: int, size: int
 ) -> None:
     exchange, peer = ends
     exchange.send(b"POST / HTTP/1.1\r\n", b"question")
@@ -58,7 +58,7 @@ def test_a_reply_is_read_whole_however_it_is_cut(
     assert peer.recv(1000) == b"POST / HTTP/1.1\r\nContent-Length: 8\r\n\r\nquestion"
 
 
-def test_a_large_body_arrives(ends: tuple[HalfExchange, socket.socket]) -> None:
+def test_a_large_body_arrives(ends: tuple[HttpConnection, socket.socket]) -> None:
     exchange, peer = ends
     body = bytes(range(256)) * 8192
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
@@ -67,7 +67,7 @@ def test_a_large_body_arrives(ends: tuple[HalfExchange, socket.socket]) -> None:
     thread.join()
 
 
-def test_replies_of_any_size_follow_each_other(ends: tuple[HalfExchange, socket.socket]) -> None:
+def test_replies_of_any_size_follow_each_other(ends: tuple[HttpConnection, socket.socket]) -> None:
     exchange, peer = ends
     for size in (700_000, 3, 0, 700_001, 90_000):
         body = random.Random(size).randbytes(size)
@@ -80,7 +80,7 @@ def test_replies_of_any_size_follow_each_other(ends: tuple[HalfExchange, socket.
 
 
 @pytest.mark.parametrize("step", [1, 100_000])
-def test_a_body_in_chunks_is_joined(ends: tuple[HalfExchange, socket.socket], step: int) -> None:
+def test_a_body_in_chunks_is_joined(ends: tuple[HttpConnection, socket.socket], step: int) -> None:
     exchange, peer = ends
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     chunks = b"5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n"
@@ -89,7 +89,7 @@ def test_a_body_in_chunks_is_joined(ends: tuple[HalfExchange, socket.socket], st
     thread.join()
 
 
-def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HalfExchange, socket.socket]) -> None:
+def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HttpConnection, socket.socket]) -> None:
     exchange, peer = ends
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     assert exchange.receive(0.05) is None
@@ -101,7 +101,7 @@ def test_a_pause_gives_nothing_and_loses_nothing(ends: tuple[HalfExchange, socke
 def test_a_reply_that_never_comes_is_overdue() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        exchange = HalfExchange(ours, DEADLINE_SECONDS)
+        exchange = HttpConnection(ours, DEADLINE_SECONDS)
         exchange.send(b"POST / HTTP/1.1\r\n", b"")
         assert exchange.receive(0.05) is None
         exchange._sent_at -= DEADLINE_SECONDS
@@ -125,7 +125,7 @@ def test_a_reply_that_never_comes_is_overdue() -> None:
         b"x" * 70_000,
     ],
 )
-def test_what_is_no_whole_reply_is_refused(ends: tuple[HalfExchange, socket.socket], sent: bytes) -> None:
+def test_what_is_no_whole_reply_is_refused(ends: tuple[HttpConnection, socket.socket], sent: bytes) -> None:
     exchange, peer = ends
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     peer.sendall(sent)
@@ -134,7 +134,7 @@ def test_what_is_no_whole_reply_is_refused(ends: tuple[HalfExchange, socket.sock
         exchange.receive(DEADLINE_SECONDS)
 
 
-def test_a_peer_that_will_close_says_so(ends: tuple[HalfExchange, socket.socket]) -> None:
+def test_a_peer_that_will_close_says_so(ends: tuple[HttpConnection, socket.socket]) -> None:
     exchange, peer = ends
     exchange.send(b"POST / HTTP/1.1\r\n", b"")
     peer.sendall(b"HTTP/1.1 503 Busy\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n")

@@ -22,7 +22,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.connection import Auth, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.psrp import client, kerberos
+from hvpsbridge.host.psrp import bulk, client, kerberos
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import PowerShellHost
@@ -200,6 +200,7 @@ def test_contexts_are_made_anew_before_they_end_and_nothing_is_lost(
     """As in the last minute of a ticket's life, only at every reply."""
     monkeypatch.setattr(client, "TICKET_RENEW_SECONDS", 1e9)
     monkeypatch.setattr(client, "TICKET_RENEW_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(bulk, "CONTEXT_CHECK_SECONDS", 0.0)
     listener = hosts["negotiate"].listener
     with HyperVHost.connect(connection(listener.port, **WITH_PASSWORD)) as host:
         before = listener.connections_accepted

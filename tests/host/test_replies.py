@@ -35,14 +35,16 @@ def assemble(streams: list[bytes]) -> list[bytes | Message]:
 def test_a_reply_gives_its_streams_and_its_end() -> None:
     body = reply([b"one", b"two"], "uuid:5A", done=True)
     assert streams(body) == [b"one", b"two"]
-    assert ends_command(Body(body))
-    assert not ends_command(Body(reply([b"one"])))
+    assert ends_command(Body(body), b"uuid:5A")
+    assert not ends_command(Body(reply([b"one"])), b"uuid:")
+    with pytest.raises(BrokenStream):
+        ends_command(Body(body), b"uuid:5B")
     assert streams(reply([])) == []
     empty = reply([b"x"]).replace(b"eA==</rsp:Stream>", b"</rsp:Stream>")
     assert streams(empty) == [b""]
     within = b"</rsp:Stream>" + body + b"CommandState/Done"
     assert read_reply(Body(bytearray(within), 13, 13 + len(body))) == [b"one", b"two"]
-    assert not ends_command(Body(b"CommandState/Done<a/>CommandState/Done", 17, 21))
+    assert not ends_command(Body(b"CommandState/Done<a/>CommandState/Done", 17, 21), b"a")
 
 
 def test_an_empty_stream_element_that_ends_the_command_is_no_data() -> None:

@@ -1,47 +1,56 @@
-"""The fast way for a reader pipeline's replies, beside pypsrp's.
+"""Receives the replies of a reader pipeline faster than pypsrp does.
 
-pypsrp builds and parses an XML document per reply, decodes base64 with the standard library and copies
-what is left of a reply for every fragment in it; that bounds a session far below what the host gives
-(docs/performance.md). Here the Receive is built once, sent on the same authenticated connection, and the
-next one is on its way before the last reply is decoded. pypsrp keeps everything else: the shell, the
-command, requests in, authentication, sealing, and every reply that is not laid out as expected.
+pypsrp builds and parses an XML document per reply, decodes base64 with the standard library and copies the
+rest of a reply for every fragment in it. That limits a session far below the rate of the host
+(docs/performance.md). Here the Receive is built once and sent on the same authenticated connection, and the
+next one is sent before the last reply is decoded. pypsrp still does everything else: the shell, the command,
+requests, authentication, message encryption, and replies with an unexpected layout.
 
-The first Receive goes through pypsrp, which opens and authenticates the connection. When that connection
-cannot be had or pypsrp has changed, all replies go pypsrp's way and the log says so once.
+The first Receive goes through pypsrp, which opens and authenticates the connection. If that connection cannot
+be taken, or a reply has an unexpected layout, pypsrp receives all further replies, and one warning is logged.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
+import time
+import uuid
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
-from hvpsbridge.errors import SessionLost
+from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
+
+from hvpsbridge.errors import InternalError, ProtocolViolation, SessionLost
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
-from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, Answer, ConnectionUnavailable, RawConnection
-from hvpsbridge.host.psrp.receive import ReceiveRequest, stream_fragments
+from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, ConnectionUnavailable, RawConnection
 from hvpsbridge.host.psrp.replies import (
     Assembler,
     BrokenStream,
     Message,
     UnknownReply,
+    check_relation,
     ends_command,
-    read_reply,
 )
 
 logger = logging.getLogger(__name__)
 
-BLOCK_TYPES = ["Hvps.BlockMessage"]
+BLOCK_PROPERTY = "Block"
 OK = 200
+# How often to look whether the security context ends soon; it is replaced a minute before it ends.
+CONTEXT_CHECK_SECONDS = 1.0
+# Hexadecimal digits at the end of a message id that count up; those before are random, once per command.
+_COUNTER_DIGITS = 12
 
 
 class BulkPipeline(Pipeline):
-    """A reader pipeline whose replies take the fast way.
+    """A reader pipeline whose replies do not go through pypsrp.
 
     Attributes:
-        fallbacks: how often a pipeline of this process has had to go pypsrp's way; benchmarks look at it.
+        fallbacks: how many pipelines of this process had to leave replies to pypsrp; for benchmarks.
     """
 
     fallbacks = 0
@@ -59,9 +68,9 @@ class BulkPipeline(Pipeline):
         """Start the script.
 
         Args:
-            client: for everything that is sent.
-            replies: a second connection to the same shell, for what is received: a Receive waits there
-                while the next request goes out on the other.
+            client: sends everything.
+            replies: a second connection to the same shell, which receives: a Receive waits there while the
+                next request is sent on the other.
             operation: name for errors.
             text: the whole script.
             parameters: bound values by name.
@@ -74,45 +83,50 @@ class BulkPipeline(Pipeline):
         self._operation_timeout = operation_timeout_seconds
         self._assembler = Assembler()
         self._raw: RawConnection | None = None
-        self._asked = b""
-        self._plain = False
+        self._context_checked = 0.0
+        self._receive_sent = False
+        self._message_id = b""
+        self._fallen_back = False
         super().__init__(client, operation, text, parameters, input_open=True)
         self._request = ReceiveRequest(replies, self.command_id, operation_timeout_seconds)
 
     @property
     def received_bytes(self) -> int:
-        """Reply bodies so far, whichever way they took."""
+        """Bytes of reply bodies so far, those that pypsrp received included."""
         return self.client.received_bytes + self._replies.received_bytes
 
-    def poll(self, timeout_seconds: float) -> list[Emitted]:
-        """Objects of the next reply (see :meth:`Pipeline.poll`); the next Receive is out by then."""
+    def receive_blocks(self, timeout_seconds: float) -> list[bytes]:
+        """Blocks of the next reply, in order; none if the host sent none within the time.
+
+        Raises:
+            SessionLost: the connection or the shell is gone, or replies were lost.
+            ProtocolViolation: the script emitted something else, or the reply cannot be read.
+        """
         try:
-            if self._plain and not self._waiting:
-                return super().poll(timeout_seconds)
-            raw = self._raw
-            body = self._first(timeout_seconds) if raw is None else self._next(raw, timeout_seconds)
-            return [] if body is None else self._read(body)
+            if self._fallen_back and not self._receive_sent:
+                return [self._block_of(item) for item in self.poll(timeout_seconds)]
+            if self._raw is None:
+                body = self._first_reply(timeout_seconds)
+            else:
+                body = self._next_reply(self._raw, timeout_seconds)
+            return [] if body is None else self._blocks_in(body)
         except BrokenStream as err:
             raise SessionLost(self.client.host, self._operation, str(err)) from err
         except TRANSPORT_ERRORS as err:
             raise self._failure(err) from err
 
     def close(self) -> None:
-        """Stop the script if it still runs and give its command back. Never raises."""
-        self._let_go()
+        """Stop the script if it still runs and release its command. Never raises."""
+        self._drop_connection()
         super().close()
 
     # -- one exchange --------------------------------------------------------------------------
 
-    @property
-    def _waiting(self) -> bool:
-        return self._raw is not None and self._raw.waiting
-
-    def _first(self, timeout_seconds: float) -> Body | None:
-        """The first reply, through pypsrp, which leaves an open and authenticated connection behind."""
+    def _first_reply(self, timeout_seconds: float) -> Body | None:
+        """The first reply, received by pypsrp, which leaves an open and authenticated connection behind."""
         wait = max(1, min(self._operation_timeout, int(timeout_seconds)))
         request = ReceiveRequest(self._replies, self.command_id, wait)
-        self._asked, text = request.text()
+        self._message_id, text = request.text()
         self._replies.start_over()
         try:
             body = Body(self._replies.wsman.transport.send(text))
@@ -125,81 +139,129 @@ class BulkPipeline(Pipeline):
             self._raw = self._replies.take_raw()
         except ConnectionUnavailable as err:
             self._fall_back(str(err))
-        self._check_relation(body)
+        check_relation(body, self._message_id)
         return body
 
-    def _next(self, raw: RawConnection, timeout_seconds: float) -> Body | None:
-        """The reply to the Receive that is out, and a new Receive on its way."""
-        if not raw.waiting:
-            self._ask(raw)
-        answer = raw.answer(timeout_seconds)
-        if answer is None:
+    def _next_reply(self, raw: RawConnection, timeout_seconds: float) -> Body | None:
+        """The reply to the last Receive; the next Receive was sent when this returns."""
+        if not self._receive_sent:
+            self._send_receive(raw)
+        reply = raw.receive(timeout_seconds)
+        if reply is None:
             return None
-        self._replies.received_bytes += answer.body_bytes
-        if answer.status == UNAUTHORIZED:
+        self._receive_sent = False
+        self._replies.received_bytes += reply.body_bytes
+        if reply.status == UNAUTHORIZED:
             self._raw = None
             self._replies.authenticate_again(raw)
             return None
-        body = self._body(answer)
-        if not answer.keeps_alive or self._replies.ends_soon:
-            self._let_go()
-        elif body is not None and not self._plain and not ends_command(body):
+        done = False
+        if reply.status == OK:
+            done = ends_command(reply.body, self._message_id)
+        else:
+            # Raises unless the host only had nothing to send.
+            is_operation_timeout(bytes(reply.body))
+        if not reply.keeps_alive or self._context_ends():
+            self._drop_connection()
+        elif reply.status == OK and not done and not self._fallen_back:
             try:
-                self._ask(raw)
+                self._send_receive(raw)
             except OSError:
-                # Closed while nobody read from it; what we have is whole, and the rest comes over another.
-                self._let_go()
-        return body
+                # The host closed the connection; this reply is whole, and the next comes over another one.
+                self._drop_connection()
+        return reply.body if reply.status == OK else None
 
-    def _ask(self, raw: RawConnection) -> None:
-        self._asked, text = self._request.text()
-        raw.ask(text)
+    def _context_ends(self) -> bool:
+        """Whether to replace the security context; looked up now and then, not for each reply."""
+        now = time.monotonic()
+        if now - self._context_checked < CONTEXT_CHECK_SECONDS:
+            return False
+        self._context_checked = now
+        return self._replies.ends_soon
 
-    def _body(self, answer: Answer) -> Body | None:
-        """The SOAP of a reply; None when the host only had nothing to say."""
-        if answer.status != OK:
-            is_operation_timeout(bytes(answer.soap))
-            return None
-        self._check_relation(answer.soap)
-        return answer.soap
+    def _send_receive(self, raw: RawConnection) -> None:
+        self._message_id, text = self._request.text()
+        raw.send(text)
+        self._receive_sent = True
 
-    def _check_relation(self, body: Body) -> None:
-        if self._asked not in body:
-            raise BrokenStream("a reply to another request")
-
-    def _let_go(self) -> None:
+    def _drop_connection(self) -> None:
         if self._raw is not None:
             self._raw.close()
-        self._raw = None
+        self._raw, self._receive_sent = None, False
 
     # -- one reply -----------------------------------------------------------------------------
 
-    def _read(self, body: Body) -> list[Emitted]:
-        if self._plain:
+    def _blocks_in(self, body: Body) -> list[bytes]:
+        if self._fallen_back:
             return self._by_pypsrp(stream_fragments(bytes(body)))
         try:
-            streams = read_reply(body)
+            items = self._assembler.read(body)
         except UnknownReply as err:
             self._fall_back(str(err))
             return self._by_pypsrp(stream_fragments(bytes(body)))
-        arrived: list[Emitted] = []
-        for fragments in streams:
-            for item in self._assembler.feed(fragments):
-                if isinstance(item, Message):
-                    arrived += self._by_pypsrp(item.fragments)
-                else:
-                    arrived.append(Emitted(BLOCK_TYPES, {"Block": item}))
-        return arrived
+        blocks: list[bytes] = []
+        for item in items:
+            if isinstance(item, Message):
+                blocks += self._by_pypsrp(item.fragments)
+            else:
+                blocks.append(item)
+        return blocks
 
-    def _by_pypsrp(self, fragments: bytes) -> list[Emitted]:
+    def _by_pypsrp(self, fragments: bytes) -> list[bytes]:
         self.take_fragments(fragments)
-        return self.take_output()
+        return [self._block_of(item) for item in self.take_output()]
 
-    def _fall_back(self, why: str) -> None:
-        """From here on replies go pypsrp's way, starting with the message that is under way."""
+    def _block_of(self, item: Emitted) -> bytes:
+        block = item.properties.get(BLOCK_PROPERTY)
+        if not isinstance(block, bytes):
+            raise ProtocolViolation(
+                self.client.host, self._operation, f"a {item.type_names[0]} without a block"
+            )
+        return block
+
+    def _fall_back(self, reason: str) -> None:
+        """Leave all further replies to pypsrp, beginning with the incomplete message."""
         if BulkPipeline.fallbacks == 0:
-            logger.warning("%s: the fast reader is not used: %s", self.client.host, why)
+            logger.warning("%s: the fast reader is not used: %s", self.client.host, reason)
         BulkPipeline.fallbacks += 1
-        self._plain = True
+        self._fallen_back = True
         if pending := self._assembler.pending:
             self.take_fragments(pending)
+
+
+class ReceiveRequest:
+    """The Receive request of one command; only the message id changes from one to the next."""
+
+    def __init__(self, client: WSManClient, command_id: str, timeout_seconds: int) -> None:
+        wsman, shell = client.wsman, client.pool.shell
+        options = OptionSet()
+        options.add_option("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "True")
+        message_id, header = wsman._create_header(
+            WSManAction.RECEIVE, shell.resource_uri, options, shell._selector_set, timeout_seconds
+        )
+        envelope = ElementTree.Element(f"{{{NAMESPACES['s']}}}Envelope")
+        envelope.append(header)
+        body = ElementTree.SubElement(envelope, f"{{{NAMESPACES['s']}}}Body")
+        receive = ElementTree.SubElement(body, f"{{{NAMESPACES['rsp']}}}Receive")
+        stream = ElementTree.SubElement(receive, f"{{{NAMESPACES['rsp']}}}DesiredStream")
+        stream.attrib["CommandId"] = command_id
+        stream.text = "stdout"
+        text: bytes = ElementTree.tostring(envelope, encoding="utf-8", method="xml")
+        self._before, found, self._after = text.partition(message_id.encode())
+        if not found:
+            raise InternalError("pypsrp created a WSMan header without its message id")
+        self._series = str(uuid.uuid4()).upper().encode()[:-_COUNTER_DIGITS]
+        self._count = 0
+
+    def text(self) -> tuple[bytes, bytes]:
+        """A new message id, as the reply will relate to it, and the request with it."""
+        self._count += 1
+        message_id = b"%s%012X" % (self._series, self._count)
+        return b"uuid:" + message_id, self._before + message_id + self._after
+
+
+def stream_fragments(body: bytes) -> bytes:
+    """Decoded stream contents of a reply of any layout, as pypsrp itself extracts them."""
+    reply = ElementTree.fromstring(body)  # noqa: S314 - pypsrp reads all other replies with it too
+    path = "s:Body/rsp:ReceiveResponse/rsp:Stream"
+    return b"".join(base64.b64decode(found.text) for found in reply.findall(path, NAMESPACES) if found.text)

@@ -1,11 +1,11 @@
-"""One thread's way to a shell: a WSMan client of pypsrp.
+"""A WSMan client of pypsrp, for one thread.
 
-pypsrp sends a Receive again by itself after a read timeout, which can lose an object without a trace
-when the lost reply ended one. Ours does not: a read timeout ends the session, and
-:mod:`~hvpsbridge.host.retry` decides by the operation's effect.
+pypsrp repeats a Receive by itself after a read timeout. If the lost reply ended an object, the object would
+be lost without an error. Here a read timeout ends the session instead, and ``host.retry`` decides by the
+effect of the operation.
 
-What pypsrp calls private and this package leans on is looked up at import (:data:`LEANED_ON`), so an
-update that moves it fails at start, not in the middle of a night.
+The private names of pypsrp that this package uses are checked at import (:data:`PRIVATE_NAMES`), so that an
+update of pypsrp fails at start and not during a backup.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, ConnectionUnavaila
 
 logger = logging.getLogger(__name__)
 
-# Below warnings pypsrp logs whole messages: script text, parameters and disk contents. They are not ours to
-# show, whatever level the rest of the process logs at. What it warns of becomes an error of ours, said once.
+# Below warnings pypsrp logs whole messages with script text, parameters and disk contents. They must not show
+# at any log level. What pypsrp warns about is raised as an error anyway.
 for _library in ("pypsrp", "spnego"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
-# WinRM's own default since 2012; replies grow with it (docs/hyperv-facts.md#winrm-envelope).
+# WinRM's default since 2012; replies grow with it (docs/hyperv-facts.md#winrm-envelope).
 ENVELOPE_BYTES = 512_000
 
 Timeout = float | tuple[float, float] | None
 FIRST_ERROR_STATUS = 400
 
-# http.sys closes a connection that was idle for 120 s, and a client learns of it too late.
+# http.sys closes a connection that was idle for 120 s, and the client notices too late.
 CONNECTION_STALE_SECONDS = 60.0
-# A security context ends with its Kerberos ticket, and what is under way then cannot be opened any more. It
-# is made anew when it has so long left, which is longer than any exchange takes; where the ticket is still
-# the old one that is tried again after a pause.
+# A security context ends with its Kerberos ticket, and later replies cannot be decrypted. The context is
+# renewed when it has this long left, which is longer than any message takes. If the ticket is still the old
+# one, the next attempt is made after the pause.
 TICKET_RENEW_SECONDS = 60.0
 TICKET_RENEW_PAUSE_SECONDS = 10.0
 
 # Names of pypsrp beyond its documented interface.
-LEANED_ON: tuple[tuple[type, str], ...] = (
+PRIVATE_NAMES: tuple[tuple[type, str], ...] = (
     (RunspacePool, "_parse_responses"),
     (PowerShell, "poll_invoke"),
     (PowerShell, "begin_invoke"),
@@ -59,13 +59,13 @@ LEANED_ON: tuple[tuple[type, str], ...] = (
     (WinRMEncryption, "wrap_message"),
     (Fragmenter, "fragment"),
 )
-for _owner, _name in LEANED_ON:
+for _owner, _name in PRIVATE_NAMES:
     if not hasattr(_owner, _name):
-        raise InternalError(f"this pypsrp lacks {_owner.__name__}.{_name}")
+        raise InternalError(f"this version of pypsrp has no {_owner.__name__}.{_name}")
 
 
 class _QuietWSMan(WSMan):
-    """pypsrp's WSMan without its silent second Receive."""
+    """pypsrp's WSMan without its repeated Receive."""
 
     def receive(
         self,
@@ -80,7 +80,7 @@ class _QuietWSMan(WSMan):
 
 
 def new_wsman(connection: HostConnection) -> WSMan:
-    """A WSMan client for ``connection``; it talks to nobody yet."""
+    """A WSMan client for ``connection``, not connected yet."""
     endpoint = connection.endpoint
     return _QuietWSMan(
         endpoint.server,
@@ -93,7 +93,7 @@ def new_wsman(connection: HostConnection) -> WSMan:
         # Documented as a path too; the annotation says bool only.
         cert_validation=cast(bool, True if connection.ca is None else str(connection.ca)),
         encryption="never" if connection.auth == "basic" else "auto",
-        # A host on the administrator's own network is never behind the web proxy of the environment.
+        # Hosts are on the administrator's own network, never behind a web proxy of the environment.
         no_proxy=True,
         max_envelope_size=ENVELOPE_BYTES,
         operation_timeout=connection.operation_timeout_seconds,
@@ -103,14 +103,14 @@ def new_wsman(connection: HostConnection) -> WSMan:
 
 
 class WSManClient:
-    """One thread's way into a shell: a WSMan connection and pypsrp's view of the pool over it.
+    """A WSMan connection to a shell, and pypsrp's runspace pool over it. For one thread.
 
-    pypsrp's first message opens and authenticates the connection; those after it are sent and received here,
-    on the same connection, because requests takes longer for each than everything else does.
+    pypsrp's first message opens and authenticates the connection. Later ones are sent and received here, on
+    the same connection, because requests needs more time for each than everything else.
 
     Attributes:
         host: name of the host.
-        received_bytes: reply bodies so far, as they came out of TLS and message sealing.
+        received_bytes: bytes of reply bodies so far, without TLS and message encryption.
     """
 
     def __init__(self, host: str, wsman: WSMan, pool: RunspacePool) -> None:
@@ -141,7 +141,7 @@ class WSManClient:
 
         Raises:
             WinRMTransportError: the host answered with an error, as pypsrp raises it.
-            requests.ReadTimeout: no answer in time, likewise.
+            requests.ReadTimeout: no reply in time, likewise.
         """
         try:
             raw = self._raw = self._raw or self._new_raw()
@@ -149,57 +149,57 @@ class WSManClient:
             logger.debug("%s: left to pypsrp: %s", self.host, err)
             return None
         if not raw.connected:
-            # A host hangs up on whom it has not heard for a while, and when it restarts.
+            # The host closes idle connections, and all of them when it restarts.
             self.start_over()
             return None
         wait = timeout[1] if isinstance(timeout, tuple) else timeout
         try:
-            raw.ask(message)
-            answer = raw.answer(self.wsman.transport.read_timeout if wait is None else wait)
-            if answer is None:
-                raise requests.ReadTimeout(f"no answer from {self.host}")
+            raw.send(message)
+            reply = raw.receive(self.wsman.transport.read_timeout if wait is None else wait)
+            if reply is None:
+                raise requests.ReadTimeout(f"no reply from {self.host}")
         except BaseException:
-            # Whatever comes on this connection now, it is not what the next message waits for.
+            # The next message must not receive the reply to this one.
             self.start_over()
             raise
-        if answer.status == UNAUTHORIZED:
+        if reply.status == UNAUTHORIZED:
             self.authenticate_again(raw)
             return None
-        soap = bytes(answer.soap)
-        if not answer.keeps_alive:
+        soap = bytes(reply.body)
+        if not reply.keeps_alive:
             self.start_over()
-        if answer.status >= FIRST_ERROR_STATUS:
-            raise WinRMTransportError("http", answer.status, soap.decode("utf-8", "replace"))
+        if reply.status >= FIRST_ERROR_STATUS:
+            raise WinRMTransportError("http", reply.status, soap.decode("utf-8", "replace"))
         return soap
 
     def _new_raw(self) -> RawConnection:
         if not self._may_use_raw:
-            raise ConnectionUnavailable("the host asks at every message who we are")
+            raise ConnectionUnavailable("the host wants every message authenticated")
         return RawConnection(self.wsman, self.wsman.transport.read_timeout)
 
     def take_raw(self) -> RawConnection:
-        """The connection of the last message, which is the caller's until :meth:`start_over`.
+        """The connection of the last message; it belongs to the caller until :meth:`start_over`.
 
         Raises:
-            ConnectionUnavailable: it cannot be had.
+            ConnectionUnavailable: it cannot be taken.
         """
         raw = self._raw or self._new_raw()
         self._raw, self._opened = None, False
         return raw
 
     def authenticate_again(self, raw: RawConnection) -> None:
-        """Start over because the host asked on ``raw`` who we are.
+        """Start over because the host asked for authentication on ``raw``.
 
-        What was sent was not executed, so nothing is lost, and pypsrp knows how to authenticate again. A host
-        that asks at the first message on a connection that it knows will ask at each.
+        The host did not execute the message, so nothing is lost, and pypsrp authenticates again. A host that
+        asks on the first message of an authenticated connection will ask on each, so pypsrp then sends all.
         """
-        self._may_use_raw = self._may_use_raw and raw.answers > 1
+        self._may_use_raw = self._may_use_raw and raw.replies > 1
         raw.close()
         self.start_over()
 
     @property
     def ends_soon(self) -> bool:
-        """Whether the connection's security context is to be made anew before more is sent."""
+        """Whether to replace the connection's security context before more is sent."""
         encryption = self.wsman.transport.encryption
         left = None if encryption is None else seconds_left(encryption.context)
         if left is None or left > TICKET_RENEW_SECONDS:
@@ -207,9 +207,9 @@ class WSManClient:
         return left <= 0 or time.monotonic() - self._begun > TICKET_RENEW_PAUSE_SECONDS
 
     def start_over(self) -> None:
-        """Forget the connection and the security context that goes with it; the next request makes both.
+        """Close the connection and drop its security context; the next message creates both.
 
-        pypsrp would seal a message with the old context and send it over a new connection.
+        pypsrp alone would encrypt a message with the old context and send it over a new connection.
         """
         if self._raw is not None:
             self._raw.close()
@@ -223,7 +223,7 @@ class WSManClient:
     def close(self) -> None:
         """Close the connection; the shell stays."""
         raw = self._raw
-        # Another thread's exchange ends by itself; its socket is not closed under it.
+        # Another thread's message ends by itself; its socket must not be closed meanwhile.
         if raw is not None and not raw.waiting:
             raw.close()
         with suppress(Exception):

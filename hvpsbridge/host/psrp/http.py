@@ -1,8 +1,8 @@
-"""One HTTP exchange in halves, on a connection that pypsrp opened and authenticated.
+"""HTTP requests and replies on a connection that pypsrp opened and authenticated.
 
-Rule: bytes only. The connection is requests' own, taken out of its pool, so TLS, its checks and the
-connection's authentication are what they were; only the sending and reading are done here, because
-``http.client`` parses every reply's header through the e-mail package and requests copies its body.
+The connection is that of requests, taken out of its pool, so TLS and authentication stay as they were. Only
+sending and receiving are done here, because ``http.client`` parses every header with the e-mail package and
+requests copies the body.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import time
 from dataclasses import dataclass
 
 _HEAD_END = b"\r\n\r\n"
-# Enough for the answers to what is sent; where blocks come, it grows to what they take and some more.
+# Enough for short replies; grows to the size of replies with blocks, and some more.
 _FIRST_BUFFER = 16 * 1024
 _SPARE = 1.25
-# Where a reply starts in the buffer. What malloc gives for so much starts 16 bytes into a page, and to there
-# the kernel copies out of a socket four times as slowly on processors whose ``rep movsb`` takes source and
-# destination for one when they are that near, page by page (docs/performance.md).
+# Offset of a reply in the buffer. malloc returns large buffers at 16 bytes into a page. On some processors
+# the kernel copies from a socket to there four times more slowly, because ``rep movsb`` takes source and
+# destination for overlapping when their offsets within a page are that close (docs/performance.md).
 _START = 64
-# A reply is bounded by the envelope; this is only against nonsense.
+# Replies are bounded by the envelope; this bound only rejects garbage.
 _LONGEST_BODY = 256 * 1024 * 1024
 
 
 class HttpBroken(OSError):
-    """The peer's bytes are no HTTP reply, or the connection ended within one."""
+    """The peer did not send an HTTP reply, or the connection ended within one."""
 
 
 class Body:
-    """The body of a reply, in the buffer that it was received into.
+    """The body of a reply, in the buffer it was received into.
 
     Attributes:
-        buffer: what it stands in, valid as long as the body is; not to be changed.
-        start: where it begins there.
-        end: where it ends.
+        buffer: the buffer; valid as long as the body is, and must not be changed.
+        start: offset of the first byte.
+        end: offset after the last byte.
     """
 
     __slots__ = ("buffer", "end", "start")
@@ -53,29 +53,31 @@ class Body:
         return self.buffer.find(wanted, self.start, self.end) >= 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpReply:
-    """Status, headers in lower case, and the whole body.
+    """A whole reply.
 
-    The body is in the exchange's own buffer: it is valid until the next reply is received. A fresh half
-    megabyte per reply costs more than decoding it.
+    Attributes:
+        status: HTTP status code.
+        headers: by name in lower case.
+        body: its content, in the connection's own buffer: valid until the next reply is received. Allocating
+            half a megabyte per reply costs more than decoding it.
+        body_bytes: length of the body as received, before any message encryption is removed.
+        keeps_alive: whether the connection may carry another request.
     """
 
     status: int
     headers: dict[bytes, bytes]
     body: Body
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the connection may carry another exchange."""
-        return self.headers.get(b"connection", b"").lower() != b"close"
+    body_bytes: int
+    keeps_alive: bool
 
 
-class HalfExchange:
-    """Requests out and replies in on one connected socket, one exchange under way at most.
+class HttpConnection:
+    """Sends requests and receives replies on a connected socket, one request at a time.
 
     Attributes:
-        waiting: a request is out whose reply has not come.
+        waiting: whether a request was sent whose reply has not come.
     """
 
     def __init__(self, sock: socket.socket, read_timeout_seconds: float) -> None:
@@ -98,10 +100,10 @@ class HalfExchange:
         self.waiting = True
 
     def receive(self, timeout_seconds: float) -> HttpReply | None:
-        """The reply, or None when none has started within the time; the request stays out then.
+        """The reply; None if none has started within the time, and then it is still expected.
 
         Raises:
-            HttpBroken: the reply is none, or stops half-way.
+            HttpBroken: the reply is not HTTP, or is incomplete.
             OSError: the connection is gone, or the reply is overdue.
         """
         self._set_timeout(max(timeout_seconds, 0.001))
@@ -117,7 +119,7 @@ class HalfExchange:
         return reply
 
     def _set_timeout(self, seconds: float) -> None:
-        # A system call each, three times a reply.
+        # Avoids up to three system calls per reply.
         if seconds != self._timeout:
             self._socket.settimeout(seconds)
             self._timeout = seconds
@@ -128,19 +130,19 @@ class HalfExchange:
             if not count:
                 raise HttpBroken("the connection ended before a reply")
             if at == len(buffer):
-                raise HttpBroken("a reply without an end to its headers")
+                raise HttpBroken("the headers of the reply do not end")
             count = self._socket.recv_into(memoryview(buffer)[at:])
             at += count
         status, headers = _parse_head(bytes(buffer[_START:head_end]))
         start = head_end + len(_HEAD_END)
         if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
-            return HttpReply(status, headers, Body(self._chunked(buffer[start:at])))
+            return _reply(status, headers, Body(self._chunked(buffer[start:at])))
         try:
             length = int(headers.get(b"content-length", b""))
         except ValueError as err:
-            raise HttpBroken("a reply without a length") from err
+            raise HttpBroken("the reply has no length") from err
         if not at - start <= length <= _LONGEST_BODY:
-            raise HttpBroken(f"a reply of {length} bytes")
+            raise HttpBroken(f"the reply has an unusable length: {length} bytes")
         end = start + length
         if len(buffer) < end:
             self._buffer = bytearray(int(end * _SPARE))
@@ -151,10 +153,10 @@ class HalfExchange:
             if not count:
                 raise HttpBroken(f"the connection ended {end - at} bytes before the end of a reply")
             at += count
-        return HttpReply(status, headers, Body(self._buffer, start, end))
+        return _reply(status, headers, Body(self._buffer, start, end))
 
     def _chunked(self, data: bytearray) -> bytearray:
-        """A body in chunks, as a proxy may make of it."""
+        """A body in chunks, which a proxy may make of it."""
         body = bytearray()
         while True:
             while (line := data.find(b"\r\n")) < 0:
@@ -162,16 +164,16 @@ class HalfExchange:
             try:
                 length = int(data[:line].split(b";")[0], 16)
             except ValueError as err:
-                raise HttpBroken("a chunk without a length") from err
+                raise HttpBroken("a chunk has no length") from err
             if len(body) + length > _LONGEST_BODY:
-                raise HttpBroken("a reply without an end")
+                raise HttpBroken("the chunked reply is too long")
             start, end = line + 2, line + 2 + length
             while len(data) < end + 2:
                 self._more(data)
             body += data[start:end]
             if data[end : end + 2] != b"\r\n" or (not length and len(data) > end + 2):
-                # Trailers are allowed by HTTP and sent by nobody who speaks WSMan.
-                raise HttpBroken("a chunk without an end")
+                # HTTP allows trailers; no WSMan service sends them.
+                raise HttpBroken("a chunk does not end")
             del data[: end + 2]
             if not length:
                 return body
@@ -183,11 +185,16 @@ class HalfExchange:
         data += memoryview(self._buffer)[:count]
 
 
+def _reply(status: int, headers: dict[bytes, bytes], body: Body) -> HttpReply:
+    keeps_alive = headers.get(b"connection", b"").lower() != b"close"
+    return HttpReply(status, headers, body, body.end - body.start, keeps_alive)
+
+
 def _parse_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     first, *lines = head.split(b"\r\n")
     parts = first.split(b" ", 2)
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
-        raise HttpBroken("no HTTP reply")
+        raise HttpBroken("not an HTTP reply")
     headers = {}
     for line in lines:
         name, colon, value = line.partition(b":")

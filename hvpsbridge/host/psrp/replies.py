@@ -1,17 +1,16 @@
-"""Receive replies as bytes: found, not parsed. Sans-io, and the heart of the fast path.
+"""Finds blocks in Receive replies without parsing the XML. No I/O, no pypsrp.
 
-Rule: bytes in, values out; no socket, no pypsrp. Whatever is not exactly what a reader pipeline sends is
-handed back whole, as the fragments it came in, so that pypsrp's own parser can read it with nothing lost.
+Anything that is not exactly what a reader pipeline sends is returned whole, as the fragments it came in, so
+that pypsrp's parser can read it and nothing is lost.
 
-A reply is SOAP around base64 of PSRP fragments; a fragment is a 21-byte header and a slice of a message;
-a message is a 40-byte header and CLIXML; and the CLIXML of a block is an object with one byte array, in
-base64 again. Two SIMD decodes and one join are all that a block costs.
+A reply is SOAP around base64 of PSRP fragments. A fragment is a 21-byte header and a slice of a message. A
+message is a 40-byte header and CLIXML. The CLIXML of a block is an object with one byte array, again in
+base64. So a block costs two SIMD decodes and one join.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pybase64
@@ -33,19 +32,20 @@ _MESSAGE_TYPE_AT = 4
 _MESSAGE_HEADER_BYTES = 40
 _PIPELINE_OUTPUT = struct.pack("<I", 0x00041004)
 
-_BLOCK_TYPE = b"<T>Hvps.BlockMessage</T>"
+BLOCK_TYPE = "Hvps.BlockMessage"
+_TYPE_NAME = f"<T>{BLOCK_TYPE}</T>".encode()
 _BLOCK_START = b'<MS><BA N="Block">'
 _BLOCK_END = b"</BA></MS></Obj>"
-# The type names before the array; far less than this.
+# Enough for the type names before the array.
 _HEAD_BYTES = 1024
 
 
 class UnknownReply(ValueError):
-    """A reply that is not laid out as Windows lays them out; another parser must read it."""
+    """A reply with another layout than that of Windows; another parser must read it."""
 
 
 class BrokenStream(ValueError):
-    """Fragments do not follow each other: something was lost, doubled or reordered."""
+    """Replies or fragments do not follow each other: some were lost, duplicated or reordered."""
 
 
 def read_reply(body: Body) -> list[bytes]:
@@ -58,43 +58,64 @@ def read_reply(body: Body) -> list[bytes]:
     view = memoryview(buffer)
     tail = buffer.find(_BODY_START, body.start, end)
     if tail < 0:
-        raise UnknownReply("no body of the usual form")
+        raise UnknownReply("no SOAP body found")
     contents: list[bytes] = []
     while (position := buffer.find(_STREAM, tail, end)) >= 0:
         opened = buffer.find(b">", position, end)
         closed = buffer.find(b"<", opened, end)
         if opened < 0 or closed < 0:
-            raise UnknownReply("a stream without an end")
+            raise UnknownReply("a stream does not end")
         if buffer.find(_STDOUT, position, opened) < 0:
             raise UnknownReply("a stream other than stdout")
         if buffer.endswith(b"/", position, opened):
             tail = opened
             continue
         if not buffer.startswith(_STREAM_END, closed, end):
-            raise UnknownReply("a stream that holds more than text")
+            raise UnknownReply("a stream has other content than text")
         try:
             contents.append(pybase64.b64decode(view[opened + 1 : closed], validate=True))
         except ValueError as err:
-            raise UnknownReply("a stream that is no plain base64") from err
+            raise UnknownReply("a stream is not base64") from err
         tail = closed
     return contents
 
 
-def ends_command(body: Body) -> bool:
-    """Whether a reply says that the command is done; cheap enough to ask before it is read."""
-    # That stands behind the last stream, so only the reply's tail is searched, not its megabyte of base64.
-    last = body.buffer.rfind(_STREAM_END, body.start, body.end)
-    return body.buffer.find(_DONE, max(last, body.start), body.end) >= 0
+def check_relation(body: Body, message_id: bytes) -> None:
+    """Return if a reply relates to the request of that message id.
+
+    Raises:
+        BrokenStream: it relates to another request.
+    """
+    if body.buffer.find(message_id, body.start, body.end) < 0:
+        raise BrokenStream("the reply belongs to another request")
+
+
+def ends_command(body: Body, message_id: bytes) -> bool:
+    """Whether a reply says that the command is done; cheap enough to call before the reply is decoded.
+
+    Args:
+        body: the reply.
+        message_id: of the request it must relate to.
+
+    Raises:
+        BrokenStream: it relates to another request.
+    """
+    check_relation(body, message_id)
+    buffer, start, end = body.buffer, body.start, body.end
+    # The state follows the last stream, so the base64 before it need not be searched.
+    last = buffer.rfind(_STREAM_END, start, end)
+    return buffer.find(_DONE, max(last, start), end) >= 0
 
 
 @dataclass(slots=True)
 class Assembler:
-    """Fragments in, blocks out, whatever their cut.
+    """Joins fragments to messages and takes the blocks out of them.
 
     Attributes:
-        _object: id of the message under way.
-        _pieces: its slices so far.
-        _whole: its fragments so far, headers included, for another parser.
+        _object: id of the incomplete message.
+        _following: number of the fragment that must come next.
+        _pieces: slices of the message so far.
+        _whole: its fragments so far, with their headers, for another parser.
     """
 
     _object: int = 0
@@ -104,29 +125,39 @@ class Assembler:
 
     @property
     def pending(self) -> bytes:
-        """Fragments of the message under way; whoever takes them over starts with these."""
+        """Fragments of the incomplete message, for another parser to start with."""
         return b"".join(self._whole)
 
-    def feed(self, fragments: bytes) -> Iterator[bytes | Message]:
-        """Blocks, and messages that are something else, in the order in which they end.
+    def read(self, body: Body) -> list[bytes | Message]:
+        """Blocks and other messages that end in a reply, in order.
+
+        Raises:
+            UnknownReply: its layout is another one; nothing of it was taken.
+            BrokenStream: a fragment does not follow the one before it.
+        """
+        return [item for stream in read_reply(body) for item in self.feed(stream)]
+
+    def feed(self, fragments: bytes) -> list[bytes | Message]:
+        """Blocks and other messages that end in these fragments, in order.
 
         Raises:
             BrokenStream: a fragment does not follow the one before it.
         """
+        found: list[bytes | Message] = []
         view = memoryview(fragments)
         size = len(view)
         start = 0
         while start < size:
             content = start + _FRAGMENT.size
             if content > size:
-                raise BrokenStream("a fragment shorter than its header")
+                raise BrokenStream("a fragment is shorter than its header")
             number, index, flags, length = _FRAGMENT.unpack_from(view, start)
             end = content + length
             if end > size:
-                raise BrokenStream("a fragment longer than its stream")
+                raise BrokenStream("a fragment is longer than its stream")
             if flags & _START:
                 if self._pieces or index:
-                    raise BrokenStream(f"message {number} starts while {self._object} is under way")
+                    raise BrokenStream(f"message {number} starts before message {self._object} ends")
                 self._object = number
             elif not self._pieces or number != self._object or index != self._following:
                 raise BrokenStream(f"fragment {index} of message {number} does not follow")
@@ -138,12 +169,13 @@ class Assembler:
                 pieces, whole = self._pieces, self._whole
                 self._pieces, self._whole = [], []
                 block = _block(pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)))
-                yield Message(b"".join(whole)) if block is None else block
+                found.append(Message(b"".join(whole)) if block is None else block)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole message that is no block, as its fragments."""
+    """A whole message that is not a block, as its fragments."""
 
     fragments: bytes
 
@@ -154,7 +186,7 @@ def _block(message: memoryview) -> bytes | None:
         return None
     head = bytes(message[_MESSAGE_HEADER_BYTES : _MESSAGE_HEADER_BYTES + _HEAD_BYTES])
     start = head.find(_BLOCK_START)
-    if start < 0 or head.find(_BLOCK_TYPE, 0, start) < 0 or message[-len(_BLOCK_END) :] != _BLOCK_END:
+    if start < 0 or head.find(_TYPE_NAME, 0, start) < 0 or message[-len(_BLOCK_END) :] != _BLOCK_END:
         return None
     start += _MESSAGE_HEADER_BYTES + len(_BLOCK_START)
     try:

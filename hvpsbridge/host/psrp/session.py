@@ -148,7 +148,7 @@ class Session:
             OperationFailed: the host reported an error (or a subclass that says which).
         """
         deadline = time.monotonic() + deadline_seconds
-        with self.noticing():
+        with self.tracking_loss():
             pipeline = Pipeline(self.client(), operation, text, parameters)
             try:
                 while pipeline.running:
@@ -163,8 +163,8 @@ class Session:
                 pipeline.close()
 
     @contextmanager
-    def noticing(self) -> Iterator[None]:
-        """Whoever loses the session within marks this shell as lost, and whoever does not, as there."""
+    def tracking_loss(self) -> Iterator[None]:
+        """Set ``lost`` by whether the block raises SessionLost."""
         try:
             yield
         except SessionLost:
@@ -191,7 +191,7 @@ class Session:
         Raises:
             SessionLost: no answer.
         """
-        with self.noticing():
+        with self.tracking_loss():
             try:
                 return list_shells(self.client().wsman)
             except TRANSPORT_ERRORS as err:
@@ -203,7 +203,7 @@ class Session:
         Raises:
             SessionLost: no answer.
         """
-        with self.noticing():
+        with self.tracking_loss():
             try:
                 self.client().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
             except TRANSPORT_ERRORS as err:
