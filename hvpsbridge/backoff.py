@@ -94,11 +94,11 @@ def retry(
         call: does the work once.
         errors: classes of errors to try again after; any other error is raised at once.
         backoff: pauses and limits.
-        pause: waits for so many seconds; may raise to stop.
+        pause: waits for so many seconds; may raise or return False to stop.
         on_retry: called before each pause with the error and the seconds.
 
     Raises:
-        Exception: the last error of ``call``, when ``backoff`` gives up.
+        Exception: the last error of ``call``, when ``backoff`` gives up or ``pause`` returns False.
     """
     while True:
         try:
@@ -106,4 +106,5 @@ def retry(
         except errors as err:
             seconds = backoff.failed(err)
             on_retry(err, seconds)
-        pause(seconds)
+            if pause(seconds) is False:
+                raise

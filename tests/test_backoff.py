@@ -88,3 +88,14 @@ def test_retry_ends_when_the_pause_raises() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         retry(call, OSError, Backoff(1, 60), pause=pause)
+
+
+def test_retry_ends_with_the_last_error_when_the_pause_returns_false() -> None:
+    errors = [OSError("first"), OSError("second")]
+    answers = [True, False]
+
+    def call() -> str:
+        raise errors.pop(0)
+
+    with pytest.raises(OSError, match="second"):
+        retry(call, OSError, Backoff(1, 60), pause=lambda _seconds: answers.pop(0))

@@ -27,8 +27,8 @@ from hvpsbridge.report.documents.hosts import host_swept
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
-from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
+from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
 from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
 from hvpsbridge.tasks.policy import Limits
 
@@ -79,8 +79,8 @@ def sweep(
         vms,
         options,
         _SweepOptions("sweep", dry_run, yes, as_json, frozenset(ours), frozenset(not_ours)),
-        lambda there: there.to_settle,
-        Sweeper.sweep,
+        lambda there: there.needs_sweep,
+        sweep_vm,
     )
 
 
@@ -110,8 +110,8 @@ def forget(
         vms,
         options,
         _SweepOptions("forget", dry_run, yes, as_json),
-        lambda there: there.to_settle or bool(there.of(Owner.NEEDED)),
-        Sweeper.forget,
+        lambda there: there.needs_sweep or bool(there.of(Owner.NEEDED)),
+        forget_vm,
     )
 
 
@@ -139,7 +139,7 @@ def _run(
     options: dict[str, Any],
     chosen: _SweepOptions,
     concerns: Callable[[VmObjects], bool],
-    remove: Callable[[Sweeper, VmObjects], SweepResult],
+    remove: Callable[[SweepContext, VmObjects], SweepResult],
 ) -> ExitCode:
     cancel = Cancellation()
     with ExitStack() as stack:
@@ -161,27 +161,27 @@ def _run(
         if not _confirmed(chosen, todo):
             console.line("nothing was changed")
             return ExitCode.DONE
-        sweeper = Sweeper(
-            connected,
-            repository,
-            invocation.run_id,
-            Limits(),
-            cancel,
+        context = SweepContext(
+            host=connected,
+            repository=repository,
+            run_id=invocation.run_id,
+            limits=Limits(),
+            cancel=cancel,
             ours=chosen.ours,
-            strangers=chosen.not_ours,
+            foreign=chosen.not_ours,
         )
         with catch_signals(cancel):
-            swept = tuple(remove(sweeper, one) for one in todo)
+            swept = tuple(remove(context, one) for one in todo)
     return _print_result(connected.name, chosen, there, swept)
 
 
-def _left(there: VmObjects, strangers: frozenset[str]) -> tuple[str, ...]:
+def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
     """Leftovers, and objects that may be leftovers."""
     return tuple(
         f"{thing.kind} {thing.name}"
         for owner in (Owner.LEFTOVER, Owner.UNCLEAR)
         for thing in there.of(owner)
-        if thing.thing_id not in strangers
+        if thing.thing_id not in foreign
     )
 
 
@@ -199,7 +199,7 @@ def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
 
 def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmObjects, ...]:
     shells = host.shells()
-    return tuple(look(host, repository, vm, shells) for vm in vms)
+    return tuple(find_objects(host, repository, vm, shells) for vm in vms)
 
 
 def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
@@ -220,7 +220,7 @@ def _print_objects(there: Sequence[VmObjects]) -> None:
     rows = tuple(
         (one.vm.name, thing.kind, thing.whose.value, thing.name, thing.thing_id, thing.what)
         for one in there
-        for thing in one.things
+        for thing in one.objects
     )
     if rows:
         console.table(Table("on the host", ("VM", "kind", "owner", "name", "id", "reason"), rows))
@@ -238,11 +238,11 @@ def _print_result(
         return code
     for one in swept:
         for text in one.done:
-            console.line(f"{one.there.vm.name}: {text}")
+            console.line(f"{one.found.vm.name}: {text}")
         for text in one.left:
-            console.note(f"hvps: {one.there.vm.name}: left: {text}")
+            console.note(f"hvps: {one.found.vm.name}: left: {text}")
         if one.error is not None:
-            console.note(f"hvps: {one.there.vm.name}: {one.error}")
+            console.note(f"hvps: {one.found.vm.name}: {one.error}")
     clean = not any(one.left or one.error for one in swept)
     console.line(f"{host}: {'clean' if clean else 'NOT clean'} (exit {int(code)})")
     return code

@@ -79,7 +79,7 @@ class Journal:
         self._write(LedgerKind.SETTLED, run_id=run_id, note=note)
 
     def all_settled(self, run_id: UUID, reference_points: Iterable[str]) -> None:
-        """That run was the last one not settled; of ours, only these reference points are on the host."""
+        """That run was the last open one; of what hvps created, only these reference points are left."""
         self._write(
             LedgerKind.SETTLED,
             run_id=run_id,
@@ -88,7 +88,7 @@ class Journal:
         )
 
     def expire(self, newest: Point | None) -> None:
-        """Delete old entries.
+        """Delete old entries of the ledger.
 
         Args:
             newest: the VM's newest recovery point.

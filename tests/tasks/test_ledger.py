@@ -16,7 +16,7 @@ from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.sim.model import SystemClock
 from hvpsbridge.tasks import journal
 from hvpsbridge.tasks.backup import checkpoint
-from hvpsbridge.tasks.cleanup import cleaner
+from hvpsbridge.tasks.cleanup import checkpoints
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.repository.memory_store import MemoryStore
@@ -80,7 +80,7 @@ def calendar(world: World, monkeypatch: pytest.MonkeyPatch) -> Calendar:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return made.now(tz)
 
-    for module in (journal, checkpoint, cleaner):
+    for module in (journal, checkpoint, checkpoints):
         monkeypatch.setattr(module, "datetime", Shifted)
     return made
 

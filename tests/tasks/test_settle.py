@@ -9,7 +9,7 @@ import pytest
 
 from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.tasks.cleanup.ownership import Ownership, ids_of, judge, reference_points_to_keep
+from hvpsbridge.tasks.cleanup.ownership import Ownership, decide_ownership, ids_of, reference_points_to_keep
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.mark import Mark, parse_mark
 from tests.tasks import builders as make
@@ -22,7 +22,7 @@ INTENT = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS)
 def judged(
     entries: list[LedgerEntry], checkpoints: list[CheckpointInfo], *reference_points: object
 ) -> Ownership:
-    return judge(entries, entries, checkpoints, reference_points, Lineage(()), make.REPOSITORY_ID)  # type: ignore[arg-type]
+    return decide_ownership(entries, entries, checkpoints, reference_points, Lineage(()), make.REPOSITORY_ID)  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_with_our_mark_is_ours_without_any_ledger() -> None:
@@ -86,13 +86,13 @@ def test_reference_points_are_newcomers_only_after_an_intended_conversion() -> N
     converting = make.entry(LedgerKind.CONVERSION_INTENDED, checkpoint_id=uuid4(), point_id=uuid4())
     old, new = make.reference_point(), make.reference_point(instance_id="rp-2")
     replica = make.reference_point(instance_id="rp-3", kind=ReferencePointKind.LOG)
-    assert judged([before], [], old, new).newcomers == ()
-    assert judged([before, converting], [], old, new, replica).newcomers == (new,)
+    assert judged([before], [], old, new).candidates == ()
+    assert judged([before, converting], [], old, new, replica).candidates == (new,)
 
 
 def test_what_the_ledger_or_an_ids_object_names_is_ours_for_ever() -> None:
     made = make.entry(LedgerKind.REFERENCE_POINT_MADE, reference_point="rp-9")
-    verdict = judge([made], [], [], [], make.lineage(), make.REPOSITORY_ID)
+    verdict = decide_ownership([made], [], [], [], make.lineage(), make.REPOSITORY_ID)
     assert verdict.known_references == {"rp-1", "rp-9"}
 
 

@@ -11,8 +11,8 @@ import pytest
 from hvpsbridge.errors import ExitCode, HostNotClean, NotEligible, RepositoryLocked, SessionLost
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, look, unknown_ids
-from hvpsbridge.tasks.cleanup.sweep import Sweeper, SweepResult
+from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
+from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.steps import Step
@@ -27,24 +27,24 @@ SMALL = 2 * MIB
 
 def things(world: World, vm_id: UUID) -> VmObjects:
     with world.host() as host:
-        return look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+        return find_objects(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
 
 
 def sweep(
     world: World, vm_id: UUID, *, forget: bool = False, ours: str = "", not_ours: str = ""
 ) -> SweepResult:
     with world.host() as host:
-        there = look(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
-        sweeper = Sweeper(
-            host,  # type: ignore[arg-type]
-            world.repository,
-            uuid4(),
-            QUICK.limits,
-            Cancellation(),
+        there = find_objects(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+        context = SweepContext(
+            host=host,  # type: ignore[arg-type]
+            repository=world.repository,
+            run_id=uuid4(),
+            limits=QUICK.limits,
+            cancel=Cancellation(),
             ours=frozenset(filter(None, [ours])),
-            strangers=frozenset(filter(None, [not_ours])),
+            foreign=frozenset(filter(None, [not_ours])),
         )
-        return sweeper.forget(there) if forget else sweeper.sweep(there)
+        return forget_vm(context, there) if forget else sweep_vm(context, there)
 
 
 def foreign_things(world: World, vm_id: UUID) -> tuple[list[str], list[str]]:
@@ -85,8 +85,8 @@ def test_what_a_death_at_any_step_left_is_swept_and_nothing_else(
     assert foreign_things(world, vm_id) == before
     assert not world.model.driver.attached()
     assert len(world.model.reference_points.all(vm_id)) == 2
-    assert not things(world, vm_id).to_settle
-    assert {thing.whose for thing in things(world, vm_id).things} == {Owner.NEEDED, Owner.FOREIGN}
+    assert not things(world, vm_id).needs_sweep
+    assert {thing.whose for thing in things(world, vm_id).objects} == {Owner.NEEDED, Owner.FOREIGN}
     world.churn(vm_id)
     result = world.backup(vm_id)
     assert result.error is None, result.error
@@ -110,19 +110,19 @@ def test_looking_changes_nothing_and_says_what_would_be_done(
     world.before = None
     assert not [name for name in asked if name.startswith(("New-", "Remove-", "ConvertTo-", "end "))]
     assert sorted(world.store.rglob("*")) == objects
-    assert len(there.unsettled) == 1
-    kinds = {(thing.kind, thing.whose) for thing in there.things}
+    assert len(there.open_runs) == 1
+    kinds = {(thing.kind, thing.whose) for thing in there.objects}
     assert kinds == {
         ("checkpoint", Owner.LEFTOVER),
         ("reference point", Owner.NEEDED),
         ("shell", Owner.LEFTOVER),
     }
-    assert all(thing.what for thing in there.things)
+    assert all(thing.what for thing in there.objects)
 
 
 def test_a_vm_with_nothing_of_ours_has_nothing_to_settle(world: World) -> None:
     there = things(world, world.vm(disks=(SMALL,)))
-    assert (there.things, there.to_settle) == ((), False)
+    assert (there.objects, there.needs_sweep) == ((), False)
 
 
 def orphan(world: World, vm_id: UUID) -> str:
@@ -168,7 +168,7 @@ def test_a_reference_point_that_belongs_to_no_point_is_named_until_somebody_deci
     last = world.backup(vm_id)
     assert last.exit_code is ExitCode.DONE
     assert last.disks[0].reason is Reason.TRACKED
-    assert not things(world, vm_id).to_settle
+    assert not things(world, vm_id).needs_sweep
     world.assert_points_equal(vm_id)
 
 
@@ -202,7 +202,7 @@ def test_another_repositorys_checkpoint_is_named_as_theirs_and_stays(world: Worl
     vm_id = world.vm(disks=(SMALL,))
     theirs = str(Mark(uuid4(), uuid4(), make.NOON))
     world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=theirs))
-    (thing,) = things(world, vm_id).things
+    (thing,) = things(world, vm_id).objects
     assert thing.whose is Owner.FOREIGN
     assert sweep(world, vm_id).left == ()
     assert [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)] == [theirs]
@@ -265,14 +265,21 @@ def test_shells_of_a_killed_process_are_listed_and_ended_over_the_wire(
     run_id = uuid4()
     with world.connect(run_id) as host:
         shells = host.shells()
-        there = look(host, world.repository, host.vms(vm_id)[0], shells)
-        ended = {thing.thing_id for thing in there.things if thing.kind == "shell"}
+        there = find_objects(host, world.repository, host.vms(vm_id)[0], shells)
+        ended = {thing.thing_id for thing in there.objects if thing.kind == "shell"}
         assert host.shell_id in {shell.shell_id for shell in shells}
         assert host.shell_id not in ended
         assert len(ended) >= 2, "the run's own shell and its reader's"
         assert all(shell.name.startswith("hvps ") for shell in shells if shell.shell_id in ended)
         assert world.model.driver.attached()
-        swept = Sweeper(host, world.repository, run_id, QUICK.limits, Cancellation()).sweep(there)
+        context = SweepContext(
+            host=host,
+            repository=world.repository,
+            run_id=run_id,
+            limits=QUICK.limits,
+            cancel=Cancellation(),
+        )
+        swept = sweep_vm(context, there)
         assert (swept.error, swept.left) == (None, ())
         assert not ended & {shell.shell_id for shell in host.shells()}
     world.assert_clean(vm_id, reference_points=0)

@@ -142,7 +142,7 @@ def host_swept(
         there: what was found, of every VM.
         swept: what was done, of those VMs that were worked on.
     """
-    results = {one.there.vm.vm_id: one for one in swept}
+    results = {one.found.vm.vm_id: one for one in swept}
     return HostSwept(
         command=command,
         host=host,
@@ -156,8 +156,8 @@ def _vm_swept(there: VmObjects, result: SweepResult) -> VmSwept:
     return VmSwept(
         there.vm.name,
         there.vm.vm_id,
-        there.things,
-        there.unsettled,
+        there.objects,
+        there.open_runs,
         result.done,
         result.left,
         None if result.error is None else condition(result.error),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
+from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.errors import (
     CommitForkFailed,
     HostNotClean,
@@ -15,11 +17,12 @@ from hvpsbridge.errors import (
     VmBusy,
     VmNotFound,
 )
-from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased
 from hvpsbridge.tasks.backup.state import BackupState
-from hvpsbridge.tasks.cleanup.cleaner import Cleaner, left_unknown
+from hvpsbridge.tasks.cleanup.cleaner import clean_up, left_unknown
+from hvpsbridge.tasks.cleanup.context import CleanupContext
+from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.mark import has_mark_of
 
@@ -32,7 +35,8 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
     Raises:
         HostNotClean: a checkpoint of theirs cannot be removed.
     """
-    left = cleaner_of(context, state, leased.journal).run()
+    cleanup = cleanup_context(context, state, leased.journal)
+    left = clean_up(cleanup, ReferencePoints(cleanup))
     state.cleaned_up(left)
     if not left:
         return
@@ -47,7 +51,7 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
 def undo(context: BackupContext, state: BackupState, journal: Journal, error: Exception) -> None:
     """Remove what this run has on the host, on a fresh connection; the state says what is left.
 
-    A crash, an error and a signal all end in the same code: the cleaner takes this run for a dead one.
+    A crash, an error and a signal all end in the same code: this run is cleaned up after like a dead one.
 
     Args:
         context: the backup.
@@ -69,53 +73,44 @@ def undo(context: BackupContext, state: BackupState, journal: Journal, error: Ex
 def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journal) -> tuple[str, ...]:
     limits = context.policy.limits
     until = context.clock() + limits.undo_seconds
-    while True:
-        try:
-            with context.connect() as host:
-                return _cleaner_for_undo(context, state, journal, host, until).run()
-        except (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy) as err:
-            # The VM may be moving between two hosts, or be busy with whatever it is doing there.
-            failure: HvpsError = err
-        except HvpsError as err:
-            return (*state.left, left_unknown(err))
-        logger.warning("VM %s: undo: %s", context.vm_name, failure)
-        if context.clock() > until or not context.cancel.pause_undo(limits.poll_seconds):
-            return (*state.left, left_unknown(failure))
-
-
-def cleaner_of(context: BackupContext, state: BackupState, journal: Journal) -> Cleaner:
-    """A cleaner that leaves this run alone."""
-    return Cleaner(
-        context.host,
-        context.repository,
-        context.vm_id,
-        journal,
-        context.policy.limits,
-        own_run=context.run_id,
-        pause=context.cancel.pause,
-        note=context.note,
-        warn=state.warn,
-        connect_to=context.connect_to,
-    )
-
-
-def _cleaner_for_undo(
-    context: BackupContext, state: BackupState, journal: Journal, host: HyperVHost, until: float
-) -> Cleaner:
-    """A cleaner of this run and all earlier ones, which waits no longer than ``until``."""
 
     def pause(seconds: float) -> bool:
         return context.clock() < until and context.cancel.pause_undo(seconds)
 
-    return Cleaner(
-        host,
-        context.repository,
-        context.vm_id,
-        journal,
-        context.policy.limits,
-        own_run=None,
-        pause=pause,
-        uncertain=state.uncertain,
+    def attempt() -> tuple[str, ...]:
+        with context.connect() as host:
+            cleanup = replace(
+                cleanup_context(context, state, journal),
+                host=host,
+                own_run=None,
+                pause=pause,
+                uncertain=state.uncertain,
+            )
+            return clean_up(cleanup, ReferencePoints(cleanup))
+
+    try:
+        # The VM may be moving between two hosts, or be busy with whatever it is doing there.
+        return retry(
+            attempt,
+            (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy),
+            Backoff(limits.poll_seconds, limits.poll_seconds),
+            pause=pause,
+            on_retry=lambda err, _: logger.warning("VM %s: undo: %s", context.vm_name, err),
+        )
+    except HvpsError as err:
+        return (*state.left, left_unknown(err))
+
+
+def cleanup_context(context: BackupContext, state: BackupState, journal: Journal) -> CleanupContext:
+    """For a clean-up that leaves this run alone."""
+    return CleanupContext(
+        host=context.host,
+        repository=context.repository,
+        vm_id=context.vm_id,
+        journal=journal,
+        limits=context.policy.limits,
+        own_run=context.run_id,
+        pause=context.cancel.pause,
         note=context.note,
         warn=state.warn,
         connect_to=context.connect_to,

@@ -8,13 +8,15 @@ from hvpsbridge.contract.results import ReferencePointInfo
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.backup.checkpoint import Frozen
-from hvpsbridge.tasks.backup.clean_up import cleaner_of
+from hvpsbridge.tasks.backup.clean_up import cleanup_context
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.backup.store import Stored
+from hvpsbridge.tasks.cleanup.cleaner import close_run, unclean
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import ids_of
+from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.planning.plan import Reason
 from hvpsbridge.tasks.policy import Limits, OnUnexpectedFull
 from hvpsbridge.tasks.steps import Step
@@ -85,11 +87,12 @@ def _leave(
     stored: Stored,
 ) -> None:
     """Destroy older reference points, wait for the merge, and see that the host is clean."""
-    cleaner = cleaner_of(context, state, leased.journal)
+    cleanup = cleanup_context(context, state, leased.journal)
+    references = ReferencePoints(cleanup)
     left: list[str] = []
     with step(context, state, Step.RETIRE):
         leased.lease.check()
-        left.extend(cleaner.retire())
+        left.extend(references.retire())
     with step(context, state, Step.MERGE):
         left.extend(
             wait_for_merge(
@@ -97,13 +100,13 @@ def _leave(
             )
         )
     with step(context, state, Step.CHECK_CLEAN):
-        left.extend(cleaner.unclean())
+        left.extend(unclean(cleanup, references))
         if left:
             state.cleaned_up(tuple(left))
             state.conditions.append(HostNotClean(context.host.name, context.vm_name, tuple(left)))
         else:
             state.cleaned_up(state.leftovers)
-            cleaner.settle()
+            close_run(cleanup, references)
         _warn_unexpected(context, state, planned, stored)
 
 

@@ -12,7 +12,6 @@ from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState, step
-from hvpsbridge.tasks.cleanup.cleaner import read_lineage
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     Finding,
@@ -23,7 +22,7 @@ from hvpsbridge.tasks.planning.eligibility import (
     takes_part,
     waits,
 )
-from hvpsbridge.tasks.planning.lineage import Lineage
+from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
 from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks, slot_of
 from hvpsbridge.tasks.planning.space import child_growth, space_shortage
 from hvpsbridge.tasks.steps import Step

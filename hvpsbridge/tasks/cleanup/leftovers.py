@@ -1,13 +1,11 @@
-"""What of ours is on a host: every checkpoint, reference point and shell, with whose it is and why.
+"""Lists what hvps has on a host: checkpoints, reference points and shells, each with its owner and why.
 
-The law is that of :mod:`.judgement`, whose verdicts this shows: what a mark, a ledger or a point names is
-ours, what may be ours but cannot be told is named and left, and everything else is somebody else's.
-Nothing here changes anything.
+Ownership is decided in :mod:`.ownership`. Nothing here changes anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -23,14 +21,22 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.cleanup.cleaner import read_lineage
-from hvpsbridge.tasks.cleanup.ownership import Ownership, ids_of, judge, reference_points_to_keep
-from hvpsbridge.tasks.planning.lineage import Lineage
+from hvpsbridge.tasks.cleanup.ownership import (
+    Ownership,
+    decide_ownership,
+    ids_of,
+    reference_points_to_keep,
+)
+from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
 from hvpsbridge.tasks.planning.mark import parse_mark
 
 
 class Owner(StrEnum):
-    """Owner a thing is, and so what a sweep does with it."""
+    """Who an object belongs to, and so what a sweep does with it.
+
+    Needed and leftover objects were created by hvps for this repository; a sweep removes the latter.
+    Unclear ones may have been, and foreign ones were not; a sweep leaves both.
+    """
 
     NEEDED = "needed"
     LEFTOVER = "leftover"
@@ -40,14 +46,14 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostObject:
-    """One thing on a host.
+    """An object on a host. The fields are keys of the report.
 
     Attributes:
         kind: ``checkpoint``, ``reference point`` or ``shell``.
         thing_id: the host's id of it.
-        name: as the host shows it; the id again where there is none.
-        whose: ours or not.
-        what: why, and what a sweep would do; one line.
+        name: as the host shows it; the id if it has no name.
+        whose: its owner.
+        what: why, and what a sweep does with it; one line.
     """
 
     kind: str
@@ -59,32 +65,36 @@ class HostObject:
 
 @dataclass(frozen=True, slots=True)
 class VmObjects:
-    """What is there for one VM. Users' own checkpoints are nobody's business and not among the things.
+    """What is on a host for one VM. Users' own checkpoints are not listed.
 
     Attributes:
-        unsettled: runs whose ledger is open though they may have left nothing.
+        vm: the VM.
+        objects: checkpoints, reference points and shells.
+        open_runs: runs that were not cleaned up after, though they may have left nothing.
     """
 
     vm: VmInfo
-    things: tuple[HostObject, ...]
-    unsettled: tuple[UUID, ...] = ()
+    objects: tuple[HostObject, ...]
+    open_runs: tuple[UUID, ...] = ()
 
-    def of(self, whose: Owner) -> tuple[HostObject, ...]:
-        """The things of one kind of owner."""
-        return tuple(thing for thing in self.things if thing.whose is whose)
+    def of(self, owner: Owner) -> tuple[HostObject, ...]:
+        """The objects of one owner."""
+        return tuple(one for one in self.objects if one.whose is owner)
 
     @property
-    def to_settle(self) -> bool:
+    def needs_sweep(self) -> bool:
         """Whether a sweep has anything to do."""
-        return bool(self.unsettled or self.of(Owner.LEFTOVER) or self.of(Owner.UNCLEAR))
+        return bool(self.open_runs or self.of(Owner.LEFTOVER) or self.of(Owner.UNCLEAR))
 
 
-def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[HostShell]) -> VmObjects:
+def find_objects(
+    host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[HostShell]
+) -> VmObjects:
     """What is on the host for a VM.
 
     Args:
-        host: the host; its own shell is nobody's leftover.
-        repository: ours.
+        host: the host; its own shell is not listed.
+        repository: the one whose objects count as created by hvps.
         vm: the VM.
         shells: all that the host lists.
 
@@ -97,13 +107,15 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
     lineage = read_lineage(repository, vm.vm_id)
     checkpoints = host.checkpoints(vm.vm_id)
     reference_points = host.reference_points(vm.vm_id)
-    judgement = judge(entries, open_entries, checkpoints, reference_points, lineage, repository.repository_id)
-    disks = host.disks(vm.vm_id) if judgement.newcomers else ()
+    ownership = decide_ownership(
+        entries, open_entries, checkpoints, reference_points, lineage, repository.repository_id
+    )
+    disks = host.disks(vm.vm_id) if ownership.candidates else ()
     return VmObjects(
         vm,
         (
-            *_checkpoints(checkpoints, judgement, lineage, repository.repository_id),
-            *_reference_points(reference_points, judgement, lineage, disks, durable=repository.durable),
+            *_checkpoints(checkpoints, ownership, lineage, repository.repository_id),
+            *_reference_points(reference_points, ownership, lineage, disks, durable=repository.durable),
             *_shells(shells, ledger.entries(), open_entries, host.shell_id),
         ),
         tuple(dict.fromkeys(entry.run_id for entry in open_entries)),
@@ -111,52 +123,50 @@ def look(host: HyperVHost, repository: Repository, vm: VmInfo, shells: Sequence[
 
 
 def _checkpoints(
-    checkpoints: Iterable[CheckpointInfo], judgement: Ownership, lineage: Lineage, repository_id: UUID
-) -> Iterable[HostObject]:
+    checkpoints: Iterable[CheckpointInfo], ownership: Ownership, lineage: Lineage, repository_id: UUID
+) -> Iterator[HostObject]:
     newest = lineage.points[-1].manifest.checkpoint_id if lineage.points else None
     for checkpoint in checkpoints:
         mark = parse_mark(checkpoint.name)
-        if checkpoint in judgement.ours:
-            whose, what = Owner.LEFTOVER, "of a run that ended early: to be removed"
+        if checkpoint in ownership.ours:
+            owner, why = Owner.LEFTOVER, "left by a run that ended early; will be removed"
             if checkpoint.checkpoint_id == newest:
-                what = "of the newest point: to be converted"
-        elif checkpoint in judgement.unclear:
-            whose, what = Owner.UNCLEAR, "one of several that a run of ours may have made"
+                why = "belongs to the newest recovery point; will be converted"
+        elif checkpoint in ownership.unclear:
+            owner, why = Owner.UNCLEAR, "one of several that a run may have created"
         elif mark is not None and mark.repository_id != repository_id:
-            whose, what = Owner.FOREIGN, f"of hvps repository {mark.repository_id}"
+            owner, why = Owner.FOREIGN, f"created by hvps for repository {mark.repository_id}"
         elif checkpoint.kind is CheckpointKind.RECOVERY:
-            whose, what = Owner.FOREIGN, "of another product"
+            owner, why = Owner.FOREIGN, "created by another product"
         else:
             continue
-        yield HostObject("checkpoint", str(checkpoint.checkpoint_id), checkpoint.name, whose, what)
+        yield HostObject("checkpoint", str(checkpoint.checkpoint_id), checkpoint.name, owner, why)
 
 
 def _reference_points(
     reference_points: Sequence[ReferencePointInfo],
-    judgement: Ownership,
+    ownership: Ownership,
     lineage: Lineage,
     disks: Sequence[DiskInfo],
     *,
     durable: bool,
-) -> Iterable[HostObject]:
-    ours = [one.instance_id for one in reference_points if one.instance_id in judgement.known_references]
+) -> Iterator[HostObject]:
+    ours = [one.instance_id for one in reference_points if one.instance_id in ownership.known_references]
     keep = reference_points_to_keep(lineage, ours, durable=durable)
     for one in reference_points:
         if one.instance_id in keep:
-            whose, what = Owner.NEEDED, "the next increment starts from it"
+            owner, why = Owner.NEEDED, "base of the next increment"
         elif one.instance_id in ours:
-            whose, what = Owner.LEFTOVER, "no increment needs it: to be destroyed"
-        elif one in judgement.newcomers:
+            owner, why = Owner.LEFTOVER, "no increment needs it; will be destroyed"
+        elif one in ownership.candidates:
             if any(ids_of(known.manifest, one, disks) for known in lineage.points):
-                whose, what = Owner.LEFTOVER, "its ids are a point's: to be adopted"
+                owner, why = Owner.LEFTOVER, "belongs to a recovery point by its ids; will be adopted"
             else:
-                whose, what = (
-                    Owner.UNCLEAR,
-                    "appeared while a run of ours converted, but its ids are no point's",
-                )
+                owner = Owner.UNCLEAR
+                why = "appeared while a run converted a checkpoint, but no recovery point has its ids"
         else:
-            whose, what = Owner.FOREIGN, "of another product or another repository"
-        yield HostObject("reference point", one.instance_id, one.instance_id, whose, what)
+            owner, why = Owner.FOREIGN, "created by another product or for another repository"
+        yield HostObject("reference point", one.instance_id, one.instance_id, owner, why)
 
 
 def _shells(
@@ -164,24 +174,24 @@ def _shells(
     entries: Iterable[LedgerEntry],
     open_entries: Iterable[LedgerEntry],
     own_shell: str,
-) -> Iterable[HostObject]:
-    """Shells that the VM's ledger names. Others may be anybody's, hvps at work on another VM among them."""
+) -> Iterator[HostObject]:
+    """Shells that the VM's ledger names; any other one may be somebody else's or of another VM's run."""
     runs = {
         entry.shell_id.lower(): entry.run_id
         for entry in entries
         if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None
     }
-    unsettled = {entry.run_id for entry in open_entries}
+    open_runs = {entry.run_id for entry in open_entries}
     for shell in shells:
         run_id = runs.get(shell.shell_id.lower())
         if run_id is None or shell.shell_id.lower() == own_shell.lower():
             continue
-        state = "did not end" if run_id in unsettled else "is over"
-        what = f"of run {run_id}, which {state}: to be ended"
-        yield HostObject("shell", shell.shell_id, shell.name or shell.shell_id, Owner.LEFTOVER, what)
+        state = "ended early" if run_id in open_runs else "is over"
+        why = f"of run {run_id}, which {state}; will be ended"
+        yield HostObject("shell", shell.shell_id, shell.name or shell.shell_id, Owner.LEFTOVER, why)
 
 
-def unknown_ids(there: Iterable[VmObjects], wanted: Collection[str]) -> tuple[str, ...]:
-    """Of the ids somebody named, those that no unclear thing has."""
-    unclear = {thing.thing_id for one in there for thing in one.of(Owner.UNCLEAR)}
-    return tuple(thing_id for thing_id in wanted if thing_id not in unclear)
+def unknown_ids(found: Iterable[VmObjects], wanted: Collection[str]) -> tuple[str, ...]:
+    """Those of the ids given by a user that no unclear object has."""
+    unclear = {one.thing_id for objects in found for one in objects.of(Owner.UNCLEAR)}
+    return tuple(object_id for object_id in wanted if object_id not in unclear)

@@ -1,4 +1,4 @@
-"""A checkpoint's children, and waiting until they are merged away."""
+"""The children of a checkpoint, and the wait until they are merged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hvpsbridge.tasks.policy import Limits
 
 
 def children_of(frozen: Iterable[str], disks: Iterable[DiskInfo]) -> tuple[str, ...]:
-    """Files of the VM's ``disks`` on top of a checkpoint's ``frozen`` files; they go when it does."""
+    """Files of the VM's ``disks`` above the ``frozen`` files of a checkpoint; merged when it is removed."""
     tops = {path.casefold() for path in frozen}
     return tuple(
         above
@@ -30,9 +30,9 @@ def wait_for_merge(
     pause: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, ...]:
-    """Wait until none of ``children`` is on any chain of the VM; a line for each that still is.
+    """Wait until none of ``children`` is on a chain of the VM; a line for each that still is.
 
-    Nothing else is waited for: a user may have added a disk or a checkpoint meanwhile
+    It does not wait for anything else: a user may have added a disk or a checkpoint meanwhile
     (docs/hyperv-facts.md#merge-after-removal).
     """
     until = clock() + limits.merge_seconds

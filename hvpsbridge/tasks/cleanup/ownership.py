@@ -1,13 +1,13 @@
-"""Owner the checkpoints and reference points of a VM are. Pure: ledger and what is there in, verdicts out.
+"""Decides which checkpoints and reference points of a VM hvps created. Pure.
 
-The law: a thing is ours when the ledger or a point names its id, when its name is our mark, or, for a
-checkpoint that a run intended and could not write down, when it is the only newcomer since. What may be
-ours but cannot be told is unclear, and nobody's to remove.
+hvps created an object if the ledger or a recovery point names its id, if its name is a mark of this
+repository, or, for a checkpoint that a run intended but could not record, if it is the only one that can
+be it. An object that hvps may have created, but that cannot be told, is unclear and is never removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -26,29 +26,29 @@ from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.mark import has_mark_of, parse_mark
 from hvpsbridge.tasks.planning.plan import slot_of
 
-# How far a newcomer's time of creation may be from its intent: a job's longest run and two clocks.
-NEWCOMER_SPAN = timedelta(hours=2)
+# How far a checkpoint's creation may be from its intent: the longest job, and two clocks that differ.
+CANDIDATE_SPAN = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """What of a VM's checkpoints and reference points is ours.
+    """What of a VM's checkpoints and reference points hvps created.
 
     Attributes:
-        ours: checkpoints to be removed or converted.
-        unclear: checkpoints that a dead run of ours or somebody else may have made.
-        known_references: ``InstanceID`` of reference points that are ours for certain.
-        newcomers: reference points that appeared since a conversion was intended; ours when their ids
-            are a point's.
+        ours: checkpoints to remove or convert.
+        unclear: checkpoints that a dead run of this repository or somebody else may have created.
+        known_references: ``InstanceID`` of reference points that hvps created for certain.
+        candidates: reference points that appeared since a conversion was intended; hvps created those whose
+            ids are a recovery point's.
     """
 
     ours: tuple[CheckpointInfo, ...]
     unclear: tuple[CheckpointInfo, ...]
     known_references: frozenset[str]
-    newcomers: tuple[ReferencePointInfo, ...]
+    candidates: tuple[ReferencePointInfo, ...]
 
 
-def judge(
+def decide_ownership(
     entries: Sequence[LedgerEntry],
     open_entries: Sequence[LedgerEntry],
     checkpoints: Sequence[CheckpointInfo],
@@ -56,41 +56,46 @@ def judge(
     lineage: Lineage,
     repository_id: UUID,
 ) -> Ownership:
-    """Owner each checkpoint and reference point of a VM is.
+    """Which checkpoints and reference points of a VM hvps created.
 
     Args:
-        entries: of the VM's ledger, those that a run needs.
-        open_entries: those of runs that are not settled.
-        checkpoints, reference_points: all that are on the host.
-        lineage: the VM's points here.
-        repository_id: ours, as marks carry it.
+        entries: those of the VM's ledger that a run needs.
+        open_entries: those of runs that were not cleaned up after.
+        checkpoints: all that are on the host.
+        reference_points: all that are on the host.
+        lineage: the VM's recovery points in this repository.
+        repository_id: of this repository, as marks carry it.
     """
     made = {entry.checkpoint_id for entry in entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
     ours: list[CheckpointInfo] = []
-    strangers: list[CheckpointInfo] = []
+    others: list[CheckpointInfo] = []
     for checkpoint in checkpoints:
         if checkpoint.checkpoint_id in made or has_mark_of(repository_id, checkpoint.name):
             ours.append(checkpoint)
         else:
-            strangers.append(checkpoint)
+            others.append(checkpoint)
     unclear: list[CheckpointInfo] = []
-    for intent in unfulfilled(open_entries, ours):
-        fresh = [checkpoint for checkpoint in strangers if may_be(checkpoint, intent)]
-        if len(fresh) == 1:
-            ours.extend(fresh)
+    for intent in open_intents(open_entries, ours):
+        candidates = [checkpoint for checkpoint in others if may_be_intended(checkpoint, intent)]
+        if len(candidates) == 1:
+            ours.extend(candidates)
         else:
-            unclear.extend(checkpoint for checkpoint in fresh if checkpoint not in unclear)
+            unclear.extend(checkpoint for checkpoint in candidates if checkpoint not in unclear)
     known = known_references(entries, lineage)
     before = _references_before(open_entries)
-    newcomers = tuple(
-        point
-        for point in reference_points
-        if before is not None
-        and point.instance_id not in before
-        and point.instance_id not in known
-        and point.kind is ReferencePointKind.RCT
+    return Ownership(
+        tuple(ours),
+        tuple(unclear),
+        known,
+        tuple(
+            point
+            for point in reference_points
+            if before is not None
+            and point.instance_id not in before
+            and point.instance_id not in known
+            and point.kind is ReferencePointKind.RCT
+        ),
     )
-    return Ownership(tuple(ours), tuple(unclear), known, newcomers)
 
 
 def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozenset[str]:
@@ -100,8 +105,10 @@ def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozen
     }
 
 
-def unfulfilled(open_entries: Sequence[LedgerEntry], ours: Sequence[CheckpointInfo]) -> Iterable[LedgerEntry]:
-    """Intents whose checkpoint is neither in the ledger nor to be seen by its mark."""
+def open_intents(
+    open_entries: Sequence[LedgerEntry], ours: Sequence[CheckpointInfo]
+) -> Iterator[LedgerEntry]:
+    """Intended checkpoints that neither the ledger nor a mark among ``ours`` shows as created."""
     made = {entry.run_id for entry in open_entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
     marks = {checkpoint.name for checkpoint in ours}
     for entry in open_entries:
@@ -116,26 +123,26 @@ def unfulfilled(open_entries: Sequence[LedgerEntry], ours: Sequence[CheckpointIn
 def runs_that_may_have_made(
     checkpoint: CheckpointInfo, open_entries: Iterable[LedgerEntry]
 ) -> tuple[UUID, ...]:
-    """The unsettled runs that intended a checkpoint which this may be."""
+    """The runs that intended a checkpoint which may be this one."""
     return tuple(
         entry.run_id
         for entry in open_entries
-        if entry.kind is LedgerKind.CHECKPOINT_INTENDED and may_be(checkpoint, entry)
+        if entry.kind is LedgerKind.CHECKPOINT_INTENDED and may_be_intended(checkpoint, entry)
     )
 
 
-def may_be(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
-    """Whether a checkpoint may be the one that was intended: nobody has marked it, and its time fits."""
+def may_be_intended(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
+    """Whether a checkpoint may be the intended one: it has no mark, is new, and was created at that time."""
     return (
         checkpoint.kind is CheckpointKind.RECOVERY
         and parse_mark(checkpoint.name) is None
         and checkpoint.checkpoint_id not in intent.checkpoints_before
-        and abs(checkpoint.created - intent.at) <= NEWCOMER_SPAN
+        and abs(checkpoint.created - intent.at) <= CANDIDATE_SPAN
     )
 
 
 def _references_before(open_entries: Sequence[LedgerEntry]) -> frozenset[str] | None:
-    """Reference points there before the newest conversion that may have happened; None without one."""
+    """Reference points from before the newest conversion that may have happened; None if none may have."""
     converting = {entry.run_id for entry in open_entries if entry.kind is LedgerKind.CONVERSION_INTENDED}
     for entry in reversed(open_entries):
         if entry.kind is LedgerKind.CHECKPOINT_INTENDED and entry.run_id in converting:
@@ -146,11 +153,12 @@ def _references_before(open_entries: Sequence[LedgerEntry]) -> frozenset[str] | 
 def ids_of(
     manifest: Manifest, reference_point: ReferencePointInfo, disks: Iterable[DiskInfo]
 ) -> PointIds | None:
-    """The ids object of a point from its reference point; None unless every id equals the manifest's.
+    """The ids object of a recovery point, from its reference point; None unless all ids equal the manifest's.
 
-    An id that was read from the frozen handle before the data, and comes back from the conversion, seals
-    the moment of the point. Any other id may seal any other moment (docs/hyperv-facts.md#sealed-moment). The
-    reference point's arrays are parallel (docs/hyperv-facts.md#reference-point-ids).
+    An id that was read from the frozen disk before its data, and comes back from the conversion, marks the
+    moment of the recovery point. Any other id may mark any other moment
+    (docs/hyperv-facts.md#sealed-moment). The reference point's arrays are parallel
+    (docs/hyperv-facts.md#reference-point-ids).
     """
     slots = {disk.instance_id: slot_of(disk) for disk in disks if disk.instance_id is not None}
     returned = {
@@ -172,15 +180,14 @@ def ids_of(
 
 
 def reference_points_to_keep(lineage: Lineage, there: Sequence[str], *, durable: bool) -> tuple[str, ...]:
-    """Which of our reference points on the host stay: that of the newest point with usable ids, else the
-    newest one there.
+    """Which reference points stay: that of the newest point with usable ids, else the newest one there.
 
-    A store that cannot promise durability may yet lose its newest point. Then the one before stays, too.
+    A store that does not guarantee durability may lose its newest point, so the one before stays as well.
 
     Args:
-        lineage: the VM's points.
-        there: ours that are on the host, in the host's order.
-        durable: whether the store keeps what it has taken.
+        lineage: the VM's recovery points.
+        there: ``InstanceID`` of those on the host that hvps created, in the host's order.
+        durable: whether the store guarantees durability.
     """
     usable = [
         point.ids.reference_point

@@ -1,4 +1,4 @@
-"""What the repository knows of a VM, as the planner needs it. Pure: manifests and ids in, facts out."""
+"""The recovery points of a VM and what they say about its disks. Pure, but for :func:`read_lineage`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.repository import Repository
 
 # Words of ``plan.Reason`` that lineage looks for in manifests (plan imports this module).
 LIED = "tracking_lied"
@@ -172,6 +173,11 @@ class Lineage:
                 if wanted(disk):
                     return _known(point, disk)
         return None
+
+
+def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
+    """The lineage of a VM in the repository."""
+    return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.catalog.with_ids(vm_id))
 
 
 def _proved_whole(disk: ManifestDisk) -> bool:

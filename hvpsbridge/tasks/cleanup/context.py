@@ -1,0 +1,49 @@
+"""What cleaning up a VM's host needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.policy import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupContext:
+    """Cleaning up after earlier runs, for one VM on one host.
+
+    Attributes:
+        host: the host; its own shell is left alone.
+        repository: the one whose leftovers are cleaned up.
+        vm_id: the VM.
+        journal: where what is done is recorded.
+        limits: how long to wait for jobs and merges.
+        own_run: a run that goes on, whose entries stay open; None to clean up after every run.
+        pause: waits for so many seconds; false, or an exception, ends the waiting.
+        note: told what was found and done.
+        warn: told what may be left where nobody can look, and will go away by itself.
+        connect_to: opens a session on another host by name, where the VM may have been; None if that host
+            is unknown.
+        uncertain: whether a checkpoint may be in the making at this moment, unseen.
+        foreign_ids: ids of checkpoints and reference points that, as a user says, hvps did not create.
+        clock: monotonic seconds.
+    """
+
+    host: HyperVHost
+    repository: Repository
+    vm_id: UUID
+    journal: Journal
+    limits: Limits
+    own_run: UUID | None
+    pause: Callable[[float], bool]
+    note: Callable[[str], None]
+    warn: Callable[[str], None] = lambda text: None
+    connect_to: Callable[[str], HyperVHost | None] = lambda name: None
+    uncertain: bool = False
+    foreign_ids: frozenset[str] = frozenset()
+    clock: Callable[[], float] = time.monotonic

@@ -1,0 +1,52 @@
+"""Ends the shells of dead runs and waits for the host's jobs, before anything else is cleaned up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.tasks.cleanup.context import CleanupContext
+
+
+def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
+    """End the shells that ``entries`` name, on every host where the VM was; their readers end with them."""
+    shells: dict[str, list[LedgerEntry]] = {}
+    for entry in entries:
+        if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None:
+            shells.setdefault(entry.host, []).append(entry)
+    for name, there in shells.items():
+        if name == context.host.name:
+            _end_shells_on(context, context.host, there)
+            continue
+        try:
+            other = context.connect_to(name)
+            if other is not None:
+                with other:
+                    _end_shells_on(context, other, there)
+                continue
+            why = "this run does not know that host"
+        except HvpsError as err:
+            why = err.describe()
+        # The host may be dead, and its shells with it. If not, idle shells time out, and a reader detaches
+        # its disk before that (docs/hyperv-facts.md#shell-idle-timeout): nothing is left to do.
+        ids = ", ".join(str(entry.shell_id) for entry in there)
+        context.warn(f"shells of earlier runs may stay open on {name} until they time out ({ids}): {why}")
+
+
+def _end_shells_on(context: CleanupContext, host: HyperVHost, entries: Iterable[LedgerEntry]) -> None:
+    for entry in entries:
+        assert entry.shell_id is not None
+        if entry.shell_id.lower() != host.shell_id.lower() and host.end_shell(entry.shell_id):
+            context.note(f"ended shell {entry.shell_id} of run {entry.run_id}")
+
+
+def wait_for_jobs(context: CleanupContext) -> tuple[str, ...]:
+    """Wait until the host has no job for the VM; a line if it still has some when the time is over."""
+    until = context.clock() + context.limits.job_seconds
+    while jobs := context.host.jobs(context.vm_id):
+        names = ", ".join(job.description or job.instance_id for job in jobs)
+        if context.clock() > until or not context.pause(context.limits.poll_seconds):
+            return (f"jobs of the host did not end: {names}",)
+    return ()
