@@ -63,6 +63,22 @@ def size_text(count_bytes: int) -> str:
     return f"{amount:.0f} {unit}" if amount == int(amount) else f"{amount:.1f} {unit}"
 
 
+def plain_size(count_bytes: int) -> str:
+    """Byte count as :func:`parse_size` reads it: ``64KiB``."""
+    for unit, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if count_bytes and count_bytes % factor == 0:
+            return f"{count_bytes // factor}{unit}"
+    return str(count_bytes)
+
+
+def plain_duration(seconds: float) -> str:
+    """Duration as :func:`parse_duration` reads it: ``15m``."""
+    for unit, factor in (("h", 3600), ("m", 60)):
+        if seconds and seconds % factor == 0:
+            return f"{seconds / factor:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def duration_text(seconds: float) -> str:
     """A duration for people: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if seconds < 10:

@@ -16,7 +16,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
 
-GROUND = frozenset({"errors", "units", "secret", "resources", "backoff"})
+GROUND = frozenset({"errors", "units", "secret", "resources", "backoff", "options"})
 SEAMS = GROUND | {"formats", "contract"}
 PARTS = SEAMS | {"host", "receiver", "repository"}
 

@@ -9,28 +9,23 @@ from functools import partial
 
 from hvpsbridge.cli import console
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.targets import folder_of
-from hvpsbridge.contract.results import VmState
 from hvpsbridge.errors import WrongKey
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.playbook.cross_check import matching_hosts
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
-from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec, TaskSpec, VmSelection
-from hvpsbridge.playbook.task_options import BackupOptions, Points, RunLimits, VerifyOptions
+from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec
 from hvpsbridge.receiver.throttling import NoRateLimit, TokenBucket
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.hosts import HostTarget
-from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import BackupPolicy, Limits, RestorePolicy, VerifyPolicy
+from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
-from hvpsbridge.tasks.transfer.permits import ReaderLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
-from hvpsbridge.tasks.transfer.tuning import TuningBook, TuningWish
+from hvpsbridge.tasks.transfer.tuning import TuningBook
 from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 
 
@@ -122,8 +117,8 @@ def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation
             name=play.name,
             hosts=tuple(targets[name] for name in _hosts_of(playbook, play)),
             repository=repositories[play.repository],
-            choice=vm_choice(play.vms),
-            tasks=tuple(play_task(task.kind, policy(task, invocation)) for task in play.tasks),
+            vms=play.vms,
+            tasks=tuple(play_task(task.kind, task.options) for task in play.tasks),
             limit=limit,
         )
         for play in playbook.plays
@@ -135,69 +130,12 @@ def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pattern in play.hosts for name in matching_hosts(playbook, pattern)))
 
 
-def vm_choice(selection: VmSelection) -> VmChoice:
-    """What a playbook's ``vms`` means."""
-    return VmChoice(
-        include=selection.include,
-        exclude=selection.exclude,
-        states=tuple(VmState(state.value) for state in selection.state),
-    )
-
-
-def policy(task: TaskSpec, invocation: Invocation) -> BackupPolicy | VerifyPolicy | RestorePolicy:
-    """What a task of a playbook means."""
-    options = task.options
-    if isinstance(options, BackupOptions):
-        return backup_policy(options)
-    if isinstance(options, VerifyOptions):
-        return verify_policy(options)
-    return RestorePolicy(
-        folder=folder_of(options.to, invocation.run_id),
-        point=options.point,
-        disk=options.disk,
-        overwrite=options.overwrite,
-    )
-
-
-def backup_policy(options: BackupOptions) -> BackupPolicy:
-    """What a playbook's ``backup`` means."""
-    return BackupPolicy(
-        consistency=options.consistency,
-        on_unexpected_full=options.on_unexpected_full,
-        proof=options.proof,
-        limits=Limits(
-            checkpoint_age_seconds=options.limits.checkpoint_age,
-            free_space_floor_bytes=options.limits.free_space_floor,
-            gate_seconds=options.limits.wait,
-        ),
-        force_compare=options.force_compare,
-        tuning=TuningWish(
-            pipelines=options.tuning.readers,
-            deflate=options.tuning.compression.allowed,
-            block_bytes=options.tuning.block,
-            window_bytes=options.tuning.window,
-        ),
-        exclude_disks=options.disks.exclude,
-    )
-
-
 def sharing(limits: RunLimits) -> SharedLimits:
-    """What all reading of a run goes through: permits, the rate, and what was learned of hosts before."""
-    readers = ReaderLimits(limits.readers, limits.readers_per_host, limits.readers_per_volume)
-    limited = limits.rate is not None or readers != ReaderLimits()
+    """What all reads of a run go through, within ``limits``."""
     return SharedLimits(
-        permits=SharedPermits(readers),
+        permits=SharedPermits(limits),
         rate=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),
-        # A limited read shows the limit, not the host.
-        tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limited),
+        # A limited read measures the limit, not the host.
+        tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limits.limits_reads),
         shells=ShellSlots(limits.shells_per_host),
-    )
-
-
-def verify_policy(options: VerifyOptions) -> VerifyPolicy:
-    """What a playbook's ``verify`` means."""
-    return VerifyPolicy(
-        level=options.level.value,
-        every_point=options.points is Points.ALL,
-        subset=options.subset,
     )

@@ -15,52 +15,23 @@ from typing import Any, TypeVar
 
 import click
 
+from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
 from hvpsbridge.playbook.places import Authentication, HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import MAX_FORKS
-from hvpsbridge.playbook.task_options import (
-    MAX_BLOCK_BYTES,
-    MAX_READERS,
-    MAX_WINDOW_BYTES,
-    MIN_BLOCK_BYTES,
-    MIN_WINDOW_BYTES,
-    Compression,
-    RunLimits,
-    TuningOptions,
-)
-from hvpsbridge.playbook.types import disk_pattern
-from hvpsbridge.units import parse_duration, parse_size, size_text
+from hvpsbridge.tasks.policy import RunLimits
+from hvpsbridge.units import parse_size
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 REPOSITORY_VARIABLE = "HVPS_REPO"
-# Bounds of sizes that are given as text.
-SIZES = {"block": (MIN_BLOCK_BYTES, MAX_BLOCK_BYTES), "window": (MIN_WINDOW_BYTES, MAX_WINDOW_BYTES)}
 
 
 def size_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """Callback of options that take a byte count such as ``64KiB``."""
     try:
         return None if value is None else parse_size(value)
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
-
-
-def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Callback of options that take a duration such as ``15m``."""
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
-
-
-def disk_patterns(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Callback of options that take patterns of disks."""
-    try:
-        return tuple(map(disk_pattern, values))
     except ValueError as err:
         raise click.BadParameter(str(err), context, parameter) from err
 
@@ -90,19 +61,14 @@ def secret_options(name: str, what: str) -> Callable[[_Command], _Command]:
     )
 
 
+_CONNECTION = OptionGroup(
+    HostSpec,
+    {"user": "--user -u", "auth": "--auth", "ca": "--ca", "connect_timeout": "--connect-timeout"},
+)
 connection_options = _stacked(
-    click.option("--user", "-u", help="Account, an administrator of the host."),
-    click.option(
-        "--auth",
-        type=click.Choice([auth.value for auth in Authentication]),
-        help="How the account proves itself; negotiate without it.",
-    ),
+    _CONNECTION,
     secret_options("password", "password"),
-    click.option("--ca", type=click.Path(path_type=Path), help="CA certificates that sign the host's, PEM."),
-    click.option("--port", type=click.IntRange(1, 65535), help="Port when HOST is a bare name."),
-    click.option(
-        "--connect-timeout", callback=seconds, metavar="DURATION", help="How long to wait for a connection."
-    ),
+    click.option("--port", type=click.IntRange(1, 65535), help="Port, when HOST is a bare host name."),
 )
 
 repository_options = _stacked(
@@ -116,26 +82,25 @@ repository_options = _stacked(
 )
 
 
-limit_options = _stacked(
-    click.option("--forks", type=click.IntRange(1, MAX_FORKS), help="VMs worked on at a time."),
-    click.option("--rate", callback=size_bytes, metavar="SIZE", help="Bytes a second over the network."),
-    click.option("--most-readers", type=click.IntRange(min=1), help="Readers at work at a time."),
-    click.option("--most-readers-per-host", type=click.IntRange(min=1), help="Of them on one host."),
-    click.option("--most-readers-per-volume", type=click.IntRange(min=1), help="Of them on one volume."),
-    click.option("--most-shells-per-host", type=click.IntRange(min=1), help="Shells for disks on one host."),
+_LIMITS = OptionGroup(
+    RunLimits,
+    {
+        "rate": "--rate",
+        "readers": "--max-readers",
+        "readers_per_host": "--max-readers-per-host",
+        "readers_per_volume": "--max-readers-per-volume",
+        "shells_per_host": "--max-shells-per-host",
+    },
+    old_flags={
+        "readers": "--most-readers",
+        "readers_per_host": "--most-readers-per-host",
+        "readers_per_volume": "--most-readers-per-volume",
+        "shells_per_host": "--most-shells-per-host",
+    },
+    with_defaults=False,
 )
-
-tuning_options = _stacked(
-    click.option("--readers", type=click.IntRange(1, MAX_READERS), help="Pipelines of each disk."),
-    click.option(
-        "--compression",
-        type=click.Choice([choice.value for choice in Compression]),
-        default=Compression.AUTO.value,
-        show_default=True,
-        help="Whether the host deflates what pays.",
-    ),
-    click.option("--block", callback=size_bytes, metavar="SIZE", help="Raw bytes of a block."),
-    click.option("--window", callback=size_bytes, metavar="SIZE", help="Raw bytes of a request."),
+limit_options = _stacked(
+    click.option("--forks", type=click.IntRange(1, MAX_FORKS), help="Maximum VMs at a time."), _LIMITS
 )
 
 
@@ -180,64 +145,24 @@ def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:
 def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> HostSpec:
     """How to reach HOST: by its name in the configuration file, else by address; options win.
 
-    The password is asked for when the account needs one and nothing says where it is.
+    The password is asked for when the user needs one and nothing says where it is.
     """
-    known = invocation.settings.hosts.get(host)
-    address = known.address if known else host
+    spec = invocation.settings.hosts.get(host) or HostSpec(address=host)
     port = options.pop("port")
     if port is not None:
-        if "//" in address or address.count(":") == 1:
-            raise UsageError("--port is for a bare host name; this address says its own")
-        address = f"https://{address}:{port}"
-    user = options.pop("user") or (known.user if known else None)
-    auth_text = options.pop("auth")
-    auth = Authentication(auth_text) if auth_text else known.auth if known else Authentication.NEGOTIATE
-    password = secret_reference("password", options) or (known.password if known else None)
-    if password is None and user is not None and auth is not Authentication.KERBEROS:
-        password = SecretRef(prompt=f"Password of {user} on {host}")
-    timeout = options.pop("connect_timeout")
-    defaults = known or HostSpec(address=address)
-    return HostSpec(
-        address=address,
-        user=user,
-        auth=auth,
-        password=password,
-        ca=options.pop("ca") or defaults.ca,
-        operation_timeout=defaults.operation_timeout,
-        read_timeout=defaults.read_timeout,
-        connect_timeout=defaults.connect_timeout if timeout is None else timeout,
-    )
+        if "//" in spec.address or spec.address.count(":") == 1:
+            raise UsageError("--port is for a bare host name; the address has its own port")
+        spec = replace(spec, address=f"https://{spec.address}:{port}")
+    spec = replace(spec, **_CONNECTION.given(options))
+    password = secret_reference("password", options) or spec.password
+    if password is None and spec.user is not None and spec.auth is not Authentication.KERBEROS:
+        password = SecretRef(prompt=f"Password of {spec.user} on {host}")
+    return replace(spec, password=password)
 
 
 def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:
-    """The limits of a run: those of the options, taken out of ``options``, else those of ``before``.
-
-    Raises:
-        UsageError: one makes no sense.
-    """
-    given = {
-        "rate": options.pop("rate"),
-        "readers": options.pop("most_readers"),
-        "readers_per_host": options.pop("most_readers_per_host"),
-        "readers_per_volume": options.pop("most_readers_per_volume"),
-        "shells_per_host": options.pop("most_shells_per_host"),
-    }
-    if given["rate"] == 0:
-        raise UsageError("--rate: nothing would ever come")
-    return replace(before, **{name: value for name, value in given.items() if value is not None})
-
-
-def tuning(options: dict[str, Any]) -> TuningOptions:
-    """How disks are read, of the options; taken out of ``options``.
-
-    Raises:
-        UsageError: a size is out of bounds.
-    """
-    given = {name: options.pop(name) for name in ("readers", "compression", "block", "window")}
-    for name, (least, most) in SIZES.items():
-        if given[name] is not None and not least <= given[name] <= most:
-            raise UsageError(f"--{name}: from {size_text(least)} to {size_text(most)}")
-    return TuningOptions(**{**given, "compression": Compression(given["compression"])})
+    """The limits of a run: those of the options, taken out of ``options``, else those of ``before``."""
+    return replace(before, **_LIMITS.given(options))
 
 
 def host_name(host: str, invocation: Invocation) -> str:

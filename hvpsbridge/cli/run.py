@@ -11,7 +11,7 @@ from hvpsbridge.cli import compose
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, limit_options, run_limits
 from hvpsbridge.cli.run_output import output_format
-from hvpsbridge.cli.run_plays import work
+from hvpsbridge.cli.run_plays import run_plays
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.playbook.choose import tag_words, tagged
 from hvpsbridge.playbook.read import read_playbook
@@ -45,7 +45,7 @@ def run_(
 ) -> ExitCode:
     """Do what PLAYBOOK says: back up, verify and restore the VMs of its hosts."""
     spec = tagged(read_playbook(playbook, variables_of(extra_vars)), tag_words(tags))
-    return work(
+    return run_plays(
         invocation,
         lambda: compose.plays(spec, limit, invocation),
         name=spec.name,

@@ -10,13 +10,13 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.run_output import OutputFormat, print_report
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.playbook.task_options import RunLimits
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.tasks.runner import PlayRun, Runner
 
 
-def work(
+def run_plays(
     invocation: Invocation,
     compose: Callable[[], Sequence[PlayRun]],
     *,

@@ -29,8 +29,8 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
-from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.planning.select import Candidate, VmSelection, choose_vms
+from hvpsbridge.tasks.policy import BackupLimits
 
 
 def _removal_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,7 +165,7 @@ def _run(
             host=connected,
             repository=repository,
             run_id=invocation.run_id,
-            limits=Limits(),
+            limits=BackupLimits(),
             cancel=cancel,
             ours=chosen.ours,
             foreign=chosen.not_ours,
@@ -189,7 +189,7 @@ def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
     vms = {vm.vm_id: vm for vm in host.vms()}
     chosen, problems = choose_vms(
         (Candidate(vm.vm_id, vm.name, host.name, vm.state) for vm in vms.values()),
-        VmChoice(include=patterns or ("*",)),
+        VmSelection(include=patterns or ("*",)),
         host.name,
     )
     if problems:

@@ -1,21 +1,19 @@
-"""Where things are: secrets, hosts and repositories, as frozen values of a playbook's keys.
-
-See :mod:`~hvpsbridge.playbook.specs` for how such a declaration is read.
-"""
+"""Where things are: secrets, hosts and repositories, as frozen values of a playbook's keys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from hvpsbridge.playbook.types import STRICT, Duration, FilePath, Text, Whole
+from hvpsbridge.options import Option, Unit
 
 
 class Authentication(StrEnum):
-    """How a user proves itself to WinRM."""
+    """How WinRM authenticates a user."""
 
     BASIC = "basic"
     NTLM = "ntlm"
@@ -25,25 +23,23 @@ class Authentication(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is. Exactly one key; the value itself never stands in a file."""
-
-    __pydantic_config__ = STRICT
+    """Where a secret is. Exactly one key; secrets themselves are never in a file."""
 
     file: Annotated[
-        FilePath | None, Field(description="file whose first line it is; readable by its owner only")
+        Path | None, Option("file whose first line is the secret; only its owner may have access")
     ] = None
     command: Annotated[
-        tuple[Text, ...] | None,
-        Field(description="program and arguments, no shell; the first line printed", min_length=1),
+        tuple[str, ...] | None,
+        Option("program and arguments, run without a shell; the first line of its output", min_items=1),
     ] = None
-    env: Annotated[Text | None, Field(description="environment variable")] = None
-    fd: Annotated[Whole | None, Field(description="open file descriptor, read to its end", ge=0)] = None
-    prompt: Annotated[Text | None, Field(description="question asked on the terminal")] = None
+    env: Annotated[str | None, Option("environment variable")] = None
+    fd: Annotated[int | None, Option("open file descriptor, read to its end", at_least=0)] = None
+    prompt: Annotated[str | None, Option("question to ask on the terminal")] = None
 
     def __post_init__(self) -> None:
         given = [name for name in SECRET_KINDS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"exactly one of {', '.join(SECRET_KINDS)} is wanted, there are {len(given)}")
+            raise ValueError(f"specify exactly one of {', '.join(SECRET_KINDS)}; found {len(given)}")
 
 
 SECRET_KINDS = ("file", "command", "env", "fd", "prompt")
@@ -51,35 +47,34 @@ SECRET_KINDS = ("file", "command", "env", "fd", "prompt")
 
 def _reference_only(value: object) -> object:
     if isinstance(value, str | int | float):
-        raise ValueError("a secret is never written here; refer to it by one of " + ", ".join(SECRET_KINDS))
+        raise ValueError(
+            f"secrets are not allowed here; say where it is with one of {', '.join(SECRET_KINDS)}"
+        )
     return value
 
 
 SecretReference = Annotated[SecretRef, BeforeValidator(_reference_only)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
     """How to reach a Hyper-V host."""
 
-    __pydantic_config__ = STRICT
-
-    address: Annotated[
-        Text, Field(description="URL of the WinRM listener, or a bare name for https on port 5986")
-    ]
-    user: Annotated[Text | None, Field(description="account, an administrator of the host")] = None
-    auth: Annotated[Authentication, Field(description="how the user proves itself")] = (
-        Authentication.NEGOTIATE
-    )
-    password: Annotated[SecretReference | None, Field(description="where the password is")] = None
-    ca: Annotated[FilePath | None, Field(description="CA certificates that sign the host's, PEM")] = None
+    address: Annotated[str, Option("URL of the WinRM listener, or a host name for HTTPS on port 5986")]
+    user: Annotated[str | None, Option("user name; must be an administrator on the host")] = None
+    auth: Annotated[Authentication, Option("authentication method")] = Authentication.NEGOTIATE
+    password: Annotated[SecretReference | None, Option("where the password is")] = None
+    ca: Annotated[Path | None, Option("CA certificates to trust for the host, PEM")] = None
     operation_timeout: Annotated[
-        Duration, Field(description="how long the host may hold one reply", gt=0)
+        float, Option("how long the host may hold back one reply", unit=Unit.SECONDS, more_than=0)
     ] = 20.0
     read_timeout: Annotated[
-        Duration, Field(description="how long to wait for a reply; more than operation_timeout", gt=0)
+        float,
+        Option("how long to wait for a reply; more than operation_timeout", unit=Unit.SECONDS, more_than=0),
     ] = 30.0
-    connect_timeout: Annotated[Duration, Field(description="how long to wait for a connection", gt=0)] = 10.0
+    connect_timeout: Annotated[
+        float, Option("how long to wait for a connection", unit=Unit.SECONDS, more_than=0)
+    ] = 10.0
 
     def __post_init__(self) -> None:
         if self.read_timeout <= self.operation_timeout:
@@ -88,10 +83,8 @@ class HostSpec:
 
 @dataclass(frozen=True, slots=True)
 class RepositorySpec:
-    """Where recovery points are kept."""
+    """Where recovery points are stored."""
 
-    __pydantic_config__ = STRICT
-
-    url: Annotated[Text, Field(description="path, file://, s3:// or sftp:// URL")]
-    key: Annotated[SecretReference | None, Field(description="where the key is, for a sealed one")] = None
-    cache: Annotated[FilePath | None, Field(description="folder of the local cache of its index")] = None
+    url: Annotated[str, Option("path, or file://, s3:// or sftp:// URL")]
+    key: Annotated[SecretReference | None, Option("where the key of an encrypted repository is")] = None
+    cache: Annotated[Path | None, Option("folder of the local cache of its index")] = None

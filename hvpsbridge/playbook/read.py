@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,15 +16,18 @@ from pydantic_core import ErrorDetails
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.playbook import load
 from hvpsbridge.playbook.cross_check import cross_check
+from hvpsbridge.playbook.derive import model
 from hvpsbridge.playbook.load import Items, Keys, Plain, Scalar, Tree
 from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, nearest, path_text
-from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
+from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.playbook.template import NAME, fill
+from hvpsbridge.tasks.planning.select import SelectableState
+from hvpsbridge.tasks.task import TASKS
 
 _Spec = TypeVar("_Spec")
 
 # Where an unquoted word such as ``off`` is one of a fixed list and cannot be meant as anything else.
-_WORDS = frozenset(word.value for word in VmStateWord)
+_WORDS = frozenset(word.value for word in SelectableState)
 
 
 def read_playbook(path: Path, extra_vars: Mapping[str, Plain] | None = None) -> PlaybookSpec:
@@ -86,12 +89,23 @@ def parse_as(kind: type[_Spec], text: str, where: str) -> _Spec:
 
 def playbook_schema() -> dict[str, Any]:
     """JSON Schema of a playbook, for editors."""
-    schema = _adapter(PlaybookSpec).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hvps playbook", **schema}
+    schema = file_schema(PlaybookSpec)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hvps playbook"}
 
 
-# Building one takes longer than checking a playbook with it.
-_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+def file_schema(kind: type) -> dict[str, Any]:
+    """JSON Schema of a file that is read as ``kind``."""
+    return _adapter(kind).json_schema()
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return _adapter_for(kind, tuple(TASKS))
+
+
+# Making one takes longer than checking a playbook with it.
+@cache
+def _adapter_for(kind: type, task_kinds: tuple[str, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(model(kind))
 
 
 # -- variables -------------------------------------------------------------------------------------
@@ -144,7 +158,9 @@ def _check(kind: type[_Spec], tree: Tree, problems: list[PlaybookProblem]) -> _S
         if scalar.surprise and not (
             scalar.text in _WORDS and "state" in path and isinstance(scalar.value, str)
         ):
-            problems.append(PlaybookProblem(scalar.mark, path_text(path), _surprise_text(kind, path, scalar)))
+            problems.append(
+                PlaybookProblem(scalar.mark, path_text(path), _surprise_text(model(kind), path, scalar))
+            )
     try:
         spec: _Spec = _adapter(kind).validate_python(load.plain(tree))
     except ValidationError as err:
@@ -158,7 +174,7 @@ def _check(kind: type[_Spec], tree: Tree, problems: list[PlaybookProblem]) -> _S
             # A surprising scalar is told once, by the line that says how to write it.
             if (at, path_text(path)) not in seen:
                 problems.append(
-                    PlaybookProblem(mark, path_text(path), _schema_text(kind, path, details, tree))
+                    PlaybookProblem(mark, path_text(path), _schema_text(model(kind), path, details, tree))
                 )
         return None
     return spec
@@ -174,7 +190,7 @@ def _follows_from_another(details: ErrorDetails) -> bool:
     )
 
 
-def _surprise_text(kind: type[Any], path: load.Path, scalar: Scalar) -> str:
+def _surprise_text(kind: Any, path: load.Path, scalar: Scalar) -> str:
     if bool in _scalar_types(_annotation(kind, path)):
         return f"{scalar.text} {scalar.surprise}; write true or false"
     return f"{scalar.text} {scalar.surprise}; put it in quotes"
@@ -207,7 +223,7 @@ def _value_mark(tree: Tree, path: load.Path) -> Position:
     return tree.mark
 
 
-def _schema_text(kind: type[Any], path: load.Path, details: ErrorDetails, tree: Tree) -> str:
+def _schema_text(kind: Any, path: load.Path, details: ErrorDetails, tree: Tree) -> str:
     error, context = details["type"], details.get("ctx", {})
     if error in {"unexpected_keyword_argument", "extra_forbidden"}:
         return f"unknown key{nearest(str(path[-1]), _known_keys(_annotation(kind, path[:-1])))}"

@@ -1,18 +1,21 @@
 """Types of values in a playbook: what text they take, what they become, what the JSON Schema says.
 
-Every scalar is strict: no number where text is wanted and no text where a number is wanted, except where
-a type here says that it reads both (sizes and durations).
+Every scalar is strict: no number where text belongs and no text where a number belongs, except where a type
+here reads both (sizes and durations).
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints, WithJsonSchema
 
 from hvpsbridge.units import parse_duration, parse_size
+
+# Key of the JSON Schema under which a type has its name, for docs/playbook.md.
+FORM = "x-kind"
 
 
 def _size(value: object) -> int:
@@ -20,86 +23,56 @@ def _size(value: object) -> int:
         return value
     if isinstance(value, str):
         return parse_size(value)
-    raise ValueError("a size is wanted; write for example 64KiB, 512MiB or 4GiB")
+    raise ValueError("must be a size, for example 64KiB, 512MiB or 4GiB")
 
 
 def _duration(value: object) -> float:
     if isinstance(value, str):
         return parse_duration(value)
-    raise ValueError("a duration with its unit is wanted; write for example 30s, 15m, 2h or 7d")
+    raise ValueError("must be a duration with its unit, for example 30s, 15m, 2h or 7d")
 
 
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value:
-        raise ValueError("a path is wanted")
+        raise ValueError("must be a path")
     return Path(value).expanduser()
 
 
-def _fraction(value: object) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", value) if isinstance(value, str) else None
-    if match is None or int(match[1]) > int(match[2]):
-        raise ValueError("a part is wanted as n/m with n up to m; write for example 1/14")
-    return int(match[1]), int(match[2])
-
-
-def _target(value: object) -> str:
-    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or not rest or kind not in TARGET_KINDS:
-        raise ValueError(f"a target is wanted as {' or '.join(f'{kind}:PATH' for kind in TARGET_KINDS)}")
-    return f"{kind}:{rest}"
-
-
-def disk_pattern(value: str) -> str:
-    """A pattern of disks, as a playbook or ``--exclude-disk`` gives it.
+def check_text(value: object, examples: Sequence[str] = ()) -> str:
+    """A value that must be text.
 
     Raises:
-        ValueError: it could never fit a disk.
+        ValueError: it is not, is empty, or has control characters.
     """
-    if re.match(r"(ide|scsi|pmem) ", value, re.IGNORECASE) or "\\" in value or "*" in value:
-        return value
-    raise ValueError(f"{value!r} fits no disk; write for example 'scsi 0:1' or '*\\scratch.vhdx'")
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be text" + (f", for example {examples[0]}" if examples else ""))
+    return _no_control_characters(value)
 
 
 def _no_control_characters(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("holds control characters")
+        raise ValueError("must not contain control characters")
     return value
 
 
-# How every dataclass of a playbook's keys is checked.
-STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-
-# Key of the JSON Schema under which a type says its name, for docs/playbook.md.
-KIND = "x-kind"
-
-# What a restore can write: raw is a plain image, one file a disk.
-TARGET_KINDS = ("raw",)
-
 Text = Annotated[str, Strict(), StringConstraints(min_length=1), AfterValidator(_no_control_characters)]
-DiskPattern = Annotated[Text, AfterValidator(disk_pattern)]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
-Scalar = Annotated[bool, Strict()] | Annotated[int, Strict()] | Annotated[float, Strict()] | str | None
+Scalar = (
+    Annotated[bool, Strict()]
+    | Annotated[int, Strict()]
+    | Annotated[float, Strict()]
+    | Annotated[str, Strict()]
+    | None
+)
 Size = Annotated[
     int,
     BeforeValidator(_size),
-    WithJsonSchema({"type": ["string", "integer"], KIND: "size", "examples": ["4GiB", 65536]}),
+    WithJsonSchema({"type": ["string", "integer"], FORM: "size", "examples": ["4GiB", 65536]}),
 ]
 Duration = Annotated[
     float,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", KIND: "duration", "examples": ["30s", "15m", "2h"]}),
+    WithJsonSchema({"type": "string", FORM: "duration", "examples": ["30s", "15m", "2h"]}),
 ]
-FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", KIND: "path"})]
-Fraction = Annotated[
-    tuple[int, int],
-    BeforeValidator(_fraction),
-    WithJsonSchema(
-        {"type": "string", KIND: "part, as `1/14`", "pattern": r"^[1-9]\d*/[1-9]\d*$", "examples": ["1/14"]}
-    ),
-]
-Target = Annotated[
-    str,
-    BeforeValidator(_target),
-    WithJsonSchema({"type": "string", KIND: "`raw:`path", "examples": ["raw:/restore"]}),
-]
+FilePath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", FORM: "path"})]

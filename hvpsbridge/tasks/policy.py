@@ -1,20 +1,26 @@
-"""What a user may decide about tasks, as values. The words equal those of a playbook."""
+"""What a user decides about runs and backups. Field names with an Option are keys of a playbook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
+from typing import Annotated, Any
 
-from hvpsbridge.receiver.settings import RetryLimits
-from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.transfer.tuning import TuningWish
-from hvpsbridge.units import GIB
+from hvpsbridge.options import Option, TextForm, Unit
+from hvpsbridge.receiver.settings import ReadSettings, RetryLimits
+from hvpsbridge.units import GIB, KIB, MIB
+
+# Pipelines share one process on the host; more than this only wait for its serializer.
+MAX_READERS = 8
+# What the reader on the host accepts; also bounds its memory and that of hvps.
+MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 64 * KIB, 4 * MIB
+MIN_WINDOW_BYTES, MAX_WINDOW_BYTES = 1 * MIB, 16 * MIB
 
 
 class ConsistencyPolicy(StrEnum):
-    """What a checkpoint shall be worth; the last falls back to crash consistency and records it."""
+    """Required consistency; the last one falls back to crash consistency, with a warning."""
 
     APPLICATION = "application"
     CRASH = "crash"
@@ -40,29 +46,70 @@ class ProofPolicy(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a backup stops and undoes itself, and how long it waits.
+class Compression(StrEnum):
+    """Whether the host compresses blocks, where a sample of them shrinks, before it sends them."""
+
+    AUTO = "auto"
+    ALLOWED = "allowed"
+    NONE = "none"
+
+
+def disk_pattern(text: str) -> str:
+    """A pattern of disks.
+
+    Raises:
+        ValueError: it can never match a disk.
+    """
+    if re.match(r"(ide|scsi|pmem) ", text, re.IGNORECASE) or "\\" in text or "*" in text:
+        return text
+    raise ValueError(f"{text!r} cannot match a disk; use for example 'scsi 0:1' or '*\\scratch.vhdx'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSelection:
+    """Which disks of each VM, by slot (`scsi 0:1`, `ide *`) or by the path of their file
+    (`*\\scratch*.vhdx`): shell patterns; letter case does not matter."""
+
+    exclude: Annotated[
+        tuple[str, ...],
+        Option(
+            "patterns of disks to leave out; recovery points record them",
+            form=TextForm(read=disk_pattern, name="text", metavar="PATTERN"),
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupLimits:
+    """When a backup stops and is undone, and how long it waits before it starts.
 
     Attributes:
-        checkpoint_age_seconds: how old the checkpoint may become.
-        free_space_floor_bytes: free space each volume of the VM must keep.
-        watch_seconds: how often both are looked at.
+        watch_seconds: interval of checking age and free space.
         job_seconds: longest WMI job.
-        gate_seconds: how long to wait for another product's recovery checkpoint before exit 75.
-        merge_seconds: how long to wait until our child is on no chain.
-        held_merge_seconds: how long to wait for somebody's merge that failed, maybe because a reader of ours
-            held its files (event 19100): the host tries again, how soon is not documented.
-        undo_seconds: the undo's own deadline.
-        appear_seconds: how late a checkpoint may show whose making was not seen to end.
-        poll_seconds: pause between two looks at a host that is being waited for.
+        merge_seconds: how long to wait until no chain contains the disk's child that hvps caused.
+        held_merge_seconds: how long to wait for another product's merge that failed, perhaps because a
+            reader of hvps held its files (event 19100): the host retries, how soon is not documented.
+        undo_seconds: deadline of the undo.
+        appear_seconds: how late a checkpoint may appear when the end of its creation was not seen.
+        poll_seconds: pause between two looks at a host that is waited for.
     """
 
-    checkpoint_age_seconds: float = 12 * 3600.0
-    free_space_floor_bytes: int = 10 * GIB
+    checkpoint_age: Annotated[
+        float, Option("abort when the checkpoint is older than this", unit=Unit.SECONDS, more_than=0)
+    ] = 12 * 3600.0
+    free_space_floor: Annotated[
+        int, Option("abort when a volume of the VM has less free space than this", unit=Unit.BYTES)
+    ] = 10 * GIB
+    wait: Annotated[
+        float,
+        Option(
+            "how long to wait for temporary conditions before skipping the VM (exit 75)",
+            unit=Unit.SECONDS,
+            at_least=0,
+        ),
+    ] = 900.0
     watch_seconds: float = 30.0
     job_seconds: int = 1800
-    gate_seconds: float = 900.0
     merge_seconds: float = 1800.0
     held_merge_seconds: float = 60.0
     undo_seconds: float = 600.0
@@ -70,52 +117,98 @@ class Limits:
     poll_seconds: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class BackupPolicy:
-    """Options of the task ``backup``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningOptions:
+    """How disks are read. What is left out is measured in the first seconds of a read and remembered."""
 
-    Attributes:
-        force_compare: compare every disk, whatever tracking says.
-        exclude_disks: patterns of disks to leave out: where one hangs (``scsi 0:1``), or a file of it.
-        tuning: how disks are read, where it is not to be measured.
-    """
+    readers: Annotated[int | None, Option("reader pipelines per disk", at_least=1, at_most=MAX_READERS)] = (
+        None
+    )
+    compression: Annotated[Compression, Option("compress on the host where it saves bandwidth")] = (
+        Compression.AUTO
+    )
+    block: Annotated[
+        int | None,
+        Option("raw bytes per block", unit=Unit.BYTES, at_least=MIN_BLOCK_BYTES, at_most=MAX_BLOCK_BYTES),
+    ] = None
+    window: Annotated[
+        int | None,
+        Option(
+            "raw bytes per request; each reader has two requests under way",
+            unit=Unit.BYTES,
+            at_least=MIN_WINDOW_BYTES,
+            at_most=MAX_WINDOW_BYTES,
+        ),
+    ] = None
 
-    consistency: ConsistencyPolicy = ConsistencyPolicy.APPLICATION_OR_CRASH
-    on_unexpected_full: OnUnexpectedFull = OnUnexpectedFull.WARN
-    proof: ProofPolicy = ProofPolicy.AUTO
-    limits: Limits = field(default_factory=Limits)
+    def over(self, settings: ReadSettings) -> ReadSettings:
+        """``settings`` with what the user decided."""
+        return replace(settings, **dict(self._given()))
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """Names of the settings that the user decided."""
+        return frozenset(name for name, _ in self._given())
+
+    def _given(self) -> Iterator[tuple[str, Any]]:
+        if self.readers is not None:
+            yield "pipelines", self.readers
+        if self.compression is not Compression.AUTO:
+            yield "deflate", self.compression is Compression.ALLOWED
+        if self.block is not None:
+            yield "block_bytes", self.block
+        if self.window is not None:
+            yield "window_bytes", self.window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    """Task `backup`: one recovery point of each selected VM."""
+
+    consistency: Annotated[ConsistencyPolicy, Option("required checkpoint consistency")] = (
+        ConsistencyPolicy.APPLICATION_OR_CRASH
+    )
+    on_unexpected_full: Annotated[
+        OnUnexpectedFull, Option("what to do when a disk that has a base must be read or compared whole")
+    ] = OnUnexpectedFull.WARN
+    proof: Annotated[
+        ProofPolicy, Option("when to compare a point with the frozen disk before committing it")
+    ] = ProofPolicy.AUTO
+    disks: Annotated[DiskSelection, Option("disks to back up; all by default")] = field(
+        default_factory=DiskSelection
+    )
+    limits: Annotated[BackupLimits, Option("when to abort, and how long to wait")] = field(
+        default_factory=BackupLimits
+    )
+    force_compare: Annotated[
+        bool, Option("compare every disk with its last point, whatever change tracking reports")
+    ] = False
+    tuning: Annotated[
+        TuningOptions,
+        Option("how to read disks; `auto` measures each host and remembers the result", shorthand="auto"),
+    ] = field(default_factory=TuningOptions)
     retry_limits: RetryLimits = field(default_factory=RetryLimits)
-    force_compare: bool = False
-    tuning: TuningWish = field(default_factory=TuningWish)
-    exclude_disks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyPolicy:
-    """Options of the task ``verify``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """What a run may use of hosts and of the network. What is left out is not limited."""
 
-    Attributes:
-        level: ``written`` or ``hashed``.
-        every_point: all points of the VM instead of the latest.
-        subset: numerator and denominator of the part of the points looked at; another one each day.
-    """
+    rate: Annotated[
+        int | None, Option("maximum bytes per second over the network", unit=Unit.BYTES, at_least=1)
+    ] = None
+    readers: Annotated[int | None, Option("maximum concurrent readers", at_least=1)] = None
+    readers_per_host: Annotated[int | None, Option("maximum concurrent readers per host", at_least=1)] = None
+    readers_per_volume: Annotated[
+        int | None, Option("maximum concurrent readers per volume of a host", at_least=1)
+    ] = None
+    # Leaves ten of Windows' thirty shells to the control shells of a run (one per VM) and to other users.
+    shells_per_host: Annotated[
+        int,
+        Option("maximum shells for disks per host; less than the account's `MaxShellsPerUser`", at_least=1),
+    ] = 20
 
-    level: str = "hashed"
-    every_point: bool = False
-    subset: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePolicy:
-    """Options of the task ``restore``.
-
-    Attributes:
-        folder: where the disks' files of a VM go.
-        point: latest, latest~1, a time or a short id.
-        disk: number of one disk in the point's order; all without it.
-    """
-
-    folder: Callable[[VmRef], Path]
-    point: str = "latest"
-    disk: int | None = None
-    overwrite: bool = False
+    @property
+    def limits_reads(self) -> bool:
+        """Whether reads are slower than hosts and the network allow."""
+        return any((self.rate, self.readers, self.readers_per_host, self.readers_per_volume))

@@ -1,4 +1,4 @@
-"""Restoring: a point's disks written out, each chunk checked on its way."""
+"""The task ``restore``: writes disks of a recovery point; each chunk is checked on its way."""
 
 from __future__ import annotations
 
@@ -6,27 +6,40 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError, HvpsError
 from hvpsbridge.formats.extents import total_bytes
 from hvpsbridge.formats.manifest import ExcludedDisk, ManifestDisk
+from hvpsbridge.options import Option
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter, Progress
-from hvpsbridge.tasks.policy import RestorePolicy
 from hvpsbridge.tasks.results import TaskResult
-from hvpsbridge.tasks.sinks import RawFile
 from hvpsbridge.tasks.tables import Column, ResultTable
+from hvpsbridge.tasks.targets import TARGET, RawImages, RestoreTarget, target_path
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.units import duration_text, size_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOptions:
+    """Task `restore`: write disks of a recovery point of each selected VM to files on this machine."""
+
+    to: Annotated[
+        str,
+        Option("raw:FOLDER; may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}", form=TARGET),
+    ]
+    point: Annotated[str, Option("latest, latest~1, a time or a short id")] = "latest"
+    disk: Annotated[int | None, Option("only the disk of this number", at_least=0)] = None
+    overwrite: Annotated[bool, Option("replace files that exist")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredDisk:
-    """One disk written out: where, how large, and how much of it was data."""
+    """One restored disk: where it is, how large, and how much of it is data."""
 
     slot: str
     path: str
@@ -46,7 +59,7 @@ class RestoreSection:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult(TaskResult):
-    """What came of a restore; see :class:`RestoreSection` for the fields."""
+    """Result of a restore; see :class:`RestoreSection` for the fields."""
 
     point_id: UUID | None = None
     disks: tuple[RestoredDisk, ...] = ()
@@ -56,17 +69,6 @@ class RestoreResult(TaskResult):
     def section(self) -> RestoreSection:
         """What reports hold of it."""
         return RestoreSection(self.point_id, self.disks, self.excluded)
-
-
-def restore_lines(section: RestoreSection, planned: bool) -> Iterator[str]:
-    """What people read beside the table: disks they might miss."""
-    for disk in section.excluded:
-        yield f"disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
-
-
-def file_name(slot: str) -> str:
-    """Name of a disk's raw file when several go into one folder: ``scsi-0-1.raw``."""
-    return slot.replace(" ", "-").replace(":", "-") + ".raw"
 
 
 def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
@@ -88,72 +90,81 @@ def restore_disk(
     repository: Repository,
     point: Point,
     disk: ManifestDisk,
-    path: Path,
+    target: RestoreTarget,
     *,
-    overwrite: bool,
     cancel: Cancellation,
-    tell: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> RestoredDisk:
-    """Write one disk into a sparse raw file.
+    """Restore one disk.
 
     Args:
         repository: holds the point.
         point: the point.
         disk: one of its disks.
-        path: the file; it appears when it is whole.
-        overwrite: whether a file there is replaced.
-        cancel: asked before each chunk.
-        tell: told how far it is.
+        target: where it goes.
+        cancel: checked before each chunk.
+        on_progress: called a few times a second.
 
     Raises:
-        TargetExists: there is a file already.
-        ConfigurationError: it lies in the repository.
+        TargetExists: something is there already.
+        ConfigurationError: nothing may be written there.
         NoSpace: it does not fit.
-        Damaged: a chunk is not what was stored; no file appears.
+        Damaged: a chunk is not what was stored; the target keeps nothing.
     """
-    if repository.holds(path):
-        raise ConfigurationError(str(path), "lies in the repository that is restored from")
     started = time.monotonic()
     image = repository.image(point, disk)
     data_bytes = total_bytes(image.extents())
-    meter = Meter(tell, disk.slot, "restore", data_bytes)
-    with RawFile(path, disk.size_bytes, data_bytes, overwrite=overwrite) as sink:
+    meter = Meter(on_progress, disk.slot, "restore", data_bytes)
+    with target.sink(disk, data_bytes) as sink:
         for offset, data in image.chunks():
             cancel.check()
             sink.write(offset, data)
             meter.moved(len(data), 0)
         sink.finish()
-    seconds = round(time.monotonic() - started, 3)
-    return RestoredDisk(disk.slot, str(path), disk.size_bytes, data_bytes, seconds)
+    return RestoredDisk(
+        slot=disk.slot,
+        path=target.place(disk),
+        size_bytes=disk.size_bytes,
+        data_bytes=data_bytes,
+        seconds=round(time.monotonic() - started, 3),
+    )
 
 
-def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
-    """Write disks of one of the VM's points into a folder. Errors are in the result."""
+def restore_vm(
+    context: TaskContext, options: RestoreOptions, target: RestoreTarget | None = None
+) -> RestoreResult:
+    """Restore disks of one of the VM's points. Errors are in the result.
+
+    Args:
+        context: no host is needed.
+        options: the task's.
+        target: in place of the one that the options name.
+    """
     vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
     disks: list[RestoredDisk] = []
     error: HvpsError | None = None
     point: Point | None = None
     try:
-        point = repository.catalog.find_point(f"{vm.vm_id}@{policy.point}")
-        folder = policy.folder(vm)
-        for disk in choose_disks(point, policy.disk):
+        point = repository.catalog.find_point(f"{vm.vm_id}@{options.point}")
+        chosen = choose_disks(point, options.disk)
+        target = target or _target_of(context, options)
+        for disk in chosen:
             disks.append(
                 restore_disk(
                     repository,
                     point,
                     disk,
-                    folder / file_name(disk.slot),
-                    overwrite=policy.overwrite,
+                    target,
                     cancel=context.cancel,
-                    tell=lambda progress: context.observer.progress(vm, progress),
+                    on_progress=lambda progress: context.observer.progress(vm, progress),
                 )
             )
     except HvpsError as err:
         error = err
     return RestoreResult(
         vm=vm,
-        task="restore",
+        task=TASK.name,
         started=started,
         seconds=(datetime.now(UTC) - started).total_seconds(),
         error=error,
@@ -163,12 +174,24 @@ def restore_vm(context: TaskContext, policy: RestorePolicy) -> RestoreResult:
     )
 
 
+def _target_of(context: TaskContext, options: RestoreOptions) -> RestoreTarget:
+    vm = context.vm
+    names = {"vm": vm.name, "vm_id": str(vm.vm_id or ""), "host": vm.host, "run_id": str(context.run_id)}
+    return RawImages(target_path(options.to, names), context.repository, options.overwrite)
+
+
+def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
+    for disk in section.excluded:
+        yield f"disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
+
+
 TASK = Task(
     name="restore",
     summary="write disks of a recovery point to files",
+    options=RestoreOptions,
     run=restore_vm,
     result=RestoreResult,
-    lines=restore_lines,
+    lines=_lines,
     tables=(
         ResultTable(
             "disks restored",

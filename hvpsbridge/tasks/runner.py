@@ -25,7 +25,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
 from hvpsbridge.tasks.observer import Observer
-from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.planning.select import Candidate, VmSelection, choose_vms
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
 from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext
 from hvpsbridge.tasks.transfer.limits import SharedLimits
@@ -49,7 +49,7 @@ class PlayRun:
     name: str
     hosts: tuple[HostTarget, ...]
     repository: Repository
-    choice: VmChoice
+    vms: VmSelection
     tasks: tuple[PlayTask[Any], ...]
     limit: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ class Runner:
                 self._problems.append(HostProblem(target.name, err))
                 complete = False
         names = ", ".join(target.name for target in play.hosts)
-        chosen, problems = choose_vms(there, play.choice, names, play.limit, complete=complete)
+        chosen, problems = choose_vms(there, play.vms, names, play.limit, complete=complete)
         self._problems.extend(HostProblem(names, problem) for problem in problems)
         return tuple(VmRef(vm.host, vm.vm_id, vm.name) for vm in chosen)
 

@@ -86,7 +86,8 @@ class Task(Generic[_Options]):
 
     Attributes:
         name: as in :data:`TASKS`.
-        summary: what it does, in a few words.
+        summary: what it does, in a few words; description of its playbook key.
+        options: dataclass of its options, declared with :class:`~hvpsbridge.options.Option`.
         run: does it; errors are in the result.
         result: class of its results, whose ``section`` is what reports hold.
         tables: over the sections of a run's tasks.
@@ -97,6 +98,7 @@ class Task(Generic[_Options]):
 
     name: str
     summary: str
+    options: type[_Options]
     run: Callable[[TaskContext, _Options], TaskResult]
     result: type[TaskResult]
     tables: tuple[ResultTable, ...] = ()

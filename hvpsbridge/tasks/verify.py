@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
 from hvpsbridge.formats.manifest import Proof
+from hvpsbridge.options import Option, TextForm
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
-from hvpsbridge.tasks.policy import VerifyPolicy
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.units import one_line, size_text
+
+
+class Points(StrEnum):
+    """Which recovery points of a VM."""
+
+    LATEST = "latest"
+    ALL = "all"
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Numerator and denominator of a part such as ``1/14``.
+
+    Raises:
+        ValueError: it is not a part, or more than the whole.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ValueError("must be n/m with n not greater than m, for example 1/14")
+    return int(match[1]), int(match[2])
+
+
+PART = TextForm(read=parse_part, name="part, as `1/14`", pattern=r"^[1-9]\d*/[1-9]\d*$", examples=("1/14",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """Task `verify`: check recovery points of the selected VMs in the repository."""
+
+    level: Annotated[
+        Level, Option("`written`: every object exists; `hashed`: every chunk is read and hashed")
+    ] = Level.HASHED
+    points: Annotated[Points, Option("which points")] = Points.LATEST
+    subset: Annotated[
+        tuple[int, int] | None, Option("part of the data, a different part each day", form=PART)
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +115,8 @@ def write_down(
             repository.catalog.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
 
 
-def verify_vm(context: TaskContext, policy: VerifyPolicy) -> VerifyResult:
-    """Look at the VM's points as the policy says, and write down what was found.
+def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
+    """Look at the VM's points as the options say, and write down what was found.
 
     Damage is the result's error.
     """
@@ -90,18 +128,18 @@ def verify_vm(context: TaskContext, policy: VerifyPolicy) -> VerifyResult:
         points = repository.catalog.points(vm.vm_id)
         if not points:
             raise PointNotFound(f"{vm.name}@latest", repository.url)
-        if not policy.every_point:
+        if options.points is Points.LATEST:
             points = points[-1:]
         faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
         checked_bytes = 0
-        for part in parts_of_day(policy.subset, started.date()):
+        for part in parts_of_day(options.subset, started.date()):
             context.cancel.check()
-            report = repository.verify(Level(policy.level), points, subset=part)
+            report = repository.verify(options.level, points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
-            write_down(repository, report, points, context.run_id, whole=policy.subset is None)
+            write_down(repository, report, points, context.run_id, whole=options.subset is None)
         checks = tuple(
-            PointCheck(point.point_id, policy.level, checked_bytes, tuple(faults[point.point_id]))
+            PointCheck(point.point_id, options.level.value, checked_bytes, tuple(faults[point.point_id]))
             for point in points
         )
         bad = [check for check in checks if check.faults]
@@ -134,6 +172,7 @@ def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
 TASK = Task(
     name="verify",
     summary="verify recovery points in the repository",
+    options=VerifyOptions,
     run=verify_vm,
     result=VerifyResult,
     tables=(

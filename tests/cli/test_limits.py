@@ -16,7 +16,7 @@ from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.tasks.transfer.limits import SharedPermits
-from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
+from hvpsbridge.tasks.transfer.permits import Claim, RunLimits
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.test_limits import Readers, Timeline
 from tests.tasks.test_permits import within
@@ -103,27 +103,27 @@ NONE = "{}"
 @pytest.mark.parametrize(
     ("limits", "options", "meant", "at_once"),
     [
-        (NONE, (), ReaderLimits(), 3),
-        ("{readers: 1}", (), ReaderLimits(run=1), 1),
-        (NONE, ("--most-readers", "1"), ReaderLimits(run=1), 1),
-        ("{readers_per_host: 1}", ("--most-readers-per-host", "2"), ReaderLimits(host=2), 2),
-        ("{readers_per_volume: 1}", (), ReaderLimits(volume=1), 2),
-        (NONE, ("--most-readers-per-volume", "1"), ReaderLimits(volume=1), 2),
+        (NONE, (), RunLimits(), 3),
+        ("{readers: 1}", (), RunLimits(readers=1), 1),
+        (NONE, ("--max-readers", "1"), RunLimits(readers=1), 1),
+        ("{readers_per_host: 1}", ("--max-readers-per-host", "2"), RunLimits(readers_per_host=2), 2),
+        ("{readers_per_volume: 1}", (), RunLimits(readers_per_volume=1), 2),
+        (NONE, ("--most-readers-per-volume", "1"), RunLimits(readers_per_volume=1), 2),
     ],
-    ids=["none", "readers", "--most-readers", "the-option-wins", "volume", "--most-readers-per-volume"],
+    ids=["none", "readers", "--max-readers", "the-option-wins", "volume", "--most-readers-per-volume"],
 )
 def test_readers_at_once_are_those_of_the_playbook_or_the_option(
     limits: str,
     options: tuple[str, ...],
-    meant: ReaderLimits,
+    meant: RunLimits,
     at_once: int,
     night: Night,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     night.host.service.shells.quotas = Quotas()
-    asked: list[ReaderLimits] = []
+    asked: list[RunLimits] = []
 
-    def permits(given: ReaderLimits) -> SharedPermits:
+    def permits(given: RunLimits) -> SharedPermits:
         asked.append(given)
         return SharedPermits(given)
 
@@ -160,7 +160,7 @@ def test_a_rate_is_the_playbook_s_or_the_option_s(
 
 
 @pytest.mark.parametrize(
-    ("limits", "options"), [("{shells_per_host: 1}", ()), (NONE, ("--most-shells-per-host", "1"))]
+    ("limits", "options"), [("{shells_per_host: 1}", ()), (NONE, ("--max-shells-per-host", "1"))]
 )
 def test_disks_take_turns_at_the_shells_of_the_playbook_or_the_option(
     limits: str, options: tuple[str, ...], night: Night

@@ -60,7 +60,12 @@ def test_a_host_of_the_configuration_file_is_taken_with_all_its_keys(tmp_path: P
 
 
 def test_options_win_over_the_configuration_file(tmp_path: Path) -> None:
-    options = {**NO_CONNECTION, "user": "other", "auth": "basic", "password_command": "pass 'a b'"}
+    options = {
+        **NO_CONNECTION,
+        "user": "other",
+        "auth": Authentication.BASIC,
+        "password_command": "pass 'a b'",
+    }
     spec = host_spec("hv01", options, _invocation(tmp_path))
     assert (spec.user, spec.auth) == ("other", Authentication.BASIC)
     assert spec.password == SecretRef(command=("pass", "a b"))
@@ -74,7 +79,9 @@ def test_an_unknown_name_is_an_address_and_its_password_is_asked_for(tmp_path: P
 
 
 def test_kerberos_asks_for_nothing(tmp_path: Path) -> None:
-    spec = host_spec("hv", {**NO_CONNECTION, "user": "u", "auth": "kerberos"}, _invocation(tmp_path))
+    spec = host_spec(
+        "hv", {**NO_CONNECTION, "user": "u", "auth": Authentication.KERBEROS}, _invocation(tmp_path)
+    )
     assert spec.password is None
 
 

@@ -3,49 +3,66 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from hvpsbridge.playbook.read import file_schema, playbook_schema
+from hvpsbridge.playbook.specs import SettingsSpec
+from hvpsbridge.playbook.types import FORM
+from hvpsbridge.tasks.task import TASKS, find_task
+from hvpsbridge.units import plain_duration, plain_size
 
-from hvpsbridge.playbook import places, specs, task_options
-from hvpsbridge.playbook.types import KIND
-from hvpsbridge.units import size_text
+Json = dict[str, Any]
 
 PAGE = Path(__file__).parents[2] / "docs" / "playbook.md"
 START, END = "<!-- tables: start -->\n", "<!-- tables: end -->\n"
 
-# Class to the heading of its table.
-TABLES: dict[type, str] = {
-    specs.PlaybookSpec: "The file",
-    task_options.RunLimits: "Limits of a run",
-    places.HostSpec: "A host",
-    places.RepositorySpec: "A repository",
-    places.SecretRef: "A secret reference",
-    specs.PlaySpec: "A play",
-    specs.VmSelection: "A selection of VMs",
-    specs.TaskSpec: "A task",
-    task_options.BackupOptions: "The task backup",
-    task_options.DiskSelection: "A selection of disks",
-    task_options.BackupLimits: "Limits of a backup",
-    task_options.TuningOptions: "Tuning of a backup",
-    task_options.VerifyOptions: "The task verify",
-    task_options.RestoreOptions: "The task restore",
-    specs.SettingsSpec: "The configuration file",
+# Headings of tables by class; a class that is not here has its name.
+_HEADINGS = {
+    "PlaybookSpec": "The file",
+    "RunLimits": "Limits of a run",
+    "HostSpec": "A host",
+    "RepositorySpec": "A repository",
+    "SecretRef": "A secret reference",
+    "PlaySpec": "A play",
+    "VmSelection": "A selection of VMs",
+    "TaskSpec": "A task",
+    "DiskSelection": "A selection of disks",
+    "BackupLimits": "Limits of a backup",
+    "TuningOptions": "Tuning of a backup",
+    "SettingsSpec": "The configuration file",
 }
-_HEADINGS = {spec.__name__: heading for spec, heading in TABLES.items()}
+
+
+def heading(name: str) -> str:
+    """Heading of the table of a class."""
+    tasks = {find_task(kind).options.__name__: f"The task {kind}" for kind in TASKS}
+    return {**_HEADINGS, **tasks}.get(name, name)
+
+
+def _classes(name: str, definitions: Json, found: list[str]) -> list[str]:
+    """A class and those that its keys take, each once, in the order in which they are met."""
+    if name not in found and "properties" in definitions[name]:
+        found.append(name)
+        for below in re.findall(r"#/\$defs/(\w+)", json.dumps(definitions[name]["properties"])):
+            _classes(below, definitions, found)
+    return found
+
+
 _WORDS = {"string": "text", "boolean": "true or false", "integer": "whole number"}
 
 
-def _takes(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    if KIND in schema:
-        return str(schema[KIND])
+def _takes(schema: Json, definitions: Json) -> str:
+    if FORM in schema:
+        return str(schema[FORM])
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[1]
-        if name in _HEADINGS:
-            return f"[{_HEADINGS[name][:1].lower()}{_HEADINGS[name][1:]}](#{_anchor(_HEADINGS[name])})"
-        return ", ".join(f"`{word}`" for word in definitions[name]["enum"])
+        if "enum" in definitions[name]:
+            return ", ".join(f"`{word}`" for word in definitions[name]["enum"])
+        title = heading(name)
+        return f"[{title[:1].lower()}{title[1:]}](#{_anchor(title)})"
     if "anyOf" in schema:
         return " or ".join(_takes(one, definitions) for one in schema["anyOf"] if one != {"type": "null"})
     if "const" in schema:
@@ -57,38 +74,42 @@ def _takes(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     return _WORDS[schema["type"]]
 
 
-def _anchor(heading: str) -> str:
-    return heading.lower().replace(" ", "-")
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
-def _default(schema: dict[str, Any], takes: str) -> str:
+def _default(schema: Json, takes: str) -> str:
     value = schema.get("default")
     if value in (None, [], {}) or isinstance(value, dict):
         return ""
     if takes == "size":
-        return f"`{size_text(value).replace(' ', '')}`"
+        return f"`{plain_size(value)}`"
     if takes == "duration":
-        return f"`{value / 3600:g}h`" if value >= 3600 else f"`{value:g}s`"
+        return f"`{plain_duration(value)}`"
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 
-def _rows(spec: type) -> Iterator[str]:
-    schema = TypeAdapter(spec).json_schema()
+def _rows(schema: Json, definitions: Json) -> Iterator[str]:
     for name, entry in schema["properties"].items():
-        takes = _takes(entry, schema.get("$defs", {}))
+        takes = _takes(entry, definitions)
         default = "**required**" if name in schema.get("required", ()) else _default(entry, takes)
         yield f"| `{name}` | {takes} | {default} | {entry['description']} |"
 
 
 def tables() -> str:
-    """All tables, as they stand in the page."""
+    """All tables, as the page has them."""
+    playbook, settings = playbook_schema(), file_schema(SettingsSpec)
+    files = {"PlaybookSpec": playbook, "SettingsSpec": settings}
+    definitions = {**settings["$defs"], **playbook["$defs"], **files}
     parts = []
-    for spec, heading in TABLES.items():
-        told = " ".join((spec.__doc__ or "").split()).replace("``", "`")
-        rows = "\n".join(_rows(spec))
-        parts.append(
-            f"## {heading}\n\n{told}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n{rows}\n"
-        )
+    found: list[str] = []
+    for start in files:
+        _classes(start, definitions, found)
+    for name in found:
+        about = " ".join(definitions[name].get("description", "").split()).replace("``", "`")
+        rows = "\n".join(_rows(definitions[name], definitions))
+        head = "| key | takes | default | meaning |\n|---|---|---|---|"
+        parts.append(f"## {heading(name)}\n\n{about}\n\n{head}\n{rows}\n")
     return "\n".join(parts)
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.playbook.problems import PlaybookInvalid, PlaybookProblem
 from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playbook
-from hvpsbridge.playbook.specs import PlaybookSpec, VmStateWord
-from hvpsbridge.playbook.task_options import BackupOptions, RestoreOptions, VerifyOptions
-from hvpsbridge.tasks.policy import ConsistencyPolicy
+from hvpsbridge.playbook.specs import PlaybookSpec
+from hvpsbridge.tasks.planning.select import SelectableState
+from hvpsbridge.tasks.policy import BackupOptions, ConsistencyPolicy
+from hvpsbridge.tasks.restore import RestoreOptions
+from hvpsbridge.tasks.verify import VerifyOptions
 
 GOOD = """\
 version: 1
@@ -63,10 +65,9 @@ plays:
 def test_the_example_of_the_design_is_understood() -> None:
     playbook = parse_playbook(GOOD, "p.yaml")
     (play,) = playbook.plays
-    assert play.vms.state == (VmStateWord.RUNNING, VmStateWord.OFF)
+    assert play.vms.state == (SelectableState.RUNNING, SelectableState.OFF)
     backup, verify = play.tasks
-    assert backup.backup is not None
-    assert backup.backup.consistency is ConsistencyPolicy.APPLICATION_OR_CRASH
+    assert backup.options.consistency is ConsistencyPolicy.APPLICATION_OR_CRASH
     assert verify.options == VerifyOptions(subset=(1, 14))
     assert playbook.hosts["hv02"].password is not None
     assert playbook.hosts["hv02"].password.command == ("pass", "hv02")
@@ -155,7 +156,7 @@ plays:
 
 
 def test_off_needs_no_quotes_where_it_is_the_state_of_a_vm_and_needs_them_elsewhere() -> None:
-    assert parse_playbook(_play(vms="{state: [off]}"), "p.yaml").plays[0].vms.state == (VmStateWord.OFF,)
+    assert parse_playbook(_play(vms="{state: [off]}"), "p.yaml").plays[0].vms.state == (SelectableState.OFF,)
     (line,) = _problems(_play(vms="{include: [off]}"))
     assert "put it in quotes" in line
 
@@ -177,8 +178,8 @@ def test_off_needs_no_quotes_where_it_is_the_state_of_a_vm_and_needs_them_elsewh
         ("name: p\n", "name: 7\n", "text is wanted, there is 7"),
         ("name: p\n", 'name: ""\n', "text is wanted"),
         ("name: p\n", 'name: "a\\nb"\n', "control characters"),
-        ("{env: PW}", "{}", "exactly one of file, command, env, fd, prompt is wanted, there are 0"),
-        ("{env: PW}", "7", "a secret is never written here"),
+        ("{env: PW}", "{}", "specify exactly one of file, command, env, fd, prompt; found 0"),
+        ("{env: PW}", "7", "secrets are not allowed here"),
         ("{env: PW}", "{command: []}", "at least 1 is wanted"),
         ("{env: PW}", "{fd: true}", "a whole number is wanted"),
     ],

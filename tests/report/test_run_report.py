@@ -67,7 +67,12 @@ def _run(*tasks: TaskResult, problems: tuple[HostProblem, ...] = ()) -> RunResul
 def test_a_run_becomes_one_document_with_its_version_and_code() -> None:
     verify = VerifyResult(VM, "verify", AT, 1.0, points=(PointCheck(UUID(int=9), "hashed", 5, ()),))
     restore = RestoreResult(
-        VM, "restore", AT, 1.0, point_id=UUID(int=9), disks=(RestoredDisk("scsi 0:0", "/r/0.raw", 8, 4, 0.5),)
+        VM,
+        "restore",
+        AT,
+        1.0,
+        point_id=UUID(int=9),
+        disks=(RestoredDisk(slot="scsi 0:0", path="/r/0.raw", size_bytes=8, data_bytes=4, seconds=0.5),),
     )
     report = run_report(_run(_backup(), verify, restore), name="nightly", check=False)
     document = json.loads(document_text(report))
@@ -136,7 +141,13 @@ def test_every_row_of_every_table_is_as_wide_as_its_headings() -> None:
         _run(
             _backup(),
             VerifyResult(VM, "verify", AT, 1.0, points=(PointCheck(UUID(int=9), "hashed", 5, ("bad",)),)),
-            RestoreResult(VM, "restore", AT, 1.0, disks=(RestoredDisk("scsi 0:0", "/r", 8, 4, 0.5),)),
+            RestoreResult(
+                VM,
+                "restore",
+                AT,
+                1.0,
+                disks=(RestoredDisk(slot="scsi 0:0", path="/r", size_bytes=8, data_bytes=4, seconds=0.5),),
+            ),
         ),
         name="n",
         check=False,

@@ -60,7 +60,7 @@ def main(order: dict[str, str]) -> int:
             host=host,
             vm_id=vm_id,
             vm_name=host.vms(vm_id)[0].name,
-            policy=QUICK,
+            options=QUICK,
             repository=repository,
             run_id=run_id,
             observer=strike,

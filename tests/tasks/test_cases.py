@@ -323,7 +323,7 @@ def test_foreign_reference_points_are_never_touched(world: World) -> None:
     ).results["reference_point"]
     for _ in range(3):
         world.churn(vm_id)
-        result = world.backup(vm_id, gate_seconds=20.0)
+        result = world.backup(vm_id, wait=20.0)
         assert result.error is None, result.error
         assert not result.leftovers
     there = [point.instance_id for point in world.model.reference_points.all(vm_id)]

@@ -17,7 +17,7 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode, Reason
-from hvpsbridge.tasks.planning.select import VmChoice
+from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import KIB, MIB, TIB
@@ -148,7 +148,7 @@ def test_vms_of_one_name_are_backed_up_by_id_and_kept_apart(world: World) -> Non
     target = HostTarget("HV01", world.host)  # type: ignore[arg-type]
     for _ in range(2):
         play = PlayRun(
-            "twins", (target,), world.repository, VmChoice(("tw*",)), (play_task("backup", QUICK),)
+            "twins", (target,), world.repository, VmSelection(("tw*",)), (play_task("backup", QUICK),)
         )
         result = Runner(uuid.uuid4(), Steps(), Cancellation()).run([play])
         assert [task.error for task in result.tasks] == [None, None]

@@ -46,7 +46,7 @@ def test_a_volume_that_fills_during_the_read_stops_and_undoes(world: World) -> N
         # Having seen it, the watch has nothing more to look for.
         wait_until(lambda: all(thread.name != "space-watch" for thread in threading.enumerate()))
 
-    result = world.backup(vm_id, observer=Steps(("READ", "before"), filling), free_space_floor_bytes=64 * MIB)
+    result = world.backup(vm_id, observer=Steps(("READ", "before"), filling), free_space_floor=64 * MIB)
     assert isinstance(result.error, HostNoSpace)
     world.assert_clean(vm_id, reference_points=0)
 
@@ -56,7 +56,7 @@ def test_a_checkpoint_that_grows_too_old_stops_and_undoes(world: World) -> None:
     result = world.backup(
         vm_id,
         observer=Steps(("CHECK_FROZEN", "before"), lambda: time.sleep(0.3)),
-        checkpoint_age_seconds=0.2,
+        checkpoint_age=0.2,
     )
     assert isinstance(result.error, StoppedByPolicy)
     assert "old" in result.error.reason
@@ -88,7 +88,7 @@ def test_another_products_checkpoint_that_ends_in_time_lets_the_backup_go_on(wor
                 (other,) = world.model.checkpoints.all(vm_id)
                 world.model.jobs.wait(world.model.checkpoints.remove(other.checkpoint_id))
 
-    assert world.backup(vm_id, observer=Ending(), gate_seconds=20.0).error is None
+    assert world.backup(vm_id, observer=Ending(), wait=20.0).error is None
     world.assert_points_equal(vm_id)
 
 

@@ -86,7 +86,7 @@ class Life:
     def backup(self, **options: object) -> object:
         self.world.reopen()
         node = self.world.model.vms.get(self.vm_id).node
-        result = self.world.backup(self.vm_id, node=node, proof=self.proof, gate_seconds=20.0, **options)
+        result = self.world.backup(self.vm_id, node=node, proof=self.proof, wait=20.0, **options)
         self.unsettled &= result.error is not None
         self.log.append(
             f"backup on {node}: {result.error or 'done'}, "

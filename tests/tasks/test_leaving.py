@@ -11,7 +11,7 @@ from hvpsbridge.errors import ExitCode, HostNotClean, Interrupted
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 from hvpsbridge.units import MIB
 from tests.tasks.world import Steps, World
 
@@ -37,7 +37,7 @@ def waited(host: Merging, children: tuple[str, ...], now: list[float]) -> tuple[
         now[0] += seconds
         return True
 
-    limits = Limits(merge_seconds=60.0, poll_seconds=10.0)
+    limits = BackupLimits(merge_seconds=60.0, poll_seconds=10.0)
     return wait_for_merge(host, uuid4(), children, limits, pause, lambda: now[0])  # type: ignore[arg-type]
 
 

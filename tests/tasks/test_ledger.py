@@ -277,11 +277,11 @@ def test_a_vm_that_is_never_fit_leaves_no_more_than_a_month(
     vm_id = world.vm(disks=(SMALL,))
     for _ in range(12):
         calendar.pass_days(5)
-        result = world.backup(vm_id, free_space_floor_bytes=1 << 60)
+        result = world.backup(vm_id, free_space_floor=1 << 60)
         assert result.error is not None
     store.read.clear()
     world.repository = open_on_store(store)
-    world.backup(vm_id, free_space_floor_bytes=1 << 60)
+    world.backup(vm_id, free_space_floor=1 << 60)
     assert len(store.read) <= 6
     left = entries(world, vm_id)
     assert max(age(entry, calendar) for entry in left) < KEEP

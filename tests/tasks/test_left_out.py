@@ -15,8 +15,8 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.plan import Mode, Reason
 from hvpsbridge.tasks.planning.select import leaving_out
-from hvpsbridge.tasks.policy import RestorePolicy
-from hvpsbridge.tasks.restore import restore_vm
+from hvpsbridge.tasks.policy import DiskSelection
+from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make
@@ -62,7 +62,7 @@ def test_a_vm_is_backed_up_without_the_disk_that_is_left_out(world: World, odd: 
     if odd != "vhdx":
         assert isinstance(world.backup(vm_id).error, NotEligible)
     for expected in (Mode.FULL, Mode.INCREMENTAL, Mode.INCREMENTAL):
-        result = world.good_backup(vm_id, exclude_disks=OUT)
+        result = world.good_backup(vm_id, disks=DiskSelection(exclude=OUT))
         assert {slot: mode for slot, (mode, _) in by_slot(result).items()} == {"scsi 0:0": expected}
         assert result.exit_code is ExitCode.DONE
         world.churn(vm_id)
@@ -79,7 +79,7 @@ def test_a_vm_is_backed_up_without_the_disk_that_is_left_out(world: World, odd: 
 def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.model.setup.add_pass_through(vm_id, SECOND, 3)
-    result = world.backup(vm_id, check=True, exclude_disks=("ide *", "scsi *:1"))
+    result = world.backup(vm_id, check=True, disks=DiskSelection(exclude=("ide *", "scsi *:1")))
     assert result.error is None
     (finding,) = result.findings
     assert finding.severity is Severity.NOTE
@@ -94,7 +94,7 @@ def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> No
 
 
 def test_a_vm_of_which_every_disk_is_left_out_is_refused(world: World) -> None:
-    result = world.backup(world.vm(disks=(SIZE,)), exclude_disks=("scsi *",))
+    result = world.backup(world.vm(disks=(SIZE,)), disks=DiskSelection(exclude=("scsi *",)))
     assert isinstance(result.error, NotEligible)
     assert "every disk of it is left out" in result.error.reason
 
@@ -105,7 +105,7 @@ def test_a_disk_left_out_for_a_while_is_compared_and_a_new_one_read_whole(world:
     for _ in range(2):
         world.churn(vm_id)
         world.churn(vm_id, SECOND)
-        assert by_slot(world.good_backup(vm_id, exclude_disks=OUT)) == {
+        assert by_slot(world.good_backup(vm_id, disks=DiskSelection(exclude=OUT))) == {
             "scsi 0:0": (Mode.INCREMENTAL, Reason.TRACKED)
         }
     world.churn(vm_id)
@@ -122,7 +122,7 @@ def test_a_disk_left_out_for_a_while_is_compared_and_a_new_one_read_whole(world:
     world.model.setup.add_disk(vm_id, THIRD, size_bytes=SIZE, block_bytes=MIB)
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
-    world.good_backup(vm_id, exclude_disks=("scsi 0:2",))
+    world.good_backup(vm_id, disks=DiskSelection(exclude=("scsi 0:2",)))
     for slot in (SLOT, SECOND, THIRD):
         world.churn(vm_id, slot)
     assert by_slot(world.good_backup(vm_id))["scsi 0:2"] == (Mode.FULL, Reason.NEW_DISK)
@@ -134,7 +134,7 @@ def test_a_pattern_holds_while_a_users_checkpoint_has_the_disk_on_a_child(world:
     path = world.model.disks.layer(world._drive(vm_id, SECOND)).path
     world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="mine", kind=SnapshotType.Standard))
     world.churn(vm_id, SECOND)
-    result = world.good_backup(vm_id, exclude_disks=(path.upper(),))
+    result = world.good_backup(vm_id, disks=DiskSelection(exclude=(path.upper(),)))
     assert list(by_slot(result)) == ["scsi 0:0"]
     world.assert_points_equal(vm_id)
 
@@ -145,18 +145,18 @@ def test_a_clone_that_is_left_out_still_makes_its_twin_a_compare(world: World) -
     for slot in (SLOT, SECOND):
         world.model.setup.add_disk(vm_id, slot, size_bytes=SIZE, disk_id=shared, block_bytes=MIB)
         world.churn(vm_id, slot)
-    world.good_backup(vm_id, exclude_disks=OUT)
+    world.good_backup(vm_id, disks=DiskSelection(exclude=OUT))
     world.churn(vm_id)
-    result = world.good_backup(vm_id, exclude_disks=OUT)
+    result = world.good_backup(vm_id, disks=DiskSelection(exclude=OUT))
     assert by_slot(result) == {"scsi 0:0": (Mode.COMPARE, Reason.DUPLICATE_ID)}
     world.assert_points_equal(vm_id)
 
 
 def test_a_restore_names_the_disks_that_its_point_does_not_have(world: World) -> None:
     vm_id = world.vm(disks=(SIZE, SIZE))
-    world.good_backup(vm_id, exclude_disks=OUT)
+    world.good_backup(vm_id, disks=DiskSelection(exclude=OUT))
     result = restore_vm(
-        world.context(VmRef("HV01", vm_id, "web")), RestorePolicy(lambda vm: world.folder / "restored")
+        world.context(VmRef("HV01", vm_id, "web")), RestoreOptions(to=f"raw:{world.folder}/restored")
     )
     assert result.error is None
     assert [disk.slot for disk in result.disks] == ["scsi 0:0"]
@@ -170,5 +170,5 @@ def test_a_restore_names_the_disks_that_its_point_does_not_have(world: World) ->
 
 def test_points_of_vms_without_such_patterns_are_written_as_before(world: World) -> None:
     vm_id: UUID = world.vm(disks=(SIZE,))
-    world.good_backup(vm_id, exclude_disks=("scsi 3:*",))
+    world.good_backup(vm_id, disks=DiskSelection(exclude=("scsi 3:*",)))
     assert b"excluded" not in world.repository.catalog.points(vm_id)[0].manifest.encode()

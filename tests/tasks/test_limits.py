@@ -20,13 +20,12 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.observer import Observer
-from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.policy import BackupOptions, TuningOptions
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
-from hvpsbridge.tasks.transfer.permits import Claim, ReaderLimits
-from hvpsbridge.tasks.transfer.tuning import TuningWish
+from hvpsbridge.tasks.transfer.permits import Claim, RunLimits
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.backup_process import connection
 from tests.tasks.test_permits import within
@@ -34,7 +33,7 @@ from tests.tasks.wire import WireWorld
 from tests.tasks.world import QUICK
 
 # Small pieces, so that reads of several disks would fall together if they were let.
-PIECES = replace(QUICK, tuning=TuningWish(pipelines=1, block_bytes=64 * KIB, window_bytes=64 * KIB))
+PIECES = replace(QUICK, tuning=TuningOptions(readers=1, block=64 * KIB, window=64 * KIB))
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def run(
     world: WireWorld,
     sharing: SharedLimits,
     *,
-    policy: BackupPolicy = PIECES,
+    policy: BackupOptions = PIECES,
     others: tuple[SimulatedHost, ...] = (),
 ) -> list[BackupResult]:
     """One play over all hosts; every backup must end well."""
@@ -69,7 +68,7 @@ def run(
         return HostTarget(name, lambda: HyperVHost.connect(replace(connection(url), name=name)))
 
     targets = tuple(target(str(name), url) for name, url in urls.items())
-    play = PlayRun("nightly", targets, world.repository, VmChoice(), (play_task("backup", policy),))
+    play = PlayRun("nightly", targets, world.repository, VmSelection(), (play_task("backup", policy),))
     result = Runner(
         uuid4(), Observer(), Cancellation(), forks=len(world.model.vms.all()), sharing=sharing
     ).run([play])
@@ -164,7 +163,7 @@ class Readers:
 class StartTogether(SharedPermits):
     """Permits that are given out once every reader has asked for one, so that none is early or late."""
 
-    def __init__(self, limits: ReaderLimits, readers: int) -> None:
+    def __init__(self, limits: RunLimits, readers: int) -> None:
         super().__init__(limits, turn_seconds=0.02)
         self._asked: set[int] = set()
         self._start = threading.Barrier(readers)
@@ -189,16 +188,16 @@ PLACES = {
 @pytest.mark.parametrize(
     ("limits", "reached"),
     [
-        (ReaderLimits(), 5),
-        (ReaderLimits(run=1), 1),
-        (ReaderLimits(run=3), 3),
-        (ReaderLimits(host=1), 2),
-        (ReaderLimits(volume=1), 3),
+        (RunLimits(), 5),
+        (RunLimits(readers=1), 1),
+        (RunLimits(readers=3), 3),
+        (RunLimits(readers_per_host=1), 2),
+        (RunLimits(readers_per_volume=1), 3),
     ],
     ids=["none", "run-1", "run-3", "host-1", "volume-1"],
 )
 def test_vms_side_by_side_are_read_within_the_limits_and_all_of_them_end(
-    world: WireWorld, limits: ReaderLimits, reached: int, monkeypatch: pytest.MonkeyPatch
+    world: WireWorld, limits: RunLimits, reached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.model.setup.add_node("HV02")
     vms = {name: filled(world, name, 1 * MIB, *place) for name, place in PLACES.items()}

@@ -12,8 +12,8 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Reason
-from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
@@ -25,13 +25,15 @@ SMALL = 2 * MIB
 STARTS = [step.name for step in Step]
 
 
-def run(world: World, observer: Steps | None = None, policy: BackupPolicy = QUICK) -> RunResult:
+def run(world: World, observer: Steps | None = None, policy: BackupOptions = QUICK) -> RunResult:
     """The play of two nodes, as the runner runs it."""
     targets = tuple(
         HostTarget(name, lambda name=name: world.host(name))  # type: ignore[misc]
         for name in ("HV01", "HV02")
     )
-    play = PlayRun("cluster", targets, world.repository, VmChoice(("web",)), (play_task("backup", policy),))
+    play = PlayRun(
+        "cluster", targets, world.repository, VmSelection(("web",)), (play_task("backup", policy),)
+    )
     return Runner(uuid4(), observer or Steps(), Cancellation()).run([play])
 
 

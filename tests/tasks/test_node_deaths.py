@@ -17,8 +17,8 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.plan import Mode
-from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
@@ -36,12 +36,12 @@ class Cluster:
     targets: tuple[HostTarget, ...]
     vm_id: UUID
 
-    def run(self, observer: Steps | None = None, policy: BackupPolicy = QUICK) -> BackupResult:
+    def run(self, observer: Steps | None = None, policy: BackupOptions = QUICK) -> BackupResult:
         play = PlayRun(
             "cluster",
             self.targets,
             self.world.repository,
-            VmChoice(("web",)),
+            VmSelection(("web",)),
             (play_task("backup", policy),),
         )
         (result,) = Runner(uuid4(), observer or Steps(), Cancellation()).run([play]).tasks

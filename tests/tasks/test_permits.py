@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.tasks.transfer.limits import SharedPermits
-from hvpsbridge.tasks.transfer.permits import MAX_PASSES, Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.transfer.permits import MAX_PASSES, Claim, Permits
 from tests.waiting import DEADLINE_SECONDS
 
 TURN = 5.0
@@ -25,7 +26,7 @@ def claim(host: int, volume: int, vm: int, disk: int) -> Claim:
 # A VM is on one host; its disks may be on several volumes.
 CLAIMS = st.builds(claim, st.integers(0, 1), st.integers(0, 2), st.integers(0, 3), st.integers(0, 2))
 LIMIT = st.none() | st.integers(1, 4)
-LIMITS = st.builds(ReaderLimits, LIMIT, LIMIT, LIMIT)
+LIMITS = st.builds(RunLimits, readers=LIMIT, readers_per_host=LIMIT, readers_per_volume=LIMIT)
 
 
 def counted(holders: list[Claim]) -> tuple[int, Counter[str], Counter[tuple[str, str]]]:
@@ -36,19 +37,20 @@ def counted(holders: list[Claim]) -> tuple[int, Counter[str], Counter[tuple[str,
     )
 
 
-def within(holders: list[Claim], limits: ReaderLimits) -> bool:
+def within(holders: list[Claim], limits: RunLimits) -> bool:
     total, hosts, volumes = counted(holders)
+    of_host, of_volume = limits.readers_per_host, limits.readers_per_volume
     return (
-        (limits.run is None or total <= limits.run)
-        and (limits.host is None or max(hosts.values(), default=0) <= limits.host)
-        and (limits.volume is None or max(volumes.values(), default=0) <= limits.volume)
+        (limits.readers is None or total <= limits.readers)
+        and (of_host is None or max(hosts.values(), default=0) <= of_host)
+        and (of_volume is None or max(volumes.values(), default=0) <= of_volume)
     )
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(CLAIMS, st.integers(1, 12)), min_size=1, max_size=14), LIMITS)
 def test_limits_hold_nothing_idles_and_all_work_gets_done(
-    readers: list[tuple[Claim, int]], limits: ReaderLimits
+    readers: list[tuple[Claim, int]], limits: RunLimits
 ) -> None:
     permits = Permits(limits, TURN)
     claims = {permits.ticket(): one for one, _ in readers}
@@ -84,7 +86,7 @@ def test_limits_hold_nothing_idles_and_all_work_gets_done(
     st.integers(0, 11),
 )
 def test_nobody_waits_for_ever_among_readers_that_never_end(
-    claims_: list[Claim], limits: ReaderLimits, watched: int
+    claims_: list[Claim], limits: RunLimits, watched: int
 ) -> None:
     permits = Permits(limits, TURN)
     claims = {permits.ticket(): one for one in claims_}
@@ -121,7 +123,7 @@ def turns(permits: Permits, claims: dict[int, Claim], count: int) -> list[int]:
 
 
 def test_equals_take_turns_in_the_order_of_asking() -> None:
-    permits = Permits(ReaderLimits(run=1), TURN)
+    permits = Permits(RunLimits(readers=1), TURN)
     claims = {permits.ticket(): claim(0, 0, vm, 0) for vm in range(3)}
     for ticket, one in claims.items():
         permits.ask(ticket, one)
@@ -129,7 +131,7 @@ def test_equals_take_turns_in_the_order_of_asking() -> None:
 
 
 def test_a_disk_whose_vm_reads_elsewhere_too_is_passed_over_only_so_often() -> None:
-    permits = Permits(ReaderLimits(volume=1), TURN)
+    permits = Permits(RunLimits(readers_per_volume=1), TURN)
     elsewhere, here = permits.ticket(), permits.ticket()
     claims = {elsewhere: claim(0, 0, 0, 0), here: claim(0, 1, 0, 1)}
     # VMs that hold nothing else go first, time and again.
@@ -144,7 +146,7 @@ def test_a_disk_whose_vm_reads_elsewhere_too_is_passed_over_only_so_often() -> N
 
 
 def test_two_vms_get_half_each_however_many_disks_one_has() -> None:
-    permits = Permits(ReaderLimits(host=4), TURN)
+    permits = Permits(RunLimits(readers_per_host=4), TURN)
     large = [claim(0, 0, 0, disk) for disk in range(8)]
     small = [claim(0, 0, 1, disk) for disk in range(2)]
     tickets = {permits.ticket(): one for one in large}
@@ -165,7 +167,7 @@ def test_two_vms_get_half_each_however_many_disks_one_has() -> None:
 
 
 def test_a_reader_whose_volume_is_full_is_not_in_the_way_of_others() -> None:
-    permits = Permits(ReaderLimits(volume=1), TURN)
+    permits = Permits(RunLimits(readers_per_volume=1), TURN)
     first, second, other = (permits.ticket() for _ in range(3))
     permits.ask(first, claim(0, 0, 0, 0))
     permits.ask(second, claim(0, 0, 1, 0))
@@ -177,7 +179,7 @@ def test_a_reader_whose_volume_is_full_is_not_in_the_way_of_others() -> None:
 
 @pytest.mark.parametrize("run", [1, 3])
 def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
-    shared = SharedPermits(ReaderLimits(run=run), turn_seconds=0.001)
+    shared = SharedPermits(RunLimits(readers=run), turn_seconds=0.001)
     lock = threading.Lock()
     inside = 0
     most = 0
@@ -208,7 +210,7 @@ def test_threads_take_turns_and_all_of_them_end(run: int) -> None:
 
 
 def test_a_wait_that_is_broken_off_leaves_no_permit_behind() -> None:
-    shared = SharedPermits(ReaderLimits(run=1))
+    shared = SharedPermits(RunLimits(readers=1))
     first, second, third = (shared.permit(claim(0, 0, vm, 0)) for vm in range(3))
     first.enter(lambda: None)
 

@@ -11,9 +11,9 @@ import pytest
 from hvpsbridge.errors import ConfigurationError, Damaged, Interrupted, NoSpace, PointNotFound, TargetExists
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.policy import RestorePolicy
-from hvpsbridge.tasks.restore import restore_disk, restore_vm
+from hvpsbridge.tasks.restore import RestoreOptions, restore_disk, restore_vm
 from hvpsbridge.tasks.sinks import RawFile
+from hvpsbridge.tasks.targets import RawImages
 from hvpsbridge.units import KIB, MIB, TIB
 from tests.tasks.world import SLOT, World
 
@@ -28,10 +28,9 @@ def test_a_restored_disk_is_the_frozen_one_and_sparse(world: World, tmp_path: Pa
         world.repository,
         point,
         point.disks[0],
-        target,
-        overwrite=False,
+        RawImages(target, world.repository, is_file=True),
         cancel=Cancellation(),
-        tell=told.append,
+        on_progress=told.append,
     )
     assert point.manifest.checkpoint_id is not None
     assert (
@@ -50,8 +49,8 @@ def test_the_task_restores_all_disks_or_one(world: World, tmp_path: Path) -> Non
     ref = VmRef("HV01", vm_id, "web")
 
     def restored(**options: object) -> object:
-        policy = RestorePolicy(lambda vm: tmp_path / vm.name, **options)  # type: ignore[arg-type]
-        return restore_vm(world.context(ref), policy)
+        wanted = RestoreOptions(to=f"raw:{tmp_path}/{{{{ vm }}}}", **options)  # type: ignore[arg-type]
+        return restore_vm(world.context(ref), wanted)
 
     result = restored()
     assert [Path(disk.path).name for disk in result.disks] == ["scsi-0-0.raw", "scsi-0-1.raw"]  # type: ignore[attr-defined]
@@ -67,15 +66,15 @@ def test_damage_or_a_signal_leaves_no_file(world: World, tmp_path: Path) -> None
     point = world.repository.catalog.points(vm_id)[0]
     stopped = Cancellation()
     stopped.request("SIGINT")
-    target = tmp_path / "disk.raw"
+    raw = RawImages(tmp_path / "disk.raw", world.repository, is_file=True)
     with pytest.raises(Interrupted):
-        restore_disk(world.repository, point, point.disks[0], target, overwrite=False, cancel=stopped)
+        restore_disk(world.repository, point, point.disks[0], raw, cancel=stopped)
     packs = sorted((world.store).rglob("*"), key=lambda path: path.stat().st_size)
     with packs[-1].open("r+b") as pack:
         pack.seek(4096)
         pack.write(os.urandom(4096))
     with pytest.raises(Damaged):
-        restore_disk(world.repository, point, point.disks[0], target, overwrite=False, cancel=Cancellation())
+        restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
     assert not [path for path in tmp_path.iterdir() if "disk.raw" in path.name]
 
 
@@ -113,10 +112,9 @@ def test_a_restore_never_writes_into_its_own_repository(world: World, tmp_path: 
     point = world.repository.catalog.points(vm_id)[0]
     (tmp_path / "link").symlink_to(world.repository.url)
     for target in (Path(world.repository.url) / "config", tmp_path / "link" / "disk.raw"):
-        with pytest.raises(ConfigurationError, match="lies in the repository"):
-            restore_disk(
-                world.repository, point, point.disks[0], target, overwrite=True, cancel=Cancellation()
-            )
+        raw = RawImages(target, world.repository, overwrite=True, is_file=True)
+        with pytest.raises(ConfigurationError, match="is inside the repository"):
+            restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
     assert world.repository.verify("hashed").good
 
 

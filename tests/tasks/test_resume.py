@@ -13,9 +13,8 @@ from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.wire import Block, decode_block
 from hvpsbridge.receiver.settings import CREDIT, ReadSettings
 from hvpsbridge.sim.model.state import Slot
-from hvpsbridge.tasks.policy import BackupPolicy, ProofPolicy
+from hvpsbridge.tasks.policy import BackupOptions, Compression, ProofPolicy, TuningOptions
 from hvpsbridge.tasks.results import Outcome
-from hvpsbridge.tasks.transfer.tuning import TuningWish
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.wire import WireWorld
 from tests.tasks.world import QUICK, SECOND, SLOT, Steps, World
@@ -25,7 +24,7 @@ SIZE = 12 * MIB
 SMALL = replace(
     QUICK,
     proof=ProofPolicy.NEVER,
-    tuning=TuningWish(pipelines=1, deflate=False, block_bytes=128 * KIB, window_bytes=WINDOW),
+    tuning=TuningOptions(readers=1, compression=Compression.NONE, block=128 * KIB, window=WINDOW),
 )
 
 
@@ -63,7 +62,7 @@ def test_after_a_loss_only_what_is_owed_is_asked_again(wire: WireWorld, fault: s
     vm_id = full_vm(wire)
     name = fault.partition(":")[0]
     arm = Steps(("READ", "before"), lambda: wire.server.faults.arm_text(fault, 1))
-    policy = replace(SMALL, tuning=replace(SMALL.tuning, pipelines=pipelines))
+    policy = replace(SMALL, tuning=replace(SMALL.tuning, readers=pipelines))
     asked_before = wire.server.counters.asked_bytes()
     result = wire.good_backup(vm_id, policy=policy, observer=arm)
     assert wire.server.faults.struck[name] == 1, "the fault never struck"
@@ -185,8 +184,10 @@ def test_disks_are_read_side_by_side_and_one_that_fails_stops_the_others(world: 
 
 def test_settings_fixed_in_the_policy_reach_the_host(wire: WireWorld) -> None:
     vm_id = full_vm(wire)
-    policy: BackupPolicy = replace(
-        QUICK, tuning=TuningWish(3, False, 128 * KIB, 2 * MIB), proof=ProofPolicy.NEVER
+    policy: BackupOptions = replace(
+        QUICK,
+        tuning=TuningOptions(readers=3, compression=Compression.NONE, block=128 * KIB, window=2 * MIB),
+        proof=ProofPolicy.NEVER,
     )
     wire.good_backup(vm_id, policy=policy)
     readers = [asked for asked in wire.server.counters._readers if asked.requests]

@@ -13,18 +13,17 @@ from hvpsbridge.sim.model.state import VMState
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
-from hvpsbridge.tasks.planning.select import VmChoice
-from hvpsbridge.tasks.policy import RestorePolicy, VerifyPolicy
-from hvpsbridge.tasks.restore import RestoreResult
+from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.restore import RestoreOptions, RestoreResult
 from hvpsbridge.tasks.results import Outcome, RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
-from hvpsbridge.tasks.verify import VerifyResult
+from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, Steps, World
 
 BACKUP = play_task("backup", QUICK)
-VERIFY = play_task("verify", VerifyPolicy())
+VERIFY = play_task("verify", VerifyOptions())
 
 
 def unreachable() -> object:
@@ -36,11 +35,11 @@ def play(world: World, tmp_path: Path, **changes: object) -> PlayRun:
         "name": "nightly",
         "hosts": (HostTarget("HV01", world.host),),  # type: ignore[arg-type]
         "repository": world.repository,
-        "choice": VmChoice(),
+        "vms": VmSelection(),
         "tasks": (
             BACKUP,
             VERIFY,
-            play_task("restore", RestorePolicy(lambda vm: tmp_path / "restored" / vm.name)),
+            play_task("restore", RestoreOptions(to=f"raw:{tmp_path}/restored/{{{{ vm }}}}")),
         ),
     }
     return PlayRun(**{**facts, **changes})  # type: ignore[arg-type]
@@ -100,7 +99,7 @@ def test_one_vms_failure_and_one_hosts_leave_the_others_alone(world: World, tmp_
 
 def test_a_name_that_is_not_there_is_a_problem_of_the_host(world: World, tmp_path: Path) -> None:
     world.vm("web", disks=(1 * MIB,))
-    result = run(play(world, tmp_path, choice=VmChoice(("web", "gone"))))
+    result = run(play(world, tmp_path, vms=VmSelection(("web", "gone"))))
     assert isinstance(result.problems[0].error, VmMissing)
     assert result.exit_code is ExitCode.INVALID
     assert result.tasks[0].outcome is Outcome.DONE
@@ -129,7 +128,7 @@ def test_verify_and_restore_need_no_host(world: World, tmp_path: Path) -> None:
             world,
             tmp_path,
             hosts=hosts,
-            tasks=(VERIFY, play_task("verify", VerifyPolicy(every_point=True))),
+            tasks=(VERIFY, play_task("verify", VerifyOptions(points=Points.ALL))),
         )
     )
     assert [task.outcome for task in result.tasks] == [Outcome.DONE] * 2

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import VmState
 from hvpsbridge.errors import AmbiguousVm, VmMissing
-from hvpsbridge.tasks.planning.select import Candidate, VmChoice, choose_vms
+from hvpsbridge.tasks.planning.select import Candidate, SelectableState, VmSelection, choose_vms
 
 NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
 VMS = [
@@ -15,8 +15,8 @@ VMS = [
 ]
 
 
-def chosen(*include: str, limit: tuple[str, ...] = (), **choice: object) -> list[str]:
-    vms, problems = choose_vms(VMS, VmChoice(include or ("*",), **choice), "hv01", limit)  # type: ignore[arg-type]
+def chosen(*include: str, limit: tuple[str, ...] = (), **more: object) -> list[str]:
+    vms, problems = choose_vms(VMS, VmSelection(include or ("*",), **more), "hv01", limit)  # type: ignore[arg-type]
     assert not problems
     return [vm.name for vm in vms]
 
@@ -34,12 +34,12 @@ def test_names_may_hold_what_patterns_mean_otherwise() -> None:
 
 def test_exclusion_state_and_limit_narrow_the_choice() -> None:
     assert chosen(exclude=("web", "ü*", "odd*")) == ["sql-1", "SQL-2"]
-    assert chosen(states=(VmState.OFF,)) == ["web", "web"]
+    assert chosen(state=(SelectableState.OFF,)) == ["web", "web"]
     assert chosen("sql*", limit=("*-2",)) == ["SQL-2"]
 
 
 def test_a_plain_name_must_mean_exactly_one() -> None:
-    vms, problems = choose_vms(VMS, VmChoice(("web", "mail", "sql-1")), "hv01")
+    vms, problems = choose_vms(VMS, VmSelection(("web", "mail", "sql-1")), "hv01")
     assert [vm.name for vm in vms] == ["sql-1"]
     ambiguous, missing = problems
     assert isinstance(ambiguous, AmbiguousVm)
@@ -49,24 +49,24 @@ def test_a_plain_name_must_mean_exactly_one() -> None:
 
 
 def test_an_id_names_one_of_equal_names() -> None:
-    vms, problems = choose_vms(VMS, VmChoice((str(UUID(int=3)),)), "hv01")
+    vms, problems = choose_vms(VMS, VmSelection((str(UUID(int=3)),)), "hv01")
     assert [vm.vm_id for vm in vms] == [UUID(int=3)]
     assert not problems
 
 
 def test_a_name_is_looked_for_on_all_hosts_together() -> None:
     elsewhere = Candidate(UUID(int=50), "mail", "hv02")
-    vms, problems = choose_vms([*VMS, elsewhere], VmChoice(("mail", "sql-1")), "hv01, hv02")
+    vms, problems = choose_vms([*VMS, elsewhere], VmSelection(("mail", "sql-1")), "hv01, hv02")
     assert [(vm.name, vm.host) for vm in vms] == [("mail", "hv02"), ("sql-1", "hv01")]
     assert not problems
 
 
 def test_a_vm_on_its_way_between_two_hosts_counts_once() -> None:
     moving = Candidate(UUID(int=0), "sql-1", "hv02")
-    vms, problems = choose_vms([*VMS, moving], VmChoice(("sql-1",)), "hv01, hv02")
+    vms, problems = choose_vms([*VMS, moving], VmSelection(("sql-1",)), "hv01, hv02")
     assert [vm.name for vm in vms] == ["sql-1"]
     assert not problems
 
 
 def test_a_missing_name_proves_nothing_while_a_host_is_silent() -> None:
-    assert choose_vms(VMS, VmChoice(("gone",)), "hv01", complete=False) == ((), ())
+    assert choose_vms(VMS, VmSelection(("gone",)), "hv01", complete=False) == ((), ())

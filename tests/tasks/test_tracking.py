@@ -38,7 +38,7 @@ def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResul
 
     def backup() -> None:
         proof = ProofPolicy.AUTO if len(results) < 3 else policy_after
-        result = world.backup(vm_id, proof=proof, gate_seconds=20.0)
+        result = world.backup(vm_id, proof=proof, wait=20.0)
         assert result.error is None, result.error
         results.append(result)
         world.assert_point_equal(world.repository.catalog.points(vm_id)[-1])

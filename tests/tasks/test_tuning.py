@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.tasks.policy import Compression, TuningOptions
 from hvpsbridge.tasks.transfer.tuning import (
     GOOD_FOR,
     MAX_EMPTY_TRIALS,
@@ -18,7 +19,6 @@ from hvpsbridge.tasks.transfer.tuning import (
     Learned,
     Search,
     TuningBook,
-    TuningWish,
 )
 from hvpsbridge.tasks.transfer.tuning_store import FILE_NAME, TuningFile
 from hvpsbridge.units import KIB, MIB
@@ -26,9 +26,9 @@ from hvpsbridge.units import KIB, MIB
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def found(rate: object, wish: TuningWish | None = None) -> tuple[ReadSettings, int]:
+def found(rate: object, options: TuningOptions | None = None) -> tuple[ReadSettings, int]:
     """What a search settles on when a host delivers ``rate(settings)``, and after how many trials."""
-    search = Search(wish or TuningWish())
+    search = Search(options or TuningOptions())
     trials = 0
     while (settings := search.trial()) is not None:
         trials += 1
@@ -72,16 +72,16 @@ def test_what_the_user_decided_is_neither_tried_nor_changed() -> None:
         tried.append(settings)
         return 20.0 * MIB * settings.pipelines * (1 if settings.deflate else 3)
 
-    settings, _ = found(rate, TuningWish(pipelines=2, deflate=True))
+    settings, _ = found(rate, TuningOptions(readers=2, compression=Compression.ALLOWED))
     assert {(one.pipelines, one.deflate) for one in tried} == {(2, True)}
     assert (settings.pipelines, settings.deflate) == (2, True)
-    everything = TuningWish(3, False, 128 * KIB, 2 * MIB)
+    everything = TuningOptions(readers=3, compression=Compression.NONE, block=128 * KIB, window=2 * MIB)
     assert Search(everything).trial() is None
     assert Search(everything).settings == ReadSettings(3, False, 128 * KIB, 2 * MIB)
 
 
 def test_trials_of_nothing_but_zeros_are_made_again_but_not_for_ever() -> None:
-    search = Search(TuningWish())
+    search = Search(TuningOptions())
     first = search.trial()
     for _ in range(MAX_EMPTY_TRIALS):
         search.measured(0, 1.0)
@@ -92,29 +92,29 @@ def test_trials_of_nothing_but_zeros_are_made_again_but_not_for_ever() -> None:
 
 def test_only_one_read_of_a_host_measures_and_the_next_ones_profit() -> None:
     book = TuningBook(clock=lambda: NOW)
-    settings, search = book.begin("HV01", TuningWish(), MEASURABLE_BYTES)
+    settings, search = book.begin("HV01", TuningOptions(), MEASURABLE_BYTES)
     assert search is not None
-    assert book.begin("hv01", TuningWish(), MEASURABLE_BYTES) == (START, None)
-    assert book.begin("hv02", TuningWish(), MEASURABLE_BYTES)[1] is not None
+    assert book.begin("hv01", TuningOptions(), MEASURABLE_BYTES) == (START, None)
+    assert book.begin("hv02", TuningOptions(), MEASURABLE_BYTES)[1] is not None
     while (settings := search.trial()) is not None:  # type: ignore[assignment]
         search.measured(20 * MIB * settings.pipelines, 1.0)
-    book.end("hv01", search, TuningWish())
-    assert book.begin("hv01", TuningWish(), 1) == (replace(START, pipelines=4), None)
-    assert book.begin("hv01", TuningWish(pipelines=2), 1) == (replace(START, pipelines=2), None)
+    book.end("hv01", search, TuningOptions())
+    assert book.begin("hv01", TuningOptions(), 1) == (replace(START, pipelines=4), None)
+    assert book.begin("hv01", TuningOptions(readers=2), 1) == (replace(START, pipelines=2), None)
 
 
 def test_a_search_that_was_broken_off_is_forgotten_and_made_again() -> None:
     book = TuningBook(clock=lambda: NOW)
-    _, search = book.begin("hv01", TuningWish(), MEASURABLE_BYTES)
+    _, search = book.begin("hv01", TuningOptions(), MEASURABLE_BYTES)
     assert search is not None
     search.measured(20 * MIB, 1.0)
-    book.end("hv01", search, TuningWish())
-    assert book.begin("hv01", TuningWish(), MEASURABLE_BYTES)[1] is not None
+    book.end("hv01", search, TuningOptions())
+    assert book.begin("hv01", TuningOptions(), MEASURABLE_BYTES)[1] is not None
 
 
 def test_little_reads_and_limited_runs_measure_nothing() -> None:
-    assert TuningBook().begin("hv01", TuningWish(), MEASURABLE_BYTES - 1) == (START, None)
-    assert TuningBook(measures=False).begin("hv01", TuningWish(), MEASURABLE_BYTES) == (START, None)
+    assert TuningBook().begin("hv01", TuningOptions(), MEASURABLE_BYTES - 1) == (START, None)
+    assert TuningBook(measures=False).begin("hv01", TuningOptions(), MEASURABLE_BYTES) == (START, None)
 
 
 LEARNED = Learned(ReadSettings(4, False, 256 * KIB, 8 * MIB), 61.0 * MIB, NOW)
@@ -132,9 +132,11 @@ def test_what_was_learned_outlives_the_run_for_a_while(tmp_path: Path) -> None:
     def book(later: timedelta) -> TuningBook:
         return TuningBook(TuningFile(tmp_path / "cache"), clock=lambda: NOW + later)
 
-    assert book(GOOD_FOR / 2).begin("hv01", TuningWish(), MEASURABLE_BYTES) == (LEARNED.settings, None)
-    assert book(GOOD_FOR).begin("hv01", TuningWish(), MEASURABLE_BYTES)[1] is not None
-    assert book(-GOOD_FOR / 2).begin("hv01", TuningWish(), MEASURABLE_BYTES)[1] is not None, "from the future"
+    assert book(GOOD_FOR / 2).begin("hv01", TuningOptions(), MEASURABLE_BYTES) == (LEARNED.settings, None)
+    assert book(GOOD_FOR).begin("hv01", TuningOptions(), MEASURABLE_BYTES)[1] is not None
+    assert book(-GOOD_FOR / 2).begin("hv01", TuningOptions(), MEASURABLE_BYTES)[1] is not None, (
+        "from the future"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.plan import Mode
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.units import MIB
 from tests.tasks.backup_process import connection
 from tests.tasks.world import QUICK, World
@@ -43,7 +43,7 @@ class WireWorld(World):
         self,
         vm_id: UUID,
         *,
-        policy: BackupPolicy = QUICK,
+        policy: BackupOptions = QUICK,
         observer: Observer | None = None,
         cancel: Cancellation | None = None,
     ) -> BackupResult:
@@ -53,7 +53,7 @@ class WireWorld(World):
                 host=host,
                 vm_id=vm_id,
                 vm_name=host.vms(vm_id)[0].name,
-                policy=policy,
+                options=policy,
                 repository=self.repository,
                 run_id=run_id,
                 observer=observer or Observer(),

@@ -25,7 +25,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.mark import parse_mark
-from hvpsbridge.tasks.policy import BackupPolicy, Limits
+from hvpsbridge.tasks.policy import BackupLimits, BackupOptions
 from hvpsbridge.tasks.task import TaskContext
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost
@@ -47,11 +47,11 @@ def die() -> None:
 
 # Pauses are short. What ends a wait without success is long, since the machine may be busy: no test may run
 # into it that does not say so.
-QUICK = BackupPolicy(
-    limits=Limits(
-        free_space_floor_bytes=1 * MIB,
+QUICK = BackupOptions(
+    limits=BackupLimits(
+        free_space_floor=1 * MIB,
         watch_seconds=0.05,
-        gate_seconds=0.3,
+        wait=0.3,
         merge_seconds=120.0,
         held_merge_seconds=120.0,
         undo_seconds=120.0,
@@ -137,7 +137,7 @@ class World:
         self,
         vm_id: UUID,
         *,
-        policy: BackupPolicy = QUICK,
+        policy: BackupOptions = QUICK,
         observer: Observer | None = None,
         cancel: Cancellation | None = None,
         repository: Repository | None = None,
@@ -146,14 +146,15 @@ class World:
         **changes: object,
     ) -> BackupResult:
         """One backup, as the runner would make it. ``changes`` are fields of the policy or limits."""
-        limits = {name: changes.pop(name) for name in list(changes) if name in Limits.__dataclass_fields__}
+        known = BackupLimits.__dataclass_fields__
+        limits = {name: changes.pop(name) for name in list(changes) if name in known}
         policy = replace(policy, limits=replace(policy.limits, **limits), **changes)  # type: ignore[arg-type]
         with self.host(node) as host:
             context = backup.BackupContext(
                 host=host,  # type: ignore[arg-type]
                 vm_id=vm_id,
                 vm_name=host.vms(vm_id)[0].name,
-                policy=policy,
+                options=policy,
                 repository=repository or self.repository,
                 run_id=uuid4(),
                 observer=observer or Observer(),

@@ -45,7 +45,7 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
         ConsistencyNotReached: the required consistency cannot be had.
     """
     host, vm_id = context.host, context.vm_id
-    until = datetime.now(UTC) + timedelta(seconds=context.policy.limits.checkpoint_age_seconds)
+    until = datetime.now(UTC) + timedelta(seconds=context.options.limits.checkpoint_age)
     mark = str(Mark(context.repository.repository_id, context.run_id, until))
     with step(context, state, Step.INTEND_CHECKPOINT):
         leased.lease.check()
@@ -81,9 +81,9 @@ def _refuse_other_disks(plan: VmPlan, frozen: Mapping[str, FrozenDisk]) -> None:
 def _make_checkpoint(
     context: BackupContext, state: BackupState, planned: Planned, mark: str
 ) -> tuple[CheckpointInfo, Consistency]:
-    """A checkpoint of the required consistency; crash consistent when the policy allows that instead."""
+    """A checkpoint of the required consistency; crash consistent when the options allow that instead."""
     vm = planned.plan.vm
-    required = context.policy.consistency
+    required = context.options.consistency
     level = Consistency.CRASH if required is ConsistencyPolicy.CRASH else Consistency.APPLICATION
     if vm.state is VmState.SAVED and required is ConsistencyPolicy.APPLICATION:
         raise NotEligible(vm.name, "it is saved, and a saved VM's applications cannot be asked")
@@ -112,7 +112,7 @@ def _create(
             mark,
             level,
             ignore_disks=planned.ignore_disks,
-            job_seconds=context.policy.limits.job_seconds,
+            job_seconds=context.options.limits.job_seconds,
         )
     except (SessionLost, OperationTimedOut):
         state.uncertain = True

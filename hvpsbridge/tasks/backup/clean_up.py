@@ -71,7 +71,7 @@ def undo(context: BackupContext, state: BackupState, journal: Journal, error: Ex
 
 
 def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journal) -> tuple[str, ...]:
-    limits = context.policy.limits
+    limits = context.options.limits
     until = context.clock() + limits.undo_seconds
 
     def pause(seconds: float) -> bool:
@@ -108,7 +108,7 @@ def cleanup_context(context: BackupContext, state: BackupState, journal: Journal
         repository=context.repository,
         vm_id=context.vm_id,
         journal=journal,
-        limits=context.policy.limits,
+        limits=context.options.limits,
         own_run=context.run_id,
         pause=context.cancel.pause,
         note=context.note,

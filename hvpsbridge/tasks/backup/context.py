@@ -14,7 +14,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.observer import Observer
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class BackupContext:
         host: a session on the VM's host, used only by this backup.
         vm_id: the VM.
         vm_name: its name in the inventory.
-        policy: the task's options.
+        options: the task's.
         repository: where the recovery point is stored.
         run_id: shows in the mark of the checkpoint and in the ledger.
         observer: told about every step.
@@ -45,7 +45,7 @@ class BackupContext:
     host: HyperVHost
     vm_id: UUID
     vm_name: str
-    policy: BackupPolicy
+    options: BackupOptions
     repository: Repository
     run_id: UUID
     observer: Observer

@@ -18,7 +18,7 @@ from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import ids_of
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.planning.plan import Reason
-from hvpsbridge.tasks.policy import Limits, OnUnexpectedFull
+from hvpsbridge.tasks.policy import BackupLimits, OnUnexpectedFull
 from hvpsbridge.tasks.steps import Step
 
 _EXPECTED = tuple(reason.word for reason in Reason if reason.expected)
@@ -60,7 +60,7 @@ def _convert(
         leased.journal.conversion_intended(checkpoint_id, point.point_id)
     with step(context, state, Step.CONVERT):
         made = context.host.convert(
-            context.vm_id, checkpoint_id, job_seconds=context.policy.limits.job_seconds
+            context.vm_id, checkpoint_id, job_seconds=context.options.limits.job_seconds
         )
     with step(context, state, Step.RECORD_REFERENCE_POINT):
         leased.journal.reference_point_made(made.instance_id, point.point_id)
@@ -110,16 +110,16 @@ def _leave(
         _warn_unexpected(context, state, planned, stored)
 
 
-def _limits(context: BackupContext) -> Limits:
+def _limits(context: BackupContext) -> BackupLimits:
     """The limits; after a request to stop a merge is waited for no longer than in an undo."""
-    limits = context.policy.limits
+    limits = context.options.limits
     if not context.cancel.requested:
         return limits
     return replace(limits, merge_seconds=min(limits.merge_seconds, limits.undo_seconds))
 
 
 def _warn_unexpected(context: BackupContext, state: BackupState, planned: Planned, stored: Stored) -> None:
-    if context.policy.on_unexpected_full is OnUnexpectedFull.ACCEPT:
+    if context.options.on_unexpected_full is OnUnexpectedFull.ACCEPT:
         return
     for disk in stored.disks:
         plan = disk.plan

@@ -98,7 +98,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     """
     vm, disks = _look(context, state, wait=wait)
     lineage = read_lineage(context.repository, vm.vm_id)
-    exclude = context.policy.exclude_disks
+    exclude = context.options.disks.exclude
     drives, out = takes_part(disks, exclude), left_out(disks, exclude)
     excluded = [disk for disk, _ in out]
     decided = plan_disks(
@@ -107,7 +107,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         lineage,
         os_build=info.os_build,
         reference_points=[point.instance_id for point in context.host.reference_points(vm.vm_id)],
-        force_compare=context.policy.force_compare,
+        force_compare=context.options.force_compare,
         excluded=excluded,
     )
     volumes = context.host.volumes(vm.vm_id)
@@ -123,7 +123,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         ),
     )
     context.observer.planned(context.vm, state.plan)
-    shortage = space_shortage(volumes, context.policy.limits.free_space_floor_bytes, growth)
+    shortage = space_shortage(volumes, context.options.limits.free_space_floor, growth)
     if shortage is not None:
         raise HostNoSpace(vm.name, shortage)
     return Planned(state.plan, lineage, volumes, any(map(no_checkpoint_holds, excluded)))
@@ -131,8 +131,8 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
 
 def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
     """The VM and its drives, once nothing is in the way of a backup."""
-    limits = context.policy.limits
-    until = context.clock() + (limits.gate_seconds if wait else 0)
+    limits = context.options.limits
+    until = context.clock() + (limits.wait if wait else 0)
     patient_until = context.clock() + (limits.held_merge_seconds if wait else 0)
     told = False
     while True:
@@ -163,7 +163,7 @@ def _refuse_unfit(
 ) -> tuple[Finding, ...]:
     """What has to be waited for; with ``patient`` also refusals that may pass. Other refusals are raised."""
     state.findings = examine(
-        vm, disks, checkpoints, context.repository.repository_id, context.policy.exclude_disks
+        vm, disks, checkpoints, context.repository.repository_id, context.options.disks.exclude
     )
     refused = refusals(state.findings)
     passing = tuple(finding for finding in refused if patient and finding.may_pass)

@@ -54,7 +54,7 @@ class BackupState:
     """
 
     def __init__(self, context: BackupContext, warnings: Iterable[str] = ()) -> None:
-        self.guard = Guard(context.vm_id, context.vm_name, context.policy.limits, context.cancel)
+        self.guard = Guard(context.vm_id, context.vm_name, context.options.limits, context.cancel)
         self.findings: tuple[Finding, ...] = ()
         self.plan: VmPlan | None = None
         self.consistency: Consistency | None = None

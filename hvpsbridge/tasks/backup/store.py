@@ -70,7 +70,7 @@ def store(
             definition = host.definition(context.vm_id).json
         with guard.watching(host), step(context, state, Step.PROVE):
             turn = planned.lineage.last_sequence
-            proofs = [partial(_prove, context.policy.proof, disk, turn) for disk in disks]
+            proofs = [partial(_prove, context.options.proof, disk, turn) for disk in disks]
             run_parallel(proofs, guard.halt)
     return Stored(disks, files, definition)
 
@@ -88,7 +88,7 @@ def _read(
         writer=writer,
         budget=context.budget,
         guard=state.guard,
-        policy=context.policy,
+        options=context.options,
         vm_name=context.vm_name,
         host_name=context.host.name,
         on_progress=partial(context.observer.progress, context.vm),
@@ -98,7 +98,7 @@ def _read(
     for plan in planned.plan.disks:
         disk = frozen.disks[plan.slot]
         reader = DiskReader(
-            partial(open_shell, context.host, context.policy.retry_limits, state.guard.pause),
+            partial(open_shell, context.host, context.options.retry_limits, state.guard.pause),
             disk.path,
             leased.journal,
             context.host.name,
@@ -107,7 +107,7 @@ def _read(
         )
         backup = DiskBackup(plan, disk, reader, transfer)
         state.disks.append(backup)
-        stop_if_unexpected(context.policy, context.vm_name, backup.plan)
+        stop_if_unexpected(context.options, context.vm_name, backup.plan)
     run_parallel([backup.pull for backup in state.disks], state.guard.halt)
     return tuple(state.disks)
 
@@ -171,7 +171,7 @@ def commit(
             created=frozen.taken,
             hvps_version=__version__,
             contract=CONTRACT,
-            consistency_asked=context.policy.consistency.value,
+            consistency_asked=context.options.consistency.value,
             consistency=frozen.consistency.value,
             checkpoint_id=frozen.checkpoint.checkpoint_id,
             disks=tuple(disk.finish(context.run_id) for disk in stored.disks),

@@ -10,21 +10,21 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.results import BACKUP_TABLES, BackupResult, backup_lines
 from hvpsbridge.tasks.backup.vm import check, run
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.task import Task, TaskContext
 
 # How often a backup is started again because its VM moved to another host meanwhile.
 MAX_MOVES = 3
 
 
-def back_up(context: TaskContext, policy: BackupPolicy) -> BackupResult:
+def back_up(context: TaskContext, options: BackupOptions) -> BackupResult:
     """Back a VM up on the host that has it, and again on its new host when it moved meanwhile."""
     vm_id = context.vm.vm_id
     assert vm_id is not None
     warnings: tuple[str, ...] = ()
     for _ in range(MAX_MOVES):
         with context.hosts.connect_owner(vm_id, context.vm.host) as host:
-            result = _back_up_on(host, vm_id, context, policy)
+            result = _back_up_on(host, vm_id, context, options)
             name = host.name
         # What an earlier attempt could not finish is worth knowing though this one ends well.
         warnings = tuple(dict.fromkeys((*warnings, *result.warnings)))
@@ -46,12 +46,12 @@ def back_up(context: TaskContext, policy: BackupPolicy) -> BackupResult:
     return result
 
 
-def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: BackupPolicy) -> BackupResult:
+def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, options: BackupOptions) -> BackupResult:
     backup = BackupContext(
         host=host,
         vm_id=vm_id,
         vm_name=host.vms(vm_id)[0].name,
-        policy=policy,
+        options=options,
         repository=context.repository,
         run_id=context.run_id,
         observer=context.observer,
@@ -68,6 +68,7 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, policy: Bac
 TASK = Task(
     name="backup",
     summary="make a recovery point",
+    options=BackupOptions,
     run=back_up,
     result=BackupResult,
     tables=BACKUP_TABLES,

@@ -93,7 +93,7 @@ def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> N
     with step(context, state, Step.PLAN):
         planned = plan(context, state, leased.info, wait=True)
         for disk in planned.plan.disks:
-            stop_if_unexpected(context.policy, context.vm_name, disk)
+            stop_if_unexpected(context.options, context.vm_name, disk)
     with context.repository.begin(context.run_id) as writer, _letting_go(state.disks):
         frozen = freeze(context, state, leased, planned)
         stored = store(context, state, leased, planned, frozen, writer)

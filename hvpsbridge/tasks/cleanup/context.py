@@ -10,7 +10,7 @@ from uuid import UUID
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class CleanupContext:
     repository: Repository
     vm_id: UUID
     journal: Journal
-    limits: Limits
+    limits: BackupLimits
     own_run: UUID | None
     pause: Callable[[float], bool]
     note: Callable[[str], None]

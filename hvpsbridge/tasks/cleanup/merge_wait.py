@@ -8,7 +8,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 
 
 def children_of(frozen: Iterable[str], disks: Iterable[DiskInfo]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def wait_for_merge(
     host: HyperVHost,
     vm_id: UUID,
     children: tuple[str, ...],
-    limits: Limits,
+    limits: BackupLimits,
     pause: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from hvpsbridge.tasks.cleanup.leftovers import HostObject, Owner, VmObjects
 from hvpsbridge.tasks.cleanup.ownership import runs_that_may_have_made
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class SweepContext:
     host: HyperVHost
     repository: Repository
     run_id: UUID
-    limits: Limits
+    limits: BackupLimits
     cancel: Cancellation
     ours: frozenset[str] = frozenset()
     foreign: frozenset[str] = frozenset()

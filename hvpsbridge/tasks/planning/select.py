@@ -5,10 +5,13 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo, VmState
 from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
+from hvpsbridge.options import Option
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +24,27 @@ class Candidate:
     state: VmState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VmChoice:
-    """Names or ids by shell pattern, without regard to case; states to choose, all when empty."""
+class SelectableState(StrEnum):
+    """States by which a user can select VMs; the words of :class:`VmState`."""
 
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    states: tuple[VmState, ...] = ()
+    RUNNING = "running"
+    OFF = "off"
+    SAVED = "saved"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class VmSelection:
+    """Which VMs of a host: names or ids by shell pattern; letter case does not matter."""
+
+    include: Annotated[tuple[str, ...], Option("patterns of names, or ids", min_items=1)] = ("*",)
+    exclude: Annotated[tuple[str, ...], Option("patterns of names, or ids")] = ()
+    state: Annotated[tuple[SelectableState, ...], Option("only VMs in these states; all by default")] = ()
 
 
 def choose_vms(
     vms: Iterable[Candidate],
-    choice: VmChoice,
+    selection: VmSelection,
     hosts: str,
     limit: Sequence[str] = (),
     *,
@@ -46,7 +58,7 @@ def choose_vms(
     Args:
         vms: all there are, on all hosts of the play. One that two hosts list is on its way between them
             and counts once.
-        choice: the play's.
+        selection: the play's.
         hosts: their names, for errors.
         limit: patterns of ``--limit``; of the chosen VMs only those are taken.
         complete: whether every host could be asked; else a name that is missing proves nothing.
@@ -55,7 +67,7 @@ def choose_vms(
     there = sorted(once.values(), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
     chosen: dict[UUID, Candidate] = {}
     problems: list[HostError] = []
-    for pattern in choice.include:
+    for pattern in selection.include:
         found = [vm for vm in there if _matches(vm, pattern)]
         if not _is_pattern(pattern):
             if not found and complete:
@@ -64,12 +76,13 @@ def choose_vms(
                 problems.append(AmbiguousVm(hosts, pattern, tuple(str(vm.vm_id) for vm in found)))
                 continue
         chosen.update((vm.vm_id, vm) for vm in found)
+    states = {state.value for state in selection.state}
     taken = [
         vm
         for vm in there
         if vm.vm_id in chosen
-        and not any(_matches(vm, pattern) for pattern in choice.exclude)
-        and (not choice.states or vm.state is None or vm.state in choice.states)
+        and not any(_matches(vm, pattern) for pattern in selection.exclude)
+        and (not states or vm.state is None or vm.state.value in states)
         and (not limit or any(_matches(vm, pattern) for pattern in limit))
     ]
     return tuple(taken), tuple(problems)

@@ -9,7 +9,7 @@ from hvpsbridge.receiver.throttling import ByteBudget, ReadPermit
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.tasks.events import Progress
-from hvpsbridge.tasks.policy import BackupPolicy
+from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.transfer.guard import Guard
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
@@ -23,7 +23,7 @@ class TransferContext:
         writer: stores chunks for the new recovery point.
         budget: the process's byte budget.
         guard: stops the backup.
-        policy: the task's options.
+        options: the task's.
         vm_name: for messages.
         host_name: for messages and tuning.
         on_progress: told how far each disk is.
@@ -35,7 +35,7 @@ class TransferContext:
     writer: Writer
     budget: ByteBudget
     guard: Guard
-    policy: BackupPolicy
+    options: BackupOptions
     vm_name: str
     host_name: str
     on_progress: Callable[[Progress], None]

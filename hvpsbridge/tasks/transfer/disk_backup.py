@@ -20,7 +20,7 @@ from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.patching import owed_extents
 from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, confirm
-from hvpsbridge.tasks.policy import BackupPolicy, OnUnexpectedFull
+from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
@@ -36,13 +36,13 @@ SECTOR_BYTES = 4096
 AUDIT_PARTS = 16
 
 
-def stop_if_unexpected(policy: BackupPolicy, vm_name: str, plan: DiskPlan) -> None:
+def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> None:
     """Return if a disk may be backed up as planned.
 
     Raises:
-        StoppedByPolicy: it would be read or compared whole unexpectedly, and the policy forbids that.
+        StoppedByPolicy: it would be read or compared whole unexpectedly, and the options forbid that.
     """
-    if not plan.reason.expected and policy.on_unexpected_full is OnUnexpectedFull.STOP:
+    if not plan.reason.expected and options.on_unexpected_full is OnUnexpectedFull.STOP:
         raise StoppedByPolicy(vm_name, f"disk {plan.slot}: {plan.why}")
 
 
@@ -88,7 +88,7 @@ class DiskBackup:
         """Bring the disk's content into the repository as planned, or as doubt demands.
 
         Raises:
-            StoppedByPolicy: the disk must unexpectedly be compared or read whole, and the policy forbids
+            StoppedByPolicy: the disk must unexpectedly be compared or read whole, and the options forbid
                 that.
         """
         with self.reader.in_use(), self._timed():
@@ -151,7 +151,7 @@ class DiskBackup:
     def _decide(self, plan: DiskPlan) -> None:
         logger.info("disk %s: %s, %s", plan.slot, plan.mode.value, plan.why)
         self.plan = plan
-        stop_if_unexpected(self._context.policy, self._context.vm_name, plan)
+        stop_if_unexpected(self._context.options, self._context.vm_name, plan)
 
     def _pull_changes(self, changes: tuple[Extent, ...]) -> None:
         self._trusted = True

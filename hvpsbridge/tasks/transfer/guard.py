@@ -15,7 +15,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.planning.space import space_shortage
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 from hvpsbridge.tasks.transfer.parallel import Halted
 from hvpsbridge.units import duration_text
 
@@ -32,7 +32,7 @@ class Guard:
         self,
         vm_id: UUID,
         vm_name: str,
-        limits: Limits,
+        limits: BackupLimits,
         cancel: Cancellation,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,11 +68,11 @@ class Guard:
         if self._shortage is not None:
             raise HostNoSpace(self._vm_name, self._shortage)
         age = 0.0 if self._checkpoint_made is None else self._clock() - self._checkpoint_made
-        if age > self._limits.checkpoint_age_seconds:
+        if age > self._limits.checkpoint_age:
             raise StoppedByPolicy(
                 self._vm_name,
                 f"its checkpoint is {duration_text(age)} old, "
-                f"{duration_text(self._limits.checkpoint_age_seconds)} are allowed",
+                f"{duration_text(self._limits.checkpoint_age)} are allowed",
             )
 
     def pause(self, seconds: float) -> None:
@@ -105,7 +105,7 @@ class Guard:
                 # A lost host is the readers' to notice; here it only means that free space is unknown.
                 logger.warning("cannot read the free space of VM %s: %s", self._vm_name, err)
                 continue
-            self._shortage = space_shortage(volumes, self._limits.free_space_floor_bytes)
+            self._shortage = space_shortage(volumes, self._limits.free_space_floor)
             if self._shortage is not None:
                 return
 

@@ -56,8 +56,8 @@ class HostSide:
         context = self._context
         owed_bytes = total_bytes(wanted)
         meter = Meter(context.on_progress, self._slot, "read", owed_bytes)
-        options = context.policy.tuning
-        settings, search = context.shared.tuning.begin(context.host_name, options, owed_bytes)
+        tuning = context.options.tuning
+        settings, search = context.shared.tuning.begin(context.host_name, tuning, owed_bytes)
         pump = Pump(
             self._reader.open,
             self._frozen.size_bytes,
@@ -69,13 +69,13 @@ class HostSide:
             new_permit=self._permit,
             rate_limiter=context.shared.rate,
             want_chunk_digests=want_chunk_digests,
-            retry_limits=context.policy.retry_limits,
+            retry_limits=context.options.retry_limits,
         )
         try:
             moved = pump.run(wanted, sink, search)
         finally:
             if search is not None:
-                context.shared.tuning.end(context.host_name, search, options)
+                context.shared.tuning.end(context.host_name, search, tuning)
         self.read_bytes += moved.raw_bytes
         self.wire_bytes += moved.wire_bytes
         self.resumed += moved.resumed

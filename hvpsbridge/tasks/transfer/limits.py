@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvpsbridge.receiver.throttling import NoRateLimit, RateLimiter
-from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits, ReaderLimits
+from hvpsbridge.tasks.policy import RunLimits
+from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook
 
@@ -27,11 +28,11 @@ class SharedPermits:
 
     def __init__(
         self,
-        limits: ReaderLimits | None = None,
+        limits: RunLimits | None = None,
         turn_seconds: float = TURN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._permits = Permits(limits or ReaderLimits(), turn_seconds)
+        self._permits = Permits(limits or RunLimits(), turn_seconds)
         self._clock = clock
         self._changed = threading.Condition()
 

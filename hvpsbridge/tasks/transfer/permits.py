@@ -18,25 +18,12 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from hvpsbridge.tasks.policy import RunLimits
+
 # Long enough that handing over, which costs the time of a reply or two, does not matter.
 TURN_SECONDS = 5.0
 # How often others may go first, so that fairness between VMs does not starve a disk.
 MAX_PASSES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderLimits:
-    """How many readers may read at once; None for no limit.
-
-    Attributes:
-        run: in the whole run.
-        host: on one host.
-        volume: on one volume of a host, by the path of the frozen disk.
-    """
-
-    run: int | None = None
-    host: int | None = None
-    volume: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +52,7 @@ class Permits:
         turn_seconds: how long a turn lasts.
     """
 
-    def __init__(self, limits: ReaderLimits, turn_seconds: float = TURN_SECONDS) -> None:
+    def __init__(self, limits: RunLimits, turn_seconds: float = TURN_SECONDS) -> None:
         self._limits = limits
         self._turn_seconds = turn_seconds
         self._waiting: dict[int, _Ticket] = {}
@@ -153,7 +140,7 @@ class Permits:
         return True
 
     def _of(self, claim: Claim) -> tuple[int | None, int | None, int | None]:
-        return self._limits.run, self._limits.host, self._limits.volume
+        return self._limits.readers, self._limits.readers_per_host, self._limits.readers_per_volume
 
     def _shares(self, left: Claim, right: Claim) -> bool:
         """Whether two readers compete under some limit."""

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# Leaves ten of Windows' thirty shells to the control shells of a run, one for each VM, and to other users.
-SHELLS_PER_HOST = 20
+from hvpsbridge.tasks.policy import RunLimits
+
 # How often a waiting reader checks whether it should stop.
 WAKE_SECONDS = 0.5
 
@@ -46,7 +46,7 @@ class ShellSlots:
         per_host: slots of each host.
     """
 
-    def __init__(self, per_host: int = SHELLS_PER_HOST) -> None:
+    def __init__(self, per_host: int = RunLimits().shells_per_host) -> None:
         self._per_host = per_host
         self._hosts: dict[str, _Host] = {}
         self._changed = threading.Condition()

@@ -10,12 +10,13 @@ with the start once more. All trials read data that the backup needs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from hvpsbridge.receiver.settings import ReadSettings
+from hvpsbridge.tasks.policy import TuningOptions
 from hvpsbridge.units import KIB, MIB
 
 # How many times faster a change must be to be kept.
@@ -41,43 +42,19 @@ LADDERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 BOUNDS = {"pipelines": (1, 8), "block_bytes": (64 * KIB, 16 * MIB), "window_bytes": (256 * KIB, 64 * MIB)}
 
 
-@dataclass(frozen=True, slots=True)
-class TuningWish:
-    """What a user decided about reading; None is left to measurement."""
-
-    pipelines: int | None = None
-    deflate: bool | None = None
-    block_bytes: int | None = None
-    window_bytes: int | None = None
-
-    def over(self, settings: ReadSettings) -> ReadSettings:
-        """``settings`` with what the user decided."""
-        return replace(settings, **dict(self._given()))
-
-    @property
-    def decided(self) -> frozenset[str]:
-        """Names of what the user decided."""
-        return frozenset(name for name, _ in self._given())
-
-    def _given(self) -> Iterator[tuple[str, Any]]:
-        for one in fields(self):
-            if (value := getattr(self, one.name)) is not None:
-                yield one.name, value
-
-
 class Search:
     """One search; a :class:`~hvpsbridge.receiver.protocols.Tuner`. Pure.
 
     Args:
-        wish: settings that the user decided, which are not searched.
+        options: settings that the user decided, which are not searched.
         start: settings to try first.
     """
 
-    def __init__(self, wish: TuningWish, start: ReadSettings = START) -> None:
-        self._start = self._best = wish.over(start)
+    def __init__(self, options: TuningOptions, start: ReadSettings = START) -> None:
+        self._start = self._best = options.over(start)
         self._confirming = False
         self._rate_bytes = 0.0
-        self._ladders = [ladder for ladder in LADDERS if ladder[0] not in wish.decided]
+        self._ladders = [ladder for ladder in LADDERS if ladder[0] not in options.decided]
         self._rung = 0
         self._empty = 0
         self._trying: ReadSettings | None = self._best if self._ladders else None
@@ -191,7 +168,7 @@ class TuningBook:
         self._known: dict[str, Learned] | None = None
         self._measuring: set[str] = set()
 
-    def begin(self, host: str, wish: TuningWish, owed_bytes: int) -> tuple[ReadSettings, Search | None]:
+    def begin(self, host: str, options: TuningOptions, owed_bytes: int) -> tuple[ReadSettings, Search | None]:
         """How to read ``owed_bytes`` from a host: settings, and a search if they are to be measured.
 
         A caller that gets a search must call :meth:`end`.
@@ -203,19 +180,19 @@ class TuningBook:
             learned = self._known.get(key)
             now = self._clock()
             if learned is not None and timedelta() <= now - learned.measured < GOOD_FOR:
-                return wish.over(learned.settings), None
-            search = Search(wish)
+                return options.over(learned.settings), None
+            search = Search(options)
             if search.done or not self._measures or owed_bytes < MEASURABLE_BYTES or key in self._measuring:
                 return search.settings, None
             self._measuring.add(key)
             return search.settings, search
 
-    def end(self, host: str, search: Search, wish: TuningWish) -> None:
+    def end(self, host: str, search: Search, options: TuningOptions) -> None:
         """Remember what a search found, if it ended and searched all settings."""
         key = host.casefold()
         with self._lock:
             self._measuring.discard(key)
-            if not search.done or wish.decided or not search.rate_bytes:
+            if not search.done or options.decided or not search.rate_bytes:
                 return
             learned = Learned(search.settings, search.rate_bytes, self._clock())
             assert self._known is not None
