@@ -8,9 +8,8 @@ derive from what the module declares.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -28,13 +27,11 @@ _Options = TypeVar("_Options")
 
 # Name of each task kind in playbooks and reports, and the module that holds it. Modules are imported when a
 # task is used.
-TASKS: Mapping[str, str] = MappingProxyType(
-    {
-        "backup": "hvpsbridge.tasks.backup.task",
-        "verify": "hvpsbridge.tasks.verify",
-        "restore": "hvpsbridge.tasks.restore",
-    }
-)
+TASKS = {
+    "backup": "hvpsbridge.tasks.backup.task",
+    "verify": "hvpsbridge.tasks.verify",
+    "restore": "hvpsbridge.tasks.restore",
+}
 
 
 def _no_lines(section: object, planned: bool) -> Iterable[str]:
