@@ -1,4 +1,4 @@
-"""What README and docs tell people to type exists. Links: tests/test_citations.py."""
+"""Commands and options in README and docs exist. Links: tests/test_citations.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_command_and_option_that_is_told_exists(page: Path) -> None:
 
 
 def assert_known(line: str) -> None:
-    """Walks a command line through the groups; every option must be known where it stands."""
+    """Every option in the command line belongs to its command."""
     try:
         words = shlex.split(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The ground floor: units, secrets, errors and exit codes."""
+"""The ground modules: units, secrets, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_every_error_says_its_facts_in_one_line(kind: type[HvpsError]) -> None:
     assert kind.exit_code is not ExitCode.DONE
 
 
-def test_the_worst_code_follows_the_design_order() -> None:
+def test_the_worst_code_is_the_first_of_the_documented_order() -> None:
     order = [7, 1, 13, 12, 10, 11, 2, 14, 4, 6, 8, 3, 75]
     for index, code in enumerate(order):
         assert worst(ExitCode(later) for later in reversed(order[index:])) == code

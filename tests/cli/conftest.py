@@ -1,4 +1,4 @@
-"""A command line in this process, with its own home, and one in another process."""
+"""Command lines in this process, each with its own home, and in other processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.waiting import DEADLINE_SECONDS
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a command line."""
+    """The result of a command line."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
-    # A process has one command line and its secrets; these tests have many, in one.
+    # A real process runs one command line with its secrets; here many run in one.
     monkeypatch.setattr(logs.redact, "_values", ())
 
 
@@ -77,7 +77,7 @@ class Served:
 
     @property
     def connection(self) -> tuple[str, ...]:
-        """Options that reach it."""
+        """Options to connect to it."""
         return ("--auth", "basic", "--user", "backup", "--password-file", str(self.folder / "password"))
 
 

@@ -22,7 +22,7 @@ SECOND_AFTER_SECONDS = 0.2
 
 
 class _Signalling:
-    """Passes everything on, and sends the signals when the step is reached for the first time."""
+    """Passes all calls on, and sends the signals when the step is first reached."""
 
     def __init__(self, inner: Observer, signals: list[signal.Signals], step: Step, moment: str) -> None:
         self._inner = inner
@@ -43,7 +43,7 @@ class _Signalling:
 
 
 def run() -> None:
-    """Run the command line that follows the three words."""
+    """Run the command line after the three words."""
     names, step, moment, *arguments = sys.argv[1:]
     signals = [signal.Signals[name] for name in names.split("+")]
     inner = console.observer

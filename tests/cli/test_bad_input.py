@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings: one clear line, its exit code, nothing lost, the host clean."""
+"""Bad input and a bad environment: one clear line, the right exit code, nothing lost, the host clean."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
 
 
 def _lines(done: Done) -> list[str]:
-    """What was said on standard error, without progress and log lines."""
+    """Lines on standard error, without progress and log."""
     return [line for line in done.err.splitlines() if line.startswith("hvps: ")]
 
 
@@ -46,7 +46,7 @@ def _kinds(done: Done) -> list[str]:
 
 def test_an_unreachable_host_is_4(world: World) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         done = world.run("--json", "-q", url=url)
     assert (done.code, _kinds(done)) == (4, ["HostUnreachable"])
@@ -115,7 +115,7 @@ def test_a_repository_held_by_another_is_11_and_names_the_holder(world: World) -
 
 @contextmanager
 def _files_up_to(size_bytes: int) -> Iterator[None]:
-    """No file may grow past this: writes fail as on a full disk (EFBIG instead of ENOSPC)."""
+    """Limits the size of files, so that writes fail as on a full disk (with EFBIG in place of ENOSPC)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
@@ -247,13 +247,13 @@ def _interrupted(world: World, names: str, step: Step, moment: str) -> subproces
 _SIGNALS = (("SIGTERM", 143), ("SIGINT", 130))
 _MOMENTS = ("before", "after")
 _EVERY = tuple(itertools.product(Step, _SIGNALS, _MOMENTS))
-# Every step once, each signal and each moment with every other one; the rest is for `make soak`.
+# Every step once, with signals and moments in turn; `make soak` runs all combinations.
 _SAMPLE = tuple((step, _SIGNALS[number // 4 % 2], _MOMENTS[number % 2]) for number, step in enumerate(Step))
 _Stop = tuple[Step, tuple[str, int], str]
 
 
 def _stop_at_each(world: World, stops: Sequence[_Stop]) -> None:
-    """One world for several stops: each run also settles and increments on what the last one left."""
+    """One world for several stops: each run cleans up after the last one and builds an increment on it."""
     assert world.run().code == 0
     committed = 1
     for step, (name, code), moment in stops:
@@ -287,7 +287,7 @@ def test_every_signal_at_every_moment_undoes_and_loses_nothing(part: int, world:
 
 @pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
 def test_a_closed_terminal_undoes_and_loses_nothing(disposition: signal.Handlers, world: World) -> None:
-    """All of its output goes to a terminal, with bars; what is read is slowed until the terminal is shut."""
+    """Sends all output to a terminal, with bars, and slows reading down until the terminal is closed."""
     log = world.folder / "hvps.log"
     rate = "64KiB" if disposition is signal.SIG_DFL else "1MiB"
     command = ("--log-file", log, "run", world.playbook(), "--rate", rate)

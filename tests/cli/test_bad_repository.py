@@ -1,4 +1,4 @@
-"""Bad places for a repository, as users meet them: one clear line, its exit code, nothing made or lost."""
+"""Bad places for a repository: one clear line, the right exit code, nothing created or lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def the_line(done: Done, code: int) -> str:
-    """What was said, which is one line, with this exit code and nothing on standard output."""
+    """The one line on standard error, after checking the exit code and that standard output is empty."""
     assert done.code == code, done
     assert done.out == ""
     (line,) = done.err.splitlines()
@@ -106,7 +106,7 @@ class TestSftp:
 
     def test_nobody_answers(self, hvps: Hvps) -> None:
         with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+            taken.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
             url = f"sftp://user@127.0.0.1:{taken.getsockname()[1]}/path"
             assert "Connect call failed" in the_line(hvps("list", "--repo", url), 10)
 
@@ -175,13 +175,13 @@ def test_objects_that_arrived_half_are_named_and_the_rest_goes_on(hvps: Hvps, re
     for folder in ("points", "index"):
         whole = next((repo / folder).iterdir())
         (repo / folder / ("0" * 32)).write_bytes(whole.read_bytes()[:50])
-        (repo / folder / ("1" * 32)).touch()  # of no bytes: counts as absent
+        (repo / folder / ("1" * 32)).touch()  # an empty object counts as absent
     (repo / "data" / "00").mkdir(exist_ok=True)
-    (repo / "data" / "00" / ("0" * 32)).write_bytes(b"HVPK")  # no index names it: litter
+    (repo / "data" / "00" / ("0" * 32)).write_bytes(b"HVPK")  # in no index, so it is ignored
     listed = hvps("list", "--repo", repo)
     assert listed.code == 0
     assert "web" in listed.out
-    assert sum("is damaged" in line for line in listed.err.splitlines()) == 2  # each told once
+    assert sum("is damaged" in line for line in listed.err.splitlines()) == 2  # one line for each
     verified = hvps("verify", "--repo", repo)
     assert verified.code == 7
     assert f"points/{'0' * 32}" in verified.out
@@ -190,7 +190,7 @@ def test_objects_that_arrived_half_are_named_and_the_rest_goes_on(hvps: Hvps, re
 
 
 def test_a_repository_that_can_only_be_read_is_read(hvps: Hvps, repo: Path, tmp_path: Path) -> None:
-    """A copy without its empty folders, on storage that takes nothing."""
+    """A copy without empty folders, on read-only storage."""
     copy = tmp_path / "copy"
     shutil.copytree(repo, copy)
     shutil.rmtree(copy / "tmp", ignore_errors=True)
@@ -202,4 +202,4 @@ def test_a_repository_that_can_only_be_read_is_read(hvps: Hvps, repo: Path, tmp_
     assert (tmp_path / "out" / "scsi-0-0.raw").read_bytes() == b"x" * CHUNK
     assert not (copy / "tmp").exists()
     for path in (copy, *copy.rglob("*")):
-        path.chmod(0o700)  # for whoever clears up
+        path.chmod(0o700)  # so that the folder can be removed

@@ -1,4 +1,4 @@
-"""Planted secrets turn up nowhere: no log, report, ledger, repository object or process list."""
+"""Planted secrets appear in no log, report, ledger, repository object or process list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _assert_unseen(data: bytes | str, where: str) -> None:
 
 
 class _ProcessList:
-    """Reads the arguments of every process, again and again, as any user of the machine can."""
+    """Reads the arguments of every process again and again, as any user of the machine can."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()

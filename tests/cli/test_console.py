@@ -141,7 +141,7 @@ def test_on_a_terminal_progress_has_bars_and_tables_have_lines() -> None:
     while True:
         try:
             piece = os.read(master, 65536)
-        except OSError:  # the terminal's other end is closed
+        except OSError:  # the other end of the terminal is closed
             break
         if not piece:
             break

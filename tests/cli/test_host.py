@@ -25,7 +25,7 @@ def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
 
 
 def host(world: World, *arguments: str) -> Done:
-    """``hvps host ARGUMENTS``, of the world's host and repository where the command takes them."""
+    """``hvps host ARGUMENTS`` with the options for the host and repository of the world."""
     name, *rest = arguments
     repository = () if name == "check" else ("--repo", str(world.repository))
     return world.hvps("host", name, world.served.url, *rest, *repository, *world.served.connection)
@@ -36,7 +36,7 @@ def document(done: Done) -> Any:
 
 
 def left_by_a_run(world: World) -> str:
-    """A checkpoint with our mark, as a run leaves it that was killed on a machine that is no more."""
+    """A checkpoint with the mark of hvps, as left by a run that was killed on a machine that is gone."""
     points = world.hvps("list", "--repo", world.repository, "--json")
     repository_id = UUID(json.loads(points.out)["repository_id"])
     mark = str(Mark(repository_id, uuid4(), datetime.now(UTC)))

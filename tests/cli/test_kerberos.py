@@ -1,4 +1,4 @@
-"""Whole runs with Kerberos against a real KDC, as commands: what is stored, and exit codes of what fails."""
+"""Runs with Kerberos and a real KDC from the command line: what is stored, and exit codes of failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
 
 
 def playbook(world: World, account: str, server: str = "localhost") -> Path:
-    """The world's playbook with another account and ``auth: kerberos``."""
+    """The playbook of the world with another user and ``auth: kerberos``."""
     path = world.playbook(url=world.served.url.replace("127.0.0.1", server))
     before, _, after = path.read_text().partition("user: backup, auth: basic, password: ")
     path.write_text(f"{before}auth: kerberos{account}}}{after.partition('}}')[2]}")
@@ -46,7 +46,7 @@ def playbook(world: World, account: str, server: str = "localhost") -> Path:
 def test_a_backup_and_an_increment_over_kerberos_restore_equal(
     world: World, realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A full one with a ticket of kinit, an increment with a keytab as cron has it, one with a password.
+    # A full backup with a ticket from kinit, an increment with a keytab, as in cron, and one with a password.
     realm.kinit()
     assert world.hvps("run", playbook(world, "")).code == 0
     realm.kdestroy()

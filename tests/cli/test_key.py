@@ -1,4 +1,4 @@
-"""Sealed repositories from the command line: made, opened, refused, and their keys looked after."""
+"""Encrypted repositories from the command line: creating, opening, refusing, and managing their keys."""
 
 from __future__ import annotations
 

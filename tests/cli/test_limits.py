@@ -1,4 +1,4 @@
-"""Limits as users set them, in a playbook and by options: what a host in this process sees of them."""
+"""Limits set in a playbook and by options, as a host in this process sees them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.tasks.test_permits import within
 
 from .conftest import Hvps
 
-# VMs by the letter of their disk's file, and the volume it is on.
+# VMs by the letter of their disk file, and its volume.
 PLACES = {"a": "C:\\", "b": "C:\\", "c": "D:\\"}
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 SIZE = 1 * MIB
-# Of configuration files of each VM on the wire: sent whole once asked for, and paid for by whoever reads on.
+# Configuration files of each VM on the wire. They are sent as a whole and count against the next reader.
 FILES = 700 * KIB
 PLAYBOOK = """\
 version: 1
@@ -48,7 +48,7 @@ plays:
 
 
 class Night:
-    """Three VMs on one host, all of whose data is new each night."""
+    """Three VMs on one host, with all data new each night."""
 
     def __init__(self, folder: Path, hvps: Hvps, model: Model, host: SimulatedHost) -> None:
         self.host = host
@@ -65,11 +65,11 @@ class Night:
         assert hvps("repo", "init", folder / "repo", "--chunk", "64KiB").code == 0
 
     def claims(self) -> dict[str, Claim]:
-        """What each disk counts against, by its file's name."""
+        """The limits that each disk counts against, by name of its file."""
         return {name: Claim("hv01", PLACES[name], vm_id, name) for name, vm_id in self._vms.items()}
 
     def run(self, limits: str, *options: str, new_bytes: int = 256 * KIB) -> None:
-        """The playbook with these limits; every VM must get its point of so much data."""
+        """Run the playbook with these limits. Every VM must get a point with this much data."""
         for vm_id in self._vms.values():
             self._model.guests.write(vm_id, SLOT, 0, self._chance.randbytes(new_bytes))
         path = self._folder / "playbook.yaml"
@@ -91,7 +91,7 @@ def model(tmp_path: Path) -> Iterator[Model]:
 @pytest.fixture
 def night(model: Model, hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
     monkeypatch.setenv("HVPS_PASSWORD", "s3cret")
-    # Room for a shell of each VM, and for one disk's.
+    # Room for a shell of each VM, and for the shell of one disk.
     quotas = Quotas(shells_per_user=len(PLACES) + 1)
     with SimulatedHost(model, users={"backup": Secret("s3cret")}, quotas=quotas) as host:
         yield Night(tmp_path, hvps, model, host)
@@ -130,7 +130,7 @@ def test_readers_at_once_are_those_of_the_playbook_or_the_option(
     monkeypatch.setattr("hvpsbridge.cli.compose.SharedPermits", permits)
     readers = Readers(monkeypatch, night.claims(), at_once)
     night.run(limits, *options)
-    # A machine that is slow by itself may read one after the other without any limit.
+    # A slow machine may read one disk after the other even without a limit.
     assert asked == [meant]
     assert readers.most() == at_once
     assert all(within(now, meant) for now in readers.seen)
@@ -152,10 +152,10 @@ def test_a_rate_is_the_playbook_s_or_the_option_s(
     night.host.service.shells.quotas = Quotas()
     line = Timeline(night.host)
     night.run(limits, *options, new_bytes=SIZE)
-    # A machine that is slower by itself shows nothing of a rate.
+    # A machine slower than the rate does not show whether the rate is respected.
     assert asked == [1 * MIB]
     assert sum(sent for _, sent in line.sent) > (1.7 * SIZE + FILES / 2) * len(PLACES)
-    # A second's worth of each disk may be under way, in windows of a quarter of it, and answers come beside.
+    # Each disk may have data for a second under way, in windows of a quarter of that, besides other answers.
     line.assert_within(1 * MIB, len(PLACES) * (MIB / 2 + FILES) + 384 * KIB)
 
 

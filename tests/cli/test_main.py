@@ -1,4 +1,4 @@
-"""Outcomes to exit codes, and one clear line for each failure."""
+"""Each outcome has its exit code, each failure one clear line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr("hvpsbridge.cli.validate.boom_", boom_, raising=False)
 
 
-def test_version_is_told(hvps: Hvps) -> None:
+def test_the_version_is_printed(hvps: Hvps) -> None:
     done = hvps("--version")
     assert (done.code, done.out, done.err) == (0, f"hvps {__version__}\n", "")
 

@@ -1,4 +1,4 @@
-"""``repo``, ``list``, ``show`` and ``verify`` on a repository that the tests fill through its own door."""
+"""``repo``, ``list``, ``show`` and ``verify`` on a repository that tests fill from Python."""
 
 from __future__ import annotations
 

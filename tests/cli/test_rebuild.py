@@ -1,4 +1,4 @@
-"""``repo rebuild-index``, from the report of the damage to the repository that is whole again."""
+"""``repo rebuild-index``, from the report of the damage to a repository that verifies again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_pack_that_only_the_damaged_index_could_tell_is_7(hvps: Hvps, repo: Pa
     assert done.code == 7
     assert "NOT complete" in done.out
     assert pack.name in done.out
-    assert len(list((repo / "index").iterdir())) == 3  # nothing was taken away
+    assert len(list((repo / "index").iterdir())) == 3  # nothing was removed
 
 
 def test_a_run_at_work_is_11_and_named(hvps: Hvps, repo: Path, tmp_path: Path) -> None:

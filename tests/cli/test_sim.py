@@ -1,4 +1,4 @@
-"""``hvps sim``: a host in another process, and being its guests."""
+"""``hvps sim``: a host in another process, and acting as its guests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tuning: auto`` against the real engine: measured by the first run, remembered, used by the next."""
+"""``tuning: auto`` with the real engine: the first run measures and remembers, the next one uses it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ plays:
 
 @pytest.fixture
 def small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that 32 MiB are enough for, on however fast or slow a machine: time decides nothing here."""
+    """Trials for which 32 MiB are enough on any machine: they are not limited by time."""
     monkeypatch.setattr(tuning, "MEASURABLE_BYTES", 1 * MIB)
     monkeypatch.setattr(tuning, "TRIAL_SECONDS", 0.002)
     start = replace(tuning.START, window_bytes=256 * KIB)
@@ -52,7 +52,7 @@ def asked(host: SimulatedHost) -> list[Request]:
 
 
 def ways(requests: list[Request]) -> set[tuple[int, bool]]:
-    """Block size and deflating of each."""
+    """Block size of each, and whether it deflates."""
     return {(request.block_bytes, request.allow_deflate) for request in requests}
 
 
@@ -81,7 +81,7 @@ def test_the_first_run_measures_and_the_second_reads_as_it_found_best(
         assert learned.rate_bytes > 0
         assert (learned.settings.block_bytes, learned.settings.deflate) in ways(asked(host))
 
-        # What the next run does is what stands there, not what it would begin with or find itself.
+        # The next run must use what is in the file, not its defaults or results of its own.
         remembered = replace(learned.settings, block_bytes=128 * KIB, deflate=False)
         store.save(name, replace(learned, settings=remembered))
         written = (store._path.parent / FILE_NAME).read_bytes()

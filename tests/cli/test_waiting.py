@@ -1,4 +1,4 @@
-"""``hvps run`` when it may not begin now, and without disks that stand in the way."""
+"""``hvps run`` when it has to wait, and without disks that prevent a backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the wire, set by ``hvps sim fault``: a run comes through, or says in one line why not."""
+"""Faults of the wire, set by ``hvps sim fault``: a run succeeds, or says in one line why not."""
 
 from __future__ import annotations
 

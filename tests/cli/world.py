@@ -1,4 +1,4 @@
-"""A simulated host with a VM in another process, a repository, and the playbook that joins them."""
+"""A simulated host with a VM in another process, a repository, and a playbook for both."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ plays:
 
 @dataclass
 class World:
-    """What a test of a run works on. Everything is done by commands, as a user does it."""
+    """Host, repository and playbook of a test. Everything is done with commands, as by a user."""
 
     hvps: Hvps
     served: Served
@@ -43,7 +43,7 @@ class World:
 
     @property
     def repository(self) -> Path:
-        """The repository's folder."""
+        """Folder of the repository."""
         return self.folder / "repo"
 
     def sim(self, *arguments: str | Path) -> Any:
@@ -53,7 +53,7 @@ class World:
         return json.loads(done.out) if "--json" in arguments else None
 
     def build(self, *vms: str) -> None:
-        """Quick knobs, VMs with a disk of random bytes each, an empty repository."""
+        """Create VMs with a disk of random bytes each, and an empty repository; make the host quick."""
         for knob, value in (("job_seconds", "0.01"), ("visibility_seconds", "0"), ("merge_seconds", "0.02")):
             self.sim("knob", knob, value)
         for number, vm in enumerate(vms):
@@ -65,7 +65,7 @@ class World:
     def playbook(
         self, *, vms: str = "", tasks: str = "[backup]", repository: Path | None = None, url: str = ""
     ) -> Path:
-        """A playbook for this world."""
+        """Write a playbook for this world."""
         path = self.folder / "playbook.yaml"
         path.write_text(
             PLAYBOOK.format(
@@ -79,35 +79,35 @@ class World:
         return path
 
     def run(self, *options: str | Path, **playbook: Any) -> Done:
-        """``hvps run`` of such a playbook."""
+        """Run ``hvps run`` with such a playbook."""
         return self.hvps("run", self.playbook(**playbook), *options)
 
     def guest_writes(self, vm: str = "") -> None:
-        """Some sectors change."""
+        """Change some sectors."""
         self.writes += 1
         offset = random.Random(self.writes).randrange(DISK_BYTES // 4096 - 16) * 4096
         self.sim("write", vm or self.vm, str(offset), "--random", "32KiB", "--seed", str(self.writes))
 
     def on_host(self, vm: str = "") -> dict[str, Any]:
-        """What the simulator has of a VM: counts of checkpoints and reference points, its chain."""
+        """The VM in the simulator: counts of checkpoints and reference points, disks with chains."""
         found = [entry for entry in self.sim("list", "--json")["vms"] if entry["name"] == (vm or self.vm)]
         return dict(found[0])
 
     def assert_clean(self, vm: str = "") -> None:
-        """Nothing of ours is on the host but at most one reference point."""
+        """The host has nothing of hvps except at most one reference point."""
         there = self.on_host(vm)
         assert there["checkpoints"] == 0
         assert there["reference_points"] <= 1
         assert all(len(disk["chain"]) == 1 for disk in there["disks"])
 
     def points(self) -> list[dict[str, Any]]:
-        """Points of the repository, as ``hvps list --json`` tells them."""
+        """Points of the repository, from ``hvps list --json``."""
         done = self.hvps("list", "--repo", self.repository, "--json", *self.key)
         assert done.code == 0, done.err
         return list(json.loads(done.out)["points"])
 
     def assert_every_point_restores_equal(self) -> int:
-        """Each disk of each point equals the image that the simulator kept apart; how many points."""
+        """Each disk of each point equals the image that the simulator kept. Returns the number of points."""
         points = self.points()
         for point in points:
             for disk in point["disks"]:
