@@ -71,8 +71,6 @@ ALLOWED = (
 PAGES_TO_DO: frozenset[str] = frozenset(
     {
         "docs/format.md",
-        "docs/guarantees.md",
-        "docs/hyperv-facts.md",
         "docs/performance.md",
         "docs/playbook.md",
         "docs/simulated-host.md",
