@@ -10,23 +10,24 @@ import click
 from hvpsbridge import __version__
 from hvpsbridge.cli.invocation import Invocation
 
-# Each command with its module. A module is imported when its command is used, which keeps --version fast.
-COMMANDS: dict[str, str] = {
-    "run": "run",
-    "validate": "validate",
-    "backup": "backup",
-    "inventory": "inventory",
-    "host": "host",
-    "repo": "repo",
-    "list": "list",
-    "show": "show",
-    "verify": "verify",
-    "restore": "restore",
-    "copy": "copy",
-    "key": "key",
-    "schema": "schema",
-    "sim": "sim",
-    "demo": "demo",
+# Each command, in the order of use, with its line of help. The module of the same name is imported when the
+# command is used, so that --version and --help are fast.
+COMMANDS = {
+    "run": "Run a playbook.",
+    "validate": "Check a playbook without connecting to anything.",
+    "backup": "Back up VMs now, without a playbook.",
+    "inventory": "List VMs and disks, and what prevents a backup.",
+    "host": "Check hosts and clean them up.",
+    "repo": "Create repositories, test stores, rebuild indexes.",
+    "list": "List recovery points.",
+    "show": "Show one recovery point.",
+    "verify": "Verify recovery points, or the whole repository.",
+    "restore": "Restore disks of a point as raw images.",
+    "copy": "Copy recovery points into another repository.",
+    "key": "Manage the keys of an encrypted repository.",
+    "schema": "Print the JSON Schema of reports or playbooks.",
+    "sim": "Run a simulated Hyper-V host, and be its guests.",
+    "demo": "Back up and restore two simulated VMs.",
 }
 
 
@@ -39,14 +40,18 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command; imports its module."""
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
-        commands = importlib.import_module(f"hvpsbridge.cli.{module}")
+        commands = importlib.import_module(f"hvpsbridge.cli.{cmd_name}")
         # Functions end with an underscore, since ``list`` and ``copy`` would hide a builtin and a module.
         command: click.Command = getattr(commands, f"{cmd_name}_")
         _add_verbose(command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 def _more_verbose(context: click.Context, parameter: click.Parameter, count: int) -> None:

@@ -53,7 +53,7 @@ _TUNING = OptionGroup(
 FORKS = 2
 
 
-@click.command("backup", short_help="Back up VMs now, without a playbook.")
+@click.command("backup")
 @click.argument("host")
 @click.argument("vms", metavar="VM...", nargs=-1, required=True)
 @_OPTIONS

@@ -25,7 +25,7 @@ from hvpsbridge.repository.copying import copy_points
 from hvpsbridge.units import size_text
 
 
-@click.command("copy", short_help="Copy recovery points into another repository.")
+@click.command("copy")
 @click.argument("points", nargs=-1)
 @click.option("--to", "target", required=True, metavar="URL", help="Repository to copy to.")
 @secret_options("to-key", "key of the target repository")

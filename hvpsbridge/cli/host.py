@@ -29,7 +29,7 @@ from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, re
 _NO_REPOSITORY = UUID(int=0)
 
 
-@click.group("host", short_help="Check hosts and clean them up.")
+@click.group("host")
 def host_() -> None:
     """Check hosts and clean them up.
 

@@ -36,7 +36,7 @@ class _Listed:
     error: HvpsError | None = None
 
 
-@click.command("inventory", short_help="List VMs and disks, and what prevents a backup.")
+@click.command("inventory")
 @click.argument("host")
 @connection_options
 @json_option

@@ -29,7 +29,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB, size_text
 
 
-@click.group("key", short_help="Manage the keys of an encrypted repository.")
+@click.group("key")
 def key_() -> None:
     """Manage the keys of an encrypted repository.
 

@@ -16,7 +16,7 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.units import size_text
 
 
-@click.command("list", short_help="List recovery points.")
+@click.command("list")
 @click.argument("vm", required=False)
 @repository_options
 @json_option

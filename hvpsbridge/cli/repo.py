@@ -21,7 +21,7 @@ from hvpsbridge.units import size_text
 PACKS_PER_LINE = 1000
 
 
-@click.group("repo", short_help="Create repositories, test stores, rebuild indexes.")
+@click.group("repo")
 def repo_() -> None:
     """Create repositories, test stores and rebuild indexes."""
 

@@ -25,7 +25,7 @@ from hvpsbridge.tasks.task import TaskContext
 _OPTIONS = OptionGroup(RestoreOptions, {"disk": "--disk", "overwrite": "--overwrite"})
 
 
-@click.command("restore", short_help="Restore disks of a point as raw images.")
+@click.command("restore")
 @click.argument("point")
 @click.option("--to", required=True, metavar="raw:PATH", help="Where to write.")
 @_OPTIONS

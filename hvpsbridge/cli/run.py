@@ -18,7 +18,7 @@ from hvpsbridge.playbook.read import read_playbook
 from hvpsbridge.playbook.template import extra_vars as variables_of
 
 
-@click.command("run", short_help="Do what a playbook says.")
+@click.command("run")
 @click.argument("playbook", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
 @click.option("--limit", "-l", multiple=True, metavar="GLOB", help="Only VMs whose name or id matches.")

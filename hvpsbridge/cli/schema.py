@@ -73,7 +73,7 @@ def report_schemas() -> dict[str, Any]:
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {"report": report_schemas, "playbook": playbook_schema}
 
 
-@click.command("schema", short_help="Print the JSON Schema of reports or playbooks.")
+@click.command("schema")
 @click.argument("what", metavar="report|playbook", type=click.Choice(list(_SCHEMAS)))
 def schema_(what: str) -> None:
     """Print JSON Schemas.

@@ -16,7 +16,7 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.units import size_text
 
 
-@click.command("show", short_help="Show one recovery point.")
+@click.command("show")
 @click.argument("point")
 @repository_options
 @json_option

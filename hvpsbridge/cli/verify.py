@@ -20,7 +20,7 @@ from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
 
 
-@click.command("verify", short_help="Verify recovery points, or the whole repository.")
+@click.command("verify")
 @click.argument("points", nargs=-1)
 @click.option(
     "--level",

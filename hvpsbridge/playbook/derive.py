@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 
 from hvpsbridge.options import DeclaredOption, Option, TextForm, Unit, options_of
 from hvpsbridge.playbook.types import FORM, Duration, FilePath, Flag, Size, Text, Whole, check_text
-from hvpsbridge.tasks.task import TASKS
+from hvpsbridge.tasks.registry import TASKS
 
 _CHECKS = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 

@@ -22,7 +22,7 @@ from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, nea
 from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.playbook.template import NAME, fill
 from hvpsbridge.tasks.planning.select import SelectableState
-from hvpsbridge.tasks.task import TASKS
+from hvpsbridge.tasks.registry import TASKS
 
 _Spec = TypeVar("_Spec")
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from hvpsbridge.options import DeclaredOption, Option, options_of
 from hvpsbridge.playbook.derive import model_class
-from hvpsbridge.tasks.task import TASKS, find_task
+from hvpsbridge.tasks.registry import TASKS, find_task
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Any
 
-from hvpsbridge.tasks.task import TASKS, find_task
+from hvpsbridge.tasks.registry import TASKS, find_task
 
 
 def task_sections() -> type[Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.report.documents import Document
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent, TaskReport
+from hvpsbridge.tasks.registry import TASKS, find_task
 from hvpsbridge.tasks.tables import ResultTable
-from hvpsbridge.tasks.task import TASKS, find_task
 from hvpsbridge.units import duration_text
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.errors import HostError
-from hvpsbridge.host.hyperv import HyperVHost
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
-"""What a task kind is, and the table of them.
+"""What a task kind is.
 
 A task does one thing for one VM of a play. A task kind is a module that holds its options, its result and
-a :class:`Task` named ``TASK``, and one line in :data:`TASKS`. Playbook keys, the JSON report and the tables
-derive from what the module declares.
+a :class:`Task` named ``TASK``, and one line in :data:`~hvpsbridge.tasks.registry.TASKS`. Playbook keys, the
+JSON report and the tables derive from what the module declares.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -19,19 +18,12 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts
 from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.registry import find_task
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 _Options = TypeVar("_Options")
-
-# Name of each task kind in playbooks and reports, and the module that holds it. Modules are imported when a
-# task is used.
-TASKS = {
-    "backup": "hvpsbridge.tasks.backup.task",
-    "verify": "hvpsbridge.tasks.verify",
-    "restore": "hvpsbridge.tasks.restore",
-}
 
 
 def _no_lines(section: object, planned: bool) -> Iterable[str]:
@@ -82,7 +74,7 @@ class Task(Generic[_Options]):
     """A task kind.
 
     Attributes:
-        name: as in :data:`TASKS`.
+        name: as in the registry.
         summary: what it does, in a few words; description of its playbook key.
         options: dataclass of its options, declared with :class:`~hvpsbridge.options.Option`.
         run: does it; errors are in the result.
@@ -110,16 +102,6 @@ class PlayTask(Generic[_Options]):
 
     task: Task[_Options]
     options: _Options
-
-
-def find_task(name: str) -> Task[Any]:
-    """The task kind of that name; its module is imported now.
-
-    Raises:
-        KeyError: there is none.
-    """
-    task: Task[Any] = importlib.import_module(TASKS[name]).TASK
-    return task
 
 
 def play_task(name: str, options: object) -> PlayTask[Any]:

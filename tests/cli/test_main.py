@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -17,6 +18,7 @@ from hvpsbridge import __version__, errors
 from hvpsbridge.cli.app import COMMANDS
 from hvpsbridge.cli.app import hvps as group
 from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.tasks.registry import TASKS
 
 from .conftest import Hvps, in_process
 
@@ -26,8 +28,8 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def boom_() -> None:
         raise error
 
-    monkeypatch.setitem(COMMANDS, "boom", "validate")
-    monkeypatch.setattr("hvpsbridge.cli.validate.boom_", boom_, raising=False)
+    monkeypatch.setitem(COMMANDS, "boom", "Fail.")
+    monkeypatch.setitem(sys.modules, "hvpsbridge.cli.boom", SimpleNamespace(boom_=boom_))
 
 
 def test_the_version_is_printed(hvps: Hvps) -> None:
@@ -42,6 +44,14 @@ def test_help_names_every_command_and_each_has_help(hvps: Hvps) -> None:
         done = hvps(name, "--help")
         assert done.code == 0
         assert done.out.startswith(f"Usage: hvps {name}")
+
+
+def test_help_imports_no_command_and_no_task() -> None:
+    code = "import sys; from hvpsbridge.cli.main import main; main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    commands = {f"hvpsbridge.cli.{name}" for name in COMMANDS}
+    assert not imported & {*commands, *TASKS.values(), "hvpsbridge.host.hyperv", "pypsrp"}
 
 
 def test_commands_are_named_as_they_are_called() -> None:

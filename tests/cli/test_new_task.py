@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.tasks.task import TASKS
+from hvpsbridge.tasks.registry import TASKS
 from tests.playbook.reference import tables
 
 from .conftest import Hvps, Served

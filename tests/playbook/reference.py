@@ -11,7 +11,7 @@ from typing import Any
 from hvpsbridge.playbook.read import file_schema, playbook_schema
 from hvpsbridge.playbook.specs import SettingsSpec
 from hvpsbridge.playbook.types import FORM
-from hvpsbridge.tasks.task import TASKS, find_task
+from hvpsbridge.tasks.registry import TASKS, find_task
 from hvpsbridge.units import plain_duration, plain_size
 
 Json = dict[str, Any]
