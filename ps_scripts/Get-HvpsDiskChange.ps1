@@ -8,7 +8,7 @@
 .PARAMETER Path
     File on the host.
 .PARAMETER RctId
-    Id of the base; changes after it are wanted.
+    Id of the base; the changes after it are returned.
 .PARAMETER OffsetBytes
     Where to start, bytes from the disk's start.
 .PARAMETER LengthBytes

@@ -82,7 +82,7 @@ _TABLE: tuple[Operation, ...] = (
         "Get-HvpsDiskChange",
         (
             _PATH,
-            Parameter("RctId", "string", "id of the base; changes after it are wanted"),
+            Parameter("RctId", "string", "id of the base; the changes after it are returned"),
             _OFFSET,
             _LENGTH,
         ),

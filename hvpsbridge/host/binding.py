@@ -65,25 +65,25 @@ def bind_parameters(operation: Operation, values: Mapping[str, object]) -> dict[
 
 def _text(value: object) -> object:
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} is no text")
+        raise TypeError(f"expected text, not {type(value).__name__}")
     return str(value)
 
 
 def _flag(value: object) -> object:
     if not isinstance(value, bool):
-        raise TypeError(f"a {type(value).__name__} is no bool")
+        raise TypeError(f"expected a bool, not {type(value).__name__}")
     return value
 
 
 def _bytes(value: object) -> object:
     if not isinstance(value, bytes) or not value:
-        raise TypeError("only non-empty bytes can travel")
+        raise TypeError("expected bytes, at least one")
     return value
 
 
 def _number(value: object, allowed: range) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"a {type(value).__name__} is no whole number")
+        raise TypeError(f"expected a whole number, not {type(value).__name__}")
     if value not in allowed:
         raise ValueError(f"{value} is out of range")
     return value
@@ -127,11 +127,13 @@ def bind_result(result: type, type_names: list[str], properties: Mapping[str, ob
     """
     wanted = TYPE_PREFIX + result.__name__
     if not type_names or type_names[0] != wanted:
-        raise BindingError(f"a {type_names[0] if type_names else 'typeless object'} instead of {wanted}")
+        raise BindingError(
+            f"expected {wanted}, not {type_names[0] if type_names else 'an object without type'}"
+        )
     shape = _shape(result)
     expected = {name for _, name, _ in shape}
     if missing := expected - properties.keys():
-        raise BindingError(f"{wanted} lacks {', '.join(sorted(missing))}")
+        raise BindingError(f"{wanted} has no {', '.join(sorted(missing))}")
     if unknown := properties.keys() - expected:
         raise BindingError(f"{wanted} has unknown {', '.join(sorted(unknown))}")
     values = {}
@@ -154,7 +156,7 @@ def _value(hint: Any, value: object) -> object:
         raise ValueError("is null")
     if origin is tuple:
         if not isinstance(value, list):
-            raise TypeError(f"a {type(value).__name__} is no array")
+            raise TypeError(f"expected an array, not {type(value).__name__}")
         return tuple(_value(get_args(hint)[0], item) for item in value)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(_plain(str, value))
@@ -170,9 +172,9 @@ def _value(hint: Any, value: object) -> object:
 def _plain(hint: type, value: object) -> Any:
     # bool is an int to isinstance; on the wire they are different types.
     if type(value) is not hint:
-        raise TypeError(f"a {type(value).__name__} is no {hint.__name__}")
+        raise TypeError(f"expected {hint.__name__}, not {type(value).__name__}")
     if hint is int and value not in _UINT64:
-        raise ValueError(f"{value} is no uint64")
+        raise ValueError(f"{value} does not fit into a uint64")
     return value
 
 
@@ -181,7 +183,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def _uuid(text: str) -> UUID:
     if _UUID.fullmatch(text) is None:
-        raise ValueError(f"{text[:60]!r} is no lower-case guid")
+        raise ValueError(f"{text[:60]!r} is not a lower-case guid")
     return UUID(text)
 
 

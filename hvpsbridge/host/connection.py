@@ -80,9 +80,9 @@ class HostConnection:
         except ValueError as err:
             raise self._wrong(f"address {self.address!r}: {err}") from err
         if parts.scheme not in ("http", "https") or not server:
-            raise self._wrong(f"address {self.address!r} is no http or https address")
+            raise self._wrong(f"address {self.address!r} is not an http or https address")
         if parts.username is not None or parts.password is not None:
-            raise self._wrong("the address carries an account; name user and password apart")
+            raise self._wrong("the address must not contain a user; use user and password")
         tls = parts.scheme == "https"
         return Endpoint(
             tls, server, port or (HTTPS_PORT if tls else HTTP_PORT), parts.path.strip("/") or "wsman"

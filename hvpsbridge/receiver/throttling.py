@@ -94,7 +94,7 @@ class TokenBucket:
 
     def __init__(self, rate_bytes: float, clock: Callable[[], float] = time.monotonic) -> None:
         if rate_bytes <= 0:
-            raise ValueError(f"{rate_bytes} bytes a second are no rate")
+            raise ValueError(f"a rate must be more than 0 bytes a second, not {rate_bytes}")
         self._rate_bytes = rate_bytes
         self.burst_bytes: int | None = int(rate_bytes * self.BURST_SECONDS)
         self._clock = clock

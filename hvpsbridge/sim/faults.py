@@ -111,7 +111,7 @@ class WireFaults:
         for setting in filter(None, settings.split(",")):
             key, equals, value = setting.partition("=")
             if not equals:
-                raise ValueError(f"{setting!r} is no key=value")
+                raise ValueError(f"{setting!r} is not key=value")
             parameters[key.strip()] = value.strip()
         self.arm(name.strip(), count, **parameters)
 

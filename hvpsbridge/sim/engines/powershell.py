@@ -60,7 +60,7 @@ def find_pwsh(environment: Mapping[str, str] | None = None) -> Path:
     if named:
         path = Path(named).absolute()
         if not path.is_file() or not os.access(path, os.X_OK):
-            raise ConfigurationError("HVPS_PWSH", f"{path} is no executable file")
+            raise ConfigurationError("HVPS_PWSH", f"{path} is not an executable file")
         return path
     found = shutil.which("pwsh", path=environment.get("PATH"))
     if found is None:

@@ -13,7 +13,7 @@ MODEL_FAULTS: dict[str, str] = {
     "checkpoint_no_space": "a CreateSnapshot job fails with 0x80070070",
     "commit_forks": "a CreateSnapshot job fails with 0x80048102 and event 3216 is logged",
     "guest_backup_fails": "application consistency fails in the guest; crash consistency works",
-    "checkpoint_leaves_out_disk": "a checkpoint is made that lacks the VM's last disk",
+    "checkpoint_leaves_out_disk": "a checkpoint is made without the last disk of the VM",
     "convert_fails": "a ConvertToReferencePoint job ends in state 10 with error 32768",
     "convert_logon_right": "a ConvertToReferencePoint job fails with 0x8007052F: a logon right is missing",
     "convert_other_ids": "the reference point's ids are not those the frozen disk reported",

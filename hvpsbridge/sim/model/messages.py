@@ -17,7 +17,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "logon_right": "Failed to write VHD attachment. Account restrictions are preventing this user from "
         "signing in. (0x8007052F)",
         "not_found": "The object was not found.",
-        "not_recovery": "The checkpoint is no recovery checkpoint.",
+        "not_recovery": "The checkpoint is not a recovery checkpoint.",
         "creating": "Creating checkpoint",
         "deleting": "Deleting checkpoint",
         "merging": "Merging disks",

@@ -132,7 +132,7 @@ class Slot:
         try:
             return cls(ControllerType[kind.upper()], int(number), int(location))
         except (KeyError, ValueError):
-            raise ValueError(f"{text!r} is no disk slot; write for example scsi0:0 or ide0:1") from None
+            raise ValueError(f"{text!r} is not a disk slot; use for example scsi0:0 or ide0:1") from None
 
 
 @dataclass(slots=True)

@@ -81,7 +81,7 @@ def parse_request(data: bytes) -> Request:
         # expat, without external entities; what comes in was authenticated and is bounded in size.
         root = ElementTree.fromstring(data)  # noqa: S314
     except ElementTree.ParseError as err:
-        raise Fault(Code.SCHEMA_VALIDATION, f"The request is no well-formed XML: {err}") from err
+        raise Fault(Code.SCHEMA_VALIDATION, f"The request is not well-formed XML: {err}") from err
     header = root.find(f"{{{names.ENVELOPE}}}Header")
     body = root.find(f"{{{names.ENVELOPE}}}Body")
     if header is None or body is None:

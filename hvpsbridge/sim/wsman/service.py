@@ -173,7 +173,7 @@ class Service:
             raise Fault(Code.INVALID_RESOURCE_URI, f"There is no resource {request.resource_uri!r} here.")
         first = request.body.findtext(f"{{{names.POWERSHELL}}}creationXml")
         if first is None:
-            raise Fault(Code.SCHEMA_VALIDATION, "The request to create a shell lacks its creationXml.")
+            raise Fault(Code.SCHEMA_VALIDATION, "The request to create a shell has no creationXml.")
         shell_id = request.body.get("ShellId") or str(uuid.uuid4()).upper()
         idle_seconds = parse_duration(request.body.findtext(f"{_RSP}IdleTimeOut"), self.quotas.idle_seconds)
         name = request.body.findtext(f"{_RSP}Name") or ""

@@ -77,7 +77,7 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         try:
             layer = model.disks.at(path)
             if layer.format is not VhdFormat.VHDX:
-                raise failure("Hvps.FormatUnsupported", f"{path} is no VHDX")
+                raise failure("Hvps.FormatUnsupported", f"{path} is not a VHDX")
             extents += model.driver.allocated(path)
         except DiskError as err:
             raise of_disk(err) from err
