@@ -57,7 +57,7 @@ def copy_(
         source = compose.repository(repository_spec(options, invocation), invocation)
         destination = compose.repository(into, invocation)
         chosen = [source.catalog.find_point(selector) for selector in points] if points else None
-        report = copy_points(source, destination, chosen, progress=on_progress)
+        report = copy_points(source, destination, chosen, on_progress=on_progress)
     if as_json:
         console.document(copied(report))
     else:

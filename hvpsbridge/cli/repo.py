@@ -76,20 +76,22 @@ def init(
             invocation.closing.enter_context(made)
     except ValueError as err:
         raise click.BadParameter(str(err), param_hint="--chunk") from err
-    if not made.sealed and not plain:
+    if not made.encrypted and not plain:
         console.note(
             f"hvps: {made.url} is not encrypted: anyone who can read the store can read the backups; "
             "use a key to encrypt"
         )
     if as_json:
-        console.document(RepositoryCreated(made.repository_id, made.url, made.grid.chunk_bytes, made.sealed))
+        console.document(
+            RepositoryCreated(made.repository_id, made.url, made.grid.chunk_bytes, made.encrypted)
+        )
         return
-    kind = "encrypted" if made.sealed else "plain"
+    kind = "encrypted" if made.encrypted else "plain"
     console.line(
         f"created {kind} repository {made.repository_id} at {made.url}, "
         f"chunk size {size_text(made.grid.chunk_bytes)}"
     )
-    if made.sealed:
+    if made.encrypted:
         console.line("now export its key with `hvps key export` and keep it in another place")
 
 
@@ -113,7 +115,7 @@ def rebuild(invocation: Invocation, /, check: bool, as_json: bool, quiet: bool, 
 
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        report = repository.rebuild_index(invocation.run_id, check=check, told=on_progress)
+        report = repository.rebuild_index(invocation.run_id, check=check, on_progress=on_progress)
     if as_json:
         console.document(IndexRebuilt(check, report.whole, report))
     else:

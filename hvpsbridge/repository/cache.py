@@ -1,8 +1,8 @@
-"""The chunk index on the client: a SQLite file made from published index objects, and from nothing else.
+"""The chunk index on the client: a SQLite file made only from published index objects.
 
-It may be lost or deleted at any time; the next use builds it anew from the repository. Rows of a writer's
-own packs that no published index names yet live in a temporary table of its connection, so a crash
-leaves none behind. One file serves any number of processes; each brings it up to date before use.
+It may be deleted at any time; the next use rebuilds it from the repository. Rows of a writer's own packs that
+are not in a published index yet are in a temporary table of its connection, so none remain after a crash. Any
+number of processes may use the file; each brings it up to date before.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CREATE TEMP TABLE bad (id BLOB, pack BLOB, PRIMARY KEY (id, pack)) WITHOUT ROWID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """Where a frame lies. ``number`` is dense over the index, for bitmaps; -1 for an unpublished pack."""
+    """Where a frame is. Numbers are dense, for bitmaps; -1 in a pack that is not published."""
 
     id: bytes
     kind: Kind
@@ -59,7 +59,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class KnownPack:
-    """A pack that some published index names."""
+    """A pack in a published index."""
 
     number: int
     name: bytes
@@ -71,7 +71,7 @@ class IndexCache:
     """One connection to the cache. Thread-safe: one statement at a time.
 
     Args:
-        path: the SQLite file; made with its folder when missing. None keeps it in memory.
+        path: the SQLite file; created, with its folder, if it is missing. None for a cache in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -80,8 +80,8 @@ class IndexCache:
         try:
             self._connection = self._prepare()
         except (sqlite3.DatabaseError, OSError) as err:
-            # No folder of ours, or no space in it: slower, since nothing is kept for the next run.
-            logger.warning("no index cache in %s (%s); it is kept in memory", path, err)
+            # No rights or no space there. The next run will have to rebuild it.
+            logger.warning("cannot use the index cache %s (%s); using memory instead", path, err)
             self._path = None
             self._connection = self._open()
 
@@ -91,8 +91,8 @@ class IndexCache:
         try:
             return self._open()
         except sqlite3.DatabaseError as err:
-            # A cache that cannot be read is no loss: all of it can be read from the repository again.
-            logger.warning("index cache %s is unusable (%s); it is built anew", self._path, err)
+            # Nothing is lost: all of it can be read from the repository again.
+            logger.warning("index cache %s cannot be used (%s); rebuilding it", self._path, err)
             self._discard()
             return self._open()
 
@@ -105,8 +105,8 @@ class IndexCache:
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            # NORMAL with a write-ahead log: a power loss takes the last transactions whole or not at all, so
-            # an index object is never half in.
+            # With a write-ahead log, a power loss undoes only whole transactions, so an index object is never
+            # there in part.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -8192")
             connection.execute("BEGIN EXCLUSIVE")
@@ -129,19 +129,19 @@ class IndexCache:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         with self._lock:
             self._connection.close()
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:
-        """The connection to ourselves; what SQLite reports becomes an error of the store."""
+        """Lock the connection, and turn errors of SQLite into those of a store."""
         with self._lock:
             try:
                 yield
             except sqlite3.Error as err:
                 kind = NoSpace if "full" in str(err) else StoreError
-                reason = f"{err}; it may be removed at any time and is made anew"
+                reason = f"{err}; it may be deleted and will be rebuilt"
                 raise kind(str(self._path or "memory"), "use", "the index cache", reason) from err
 
     @contextlib.contextmanager
@@ -152,16 +152,16 @@ class IndexCache:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # a full disk has rolled back already
+                if self._connection.in_transaction:  # when the disk is full, SQLite rolls back itself
                     self._connection.execute("ROLLBACK")
                 raise
 
     def synchronise(self, names: Iterable[bytes], load: Callable[[bytes], IndexObject | None]) -> None:
-        """Make the rows those of exactly the index objects ``names``.
+        """Update the cache to exactly the index objects ``names``.
 
         Args:
-            names: index objects there are now.
-            load: gives the content of one, or None when it has gone since the listing.
+            names: the current index objects.
+            load: returns the content of one; None if it is gone since the listing, or cannot be read.
         """
         listed = set(names)
         try:
@@ -169,7 +169,7 @@ class IndexCache:
         except StoreError as err:
             if type(err.__cause__) is not sqlite3.DatabaseError or self._holds_own():
                 raise
-            # The file is torn in its middle, which opening it did not show.
+            # The file is corrupt somewhere in the middle, which does not show when it is opened.
             logger.warning("%s", err)
             with self._lock:
                 self._connection.close()
@@ -186,7 +186,7 @@ class IndexCache:
             known = {bytes(name) for (name,) in self._connection.execute("SELECT name FROM indexes")}
         if listed == known:
             return
-        # Objects are fetched outside the transaction, one at a time: another process may wait for it.
+        # Fetched one at a time outside the transaction, for which other processes may be waiting.
         for name in sorted(listed - known):
             content = load(name)
             if content is not None:
@@ -198,10 +198,10 @@ class IndexCache:
                     _remove(connection, name)
 
     def add(self, name: bytes, content: IndexObject) -> None:
-        """Rows for a published index object; nothing when they are there already."""
+        """Add a published index object, unless it is there already."""
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM indexes WHERE name = ?", (name,)).fetchone():
-                return  # another process was faster
+                return  # another process has added it
             source = connection.execute("INSERT INTO indexes (name) VALUES (?)", (name,)).lastrowid
             for pack in content.packs:
                 number = connection.execute(
@@ -214,7 +214,7 @@ class IndexCache:
                 )
 
     def matches(self, name: bytes, content: IndexObject) -> bool:
-        """Whether the rows of a published index object are what the object says."""
+        """Whether the rows of a published index object are equal to its content."""
         with self._using():
             rows = self._connection.execute(
                 "SELECT p.number, p.name, p.kind, p.bytes FROM packs p JOIN indexes i ON p.source = i.number "
@@ -231,7 +231,7 @@ class IndexCache:
             )
 
     def correct(self, name: bytes, content: IndexObject) -> None:
-        """Make the rows of a published index object what the object says."""
+        """Replace the rows of a published index object by its content."""
         with self._transaction() as connection:
             _remove(connection, name)
         self.add(name, content)
@@ -239,7 +239,7 @@ class IndexCache:
     # -- looking up ---------------------------------------------------------------------------------
 
     def find(self, identity: bytes) -> tuple[Location, ...]:
-        """All places where the frame of ``identity`` lies, own unpublished ones first."""
+        """All places of the frame ``identity``, unpublished ones first."""
         with self._using():
             own = self._connection.execute(
                 "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id = ?", (identity,)
@@ -252,10 +252,10 @@ class IndexCache:
         return tuple(_location(row) for row in (*own, *published))
 
     def holds(self, identity: bytes, kind: Kind, run: int) -> bool:
-        """Whether writer ``run`` may leave a frame out because it is stored already.
+        """Whether writer ``run`` need not store a frame because it is stored already.
 
-        Never for one listed as bad, and never for another writer's frame that no published index names:
-        should that writer die, nothing would lead to it.
+        Frames listed as bad do not count, nor do those of other writers that are in no published index: if
+        that writer died, they could not be found.
         """
         with self._using():
             if self._connection.execute(
@@ -276,7 +276,7 @@ class IndexCache:
         return tuple(KnownPack(number, bytes(name), Kind(kind), size) for number, name, kind, size in rows)
 
     def pack_entries(self, number: int) -> tuple[Location, ...]:
-        """Frames of a pack in the order they lie there."""
+        """Frames of a pack, in their order."""
         with self._using():
             rows = self._connection.execute(
                 "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
@@ -286,12 +286,12 @@ class IndexCache:
         return tuple(_location(row) for row in rows)
 
     def frames_of(self, pack: bytes) -> tuple[Location, ...]:
-        """Frames of the pack of this name that published index objects name."""
+        """Frames of the pack of this name, according to published index objects."""
         numbers = [known.number for known in self.packs() if known.name == pack]
         return tuple(place for number in numbers[:1] for place in self.pack_entries(number))
 
     def highest_number(self) -> int:
-        """Largest dense number in use; 0 when there is none."""
+        """The largest number of a location; 0 when there is none."""
         with self._using():
             (highest,) = self._connection.execute("SELECT COALESCE(MAX(number), 0) FROM chunks").fetchone()
         return int(highest)
@@ -299,9 +299,9 @@ class IndexCache:
     # -- a writer's own packs -------------------------------------------------------------------------
 
     def add_own(self, pack: IndexedPack, run: int) -> None:
-        """Rows for a pack that writer ``run`` has stored and not yet published an index for."""
+        """Add a pack that writer ``run`` has stored, but that is in no published index yet."""
         with self._using():
-            self._connection.execute("BEGIN")  # temporary tables: no other process to wait for
+            self._connection.execute("BEGIN")  # no other process uses temporary tables
             self._connection.executemany(
                 "INSERT OR IGNORE INTO own (id, run, kind, pack, offset, frame, raw) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -313,12 +313,12 @@ class IndexCache:
             self._connection.execute("COMMIT")
 
     def drop_own(self, packs: Sequence[bytes]) -> None:
-        """Forget own rows of these packs: a published index names them now, or the run gave up."""
+        """Remove packs added by :meth:`add_own`: they are in a published index now, or abandoned."""
         with self._using():
             self._connection.executemany("DELETE FROM own WHERE pack = ?", ((name,) for name in packs))
 
     def lost(self) -> frozenset[bytes]:
-        """Ids, of chunks and nodes, that are listed as bad and have no copy that is not."""
+        """Ids of chunks and nodes that are listed as bad and have no good copy."""
         with self._using():
             rows = self._connection.execute(
                 "SELECT DISTINCT id FROM bad WHERE NOT EXISTS ("
@@ -328,7 +328,7 @@ class IndexCache:
         return frozenset(bytes(identity) for (identity,) in rows)
 
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
-        """Frames (id, pack name) known to be bad; they count as absent when deduplicating."""
+        """Set the frames (id, pack name) that are listed as bad; deduplication ignores them."""
         with self._using():
             self._connection.execute("DELETE FROM bad")
             self._connection.executemany("INSERT OR IGNORE INTO bad (id, pack) VALUES (?, ?)", frames)

@@ -1,4 +1,4 @@
-"""The recovery points of a repository: manifests, their ids, and the marks beside them."""
+"""The recovery points of a repository: manifests, their ids, and the records about them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Catalog:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        # Manifests never change, so each is read once; by object name.
+        # By object name. Manifests never change, so each is read once.
         self._manifests: dict[str, Point] = {}
         self._logged: set[str] = set()
         # Ids never change either, and a run asks for those of all points of its VM several times.
@@ -52,9 +52,9 @@ class Catalog:
             logger.error("%s", damage)
 
     def points(self, vm_id: UUID | None = None) -> tuple[Point, ...]:
-        """Committed points, by VM and oldest first within one; of one VM when ``vm_id`` is given.
+        """Committed points, of all VMs or of one; sorted by VM, then oldest first.
 
-        A manifest that cannot be read is left out and logged; ``verify`` reports it.
+        Manifests that cannot be read are left out and logged; ``verify`` reports them.
         """
         return in_order(
             point
@@ -63,7 +63,7 @@ class Catalog:
         )
 
     def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
-        """Every manifest's object name with its point, or with what is wrong with it."""
+        """The object name of every manifest with its point, or with what is wrong with it."""
         names = sorted(info.name for info in self._objects.list(POINTS))
         missing = [name for name in names if name not in self._manifests]
         fetched = dict(zip(missing, self._objects.each(self._try_point, missing), strict=True))
@@ -85,7 +85,7 @@ class Catalog:
             return err
 
     def forget(self) -> None:
-        """Read every manifest anew from now on; verification must not trust what was read before."""
+        """Read everything again from now on; verification must not trust what was read before."""
         self._manifests.clear()
         self._ids.clear()
 
@@ -96,23 +96,24 @@ class Catalog:
         except Malformed as err:
             raise self._objects.unreadable(name, err) from err
         if point_name(manifest.point_id) != name:
-            raise self._objects.damaged(name, f"it holds point {manifest.point_id}")
+            raise self._objects.damaged(name, f"it is the manifest of point {manifest.point_id}")
         return Point(manifest)
 
     def find_point(self, selector: str) -> Point:
-        """The point a user names, see ``points.select``.
+        """The point that a user selects, see ``points.select``.
 
         Raises:
-            PointNotFound, AmbiguousPoint: as they say.
+            PointNotFound: there is no such point.
+            AmbiguousPoint: there are several.
         """
         return select(self.points(), selector, self._objects.store.url)
 
     def publish_ids(self, point: Point, ids: PointIds) -> None:
-        """Write what conversion returned beside the point, durable; from now on it may be a base.
+        """Store the ids of a point's reference point, durably; from now on the point can be a base.
 
         Raises:
-            ValueError: the ids are not this point's.
-            ObjectExists: it has ids already.
+            ValueError: the ids belong to another point.
+            ObjectExists: the point has ids already.
         """
         if not ids.fits(point.manifest):
             raise ValueError(f"these ids do not belong to point {point.point_id}")
@@ -120,7 +121,7 @@ class Catalog:
         self._objects.store.commit_barrier()
 
     def ids(self, point: Point) -> PointIds | None:
-        """Ids of the point when it has any and they match its manifest; else None: no base then."""
+        """Ids of the point; None when it has none that match its manifest, so it cannot be a base."""
         name = ids_name(point.point_id)
         if (known := self._ids.get(name)) is not None:
             return known
@@ -129,7 +130,7 @@ class Catalog:
         except ObjectMissing:
             return None
         except (Damaged, Malformed) as err:
-            logger.warning("ids of point %s are unusable: %s", point.point_id, err)
+            logger.warning("the ids of point %s cannot be used: %s", point.point_id, err)
             return None
         if not ids.fits(point.manifest):
             return None
@@ -137,7 +138,7 @@ class Catalog:
         return ids
 
     def with_ids(self, vm_id: UUID) -> tuple[tuple[Point, PointIds | None], ...]:
-        """Points of a VM, oldest first, each with its ids if it has usable ones: what may be a base."""
+        """Points of a VM, oldest first, each with its ids, or None when it cannot be a base."""
         points = self.points(vm_id)
         published = {info.name for info in self._objects.list(IDS)}
         wanted = [point for point in points if ids_name(point.point_id) in published]
@@ -146,7 +147,7 @@ class Catalog:
         return tuple((point, found.get(point.point_id)) for point in points)
 
     def link(self, vm_id: UUID) -> tuple[int, bytes | None]:
-        """Sequence and previous digest of a VM's next point; pruned points count."""
+        """Sequence number of a VM's next point and digest of the one before; pruned points count."""
         line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
         line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]
         if not line:
@@ -154,10 +155,10 @@ class Catalog:
         sequence, digest = max(line)
         return sequence + 1, digest
 
-    # -- marks beside the points ----------------------------------------------------------------------
+    # -- records about points -------------------------------------------------------------------------
 
     def bad_frames(self) -> Iterator[BadFrame]:
-        """Frames that some list says are bad. Lists that cannot be read are logged and left out."""
+        """Frames that are listed as bad. Lists that cannot be read are logged and left out."""
         for info in list(self._objects.list(BAD)):
             try:
                 yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
@@ -167,7 +168,7 @@ class Catalog:
                 logger.error("%s", err)
 
     def tombstones(self) -> tuple[Tombstone, ...]:
-        """What prunes left. One that cannot be read is logged and left out: its gap then shows."""
+        """Tombstones of pruned points. Those that cannot be read are logged, and ``verify`` reports gaps."""
         found = []
         for info in list(self._objects.list(TOMBSTONES)):
             try:
@@ -180,7 +181,7 @@ class Catalog:
         return tuple(found)
 
     def write_tombstone(self, point: Point) -> None:
-        """Write the tombstone that lets a point's manifest be deleted without looking lost."""
+        """Write a tombstone, after which the point's manifest can be deleted without being reported lost."""
         manifest = point.manifest
         tomb = Tombstone(
             point_id=manifest.point_id,
@@ -194,7 +195,7 @@ class Catalog:
         self._objects.store.commit_barrier()
 
     def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
-        """Write down that a committed point, or one disk of it, was proved."""
+        """Record a proof of a committed point, or of the disk in ``slot``."""
         prefix = f"{PROOFS}/{point.point_id.hex}"
         record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
         number = max((counter_of(info.name) for info in self._objects.list(prefix)), default=-1) + 1
@@ -206,7 +207,7 @@ class Catalog:
                 number += 1
 
     def proofs(self, point: Point) -> tuple[LaterProof, ...]:
-        """Proofs written after the point was committed, oldest first; unreadable ones do not count."""
+        """Proofs made after the point was committed, oldest first; without those that cannot be read."""
         found = []
         prefix = f"{PROOFS}/{point.point_id.hex}"
         for name in sorted(info.name for info in self._objects.list(prefix)):

@@ -1,4 +1,4 @@
-"""zstd, behind one door. Output is capped at the size the caller expects, whatever a frame claims."""
+"""Compression with zstd. Output never exceeds the expected size, whatever a frame says."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from hvpsbridge.formats.malformed import Malformed
 
 DEFAULT_LEVEL = 3
 MIN_LEVEL, MAX_LEVEL = 1, 19
-# Compression must save at least this share, else the bytes are stored raw: a restore then reads them
-# without work, and storage for nothing is not worth a cycle.
-WORTH_IT = 0.97
+# Bytes that compression leaves larger than this are stored raw, which costs a restore no CPU time.
+MAX_RATIO = 0.97
 
-# Decoders ignore this bit of the frame header descriptor (RFC 8878, 3.1.1.1.1). Encoders leave it zero, so
-# where it is set something has changed the bytes.
+# Decoders ignore this bit of the frame header descriptor (RFC 8878, 3.1.1.1.1). Encoders leave it zero, so if
+# it is set, the bytes were changed.
 _DESCRIPTOR_AT = 4
 _UNUSED_BIT = 0x10
 
@@ -24,30 +23,30 @@ _local = threading.local()
 
 
 def compress(data: bytes | bytearray | memoryview, level: int) -> tuple[Codec, bytes]:
-    """Codec and encoded bytes; raw when compression does not pay."""
+    """Codec and encoded bytes; raw if compression saves too little."""
     if len(data) == 0:
         return Codec.RAW, b""
     key = f"level{level}"
     compressor: zstandard.ZstdCompressor | None = getattr(_local, key, None)
     if compressor is None:
-        # Contexts are not thread-safe and cost a megabyte to make: one for each thread and level.
+        # Contexts are not thread-safe and take a megabyte, so there is one for each thread and level.
         compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
         setattr(_local, key, compressor)
     packed = compressor.compress(data)
-    if len(packed) <= len(data) * WORTH_IT:
+    if len(packed) <= len(data) * MAX_RATIO:
         return Codec.ZSTD, packed
     return Codec.RAW, bytes(data)
 
 
 def expand(codec: Codec, data: bytes | bytearray | memoryview, raw_bytes: int) -> bytes:
-    """The raw bytes, exactly ``raw_bytes`` of them; never more memory than that is used for output.
+    """The decoded bytes, exactly ``raw_bytes`` long. The output never takes more memory than that.
 
     Raises:
-        Malformed: they cannot be got, or have another length.
+        Malformed: they cannot be decoded, or have another length.
     """
     if codec is Codec.RAW:
         if len(data) != raw_bytes:
-            raise Malformed(f"{len(data)} raw bytes, {raw_bytes} expected")
+            raise Malformed(f"{len(data)} raw bytes instead of {raw_bytes}")
         return bytes(data)
     decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
     if decompressor is None:
@@ -55,12 +54,12 @@ def expand(codec: Codec, data: bytes | bytearray | memoryview, raw_bytes: int) -
     try:
         stated = zstandard.get_frame_parameters(data).content_size
         if stated != raw_bytes:
-            raise Malformed(f"zstd frame of {stated} bytes, {raw_bytes} expected")
+            raise Malformed(f"a zstd frame of {stated} bytes instead of {raw_bytes}")
         if data[_DESCRIPTOR_AT] & _UNUSED_BIT:
-            raise Malformed("zstd frame with an unused bit set")
+            raise Malformed("a zstd frame with an unused bit set")
         raw = decompressor.decompress(data, max_output_size=raw_bytes)
     except zstandard.ZstdError as err:
         raise Malformed(f"zstd: {err}") from err
     if len(raw) != raw_bytes:
-        raise Malformed(f"{len(raw)} bytes, {raw_bytes} expected")
+        raise Malformed(f"{len(raw)} bytes instead of {raw_bytes}")
     return raw

@@ -1,12 +1,12 @@
 """Copying points to another repository, with another key, grid or store.
 
-Points are copied oldest first, one commit each, so an interrupted copy is taken up where it stopped; what
-was stored before the interruption is known by its index. A chunk is read only when the target may lack
-it: what equals the point before is inherited from its copy, and from a plain source a chunk's id tells
-whether the target has it. Every pack is read back and checked before an index names it.
+Points are copied oldest first and committed one by one, so an interrupted copy continues where it stopped,
+and uses what it stored before. A chunk is read only if the target may not have it: chunks that are equal in
+the point before come from its copy, and ids of a plain source show whether the target has a chunk. Every
+pack is read back and checked before an index lists it.
 
-Ids objects are not copied: they make a point a base for increments, and the reference point they belong
-to is the source's. The first backup into the target compares.
+Ids objects are not copied, because the reference point belongs to the source. So a copy cannot be a base, and
+the first backup into the target compares.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ class CopyReport:
     """What was copied.
 
     Attributes:
-        present: points the target had already.
-        skipped: points older than the newest copy of their VM; a line of points only grows at its end.
-        read_bytes: raw bytes taken from the source; stored_bytes: added to the target.
+        copied: points that were copied.
+        present: points that the target had already.
+        skipped: points older than the newest copy of their VM; a lineage only grows at its end.
+        read_bytes: raw bytes read from the source.
+        stored_bytes: bytes added to the target.
     """
 
     copied: tuple[Point, ...]
@@ -59,19 +61,19 @@ def copy_points(
     target: Repository,
     points: Sequence[Point] | None = None,
     *,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> CopyReport:
-    """Copy points (all without ``points``) that the target lacks.
+    """Copy points that the target does not have.
 
     Args:
-        source: where from; only read.
-        target: where to.
-        points: which.
-        progress: called after each point with the point, its number and the count of all.
+        source: only read.
+        target: written to.
+        points: which; all when None.
+        on_progress: called after each point with the point, its number and the count of all.
 
     Raises:
-        Damaged: a chunk of the source is bad, or did not arrive. Points copied before stay.
-        RepositoryLocked: somebody works on one of the VMs in the target.
+        Damaged: a chunk of the source is bad, or was not stored correctly. Points copied before stay.
+        RepositoryLocked: another process works on one of the VMs in the target.
     """
     run_id = uuid4()
     count = _Count()
@@ -87,13 +89,15 @@ def copy_points(
                 if point.point_id in there:
                     present.append(there[point.point_id])
                 elif any(each.created > point.created for each in there.values()):
-                    logger.warning("point %s is older than the newest copy of its VM", point.point_id)
+                    logger.warning(
+                        "not copying point %s: the target has a newer one of its VM", point.point_id
+                    )
                     skipped.append(point)
                 else:
                     lease.check()
                     copied.append(_copy_point(source, target, point, run_id, count))
-                if progress is not None:
-                    progress(point, len(copied) + len(present) + len(skipped), len(wanted))
+                if on_progress is not None:
+                    on_progress(point, len(copied) + len(present) + len(skipped), len(wanted))
     return CopyReport(tuple(copied), tuple(present), tuple(skipped), count.read_bytes, count.stored_bytes)
 
 
@@ -104,7 +108,7 @@ def _copy_point(source: Repository, target: Repository, point: Point, run_id: UU
         files = tuple(_copy_file(source, writer, file, count) for file in point.manifest.files)
         made = writer.commit(replace(point.manifest, disks=disks, files=files))
         count.stored_bytes += writer.stats.stored_bytes
-    # Nothing else names a copy: should its manifest be lost, this tells that there was one.
+    # Nothing else refers to a copy, so only this shows that a manifest was lost.
     size_bytes = sum(disk.size_bytes for disk in made.disks)
     target.catalog.record_proof(made, Proof("written", datetime.now(UTC), size_bytes, run_id))
     for later in source.catalog.proofs(point):
@@ -115,7 +119,7 @@ def _copy_point(source: Repository, target: Repository, point: Point, run_id: UU
 def _copied_before(
     source: Repository, target: Repository, point: Point
 ) -> dict[str, tuple[TreeRoot, TreeRoot]]:
-    """By slot, trees of the newest earlier point that is in both: as it is in the source and its copy."""
+    """Trees of the newest earlier point that is in both repositories, by slot: its own and its copy's."""
     there = {each.point_id: each for each in target.catalog.points(point.vm_id)}
     for earlier in reversed(source.catalog.points(point.vm_id)):
         if earlier.manifest.sequence < point.manifest.sequence and earlier.point_id in there:
@@ -135,13 +139,13 @@ def _copy_disk(
 ) -> ManifestDisk:
     image = source.image_of(disk.tree)
     if source.grid != writer.grid:
-        return replace(disk, tree=_recut(image, writer, disk.size_bytes, count))
+        return replace(disk, tree=_regrid(image, writer, disk.size_bytes, count))
     same_size = before is not None and before[0].size_bytes == disk.size_bytes
     base = before if same_size else None
     made = writer.disk(disk.size_bytes, None if base is None else base[1])
     old = iter(()) if base is None else source.image_of(base[0]).chunk_ids()
     numbers = _differing(old, image.chunk_ids(), made)
-    if not source.sealed:
+    if not source.encrypted:
         numbers = ((number, identity) for number, identity in numbers if not made.put_known(number, identity))
     for offset, raw in image.read_chunks(numbers):
         made.put(writer.grid.number(offset), raw)
@@ -152,7 +156,7 @@ def _copy_disk(
 def _differing(
     old: Iterator[tuple[int, bytes]], new: Iterator[tuple[int, bytes]], made: DiskWriter
 ) -> Iterator[tuple[int, bytes]]:
-    """Chunks of ``new`` that differ from ``old``; what became zero is put at once."""
+    """Chunks of ``new`` that differ from ``old``. Chunks that became zero are put here."""
     end = (1 << 62, ZERO_ID)
     before, after = next(old, end), next(new, end)
     while before is not end or after is not end:
@@ -168,8 +172,8 @@ def _differing(
             after = next(new, end)
 
 
-def _recut(image: DiskImage, writer: Writer, size_bytes: int, count: _Count) -> TreeRoot:
-    """Copy between grids of different chunk sizes: read through, put what is not zero."""
+def _regrid(image: DiskImage, writer: Writer, size_bytes: int, count: _Count) -> TreeRoot:
+    """Copy between grids of different chunk sizes; reads everything that is not zero."""
     made = writer.disk(size_bytes, None)
     touched = list(writer.grid.touched(image.extents()))
     for number in touched:

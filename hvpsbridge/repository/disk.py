@@ -1,4 +1,4 @@
-"""One disk on its way into the repository."""
+"""Storing one disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 @dataclass(slots=True, kw_only=True)
 class WriterStats:
-    """What a writer did so far.
+    """What a writer has done so far.
 
     Attributes:
-        chunks: put, of any content.
-        zero_chunks: of them all zero.
-        known_chunks: of them stored already.
-        new_chunks: of them stored now.
-        stored_bytes: added to packs, nodes included.
+        chunks: how many were put.
+        zero_chunks: how many of them were all zero.
+        known_chunks: how many were stored already.
+        new_chunks: how many were stored now.
+        raw_bytes: of all chunks.
+        stored_bytes: added to packs, including nodes.
     """
 
     chunks: int = 0
@@ -39,7 +40,7 @@ class WriterStats:
 
 
 class ChunkStore(Protocol):
-    """What a disk needs of its writer."""
+    """The part of a writer that disks use."""
 
     @property
     def grid(self) -> ChunkGrid:
@@ -48,40 +49,40 @@ class ChunkStore(Protocol):
 
     @property
     def frames(self) -> FrameReader:
-        """Reads what is stored."""
+        """Reads chunks and nodes of the repository."""
         ...
 
     @property
-    def sealed(self) -> bool:
+    def encrypted(self) -> bool:
         """Whether ids are keyed."""
         ...
 
     def tree(self, base: TreeRoot | None) -> tuple[TreeBuilder, TreeReader | None]:
-        """A builder over ``base``, and the base's reader."""
+        """A builder on ``base``, and a reader of the base."""
         ...
 
     def store_chunk(self, raw: bytes, stats: WriterStats) -> bytes:
-        """Id of ``raw``, which is stored or on its way."""
+        """Store ``raw`` unless it is stored already; its id."""
         ...
 
     def known_chunk(self, digest: bytes, length: int) -> bytes | None:
-        """Id of a stored chunk of this SHA-256 and length, or None."""
+        """Id of the stored chunk with this SHA-256 and length; None when there is none."""
         ...
 
     def identify(self, digest: bytes) -> bytes:
-        """Chunk id from a SHA-256."""
+        """The chunk id of a SHA-256."""
         ...
 
     def lost(self) -> frozenset[bytes]:
-        """Ids listed as bad that have no good copy."""
+        """Ids of frames that are listed as bad and have no good copy."""
         ...
 
 
 class DiskWriter:
-    """Takes a disk's chunks and gives its tree. Thread-safe; chunks come in any order.
+    """Stores the chunks of a disk and builds its tree. Thread-safe; chunks may come in any order.
 
     Attributes:
-        stats: of this disk alone, nodes left out.
+        stats: of this disk alone, without nodes.
     """
 
     def __init__(self, writer: ChunkStore, size_bytes: int, base: TreeRoot | None) -> None:
@@ -95,11 +96,11 @@ class DiskWriter:
             self._resize_edge(base.size_bytes)
 
     def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
-        """Chunk ``number`` is ``data`` (zeros for None). The buffer is the caller's again on return.
+        """Store ``data`` (zeros for None) as chunk ``number``. The caller may reuse the buffer on return.
 
         Raises:
             IndexError: the disk has no such chunk.
-            ValueError: ``data`` has not the chunk's length.
+            ValueError: ``data`` does not have the length of the chunk.
             StoreError: an earlier chunk could not be stored.
         """
         extent = self._writer.grid.extent(number, self.size_bytes)
@@ -115,7 +116,7 @@ class DiskWriter:
             self._builder.put(number, identity)
 
     def put_known(self, number: int, sha256: bytes) -> bool:
-        """Whether the repository has the chunk with this SHA-256; chunk ``number`` is that one then."""
+        """Use the stored chunk with this SHA-256 as chunk ``number``; False when there is none."""
         length = self._writer.grid.extent(number, self.size_bytes).length
         identity = self._writer.known_chunk(sha256, length)
         if identity is None:
@@ -125,7 +126,7 @@ class DiskWriter:
         return True
 
     def base_id(self, number: int) -> bytes:
-        """Id of the base's chunk; the zero id without a base.
+        """Id of the chunk in the base; the zero id without a base.
 
         Raises:
             Damaged: a node of the base cannot be read.
@@ -133,10 +134,10 @@ class DiskWriter:
         return ZERO_ID if self._base is None else self._base.chunk_id(number)
 
     def base_chunk(self, number: int) -> bytes:
-        """Raw bytes of the base's chunk, checked, as long as this disk's chunk.
+        """Raw bytes of the chunk in the base, verified, with the length of this disk's chunk.
 
         Raises:
-            Damaged: they cannot be had; read the whole chunk from the frozen disk and put it.
+            Damaged: they cannot be read; read the whole chunk from the frozen disk instead.
         """
         length = self._writer.grid.extent(number, self.size_bytes).length
         identity = self.base_id(number)
@@ -146,7 +147,7 @@ class DiskWriter:
         return raw[:length].ljust(length, b"\0")
 
     def digest_of(self, number: int) -> bytes | None:
-        """SHA-256 of the base's chunk; None when ids are keyed (then only :meth:`matches` can tell).
+        """SHA-256 of the chunk in the base; None when ids are keyed (then use :meth:`matches`).
 
         Raises:
             Damaged: a node of the base cannot be read.
@@ -154,10 +155,10 @@ class DiskWriter:
         identity = self.base_id(number)
         if is_zero(identity):
             return zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
-        return None if self._writer.sealed else identity
+        return None if self._writer.encrypted else identity
 
     def matches(self, number: int, sha256: bytes) -> bool:
-        """Whether the base's chunk is the one with this SHA-256; works with keyed ids too.
+        """Whether the chunk in the base has this SHA-256; works with keyed ids, too.
 
         Raises:
             Damaged: a node of the base cannot be read.
@@ -167,21 +168,21 @@ class DiskWriter:
             return sha256 == zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
         return self._writer.identify(sha256) == identity
 
-    def lacking(self) -> tuple[Extent, ...]:
-        """Extents, in whole chunks, whose base chunks are listed as bad and have no good copy.
+    def bad_extents(self) -> tuple[Extent, ...]:
+        """Extents, in whole chunks, whose chunks in the base are listed as bad and have no good copy.
 
-        An increment that put only what changed would inherit them. Read these from the frozen disk and put
-        them: the new point is whole then, and every older one that shares the chunk too.
+        An increment of only what changed would inherit them. Read them from the frozen disk instead, which
+        repairs every older point with these chunks as well.
 
         Raises:
-            Damaged: a node of the base is bad; nothing below it can be inherited, so take no base.
+            Damaged: a node of the base is bad, so its chunks are unknown; do not use the base.
         """
         lost = self._writer.lost()
         if self._base is None or not lost:
             return ()
         grid = self._writer.grid
         if lost & self._base.node_ids():
-            raise self._writer.frames.damaged("the base's tree", "a node of it is listed as bad")
+            raise self._writer.frames.damaged("the base's tree", "one of its nodes is listed as bad")
         numbers = (
             leaf * FAN_OUT + index
             for leaf, node in self._base.leaves()
@@ -198,13 +199,13 @@ class DiskWriter:
         )
 
     def finish(self) -> TreeRoot:
-        """Store the tree; the root to put into the manifest. Nothing may be put afterwards."""
+        """Store the tree; its root, for the manifest. Nothing may be put afterwards."""
         with self._lock:
             self._finished = True
             return self._builder.finish(self._writer.grid.count(self.size_bytes), self.size_bytes)
 
     def _resize_edge(self, base_bytes: int) -> None:
-        # The chunk in which the smaller of both sizes ends has another length here than in the base.
+        # The chunk in which the smaller disk ends has another length here than in the base.
         number = (min(base_bytes, self.size_bytes) - 1) // self._writer.grid.chunk_bytes
         if number >= 0 and not is_zero(self.base_id(number)):
             self.put(number, self.base_chunk(number))
@@ -212,5 +213,5 @@ class DiskWriter:
 
 @cache
 def zero_digest(length: int) -> bytes:
-    """SHA-256 of so many zero bytes."""
+    """SHA-256 of ``length`` zero bytes."""
     return hashlib.sha256(bytes(length)).digest()

@@ -1,4 +1,4 @@
-"""Which process holds a lease, and whether it can be proved to be gone."""
+"""The process that holds a lease, and whether it is provably dead."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def current_holder(run_id: UUID) -> LeaseHolder:
 
 
 def is_provably_dead(holder: LeaseHolder) -> bool:
-    """Whether the holder ran under this very kernel and pid namespace, and its process is gone."""
+    """Whether the holder ran under this kernel and pid namespace, and its process has ended."""
     if not is_here(holder):
         return False
     return _started(holder.process_id) != holder.process_started
 
 
 def is_here(holder: LeaseHolder) -> bool:
-    """Whether the holder runs, or ran, under this very kernel and pid namespace."""
+    """Whether the holder runs, or ran, under this kernel and pid namespace."""
     return (
         holder.boot_id is not None
         and holder.pid_namespace is not None
@@ -64,11 +64,11 @@ def _pid_namespace() -> str | None:
 
 
 def _started(process_id: int) -> int | None:
-    """Start time of a live process in clock ticks after boot (field 22 of its stat); None when gone."""
+    """Start time of a process in clock ticks after boot (field 22 of its stat); None when it has ended."""
     try:
         stat = Path(f"/proc/{process_id}/stat").read_bytes()
     except OSError:
         return None
-    # The command name may hold anything; what follows its closing bracket does not.
+    # The command name may contain any character, what follows its closing bracket does not.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -1,4 +1,4 @@
-"""A point's disk (or a stored file) as a seekable file, as extents, and as chunks in pack order."""
+"""Reading a stored disk or file: as a seekable file, as extents, and as chunks in the order of packs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from hvpsbridge.repository.cache import Location
 from hvpsbridge.repository.packs import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
 
-# Chunks kept by a reader that goes to and fro, as file systems do.
+# Chunks kept for readers that go back and forth, as file systems do.
 CHUNKS_KEPT = 16
-# Chunks sorted into pack order at a time: 4 GiB of disk at 256 KiB a chunk, some 4 MiB of places.
+# Chunks sorted into the order of packs at a time: 4 GiB of disk with chunks of 256 KiB, about 4 MiB of
+# memory.
 WINDOW_CHUNKS = 16384
 
 
 class DiskImage(io.RawIOBase):
-    """Read-only content of a tree. Every chunk is checked against its id before a byte is given.
+    """The content of a tree, read-only. Every chunk is checked against its id before it is used.
 
-    Use by one thread at a time.
+    May be used by one thread at a time.
     """
 
     def __init__(self, frames: FrameReader, grid: ChunkGrid, root: TreeRoot) -> None:
@@ -52,7 +53,7 @@ class DiskImage(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """New position in bytes; beyond the end is allowed, as with any file."""
+        """The new position in bytes; it may be beyond the end, as with any file."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
             raise ValueError(f"position {base + offset}")
@@ -60,7 +61,7 @@ class DiskImage(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer is not importable at run time
-        """Count of bytes put into ``buffer``, up to the end of a chunk; 0 at the end of the disk.
+        """Read into ``buffer``, at most to the end of a chunk; the count of bytes, 0 at the end of the disk.
 
         Raises:
             Damaged: the chunk there is not what was written.
@@ -94,14 +95,18 @@ class DiskImage(io.RawIOBase):
     def _right_length(self, identity: bytes, raw: bytes, length: int) -> bytes:
         if len(raw) != length:
             raise self._frames.damaged(
-                label(Kind.DATA_PACK, identity), f"{len(raw)} bytes where the grid has {length}"
+                label(Kind.DATA_PACK, identity), f"it has {len(raw)} bytes instead of {length}"
             )
         return raw
 
     # -- as a whole -----------------------------------------------------------------------------------
 
     def chunk_ids(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
-        """Number and id of every chunk that is not zero, ascending; see ``TreeReader.leaves``."""
+        """Number and id of every chunk that is not zero, ascending.
+
+        Args:
+            walked: as in ``TreeReader.leaves``.
+        """
         chunks = self._grid.count(self.size_bytes)
         for leaf, node in self._tree.leaves(walked):
             first = leaf * FAN_OUT
@@ -110,7 +115,7 @@ class DiskImage(io.RawIOBase):
                     yield number, identity
 
     def extents(self) -> Iterator[Extent]:
-        """Extents that are not zero, ascending and joined, in steps of chunks."""
+        """Extents of chunks that are not zero, ascending; neighbours are joined."""
         current: Extent | None = None
         for number, _ in self.chunk_ids():
             extent = self._grid.extent(number, self.size_bytes)
@@ -124,18 +129,18 @@ class DiskImage(io.RawIOBase):
             yield current
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Offset in bytes and content of every chunk that is not zero, in the order that reads packs best.
+        """Offset in bytes and content of every chunk that is not zero, in the order that is fastest to read.
 
-        The disk is taken in windows of :data:`WINDOW_CHUNKS`; within one, chunks come in pack order with
-        neighbours fetched together, and a chunk that occurs many times is fetched once.
+        The disk is read in windows of :data:`WINDOW_CHUNKS`. In a window, chunks come in the order of packs,
+        neighbours are fetched together, and a chunk that occurs several times is fetched once.
 
         Raises:
-            Damaged: a chunk is not what was written, in any of its copies.
+            Damaged: a chunk has no good copy.
         """
         yield from self.read_chunks(self.chunk_ids())
 
     def read_chunks(self, numbers: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-        """As :meth:`chunks`, for some of what :meth:`chunk_ids` gives."""
+        """As :meth:`chunks`, but only chunks that are given as by :meth:`chunk_ids`."""
         window: dict[bytes, list[int]] = {}
         count = 0
         for number, identity in numbers:
@@ -149,7 +154,7 @@ class DiskImage(io.RawIOBase):
     def _in_pack_order(self, window: dict[bytes, list[int]]) -> Iterator[tuple[int, bytes]]:
         places: list[Location] = [self._frames.locate(identity, Kind.DATA_PACK)[0] for identity in window]
         for place, found in self._frames.read_all(places):
-            # A bad copy need not be the only one.
+            # There may be another copy that is good.
             raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(found, Damaged) else found
             for number in window[place.id]:
                 extent = self._grid.extent(number, self.size_bytes)

@@ -1,7 +1,7 @@
-"""Keys of a sealed repository: slots that open it, and the export that outlives them.
+"""Keys of an encrypted repository: key slots, and the exported key.
 
-Rewrapping is not revocation: whoever once opened a slot may have kept the master key, and removing the
-slot takes nothing back. That needs a new repository with a key of its own (``hvps copy``).
+Removing a slot does not revoke access: someone who has opened the slot may have kept the master key. That
+needs a new repository with another key (``hvps copy``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SLOT_NAME = re.compile(KEYS + r"/[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class SlotInfo:
-    """A slot, as shown to people."""
+    """A slot, as shown to users."""
 
     slot_id: UUID
     label: str
@@ -57,8 +57,9 @@ class ExportedKey:
     """An exported key.
 
     Attributes:
-        text: one line; opens the repository wherever a passphrase does.
-        page: the same to be printed, with what a stranger needs to restore.
+        text: one line; can be used wherever a passphrase can.
+        page: the same for printing, with instructions to restore without hvps.
+        restore_sha256: digest of restore.py.
     """
 
     text: Secret
@@ -73,7 +74,7 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
         ValueError: the passphrase is empty.
     """
     if not passphrase:
-        raise ValueError("an empty passphrase protects nothing")
+        raise ValueError("the passphrase is empty")
     slot = KeySlot(
         slot_id=uuid4(),
         repository_id=repository_id,
@@ -87,7 +88,7 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
     )
     nonce, label_body = sealing.wrap(_label_key(master, slot), label.encode(), slot.slot_id.bytes)
     slot = replace(slot, label=nonce + label_body)
-    # The nonce is part of what is bound, so it is drawn first.
+    # The nonce is part of the associated data, so it is set first.
     slot = replace(slot, nonce=secrets.token_bytes(NONCE_BYTES))
     wrapped = sealing.seal_with(_slot_key(slot, passphrase), slot.nonce, master, slot.bound_text())
     slot = replace(slot, wrapped=wrapped)
@@ -95,7 +96,7 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
 
 
 def write_slot(store: Store, slot: KeySlot) -> None:
-    """Put the slot into the store, durable."""
+    """Store the slot durably."""
     store.put(slot_name(slot.slot_id), encode_record(slot))
     store.commit_barrier()
 
@@ -105,22 +106,22 @@ def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
 
     Args:
         store: where the slots are.
-        repository_id: whose key is wanted.
+        repository_id: the repository.
         key: passphrase or exported key.
 
     Raises:
-        WrongKey: it opens nothing, or none was given.
-        Damaged: it opens nothing, and a slot is damaged that it may belong to.
+        WrongKey: the key is missing, or opens no slot.
+        Damaged: it opens no slot, but it may belong to a slot that is damaged.
     """
     if key is None:
-        raise WrongKey(store.url, "it is sealed, and no key was given")
+        raise WrongKey(store.url, "it is encrypted, and no key was given")
     try:
         exported = parse_exported(key.reveal())
     except Malformed as err:
         raise WrongKey(store.url, str(err)) from err
     if exported is not None:
         if exported[1] != repository_id:
-            raise WrongKey(store.url, f"the exported key is repository {exported[1]}'s")
+            raise WrongKey(store.url, f"the exported key belongs to repository {exported[1]}")
         return exported[0]
     slots, damaged = _read_slots(store, repository_id)
     for slot in slots:
@@ -130,12 +131,12 @@ def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
     if damaged:
         raise damaged[0]
     if not slots:
-        raise WrongKey(store.url, "it has no key slot; use the exported key")
-    raise WrongKey(store.url, "the key opens no slot")
+        raise WrongKey(store.url, "it has no key slots; use the exported key")
+    raise WrongKey(store.url, "the key is wrong: it opens no slot")
 
 
 class KeyRing:
-    """Slots and export of an open repository."""
+    """The key slots of an open repository, and the export of its key."""
 
     def __init__(self, objects: Objects, master: bytes | None, restore_tool: Callable[[], bytes]) -> None:
         self._objects = objects
@@ -143,8 +144,8 @@ class KeyRing:
         self._restore_tool = restore_tool
 
     def slots(self) -> tuple[SlotInfo, ...]:
-        """Slots there are, oldest first; damaged ones are logged and left out."""
-        master = self._needed()
+        """All slots, oldest first; damaged ones are logged and left out."""
+        master = self._master_key()
         slots, damaged = _read_slots(self._objects.store, self._objects.repository_id)
         for problem in damaged:
             logger.error("%s", problem)
@@ -159,48 +160,48 @@ class KeyRing:
         )
 
     def damaged_slots(self) -> list[Damaged]:
-        """What is wrong with slots; empty when all are whole, or the repository is plain."""
+        """Errors of damaged slots."""
         return _read_slots(self._objects.store, self._objects.repository_id)[1]
 
     def add(self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST) -> SlotInfo:
-        """A new slot for ``passphrase``.
+        """Add a slot for ``passphrase``.
 
         Raises:
             KeyNeeded: the repository is plain.
             ValueError: the passphrase is empty.
         """
-        slot = make_slot(self._needed(), self._objects.repository_id, passphrase, label, cost)
+        slot = make_slot(self._master_key(), self._objects.repository_id, passphrase, label, cost)
         write_slot(self._objects.store, slot)
         return SlotInfo(slot.slot_id, label, slot.created, cost)
 
     def remove(self, slot_id: UUID) -> None:
-        """Take a slot away; takes nothing back from whoever knew its passphrase.
+        """Remove a slot. This does not revoke access from someone who has used its passphrase.
 
         Raises:
             KeyNeeded: there is no such slot, or it is the last one.
         """
-        self._needed()
+        self._master_key()
         slots, _ = _read_slots(self._objects.store, self._objects.repository_id)
         known = {slot.slot_id for slot in slots}
         if slot_id not in known:
             raise KeyNeeded(self._objects.store.url, f"there is no slot {slot_id}")
         if known == {slot_id}:
-            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another one first")
+            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another slot first")
         (removed,) = (slot for slot in slots if slot.slot_id == slot_id)
         self._objects.store.delete(slot_name(slot_id))
         if not _read_slots(self._objects.store, self._objects.repository_id)[0]:
-            # Another process removed the other one at the same time: without a slot nobody gets in.
+            # Another process removed the other one at the same time, and one slot is needed.
             write_slot(self._objects.store, removed)
-            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another one first")
+            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another slot first")
         self._objects.store.commit_barrier()
 
     def export(self) -> ExportedKey:
-        """The master key as text and page; the reminder ends.
+        """Export the master key, and record that, which ends the reminder to do so.
 
         Raises:
             KeyNeeded: the repository is plain.
         """
-        master = self._needed()
+        master = self._master_key()
         text = exported_text(master, self._objects.repository_id)
         digest = hashlib.sha256(self._restore_tool()).hexdigest()
         page = _page(text, self._objects.repository_id, digest)
@@ -213,12 +214,12 @@ class KeyRing:
 
     @property
     def exported(self) -> bool:
-        """Whether the key was ever exported; people are reminded until it is. True when plain."""
+        """Whether the key was exported at some time. True for a plain repository."""
         return self._master is None or any(True for _ in self._objects.list(EXPORTS))
 
-    def _needed(self) -> bytes:
+    def _master_key(self) -> bytes:
         if self._master is None:
-            raise KeyNeeded(self._objects.store.url, "it is plain and has no keys")
+            raise KeyNeeded(self._objects.store.url, "it is plain, so it has no keys")
         return self._master
 
 
@@ -237,23 +238,23 @@ def _label(master: bytes, slot: KeySlot) -> str:
 
 
 def _read_slots(store: Store, repository_id: UUID) -> tuple[list[KeySlot], list[Damaged]]:
-    """Whole slots of this repository, and what is wrong with the others."""
+    """Intact slots of this repository, and errors of damaged ones."""
     slots: list[KeySlot] = []
     damaged: list[Damaged] = []
     for info in list(store.list(KEYS)):
         if not _SLOT_NAME.fullmatch(info.name):
-            continue  # none of ours
+            continue  # not an object of hvps
         try:
             slot = decode_record(KeySlot, store.get(info.name))
             check_slot(slot)
             if slot_name(slot.slot_id) != info.name:
-                raise Malformed("it lies under another slot's name")
+                raise Malformed("it has the name of another slot")
         except ObjectMissing:
             continue  # removed since the listing
         except Malformed as err:
             damaged.append(Damaged(store.url, info.name, str(err)))
             continue
-        # A repo init that lost a race leaves its slot behind; it opens nothing here.
+        # A concurrent repo init that failed may have left its slot, which is useless here.
         if slot.repository_id == repository_id:
             slots.append(slot)
     return slots, damaged
@@ -272,14 +273,14 @@ def _page(text: str, repository_id: UUID, restore_sha256: str) -> str:
             f"Repository   {repository_id}",
             f"Printed      {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "",
-            "Whoever has this page and the repository can read every backup in it.",
-            "Without this page or a passphrase nobody can, we included.",
+            "Anyone who has this page and the repository can read every backup in it.",
+            "Without this page or a passphrase, no one can read them.",
             "",
             "Key (72 digits, 0-9 and a-f; the last 8 are a check):",
             "",
             *lines,
             "",
-            "As hvps takes it wherever it asks for a key (line breaks do not matter):",
+            "In the form that hvps accepts as a key (line breaks do not matter):",
             "",
             f"    {text[: text.index(' ', 12)]}",
             f"      {groups[: len(groups) // 2]}",

@@ -1,4 +1,4 @@
-"""Object names. They are opaque: random, or keyed digests; nothing tells a VM or a host."""
+"""Object names. They are random or keyed digests, and contain no name or id of a VM or host."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PACK_FOLDERS = {Kind.DATA_PACK: DATA, Kind.NODE_PACK: NODES}
 
 
 def random_name() -> bytes:
-    """16 random bytes, for a pack or an index object."""
+    """16 random bytes, the name of a pack or an index object."""
     return secrets.token_bytes(16)
 
 
 def pack_name(kind: Kind, name: bytes) -> str:
-    """Object name of a pack; two hex digits of folder keep directories small."""
+    """Object name of a pack; folders of two hex digits keep directories small."""
     text = name.hex()
     return f"{PACK_FOLDERS[kind]}/{text[:2]}/{text}"
 
@@ -43,7 +43,7 @@ def binary_name(name: str) -> bytes:
     """The name of a pack or an index object, from its object name.
 
     Raises:
-        ValueError: the object name is of neither.
+        ValueError: it is not the name of such an object.
     """
     return bytes.fromhex(name.rsplit("/", 1)[1])
 
@@ -59,7 +59,7 @@ def ids_name(point_id: UUID) -> str:
 
 
 def tombstone_name(point_id: UUID) -> str:
-    """Object name of what a prune leaves of a point."""
+    """Object name of the tombstone of a point."""
     return f"{TOMBSTONES}/{point_id.hex}"
 
 
@@ -77,6 +77,6 @@ def counter_of(name: str) -> int:
     """Number of an object in its series.
 
     Raises:
-        ValueError: the name is none of a series.
+        ValueError: it is not the name of an object in a series.
     """
     return int(name.rsplit("/", 1)[1][:16], 16)

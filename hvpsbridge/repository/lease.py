@@ -1,10 +1,10 @@
-"""Leases in a store that can do no more than create-if-absent (form: ``formats.lease``).
+"""Leases in a store that has nothing better than create-if-absent (see ``formats.lease``).
 
-The highest counter under a prefix rules. Whoever creates the next one holds the lease; nobody's clock but
-the observer's own counts. A holder is dead when its boot id and pid namespace are ours and its process is
-gone; otherwise, when its counter has not moved for :data:`LEASE_STALE_SECONDS` while we watched. A process
-that merely sleeps on this machine is not dead. One that sleeps elsewhere may lose its lease, and finds out at
-the next :meth:`Lease.check`, since the counter never goes back.
+The highest counter under a prefix is valid, and the process that creates the next one holds the lease. Times
+are only compared on the clock of the observer. A holder on this machine (with the same boot id and pid
+namespace) is dead when its process has ended; a suspended process is not dead. A holder elsewhere is dead
+when its counter has not changed for :data:`LEASE_STALE_SECONDS` while this process watched. If it was only
+suspended, it has lost its lease, and the next :meth:`Lease.check` fails, since the counter never decreases.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from hvpsbridge.repository.stores.retry import Unreachable
 logger = logging.getLogger(__name__)
 
 LEASE_RENEW_SECONDS = 20.0
-# Six missed renewals: longer than any hiccup of a store that is still worth writing to.
+# Six missed renewals. A store that fails for longer is not of use anyway.
 LEASE_STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
-# Taking a lease loses the race to create the next counter only against others doing the same.
+# How often taking a lease may fail because others create the next counter first.
 MAX_RACES = 8
-# Leases this process holds, by repository and prefix. A record of ours that is not among them is of a lease
-# that could not be released, because the store failed: nobody works under it any more.
+# Leases that this process holds, by repository and prefix. A record of this process that is not among them is
+# of a lease that could not be released because the store failed, so it is not in use.
 _held: set[tuple[UUID, str]] = set()
 
 
 def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | None:
-    """The record of a counter under a prefix; None when it is gone or cannot be read."""
+    """The record with this counter; None when it is gone or cannot be read."""
     try:
         return decode_record(LeaseRecord, objects.read(counted(prefix, counter), Kind.LEASE))
     except (ObjectMissing, Damaged, Malformed):
@@ -60,22 +60,25 @@ def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | No
 
 
 def is_gone(objects: Objects, prefix: str, holder: LeaseHolder) -> bool:
-    """Whether nobody works under the lease of ``holder`` any more, for all that can be proved here."""
+    """Whether it can be proved that the lease of ``holder`` is not in use any more."""
     mine = is_here(holder) and holder.process_id == os.getpid()
     given_up = mine and (objects.repository_id, prefix) not in _held
     return given_up or is_provably_dead(holder)
 
 
 class Lease:
-    """A held lease; a thread of its own renews it until it is released.
+    """Takes a lease and holds it until it is released; a thread renews it.
 
     Args:
-        objects: where it lives.
-        prefix: its series of objects.
+        objects: where the lease is.
+        prefix: of its records.
         holder: this process, see :func:`current_holder`.
-        what: what it is on, for messages.
-        once: the prefix is never used again (a run's), so nothing needs to stay after the release.
+        what: what the lease is on, for messages.
+        once: whether the prefix is never used again (that of a run), so its last record can be deleted.
         stale_seconds, renew_seconds, clock: for tests.
+
+    Raises:
+        RepositoryLocked: another process holds it.
     """
 
     def __init__(
@@ -111,16 +114,16 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Return when the lease is still ours, renewed this moment.
+        """Renew the lease, which proves that it is still held.
 
         Raises:
-            LeaseLost: somebody took it over; nothing further may be written.
+            LeaseLost: another process took it over; nothing more may be written.
         """
         with self._lock:
             self._renew()
 
     def release(self) -> None:
-        """Give the lease up; others see it at once. Harmless when lost or released already."""
+        """Release the lease, visibly to others. Does nothing when it is lost or released already."""
         self._stop.set()
         _held.discard(self._place)
         if threading.current_thread() is not self._thread:
@@ -130,7 +133,7 @@ class Lease:
                 with contextlib.suppress(LeaseLost):
                     self._advance(released=True)
                     if self._once:
-                        self._forget()
+                        self._delete_last()
                 self._counter = -1
 
     def __enter__(self) -> Self:
@@ -144,7 +147,7 @@ class Lease:
         except HvpsError as err:
             if error is None:
                 raise
-            logger.warning("%s was not released: %s", self.what, err)
+            logger.warning("cannot release the lease on %s: %s", self.what, err)
 
     # -- taking ---------------------------------------------------------------------------------------
 
@@ -164,13 +167,15 @@ class Lease:
         raise self._locked(self._read(self._highest()))
 
     def _wait_for(self, counter: int) -> None:
-        """Return when the holder of ``counter`` let go or is dead; raise when it is alive."""
+        """Return when the holder of ``counter`` has released the lease or is dead; raise when it is alive."""
         record = self._read(counter)
         if record is not None:
             if record.released:
                 return
             if is_gone(self._objects, self.prefix, record.holder):
-                logger.info("%s: %s is gone; taken over", self.what, record.holder.describe())
+                logger.info(
+                    "%s: taking over the lease of %s, which has ended", self.what, record.holder.describe()
+                )
                 self.taken_from = record.holder
                 return
             if is_here(record.holder):
@@ -184,16 +189,15 @@ class Lease:
                     return
                 raise self._locked(latest or record)
         logger.warning(
-            "%s: no sign of its holder for %.0f s; taken over from %s",
+            "%s: taking over the lease of %s, which was not renewed for %.0f s",
             self.what,
+            _name_of(record),
             self._stale_seconds,
-            "nobody known" if record is None else record.holder.describe(),
         )
         self.taken_from = None if record is None else record.holder
 
     def _locked(self, record: LeaseRecord | None) -> RepositoryLocked:
-        name = "somebody" if record is None else record.holder.describe()
-        return RepositoryLocked(self._objects.store.url, self.what, name)
+        return RepositoryLocked(self._objects.store.url, self.what, _name_of(record))
 
     # -- keeping --------------------------------------------------------------------------------------
 
@@ -205,19 +209,19 @@ class Lease:
                 logger.warning("%s", err)
                 return
             except HvpsError as err:
-                # The store may come back; check() decides whether the run may go on.
-                logger.warning("renewing %s: %s", self.what, err)
+                # The store may recover. If it does not, check() stops the run.
+                logger.warning("cannot renew the lease on %s: %s", self.what, err)
 
     def _renew(self) -> None:
         if self._lost is not None:
             raise self._lost
         if self._counter < 0:
-            raise LeaseLost(self._objects.store.url, self.what, "nobody: it was released")
+            raise LeaseLost(self._objects.store.url, self.what, "no one: it was released")
         self._advance(released=False)
 
     def _advance(self, *, released: bool) -> None:
-        # The next counter is ours to create unless somebody took over. Should a taker's objects have been
-        # swept meanwhile, ours is created all the same; the highest one, which is never deleted, tells.
+        # Creating the next counter fails if another process took over. If the first records of that process
+        # were deleted already, it succeeds, but the highest one, which is never deleted, is not this one.
         try:
             self._create(self._counter + 1, released=released)
         except ObjectExists:
@@ -231,8 +235,7 @@ class Lease:
 
     def _lose(self) -> None:
         record = self._read(self._highest())
-        name = "somebody" if record is None else record.holder.describe()
-        self._lost = LeaseLost(self._objects.store.url, self.what, name)
+        self._lost = LeaseLost(self._objects.store.url, self.what, _name_of(record))
         raise self._lost
 
     # -- objects --------------------------------------------------------------------------------------
@@ -247,8 +250,8 @@ class Lease:
     def _read(self, counter: int) -> LeaseRecord | None:
         return read_record(self._objects, self.prefix, counter)
 
-    def _forget(self) -> None:
-        # Storage that grants no delete keeps the released record, which says the same.
+    def _delete_last(self) -> None:
+        # If the store refuses this, the record says that the lease is released.
         with contextlib.suppress(HvpsError):
             self._objects.store.delete(counted(self.prefix, self._counter))
 
@@ -262,10 +265,14 @@ class Lease:
                 except Unreachable:
                     return  # the next renewal tries again
                 except StoreError:
-                    # Storage that grants no delete keeps every record; asking for all of them at each
-                    # renewal of a long run would take longer than the renewals are apart.
+                    # An append-only store keeps all records. Trying to delete all of them at each renewal
+                    # of a long run would take longer than the time between renewals.
                     self._may_delete = False
                     return
+
+
+def _name_of(record: LeaseRecord | None) -> str:
+    return "an unknown process" if record is None else record.holder.describe()
 
 
 __all__ = ["Lease", "current_holder"]

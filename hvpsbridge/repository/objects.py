@@ -1,4 +1,4 @@
-"""Named objects in a store: compressed when it pays, bound to their name, sealed when there is a key."""
+"""Named objects in a store: compressed if it pays, bound to their name, encrypted if there is a key."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hvpsbridge.repository.stores.base import ObjectInfo, Store
 
 S = TypeVar("S")
 T = TypeVar("T")
-_OURS = re.compile(r"[a-z0-9/]+/[0-9a-f]{16,32}")
-# Below this size zstd saves less than its frame costs.
+_NAME = re.compile(r"[a-z0-9/]+/[0-9a-f]{16,32}")
+# Below this size zstd saves less than its frame takes.
 COMPRESS_FROM_BYTES = 512
-# Objects asked for at once from a store behind a network.
+# Concurrent requests for objects to a remote store.
 REMOTE_REQUESTS = 8
 
 
 class Objects:
-    """Reads and writes envelopes. Holds the store and the sealer of one open repository."""
+    """Reads and writes envelopes, with the store and the sealer of an open repository."""
 
     def __init__(self, store: Store, sealer: Sealer, repository_id: UUID) -> None:
         self.store = store
@@ -33,7 +33,7 @@ class Objects:
         self.repository_id = repository_id
 
     def envelope(self, name: str, kind: Kind, payload: bytes) -> bytes:
-        """The bytes ``payload`` is stored as under ``name``."""
+        """The bytes as which ``payload`` is stored under ``name``."""
         codec, packed = Codec.RAW, payload
         if len(payload) >= COMPRESS_FROM_BYTES:
             codec, packed = compression.compress(payload, compression.DEFAULT_LEVEL)
@@ -44,8 +44,8 @@ class Objects:
         """The payload in the envelope ``data`` of the object ``name``.
 
         Raises:
-            Damaged: it is not what was written there. So is another version than the settings': a
-                repository has one format for ever, and the settings were read first.
+            Damaged: it is not what was written there. This includes another format version than that of
+                the settings, which were read first: the format of a repository never changes.
         """
         try:
             header, payload = self.sealer.open_object(data, kind, context(self.repository_id, name))
@@ -65,19 +65,20 @@ class Objects:
         """Payload of the object.
 
         Raises:
-            ObjectMissing, Damaged: as they say.
+            ObjectMissing: there is no such object.
+            Damaged: it is not what was written there.
         """
         return self.open(name, kind, self.store.get(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects of ours under ``prefix``. Their names end in hex digits; anything else that lies there (a
-        ``.nfs`` file, a folder marker, notes of an administrator) is none of ours and passed over."""
-        return (info for info in self.store.list(prefix) if _OURS.fullmatch(info.name))
+        """Objects of hvps under ``prefix``. Their names end in hex digits; anything else there (a ``.nfs``
+        file, a folder marker, notes of an administrator) is ignored."""
+        return (info for info in self.store.list(prefix) if _NAME.fullmatch(info.name))
 
     def each(self, read: Callable[[S], T], which: Sequence[S]) -> tuple[T, ...]:
-        """``read`` of each, in the order of ``which``; several at once from a store behind a network.
+        """The results of ``read`` in the order of ``which``; read concurrently from a remote store.
 
-        For small objects, and the ends of large ones: there the round trips are all the cost.
+        For small objects and the ends of large ones, which cost little more than their round trips.
         """
         if not self.store.remote or len(which) < 2:
             return tuple(map(read, which))
@@ -85,11 +86,11 @@ class Objects:
             return tuple(pool.map(read, which))
 
     def unreadable(self, name: str, err: Malformed) -> Damaged | NewerObject:
-        """What to raise for an authentic object whose record does not decode."""
+        """The error for an authentic object whose record cannot be decoded."""
         if isinstance(err, UnknownFields):
             return NewerObject(self.store.url, name, str(err))
         return self.damaged(name, err)
 
     def damaged(self, name: str, what: object) -> Damaged:
-        """A ``Damaged`` for an object of this repository."""
+        """The error for a damaged object."""
         return Damaged(self.store.url, name, str(what))

@@ -1,4 +1,4 @@
-"""Making repositories, and opening them."""
+"""Creating and opening repositories."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
-# See docs/format.md for the measurement behind it (benchmarks/churn_chunks.py).
+# Chosen by benchmarks/churn_chunks.py; see docs/format.md#the-chunk-size.
 DEFAULT_CHUNK_BYTES = 128 * KIB
 
 
 def default_cache_folder() -> Path:
-    """Where index caches go when nobody says: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``."""
+    """The default folder of index caches: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "hvps"
 
@@ -52,19 +52,19 @@ def create_repository(
     cost: KdfCost = DEFAULT_COST,
     cache_folder: Path | None = None,
 ) -> Repository:
-    """Make a repository at ``url`` and open it.
+    """Create a repository at ``url`` and open it.
 
     Args:
-        url: see ``stores.registry.open_store``; a directory is made when missing.
-        chunk_bytes: the grid, for ever.
-        key: passphrase of its first key slot; without one the repository is plain, for ever.
+        url: see ``stores.registry.open_store``; a missing directory is created.
+        chunk_bytes: chunk size; cannot be changed later.
+        key: passphrase of the first key slot; None for a plain repository. Cannot be changed later.
         label: of that slot.
         cost: Argon2id costs of that slot.
         cache_folder: as with :func:`open_repository`.
 
     Raises:
-        RepositoryExists: there is one, or the place holds something else.
-        ConfigurationError: the URL means nothing.
+        RepositoryExists: there is one, or the directory is not empty.
+        ConfigurationError: the URL is not valid.
         StoreError: the store fails.
     """
     grid = ChunkGrid(chunk_bytes)
@@ -82,23 +82,23 @@ def create_on_store(
     cost: KdfCost = DEFAULT_COST,
     cache_folder: Path | None = None,
 ) -> Repository:
-    """Make a repository in a store at hand and open it. See :func:`create_repository`."""
+    """Create a repository in a store and open it, as :func:`create_repository`."""
     repository_id = uuid4()
     master = None if key is None else secrets.token_bytes(MASTER_BYTES)
     sealer = _sealer(master, repository_id)
     settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
     settings = replace(settings, check=sealer.settings_check(settings))
     if _exists(store, CONFIG_NAME):
-        raise RepositoryExists(store.url, "there is one")
-    with contextlib.suppress(ObjectExists):  # of a repo init that died before its config
+        raise RepositoryExists(store.url, "a repository exists there already")
+    with contextlib.suppress(ObjectExists):  # of an interrupted repo init
         store.put(RESTORE_NAME, restore_tool())
     if key is not None and master is not None:
         write_slot(store, make_slot(master, repository_id, key, label, cost))
-    # The settings come last: with them the repository exists, and opens.
+    # The settings are written last: with them the repository exists.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
     except ObjectExists as err:
-        raise RepositoryExists(store.url, "there is one") from err
+        raise RepositoryExists(store.url, "a repository exists there already") from err
     store.commit_barrier()
     return Repository(store, settings, sealer, cache_folder, master=master)
 
@@ -108,17 +108,21 @@ def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path |
 
     Args:
         url: see ``stores.registry.open_store``.
-        key: passphrase or exported key; needed when it is sealed.
-        cache_folder: where the index cache goes; a folder of its own for each repository is made in it.
+        key: passphrase or exported key; needed if the repository is encrypted.
+        cache_folder: folder of index caches; each repository gets a folder in it.
 
     Raises:
-        NoRepository, NewerFormat, WrongKey, Damaged, StoreError: as they say.
+        NoRepository: there is none.
+        NewerFormat: a newer hvps created it.
+        WrongKey: the key is missing or wrong.
+        Damaged: its settings or key slots are damaged.
+        StoreError: the store fails.
     """
     return open_on_store(open_store(url), key=key, cache_folder=cache_folder or default_cache_folder())
 
 
 def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
-    """The repository in a store at hand; its index cache stays in memory without a ``cache_folder``."""
+    """The repository in a store, as :func:`open_repository`; without a ``cache_folder``, it uses memory."""
     try:
         settings = decode_settings(store.get(CONFIG_NAME))
     except ObjectMissing as err:
@@ -131,10 +135,10 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     if settings.sealed:
         master = unlock(store, settings.repository_id, key)
     elif key is not None:
-        raise WrongKey(store.url, "a key was given, and the repository has none")
+        raise WrongKey(store.url, "it is not encrypted, but a key was given")
     sealer = _sealer(master, settings.repository_id)
     if sealer.settings_check(settings) != settings.check:
-        raise Damaged(store.url, CONFIG_NAME, "its check differs")
+        raise Damaged(store.url, CONFIG_NAME, "its check does not match")
     return Repository(store, settings, sealer, cache_folder, master=master)
 
 

@@ -1,4 +1,4 @@
-"""Frames into packs, and out of them again."""
+"""Writing frames to packs, and reading them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.base import Sink
 from hvpsbridge.units import KIB, MIB
 
-# A pack is closed when it reaches this size; the last frame may take it a little over.
+# A pack is closed when it reaches this size; the last frame may exceed it a little.
 PACK_BYTES = 32 * MIB
-# Chunks that compress to almost nothing must not fill a pack with entries without end: 16 Ki entries are
-# 720 KiB of footer.
+# A pack of chunks that compress to almost nothing would have very many entries; 16 Ki entries make a footer
+# of 720 KiB.
 PACK_ENTRIES = 16384
-# Reads of a pack: frames this near to each other are fetched as one range, up to the given size.
+# Frames of a pack with gaps up to this are fetched as one range, up to the given size.
 GAP_BYTES = 64 * KIB
 RANGE_BYTES = 4 * MIB
-# Ranges fetched at once from a store behind a network.
+# Ranges fetched at a time from a remote store.
 REMOTE_REQUESTS = 4
-# What is wrong with a frame that only a rebuilt index may lead to again.
-NOT_INDEXED = "no index names it"
+# What is wrong with a frame that may be found again by rebuilding the index.
+NOT_INDEXED = "it is in no index"
 
 
 @dataclass(slots=True)
@@ -48,12 +48,12 @@ class _OpenPack:
 
 
 class PackWriter:
-    """Gathers frames of one kind into packs. Thread-safe; a full pack is published by whoever filled it.
+    """Writes frames of one kind to packs. Thread-safe; the thread that fills a pack publishes it.
 
     Args:
         objects: store and sealer.
         kind: DATA_PACK or NODE_PACK.
-        published: called with each pack once it is in the store, from any thread.
+        published: called with each pack when it is in the store, from any thread.
     """
 
     def __init__(self, objects: Objects, kind: Kind, published: Callable[[IndexedPack], None]) -> None:
@@ -64,9 +64,9 @@ class PackWriter:
         self._open: _OpenPack | None = None
 
     def add(self, identity: bytes, raw: bytes | memoryview, level: int) -> int:
-        """Bytes that storing ``raw`` under ``identity`` takes.
+        """Store ``raw`` under ``identity``; how many bytes that takes.
 
-        Compressing and sealing run in the calling thread, outside the lock.
+        Compression and encryption run in the calling thread, without the lock.
         """
         codec, body = compression.compress(raw, level)
         frame = Frame(
@@ -94,14 +94,14 @@ class PackWriter:
         return entry.frame_bytes
 
     def flush(self) -> None:
-        """Publish the pack under construction, if there is one."""
+        """Publish the open pack, if there is one."""
         with self._lock:
             last, self._open = self._open, None
         if last is not None:
             self._publish(last)
 
     def abandon(self) -> None:
-        """Throw the pack under construction away."""
+        """Discard the open pack, if there is one."""
         with self._lock:
             last, self._open = self._open, None
         if last is not None:
@@ -131,7 +131,7 @@ class PackWriter:
 
 
 class FrameReader:
-    """Raw bytes of chunks and nodes by id, each checked against its id."""
+    """Reads chunks and nodes by id, and checks each against its id."""
 
     def __init__(self, objects: Objects, cache: IndexCache, refresh: Callable[[], None]) -> None:
         self._objects = objects
@@ -140,18 +140,18 @@ class FrameReader:
         self._checked = False
 
     def damaged(self, name: str, what: object) -> Damaged:
-        """A ``Damaged`` of this repository."""
+        """The error for a damaged object or chunk."""
         return self._objects.damaged(name, what)
 
     def locate(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
-        """Where the frame lies, at least one place.
+        """Where the frame is; at least one place.
 
         Raises:
-            Damaged: no index names it.
+            Damaged: no index has it.
         """
         found = self._of_kind(identity, kind)
         if not found:
-            # Another process may have published it since this one looked.
+            # Another process may have published it meanwhile.
             self._refresh()
             found = self._of_kind(identity, kind)
         if not found and self._renew_cache():
@@ -161,8 +161,10 @@ class FrameReader:
         return found
 
     def _renew_cache(self) -> bool:
-        """Whether the cache was held against the repository, which is done once: a cache that rotted, was
-        tampered with or half restored must not pass for a loss."""
+        """Compare the cache with the repository, once; whether that was done now.
+
+        Otherwise a cache that is corrupt, manipulated or partly restored would be reported as a loss.
+        """
         if self._checked:
             return False
         self._checked = True
@@ -172,11 +174,11 @@ class FrameReader:
 
     @property
     def cache_checked(self) -> bool:
-        """Whether the cache is known to be what the index objects say; its numbers stay from then on."""
+        """Whether the cache was compared with the index objects; its numbers do not change after that."""
         return self._checked
 
     def set_cache_checked(self) -> None:
-        """The cache was held against the index objects."""
+        """Record that the cache was compared with the index objects."""
         self._checked = True
 
     def _of_kind(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
@@ -186,7 +188,7 @@ class FrameReader:
         """The raw bytes, from the first copy that is good.
 
         Raises:
-            Damaged: none is.
+            Damaged: there is no good copy.
         """
         while True:
             problem: Damaged | None = None
@@ -195,7 +197,7 @@ class FrameReader:
                     return self.decode(place, self.fetch(place))
                 except Damaged as err:
                     problem = err
-            assert problem is not None  # locate gave at least one place
+            assert problem is not None  # locate returns at least one place
             if not self._renew_cache():
                 raise problem
 
@@ -203,7 +205,7 @@ class FrameReader:
         """The frame's bytes as stored.
 
         Raises:
-            Damaged: the pack is gone or too short.
+            Damaged: the pack is missing or too short.
         """
         return self._range(place.kind, place.pack, place.offset, place.frame_bytes)
 
@@ -215,7 +217,7 @@ class FrameReader:
             raise self._objects.damaged(name, "the pack is missing") from err
         except StoreError as err:
             if self._is_short(name, offset + length):
-                raise self._objects.damaged(name, "the pack is cut short") from err
+                raise self._objects.damaged(name, "the pack is truncated") from err
             raise
 
     def _is_short(self, name: str, needed: int) -> bool:
@@ -225,7 +227,7 @@ class FrameReader:
             return False
 
     def decode(self, place: Location, stored: bytes | memoryview) -> bytes:
-        """Raw bytes of the frame ``stored``, checked against the id it must have.
+        """Raw bytes of the frame ``stored``, checked against the id of ``place``.
 
         Raises:
             Damaged: it is not what was written.
@@ -233,11 +235,11 @@ class FrameReader:
         try:
             frame, body = unpack_frame(stored, MAX_CHUNK_BYTES)
             if frame.id != place.id or frame.kind is not place.kind:
-                raise Malformed("another chunk lies there")
+                raise Malformed("another chunk is stored there")
             opened = self._objects.sealer.open_frame(frame, body)
             raw = compression.expand(frame.codec, opened, frame.raw_bytes)
             if self._objects.sealer.identify(hashlib.sha256(raw).digest()) != place.id:
-                raise Malformed("digest differs")
+                raise Malformed("the digest does not match")
         except Malformed as err:
             where = f"{label(place.kind, place.id)} in {pack_name(place.kind, place.pack)}"
             raise self._objects.damaged(where, err) from err
@@ -246,8 +248,8 @@ class FrameReader:
     def read_all(self, places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
         """Each place with its raw bytes, or with what is wrong there, in the order of the packs.
 
-        ``places`` are sorted and near ones fetched together; at most :data:`RANGE_BYTES` (or one frame)
-        are held at a time, on a remote store as many times over as there are requests at once.
+        Places near each other are fetched together. At most :data:`RANGE_BYTES` (or one frame) are in memory
+        at a time; for a remote store :data:`REMOTE_REQUESTS` times as much.
         """
         ordered = sorted(places, key=lambda place: (place.kind, place.pack, place.offset))
         groups = coalesce(ordered)
@@ -271,10 +273,10 @@ class FrameReader:
                     future.cancel()
 
     def check_pack(self, pack: IndexedPack) -> None:
-        """Read back a pack and check every frame.
+        """Read a pack and check every frame.
 
         Raises:
-            Damaged: one did not arrive as it was sent.
+            Damaged: a frame is not what was written.
         """
         places = (
             Location(
@@ -303,7 +305,7 @@ class FrameReader:
         self, group: list[Location], data: bytes | Damaged
     ) -> Iterator[tuple[Location, bytes | Damaged]]:
         if isinstance(data, Damaged):
-            for place in group:  # a cut pack may still hold the first of several
+            for place in group:  # a truncated pack may still have the first of several
                 yield place, self._read_one(place) if len(group) > 1 else data
             return
         view, start = memoryview(data), group[0].offset
@@ -323,7 +325,7 @@ class FrameReader:
 
 
 def coalesce(ordered: Iterable[Location]) -> Iterator[list[Location]]:
-    """Runs of places that one ranged read serves."""
+    """Groups of places that are fetched in one range."""
     group: list[Location] = []
     for place in ordered:
         if group and not _near(group, place):
@@ -345,5 +347,5 @@ def _near(group: list[Location], place: Location) -> bool:
 
 
 def label(kind: Kind, identity: bytes) -> str:
-    """How a chunk or node is called in messages: kind and the first digits of its id."""
+    """Name of a chunk or node in messages: its kind and the first digits of its id."""
     return f"{'chunk' if kind is Kind.DATA_PACK else 'node'} {identity.hex()[:16]}"

@@ -1,4 +1,4 @@
-"""Recovery points: committed manifests, their order, and how a user names one."""
+"""Recovery points: committed manifests, their order, and how users select one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Point:
 
     @property
     def short_id(self) -> str:
-        """First digits of the id, as shown to people."""
+        """The first digits of the id, as shown to users."""
         return self.manifest.point_id.hex[:SHORT_ID_DIGITS]
 
 
@@ -61,13 +61,13 @@ def in_order(points: Iterable[Point]) -> tuple[Point, ...]:
 
 def select(points: Sequence[Point], selector: str, repository: str) -> Point:
     """The point that ``selector`` names: ``vm@latest``, ``vm@latest~1``, ``vm@2026-03-01T02:00Z`` (the
-    newest not after it), ``vm@<short id>``, a short id, or ``vm`` alone for its latest.
+    newest up to then), ``vm@<short id>``, a short id, or ``vm`` alone for its latest.
 
-    ``vm`` is a name (any letter case) or an id. The last ``@`` separates, since names may hold one.
+    ``vm`` is a name (in any letter case) or an id. Names may contain ``@``; the last one is the separator.
 
     Raises:
         PointNotFound: there is no such point.
-        AmbiguousPoint: a short id, or a VM name, stands for several.
+        AmbiguousPoint: several points match a short id, or several VMs a name.
     """
     vm, _, which = selector.rpartition("@")
     if not vm:
@@ -100,7 +100,7 @@ def _of_vm(points: Sequence[Point], vm: str, selector: str, repository: str) -> 
         raise PointNotFound(selector, repository)
     if len(ids) > 1:
         raise AmbiguousPoint(selector, repository, tuple(ids))
-    # A VM that was renamed keeps its line: all points of the id count.
+    # A VM that was renamed keeps its points: all with its id are meant.
     return [point for point in points if str(point.vm_id) == ids[0]]
 
 
@@ -118,7 +118,7 @@ def _single(found: list[Point], selector: str, repository: str) -> Point:
 
 
 def _moment(text: str) -> datetime | None:
-    """The time named; UTC when no zone is given. A date alone means its end."""
+    """The time in ``text``, UTC without a zone; a date means the end of that day. None if it is not valid."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

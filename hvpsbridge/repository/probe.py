@@ -1,7 +1,7 @@
-"""Does a store keep the contract, and what else does it grant? Asked of a user's store before it is used.
+"""Tests whether a store fulfils its contract, and what else the credentials permit.
 
-Everything is tried with objects under ``probe/``, which are removed as far as rights allow. What breaks
-the contract makes a store unfit; the rest is told, since it decides what a thief of credentials can do.
+Everything is tried with objects under ``probe/``, which are removed if the credentials permit that. A store
+that breaks the contract is unsuitable. The rest shows what someone with stolen credentials could do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIECE_BYTES = 300_000
 
 
 class Holds(StrEnum):
-    """Answer to one question."""
+    """The answer to a question."""
 
     YES = "yes"
     NO = "no"
@@ -33,10 +33,10 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """One question with its answer.
+    """A question with its answer.
 
     Attributes:
-        needed: whether a NO makes the store unfit.
+        needed: whether NO makes the store unsuitable.
     """
 
     question: str
@@ -47,32 +47,32 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a store was found to do."""
+    """The result of all tests."""
 
     url: str
     findings: tuple[ProbeResult, ...]
 
     @property
     def fit(self) -> bool:
-        """Whether a repository may be kept there."""
+        """Whether the store is suitable for a repository."""
         return all(finding.holds is not Holds.NO for finding in self.findings if finding.needed)
 
 
 @runtime_checkable
 class Overwriting(Protocol):
-    """A store that can be asked to do what no repository does."""
+    """A store that can try to overwrite an object, which no repository does."""
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Put ``data`` under a name that is taken."""
+        """Store ``data`` under a name that is taken."""
         ...
 
 
 def probe(url: str) -> ProbeReport:
-    """What the store at ``url`` does; a directory there is made when missing, as ``repo init`` would.
+    """Test the store at ``url``; a missing directory is created, as by ``repo init``.
 
     Raises:
-        ConfigurationError: the URL means nothing.
-        StoreError: the store cannot be reached, or nothing at all can be written.
+        ConfigurationError: the URL is not valid.
+        StoreError: the store cannot be reached, or nothing can be written.
     """
     store = open_store(url, create=True)
     try:
@@ -82,21 +82,24 @@ def probe(url: str) -> ProbeReport:
 
 
 def probe_store(store: Store) -> ProbeReport:
-    """What a store at hand does. See :func:`probe`."""
+    """Test a store, as :func:`probe`."""
     prefix = f"probe/{secrets.token_hex(8)}"
     one = f"{prefix}/one"
     data = secrets.token_bytes(PIECE_BYTES)
     store.put(one, data)
     try:
         findings = [
-            _ask("an object comes back as it was written", lambda: store.get(one) == data),
+            _ask("objects are read as they were written", lambda: store.get(one) == data),
             _ask("ranges are exact", lambda: _ranges(store, one, data)),
-            _ask("a written object is listed at once", lambda: _listed(store, prefix, one)),
-            _ask("a missing object is told from an empty one", lambda: _missing(store, prefix)),
+            _ask("a new object is listed immediately", lambda: _listed(store, prefix, one)),
+            _ask("a missing object is reported as missing", lambda: _missing(store, prefix)),
             _ask("a taken name is refused (conditional create)", lambda: _refuses(store, one, data)),
-            _ask("of several at once exactly one creates a name", lambda: _race(store, f"{prefix}/race")),
-            _ask("an object is unseen until it is whole", lambda: _whole(store, f"{prefix}/sink")),
-            _ask("what is behind a barrier survives a power loss", lambda: _durable(store), needed=False),
+            _ask(
+                "only one of several requests creates a name",
+                lambda: _race(store, f"{prefix}/race"),
+            ),
+            _ask("an object is invisible until it is complete", lambda: _whole(store, f"{prefix}/sink")),
+            _ask("objects survive a power loss after a barrier", lambda: _durable(store), needed=False),
             *_rights(store, one, data),
         ]
     finally:
@@ -182,15 +185,17 @@ def _durable(store: Store) -> bool:
 
 
 def _rights(store: Store, name: str, data: bytes) -> list[ProbeResult]:
-    """What these credentials could do to a repository besides adding to it."""
+    """What these credentials permit besides adding objects."""
     refused = Holds.UNKNOWN
-    detail = "a directory: whoever can write it can change every file in it"
+    detail = "a directory: anyone with write access can change its files"
     if isinstance(store, Overwriting):
         try:
             store.overwrite(name, b"overwritten")
             refused = Holds.YES if store.get(name) == data else Holds.NO
             detail = (
-                "the store took it and kept the old bytes" if refused is Holds.YES else "it was overwritten"
+                "the store accepted it, but kept the old bytes"
+                if refused is Holds.YES
+                else "it was overwritten"
             )
         except StoreError as err:
             refused, detail = Holds.YES, str(err)
@@ -200,7 +205,7 @@ def _rights(store: Store, name: str, data: bytes) -> list[ProbeResult]:
     try:
         store.delete(name)
         store.size(name)
-        findings.append(ProbeResult("deleting is refused", Holds.YES, False, "the object is still there"))
+        findings.append(ProbeResult("deleting is refused", Holds.YES, False, "the object still exists"))
     except ObjectMissing:
         findings.append(ProbeResult("deleting is refused", Holds.NO, False, "these credentials can delete"))
     except StoreError as err:
@@ -211,9 +216,9 @@ def _rights(store: Store, name: str, data: bytes) -> list[ProbeResult]:
             "object lock",
             Holds.YES if locked else Holds.UNKNOWN,
             False,
-            "objects can be neither overwritten nor deleted with these credentials"
+            "these credentials can neither overwrite nor delete objects"
             if locked
-            else "versions and retention do not show from here; look at the bucket's settings",
+            else "versioning and retention cannot be detected; check the settings of the bucket",
         )
     )
     return findings

@@ -1,4 +1,4 @@
-"""An open repository: what everything above this package works with."""
+"""An open repository: the interface of this package."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ READ_PIECE_BYTES = 256 * KIB
 
 
 def restore_tool() -> bytes:
-    """restore.py as shipped with this hvps."""
+    """The restore.py of this hvps."""
     return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
 
 
@@ -60,8 +60,8 @@ class Repository:
 
     Attributes:
         grid: how disks are cut into chunks.
-        catalog: its points and the small objects beside them.
-        keys: its key slots and export.
+        catalog: its points, and the small objects about them.
+        keys: its key slots.
     """
 
     def __init__(
@@ -93,30 +93,30 @@ class Repository:
 
     @property
     def repository_id(self) -> UUID:
-        """Given when it was made."""
+        """Its id, random since its creation."""
         return self.settings.repository_id
 
     @property
     def url(self) -> str:
-        """Where it is, without credentials."""
+        """Where it is, as shown to people; without credentials."""
         return self.store.url
 
     @property
     def durable(self) -> bool:
-        """Whether what is committed here survives a power loss, as far as the store can promise."""
+        """Whether committed points survive a power loss, as far as the store can tell."""
         return self.store.durable
 
     @property
-    def sealed(self) -> bool:
-        """Whether content is encrypted."""
+    def encrypted(self) -> bool:
+        """Whether it is encrypted."""
         return self.settings.sealed
 
     def holds(self, path: Path) -> bool:
-        """Whether ``path`` lies in the directory of this repository, where nothing else may be written."""
+        """Whether ``path`` is in the directory of this repository, where nothing else may be written."""
         return isinstance(self.store, LocalStore) and self.store.holds(path)
 
     def close(self) -> None:
-        """Give up the cache and the store's connections."""
+        """Close the cache and the store."""
         self._cache.close()
         self.store.close()
 
@@ -129,7 +129,7 @@ class Repository:
         self.close()
 
     def refresh(self) -> None:
-        """Bring the chunk index up to what is published."""
+        """Update the chunk index to what is published."""
         names = [binary_name(info.name) for info in self._objects.list(INDEX)]
         self._cache.synchronise(names, self._load_index)
         self._cache.set_bad((frame.id, frame.pack) for frame in self.catalog.bad_frames())
@@ -138,9 +138,9 @@ class Repository:
         try:
             return decode_index(self._objects.read(index_name(name), Kind.INDEX))
         except ObjectMissing:
-            return None  # merged by a collector since the listing
+            return None  # superseded since the listing
         except Damaged as err:
-            # What it names counts as lost until verify says how much that is; the rest stays usable.
+            # The chunks that it lists count as lost; everything else can be used. verify shows the extent.
             self.catalog.log_damage(err)
             return None
         except Malformed as err:
@@ -149,33 +149,33 @@ class Repository:
 
     @property
     def remote(self) -> bool:
-        """Whether reading a chunk is a request over a network."""
+        """Whether each read costs a round trip."""
         return self._objects.store.remote
 
-    # -- working --------------------------------------------------------------------------------------
+    # -- runs -----------------------------------------------------------------------------------------
 
     def lease(self, vm_id: UUID, holder: LeaseHolder) -> Lease:
-        """The lease on a VM, held until released.
+        """Take the lease on a VM; it is held until it is released.
 
         Raises:
-            RepositoryLocked: somebody alive holds it.
+            RepositoryLocked: another process holds it.
         """
         prefix = f"{LEASES}/{self._objects.sealer.opaque(LEASES, vm_id)}"
         return Lease(self._objects, prefix, holder, f"VM {vm_id}")
 
     def ledger(self, vm_id: UUID) -> Ledger:
-        """What we set out to make, and made, on hosts for a VM."""
+        """The ledger of a VM: what hvps makes, or is about to make, on hosts."""
         return Ledger(self._objects, vm_id)
 
     def begin(
         self, run_id: UUID, *, level: int = compression.DEFAULT_LEVEL, read_back: bool = False
     ) -> Writer:
-        """A writer for a run. Its run object is published before the index is read, as the design asks.
+        """A writer for a run. Its run object is published before the index is read.
 
         Args:
             run_id: the run.
             level: zstd level.
-            read_back: read every pack once it is stored and check it, before any index names it.
+            read_back: read and check every pack after it is stored, before an index lists it.
         """
         run = start_run(self._objects, run_id)
         self.store.sweep()
@@ -197,15 +197,15 @@ class Repository:
         )
 
     def image(self, point: Point, disk: ManifestDisk) -> DiskImage:
-        """The disk of the point as a seekable file."""
+        """A disk of a point as a seekable file."""
         return self.image_of(disk.tree)
 
     def image_of(self, root: TreeRoot) -> DiskImage:
-        """Any stored tree as a seekable file."""
+        """A stored tree as a seekable file."""
         return DiskImage(self._frames, self.grid, root)
 
     def read_file(self, reference: FileRef) -> Iterator[bytes]:
-        """Bytes of a stored file, in order.
+        """The bytes of a stored file, in order.
 
         Raises:
             Damaged: a chunk is not what was written.
@@ -221,12 +221,12 @@ class Repository:
         *,
         subset: tuple[int, int] = (1, 1),
     ) -> VerifyReport:
-        """What holds of the points (all without ``points``).
+        """Check points, or the whole repository.
 
         Args:
             level: written or hashed.
-            points: which; the whole repository without.
-            subset: part and count, ``(3, 14)`` hashes the third fourteenth of the chunks.
+            points: which points; the whole repository when None.
+            subset: part and count: ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
         self.catalog.forget()
         self.refresh()
@@ -251,18 +251,18 @@ class Repository:
             self.refresh()
 
     def rebuild_index(
-        self, run_id: UUID, *, check: bool = False, told: Callable[[int, int], None] | None = None
+        self, run_id: UUID, *, check: bool = False, on_progress: Callable[[int, int], None] | None = None
     ) -> RebuildReport:
-        """Name every pack in an index object that reads, and supersede those that do not.
+        """List every pack in an index object that can be read, and supersede those that cannot.
 
         Args:
-            run_id: of this run, for the run object.
-            check: only look.
-            told: called with the count of footers read and of all to read.
+            run_id: of this run.
+            check: change nothing.
+            on_progress: called with the count of footers read so far and of all footers to read.
 
         Raises:
-            RepositoryLocked: a writer is at work.
+            RepositoryLocked: a run is writing to the repository.
         """
-        report = rebuild_index(self._objects, run_id, check=check, told=told)
+        report = rebuild_index(self._objects, run_id, check=check, on_progress=on_progress)
         self.refresh()
         return report

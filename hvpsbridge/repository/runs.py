@@ -1,4 +1,4 @@
-"""Runs at work in a repository: each writer has a run object, a lease that is used once."""
+"""Runs that write to a repository: each has a run object, a lease that is used once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_run(objects: Objects, run_id: UUID) -> Lease:
-    """The run object of a writer, or of whoever must not meet one; ended by its release."""
+    """Create the run object of a writer, or of work that excludes writers; releasing it ends the run."""
     return Lease(objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True)
 
 
@@ -30,13 +30,12 @@ def refuse_other_runs(
     stale_seconds: float = leases.LEASE_STALE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Return when no run but ``own`` is at work.
+    """Check that no run other than ``own`` is in progress.
 
-    One of another machine counts as dead when its run object stood still for ``stale_seconds`` while we
-    watched.
+    A run on another machine is dead when its run object does not change for ``stale_seconds``.
 
     Raises:
-        RepositoryLocked: a run is alive; its holder is named.
+        RepositoryLocked: another run is alive.
     """
     watched: dict[str, int] = {}
     for prefix, counter in _highest(objects).items():
@@ -47,7 +46,7 @@ def refuse_other_runs(
             raise _alive(objects, record)
         watched[prefix] = counter
     if watched:
-        logger.info("%d runs may be at work elsewhere; watching them", len(watched))
+        logger.info("waiting to see whether %d runs on other machines are still alive", len(watched))
     since = clock()
     while watched and clock() - since < stale_seconds:
         time.sleep(min(leases.POLL_SECONDS, stale_seconds / 4))
@@ -67,12 +66,12 @@ def _has_ended(objects: Objects, prefix: str, record: LeaseRecord) -> bool:
 
 
 def _alive(objects: Objects, record: LeaseRecord | None) -> RepositoryLocked:
-    name = "somebody" if record is None else record.holder.describe()
+    name = "an unknown process" if record is None else record.holder.describe()
     return RepositoryLocked(objects.store.url, "the repository", name)
 
 
 def _highest(objects: Objects) -> dict[str, int]:
-    """Highest counter of each run, by prefix."""
+    """The highest counter of each run, by prefix."""
     found: dict[str, int] = {}
     for info in objects.list(RUNS):
         prefix = info.name.rsplit("/", 1)[0]

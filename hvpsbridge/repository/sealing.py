@@ -1,21 +1,21 @@
-"""How stored bytes are bound and, with a key, sealed: the one door to ``cryptography``.
+"""How stored bytes are authenticated and, with a key, encrypted. The only module that uses ``cryptography``.
 
 Both sealers bind every object to its place (``formats.envelope.context``) and every chunk to its id. The
-plain one does it with SHA-256, which finds damage; the keyed one with AES-256-GCM, which also finds
-intent and hides content.
+plain one uses SHA-256, which detects damage. The one with a key uses AES-256-GCM, which also detects
+manipulation and hides the content.
 
-Keys, all by HKDF-SHA-256 from the 32-byte master key, salted with the repository's id:
+All keys are derived by HKDF-SHA-256 from the 32-byte master key, with the repository's id as salt:
 
-- the data root and the metadata root, from which each epoch's key is derived: chunks under the data key,
-  nodes and every other object under the metadata key, so the metadata root alone reads the whole
-  structure and no content;
-- the id key, which makes chunk ids from SHA-256 digests;
-- the name key, which makes object names that say nothing;
+- the data root and the metadata root, from which the keys of each epoch are derived. Chunks are encrypted
+  with the data key, nodes and all other objects with the metadata key, so the metadata root reads the whole
+  structure, but no content;
+- the id key, which turns SHA-256 digests into chunk ids;
+- the name key, for parts of object names that represent VMs;
 - the check key, which authenticates the settings object.
 
-Epochs: AES-GCM with random 96-bit nonces stays safe for 2^32 uses of one key. A writer draws a random
-32-bit epoch when it starts and another after 2^24 uses, so no key comes near that however many
-repositories, runs and years there are, and nobody has to count across runs.
+AES-GCM with random 96-bit nonces is safe for 2^32 uses of a key. A writer chooses a random 32-bit epoch when
+it starts, and another one after 2^24 uses. So no key comes near that limit, and nothing has to be counted
+across runs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import hmac
 import os
 import secrets
 import threading
+from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import Protocol
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -52,67 +52,65 @@ from hvpsbridge.formats.settings import Settings
 
 MASTER_BYTES = 32
 EPOCH_USES = 1 << 24
-# Keys of epochs kept derived. A restore meets one epoch for each run that wrote part of its disk.
+# Derived keys kept. A restore needs one for each run that wrote a part of its disk.
 EPOCHS_KEPT = 256
 
 
-class Sealer(Protocol):
-    """What a repository needs of its key, or of there being none. Used from several threads."""
+class Sealer(ABC):
+    """Binds stored bytes to their place, and encrypts them if there is a key. Used from several threads."""
 
-    @property
-    def sealed(self) -> bool:
-        """Whether there is a key."""
-        ...
+    sealed: bool
+    """Whether there is a key."""
 
+    @abstractmethod
     def identify(self, digest: bytes) -> bytes:
         """Id of a chunk or node from the SHA-256 of its raw bytes."""
-        ...
 
+    @abstractmethod
     def opaque(self, label: str, identity: UUID) -> str:
-        """Name part (32 hex digits) that stands for ``identity`` within ``label``."""
-        ...
+        """Part of an object name (32 hex digits) that represents ``identity`` under ``label``."""
 
+    @abstractmethod
     def settings_check(self, settings: Settings) -> bytes:
-        """What ``check`` of the settings must be."""
-        ...
+        """The correct value of ``check`` in the settings."""
 
+    @abstractmethod
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
-        """Frame and body as stored, from a plain frame and its body."""
-        ...
+        """Frame and body as they are stored, from a plain frame and its body."""
 
+    @abstractmethod
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes | memoryview:
-        """Body as it was before sealing.
+        """The body as it was given to :meth:`seal_frame`.
 
         Raises:
-            Malformed: it is not what was sealed.
+            Malformed: it was not sealed by this sealer, or was changed.
         """
-        ...
 
+    @abstractmethod
     def seal_object(self, kind: Kind, codec: Codec, raw_bytes: int, payload: bytes, place: bytes) -> bytes:
-        """Whole envelope, bound to ``place``."""
-        ...
+        """The whole envelope, bound to ``place``."""
 
+    @abstractmethod
     def open_object(self, data: bytes, kind: Kind, place: bytes) -> tuple[Header, bytes | memoryview]:
         """Header and payload (still encoded) of an envelope.
 
         Raises:
-            Malformed: it is not what was sealed there.
+            Malformed: it was not sealed for ``place`` by this sealer, or was changed.
             UnknownVersion: a newer hvps wrote it.
         """
-        ...
 
 
 def _header_of(data: bytes, kind: Kind, seal: Seal) -> Header:
     header = unpack_header(data)
     if header.kind is not kind:
-        raise Malformed(f"an object of kind {header.kind.name}, expected {kind.name}")
+        raise Malformed(f"an object of kind {header.kind.name} instead of {kind.name}")
     if header.seal is not seal:
-        raise Malformed("sealed in a plain repository" if seal is Seal.PLAIN else "not sealed")
+        raise Malformed("encrypted, in a plain repository" if seal is Seal.PLAIN else "not encrypted")
     return header
 
 
-class PlainSealer:
-    """No key: ids are digests, objects carry checksums."""
+class PlainSealer(Sealer):
+    """Without a key: ids are digests, objects have checksums."""
 
     sealed = False
 
@@ -120,48 +118,42 @@ class PlainSealer:
         self._repository_id = repository_id
 
     def identify(self, digest: bytes) -> bytes:
-        """See :class:`Sealer`."""
         return digest
 
     def opaque(self, label: str, identity: UUID) -> str:
-        """See :class:`Sealer`."""
         text = label.encode() + b"\0" + self._repository_id.bytes + identity.bytes
         return hashlib.sha256(text).hexdigest()[:32]
 
     def settings_check(self, settings: Settings) -> bytes:
-        """See :class:`Sealer`."""
         return hashlib.sha256(settings.checked_text()).digest()
 
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
-        """See :class:`Sealer`."""
         return frame, body
 
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes | memoryview:
-        """See :class:`Sealer`. The id itself, checked after expanding, is what finds damage."""
+        # Damage is found by the id, which is checked after decompression.
         if frame.seal is not Seal.PLAIN:
-            raise Malformed("a sealed frame in a plain repository")
+            raise Malformed("an encrypted frame in a plain repository")
         return body
 
     def seal_object(self, kind: Kind, codec: Codec, raw_bytes: int, payload: bytes, place: bytes) -> bytes:
-        """See :class:`Sealer`."""
         head = Header(
             kind=kind, codec=codec, seal=Seal.PLAIN, epoch=0, raw_bytes=raw_bytes, stored_bytes=len(payload)
         ).pack()
         return head + payload + hashlib.sha256(place + head + payload).digest()
 
     def open_object(self, data: bytes, kind: Kind, place: bytes) -> tuple[Header, bytes | memoryview]:
-        """See :class:`Sealer`."""
         header = _header_of(data, kind, Seal.PLAIN)
         end = HEADER_BYTES + header.stored_bytes
         sha = hashlib.sha256(place)
         sha.update(memoryview(data)[:end])
         if sha.digest() != data[end:]:
-            raise Malformed("checksum differs")
+            raise Malformed("the checksum does not match")
         return header, memoryview(data)[HEADER_BYTES:end]
 
 
-class KeySealer:
-    """A master key at work."""
+class KeySealer(Sealer):
+    """With a master key: ids are keyed, chunks and objects are encrypted."""
 
     sealed = True
 
@@ -171,7 +163,7 @@ class KeySealer:
         salt = repository_id.bytes
         self._data_root = derive(master, salt, b"hvps data root")
         self._metadata_root = derive(master, salt, b"hvps metadata root")
-        # Copied for each id: making an HMAC from its key costs more than the HMAC.
+        # Copied for each id: setting the key costs more than computing the HMAC.
         self._id_hmac = HMAC(derive(master, salt, b"hvps id key"), SHA256())
         self._name_key = derive(master, salt, b"hvps name key")
         self._check_key = derive(master, salt, b"hvps check key")
@@ -181,21 +173,17 @@ class KeySealer:
         self._uses_left = 0
 
     def identify(self, digest: bytes) -> bytes:
-        """See :class:`Sealer`."""
         mac = self._id_hmac.copy()
         mac.update(digest)
         return mac.finalize()
 
     def opaque(self, label: str, identity: UUID) -> str:
-        """See :class:`Sealer`."""
         return hmac.digest(self._name_key, label.encode() + b"\0" + identity.bytes, "sha256").hex()[:32]
 
     def settings_check(self, settings: Settings) -> bytes:
-        """See :class:`Sealer`."""
         return hmac.digest(self._check_key, settings.checked_text(), "sha256")
 
     def seal_frame(self, frame: Frame, body: bytes) -> tuple[Frame, bytes]:
-        """See :class:`Sealer`."""
         nonce = os.urandom(NONCE_BYTES)
         sealed = Frame(
             id=frame.id,
@@ -211,17 +199,15 @@ class KeySealer:
         return sealed, cipher.encrypt(nonce, body, sealed.associated())
 
     def open_frame(self, frame: Frame, body: bytes | memoryview) -> bytes:
-        """See :class:`Sealer`."""
         if frame.seal is not Seal.AES_256_GCM:
-            raise Malformed("a frame that is not sealed")
+            raise Malformed("a frame that is not encrypted")
         try:
             cipher = self._cipher(frame.kind is Kind.DATA_PACK, frame.epoch)
             return cipher.decrypt(frame.nonce, body, frame.associated())
         except InvalidTag as err:
-            raise Malformed("the seal is broken") from err
+            raise Malformed("the authentication tag does not match") from err
 
     def seal_object(self, kind: Kind, codec: Codec, raw_bytes: int, payload: bytes, place: bytes) -> bytes:
-        """See :class:`Sealer`."""
         nonce = os.urandom(NONCE_BYTES)
         epoch = self._next_epoch()
         head = Header(
@@ -236,20 +222,19 @@ class KeySealer:
         return head + self._cipher(False, epoch).encrypt(nonce, payload, place + head)
 
     def open_object(self, data: bytes, kind: Kind, place: bytes) -> tuple[Header, bytes]:
-        """See :class:`Sealer`."""
         header = _header_of(data, kind, Seal.AES_256_GCM)
         view = memoryview(data)
         try:
             cipher = self._cipher(False, header.epoch)
             payload = cipher.decrypt(header.nonce, view[HEADER_BYTES:], place + view[:HEADER_BYTES])
         except InvalidTag as err:
-            raise Malformed("the seal is broken") from err
+            raise Malformed("the authentication tag does not match") from err
         return header, payload
 
     def _next_epoch(self) -> int:
         with self._lock:
             if not self._uses_left:
-                # Epoch 0 stands for "not sealed".
+                # Epoch 0 means "not encrypted".
                 self._epoch, self._uses_left = 1 + secrets.randbelow((1 << 32) - 1), EPOCH_USES
             self._uses_left -= 1
             return self._epoch
@@ -260,18 +245,18 @@ class KeySealer:
 
 
 def wrap(key: bytes, secret: bytes, associated: bytes) -> tuple[bytes, bytes]:
-    """Nonce and sealed form of ``secret`` under ``key``."""
+    """Nonce and ciphertext of ``secret`` under ``key``."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce, seal_with(key, nonce, secret, associated)
 
 
 def seal_with(key: bytes, nonce: bytes, secret: bytes, associated: bytes) -> bytes:
-    """Sealed form of ``secret`` under a nonce that the caller drew and uses once."""
+    """Ciphertext of ``secret`` under a nonce that the caller uses only once."""
     return AESGCM(key).encrypt(nonce, secret, associated)
 
 
 def unwrap(key: bytes, nonce: bytes, sealed: bytes, associated: bytes) -> bytes | None:
-    """What :func:`wrap` sealed; None when key or bytes are not the same."""
+    """The secret that :func:`wrap` encrypted; None when the key is wrong or the bytes were changed."""
     try:
         return AESGCM(key).decrypt(nonce, sealed, associated)
     except InvalidTag:
@@ -279,11 +264,11 @@ def unwrap(key: bytes, nonce: bytes, sealed: bytes, associated: bytes) -> bytes 
 
 
 def stretch(passphrase: str, salt: bytes, memory_kib: int, iterations: int, lanes: int) -> bytes:
-    """32 bytes made of a passphrase by Argon2id."""
+    """32 bytes derived from a passphrase by Argon2id."""
     kdf = Argon2id(salt=salt, length=32, iterations=iterations, lanes=lanes, memory_cost=memory_kib)
     return kdf.derive(passphrase.encode())
 
 
 def derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
-    """32 bytes by HKDF-SHA-256; independent for each purpose."""
+    """32 bytes derived by HKDF-SHA-256; independent for each purpose."""
     return HKDF(SHA256(), 32, salt, purpose).derive(key)

@@ -1,4 +1,4 @@
-"""Whether what was stored is still there, and writing down what is not."""
+"""Checks that stored packs are still there, and lists lost frames as bad."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository.layout import BAD, PACK_FOLDERS, pack_name, random_name
 from hvpsbridge.repository.objects import Objects
 
-# So many packs are cheaper to list than to ask for on a remote store.
+# From so many packs on, a listing of a remote store is cheaper than single requests.
 LIST_FROM_PACKS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPack:
-    """A pack that was stored, and how long it is."""
+    """A pack that was stored, and its size."""
 
     kind: Kind
     name: bytes
@@ -27,15 +27,15 @@ class StoredPack:
 
     @property
     def object_name(self) -> str:
-        """Its name in the store."""
+        """Its object name."""
         return pack_name(self.kind, self.name)
 
 
 def missing_packs(objects: Objects, packs: Sequence[StoredPack]) -> list[StoredPack]:
-    """Those of ``packs`` that the store has no more, or not as long as they were.
+    """Those of ``packs`` that are missing in the store, or have another size.
 
-    Few are asked for one by one. Many on a store behind a network are looked for in a listing, which answers
-    a thousand names at once.
+    A few are looked up one by one, many packs of a remote store in a listing, which returns a thousand names
+    per request.
     """
     if objects.store.remote and len(packs) > LIST_FROM_PACKS:
         listed = (info for folder in PACK_FOLDERS.values() for info in objects.list(folder))
@@ -52,7 +52,7 @@ def _size(objects: Objects, name: str) -> int:
 
 
 def write_bad_list(objects: Objects, frames: Iterable[BadFrame]) -> None:
-    """List frames as bad for every later writer, durable."""
+    """List frames as bad for every later writer, durably."""
     listed = BadList(datetime.now(UTC), tuple(frames))
     objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
     objects.store.commit_barrier()

@@ -1,4 +1,4 @@
-"""Walking and building a disk's tree of chunk ids (form: ``formats.node``)."""
+"""Reading and building a disk's tree of chunk ids (see ``formats.node``)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from hvpsbridge.formats.node import (
 )
 from hvpsbridge.repository.packs import FrameReader, label
 
-# Nodes kept by a reader (512 KiB) and leaves by a writer (2 MiB) before they go to its spill file.
+# Nodes that a reader keeps in memory (512 KiB), and leaves that a builder does (2 MiB) before it uses its
+# spill file.
 NODES_KEPT = 64
 LEAVES_KEPT = 256
 
 
 class TreeReader:
-    """A stored tree. Thread-safe; keeps the nodes used last."""
+    """A stored tree. Thread-safe; keeps the most recently used nodes."""
 
     def __init__(self, frames: FrameReader, root: TreeRoot, chunks: int) -> None:
         self._frames = frames
@@ -46,14 +47,14 @@ class TreeReader:
         """Id of chunk ``number``; the zero id beyond the tree.
 
         Raises:
-            Damaged: a node on the way cannot be read.
+            Damaged: a node above it cannot be read.
         """
         if number >= self.chunks:
             return ZERO_ID
         return entry(self.node(1, number // FAN_OUT), number % FAN_OUT)
 
     def node_id(self, level: int, number: int) -> bytes:
-        """Id of node ``number`` of a level (1 is the leaves); the zero id beyond the tree."""
+        """Id of node ``number`` of a level (leaves are level 1); the zero id beyond the tree."""
         if level > self.level or number >= FAN_OUT ** (self.level - level):
             return ZERO_ID
         identity = self.root.root
@@ -64,21 +65,21 @@ class TreeReader:
         return identity
 
     def node(self, level: int, number: int) -> bytes:
-        """The node's 8 KiB; all zero where nothing is stored."""
+        """The node's 8 KiB; zeros where nothing is stored."""
         identity = self.node_id(level, number)
         return ZERO_NODE if is_zero(identity) else self._load(identity)
 
     def leaves(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
-        """Stored leaves as (number, node), ascending; leaves of zeros only are left out.
+        """Stored leaves as (number, node), ascending; without leaves of zeros.
 
         Args:
-            walked: ids of subtrees to pass over; those walked to their end are added. Increments share
-                most of their tree, so a walk over many points sees each part once.
+            walked: ids of subtrees to skip; those that are read completely are added. Increments share most
+                of their tree, so a walk over many points reads each part once.
         """
         yield from self._walk(self.root.root, self.level, 0, walked)
 
     def node_ids(self) -> frozenset[bytes]:
-        """Ids of all stored nodes of the tree, as far as they can be read."""
+        """Ids of all stored nodes of the tree that can be reached."""
         found: set[bytes] = set()
         self._gather(self.root.root, self.level, found)
         return frozenset(found)
@@ -91,7 +92,7 @@ class TreeReader:
             try:
                 below = entries(self._load(identity))
             except Damaged:
-                return  # its id is among them
+                return  # its own id has been added
             for each in below:
                 self._gather(each, level - 1, found)
 
@@ -118,7 +119,7 @@ class TreeReader:
                 return node
         node = self._frames.read(identity, Kind.NODE_PACK)
         if len(node) != NODE_BYTES:
-            raise self._frames.damaged(label(Kind.NODE_PACK, identity), f"{len(node)} bytes long")
+            raise self._frames.damaged(label(Kind.NODE_PACK, identity), f"it is {len(node)} bytes long")
         with self._lock:
             self._nodes[identity] = node
             while len(self._nodes) > NODES_KEPT:
@@ -127,15 +128,15 @@ class TreeReader:
 
 
 class TreeBuilder:
-    """A tree under construction, in any order of chunks, over a base or over zeros. Not thread-safe.
+    """Builds a tree from chunks in any order, on a base or on zeros. Not thread-safe.
 
-    Touched leaves are held in memory up to :data:`LEAVES_KEPT`, the longest unused ones beyond that in a
-    spill file: a terabyte at 256 KiB a chunk has 128 MiB of leaves, and random writes touch them all.
+    Up to :data:`LEAVES_KEPT` modified leaves are in memory. The least recently used ones beyond that go to a
+    spill file: a terabyte of chunks of 256 KiB has 128 MiB of leaves, and random writes modify them all.
 
     Args:
-        store_node: stores a node unless it is there, gives its id.
-        base: the tree to patch.
-        spill_folder: where the spill file is made; it has no name and ends with the process.
+        store_node: stores a node unless it is stored already; returns its id.
+        base: the tree to modify; None for zeros.
+        spill_folder: folder of the spill file, which has no name and is gone when the process ends.
     """
 
     def __init__(
@@ -146,21 +147,21 @@ class TreeBuilder:
     ) -> None:
         self._store_node = store_node
         self._base = base
-        # Without a folder for caches there is none for this either.
+        # Without a cache folder, the spill file goes to the default temporary folder.
         self._spill_folder = spill_folder if spill_folder is not None and spill_folder.is_dir() else None
         self._leaves: OrderedDict[int, bytearray] = OrderedDict()
         self._spilled: set[int] = set()
         self._spill: IO[bytes] | None = None
 
     def put(self, number: int, identity: bytes) -> None:
-        """Chunk ``number`` has this id from now on."""
+        """Set the id of chunk ``number``."""
         leaf = number // FAN_OUT
         if is_zero(identity) and not self._holds(leaf) and self._base is None:
             return
         set_entry(self._leaf(leaf), number % FAN_OUT, identity)
 
     def finish(self, chunks: int, size_bytes: int) -> TreeRoot:
-        """Store what changed; the root of the tree over ``chunks`` chunks. Ids beyond are dropped."""
+        """Store the modified nodes; the root of the tree of the first ``chunks`` chunks."""
         top = levels(chunks)
         changed: dict[int, bytes] = {}
         touched = sorted({*self._leaves, *self._spilled, *self._edge(chunks)})
@@ -181,7 +182,7 @@ class TreeBuilder:
         return TreeRoot(ZERO_ID if self._base is None else self._base.node_id(top, 0), size_bytes)
 
     def close(self) -> None:
-        """Give the spill file back. Harmless when done."""
+        """Close the spill file. May be called more than once."""
         if self._spill is not None:
             self._spill.close()
             self._spill = None
@@ -189,7 +190,7 @@ class TreeBuilder:
         self._spilled.clear()
 
     def _edge(self, chunks: int) -> frozenset[int]:
-        # A base of another size: its last leaf is cut, or its tree hangs below a new root.
+        # A base of another size: its last leaf is cut, or its root becomes a node of a higher tree.
         if self._base is None or self._base.chunks == chunks:
             return frozenset()
         edge = min(chunks, self._base.chunks)
@@ -213,7 +214,7 @@ class TreeBuilder:
         if level <= self._base.level:
             node = bytearray(self._base.node(level, number))
         else:
-            # Above the base's root: its tree is the first entry of what grew over it.
+            # Above the base's root: the tree of the base is the first entry.
             node = bytearray(NODE_BYTES)
             if number == 0:
                 set_entry(node, 0, self._base.node_id(min(level - 1, self._base.level), 0))
@@ -235,7 +236,7 @@ class TreeBuilder:
             self._leaves.move_to_end(number)
             return node
         if number in self._spilled:
-            assert self._spill is not None  # a spilled leaf lies in the file
+            assert self._spill is not None  # the file has the leaf
             node = bytearray(os.pread(self._spill.fileno(), NODE_BYTES, number * NODE_BYTES))
             self._spilled.discard(number)
         elif self._base is not None:

@@ -1,8 +1,8 @@
-"""A writer: chunks into packs, trees over them, and the commit that makes a recovery point.
+"""The writer: stores chunks in packs, builds trees, and commits recovery points.
 
-The law of this module is an order. Packs before the index that names them, index before the manifest that
-needs it, each behind a barrier. Whatever stops a writer before its manifest leaves litter, never a wrong
-point, and what it stored behind a published index spares the next run the work.
+The order is what makes it safe: packs before the index object that lists them, the index object before the
+manifest that needs it, with a barrier after each. A writer that stops before its manifest leaves unused
+objects, but never a wrong point. The next run uses what is in a published index.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 logger = logging.getLogger(__name__)
 
-# Chunks handed over and not yet in a pack: enough to keep both workers busy, at most 8 MiB raw.
+# Chunks accepted but not yet in a pack: enough to keep both workers busy, at most 8 MiB raw.
 CHUNKS_IN_FLIGHT = 8
 WORKERS = 2
-# An index object is published when this many entries wait for one, about 1.5 MiB; so a commit of any size
-# needs little memory, and a run that dies leaves most of its work usable.
+# An index object is published when it would have this many entries, about 1.5 MiB. So a commit of any size
+# needs little memory, and most of the work of a run that dies can be used.
 INDEX_ENTRIES = 32768
-# Numbers writers within this process, for their rows in the cache.
+# Numbers the writers of this process, for their rows in the cache.
 _writers = itertools.count(1)
 
 
 class Writer:
-    """Stores disks and files of one run and commits its points. Thread-safe.
+    """Stores disks and files of a run and commits its points. Thread-safe.
 
-    Made by ``Repository.begin``; a context manager that gives up what was not committed.
+    Created by ``Repository.begin``. As a context manager it abandons, at the end, what was not committed.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class Writer:
         self._idle = threading.Condition(self._lock)
         self._in_flight = 0
         self._failure: BaseException | None = None
-        # Ids whose frames are on their way, or in a pack under construction: not yet in the cache.
+        # Ids of frames that are in progress or in an open pack, and so not in the cache yet.
         self._claimed: set[tuple[Kind, bytes]] = set()
         self._number = next(_writers)
         self._waiting: list[IndexedPack] = []
         self._stored: list[StoredPack] = []
         self.stats = WriterStats()
 
-    # -- what callers store -----------------------------------------------------------------------------
+    # -- for callers ------------------------------------------------------------------------------------
 
     def disk(self, size_bytes: int, base: TreeRoot | None = None) -> DiskWriter:
-        """A disk to be stored; chunks that are not put are those of ``base``, or zeros without one."""
+        """A writer for a disk; chunks that are not put are those of ``base``, or zeros without one."""
         return DiskWriter(self, size_bytes, base)
 
     def file(self, name: str, pieces: Iterable[bytes]) -> FileRef:
-        """Store a file from its bytes in order; the reference to put into a manifest."""
+        """Store a file, given its bytes in order; the reference to put into a manifest."""
         tree = TreeBuilder(self._store_node, None, self._spill_folder)
         sha = hashlib.sha256()
         size = number = 0
@@ -120,13 +120,14 @@ class Writer:
         return FileRef(name, size, sha.digest(), root)
 
     def commit(self, manifest: Manifest) -> Point:
-        """Make everything durable, in order, and then the point exist.
+        """Make everything durable, and then create the point.
 
-        The manifest's place in its VM's line (sequence, digest of the one before) is filled in here.
+        This sets the manifest's sequence number and the digest of the one before.
 
         Raises:
             StoreError: the store failed; the point does not exist.
-            LeaseLost, Damaged: see :meth:`check`; the point does not exist.
+            LeaseLost: see :meth:`check`; the point does not exist.
+            Damaged: see :meth:`check`; the point does not exist.
         """
         self.flush()
         self.check()
@@ -138,23 +139,23 @@ class Writer:
         return Point(linked)
 
     def flush(self) -> None:
-        """Bring everything put so far into durable packs with a durable index."""
+        """Make everything put so far durable in packs and index objects."""
         self._wait_idle()
-        with self._lost_for_good():
+        with self._failing_for_good():
             self._data.flush()
             self._nodes.flush()
         self._publish_index()
 
     def check(self) -> None:
-        """Return when this writer's run object still stands, and every pack it stored is there.
+        """Check that the writer's run object and every pack that it stored still exist.
 
-        Asked before the manifest, so that no point comes to be whose chunks are gone; and once more by the
-        caller after it, before the host's old reference point is given up.
+        Done before the manifest is written, so that a point never lacks chunks, and by the caller once more
+        after it, before the old reference point on the host is destroyed.
 
         Raises:
-            LeaseLost: a collector held the run for dead; what it stored may be gone.
-            Damaged: a pack is gone or has another length. Its frames are listed as bad, so that no later
-                run builds on them.
+            LeaseLost: the run was considered dead, and what it stored may have been removed.
+            Damaged: a pack is missing or has another length. Its frames are now listed as bad, so that no
+                later run uses them.
         """
         self._run.check()
         gone = missing_packs(self._objects, self._stored)
@@ -163,10 +164,12 @@ class Writer:
         frames = (frame for pack in gone for frame in self._cache.frames_of(pack.name))
         write_bad_list(self._objects, (BadFrame(frame.id, frame.pack) for frame in frames))
         more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
-        raise self._objects.damaged(gone[0].object_name, f"this run stored it, and it is gone or cut{more}")
+        raise self._objects.damaged(
+            gone[0].object_name, f"stored by this run, it is now missing or truncated{more}"
+        )
 
     def close(self) -> None:
-        """Give up what is not committed, end the run. Harmless when done."""
+        """Abandon what is not committed, and end the run. May be called more than once."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._data.abandon()
         self._nodes.abandon()
@@ -186,12 +189,14 @@ class Writer:
         except Exception as err:
             if error is None:
                 raise
-            logger.warning("closing the writer: %s", err)
+            logger.warning("cannot close the writer: %s", err)
 
     # -- chunks and nodes -------------------------------------------------------------------------------
 
     def store_chunk(self, raw: bytes, stats: WriterStats) -> bytes:
-        """Id of ``raw`` (the zero id for zeros), which is stored or on its way when this returns.
+        """Store ``raw`` unless it is stored already; its id (the zero id for zeros).
+
+        Returns while it is still being written; :meth:`flush` waits for it.
 
         Raises:
             StoreError: an earlier chunk could not be stored.
@@ -219,16 +224,16 @@ class Writer:
     def _store_node(self, node: bytes) -> bytes:
         identity = self._objects.sealer.identify(hashlib.sha256(node).digest())
         if self._claim(Kind.NODE_PACK, identity):
-            with self._lost_for_good():
+            with self._failing_for_good():
                 stored = self._nodes.add(identity, node, self._level)
             with self._lock:
                 self.stats.stored_bytes += stored
         return identity
 
     @contextlib.contextmanager
-    def _lost_for_good(self) -> Iterator[None]:
-        """A pack that could not be stored takes frames with it that callers were given ids of: whoever tries
-        to go on must meet the failure again, and never a commit that lacks them."""
+    def _failing_for_good(self) -> Iterator[None]:
+        """Remember an error, so that everything fails from now on. A pack that could not be stored had frames
+        whose ids callers already have, and a commit must not lack them."""
         try:
             yield
         except BaseException as err:
@@ -237,7 +242,7 @@ class Writer:
             raise
 
     def _claim(self, kind: Kind, identity: bytes) -> bool:
-        """Whether the caller is to store it: nobody has and nobody is about to."""
+        """Whether the caller has to store it: it is neither stored nor in progress."""
         with self._lock:
             if self._failure is not None:
                 raise self._failure
@@ -301,12 +306,12 @@ class Writer:
             raise
         self._cache.add(name, content)
         self._cache.drop_own([pack.name for pack in packs])
-        logger.debug("%s %s names %d packs", INDEX, name.hex(), len(packs))
+        logger.debug("published %s/%s with %d packs", INDEX, name.hex(), len(packs))
 
     # -- for disks --------------------------------------------------------------------------------------
 
     def tree(self, base: TreeRoot | None) -> tuple[TreeBuilder, TreeReader | None]:
-        """A builder over ``base``, and the base's reader."""
+        """A builder on ``base``, and a reader of the base."""
         reader = None
         if base is not None:
             reader = TreeReader(self._frames, base, self._grid.count(base.size_bytes))
@@ -319,11 +324,11 @@ class Writer:
 
     @property
     def frames(self) -> FrameReader:
-        """Reads what is stored."""
+        """Reads chunks and nodes of the repository."""
         return self._frames
 
     def known_chunk(self, digest: bytes, length: int) -> bytes | None:
-        """Id of a stored chunk of this SHA-256 and length; None when it would have to be stored."""
+        """Id of the stored chunk with this SHA-256 and length; None when there is none."""
         if digest == zero_digest(length):
             return ZERO_ID
         identity = self._objects.sealer.identify(digest)
@@ -332,15 +337,15 @@ class Writer:
         return identity if claimed or self._cache.holds(identity, Kind.DATA_PACK, self._number) else None
 
     def lost(self) -> frozenset[bytes]:
-        """Ids listed as bad that have no good copy."""
+        """Ids of frames that are listed as bad and have no good copy."""
         return self._cache.lost()
 
     def identify(self, digest: bytes) -> bytes:
-        """Chunk id from a SHA-256."""
+        """The chunk id of a SHA-256."""
         return self._objects.sealer.identify(digest)
 
     @property
-    def sealed(self) -> bool:
+    def encrypted(self) -> bool:
         """Whether ids are keyed."""
         return self._objects.sealer.sealed
 

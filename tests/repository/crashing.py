@@ -85,5 +85,7 @@ def work(
             change_keys(repository, say)
         else:
             with open_repository(target, key=KEY, cache_folder=cache_folder) as other:
-                copy_points(repository, other, progress=lambda point, *_: say(f"committed {point.point_id}"))
+                copy_points(
+                    repository, other, on_progress=lambda point, *_: say(f"committed {point.point_id}")
+                )
             say("done")

@@ -184,8 +184,8 @@ def test_to_and_from_remote_stores(
 def test_a_store_that_fails_says_so(repository: Repository) -> None:
     class Failing(MemoryStore):
         def get_range(self, name: str, offset: int, length: int) -> bytes:
-            raise StoreError(self.url, "read", name, "no rights")
+            raise StoreError(self.url, "read", name, "permission denied")
 
     fill(repository)
-    with pytest.raises(StoreError, match="no rights"):
+    with pytest.raises(StoreError, match="permission denied"):
         copy_points(repository, make(Failing()))

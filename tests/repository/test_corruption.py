@@ -92,7 +92,7 @@ def finish(repository: Repository, point_id: UUID) -> None:
     )
     repository.ledger(VM).append(entry)
     repository.lease(VM, holder(point.manifest.run_id)).release()
-    if repository.sealed:
+    if repository.encrypted:
         repository.keys.export()
 
 

@@ -58,7 +58,7 @@ class TestLease:
         class Refusing(MemoryStore):
             def delete(self, name: str) -> None:
                 asked.append(name)
-                raise StoreError(self.url, "delete", name, "no rights")
+                raise StoreError(self.url, "delete", name, "permission denied")
 
         objects.store = Refusing()
         with take(objects) as lease:

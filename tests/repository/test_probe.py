@@ -27,7 +27,7 @@ def test_real_stores_are_fit_and_left_clean(
     report = probe(url)
     assert report.fit, report
     answers = {finding.question: finding.holds for finding in report.findings}
-    assert answers["what is behind a barrier survives a power loss"] is Holds.YES
+    assert answers["objects survive a power loss after a barrier"] is Holds.YES
     assert answers["overwriting is refused"] is Holds.NO
     assert answers["deleting is refused"] is Holds.NO
     assert answers["object lock"] is Holds.UNKNOWN
@@ -65,9 +65,9 @@ class Fading(MemoryStore):
     ("store", "question"),
     [
         (Overwriting(), "a taken name is refused (conditional create)"),
-        (Overwriting(), "of several at once exactly one creates a name"),
+        (Overwriting(), "only one of several requests creates a name"),
         (Sloppy(), "ranges are exact"),
-        (Lagging(), "a written object is listed at once"),
+        (Lagging(), "a new object is listed immediately"),
     ],
 )
 def test_a_breach_makes_a_store_unfit_and_is_named(store: MemoryStore, question: str) -> None:

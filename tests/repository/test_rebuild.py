@@ -133,7 +133,7 @@ def test_where_nothing_may_be_deleted_a_superseded_index_does_no_harm(
     flip(store, name)
 
     def refuse(self: MemoryStore, name: str) -> None:
-        raise StoreError(self.url, "delete", name, "no rights")
+        raise StoreError(self.url, "delete", name, "permission denied")
 
     monkeypatch.setattr(MemoryStore, "delete", refuse)
     with reopen(store) as fresh:
@@ -241,6 +241,6 @@ def test_a_remote_store_is_read_side_by_side(store: MemoryStore, monkeypatch: py
     monkeypatch.setattr(rebuild, "READ_AHEAD", 3)
     told: list[tuple[int, int]] = []
     with reopen(store) as fresh:
-        fresh.rebuild_index(uuid4(), told=lambda done, of: told.append((done, of)))
+        fresh.rebuild_index(uuid4(), on_progress=lambda done, of: told.append((done, of)))
     assert told == [(number, 8) for number in range(1, 9)]
     assert_whole(store, contents)

@@ -222,7 +222,7 @@ class TestDisks:
                 digest = hashlib.sha256(part).digest()
                 assert disk.base_chunk(number) == part
                 assert disk.digest_of(number) in (
-                    (digest,) if number == 1 or not repository.sealed else (None,)
+                    (digest,) if number == 1 or not repository.encrypted else (None,)
                 )
                 assert disk.matches(number, digest)
                 assert not disk.matches(number, bytes(32))
@@ -361,7 +361,7 @@ class TestCommit:
                 writer.flush()
             writer.check()
             del store.objects[next(name for name in store.objects if name.startswith("nodes/"))]
-            with pytest.raises(Damaged, match="gone or cut"):
+            with pytest.raises(Damaged, match="missing or truncated"):
                 writer.check()
 
     @pytest.mark.parametrize("folder", ["data/", "nodes/"])
@@ -472,7 +472,7 @@ class TestIds:
 def test_writers_need_no_right_to_delete() -> None:
     class AppendOnly(MemoryStore):
         def delete(self, name: str) -> None:
-            raise StoreError(self.url, "delete", name, "no rights")
+            raise StoreError(self.url, "delete", name, "permission denied")
 
     store = AppendOnly()
     with make(store, sealed=True) as repository:

@@ -124,8 +124,8 @@ def test_a_name_that_another_took_while_our_answer_was_lost_is_taken(
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (403, "AccessDenied", "no rights"),
-        (403, "SignatureDoesNotMatch", "no rights"),
+        (403, "AccessDenied", "permission denied"),
+        (403, "SignatureDoesNotMatch", "permission denied"),
         (400, "ExpiredToken", "ExpiredToken"),
     ],
 )

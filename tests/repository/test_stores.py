@@ -341,7 +341,7 @@ class TestSftp:
             open_store(ssh.url(tmp_path, known_hosts=tmp_path / "known"))
 
     def test_says_when_it_has_no_rights(self, ssh: SshServer, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="no rights"):
+        with pytest.raises(StoreError, match="permission denied"):
             open_store(ssh.url(tmp_path).replace(f"{ssh.folder}/user", f"{ssh.folder}/host"))
 
     def test_says_when_there_is_no_such_place(self, ssh: SshServer, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
     with reopen(store) as fresh:
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
-        assert "the ledger tells of it" in problem.what
+        assert "the ledger names it" in problem.what
     repository.catalog.write_tombstone(last)  # pruned, it would leave this
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
@@ -284,7 +284,7 @@ def test_an_increment_is_told_what_its_base_lacks(
         fresh.publish_bad(fresh.verify(Level.HASHED).bad)
         with fresh.begin(uuid4()) as writer:
             disk = writer.disk(len(data), old.disks[0].tree)
-            lacking = disk.lacking()
+            lacking = disk.bad_extents()
             assert sum(extent.length for extent in lacking) == (CHUNK if how == "flip" else 6 * CHUNK)
             for number in fresh.grid.touched(lacking):
                 disk.put(number, data[number * CHUNK : (number + 1) * CHUNK])
@@ -292,7 +292,7 @@ def test_an_increment_is_told_what_its_base_lacks(
         assert content_of(fresh, point) == data
         assert content_of(fresh, old) == data
         with fresh.begin(uuid4()) as writer:
-            assert writer.disk(len(data), old.disks[0].tree).lacking() == ()
+            assert writer.disk(len(data), old.disks[0].tree).bad_extents() == ()
 
 
 def test_a_base_with_a_bad_node_is_refused(store: MemoryStore, repository: Repository) -> None:
@@ -301,4 +301,4 @@ def test_a_base_with_a_bad_node_is_refused(store: MemoryStore, repository: Repos
     with reopen(store) as fresh:
         fresh.publish_bad(fresh.verify(Level.HASHED).bad)
         with fresh.begin(uuid4()) as writer, pytest.raises(Damaged):
-            writer.disk(300 * CHUNK, old.disks[0].tree).lacking()
+            writer.disk(300 * CHUNK, old.disks[0].tree).bad_extents()

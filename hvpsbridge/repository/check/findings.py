@@ -1,4 +1,4 @@
-"""What a verification says: levels, problems, and what each of them touches."""
+"""Levels and results of a verification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.repository.points import Point
 
 
 class Level(StrEnum):
-    """How deep to look."""
+    """How much to check."""
 
     WRITTEN = "written"
     HASHED = "hashed"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TouchedPoint:
-    """A point that something bad touches, and in which disks or files."""
+    """A point that a problem touches, and which of its disks and files."""
 
     point_id: UUID
     vm_id: UUID
@@ -28,11 +28,12 @@ class TouchedPoint:
 
 @dataclass(frozen=True, slots=True)
 class VerifyProblem:
-    """Something that is not as it was written.
+    """Something that is not what was written.
 
     Attributes:
-        name: object, chunk or node.
-        touches: points that need it; empty when none does.
+        name: of the object, chunk, node or lineage.
+        what: what is wrong.
+        touches: points that need it.
     """
 
     name: str
@@ -42,12 +43,14 @@ class VerifyProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What verification found.
+    """The result of a verification.
 
     Attributes:
-        chunks: distinct chunks that the points need.
-        hashed_chunks: frames read and checked, chunks and nodes; hashed_bytes: their raw bytes.
-        bad: frames (id, pack name) found bad, for ``Repository.publish_bad``.
+        points: how many points were checked.
+        chunks: how many distinct chunks they need.
+        hashed_chunks: how many chunks and nodes were read and checked.
+        hashed_bytes: their raw bytes.
+        bad: frames (id, pack name) that are bad, for ``Repository.publish_bad``.
     """
 
     level: Level
@@ -61,10 +64,10 @@ class VerifyReport:
 
     @property
     def good(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 def touched(point: Point, parts: tuple[str, ...]) -> TouchedPoint:
-    """The point as something that a problem touches, in ``parts`` or as a whole."""
+    """The point, touched in ``parts``, or as a whole when they are empty."""
     return TouchedPoint(point.point_id, point.vm_id, point.vm_name, parts)

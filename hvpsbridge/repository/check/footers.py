@@ -1,4 +1,4 @@
-"""A pack's footer: what the pack says of itself. Nobody needs it while the index is whole."""
+"""Footers of packs. They are needed only when the index is damaged."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from hvpsbridge.formats.pack import (
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.units import KIB
 
-# The first read of a pack's end: holds the whole footer of a pack of usual chunks, so it is one request.
+# How much of a pack's end is read at first. The footer of a usual pack fits, so it takes one request.
 TAIL_BYTES = 64 * KIB
 
 
 def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tuple[PackEntry, ...]:
-    """Entries of the footer of pack ``name``, which is ``pack_bytes`` long; its head is looked at too.
+    """Entries of the footer of pack ``name``, which is ``pack_bytes`` long; its header is checked, too.
 
     Raises:
-        Damaged: head, footer or trailer are not what was written.
-        ObjectMissing: the pack is gone.
+        Damaged: header, footer or trailer is not what was written.
+        ObjectMissing: the pack does not exist.
         StoreError: the store fails.
     """
     if pack_bytes < HEAD_BYTES + TRAILER_BYTES:
-        raise objects.damaged(name, f"{pack_bytes} bytes are no pack")
+        raise objects.damaged(name, f"a pack cannot have {pack_bytes} bytes")
     store = objects.store
     try:
         check_head(store.get_range(name, 0, HEAD_BYTES), kind)
@@ -44,18 +44,19 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
     except Malformed as err:
         raise objects.damaged(name, err) from err
     if any(entry.offset < HEAD_BYTES or entry.offset + entry.frame_bytes > start for entry in entries):
-        raise objects.damaged(name, "its footer names frames outside of the pack")
+        raise objects.damaged(name, "its footer lists frames outside of the pack")
     return entries
 
 
 def footer_fault(
     objects: Objects, name: str, kind: Kind, pack_bytes: int, known: list[tuple[bytes, int, int]]
 ) -> str | None:
-    """What is wrong with a pack's head, footer or trailer, or that it says otherwise than the index.
+    """What is wrong with a pack's header, footer or trailer; None when they agree with the index.
 
     Args:
-        objects, name, kind, pack_bytes: the pack.
-        known: id, offset and length of each frame, in order, as the index has them.
+        objects: the repository.
+        name, kind, pack_bytes: of the pack.
+        known: id, offset and length of each frame in the index, in order.
     """
     try:
         listed = [(e.id, e.offset, e.frame_bytes) for e in read_footer(objects, name, kind, pack_bytes)]
@@ -63,4 +64,4 @@ def footer_fault(
         return err.what
     except StoreError as err:
         return str(err)
-    return None if listed == known else "its footer says otherwise than the index"
+    return None if listed == known else "its footer differs from the index"

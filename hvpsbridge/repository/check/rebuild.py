@@ -1,11 +1,12 @@
-"""A lost or damaged index made again from the packs' footers.
+"""Rebuilds a lost or damaged index from the footers of packs.
 
-Every pack lists its own frames, so an index object that is gone costs nothing but reading the ends of the
-packs it named. What is written is further index objects, by the usual order: packs durable, then the index.
-An index object that cannot be read is deleted last, and only when nothing it could tell is missing: every
-pack there is has its frames in an index that reads, and the new index object names it as superseded.
+Every pack lists its own frames, so a lost index object can be replaced by reading the ends of its packs. The
+rebuild adds index objects in the usual order: first the packs are durable, then the index is written. A
+damaged index object is deleted last, and only if nothing is lost with it: every pack must be in an index
+object that can be read, and the new index object must list the damaged one as superseded.
 
-Writers at work have packs that no index names yet. They name them themselves, so a rebuild waits its turn.
+Running writers have packs that are in no index yet, and add them themselves. So a rebuild fails while there
+are any.
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ from hvpsbridge.repository.runs import refuse_other_runs, start_run
 
 logger = logging.getLogger(__name__)
 
-# Footers held that nobody took yet, at most: 256 of 16384 entries each would be 200 MiB, and most have 256.
+# Footers read ahead, at most. 256 footers with 16384 entries each take 200 MiB; most have 256 entries.
 READ_AHEAD = 256
-# Entries that are gathered for one index object, as writers do; bounds memory.
+# Entries per index object, as in writers; limits the memory.
 INDEX_ENTRIES = 32768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
-    """What a rebuild found, and did unless it was only asked to look.
+    """What a rebuild found and did.
 
     Attributes:
-        packs: packs in the store.
-        named: packs that no readable index named, by object name; an index names them now. Besides those
-            of a lost index there may be some of runs that died before they published one.
-        frames: in the packs that were named.
-        unreadable: packs that no index names and whose footer cannot be read either, and why.
+        packs: how many packs are in the store.
+        named: packs that were in no readable index and are in one now; object names. Besides packs of a lost
+            index these may be packs of runs that died before they published one.
+        frames: how many frames they have.
+        unreadable: packs that are in no index and whose footer cannot be read either, and why.
         damaged: index objects that cannot be read.
-        superseded: of them, those that are superseded now.
-        kept: of the superseded ones, those that the store did not let go; they do no harm.
+        superseded: those of them that are superseded now.
+        kept: those of the superseded ones that the store refused to delete; they do no harm.
     """
 
     packs: int
@@ -64,7 +65,7 @@ class RebuildReport:
 
     @property
     def whole(self) -> bool:
-        """Whether no pack is left whose frames only a damaged index object could tell."""
+        """Whether the index is complete: no pack is left that only a damaged index object may describe."""
         return not (self.unreadable and self.damaged)
 
 
@@ -80,31 +81,35 @@ class _Pack:
 
 
 def rebuild_index(
-    objects: Objects, run_id: UUID, *, check: bool = False, told: Callable[[int, int], None] | None = None
+    objects: Objects,
+    run_id: UUID,
+    *,
+    check: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> RebuildReport:
-    """Name every pack in an index that reads. See ``Repository.rebuild_index``.
+    """Rebuild the index; the arguments are those of ``Repository.rebuild_index``.
 
     Raises:
-        RepositoryLocked: a run is at work.
-        StoreError: the store fails; what was published so far stays and is right.
+        RepositoryLocked: a run is writing to the repository.
+        StoreError: the store fails; what was published so far remains and is correct.
     """
     if check:
-        return _Rebuild(objects, told).run(publish=False)
+        return _Rebuild(objects, on_progress).run(publish=False)
     with start_run(objects, run_id) as own:
         refuse_other_runs(objects, own)
-        return _Rebuild(objects, told).run(publish=True)
+        return _Rebuild(objects, on_progress).run(publish=True)
 
 
 class _Rebuild:
-    def __init__(self, objects: Objects, told: Callable[[int, int], None] | None) -> None:
+    def __init__(self, objects: Objects, on_progress: Callable[[int, int], None] | None) -> None:
         self._objects = objects
-        self._told = told
+        self._on_progress = on_progress
         self._frames = 0
         self._unreadable: list[tuple[str, str]] = []
 
     def run(self, *, publish: bool) -> RebuildReport:
-        # Packs first: a writer that begins now may publish one and its index between both listings, and
-        # then the index tells of it; the other way round it would be taken for one that nobody names.
+        # Packs are listed first. If a writer that begins now publishes a pack and its index between both
+        # listings, the pack is not listed; the other way round, it would seem to be in no index.
         packs = list(self._packs())
         known, damaged = self._read_index()
         unnamed = [pack for pack in packs if pack.binary not in known]
@@ -118,9 +123,9 @@ class _Rebuild:
             if publish and sum(len(each.entries) for each in gathered) >= INDEX_ENTRIES:
                 self._publish((), gathered)
                 gathered = []
-            if self._told is not None:
-                self._told(number, len(unnamed))
-        # With a pack left whose frames nobody can tell, a damaged index object is the last that might.
+            if self._on_progress is not None:
+                self._on_progress(number, len(unnamed))
+        # If a footer cannot be read, only a damaged index object may still describe that pack.
         superseded = () if self._unreadable else tuple(damaged)
         kept: list[str] = []
         if publish and (gathered or superseded):
@@ -142,7 +147,7 @@ class _Rebuild:
                 yield _Pack(info.name, kind, info.size_bytes)
 
     def _read_index(self) -> tuple[set[bytes], list[str]]:
-        """Packs that index objects name, and the index objects that cannot be read and nobody supersedes."""
+        """Packs in index objects, and damaged index objects that are not superseded."""
         known: set[bytes] = set()
         superseded: set[str] = set()
         damaged: list[str] = []
@@ -174,17 +179,17 @@ class _Rebuild:
 
     def _publish(self, superseded: tuple[bytes, ...], packs: list[IndexedPack]) -> None:
         store = self._objects.store
-        # The packs may be of a run that died before its barrier; listing them counted them among ours.
+        # The packs may be of a run that died before its barrier. Listed objects are part of this barrier.
         store.commit_barrier()
         name = index_name(random_name())
         self._objects.write(name, Kind.INDEX, encode_index(IndexObject(superseded, tuple(packs))))
         store.commit_barrier()
-        logger.info("%s names %d packs and supersedes %d index objects", name, len(packs), len(superseded))
+        logger.info("%s lists %d packs and supersedes %d index objects", name, len(packs), len(superseded))
 
     def _delete(self, name: str) -> bool:
         try:
             self._objects.store.delete(name)
         except StoreError as err:
-            logger.warning("%s is superseded and stays: %s", name, err)
+            logger.warning("cannot delete %s, which is superseded: %s", name, err)
             return False
         return True

@@ -1,7 +1,7 @@
-"""The index cache held against the index objects it was made from.
+"""Compares the index cache with the index objects that it was made from.
 
-Nothing guards a client's cache against rot, and what it says wrong must not pass for the repository's damage.
-Only rows that differ are replaced: another process may be using the numbers of the others.
+A cache on the client can become corrupt, which must not be reported as damage of the repository. Only rows
+that differ are replaced, since another process may be using the numbers of the others.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 def check_cache(objects: Objects, cache: IndexCache) -> None:
-    """Correct the cache wherever it is not what the index objects say; those that cannot be read aside."""
+    """Correct the cache where it differs from index objects; those that cannot be read are skipped."""
     for info in list(objects.list(INDEX)):
         with contextlib.suppress(ObjectMissing, Damaged, Malformed):
-            hold_against(cache, info.name, decode_index(objects.read(info.name, Kind.INDEX)))
+            reconcile(cache, info.name, decode_index(objects.read(info.name, Kind.INDEX)))
 
 
-def hold_against(cache: IndexCache, name: str, content: IndexObject) -> None:
-    """Correct the cache's rows of the index object ``name``, if they are not what it says."""
+def reconcile(cache: IndexCache, name: str, content: IndexObject) -> None:
+    """Correct the cache's rows of the index object ``name`` if they differ from its content."""
     binary = binary_name(name)
     if not cache.matches(binary, content):
-        logger.warning("the index cache here is not what %s says; corrected", name)
+        logger.warning("the index cache differed from %s and was corrected", name)
         cache.correct(binary, content)

@@ -1,7 +1,7 @@
-"""What a verification learns about packs and frames: which are needed, which are bad.
+"""Finds out which packs and frames points need, and which are bad.
 
-Needed chunks are marked in a bitmap over the dense numbers of the index cache: a bit a chunk, however
-many points there are.
+Needed chunks are marked in a bitmap of the dense numbers of the index cache, so it takes one bit per chunk,
+however many points there are.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import FrameReader, label
 
-# Stands for the pack of a chunk that no index names, in a list of bad frames.
+# In a list of bad frames, the pack of a chunk that is in no index.
 NO_PACK = bytes(16)
 
 
 class Scan:
-    """One verification's findings.
+    """Scans packs and frames for one verification.
 
     Attributes:
-        chunks: distinct chunks marked.
-        hashed_frames, hashed_bytes: read and good.
-        bad: frames (id, pack name) that are not good, chunks and nodes.
+        chunks: how many distinct chunks are marked.
+        hashed_frames, hashed_bytes: how many were read and are good.
+        bad: chunks and nodes (id, pack name) that are bad.
     """
 
     def __init__(self, objects: Objects, cache: IndexCache, frames: FrameReader) -> None:
@@ -35,7 +35,7 @@ class Scan:
         self._cache = cache
         self._frames = frames
         self._packs = cache.packs()
-        # One listing instead of a question for each pack: stores behind a network answer it in pages.
+        # One listing instead of a request for each pack.
         self._sizes = {
             info.name: info.size_bytes
             for folder in layout.PACK_FOLDERS.values()
@@ -46,7 +46,7 @@ class Scan:
             pack.name: fault for pack in self._packs if (fault := self._pack_fault(pack)) is not None
         }
         self._needed_packs: set[bytes] = set()
-        # Chunks with a bad copy, and why; with any good copy they are no loss.
+        # Chunks with a bad copy, and why. They are lost only if there is no good copy.
         self._suspects: dict[bytes, str] = {}
         self._healthy: set[bytes] = set()
         self._unneeded: list[tuple[str, str]] = []
@@ -56,7 +56,7 @@ class Scan:
         self.bad: list[tuple[bytes, bytes]] = []
 
     def mark(self, identity: bytes) -> None:
-        """A point needs this chunk."""
+        """Mark a chunk that a point needs."""
         if identity in self._suspects:
             return
         try:
@@ -87,7 +87,7 @@ class Scan:
         return byte < len(self._marks) and bool(self._marks[byte] & (1 << place.number % 8))
 
     def hash_all(self, subset: tuple[int, int], *, marked_only: bool) -> None:
-        """Read and check frames: marked chunks only, or all chunks and nodes there are."""
+        """Read and check frames: only marked chunks, or all chunks and nodes."""
         part, count = subset
         for pack in self._packs:
             if pack.name in self._pack_faults or (marked_only and pack.kind is Kind.NODE_PACK):
@@ -120,18 +120,18 @@ class Scan:
         return len(self._cache.find(place.id)) > 1
 
     def faults(self) -> dict[bytes, str]:
-        """Marked chunks that have no good copy, and what is wrong with one."""
+        """Marked chunks that have no good copy, and what is wrong with one of the copies."""
         return {identity: what for identity, what in self._suspects.items() if identity not in self._healthy}
 
     def pack_problems(self, everything: bool) -> Iterator[tuple[str, str]]:
-        """Packs that no marked chunk leads to but that are bad, and bad frames that no point needs."""
+        """Bad packs without marked chunks, and bad frames that no point needs."""
         if not everything:
             return
         yield from self._unneeded
         for pack in self._packs:
             if pack.name in self._pack_faults and pack.name not in self._needed_packs:
                 yield pack_name(pack.kind, pack.name), self._pack_faults[pack.name]
-        # A chunk with a good copy elsewhere is no loss, and still worth a line.
+        # A chunk with another good copy is not lost, but worth reporting.
         for identity in self._healthy & self._suspects.keys():
             yield label(Kind.DATA_PACK, identity), f"{self._suspects[identity]}; another copy is good"
 
@@ -139,11 +139,13 @@ class Scan:
         size = self._sizes.get(pack_name(pack.kind, pack.name))
         if size is None:
             return "the pack is missing"
-        return None if size == pack.pack_bytes else f"{size} bytes long, the index says {pack.pack_bytes}"
+        return (
+            None if size == pack.pack_bytes else f"it has {size} bytes, but the index says {pack.pack_bytes}"
+        )
 
     def _structure_fault(self, pack: KnownPack) -> str | None:
-        """What is wrong with a pack's head, footer or trailer; readers need none of them while the index
-        is whole, and all of them when it is lost."""
+        """What is wrong with a pack's header, footer or trailer. Readers need them only if the index is
+        lost."""
         known = [(p.id, p.offset, p.frame_bytes) for p in self._cache.pack_entries(pack.number)]
         name = pack_name(pack.kind, pack.name)
         return footer_fault(self._objects, name, pack.kind, pack.pack_bytes, known)

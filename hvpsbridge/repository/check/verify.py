@@ -1,9 +1,9 @@
-"""Verification: does a repository still hold what its points need? At two levels.
+"""Verification of a repository, at two levels.
 
-``written``: every object reads, every manifest is in its VM's line, every node of every tree reads, every
-chunk id resolves to a pack that is there and as long as its index says. ``hashed``: besides, every frame
-of every pack is read and checked against its id, those too that no point needs now, since a later backup
-would lean on them. What is wrong names every point and VM it touches.
+``written``: every object can be read, the lineage of every VM is complete, every node of every tree can be
+read, and every chunk is in a pack that exists and has the size in the index. ``hashed``: in addition, every
+frame of every pack is read and checked against its id, including those that no point needs, since a later
+backup may use them. Each problem lists the points and VMs that it touches.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def verify(
 
 
 def parts_of(point: Point) -> Iterator[tuple[str, TreeRoot]]:
-    """Disks and files of a point with their trees."""
+    """Names and trees of the disks and files of a point."""
     for disk in point.disks:
         yield f"disk {disk.slot}", disk.tree
     for file in point.manifest.files:
@@ -109,7 +109,7 @@ def _read_all(catalog: Catalog) -> tuple[tuple[Point, ...], list[VerifyProblem]]
 def _walk_all(
     context: VerifyContext, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
 ) -> list[VerifyProblem]:
-    """Walk every tree and mark its chunks; nodes that cannot be read, with all they break."""
+    """Walk every tree and mark its chunks; problems of nodes that cannot be read."""
     found: dict[tuple[str, str], dict[UUID, tuple[Point, list[str]]]] = {}
     walked: set[bytes] = set()
     for point in points:
@@ -133,7 +133,7 @@ def _name_faults(
     faults: dict[bytes, str],
     broken: set[tuple[UUID, str]],
 ) -> list[VerifyProblem]:
-    """One problem for each bad chunk, with every point and part whose tree names it."""
+    """A problem for each bad chunk, with every point and part that needs it."""
     if not faults:
         return []
     touches: dict[bytes, dict[UUID, tuple[Point, list[str]]]] = {identity: {} for identity in faults}

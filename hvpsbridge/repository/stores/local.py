@@ -1,9 +1,9 @@
-"""Objects as files of a directory, written so that a power loss leaves each whole or absent.
+"""Objects as files of a directory, written so that each is whole or absent after a power loss.
 
-A sink writes to a temporary name in ``tmp/``. Publishing flushes the file's bytes (fsync), gives it its
-name, which fails when the name is taken (``stores.naming``), and removes the temporary name. The barrier then
-flushes every directory that got a new entry, or was listed, and those above it. A file of no bytes counts as
-absent: it is what a process leaves that died while it named a file where there are no hard links.
+A sink writes to a temporary file in ``tmp/``. Publishing flushes it (fsync), gives it its name, which fails
+if the name is taken (``stores.naming``), and removes the temporary name. The barrier then flushes every
+directory that got a new entry or was listed, and those above it. An empty file counts as absent: a process
+left it that died while it named a file on a file system without hard links.
 """
 
 from __future__ import annotations
@@ -33,18 +33,27 @@ from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name
 
 logger = logging.getLogger(__name__)
 
-# Nothing in a repository is for other users of the machine.
+# Other users of the machine must not read a repository.
 FOLDER_MODE = 0o700
 TEMPORARY_FOLDER = "tmp"
-# What an unfinished ``repo init``, or a probe, may have left in a directory.
+# What an interrupted ``repo init`` or probe may have left in a directory.
 OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
-# A file system that does not know how to flush a directory (some network and FUSE ones) says so.
+# The answers of file systems that cannot flush a directory (some network and FUSE file systems).
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class LocalStore(Store):
-    """A directory as a store. ``root`` must exist, unless ``create`` says to make it."""
+    """A directory as a store.
+
+    Args:
+        root: the directory.
+        create: create it if it does not exist.
+
+    Raises:
+        ObjectMissing: the directory does not exist.
+        RepositoryExists: it is to be created, and something else is there.
+    """
 
     remote = False
 
@@ -59,17 +68,17 @@ class LocalStore(Store):
                 self._make_folder(root)
                 self._refuse_foreign(root)
             elif not root.is_dir():
-                # Nothing is made here before something is written: it may be read-only, or no repository.
+                # Nothing is created before the first write: it may be read-only, or not a repository.
                 raise ObjectMissing(self.url, "open", str(root), "no such directory")
         except OSError as err:
             self._fail("open", str(root), err)
 
     def _refuse_foreign(self, root: Path) -> None:
-        # "config" makes it a repository, which is another complaint; folders alone are of an init that died.
+        # "config" makes it a repository, which is another error. An init that died leaves only folders.
         with os.scandir(root) as entries:
             foreign = sorted(entry.name for entry in entries if entry.name not in OWN_NAMES)
         if foreign and not (root / "config").exists():
-            raise RepositoryExists(self.url, f"the directory is in use; it holds {foreign[0]}")
+            raise RepositoryExists(self.url, f"the directory is not empty; it contains {foreign[0]}")
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = False) -> Self:
@@ -120,7 +129,7 @@ class LocalStore(Store):
         except OSError as err:
             self._fail("read", name, err)
         if len(data) != length:
-            raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+            raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
         return data
 
     def size(self, name: str) -> int:
@@ -143,7 +152,7 @@ class LocalStore(Store):
             return
         except OSError as err:
             self._fail("list", prefix, err)
-        # Whoever lists may rely on what another process wrote there and had no time to flush.
+        # The caller may rely on objects of another process that died before it could flush them.
         self._note(folder)
         for entry in entries:
             name = f"{prefix}/{entry.name}"
@@ -182,11 +191,11 @@ class LocalStore(Store):
 
     def _warn_not_durable(self, folder: Path, err: OSError) -> None:
         if self._durable:
-            logger.warning("%s cannot be flushed (%s): points here are not durable", folder, err.strerror)
+            logger.warning("%s cannot be flushed (%s); points are not durable there", folder, err.strerror)
         self._durable = False
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file is kept open."""
 
     def sweep(self) -> int:
         removed = 0
@@ -199,11 +208,11 @@ class LocalStore(Store):
         return removed
 
     def holds(self, path: Path) -> bool:
-        """Whether ``path`` lies in this directory, links followed."""
+        """Whether ``path`` is in this directory, with links followed."""
         return path.resolve().is_relative_to(self._root.resolve())
 
     def path(self, name: str) -> Path:
-        """File of an object."""
+        """The file of an object."""
         return self._root / check_name(name)
 
     def temporary(self) -> tuple[Path, BinaryIO]:
@@ -239,7 +248,7 @@ class LocalStore(Store):
         self._note(folder.parent)
 
     def _note(self, folder: Path) -> None:
-        # With those above it: another process may have made the folder and died before it flushed its name.
+        # Folders above it, too: another process may have made this one and died before flushing its name.
         with self._lock:
             while folder not in self._unflushed:
                 self._unflushed.add(folder)
@@ -259,7 +268,7 @@ class LocalStore(Store):
 
 
 class LocalSink(Sink):
-    """A file on its way into a :class:`LocalStore`."""
+    """A new file of a :class:`LocalStore`."""
 
     def __init__(self, store: LocalStore, name: str) -> None:
         self._store = store
@@ -282,7 +291,7 @@ class LocalSink(Sink):
         except OSError as err:
             self._store._fail("flush", self._name, err)
         self._store.adopt(self._path, self._name)
-        with contextlib.suppress(OSError):  # a second name of what is stored; swept when it is old
+        with contextlib.suppress(OSError):  # a second name of the object; removed by sweep when it is old
             self._path.unlink(missing_ok=True)
 
     def abandon(self) -> None:

@@ -1,9 +1,10 @@
-"""Giving a complete file its name in one step that fails when the name is taken.
+"""Giving a complete file its name in one step that fails if the name is taken.
 
-A hard link does it, and where the file system has none (FAT, exFAT, some network file systems) a rename that
-refuses to replace (Linux's renameat2). Where neither is known the name is reserved by an empty file, made
-exclusively, and the reservation replaced. A process that dies between both leaves an empty file; whoever
-takes empty files for absent may claim such a name when its reservation is old and nobody holds its lock.
+This is done with a hard link, or, on file systems without hard links (FAT, exFAT, some network file
+systems), with a rename that does not replace (renameat2 of Linux). Where neither works, the name is reserved
+by an empty file that is created exclusively, and the reservation is replaced. A process that dies in between
+leaves the empty file. Readers treat empty files as absent, and the name can be claimed when the reservation
+is old and not locked.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FILE_MODE = 0o600
-# Between a reservation and its replacement lie two system calls; one this old was left by a dead process.
+# A reservation is replaced after two system calls; one this old was left by a dead process.
 ABANDONED_SECONDS = 60.0
-# What a file system says to a request it does not know.
-_UNKNOWN_HERE = frozenset(
+# The answers of a file system to a request that it does not support.
+_UNSUPPORTED = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 _AT_FDCWD = -100
@@ -29,17 +30,17 @@ _RENAME_NOREPLACE = 1
 
 
 def name_exclusively(temporary: Path, path: Path) -> None:
-    """Name the file ``temporary`` ``path`` (in the same file system); ``temporary`` may stay as another name.
+    """Give the file ``temporary`` the name ``path`` in the same file system; it may keep its old name, too.
 
     Raises:
         FileExistsError: the name is taken.
-        OSError: it cannot be given.
+        OSError: the file system fails.
     """
-    for way in (_link, _rename):
+    for method in (_link, _rename):
         try:
-            way(temporary, path)
+            method(temporary, path)
         except OSError as err:
-            if err.errno not in _UNKNOWN_HERE:
+            if err.errno not in _UNSUPPORTED:
                 raise
         else:
             return
@@ -47,13 +48,13 @@ def name_exclusively(temporary: Path, path: Path) -> None:
 
 
 def claim_abandoned(temporary: Path, path: Path) -> bool:
-    """Whether ``path`` was an abandoned reservation, and is the file ``temporary`` now."""
+    """Whether ``path`` was an abandoned reservation; then ``temporary`` has that name now."""
     try:
-        # Before it is locked: whoever made it a moment ago must find it unlocked. Both times are of the
-        # file system's clock, so no clock of ours counts.
+        # Checked before locking, because a process that just made the reservation must find it unlocked.
+        # Both times come from the clock of the file system, so the clock of this machine does not matter.
         found = path.stat()
         if found.st_size or temporary.stat().st_mtime - found.st_mtime < ABANDONED_SECONDS:
-            return False  # nearly always: the name is taken
+            return False  # nearly always: another object has the name
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
@@ -87,23 +88,23 @@ def _reserve(temporary: Path, path: Path) -> None:
         try:
             temporary.rename(path)
         except OSError:
-            path.unlink()  # ours, and empty
+            path.unlink()  # the empty file made above
             raise
     finally:
         os.close(descriptor)
 
 
 def _holds(descriptor: int, path: Path) -> bool:
-    """Whether the reservation behind ``descriptor`` is locked by us now, and still what ``path`` names.
+    """Whether the reservation ``descriptor`` is now locked by this process, and ``path`` still names it.
 
-    Whoever was asleep since it made or found the reservation may find that another has claimed it.
+    If this process was suspended since it made or found the reservation, another one may have claimed it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as err:
-        # A file system without locks: the age of a reservation has to do.
+        # A file system without locks. The age of the reservation must suffice.
         logger.debug("%s cannot be locked: %s", path, err)
     try:
         named = path.stat()

@@ -1,4 +1,4 @@
-"""Trying again, for stores behind a network: reads at will, creations so that they happen once."""
+"""Retries for remote stores: of reads, and of creations in a way that they happen only once."""
 
 from __future__ import annotations
 
@@ -20,41 +20,47 @@ MAX_PAUSE_SECONDS = 20.0
 
 
 class Unreachable(StoreError):
-    """The store did not answer, or said that it could not now. Worth another try."""
+    """The store did not answer, or reported a temporary failure; a retry may help."""
 
 
 def persist(action: Callable[[], T], *, attempts: int = ATTEMPTS, pause_seconds: float | None = None) -> T:
-    """The result of ``action``, tried again with growing pauses while the store cannot be reached.
+    """The result of ``action``, retried with growing pauses while the store cannot be reached.
 
     Raises:
-        Unreachable: the last try failed as well.
+        Unreachable: the last attempt failed, too.
     """
     first_pause_seconds = FIRST_PAUSE_SECONDS if pause_seconds is None else pause_seconds
     return retry(
         action,
         Unreachable,
         Backoff(first_pause_seconds, MAX_PAUSE_SECONDS, max_failures=attempts),
-        # Spread, so that many writers do not come back at the same moment.
+        # Random, so that many writers do not come back at the same time.
         pause=lambda seconds: time.sleep(seconds * random.uniform(0.5, 1.0)),  # noqa: S311 (no secret)
-        on_retry=lambda err, _seconds: logger.info("%s; trying again", err),
+        on_retry=lambda err, _seconds: logger.info("%s; retrying", err),
     )
 
 
 def create_once(
     create: Callable[[], None],
-    is_ours: Callable[[], bool],
+    is_stored: Callable[[], bool],
     *,
     attempts: int = ATTEMPTS,
     pause_seconds: float | None = None,
 ) -> None:
-    """Create an object although answers may get lost. Every try sends the same bytes.
+    """Create an object although answers may get lost.
 
-    A try that seemed to fail may have created the object. When a later one then finds the name taken,
-    ``is_ours`` tells whether what is there is what we sent.
+    An attempt that seems to fail may have created the object. If the next one finds the name taken, the
+    object there is compared.
+
+    Args:
+        create: sends the object; every time the same bytes.
+        is_stored: whether the object under that name has these bytes.
+        attempts: how often to try.
+        pause_seconds: pause after the first failure.
 
     Raises:
-        ObjectExists: the name is taken by something else, or was before we began.
-        Unreachable: no try was answered.
+        ObjectExists: the name is taken by another object, or was taken before the first attempt.
+        Unreachable: no attempt was answered.
     """
     uncertain = False
 
@@ -66,14 +72,14 @@ def create_once(
             uncertain = True
             raise
         except ObjectExists:
-            if not (uncertain and _answered(is_ours)):
+            if not (uncertain and _exists(is_stored)):
                 raise
 
     persist(attempt, attempts=attempts, pause_seconds=pause_seconds)
 
 
-def _answered(is_ours: Callable[[], bool]) -> bool:
+def _exists(is_stored: Callable[[], bool]) -> bool:
     try:
-        return is_ours()
+        return is_stored()
     except ObjectMissing:
         return False

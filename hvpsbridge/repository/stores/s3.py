@@ -1,9 +1,9 @@
-"""Objects in a bucket of S3 or its kin: the one door to obstore.
+"""Objects in a bucket of S3 or a compatible service. The only module that uses obstore.
 
-Create-if-absent is a PUT with ``If-None-Match: *``; a store that ignores the condition is refused by
-``hvps repo probe``. A PUT that was answered is durable, so the barrier has nothing to wait for. Each PUT
-carries the SHA-256 of its bytes, which the server checks. Credentials come from where AWS tools take them
-(environment, instance); they are never part of the URL.
+Create-if-absent is a PUT with ``If-None-Match: *``; ``hvps repo probe`` finds services that ignore it. An
+answered PUT is durable, so the barrier has nothing to wait for. Each PUT contains the SHA-256 of its bytes,
+which the server checks. Credentials come from where AWS tools take them (environment, instance), never from
+the URL.
 
     s3://bucket/prefix?endpoint=https://minio.example.net:9000&region=eu-central-1
 """
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
 T = TypeVar("T")
-# One request moves at most a pack; at 1 MB/s that takes half a minute.
+# One request transfers at most a pack, which takes half a minute at 1 MB/s.
 REQUEST_TIMEOUT = timedelta(seconds=180)
 CONNECT_TIMEOUT = timedelta(seconds=10)
-# obstore's own retries would hide a PUT that was done twice; ours know (stores.retry).
+# obstore's own retries would hide that a PUT was done twice. Those of stores.retry do not.
 NO_RETRIES: RetryConfig = {"max_retries": 0}
 _OPTIONS = frozenset({"endpoint", "region"})
 _STATUS = re.compile(r"\b(?:status|code)\D{0,12}(\d{3})\b", re.IGNORECASE)
@@ -48,7 +48,7 @@ class S3Store(Store):
     """A prefix of a bucket.
 
     Raises:
-        ConfigurationError: the URL makes no sense.
+        ConfigurationError: the URL is not valid.
     """
 
     durable = True
@@ -64,7 +64,7 @@ class S3Store(Store):
         endpoint = options.get("endpoint")
         if endpoint is not None and not _is_endpoint(endpoint):
             raise ConfigurationError(
-                f"s3://{parts.hostname}", "endpoint is no URL; write endpoint=https://host:port"
+                f"s3://{parts.hostname}", "endpoint is not a valid URL; write endpoint=https://host:port"
             )
         self.url = url
         self._prefix = parts.path.strip("/")
@@ -92,7 +92,7 @@ class S3Store(Store):
     def put(self, name: str, data: bytes) -> None:
         check_name(name)
 
-        # No multipart: only a single PUT carries the condition.
+        # Not multipart: only a single PUT can have the condition.
         def create() -> None:
             self._do(
                 "create",
@@ -115,7 +115,7 @@ class S3Store(Store):
         def fetch() -> bytes:
             data = bytes(obstore.get_range(self._bucket, name, start=offset, length=length))
             if len(data) != length:
-                raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+                raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
             return data
 
         return persist(lambda: self._do("read", name, fetch))
@@ -143,27 +143,27 @@ class S3Store(Store):
             return
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Try what no repository does; for ``probe``, which wants it refused."""
+        """Overwrite an object, which no repository does; ``probe`` tests whether it is refused."""
         self._do("overwrite", name, lambda: obstore.put(self._bucket, name, data, use_multipart=False))
 
     def commit_barrier(self) -> None:
-        """Nothing to wait for: a PUT that was answered is durable."""
+        """Does nothing: an answered PUT is durable."""
 
     def close(self) -> None:
-        """Connections end with the object."""
+        """Does nothing: connections are closed with the object."""
 
     def _do(self, action: str, name: str, work: Callable[[], T]) -> T:
         try:
             return work()
         except FileNotFoundError as err:
             if "NoSuchBucket" in str(err):
-                raise StoreError(self.url, action, name, "there is no such bucket") from err
+                raise StoreError(self.url, action, name, "no such bucket") from err
             raise ObjectMissing(self.url, action, name, "no such object") from err
         except exceptions.AlreadyExistsError as err:
             if "ConditionalRequestConflict" in str(err):
-                # A 409: another request for the name was under way, and nobody knows yet whether it wins.
+                # A 409: another request for the name is in progress, and may fail yet.
                 raise Unreachable(
-                    self.url, action, name, "another request for the name was under way"
+                    self.url, action, name, "another request for the name is in progress"
                 ) from err
             raise ObjectExists(self.url, action, name, "the name is taken") from err
         except (exceptions.BaseError, OSError, ValueError) as err:
@@ -172,10 +172,10 @@ class S3Store(Store):
     def _fail(self, action: str, name: str, err: Exception) -> NoReturn:
         reason = _reason(err)
         if isinstance(err, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            raise StoreError(self.url, action, name, f"no rights: {reason}") from err
+            raise StoreError(self.url, action, name, f"permission denied: {reason}") from err
         if "NoSuchBucket" in str(err):
-            raise StoreError(self.url, action, name, "there is no such bucket") from err
-        if "RequestTimeout" in str(err):  # a 400: the server had not all of the body in time
+            raise StoreError(self.url, action, name, "no such bucket") from err
+        if "RequestTimeout" in str(err):  # a 400: the server did not get the whole body in time
             raise Unreachable(self.url, action, name, reason) from err
         status = _STATUS.search(str(err))
         if status is not None and status[1] == "507":
@@ -194,5 +194,5 @@ def _is_endpoint(text: str) -> bool:
 
 
 def _reason(err: Exception) -> str:
-    """First line of an obstore error; the rest is a debug dump."""
+    """The first line of an obstore error; the rest is a debug dump."""
     return str(err).strip().split("\n", 1)[0][:300] or type(err).__name__

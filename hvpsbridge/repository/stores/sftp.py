@@ -1,12 +1,12 @@
-"""Objects in a directory of an SSH server; ``ssh.py`` has the connection to it.
+"""Objects in a directory of an SSH server; ``ssh.py`` has the connection.
 
-SFTP has no create-if-absent for a whole object, so an object is written to a temporary name and given its
-own by a hard link (OpenSSH's extension), which fails when the name is taken. Where there are no links the
-name is reserved by an exclusive create and replaced by a rename (another extension); a process that dies in
-between leaves an empty file, which counts as absent. A server that knows neither gets the bytes under the
-final name; a reader there may see an object that is still growing, and finds it damaged rather than wrong.
-Flushing needs OpenSSH's fsync extension: without it :attr:`durable` is false, points are flagged so, and the
-old reference point stays.
+SFTP has no create-if-absent for a whole object. So an object is written to a temporary file and named by a
+hard link (an extension of OpenSSH), which fails if the name is taken. Without hard links the name is
+reserved by an exclusive create and replaced by a rename (another extension); a process that dies in between
+leaves an empty file, which counts as absent. A server with neither gets the bytes under the final name. A
+reader there may see an object that is still growing, and reports it as damaged. Flushing needs the fsync
+extension of OpenSSH. Without it :attr:`durable` is false, points are marked accordingly, and the old
+reference point stays.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SftpStore(Store):
     """A directory on an SSH server.
 
     Raises:
-        ConfigurationError: the URL makes no sense.
+        ConfigurationError: the URL is not valid.
     """
 
     remote = True
@@ -66,7 +66,7 @@ class SftpStore(Store):
 
     @property
     def durable(self) -> bool:
-        """Whether the server can flush files; asked with a small file when nothing was written yet."""
+        """Whether the server can flush files; tried with a small file if nothing was written yet."""
         if self._durable is None:
             self._ssh.persist("probe", TEMPORARY_FOLDER, lambda: self._upload(b"hvps", keep=False))
         return bool(self._durable)
@@ -94,7 +94,7 @@ class SftpStore(Store):
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         data = self._ssh.persist("read", check_name(name), lambda: self._read(name, offset, length))
         if len(data) != length:
-            raise StoreError(self.url, "read", name, f"it ends {length - len(data)} bytes early")
+            raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
         return data
 
     def size(self, name: str) -> int:
@@ -111,17 +111,17 @@ class SftpStore(Store):
             self._ssh.persist("delete", check_name(name), lambda: self._remove(name))
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Try what no repository does; for ``probe``, which wants it refused."""
+        """Overwrite an object, which no repository does; ``probe`` tests whether it is refused."""
         self._ssh.once("overwrite", name, lambda: self._write_over(name, data))
 
     def commit_barrier(self) -> None:
-        # SFTP cannot flush a directory. Each file is flushed again under its own name instead, which makes
-        # journalling file systems write the name too.
+        # SFTP cannot flush a directory. Instead, each file is flushed again under its final name; journalling
+        # file systems then write the name, too.
         with self._lock:
             names, self._unflushed = self._unflushed, set()
         try:
             for name in sorted(names):
-                with contextlib.suppress(ObjectMissing):  # a lease that has moved on
+                with contextlib.suppress(ObjectMissing):  # an old record of a lease
                     self._ssh.persist("flush", name, lambda name=name: self._flush(name))  # type: ignore[misc]  # bound now
         except BaseException:
             with self._lock:
@@ -153,7 +153,7 @@ class SftpStore(Store):
         self._folders.add(path)
 
     async def _upload(self, data: bytes, *, keep: bool = True) -> str:
-        """Path of a flushed temporary file that holds ``data``."""
+        """Path of a new, flushed temporary file with ``data``."""
         await self._make_folder(self._path(TEMPORARY_FOLDER))
         path = f"{self._path(TEMPORARY_FOLDER)}/{secrets.token_hex(16)}"
         try:
@@ -176,7 +176,7 @@ class SftpStore(Store):
             await self._explain(path, len(data) if needed is None else needed, err)
 
     async def _explain(self, path: str, needed: int, err: asyncssh.SFTPFailure) -> NoReturn:
-        """Version 3 servers say only "failure": look whether the name is taken or the disk full."""
+        """Find out what "failure" means, the only error of version 3 servers: name taken, or disk full."""
         with contextlib.suppress(asyncssh.SFTPOpUnsupported, asyncssh.SFTPNoSuchFile):
             space = await self._ssh.sftp.statvfs(self._root)
             if space.bavail * space.frsize < needed:
@@ -192,7 +192,7 @@ class SftpStore(Store):
             await file.fsync()
             self._durable = True
         except asyncssh.SFTPOpUnsupported:
-            logger.warning("%s cannot flush files: points there are not durable", self.url)
+            logger.warning("%s cannot flush files; points are not durable there", self.url)
             self._durable = False
 
     async def _create(self, name: str, data: bytes) -> None:
@@ -203,14 +203,14 @@ class SftpStore(Store):
             try:
                 await self._ssh.sftp.link(temporary, path)
             except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
-                # The name is taken, or server or file system know no links: version 3 has one word for all.
+                # The name is taken, or there are no hard links: version 3 has one error for both.
                 await self._reserve(temporary, path, data)
         finally:
             with contextlib.suppress(asyncssh.SFTPError):
                 await self._ssh.sftp.remove(temporary)
 
     async def _reserve(self, temporary: str, path: str, data: bytes) -> None:
-        """Name a whole file without links: an empty file, made exclusively, is replaced by it in one step."""
+        """Name a complete file without links: it replaces an empty file that was created exclusively."""
         await self._remove_abandoned(temporary, path)
         await self._write(path, b"", needed=len(data))
         try:
@@ -221,20 +221,20 @@ class SftpStore(Store):
                 await self._fsync(file)
 
     async def _remove_abandoned(self, temporary: str, path: str) -> None:
-        """Free a name whose reservation was left by a process that died."""
+        """Free a name that was reserved by a process that died."""
         try:
             left, ours = await self._ssh.sftp.stat(path), await self._ssh.sftp.stat(temporary)
         except asyncssh.SFTPNoSuchFile:
             return
-        # Both times are the server's, so no clock of ours counts.
+        # Both times come from the server, so the clock of this machine does not matter.
         if left.size or (ours.mtime or 0) - (left.mtime or 0) < ABANDONED_SECONDS:
             return
-        grave = f"{temporary}-left"
-        await self._ssh.sftp.rename(path, grave)  # of several that find it, one moves it
-        moved = await self._ssh.sftp.stat(grave)
-        await self._ssh.sftp.remove(grave)
+        aside = f"{temporary}-left"
+        await self._ssh.sftp.rename(path, aside)  # only one of several processes succeeds
+        moved = await self._ssh.sftp.stat(aside)
+        await self._ssh.sftp.remove(aside)
         if moved.mtime != left.mtime:
-            raise asyncssh.SFTPFileAlreadyExists("the name was reserved this moment")
+            raise asyncssh.SFTPFileAlreadyExists("the name has just been reserved")
 
     async def _write_over(self, name: str, data: bytes) -> None:
         async with await self._ssh.sftp.open(self._path(name), "wb") as file:
@@ -248,7 +248,7 @@ class SftpStore(Store):
 
     async def _read(self, name: str, offset: int, length: int) -> bytes:
         file = await self._ssh.reading(self._path(name))
-        # Opened without an encoding, a file gives bytes; asyncssh's types know text only.
+        # A file opened without an encoding returns bytes, but asyncssh's types say text.
         return cast(bytes, await file.read(length, offset))
 
     async def _remove(self, name: str) -> None:
@@ -265,7 +265,7 @@ class SftpStore(Store):
                     ages[f"{folder}/{_text(entry.filename)}"] = entry.attrs.mtime or 0
         if not ages:
             return 0
-        # What time it is there: a clock that is ahead here must not take away what others just upload.
+        # The server's time: if the clock here is ahead, files that others are uploading must not be removed.
         clock = await self._upload(b"clock")
         now = (await self._ssh.sftp.stat(clock)).mtime or 0
         await self._ssh.sftp.remove(clock)

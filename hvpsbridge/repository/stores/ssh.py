@@ -1,12 +1,12 @@
-"""A connection to the SFTP of an SSH server; with the store on it (``sftp.py``) the one door to asyncssh.
+"""A connection to the SFTP service of an SSH server. Only this module and ``sftp.py`` use asyncssh.
 
-It logs on when first used, and again when the connection is lost. asyncssh's loop runs in a thread of its
-own, so callers need none. What goes wrong is told by the errors of stores.
+It logs in when it is first used, and again when the connection is lost. The event loop of asyncssh runs in
+its own thread. Errors are those of stores.
 
     sftp://user@host:22/absolute/path?identity=/path/to/key&known_hosts=/path/to/file
 
-A path that starts with ``/~/`` is in the user's home. Without options keys, agent and known hosts are those
-of OpenSSH. A host key that is unknown or has changed is an error, always.
+A path that starts with ``/~/`` is in the user's home directory. By default, keys, agent and known hosts are
+those of OpenSSH. An unknown or changed host key is always an error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from hvpsbridge.repository.stores.retry import Unreachable, persist
 T = TypeVar("T")
 
 CONNECT_SECONDS = 20.0
-# One operation moves at most a pack; asyncssh sends many requests at once.
+# One operation transfers at most a pack; asyncssh sends many requests at once.
 OPERATION_SECONDS = 180.0
 KEEPALIVE_SECONDS = 15
-# Pack files kept open for reading; opening one costs a round trip.
+# Pack files kept open for reading, because opening one costs a round trip.
 HANDLES_KEPT = 16
 _OPTIONS = frozenset({"identity", "known_hosts"})
 
@@ -40,11 +40,11 @@ class SshConnection:
     """Runs coroutines that use SFTP. May be used from several threads.
 
     Attributes:
-        url: where it leads, for people.
-        path: the directory there; relative to the user's home when the URL says so.
+        url: of the store, as shown to people.
+        path: the directory on the server; relative if it is in the user's home directory.
 
     Raises:
-        ConfigurationError: the URL makes no sense.
+        ConfigurationError: the URL is not valid.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,7 +53,7 @@ class SshConnection:
         if not parts.hostname or options.keys() - _OPTIONS or parts.password or parts.path in ("", "/"):
             raise ConfigurationError(
                 f"{parts.scheme}://{parts.hostname or ''}",
-                "write sftp://user@host:port/path?identity=FILE&known_hosts=FILE; passwords are not taken",
+                "write sftp://user@host:port/path?identity=FILE&known_hosts=FILE, without a password",
             )
         for option, file in options.items():
             if not os.access(file, os.R_OK):
@@ -84,28 +84,28 @@ class SshConnection:
     # -- for callers ------------------------------------------------------------------------------------
 
     def persist(self, action: str, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What ``work`` gives; tried again while the server cannot be reached.
+        """The result of ``work``, retried while the server cannot be reached.
 
         Args:
             action: what is done, for errors.
             name: what it is done to, for errors.
-            work: makes the coroutine, once for each try.
+            work: makes a coroutine for each attempt.
 
         Raises:
-            StoreError: as of :meth:`once`.
+            StoreError: as :meth:`once`.
         """
         return persist(lambda: self.once(action, name, work))
 
     def once(self, action: str, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What ``work`` gives, tried once, connected before if need be.
+        """The result of ``work``, tried once; connects before if necessary.
 
         Raises:
-            ConfigurationError: the identity is no key.
+            ConfigurationError: the identity is not a key.
             NoSpace: the server's disk or the quota is full.
             ObjectExists: the name is taken.
-            ObjectMissing: there is nothing of that name.
-            Unreachable: nobody answers, or the connection was lost.
-            StoreError: the server refuses us, or we its key.
+            ObjectMissing: there is no such file.
+            Unreachable: the server does not answer, or the connection was lost.
+            StoreError: the server refuses the login, or its host key is not accepted.
         """
         future = asyncio.run_coroutine_threadsafe(self._run(work), self._loop)
         try:
@@ -121,7 +121,7 @@ class SshConnection:
             self._fail(action, name, err)
 
     def close(self) -> None:
-        """Disconnect for good. Never raises."""
+        """Disconnect. Never raises."""
         if self._loop.is_closed():
             return
         with contextlib.suppress(Exception):
@@ -130,17 +130,17 @@ class SshConnection:
         self._thread.join()
         self._loop.close()
 
-    # -- for the coroutines they give -------------------------------------------------------------------
+    # -- for their coroutines ---------------------------------------------------------------------------
 
     @property
     def sftp(self) -> asyncssh.SFTPClient:
-        """The server's files, while there is a connection."""
+        """The SFTP client of the current connection."""
         if self._client is None:
-            raise asyncssh.SFTPConnectionLost("the connection is gone")
+            raise asyncssh.SFTPConnectionLost("the connection is closed")
         return self._client
 
     async def reading(self, path: str) -> asyncssh.SFTPClientFile:
-        """The file, open for reading bytes. It stays open, so it is not the caller's to close."""
+        """The file, open for reading bytes. It is kept open; the caller must not close it."""
         handle = self._handles.get(path)
         if handle is None:
             handle = await self.sftp.open(path, "rb", encoding=None)
@@ -152,7 +152,7 @@ class SshConnection:
         return handle
 
     async def stop_reading(self, path: str) -> None:
-        """Close the file where :meth:`reading` has kept it open."""
+        """Close the file if :meth:`reading` has kept it open."""
         handle = self._handles.pop(path, None)
         if handle is not None:
             await handle.close()
@@ -184,10 +184,10 @@ class SshConnection:
         if isinstance(err, asyncssh.SFTPNoSpaceOnFilesystem | asyncssh.SFTPQuotaExceeded):
             raise NoSpace(self.url, action, name, reason) from err
         if isinstance(err, asyncssh.HostKeyNotVerifiable):
-            reason = "the server's host key is unknown or has changed; check it, then known_hosts"
+            reason = "the host key of the server is unknown or has changed; check it, then update known_hosts"
             raise StoreError(self.url, action, name, reason) from err
         if isinstance(err, asyncssh.PermissionDenied | asyncssh.SFTPPermissionDenied):
-            raise StoreError(self.url, action, name, f"no rights: {reason}") from err
+            raise StoreError(self.url, action, name, f"permission denied: {reason}") from err
         lost = isinstance(
             err, asyncssh.SFTPConnectionLost | asyncssh.SFTPNoConnection | asyncssh.DisconnectError
         )

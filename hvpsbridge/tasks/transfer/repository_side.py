@@ -89,7 +89,7 @@ class RepositorySide:
         Raises:
             Damaged: nothing of the base can be used.
         """
-        return self._disk.lacking()
+        return self._disk.bad_extents()
 
     def ids(self, chunks: tuple[Extent, ...]) -> dict[int, bytes]:
         """Ids of chunks by number, as in :attr:`comparable`.
