@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hvpsbridge
+from tests.once import made_once
 from tests.test_demo import DEADLINE_SECONDS, proved
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,20 +40,24 @@ def call(*arguments: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, CHECKOUT, folder=folder)
-    (path,) = folder.glob("*.whl")
+    def build(folder: Path) -> None:
+        call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, CHECKOUT, folder=folder)
+
+    (path,) = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of a new environment with the wheel and what it says it needs, no extras."""
-    folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
-    binaries = folder / "venv" / "bin"
-    call(binaries / "python", "-m", "pip", "install", "-q", wheel, folder=folder)
-    return binaries
+
+    def install(folder: Path) -> None:
+        venv.create(folder / "venv")
+        pip = (sys.executable, "-m", "pip", "--python", folder / "venv" / "bin" / "python")
+        # Only some of what it needs is imported, and compiled then.
+        call(*pip, "install", "-q", "--no-compile", wheel, folder=folder)
+
+    return made_once(tmp_path_factory, "installed", install) / "venv" / "bin"
 
 
 def test_the_wheel_holds_scripts_playbooks_licence_and_type_marker(wheel: Path) -> None:
