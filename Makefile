@@ -4,8 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes of pytest. Most tests wait for the simulated host rather than compute.
-JOBS ?= 2
+# Processes of pytest: more than processors, since most tests wait for the simulated host rather than compute.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+
+# Tests start hundreds of Python processes, which would compile this package each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Tests name the PowerShell engine by this variable; a relative path is meant from here.
 ifdef HVPS_PWSH
