@@ -129,7 +129,7 @@ def _plan_lines(plan: VmPlan) -> Iterator[str]:
     for disk in plan.disks:
         yield f"{disk.slot}: {disk.mode.value}: {disk.why}"
     for left in plan.excluded:
-        yield f"{left.slot}: left out by {left.pattern!r}"
+        yield f"{left.slot}: excluded by {left.pattern!r}"
 
 
 class _Lines(Observer):

@@ -53,7 +53,7 @@ def test_check_says_whether_the_host_and_each_vm_can_be_backed_up(world: World) 
     assert {vm["vm"]: len(vm["findings"]) for vm in told["vms"]} == {"web01": 0, "empty01": 1}
     shown = host(world, "check")
     assert "1 of 2 VMs can be backed up" in shown.out
-    assert "empty01: refuse: it has no virtual disk; leave it out of the play" in shown.out
+    assert "empty01: refuse: it has no virtual disk; exclude the VM from the play" in shown.out
 
 
 def test_sweep_shows_first_and_removes_only_what_ended_runs_left(world: World) -> None:

@@ -49,7 +49,7 @@ def test_check_plans_and_changes_nothing_on_the_host_or_in_the_repository(world:
     assert world.on_host() == host
     assert world.snapshot() == repository
     shown = world.run("--check")
-    assert "change tracking knows what changed" in shown.out
+    assert "change tracking reports what changed" in shown.out
 
 
 def test_check_on_the_real_engine_compiles_the_reader_and_changes_nothing(

@@ -75,7 +75,7 @@ def test_a_vm_with_a_physical_disk_is_backed_up_without_it(world: World, hvps: H
     tasks = '[{backup: {disks: {exclude: ["scsi 0:1"]}}}]'
     planned = world.run("--check", tasks=tasks)
     assert planned.code == 0, planned.err
-    assert "scsi 0:1 (physical disk) is left out by 'scsi 0:1'" in planned.err
+    assert "scsi 0:1 (physical disk) is excluded by 'scsi 0:1'" in planned.err
     done = world.run("--json", tasks=tasks)
     assert done.code == 0, done.err
     assert json.loads(done.out)["tasks"][0]["backup"]["excluded"][0]["slot"] == "scsi 0:1"

@@ -16,7 +16,7 @@ from hvpsbridge.contract.results import (
     VmInfo,
     VmState,
 )
-from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals, takes_part, waits
+from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, included_disks, refusals, waits
 from hvpsbridge.tasks.planning.mark import Mark
 from tests.tasks import builders as make
 
@@ -55,7 +55,7 @@ def test_an_ordinary_vm_has_no_findings() -> None:
         (found(disks=(make.drive(shared=True),)), "shared"),
         (found(disks=(make.drive(format=DiskFormat.VHDSET),)), "shared"),
         (found(disks=(make.drive(error="0xC03A0002"),)), "cannot be read"),
-        (found(disks=(make.drive(path="C:\\web_1.AVHDX"),)), "though no checkpoint is there"),
+        (found(disks=(make.drive(path="C:\\web_1.AVHDX"),)), "but the VM has no checkpoint"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -92,4 +92,4 @@ def test_a_vhd_is_backed_up_with_a_note_and_an_empty_drive_without_one() -> None
     empty = make.drive(path=None, controller_location=1)
     findings = found(disks=(make.drive(format=DiskFormat.VHD), empty))
     assert [finding.severity for finding in findings] == [Severity.NOTE]
-    assert takes_part((make.drive(), empty)) == (make.drive(),)
+    assert included_disks((make.drive(), empty)) == (make.drive(),)

@@ -14,7 +14,7 @@ from hvpsbridge.tasks.backup.results import BackupResult, BackupSection
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.plan import Mode, Reason
-from hvpsbridge.tasks.planning.select import leaving_out
+from hvpsbridge.tasks.planning.select import matching_pattern
 from hvpsbridge.tasks.policy import DiskSelection
 from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
 from hvpsbridge.tasks.results import RunResult
@@ -48,7 +48,7 @@ def by_slot(result: BackupResult) -> dict[str, tuple[Mode, Reason]]:
 )
 def test_a_pattern_fits_where_a_disk_hangs_or_any_file_of_its_chain(pattern: str, fits: bool) -> None:
     child = make.drive(path="C:\\VMs\\web\\web_1.avhdx", chain=("C:\\VMs\\web\\web_1.avhdx", *make.CHAIN))
-    assert leaving_out((pattern,), "scsi 0:0", child) == (pattern if fits else None)
+    assert matching_pattern((pattern,), "scsi 0:0", child) == (pattern if fits else None)
 
 
 @pytest.mark.parametrize("odd", ["pass_through", "shared", "vhdx"])
@@ -83,10 +83,10 @@ def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> No
     assert result.error is None
     (finding,) = result.findings
     assert finding.severity is Severity.NOTE
-    assert finding.text == "disk scsi 0:1 (physical disk) is left out by 'scsi *:1'"
+    assert finding.text == "disk scsi 0:1 (physical disk) is excluded by 'scsi *:1'"
     run = RunResult(uuid4(), result.started, result.seconds, (result,))
     report = run_report(run, name="x", check=True)
-    assert any("left out by 'scsi *:1'" in line for line in condition_lines(report))
+    assert any("excluded by 'scsi *:1'" in line for line in condition_lines(report))
     backup = report.tasks[0].section
     assert isinstance(backup, BackupSection)
     assert [disk.slot for disk in backup.excluded] == ["scsi 0:1"]
@@ -96,7 +96,7 @@ def test_the_plan_says_what_is_left_out_and_by_which_pattern(world: World) -> No
 def test_a_vm_of_which_every_disk_is_left_out_is_refused(world: World) -> None:
     result = world.backup(world.vm(disks=(SIZE,)), disks=DiskSelection(exclude=("scsi *",)))
     assert isinstance(result.error, NotEligible)
-    assert "every disk of it is left out" in result.error.reason
+    assert "all of its disks are excluded" in result.error.reason
 
 
 def test_a_disk_left_out_for_a_while_is_compared_and_a_new_one_read_whole(world: World) -> None:

@@ -49,12 +49,12 @@ OBSTACLES: dict[str, tuple[Obstacle, Severity, str]] = {
     "another product's checkpoint": (
         foreign_checkpoint("Other Product"),
         Severity.WAIT,
-        "another product's recovery checkpoint 'Other Product' is there",
+        "another product's recovery checkpoint 'Other Product' exists",
     ),
     "another repository's checkpoint": (
         foreign_checkpoint(str(Mark(uuid4(), uuid4(), datetime.now(UTC)))),
         Severity.WAIT,
-        "a recovery checkpoint of hvps repository",
+        "a recovery checkpoint for hvps repository",
     ),
     "checkpoints disabled": (
         settings(checkpoint_type=CheckpointType.Disabled),
@@ -77,7 +77,7 @@ OBSTACLES: dict[str, tuple[Obstacle, Severity, str]] = {
     "child without a checkpoint": (
         lambda world, vm_id: world.model.incidents.leave_children(vm_id),
         Severity.REFUSE,
-        "though no checkpoint is there",
+        "but the VM has no checkpoint",
     ),
     "pass-through": (
         lambda world, vm_id: world.model.setup.add_pass_through(vm_id, SECOND, 3),

@@ -71,7 +71,7 @@ def test_ids_of_another_manifest_are_no_ids() -> None:
     stranger = make.ids(make.manifest(age=5))
     plan = planned(lineage=make.lineage(KnownPoint(point, stranger)))
     assert (plan.mode, plan.reason) == (Mode.COMPARE, Reason.IDS_MISSING)
-    assert "does not fit" in plan.detail
+    assert "does not match" in plan.detail
 
 
 def test_the_base_is_the_newest_point_with_usable_ids_and_a_compare_takes_the_newest() -> None:

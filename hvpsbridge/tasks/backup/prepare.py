@@ -15,11 +15,11 @@ from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     Finding,
+    cannot_be_frozen,
     examine,
-    left_out,
-    no_checkpoint_holds,
+    excluded_disks,
+    included_disks,
     refusals,
-    takes_part,
     waits,
 )
 from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
@@ -99,7 +99,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     vm, disks = _look(context, state, wait=wait)
     lineage = read_lineage(context.repository, vm.vm_id)
     exclude = context.options.disks.exclude
-    drives, out = takes_part(disks, exclude), left_out(disks, exclude)
+    drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
     decided = plan_disks(
         vm,
@@ -126,7 +126,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     shortage = space_shortage(volumes, context.options.limits.free_space_floor, growth)
     if shortage is not None:
         raise HostNoSpace(vm.name, shortage)
-    return Planned(state.plan, lineage, volumes, any(map(no_checkpoint_holds, excluded)))
+    return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)))
 
 
 def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:

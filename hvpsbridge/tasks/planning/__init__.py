@@ -1,1 +1,1 @@
-"""What a backup will do, decided without touching the host."""
+"""Decides what a backup will do, without changing anything."""

@@ -1,8 +1,7 @@
-"""What differs between a stored disk and a frozen one, by digests taken on the host.
+"""Finds what differs between a stored disk and a frozen one, by digests taken on the host.
 
-One operation with five uses: tracking lost or doubted, an empty answer, the audit of chunks that were
-reported unchanged, the proof that a point equals the frozen disk, and the evidence a distrusted tracking
-has to give.
+It is used when change tracking is lost, in doubt, or reports no changes; to audit chunks that were reported
+unchanged; to prove that a point equals the frozen disk; and to check tracking that is distrusted.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.repository.writer import DiskWriter
 from hvpsbridge.units import GIB, MIB
 
-# Differences are gathered for so much of a disk at a time: at 64 KiB a chunk a quarter of a million
-# chunks, so that the worst case (every other chunk differs) needs some 10 MiB.
+# How much of a disk is compared at a time: a quarter of a million chunks of 64 KiB, so that the worst case,
+# in which every other chunk differs, takes about 10 MiB of memory.
 REGION_BYTES = 16 * GIB
-# Ranges nearer to each other than this are asked for in one call; a call costs more than these digests.
+# Ranges closer together than this are hashed in one call, which costs less than a second call.
 JOIN_BYTES = 64 * MIB
 
 
 def regions(ranges: Iterable[Extent], region_bytes: int = REGION_BYTES) -> Iterator[Extent]:
-    """The sorted ranges with small gaps closed, cut so that none is longer than ``region_bytes``."""
+    """The sorted ranges with small gaps closed, cut to at most ``region_bytes`` each."""
     current: Extent | None = None
     for extent in ranges:
         if current is not None and extent.offset - current.end < JOIN_BYTES:
@@ -50,14 +49,14 @@ def ranges_to_compare(
     stored: Iterable[Extent],
     within: Extent | None = None,
 ) -> tuple[Extent, ...]:
-    """Where two versions of a disk can differ: what the host has data for, or what is stored.
+    """Where the two disks can differ: where the host's files hold data, or data is stored.
 
-    All else is zero on both sides. Without an ``allocation`` that is the whole disk.
+    Everything else is zero on both sides.
 
     Args:
-        size_bytes: of the disk.
+        size_bytes: size of the disk.
         grid: the chunk grid; the ranges are whole chunks.
-        allocation: what the host's files hold data for, None when unknown.
+        allocation: where the host's files hold data; None if unknown, and then the whole disk can differ.
         stored: extents of the stored disk that are not zero.
         within: only this part of the disk, in whole chunks.
     """
@@ -77,13 +76,13 @@ def differing(
     check: Callable[[], None],
     on_page: Callable[[int, int], None],
 ) -> tuple[Extent, ...]:
-    """Whole chunks of ``region`` whose digest on the host is not the stored one, as a sorted set.
+    """Whole chunks of ``region`` whose digest on the host differs from the stored one; a sorted set.
 
     A stored chunk whose id cannot be read counts as different.
 
     Args:
-        digests: asks the host for an extent's digests, given the chunk size; they come in order, all.
-        region: whole chunks, or up to the disk's end.
+        digests: asks the host for the digests of an extent, given the chunk size; all of them, in order.
+        region: whole chunks, or up to the end of the disk.
         stored: what to compare with.
         grid: the chunk grid.
         check: called for each page; may raise.

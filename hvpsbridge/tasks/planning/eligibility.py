@@ -1,7 +1,7 @@
 """Whether a VM can be backed up as it is. Pure: facts of the inventory in, findings out.
 
-Every finding is one line with one remedy. A refusal ends the backup before anything is made; a wait is
-looked at again until the gate opens or its time is over; a note is only told.
+Every finding is one line with one remedy. A refusal ends the backup before anything is created; a wait is
+checked again until it passes or the time is over; a note is only reported.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hvpsbridge.contract.results import (
 )
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.plan import slot_of
-from hvpsbridge.tasks.planning.select import leaving_out
+from hvpsbridge.tasks.planning.select import matching_pattern
 
 
 class Severity(StrEnum):
-    """What a finding leads to."""
+    """What follows from a finding."""
 
     REFUSE = "refuse"
     WAIT = "wait"
@@ -36,10 +36,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact that matters to a backup, and the one thing to do about it.
+    """One fact that matters to a backup, and the one thing to do about it. The fields are keys of reports.
 
     Attributes:
-        may_pass: whether it may be gone in a moment, without anybody doing anything.
+        severity: what follows from it.
+        text: the fact, one line.
+        remedy: what to do.
+        may_pass: whether it may pass within moments by itself.
     """
 
     severity: Severity
@@ -53,14 +56,14 @@ class Finding:
 
 # Operational states in which a VM's chains are being changed (docs/hyperv-facts.md#operational-status).
 BUSY_STATUS = {
-    32768: "a checkpoint is being made",
+    32768: "a checkpoint is being created",
     32770: "a checkpoint is being deleted",
     32771: "a checkpoint is being applied",
     32772: "its disks are being merged",
     32776: "a checkpoint is being converted",
 }
 
-_PASSING = {
+_TEMPORARY_STATES = {
     VmState.PAUSED: "paused",
     VmState.STARTING: "starting",
     VmState.STOPPING: "stopping",
@@ -75,58 +78,58 @@ def examine(
     repository_id: UUID,
     exclude: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """Everything about the VM that a backup has to heed, gravest first.
+    """Everything about the VM that matters to a backup, most severe first.
 
     Args:
         vm: the VM.
         disks: its drives.
-        checkpoints: all of its checkpoints; None while leftovers of ours are not settled, which would
-            explain what they show.
-        repository_id: ours; checkpoints marked with it are leftovers to settle, not findings.
-        exclude: patterns of disks that are left out; nothing about those stands in the way.
+        checkpoints: all of its checkpoints; None before earlier runs are cleaned up after, because their
+            checkpoints would explain what is found.
+        repository_id: of this repository; checkpoints marked with it are leftovers, not findings.
+        exclude: patterns of disks to exclude; these disks cannot keep the VM from being backed up.
     """
     findings = _vm_findings(vm)
-    out = left_out(disks, exclude)
-    findings.extend(_left_out(disk, pattern) for disk, pattern in out)
-    disks = [disk for disk in disks if disk not in [one for one, _ in out]]
+    excluded = excluded_disks(disks, exclude)
+    findings.extend(_excluded(disk, pattern) for disk, pattern in excluded)
+    disks = [disk for disk in disks if disk not in [one for one, _ in excluded]]
     if checkpoints is not None:
         findings.extend(_checkpoint_findings(checkpoints, repository_id))
         if not checkpoints:
-            # While a merge is under way a child without a checkpoint is what it is merging.
+            # During a merge, a child without a checkpoint is the one being merged.
             merging = bool(BUSY_STATUS.keys() & set(vm.operational_status))
-            findings.extend(_childless(disk) for disk in disks if _on_child(disk) and not merging)
+            findings.extend(_orphaned_child(disk) for disk in disks if _on_child(disk) and not merging)
     for disk in disks:
         findings.extend(_disk_findings(disk))
-    if not takes_part(disks):
-        what = "every disk of it is left out" if out else "it has no virtual disk"
-        findings.append(Finding(Severity.REFUSE, what, "leave it out of the play"))
+    if not included_disks(disks):
+        text = "all of its disks are excluded" if excluded else "it has no virtual disk"
+        findings.append(Finding(Severity.REFUSE, text, "exclude the VM from the play"))
     order = list(Severity)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def takes_part(disks: Iterable[DiskInfo], exclude: Sequence[str] = ()) -> tuple[DiskInfo, ...]:
-    """The drives that are backed up: all but empty ones and those that fit a pattern of ``exclude``."""
+def included_disks(disks: Iterable[DiskInfo], exclude: Sequence[str] = ()) -> tuple[DiskInfo, ...]:
+    """The disks to back up: all but empty drives and those that match a pattern of ``exclude``."""
     return tuple(
         disk
         for disk in disks
         if disk.path is not None
         and not disk.pass_through
-        and leaving_out(exclude, slot_of(disk), disk) is None
+        and matching_pattern(exclude, slot_of(disk), disk) is None
     )
 
 
-def left_out(disks: Iterable[DiskInfo], exclude: Sequence[str]) -> tuple[tuple[DiskInfo, str], ...]:
-    """The disks that are left out on request, each with the pattern it fits; empty drives are no disks."""
+def excluded_disks(disks: Iterable[DiskInfo], exclude: Sequence[str]) -> tuple[tuple[DiskInfo, str], ...]:
+    """The disks that match a pattern of ``exclude``, each with that pattern; empty drives do not count."""
     return tuple(
         (disk, pattern)
         for disk in disks
         if (disk.path is not None or disk.pass_through)
-        and (pattern := leaving_out(exclude, slot_of(disk), disk)) is not None
+        and (pattern := matching_pattern(exclude, slot_of(disk), disk)) is not None
     )
 
 
-def no_checkpoint_holds(disk: DiskInfo) -> bool:
-    """Whether Hyper-V refuses a checkpoint because of this disk, unless told to leave it out."""
+def cannot_be_frozen(disk: DiskInfo) -> bool:
+    """Whether Hyper-V refuses a checkpoint because of this disk, unless told to ignore it."""
     return disk.pass_through or disk.shared or disk.format is DiskFormat.VHDSET
 
 
@@ -136,7 +139,7 @@ def refusals(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def waits(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that pass by themselves."""
+    """Those that a backup waits for."""
     return tuple(finding for finding in findings if finding.severity is Severity.WAIT)
 
 
@@ -146,39 +149,43 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
     def refuse(text: str, remedy: str) -> None:
         found.append(Finding(Severity.REFUSE, text, remedy))
 
-    if vm.commit_fork_events:
+    if count := vm.commit_fork_events:
         refuse(
-            f"event 3216 stands {vm.commit_fork_events} times in its Worker log: its chain is at risk",
+            f"event 3216 was logged {count} {'time' if count == 1 else 'times'} in the Hyper-V Worker log: "
+            "the disk chain is at risk",
             "do not restart or migrate it; see docs/troubleshooting.md",
         )
     if vm.checkpoint_policy is CheckpointPolicy.DISABLED:
-        refuse("checkpoints are disabled", "Set-VM -CheckpointType Production")
+        refuse("checkpoints are disabled", "enable them with Set-VM -CheckpointType Production")
     if vm.replication_mode in (ReplicationMode.REPLICA, ReplicationMode.TEST_REPLICA):
-        refuse("it is the target of a replication", "back up the primary")
+        refuse("it is the target of a replication", "back up the primary VM")
     if vm.shielded:
-        refuse("it is shielded: its disks cannot be restored without its guardian", "back it up from inside")
+        refuse(
+            "it is shielded: its disks cannot be restored without its guardian",
+            "back it up from inside the VM",
+        )
     if not vm.merge_enabled:
         refuse(
             "merging of its disks is disabled",
-            "find who exported it, then enable merging with WMI ModifyDiskMergeSettings",
+            "find out what exported the VM, then enable merging with WMI ModifyDiskMergeSettings",
         )
     if vm.state in (VmState.CRITICAL, VmState.OTHER):
-        refuse(f"its state is {vm.state.value}", "bring it into a normal state")
-    for state, word in _PASSING.items():
+        refuse(f"its state is {vm.state.value}", "bring it to a normal state")
+    for state, word in _TEMPORARY_STATES.items():
         if vm.state is state:
-            found.append(Finding(Severity.WAIT, f"it is {word}", "try again when that is over"))
+            found.append(Finding(Severity.WAIT, f"it is {word}", "try again later"))
     for status in vm.operational_status:
         if status in BUSY_STATUS:
-            found.append(Finding(Severity.WAIT, BUSY_STATUS[status], "try again when that is over"))
+            found.append(Finding(Severity.WAIT, BUSY_STATUS[status], "try again later"))
     return found
 
 
-def _left_out(disk: DiskInfo, pattern: str) -> Finding:
-    what = "physical disk" if disk.path is None else disk.path
+def _excluded(disk: DiskInfo, pattern: str) -> Finding:
+    file = "physical disk" if disk.path is None else disk.path
     return Finding(
         Severity.NOTE,
-        f"disk {slot_of(disk)} ({what}) is left out by {pattern!r}",
-        "back it up by other means if it matters",
+        f"disk {slot_of(disk)} ({file}) is excluded by {pattern!r}",
+        "back it up by other means if needed",
     )
 
 
@@ -186,11 +193,11 @@ def _on_child(disk: DiskInfo) -> bool:
     return disk.path is not None and disk.path.lower().endswith((".avhdx", ".avhd"))
 
 
-def _childless(disk: DiskInfo) -> Finding:
+def _orphaned_child(disk: DiskInfo) -> Finding:
     return Finding(
         Severity.REFUSE,
-        f"disk {slot_of(disk)} runs on {disk.path} though no checkpoint is there",
-        "take and remove a checkpoint to have it merged, see docs/troubleshooting.md",
+        f"disk {slot_of(disk)} uses {disk.path}, but the VM has no checkpoint",
+        "create and remove a checkpoint to merge that file, see docs/troubleshooting.md",
         may_pass=True,
     )
 
@@ -205,16 +212,16 @@ def _checkpoint_findings(checkpoints: Sequence[CheckpointInfo], repository_id: U
             found.append(
                 Finding(
                     Severity.WAIT,
-                    f"another product's recovery checkpoint {checkpoint.name!r} is there",
-                    "let that backup end, or remove the checkpoint when it is abandoned",
+                    f"another product's recovery checkpoint {checkpoint.name!r} exists",
+                    "wait for that backup to end, or remove the checkpoint if it is abandoned",
                 )
             )
         elif mark.repository_id != repository_id:
             found.append(
                 Finding(
                     Severity.WAIT,
-                    f"a recovery checkpoint of hvps repository {mark.repository_id} is there",
-                    "let that backup end; its next run removes what a dead one left",
+                    f"a recovery checkpoint for hvps repository {mark.repository_id} exists",
+                    "wait for that backup to end; if its run is dead, the next one removes the checkpoint",
                 )
             )
     return found
@@ -226,18 +233,18 @@ def _disk_findings(disk: DiskInfo) -> list[Finding]:
         return [
             Finding(
                 Severity.REFUSE,
-                f"disk {slot} is a physical disk, which no checkpoint holds",
-                "use a VHDX, or back it up from inside",
+                f"disk {slot} is a physical disk, which a checkpoint cannot hold",
+                "exclude it, and back it up from inside the VM",
             )
         ]
     if disk.path is None:
         return []
-    if no_checkpoint_holds(disk):
+    if cannot_be_frozen(disk):
         return [
             Finding(
                 Severity.REFUSE,
-                f"disk {slot} is shared between VMs, which no checkpoint holds",
-                "back it up from inside",
+                f"disk {slot} is shared between VMs, which a checkpoint cannot hold",
+                "exclude it, and back it up from inside the VM",
             )
         ]
     if disk.error is not None:
@@ -246,8 +253,8 @@ def _disk_findings(disk: DiskInfo) -> list[Finding]:
         return [
             Finding(
                 Severity.NOTE,
-                f"disk {slot} is a VHD, which has no change tracking: it is compared each time",
-                "convert it with Convert-VHD",
+                f"disk {slot} is a VHD, which has no change tracking: every backup compares it",
+                "convert it to VHDX with Convert-VHD",
             )
         ]
     return []

@@ -13,26 +13,27 @@ from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import Repository
 
-# Words of ``plan.Reason`` that lineage looks for in manifests (plan imports this module).
+# Words of ``plan.Reason`` and ``plan.Mode`` in manifests; that module imports this one.
 LIED = "tracking_lied"
 DISTRUSTED = "distrusted"
 INCREMENTAL = "incremental"
-# Level of a proof that held bytes against the frozen disk.
+# Level of a proof that compared the disk with the frozen one.
 EQUAL = "equal"
-# How many whole proofs make tracking of a disk trusted on an OS build, and how many distrusted compares
-# in which it was right make up for a lie.
+# How many increments proved whole make tracking of a disk trusted on an OS build, and how many compares must
+# confirm it after it was wrong.
 PROOFS_WANTED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDisk:
-    """A disk as one point holds it.
+    """A disk in one point.
 
     Attributes:
-        rct_id: usable id of that point for the disk, else None; id_fault: why it is None.
-        reference_point: ``InstanceID`` the id belongs to.
+        rct_id: usable id of the disk in that point; None if there is none.
+        id_fault: why there is none.
+        reference_point: ``InstanceID`` of the reference point the id belongs to.
         changed_bytes: what tracking reported for that point.
-        created: when that point's checkpoint was taken.
+        created: when the checkpoint of that point was created.
     """
 
     point_id: UUID
@@ -51,26 +52,26 @@ class KnownDisk:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What tracking of a disk has earned on an OS build since it was last wrong."""
+    """How far tracking of a disk can be trusted on an OS build."""
 
     proved_increments: int
 
     @property
     def earned(self) -> bool:
-        """Whether whole proofs may give way to the rotating audit."""
+        """Whether the rotating audit is enough, in place of whole proofs."""
         return self.proved_increments >= PROOFS_WANTED
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPoint:
-    """A committed point with its ids object, None when there is none."""
+    """A committed point with its ids object; None if it has none."""
 
     manifest: Manifest
     ids: PointIds | None
 
     @property
     def usable(self) -> bool:
-        """Whether the ids belong to the manifest, so that the point may be the base of an increment."""
+        """Whether the ids match the manifest, so that the point can be the base of an increment."""
         return self.ids is not None and self.ids.fits(self.manifest)
 
 
@@ -82,30 +83,30 @@ class Lineage:
 
     @property
     def reference_points(self) -> frozenset[str]:
-        """``InstanceID`` of every reference point that ids objects name: these are ours."""
+        """``InstanceID`` of every reference point that an ids object names; hvps created these."""
         return frozenset(point.ids.reference_point for point in self.points if point.ids is not None)
 
     @property
     def last_sequence(self) -> int:
-        """Number of the newest point in the VM's line; it grows by one with each, whatever is pruned."""
+        """Number of the newest point; it grows by one with each point, whatever is pruned."""
         return self.points[-1].manifest.sequence if self.points else 0
 
-    def left_out(self, slot: str) -> bool:
-        """Whether the newest point was made without the disk at this slot, on request."""
+    def has_excluded(self, slot: str) -> bool:
+        """Whether the disk at this slot was excluded from the newest point."""
         return bool(self.points) and any(disk.slot == slot for disk in self.points[-1].manifest.excluded)
 
     def newest(self, slot: str, disk_id: UUID | None) -> KnownDisk | None:
-        """The disk in the newest point that has it at this slot; an unknown id matches by slot alone."""
+        """The disk in the newest point that has it at this slot; an unknown id matches any disk there."""
         return self._first(
             lambda disk: disk.slot == slot and (disk_id is None or disk.disk_id in (disk_id, None))
         )
 
     def newest_at(self, slot: str) -> KnownDisk | None:
-        """Whatever disk the newest point that uses the slot has there."""
+        """The disk at this slot, whichever it is, in the newest point that has one there."""
         return self._first(lambda disk: disk.slot == slot)
 
     def newest_elsewhere(self, disk_id: UUID | None) -> KnownDisk | None:
-        """The disk in the newest point that has one of this id at any slot; None when two there do."""
+        """The disk of this id at any slot, in the newest point that has it; None if it has two."""
         if disk_id is None:
             return None
         for point in reversed(self.points):
@@ -115,7 +116,7 @@ class Lineage:
         return None
 
     def newest_with_ids(self, slot: str, disk_id: UUID) -> KnownDisk | None:
-        """The disk in the newest point whose ids may be used for it."""
+        """The disk in the newest point that has a usable id for it."""
         for point in reversed(self.points):
             for disk in point.manifest.disks:
                 if disk.slot == slot and disk.disk_id == disk_id:
@@ -125,7 +126,7 @@ class Lineage:
         return None
 
     def trust(self, slot: str, disk_id: UUID | None, os_build: int) -> Trust:
-        """Increments of the disk on ``os_build`` that were proved whole since tracking was last wrong."""
+        """Counts increments on ``os_build`` that were proved whole since tracking was last wrong."""
         proved = 0
         for point, disk in self._history(slot, disk_id):
             if disk.reason == LIED:
@@ -135,7 +136,7 @@ class Lineage:
         return Trust(proved)
 
     def distrusted(self, slot: str, disk_id: UUID | None) -> bool:
-        """Whether tracking of the disk was wrong and has not been right twice in a row since."""
+        """Whether tracking of the disk was wrong, and was not confirmed often enough since."""
         right = 0
         for _, disk in self._history(slot, disk_id):
             if disk.reason == LIED:
@@ -145,7 +146,7 @@ class Lineage:
         return False
 
     def unexpected_in_a_row(self, slot: str, disk_id: UUID | None, expected: Sequence[str]) -> int:
-        """How many of the newest points in a row have the disk for a reason not among ``expected``."""
+        """How many of the newest points in a row have the disk with a reason that is not ``expected``."""
         count = 0
         for _, disk in self._history(slot, disk_id):
             if disk.reason in expected:
@@ -154,7 +155,7 @@ class Lineage:
         return count
 
     def change_rate(self, slot: str, disk_id: UUID | None) -> float | None:
-        """Bytes a second that changed between the two newest points of the disk, as tracking said."""
+        """Bytes per second that tracking reported between the disk's two newest points; None if unknown."""
         history = list(itertools.islice(self._history(slot, disk_id), 2))
         if len(history) < 2 or history[0][1].mode != INCREMENTAL:
             return None
@@ -187,9 +188,9 @@ def _proved_whole(disk: ManifestDisk) -> bool:
 def _known(point: KnownPoint, disk: ManifestDisk) -> KnownDisk:
     rct_id: str | None = None
     if point.ids is None:
-        fault = "it was never converted"
+        fault = "its checkpoint was never converted"
     elif not point.usable:
-        fault = "its ids object does not fit its manifest"
+        fault = "its ids object does not match its manifest"
     else:
         rct_id = point.ids.rct_id(disk.slot)
         fault = "" if rct_id is not None else "its reference point has no id for the disk"

@@ -1,4 +1,4 @@
-"""The mark: the name our checkpoints carry, by which any machine can tell whose they are and until when."""
+"""The mark: the name of a checkpoint, which says for which repository hvps created it, and until when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Owner a checkpoint is: a repository's, made by a run, meant to be gone by a time (UTC)."""
+    """Created for a repository by a run, to be removed by ``until`` (UTC)."""
 
     repository_id: UUID
     run_id: UUID
@@ -25,7 +25,7 @@ class Mark:
 
 
 def parse_mark(name: str) -> Mark | None:
-    """The mark that a checkpoint's name is; None when it is none of hvps."""
+    """The mark in a checkpoint's name; None if the name is not a mark."""
     match = _FORM.fullmatch(name)
     if match is None:
         return None
@@ -37,6 +37,6 @@ def parse_mark(name: str) -> Mark | None:
 
 
 def has_mark_of(repository_id: UUID, name: str) -> bool:
-    """Whether a checkpoint's name is a mark of this repository."""
+    """Whether a checkpoint's name is a mark of that repository."""
     mark = parse_mark(name)
     return mark is not None and mark.repository_id == repository_id

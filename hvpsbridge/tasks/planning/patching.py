@@ -1,10 +1,10 @@
-"""Whether the changed extents of a chunk travel, or all of it: what a base chunk costs to read. Pure.
+"""Decides whether to read only the changed extents of a chunk, or all of it. Pure.
 
-A chunk can be made of its base and what changed, which costs a read of the base, or be asked for whole, which
-costs the bytes that did not change on the wire. From a local repository the base is had sooner than its bytes
-could have come from a host; from a remote one every base chunk is a request with its round trip, and brings
-about as many bytes as are saved. Either way the host's digest of the whole frozen chunk decides whether what
-was made is right; nothing here can make a point wrong.
+A chunk can be put together from its base and what changed, at the cost of reading the base, or be read
+whole, at the cost of sending the unchanged bytes, too. A local repository gives the base faster than a host
+could send these bytes; from a remote one, every base chunk is a request with a round trip that transfers
+about as many bytes as are saved. In both cases the host's digest of the whole frozen chunk tells whether the
+result is right, so a decision here cannot make a point wrong.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from hvpsbridge.formats.extents import Extent, split
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.units import MIB
 
-# What an extent costs by itself: its place in the request and in the block.
+# Cost of an extent by itself: its entry in the request and in the block.
 EXTENT_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class BaseCost:
-    """What reading a base chunk costs, in bytes that a host could have sent in that time.
+    """Cost of reading a base chunk, in bytes that a host could have sent in that time.
 
     Attributes:
-        request_bytes: for asking, whatever the length.
-        part: for each byte of the chunk.
+        request_bytes: of the request.
+        part: of each byte of the chunk.
     """
 
     request_bytes: int = 0
@@ -37,16 +37,16 @@ class BaseCost:
         return self.request_bytes + self.part * length
 
 
-# A host gives 65 MB/s (reference, transport); a local disk read, opened and unpacked some eight times that.
+# A host sends 65 MB/s (docs/performance.md). Reading and unpacking chunks locally is about 8 times as fast.
 LOCAL = BaseCost(part=1 / 8)
-# A request to S3 takes some 20 ms, in which a host gives a MiB, and then come the bytes over a network, too.
+# A request to S3 takes about 20 ms, in which a host sends 1 MiB; then the chunk crosses a network as well.
 REMOTE = BaseCost(request_bytes=1 * MIB, part=1.0)
 # Zeros are not read at all.
 FREE = BaseCost()
 
 
 def patch_pays(changed: Iterable[Extent], length: int, cost: BaseCost) -> bool:
-    """Whether sending only ``changed`` of a chunk of ``length`` bytes is cheaper than sending it whole."""
+    """Whether reading only ``changed`` of a chunk of ``length`` bytes is cheaper than reading all of it."""
     patch = 0
     for extent in changed:
         patch += extent.length + EXTENT_BYTES
@@ -56,16 +56,16 @@ def patch_pays(changed: Iterable[Extent], length: int, cost: BaseCost) -> bool:
 def owed_extents(
     changes: Iterable[Extent], grid: ChunkGrid, size_bytes: int, cost: Callable[[int], BaseCost]
 ) -> tuple[Extent, ...]:
-    """What is to be asked for: of each chunk the changed extents, or all of it where that is cheaper.
+    """What to read: of each chunk the changed extents, or all of it where that is cheaper.
 
     Args:
         changes: a sorted set.
         grid: the chunk grid.
-        size_bytes: of the disk.
-        cost: of a chunk's base, by the chunk's number; not asked for chunks that changed throughout.
+        size_bytes: size of the disk.
+        cost: of the base of a chunk, by number; not called for chunks that changed as a whole.
 
     Returns:
-        A sorted set that holds all of ``changes``; chunks they do not touch are left alone.
+        A sorted set that contains ``changes`` and touches no other chunks.
     """
     owed: list[Extent] = []
     for number, pieces in _by_chunk(changes, grid):

@@ -1,8 +1,8 @@
-"""The plan of a backup: per disk the mode and the reason. Pure: facts in, decisions out.
+"""The plan of a backup: the mode of each disk, and the reason. Pure: facts in, decisions out.
 
-The law of this module is that doubt costs reading, never truth: an increment is planned only when every
-check says that change tracking speaks of this very disk since this very point. Each failed check has its
-own reason, which goes into the manifest, the report and the log.
+When in doubt, read more: an increment is planned only if every check says that change tracking covers this
+very disk since that very point. Each failed check has its own reason, which goes into the manifest, the
+report and the log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 
 
 class Mode(StrEnum):
-    """How a disk is brought into the new point."""
+    """How a disk is backed up."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -27,35 +27,45 @@ class Mode(StrEnum):
 
 
 class Reason(Enum):
-    """Why a disk has its mode: the word in manifests, the text for people, and whether it was to be
-    expected. Unexpected reasons are warned of, and two in a row are an alarm."""
+    """Why a disk has its mode: the word in manifests, the text for people, and whether it is expected.
+
+    hvps warns about unexpected reasons.
+    """
 
     word: str
     text: str
     expected: bool
 
-    TRACKED = ("tracked", "change tracking knows what changed since the last point", True)
+    TRACKED = ("tracked", "change tracking reports what changed since the last point", True)
     FIRST_BACKUP = ("first_backup", "no point of this VM yet", True)
     NEW_DISK = ("new_disk", "no point has this disk yet", True)
-    WAS_LEFT_OUT = ("was_left_out", "the last point was made without the disk", True)
-    ASKED = ("asked", "asked for", True)
+    WAS_LEFT_OUT = ("was_left_out", "the last point was made without this disk", True)
+    ASKED = ("asked", "force_compare is set", True)
     NOT_TRACKED = ("not_tracked", "only VHDX files have change tracking", True)
     OLD_VM = ("old_vm", "the VM's configuration version has no change tracking", True)
     DUPLICATE_ID = ("duplicate_id", "another disk of the VM has the same VirtualDiskId", True)
-    EMPTY_ANSWER = ("empty_answer", "tracking reports no change at all, which is not believed unseen", True)
-    DISTRUSTED = ("distrusted", "tracking of this disk was wrong lately and has to prove itself", True)
-    DISK_REPLACED = ("disk_replaced", "another disk hangs at this slot than in the last point", False)
-    DISK_MOVED = ("disk_moved", "the disk hung at another slot in the last point", False)
-    NO_DISK_ID = ("no_disk_id", "the disk's VirtualDiskId cannot be read", False)
-    SIZE_CHANGED = ("size_changed", "the disk has another size than in the last point", False)
-    SECTOR_CHANGED = ("sector_changed", "the disk has another sector size than in the last point", False)
-    CHAIN_CHANGED = ("chain_changed", "the disk's chain of files is not the one of the last point", False)
-    IDS_MISSING = ("ids_missing", "the last point has no usable change tracking ids", False)
-    REFERENCE_POINT_GONE = ("reference_point_gone", "our reference point was destroyed by others", False)
+    EMPTY_ANSWER = (
+        "empty_answer",
+        "change tracking reported no changes, so the disk is compared to make sure",
+        True,
+    )
+    DISTRUSTED = ("distrusted", "change tracking of this disk was wrong recently", True)
+    DISK_REPLACED = ("disk_replaced", "the slot has another disk than in the last point", False)
+    DISK_MOVED = ("disk_moved", "the disk was at another slot in the last point", False)
+    NO_DISK_ID = ("no_disk_id", "the VirtualDiskId of the disk cannot be read", False)
+    SIZE_CHANGED = ("size_changed", "the disk was resized", False)
+    SECTOR_CHANGED = ("sector_changed", "the sector size of the disk changed", False)
+    CHAIN_CHANGED = ("chain_changed", "the disk has other files than in the last point", False)
+    IDS_MISSING = ("ids_missing", "the last point has no usable RCT ids", False)
+    REFERENCE_POINT_GONE = (
+        "reference_point_gone",
+        "the reference point of the last point was destroyed",
+        False,
+    )
     TRACKING_OFF = ("tracking_off", "change tracking is switched off for the disk", False)
-    TRACKING_UNUSABLE = ("tracking_unusable", "change tracking cannot answer for the last point's id", False)
+    TRACKING_UNUSABLE = ("tracking_unusable", "change tracking cannot answer for the last point", False)
     TRACKING_LIED = ("tracking_lied", "a digest from the host contradicted change tracking", False)
-    BASE_DAMAGED = ("base_damaged", "the base's tree in the repository cannot be read", False)
+    BASE_DAMAGED = ("base_damaged", "the disk's tree in the repository cannot be read", False)
 
     def __init__(self, word: str, text: str, expected: bool) -> None:
         self.word = word
@@ -65,7 +75,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiskFacts:
-    """What identifies a disk and its state, from the inventory or from its frozen handle."""
+    """What identifies a disk and its state, from the inventory or from the frozen disk."""
 
     slot: str
     disk_id: UUID | None
@@ -76,13 +86,13 @@ class DiskFacts:
 
     @classmethod
     def of_drive(cls, disk: DiskInfo) -> DiskFacts:
-        """Facts of a drive as the inventory lists it."""
+        """The facts of a drive in the inventory."""
         return cls(
             slot_of(disk), disk.disk_id, disk.size_bytes, disk.logical_sector_bytes, disk.chain, disk.format
         )
 
     def frozen(self, disk: FrozenDisk) -> DiskFacts:
-        """The same facts as the frozen handle tells them; the format stays what the drive's was."""
+        """The facts of the frozen disk; the format stays that of the drive."""
         return replace(
             self,
             disk_id=disk.disk_id,
@@ -97,10 +107,12 @@ class DiskPlan:
     """The decision for one disk.
 
     Attributes:
-        facts: as known when it was taken.
-        mode: how; reason: why; detail: the figures behind the reason, for people, may be empty.
-        base: the point's disk that is patched or compared with; None for a full.
-        proved: increments of this disk on this OS build that were proved whole.
+        facts: as known at the time.
+        mode: how to back it up.
+        reason: why.
+        detail: figures behind the reason, for people; may be empty.
+        base: the disk of a point that is patched or compared with; None for a full.
+        proved: how many increments of the disk on this OS build were proved whole.
     """
 
     facts: DiskFacts
@@ -112,7 +124,7 @@ class DiskPlan:
 
     @property
     def slot(self) -> str:
-        """Where the disk hangs."""
+        """The slot of the disk."""
         return self.facts.slot
 
     @property
@@ -121,7 +133,7 @@ class DiskPlan:
         return f"{self.reason.text} ({self.detail})" if self.detail else self.reason.text
 
     def doubted(self, reason: Reason, detail: str = "") -> DiskPlan:
-        """The same disk compared instead of trusted, for ``reason``; a full stays one."""
+        """The plan to compare the disk instead, for ``reason``; a full stays a full."""
         if self.base is None:
             return replace(self, mode=Mode.FULL, reason=reason, detail=detail)
         return replace(self, mode=Mode.COMPARE, reason=reason, detail=detail)
@@ -133,9 +145,9 @@ class VmPlan:
 
     Attributes:
         vm: as the host describes it.
-        disks: in slot order; empty and left-out drives are not among them.
-        excluded: disks that are left out on request, as the manifest will name them.
+        disks: those to back up, in slot order.
         child_bytes: estimated growth of the checkpoint's children, by volume root.
+        excluded: disks that are excluded, as the manifest will name them.
     """
 
     vm: VmInfo
@@ -145,16 +157,16 @@ class VmPlan:
 
     @property
     def unexpected(self) -> tuple[DiskPlan, ...]:
-        """Disks that have a base or had one, and are read or compared whole against expectation."""
+        """Disks that have or had a base, but are unexpectedly read or compared whole."""
         return tuple(disk for disk in self.disks if not disk.reason.expected)
 
 
-# Below this configuration version nobody agrees on change tracking (docs/hyperv-facts.md#rct-requirements).
+# VMs of older configuration versions have no change tracking (docs/hyperv-facts.md#rct-requirements).
 TRACKED_VERSION = (8, 0)
 
 
 def slot_of(disk: DiskInfo | FrozenDisk) -> str:
-    """Where a disk hangs, for example ``scsi 0:1``: the first half of its identity."""
+    """The slot of a disk, for example ``scsi 0:1``: the first half of its identity."""
     return f"{disk.controller_type.value} {disk.controller_number}:{disk.controller_location}"
 
 
@@ -172,12 +184,12 @@ def plan_disks(
 
     Args:
         vm: the VM.
-        drives: its disks that take part.
-        lineage: what the repository knows of the VM.
-        os_build: of the host; trust is earned per build.
-        reference_points: ``InstanceID`` of all that are on the host now.
-        force_compare: the user wants every disk compared.
-        excluded: disks of the VM that are left out; one of them may have the id of one that takes part.
+        drives: the disks to back up.
+        lineage: the VM's points in the repository.
+        os_build: of the host; trust in tracking is earned per build.
+        reference_points: ``InstanceID`` of all that are on the host.
+        force_compare: compare every disk.
+        excluded: disks that are excluded; one of them may share its id with a disk to back up.
     """
     disks = tuple(drives)
     ids = [*(disk.disk_id for disk in disks), *(disk.disk_id for disk in excluded)]
@@ -187,7 +199,7 @@ def plan_disks(
         plan = _identify(disk, lineage)
         doubt = None
         if plan.mode is not Mode.FULL:
-            doubt = _standing_doubt(vm, disk, shared, force_compare)
+            doubt = _general_doubt(vm, disk, shared, force_compare)
         if doubt is None and plan.mode is Mode.INCREMENTAL:
             doubt = _doubt(disk, plan.base, lineage, reference_points)
         if doubt is not None:
@@ -198,7 +210,7 @@ def plan_disks(
 
 
 def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
-    """The plan held against the frozen handle: kept, or changed with a reason. Never made bolder."""
+    """The plan checked against the frozen disk: kept, or changed to read more, with a reason."""
     facts = plan.facts.frozen(frozen)
     plan = replace(plan, facts=facts)
     if plan.base is None:
@@ -210,7 +222,7 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
     if not frozen.tracking_enabled or frozen.rct_id is None:
         return plan.doubted(Reason.TRACKING_OFF)
     if facts.disk_id != plan.base.disk_id:
-        return plan.doubted(Reason.DISK_REPLACED, f"{plan.base.disk_id} was there")
+        return plan.doubted(Reason.DISK_REPLACED, f"was {plan.base.disk_id}")
     if facts.sector_bytes != plan.base.sector_bytes:
         return plan.doubted(Reason.SECTOR_CHANGED)
     if not same_chain(facts.chain, plan.base.chain):
@@ -219,12 +231,12 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
 
 
 def same_chain(left: Sequence[str], right: Sequence[str]) -> bool:
-    """Whether two chains name the same files in the same order, as Windows compares paths."""
+    """Whether two chains are the same files in the same order, ignoring case."""
     return [path.casefold() for path in left] == [path.casefold() for path in right]
 
 
 def _identify(disk: DiskFacts, lineage: Lineage) -> DiskPlan:
-    """The disk's base, if it has one; an increment as far as identity goes."""
+    """The plan as far as the identity of the disk and its base goes."""
     base = lineage.newest(disk.slot, disk.disk_id)
     if base is None:
         moved = lineage.newest_elsewhere(disk.disk_id)
@@ -236,30 +248,32 @@ def _identify(disk: DiskFacts, lineage: Lineage) -> DiskPlan:
             return DiskPlan(disk, Mode.FULL, reason)
         if disk.disk_id is None and here.size_bytes == disk.size_bytes:
             return DiskPlan(disk, Mode.COMPARE, Reason.NO_DISK_ID, base=here)
-        return DiskPlan(disk, Mode.FULL, Reason.DISK_REPLACED, f"{here.disk_id} was there")
+        return DiskPlan(disk, Mode.FULL, Reason.DISK_REPLACED, f"was {here.disk_id}")
     if base.size_bytes != disk.size_bytes:
         return _resized(disk, base)
     if disk.disk_id is None:
         return DiskPlan(disk, Mode.COMPARE, Reason.NO_DISK_ID, base=base)
-    if lineage.left_out(disk.slot):
-        # Its id went with the reference point of the last point that has it.
+    if lineage.has_excluded(disk.slot):
+        # Its id was lost with the reference point of the last point that has the disk.
         return DiskPlan(disk, Mode.COMPARE, Reason.WAS_LEFT_OUT, base=base)
     tracked = lineage.newest_with_ids(disk.slot, disk.disk_id)
     if tracked is None:
         return DiskPlan(disk, Mode.COMPARE, Reason.IDS_MISSING, base.id_fault, base)
     if tracked.size_bytes != disk.size_bytes:
-        return DiskPlan(disk, Mode.COMPARE, Reason.IDS_MISSING, "since the disk was resized", base)
+        return DiskPlan(disk, Mode.COMPARE, Reason.IDS_MISSING, "none since the disk was resized", base)
     return DiskPlan(disk, Mode.INCREMENTAL, Reason.TRACKED, base=tracked)
 
 
 def _resized(disk: DiskFacts, base: KnownDisk) -> DiskPlan:
-    return DiskPlan(disk, Mode.FULL, Reason.SIZE_CHANGED, f"{base.size_bytes} became {disk.size_bytes} bytes")
+    return DiskPlan(
+        disk, Mode.FULL, Reason.SIZE_CHANGED, f"from {base.size_bytes} to {disk.size_bytes} bytes"
+    )
 
 
-def _standing_doubt(
+def _general_doubt(
     vm: VmInfo, disk: DiskFacts, shared: Counter[UUID], force_compare: bool
 ) -> tuple[Reason, str] | None:
-    """Why tracking would not be used for this disk whatever the last point says."""
+    """Why tracking cannot be used for the disk, whatever the last point says."""
     if force_compare:
         return Reason.ASKED, ""
     if disk.format is not DiskFormat.VHDX:
@@ -274,10 +288,10 @@ def _standing_doubt(
 def _doubt(
     disk: DiskFacts, base: KnownDisk | None, lineage: Lineage, reference_points: Sequence[str]
 ) -> tuple[Reason, str] | None:
-    """The first reason not to trust what tracking says since ``base``, if there is one."""
+    """The first reason not to trust what tracking reports since ``base``; None if there is none."""
     assert base is not None
     if disk.sector_bytes != base.sector_bytes:
-        return Reason.SECTOR_CHANGED, f"{base.sector_bytes} became {disk.sector_bytes} bytes"
+        return Reason.SECTOR_CHANGED, f"from {base.sector_bytes} to {disk.sector_bytes} bytes"
     if not same_chain(disk.chain, base.chain):
         return Reason.CHAIN_CHANGED, _chain_text(base.chain, disk.chain)
     if base.reference_point not in reference_points:
@@ -288,8 +302,8 @@ def _doubt(
 
 
 def _chain_text(before: Sequence[str], now: Sequence[str]) -> str:
-    """What differs between two chains, by file name; one line."""
-    return f"{' < '.join(map(_file_name, before))} became {' < '.join(map(_file_name, now))}"
+    """The two chains by file name, top file first; one line."""
+    return f"was {' < '.join(map(_file_name, before))}, is {' < '.join(map(_file_name, now))}"
 
 
 def _file_name(path: str) -> str:
@@ -297,6 +311,6 @@ def _file_name(path: str) -> str:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """``10.0`` as (10, 0); (0,) for what is no version."""
+    """``10.0`` as (10, 0); (0,) if it is not a version."""
     parts = text.split(".")
     return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else (0,)

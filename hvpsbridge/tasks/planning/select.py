@@ -1,4 +1,4 @@
-"""Which VMs a play means, and which of their disks. Pure."""
+"""Selects the VMs of a play, and the disks to exclude. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hvpsbridge.options import Option
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A VM that may be chosen, and its host; ``state`` is None when only the repository is asked."""
+    """A VM that may be selected; ``state`` is None if only the repository was asked."""
 
     vm_id: UUID
     name: str
@@ -50,18 +50,18 @@ def choose_vms(
     *,
     complete: bool = True,
 ) -> tuple[tuple[Candidate, ...], tuple[HostError, ...]]:
-    """The chosen VMs by name, and what is wrong with the choice.
+    """The selected VMs, sorted by name, and what is wrong with the selection.
 
-    A plain name must mean exactly one VM: none, or two, is an error, since a VM that is silently not
-    backed up is the worst kind. Patterns may match any number.
+    A plain name must mean exactly one VM; none or two is an error, so that no VM is silently left out.
+    Patterns may match any number.
 
     Args:
-        vms: all there are, on all hosts of the play. One that two hosts list is on its way between them
-            and counts once.
-        selection: the play's.
+        vms: all VMs of all hosts of the play. One that two hosts list is moving between them and counts
+            once.
+        selection: of the play.
         hosts: their names, for errors.
-        limit: patterns of ``--limit``; of the chosen VMs only those are taken.
-        complete: whether every host could be asked; else a name that is missing proves nothing.
+        limit: patterns of ``--limit``; selects among the chosen VMs.
+        complete: whether every host could be asked; if not, a missing name is not an error.
     """
     once = {vm.vm_id: vm for vm in vms}
     there = sorted(once.values(), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
@@ -95,15 +95,15 @@ def _is_pattern(text: str) -> bool:
 def _matches(vm: Candidate, pattern: str) -> bool:
     folded = pattern.casefold()
     if folded in (vm.name.casefold(), str(vm.vm_id)):
-        return True  # also names that hold brackets, which a pattern would take for a set
+        return True  # also names with brackets, which would be a set in a pattern
     return fnmatch.fnmatchcase(vm.name.casefold(), folded)
 
 
-def leaving_out(patterns: Sequence[str], slot: str, disk: DiskInfo) -> str | None:
-    """The first pattern by which a disk is left out of a backup; None when it is backed up.
+def matching_pattern(patterns: Sequence[str], slot: str, disk: DiskInfo) -> str | None:
+    """The first pattern that a disk matches; None if it matches none.
 
-    A pattern fits where the disk hangs (``scsi 0:1``), or any file of its chain, since the top one has
-    another name while a checkpoint is there. Letter case does not matter, as on Windows.
+    A pattern matches the slot (``scsi 0:1``) or any file of the chain, because the top file has another name
+    while there is a checkpoint. Case is ignored, as on Windows.
     """
     names = [slot, *([] if disk.path is None else [disk.path]), *disk.chain]
     for pattern in patterns:
