@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Read an hvps backup repository (format 1) without hvps: list its points, restore its disks.
+"""Read an hvps backup repository (format 1) without hvps: list its points and restore its disks.
 
-One file. It lies in every repository and needs Python 3.11 or later; for compressed content also the package
-zstandard, for encrypted repositories the package cryptography. It reads a repository in a local directory
-(copy or mount it there first), never writes to it, and checks every digest on the way.
+This file is in every repository. It needs Python 3.11 or later, the package zstandard for compressed content,
+and the package cryptography for encrypted repositories. It reads a repository in a local directory (copy or
+mount it there first), never writes to it, and checks every digest.
 
     python3 restore.py REPOSITORY list
     python3 restore.py REPOSITORY restore POINT --disk "scsi 0:0" --to disk.raw
     python3 restore.py REPOSITORY files POINT --to FOLDER
     python3 restore.py --key-file FILE REPOSITORY list      (encrypted repositories)
 
-FILE holds the exported key (one line that starts with hvps-key-1) or a passphrase. POINT is the id, or its
-first digits. What is written here follows the project's docs/format.md.
+FILE contains the exported key (one line that starts with hvps-key-1) or a passphrase. POINT is an id or its
+first digits. The format is described in docs/format.md of hvpsbridge.
 """
 
 import argparse
@@ -42,18 +42,18 @@ MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 
 class Failure(Exception):
-    """Something is wrong; the text says what."""
+    """An error; the text says what is wrong."""
 
 
 class Damage(Failure):
     """Stored bytes are not what was written."""
 
 
-# -- packages that are needed only sometimes -----------------------------------------------------------
+# -- optional packages ---------------------------------------------------------------------------------
 
 
 def expand(codec, data, raw_bytes):
-    """Raw bytes of ``data``, exactly ``raw_bytes`` of them."""
+    """The decoded bytes of ``data``, exactly ``raw_bytes`` long."""
     if codec == 0:
         raw = bytes(data)
     elif codec == 1:
@@ -63,14 +63,14 @@ def expand(codec, data, raw_bytes):
             raise Failure("this content is compressed: install the Python package zstandard") from None
         try:
             if zstandard.get_frame_parameters(data).content_size != raw_bytes:
-                raise Damage("a compressed part has an unexpected size")
+                raise Damage("compressed content has an unexpected size")
             raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=raw_bytes)
         except zstandard.ZstdError as error:
             raise Damage(f"zstd: {error}") from None
     else:
         raise Damage(f"unknown codec {codec}")
     if len(raw) != raw_bytes:
-        raise Damage(f"{len(raw)} bytes where {raw_bytes} were expected")
+        raise Damage(f"{len(raw)} bytes instead of {raw_bytes}")
     return raw
 
 
@@ -81,7 +81,7 @@ def hkdf(key, salt, info):
 
 
 def open_gcm(key, nonce, data, associated):
-    """What AES-256-GCM sealed, or None when key or bytes are not the same."""
+    """Decrypt with AES-256-GCM; None when the key is wrong or the bytes were changed."""
     try:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -94,12 +94,12 @@ def open_gcm(key, nonce, data, associated):
 
 
 def argon2id(passphrase, slot):
-    """Key made of a passphrase with the costs of a key slot."""
+    """The key that Argon2id derives from a passphrase with the costs of a key slot."""
     try:
         from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
     except ImportError:
         raise Failure(
-            "a passphrase needs the Python package cryptography 44 or later; the exported key needs less"
+            "a passphrase needs the Python package cryptography 44 or later; use the exported key"
         ) from None
     kdf = Argon2id(
         salt=bytes.fromhex(slot["salt"]),
@@ -120,7 +120,7 @@ def canonical(value):
 
 
 class Repository:
-    """A repository in a directory, opened with the key when it has one."""
+    """A repository in a directory; encrypted ones need a key."""
 
     def __init__(self, folder, key):
         self.folder = Path(folder)
@@ -131,7 +131,7 @@ class Repository:
         if self.settings["sealed"]:
             self.master = self._unlock(key)
         elif key:
-            raise Failure("a key was given, and the repository has none")
+            raise Failure("the repository is not encrypted, but a key was given")
         self._check_settings()
         self._ciphers = {}
         self._node = (None, b"")
@@ -158,10 +158,12 @@ class Repository:
         if not isinstance(settings, dict) or settings.get("magic") != "hvps repository":
             raise Failure(f"no repository in {self.folder}")
         if settings.get("format") != FORMAT:
-            raise Failure(f"the repository has format {settings.get('format')}, this reader knows {FORMAT}")
+            raise Failure(
+                f"the repository has format {settings.get('format')}; this restore.py supports {FORMAT}"
+            )
         missing = {"repository_id", "created", "chunk_bytes", "sealed"} - set(settings)
         if missing:
-            raise Damage("config lacks {}".format(", ".join(sorted(missing))))
+            raise Damage("config: fields {} are missing".format(", ".join(sorted(missing))))
         return settings
 
     def _check_settings(self):
@@ -171,7 +173,7 @@ class Repository:
         else:
             check = hmac.new(self._derived(b"hvps check key"), text, hashlib.sha256).hexdigest()
         if self.settings.get("check") != check:
-            raise Damage("config: its check differs")
+            raise Damage("config: its check does not match")
 
     def _derived(self, purpose):
         return hkdf(self.master, self.id.bytes, purpose)
@@ -186,9 +188,9 @@ class Repository:
                 raise Failure(f"an exported key has 72 digits, not {len(digits)}")
             master, owner = bytes.fromhex(digits[:64]), uuid.UUID(exported[1])
             if hashlib.sha256(b"hvps-key-1" + owner.bytes + master).hexdigest()[:8] != digits[64:]:
-                raise Failure("the exported key has a typing mistake: its check digits differ")
+                raise Failure("the exported key has a typing mistake: its check digits do not match")
             if owner != self.id:
-                raise Failure(f"the exported key is repository {owner}'s")
+                raise Failure(f"the exported key belongs to repository {owner}")
             return master
         for name in self.names("keys"):
             try:
@@ -207,7 +209,7 @@ class Repository:
             )
             if master is not None:
                 return master
-        raise Failure("the key opens no slot of this repository")
+        raise Failure("the key is wrong: it opens no key slot")
 
     def _key(self, kind, epoch):
         root = b"hvps data root" if kind == DATA else b"hvps metadata root"
@@ -229,30 +231,30 @@ class Repository:
         return self.open_envelope(self._read(name), name, kind)
 
     def open_envelope(self, data, name, kind):
-        """Payload of an envelope that was made for ``name``."""
+        """Payload of the envelope ``data``, which was written for ``name``."""
         if len(data) < HEADER.size:
-            raise Damage(f"{name} is cut short")
+            raise Damage(f"{name} is truncated")
         magic, version, found, codec, seal, epoch, raw, stored, nonce = HEADER.unpack_from(data)
         if magic != b"HVPS" or found != kind:
-            raise Damage(f"{name} is another object")
+            raise Damage(f"{name} is an object of another kind")
         if version != FORMAT:
-            raise Damage(f"{name} states version {version} in a repository of format {FORMAT}")
+            raise Damage(f"{name} has version {version} in a repository of format {FORMAT}")
         if raw > MAX_OBJECT_BYTES or seal != (0 if self.master is None else 1):
-            raise Damage(f"{name} has an impossible header")
+            raise Damage(f"{name} has an invalid header")
         place = self.id.bytes + name.encode()
         head, body = data[: HEADER.size], data[HEADER.size :]
         if self.master is None:
             payload, check = body[:stored], body[stored:]
             if hashlib.sha256(place + head + payload).digest() != check:
-                raise Damage(f"{name}: its checksum differs")
+                raise Damage(f"{name}: its checksum does not match")
         else:
             payload = open_gcm(self._key(NODE, epoch), nonce, body, place + head)
             if payload is None or len(payload) != stored:
-                raise Damage(f"{name}: its seal is broken")
+                raise Damage(f"{name}: its authentication tag does not match")
         return expand(codec, payload, raw)
 
     def names(self, prefix):
-        """Names of the objects under a prefix; other files that lie there are passed over."""
+        """Names of the objects under a prefix; other files there are ignored."""
         return sorted(
             f"{prefix}/{path.name}"
             for path in (self.folder / prefix).glob("*")
@@ -291,7 +293,7 @@ class Repository:
         self.indexed.add(path)
 
     def _load_footers(self):
-        """Learn from the packs themselves what no index tells: one that was lost is no loss."""
+        """Read the footers of packs that are in no index, which replaces a lost index."""
         self.footers_read = True
         for kind, folder in FOLDERS.items():
             for path in sorted((self.folder / folder).glob("*/*")):
@@ -314,7 +316,7 @@ class Repository:
 
     def fetch(self, identity, kind):
         """Raw bytes of a chunk or node, from the first copy that is good."""
-        error = Damage(f"no index and no pack names {identity.hex()[:16]}")
+        error = Damage(f"no pack contains {identity.hex()[:16]}")
         tried = 0
         while True:
             places = self.index.get((kind, identity), [])
@@ -337,41 +339,41 @@ class Repository:
             raise Damage(f"{path}: {error.strerror}") from None
         where = f"{path} at {offset}"
         if len(data) != length or length < FRAME.size:
-            raise Damage(f"{where} is cut short")
+            raise Damage(f"{where} is truncated")
         found, found_kind, codec, seal, epoch, raw, stored, nonce = FRAME.unpack_from(data)
         limit = self.chunk_bytes if kind == DATA else NODE_BYTES
         body = data[FRAME.size :]
         if found != identity or found_kind != kind or raw > limit or stored != len(body):
-            raise Damage(f"{where}: another chunk lies there")
+            raise Damage(f"{where}: another chunk is stored there")
         if seal != (0 if self.master is None else 1):
-            raise Damage(f"{where}: impossible seal")
+            raise Damage(f"{where}: an invalid header")
         if self.master is not None:
             associated = ASSOCIATED.pack(kind, identity, codec, epoch, raw)
             body = open_gcm(self._key(kind, epoch), nonce, body, associated)
             if body is None:
-                raise Damage(f"{where}: its seal is broken")
+                raise Damage(f"{where}: its authentication tag does not match")
         content = expand(codec, body, raw)
         if self.identify(hashlib.sha256(content).digest()) != identity:
-            raise Damage(f"{where}: its digest differs")
+            raise Damage(f"{where}: its digest does not match")
         return content
 
     # -- points and trees -----------------------------------------------------------------------------
 
     def points(self):
-        """Manifests, by VM and oldest first."""
+        """Manifests, sorted by VM, then oldest first."""
         found = []
         for name in self.names("points"):
             try:
                 manifest = json.loads(self.open_object(name, MANIFEST))
                 if uuid.UUID(manifest["point_id"]).hex != name.split("/")[1]:
-                    raise Damage(f"{name} holds another point")
+                    raise Damage(f"{name} is the manifest of another point")
                 found.append(manifest)
             except (Damage, ValueError, KeyError) as error:
                 self.problems.append(str(error))
         return sorted(found, key=lambda point: (point["vm_id"], point["sequence"]))
 
     def chunks(self, tree):
-        """Offset and content of each chunk of a tree that is not zero, ascending; checked."""
+        """Offset and verified content of each chunk of a tree that is not zero, ascending."""
         size, root = tree["size_bytes"], bytes.fromhex(tree["root"])
         count = -(-size // self.chunk_bytes)
         level = 1
@@ -379,7 +381,7 @@ class Repository:
             level += 1
         for number, identity in self._walk(root, level, 0):
             if number >= count:
-                raise Damage("a tree names chunks beyond its disk")
+                raise Damage("a tree has chunks beyond the end of its disk")
             start = number * self.chunk_bytes
             content = self.fetch(identity, DATA)
             if len(content) != min(self.chunk_bytes, size - start):
@@ -402,11 +404,11 @@ class Repository:
                 yield from self._walk(below, level - 1, number * FAN_OUT + place)
 
     def write_tree(self, tree, target):
-        """Write a tree's content to a new file; zeros stay holes."""
+        """Write the content of a tree to a new file; zeros become holes."""
         try:
             out = target.open("xb")
         except FileExistsError:
-            raise Failure(f"{target} exists") from None
+            raise Failure(f"{target} already exists") from None
         digest = hashlib.sha256() if tree.get("sha256") else None
         done = False
         try:
@@ -423,7 +425,7 @@ class Repository:
                 if digest:
                     digest.update(bytes(size - position))
                     if digest.hexdigest() != tree["sha256"]:
-                        raise Damage(f"{target.name}: the file's digest differs")
+                        raise Damage(f"{target.name}: the digest of the file does not match")
                 out.truncate(size)
                 out.flush()
                 os.fsync(out.fileno())
@@ -437,7 +439,7 @@ class Repository:
 
 
 def command_list(repository, _):
-    """Print every point with its disks."""
+    """Print all points with their disks."""
     for point in repository.points():
         identity = point["point_id"].replace("-", "")[:8]
         print(
@@ -450,11 +452,11 @@ def command_list(repository, _):
 
 
 def find_point(repository, text):
-    """The one point whose id starts with ``text``."""
+    """The point whose id starts with ``text``."""
     start = text.lower().replace("-", "")
     found = [point for point in repository.points() if point["point_id"].replace("-", "").startswith(start)]
     if len(found) != 1 or not start:
-        raise Failure(f"{len(found)} points have an id that starts with {text!r}")
+        raise Failure(f"{len(found)} points have an id that starts with {text!r}; specify exactly one")
     return found[0]
 
 
@@ -464,17 +466,17 @@ def command_restore(repository, options):
     disks = [disk for disk in point["disks"] if options.disk in (None, disk["slot"])]
     if len(disks) != 1:
         slots = ", ".join(disk["slot"] for disk in point["disks"])
-        raise Failure(f"choose one disk with --disk; the point has: {slots}")
+        raise Failure(f"choose one disk with --disk: {slots}")
     repository.write_tree(disks[0]["tree"], options.to)
-    print(f"{options.to}: {disks[0]['size_bytes']} bytes, every chunk checked")
+    print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified")
 
 
 def command_files(repository, options):
-    """Write a point's configuration files and definition to a folder."""
+    """Write the configuration files and the definition of a point to a folder."""
     point = find_point(repository, options.point)
     options.to.mkdir(parents=True, exist_ok=True)
     for file in point.get("files", ()):
-        # A name from the repository is one name in this folder, never a path.
+        # A name from the repository becomes a file name in this folder, never a path.
         name = re.sub(r"[^\w.{} -]", "_", file["name"]).lstrip(".") or "unnamed"
         repository.write_tree(file, options.to / name)
         print(options.to / name)
@@ -484,7 +486,7 @@ def command_files(repository, options):
 
 
 def main(arguments=None):
-    """Run one command; the process's exit code (7 for damage, 5 for anything else that is wrong)."""
+    """Run a command; the exit code is 7 for damage and 5 for other errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--key-file", type=Path, help="file with the exported key or a passphrase")
     parser.add_argument("repository", type=Path)
