@@ -19,6 +19,7 @@ from typing import Self
 import pytest
 
 from tests.conftest import in_ci
+from tests.ports import ReservedPort
 
 REALM = "HVPS.TEST"
 USER = "backup"
@@ -27,7 +28,7 @@ PASSWORD = "canary-3b9f"
 # pypsrp asks for host/NAME, which every computer account of a domain answers to.
 SERVICE = f"host/localhost@{REALM}"
 TOOLS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit", "kdestroy")
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 _CONFIGURATION = """
 [libdefaults]
@@ -47,7 +48,7 @@ _CONFIGURATION = """
 """
 _KDC_CONFIGURATION = """
 [kdcdefaults]
-    kdc_listen = 127.0.0.1:{port}
+    kdc_listen = ""
     kdc_tcp_listen = 127.0.0.1:{port}
 [realms]
     {realm} = {{
@@ -80,13 +81,6 @@ def _found(tool: str) -> str | None:
     return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def free_port() -> int:
-    """A TCP port nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @dataclass
 class Realm:
     """A realm with one user and one host service; a context manager that runs its KDC.
@@ -102,8 +96,13 @@ class Realm:
     enctypes: str = "aes256-cts-hmac-sha1-96:normal"
     ahead_seconds: int = 0
     timesync: bool = True
-    port: int = field(default_factory=free_port)
+    _reserved: ReservedPort = field(default_factory=ReservedPort)
     _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where its KDC listens, by TCP alone."""
+        return self._reserved.number
 
     @property
     def keytab(self) -> Path:
@@ -149,6 +148,7 @@ class Realm:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        self._reserved.close()
 
     def _start(self) -> None:
         kdc = [str(_found("krb5kdc")), "-n"]

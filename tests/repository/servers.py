@@ -20,6 +20,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import in_ci
+from tests.ports import ReservedPort
 
 SSHD = "/usr/sbin/sshd"
 
@@ -27,12 +28,6 @@ SSHD = "/usr/sbin/sshd"
 def missing(what: str) -> None:
     """Fail in CI, else skip."""
     (pytest.fail if in_ci() else pytest.skip)(f"{what} is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_key(path: Path) -> None:
@@ -69,7 +64,8 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
         missing("openssh-server")
     for name in ("host", "user"):
         make_key(folder / name)
-    port = free_port()
+    reserved = ReservedPort()
+    port = reserved.number
     shutil.copy(folder / "user.pub", folder / "authorized")
     (folder / "known_hosts").write_text(known_host(port, folder / "host"))
     (folder / "sshd_config").write_text(
@@ -90,6 +86,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     finally:
         process.terminate()
         process.wait()
+        reserved.close()
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +122,8 @@ def s3_server() -> Iterator[S3Server]:
     """Start moto's S3 on a free port, in a process of its own: what it computes is not counted as ours."""
     if importlib.util.find_spec("moto") is None:
         missing("moto[server]")
-    port = free_port()
+    reserved = ReservedPort()
+    port = reserved.number
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -138,6 +136,7 @@ def s3_server() -> Iterator[S3Server]:
         finally:
             process.terminate()
             process.wait()
+            reserved.close()
 
 
 @pytest.fixture(scope="session")
