@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hvpsbridge.tasks.planning.plan import Reason
+from hvpsbridge.tasks.planning.modes import Reason
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
 

@@ -23,7 +23,7 @@ from hvpsbridge.report.views import (
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import HostProblem, RunResult, TaskResult
 from hvpsbridge.tasks.transfer.figures import DiskFigures

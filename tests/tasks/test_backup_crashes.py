@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.errors import ExitCode, RepositoryLocked
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.wire import WireWorld

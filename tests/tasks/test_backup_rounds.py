@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.world import SECOND, SIZE, SLOT, Steps, World

@@ -11,7 +11,7 @@ from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, NoSpace, S
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalSink, LocalStore
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost

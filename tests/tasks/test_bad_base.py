@@ -8,7 +8,7 @@ from hvpsbridge.formats.chunk import FRAME_BYTES
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.repository import Level
 from hvpsbridge.repository.layout import pack_name
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from tests.tasks.world import SIZE, SLOT, World
 
 

@@ -20,7 +20,7 @@ from hvpsbridge.sim.model.state import (
     VMState,
 )
 from hvpsbridge.tasks.backup.results import BackupResult
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 from tests.tasks.world import SECOND, SLOT, Steps, World
 

@@ -16,7 +16,7 @@ from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task

@@ -13,7 +13,7 @@ from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult, BackupSection
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.planning.eligibility import Severity
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.select import matching_pattern
 from hvpsbridge.tasks.policy import DiskSelection
 from hvpsbridge.tasks.restore import RestoreOptions, restore_vm

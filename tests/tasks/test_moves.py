@@ -11,7 +11,7 @@ from hvpsbridge.errors import ExitCode, HostError
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
-from hvpsbridge.tasks.planning.plan import Reason
+from hvpsbridge.tasks.planning.modes import Reason
 from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.results import RunResult

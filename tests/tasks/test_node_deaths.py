@@ -16,7 +16,7 @@ from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.runner import PlayRun, Runner

@@ -14,6 +14,7 @@ from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model.state import ControllerType, Slot
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.planning.patching import (
     EXTENT_BYTES,
     FREE,
@@ -23,7 +24,6 @@ from hvpsbridge.tasks.planning.patching import (
     owed_extents,
     patch_pays,
 )
-from hvpsbridge.tasks.planning.plan import Mode
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.units import KIB, MIB

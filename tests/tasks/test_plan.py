@@ -8,7 +8,8 @@ import pytest
 
 from hvpsbridge.contract.results import DiskFormat
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
-from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, Mode, Reason, confirm, plan_disks
+from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, confirm, plan_disks
 from hvpsbridge.units import GIB
 from tests.tasks import builders as make
 

@@ -9,7 +9,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.tasks.backup.results import BackupResult
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import Steps, World

@@ -11,7 +11,7 @@ import pytest
 from hvpsbridge.errors import HostRefused
 from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.units import KIB

@@ -14,7 +14,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
 from hvpsbridge.tasks.planning.mark import Mark
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB

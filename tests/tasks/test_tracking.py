@@ -11,7 +11,7 @@ from hvpsbridge.errors import ExitCode, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost

@@ -15,7 +15,7 @@ from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.observer import Observer
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.units import MIB
 from tests.tasks.backup_process import connection

@@ -17,7 +17,7 @@ from hvpsbridge.tasks.cleanup.cleaner import close_run, unclean
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import ids_of
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
-from hvpsbridge.tasks.planning.plan import Reason
+from hvpsbridge.tasks.planning.modes import Reason
 from hvpsbridge.tasks.policy import BackupLimits, OnUnexpectedFull
 from hvpsbridge.tasks.steps import Step
 

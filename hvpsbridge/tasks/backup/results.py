@@ -8,7 +8,8 @@ from uuid import UUID
 
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.planning.eligibility import Finding
-from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, VmPlan
+from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.transfer.figures import DiskFigures

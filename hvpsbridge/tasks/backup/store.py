@@ -21,7 +21,7 @@ from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.planning.lineage import PROOFS_WANTED
-from hvpsbridge.tasks.planning.plan import Mode
+from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.planning.space import volume_of
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step

@@ -12,11 +12,8 @@ from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 
-# Words of ``plan.Reason`` and ``plan.Mode`` in manifests; that module imports this one.
-LIED = "tracking_lied"
-DISTRUSTED = "distrusted"
-INCREMENTAL = "incremental"
 # Level of a proof that compared the disk with the frozen one.
 EQUAL = "equal"
 # How many increments proved whole make tracking of a disk trusted on an OS build, and how many compares must
@@ -129,9 +126,9 @@ class Lineage:
         """Counts increments on ``os_build`` that were proved whole since tracking was last wrong."""
         proved = 0
         for point, disk in self._history(slot, disk_id):
-            if disk.reason == LIED:
+            if disk.reason == Reason.TRACKING_LIED.word:
                 break
-            if point.manifest.os_build == os_build and disk.mode == INCREMENTAL and _proved_whole(disk):
+            if point.manifest.os_build == os_build and disk.mode == Mode.INCREMENTAL and _proved_whole(disk):
                 proved += 1
         return Trust(proved)
 
@@ -139,9 +136,9 @@ class Lineage:
         """Whether tracking of the disk was wrong, and was not confirmed often enough since."""
         right = 0
         for _, disk in self._history(slot, disk_id):
-            if disk.reason == LIED:
+            if disk.reason == Reason.TRACKING_LIED.word:
                 return right < PROOFS_WANTED
-            if disk.reason == DISTRUSTED and _proved_whole(disk):
+            if disk.reason == Reason.DISTRUSTED.word and _proved_whole(disk):
                 right += 1
         return False
 
@@ -157,7 +154,7 @@ class Lineage:
     def change_rate(self, slot: str, disk_id: UUID | None) -> float | None:
         """Bytes per second that tracking reported between the disk's two newest points; None if unknown."""
         history = list(itertools.islice(self._history(slot, disk_id), 2))
-        if len(history) < 2 or history[0][1].mode != INCREMENTAL:
+        if len(history) < 2 or history[0][1].mode != Mode.INCREMENTAL:
             return None
         seconds = (history[0][0].manifest.created - history[1][0].manifest.created).total_seconds()
         return history[0][1].stats.changed_bytes / seconds if seconds > 0 else None

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from hvpsbridge.contract.results import DiskInfo, VolumeInfo
 from hvpsbridge.tasks.planning.lineage import Lineage
-from hvpsbridge.tasks.planning.plan import DiskPlan, Mode
+from hvpsbridge.tasks.planning.modes import Mode
+from hvpsbridge.tasks.planning.plan import DiskPlan
 from hvpsbridge.units import MIB, size_text
 
 # A cautious rate at which disks are read; see docs/performance.md for measured ones.

@@ -18,8 +18,9 @@ from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
 from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.patching import owed_extents
-from hvpsbridge.tasks.planning.plan import DiskPlan, Mode, Reason, confirm
+from hvpsbridge.tasks.planning.plan import DiskPlan, confirm
 from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hvpsbridge.tasks.planning.plan import Mode, Reason
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
