@@ -156,7 +156,7 @@ def backup(host: dict[str, Any], repository: Repository, trace: Trace | None = N
             watcher=ReadWatcher(guard, Meter(lambda progress: None, "scsi 0:0", "read", SIZE_BYTES)),
             new_permit=lambda: permits.permit(claim),
         )
-        sink = WholeChunks(stored, repository.grid, SIZE_BYTES, zeros_known=True)
+        sink = WholeChunks(stored.comparable, repository.grid, SIZE_BYTES, zeros_known=True)
         before = time.process_time()
         pump.run((Extent(0, SIZE_BYTES),), sink)
         tree = stored.finish()

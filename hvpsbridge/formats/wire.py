@@ -44,7 +44,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -153,13 +153,26 @@ class ChunkDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A decoded and verified block."""
+    """A decoded and verified block.
+
+    Attributes:
+        request: number of the request it answers.
+        number: its own number within the pipeline.
+        last: whether it is the last block of its request.
+        pieces: in the order of the extents that were requested.
+        chunk_digests: of whole frozen chunks, if they were requested.
+        raw_bytes: length of all pieces.
+        data_bytes: length of the pieces that are not zero.
+        wire_bytes: length of the encoded block.
+    """
 
     request: int
     number: int
     last: bool
     pieces: tuple[Piece, ...]
     chunk_digests: tuple[ChunkDigest, ...]
+    raw_bytes: int
+    data_bytes: int
     wire_bytes: int
 
 
@@ -191,14 +204,17 @@ def decode_block(data: bytes | bytearray | memoryview) -> Block:
     if sha.digest() != view[_BLOCK.size : HEADER_BYTES]:
         raise BlockError(f"block {number}: the digest does not match")
     extents_end = HEADER_BYTES + extents * _EXTENT.size
+    pieces, raw_bytes = _pieces(view[HEADER_BYTES:extents_end], body, number)
     return Block(
         request=request,
         number=number,
         last=bool(flags & LAST_OF_REQUEST),
-        pieces=tuple(_pieces(view[HEADER_BYTES:extents_end], body, number)),
+        pieces=pieces,
         chunk_digests=tuple(
             ChunkDigest(*entry) for entry in _CHUNK_DIGEST.iter_unpack(view[extents_end:tables_end])
         ),
+        raw_bytes=raw_bytes,
+        data_bytes=len(body),
         wire_bytes=len(view),
     )
 
@@ -221,19 +237,23 @@ def _raw_body(encoded: memoryview, encoding: int, raw_bytes: int, number: int) -
     return memoryview(body)
 
 
-def _pieces(table: memoryview, body: memoryview, number: int) -> Iterator[Piece]:
-    position = 0
+def _pieces(table: memoryview, body: memoryview, number: int) -> tuple[tuple[Piece, ...], int]:
+    """The pieces, and the sum of their lengths."""
+    pieces: list[Piece] = []
+    position = raw_bytes = 0
     for offset, tagged in _EXTENT.iter_unpack(table):
         length = tagged & (ZERO_EXTENT - 1)
+        raw_bytes += length
         if tagged & ZERO_EXTENT:
-            yield Piece(Extent(offset, length), None)
+            pieces.append(Piece(Extent(offset, length), None))
             continue
-        yield Piece(Extent(offset, length), body[position : position + length])
+        pieces.append(Piece(Extent(offset, length), body[position : position + length]))
         position += length
         if position > len(body):
             raise BlockError(f"block {number}: extents exceed the end of the body")
     if position != len(body):
         raise BlockError(f"block {number}: extents cover {position} of {len(body)} body bytes")
+    return tuple(pieces), raw_bytes
 
 
 def encode_block(

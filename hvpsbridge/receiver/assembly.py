@@ -1,64 +1,70 @@
-"""Blocks become chunks: whole ones as they come, patched ones on top of their base.
+"""Turns blocks into chunks.
 
-Two sinks for a pump. :class:`WholeChunks` takes blocks of whole chunks. :class:`PatchedChunks` takes the
-changed extents of chunks together with the host's digest of each whole frozen chunk: base plus changes
-must arrive at that digest, else the chunk is left out and named in ``refused``, to be read whole. So a
-wrong base, or tracking that missed something within a touched chunk, never gets into a point.
+There are two sinks for a pump. :class:`WholeChunks` takes blocks of whole chunks. :class:`PatchedChunks`
+takes the changed extents of chunks together with the host's digest of each whole frozen chunk. Base plus
+changes must have that digest; otherwise the chunk is not stored but listed in ``refused``, to be read whole.
+So a wrong base, or a change that tracking missed within a touched chunk, never gets into a recovery point.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block, Piece
 
 
 class ChunkTarget(Protocol):
-    """Where chunks go; safe for several threads."""
+    """Stores chunks; safe for several threads."""
 
     def put(self, number: int, data: bytes | bytearray | memoryview | None) -> None:
-        """Store the bytes of chunk ``number``; None means all zero."""
+        """Store the bytes of chunk ``number``; None for zeros."""
         ...
 
 
 class PatchTarget(ChunkTarget, Protocol):
-    """Where patched chunks come from and go."""
+    """Stores chunks and provides those of the base."""
 
     def base_chunk(self, number: int) -> bytes | None:
-        """Bytes of the base's chunk, as long as the chunk is; None when they cannot be had intact."""
+        """Bytes of the base's chunk, as long as the chunk is; None if they cannot be read intact."""
         ...
+
+
+class _Part(NamedTuple):
+    """Bytes ``start`` to ``stop`` of a chunk; ``data`` is None for zeros."""
+
+    start: int
+    stop: int
+    data: memoryview | None
 
 
 @dataclass(slots=True)
 class _Partial:
-    """A chunk some of whose bytes have come."""
+    """A chunk of which some bytes have come."""
 
     missing_bytes: int
-    pieces: list[Piece] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
 
 
 class WholeChunks:
     """Sink for whole chunks.
 
     Args:
-        store: takes finished chunks.
+        target: takes finished chunks.
         grid: the repository's grid.
         size_bytes: size of the disk.
-        zeros_known: the store holds zeros wherever nothing is put, so zero chunks are not even told.
+        zeros_known: the target holds zeros wherever nothing is put, so whole zero chunks are not put.
     """
 
     def __init__(
-        self, store: ChunkTarget, grid: ChunkGrid, size_bytes: int, *, zeros_known: bool = False
+        self, target: ChunkTarget, grid: ChunkGrid, size_bytes: int, *, zeros_known: bool = False
     ) -> None:
-        self._store = store
-        self._grid = grid
+        self._target = target
+        self._chunk_bytes = grid.chunk_bytes
         self._size_bytes = size_bytes
         self._zeros_known = zeros_known
         self._partial: dict[int, _Partial] = {}
@@ -70,120 +76,124 @@ class WholeChunks:
         return len(self._partial)
 
     def deliver(self, block: Block) -> None:
-        """Take a block of any part of whole chunks; put each chunk that it completes."""
+        """Take a block with any parts of whole chunks; put each chunk that it completes."""
         for piece in block.pieces:
-            for number, part in self._parts(piece):
-                self._take(number, part)
+            self._take(piece)
 
-    def _parts(self, piece: Piece) -> Iterator[tuple[int, Piece]]:
-        """``piece`` cut at chunk boundaries. Whole zero chunks are left out where zeros are known."""
-        chunk_bytes = self._grid.chunk_bytes
-        start = piece.extent.offset
-        while start < piece.extent.end:
+    def _take(self, piece: Piece) -> None:
+        chunk_bytes = self._chunk_bytes
+        first = start = piece.extent.offset
+        end = first + piece.extent.length
+        while start < end:
             number = start // chunk_bytes
-            if piece.data is None and self._zeros_known and start % chunk_bytes == 0:
-                whole_end = (
-                    piece.extent.end
-                    if piece.extent.end == self._size_bytes
-                    else piece.extent.end // chunk_bytes * chunk_bytes
-                )
+            chunk_start = number * chunk_bytes
+            if piece.data is None and self._zeros_known and start == chunk_start:
+                whole_end = end if end == self._size_bytes else end // chunk_bytes * chunk_bytes
                 if whole_end > start:
                     start = whole_end
                     continue
-            end = min((number + 1) * chunk_bytes, piece.extent.end)
-            data = piece.data
-            if data is not None:
-                data = data[start - piece.extent.offset : end - piece.extent.offset]
-            yield number, Piece(Extent(start, end - start), data)
-            start = end
+            chunk_end = min(chunk_start + chunk_bytes, self._size_bytes)
+            stop = min(chunk_end, end)
+            data = None if piece.data is None else piece.data[start - first : stop - first]
+            if start == chunk_start and stop == chunk_end:
+                self._target.put(number, data)
+            else:
+                part = _Part(start - chunk_start, stop - chunk_start, data)
+                self._take_part(number, part, chunk_end - chunk_start)
+            start = stop
 
-    def _take(self, number: int, part: Piece) -> None:
-        extent = self._grid.extent(number, self._size_bytes)
-        if part.extent == extent:
-            self._store.put(number, part.data)
-            return
+    def _take_part(self, number: int, part: _Part, length: int) -> None:
         with self._lock:
-            partial = self._partial.setdefault(number, _Partial(extent.length))
-            partial.pieces.append(part)
-            partial.missing_bytes -= part.extent.length
+            partial = self._partial.setdefault(number, _Partial(length))
+            partial.parts.append(part)
+            partial.missing_bytes -= part.stop - part.start
             if partial.missing_bytes:
                 return
             del self._partial[number]
-        if all(piece.data is None for piece in partial.pieces):
-            self._store.put(number, None)
+        if all(each.data is None for each in partial.parts):
+            self._target.put(number, None)
             return
-        chunk = bytearray(extent.length)
-        _lay(partial.pieces, chunk, extent.offset)
-        self._store.put(number, chunk)
+        chunk = bytearray(length)
+        _write(partial.parts, chunk)
+        self._target.put(number, chunk)
 
 
 class PatchedChunks:
-    """Sink for changed extents with digests of whole chunks."""
+    """Sink for changed extents with digests of whole chunks.
 
-    def __init__(self, store: PatchTarget, grid: ChunkGrid, size_bytes: int) -> None:
-        self._store = store
-        self._grid = grid
+    Args:
+        target: takes finished chunks, and has those of the base.
+        grid: the repository's grid.
+        size_bytes: size of the disk.
+    """
+
+    def __init__(self, target: PatchTarget, grid: ChunkGrid, size_bytes: int) -> None:
+        self._target = target
+        self._chunk_bytes = grid.chunk_bytes
         self._size_bytes = size_bytes
-        self._pieces: dict[int, list[Piece]] = {}
+        self._parts: dict[int, list[_Part]] = {}
         self._lock = threading.Lock()
         self._refused: list[int] = []
 
     @property
     def refused(self) -> tuple[int, ...]:
-        """Chunks that did not arrive at the host's digest, ascending; read them whole."""
+        """Chunks that did not have the host's digest, ascending; read them whole."""
         with self._lock:
             return tuple(sorted(self._refused))
 
     @property
     def unfinished(self) -> int:
-        """Chunks whose digest never came; they count as not delivered."""
-        return len(self._pieces)
+        """Chunks whose digest has not come; they count as not delivered."""
+        return len(self._parts)
 
     def take_unfinished(self) -> tuple[int, ...]:
-        """The chunks whose digest never came, ascending, and forget them; to be read whole."""
+        """Drop the chunks whose digest has not come; their numbers, ascending, to be read whole."""
         with self._lock:
-            numbers = tuple(sorted(self._pieces))
-            self._pieces.clear()
+            numbers = tuple(sorted(self._parts))
+            self._parts.clear()
             return numbers
 
     def deliver(self, block: Block) -> None:
         """Take a block; finish each chunk whose digest it carries."""
-        chunk_bytes = self._grid.chunk_bytes
         with self._lock:
             for piece in block.pieces:
-                start = piece.extent.offset
-                while start < piece.extent.end:
-                    number = start // chunk_bytes
-                    end = min((number + 1) * chunk_bytes, piece.extent.end)
-                    data = piece.data
-                    if data is not None:
-                        data = data[start - piece.extent.offset : end - piece.extent.offset]
-                    self._pieces.setdefault(number, []).append(Piece(Extent(start, end - start), data))
-                    start = end
+                self._take(piece)
             finished = [
-                (entry, self._pieces.pop(entry.number))
+                (entry, self._parts.pop(entry.number))
                 for entry in block.chunk_digests
-                if entry.number in self._pieces
+                if entry.number in self._parts
             ]
-        for entry, pieces in finished:
-            if not self._finish(entry.number, entry.digest, pieces):
+        for entry, parts in finished:
+            if not self._finish(entry.number, entry.digest, parts):
                 with self._lock:
                     self._refused.append(entry.number)
 
-    def _finish(self, number: int, digest: bytes, pieces: list[Piece]) -> bool:
-        """Put the chunk when its bytes have ``digest``; whether they had."""
-        extent = self._grid.extent(number, self._size_bytes)
-        if sum(piece.extent.length for piece in pieces) == extent.length:
-            chunk = bytearray(extent.length)
+    def _take(self, piece: Piece) -> None:
+        first = start = piece.extent.offset
+        end = first + piece.extent.length
+        while start < end:
+            number = start // self._chunk_bytes
+            chunk_start = number * self._chunk_bytes
+            stop = min(chunk_start + self._chunk_bytes, end)
+            data = None if piece.data is None else piece.data[start - first : stop - first]
+            part = _Part(start - chunk_start, stop - chunk_start, data)
+            self._parts.setdefault(number, []).append(part)
+            start = stop
+
+    def _finish(self, number: int, digest: bytes, parts: list[_Part]) -> bool:
+        """Put the chunk if its bytes have ``digest``; whether they have."""
+        length = min(self._chunk_bytes, self._size_bytes - number * self._chunk_bytes)
+        if sum(part.stop - part.start for part in parts) == length:
+            chunk = bytearray(length)
         else:
-            base = self._store.base_chunk(number)
-            if base is None or len(base) != extent.length:
+            base = self._target.base_chunk(number)
+            if base is None or len(base) != length:
                 return False
             chunk = bytearray(base)
-        _lay(pieces, chunk, extent.offset)
+        _write(parts, chunk)
         if hashlib.sha256(chunk).digest() != digest:
             return False
-        self._store.put(number, None if digest == zero_digest(extent.length) else chunk)
+        self._target.put(number, None if digest == zero_digest(length) else chunk)
         return True
 
 
@@ -193,10 +203,7 @@ def zero_digest(length: int) -> bytes:
     return hashlib.sha256(bytes(length)).digest()
 
 
-def _lay(pieces: list[Piece], chunk: bytearray, chunk_offset: int) -> None:
-    """Write ``pieces`` over ``chunk``, whose first byte is ``chunk_offset`` of the disk."""
-    for piece in pieces:
-        start = piece.extent.offset - chunk_offset
-        chunk[start : start + piece.extent.length] = (
-            bytes(piece.extent.length) if piece.data is None else piece.data
-        )
+def _write(parts: list[_Part], chunk: bytearray) -> None:
+    """Write ``parts`` into ``chunk``."""
+    for start, stop, data in parts:
+        chunk[start:stop] = bytes(stop - start) if data is None else data

@@ -162,7 +162,7 @@ class Pump:
                 pause = backoff.failed(failure, counts=isinstance(failure, ProtocolViolation))
                 logger.warning("reader lost, going on in %.1f s: %s", pause, failure)
                 if exchange is not None:
-                    exchange.give_up(queue)
+                    exchange.put_back_owed(queue)
                 self._state.count_resumed()
                 permit.leave()
                 self._state.pause(pause)

@@ -1,4 +1,4 @@
-"""What the workers of one pump have in common: a reason to stop, a clock, and the count of what came."""
+"""What the workers of one pump share: a reason to stop, a clock, and counters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from hvpsbridge.receiver.protocols import PumpStatistics, Watcher
 from hvpsbridge.receiver.throttling import RateLimiter
 
-# One wait for blocks; also how late a cancel is seen.
+# Longest wait for blocks; also how late a stop is noticed while none come.
 POLL_SECONDS = 1.0
 
 
 class PumpState:
-    """All workers of a pump, as one of them sees them. Thread-safe.
+    """The shared state of a pump's workers. Thread-safe.
 
     Args:
-        watcher: asked before each wait, told after each block.
-        rate_limiter: how fast bytes may come.
+        watcher: asked whether to go on, and told what came.
+        rate_limiter: limits the rate of all reading.
         clock: monotonic seconds.
         sleep: waits.
     """
@@ -45,29 +45,29 @@ class PumpState:
 
     @property
     def statistics(self) -> PumpStatistics:
-        """What was moved so far."""
+        """Totals so far."""
         return PumpStatistics(self._raw_bytes, self._wire_bytes, self._resumed)
 
     @property
     def failure(self) -> BaseException | None:
-        """What the first worker that failed met."""
+        """The error of the first worker that failed."""
         return self._failure
 
     def fail(self, err: BaseException) -> None:
-        """One worker ended by ``err``; the others are to stop."""
+        """Record that a worker failed, so that the others stop."""
         with self._lock:
             if self._failure is None:
                 self._failure = err
         self._stop.set()
 
     def check(self) -> None:
-        """Raise when a worker is to stop: the watcher wants it, or another worker failed."""
+        """Raise if a worker must stop: the watcher says so, or another worker failed."""
         self._watcher.check()
         if self._stop.is_set():
             raise _Stopped
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, checking meanwhile."""
+        """Wait, and :meth:`check` meanwhile."""
         until = self.clock() + seconds
         while (left := until - self.clock()) > 0:
             self.check()
@@ -75,7 +75,7 @@ class PumpState:
 
     @contextmanager
     def trying(self, wanted_seconds: float) -> Iterator[Trial]:
-        """What comes meanwhile is measured as one trial. Entered and left while no worker is at work."""
+        """Measure what comes during the block as one trial. No worker may run when it begins or ends."""
         self._trial = trial = Trial(wanted_seconds, self.clock)
         try:
             yield trial
@@ -84,11 +84,11 @@ class PumpState:
 
     @property
     def over(self) -> bool:
-        """Whether a trial has been long enough."""
+        """Whether the current trial has lasted long enough."""
         return self._trial is not None and self._trial.over
 
-    def count(self, raw_bytes: int, wire_bytes: int, data_bytes: int = 0) -> None:
-        """So many bytes more were delivered, came over the wire, and were not zero."""
+    def report(self, raw_bytes: int, wire_bytes: int, data_bytes: int) -> None:
+        """Add bytes that were delivered, came over the wire, and were not zero. Never raises."""
         with self._lock:
             self._raw_bytes += raw_bytes
             self._wire_bytes += wire_bytes
@@ -98,13 +98,13 @@ class PumpState:
         self._watcher.moved(raw_bytes, wire_bytes)
 
     def count_resumed(self) -> None:
-        """A source was lost and is to be replaced."""
+        """Count a source that was lost and will be replaced."""
         with self._lock:
             self._resumed += 1
 
 
 class Trial:
-    """What is measured of one trial: bytes after its first block, until its time is over."""
+    """Measures one trial: bytes after its first report, until its time is over."""
 
     def __init__(self, wanted_seconds: float, clock: Callable[[], float]) -> None:
         self._wanted_seconds = wanted_seconds
@@ -115,11 +115,11 @@ class Trial:
 
     @property
     def over(self) -> bool:
-        """Whether a block came after its time was up."""
+        """Whether something came after its time was over."""
         return self.seconds >= self._wanted_seconds
 
     def count(self, data_bytes: int) -> None:
-        """A block came."""
+        """Add bytes that came."""
         if self._since is None:
             self._since = self._clock()
         elif not self.over:
@@ -128,4 +128,4 @@ class Trial:
 
 
 class _Stopped(Exception):
-    """Another worker of this pump failed; its error is the one that counts."""
+    """Another worker of this pump failed; that worker's error is raised."""

@@ -88,6 +88,7 @@ class DiskWriter:
     def __init__(self, writer: ChunkStore, size_bytes: int, base: TreeRoot | None) -> None:
         self._writer = writer
         self.size_bytes = size_bytes
+        self._chunk_bytes = writer.grid.chunk_bytes
         self.stats = WriterStats()
         self._builder, self._base = writer.tree(base)
         self._lock = threading.Lock()
@@ -103,11 +104,11 @@ class DiskWriter:
             ValueError: ``data`` does not have the length of the chunk.
             StoreError: an earlier chunk could not be stored.
         """
-        extent = self._writer.grid.extent(number, self.size_bytes)
+        length = self._length(number)
         if data is None:
             identity = ZERO_ID
-        elif len(data) != extent.length:
-            raise ValueError(f"chunk {number} has {extent.length} bytes, not {len(data)}")
+        elif len(data) != length:
+            raise ValueError(f"chunk {number} has {length} bytes, not {len(data)}")
         else:
             identity = self._writer.store_chunk(bytes(data), self.stats)
         with self._lock:
@@ -117,8 +118,7 @@ class DiskWriter:
 
     def put_known(self, number: int, sha256: bytes) -> bool:
         """Use the stored chunk with this SHA-256 as chunk ``number``; False when there is none."""
-        length = self._writer.grid.extent(number, self.size_bytes).length
-        identity = self._writer.known_chunk(sha256, length)
+        identity = self._writer.known_chunk(sha256, self._length(number))
         if identity is None:
             return False
         with self._lock:
@@ -139,7 +139,7 @@ class DiskWriter:
         Raises:
             Damaged: they cannot be read; read the whole chunk from the frozen disk instead.
         """
-        length = self._writer.grid.extent(number, self.size_bytes).length
+        length = self._length(number)
         identity = self.base_id(number)
         if is_zero(identity):
             return bytes(length)
@@ -154,7 +154,7 @@ class DiskWriter:
         """
         identity = self.base_id(number)
         if is_zero(identity):
-            return zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
+            return zero_digest(self._length(number))
         return None if self._writer.encrypted else identity
 
     def matches(self, number: int, sha256: bytes) -> bool:
@@ -165,7 +165,7 @@ class DiskWriter:
         """
         identity = self.base_id(number)
         if is_zero(identity):
-            return sha256 == zero_digest(self._writer.grid.extent(number, self.size_bytes).length)
+            return sha256 == zero_digest(self._length(number))
         return self._writer.identify(sha256) == identity
 
     def bad_extents(self) -> tuple[Extent, ...]:
@@ -203,6 +203,13 @@ class DiskWriter:
         with self._lock:
             self._finished = True
             return self._builder.finish(self._writer.grid.count(self.size_bytes), self.size_bytes)
+
+    def _length(self, number: int) -> int:
+        """Bytes of a chunk."""
+        start = number * self._chunk_bytes
+        if not 0 <= start < self.size_bytes:
+            raise IndexError(f"a disk of {self.size_bytes} bytes has no chunk {number}")
+        return min(self._chunk_bytes, self.size_bytes - start)
 
     def _resize_edge(self, base_bytes: int) -> None:
         # The chunk in which the smaller disk ends has another length here than in the base.

@@ -156,7 +156,7 @@ class TreeBuilder:
     def put(self, number: int, identity: bytes) -> None:
         """Set the id of chunk ``number``."""
         leaf = number // FAN_OUT
-        if is_zero(identity) and not self._holds(leaf) and self._base is None:
+        if self._base is None and not self._holds(leaf) and is_zero(identity):
             return
         set_entry(self._leaf(leaf), number % FAN_OUT, identity)
 

@@ -207,7 +207,7 @@ class DiskBackup:
     def _pull_whole(self, chunks: tuple[Extent, ...], *, zeros_known: bool = False) -> None:
         if not chunks:
             return
-        sink = WholeChunks(self._stored, self._grid, self._size_bytes, zeros_known=zeros_known)
+        sink = WholeChunks(self._stored.comparable, self._grid, self._size_bytes, zeros_known=zeros_known)
         self._host.read(chunks, sink)
         if sink.unfinished:
             raise ProtocolViolation(

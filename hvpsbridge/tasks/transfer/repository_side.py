@@ -44,7 +44,10 @@ class RepositorySide:
 
     @property
     def comparable(self) -> DiskWriter:
-        """What the disk can be compared with: the base, or the disk as of :meth:`make_comparable`."""
+        """What the disk can be compared with: the base, or the disk as of :meth:`make_comparable`.
+
+        It also takes whole chunks; they count from the next :meth:`make_comparable` on.
+        """
         return self._disk
 
     @property
