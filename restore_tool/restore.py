@@ -11,7 +11,7 @@ mount it there first), never writes to it, and checks every digest.
     python3 restore.py --key-file FILE REPOSITORY list      (encrypted repositories)
 
 FILE contains the exported key (one line that starts with hvps-key-1) or a passphrase. POINT is an id or its
-first digits. The format is described in docs/format.md of hvpsbridge.
+first digits. The format is described in docs/format.md of the project.
 """
 
 import argparse
