@@ -28,6 +28,11 @@ if _fits(IN_MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests in front."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 def in_ci() -> bool:
     """Whether a missing tool is a failure (set by .ci/run) rather than a reason to skip."""
     return bool(os.environ.get("CI"))

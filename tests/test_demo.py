@@ -18,8 +18,8 @@ from hvpsbridge.demo.play import BackedUp, DemoResult, DiskProof
 from hvpsbridge.errors import ExitCode
 from tests.cli.schemas import assert_valid
 
-# Two demos side by side on two loaded cores have taken four minutes with real PowerShell.
-DEADLINE_SECONDS = 540
+# On two cores that were busy with other things a demo with real PowerShell has taken five minutes.
+DEADLINE_SECONDS = 1200
 DISKS = 3
 RUNS = 2
 
@@ -58,12 +58,14 @@ def proved(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.first
 @pytest.mark.timeout(DEADLINE_SECONDS + 60)
 def test_the_demo_proves_every_disk_of_every_point_with_powershell(pwsh: Path) -> None:
     document = proved(demo("--json", "--engine", "powershell", HVPS_PWSH=str(pwsh)))
     assert document["engine"] == "powershell"
 
 
+@pytest.mark.first
 @pytest.mark.timeout(DEADLINE_SECONDS + 60)
 def test_on_a_terminal_the_demo_shows_bars_and_one_screen_of_tables() -> None:
     ours, theirs = pty.openpty()
@@ -84,7 +86,7 @@ def test_on_a_terminal_the_demo_shows_bars_and_one_screen_of_tables() -> None:
     finally:
         os.close(ours)
     text = seen.decode(errors="replace")
-    assert process.wait(30) == 0, text[-3000:]
+    assert process.wait() == 0, text[-3000:]
     assert "\x1b[" in text
     assert "files as they were" in text
     assert "all good: 6 disks restored" in text

@@ -107,6 +107,7 @@ def test_an_installed_wheel_finds_its_scripts_and_imports_every_module(
     assert str(installed.parent) in said
 
 
+@pytest.mark.first
 @pytest.mark.timeout(DEADLINE_SECONDS + 60)
 def test_an_installed_wheel_plays_the_demo_without_powershell(installed: Path, tmp_path: Path) -> None:
     done = attempt(
