@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,18 @@ def test_each_third_party_package_has_one_door() -> None:
 def test_every_package_of_the_tree_has_its_place_in_the_layers() -> None:
     homes = {_home(found.module) for found in _all_imports()}
     assert homes <= MAY_IMPORT.keys()
+
+
+def test_no_modules_of_tasks_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for found in _all_imports():
+        # The registry names the class Task in an annotation only.
+        if found.module.startswith("tasks/") and found.module != "tasks/registry.py":
+            module = "hvpsbridge." + found.module.removesuffix(".py").removesuffix("/__init__").replace(
+                "/", "."
+            )
+            graph.setdefault(module, set()).add(found.target)
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A backup in a process of its own, to be struck from without: ``python -m tests.tasks.backup_process JSON``.
+"""A backup in a process of its own that a test can signal: ``python -m tests.tasks.backup_process JSON``.
 
 The argument says what to back up where, and at which step and moment which signal strikes. The result is
 printed as JSON, when the process lives to print it.

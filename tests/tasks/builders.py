@@ -1,4 +1,4 @@
-"""Facts for pure tests, whole and harmless by default, changed by keyword."""
+"""Facts for pure tests: complete and harmless by default, changed by keyword."""
 
 from __future__ import annotations
 

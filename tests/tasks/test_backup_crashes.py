@@ -1,8 +1,8 @@
-"""A process that dies at any step: what it leaves is settled, no point is lost, no change is missed.
+"""The process dies at any step: the next run cleans up, no point is lost, no change is missed.
 
-Here the process dies by an exception that nothing in hvps handles, in memory and fast; the same with real
-processes and SIGKILL over the wire is in ``test_backup_kills.py``. Both take the places to strike from
-the enumeration of steps, so that a new step is struck without anybody thinking of it.
+Here an exception that nothing in hvps handles ends the process, in memory and fast; ``test_backup_kills.py``
+does the same over the wire, with real processes and SIGKILL. Both are generated from the enumeration of
+steps, so that a new step is tested, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Round trips: full, increments, restore of every point, against the images the simulator keeps apart."""
+"""Round trips: full, increments, restore of every point, compared with the simulator's golden images."""
 
 from __future__ import annotations
 

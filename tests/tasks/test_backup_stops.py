@@ -1,4 +1,4 @@
-"""Stopping on request at any step, and every message of a run lost once: nothing lost, host clean."""
+"""A stop at any step, and any message of a run lost: nothing is lost, and the host is clean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups over the wire: WSMan and PSRP for real, answered by the builtin engine and by real PowerShell."""
+"""Backups over real WSMan and PSRP, answered by the builtin engine and by real PowerShell."""
 
 from __future__ import annotations
 

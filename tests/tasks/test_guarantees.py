@@ -1,4 +1,4 @@
-"""``docs/guarantees.md`` names a test for each promise; the tests are there, and no step is without a row."""
+"""``docs/guarantees.md`` names a test that exists for each promise, and has a row for each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs leave in the ledger, and what becomes of it: proved by real runs over weeks of made-up time."""
+"""What runs leave in the ledger, and when it expires: tested with real runs over simulated weeks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of a run as the host sees them: what was sent in a time, and who was read at once."""
+"""Limits of a run as the host sees them: bytes sent over time, and disks read at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory is bounded: hvps's by its budget whatever it reads, the host's by a reader that does not read."""
+"""Memory is bounded: that of hvps by its budget, that of the host even if a reader stops reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patch or whole chunk: the cheaper of the two, nothing lost, nothing asked for that is not touched."""
+"""Patch or whole chunk: the cheaper one is read, nothing is missed, no other chunk is touched."""
 
 from __future__ import annotations
 

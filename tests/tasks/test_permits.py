@@ -1,4 +1,4 @@
-"""Permits: limits hold, nothing is left idle, nobody starves, and threads never lock each other out."""
+"""Permits: limits hold, no permit stays idle, no reader starves, and threads do not deadlock."""
 
 from __future__ import annotations
 

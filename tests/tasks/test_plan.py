@@ -1,4 +1,4 @@
-"""The plan: every fact that speaks against change tracking turns an increment into a compare or a full."""
+"""The plan: every doubt about change tracking turns an increment into a compare or a full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which VMs a play means: a plain name is exactly one VM, a pattern any number."""
+"""Selection of VMs: a plain name means exactly one VM, a pattern any number."""
 
 from __future__ import annotations
 

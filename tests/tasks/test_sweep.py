@@ -1,4 +1,4 @@
-"""Sweeping a host: what ended runs left is removed, what is needed or somebody else's is not touched."""
+"""Sweeping a host removes what ended runs left, and nothing that is needed or foreign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress is honest: totals are sums, a stalled read shows, and a rate is of the last ten seconds."""
+"""Progress: totals are sums, a stalled read shows, and a rate covers the last ten seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tuning finds what pays, leaves alone what was decided, remembers it, and never trusts a spoilt file."""
+"""Tuning finds the best settings, keeps what the user decided, and survives a corrupt file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The world behind a simulated host: backups over real WSMan and PSRP, in this process or another one."""
+"""A world behind a simulated host: backups over real WSMan and PSRP, in this process or another one."""
 
 from __future__ import annotations
 

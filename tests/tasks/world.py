@@ -1,4 +1,4 @@
-"""A small world for backups: a model with a VM, a repository, and what it takes to run and to judge."""
+"""A small world for backups: a model, a repository, and functions to run backups and check them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine that backs up loses power at any step, and with it whatever its store had not made durable."""
+"""The machine that runs hvps loses power at any step, and with it all that was not durable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fault table, row by row: what goes wrong when, and what must come of it."""
+"""The fault table, row by row: what goes wrong, when, and with what result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.tasks.world import SLOT, Steps, World
 ELSEWHERE = {
     "checkpoint_file_locked": "one more failed job: its code is mapped by the script, see tests/scripts",
     "checkpoint_no_space": "as above",
-    "commit_forks": "nothing is cleaned up after it: test_rivals.py",
+    "commit_forks": "nothing is cleaned up after it: test_backup_rivals.py",
     "merge_ends": "strikes one operation: tests/contract, tests/host/test_operations.py",
     "query_lies": "found by proof, not by a row: test_tracking.py",
     "volume_full": "the guest's own write fails, before any backup",

@@ -1,4 +1,4 @@
-"""Shells of a host: disks take turns at so many, nobody at work loses one, and none is left behind."""
+"""Slots for shells: disks take turns, a busy reader keeps its shell, and no shell is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that a playbook leaves out: the rest of the VM is backed up, and the point says what it lacks."""
+"""Excluded disks: the rest of the VM is backed up, and the point names what it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's side fails at every step of a backup: its shells are killed, or the whole host loses power.
+"""The host fails at every step of a backup: its shells are killed, or it loses power.
 
 And the network is cut at every message: in ``test_backup_stops.py`` at every operation, here at every
 WSMan request and every reply to one.

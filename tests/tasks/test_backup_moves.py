@@ -1,4 +1,4 @@
-"""VMs that move and hosts that die: the owner is found again, and the cleaning is done there."""
+"""VMs that move and hosts that die: the new owner is found and cleaned up."""
 
 from __future__ import annotations
 

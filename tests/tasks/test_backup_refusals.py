@@ -1,4 +1,4 @@
-"""What stands in the way of a backup is one line with one remedy in ``--check``, and nothing is made."""
+"""What prevents a backup is one line with one remedy in ``--check``, and nothing is created."""
 
 from __future__ import annotations
 

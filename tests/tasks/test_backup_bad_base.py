@@ -1,4 +1,4 @@
-"""A base whose chunks went bad in the repository is healed from the frozen disk, and old points with it."""
+"""Bad chunks of a base are read again from the frozen disk, which repairs old points as well."""
 
 from __future__ import annotations
 

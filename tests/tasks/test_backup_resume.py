@@ -1,4 +1,4 @@
-"""A read goes on where it was, with little sent twice; a backup starts over when its checkpoint went."""
+"""A read resumes with little sent twice; a backup starts over if its checkpoint is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards: space and age are looked at before and during a run, and stop it before they do harm."""
+"""Free space and the age of the checkpoint stop a backup in time."""
 
 from __future__ import annotations
 

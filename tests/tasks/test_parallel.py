@@ -1,4 +1,4 @@
-"""Disks side by side: all done, the first failure told, the others stopped, in a backup, too."""
+"""Parallel work: all of it is done, or the first failure stops the rest and is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks as they come, held against the image kept apart: huge, empty, copied over, oddly named."""
+"""All sorts of disks, compared with their golden images: huge, empty, replaced, oddly named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Others with a claim on the same VM: a second hvps, a lease that is lost, a chain that is at risk."""
+"""Rivals for a VM: a second repository, a lost lease; and a VM whose chain is at risk."""
 
 from __future__ import annotations
 

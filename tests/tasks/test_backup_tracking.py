@@ -1,4 +1,4 @@
-"""Change tracking that is coarse, lost, wrong or lying: a reason and more reading, never a wrong point."""
+"""Change tracking that is coarse, lost or wrong costs more reading, with a reason, never a wrong point."""
 
 from __future__ import annotations
 

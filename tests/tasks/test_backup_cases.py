@@ -1,4 +1,4 @@
-"""VMs and disks as they come: states, checkpoints of users, disks of all sorts, names of all sorts."""
+"""All sorts of VMs and disks: states, users' checkpoints, formats, names."""
 
 from __future__ import annotations
 

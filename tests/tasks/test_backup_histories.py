@@ -1,4 +1,4 @@
-"""Random histories: whatever happens between and during backups, every point is what its disk was.
+"""Random histories: whatever happens between and during backups, every point equals its disk.
 
 The oracle is the simulator's second book: images kept apart by code of its own, which remember every
 byte at every checkpoint. A history is named by its seed; ``HVPS_HISTORY=seed`` runs one alone.

@@ -1,4 +1,4 @@
-"""A node of a cluster dies while a backup goes on, over the wire: the heir is found and cleaned up there."""
+"""A cluster node dies during a backup over the wire: the new owner is found and cleaned up."""
 
 from __future__ import annotations
 
