@@ -74,16 +74,11 @@ ALLOWED = (
 # Files with phrases that are still to be rewritten. Remove a file when it is done.
 PAGES_TO_DO: frozenset[str] = frozenset(
     {
-        "hvps sim serve --help",
-        "hvps validate --help",
-        "hvpsbridge/cli/sim_serve.py",
         "hvpsbridge/playbook/cross_check.py",
         "hvpsbridge/playbook/load.py",
         "hvpsbridge/playbook/read.py",
         "hvpsbridge/playbook/secrets.py",
         "hvpsbridge/repository/keys.py",
-        "hvpsbridge/tasks/host_check.py",
-        "hvpsbridge/tasks/planning/eligibility.py",
     }
 )
 

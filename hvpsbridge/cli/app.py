@@ -10,8 +10,8 @@ import click
 from hvpsbridge import __version__
 from hvpsbridge.cli.invocation import Invocation
 
-# Each command, in the order of use, with its line of help. The module of the same name is imported when the
-# command is used, so that --version and --help are fast.
+# Each command with its line of help, in the order of use. Its module is imported when it is used, which keeps
+# --version and --help fast.
 COMMANDS = {
     "run": "Run a playbook.",
     "validate": "Check a playbook without connecting to anything.",
@@ -26,7 +26,7 @@ COMMANDS = {
     "copy": "Copy recovery points into another repository.",
     "key": "Manage the keys of an encrypted repository.",
     "schema": "Print the JSON Schema of reports or playbooks.",
-    "sim": "Run a simulated Hyper-V host, and be its guests.",
+    "sim": "Run and control a simulated Hyper-V host.",
     "demo": "Back up and restore two simulated VMs.",
 }
 

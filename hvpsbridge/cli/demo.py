@@ -1,8 +1,8 @@
-"""``hvps demo``: a whole life of two VMs on this machine, and the proof that nothing of it was lost.
+"""``hvps demo``: back up and restore two simulated VMs, and check every byte.
 
 Guests with real file systems, a simulated Hyper-V host in a process of its own, a full backup, a day of
-changes, an incremental, and every disk of every point restored and judged by programs that know nothing of
-hvps. Only public commands are used; every figure is taken from their ``--json``.
+changes and an increment. Then every disk of every point is restored and checked by programs that know
+nothing about hvps. The demo uses public commands only, and takes all figures from their ``--json``.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from hvpsbridge.units import duration_text, rate_text, size_text
     type=click.Choice(["builtin", "powershell"]),
     default="builtin",
     show_default=True,
-    help="What runs the host's scripts: Python's stand-in, or the PowerShell named by HVPS_PWSH.",
+    help="Run the scripts in Python (builtin) or in the PowerShell of HVPS_PWSH.",
 )
-@click.option("--small", is_flag=True, help="A tenth of the files, for a quick look.")
+@click.option("--small", is_flag=True, help="Use a tenth of the files.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to work; kept afterwards. Without it a temporary folder, removed afterwards.",
+    help="Empty folder to work in, which is kept [default: a temporary one].",
 )
 @json_option
 def demo_(engine: str, small: bool, folder: Path | None, as_json: bool) -> ExitCode:
-    """Back up, change, back up again and restore two simulated VMs, and prove every byte.
+    """Back up two simulated VMs, change them, back them up again, restore all points and check every byte.
 
-    Exit 7 when a restored disk is not exactly what it was.
+    Exits with 7 if a restored disk differs.
     """
     with interrupting(), _place(folder) as place:
         outcome = play(place, engine=engine, small=small, note=console.note)
@@ -59,7 +59,7 @@ def demo_(engine: str, small: bool, folder: Path | None, as_json: bool) -> ExitC
             )
         )
     else:
-        _tell(outcome)
+        _print(outcome)
     return ExitCode.DONE if outcome.good else ExitCode.DAMAGE
 
 
@@ -68,7 +68,7 @@ def _place(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise ConfigurationError(str(folder), "is not empty; name a new folder")
+            raise ConfigurationError(str(folder), "is not empty; use a new folder")
         yield folder.resolve()
         return
     made = Path(tempfile.mkdtemp(prefix="hvps-demo-"))
@@ -78,7 +78,7 @@ def _place(folder: Path | None) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _tell(outcome: DemoResult) -> None:
+def _print(outcome: DemoResult) -> None:
     console.table(
         Table(
             "backups",
@@ -109,7 +109,7 @@ def _tell(outcome: DemoResult) -> None:
                 "VM",
                 "disk",
                 "file systems",
-                "equals the frozen disk",
+                "equal to the frozen disk",
                 "fsck",
                 "files as in the guest",
             ),

@@ -117,7 +117,7 @@ json_option = click.option(
     is_flag=True,
     callback=_wants_json,
     is_eager=True,
-    help="Print one JSON document, also of a failure.",
+    help="Print one JSON document, also on failure.",
 )
 
 

@@ -1,4 +1,4 @@
-"""``hvps run``: what a playbook says, on the hosts it names."""
+"""``hvps run``: run a playbook."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from hvpsbridge.playbook.template import extra_vars as variables_of
 
 @click.command("run")
 @click.argument("playbook", type=click.Path(path_type=Path))
-@click.option("--check", is_flag=True, help="Connect and plan, show mode and reason; change nothing.")
-@click.option("--limit", "-l", multiple=True, metavar="GLOB", help="Only VMs whose name or id matches.")
+@click.option("--check", is_flag=True, help="Show what would be done without changing anything.")
+@click.option(
+    "--limit", "-l", multiple=True, metavar="GLOB", help="Only VMs whose name or id matches; repeatable."
+)
 @click.option("--tags", "-t", multiple=True, metavar="TAG,...", help="Only tasks with one of these tags.")
 @click.option("--extra-vars", "-e", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
 @limit_options
 @json_option
-@click.option("--json-lines", "as_lines", is_flag=True, help="Print a line of JSON per task, then the run's.")
+@click.option(
+    "--json-lines", "as_lines", is_flag=True, help="Print one line of JSON per task, then one for the run."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.pass_obj
 def run_(
@@ -43,7 +47,7 @@ def run_(
     quiet: bool,
     **options: Any,
 ) -> ExitCode:
-    """Do what PLAYBOOK says: back up, verify and restore the VMs of its hosts."""
+    """Run PLAYBOOK: back up, verify and restore the VMs of its hosts."""
     spec = tagged(read_playbook(playbook, variables_of(extra_vars)), tag_words(tags))
     return run_plays(
         invocation,

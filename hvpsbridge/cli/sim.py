@@ -1,6 +1,6 @@
-"""``hvps sim``: a simulated Hyper-V host to try playbooks on, and to be its guests.
+"""``hvps sim``: a simulated Hyper-V host to try playbooks on.
 
-``serve`` runs it; every other command talks to the serving process through a socket in its state folder.
+``serve`` runs it. The other commands control it, and act as its guests, through a socket in its state folder.
 """
 
 from __future__ import annotations
@@ -38,18 +38,21 @@ from hvpsbridge.sim.faults import FaultKind, fault_table
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
 from hvpsbridge.units import MIB, size_text
 
-# What one write command may put at once; the control socket carries it as one line.
+# Most bytes of one write command, which the control socket carries on one line.
 MAX_WRITE_BYTES = 64 * MIB
 _STATES = ("start", "stop", "save", "pause", "resume", "power_off")
 
 
 _slot_option = click.option(
-    "--slot", default="scsi 0:0", show_default=True, help="Where the disk hangs, as scsi 0:1 or ide 0:0."
+    "--slot",
+    default="scsi 0:0",
+    show_default=True,
+    help="Controller and position of the disk, such as scsi 0:1 or ide 0:0.",
 )
 
 
 def _slot(text: str) -> str:
-    """The model's way to write a slot: without the blank that reports have."""
+    """A slot as the model writes it: without the space that reports have."""
     return text.replace(" ", "").lower()
 
 
@@ -68,7 +71,7 @@ def _done(as_json: bool, facts: Document, text: str) -> None:
 
 @click.group("sim")
 def sim_() -> None:
-    """Run a simulated Hyper-V host, and be its guests."""
+    """Run and control a simulated Hyper-V host."""
 
 
 sim_.add_command(serve)
@@ -78,7 +81,7 @@ sim_.add_command(serve)
 @folder_option
 @json_option
 def info(folder: Path, as_json: bool) -> None:
-    """Show where the host listens, and its engine."""
+    """Show the address and engine of the host."""
     with _control(folder) as control:
         facts = control.info()
     _done(as_json, SimInfo(**facts), ", ".join(f"{name} {value}" for name, value in facts.items()))
@@ -87,7 +90,7 @@ def info(folder: Path, as_json: bool) -> None:
 @sim_.command("stop")
 @folder_option
 def stop(folder: Path) -> None:
-    """Let the serving process save its state and end."""
+    """Save the state of the host and stop it."""
     with _control(folder) as control:
         control.shutdown()
 
@@ -95,24 +98,28 @@ def stop(folder: Path) -> None:
 @sim_.command("create")
 @click.argument("vm")
 @folder_option
-@click.option("--state", default="running", show_default=True, help="Its state, as running or off.")
+@click.option(
+    "--state", default="running", show_default=True, help="State of the VM, such as running or off."
+)
 @json_option
 def create(vm: str, folder: Path, state: str, as_json: bool) -> None:
-    """Make a VM without disks."""
+    """Create a VM without disks."""
     with _control(folder) as control:
         vm_id = control.create_vm(vm, state=state)
-    _done(as_json, SimVmCreated(vm, vm_id), f"made VM {vm} ({vm_id})")
+    _done(as_json, SimVmCreated(vm, vm_id), f"created VM {vm} ({vm_id})")
 
 
-@sim_.command("import")
+@sim_.command("import", short_help="Add a disk with the content of an image.")
 @click.argument("vm")
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @folder_option
 @_slot_option
-@click.option("--sector", type=click.Choice(["512", "4096"]), default="512", help="Logical sector bytes.")
-@click.option("--fixed", is_flag=True, help="A disk file of fixed size.")
-@click.option("--vhd", is_flag=True, help="A VHD file, which has no change tracking.")
-@click.option("--disk-id", type=click.UUID, help="VirtualDiskId; a fresh one without it.")
+@click.option(
+    "--sector", type=click.Choice(["512", "4096"]), default="512", help="Logical sector size in bytes."
+)
+@click.option("--fixed", is_flag=True, help="Use a disk file of fixed size.")
+@click.option("--vhd", is_flag=True, help="Use a VHD file, which has no change tracking.")
+@click.option("--disk-id", type=click.UUID, help="VirtualDiskId [default: a new one].")
 @json_option
 def import_(
     vm: str,
@@ -125,7 +132,7 @@ def import_(
     disk_id: UUID | None,
     as_json: bool,
 ) -> None:
-    """Give VM a disk with the content of a raw, VHDX or qcow2 IMAGE; makes the VM when there is none."""
+    """Add a disk with the content of a raw, VHDX or qcow2 IMAGE to VM, which is created if necessary."""
     with _control(folder) as control:
         known = [entry for entry in control.vms() if vm in (entry.name, str(entry.vm_id))]
         vm_id = known[0].vm_id if known else control.create_vm(vm)
@@ -138,7 +145,7 @@ def import_(
             vhd=vhd,
             disk_id=disk_id,
         )
-    _done(as_json, SimDiskImported(vm, vm_id, slot), f"{vm} {slot}: holds {image}")
+    _done(as_json, SimDiskImported(vm, vm_id, slot), f"{vm} {slot}: has the content of {image}")
 
 
 @sim_.command("disk")
@@ -147,52 +154,56 @@ def import_(
 @folder_option
 @_slot_option
 def disk(vm: str, size: int, folder: Path, slot: str) -> None:
-    """Give VM an empty disk of SIZE, as 4GiB."""
+    """Add an empty disk of SIZE, such as 4GiB, to VM."""
     with _control(folder) as control:
         control.add_empty_disk(vm, size, _slot(slot))
 
 
-@sim_.command("apply")
+@sim_.command("apply", short_help="Write the differences of a newer image.")
 @click.argument("vm")
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @folder_option
 @_slot_option
 @json_option
 def apply(vm: str, image: Path, folder: Path, slot: str, as_json: bool) -> None:
-    """Let the guest write what differs in a newer IMAGE of its disk."""
+    """Write what differs in a newer IMAGE of a disk, as the guest would."""
     with _control(folder) as control:
         written = control.apply_image(vm, image, _slot(slot))
     _done(as_json, SimImageApplied(vm, slot, written), f"{vm} {slot}: the guest wrote {size_text(written)}")
 
 
-@sim_.command("write")
+@sim_.command("write", short_help="Write to a disk.")
 @click.argument("vm")
 @click.argument("offset", callback=size_bytes)
 @folder_option
 @_slot_option
-@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Bytes to write.")
-@click.option("--random", "count", callback=size_bytes, metavar="SIZE", help="How many random bytes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random bytes.")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the bytes to write.",
+)
+@click.option("--random", "count", callback=size_bytes, metavar="SIZE", help="Number of random bytes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random bytes.")
 def write(
     vm: str, offset: int, folder: Path, slot: str, file: Path | None, count: int | None, seed: int
 ) -> None:
-    """Let the guest write at OFFSET: whole sectors from a file, or random ones."""
+    """Write whole sectors at OFFSET, from a file or random ones, as the guest would."""
     if (file is None) == (count is None):
-        raise UsageError("either --file or --random says what to write")
+        raise UsageError("use either --file or --random")
     length = file.stat().st_size if file is not None else count or 0
     if length > MAX_WRITE_BYTES:
-        raise UsageError(f"at most {size_text(MAX_WRITE_BYTES)} can be written at once")
-    # Guest data, not a secret: a seed has to give the same bytes again.
+        raise UsageError(f"cannot write more than {size_text(MAX_WRITE_BYTES)} at once")
+    # Guest data, not a secret: the same seed must give the same bytes.
     data = file.read_bytes() if file is not None else random.Random(seed).randbytes(length)  # noqa: S311
     with _control(folder) as control:
         control.write(vm, _slot(slot), offset, data)
 
 
-@sim_.command("list")
+@sim_.command("list", short_help="List the VMs and their disks.")
 @folder_option
 @json_option
 def list_vms(folder: Path, as_json: bool) -> None:
-    """List the VMs with their disks, and how many checkpoints and reference points they have."""
+    """List the VMs with their disks and the number of their checkpoints and reference points."""
     with _control(folder) as control:
         vms = control.vms()
     if as_json:
@@ -219,7 +230,7 @@ def _vm_table(vms: tuple[SimulatedVm, ...]) -> Table:
 @click.argument("what", type=click.Choice(_STATES))
 @folder_option
 def state(vm: str, what: str, folder: Path) -> None:
-    """Start, stop, save, pause, resume or cut the power of VM."""
+    """Start, stop, save, pause or resume VM, or cut its power."""
     with _control(folder) as control:
         control.set_state(vm, what)
 
@@ -228,13 +239,13 @@ def state(vm: str, what: str, folder: Path) -> None:
 @click.argument("vm")
 @click.argument("name", default="")
 @folder_option
-@click.option("--recovery", is_flag=True, help="As another backup product would.")
+@click.option("--recovery", is_flag=True, help="Take a recovery checkpoint, as another backup product would.")
 @json_option
 def checkpoint(vm: str, name: str, folder: Path, recovery: bool, as_json: bool) -> None:
-    """Take a checkpoint of VM, as a user or another backup product would."""
+    """Take a checkpoint of VM, as a user would."""
     with _control(folder) as control:
         made = control.checkpoint(vm, name, recovery=recovery)
-    _done(as_json, SimCheckpointTaken(made), f"made checkpoint {made}")
+    _done(as_json, SimCheckpointTaken(made), f"created checkpoint {made}")
 
 
 @sim_.command("checkpoints")
@@ -263,28 +274,28 @@ def remove(checkpoint_id: UUID, folder: Path) -> None:
         control.remove_checkpoint(checkpoint_id)
 
 
-@sim_.command("kept")
+@sim_.command("kept", short_help="Print the path of a reference image.")
 @click.argument("checkpoint_id", type=click.UUID)
 @folder_option
 @_slot_option
 @json_option
 def kept(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
-    """Print the path of the image kept apart of a disk as a checkpoint froze it."""
+    """Print the path of an image of a frozen disk that the simulator keeps for comparison."""
     with _control(folder) as control:
         path = control.kept_image(checkpoint_id, _slot(slot))
     _done(as_json, SimKeptImage(path), str(path))
 
 
-@sim_.command("fault")
+@sim_.command("fault", short_help="Inject faults.")
 @click.argument("name", required=False)
 @click.argument("count", type=click.IntRange(min=0), default=1)
-@click.option("--known", is_flag=True, help="List every fault there is; no host is needed.")
+@click.option("--known", is_flag=True, help="List all faults. Needs no running host.")
 @folder_option
 @json_option
 def fault(name: str | None, count: int, known: bool, folder: Path, as_json: bool) -> None:
-    """Let fault NAME happen the next COUNT times; 0 disarms it. Without NAME, list what is armed.
+    """Inject fault NAME the next COUNT times; 0 disarms it. Without NAME, list the armed faults.
 
-    Faults of the wire take settings: reply_cut:bytes=4096,after=2.
+    Faults of the wire take settings, such as reply_cut:bytes=4096,after=2.
     """
     if known:
         faults = {**MODEL_FAULTS, **{kind.name: _fault_text(kind) for kind in fault_table().values()}}
@@ -297,7 +308,7 @@ def fault(name: str | None, count: int, known: bool, folder: Path, as_json: bool
         if name is not None:
             control.set_fault(name, count)
         armed = control.faults()
-    text = ", ".join(f"{fault_name} x{left}" for fault_name, left in armed.items()) or "nothing is armed"
+    text = ", ".join(f"{fault_name} x{left}" for fault_name, left in armed.items()) or "no fault is armed"
     _done(as_json, SimFaultsArmed(armed), text)
 
 
@@ -306,19 +317,19 @@ def _fault_text(kind: FaultKind) -> str:
     return f"{kind.what} [{settings}]"
 
 
-@sim_.command("knob")
+@sim_.command("knob", short_help="Show or change how the host behaves.")
 @click.argument("name", required=False)
 @click.argument("value", required=False)
 @folder_option
 @json_option
 def knob(name: str | None, value: str | None, folder: Path, as_json: bool) -> None:
-    """Turn knob NAME to VALUE. Without VALUE, show it; without NAME, show all."""
+    """Set knob NAME to VALUE. Without VALUE, show it; without NAME, show all."""
     with _control(folder) as control:
         if name is not None and value is not None:
             control.set_knob(name, value)
         knobs = control.knobs()
     if name is not None and name not in knobs:
-        raise UsageError(f"no knob {name!r}; there are {', '.join(sorted(knobs))}")
+        raise UsageError(f"no knob {name!r}; use one of {', '.join(sorted(knobs))}")
     shown = knobs if name is None else {name: knobs[name]}
     if as_json:
         console.document(SimKnobs(shown))

@@ -1,4 +1,4 @@
-"""``hvps sim serve``: the simulated host itself, until it is told to end."""
+"""``hvps sim serve``: run the simulated host until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hvpsbridge.sim.server import serve as serve_world
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FOLDER_VARIABLE = "HVPS_SIM"
-# In the state folder, when no option says where the password is.
+# In the state folder, for use without a password option.
 PASSWORD_FILE = "password"  # noqa: S105 - the name of a file
 
 
 def folder_option(command: _Command) -> _Command:
-    """``--folder``, which every command of a simulated host needs."""
+    """The option ``--folder``, which all commands of a simulated host have."""
     return click.option(
         "--folder",
         "-f",
@@ -40,37 +40,39 @@ def folder_option(command: _Command) -> _Command:
     )(command)
 
 
-@click.command("serve")
+@click.command("serve", short_help="Run a simulated host.")
 @folder_option
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default=ENGINES[0],
     show_default=True,
-    help="What runs the scripts: Python's stand-in, or the PowerShell of HVPS_PWSH.",
+    help="Run the scripts in Python (builtin) or in the PowerShell of HVPS_PWSH.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; a free one without it.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on [default: a free one]."
+)
 @click.option(
     "--auth",
     type=click.Choice(SCHEMES),
     multiple=True,
     default=("basic",),
     show_default=True,
-    help="How accounts may prove themselves; may stand several times.",
+    help="Authentication method to accept; repeatable.",
 )
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM file with certificate and key, to listen with TLS.",
+    help="PEM file with certificate and key, to use TLS.",
 )
 @click.option(
     "--keytab",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Keys of this host in its Kerberos realm, for --auth negotiate and kerberos.",
+    help="Keytab of the host, for --auth negotiate and kerberos.",
 )
-@click.option("--user", default="backup", show_default=True, help="Account that may log on.")
-@secret_options("password", "account's password")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is left to chance.")
+@click.option("--user", default="backup", show_default=True, help="User that can log in.")
+@secret_options("password", "password of the user")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 @json_option
 @click.pass_obj
 def serve(
@@ -87,17 +89,17 @@ def serve(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Serve a simulated host on the loopback interface until SIGINT, SIGTERM or hvps sim stop.
+    """Run a simulated host on the loopback interface until SIGINT, SIGTERM or `hvps sim stop`.
 
-    Its address is printed once it listens. Without a password option a password is made and kept in
-    the state folder.
+    Prints its address when it listens. Without a password option, a password is created and kept in the
+    state folder.
     """
     reference = secret_reference("password", options)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if reference is None:
         password = redact.add(_own_password(folder))
     else:
-        password = invocation.secret(reference, "the account's password")
+        password = invocation.secret(reference, "password of the user")
 
     def announce(facts: Mapping[str, Any]) -> None:
         if as_json:

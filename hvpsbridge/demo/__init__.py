@@ -1,1 +1,1 @@
-"""The demonstration: simulated VMs backed up, changed and restored, with a proof of each disk."""
+"""The demo: simulated VMs are backed up, changed and restored, and each disk is checked."""

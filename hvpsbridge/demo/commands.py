@@ -1,4 +1,4 @@
-"""How the demo uses hvps: as anybody else does, by commands in processes of their own, with ``--json``."""
+"""Runs hvps commands for the demo, each in a process of its own, as a user would."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from typing import Any
 from hvpsbridge.errors import ExitCode, ToolFailed
 
 HVPS = (sys.executable, "-m", "hvpsbridge")
-# The end of what a failed command said, which names what went wrong.
+# The end of the output of a failed command says what went wrong.
 _SAID_CHARACTERS = 1000
 _STOP_SECONDS = 30
 
 
 class Commands:
-    """Runs hvps commands with an environment of the demo's own.
+    """Runs hvps commands in an environment of their own.
 
     Args:
-        folder: for what commands write beside their results.
+        folder: for files that the commands need.
         environment: variables set for every command.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
-        # No configuration of the user's own decides how the demo ends.
+        # The configuration of the user must not affect the demo.
         empty = folder / "config.yaml"
         empty.write_text("{}\n", encoding="utf-8")
         self._environment = {**os.environ, "HVPS_CONFIG": str(empty), **environment}
         self._environment.pop("HVPS_REPO", None)
 
     def json(self, *arguments: str | Path, show: bool = False, accept: Sequence[ExitCode] = ()) -> Any:
-        """What a command printed as JSON.
+        """The JSON document that a command prints.
 
         Args:
             arguments: after ``hvps``; ``--json`` is added.
-            show: let its progress through to standard error.
-            accept: exit codes that are as good as 0.
+            show: show its progress on standard error.
+            accept: exit codes that count as success, besides 0.
 
         Raises:
             ToolFailed: another exit code, or no JSON.
@@ -62,7 +62,7 @@ class Commands:
             raise ToolFailed(name, done.returncode, f"printed no JSON: {_end(done.stdout)}") from err
 
     def start(self, *arguments: str | Path, said: Path, log: Path) -> subprocess.Popen[bytes]:
-        """A command that goes on in the background; its results and its notes go to files."""
+        """Start a command in the background, with standard output and standard error in files."""
         with said.open("wb") as output, log.open("wb") as notes:
             return subprocess.Popen(
                 [*HVPS, *map(str, arguments)],
@@ -74,7 +74,7 @@ class Commands:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Tells a background command to end, and makes it end."""
+    """Terminate a background command, and kill it if that takes too long."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)

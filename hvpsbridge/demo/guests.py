@@ -1,4 +1,4 @@
-"""The demo's guests: two VMs, three disks, thousands of real files, and what they do between two runs."""
+"""The guests of the demo: two VMs and three disks with thousands of files, and what changes between runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hvpsbridge.sim.guests import DiskState, GuestDisk, PartitionPlan, usable_fi
 from hvpsbridge.units import MIB
 
 SEED = 20260301
-# Part of its files that a guest touches between two runs.
+# Share of its files that a guest changes between two runs.
 _TOUCHED = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class DemoDisk:
-    """One disk of the cast: whose it is, where it hangs, and its states so far, the first one first."""
+    """A disk of a guest: its VM and slot, and its states so far, oldest first."""
 
     vm: str
     slot: str
@@ -27,23 +27,23 @@ class DemoDisk:
 
     @property
     def newest(self) -> DiskState:
-        """The state the guest sees now."""
+        """The current state."""
         return self.states[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A file system left out, and why."""
+    """A file system that is left out, and why."""
 
     file_system: str
     reason: str
 
 
 def usable() -> tuple[frozenset[str], tuple[Left, ...]]:
-    """File systems the demo can use here, and those it must leave out.
+    """File systems that the demo can use here, and those that it must leave out.
 
     Raises:
-        ToolMissing: not even ext4 can be made here.
+        ToolMissing: ext4 cannot be created here.
     """
     reasons = usable_file_systems()
     if reasons["ext4"]:
@@ -53,12 +53,12 @@ def usable() -> tuple[frozenset[str], tuple[Left, ...]]:
 
 
 def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[DemoDisk, ...]:
-    """Makes all disks, in slot order per VM.
+    """Create all disks, in the order of VMs and slots.
 
     Args:
-        folder: where; each disk gets a folder of its own.
-        file_systems: those that can be used.
-        small: a tenth of the files, for a quick look and for tests.
+        folder: for the disks, each in a folder of its own.
+        file_systems: the file systems that can be used.
+        small: create a tenth of the files.
     """
     plans: Mapping[tuple[str, str], Sequence[PartitionPlan]] = {
         ("web01", "scsi 0:0"): [_plan("fat32", 300, 6, small), _plan("ext4", 1700, 48, small)],
@@ -75,7 +75,7 @@ def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[D
         )
         return DemoDisk(vm, slot, guest, [guest.state])
 
-    # The programs that fill file systems are processes of their own: threads keep two cores busy.
+    # Other processes fill the file systems, so threads are enough to keep two cores busy.
     with ThreadPoolExecutor(2) as pool:
         made = [
             pool.submit(make, number, vm, slot, wanted)
@@ -84,8 +84,8 @@ def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[D
         return tuple(future.result() for future in made)
 
 
-def keep_running(cast: Sequence[DemoDisk]) -> None:
-    """Every guest changes, adds and deletes files."""
+def keep_running(disks: Sequence[DemoDisk]) -> None:
+    """Change, add and delete files in every guest."""
 
     def live(number: int, disk: DemoDisk) -> None:
         disk.states.append(
@@ -93,12 +93,12 @@ def keep_running(cast: Sequence[DemoDisk]) -> None:
         )
 
     with ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(live, number, disk) for number, disk in enumerate(cast)]:
+        for future in [pool.submit(live, number, disk) for number, disk in enumerate(disks)]:
             future.result()
 
 
 def _plan(file_system: str, files: int, data_mib: int, small: bool) -> PartitionPlan:
-    """A partition several times as large as its files, as they are in life."""
+    """A partition that is several times as large as its files, as usual."""
     size = 64 if small else max(64, data_mib * 5)
     return PartitionPlan(
         file_system,

@@ -1,4 +1,4 @@
-"""The demo's Hyper-V host: ``hvps sim serve`` as a process, told things by ``hvps sim`` commands."""
+"""The Hyper-V host of the demo: ``hvps sim serve`` in a process, controlled by ``hvps sim`` commands."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any, Self
 from hvpsbridge.demo.commands import Commands, stop
 from hvpsbridge.errors import ToolFailed
 
-# Starting is importing Python modules, and for the powershell engine compiling a small C library.
+# Starting means to import Python modules and, for the powershell engine, to compile a small C library.
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
 
 class DemoHost:
-    """A simulated host that runs while the context is entered.
+    """A simulated host, which runs while its context is entered.
 
     Args:
-        commands: how hvps is called; its environment holds the password.
-        folder: where the host's state folder and its log go.
+        commands: runs hvps; its environment holds the password.
+        folder: for the state folder and the log of the host.
         password_variable: environment variable with the password of ``user``.
 
     Attributes:
-        url: where it listens; known while the context is entered.
+        url: address of the host; known while the context is entered.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class DemoHost:
     ) -> None:
         self._commands = commands
         self._state = folder / "hyper-v"
-        # What it says once it listens, and what it says beside that.
+        # The document it prints when it listens, and its log.
         self._said, self._log = folder / "hyper-v.json", folder / "hyper-v.log"
         self._options = ("--engine", engine, "--user", user, "--password-env", password_variable)
         self.url = ""
@@ -56,15 +56,15 @@ class DemoHost:
         stop(self._process)
 
     def import_disk(self, vm: str, slot: str, image: Path) -> None:
-        """Gives a VM (made when there is none of that name) a disk with an image's content."""
+        """Add a disk with the content of an image to a VM, which is created if necessary."""
         self._ask("import", vm, image, "--slot", slot)
 
     def apply(self, vm: str, slot: str, image: Path) -> int:
-        """Lets the guest write what differs in a newer image; how many bytes that were."""
+        """Write what differs in a newer image, as the guest would. Returns the bytes written."""
         return int(self._ask("apply", vm, image, "--slot", slot)["written_bytes"])
 
     def kept_image(self, checkpoint_id: str, slot: str) -> Path:
-        """The image of a frozen disk which the simulator kept apart."""
+        """The image of a frozen disk that the simulator keeps for comparison."""
         return Path(self._ask("kept", checkpoint_id, "--slot", slot)["path"])
 
     def _ask(self, command: str, *arguments: str | Path) -> dict[str, Any]:
@@ -77,8 +77,8 @@ class DemoHost:
             status = self._process.poll()
             if status is not None or time.monotonic() > deadline:
                 log = self._log.read_text(encoding="utf-8", errors="replace").strip()[-1000:]
-                raise ToolFailed("hvps sim serve", status or 0, log or "does not listen")
-            # Said once, when it listens; until the document is whole there is nothing to read.
+                raise ToolFailed("hvps sim serve", status or 0, log or "did not start to listen")
+            # Printed once, when it listens. Until it is complete it is not valid JSON.
             with contextlib.suppress(ValueError):
                 return str(json.loads(self._said.read_bytes())["url"])
             time.sleep(_LOOK_SECONDS)

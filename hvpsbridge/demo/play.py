@@ -1,4 +1,4 @@
-"""What happens in the demo, in order; :mod:`demo` shows it."""
+"""The steps of the demo, in order."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hvpsbridge.sim.guests import images_equal, judge_disk
 from hvpsbridge.units import size_text
 
 _USER = "backup"
-# Where playbooks/nightly-backup.yaml looks for the password.
+# From which playbooks/nightly-backup.yaml takes the password.
 _PASSWORD = "HVPS_PASSWORD"  # noqa: S105 - a variable's name
 _RUNS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class BackedUp:
-    """One disk in one run, as ``hvps run --json`` told it."""
+    """One disk in one run, from ``hvps run --json``."""
 
     run: int
     vm: str
@@ -43,13 +43,14 @@ class BackedUp:
 
 @dataclass(frozen=True, slots=True)
 class DiskProof:
-    """What was found of one restored disk of one point.
+    """Result of checking one restored disk of one point.
 
     Attributes:
-        unequal: first difference from the frozen image kept apart; empty when there is none.
-        unclean: complaints of partition table and file system checkers.
-        different: files that are not as they were in the guest.
-        files: those that are.
+        unequal: first difference from the image of the frozen disk; empty if there is none.
+        unclean: errors that checkers found in the partition table and the file systems.
+        different: files that differ from those of the guest.
+        files: number of files that are equal.
+        files_expected: number of files in the guest.
     """
 
     point_id: str
@@ -64,13 +65,13 @@ class DiskProof:
 
     @property
     def good(self) -> bool:
-        """Whether everything holds, and there was something to hold."""
+        """Whether everything is as in the guest, and there were files to compare."""
         return 0 < self.files == self.files_expected and not (self.unequal or self.unclean or self.different)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What came of the demo."""
+    """Result of the demo."""
 
     engine: str
     backups: tuple[BackedUp, ...]
@@ -81,7 +82,7 @@ class DemoResult:
 
     @property
     def good(self) -> bool:
-        """Every disk of every point is proved, and the second run took less than everything."""
+        """Whether every disk of every point is good, and the second run was incremental."""
         return (
             len(self.proofs) == self.disks * _RUNS == len(self.backups)
             and all(proof.good for proof in self.proofs)
@@ -96,16 +97,16 @@ def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None])
         folder: where the guests, the repository and the restored disks go.
         engine: ``builtin`` or ``powershell``.
         small: make a tenth of the files.
-        note: called with one line for each step.
+        note: called with a line for each step.
 
     Raises:
-        HvpsError: something could not even be tried.
+        HvpsError: a step could not be done.
     """
     started = time.monotonic()
     usable, left_out = guests.usable()
-    note("making guests: two VMs, three disks, real file systems with real files")
-    cast = guests.build(folder / "guests", usable, small=small)
-    for disk in cast:
+    note("creating guests: two VMs, three disks, real file systems with real files")
+    disks = guests.build(folder / "guests", usable, small=small)
+    for disk in disks:
         note(f"{disk.vm} {disk.slot}: {disk.newest.files} files")
 
     password = secrets.token_urlsafe(18)
@@ -113,19 +114,19 @@ def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None])
     commands = Commands(folder, {_PASSWORD: password, "XDG_CACHE_HOME": str(folder / "cache")})
     with DemoHost(commands, folder, engine=engine, user=_USER, password_variable=_PASSWORD) as host:
         note(f"a simulated Hyper-V host listens at {host.url} ({engine} engine)")
-        for disk in cast:
+        for disk in disks:
             host.import_disk(disk.vm, disk.slot, disk.newest.image)
         commands.json("repo", "init", repository, "--plain")
         backups: list[BackedUp] = []
         for run in range(1, _RUNS + 1):
             if run > 1:
                 note("a day later: the guests have changed, added and deleted files")
-                guests.keep_running(cast)
-                for disk in cast:
+                guests.keep_running(disks)
+                for disk in disks:
                     host.apply(disk.vm, disk.slot, disk.newest.image)
             backups += _run(commands, host.url, repository, run, note)
-        proofs = _prove(commands, host, repository, cast, folder / "restored", note)
-    return DemoResult(engine, tuple(backups), tuple(proofs), left_out, time.monotonic() - started, len(cast))
+        proofs = _prove(commands, host, repository, disks, folder / "restored", note)
+    return DemoResult(engine, tuple(backups), tuple(proofs), left_out, time.monotonic() - started, len(disks))
 
 
 def _run(
@@ -160,14 +161,14 @@ def _prove(
     commands: Commands,
     host: DemoHost,
     repository: Path,
-    cast: Sequence[DemoDisk],
+    disks: Sequence[DemoDisk],
     folder: Path,
     note: Callable[[str], None],
 ) -> list[DiskProof]:
-    """Restores every disk of every point and judges it; one disk's worth of space at a time per point."""
+    """Restore every disk of every point and check it, one point at a time to save space."""
     proofs: list[DiskProof] = []
     points: list[dict[str, Any]] = commands.json("list", "--repo", repository)["points"]
-    for vm in dict.fromkeys(disk.vm for disk in cast):
+    for vm in dict.fromkeys(disk.vm for disk in disks):
         line = [point for point in points if point["vm"] == vm]
         for moment, point in enumerate(line):
             note(f"restoring {vm}, point {moment + 1} of {len(line)}")
@@ -176,36 +177,36 @@ def _prove(
                 "restore", selector, "--to", f"raw:{target}", "--repo", repository, show=True
             )
             for disk in _disks_of(restored):
-                actor = _actor(cast, vm, disk["slot"])
-                note(f"judging {vm} {actor.slot}, {size_text(disk['size_bytes'])}")
-                proofs.append(_judge(host, point, actor, moment, Path(disk["path"])))
+                guest = _guest_disk(disks, vm, disk["slot"])
+                note(f"checking {vm} {guest.slot}, {size_text(disk['size_bytes'])}")
+                proofs.append(_judge(host, point, guest, moment, Path(disk["path"])))
             shutil.rmtree(target, ignore_errors=True)
     return proofs
 
 
 def _disks_of(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The disks written, wherever the restore's document has them."""
+    """The disks that were written, from the document of a restore."""
     if "disks" in document:
         return list(document["disks"])
     return [disk for task in document["tasks"] if task["restore"] for disk in task["restore"]["disks"]]
 
 
-def _actor(cast: Sequence[DemoDisk], vm: str, slot: str) -> DemoDisk:
-    for disk in cast:
+def _guest_disk(disks: Sequence[DemoDisk], vm: str, slot: str) -> DemoDisk:
+    for disk in disks:
         if (disk.vm, disk.slot) == (vm, slot):
             return disk
-    raise ToolFailed("hvps restore", 0, f"wrote a disk {slot} that {vm} does not have")
+    raise ToolFailed("hvps restore", 0, f"restored disk {slot}, which {vm} does not have")
 
 
-def _judge(host: DemoHost, point: dict[str, Any], actor: DemoDisk, moment: int, raw: Path) -> DiskProof:
-    state = actor.states[moment]
+def _judge(host: DemoHost, point: dict[str, Any], guest: DemoDisk, moment: int, raw: Path) -> DiskProof:
+    state = guest.states[moment]
     verdict = judge_disk(raw, state.file_lists, scratch=raw.parent)
     return DiskProof(
         point_id=str(point["point_id"]),
-        vm=actor.vm,
-        slot=actor.slot,
+        vm=guest.vm,
+        slot=guest.slot,
         file_systems=verdict.file_systems,
-        unequal=images_equal(host.kept_image(str(point["checkpoint_id"]), actor.slot), raw),
+        unequal=images_equal(host.kept_image(str(point["checkpoint_id"]), guest.slot), raw),
         unclean=verdict.unclean,
         different=verdict.different,
         files=verdict.files,

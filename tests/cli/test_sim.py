@@ -72,10 +72,10 @@ def test_the_world_is_kept_in_its_folder(hvps: Hvps, tmp_path: Path, image: Path
 def test_faults_and_knobs_are_set_by_name(hvps: Hvps, served: Served) -> None:
     folder = ("-f", served.folder)
     done = hvps("sim", "fault", "checkpoint_fails", "2", "--json", *folder)
-    assert json.loads(done.out) == {"armed": {"checkpoint_fails": 2}}
-    assert hvps("sim", "fault", "checkpoint_fails", "0", *folder).out == "nothing is armed\n"
+    assert json.loads(done.out)["armed"] == {"checkpoint_fails": 2}
+    assert hvps("sim", "fault", "checkpoint_fails", "0", *folder).out == "no fault is armed\n"
     done = hvps("sim", "knob", "job_seconds", "0.25", "--json", *folder)
-    assert json.loads(done.out) == {"knobs": {"job_seconds": 0.25}}
+    assert json.loads(done.out)["knobs"] == {"job_seconds": 0.25}
 
 
 @pytest.mark.parametrize(
