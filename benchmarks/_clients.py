@@ -60,7 +60,9 @@ def connection(host: dict[str, Any], auth: str = "basic") -> HostConnection:
     """How hvps reaches a host of ours."""
     user, password = account(auth)
     ca = Path(host["ca"]) if host.get("ca") else None
-    return HostConnection("bench", host["url"], user=user, password=Secret(password), auth=auth, ca=ca)  # type: ignore[arg-type]
+    return HostConnection(
+        name="bench", address=host["url"], user=user, password=Secret(password), auth=auth, ca=ca
+    )  # type: ignore[arg-type]
 
 
 def account(auth: str) -> tuple[str, str]:

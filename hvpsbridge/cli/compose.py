@@ -5,12 +5,13 @@ Nothing else in hvps reads a spec and makes a live thing of it, so what a run to
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 
 from hvpsbridge.cli import console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import WrongKey
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import HostConnection, HostOptions
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.playbook.cross_check import matching_hosts
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
@@ -38,20 +39,10 @@ def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnect
     Raises:
         ConfigurationError: the keys do not fit together, or the password cannot be had.
     """
-    password = None
+    keys = {field.name: getattr(spec, field.name) for field in fields(HostOptions)}
     if spec.password is not None:
-        password = invocation.secret(spec.password, f"password of host {name}")
-    return HostConnection(
-        name=name,
-        address=spec.address,
-        user=spec.user,
-        password=password,
-        auth=spec.auth.value,
-        ca=spec.ca,
-        operation_timeout_seconds=max(1, round(spec.operation_timeout)),
-        read_timeout_seconds=max(2, round(spec.read_timeout)),
-        connect_timeout_seconds=max(1, round(spec.connect_timeout)),
-    )
+        keys["password"] = invocation.secret(spec.password, f"password of host {name}")
+    return HostConnection(**keys, name=name)
 
 
 def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | None:

@@ -18,7 +18,8 @@ import click
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
-from hvpsbridge.playbook.places import Authentication, HostSpec, RepositorySpec, SecretRef
+from hvpsbridge.host.connection import Authentication
+from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import MAX_FORKS
 from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.units import parse_size

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.options import Option, Unit
 from hvpsbridge.secret import Secret
 
 HTTP_PORT = 5985
 HTTPS_PORT = 5986
 
-Auth = Literal["basic", "ntlm", "negotiate", "kerberos"]
-AUTHS: tuple[Auth, ...] = ("basic", "ntlm", "negotiate", "kerberos")
+
+class Authentication(StrEnum):
+    """How WinRM authenticates a user."""
+
+    BASIC = "basic"
+    NTLM = "ntlm"
+    NEGOTIATE = "negotiate"
+    KERBEROS = "kerberos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +37,86 @@ class Endpoint:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostConnection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """How to reach a Hyper-V host.
+
+    Attributes:
+        password: a secret, or where it is, as subclasses say. Without user and password the Kerberos
+            credential cache is used.
+    """
+
+    address: Annotated[str, Option("URL of the WinRM listener, or a host name for HTTPS on port 5986")]
+    user: Annotated[str | None, Option("user name; must be an administrator on the host")] = None
+    auth: Annotated[Authentication, Option("authentication method")] = Authentication.NEGOTIATE
+    password: object | None = None
+    ca: Annotated[Path | None, Option("CA certificates to trust for the host, PEM")] = None
+    operation_timeout: Annotated[
+        float, Option("how long the host may hold back one reply", unit=Unit.SECONDS, more_than=0)
+    ] = 20.0
+    read_timeout: Annotated[
+        float,
+        Option("how long to wait for a reply; more than operation_timeout", unit=Unit.SECONDS, more_than=0),
+    ] = 30.0
+    connect_timeout: Annotated[
+        float, Option("how long to wait for a connection", unit=Unit.SECONDS, more_than=0)
+    ] = 10.0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address in parts.
+
+        Raises:
+            ValueError: it is not an address.
+        """
+        parts = urlsplit(self.address if "://" in self.address else f"https://{self.address}")
+        server, port = parts.hostname, parts.port
+        if parts.scheme not in ("http", "https") or not server:
+            raise ValueError("use https://host:5986, or a host name")
+        tls = parts.scheme == "https"
+        port = port or (HTTPS_PORT if tls else HTTP_PORT)
+        return Endpoint(tls, server, port, parts.path.strip("/") or "wsman")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What cannot or must not be used: pairs of a field and a text."""
+        if "@" in self.address:  # not quoted, since it may contain a password
+            yield "address", "must not contain a user; use user and password"
+            return
+        try:
+            endpoint = self.endpoint
+        except ValueError as err:
+            yield "address", f"{self.address!r} is not an address: {err}"
+            return
+        if self.auth not in tuple(Authentication):
+            yield "auth", f"{self.auth!r} is not known; use one of {', '.join(Authentication)}"
+        if self.auth == Authentication.BASIC and not endpoint.tls and not is_loopback(endpoint.server):
+            yield "auth", "basic over plain http would expose the password; use https, ntlm or kerberos"
+        if self.auth == Authentication.KERBEROS and self.user is not None and "\\" in self.user:
+            yield "user", f"kerberos cannot use {self.user}; write user@REALM"
+        needs_password = self.auth in (Authentication.BASIC, Authentication.NTLM)
+        if needs_password and (self.user is None or self.password is None):
+            yield "auth", f"{self.auth} needs user and password"
+        if self.read_timeout <= self.operation_timeout:
+            yield "read_timeout", "must be more than operation_timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostConnection(HostOptions):
     """Everything needed to open a session on a host.
 
     Attributes:
         name: what the host is called in playbooks, logs and errors.
-        address: ``https://host:5986``, ``http://127.0.0.1:5985``, or a bare name, which means HTTPS.
-        user: account; None leaves it to Kerberos' credential cache.
-        password: None leaves it to Kerberos' credential cache.
-        auth: how the account is proved. Basic over plain HTTP is refused except on loopback.
-        ca: certificates to trust instead of the system's.
-        operation_timeout_seconds: how long the host may hold a request that has nothing to say yet.
-        read_timeout_seconds: how long no answer at all is waited for; longer than the former.
-        connect_timeout_seconds: how long a TCP connection may take.
 
     Raises:
-        ConfigurationError: the address, the account or the limits cannot be used.
+        ConfigurationError: something cannot or must not be used.
     """
 
     name: str
-    address: str
-    user: str | None = None
     password: Secret | None = None
-    auth: Auth = "negotiate"
-    ca: Path | None = None
-    operation_timeout_seconds: int = 20
-    read_timeout_seconds: int = 30
-    connect_timeout_seconds: int = 10
 
     def __post_init__(self) -> None:
-        endpoint = self.endpoint
-        if self.auth not in AUTHS:
-            raise self._wrong(f"auth {self.auth!r} is none of {', '.join(AUTHS)}")
-        if self.auth == "basic" and not endpoint.tls and not is_loopback(endpoint.server):
-            raise self._wrong("basic authentication needs https: over http it would show the password")
-        if self.auth in ("basic", "ntlm") and (self.user is None or self.password is None):
-            raise self._wrong(f"{self.auth} authentication needs a user and a password")
-        if self.auth == "kerberos" and self.user is not None and "\\" in self.user:
-            raise self._wrong(f"kerberos knows no {self.user}; write user@REALM")
-        if self.read_timeout_seconds <= self.operation_timeout_seconds:
-            raise self._wrong("the read timeout must be longer than the operation timeout")
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The address in parts."""
-        text = self.address if "://" in self.address else f"https://{self.address}"
-        try:
-            parts = urlsplit(text)
-            server, port = parts.hostname, parts.port
-        except ValueError as err:
-            raise self._wrong(f"address {self.address!r}: {err}") from err
-        if parts.scheme not in ("http", "https") or not server:
-            raise self._wrong(f"address {self.address!r} is not an http or https address")
-        if parts.username is not None or parts.password is not None:
-            raise self._wrong("the address must not contain a user; use user and password")
-        tls = parts.scheme == "https"
-        return Endpoint(
-            tls, server, port or (HTTPS_PORT if tls else HTTP_PORT), parts.path.strip("/") or "wsman"
-        )
-
-    def _wrong(self, what: str) -> ConfigurationError:
-        return ConfigurationError(f"host {self.name}", what)
+        for field, text in self.problems():
+            raise ConfigurationError(f"host {self.name}", f"{field}: {text}")
 
 
 def is_loopback(server: str) -> bool:

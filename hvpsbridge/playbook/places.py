@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from hvpsbridge.options import Option, Unit
-
-
-class Authentication(StrEnum):
-    """How WinRM authenticates a user."""
-
-    BASIC = "basic"
-    NTLM = "ntlm"
-    NEGOTIATE = "negotiate"
-    KERBEROS = "kerberos"
+from hvpsbridge.host.connection import HostOptions
+from hvpsbridge.options import Option
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +48,10 @@ SecretReference = Annotated[SecretRef, BeforeValidator(_reference_only)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostSpec:
+class HostSpec(HostOptions):
     """How to reach a Hyper-V host."""
 
-    address: Annotated[str, Option("URL of the WinRM listener, or a host name for HTTPS on port 5986")]
-    user: Annotated[str | None, Option("user name; must be an administrator on the host")] = None
-    auth: Annotated[Authentication, Option("authentication method")] = Authentication.NEGOTIATE
     password: Annotated[SecretReference | None, Option("where the password is")] = None
-    ca: Annotated[Path | None, Option("CA certificates to trust for the host, PEM")] = None
-    operation_timeout: Annotated[
-        float, Option("how long the host may hold back one reply", unit=Unit.SECONDS, more_than=0)
-    ] = 20.0
-    read_timeout: Annotated[
-        float,
-        Option("how long to wait for a reply; more than operation_timeout", unit=Unit.SECONDS, more_than=0),
-    ] = 30.0
-    connect_timeout: Annotated[
-        float, Option("how long to wait for a connection", unit=Unit.SECONDS, more_than=0)
-    ] = 10.0
 
     def __post_init__(self) -> None:
         if self.read_timeout <= self.operation_timeout:

@@ -11,7 +11,8 @@ from hvpsbridge.cli.compose import connection
 from hvpsbridge.cli.invocation import Invocation, load_settings
 from hvpsbridge.cli.options import host_spec, repository_spec
 from hvpsbridge.errors import ConfigurationError, UsageError
-from hvpsbridge.playbook.places import Authentication, SecretRef
+from hvpsbridge.host.connection import Authentication
+from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.playbook.problems import PlaybookInvalid
 
 from .conftest import Hvps

@@ -29,7 +29,7 @@ from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.scripts import script_text
 from hvpsbridge.secret import Secret
@@ -684,12 +684,12 @@ def sides(pwsh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
         served = SimulatedHost(model, engine=engine)
         served.__enter__()
         connection = HostConnection(
-            "hv01",
-            served.url,
+            name="hv01",
+            address=served.url,
             user="backup",
             password=Secret("backup"),
-            auth="basic",
-            operation_timeout_seconds=5,
+            auth=Authentication.BASIC,
+            operation_timeout=5,
         )
         made[engine] = Side(model, served, HyperVHost.connect(connection))
     yield made

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import ControllerType, Model, Slot
@@ -64,7 +64,12 @@ def simulated(pwsh: Path, service: ModelService) -> Iterator[PowerShellHost]:
 @pytest.fixture(scope="module")
 def connection(simulated: PowerShellHost) -> HostConnection:
     return HostConnection(
-        "hv01", simulated.url, user=USER, password=Secret(PASSWORD), auth="basic", operation_timeout_seconds=5
+        name="hv01",
+        address=simulated.url,
+        user=USER,
+        password=Secret(PASSWORD),
+        auth=Authentication.BASIC,
+        operation_timeout=5,
     )
 
 

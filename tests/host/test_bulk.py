@@ -143,7 +143,7 @@ def test_blocks_that_came_before_an_error_are_delivered_and_the_error_follows(se
 def test_silence_gives_nothing_and_the_pipeline_goes_on(
     connection: HostConnection, simulated: PowerShellHost
 ) -> None:
-    session = Session.open(replace(connection, operation_timeout_seconds=1))
+    session = Session.open(replace(connection, operation_timeout=1))
     source = echo(session)
     try:
         source.send(b"first")

@@ -13,7 +13,7 @@ from pypsrp.exceptions import WSManFaultError
 from pypsrp.wsman import SelectorSet
 
 from hvpsbridge.errors import SessionLost
-from hvpsbridge.host.connection import Auth, HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.psrp import raw_connection
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.http import Body, HttpReply
@@ -25,13 +25,13 @@ from tests.host.test_session import run
 
 
 @pytest.fixture(params=["basic", "ntlm"])
-def auth(request: pytest.FixtureRequest) -> Auth:
-    scheme: Auth = request.param
+def auth(request: pytest.FixtureRequest) -> Authentication:
+    scheme: Authentication = request.param
     return scheme
 
 
 @pytest.fixture
-def session(pwsh: Path, connection: HostConnection, auth: Auth) -> Iterator[Session]:
+def session(pwsh: Path, connection: HostConnection, auth: Authentication) -> Iterator[Session]:
     with PowerShellHost(users={USER: Secret(PASSWORD)}, auth=(auth,)) as host:
         opened = Session.open(replace(connection, address=host.url, auth=auth))
         yield opened

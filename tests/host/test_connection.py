@@ -13,7 +13,7 @@ from hvpsbridge.secret import Secret
 
 def connection(address: str, **changes: Any) -> HostConnection:
     settings: dict[str, Any] = {"user": "u", "password": Secret("canary-p"), "auth": "ntlm"} | changes
-    return HostConnection("hv01", address, **settings)
+    return HostConnection(name="hv01", address=address, **settings)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_an_address_names_an_endpoint_and_a_bare_name_means_https(address: str, 
         ("hv01", {"auth": "digest"}),
         ("hv01", {"user": None}),
         ("hv01", {"password": None}),
-        ("hv01", {"operation_timeout_seconds": 30}),
+        ("hv01", {"operation_timeout": 30}),
     ],
 )
 def test_what_cannot_or_must_not_be_used_is_a_configuration_error(

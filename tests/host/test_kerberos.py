@@ -20,7 +20,7 @@ from hvpsbridge.errors import (
     KdcUnreachable,
     TicketRefused,
 )
-from hvpsbridge.host.connection import Auth, HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp import bulk, client, kerberos
 from hvpsbridge.host.psrp.bulk import BulkPipeline
@@ -76,10 +76,15 @@ def hosts(
 
 
 def connection(
-    port: int, auth: Auth = "kerberos", *, server: str = "localhost", scheme: str = "http", **settings: object
+    port: int,
+    auth: Authentication = Authentication.KERBEROS,
+    *,
+    server: str = "localhost",
+    scheme: str = "http",
+    **settings: object,
 ) -> HostConnection:
-    settings = {"operation_timeout_seconds": 5, **settings}
-    return HostConnection("hv01", f"{scheme}://{server}:{port}", auth=auth, **settings)  # type: ignore[arg-type]
+    settings = {"operation_timeout": 5, **settings}
+    return HostConnection(name="hv01", address=f"{scheme}://{server}:{port}", auth=auth, **settings)  # type: ignore[arg-type]
 
 
 WITH_PASSWORD = {"user": PRINCIPAL, "password": Secret(PASSWORD)}
@@ -112,7 +117,7 @@ def refusal(wanted: HostConnection) -> HostError:
 )
 def test_a_disk_is_read_the_fast_way_with_every_message_sealed(
     offer: str,
-    auth: Auth,
+    auth: Authentication,
     how: str,
     protocol: bytes,
     hosts: dict[str, PowerShellHost],
@@ -144,7 +149,7 @@ def test_a_disk_is_read_the_fast_way_with_every_message_sealed(
 
 @pytest.mark.parametrize("auth", ["kerberos", "negotiate"])
 def test_under_tls_a_disk_is_read_the_fast_way(
-    auth: Auth, hosts: dict[str, PowerShellHost], frozen: Frozen, tmp_path: Path
+    auth: Authentication, hosts: dict[str, PowerShellHost], frozen: Frozen, tmp_path: Path
 ) -> None:
     tls = hosts["tls"].listener
     certificate = tmp_path / "ca.pem"

@@ -28,7 +28,7 @@ from hvpsbridge.errors import (
     SessionLost,
     VmNotFound,
 )
-from hvpsbridge.host.connection import Auth, HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.secret import Secret
@@ -158,7 +158,7 @@ def test_a_shell_given_up_while_idle_is_replaced_before_anything_is_made(
 
 @pytest.mark.parametrize("auth", ["basic", "ntlm"])
 def test_a_connection_the_host_closed_while_idle_is_made_anew(
-    pwsh: Path, connection: HostConnection, monkeypatch: pytest.MonkeyPatch, auth: Auth
+    pwsh: Path, connection: HostConnection, monkeypatch: pytest.MonkeyPatch, auth: Authentication
 ) -> None:
     with PowerShellHost(users={USER: Secret(PASSWORD)}, auth=(auth,)) as simulated:
         session = Session.open(replace(connection, address=simulated.url, auth=auth))

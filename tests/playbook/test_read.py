@@ -166,9 +166,9 @@ def test_off_needs_no_quotes_where_it_is_the_state_of_a_vm_and_needs_them_elsewh
     [
         ("auth: basic", "auth: ntlm, password_file: x", "unknown key; did you mean 'password'?"),
         ("http://127.0.0.1:5985", "http://hv.example.net:5985", "basic over plain http"),
-        ("http://127.0.0.1:5985", "ftp://hv", "is no address"),
-        ("http://127.0.0.1:5985", "https://u:pw@hv", "a user does not stand in the address"),
-        ("http://127.0.0.1:5985", "http://hv:99999", "is no address"),
+        ("http://127.0.0.1:5985", "ftp://hv", "is not an address"),
+        ("http://127.0.0.1:5985", "https://u:pw@hv", "must not contain a user"),
+        ("http://127.0.0.1:5985", "http://hv:99999", "is not an address"),
         ("user: u, ", "", "basic needs user and password"),
         ("hosts: [h]", "hosts: [g*]", "no host 'g*' in this file"),
         ("repository: r", "repository: rr", "no repository 'rr' in this file; did you mean 'r'?"),

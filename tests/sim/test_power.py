@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hvpsbridge.errors import HostError, HostUnreachable, SessionLost
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.model import Model
@@ -38,7 +38,12 @@ def hosts(model: Model) -> Iterator[dict[str, SimulatedHost]]:
 
 def connect(host: SimulatedHost) -> HyperVHost:
     connection = HostConnection(
-        "hv", host.url, "backup", Secret("backup"), "basic", operation_timeout_seconds=2
+        name="hv",
+        address=host.url,
+        user="backup",
+        password=Secret("backup"),
+        auth=Authentication.BASIC,
+        operation_timeout=2,
     )
     return HyperVHost.connect(connection)
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository.opening import open_on_store
@@ -39,7 +39,9 @@ class Strike(Observer):
 
 
 def connection(url: str) -> HostConnection:
-    return HostConnection("HV01", url, "backup", Secret("backup"), "basic")
+    return HostConnection(
+        name="HV01", address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
+    )
 
 
 def main(order: dict[str, str]) -> int:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.server import SimulatedHost
@@ -64,7 +64,11 @@ def cluster(world: World) -> Iterator[Cluster]:
 
 
 def connect(name: str, url: str) -> HyperVHost:
-    return HyperVHost.connect(HostConnection(name, url, "backup", Secret("backup"), "basic"))
+    return HyperVHost.connect(
+        HostConnection(
+            name=name, address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
+        )
+    )
 
 
 @pytest.mark.parametrize(

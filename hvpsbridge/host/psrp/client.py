@@ -87,7 +87,7 @@ def new_wsman(connection: HostConnection) -> WSMan:
         port=endpoint.port,
         path=endpoint.path,
         ssl=endpoint.tls,
-        auth=connection.auth,
+        auth=str(connection.auth),
         username=connection.user,
         password=None if connection.password is None else connection.password.reveal(),
         # Documented as a path too; the annotation says bool only.
@@ -96,9 +96,9 @@ def new_wsman(connection: HostConnection) -> WSMan:
         # Hosts are on the administrator's own network, never behind a web proxy of the environment.
         no_proxy=True,
         max_envelope_size=ENVELOPE_BYTES,
-        operation_timeout=connection.operation_timeout_seconds,
-        read_timeout=connection.read_timeout_seconds,
-        connection_timeout=connection.connect_timeout_seconds,
+        operation_timeout=max(1, round(connection.operation_timeout)),
+        read_timeout=max(2, round(connection.read_timeout)),
+        connection_timeout=max(1, round(connection.connect_timeout)),
     )
 
 

@@ -105,7 +105,7 @@ class Session:
     @property
     def operation_timeout_seconds(self) -> int:
         """How long the host may hold a Receive that has nothing to say yet."""
-        return self._connection.operation_timeout_seconds
+        return max(1, round(self._connection.operation_timeout))
 
     def client(self) -> WSManClient:
         """The calling thread's own client, made on first use."""
