@@ -14,7 +14,6 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.model_host import ModelHost
 from tests.tasks.world import IMPATIENT, Died, Steps, World
 
 SMALL = 2 * MIB
@@ -119,12 +118,11 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
 @pytest.mark.parametrize("message", ["New-HvpsCheckpoint: rename", "New-HvpsCheckpoint: reply"])
 @pytest.mark.parametrize("dies", [False, True], ids=["lost", "killed"])
 def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
-    world: World, monkeypatch: pytest.MonkeyPatch, message: str, dies: bool
+    world: World, message: str, dies: bool
 ) -> None:
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     world.model.set_knob("visibility_seconds", 0.5)
-    monkeypatch.setattr(ModelHost, "shows_late", True)
 
     def lose(name: str) -> None:
         if name == message:

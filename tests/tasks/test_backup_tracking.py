@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hvpsbridge.contract.results import DigestPage
-from hvpsbridge.errors import ExitCode, TrackingLied
+from hvpsbridge.errors import DiskUnreadable, ExitCode, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult
@@ -99,7 +99,8 @@ def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) 
     ]
 
 
-@pytest.mark.parametrize("knob", HOSTILE)
+# A short read is an error for the reader; a run that meets one fails.
+@pytest.mark.parametrize("knob", sorted(HOSTILE.keys() - {"short_reads"}))
 def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
     world.model.set_knob(knob, SHORTER.get(knob, HOSTILE[knob]))
     results = troubled_rounds(world, ProofPolicy.ALWAYS if knob in SILENT_LIES else ProofPolicy.AUTO)
@@ -117,6 +118,19 @@ def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
             assert Reason.TRACKING_LIED in reasons
             lied = results[reasons.index(Reason.TRACKING_LIED)]
             assert lied.exit_code is ExitCode.DAMAGE
+
+
+def test_a_short_read_fails_the_run_and_the_next_one_makes_the_point(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.set_knob("short_reads", 1.0)
+    result = world.backup(vm_id)
+    assert isinstance(result.error, DiskUnreadable), result.error
+    assert "Hvps.ReadFailed" in repr(result.error)
+    assert not result.leftovers
+    assert not world.model.checkpoints.all(vm_id, hidden=True)
+    world.model.set_knob("short_reads", 0.0)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
 
 
 def lying_world(world: World, rounds_before: int) -> tuple[object, BackupResult]:
@@ -213,7 +227,9 @@ def test_tracking_lost_or_off_leads_to_a_compare_and_comes_back(world: World, wh
 def test_a_wrong_bit_in_a_read_never_gets_into_a_patched_chunk(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
-    world.model.guests.write(vm_id, SLOT, 1 * MIB, world.chance.randbytes(64 * KIB))
+    # Part of a chunk: the wrong bit is in the rest of it, which the host reads for the chunk's digest.
+    world.model.set_knob("over_report", 0.0)
+    world.model.guests.write(vm_id, SLOT, 1 * MIB, world.chance.randbytes(4 * KIB))
     world.model.faults.arm("read_corrupt", 1)
     result = world.good_backup(vm_id)
     assert result.disks[0].reread_chunks >= 1

@@ -257,7 +257,7 @@ def test_a_reference_point_on_a_host_where_the_vm_was_is_not_forgotten(
     listed = ModelHost.reference_points
 
     def on_this_host(host: ModelHost, of: UUID) -> tuple[ReferencePointInfo, ...]:
-        return tuple(one for one in listed(host, of) if host.node == "HV01" or one.instance_id != made)
+        return tuple(one for one in listed(host, of) if host.name == "HV01" or one.instance_id != made)
 
     monkeypatch.setattr(ModelHost, "reference_points", on_this_host)
     for node, remembered in (("HV02", True), ("HV02", True), ("HV01", False)):
