@@ -15,7 +15,7 @@ from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
-from hvpsbridge.repository.packs import NOT_INDEXED
+from hvpsbridge.repository.frames import NOT_INDEXED
 from hvpsbridge.tasks.verify import write_down
 from hvpsbridge.units import duration_text, size_text
 

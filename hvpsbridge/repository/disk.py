@@ -14,7 +14,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
-from hvpsbridge.repository.packs import FrameReader
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 

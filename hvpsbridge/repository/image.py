@@ -13,7 +13,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
 from hvpsbridge.repository.cache import Location
-from hvpsbridge.repository.packs import FrameReader, label
+from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
 
 # Chunks kept for readers that go back and forth, as file systems do.

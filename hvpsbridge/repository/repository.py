@@ -27,13 +27,13 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import INDEX, LEASES, binary_name, index_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer

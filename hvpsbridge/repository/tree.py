@@ -24,7 +24,7 @@ from hvpsbridge.formats.node import (
     levels,
     set_entry,
 )
-from hvpsbridge.repository.packs import FrameReader, label
+from hvpsbridge.repository.frames import FrameReader, label
 
 # Nodes that a reader keeps in memory (512 KiB), and leaves that a builder does (2 MiB) before it uses its
 # spill file.

@@ -30,10 +30,11 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.disk import DiskWriter, WriterStats, zero_digest
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.layout import INDEX, index_name, point_name, random_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.packs import FrameReader, PackWriter
+from hvpsbridge.repository.packs import PackWriter
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.stored_packs import StoredPack, missing_packs, write_bad_list
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.opening import create_on_store
-from hvpsbridge.repository.packs import FrameReader
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.sim.model.state import ControllerType, Slot
 from hvpsbridge.tasks.planning.modes import Mode

@@ -13,9 +13,9 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.repository import layout
 from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
 from hvpsbridge.repository.check.footers import footer_fault
+from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.packs import FrameReader, label
 
 # In a list of bad frames, the pack of a chunk that is in no index.
 NO_PACK = bytes(16)

@@ -23,10 +23,10 @@ from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_p
 from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.scan import Scan
+from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.packs import FrameReader, label
 from hvpsbridge.repository.points import Point
 
 
