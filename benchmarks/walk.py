@@ -47,7 +47,7 @@ from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
-from hvpsbridge.tasks.policy import Limits
+from hvpsbridge.tasks.policy import BackupLimits
 from hvpsbridge.tasks.sinks import RawFile
 from hvpsbridge.tasks.transfer.guard import Guard, ReadWatcher
 from hvpsbridge.tasks.transfer.limits import SharedPermits
@@ -139,7 +139,7 @@ def backup(host: dict[str, Any], repository: Repository, trace: Trace | None = N
     """Store the whole disk; the point, and the CPU seconds of reading it into packs."""
     permits = SharedPermits()
     claim = Claim("bench", "C:", uuid4(), "bench")
-    guard = Guard(uuid4(), "vm", Limits(), Cancellation())
+    guard = Guard(uuid4(), "vm", BackupLimits(), Cancellation())
     guard.checkpoint_made()
     with (
         HyperVHost.connect(connection(host)) as session,
