@@ -251,7 +251,7 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
 
 def set_idle_seconds(host: HyperVHost, seconds: int) -> None:
     text = "param([int] $Seconds) [Hvps.Disk]::IdleSeconds = $Seconds"
-    assert list(host._session.run("test", text, {"Seconds": seconds}, 30)) == []
+    assert list(host._runner.session.run("test", text, {"Seconds": seconds}, 30)) == []
 
 
 def test_a_pipeline_is_replaced_before_the_host_has_taken_too_much_and_numbers_go_on(

@@ -130,11 +130,11 @@ def test_a_shell_that_died_is_replaced_for_what_reads_and_its_loss_is_told_for_t
 ) -> None:
     with HyperVHost.connect(connection, run_id=uuid4()) as host:
         first = host.shell_id
-        assert host._session.end_shell(first)
+        assert host._runner.session.end_shell(first)
         assert host.close_readers().open_paths == ()
         assert host.shell_id != first
         assert not host.end_shell(first)
-        session = host._session
+        session = host._runner.session
         assert session.end_shell(session.shell_id)
         with pytest.raises(SessionLost):
             run(session, "[pscustomobject]@{ A = 1 }")
@@ -146,12 +146,12 @@ def test_a_shell_given_up_while_idle_is_replaced_before_anything_is_made(
 ) -> None:
     vm_id = uuid4()
     with HyperVHost.connect(connection) as host:
-        assert host._session.end_shell(host.shell_id)
+        assert host._runner.session.end_shell(host.shell_id)
         with pytest.raises(SessionLost):
             host.create_checkpoint(vm_id, "x", Consistency.CRASH)
         assert host.close_readers().open_paths == ()
-        assert host._session.end_shell(host.shell_id)
-        monkeypatch.setattr("hvpsbridge.host.hyperv.WAKE_SECONDS", 0.0)
+        assert host._runner.session.end_shell(host.shell_id)
+        monkeypatch.setattr("hvpsbridge.host.runner.WAKE_SECONDS", 0.0)
         with pytest.raises(VmNotFound):
             host.create_checkpoint(vm_id, "x", Consistency.CRASH)
 
@@ -172,7 +172,7 @@ def test_a_connection_the_host_closed_while_idle_is_made_anew(
 def test_another_shell_is_another_process_and_ends_by_id(connection: HostConnection) -> None:
     with HyperVHost.connect(connection) as host:
         other = host.new_shell()
-        assert process_id(other._session) != process_id(host._session)
+        assert process_id(other._runner.session) != process_id(host._runner.session)
         assert host.end_shell(other.shell_id)
         assert not host.end_shell(other.shell_id)
         other.close()
@@ -182,7 +182,7 @@ def test_an_object_of_another_shape_is_a_protocol_violation(
     connection: HostConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "[pscustomobject]@{ PSTypeName = 'Hvps.ReaderState'; OpenPaths = 7 }"
-    monkeypatch.setattr("hvpsbridge.host.hyperv.script_text", lambda operation: text)
+    monkeypatch.setattr("hvpsbridge.host.runner.script_text", lambda operation: text)
     with HyperVHost.connect(connection) as host, pytest.raises(ProtocolViolation, match="OpenPaths"):
         host.close_readers()
 
@@ -192,7 +192,7 @@ def test_logs_show_neither_password_nor_script_nor_values(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with HyperVHost.connect(connection) as host:
-        list(host._session.run("test", "param($X) 'canary-script'", {"X": "canary-value"}, 30))
+        list(host._runner.session.run("test", "param($X) 'canary-script'", {"X": "canary-value"}, 30))
     shown = "\n".join(record.getMessage() for record in caplog.records)
     assert "canary" not in shown
     assert "hv01" in shown

@@ -1,0 +1,97 @@
+"""Runs operations of the contract in a shell of a host, and opens a new shell when it is lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge.contract import OPERATIONS, Effect, Operation
+from hvpsbridge.contract.stream import BlockSource
+from hvpsbridge.errors import ProtocolViolation, SessionLost
+from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
+from hvpsbridge.host.reader import READ_EXTENT, PipelineSource
+from hvpsbridge.host.retry import by_effect
+from hvpsbridge.host.scripts import script_text
+
+logger = logging.getLogger(__name__)
+
+# A shell that was idle for this long is asked something harmless before it creates anything.
+WAKE_SECONDS = IDLE_TIMEOUT_SECONDS / 4
+
+
+class OperationRunner:
+    """Runs operations in one shell, which is replaced when it is lost. Thread-safe.
+
+    Attributes:
+        connection: how to reach the host.
+        session: the current shell.
+        run_id: shows in the names of shells on the host.
+    """
+
+    def __init__(self, connection: HostConnection, session: Session, run_id: UUID | None) -> None:
+        self.connection = connection
+        self.session = session
+        self.run_id = run_id
+        self._renewing = threading.Lock()
+
+    def run(self, name: str, **parameters: object) -> Iterator[Any]:
+        """The results of an operation, as they arrive. Not retried."""
+        operation = OPERATIONS[name]
+        values = bind_parameters(operation, parameters)
+        logger.debug("%s on %s", name, self.connection.name)
+        for item in self.session.run(name, script_text(operation), values, operation.deadline_seconds):
+            try:
+                yield bind_result(operation.result, item.type_names, item.properties)
+            except BindingError as err:
+                raise self.violation(operation, str(err)) from err
+
+    def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        """All results of an operation, retried as its effect allows."""
+        operation = OPERATIONS[name]
+        if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
+            # The host may have ended the idle shell. A question finds out, and can be repeated.
+            self.many("Get-HvpsJob", VmId=parameters["VmId"])
+        return by_effect(operation.effect, lambda: tuple(self.run(name, **parameters)), self.renew)
+
+    def one(self, name: str, **parameters: object) -> Any:
+        """The only result of an operation, retried as its effect allows."""
+        results = self.many(name, **parameters)
+        if len(results) != 1:
+            raise self.violation(OPERATIONS[name], f"{len(results)} objects instead of one")
+        return results[0]
+
+    def open_reader(self, path: str) -> BlockSource:
+        """A reader pipeline of a frozen disk.
+
+        Raises:
+            SessionLost: the shell is gone and a new one could not be opened.
+        """
+        return by_effect(
+            READ_EXTENT.effect,
+            lambda: PipelineSource(self.session, path, script_text(READ_EXTENT)),
+            self.renew,
+        )
+
+    def renew(self) -> None:
+        """Open a new shell if the current one is lost. Threads that come later find it open."""
+        with self._renewing:
+            if not self.session.lost:
+                return
+            old = self.session
+            logger.warning("%s: session lost, opening a new shell", self.connection.name)
+            self.session = Session.open(self.connection, self.run_id)
+            old.close()
+            # The old process may still run and hold a disk, so end it, but do not wait for that.
+            try:
+                self.session.end_shell(old.shell_id)
+            except SessionLost:
+                logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
+
+    def violation(self, operation: Operation, problem: str) -> ProtocolViolation:
+        """The error for a result that does not follow the contract."""
+        return ProtocolViolation(self.connection.name, operation.name, problem)
