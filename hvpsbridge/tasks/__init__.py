@@ -1,4 +1,4 @@
-"""What a playbook's tasks do: plan, backup, settle, restore, verify, and the runner that puts them to work.
+"""The tasks of a playbook (backup, verify, restore), and the runner that runs them.
 
 The only layer that knows hosts, the receiver and the repository together.
 """

@@ -43,7 +43,7 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
     unclean = HostNotClean(context.host.name, context.vm_name, left)
     checkpoints = context.host.checkpoints(context.vm_id)
     if any(has_mark_of(context.repository.repository_id, one.name) for one in checkpoints):
-        # One checkpoint of ours at a time: a second one would pin the first one's chain.
+        # Only one checkpoint at a time: a second one would keep the chain of the first from being merged.
         raise unclean
     state.conditions.append(unclean)
 

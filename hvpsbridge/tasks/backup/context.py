@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupContext:
-    """The backup of one VM: what to back up, where to, how, and who is told.
+    """The backup of one VM: what to back up, where to, and how.
 
     Attributes:
         host: a session on the VM's host, used only by this backup.
@@ -31,14 +31,14 @@ class BackupContext:
         options: the task's.
         repository: where the recovery point is stored.
         run_id: shows in the mark of the checkpoint and in the ledger.
-        observer: told about every step.
+        observer: called at every step.
         cancel: asks the backup to stop.
         budget: the process's byte budget.
         shared: what all reads of the run share.
         connect: opens a session on the host that has the VM now; the undo uses a fresh one.
         connect_to: opens a session on a host by name, to end shells where the VM has been; None when the
             run does not know that host.
-        on_left: told what the backup may have left on the host, one line each, whenever that changes.
+        on_left: called with what the backup may have on the host, one line each, whenever that changes.
         clock: monotonic seconds.
     """
 

@@ -67,7 +67,7 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     Raises:
         VmNotFound: the host does not have it.
         NotEligible: it cannot be backed up.
-        RepositoryLocked: somebody else backs it up.
+        RepositoryLocked: another run is working on it.
     """
     host, repository = context.host, context.repository
     with contextlib.ExitStack() as stack:
@@ -77,13 +77,13 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
             _refuse_unfit(context, state, vm, host.disks(vm.vm_id), None)
             lease = stack.enter_context(repository.lease(vm.vm_id, current_holder(context.run_id)))
             journal = Journal(repository.ledger(vm.vm_id), context.run_id, vm.vm_id, host.name)
-            # From here on something of ours is on the host: this shell.
+            # From here on hvps has something on the host: this shell.
             journal.shell_opened(host.shell_id, info)
         yield Leased(info, lease, journal)
 
 
 def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bool) -> Planned:
-    """The plan of each disk, once nothing is in the way of a backup; the observer is told.
+    """Plan each disk, once nothing prevents a backup, and report the plan to the observer.
 
     Args:
         context: the backup.
@@ -130,11 +130,11 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
 
 
 def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
-    """The VM and its drives, once nothing is in the way of a backup."""
+    """The VM and its drives, once nothing prevents a backup."""
     limits = context.options.limits
     until = context.clock() + (limits.wait if wait else 0)
     patient_until = context.clock() + (limits.held_merge_seconds if wait else 0)
-    told = False
+    noted = False
     while True:
         vm = context.host.vms(context.vm_id)[0]
         disks = context.host.disks(vm.vm_id)
@@ -146,9 +146,9 @@ def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[Vm
         lasting = [finding for finding in gates if not finding.may_pass]
         if lasting and context.clock() >= until:
             raise Gated(vm.name, str(lasting[0]))
-        if not told:
+        if not noted:
             context.note(f"waiting: {gates[0].text}")
-            told = True
+            noted = True
         context.cancel.pause(limits.poll_seconds)
 
 

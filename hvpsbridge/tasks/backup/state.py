@@ -44,7 +44,7 @@ class BackupState:
         findings: what matters to the backup about the VM and its disks.
         plan: None before it is made.
         consistency: of the checkpoint; None before it is made.
-        disks: those whose reading has begun.
+        disks: those that are or were read.
         committed: None until the recovery point exists.
         warnings: one line each, for people.
         conditions: errors that do not end the backup.
@@ -93,7 +93,7 @@ class BackupState:
 
 @contextlib.contextmanager
 def step(context: BackupContext, state: BackupState, now: Step) -> Iterator[None]:
-    """One step: begins only when the backup may go on, and is told to the observer before and after.
+    """One step: begins only if the backup may go on; the observer is called before and after.
 
     Once the recovery point exists, a request to stop waits: what remains is cleaning up the host.
 

@@ -40,7 +40,7 @@ class Stored:
     Attributes:
         disks: in the order of the plan.
         files: the VM's configuration files.
-        definition: the VM as JSON, to build it anew from.
+        definition: the VM as JSON, to create it again from.
     """
 
     disks: tuple[DiskBackup, ...]
@@ -59,7 +59,7 @@ def store(
     """Read and store what changed on every disk, and prove the disks where that is due.
 
     Raises:
-        CheckpointGone: somebody removed the checkpoint meanwhile.
+        CheckpointGone: the checkpoint was removed meanwhile.
     """
     host, guard = context.host, state.guard
     with _noticing_loss(context, frozen.checkpoint):
@@ -120,7 +120,7 @@ def _permit(context: BackupContext, planned: Planned, path: str) -> SharedReadPe
 
 def _files(context: BackupContext, checkpoint: CheckpointInfo, writer: Writer) -> tuple[FileRef, ...]:
     def counted(data: bytes) -> bytes:
-        # Against the run's rate; the next read waits for it.
+        # Counts towards the rate limit of the run; the next read waits for it.
         context.shared.rate.consume(int(len(data) * WIRE_FACTOR))
         return data
 
@@ -158,7 +158,7 @@ def commit(
     """Make the recovery point durable.
 
     Raises:
-        RepositoryError: it could not be stored; or it was, and packs of it are gone again.
+        RepositoryError: it could not be stored, or some of its packs are gone again.
     """
     with step(context, state, Step.COMMIT):
         leased.lease.check()
@@ -191,10 +191,10 @@ def commit(
 
 @contextlib.contextmanager
 def _noticing_loss(context: BackupContext, checkpoint: CheckpointInfo) -> Iterator[None]:
-    """Tell an error of the host whose cause is that the checkpoint is not there any more.
+    """Turn an error of the host into CheckpointGone if the checkpoint no longer exists.
 
     Raises:
-        CheckpointGone: that is so.
+        CheckpointGone: it does not.
     """
     try:
         yield

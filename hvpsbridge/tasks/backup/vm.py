@@ -87,7 +87,7 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
 
 
 def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:
-    """Steps 2 to 10. When they end, by whatever way, no reader of ours holds a disk."""
+    """Rows 2 to 10. However they end, no reader holds a disk afterwards."""
     with step(context, state, Step.SETTLE):
         clean_up_earlier_runs(context, state, leased)
     with step(context, state, Step.PLAN):
@@ -112,7 +112,7 @@ def _letting_go(disks: Iterable[DiskBackup]) -> Iterator[None]:
 
 
 def _known(context: BackupContext, err: Exception) -> HvpsError:
-    """The error as a result carries it; what nobody expected is an internal error."""
+    """The error for the result; an unexpected exception becomes an internal error."""
     if isinstance(err, HvpsError):
         return err
     logger.error("VM %s", context.vm_name, exc_info=err)

@@ -22,7 +22,7 @@ def list_checkpoints(
 
     A host lists a checkpoint some seconds after its job has ended
     (docs/hyperv-facts.md#checkpoint-listed-late). Looking too early and closing the ledger would leave it
-    there, with nothing to tell that hvps created it.
+    there, without any record that hvps created it.
 
     Args:
         context: the clean-up.

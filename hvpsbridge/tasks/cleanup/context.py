@@ -24,9 +24,9 @@ class CleanupContext:
         journal: where what is done is recorded.
         limits: how long to wait for jobs and merges.
         own_run: a run that goes on, whose entries stay open; None to clean up after every run.
-        pause: waits for so many seconds; false, or an exception, ends the waiting.
-        note: told what was found and done.
-        warn: told what may be left where nobody can look, and will go away by itself.
+        pause: waits for that many seconds; false, or an exception, ends the waiting.
+        note: called with what was found and done, one line.
+        warn: called with what may be left out of reach, and will go away by itself, one line.
         connect_to: opens a session on another host by name, where the VM may have been; None if that host
             is unknown.
         uncertain: whether a checkpoint may be in the making at this moment, unseen.

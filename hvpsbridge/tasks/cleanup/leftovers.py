@@ -175,7 +175,7 @@ def _shells(
     open_entries: Iterable[LedgerEntry],
     own_shell: str,
 ) -> Iterator[HostObject]:
-    """Shells that the VM's ledger names; any other one may be somebody else's or of another VM's run."""
+    """Shells that the VM's ledger names; any other one may belong to other users or to other VMs' runs."""
     runs = {
         entry.shell_id.lower(): entry.run_id
         for entry in entries

@@ -2,7 +2,7 @@
 
 hvps created an object if the ledger or a recovery point names its id, if its name is a mark of this
 repository, or, for a checkpoint that a run intended but could not record, if it is the only one that can
-be it. An object that hvps may have created, but that cannot be told, is unclear and is never removed.
+be it. If hvps may have created an object, but it is not certain, the object is unclear and never removed.
 """
 
 from __future__ import annotations

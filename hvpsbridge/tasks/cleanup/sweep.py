@@ -1,8 +1,8 @@
 """Sweeps a host: cleans up what :mod:`.leftovers` found, VM by VM, under the VM's lease.
 
-A sweep is the clean-up that begins every backup, without the backup. In addition, a user can say what hvps
-did and did not create where that cannot be told. Forgetting a VM also destroys the reference points that
-increments start from.
+A sweep is the clean-up at the start of every backup, without the backup. In addition, a user can decide
+which unclear objects hvps created. Forgetting a VM also destroys the reference points that increments start
+from.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class TransferContext:
         options: the task's.
         vm_name: for messages.
         host_name: for messages and tuning.
-        on_progress: told how far each disk is.
+        on_progress: called with the progress of each disk.
         shared: what all reads of the run share.
         permit: makes a permit to read the frozen disk at a path.
     """

@@ -1,4 +1,4 @@
-"""What the backup of one disk did, in figures."""
+"""Figures of the backup of one disk."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from hvpsbridge.tasks.planning.modes import Mode, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFigures:
-    """What the backup of one disk did. Sizes in bytes.
+    """Figures of the backup of one disk. Sizes in bytes.
 
     Attributes:
-        reason_text: reason and its figures in one line, for people.
-        changed_bytes: as change tracking reported; what was read whole for a full or a compare.
-        read_bytes: raw bytes taken from the frozen disk.
-        wire_bytes: received for them, digests included.
-        stored_bytes: added to the repository for this disk, as far as it can be told apart.
+        reason_text: the reason and its detail in one line, for people.
+        changed_bytes: reported by change tracking; in a full, read; in a compare, found different.
+        read_bytes: raw bytes read from the frozen disk.
+        wire_bytes: bytes received for them, digests included.
+        stored_bytes: added to the repository for this disk, as far as that is known per disk.
+        new_chunks: chunks the repository did not have before.
+        reread_chunks: chunks that were read again because their base or their data was wrong.
+        resumed: how often a lost reader was replaced.
         proved_bytes: how much of the disk was proved equal to the frozen one before the commit.
-        lied_chunks: chunks that tracking left out and the proof found; read and stored since.
-        rate_bytes: raw bytes read a second; 0 when no time was taken.
+        lied_chunks: changed chunks that tracking did not report; found by a proof, read and stored.
+        rate_bytes: raw bytes read per second; 0 if it took no time.
     """
 
     slot: str
