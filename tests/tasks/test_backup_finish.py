@@ -53,7 +53,7 @@ def test_a_users_merge_at_the_end_of_a_backup_is_not_ours_to_wait_for(world: Wor
 
     def remove() -> None:
         world.model.jobs.wait(world.model.checkpoints.remove(UUID(made.results["checkpoint"])))
-        # From here on nothing ends but by itself: ours had begun and ended before.
+        # From here on no merge ends; that of the backup has ended before.
         world.model.set_knob("merge_seconds", 1e6)
 
     result = world.backup(vm_id, observer=Steps(("CHECK_CLEAN", "before"), remove), merge_seconds=30.0)

@@ -72,7 +72,7 @@ class Life:
             self.history.settle()
             self.troubled_backup()
             self.judge()
-        # In quiet all leftovers are settled, and the next point is right.
+        # Without disturbance, all leftovers are cleaned up, and the next point is right.
         self.world.model.faults.clear()
         self.history.settle()
         self.backup()
@@ -147,7 +147,7 @@ class Life:
         self.world.assert_points_equal(self.vm_id)
 
     def clean(self, *, exact: bool = True) -> None:
-        """Nothing of ours is on the host but one reference point; what others made does not matter."""
+        """hvps has nothing on the host but one reference point; what others created does not matter."""
         marks = [
             parse_mark(point.name) for point in self.world.model.checkpoints.all(self.vm_id, hidden=True)
         ]

@@ -81,7 +81,7 @@ def test_a_process_that_sleeps_past_every_time_out_goes_on_or_undoes(
     while "T" not in Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0]:
         assert sleeper.poll() is None, sleeper.communicate()
         time.sleep(0.05)
-    # It is not dead: nobody may take its lease, and its checkpoint is where it was.
+    # It is not dead: no other run may take its lease, and its checkpoint stays.
     rival = world.backup(vm_id)
     assert isinstance(rival.error, RepositoryLocked)
     assert world.model.checkpoints.all(vm_id, hidden=True)

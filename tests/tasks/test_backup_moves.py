@@ -102,7 +102,7 @@ def test_a_node_that_dies_at_any_step_is_cleaned_up_after_by_its_heir(
     assert isinstance(result, BackupResult)
     assert result.error is None or isinstance(result.error, HostError), result.error
     if STARTS.index(at) > STARTS.index("INTEND_CHECKPOINT"):
-        # There is something to settle. Whether our shell still is there nobody can see: told once, done with.
+        # The host is cleaned up. Whether the shell still exists cannot be seen; it is reported once.
         assert any("shells of earlier runs may stay open on HV01" in warning for warning in result.warnings)
     world.churn(vm_id)
     assert good(world, vm_id).vm.host == "HV02"

@@ -129,7 +129,7 @@ def test_scattered_small_writes_travel_alone(
 
 
 def removing(world: World, vm_id: UUID, times: int) -> Callable[[str], None]:
-    """Somebody removes the recovery checkpoint before a read, so many times."""
+    """Removes the recovery checkpoint before a read, the given number of times."""
     left = times
 
     def before(name: str) -> None:

@@ -61,7 +61,7 @@ def test_a_second_signal_gives_up_and_says_what_is_left(world: World, at: tuple[
 
 
 class Wire:
-    """Counts messages to the host, and loses the one it is told to, or all from then on."""
+    """Counts messages to the host, and loses the one at ``cut_at``, or all from there on."""
 
     def __init__(self, world: World) -> None:
         self.count = 0
@@ -145,7 +145,7 @@ def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
 
 
 class FullStore(LocalStore):
-    """A store that is full when it has taken so many objects, of whatever kind."""
+    """A store that is full once it has taken ``left`` objects of any kind."""
 
     left = 0
 

@@ -20,7 +20,7 @@ from tests.tasks.world import SLOT, Steps, World
 SIZE = 4 * MIB
 # Under these tracking leaves changes out without any sign. What it leaves out elsewhere than in chunks
 # that are touched anyway is found by proofs only, so their rounds are proved whole once trust is earned.
-# Waiting is waiting; what these are about shows as well in less of it.
+# These tests show as much with short waits.
 SHORTER = {"merge_seconds": 0.4, "visibility_seconds": 0.3}
 SILENT_LIES = {"missing_changes", "unmap_unreported", "power_loss_forgets", "ids_survive_apply"}
 
@@ -32,7 +32,7 @@ def one(result: BackupResult) -> tuple[Mode, Reason]:
 
 
 def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResult]:
-    """A VM's life with everything that strains tracking, a backup after each piece of it."""
+    """The life of a VM with everything that strains tracking, and a backup after each event."""
     vm_id = world.vm(disks=(SIZE,))
     results = []
 

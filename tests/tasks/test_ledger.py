@@ -209,7 +209,7 @@ def test_the_entries_of_the_newest_point_stay_while_later_runs_fail(
         (LedgerKind.CONVERSION_INTENDED, newest.point_id),
         (LedgerKind.REFERENCE_POINT_MADE, newest.point_id),
     ]
-    # They are what tells that its manifest is lost when everything else that names it is lost, too.
+    # Only they show that its manifest is lost if everything else that names it is lost, too.
     for name in list(store.objects):
         if name.split("/")[0] in ("points", "ids", "proofs") and newest.point_id.hex in name:
             del store.objects[name]
@@ -221,7 +221,7 @@ def test_the_entries_of_the_newest_point_stay_while_later_runs_fail(
 
 
 def unpublished_backup(world: World, vm_id: UUID) -> str:
-    """A backup whose ids are not published, so that only the ledger knows whose its reference point is."""
+    """A backup whose ids are not published, so that only the ledger names its reference point."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hvpsbridge.tasks.backup.finish.ids_of", lambda *_: None)
         good_backup(world, vm_id)

@@ -36,12 +36,12 @@ def test_a_checkpoint_whose_id_is_in_the_ledger_is_ours_whatever_its_name() -> N
     assert judged([INTENT, made], [renamed]).ours == (renamed,)
 
 
-def test_the_sole_newcomer_since_an_unfulfilled_intent_is_ours() -> None:
-    newcomer = make.checkpoint()
-    assert judged([INTENT], [newcomer]).ours == (newcomer,)
+def test_the_only_candidate_for_an_open_intent_is_ours() -> None:
+    candidate = make.checkpoint()
+    assert judged([INTENT], [candidate]).ours == (candidate,)
 
 
-def test_of_two_newcomers_none_is_touched_and_both_are_named() -> None:
+def test_of_two_candidates_none_is_touched_and_both_are_named() -> None:
     both = [make.checkpoint(checkpoint_id=uuid4()), make.checkpoint(checkpoint_id=uuid4())]
     verdict = judged([INTENT], both)
     assert verdict.ours == ()
@@ -49,7 +49,7 @@ def test_of_two_newcomers_none_is_touched_and_both_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "other",
     [
         make.checkpoint(name=THEIRS),
         make.checkpoint(kind=CheckpointKind.STANDARD),
@@ -58,8 +58,8 @@ def test_of_two_newcomers_none_is_touched_and_both_are_named() -> None:
     ],
     ids=["another repository's", "a user's", "older", "newer"],
 )
-def test_what_cannot_be_the_newcomer_is_not_ours(stranger: CheckpointInfo) -> None:
-    verdict = judged([INTENT], [stranger])
+def test_what_cannot_be_intended_is_not_ours(other: CheckpointInfo) -> None:
+    verdict = judged([INTENT], [other])
     assert verdict.ours == verdict.unclear == ()
 
 
@@ -69,7 +69,7 @@ def test_what_was_there_before_the_intent_is_not_ours() -> None:
     assert judged([intent], [there]).ours == ()
 
 
-def test_an_intent_that_was_fulfilled_claims_no_newcomer() -> None:
+def test_a_recorded_checkpoint_leaves_no_open_intent() -> None:
     made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=uuid4())
     assert judged([INTENT, made], [make.checkpoint()]).ours == ()
     marked = make.checkpoint(name=OURS, checkpoint_id=uuid4())
@@ -81,7 +81,7 @@ def test_without_an_intent_a_recovery_checkpoint_is_somebody_elses() -> None:
     assert verdict.ours == verdict.unclear == ()
 
 
-def test_reference_points_are_newcomers_only_after_an_intended_conversion() -> None:
+def test_reference_points_are_candidates_only_after_an_intended_conversion() -> None:
     before = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, reference_points_before=("rp-1",))
     converting = make.entry(LedgerKind.CONVERSION_INTENDED, checkpoint_id=uuid4(), point_id=uuid4())
     old, new = make.reference_point(), make.reference_point(instance_id="rp-2")

@@ -66,7 +66,7 @@ def test_limits_hold_nothing_idles_and_all_work_gets_done(
         assert within(held, limits)
         for ticket in left.keys() - holding:
             assert not within([*held, claims[ticket]], limits), "a free permit, and somebody waits for it"
-        # Each holder works for one second; whoever is done or due gives up and asks again.
+        # Each holder works for one second; holders that are done or due give up and ask again.
         for ticket in sorted(holding):
             left[ticket] -= 1
             if not left[ticket] or permits.due(ticket, now + 1):
@@ -95,7 +95,7 @@ def test_nobody_waits_for_ever_among_readers_that_never_end(
     watched_ticket = sorted(claims)[watched % len(claims)]
     waited = 0
     holding: set[int] = set()
-    # Every turn somebody else may go first, but only so often for each of the others.
+    # In each turn another reader may go first, but each of them only a limited number of times.
     most = (MAX_PASSES + len(claims)) * (int(TURN) + 1) * 2
     for now in range(3 * most):
         holding |= set(permits.grant(now))

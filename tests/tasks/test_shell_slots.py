@@ -120,7 +120,7 @@ def test_threads_take_turns_at_slots_and_all_of_them_end(most: int) -> None:
     assert seen[0] <= most
 
 
-# -- on a host that opens no more ------------------------------------------------------------------------
+# -- on a host that refuses more shells --------------------------------------------------------------------
 
 DISKS = 3
 

@@ -48,7 +48,7 @@ def sweep(
 
 
 def foreign_things(world: World, vm_id: UUID) -> tuple[list[str], list[str]]:
-    """Names of checkpoints and ids of reference points that are not ours."""
+    """Names of checkpoints and ids of reference points that hvps did not create."""
     checkpoints = [point.name for point in world.model.checkpoints.all(vm_id, hidden=True)]
     ours = set()
     for point in world.repository.catalog.points(vm_id):
@@ -120,13 +120,13 @@ def test_looking_changes_nothing_and_says_what_would_be_done(
     assert all(thing.what for thing in there.objects)
 
 
-def test_a_vm_with_nothing_of_ours_has_nothing_to_settle(world: World) -> None:
+def test_a_vm_without_objects_needs_no_sweep(world: World) -> None:
     there = things(world, world.vm(disks=(SMALL,)))
     assert (there.objects, there.needs_sweep) == ((), False)
 
 
 def orphan(world: World, vm_id: UUID) -> str:
-    """A reference point of ours whose ids are no point's: its reply was lost, and it seals another moment."""
+    """A reference point whose ids no point has: the reply was lost, and it marks another moment."""
     before = {point.instance_id for point in world.model.reference_points.all(vm_id)}
     world.model.faults.arm("convert_other_ids")
 

@@ -27,7 +27,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def found(rate: object, options: TuningOptions | None = None) -> tuple[ReadSettings, int]:
-    """What a search settles on when a host delivers ``rate(settings)``, and after how many trials."""
+    """What a search chooses if a host delivers ``rate(settings)``, and after how many trials."""
     search = Search(options or TuningOptions())
     trials = 0
     while (settings := search.trial()) is not None:

@@ -93,7 +93,7 @@ class WireWorld(World):
 def full_and_increments(
     world: WireWorld, rounds: int, sizes: tuple[int, ...] = (4 * MIB, 3 * MIB + 512)
 ) -> None:
-    """One full and so many increments, every point compared with what was kept apart."""
+    """One full and ``rounds`` increments; every point is compared with its golden image."""
     vm_id = world.vm(disks=sizes)
     modes = []
     for _ in range(rounds + 1):

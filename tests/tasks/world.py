@@ -175,7 +175,7 @@ class World:
     # -- judging ----------------------------------------------------------------------------------------
 
     def assert_clean(self, vm_id: UUID, reference_points: int = 1) -> None:
-        """Nothing of ours is on the host but one reference point."""
+        """hvps has nothing on the host but one reference point."""
         ours = [
             point.name
             for point in self.model.checkpoints.all(vm_id, hidden=True)
@@ -186,7 +186,7 @@ class World:
         assert len(self.model.reference_points.all(vm_id)) == reference_points
 
     def assert_points_equal(self, vm_id: UUID, repository: Repository | None = None) -> int:
-        """Every disk of every committed point has the bytes of the image kept apart; how many points."""
+        """Every disk of every committed point equals its golden image; the number of points."""
         repository = repository or self.repository
         points = repository.catalog.points(vm_id)
         for point in points:
