@@ -74,11 +74,9 @@ ALLOWED = (
 # Files with phrases that are still to be rewritten. Remove a file when it is done.
 PAGES_TO_DO: frozenset[str] = frozenset(
     {
-        "hvpsbridge/playbook/cross_check.py",
         "hvpsbridge/playbook/load.py",
         "hvpsbridge/playbook/read.py",
         "hvpsbridge/playbook/secrets.py",
-        "hvpsbridge/repository/keys.py",
     }
 )
 

@@ -33,10 +33,10 @@ class SimInfo(Document):
 
 @dataclass(frozen=True, slots=True)
 class SimServed(Document):
-    """Where a simulated host listens, and the account that may log on.
+    """Where a simulated host listens, and the user that can log in.
 
     Attributes:
-        user: the account.
+        user: name of the user.
     """
 
     info: SimInfo = field(metadata=INLINE)
@@ -53,7 +53,7 @@ class SimVmCreated(Document):
 
 @dataclass(frozen=True, slots=True)
 class SimDiskImported(Document):
-    """A disk that a VM was given."""
+    """A disk that was added to a VM."""
 
     vm: str
     vm_id: UUID
@@ -99,7 +99,7 @@ class SimKeptImage(Document):
     """Where the simulator keeps an image of a frozen disk.
 
     Attributes:
-        path: of a raw image.
+        path: path of the raw image.
     """
 
     path: Path

@@ -207,6 +207,7 @@ def _attribute_texts(kind: type) -> dict[str, str]:
 
 
 def _description(docstring: str) -> str:
-    """A docstring as a description: with a capital, without markup and full stop."""
+    """A docstring as a description: with a capital, without markup and full stop, and in words of JSON."""
     text = one_line(_MARKUP.sub(r"\1", docstring)).removesuffix(".")
+    text = re.sub(r"\bNone\b", "null", text)
     return text[:1].upper() + text[1:]

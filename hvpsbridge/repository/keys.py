@@ -132,7 +132,7 @@ def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
         raise damaged[0]
     if not slots:
         raise WrongKey(store.url, "it has no key slots; use the exported key")
-    raise WrongKey(store.url, "the key is wrong: it opens no slot")
+    raise WrongKey(store.url, "the key is wrong: it does not open any key slot")
 
 
 class KeyRing:

@@ -50,7 +50,11 @@ class RestoredDisk:
 
 @dataclass(frozen=True, slots=True)
 class RestoreSection:
-    """What reports hold of a restore; ``excluded`` are disks of the VM that the point does not have."""
+    """The report of a restore.
+
+    Attributes:
+        excluded: disks of the VM that are not in the point.
+    """
 
     point_id: UUID | None
     disks: tuple[RestoredDisk, ...]

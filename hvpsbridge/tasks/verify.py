@@ -61,9 +61,9 @@ class PointCheck:
     """One point that was verified.
 
     Attributes:
-        level: how deep.
-        checked_bytes: raw bytes that were hashed in the pass it was part of.
-        faults: what is wrong with it, one line each.
+        level: how much was checked.
+        checked_bytes: raw bytes that were hashed, of all points checked together.
+        faults: problems, one line each.
     """
 
     point_id: UUID

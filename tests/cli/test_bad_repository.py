@@ -145,7 +145,7 @@ class TestKeys:
         self, hvps: Hvps, sealed: Path, repo: Path, tmp_path: Path
     ) -> None:
         key = self.key_file(tmp_path, "wrong")
-        assert "opens no slot" in the_line(hvps("list", "--repo", sealed, "--key-file", key), 12)
+        assert "does not open any key slot" in the_line(hvps("list", "--repo", sealed, "--key-file", key), 12)
         assert "no key was given" in the_line(hvps("list", "--repo", sealed), 12)
         assert "it is not encrypted" in the_line(hvps("list", "--repo", repo, "--key-file", key), 12)
 

@@ -34,7 +34,7 @@ class HostChecked(Document):
 
     Attributes:
         findings: what matters to every backup on this host.
-        exit_code: of the command.
+        exit_code: exit code of the command.
     """
 
     host: HostInfo
@@ -105,7 +105,7 @@ class HostSwept(Document):
 
     Attributes:
         dry_run: whether nothing was changed.
-        exit_code: of the command.
+        exit_code: exit code of the command.
     """
 
     command: Literal["sweep", "forget"]

@@ -18,7 +18,11 @@ from hvpsbridge.units import duration_text, one_line, rate_text, size_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDisk:
-    """Mode of one disk, and why; ``expected`` is false when somebody should look into the reason."""
+    """Mode of one disk, and why.
+
+    Attributes:
+        expected: false if the reason deserves attention.
+    """
 
     slot: str
     size_bytes: int
@@ -42,14 +46,14 @@ class PlannedDisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSection:
-    """What reports hold of a backup.
+    """The report of a backup.
 
     Attributes:
-        point_id: the recovery point; None when there is none.
-        consistency: reached, as a word; empty without a checkpoint.
-        plan: mode and reason of each disk; empty when it ended before the plan.
-        findings: what of the VM and its disks mattered to it.
-        disks: what it did, disk by disk.
+        point_id: the recovery point; None if there is none.
+        consistency: the consistency that was reached; empty without a checkpoint.
+        plan: mode and reason of each disk; empty if the backup ended before planning.
+        findings: facts about the VM and its disks that matter to a backup.
+        disks: what was done, by disk.
         leftovers: what it left on the host, one line each.
         excluded: disks that were left out on request.
     """
