@@ -1,4 +1,4 @@
-"""Extent sets behave as sets of bytes: every operation is held against Python sets."""
+"""Extent sets behave as sets of bytes: every operation is compared with Python sets."""
 
 from __future__ import annotations
 

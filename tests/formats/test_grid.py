@@ -1,4 +1,4 @@
-"""The grid's arithmetic, held against counting."""
+"""The arithmetic of the grid, compared with counting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into a codec comes out of it; what was never put in is refused, whatever it looks like."""
+"""Codecs decode what they encoded, and reject anything else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ U32 = st.integers(0, 2**32 - 1)
 IDS = st.binary(min_size=32, max_size=32)
 NAMES = st.binary(min_size=16, max_size=16)
 ENTRIES = st.lists(st.builds(PackEntry, IDS, U32, U32, U32), max_size=5).map(tuple)
-# Hypothesis takes its bounds without a zone.
+# Hypothesis needs bounds without a time zone.
 MIN_TIME, MAX_TIME = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1970, 9000))
 PACK_KINDS = st.sampled_from([Kind.DATA_PACK, Kind.NODE_PACK])
 

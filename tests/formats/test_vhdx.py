@@ -1,4 +1,4 @@
-"""VHDX structures: read back, and judged by qemu-img."""
+"""VHDX structures: read back, and checked by qemu-img."""
 
 from __future__ import annotations
 

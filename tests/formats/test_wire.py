@@ -1,4 +1,4 @@
-"""Blocks and requests survive the way there and back; anything altered is refused."""
+"""Blocks and requests are decoded as they were encoded; anything altered is rejected."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_any_single_byte_altered_or_cut_is_refused(data: st.DataObject) -> None:
     except BlockError:
         pass
     else:
-        # Only bits that deflate does not look at (padding after its last symbol) may differ unseen.
+        # Only bits that deflate ignores (padding after its last symbol) may differ without being detected.
         assert deflate
         assert block.pieces == decode_block(good).pieces
         assert block.chunk_digests == (digest,)

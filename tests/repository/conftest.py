@@ -22,7 +22,7 @@ from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 
 CHUNK = 64 * KIB
 KEY = Secret("correct horse battery staple")
-# The least Argon2id takes: tests open slots by the hundred.
+# The lowest costs of Argon2id, since tests open hundreds of slots.
 CHEAP = KdfCost(memory_kib=8, iterations=1, lanes=1)
 VM = UUID("6f6e2f0e-57a7-4f8e-9a51-000000000001")
 START = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -92,7 +92,7 @@ def store_point(
     changed: Sequence[int] | None = None,
     **changes: object,
 ) -> Point:
-    """A point with one disk; only chunks ``changed`` are put (all without)."""
+    """A point with one disk; only chunks ``changed`` are put, or all without it."""
     with repository.begin(uuid4()) as writer:
         disk = writer.disk(len(content), None if base is None else base.disks[0].tree)
         size = repository.grid.chunk_bytes

@@ -1,6 +1,6 @@
 """The work of a process that backs up, copies or changes keys until it is killed. Run by test_crash.py.
 
-It says a line when it starts working, and after each thing that is committed.
+It prints a line when it starts working, and after each commit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNKS = 300
 
 @cache
 def content_at(seed: int, version: int) -> bytes:
-    """What the disk holds at a version; anyone can compute it again."""
+    """The content of the disk at a version; it can be computed again at any time."""
     if version < 0:
         return random.Random(seed).randbytes(CHUNK) * 20 + bytes((CHUNKS - 20) * CHUNK + 512)
     content = bytearray(content_at(seed, version - 1))
@@ -38,7 +38,7 @@ def changed_at(seed: int, version: int) -> list[int]:
 
 
 def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> None:
-    """Points without end; the version of a point is its sequence less one."""
+    """Make points for ever; the version of a point is its sequence number minus one."""
     while True:
         holder = current_holder(run := uuid4())
         with repository.lease(VM, holder) as lease:
@@ -57,7 +57,7 @@ def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> Non
 
 
 def change_keys(repository: Repository, say: Callable[[str], None]) -> None:
-    """Slots come and go; the first one stays."""
+    """Add and remove slots; the first one stays."""
     while True:
         added = repository.keys.add(Secret("second"), "second", cost=CHEAP)
         say("added")
@@ -75,7 +75,7 @@ def work(
     cache_folder: Path,
     target: str,
 ) -> None:
-    """Back up to ``url``, copy from it to ``target``, or change its keys; saying what is done."""
+    """Back up to ``url``, copy from it to ``target``, or change its keys; prints what is done."""
     os.environ.update(environment)
     with open_repository(url, key=KEY, cache_folder=cache_folder) as repository:
         say("working")

@@ -1,8 +1,8 @@
-"""Makes what a repository writes the same each time, so that a random test can be replayed by its seed.
+"""Makes everything that a repository writes reproducible, so that a random test can be repeated by its seed.
 
-The product has no seam for this, on purpose: its randomness is the kernel's, and nothing in it takes a seed.
-Here the kernel's randomness, the clock, the holder of leases and the order of the pack writer's threads are
-replaced from outside, within a block and for one thread.
+hvps itself has no option for this: its random numbers come from the kernel. In a block, and for one thread,
+this replaces the kernel's random numbers, the clock, the holder of leases and the order of the pack writer's
+threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, opening, stored_
 
 
 class Inline:
-    """An executor whose work is done when ``submit`` returns, so frames lie in the order they were put."""
+    """An executor whose work is done when ``submit`` returns, so frames are in the order they were put."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -45,7 +45,7 @@ class Inline:
 
 
 def holder(run_id: UUID) -> LeaseHolder:
-    """Nobody in particular, on every machine the same."""
+    """The same holder on every machine."""
     return LeaseHolder(
         run_id=run_id,
         machine="machine",
@@ -59,7 +59,7 @@ def holder(run_id: UUID) -> LeaseHolder:
 
 @contextlib.contextmanager
 def determined(seed: int) -> Iterator[None]:
-    """Within the block the same calls write the same bytes. Only stores in memory; one thread."""
+    """In the block, the same calls write the same bytes. For stores in memory and one thread."""
     dice = random.Random(seed)
     ticks = iter(range(1 << 30))
 
@@ -70,7 +70,7 @@ def determined(seed: int) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "urandom", dice.randbytes)
-        patch.setattr(random, "_urandom", dice.randbytes)  # where ``secrets`` takes its bytes
+        patch.setattr(random, "_urandom", dice.randbytes)  # where ``secrets`` gets its bytes
         for module in TIMED:
             patch.setattr(module, "datetime", Clock)
         patch.setattr(runs, "current_holder", holder)

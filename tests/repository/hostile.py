@@ -1,4 +1,4 @@
-"""Stores that misbehave on purpose, to prove what a repository survives. Not reachable by any URL.
+"""Stores that fail on purpose, to prove what a repository survives.
 
 :class:`FaultyStore` wraps another store and fails, delays, cuts or loses the nth call. :class:`VolatileStore`
 forgets, at a power loss, whatever was not behind a barrier.
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 
 class Fault(StrEnum):
-    """What goes wrong with a call."""
+    """How a call fails."""
 
     FAIL = "fail"
-    """Nothing happens, an error is reported."""
+    """The call does nothing and reports an error."""
     LOSE_ANSWER = "lose_answer"
-    """The call happens, an error is reported."""
+    """The call is done, but reports an error."""
     TRUNCATE = "truncate"
-    """A read gives fewer bytes; a write leaves half an object behind and reports an error."""
+    """A read returns fewer bytes; a write leaves half an object and reports an error."""
     DELAY = "delay"
-    """The call happens, late."""
+    """The call is done late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class FaultyStore(Store):
 
     @property
     def durable(self) -> bool:
-        """As the store behind."""
+        """As the other store."""
         return self._store.durable
 
     def _call(self, kind: str, name: str, work: Callable[[], T], half: Callable[[], T] | None = None) -> T:
@@ -127,7 +127,7 @@ class FaultyStore(Store):
 
 
 class VolatileStore(MemoryStore):
-    """A store whose changes are in a cache until a barrier; :meth:`lose_power` drops any part of the cache.
+    """A store with a write cache until the next barrier; :meth:`lose_power` drops any part of the cache.
 
     What survives is drawn for each object on its own, since disks write in any order: a later object may
     be there and an earlier one not.
@@ -139,12 +139,12 @@ class VolatileStore(MemoryStore):
         self._safe: dict[str, bytes] = {}
 
     def commit_barrier(self) -> None:
-        """Everything up to now survives."""
+        """Everything until now survives."""
         with self._lock:
             self._safe = dict(self.objects)
 
     def lose_power(self) -> MemoryStore:
-        """What is there after the power came back."""
+        """The store as it is after the power loss."""
         after = MemoryStore(self.url)
         with self._lock:
             for name in self._safe.keys() | self.objects.keys():

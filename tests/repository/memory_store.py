@@ -1,4 +1,4 @@
-"""Objects in a dictionary: the shortest implementation of the contract, for tests and as its reading."""
+"""Objects in a dictionary: the shortest implementation of the contract, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hvpsbridge.repository.stores.base import ObjectInfo, Sink, Store, check_nam
 
 
 class MemoryStore(Store):
-    """A store that lives as long as the object does."""
+    """A store that exists as long as the Python object."""
 
     durable = True
     remote = False
@@ -60,14 +60,14 @@ class MemoryStore(Store):
             self.objects.pop(name, None)
 
     def commit_barrier(self) -> None:
-        """Nothing to wait for."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing to close; the objects stay."""
+        """Does nothing; the objects stay."""
 
 
 class MemorySink(Sink):
-    """An object on its way into a :class:`MemoryStore`."""
+    """A new object of a :class:`MemoryStore`."""
 
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._store = store

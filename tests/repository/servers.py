@@ -26,24 +26,24 @@ SSHD = "/usr/sbin/sshd"
 
 
 def missing(what: str) -> None:
-    """Fail in CI, else skip."""
+    """Fail in CI, otherwise skip."""
     (pytest.fail if in_ci() else pytest.skip)(f"{what} is not installed")
 
 
 def make_key(path: Path) -> None:
-    """A new SSH key in ``path``, the public half beside it with ``.pub``."""
+    """Create an SSH key in ``path``, and its public part in the same place with ``.pub``."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
 
 
 def known_host(port: int, key: Path) -> str:
-    """What known_hosts says when the server on ``port`` has the key :func:`make_key` put in ``key``."""
+    """The line of known_hosts for a server on ``port`` with the key ``key`` of :func:`make_key`."""
     kind, public, *_ = key.with_suffix(".pub").read_text().split()
     return f"[127.0.0.1]:{port} {kind} {public}\n"
 
 
 @dataclass
 class SshServer:
-    """A running sshd for this user alone."""
+    """A running sshd for this user."""
 
     folder: Path
     port: int
@@ -59,7 +59,7 @@ class SshServer:
 
 @contextlib.contextmanager
 def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """Start OpenSSH's sshd on a free port with keys of its own."""
+    """Start OpenSSH's sshd on a free port with its own keys."""
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
         missing("openssh-server")
     for name in ("host", "user"):
@@ -119,7 +119,7 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """Start moto's S3 on a free port, in a process of its own: what it computes is not counted as ours."""
+    """Start moto's S3 on a free port, in its own process, so that its CPU time is not counted."""
     if importlib.util.find_spec("moto") is None:
         missing("moto[server]")
     reserved = ReservedPort()
@@ -141,7 +141,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
-    """An S3 server, and what it wants in the environment; for a ``conftest.py`` to import."""
+    """An S3 server, with its credentials in the environment; for a ``conftest.py`` to import."""
     with s3_server() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "id")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -149,11 +149,11 @@ def s3() -> Iterator[S3Server]:
 
 
 class ServerDied(Exception):
-    """A server ended before it answered."""
+    """A server that ended before it answered."""
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when ``process`` takes connections on ``port``."""
+    """Wait until ``process`` accepts connections on ``port``."""
     while process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return

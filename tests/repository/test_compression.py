@@ -1,4 +1,4 @@
-"""Compression gives back what it took, no more than was asked for, and passes no changed bit."""
+"""Decompression returns what was compressed, never more than expected, and detects changed bits."""
 
 from __future__ import annotations
 

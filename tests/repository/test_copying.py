@@ -1,4 +1,4 @@
-"""Points arrive whole in another repository, with another key, grid or store, however often it stops."""
+"""Copies are complete, with another key, grid or store, however often copying is interrupted."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_proofs_go_along(repository: Repository) -> None:
     (copied,) = copy_points(repository, target, [first]).copied
     written, restored = (later.proof for later in target.catalog.proofs(copied))
     assert restored == proof
-    assert written.level == "written"  # the copy's own, which tells that there was one should it get lost
+    assert written.level == "written"  # the copy's own proof, which shows if its manifest is lost
 
 
 def test_a_lost_newest_copy_shows(repository: Repository) -> None:

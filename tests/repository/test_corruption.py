@@ -1,11 +1,12 @@
-"""Random corruption: whatever is done to a repository's bytes is found, and nothing wrong is restored.
+"""Random corruption: every change of a repository's bytes is found, and nothing wrong is restored.
 
-Each case corrupts one object of a small repository: flips a bit, cuts it, swaps it with another object or
-two frames with each other, puts older bytes in its place, or removes it. Then a fresh process reads it
-all. A sample runs here; ``make soak`` runs 10,000 of each kind of repository. Seeds are printed.
+Each case corrupts one object of a small repository: it flips a bit, truncates it, swaps it with another
+object, swaps two of its frames, restores older bytes of it, or removes it. Then everything is read by a
+fresh repository. This runs a sample; ``make soak`` runs 10,000 cases of each kind of repository. Seeds are
+printed.
 
-The repository's bytes follow from :data:`BUILD_SEED`, and a case from the seed and its number alone, so one
-that failed is replayed by itself (given the same zstd):
+The bytes of the repository depend only on :data:`BUILD_SEED`, and a case on its seed and number, so a case
+that failed can be repeated alone (with the same version of zstd):
 
     HVPS_SEED=20261122 HVPS_CASE=4711 pytest tests/repository/test_corruption.py -k "sample and sealed"
 """
@@ -33,15 +34,15 @@ from tests.repository.memory_store import MemoryStore
 BUILD_SEED = 99
 SAMPLE = 100
 FULL = 10_000
-# What is missing without harm, and without a trace that could show it: a slot that another one stands in
-# for, an old ledger entry, a proof, a mark, a lease, ids (the point is no base then), and restore.py.
+# Objects that may be missing without harm and without being noticed: one of several slots, an old ledger
+# entry, a proof, a list of bad frames, a lease, ids (the point is not a base then), and restore.py.
 MAY_VANISH = ("ids/", "ledger/", "leases/", "proofs/", "exports/", "keys/", "restore.py")
-# Read by nobody unless it is needed: a damaged lease costs a wait, restore.py is checked by its SHA-256
-# on the key page.
+# Objects that are not always read: a damaged lease costs a wait; the SHA-256 of restore.py is on the key
+# page.
 NOT_READ = ("leases/", "restore.py")
 
 
-# Chunks that are not zero by their offset, and the disk's size.
+# Chunks that are not zero, by offset, and the size of the disk.
 Content = tuple[dict[int, bytes], int]
 
 
@@ -82,7 +83,7 @@ def _build(sealed: bool) -> Built:
 
 
 def finish(repository: Repository, point_id: UUID) -> None:
-    """Everything else that is written for a point."""
+    """Write everything else that belongs to a point."""
     point = next(point for point in repository.catalog.points() if point.point_id == point_id)
     disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
     repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
@@ -114,7 +115,7 @@ def extra(repository: Repository, contents: dict[UUID, dict[str, Content]]) -> N
 
 
 def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
-    """A copy with one thing wrong; what, and with which object."""
+    """A copy with one corruption; which, and of which object."""
     store = MemoryStore()
     store.objects = dict(built.store.objects)
     names = list(store.objects)
@@ -133,7 +134,7 @@ def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
         store.objects[name], store.objects[other] = store.objects[other], data
         name = f"{name} {other}"
     elif how == "older":
-        # Bytes this very name, or another one of its kind, had when there were fewer points.
+        # Bytes that this name, or another one of its kind, had when there were fewer points.
         kind = name.split("/")[0]
         earlier = [
             old for each, old in sorted(built.older.items()) if each.split("/")[0] == kind and old != data
@@ -159,7 +160,7 @@ def corrupt(dice: random.Random, built: Built) -> tuple[MemoryStore, str, str]:
 
 
 def judge(store: MemoryStore, built: Built) -> tuple[bool, str]:
-    """Whether the corruption was found; anything wrong that was restored as good fails at once."""
+    """Whether the corruption was found; fails if anything wrong is restored as good."""
     try:
         repository = reopen(store)
     except (HvpsError, KeyError) as err:
@@ -195,7 +196,7 @@ def run(sealed: bool, count: int, seed: int) -> None:
 
 
 def case(built: Built, seed: int, number: int) -> tuple[MemoryStore, str, str]:
-    """The corruption that a seed and a number stand for."""
+    """The corruption of a seed and a number."""
     return corrupt(random.Random(f"{seed} {number}"), built)
 
 

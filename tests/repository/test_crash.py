@@ -1,9 +1,9 @@
-"""SIGKILL at random moments, and power loss: what was committed stays, and the next run goes on.
+"""SIGKILL at random moments, and power loss: what was committed remains, and the next run continues.
 
-A process backs up, copies or changes keys; it is killed at a moment drawn from the seed. Afterwards every
-point it said was committed restores byte for byte, verification finds nothing wrong, and the same work
-starts again and gets on. Power loss is tried in this process on the volatile store, at every write.
-Samples run here, 300 kills of each kind in ``make soak``.
+A process that backs up, copies or changes keys is killed at a random moment. After that, every point that it
+reported as committed restores byte for byte, verification finds nothing, and the same work starts again and
+makes progress. Power loss is simulated in this process with the volatile store, at every write. These are
+samples; ``make soak`` kills 300 processes of each kind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.repository.servers import S3Server
 SEED = int(os.environ.get("HVPS_SEED", "20261122"))
 KILLS = {"local": 3, "s3": 2}
 SOAK_KILLS = 300
-# How long a process is let work before it is killed; a local backup commits about every 0.1 s.
+# How long a process works before it is killed; a local backup commits about every 0.1 s.
 MAX_SECONDS = {"local": 0.7, "s3": 1.5}
 
 
@@ -45,7 +45,7 @@ class Place:
         self._count = 0
 
     def new(self) -> str:
-        """URL of a new sealed repository."""
+        """URL of a new encrypted repository."""
         self._count += 1
         url = str(self.folder / f"repo{self._count}")
         if self._s3 is not None:
@@ -59,20 +59,20 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place(request.param, tmp_path, request)
 
 
-# Processes are forked from one that has imported everything and holds no thread: a start costs
-# milliseconds instead of a second, which 1,800 kills in a row would spend on imports.
+# Processes are forked from one that has imported everything and has no threads. So a start takes milliseconds
+# and not a second, which matters for 1,800 kills in a row.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.repository.crashing"])
 
 
 def killed(dice: random.Random, place: Place, what: str, url: str, target: str = "") -> list[str]:
-    """What the process said before it was killed at a random moment."""
+    """The output of a process that is killed at a random moment."""
     ours, theirs = PROCESSES.Pipe(duplex=False)
-    # The environment names the store's keys; the process that forks may be older than they are.
+    # The environment has the keys of the store; the forking process may be older than they are.
     arguments = (theirs.send, dict(os.environ), what, url, SEED, place.folder / "cache", target)
     process = PROCESSES.Process(target=crashing.work, args=arguments)
     process.start()
-    theirs.close()  # else the end of the process would not be the end of what it says
+    theirs.close()  # otherwise the output would not end with the process
     said: list[str] = []
     killer = threading.Timer(dice.uniform(0, MAX_SECONDS[place.kind]), process.kill)
     try:
@@ -89,7 +89,7 @@ def killed(dice: random.Random, place: Place, what: str, url: str, target: str =
 
 
 def check_versions(repository: Repository) -> int:
-    """Every point is what its version was; count of points."""
+    """Check that every point has the content of its version; how many points there are."""
     points = repository.catalog.points(VM)
     for version, point in enumerate(points):
         assert point.manifest.sequence == version + 1
@@ -105,7 +105,7 @@ def run_backups(place: Place, kills: int, dice: random.Random) -> int:
         said = killed(dice, place, "backup", url)
         committed += sum(line.startswith("committed") for line in said)
         with open_repository(url, key=KEY, cache_folder=place.folder / "cache") as repository:
-            # One more than was said may exist: killed between the commit and the word.
+            # There may be one more than was printed, if it was killed between commit and output.
             found = check_versions(repository)
             assert committed <= found <= committed + 1, f"kill {number}"
             committed = found
@@ -140,7 +140,7 @@ def run_key_changes(place: Place, kills: int, dice: random.Random) -> None:
         killed(dice, place, "keys", url)
         with open_repository(url, key=KEY, cache_folder=place.folder / "cache") as repository:
             assert repository.keys.damaged_slots() == []
-            # Each kill may leave the slot that was being changed; it opens, and can be removed.
+            # Each kill may leave the slot that was being changed; it can be used and removed.
             for slot in repository.keys.slots():
                 if slot.label == "second":
                     repository.keys.remove(slot.slot_id)
@@ -169,11 +169,11 @@ def test_300_kills(place: Place, work: object) -> None:
 
 
 class PowerLost(Exception):
-    """The power is gone at this write."""
+    """The power is lost at this write."""
 
 
 class Dying(VolatileStore):
-    """A volatile store whose power goes at the nth change."""
+    """A volatile store that loses power at the nth change."""
 
     left = 1 << 30
 
@@ -196,7 +196,7 @@ class Dying(VolatileStore):
 
 
 def lose_power_at(step: int, seed: int) -> tuple[MemoryStore, list[bytes], bool]:
-    """A repository after a power loss at a step of its third backup; contents committed before it."""
+    """A repository after a power loss at a step of its third backup, and the contents committed before."""
     store = Dying(random.Random(f"{seed} {step}"))
     contents = [crashing.content_at(1, version)[: 40 * CHUNK] for version in range(3)]
     make(store, sealed=bool(step % 2)).close()
@@ -221,10 +221,10 @@ def check_power_loss(step: int, seed: int) -> bool:
         points = repository.catalog.points(VM)
         found = [content_of(repository, point) for point in points]
         assert found[: len(contents)] == contents
-        # A third manifest that reached the disk just before the power went is a whole point.
+        # A third manifest that reached the disk just before the power loss is a complete point.
         assert found[len(contents) :] in ([], [crashing.content_at(1, 2)[: 40 * CHUNK]])
         report = repository.verify("hashed")
-        # Packs and index objects that nothing led to may be half a set; no point may need what is gone.
+        # Packs and index objects that no point needs may be incomplete; no point may need what is gone.
         assert not [problem for problem in report.problems if problem.touches]
         again = store_point(repository, contents[0], created=points[-1].created.replace(hour=11))
         assert content_of(repository, again) == contents[0]

@@ -1,4 +1,4 @@
-"""Keys open what they should and nothing else; wrong key, damage and newer format are told apart."""
+"""Keys open what they should and nothing else; wrong key, damage and newer format are different errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: who holds, who is dead, and who finds out."""
+"""Leases: who holds one, which holders are dead, and how a holder finds out that it lost one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def take(objects: Objects, *, stale_seconds: float = 0.3, **changes: object) -> 
 
 
 def give_up_silently(lease: Lease) -> None:
-    """What SIGKILL does to a holder: no release."""
+    """End a holder as SIGKILL does, without a release."""
     lease._stop.set()
 
 
@@ -65,7 +65,7 @@ class TestLease:
             for _ in range(5):
                 lease.check()
         assert len(asked) == 1
-        take(objects).release()  # the records that stayed are in nobody's way
+        take(objects).release()  # the remaining records do no harm
 
     def test_that_could_not_be_released_is_no_lock_for_its_own_process(self, objects: Objects) -> None:
         class Failing(MemoryStore):
@@ -99,7 +99,7 @@ class TestLease:
         give_up_silently(lost)
         with pytest.raises(RepositoryLocked):
             take(objects)
-        process.kill()  # perhaps still a zombie: gone in either case
+        process.kill()  # it may still be a zombie, which is dead, too
         wait_until(lambda: is_provably_dead(lost.holder), "a dead holder was not recognised")
         with take(objects) as lease:
             assert lease.taken_from == lost.holder

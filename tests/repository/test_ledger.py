@@ -1,4 +1,4 @@
-"""The ledger keeps order, finds damage, and forgets only what is settled and old."""
+"""The ledger keeps entries in order, finds damage, and deletes only what is settled and old."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def all_settled(run_id: UUID, at: datetime, *reference_points: str) -> LedgerEnt
 
 
 def run_at(days_ago: int, **last: object) -> list[LedgerEntry]:
-    """Entries of a run that ended well: a shell, something it did, and that all runs are settled."""
+    """Entries of a good run: a shell, a reference point, and the one that says that all runs are settled."""
     run_id, at = uuid4(), NOW - timedelta(days=days_ago)
     return [
         entry(LedgerKind.RUN_STARTED, run_id, at),
@@ -164,4 +164,4 @@ def test_a_run_fetches_each_entry_once(
     first = ledger.entries()
     ledger.append(added := entry(LedgerKind.RUN_STARTED, uuid4()))
     assert ledger.entries() == ledger.open_entries() == (*first, added)
-    assert len(fetched) == len(set(fetched)) == 5  # its own it knows
+    assert len(fetched) == len(set(fetched)) == 5  # it does not fetch its own

@@ -1,4 +1,4 @@
-"""Names are given exclusively where there are no hard links too, and a process that dies blocks none."""
+"""Names are exclusive without hard links, too, and a process that dies blocks none."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class TestLocalStoreWithoutHardLinks:
         (left := tmp_path / "points" / "one").parent.mkdir()
         left.touch()
         assert list(store.list("points")) == []
-        with pytest.raises(ObjectExists):  # its maker may be about to replace it
+        with pytest.raises(ObjectExists):  # the process that made it may be about to replace it
             store.put("points/one", b"x")
         os.utime(left, (0, time.time() - 2 * naming.ABANDONED_SECONDS))
-        with left.open("rb") as held:  # or holds it still, however old it is
+        with left.open("rb") as held:  # or may still hold it, however old it is
             fcntl.flock(held, fcntl.LOCK_EX)
             with pytest.raises(ObjectExists):
                 store.put("points/one", b"x")
@@ -84,7 +84,7 @@ class TestLocalStoreWithoutHardLinks:
 def test_one_that_slept_over_its_reservation_replaces_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It made the reservation, slept until another claimed it, and wakes."""
+    """The process made the reservation, was suspended until another one claimed it, and continues."""
     monkeypatch.setattr(os, "link", refuse_links)
     monkeypatch.setattr(naming, "_rename", refuse_renames)
     store = LocalStore(tmp_path, create=True)
@@ -104,7 +104,7 @@ def test_one_that_slept_over_its_reservation_replaces_nothing(
 
 
 def test_a_taken_name_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be another user's, or on storage that lets nobody write to it."""
+    """It may belong to another user, or be on read-only storage."""
     store = LocalStore(tmp_path, create=True)
     store.put("points/one", b"x")
     opened = os.open
@@ -122,7 +122,7 @@ def test_a_taken_name_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_repository_stays_whole_whose_writers_died_while_naming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At each file a writer dies between the reservation of a name and its replacement."""
+    """Writers that die, at each file, between the reservation of a name and its replacement."""
     monkeypatch.setattr(os, "link", refuse_links)
     monkeypatch.setattr(naming, "_rename", refuse_renames)
     url = tmp_path / "repo"

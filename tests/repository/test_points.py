@@ -1,4 +1,4 @@
-"""How a user names a point."""
+"""How users select points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe passes stores that keep the contract and refuses those that break it."""
+"""The probe accepts stores that fulfil the contract and rejects those that break it."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Overwriting(MemoryStore):
 
 
 class Sloppy(MemoryStore):
-    """A store that gives fewer bytes without a word."""
+    """A store that returns fewer bytes without an error."""
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         return self.get(name)[offset : offset + length]
 
 
 class Lagging(MemoryStore):
-    """A store whose listing comes late."""
+    """A store whose listings are out of date."""
 
     def list(self, prefix: str) -> object:  # type: ignore[override]  # gives nothing
         return iter(())
@@ -83,7 +83,7 @@ def test_a_store_that_is_not_durable_is_told_and_taken() -> None:
 
 
 class Locked(MemoryStore):
-    """A store with object lock: it neither overwrites nor deletes."""
+    """A store with object lock, which neither overwrites nor deletes."""
 
     def overwrite(self, name: str, data: bytes) -> None:
         raise StoreError(self.url, "overwrite", name, "retained until 2030")

@@ -1,4 +1,4 @@
-"""A lost or damaged index is made again from the packs, and nothing is deleted that only it could tell."""
+"""A lost or damaged index is rebuilt from the packs, and nothing is deleted that is needed for that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Contents = dict[Point, bytes]
 
 
 def fill(repository: Repository) -> Contents:
-    """Three points of a VM and one of another, by commits that publish an index object each."""
+    """Three points of a VM and one of another, committed with an index object each."""
     dice = random.Random(3)
     content = bytearray(dice.randbytes(5 * CHUNK) + bytes(CHUNK) + b"text " * CHUNK)
     made: Contents = {}
@@ -51,7 +51,7 @@ def flip(store: MemoryStore, name: str, at: int = 40) -> None:
 
 
 def assert_whole(store: MemoryStore, contents: Contents) -> None:
-    """Every point restores, and verification finds nothing."""
+    """Check that every point restores, and that verification finds no problem."""
     with reopen(store) as fresh:
         for point, content in contents.items():
             assert content_of(fresh, point) == content
@@ -77,11 +77,11 @@ def test_every_point_restores_after_any_index_object_is_lost(
         assert not fresh.verify(Level.WRITTEN).good
         report = fresh.rebuild_index(uuid4())
         assert report.whole
-        assert len(report.named) == 2 * len(lost)  # a data and a node pack each
+        assert len(report.named) == 2 * len(lost)  # a data pack and a node pack each
         assert list(report.damaged) == ([] if harm == "remove" else sorted(lost))
         assert report.superseded == report.damaged
         assert not report.kept
-        assert not fresh.verify(Level.WRITTEN).problems  # the open repository sees it at once
+        assert not fresh.verify(Level.WRITTEN).problems  # the open repository uses it immediately
     assert not set(lost) & set(store.objects)
     assert_whole(store, contents)
 
@@ -121,7 +121,7 @@ def test_a_damaged_index_stays_while_only_it_could_tell_what_a_pack_holds(
         assert [unreadable for unreadable, _ in report.unreadable] == [pack_name]
         assert report.damaged == (name,)
         assert report.superseded == ()
-        assert len(report.named) == 1  # its node pack is named all the same
+        assert len(report.named) == 1  # its node pack is added all the same
     assert name in store.objects
 
 
@@ -178,7 +178,7 @@ class TestOtherRuns:
         with reopen(store) as fresh, repository.begin(run := uuid4()) as writer:
             writer.disk(CHUNK, None).put(0, b"new" * (CHUNK // 3) + b"x")
             writer._wait_idle()
-            writer._data.flush()  # a pack that no index names yet
+            writer._data.flush()  # a pack that is in no index yet
             with pytest.raises(RepositoryLocked, match=str(run)):
                 fresh.rebuild_index(uuid4())
             assert len(fresh.rebuild_index(uuid4(), check=True).named) == 3
@@ -212,7 +212,7 @@ class TestOtherRuns:
 
 
 def died(objects: Objects, **changes: object) -> None:
-    """A run whose process is gone without a word."""
+    """A run whose process was killed."""
     holder = replace(current_holder(uuid4()), **changes)  # type: ignore[arg-type]  # overrides by keyword
     run = Lease(objects, f"{RUNS}/{uuid4().hex}", holder, "run", once=True, renew_seconds=3600)
     run._stop.set()

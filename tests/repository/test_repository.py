@@ -1,4 +1,4 @@
-"""Points go in and come back: trees, increments, deduplication, commits that stop half-way, two writers."""
+"""Points are read as they were written: trees, increments, deduplication, aborted commits, two writers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TestDisks:
         def full(*_: object) -> int:
             if written < 0:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return written  # what fitted
+            return written  # as much as fitted
 
         monkeypatch.setattr(tree_module, "LEAVES_KEPT", 1)
         monkeypatch.setattr(os, "pwrite", full)
@@ -132,7 +132,7 @@ class TestDisks:
         second = store_point(repository, bytes(changed), base=first, changed=[301])
         assert content_of(repository, second) == changed
         assert content_of(repository, first) == content
-        # One chunk (a quarter of it incompressible), two nodes and a manifest; far from a copy.
+        # One chunk (a quarter of it incompressible), two nodes and a manifest, much less than a copy.
         assert sum(map(len, store.objects.values())) - before < CHUNK
 
     def test_are_zero_where_an_increment_says_so(self, repository: Repository) -> None:
@@ -271,7 +271,7 @@ class TestDeduplication:
         with repository.begin(uuid4()) as dying:
             dying.disk(CHUNK, None).put(0, content)
             dying._wait_idle()
-            dying._data.flush()  # the pack is there; no index names it
+            dying._data.flush()  # the pack exists, but is in no index
             point = store_point(repository, content)
         with reopen(repository.store) as fresh:
             assert content_of(fresh, point) == content
@@ -346,7 +346,7 @@ class TestCommit:
                 writer.check() if after_the_manifest else writer.commit(made)
         assert len(repository.catalog.points()) == after_the_manifest
         with reopen(store) as fresh:
-            # No later run leans on what is gone: the same chunks are stored again.
+            # No later run uses what is gone: the same chunks are stored again.
             point = store_point(fresh, content, created=made.created.replace(hour=23))
             assert content_of(fresh, point) == content
 
@@ -380,7 +380,7 @@ class TestCommit:
             made = manifest_of([disk_of(disk.finish())])
             with pytest.raises(StoreError):
                 writer.commit(made)
-            store.fail = False  # the store is back; what the pack held is not
+            store.fail = False  # the store has recovered; the content of the pack is lost
             with pytest.raises(StoreError):
                 writer.commit(made)
             again = writer.disk(CHUNK)
@@ -501,7 +501,7 @@ class TestReading:
             image = repository.image(point := store_point(repository, content), point.disks[0])
             store.ranges = 0
             assert sum(len(data) for _, data in image.chunks()) == len(content)
-        # 400 chunks of some 16 KiB, two nodes above them: a few ranges of up to 4 MiB.
+        # 400 chunks of about 16 KiB and two nodes above them: a few ranges of up to 4 MiB.
         assert store.ranges <= 8
 
     def test_fetches_a_chunk_that_occurs_often_once(self) -> None:
@@ -657,7 +657,7 @@ class TestOpening:
     def test_a_reader_that_meets_damage_leaves_a_verification_beside_it_alone(
         self, url: str, tmp_path: Path
     ) -> None:
-        """Both use one cache; its numbers must not change under the one that works with them."""
+        """Both use one cache, whose numbers must not change while they are in use."""
         cache = tmp_path / "cache"
         with open_repository(url, cache_folder=cache) as repository:
             points = [store_point(repository, random_disk(seed, 4 * CHUNK, zero_share=0)) for seed in (1, 2)]

@@ -1,4 +1,4 @@
-"""restore.py reads what hvps wrote without hvps; golden repositories stay readable for ever."""
+"""restore.py reads repositories without hvps; golden repositories must always be readable."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def full_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, *arguments: object, tool: Path = TOOL) -> subprocess.CompletedProcess[str]:
-    # -I: nothing of this checkout or this environment can help.
+    # -I: without the modules and settings of this environment.
     command = [str(python), "-I", str(tool), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
 
 
 def key_options(keys: dict[str, dict[str, str]], folder: Path) -> list[object]:
-    """How restore.py gets the exported key of a golden repository, if that has one."""
+    """Options that give restore.py the exported key of a golden repository, if it has one."""
     if not keys:
         return []
     (folder / "key").write_text(str(keys["exported"]) + "\n")
@@ -296,7 +296,7 @@ class TestRestoreTool:
 
 
 def load_tool() -> ModuleType:
-    """restore.py as a module, to be run hundreds of times in this process."""
+    """restore.py as a module, to run it hundreds of times in this process."""
     spec = importlib.util.spec_from_file_location("restore_tool_under_test", TOOL)
     assert spec is not None
     assert spec.loader is not None

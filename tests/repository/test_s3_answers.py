@@ -1,4 +1,4 @@
-"""What S3 may answer to a creation, told by a scripted server: lost answers, time-outs, refusals."""
+"""Answers of S3 to a creation, from a scripted server: lost answers, time-outs, refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>said so</Message></
 
 @dataclass
 class Script:
-    """A bucket in memory that keeps conditions, and what is to be said to the next PUTs instead.
+    """A bucket in memory that obeys conditions, and scripted answers to the next PUTs.
 
     Attributes:
         instead: status and code for the next PUTs; with ``kept`` the object is stored all the same.
@@ -105,9 +105,9 @@ def test_a_creation_whose_answer_was_lost_happens_once(
     bucket.instead = list(answers)
     store.put("points/one", b"mine")
     assert store.get("points/one") == b"mine"
-    assert set(bucket.puts) == {"*"}  # each try carried the condition
+    assert set(bucket.puts) == {"*"}  # each attempt had the condition
     with pytest.raises(ObjectExists):
-        store.put("points/one", b"mine")  # taken before we began is taken, though the bytes are the same
+        store.put("points/one", b"mine")  # it was taken before, even though the bytes are equal
 
 
 def test_a_name_that_another_took_while_our_answer_was_lost_is_taken(

@@ -1,4 +1,4 @@
-"""One conformance suite over every store, and what is particular to the local one."""
+"""A conformance suite for all stores, and tests of what is particular to each."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ class TestRegistry:
 
 
 async def unsupported(*_: object) -> None:
-    """What asyncssh does when the server lacks an extension."""
+    """What asyncssh does when the server does not have an extension."""
     raise asyncssh.SFTPOpUnsupported("no such extension")
 
 
@@ -419,7 +419,7 @@ class TestSftp:
         store = open_store(ssh.url(tmp_path / "store"), create=True)
         (left := tmp_path / "store" / "points" / "one").parent.mkdir()
         left.touch()
-        with pytest.raises(ObjectExists):  # its maker may be about to replace it
+        with pytest.raises(ObjectExists):  # the process that made it may be about to replace it
             store.put("points/one", b"first")
         os.utime(left, (0, time.time() - 2 * ABANDONED_SECONDS))
         store.put("points/one", b"first")
@@ -490,7 +490,7 @@ class TestTryingAgain:
         memory.put("points/a", b"theirs")
         with pytest.raises(ObjectExists):
             self.create(FaultyStore(memory, Planned("put", 1, Fault.FAIL)))
-        # Found taken at the first try: not ours even when the bytes are the same.
+        # If the name is taken at the first attempt, the object is another one, even if the bytes are equal.
         with pytest.raises(ObjectExists):
             self.create(FaultyStore(memory), b"theirs")
 

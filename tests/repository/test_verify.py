@@ -1,4 +1,4 @@
-"""Verification finds every kind of damage and names every point, VM and part it touches."""
+"""Verification finds every kind of damage, and lists every point, VM and part that it touches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_good_repository_is_good_at_both_levels(repository: Repository) -> Non
         report = repository.verify(level)
         assert report.good
         assert (report.points, report.chunks) == (1, 8)
-        assert report.hashed_chunks == (8 + 1 if level is Level.HASHED else 0)  # a node too
+        assert report.hashed_chunks == (8 + 1 if level is Level.HASHED else 0)  # with a node
 
 
 def test_a_flipped_bit_in_a_chunk_names_all_points_that_need_it(
@@ -134,7 +134,7 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
         assert "the ledger names it" in problem.what
-    repository.catalog.write_tombstone(last)  # pruned, it would leave this
+    repository.catalog.write_tombstone(last)  # as a prune does
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         assert fresh.catalog.points() == (first,)
@@ -241,7 +241,7 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
     assert len(report.bad) == 1
     with repository.begin(uuid4()) as writer:
         writer.disk(len(data), None).put(0, data[:CHUNK])
-        assert writer.stats.known_chunks == 1  # not listed yet: nobody knows
+        assert writer.stats.known_chunks == 1  # not listed as bad yet
     repository.publish_bad(report.bad)
     with reopen(store) as fresh:
         new = store_point(fresh, data)
@@ -276,7 +276,7 @@ def test_an_increment_is_told_what_its_base_lacks(
         prefix = "data/" if how == "lose the pack" else "index/"
         del store.objects[next(name for name in store.objects if name.startswith(prefix))]
     with reopen(store) as fresh:
-        if how == "lose the index":  # the node too is found nowhere: no base at all
+        if how == "lose the index":  # the node is in no index either, so it is not a base
             store_point(fresh, content(61, 1), vm_id=uuid4())
             with fresh.begin(uuid4()) as writer, pytest.raises(Damaged):
                 writer.disk(len(data), old.disks[0].tree).put(0, bytes(CHUNK - 1) + b"x")
