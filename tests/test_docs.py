@@ -30,7 +30,7 @@ def command_lines(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != NO_COMMANDS], ids=lambda page: page.name
 )
-def test_every_command_and_option_that_is_told_exists(page: Path) -> None:
+def test_every_command_and_option_in_the_documents_exists(page: Path) -> None:
     for line in command_lines(page):
         assert_known(line)
 

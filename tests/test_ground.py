@@ -26,7 +26,7 @@ def test_sizes_are_read(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "KiB", "-1", "1.5", "3 XiB", "0.3KiB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"size|whole"):
         parse_size(text)
 
@@ -87,7 +87,7 @@ def every_error() -> list[type[HvpsError]]:
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
-def test_every_error_says_its_facts_in_one_line(kind: type[HvpsError]) -> None:
+def test_every_error_is_one_line_with_its_facts(kind: type[HvpsError]) -> None:
     samples = {"str": "fact-{}", "int": 7, "int | None": -1, "float": 3.0, "tuple[str, ...]": ("one", "two")}
     values = {
         field.name: (f"fact-{field.name}" if field.type == "str" else samples[str(field.type)])

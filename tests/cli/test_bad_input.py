@@ -166,7 +166,7 @@ def test_a_point_with_a_bad_chunk_is_7_and_no_file_appears(world: World, tmp_pat
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_checkpoint_that_fails_is_2_and_says_what_the_host_said(world: World) -> None:
+def test_a_checkpoint_that_fails_is_2_with_the_text_of_the_host(world: World) -> None:
     world.sim("fault", "checkpoint_fails", "9")
     done = world.run("--json", "-q")
     assert done.code == 2
@@ -316,7 +316,7 @@ def _read_what_is_there(terminal: int) -> None:
         os.read(terminal, 65536)
 
 
-def test_a_second_signal_gives_up_and_says_what_is_left(world: World) -> None:
+def test_a_second_signal_gives_up_and_reports_what_is_left(world: World) -> None:
     world.sim("knob", "job_seconds", "3")
     done = _interrupted(world, "SIGTERM+SIGINT", Step.RECORD_CHECKPOINT, "after")
     assert done.returncode == 143

@@ -71,7 +71,7 @@ def test_a_wrong_url_is_one_line(
     assert sorted(repo.parent.rglob("*")) == before
 
 
-def test_a_directory_that_is_no_repository_gets_nothing_in_it(hvps: Hvps, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_a_repository_stays_as_it_is(hvps: Hvps, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     assert "no repository at" in the_line(hvps("list", "--repo", tmp_path / "photos"), 10)
     assert list((tmp_path / "photos").iterdir()) == []
@@ -96,7 +96,9 @@ class TestSftp:
         url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={key}")
         assert "permission denied" in the_line(hvps("list", "--repo", url), 10)
 
-    def test_an_identity_that_is_no_key(self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path) -> None:
+    def test_an_identity_that_is_not_a_key(
+        self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "key").write_text("not a key\n")
         url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={tmp_path}/key")
         assert "the identity cannot be used" in the_line(hvps("list", "--repo", url), 5)
@@ -104,7 +106,7 @@ class TestSftp:
     def test_nothing_there(self, hvps: Hvps, ssh: SshServer, tmp_path: Path) -> None:
         assert "no repository at" in the_line(hvps("list", "--repo", ssh.url(tmp_path / "none")), 10)
 
-    def test_nobody_answers(self, hvps: Hvps) -> None:
+    def test_a_server_that_does_not_answer(self, hvps: Hvps) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
             url = f"sftp://user@127.0.0.1:{taken.getsockname()[1]}/path"

@@ -86,7 +86,7 @@ def test_a_password_is_in_no_log_report_repository_or_process_list(
                 _assert_unseen(path.read_bytes(), str(path))
 
 
-def test_a_wrong_password_is_not_in_what_is_said_of_it(
+def test_a_wrong_password_is_not_in_the_error(
     hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HVPS_CANARY", CANARY)
@@ -101,7 +101,7 @@ def test_a_wrong_password_is_not_in_what_is_said_of_it(
         _assert_unseen(data, "what was said")
 
 
-def test_a_sealed_repository_tells_no_key_and_no_name_of_vm_or_host(
+def test_an_encrypted_repository_reveals_no_key_and_no_name_of_vm_or_host(
     hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HVPS_KEY", CANARY)

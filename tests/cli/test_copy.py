@@ -20,7 +20,9 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return url
 
 
-def test_points_are_copied_into_a_sealed_repository_once(hvps: Hvps, filled: Path, tmp_path: Path) -> None:
+def test_points_are_copied_into_an_encrypted_repository_once(
+    hvps: Hvps, filled: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "copy"
     key = ("--to-key-env", "KEY")
     assert hvps("repo", "init", target, "--key-env", "KEY").code == 0
@@ -41,7 +43,7 @@ def test_points_are_copied_into_a_sealed_repository_once(hvps: Hvps, filled: Pat
     assert outs[0] == outs[1]
 
 
-def test_an_older_point_after_a_newer_one_is_left_out_and_said(
+def test_an_older_point_after_a_newer_one_is_skipped_and_reported(
     hvps: Hvps, filled: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "copy"

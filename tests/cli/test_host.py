@@ -44,13 +44,13 @@ def left_by_a_run(world: World) -> str:
     return mark
 
 
-def test_check_says_whether_the_host_and_each_vm_can_be_backed_up(world: World) -> None:
+def test_check_reports_whether_the_host_and_each_vm_can_be_backed_up(world: World) -> None:
     world.sim("create", "empty01")
     done = host(world, "check", "--json")
     assert done.code == 2, done.err
-    told = document(done)
-    assert told["findings"] == []
-    assert {vm["vm"]: len(vm["findings"]) for vm in told["vms"]} == {"web01": 0, "empty01": 1}
+    checked = document(done)
+    assert checked["findings"] == []
+    assert {vm["vm"]: len(vm["findings"]) for vm in checked["vms"]} == {"web01": 0, "empty01": 1}
     shown = host(world, "check")
     assert "1 of 2 VMs can be backed up" in shown.out
     assert "empty01: refuse: it has no virtual disk; exclude the VM from the play" in shown.out

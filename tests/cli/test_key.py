@@ -31,7 +31,7 @@ def sealed(repository: Path, hvps: Hvps) -> Path:
     return repository
 
 
-def test_a_plain_repository_is_said_aloud_and_never_beside_a_key(hvps: Hvps, repository: Path) -> None:
+def test_a_plain_repository_is_warned_about_and_excludes_a_key(hvps: Hvps, repository: Path) -> None:
     assert hvps("repo", "init", "--plain", "--key-env", "KEY").code == 64
     done = hvps("repo", "init")
     assert done.code == 0
@@ -54,7 +54,7 @@ def test_on_a_terminal_a_new_key_is_asked_for_twice_and_an_old_one_once(
         assert on_a_terminal("list", answers=("something else",)).code == 12
 
 
-def test_a_sealed_repository_opens_with_its_key_and_with_no_other(hvps: Hvps, sealed: Path) -> None:
+def test_an_encrypted_repository_opens_with_its_key_only(hvps: Hvps, sealed: Path) -> None:
     assert hvps("list", "--key-env", "KEY").code == 0
     for options in ((), ("--key-env", "OTHER")):
         done = hvps("list", *options)

@@ -107,6 +107,6 @@ def test_the_file_gets_information_without_v_is_private_and_appended_to(tmp_path
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_log_file_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         _logged(log_file=tmp_path / "no" / "hvps.log")

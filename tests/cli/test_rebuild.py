@@ -26,12 +26,12 @@ def repo(tmp_path: Path) -> Path:
     return tmp_path / "repo"
 
 
-def test_a_damaged_index_is_told_with_its_remedy_and_mended(hvps: Hvps, repo: Path) -> None:
+def test_a_damaged_index_is_reported_with_its_remedy_and_rebuilt(hvps: Hvps, repo: Path) -> None:
     broken = sorted((repo / "index").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:-1])
-    told = hvps("verify", "--repo", repo)
-    assert told.code == 7
-    assert "hvps repo rebuild-index" in told.out
+    verified = hvps("verify", "--repo", repo)
+    assert verified.code == 7
+    assert "hvps repo rebuild-index" in verified.out
     looked = hvps("repo", "rebuild-index", "--check", "--repo", repo)
     assert looked.code == 0
     assert "2 of 4 packs would be added to the index" in looked.out
@@ -45,7 +45,7 @@ def test_a_damaged_index_is_told_with_its_remedy_and_mended(hvps: Hvps, repo: Pa
     assert hvps("verify", "--repo", repo).code == 0
 
 
-def test_a_pack_that_only_the_damaged_index_could_tell_is_7(hvps: Hvps, repo: Path) -> None:
+def test_a_pack_that_only_the_damaged_index_described_is_7(hvps: Hvps, repo: Path) -> None:
     for path in (repo / "index").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     pack = next(path for path in (repo / "data").rglob("*") if path.is_file())

@@ -23,7 +23,7 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_served_can_be_asked_and_told_to_end(hvps: Hvps, served: Served) -> None:
+def test_a_served_host_answers_and_can_be_stopped(hvps: Hvps, served: Served) -> None:
     info = json.loads(hvps("sim", "info", "-f", served.folder, "--json").out)
     assert (info["url"], info["engine"], info["pid"]) == (served.url, "builtin", served.process.pid)
     assert stat.S_IMODE((served.folder / "password").stat().st_mode) == 0o600
@@ -31,7 +31,7 @@ def test_what_is_served_can_be_asked_and_told_to_end(hvps: Hvps, served: Served)
     assert served.process.wait(DEADLINE_SECONDS) == 0
 
 
-def test_being_told_to_end_by_a_signal_is_no_failure(served: Served) -> None:
+def test_being_stopped_by_a_signal_is_not_a_failure(served: Served) -> None:
     served.process.terminate()
     assert served.process.wait(DEADLINE_SECONDS) == 0
 
@@ -98,7 +98,7 @@ def test_what_makes_no_sense_is_one_line(
     assert done.err.count("\n") == 1
 
 
-def test_nobody_serving_is_said(hvps: Hvps, tmp_path: Path) -> None:
+def test_a_host_that_is_not_served_is_an_error(hvps: Hvps, tmp_path: Path) -> None:
     tmp_path.joinpath("empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "nothing"):
         done = hvps("sim", "list", "-f", folder)

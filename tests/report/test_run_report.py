@@ -159,7 +159,7 @@ def test_every_row_of_every_table_is_as_wide_as_its_headings() -> None:
         assert max(table.right, default=0) < len(table.columns)
 
 
-def test_the_summary_says_how_it_ended() -> None:
+def test_the_summary_shows_how_the_run_ended() -> None:
     report = run_report(_run(_backup()), name="nightly", check=False)
     assert summary_line(report) == "nightly: 1 task ended: done (exit 0) in 3.0 s, run 12345678"
 

@@ -42,7 +42,7 @@ def test_a_signal_at_any_step_undoes_or_ends_well(
 
 
 @pytest.mark.parametrize("at", STARTS, ids=lambda at: at[0].lower())
-def test_a_second_signal_gives_up_and_says_what_is_left(world: World, at: tuple[str, str]) -> None:
+def test_a_second_signal_gives_up_and_reports_what_is_left(world: World, at: tuple[str, str]) -> None:
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     cancel = Cancellation()
