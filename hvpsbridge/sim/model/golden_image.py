@@ -1,9 +1,9 @@
-"""Images kept apart: what each disk of each checkpoint must turn out to be, byte for byte.
+"""Golden images: what each disk of each checkpoint must turn out to be, byte for byte.
 
-Rule: shares no layer, chain or tracking code with what a backup reads. Every guest write is made here a
-second time, on a flat image of the disk. A checkpoint costs nothing at first: before a range is overwritten
-its old bytes are put aside for the newest checkpoint, and an image is built from those when somebody wants
-to compare with it. Whoever restores a disk compares with that image.
+This module shares no layer, chain or tracking code with what a backup reads. Every guest write is made a
+second time, on a flat image of the disk. A checkpoint is a copy-on-write delta: before a range is
+overwritten, its old bytes are saved in the newest checkpoint's delta. A checkpoint's image is built from
+deltas when it is first asked for. Tests and the demo compare restored disks with these images.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ _STATE_FILE = "kept.json"
 
 
 @dataclass(slots=True)
-class _Aside:
-    """Old bytes of the ranges that were overwritten after a checkpoint and before the next one."""
+class _Delta:
+    """Old bytes of the ranges that were overwritten between a checkpoint and the next one.
+
+    Attributes:
+        checkpoint: the checkpoint's id.
+        size_bytes: size of the disk at the checkpoint.
+    """
 
     checkpoint: str
     size_bytes: int
@@ -35,16 +40,21 @@ class _Aside:
 
 @dataclass(slots=True)
 class _Disk:
-    """A disk's flat image, and what was put aside for its checkpoints, oldest first."""
+    """A disk's flat image and the deltas of its checkpoints, oldest first."""
 
     number: int
-    asides: list[_Aside] = field(default_factory=list)
+    deltas: list[_Delta] = field(default_factory=list)
 
 
 class GoldenImages:
-    """Flat images of live disks, and images of checkpoints built from them.
+    """Flat images of disks, and images of checkpoints built from them.
 
-    ``live`` and ``at_checkpoint`` take the model's lock; callers of the other methods hold it.
+    ``live`` and ``at_checkpoint`` take the lock; callers of the other methods hold it.
+
+    Args:
+        folder: where the images are.
+        lock: the model's lock.
+        enabled: whether to keep images at all.
     """
 
     def __init__(self, folder: Path, lock: AbstractContextManager[object], *, enabled: bool) -> None:
@@ -52,51 +62,51 @@ class GoldenImages:
         self._lock = lock
         self.enabled = enabled
         self._last = 0
-        # Disks by VM and slot, and those that were taken off.
+        # Disks by VM and slot, and disks that were removed but have checkpoints.
         self._live: dict[str, _Disk] = {}
         self._retired: list[tuple[str, _Disk]] = []
         if (folder / _STATE_FILE).exists():
             self._load()
 
-    # -- looking --------------------------------------------------------------------------------------
+    # -- images -----------------------------------------------------------------------------------------
 
     def live(self, vm_id: UUID, slot: Slot) -> Path:
-        """Flat image of a disk as the guest sees it now; no file when there is no such disk."""
+        """Flat image of a disk as the guest sees it now. The file does not exist if there is no such disk."""
         with self._lock:
             disk = self._live.get(_key(vm_id, slot))
             return self._image(disk) if disk is not None else self._folder / "none"
 
     def at_checkpoint(self, checkpoint_id: UUID, slot: Slot) -> Path:
-        """Raw image of a disk as it was at a checkpoint, built on first use; it outlives the checkpoint.
+        """Raw image of a disk as it was at a checkpoint. It outlives the checkpoint.
 
         Raises:
-            FileNotFoundError: nothing was kept of it.
+            FileNotFoundError: the checkpoint has no image of that disk.
         """
         with self._lock:
             target = self._folder / "checkpoints" / str(checkpoint_id) / f"{slot}.raw"
             if not target.exists():
                 disk = self._disk_of(checkpoint_id, slot)
                 if disk is None:
-                    raise FileNotFoundError(f"no image was kept of {slot} at checkpoint {checkpoint_id}")
+                    raise FileNotFoundError(f"checkpoint {checkpoint_id} has no golden image of {slot}")
                 self._build(target, disk, _index(disk, checkpoint_id))
             return target
 
     def _build(self, target: Path, disk: _Disk, first: int) -> None:
-        """Make the image of a disk's checkpoint number ``first``."""
+        """Build the image of a disk's checkpoint number ``first``."""
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = target.with_suffix(".new")
         sparse.copy(self._image(disk), beside)
         with _opened(beside) as image:
-            os.ftruncate(image, max(aside.size_bytes for aside in disk.asides[first:]))
-            # From the newest back: what an older checkpoint put aside is what stood there then.
-            for aside in reversed(disk.asides[first:]):
-                with _opened(self._aside(disk, aside)) as old:
-                    for extent in aside.ranges:
+            os.ftruncate(image, max(delta.size_bytes for delta in disk.deltas[first:]))
+            # From the newest back: an older delta holds what was there before.
+            for delta in reversed(disk.deltas[first:]):
+                with _opened(self._delta_file(disk, delta)) as old:
+                    for extent in delta.ranges:
                         sparse.copy_range(old, image, extent.offset, extent.end)
-            os.ftruncate(image, disk.asides[first].size_bytes)
+            os.ftruncate(image, disk.deltas[first].size_bytes)
         beside.replace(target)
 
-    # -- what happens to disks ------------------------------------------------------------------------
+    # -- what happens to disks --------------------------------------------------------------------------
 
     def add(self, vm_id: UUID, slot: Slot, size_bytes: int, image: Path | None) -> None:
         """A disk was added, from ``image`` or empty."""
@@ -115,11 +125,11 @@ class GoldenImages:
             os.truncate(target, size_bytes)
 
     def remove(self, vm_id: UUID, slot: Slot) -> None:
-        """A disk was taken off the VM; what checkpoints keep of it stays."""
+        """A disk was removed from the VM. Images of its checkpoints remain."""
         disk = self._live.pop(_key(vm_id, slot), None)
         if disk is None:
             return
-        if disk.asides:
+        if disk.deltas:
             self._retired.append((_key(vm_id, slot), disk))
         else:
             self._image(disk).unlink()
@@ -129,36 +139,36 @@ class GoldenImages:
         if self.enabled:
             disk = self._live[_key(vm_id, slot)]
             with _opened(self._image(disk)) as image:
-                self._put_aside(disk, image, offset, offset + len(data))
+                self._save_old(disk, image, offset, offset + len(data))
                 sparse.write(image, data, offset)
 
     def clear(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
-        """The guest trimmed a range; it reads as zeros."""
+        """The guest trimmed a range, which reads as zeros now."""
         if self.enabled:
             disk = self._live[_key(vm_id, slot)]
             with _opened(self._image(disk)) as image:
-                self._put_aside(disk, image, offset, offset + length)
+                self._save_old(disk, image, offset, offset + length)
                 sparse.punch(image, offset, offset + length)
 
     def resize(self, vm_id: UUID, slot: Slot, size_bytes: int) -> None:
-        """The disk has another size now."""
+        """The disk was resized."""
         if self.enabled:
             disk = self._live[_key(vm_id, slot)]
             with _opened(self._image(disk)) as image:
-                self._put_aside(disk, image, size_bytes, os.fstat(image).st_size)
+                self._save_old(disk, image, size_bytes, os.fstat(image).st_size)
                 os.ftruncate(image, size_bytes)
 
     def freeze(self, checkpoint_id: UUID, vm_id: UUID, slot: Slot) -> None:
-        """A checkpoint was made: what the disk is at this moment is kept."""
+        """A checkpoint was created: start its delta."""
         if self.enabled:
             disk = self._live[_key(vm_id, slot)]
             size = self._image(disk).stat().st_size
-            aside = _Aside(str(checkpoint_id), size)
-            sparse.create(self._aside(disk, aside), size)
-            disk.asides.append(aside)
+            delta = _Delta(str(checkpoint_id), size)
+            sparse.create(self._delta_file(disk, delta), size)
+            disk.deltas.append(delta)
 
     def apply(self, checkpoint_id: UUID, vm_id: UUID, slot: Slot) -> None:
-        """The guest's disk goes back to what it was at a checkpoint."""
+        """The disk was reverted to a checkpoint."""
         if not self.enabled:
             return
         key, wanted = _key(vm_id, slot), self._disk_of(checkpoint_id, slot)
@@ -169,45 +179,25 @@ class GoldenImages:
             self._live[key] = wanted
         then = self.at_checkpoint(checkpoint_id, slot)
         first = _index(wanted, checkpoint_id)
-        changed = ExtentSet(extent for aside in wanted.asides[first:] for extent in aside.ranges)
+        changed = ExtentSet(extent for delta in wanted.deltas[first:] for extent in delta.ranges)
         with _opened(self._image(wanted)) as image, _opened(then) as old:
             size, now = os.fstat(old).st_size, os.fstat(image).st_size
-            self._put_aside(wanted, image, min(size, now), now)
+            self._save_old(wanted, image, min(size, now), now)
             os.ftruncate(image, size)
             for extent in list(changed.within(0, size)):
-                self._put_aside(wanted, image, extent.offset, min(extent.end, now))
+                self._save_old(wanted, image, extent.offset, min(extent.end, now))
                 sparse.copy_range(old, image, extent.offset, extent.end)
 
-    def drop(self, checkpoint_id: UUID) -> None:
-        """Nobody will compare with this checkpoint any more: forget it, and the space it took."""
-        for disk in self._disks():
-            index = next((i for i, a in enumerate(disk.asides) if a.checkpoint == str(checkpoint_id)), None)
-            if index is None:
-                continue
-            aside = disk.asides.pop(index)
-            path = self._aside(disk, aside)
-            if index:
-                # What the older one lacks of it was the same then as it was at this one.
-                older = disk.asides[index - 1]
-                with _opened(path) as source, _opened(self._aside(disk, older)) as target:
-                    for extent in subtract(tuple(aside.ranges), tuple(older.ranges)):
-                        sparse.copy_range(source, target, extent.offset, extent.end)
-                older.ranges.update(aside.ranges)
-            path.unlink()
-        folder = self._folder / "checkpoints" / str(checkpoint_id)
-        for image in folder.glob("*.raw"):
-            image.unlink()
-
-    # -- the state file -------------------------------------------------------------------------------
+    # -- the state file ---------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write down what is kept, in one step."""
+        """Write the state file, in one step."""
         if not self.enabled or not self._folder.exists():
             return
         document = {
             "last": self._last,
-            "live": [[key, _plain(disk)] for key, disk in self._live.items()],
-            "retired": [[key, _plain(disk)] for key, disk in self._retired],
+            "live": [[key, _to_json(disk)] for key, disk in self._live.items()],
+            "retired": [[key, _to_json(disk)] for key, disk in self._retired],
         }
         beside = self._folder / (_STATE_FILE + ".new")
         beside.write_text(json.dumps(document), encoding="utf-8")
@@ -216,37 +206,33 @@ class GoldenImages:
     def _load(self) -> None:
         document = json.loads((self._folder / _STATE_FILE).read_text(encoding="utf-8"))
         self._last = document["last"]
-        self._live = {key: _rich(disk) for key, disk in document["live"]}
-        self._retired = [(key, _rich(disk)) for key, disk in document["retired"]]
+        self._live = {key: _from_json(disk) for key, disk in document["live"]}
+        self._retired = [(key, _from_json(disk)) for key, disk in document["retired"]]
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _put_aside(self, disk: _Disk, image: int, start: int, end: int) -> None:
-        """Keep bytes about to be overwritten, once, for the newest checkpoint."""
-        if not disk.asides or start >= end:
+    def _save_old(self, disk: _Disk, image: int, start: int, end: int) -> None:
+        """Copy bytes that are about to be overwritten to the newest delta, unless it has them."""
+        if not disk.deltas or start >= end:
             return
-        aside = disk.asides[-1]
-        fresh = subtract((Extent(start, end - start),), tuple(aside.ranges.within(start, end)))
+        delta = disk.deltas[-1]
+        fresh = subtract((Extent(start, end - start),), tuple(delta.ranges.within(start, end)))
         if fresh:
-            with _opened(self._aside(disk, aside)) as old:
+            with _opened(self._delta_file(disk, delta)) as old:
                 for extent in fresh:
                     sparse.copy_range(image, old, extent.offset, extent.end)
-            aside.ranges.add(start, end)
+            delta.ranges.add(start, end)
 
     def _image(self, disk: _Disk) -> Path:
         return self._folder / f"{disk.number}.raw"
 
-    def _aside(self, disk: _Disk, aside: _Aside) -> Path:
-        return self._folder / f"{disk.number}-{aside.checkpoint}.old"
-
-    def _disks(self) -> Iterator[_Disk]:
-        yield from self._live.values()
-        yield from (disk for _, disk in self._retired)
+    def _delta_file(self, disk: _Disk, delta: _Delta) -> Path:
+        return self._folder / f"{disk.number}-{delta.checkpoint}.old"
 
     def _disk_of(self, checkpoint_id: UUID, slot: Slot) -> _Disk | None:
         everywhere = [*self._live.items(), *self._retired]
         for key, disk in everywhere:
-            if key.endswith(f"/{slot}") and any(a.checkpoint == str(checkpoint_id) for a in disk.asides):
+            if key.endswith(f"/{slot}") and any(d.checkpoint == str(checkpoint_id) for d in disk.deltas):
                 return disk
         return None
 
@@ -256,7 +242,7 @@ def _key(vm_id: UUID, slot: Slot) -> str:
 
 
 def _index(disk: _Disk, checkpoint_id: UUID) -> int:
-    return next(i for i, aside in enumerate(disk.asides) if aside.checkpoint == str(checkpoint_id))
+    return next(i for i, delta in enumerate(disk.deltas) if delta.checkpoint == str(checkpoint_id))
 
 
 @contextmanager
@@ -268,13 +254,13 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _plain(disk: _Disk) -> dict[str, object]:
-    asides = [[aside.checkpoint, aside.size_bytes, aside.ranges.to_text()] for aside in disk.asides]
-    return {"number": disk.number, "asides": asides}
+def _to_json(disk: _Disk) -> dict[str, object]:
+    deltas = [[delta.checkpoint, delta.size_bytes, delta.ranges.to_text()] for delta in disk.deltas]
+    return {"number": disk.number, "asides": deltas}
 
 
-def _rich(document: dict[str, object]) -> _Disk:
-    number, asides = document["number"], document["asides"]
+def _from_json(document: dict[str, object]) -> _Disk:
+    number, deltas = document["number"], document["asides"]
     assert isinstance(number, int)
-    assert isinstance(asides, list)
-    return _Disk(number, [_Aside(name, size, ExtentSet.from_text(text)) for name, size, text in asides])
+    assert isinstance(deltas, list)
+    return _Disk(number, [_Delta(name, size, ExtentSet.from_text(text)) for name, size, text in deltas])
