@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.demo.guests import Left
+from hvpsbridge.demo.guests import SkippedFileSystem
 from hvpsbridge.demo.play import BackedUp, DiskProof
 from hvpsbridge.report.documents import Document
 from hvpsbridge.report.values import INLINE
@@ -153,6 +153,6 @@ class DemoPlayed(Document):
     good: bool
     engine: str
     seconds: float
-    left_out: tuple[Left, ...]
+    left_out: tuple[SkippedFileSystem, ...]
     backups: tuple[BackedUp, ...]
     proofs: tuple[DiskProof, ...]

@@ -32,14 +32,14 @@ class DemoDisk:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class SkippedFileSystem:
     """A file system that is left out, and why."""
 
     file_system: str
     reason: str
 
 
-def usable() -> tuple[frozenset[str], tuple[Left, ...]]:
+def usable() -> tuple[frozenset[str], tuple[SkippedFileSystem, ...]]:
     """File systems that the demo can use here, and those that it must leave out.
 
     Raises:
@@ -49,7 +49,7 @@ def usable() -> tuple[frozenset[str], tuple[Left, ...]]:
     if reasons["ext4"]:
         raise ToolMissing("mke2fs and debugfs", "e2fsprogs", "the demo's guests")
     here = frozenset(name for name, reason in reasons.items() if not reason)
-    return here, tuple(Left(name, reason) for name, reason in reasons.items() if reason)
+    return here, tuple(SkippedFileSystem(name, reason) for name, reason in reasons.items() if reason)
 
 
 def build(folder: Path, file_systems: frozenset[str], *, small: bool) -> tuple[DemoDisk, ...]:

@@ -12,11 +12,11 @@ from typing import Any
 
 from hvpsbridge.demo import guests
 from hvpsbridge.demo.commands import Commands
-from hvpsbridge.demo.guests import DemoDisk, Left
+from hvpsbridge.demo.guests import DemoDisk, SkippedFileSystem
 from hvpsbridge.demo.host import DemoHost
 from hvpsbridge.errors import ToolFailed
 from hvpsbridge.resources import resource_folder
-from hvpsbridge.sim.guests import images_equal, judge_disk
+from hvpsbridge.sim.guests import check_disk, images_equal
 from hvpsbridge.units import size_text
 
 _USER = "backup"
@@ -76,7 +76,7 @@ class DemoResult:
     engine: str
     backups: tuple[BackedUp, ...]
     proofs: tuple[DiskProof, ...]
-    left_out: tuple[Left, ...]
+    left_out: tuple[SkippedFileSystem, ...]
     seconds: float
     disks: int
 
@@ -179,7 +179,7 @@ def _prove(
             for disk in _disks_of(restored):
                 guest = _guest_disk(disks, vm, disk["slot"])
                 note(f"checking {vm} {guest.slot}, {size_text(disk['size_bytes'])}")
-                proofs.append(_judge(host, point, guest, moment, Path(disk["path"])))
+                proofs.append(_check(host, point, guest, moment, Path(disk["path"])))
             shutil.rmtree(target, ignore_errors=True)
     return proofs
 
@@ -198,17 +198,17 @@ def _guest_disk(disks: Sequence[DemoDisk], vm: str, slot: str) -> DemoDisk:
     raise ToolFailed("hvps restore", 0, f"restored disk {slot}, which {vm} does not have")
 
 
-def _judge(host: DemoHost, point: dict[str, Any], guest: DemoDisk, moment: int, raw: Path) -> DiskProof:
+def _check(host: DemoHost, point: dict[str, Any], guest: DemoDisk, moment: int, raw: Path) -> DiskProof:
     state = guest.states[moment]
-    verdict = judge_disk(raw, state.file_lists, scratch=raw.parent)
+    check = check_disk(raw, state.file_lists, scratch=raw.parent)
     return DiskProof(
         point_id=str(point["point_id"]),
         vm=guest.vm,
         slot=guest.slot,
-        file_systems=verdict.file_systems,
+        file_systems=check.file_systems,
         unequal=images_equal(host.kept_image(str(point["checkpoint_id"]), guest.slot), raw),
-        unclean=verdict.unclean,
-        different=verdict.different,
-        files=verdict.files,
+        unclean=check.unclean,
+        different=check.different,
+        files=check.files,
         files_expected=state.files,
     )

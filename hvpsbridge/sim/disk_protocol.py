@@ -16,8 +16,8 @@ from pathlib import Path
 from uuid import UUID
 
 from hvpsbridge.formats.extents import pack_extents
+from hvpsbridge.sim.file_tables import Table, disk_table, file_table
 from hvpsbridge.sim.model import DiskError, DiskHandle, Model, VhdFormat, Win32
-from hvpsbridge.sim.views import Table, disk_table, file_table
 
 _HEAD = struct.Struct("<II")
 _MAX_REQUEST = 1 << 20
@@ -39,7 +39,7 @@ class Op(IntEnum):
     READ_CHECK = 8
 
 
-class Verdict(IntEnum):
+class ReadOutcome(IntEnum):
     """What a read check answers, numbered as in virtdisk.c."""
 
     GOOD = 0
@@ -157,7 +157,7 @@ class DiskConnection:
                 self._table = file_table(self._model, path, self._scratch, node=self._node)
                 return self._table.pack()
             case Op.READ_CHECK:
-                return struct.pack("<I", self._verdict())
+                return struct.pack("<I", self._outcome())
         raise DiskError(Win32.INVALID_PARAMETER, "")
 
     def _opened(self) -> DiskHandle:
@@ -165,21 +165,21 @@ class DiskConnection:
             raise DiskError(Win32.INVALID_HANDLE, "")
         return self._handle
 
-    def _verdict(self) -> Verdict:
+    def _outcome(self) -> ReadOutcome:
         model = self._model
         there = self._table is not None or (
             self._handle is not None and model.driver.is_attached(self._handle)
         )
-        if not there or model.faults.strikes("read_error"):
-            verdict = Verdict.FAILS
-        elif model.faults.strikes("read_corrupt"):
-            verdict = Verdict.CORRUPT
-        elif model.faults.strikes("read_short") or model.driver.read_falls_short():
-            verdict = Verdict.SHORT
+        if not there or model.faults.fires("read_error"):
+            outcome = ReadOutcome.FAILS
+        elif model.faults.fires("read_corrupt"):
+            outcome = ReadOutcome.CORRUPT
+        elif model.faults.fires("read_short") or model.driver.read_falls_short():
+            outcome = ReadOutcome.SHORT
         else:
-            verdict = Verdict.GOOD
+            outcome = ReadOutcome.GOOD
         self._page.show(model)
-        return verdict
+        return outcome
 
     def _information(self, version: int) -> bytes:
         """The part of GET_VIRTUAL_DISK_INFO after version and padding."""

@@ -1,6 +1,6 @@
 """Faults of the wire, by name and count, as the table ``faults.yaml`` describes them.
 
-The simulator's door to YAML. Who serves connections asks :meth:`WireFaults.strike` at each place where a
+The simulator's door to YAML. Who serves connections asks :meth:`WireFaults.fire` at each place where a
 fault could happen; nothing happens until a test or ``hvps sim fault`` arms one.
 """
 
@@ -45,7 +45,7 @@ def fault_table() -> Mapping[str, FaultKind]:
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
+class FiredFault:
     """A fault that happens now."""
 
     name: str
@@ -76,7 +76,7 @@ class WireFaults:
     def __init__(self) -> None:
         self._lock = Lock()
         self._armed: list[_Armed] = []
-        self.struck: dict[str, int] = {}
+        self.fired: dict[str, int] = {}
 
     def arm(self, name: str, count: int = 1, **parameters: object) -> None:
         """Let fault ``name`` happen the next ``count`` times; 0 disarms it.
@@ -115,7 +115,7 @@ class WireFaults:
             parameters[key.strip()] = value.strip()
         self.arm(name.strip(), count, **parameters)
 
-    def strike(self, where: str, action: str) -> Strike | None:
+    def fire(self, where: str, action: str) -> FiredFault | None:
         """The fault that happens at this place of this request or object, if any; counts it."""
         if not self._armed:
             return None
@@ -130,8 +130,8 @@ class WireFaults:
                 if not armed.left:
                     self._armed.remove(armed)
                 name = armed.kind.name
-                self.struck[name] = self.struck.get(name, 0) + 1
-                return Strike(name, armed.parameters)
+                self.fired[name] = self.fired.get(name, 0) + 1
+                return FiredFault(name, armed.parameters)
         return None
 
     @property

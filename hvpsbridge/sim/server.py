@@ -17,10 +17,10 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.control import ControlServer
 from hvpsbridge.sim.engines.builtin import BuiltinEngine
 from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
-from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
+from hvpsbridge.sim.engines.protocols import Engine, EngineFactory, Sink
 from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.model import Model, SystemClock
-from hvpsbridge.sim.service import ModelService
+from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
 from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.listener import Listener

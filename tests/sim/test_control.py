@@ -90,7 +90,7 @@ def test_faults_and_knobs_reach_the_model(control: Control, model: Model) -> Non
     control.set_fault("query_empty", 2)
     control.set_knob("merge_seconds", "2.5")
     control.set_knob("job_vanishes", "on")
-    assert model.faults.strikes("query_empty")
+    assert model.faults.fires("query_empty")
     assert control.faults() == {"query_empty": 1}
     assert (model.knobs.merge_seconds, model.knobs.job_vanishes) == (2.5, True)
     assert control.knobs()["merge_seconds"] == 2.5

@@ -37,7 +37,7 @@ class Heard:
         else:
             self.short.append(bytes(fragment))
 
-    def break_off(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         self.ended.set()
 
 

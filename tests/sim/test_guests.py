@@ -14,7 +14,7 @@ import pytest
 
 from hvpsbridge.errors import ToolMissing
 from hvpsbridge.sim import guests
-from hvpsbridge.sim.guests import DiskState, GuestDisk, PartitionPlan, images_equal, judge_disk, tools
+from hvpsbridge.sim.guests import DiskState, GuestDisk, PartitionPlan, check_disk, images_equal, tools
 from hvpsbridge.sim.guests.disks import load_lists
 from hvpsbridge.sim.guests.files import DATABASE
 from hvpsbridge.sim.guests.partitions import extract, read_table
@@ -76,9 +76,9 @@ def test_every_state_of_a_disk_is_clean_and_holds_every_file(
     history: tuple[DiskState, ...], tmp_path: Path
 ) -> None:
     for state in history:
-        verdict = judge_disk(state.image, state.file_lists, scratch=tmp_path)
-        assert verdict.good, verdict
-        assert verdict.files == state.files >= FILES - FILES // 10
+        check = check_disk(state.image, state.file_lists, scratch=tmp_path)
+        assert check.good, check
+        assert check.files == state.files >= FILES - FILES // 10
 
 
 def test_a_newer_state_has_the_same_size_and_changes_files_of_every_kind(
@@ -105,10 +105,10 @@ def test_a_newer_state_leaves_most_of_the_disk_alone(history: tuple[DiskState, .
 def test_a_state_judged_by_the_list_of_another_moment_differs(
     history: tuple[DiskState, ...], tmp_path: Path
 ) -> None:
-    verdict = judge_disk(history[1].image, history[0].file_lists, scratch=tmp_path)
-    assert not verdict.good
-    assert verdict.different
-    assert not verdict.unclean
+    check = check_disk(history[1].image, history[0].file_lists, scratch=tmp_path)
+    assert not check.good
+    assert check.different
+    assert not check.unclean
 
 
 def test_one_flipped_byte_in_one_file_is_found(history: tuple[DiskState, ...], tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_one_flipped_byte_in_one_file_is_found(history: tuple[DiskState, ...], t
     )
     at = where(first, page)
     bad = damaged(first, tmp_path, at + 100, bytes([page[100] ^ 1]))
-    verdict = judge_disk(bad.image, bad.file_lists, scratch=tmp_path)
-    assert verdict.different == (f"{verdict.file_systems[0]}: {DATABASE} has other contents",)
-    assert verdict.files == first.files - 1
+    check = check_disk(bad.image, bad.file_lists, scratch=tmp_path)
+    assert check.different == (f"{check.file_systems[0]}: {DATABASE} has other contents",)
+    assert check.files == first.files - 1
     assert images_equal(first.image, bad.image).endswith(
         f"byte {at + 101}, line {_line(first.image, at + 100)}"
     )
@@ -141,14 +141,14 @@ def test_damaged_metadata_is_unclean(ext4_disk: DiskState, tmp_path: Path) -> No
     shown = run_tool("debugfs", "-R", "imap <2>", f"{ext4_disk.image}?offset={part.offset_bytes}").stdout
     block = int(shown.split(b"located at block ")[1].split(b",")[0])
     bad = damaged(ext4_disk, tmp_path, part.offset_bytes + block * 4096 + 256 + 40, bytes(60))
-    verdict = judge_disk(bad.image, bad.file_lists, scratch=tmp_path)
-    assert verdict.unclean
-    assert not verdict.good
+    check = check_disk(bad.image, bad.file_lists, scratch=tmp_path)
+    assert check.unclean
+    assert not check.good
 
 
 def test_a_damaged_copy_of_the_partition_table_is_unclean(ext4_disk: DiskState, tmp_path: Path) -> None:
     bad = damaged(ext4_disk, tmp_path, ext4_disk.image.stat().st_size - 512 + 40, b"\xff")
-    assert "is damaged" in judge_disk(bad.image, bad.file_lists, scratch=tmp_path).unclean[0]
+    assert "is damaged" in check_disk(bad.image, bad.file_lists, scratch=tmp_path).unclean[0]
 
 
 def test_a_file_of_an_ext4_guest_is_right_only_after_journal_replay(
@@ -181,9 +181,9 @@ def test_the_partition_table_is_read_alike_by_util_linux(tmp_path: Path) -> None
         *("2048", "131072", "ext4", "0fc63daf-8483-4772-8e79-3d69d8477de4"),
         *("133120", "131072", "fat32", "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"),
     ]
-    verdict = judge_disk(disk.state.image, disk.state.file_lists, scratch=tmp_path)
-    assert verdict.good
-    assert verdict.file_systems == ("ext4", "fat32")
+    check = check_disk(disk.state.image, disk.state.file_lists, scratch=tmp_path)
+    assert check.good
+    assert check.file_systems == ("ext4", "fat32")
 
 
 def test_partitions_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.sim import native
+from hvpsbridge.sim.file_tables import file_table
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.service import ModelService
-from hvpsbridge.sim.views import file_table
+from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.units import MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)

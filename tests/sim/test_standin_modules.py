@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.service import ModelService
+from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.units import MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)

@@ -301,7 +301,7 @@ CASES: dict[str, Callable[[Client], None]] = {
 @pytest.mark.parametrize("name", fault_table())
 def test_a_fault_does_what_its_row_says(name: str, client: Client) -> None:
     CASES[name](client)
-    assert client.host.faults.struck == {name: 1}
+    assert client.host.faults.fired == {name: 1}
     assert not client.host.faults.any_armed
 
 
@@ -350,9 +350,9 @@ def test_a_fault_lets_as_many_pass_as_told(client: Client) -> None:
 def test_a_fault_is_armed_from_text_and_refused_when_it_makes_no_sense() -> None:
     faults = WireFaults()
     faults.arm_text("reply_cut:bytes=12,action=any,keep=true", 2)
-    strike = faults.strike("reply", "send")
-    assert strike is not None
-    assert strike.parameters == {"bytes": 12, "keep": True, "action": "any", "after": 0}
+    fault = faults.fire("reply", "send")
+    assert fault is not None
+    assert fault.parameters == {"bytes": 12, "keep": True, "action": "any", "after": 0}
     assert faults.armed() == {"reply_cut": 1}
     faults.arm("reply_cut", 0)
     assert not faults.any_armed

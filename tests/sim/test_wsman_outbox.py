@@ -169,7 +169,7 @@ def test_nothing_in_time_is_a_timeout_and_no_lane_a_key_error(outbox: Outbox) ->
 
 def test_what_was_said_before_the_end_is_still_had(outbox: Outbox) -> None:
     outbox.put(KEY, fragments(10)[0])
-    outbox.break_off("killed")
+    outbox.fail("killed")
     assert len(take(outbox)[0]) == 1
     with pytest.raises(ShellBroken, match="killed"):
         take(outbox)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from hvpsbridge.errors import SimulatorError
-from hvpsbridge.sim.control.place import SOCKET_NAME, reachable
+from hvpsbridge.sim.control.address import SOCKET_NAME, reachable
 from hvpsbridge.sim.images import as_raw
 
 _FIRST_SLOT = "scsi0:0"

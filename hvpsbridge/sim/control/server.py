@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from hvpsbridge.sim.control.place import SOCKET_NAME, reachable
+from hvpsbridge.sim.control.address import SOCKET_NAME, reachable
 from hvpsbridge.sim.model import (
     Consistency,
     DiskError,

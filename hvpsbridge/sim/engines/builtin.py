@@ -35,8 +35,8 @@ from hvpsbridge.contract import CONTRACT, OPERATIONS
 from hvpsbridge.sim.engines import binder, clixml
 from hvpsbridge.sim.engines.failure import Failure, failure
 from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess, Stopped
+from hvpsbridge.sim.engines.protocols import EngineGone, Sink
 from hvpsbridge.sim.engines.readers import Readers
-from hvpsbridge.sim.engines.seam import EngineGone, Sink
 from hvpsbridge.sim.model import Model
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class BuiltinEngine:
     def kill(self) -> None:
         """End the shell as a crash of its process would."""
         # First, so that no pipeline waits for room in a queue that nobody empties.
-        self._sink.break_off(f"process {self._process_id} was killed")
+        self._sink.fail(f"process {self._process_id} was killed")
         self.close()
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ from threading import RLock, Thread
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.sim.engines import startup
-from hvpsbridge.sim.engines.seam import EngineGone, Sink
+from hvpsbridge.sim.engines.protocols import EngineGone, Sink
 from hvpsbridge.units import KIB, MIB
 
 logger = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ class PowerShellEngine:
                     logger.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
         status = self._process.wait()
         self._outgoing.put(None)
-        self._sink.break_off(f"pwsh {self.process_id} ended with status {status}")
+        self._sink.fail(f"pwsh {self.process_id} ended with status {status}")
         if not self._closed:
             logger.warning(
                 "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._complaints)

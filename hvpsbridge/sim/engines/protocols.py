@@ -1,4 +1,4 @@
-"""The seam between a shell and what answers behind it."""
+"""What a shell needs of the engine behind it, and the engine of the shell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sink(Protocol):
         """
         ...
 
-    def break_off(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """The engine has ended by itself; nothing more comes."""
         ...
 

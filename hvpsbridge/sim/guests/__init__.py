@@ -1,23 +1,23 @@
 """Guests for the simulated host: disks with real file systems and real files, changed as guests change them.
 
-``GuestDisk`` makes a disk and newer states of it; ``judge_disk`` and ``images_equal`` look at a restored one
+``GuestDisk`` makes a disk and newer states of it; ``check_disk`` and ``images_equal`` look at a restored one
 from outside the product; ``usable_file_systems`` says what this machine can work with.
 """
 
 from __future__ import annotations
 
 from hvpsbridge.errors import HvpsError
+from hvpsbridge.sim.guests.checks import DiskCheck, check_disk, images_equal
 from hvpsbridge.sim.guests.disks import DiskState, GuestDisk, PartitionPlan
 from hvpsbridge.sim.guests.filesystems import FILE_SYSTEMS
-from hvpsbridge.sim.guests.judges import Verdict, images_equal, judge_disk
 
 __all__ = [
+    "DiskCheck",
     "DiskState",
     "GuestDisk",
     "PartitionPlan",
-    "Verdict",
+    "check_disk",
     "images_equal",
-    "judge_disk",
     "usable_file_systems",
 ]
 

@@ -21,7 +21,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DiskCheck:
     """What was found on a disk.
 
     Attributes:
@@ -42,7 +42,7 @@ class Verdict:
         return self.files > 0 and not self.unclean and not self.different
 
 
-def judge_disk(raw: Path, file_lists: Path, *, scratch: Path) -> Verdict:
+def check_disk(raw: Path, file_lists: Path, *, scratch: Path) -> DiskCheck:
     """Examines a raw disk against the guest's file lists; the disk is only read.
 
     Args:
@@ -54,9 +54,9 @@ def judge_disk(raw: Path, file_lists: Path, *, scratch: Path) -> Verdict:
     try:
         parts = read_table(raw)
     except BadTable as err:
-        return Verdict((), 0, (str(err),), ())
+        return DiskCheck((), 0, (str(err),), ())
     if len(parts) != len(expected):
-        return Verdict((), 0, (f"{len(parts)} partitions instead of {len(expected)}",), ())
+        return DiskCheck((), 0, (f"{len(parts)} partitions instead of {len(expected)}",), ())
     good, unclean, different = 0, [], []
     for part, files in zip(parts, expected, strict=True):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -65,7 +65,7 @@ def judge_disk(raw: Path, file_lists: Path, *, scratch: Path) -> Verdict:
         wrong = _compare(files, found)
         different += [f"{part.name}: {line}" for line in wrong]
         good += len(files) - sum(1 for name in files if found.get(name) != files[name])
-    return Verdict(tuple(part.name for part in parts), good, tuple(unclean), _shortened(different))
+    return DiskCheck(tuple(part.name for part in parts), good, tuple(unclean), _shortened(different))
 
 
 def images_equal(one: Path, other: Path) -> str:

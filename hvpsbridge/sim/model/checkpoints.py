@@ -129,7 +129,7 @@ class Checkpoints:
         """
         text = self._core.text
         self._timeline.check_ready(vm)
-        if vm.state not in _CHECKPOINTABLE or self._core.faults.strikes("checkpoint_busy"):
+        if vm.state not in _CHECKPOINTABLE or self._core.faults.fires("checkpoint_busy"):
             raise HyperVError(Wmi.INVALID_STATE, text("busy"))
         if vm.checkpoint_type is CheckpointType.Disabled:
             raise HyperVError(Wmi.INVALID_STATE, text("disabled", vm=vm.name))

@@ -84,6 +84,6 @@ class Disks:
     def _maybe_end_merges(self) -> None:
         """Fault ``merge_ends``: a file that the caller has just listed may be gone now."""
         merging = any(self._merges.merging(vm) for vm in self._core.world.vms.values())
-        if merging and self._core.faults.strikes("merge_ends"):
+        if merging and self._core.faults.fires("merge_ends"):
             self._merges.hurry()
             self._timeline.advance()

@@ -112,12 +112,12 @@ class Driver:
                 for member in core.files.chain(layer)
                 for _ in member.unreadable.within(offset, offset + length)
             )
-            if bad or core.faults.strikes("read_error"):
+            if bad or core.faults.fires("read_error"):
                 raise DiskError(Win32.IO_DEVICE, layer.path)
             data = core.files.read(layer, offset, length)
-            if core.faults.strikes("read_corrupt"):
+            if core.faults.fires("read_corrupt"):
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            short = core.faults.strikes("read_short") or core.chance.random() < core.knobs.short_reads
+            short = core.faults.fires("read_short") or core.chance.random() < core.knobs.short_reads
             return data[:-sector] if short else data
 
     def allocated(self, path: str) -> tuple[Extent, ...]:
@@ -152,13 +152,13 @@ class Driver:
         with self._timeline.now():
             core = self._core
             chain = core.files.chain(core.files.by_path(path))
-            if core.faults.strikes("query_fails"):
+            if core.faults.fires("query_fails"):
                 raise DiskError(Win32.VHD_TRACKING_MISSING, path)
-            if core.faults.strikes("query_no_progress"):
+            if core.faults.fires("query_no_progress"):
                 return Answer(0, ())
-            if core.faults.strikes("query_empty"):
+            if core.faults.fires("query_empty"):
                 return Answer(length, ())
-            lie = core.faults.strikes("query_lies")
+            lie = core.faults.fires("query_lies")
             return core.tracking.answer(chain, rct_id, offset, length, room, lie=lie)
 
     # -- inside -----------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Faults:
         for changed in self._watchers:
             changed()
 
-    def strikes(self, name: str) -> bool:
+    def fires(self, name: str) -> bool:
         """Whether fault ``name`` happens now; counts it when so."""
         assert name in MODEL_FAULTS, name
         with self._lock:

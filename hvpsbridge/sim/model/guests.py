@@ -125,7 +125,7 @@ class Guests:
             if next(layer.present.within(start, start + block), None) is None
         )
         root = root_of(core, layer.path) if grows else None
-        if core.faults.strikes("volume_full") or (root is not None and free_bytes(core, root) < grows):
+        if core.faults.fires("volume_full") or (root is not None and free_bytes(core, root) < grows):
             vm.state = VMState.PausedCritical
             core.log(ADMIN_LOG, 16050, vm, core.text("full", vm=vm.name))
             raise HyperVError(Wmi.INVALID_STATE, core.text("full", vm=vm.name), 0x80070070)

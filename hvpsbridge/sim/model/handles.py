@@ -82,7 +82,7 @@ class Handles:
             raise DiskError(Win32.FILE_NOT_FOUND, handle.path)
         if self._knobs.no_volume_privilege:
             raise DiskError(Win32.PRIVILEGE_NOT_HELD, handle.path)
-        if self._faults.strikes("attach_busy"):
+        if self._faults.fires("attach_busy"):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
         if any(other.attached and other.layer == handle.layer for other in self._open.values()):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)

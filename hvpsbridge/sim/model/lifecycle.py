@@ -60,7 +60,7 @@ class Lifecycle:
         return self._core.checkpoint(UUID(job.arguments["checkpoint"]))
 
     def _fail_if(self, fault: str) -> None:
-        if self._core.faults.strikes(fault):
+        if self._core.faults.fires(fault):
             raise HyperVError(Wmi.FAILED, self._core.text("failed"))
 
     def _create(self, job: Job, vm: Vm) -> Checkpoint:
@@ -69,7 +69,7 @@ class Lifecycle:
         kind = SnapshotType(int(job.arguments["type"]))
         drives = self._checkpointable_drives(vm, ignore=job.arguments["ignore_disks"] == "1")
         self._creation_faults(vm, consistency, kind)
-        if core.faults.strikes("checkpoint_leaves_out_disk"):
+        if core.faults.fires("checkpoint_leaves_out_disk"):
             drives = drives[:-1]
         now = core.time
         checkpoint = Checkpoint(
@@ -106,14 +106,14 @@ class Lifecycle:
         core = self._core
         if consistency is Consistency.Application and vm.state is not VMState.Off:
             works = vm.state is VMState.Running and vm.guest_backup
-            if not works or core.faults.strikes("guest_backup_fails"):
+            if not works or core.faults.fires("guest_backup_fails"):
                 raise HyperVError(Wmi.FAILED, core.text("guest", vm=vm.name), 0x800423F4)
         self._fail_if("checkpoint_fails")
-        if core.faults.strikes("checkpoint_file_locked"):
+        if core.faults.fires("checkpoint_file_locked"):
             raise HyperVError(Wmi.IN_USE, core.text("locked", vm=vm.name), 0x80070020)
-        if core.faults.strikes("checkpoint_no_space"):
+        if core.faults.fires("checkpoint_no_space"):
             raise HyperVError(Wmi.FAILED, core.text("no_space", vm=vm.name), 0x80070070)
-        if core.faults.strikes("commit_forks"):
+        if core.faults.fires("commit_forks"):
             vm.commit_fork_events += 1
             core.log(WORKER_LOG, 3216, vm, core.text("commit_forks", vm=vm.name))
             raise HyperVError(Wmi.FAILED, core.text("commit_forks", vm=vm.name), 0x80048102)
@@ -146,9 +146,9 @@ class Lifecycle:
         if checkpoint.kind is not SnapshotType.Recovery:
             raise HyperVError(Wmi.INVALID_PARAMETER, core.text("not_recovery"))
         self._fail_if("convert_fails")
-        if core.faults.strikes("convert_logon_right"):
+        if core.faults.fires("convert_logon_right"):
             raise HyperVError(Wmi.FAILED, core.text("logon_right"), 0x8007052F)
-        other = core.knobs.new_id_at_conversion or core.faults.strikes("convert_other_ids")
+        other = core.knobs.new_id_at_conversion or core.faults.fires("convert_other_ids")
         point = ReferencePoint(
             instance_id=f"Microsoft:{str(vm.vm_id).upper()}\\{str(core.fresh_id()).upper()}",
             vm_id=vm.vm_id,

@@ -90,7 +90,7 @@ class Merges:
             return
         parent = world.layers[child.parent]
         blocked = core.handles.locks(child.number) or core.handles.locks(parent.number)
-        if blocked or core.faults.strikes("merge_fails"):
+        if blocked or core.faults.fires("merge_fails"):
             merge.phase = MergePhase.FAILED
             merge.failures += 1
             retry = core.knobs.merge_retry_seconds

@@ -12,7 +12,7 @@ copied but never decoded on its way through.
 - ``listing``: shells and commands as they are shown.
 - ``service``: one method per WSMan action.
 - ``auth``, ``negotiate``: who is asking, and message sealing.
-- ``hazards``, ``tampering``: where armed faults happen, to connections and to an engine's output.
+- ``connection_faults``, ``tampering``: where armed faults happen, to connections and to an engine's output.
 - ``counters``: what was asked for and sent.
 - ``http``: one connection: requests and replies.
 - ``listener``: the socket, its threads, TLS.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hvpsbridge.sim.faults import Strike, WireFaults
+from hvpsbridge.sim.faults import FiredFault, WireFaults
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.service import Reply, Service
 
@@ -65,7 +65,7 @@ class Machine(Protocol):
         ...
 
 
-class Hazards:
+class ConnectionFaults:
     """Faults of the wire, carried out for connections.
 
     Args:
@@ -86,79 +86,79 @@ class Hazards:
             Cut: the connection is to be closed.
         """
         self._need_power()
-        strike = self._faults.strike("request", action)
-        if strike is None:
+        fault = self._faults.fire("request", action)
+        if fault is None:
             return None
-        if strike.name == "request_lost":
-            raise Cut(strike.name)
-        if strike.name == "unavailable":
-            return Status(int(strike.number("status")))
-        if strike.name == "unauthorized":
+        if fault.name == "request_lost":
+            raise Cut(fault.name)
+        if fault.name == "unavailable":
+            return Status(int(fault.number("status")))
+        if fault.name == "unauthorized":
             return Status(401)
-        if strike.name in _REFUSALS:
-            return self._service.refuse(envelope, *_REFUSALS[strike.name])
-        if strike.name == "host_reboots":
-            self._machine.reboot(strike.number("down_seconds"))
-            raise Cut(strike.name)
-        if strike.name == "clock_skewed":
-            self._machine.skew_clock(strike.number("seconds"))
+        if fault.name in _REFUSALS:
+            return self._service.refuse(envelope, *_REFUSALS[fault.name])
+        if fault.name == "host_reboots":
+            self._machine.reboot(fault.number("down_seconds"))
+            raise Cut(fault.name)
+        if fault.name == "clock_skewed":
+            self._machine.skew_clock(fault.number("seconds"))
             return None
         shell = self._service.shell_of(envelope, user)
         if shell is not None:
-            if strike.name == "shell_lost":
+            if fault.name == "shell_lost":
                 self._service.shells.kill(shell)
             else:
                 shell.engine.kill()
         return None
 
-    def after(self, action: str, reply: Reply) -> Strike | None:
+    def after(self, action: str, reply: Reply) -> FiredFault | None:
         """What happens to an answer.
 
         Raises:
             Cut: the connection is to be closed.
         """
         self._need_power()
-        strike = self._faults.strike("reply", action)
-        if strike is None:
+        fault = self._faults.fire("reply", action)
+        if fault is None:
             return None
-        if strike.name in ("reply_lost", "reply_cut") and strike.flag("keep") and reply.undelivered:
+        if fault.name in ("reply_lost", "reply_cut") and fault.flag("keep") and reply.undelivered:
             reply.undelivered()
-        if strike.name == "reply_twice" and reply.repeat:
+        if fault.name == "reply_twice" and reply.repeat:
             reply.repeat()
-        return strike
+        return fault
 
     def _need_power(self) -> None:
         if not self._machine.powered:
             raise Cut("the host is dead")
 
 
-def send_struck(
-    strike: Strike, data: bytes, send: Callable[[bytes], None], alive: Callable[[], bool]
+def send_faulty(
+    fault: FiredFault, data: bytes, send: Callable[[bytes], None], alive: Callable[[], bool]
 ) -> None:
     """Send an answer as the fault wants it.
 
     Raises:
         Cut: the connection is to be closed.
     """
-    match strike.name:
+    match fault.name:
         case "reply_lost":
-            raise Cut(strike.name)
+            raise Cut(fault.name)
         case "reply_cut":
-            send(data[: int(strike.number("bytes"))])
-            raise Cut(strike.name)
+            send(data[: int(fault.number("bytes"))])
+            raise Cut(fault.name)
         case "reply_stalled":
-            send(data[: int(strike.number("bytes"))])
-            end = time.monotonic() + strike.number("seconds")
+            send(data[: int(fault.number("bytes"))])
+            end = time.monotonic() + fault.number("seconds")
             while time.monotonic() < end and alive():
                 time.sleep(_SLICE_SECONDS)
-            raise Cut(strike.name)
+            raise Cut(fault.name)
         case "reply_slow":
-            step = max(1, int(strike.number("bytes_per_second") * _SLICE_SECONDS))
+            step = max(1, int(fault.number("bytes_per_second") * _SLICE_SECONDS))
             for start in range(0, len(data), step):
                 send(data[start : start + step])
                 time.sleep(_SLICE_SECONDS)
         case "reply_delayed":
-            time.sleep(strike.number("seconds"))
+            time.sleep(fault.number("seconds"))
             send(data)
         case _:
             send(data)

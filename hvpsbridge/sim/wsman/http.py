@@ -11,8 +11,8 @@ from http import HTTPStatus
 from itertools import islice
 
 from hvpsbridge.sim.wsman.auth import Authenticator, Denied, Unreadable
+from hvpsbridge.sim.wsman.connection_faults import ConnectionFaults, Cut, Status, action_of, send_faulty
 from hvpsbridge.sim.wsman.envelope import Parts
-from hvpsbridge.sim.wsman.hazards import Cut, Hazards, Status, action_of, send_struck
 from hvpsbridge.sim.wsman.outbox import ClientGone
 from hvpsbridge.sim.wsman.service import Caller, Reply, Service
 from hvpsbridge.units import KIB, MIB
@@ -51,13 +51,13 @@ class Connection:
         address: str,
         service: Service,
         authenticator: Authenticator,
-        hazards: Hazards,
+        faults: ConnectionFaults,
     ) -> None:
         self._socket = sock
         self._address = address
         self._service = service
         self._authenticator = authenticator
-        self._hazards = hazards
+        self._faults = faults
         self._buffer = bytearray()
 
     def serve(self) -> None:
@@ -143,7 +143,7 @@ class Connection:
             self._write(HTTPStatus.UNAUTHORIZED, self._challenges(HTTPStatus.UNAUTHORIZED), "", b"")
             return
         action = action_of(envelope)
-        reply = self._hazards.before(action, envelope, user)
+        reply = self._faults.before(action, envelope, user)
         if isinstance(reply, Status):
             self._write(HTTPStatus(reply.code), self._challenges(reply.code), "", b"")
             return
@@ -164,9 +164,9 @@ class Connection:
         content_type, body = self._authenticator.seal(reply.body)
         length = sum(map(len, body))
         data = (_head(HTTPStatus(reply.status), headers, content_type, length), *body)
-        strike = self._hazards.after(action, reply)
-        if strike is not None:
-            send_struck(strike, b"".join(data), self._socket.sendall, self._alive)
+        fault = self._faults.after(action, reply)
+        if fault is not None:
+            send_faulty(fault, b"".join(data), self._socket.sendall, self._alive)
         else:
             try:
                 send_parts(self._socket, data)

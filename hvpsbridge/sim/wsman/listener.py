@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from hvpsbridge.sim.wsman.auth import Authenticator
-from hvpsbridge.sim.wsman.hazards import Hazards, Machine
+from hvpsbridge.sim.wsman.connection_faults import ConnectionFaults, Machine
 from hvpsbridge.sim.wsman.http import Connection
 from hvpsbridge.sim.wsman.service import Service
 
@@ -55,7 +55,7 @@ class Listener:
         self._reserved.bind(("127.0.0.1", port))
         self._port = int(self._reserved.getsockname()[1])
         self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
-        self.hazards = Hazards(service.faults, service, machine)
+        self.connection_faults = ConnectionFaults(service.faults, service, machine)
         self._stopping = Event()
         self._lock = Lock()
         self._open: set[socket.socket] = set()
@@ -163,7 +163,7 @@ class Listener:
         with self._lock:
             self._open.add(sock)
         try:
-            Connection(sock, address, self._service, self._authenticators(), self.hazards).serve()
+            Connection(sock, address, self._service, self._authenticators(), self.connection_faults).serve()
         finally:
             with self._lock:
                 self._open.discard(sock)

@@ -82,7 +82,7 @@ class Outbox:
             self._lanes.pop(key, None)
             self._changed.notify_all()
 
-    def break_off(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """The engine has ended: every Receive, waiting or to come, fails once its lane is empty."""
         with self._changed:
             if self._broken is None:

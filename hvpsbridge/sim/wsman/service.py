@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from hvpsbridge.sim.engines.seam import EngineFactory, EngineGone
+from hvpsbridge.sim.engines.protocols import EngineFactory, EngineGone
 from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.counters import Counters

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from hvpsbridge.sim.engines.seam import Engine, EngineFactory, Sink
+from hvpsbridge.sim.engines.protocols import Engine, EngineFactory, Sink
 from hvpsbridge.sim.wsman.envelope import Fault, Parts
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.outbox import HARD_BYTES, SOFT_BYTES, Outbox
@@ -197,14 +197,14 @@ class ShellTable:
         """The shell is gone at once, its process with it, as after a reboot."""
         with self._lock:
             self._shells.pop(shell.shell_id.lower(), None)
-        shell.outbox.break_off("the shell is gone")
+        shell.outbox.fail("the shell is gone")
         shell.engine.kill()
 
     def remove(self, shell: Shell) -> None:
         """End a shell and its engine; returns when the engine is gone."""
         with self._lock:
             self._shells.pop(shell.shell_id.lower(), None)
-        shell.outbox.break_off("the shell was deleted")
+        shell.outbox.fail("the shell was deleted")
         shell.engine.close()
         logger.info("shell %s closed", shell.shell_id)
 

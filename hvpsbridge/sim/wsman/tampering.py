@@ -59,9 +59,9 @@ class TamperingSink:
         if not lane.waiting:
             del self._lanes[key]
 
-    def break_off(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """The engine has ended."""
-        self._outbox.break_off(reason)
+        self._outbox.fail(reason)
 
     def _objects(self, lane: _Lane, whole: list[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         number, message = _message(whole)
@@ -72,8 +72,8 @@ class TamperingSink:
             yield from whole
             return
         late, lane.waiting = lane.waiting, []
-        strike = None if late else self._faults.strike(OUTPUT, "block")
-        match strike.name if strike else None:
+        fault = None if late else self._faults.fire(OUTPUT, "block")
+        match fault.name if fault else None:
             case None:
                 yield from whole
             case "block_lost":

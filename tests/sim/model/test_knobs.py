@@ -11,6 +11,7 @@ import pytest
 
 from hvpsbridge.formats import vhdx
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.sim.file_tables import file_table
 from hvpsbridge.sim.model import (
     HOSTILE,
     ControllerType,
@@ -25,7 +26,6 @@ from hvpsbridge.sim.model import (
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
 from hvpsbridge.sim.model.state import JobState
 from hvpsbridge.sim.standin.provider import Provider
-from hvpsbridge.sim.views import file_table
 from hvpsbridge.units import KIB, MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
