@@ -61,7 +61,7 @@ class BlockState(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class VhdxHeader:
     """One of the two headers; the valid one with the higher sequence number is current.
 
     Attributes:
@@ -94,7 +94,7 @@ class Header:
         )
 
     @classmethod
-    def unpack(cls, data: bytes) -> Header:
+    def unpack(cls, data: bytes) -> VhdxHeader:
         """Header from its 4 KiB.
 
         Raises:

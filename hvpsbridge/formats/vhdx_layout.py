@@ -33,9 +33,9 @@ from hvpsbridge.formats.vhdx import (
     NO_GUID,
     REGION_TABLE_OFFSETS,
     BlockState,
-    Header,
     Metadata,
     Region,
+    VhdxHeader,
     pack_regions,
 )
 from hvpsbridge.units import MIB
@@ -112,7 +112,7 @@ def plan(
     creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
     head[: len(creator)] = creator
     for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
-        head[offset : offset + HEADER_BYTES] = Header(
+        head[offset : offset + HEADER_BYTES] = VhdxHeader(
             sequence=sequence, file_write_guid=write_guid, data_write_guid=write_guid, log_guid=log_guid
         ).pack()
     regions = pack_regions(

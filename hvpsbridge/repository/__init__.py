@@ -8,14 +8,10 @@ from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import ExportedKey, KeyRing, SlotInfo
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
-from hvpsbridge.repository.opening import (
-    DEFAULT_CHUNK_BYTES,
-    Repository,
-    create_repository,
-    open_repository,
-)
+from hvpsbridge.repository.opening import DEFAULT_CHUNK_BYTES, create_repository, open_repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.probe import Holds, ProbeReport, ProbeResult, probe
+from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.writer import DiskWriter, Writer, WriterStats
 
 __all__ = [

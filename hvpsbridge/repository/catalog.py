@@ -84,7 +84,7 @@ class Catalog:
         except Damaged as err:
             return err
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Read everything again from now on; verification must not trust what was read before."""
         self._manifests.clear()
         self._ids.clear()
@@ -146,7 +146,7 @@ class Catalog:
         found = {point.point_id: ids for point, ids in zip(wanted, read, strict=True)}
         return tuple((point, found.get(point.point_id)) for point in points)
 
-    def link(self, vm_id: UUID) -> tuple[int, bytes | None]:
+    def next_link(self, vm_id: UUID) -> tuple[int, bytes | None]:
         """Sequence number of a VM's next point and digest of the one before; pruned points count."""
         line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
         line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]

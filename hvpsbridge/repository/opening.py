@@ -152,15 +152,3 @@ def _exists(store: Store, name: str) -> bool:
     except ObjectMissing:
         return False
     return True
-
-
-__all__ = [
-    "DEFAULT_CHUNK_BYTES",
-    "Repository",
-    "create_on_store",
-    "create_repository",
-    "default_cache_folder",
-    "open_on_store",
-    "open_repository",
-    "restore_tool",
-]

@@ -190,7 +190,7 @@ class Repository:
             self._frames,
             self.grid,
             run,
-            self.catalog.link,
+            self.catalog.next_link,
             level=level,
             read_back=read_back,
             spill_folder=self._spill_folder,
@@ -228,7 +228,7 @@ class Repository:
             points: which points; the whole repository when None.
             subset: part and count: ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
-        self.catalog.forget()
+        self.catalog.clear_cache()
         self.refresh()
         return verify(
             VerifyContext(

@@ -37,7 +37,7 @@ def build(target: Path, content: bytes, metadata: vhdx.Metadata, present: list[E
 
 def read_structures(head: bytes) -> tuple[vhdx.Metadata, bytes]:
     assert head.startswith(b"vhdxfile")
-    header = max((vhdx.Header.unpack(head[at:]) for at in vhdx.HEADER_OFFSETS), key=lambda h: h.sequence)
+    header = max((vhdx.VhdxHeader.unpack(head[at:]) for at in vhdx.HEADER_OFFSETS), key=lambda h: h.sequence)
     assert not header.log_guid.int
     regions = {region.guid: region for region in vhdx.unpack_regions(head[vhdx.REGION_TABLE_OFFSETS[0] :])}
     where, bat = regions[vhdx.METADATA_REGION], regions[vhdx.BAT_REGION]
@@ -88,7 +88,7 @@ def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
     header = bytearray(layout.head[64 * KIB : 68 * KIB])
     header[100] ^= 1
     with pytest.raises(ValueError, match="checksum"):
-        vhdx.Header.unpack(bytes(header))
+        vhdx.VhdxHeader.unpack(bytes(header))
     regions = bytearray(layout.head[192 * KIB : 256 * KIB])
     regions[40] ^= 1
     with pytest.raises(ValueError, match="checksum"):

@@ -336,7 +336,7 @@ def info_without_id(lab: Lab) -> None:
 def frozen_log(lab: Lab) -> None:
     lab.model.knobs.frozen_log = True
     table = file_table(lab.model, lab.path(lab.checkpoint()), lab.folder / "scratch")
-    assert vhdx.Header.unpack(table.read(vhdx.HEADER_OFFSETS[1], 4096)).log_guid.int
+    assert vhdx.VhdxHeader.unpack(table.read(vhdx.HEADER_OFFSETS[1], 4096)).log_guid.int
     table.close()
 
 
