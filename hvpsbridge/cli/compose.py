@@ -121,7 +121,7 @@ def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pattern in play.hosts for name in matching_hosts(playbook, pattern)))
 
 
-def sharing(limits: RunLimits) -> SharedLimits:
+def shared_limits(limits: RunLimits) -> SharedLimits:
     """What all reads of a run go through, within ``limits``."""
     return SharedLimits(
         permits=SharedPermits(limits),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hvpsbridge.cli import console
-from hvpsbridge.cli.compose import sharing
+from hvpsbridge.cli.compose import shared_limits
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.run_output import OutputFormat, print_report
 from hvpsbridge.cli.signals import interrupting
@@ -42,7 +42,7 @@ def run_plays(
     cancel = Cancellation()
     with catch_signals(cancel), console.observer(quiet=quiet) as observer:
         runner = Runner(
-            invocation.run_id, observer, cancel, forks=forks, check=check, sharing=sharing(limits)
+            invocation.run_id, observer, cancel, forks=forks, check=check, shared=shared_limits(limits)
         )
         result = runner.run(plays)
     if not (result.tasks or result.problems or check or cancel.requested):

@@ -16,7 +16,7 @@ from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.frames import NOT_INDEXED
-from hvpsbridge.tasks.verify import write_down
+from hvpsbridge.tasks.verify import record_findings
 from hvpsbridge.units import duration_text, size_text
 
 
@@ -41,7 +41,7 @@ def verify_(
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
         report = repository.verify(Level(level), chosen)
         looked_at = repository.catalog.points() if chosen is None else chosen
-        write_down(repository, report, looked_at, invocation.run_id, whole=True)
+        record_findings(repository, report, looked_at, invocation.run_id, whole=True)
     if as_json:
         console.document(Verified(report.good, report))
     else:

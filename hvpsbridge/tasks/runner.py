@@ -82,7 +82,7 @@ class Runner:
         forks: VMs worked on at a time.
         check: only plan; nothing is changed anywhere, and tasks that cannot plan are left out.
         budget: byte budget of all reads; the process's default without it.
-        sharing: permits, the rate and what is known of hosts, for all reads.
+        shared: permits, the rate and what is known of hosts, for all reads.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Runner:
         forks: int = 2,
         check: bool = False,
         budget: ByteBudget | None = None,
-        sharing: SharedLimits | None = None,
+        shared: SharedLimits | None = None,
     ) -> None:
         self._run_id = run_id
         self._observer = observer
@@ -102,7 +102,7 @@ class Runner:
         self._forks = forks
         self._check = check
         self._budget = budget or ByteBudget()
-        self._sharing = sharing or SharedLimits()
+        self._shared = shared or SharedLimits()
         self._lock = threading.Lock()
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
@@ -207,7 +207,7 @@ class Runner:
             hosts=Hosts(job.play.hosts),
             check=self._check,
             budget=self._budget,
-            sharing=self._sharing,
+            shared=self._shared,
             leftovers=job.leftovers,
         )
         return task.run(context, options)

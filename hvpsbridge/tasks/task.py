@@ -53,7 +53,7 @@ class TaskContext:
         hosts: the play's hosts.
         check: only plan; change nothing anywhere.
         budget: byte budget of all reads of the process.
-        sharing: permits, the rate limit and what is known of hosts.
+        shared: permits, the rate limit and what is known of hosts.
         leftovers: where the task says what it may have on a host.
     """
 
@@ -65,7 +65,7 @@ class TaskContext:
     hosts: Hosts = field(default_factory=Hosts)
     check: bool = False
     budget: ByteBudget = field(default_factory=ByteBudget)
-    sharing: SharedLimits = field(default_factory=SharedLimits)
+    shared: SharedLimits = field(default_factory=SharedLimits)
     leftovers: Leftovers = field(default_factory=Leftovers)
 
 

@@ -96,7 +96,7 @@ def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, 
     return tuple(((first + step) % count + 1, count) for step in range(min(wanted, count)))
 
 
-def write_down(
+def record_findings(
     repository: Repository, report: VerifyReport, points: Sequence[Point], run_id: UUID, *, whole: bool
 ) -> None:
     """Keep what a verification found: bad chunks, so that no writer builds on them, and proofs of points.
@@ -137,7 +137,7 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             report = repository.verify(options.level, points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
-            write_down(repository, report, points, context.run_id, whole=options.subset is None)
+            record_findings(repository, report, points, context.run_id, whole=options.subset is None)
         checks = tuple(
             PointCheck(point.point_id, options.level.value, checked_bytes, tuple(faults[point.point_id]))
             for point in points

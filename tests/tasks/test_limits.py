@@ -56,7 +56,7 @@ def filled(world: WireWorld, name: str, size: int, node: str = "HV01", volume: s
 
 def run(
     world: WireWorld,
-    sharing: SharedLimits,
+    shared: SharedLimits,
     *,
     policy: BackupOptions = PIECES,
     others: tuple[SimulatedHost, ...] = (),
@@ -69,9 +69,9 @@ def run(
 
     targets = tuple(target(str(name), url) for name, url in urls.items())
     play = PlayRun("nightly", targets, world.repository, VmSelection(), (play_task("backup", policy),))
-    result = Runner(
-        uuid4(), Observer(), Cancellation(), forks=len(world.model.vms.all()), sharing=sharing
-    ).run([play])
+    result = Runner(uuid4(), Observer(), Cancellation(), forks=len(world.model.vms.all()), shared=shared).run(
+        [play]
+    )
     assert not result.problems
     results = [task for task in result.tasks if isinstance(task, BackupResult)]
     for task in results:
@@ -204,8 +204,8 @@ def test_vms_side_by_side_are_read_within_the_limits_and_all_of_them_end(
     claims = {name: Claim(*place, vms[name], name) for name, place in PLACES.items()}
     readers = Readers(monkeypatch, claims, reached)
     with SimulatedHost(world.model, node="HV02") as second:
-        sharing = SharedLimits(permits=StartTogether(limits, len(vms)))
-        assert len(run(world, sharing, others=(second,))) == len(vms)
+        shared = SharedLimits(permits=StartTogether(limits, len(vms)))
+        assert len(run(world, shared, others=(second,))) == len(vms)
     assert readers.most() == reached
     assert all(within(now, limits) for now in readers.seen)
     for vm_id in vms.values():
