@@ -72,13 +72,7 @@ ALLOWED = (
 )
 
 # Files with phrases that are still to be rewritten. Remove a file when it is done.
-PAGES_TO_DO: frozenset[str] = frozenset(
-    {
-        "hvpsbridge/playbook/load.py",
-        "hvpsbridge/playbook/read.py",
-        "hvpsbridge/playbook/secrets.py",
-    }
-)
+PAGES_TO_DO: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)

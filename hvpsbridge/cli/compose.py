@@ -1,6 +1,6 @@
-"""The composition root: from specs to open repositories, host connections and policies.
+"""The composition root: opens the repositories and connects the hosts that playbooks and options name.
 
-Nothing else in hvps reads a spec and makes a live thing of it, so what a run touches can be seen here.
+Nothing else does, so this module shows what a run touches.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:
-    """How a host is reached, its password resolved.
+    """The connection to a host, with its password.
 
     Args:
-        name: what the host is called in logs, reports and errors.
+        name: name of the host in logs, reports and errors.
 
     Raises:
-        ConfigurationError: the keys do not fit together, or the password cannot be had.
+        ConfigurationError: the keys do not fit together, or the password is unavailable.
     """
     keys = {field.name: getattr(spec, field.name) for field in fields(HostOptions)}
     if spec.password is not None:
@@ -46,21 +46,21 @@ def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnect
 
 
 def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | None:
-    """The repository's key, or None for a plain one."""
+    """The key of an encrypted repository, or None."""
     return None if spec.key is None else invocation.secret(spec.key, f"key of repository {spec.url}")
 
 
 def repository(spec: RepositorySpec, invocation: Invocation, *, remind: bool = True) -> Repository:
-    """The repository of a spec, closed when the invocation ends.
+    """An open repository; it is closed when the invocation ends.
 
-    A sealed one without a key in the spec is asked for on the terminal. People are reminded of a key that
-    was never exported, since it goes with the repository when that is lost.
+    The key of an encrypted repository is asked for on the terminal if the spec has none. A note reminds of
+    a key that was never exported, since it would be lost together with the repository.
 
     Args:
-        remind: false for commands that are about the key themselves.
+        remind: whether to print that note; false for commands about keys.
 
     Raises:
-        RepositoryError: it is missing, newer, sealed with another key, or its store fails.
+        RepositoryError: it does not exist, is too new or encrypted with another key, or its store fails.
     """
     key = repository_key(spec, invocation)
     try:
@@ -72,31 +72,31 @@ def repository(spec: RepositorySpec, invocation: Invocation, *, remind: bool = T
         opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
     invocation.closing.enter_context(opened)
     if remind and not opened.keys.exported:
-        console.note(f"hvps: the key of {opened.url} was never exported; see hvps key export")
+        console.note(f"hvps: the key of {opened.url} was never exported; run hvps key export")
     return opened
 
 
 def opened_with(spec: RepositorySpec, key: Secret, invocation: Invocation) -> Repository:
-    """The repository of a spec opened with a key at hand, closed when the invocation ends."""
+    """A repository opened with the given key; it is closed when the invocation ends."""
     opened = open_repository(spec.url, key=key, cache_folder=spec.cache)
     return invocation.closing.enter_context(opened)
 
 
 def target(name: str, spec: HostSpec, invocation: Invocation) -> HostTarget:
-    """A host of a run; nothing is sent before its first session is asked for."""
+    """A host of a run; nothing is sent before its first session is opened."""
     reached = connection(name, spec, invocation)
     return HostTarget(name, partial(HyperVHost.connect, reached, run_id=invocation.run_id))
 
 
 def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation) -> tuple[PlayRun, ...]:
-    """A playbook made live: repositories opened, passwords resolved, each of them once.
+    """The plays of a playbook, ready to run. Each repository is opened and each password read only once.
 
     Args:
-        playbook: what is left of it after ``--tags``.
+        playbook: with the tasks that ``--tags`` selected.
         limit: patterns of ``--limit``.
 
     Raises:
-        ConfigurationError: a secret cannot be had.
+        ConfigurationError: a secret is unavailable.
         RepositoryError: a repository cannot be opened.
     """
     names = dict.fromkeys(name for play in playbook.plays for name in _hosts_of(playbook, play))
@@ -122,7 +122,7 @@ def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
 
 
 def shared_limits(limits: RunLimits) -> SharedLimits:
-    """What all reads of a run go through, within ``limits``."""
+    """What all reads of a run share, with these limits."""
     return SharedLimits(
         permits=SharedPermits(limits),
         rate=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),

@@ -1,4 +1,4 @@
-"""Command-line options that derive from options dataclasses: type, bounds, choices, default and help text."""
+"""Command-line options made from options dataclasses: type, bounds, choices, default and help text."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class OptionGroup:
-    """Options of a command for some fields of an options dataclass. A decorator.
+    """Options of a command for fields of an options dataclass. Used as a decorator.
 
     Args:
         kind: the dataclass.
-        flags: spellings for each field, as ``--user -u``.
-        old_flags: earlier spellings; still understood, not shown.
-        with_defaults: whether help shows the field's default; false when what is left out comes from
-            elsewhere.
+        flags: spellings for each field, such as ``--user -u``.
+        old_flags: earlier spellings, still accepted but not shown.
+        with_defaults: whether the help shows defaults; false if they come from elsewhere.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class OptionGroup:
         return command
 
     def given(self, options: dict[str, Any]) -> dict[str, Any]:
-        """What the command line gives, by field; taken out of ``options``."""
+        """What the command line gives, by field; removed from ``options``."""
         values = {name: options.pop(option.parameter) for name, option in self._options.items()}
         return {name: value for name, value in values.items() if value not in (None, ())}
 
@@ -61,7 +60,7 @@ class _Made:
 
 
 class _WithOldSpellings(click.Option):
-    """Help and errors name the current spellings only."""
+    """An option whose help and errors show only its current spellings."""
 
     def __init__(self, *args: Any, old: tuple[str, ...] = (), **more: Any) -> None:
         super().__init__(*args, **more)
@@ -95,7 +94,7 @@ def _click_option(one: DeclaredOption, flags: list[str], old: list[str], with_de
 
 
 def _facts(one: DeclaredOption) -> dict[str, Any]:
-    """What click is told of the value; the callback makes it what the field takes."""
+    """Arguments for click; the callback makes the value that the field takes."""
     kinds = [kind for kind in typing.get_args(one.kind) or (one.kind,) if kind not in (type(None), ...)]
     kind, option = kinds[0], one.option
     several = typing.get_origin(one.kind) is tuple

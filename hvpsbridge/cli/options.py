@@ -1,7 +1,7 @@
-"""Options that several commands share, and the specs they stand for.
+"""Options that several commands share, and the specs that they stand for.
 
-A secret has four options (``--password-file``, ``-command``, ``-env``, ``-fd``), all references: a value
-on the command line would be seen by every user of the machine in the process list.
+A secret has four options (``--password-file``, ``-command``, ``-env``, ``-fd``) that say where it is. None
+takes the secret itself, which every user of the machine could see in the process list.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ repository_options = _stacked(
         "--repo",
         "-r",
         metavar="URL",
-        help=f"Repository; without it {REPOSITORY_VARIABLE} or the configuration file.",
+        help=f"Repository [default: {REPOSITORY_VARIABLE}, then the configuration file].",
     ),
     secret_options("key", "repository's key"),
 )
@@ -123,7 +123,7 @@ json_option = click.option(
 
 
 def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:
-    """The reference that the ``--NAME-...`` options give; taken out of ``options``. None without any.
+    """The reference that the ``--NAME-...`` options give, removed from ``options``; None if none is given.
 
     Raises:
         UsageError: more than one is given.
@@ -144,9 +144,9 @@ def secret_reference(name: str, options: dict[str, Any]) -> SecretRef | None:
 
 
 def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> HostSpec:
-    """How to reach HOST: by its name in the configuration file, else by address; options win.
+    """How to reach HOST, a name in the configuration file or an address; options take precedence.
 
-    The password is asked for when the user needs one and nothing says where it is.
+    If a password is needed and nothing says where it is, it is asked for.
     """
     spec = invocation.settings.hosts.get(host) or HostSpec(address=host)
     port = options.pop("port")
@@ -162,13 +162,13 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
 
 
 def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:
-    """The limits of a run: those of the options, taken out of ``options``, else those of ``before``."""
+    """The limits of a run: ``before`` with what the command line gives, which is removed from ``options``."""
     return replace(before, **_LIMITS.given(options))
 
 
 def host_name(host: str, invocation: Invocation) -> str:
-    """What HOST is called in logs, reports and points: its name in the configuration file, else the server
-    of its address, with the port when the address has one."""
+    """Name of HOST in logs, reports and points: its name in the configuration file, or else the server of
+    its address, with the port if the address has one."""
     if host in invocation.settings.hosts:
         return host
     return host.partition("://")[2].partition("/")[0] or host
@@ -178,14 +178,14 @@ def repository_spec(options: dict[str, Any], invocation: Invocation) -> Reposito
     """The repository of ``--repo``, ``HVPS_REPO`` or the configuration file, in this order.
 
     Raises:
-        UsageError: none of them names one.
+        UsageError: none of them gives one.
     """
     key = secret_reference("key", options)
     known = invocation.settings.repository
     url = options.pop("repo") or os.environ.get(REPOSITORY_VARIABLE) or (known.url if known else None)
     if not url:
         raise UsageError(
-            f"no repository is named; use --repo, {REPOSITORY_VARIABLE} or the configuration file"
+            f"no repository specified; use --repo, {REPOSITORY_VARIABLE} or the configuration file"
         )
     same = known if known is not None and known.url == url else None
     return RepositorySpec(url, key or (same.key if same else None), same.cache if same else None)

@@ -1,4 +1,4 @@
-"""``hvps restore``: disks of a recovery point, written to files on this machine. No host is needed."""
+"""``hvps restore``: write disks of a recovery point to files on this machine. Needs no host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running plays from a command line: signals, progress, the report and its exit code."""
+"""Runs plays for a command: handles signals, shows progress, prints the report."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def run_plays(
     output: OutputFormat,
     quiet: bool,
 ) -> ExitCode:
-    """Run what ``compose`` gives, show the report, and give the exit code.
+    """Run plays and print the report. Returns the exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP stops and undoes what is under way, the second gives up the undo.
+    The first SIGINT, SIGTERM or SIGHUP stops the run and undoes what it has begun; the second one gives up
+    the undo.
 
     Args:
-        compose: opens repositories and resolves secrets; a signal meanwhile ends the command at once.
-        name: of the run, for the report.
-        forks: VMs worked on at a time.
-        limits: what all of it together may take.
+        compose: gives the plays; opens repositories and reads secrets. A signal during that ends the command
+            at once.
+        name: name of the run, for the report.
+        forks: maximum VMs at a time.
+        limits: what the whole run may use.
     """
     with interrupting():
         plays = compose()
@@ -46,7 +48,7 @@ def run_plays(
         )
         result = runner.run(plays)
     if not (result.tasks or result.problems or check or cancel.requested):
-        raise ConfigurationError(name, "no VM was chosen: see vms, --limit and hvps inventory")
-    # Whoever sent a signal wants to see it, whatever else there is to say.
+        raise ConfigurationError(name, "no VM was selected; check vms and --limit, and see hvps inventory")
+    # The exit code of a signal takes precedence over all others.
     code = cancel.error.code if cancel.requested else None
     return print_report(run_report(result, name=name, check=check, exit_code=code), output)

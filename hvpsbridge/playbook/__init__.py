@@ -1,5 +1,5 @@
-"""Playbooks: YAML in, frozen specs out, and every mistake at once with its line.
+"""Playbooks: reads YAML into frozen values and reports all mistakes at once, each with its line.
 
-``load`` is the door to YAML and keeps positions; ``template`` puts variables into values; ``specs`` are
-the frozen values with their types, defaults and descriptions; ``read`` puts the three together.
+``load`` reads YAML and keeps positions, ``template`` fills in variables, ``specs`` and the options classes of
+``tasks`` declare the keys, ``derive`` makes pydantic models of them, ``read`` combines all of it.
 """

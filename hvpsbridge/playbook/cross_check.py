@@ -1,4 +1,4 @@
-"""What no single key of a playbook can tell: names that must be declared, keys that do not fit together."""
+"""Checks across the keys of a playbook: names that must be declared, keys that do not fit together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hvpsbridge.playbook.specs import PlaybookSpec
 
 
 def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
-    """Mistakes of a playbook whose keys are each right by themselves."""
+    """Mistakes in a playbook whose keys are all valid by themselves."""
 
     def problem(path: load.Path, what: str) -> PlaybookProblem:
         return PlaybookProblem(load.mark_of(tree, path), path_text(path), what)
@@ -36,7 +36,7 @@ def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
 
 
 def matching_hosts(spec: PlaybookSpec, pattern: str) -> tuple[str, ...]:
-    """Names of the playbook's hosts that a pattern (``all`` or a shell pattern) stands for."""
+    """Names of the hosts of the playbook that match a pattern: ``all``, a name or a shell pattern."""
     if pattern == "all":
         return tuple(spec.hosts)
     return tuple(name for name in spec.hosts if name == pattern or fnmatchcase(name, pattern))

@@ -1,12 +1,11 @@
-"""The door to YAML: text to a tree of plain values that remember where they stood.
+"""Reads YAML into a tree of plain values with their positions. The only module that imports PyYAML.
 
-Rule: this is YAML 1.2's core schema with everything that surprises people taken out, on top of PyYAML's
-parser. PyYAML's own resolvers are YAML 1.1: they read ``12:30`` as 750, ``off`` as false, ``010`` as 8
-and ``2026-03-01`` as a date. Nothing of that is used: plain scalars stay text here and are read by the
-few patterns below. A plain scalar that a YAML 1.1 reader would take for something else is a
-:class:`Scalar` with ``surprise`` set; the reader of the schema lets it pass only where the word itself is
-meant. Anchors, aliases, merge keys, tags and several documents in a file are refused: playbooks have
-``vars`` for what is said twice.
+The language is the core schema of YAML 1.2 without everything that surprises people, on top of PyYAML's
+parser. PyYAML's own resolvers follow YAML 1.1: they read ``12:30`` as 750, ``off`` as false, ``010`` as 8
+and ``2026-03-01`` as a date. None of them is used: unquoted scalars stay text, and the few patterns below
+read them. If a YAML 1.1 reader would read an unquoted scalar as something else, ``Scalar.surprise`` says so;
+such scalars are accepted only where the word itself is expected. Anchors, aliases, merge keys, tags and
+several documents in a file are refused: playbooks have ``vars`` against repetition.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, pat
 Plain: TypeAlias = bool | int | float | str | None
 Path: TypeAlias = tuple[str | int, ...]
 
-# A playbook is written by people; a file past this is a mistake (a log, an image) and not worth parsing.
+# People write playbooks; a larger file is a mistake (a log, an image) and is not parsed.
 MAX_FILE_CHARACTERS = 1_000_000
-# Deeper nesting than any playbook has. Seen before composing, which is recursive and slow on deep nests.
+# No playbook is nested this deeply. Checked before composing, which is recursive and slow for deep nesting.
 MAX_DEPTH = 32
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, Plain] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
-# Plain scalars that YAML 1.1 (or 1.2 in its full form) reads as something else than their text.
+# Unquoted scalars that YAML 1.1, or full YAML 1.2, does not read as text.
 _SURPRISES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)y|yes|on"), "is true to some YAML readers"),
     (re.compile(r"(?i)n|no|off"), "is false to some YAML readers"),
@@ -54,10 +53,10 @@ class Scalar:
     """A leaf.
 
     Attributes:
-        value: what it stands for.
+        value: its value.
         mark: where it starts.
-        text: its characters as written, escapes resolved.
-        surprise: why the text needs quotes, when some YAML reader would not take it as text; else empty.
+        text: its text as written, with escapes resolved.
+        surprise: why the text needs quotes, if some YAML readers do not read it as text; otherwise empty.
     """
 
     value: Plain
@@ -76,7 +75,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A mapping; ``marks`` says where each key stands."""
+    """A mapping; ``marks`` has the position of each key."""
 
     entries: Mapping[str, Tree]
     marks: Mapping[str, Position]
@@ -88,7 +87,7 @@ Tree: TypeAlias = Scalar | Items | Keys
 
 @dataclass(slots=True)
 class _Builder:
-    """Walks PyYAML's node graph once, collecting mistakes instead of stopping at the first."""
+    """Walks the nodes of PyYAML once and collects all mistakes."""
 
     problems: list[PlaybookProblem] = field(default_factory=list)
 
@@ -111,7 +110,7 @@ class _Builder:
     def check_tag(self, node: yaml.Node, path: Path) -> None:
         # The base loader resolves every untagged node to one of these.
         if node.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}:
-            self.report(node, path, f"has a YAML tag ({node.tag}); tags are not used here")
+            self.report(node, path, f"has a YAML tag ({node.tag}); tags are not supported")
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> Keys:
         entries: dict[str, Tree] = {}
@@ -122,7 +121,7 @@ class _Builder:
                 continue
             key = str(key_node.value)
             if key == "<<" and key_node.style is None:
-                self.report(key_node, path, "merge keys (<<) are not used here; use vars")
+                self.report(key_node, path, "merge keys (<<) are not supported; use vars")
                 continue
             scalar = _scalar(key_node)
             if scalar.surprise:
@@ -131,7 +130,7 @@ class _Builder:
                 self.report(key_node, (*path, key), f"key {key or 'null'} is not text; put it in quotes")
             if key in entries:
                 first = marks[key]
-                self.report(key_node, (*path, key), f"key {key!r} is here twice; first at line {first.line}")
+                self.report(key_node, (*path, key), f"duplicate key {key!r}; first at line {first.line}")
                 self.build(value_node, (*path, key))
                 continue
             marks[key] = _mark(key_node)
@@ -149,7 +148,7 @@ class _Position(Protocol):
 
 
 def _of(mark: _Position | None) -> Position:
-    # PyYAML counts from 0; it gives every node and event a mark, its types say it may not.
+    # PyYAML counts from 0. It gives every node and event a mark, though its types do not say so.
     return Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)
 
 
@@ -161,7 +160,7 @@ def _scalar(node: yaml.ScalarNode) -> Scalar:
 
 
 def plain_value(text: str) -> Plain:
-    """What an unquoted scalar stands for: null, a boolean, a decimal number, else its text."""
+    """The value of an unquoted scalar: null, a boolean, a decimal number, or its text."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -172,49 +171,56 @@ def plain_value(text: str) -> Plain:
 
 
 def surprise(text: str) -> str:
-    """Why an unquoted scalar could be read as something else, else empty text."""
+    """Why some YAML readers do not read an unquoted scalar as text; otherwise empty."""
     return next((reason for pattern, reason in _SURPRISES if pattern.fullmatch(text)), "")
 
 
 def _refused_events(text: str) -> Iterator[PlaybookProblem]:
-    """Anchors, aliases, further documents and deep nests, so that none of them is ever composed."""
+    """Anchors, aliases, further documents and deep nesting, which must not be composed."""
     documents = depth = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         mark = _of(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             yield PlaybookProblem(
-                mark, "", f"alias *{event.anchor}: anchors and aliases are not used here; use vars"
+                mark, "", f"alias *{event.anchor}: anchors and aliases are not supported; use vars"
             )
         elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             yield PlaybookProblem(
-                mark, "", f"anchor &{event.anchor}: anchors and aliases are not used here; use vars"
+                mark, "", f"anchor &{event.anchor}: anchors and aliases are not supported; use vars"
             )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                yield PlaybookProblem(mark, "", f"is nested more than {MAX_DEPTH} deep")
+                yield PlaybookProblem(mark, "", f"is nested more than {MAX_DEPTH} levels deep")
                 return
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents == 2:
-                yield PlaybookProblem(mark, "", "a second document starts here; one file holds one document")
+                yield PlaybookProblem(mark, "", "a second document starts here; a file may contain only one")
 
 
 def parse(text: str, where: str) -> tuple[Tree, list[PlaybookProblem]]:
-    """The tree of ``text``, and the mistakes seen on the way that do not stop reading.
+    """The tree of ``text``, and mistakes that did not prevent reading it.
 
     Args:
-        text: a whole file.
-        where: its name, for messages.
+        text: content of a file.
+        where: name of the file, for messages.
 
     Raises:
-        PlaybookInvalid: it is not YAML, or uses what is refused altogether.
+        PlaybookInvalid: it is not YAML, or uses a feature that is not supported at all.
     """
     start = Position(1, 1)
     if len(text) > MAX_FILE_CHARACTERS:
-        raise invalid(where, [PlaybookProblem(start, "", f"has {len(text)} characters; this is no playbook")])
+        raise invalid(
+            where,
+            [
+                PlaybookProblem(
+                    start, "", f"has {len(text)} characters; a playbook has at most {MAX_FILE_CHARACTERS}"
+                )
+            ],
+        )
     try:
         refused = list(_refused_events(text))
         if refused:
@@ -262,9 +268,9 @@ def scalars(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
 
 
 def mark_of(tree: Tree, path: Sequence[str | int]) -> Position:
-    """Where the value at ``path`` stands: its key if it has one; else the nearest thing above it.
+    """Position of the value at ``path``: of its key if it has one, otherwise of the nearest value above it.
 
-    Steps that are not in the tree (a schema's own labels) are passed over.
+    Steps that are not in the tree (labels of the schema) are ignored.
     """
     mark = tree.mark
     for step in path:

@@ -1,4 +1,4 @@
-"""What is wrong in a playbook or configuration file: where, what, and the nearest thing meant."""
+"""Mistakes in playbooks and configuration files: where, what, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PlaybookProblem:
     """One mistake.
 
     Attributes:
-        mark: where it stands.
-        path: keys down to it, for example ``plays[0].tasks[1].verify``; empty for the file itself.
-        what: what is wrong, with the nearest match or the remedy; one line, no full stop.
+        mark: its position.
+        path: its keys, for example ``plays[0].tasks[1].verify``; empty for the file itself.
+        what: what is wrong and what to do; one line, no full stop.
     """
 
     mark: Position
@@ -52,14 +52,14 @@ class PlaybookInvalid(ConfigurationError):
 
 
 def invalid(where: str, problems: Iterable[PlaybookProblem]) -> PlaybookInvalid:
-    """The error that carries ``problems``, sorted by place and each told once."""
+    """The error for ``problems``, sorted by position, without duplicates."""
     found = tuple(sorted(set(problems)))
     count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
     return PlaybookInvalid(where, count, found)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Text such as ``; did you mean 'tasks'?``, or ``; known: a, b`` when nothing is near."""
+    """Text such as ``; did you mean 'tasks'?``, or ``; known: a, b`` if nothing is similar."""
     candidates = sorted(known)
     close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     if close:

@@ -1,4 +1,4 @@
-"""From a file's text to a checked :class:`PlaybookSpec`, or all its mistakes at once."""
+"""Reads playbooks and configuration files, or reports all their mistakes at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hvpsbridge.tasks.registry import TASKS
 
 _Spec = TypeVar("_Spec")
 
-# Where an unquoted word such as ``off`` is one of a fixed list and cannot be meant as anything else.
+# Words such as ``off`` need no quotes where a state is expected.
 _WORDS = frozenset(word.value for word in SelectableState)
 
 
@@ -35,11 +35,11 @@ def read_playbook(path: Path, extra_vars: Mapping[str, Plain] | None = None) -> 
 
     Args:
         path: the file.
-        extra_vars: variables of ``-e``; they win over those of the file.
+        extra_vars: variables of ``-e``; they take precedence over those of the file.
 
     Raises:
         ConfigurationError: the file cannot be read.
-        PlaybookInvalid: it has mistakes; all of them are in the error.
+        PlaybookInvalid: it has mistakes; the error lists all of them.
     """
     return parse_playbook(read_text(path), str(path), extra_vars)
 
@@ -62,7 +62,7 @@ def parse_playbook(text: str, where: str, extra_vars: Mapping[str, Plain] | None
     """The playbook in ``text``; ``where`` names it in messages.
 
     Raises:
-        PlaybookInvalid: it has mistakes; all of them are in the error.
+        PlaybookInvalid: it has mistakes; the error lists all of them.
     """
     tree, problems = load.parse(text, where)
     tree = _with_variables(tree, extra_vars or {}, problems)
@@ -75,10 +75,10 @@ def parse_playbook(text: str, where: str, extra_vars: Mapping[str, Plain] | None
 
 
 def parse_as(kind: type[_Spec], text: str, where: str) -> _Spec:
-    """A smaller file (the configuration file) checked as strictly as a playbook.
+    """Another file (the configuration file), checked as strictly as a playbook.
 
     Raises:
-        PlaybookInvalid: it has mistakes; all of them are in the error.
+        PlaybookInvalid: it has mistakes; the error lists all of them.
     """
     tree, problems = load.parse(text, where)
     spec = _check(kind, tree, problems)
@@ -102,7 +102,7 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return _adapter_for(kind, tuple(TASKS))
 
 
-# Making one takes longer than checking a playbook with it.
+# Making an adapter takes longer than checking a playbook with it.
 @cache
 def _adapter_for(kind: type, task_kinds: tuple[str, ...]) -> TypeAdapter[Any]:
     return TypeAdapter(model(kind))
@@ -138,13 +138,15 @@ def _variables(tree: Tree, path: load.Path, problems: list[PlaybookProblem]) -> 
         if not NAME.fullmatch(name):
             problems.append(
                 PlaybookProblem(
-                    held.marks[name], path_text(where), "a variable's name is letters, digits and _"
+                    held.marks[name], path_text(where), "names of variables consist of letters, digits and _"
                 )
             )
         elif isinstance(value, Scalar):
             if isinstance(value.value, str) and "{{" in value.value:
                 problems.append(
-                    PlaybookProblem(value.mark, path_text(where), "a variable cannot hold another variable")
+                    PlaybookProblem(
+                        value.mark, path_text(where), "a variable must not contain another variable"
+                    )
                 )
             found[name] = value.value
     return found
@@ -171,7 +173,7 @@ def _check(kind: type[_Spec], tree: Tree, problems: list[PlaybookProblem]) -> _S
             path = _tree_path(tree, details["loc"])
             mark = load.mark_of(tree, path)
             at = _value_mark(tree, path)
-            # A surprising scalar is told once, by the line that says how to write it.
+            # A surprising scalar already has a line that says how to write it.
             if (at, path_text(path)) not in seen:
                 problems.append(
                     PlaybookProblem(mark, path_text(path), _schema_text(model(kind), path, details, tree))
@@ -181,7 +183,7 @@ def _check(kind: type[_Spec], tree: Tree, problems: list[PlaybookProblem]) -> _S
 
 
 def _follows_from_another(details: ErrorDetails) -> bool:
-    # pydantic counts only the good items of a list, and then finds a list with a bad one too short.
+    # pydantic counts only the valid items of a list, so one with an invalid item may be too short.
     given = details["input"]
     return (
         details["type"] == "too_short"
@@ -197,9 +199,9 @@ def _surprise_text(kind: Any, path: load.Path, scalar: Scalar) -> str:
 
 
 def _tree_path(tree: Tree, loc: tuple[int | str, ...]) -> load.Path:
-    """A location of pydantic's without the labels it adds for unions and functions.
+    """A location from pydantic without the labels that it adds for unions and functions.
 
-    The last step of a location may be a key that is missing, so it is kept.
+    The last step is kept, since it may be a missing key.
     """
     path: list[int | str] = []
     for number, step in enumerate(loc):
@@ -214,7 +216,7 @@ def _tree_path(tree: Tree, loc: tuple[int | str, ...]) -> load.Path:
 
 
 def _value_mark(tree: Tree, path: load.Path) -> Position:
-    """Where the value itself stands, not its key."""
+    """Position of the value itself, not of its key."""
     for step in path:
         if isinstance(tree, Keys) and isinstance(step, str) and step in tree.entries:
             tree = tree.entries[step]
@@ -231,29 +233,29 @@ def _schema_text(kind: Any, path: load.Path, details: ErrorDetails, tree: Tree) 
         return "is missing"
     if error == "enum":
         known = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        return f"{_shown(details['input'])} is not known{nearest(str(details['input']), known)}"
+        return f"unknown value {_shown(details['input'])}{nearest(str(details['input']), known)}"
     if error == "value_error":
         return str(context["error"])
     words = _ERROR_WORDS.get(error)
     if words is not None:
-        return f"{words.format(**context)}, there is {_shown(details['input'])}"
+        return f"{words.format(**context)}, not {_shown(details['input'])}"
     return details["msg"][:1].lower() + details["msg"][1:]
 
 
 _ERROR_WORDS = {
-    "string_type": "text is wanted",
-    "string_too_short": "text is wanted",
-    "int_type": "a whole number is wanted",
-    "bool_type": "true or false is wanted",
-    "tuple_type": "a list is wanted, in [ ] or with a dash a line",
-    "mapping_type": "keys with values are wanted",
-    "dict_type": "keys with values are wanted",
-    "dataclass_type": "keys with values are wanted",
-    "literal_error": "{expected} is wanted",
-    "too_short": "at least {min_length} is wanted",
-    "greater_than_equal": "at least {ge} is wanted",
-    "less_than_equal": "at most {le} is wanted",
-    "greater_than": "more than {gt} is wanted",
+    "string_type": "must be text",
+    "string_too_short": "must be text",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list, in [ ] or with a dash per line",
+    "mapping_type": "must be keys with values",
+    "dict_type": "must be keys with values",
+    "dataclass_type": "must be keys with values",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} item",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
 }
 
 
@@ -270,7 +272,7 @@ def _shown(value: object) -> str:
 
 
 def _annotation(kind: Any, path: load.Path) -> Any:
-    """The declared type at ``path`` of a dataclass tree; None when the path leaves it."""
+    """The declared type at ``path`` in a tree of dataclasses; None if there is none."""
     current: Any = kind
     for step in path:
         for option in _options(current):
@@ -293,7 +295,7 @@ def _annotation(kind: Any, path: load.Path) -> Any:
 
 
 def _options(annotation: Any) -> Iterator[Any]:
-    """An annotation without ``Annotated``, each member of a union by itself."""
+    """An annotation without ``Annotated``; each member of a union."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from _options(typing.get_args(annotation)[0])

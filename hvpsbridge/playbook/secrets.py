@@ -1,8 +1,8 @@
-"""From a reference to the secret itself: a file, a command's output, a variable, a descriptor, a question.
+"""Reads secrets: from a file, a command, an environment variable, a file descriptor or the terminal.
 
-The value goes into a :class:`~hvpsbridge.secret.Secret` at once. Errors say which reference failed and
-why, never what was read. A command gets its arguments as a list, without a shell, and its output is not
-logged; what it prints on standard error goes where ours goes, since password managers talk there.
+A secret becomes a ``Secret`` at once. Errors say which reference failed and why, never what was read. A
+command is run without a shell, and its output is not logged. Its standard error is that of hvps, since
+password managers print there.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 Ask = Callable[[str], str]
 
-# Keys and passwords are short; more than this is the wrong file.
+# Keys and passwords are short; a larger file is the wrong one.
 MAX_SECRET_BYTES = 64 * 1024
 # A password manager may ask for a fingerprint or a passphrase first.
 COMMAND_SECONDS = 120
 
-# Any right of group or others on a secret's file.
+# Any permission of group or others.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -44,11 +44,11 @@ def resolve(
     Args:
         reference: where it is.
         where: what it is for (``hosts.hv02.password``, ``--password-file``), for messages.
-        ask: asks a question on the terminal without echo; None when there is no terminal.
-        environment: variables to look in; the process's own without it.
+        ask: asks a question on the terminal without echo; None if there is no terminal.
+        environment: environment variables; those of the process by default.
 
     Raises:
-        SecretUnavailable: it cannot be had, is empty, or its file can be read by others.
+        SecretUnavailable: it cannot be read, is empty, or others have access to its file.
     """
     if reference.file is not None:
         value = _from_file(reference.file, where)
@@ -67,15 +67,15 @@ def resolve(
 
 def _from_file(path: Path, where: str) -> str:
     try:
-        # Checked on the open file, so that it cannot be swapped between the look and the read.
+        # The open file is checked, since the path could be replaced before it is read.
         with path.open("rb") as file:
             held = os.fstat(file.fileno())
             if not stat.S_ISREG(held.st_mode):
-                raise SecretUnavailable(where, f"{path} is no regular file; use fd or command for a pipe")
+                raise SecretUnavailable(where, f"{path} is not a regular file; use fd or command for a pipe")
             if held.st_mode & _OTHERS:
                 mode = stat.S_IMODE(held.st_mode)
                 raise SecretUnavailable(
-                    where, f"{path} has mode {mode:04o} and can be used by others; chmod 600 it"
+                    where, f"{path} has mode {mode:04o}, which gives others access; run chmod 600"
                 )
             return _first_line(file.read(MAX_SECRET_BYTES + 1), where)
     except OSError as err:
@@ -90,12 +90,12 @@ def _from_command(command: tuple[str, ...], where: str) -> str:
     except OSError as err:
         raise SecretUnavailable(where, f"command {command[0]}: {err.strerror}") from err
     except subprocess.TimeoutExpired:
-        # The exception holds what was printed so far, so it is not chained.
+        # Not chained: the exception contains what was printed so far.
         raise SecretUnavailable(
             where, f"command {command[0]} did not end within {COMMAND_SECONDS} s"
         ) from None
     if done.returncode != 0:
-        raise SecretUnavailable(where, f"command {command[0]} ended with status {done.returncode}")
+        raise SecretUnavailable(where, f"command {command[0]} exited with status {done.returncode}")
     return _first_line(done.stdout, where)
 
 
@@ -121,13 +121,13 @@ def _from_question(question: str, where: str, ask: Ask | None) -> str:
 
 def _first_line(data: bytes, where: str) -> str:
     if len(data) > MAX_SECRET_BYTES:
-        raise SecretUnavailable(where, f"more than {MAX_SECRET_BYTES} bytes are no secret")
+        raise SecretUnavailable(where, f"has more than {MAX_SECRET_BYTES} bytes; is this the right file?")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        # The exception holds the bytes, so it is not chained.
+        # Not chained: the exception contains the bytes.
         raise SecretUnavailable(where, "the secret is not UTF-8 text") from None
     if text.startswith(EXPORT_MARK):
-        # An exported key may be typed on several lines, as its printed page shows it.
+        # An exported key may have several lines, as on its printed page.
         return text.strip()
     return text.split("\n", 1)[0].removesuffix("\r")

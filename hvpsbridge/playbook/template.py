@@ -1,8 +1,8 @@
-"""Variables in values: ``{{ name }}`` and nothing else. No expressions, no filters, no keys.
+"""Variables in values: only ``{{ name }}``. No expressions, no filters, no variables in keys.
 
-A scalar that is one ``{{ name }}`` and nothing around it takes the variable's value with its type; inside
-other text the value's text is put in. Variables come from the playbook, then the play, then ``-e``; a
-later one wins. What a variable brings in is not looked at again for variables.
+A scalar that consists of one ``{{ name }}`` takes the value of the variable with its type; inside other text
+the text of the value is inserted. Variables come from the playbook, the play and ``-e``; later ones take
+precedence. Inserted text is not searched for variables again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
-# Filled in per VM when the task runs; they stay as written until then.
+# Filled in for each VM when the task runs; left as they are until then.
 RUN_TIME_NAMES = frozenset({"vm", "vm_id", "host", "run_id"})
 
 
 def extra_vars(assignments: tuple[str, ...]) -> dict[str, Plain]:
-    """Variables of ``-e name=value`` options; values are read as an unquoted YAML scalar is.
+    """Variables of ``-e name=value`` options; values are read like unquoted YAML scalars.
 
     Raises:
-        UsageError: an assignment has no ``=`` or its name is none.
+        UsageError: an option is not of this form.
     """
     found: dict[str, Plain] = {}
     for assignment in assignments:
@@ -37,7 +37,7 @@ def extra_vars(assignments: tuple[str, ...]) -> dict[str, Plain]:
 
 
 def text_of(value: Plain) -> str:
-    """A variable's value inside other text: as it would be written in YAML."""
+    """The value of a variable as text, as YAML would have it."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -46,7 +46,7 @@ def text_of(value: Plain) -> str:
 
 
 def fill(tree: Tree, path: Path, variables: Mapping[str, Plain], problems: list[PlaybookProblem]) -> Tree:
-    """The tree with every variable put in; mistakes go to ``problems``."""
+    """The tree with all variables filled in; mistakes are added to ``problems``."""
     return _map(tree, path, lambda at, scalar: _fill_scalar(at, scalar, variables, problems))
 
 
@@ -70,7 +70,7 @@ def _fill_scalar(
         problems.append(PlaybookProblem(scalar.mark, path_text(path), what))
 
     if "{%" in text:
-        report("holds {%; only {{ name }} is understood")
+        report("contains {%; only {{ name }} is supported")
         return scalar
     whole = _MARK.fullmatch(text)
     if whole is not None and whole[1] in variables:
@@ -84,12 +84,12 @@ def _fill_scalar(
         if name in RUN_TIME_NAMES:
             return "{{ " + name + " }}"
         if not NAME.fullmatch(name):
-            report(f"holds {match[0]}; only {{{{ name }}}} is understood")
+            report(f"contains {match[0]}; only {{{{ name }}}} is supported")
         else:
             report(f"variable {name!r} is not set{nearest(name, {*variables, *RUN_TIME_NAMES})}")
         return match[0]
 
     filled = _MARK.sub(put, text)
     if "{{" in _MARK.sub("", text):
-        report("holds {{ without }}")
+        report("contains {{ without }}")
     return Scalar(filled, scalar.mark, filled)

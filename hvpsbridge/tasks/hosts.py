@@ -1,4 +1,4 @@
-"""The hosts of a play, and where a VM is among them."""
+"""The hosts of a play, and which of them has a VM."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ class Hosts:
         self._targets = {target.name: target for target in targets}
 
     def connect_to(self, name: str) -> HyperVHost | None:
-        """A session on the host of that name; None when the play has no such host."""
+        """A session on the host of that name; None if the play has no such host."""
         target = self._targets.get(name)
         return None if target is None else target.connect()
 
     def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:
-        """A session on the host that has the VM now; ``first`` is asked before all others.
+        """A session on the host that has the VM now.
+
+        Args:
+            vm_id: the VM.
+            first: host to try before all others.
 
         Raises:
-            HostError: what ``first`` said, when no host has it.
+            HostError: the error of ``first``, if no host has the VM.
         """
         names = [first, *(name for name in self._targets if name != first)]
         refusal: HostError | None = None

@@ -1,4 +1,4 @@
-"""The table of task kinds. It imports none of them, since every command reads it."""
+"""The table of task kinds. It imports none of them, since every command uses it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TASKS = {
 
 
 def find_task(name: str) -> Task[Any]:
-    """The task kind of that name; its module is imported now.
+    """The task kind of that name; imports its module.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such kind.
     """
     task: Task[Any] = importlib.import_module(TASKS[name]).TASK
     return task

@@ -71,7 +71,7 @@ class RestoreResult(TaskResult):
 
     @property
     def section(self) -> RestoreSection:
-        """What reports hold of it."""
+        """What reports contain of it."""
         return RestoreSection(self.point_id, self.disks, self.excluded)
 
 

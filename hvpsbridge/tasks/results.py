@@ -1,4 +1,4 @@
-"""What came of tasks, with figures. One result per task and VM; reports are views of these."""
+"""Results of tasks and runs: one per task and VM. Reports are made of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hvpsbridge.tasks.events import VmRef
 
 
 class Outcome(StrEnum):
-    """How a task of a VM ended."""
+    """How a task ended."""
 
     DONE = "done"
     DEGRADED = "degraded"
@@ -23,14 +23,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What came of one task on one VM.
+    """Result of one task for one VM.
 
     Attributes:
-        task: name of its kind.
+        task: name of the task kind.
         started: UTC.
-        seconds: how long it took.
-        error: what ended it, else None.
-        conditions: errors that did not end it: a host not left clean, tracking that lied.
+        seconds: duration.
+        error: the error that ended the task, or None.
+        conditions: errors that did not end it: a host that was not left clean, wrong change tracking.
         warnings: one line each, for people.
         leftovers: what it left on a host, one line each.
     """
@@ -47,12 +47,12 @@ class TaskResult:
 
     @property
     def section(self) -> object:
-        """What reports hold under the task's name: a dataclass, or a tuple of dataclasses."""
+        """What reports contain under the name of the task: a dataclass, or a tuple of dataclasses."""
         return None
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended."""
+        """How the task ended."""
         if isinstance(self.error, Gated):
             return Outcome.SKIPPED
         if self.error is not None:
@@ -63,12 +63,12 @@ class TaskResult:
 
     @property
     def problems(self) -> tuple[HvpsError, ...]:
-        """Everything that went wrong, the ending error first."""
+        """All errors, first the one that ended the task."""
         return self.conditions if self.error is None else (self.error, *self.conditions)
 
     @property
     def exit_code(self) -> ExitCode:
-        """The one code that stands for this result (docs/exit-codes.md). Warnings alone are code 3."""
+        """Exit code of this task alone (docs/exit-codes.md). Warnings alone give code 3."""
         codes = [problem.code for problem in self.problems]
         if self.warnings and self.error is None:
             codes.append(ExitCode.DEGRADED)
@@ -77,7 +77,7 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class HostProblem:
-    """A host on which no VM could be worked on at all, and why."""
+    """An error that concerns a host or repository as a whole."""
 
     host: str
     error: HvpsError
@@ -85,10 +85,10 @@ class HostProblem:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What came of a whole run, in the order things ended.
+    """Result of a run; tasks in the order in which they ended.
 
     Attributes:
-        problems: hosts, repositories and selections that failed as a whole.
+        problems: errors that concern a host, a repository or a selection as a whole.
     """
 
     run_id: UUID
@@ -99,7 +99,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The one code that stands for the run."""
+        """Exit code of the run."""
         return worst(
             [
                 *(task.exit_code for task in self.tasks),

@@ -1,8 +1,8 @@
-"""Runs the tasks of plays on the VMs of hosts, some at a time, each VM's failure kept to itself.
+"""Runs the tasks of plays for the VMs of hosts, several VMs at a time; a failure concerns its VM only.
 
-Every VM's tasks run in order in one worker thread. The thread that calls :meth:`Runner.run` only waits,
-so that it hears signals: the first lets the workers stop and undo, the second makes it return at once with
-what is left; worker threads are daemons and end with the process.
+One worker thread runs all tasks of a VM, in order. The thread that calls :meth:`Runner.run` only waits, so
+that it receives signals: after the first one the workers stop and undo; after the second one it returns at
+once with what may be left. Worker threads are daemons and end with the process.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 logger = logging.getLogger(__name__)
 
-# How often the waiting thread looks for signals.
+# How often the waiting thread checks for signals.
 LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class PlayRun:
-    """A play made live.
+    """A play that is ready to run: its repository is open, its hosts can be connected to.
 
     Attributes:
         name: for logs.
-        tasks: in the play's order.
+        tasks: in the order of the play.
         limit: patterns of ``--limit``.
     """
 
@@ -55,13 +55,13 @@ class PlayRun:
 
     @property
     def needs_hosts(self) -> bool:
-        """Whether any task works on a host; else the repository knows the VMs."""
+        """Whether any task needs a host; otherwise the repository gives the VMs."""
         return any(item.task.needs_host for item in self.tasks)
 
 
 @dataclass(slots=True)
 class _Job:
-    """The tasks of one play for one VM, and where they are."""
+    """The tasks of a play for one VM, and the one that runs."""
 
     play: PlayRun
     target: HostTarget
@@ -76,13 +76,13 @@ class Runner:
     """One run.
 
     Args:
-        run_id: shows in shells, marks, ledgers and logs.
-        observer: told what happens.
-        cancel: asks it to stop.
-        forks: VMs worked on at a time.
-        check: only plan; nothing is changed anywhere, and tasks that cannot plan are left out.
-        budget: byte budget of all reads; the process's default without it.
-        shared: permits, the rate and what is known of hosts, for all reads.
+        run_id: appears in shells, marks, ledgers and logs.
+        observer: receives events.
+        cancel: stops the run.
+        forks: maximum VMs at a time.
+        check: only plan; change nothing, and skip tasks that cannot plan.
+        budget: byte budget of all reads.
+        shared: what all reads share.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class Runner:
         self._problems: list[HostProblem] = []
 
     def run(self, plays: Iterable[PlayRun]) -> RunResult:
-        """Run the plays one after the other; what came of everything. Never raises an HvpsError."""
+        """Run the plays one after the other. Errors are in the result; never raises an HvpsError."""
         started = datetime.now(UTC)
         for play in plays:
             if self._cancel.requested:
                 break
             self._run_play(play)
         if self._cancel.requested and not self._results:
-            # Nothing was under way that could have said so itself.
+            # No task ran that could have reported it.
             self._problems.append(HostProblem("", self._cancel.error))
         return RunResult(
             self._run_id,
@@ -153,7 +153,7 @@ class Runner:
             time.sleep(LOOK_SECONDS if len(known) > 1 else LOOK_SECONDS / 4)
 
     def _choose(self, play: PlayRun) -> tuple[VmRef, ...]:
-        """The play's VMs on all of its hosts; what is wrong goes to the run's problems."""
+        """The selected VMs on all hosts of the play; errors become problems of the run."""
         there: list[Candidate] = []
         complete = True
         for target in play.hosts:
@@ -229,14 +229,14 @@ class Runner:
         self._observer.finished(result.vm, result)
 
     def _give_up(self, jobs: Sequence[_Job]) -> None:
-        """A second signal: say for each VM under way what it may have left."""
+        """After a second signal: report for each unfinished VM what it may have left."""
         for job in jobs:
             if not job.finished and job.task is not None:
                 self._take(self._failure(job, self._cancel.error, job.leftovers.lines))
 
 
 def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
-    """VMs of a host; those whose newest point was made there when no task of the play needs the host."""
+    """VMs of a host; if no task of the play needs hosts, VMs whose newest point was made there."""
     if play.needs_hosts:
         with target.connect() as host:
             return [Candidate(vm.vm_id, vm.name, target.name, vm.state) for vm in host.vms()]

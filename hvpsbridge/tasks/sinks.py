@@ -1,4 +1,4 @@
-"""Where restored disks go. A sink's file appears under its name only when it is whole."""
+"""Sinks take the data of restored disks. A file appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from typing import Protocol, Self
 from hvpsbridge.errors import ConfigurationError, NoSpace, TargetExists
 from hvpsbridge.repository.stores.naming import name_exclusively
 
-# Errors of a file system that has no room, for whatever reason.
+# Errors of a file system that is full, for whatever reason.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskSink(Protocol):
-    """Takes a disk's bytes in any order; what is not written is zeros. A context manager that gives up
-    what was not finished."""
+    """Takes the data of a disk in any order; what is not written reads as zeros.
+
+    A context manager that discards the disk if it was not finished.
+    """
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Put ``data`` at ``offset``."""
+        """Write ``data`` at ``offset``."""
         ...
 
     def finish(self) -> None:
-        """Make the disk durable and let it appear."""
+        """Make the disk durable and visible."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -40,19 +42,19 @@ class DiskSink(Protocol):
 class RawFile:
     """A sparse raw file.
 
-    It grows under a hidden name in the same folder, is synced, and takes its own name in one step; a
-    reader never sees half a disk, and a crash leaves the hidden file only.
+    It is written under a hidden name in the same folder, synced, and renamed. A reader never sees part of a
+    disk, and a crash leaves only the hidden file.
 
     Args:
-        path: where the disk goes; its folder is made.
-        size_bytes: of the disk.
-        data_bytes: how much of it will be written, checked against the free space first.
-        overwrite: replace what is there.
+        path: the file; its folder is created.
+        size_bytes: size of the disk.
+        data_bytes: how much of it will be written; must fit into the free space.
+        overwrite: replace an existing file.
 
     Raises:
-        TargetExists: there is something, and it may not be replaced.
-        NoSpace: it would not fit.
-        ConfigurationError: the folder cannot be made or written to.
+        TargetExists: the file exists and must not be replaced.
+        NoSpace: the data does not fit.
+        ConfigurationError: the folder cannot be created or written to.
     """
 
     def __init__(self, path: Path, size_bytes: int, data_bytes: int, *, overwrite: bool = False) -> None:
@@ -62,12 +64,12 @@ class RawFile:
         if not overwrite and os.path.lexists(path):
             raise TargetExists(str(path))
         if path.is_dir():
-            raise ConfigurationError(str(path), "is a folder; name a file")
+            raise ConfigurationError(str(path), "is a folder; use the path of a file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
             if data_bytes > free:
-                raise self._full(f"{data_bytes} bytes are needed, {free} are free")
+                raise self._full(f"needs {data_bytes} bytes, {free} are free")
             self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as err:
@@ -75,12 +77,12 @@ class RawFile:
         try:
             os.truncate(self._file, size_bytes)
         except OSError as err:
-            # Nobody enters this context manager now, so nobody would give the file up.
+            # The caller cannot enter the context manager, so nothing else would remove the file.
             self.__exit__(None, None, None)
             raise self._error(err) from err
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """See :class:`DiskSink`.
+        """Write ``data`` at ``offset``.
 
         Raises:
             NoSpace: the file system is full.
@@ -95,11 +97,11 @@ class RawFile:
             raise self._error(err) from err
 
     def finish(self) -> None:
-        """See :class:`DiskSink`.
+        """Sync the file and give it its name.
 
         Raises:
-            TargetExists: something appeared under the name meanwhile.
-            NoSpace: the file system turned out to be full.
+            TargetExists: a file of that name was created meanwhile.
+            NoSpace: the file system is full.
         """
         try:
             os.fsync(self._file)

@@ -1,4 +1,4 @@
-"""What tables show of a task kind, declared beside the task and drawn by ``report``."""
+"""Tables of a task kind: declared with the task, rendered by ``report``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Column:
     """A column.
 
     Attributes:
-        heading: a word or two.
-        text: what a row has there.
-        right: whether it holds figures, which are set to the right.
+        heading: one or two words.
+        text: text of a row in this column.
+        right: whether to align it to the right, as figures are.
     """
 
     heading: str
@@ -24,14 +24,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ResultTable:
-    """A table over all results of a task kind, after columns for the host and the VM.
+    """A table of all results of a task kind. It begins with columns for the host and the VM.
 
     Attributes:
-        title: a word or two, small letters.
-        rows: the rows of one task's section of the report.
+        title: one or two words, small letters.
+        rows: rows of the section of one task.
         columns: from left to right.
-        planned: whether it is shown after a run that only planned, instead of after others.
-        with_host: whether the host is worth a column.
+        planned: shown after runs that only planned, and only after those.
+        with_host: whether to show the host.
     """
 
     title: str

@@ -46,15 +46,15 @@ class Leftovers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext:
-    """What a task works with: one VM of a play, and what the tasks of a run share.
+    """What a task works with: one VM of a play, and what all tasks of a run share.
 
     Attributes:
-        vm: the VM; its host is the one that listed it.
-        hosts: the play's hosts.
-        check: only plan; change nothing anywhere.
-        budget: byte budget of all reads of the process.
-        shared: permits, the rate limit and what is known of hosts.
-        leftovers: where the task says what it may have on a host.
+        vm: the VM; its host is the one on which it was found.
+        hosts: hosts of the play.
+        check: only plan; change nothing.
+        budget: byte budget of all reads.
+        shared: what all reads of the run share.
+        leftovers: kept up to date by the task.
     """
 
     vm: VmRef
@@ -77,12 +77,12 @@ class Task(Generic[_Options]):
         name: as in the registry.
         summary: what it does, in a few words; description of its playbook key.
         options: dataclass of its options, declared with :class:`~hvpsbridge.options.Option`.
-        run: does it; errors are in the result.
-        result: class of its results, whose ``section`` is what reports hold.
-        tables: over the sections of a run's tasks.
-        lines: what people read beside the tables, from a section and whether the run only planned.
-        needs_host: whether it works on a host; else the repository knows the VMs.
-        plans: whether it takes part in a run that only plans.
+        run: runs the task; errors are in its result.
+        result: class of its results; their ``section`` goes into reports.
+        tables: tables of the sections of a run.
+        lines: lines to print beside the tables, from a section and whether the run only planned.
+        needs_host: whether it needs a host; otherwise the repository gives the VMs.
+        plans: whether it takes part in a run that only plans (``--check``).
     """
 
     name: str
@@ -98,12 +98,12 @@ class Task(Generic[_Options]):
 
 @dataclass(frozen=True, slots=True)
 class PlayTask(Generic[_Options]):
-    """A task of a play: what to do, and its options."""
+    """A task of a play: its kind and its options."""
 
     task: Task[_Options]
     options: _Options
 
 
 def play_task(name: str, options: object) -> PlayTask[Any]:
-    """A task of the kind of that name, with these options."""
+    """A task of the named kind with these options."""
     return PlayTask(find_task(name), options)

@@ -1,4 +1,4 @@
-"""The task ``verify``: do a VM's points still hold what they need?"""
+"""The task ``verify``: checks whether recovery points of a VM are intact in the repository."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class VerifyOptions:
 
 @dataclass(frozen=True, slots=True)
 class PointCheck:
-    """One point that was verified.
+    """Result for one recovery point.
 
     Attributes:
         level: how much was checked.
@@ -74,20 +74,21 @@ class PointCheck:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult(TaskResult):
-    """What came of a verify."""
+    """Result of a verify."""
 
     points: tuple[PointCheck, ...] = ()
 
     @property
     def section(self) -> tuple[PointCheck, ...]:
-        """What reports hold of it."""
+        """Its points."""
         return self.points
 
 
 def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, int], ...]:
-    """Which parts of the chunks are due on ``day``, as (part, count) with parts from 1.
+    """Parts of the chunks to verify on ``day``, as (part, count) with parts from 1.
 
-    ``(1, 14)`` gives another fourteenth each day and comes round in a fortnight; ``(2, 14)`` gives two.
+    ``(1, 14)`` gives a different fourteenth each day, and all of them in two weeks; ``(2, 14)`` gives two a
+    day.
     """
     if subset is None:
         return ((1, 1),)
@@ -99,11 +100,11 @@ def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, 
 def record_findings(
     repository: Repository, report: VerifyReport, points: Sequence[Point], run_id: UUID, *, whole: bool
 ) -> None:
-    """Keep what a verification found: bad chunks, so that no writer builds on them, and proofs of points.
+    """Record bad chunks, so that no backup reuses them, and proofs of intact points.
 
     Args:
-        points: those that were looked at.
-        whole: whether every chunk of theirs was, not a part.
+        points: points that were verified.
+        whole: whether all of their chunks were, not a part.
     """
     repository.publish_bad(report.bad)
     if report.level is not Level.HASHED or not whole:
@@ -116,10 +117,7 @@ def record_findings(
 
 
 def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
-    """Look at the VM's points as the options say, and write down what was found.
-
-    Damage is the result's error.
-    """
+    """Verify recovery points of a VM and record the findings. Damage is the error of the result."""
     vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
     error: HvpsError | None = None
@@ -160,7 +158,7 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
 
 
 def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
-    """Each problem to the points it touches; one that touches none counts for all that were looked at."""
+    """Add each problem to the points it affects; one that affects none counts for all."""
     for problem in report.problems:
         text = one_line(f"{problem.name}: {problem.what}")
         touched = {touch.point_id for touch in problem.touches} or set(faults)

@@ -93,7 +93,7 @@ def test_limit_and_tags_choose(world: World) -> None:
     assert world.run("--tags", "nigth", tasks=tasks).code == 64
     nothing = world.run("--limit", "nobody", tasks=tasks)
     assert nothing.code == 5
-    assert "no VM was chosen" in nothing.err
+    assert "no VM was selected" in nothing.err
 
 
 def test_a_playbook_restores_into_a_folder_for_each_vm(world: World, tmp_path: Path) -> None:

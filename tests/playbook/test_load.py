@@ -82,7 +82,7 @@ def test_a_surprising_or_untyped_key_is_reported() -> None:
 def test_a_doubled_key_names_both_lines() -> None:
     _, problems = load.parse("a: 1\nb: 2\na: 3\n", "f.yaml")
     assert [(p.mark.line, p.mark.column, p.what) for p in problems] == [
-        (3, 1, "key 'a' is here twice; first at line 1")
+        (3, 1, "duplicate key 'a'; first at line 1")
     ]
 
 
@@ -115,7 +115,7 @@ def test_aliases_are_refused_before_anything_is_expanded() -> None:
 def test_deep_nesting_is_a_mistake_and_no_crash() -> None:
     assert _plain("[" * 32 + "]" * 32)
     for depth in (33, 100_000):
-        assert "f.yaml:1:33: is nested more than 32 deep" in _refusal("[" * depth + "]" * depth)
+        assert "f.yaml:1:33: is nested more than 32 levels deep" in _refusal("[" * depth + "]" * depth)
 
 
 @given(st.text(alphabet=st.sampled_from("ab: -[]{}&*!'\"#|>\n\t%0~,\u20ac"), max_size=60))

@@ -43,7 +43,7 @@ def test_a_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> Non
 def test_a_folder_or_pipe_is_no_secret_file(tmp_path: Path) -> None:
     with pytest.raises(SecretUnavailable):
         resolve(SecretRef(file=tmp_path), "x")
-    with pytest.raises(SecretUnavailable, match="no regular file"):
+    with pytest.raises(SecretUnavailable, match="not a regular file"):
         resolve(SecretRef(file=Path("/dev/null")), "x")
 
 

@@ -39,9 +39,9 @@ def test_names_known_only_per_vm_stay_for_then() -> None:
     ("text", "part"),
     [
         ("{{ rot }}", "variable 'rot' is not set; did you mean 'root'?"),
-        ("{{ root | upper }}", "only {{ name }} is understood"),
+        ("{{ root | upper }}", "only {{ name }} is supported"),
         ("{{ root", "{{ without }}"),
-        ("{% if x %}", "only {{ name }} is understood"),
+        ("{% if x %}", "only {{ name }} is supported"),
     ],
 )
 def test_anything_else_in_braces_is_a_mistake(text: str, part: str) -> None:
