@@ -22,6 +22,7 @@ from hvpsbridge.host.binding import Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell
+from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.sim.engines import binder
 from hvpsbridge.sim.engines.failure import Failure
 from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess
@@ -136,18 +137,26 @@ class ModelHost(HyperVHost):
         self, model: Model, node: str | None = None, before: Callable[[str], None] = lambda name: None
     ) -> None:
         self.shell = ModelShell(model, model.nodes.get(node).name, before)
-        super().__init__(SimpleNamespace(name=self.shell.node), self.shell, None)  # type: ignore[arg-type]
+        super().__init__(ModelRunner(self.shell))
 
     def new_shell(self) -> ModelHost:
         self.shell.ask("open shell")
         return ModelHost(self.shell.model, self.shell.node, self.shell.before)
 
+
+class ModelRunner(OperationRunner):
+    """Runs operations on the model."""
+
+    def __init__(self, shell: ModelShell) -> None:
+        super().__init__(SimpleNamespace(name=shell.node), shell, None)  # type: ignore[arg-type]
+        self.shell = shell
+
     def open_reader(self, path: str) -> ModelSource:
         self.shell.ask("Read-HvpsExtent")
         return ModelSource(self.shell, path)
 
-    def _run(self, operation: Operation, **parameters: object) -> Iterator[Any]:
-        name = operation.name
+    def run(self, name: str, **parameters: object) -> Iterator[Any]:
+        operation = OPERATIONS[name]
         self.shell.ask(name)
         context = MessageContext(self.shell, name)
         for result in self.shell.answer(operation, parameters, context):
@@ -157,10 +166,10 @@ class ModelHost(HyperVHost):
         if name in (CREATE, CONVERT):
             context.reply()
 
-    def _many(self, name: str, **parameters: object) -> tuple[Any, ...]:
-        return tuple(self._run(OPERATIONS[name], **parameters))
+    def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        return tuple(self.run(name, **parameters))
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         # The loss being handled: no new shell takes the place of a lost one.
         loss = sys.exception()
         assert loss is not None
