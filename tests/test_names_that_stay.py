@@ -494,6 +494,7 @@ def documents(folder: Path, found: Json, seen: Callable[[str, Json], object] = l
         made = sim("checkpoint", "vm", "mine")["checkpoint_id"]
         sim("checkpoints", "vm")
         sim("kept", made)
+        sim("image", made)
         sim("apply", "vm", image)
         sim("list")
         hvps("sim", "remove", made, "-f", world)

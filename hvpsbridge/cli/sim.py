@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,9 @@ from hvpsbridge.cli.sim_documents import (
     SimDiskImported,
     SimFaultsArmed,
     SimFaultsKnown,
+    SimGoldenImage,
     SimImageApplied,
     SimInfo,
-    SimKeptImage,
     SimKnobs,
     SimVmCreated,
     SimVms,
@@ -274,16 +275,22 @@ def remove(checkpoint_id: UUID, folder: Path) -> None:
         control.remove_checkpoint(checkpoint_id)
 
 
-@sim_.command("kept", short_help="Print the path of a reference image.")
+@sim_.command("image", short_help="Print the path of a golden image.")
 @click.argument("checkpoint_id", type=click.UUID)
 @folder_option
 @_slot_option
 @json_option
-def kept(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
-    """Print the path of an image of a frozen disk that the simulator keeps for comparison."""
+def image_(checkpoint_id: UUID, folder: Path, slot: str, as_json: bool) -> None:
+    """Print the path of the golden image of a checkpoint's disk, to compare a restored disk with."""
     with _control(folder) as control:
-        path = control.kept_image(checkpoint_id, _slot(slot))
-    _done(as_json, SimKeptImage(path), str(path))
+        path = control.golden_image(checkpoint_id, _slot(slot))
+    _done(as_json, SimGoldenImage(path), str(path))
+
+
+# The name of this command in earlier releases.
+_kept = copy.copy(image_)
+_kept.hidden = True
+sim_.add_command(_kept, "kept")
 
 
 @sim_.command("fault", short_help="Inject faults.")

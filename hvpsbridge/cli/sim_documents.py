@@ -95,8 +95,8 @@ class SimCheckpoints(Document):
 
 
 @dataclass(frozen=True, slots=True)
-class SimKeptImage(Document):
-    """Where the simulator keeps an image of a frozen disk.
+class SimGoldenImage(Document):
+    """Where the golden image of a disk is.
 
     Attributes:
         path: path of the raw image.

@@ -63,9 +63,9 @@ class DemoHost:
         """Write what differs in a newer image, as the guest would. Returns the bytes written."""
         return int(self._ask("apply", vm, image, "--slot", slot)["written_bytes"])
 
-    def kept_image(self, checkpoint_id: str, slot: str) -> Path:
-        """The image of a frozen disk that the simulator keeps for comparison."""
-        return Path(self._ask("kept", checkpoint_id, "--slot", slot)["path"])
+    def golden_image(self, checkpoint_id: str, slot: str) -> Path:
+        """The golden image of a checkpoint's disk."""
+        return Path(self._ask("image", checkpoint_id, "--slot", slot)["path"])
 
     def _ask(self, command: str, *arguments: str | Path) -> dict[str, Any]:
         answer: dict[str, Any] = self._commands.json("sim", command, *arguments, "--folder", self._state)

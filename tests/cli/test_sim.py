@@ -56,8 +56,8 @@ def test_a_vm_is_made_from_images_and_its_guest_writes(
     made = json.loads(hvps("sim", "checkpoint", "web 01", "mine", "--json", *folder).out)["checkpoint_id"]
     points = json.loads(hvps("sim", "checkpoints", "web 01", "--json", *folder).out)["checkpoints"]
     assert [(point["checkpoint_id"], point["name"]) for point in points] == [(made, "mine")]
-    kept = json.loads(hvps("sim", "kept", made, "--json", *folder).out)["path"]
-    assert Path(kept).read_bytes() == bytes(newer)
+    golden = json.loads(hvps("sim", "image", made, "--json", *folder).out)["path"]
+    assert Path(golden).read_bytes() == bytes(newer)
     assert hvps("sim", "remove", made, *folder).code == 0
 
 

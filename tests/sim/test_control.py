@@ -51,7 +51,7 @@ def test_a_vm_is_made_written_and_checkpointed_through_the_socket(control: Contr
     )
     assert [disk.slot for disk in vm.disks] == ["scsi0:0", "scsi0:1"]
     assert [len(disk.chain) for disk in vm.disks] == [2, 2]
-    assert control.kept_image(point, "scsi0:0").read_bytes() == (tmp_path / "b.raw").read_bytes()
+    assert control.golden_image(point, "scsi0:0").read_bytes() == (tmp_path / "b.raw").read_bytes()
     assert control.live_image("db 'one'", "scsi0:1").read_bytes()[512:1024] == b"z" * 512
     [listed] = control.checkpoints("db 'one'")
     assert (listed.checkpoint_id, listed.name, listed.kind) == (point, "mine", "standard")
@@ -80,7 +80,7 @@ def test_what_makes_no_sense_is_refused_with_one_line(control: Control, tmp_path
         (lambda: control.set_knob("gravity", 1), "no knob 'gravity'"),
         (lambda: control.create_vm("x", colour="red"), "no setting 'colour'"),
         (lambda: control.import_image("nobody", tmp_path / "missing.raw"), "cannot read image"),
-        (lambda: control.kept_image(UUID(int=1), "scsi0:0"), "no image was kept"),
+        (lambda: control.golden_image(UUID(int=1), "scsi0:0"), "has no golden image"),
     ]:
         with pytest.raises(SimulatorError, match=said):
             wrong()

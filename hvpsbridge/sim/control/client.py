@@ -133,12 +133,12 @@ class Control:
             for row in self._ask("checkpoints", vm=vm)
         )
 
-    def kept_image(self, checkpoint_id: UUID, slot: str) -> Path:
-        """Raw image of what a disk was at a checkpoint, kept apart from all that a backup reads."""
+    def golden_image(self, checkpoint_id: UUID, slot: str) -> Path:
+        """Golden image of a disk at a checkpoint: a raw file that no backup has read."""
         return Path(self._ask("kept_image", checkpoint_id=str(checkpoint_id), slot=slot))
 
     def live_image(self, vm: str, slot: str = _FIRST_SLOT) -> Path:
-        """Raw image of what the guest's disk is now, kept apart in the same way. Do not change it."""
+        """Golden image of a disk as the guest sees it now. Do not change it."""
         return Path(self._ask("live_image", vm=vm, slot=slot))
 
     def knobs(self) -> dict[str, Any]:

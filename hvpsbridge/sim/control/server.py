@@ -145,7 +145,7 @@ class ControlServer:
     def _do_live_image(self, vm: str, slot: str) -> str:
         path = self._model.golden.live(self._find(vm).vm_id, Slot.parse(slot))
         if not path.exists():
-            raise ValueError(f"no image is kept of {slot}")
+            raise ValueError(f"{slot} has no golden image")
         return str(path.absolute())
 
     def _do_knobs(self) -> dict[str, Any]:
