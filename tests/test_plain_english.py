@@ -2,7 +2,7 @@
 
 The list is short and made of whole phrases, each with a better one. It is checked against help texts, errors
 with sample facts, JSON Schemas, every other string in the package (reasons, remedies, logs, lines of output)
-and the documents. ``PAGES_TO_DO`` lists files that are not rewritten yet; it only shrinks.
+and the documents.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,6 @@ ALLOWED = (
     (r"docs/format\.md", r"sealed", "the label of the format: seal is the act on one object"),
     (r"schema report", r"sealed", "a key of the JSON document"),
 )
-
-# Files with phrases that are still to be rewritten. Remove a file when it is done.
-PAGES_TO_DO: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,26 +181,15 @@ def document_texts() -> Iterator[Text]:
             line += paragraph.count("\n")
 
 
-@cache
 def all_problems() -> tuple[str, ...]:
-    """Every problem there is, in files to do as well."""
+    """Every problem there is."""
     sources = (help_texts, error_texts, schema_texts, string_literals, document_texts)
     return tuple(line for source in sources for found in source() for line in problems(found))
 
 
-def _file(problem: str) -> str:
-    return problem.split(":")[0]
-
-
 def test_nothing_that_users_read_has_a_phrase_of_the_list() -> None:
-    left = [problem for problem in all_problems() if _file(problem) not in PAGES_TO_DO]
-    assert not left, "\n".join(left)
-
-
-def test_files_to_do_have_something_to_do() -> None:
-    assert {_file(problem) for problem in all_problems()} >= PAGES_TO_DO, (
-        "remove what is done from PAGES_TO_DO"
-    )
+    found = all_problems()
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(
