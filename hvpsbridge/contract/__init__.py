@@ -1,6 +1,6 @@
-"""What hvps and a host agree on: each operation once, with parameters, result, effect and errors.
+"""The operations on a host: each with its parameters, result, effect and errors.
 
-The host layer, the simulated host and the script tests read the same entries, so they cannot drift.
+The host layer, the simulated host and the tests of the scripts use the same entries.
 """
 
 from hvpsbridge.contract.operation import Effect, Operation, Parameter

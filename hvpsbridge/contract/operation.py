@@ -1,4 +1,4 @@
-"""The shape of a contract entry."""
+"""The form of a contract entry."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Effect(StrEnum):
-    """What running an operation does to the host; decides how it may be retried.
+    """What an operation does to the host; decides how it may be retried.
 
-    ``READS`` is repeated at will. ``CREATES`` is repeated only after a look for what may already be
-    there. ``REMOVES`` is repeated: what is gone counts as removed.
+    ``READS`` may be repeated. ``CREATES`` may be repeated only after checking whether the object exists.
+    ``REMOVES`` may be repeated: an object that is gone counts as removed.
     """
 
     READS = "reads"
@@ -26,8 +26,8 @@ class Parameter:
         name: PowerShell name, for example ``VmId``.
         type: PowerShell type as written in ``param()``: ``string``, ``guid``, ``uint64``, ``int``,
             ``bool``, ``string[]`` or ``byte[]``.
-        required: declared mandatory.
-        help: what it means, with unit.
+        required: whether it is declared mandatory.
+        help: its meaning, with the unit.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Operation:
     Attributes:
         name: PowerShell command name; the script is ``ps_scripts/<name>.ps1``.
         parameters: in the order of the script's ``param()``.
-        result: dataclass of one emitted object; its fields are the script's OUTPUTS table.
-        many: whether any number of objects may come (else exactly one).
+        result: dataclass of an emitted object; its fields are the script's OUTPUTS table.
         effect: what it does to the host.
-        deadline_seconds: how long one call may take before it is given up.
-        error_ids: ``Hvps.*`` ids it may raise beside :data:`COMMON_ERRORS`.
-        takes_input: whether it is a reader pipeline that is fed requests while it runs.
+        deadline_seconds: how long one call may take.
+        error_ids: ``Hvps.*`` ids it may report besides :data:`COMMON_ERRORS`.
+        many: whether any number of objects may come, instead of exactly one.
+        takes_input: whether it is a reader pipeline, which gets requests while it runs.
     """
 
     name: str
@@ -61,5 +61,5 @@ class Operation:
     takes_input: bool = False
 
 
-# Any operation may meet these.
+# Errors that any operation may report.
 COMMON_ERRORS: tuple[str, ...] = ("Hvps.AccessDenied", "Hvps.ScriptsRefused", "Hvps.Unexpected")

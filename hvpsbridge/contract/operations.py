@@ -1,12 +1,12 @@
-"""Every operation of the contract. The scripts in ``ps_scripts/`` are held to this table by tests."""
+"""All operations of the contract. Tests compare the scripts in ``ps_scripts/`` with this table."""
 
 from __future__ import annotations
 
 from hvpsbridge.contract import results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
 
-# Raised whenever a parameter, field or meaning changes; stands in every rendered script's first line and
-# in every manifest.
+# Incremented whenever a parameter, a field or a meaning changes. It is in the first line of every rendered
+# script and in every manifest.
 CONTRACT = 1
 
 _VM = Parameter("VmId", "guid", "id of the VM")
@@ -59,7 +59,7 @@ _TABLE: tuple[Operation, ...] = (
         "New-HvpsCheckpoint",
         (
             _VM,
-            Parameter("Name", "string", "mark that the checkpoint is given"),
+            Parameter("Name", "string", "name of the checkpoint"),
             Parameter("Consistency", "string", "application or crash"),
             Parameter("IgnoreDisks", "bool", "leave out disks that cannot be checkpointed"),
             Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
@@ -114,7 +114,7 @@ _TABLE: tuple[Operation, ...] = (
         "Read-HvpsExtent",
         (
             _PATH,
-            # A source outlives its pipeline, which must end before the host has taken 50 MB of requests.
+            # A source has several pipelines, since each must end before it has received 50 MB.
             Parameter("FirstBlock", "int", "number of its first block; 0 without it", required=False),
         ),
         results.BlockMessage,
@@ -126,7 +126,7 @@ _TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "Close-HvpsReader",
-        (Parameter("Path", "string", "disk to give up; all without it", required=False),),
+        (Parameter("Path", "string", "disk to close; all without it", required=False),),
         results.ReaderState,
         Effect.REMOVES,
         60,

@@ -1,10 +1,9 @@
-"""Results of operations: one frozen dataclass per kind of object a script emits.
+"""Results of operations: a frozen dataclass for each kind of object that a script emits.
 
-A field's PowerShell property is its name in PascalCase (``vm_id`` is ``VmId``). On the wire a field is
-text, bool, int (uint64), an array of those, or a non-empty byte array; null where the annotation allows
-None. Guids travel as text (lower case, no braces), times as ISO 8601 UTC text, enums as words; the
-binder in ``host`` makes :class:`~uuid.UUID`, :class:`~datetime.datetime` and the enums below from them.
-Sizes are bytes.
+The PowerShell property of a field is its name in PascalCase (``VmId`` for ``vm_id``). On the wire a field is
+text, bool, int (uint64), an array of those, or a non-empty byte array; null where the annotation allows None.
+Guids are text (lower case, no braces), times are ISO 8601 UTC text, enums are words; ``host.binding``
+converts them. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from uuid import UUID
 
 
 class VmState(StrEnum):
-    """A VM's state, from ``VMState`` integers; all others are ``other`` (docs/hyperv-facts.md#vm-states)."""
+    """State of a VM, from ``VMState`` integers; ``other`` for all others (docs/hyperv-facts.md#vm-states)."""
 
     RUNNING = "running"
     OFF = "off"
@@ -38,7 +37,7 @@ class ControllerType(StrEnum):
 
 
 class DiskFormat(StrEnum):
-    """File format of a virtual disk; ``unknown`` when the file could not be asked."""
+    """File format of a virtual disk; ``unknown`` if the file could not be queried."""
 
     VHD = "vhd"
     VHDX = "vhdx"
@@ -56,7 +55,7 @@ class DiskKind(StrEnum):
 
 
 class CheckpointKind(StrEnum):
-    """What a checkpoint is for; ``recovery`` is the backup kind."""
+    """Kind of a checkpoint; ``recovery`` is the kind for backups."""
 
     STANDARD = "standard"
     RECOVERY = "recovery"
@@ -66,7 +65,7 @@ class CheckpointKind(StrEnum):
 
 
 class Consistency(StrEnum):
-    """What a checkpoint's content is worth: guest applications flushed, or as after a power cut."""
+    """Consistency of a checkpoint: guest applications flushed their data, or as after a power cut."""
 
     APPLICATION = "application"
     CRASH = "crash"
@@ -74,14 +73,14 @@ class Consistency(StrEnum):
 
 
 class ReferencePointKind(StrEnum):
-    """``rct`` is change tracking's, ``log`` is Hyper-V Replica's."""
+    """``rct`` is for change tracking, ``log`` for Hyper-V Replica."""
 
     RCT = "rct"
     LOG = "log"
 
 
 class ReplicationMode(StrEnum):
-    """A VM's part in Hyper-V Replica."""
+    """Role of a VM in Hyper-V Replica."""
 
     NONE = "none"
     PRIMARY = "primary"
@@ -99,9 +98,9 @@ class CheckpointPolicy(StrEnum):
     STANDARD = "standard"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostInfo:
-    """A host and the session's own process on it."""
+    """A host, and the process of the session on it."""
 
     name: str
     fqdn: str | None
@@ -123,18 +122,18 @@ class HostInfo:
     process_started: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VmInfo:
-    """A VM with the facts that decide whether it can be backed up.
+    """A VM, with what decides whether it can be backed up.
 
     Attributes:
         operational_status: ``VMOperationalStatus`` integers; 32772 is MergingDisks
             (docs/hyperv-facts.md#operational-status).
-        merge_enabled: false when disk merging is switched off for this VM
+        merge_enabled: false if disk merging is disabled for this VM
             (docs/hyperv-facts.md#export-disables-merging).
-        commit_fork_events: how often event 3216 is in the Worker log for this VM
+        commit_fork_events: how many events 3216 of this VM are in the Worker log
             (docs/hyperv-facts.md#commit-forks).
-        uptime_seconds: 0 when off.
+        uptime_seconds: 0 if it is off.
     """
 
     vm_id: UUID
@@ -159,17 +158,18 @@ class VmInfo:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskInfo:
-    """A disk drive of a VM with the facts that decide whether it can be backed up.
+    """A disk drive of a VM, with what decides whether it can be backed up.
 
     Attributes:
-        instance_id: ``InstanceID`` of the VM's storage allocation; reference points name disks by it.
-            None for an empty or pass-through drive.
+        instance_id: ``InstanceID`` of the storage allocation, by which reference points identify disks; None
+        for
+            an empty or pass-through drive.
         path: top of the chain; None for an empty drive.
-        chain: files from the top down to the base, ``path`` first; empty when not readable.
-        disk_id: VirtualDiskId of the file; disks cloned from a template share it.
-        error: why the file could not be asked, else None.
+        chain: files from the top to the base, ``path`` first; empty if not readable.
+        disk_id: VirtualDiskId of the file; disks cloned from a template have the same.
+        error: why the file could not be queried, or None.
     """
 
     vm_id: UUID
@@ -192,12 +192,12 @@ class DiskInfo:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointInfo:
     """A checkpoint of a VM.
 
     Attributes:
-        name: its element name; ours carry the mark.
+        name: its element name; those of hvps have a mark.
         disk_paths: frozen files, one per disk.
     """
 
@@ -210,14 +210,15 @@ class CheckpointInfo:
     disk_paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenDisk:
-    """A disk of a checkpoint, as read from its frozen handle.
+    """A disk of a checkpoint, as its frozen handle reports it.
 
     Attributes:
-        path: frozen file; chain: that file and its parents.
-        rct_id: ``MostRecentId`` of the frozen handle, None when tracking is off.
-        newer_changes: the handle's ``NewerChanges``: writes happened after ``rct_id`` was sealed.
+        path: the frozen file.
+        chain: the frozen file and its parents.
+        rct_id: ``MostRecentId`` of the frozen handle; None if tracking is off.
+        newer_changes: ``NewerChanges`` of the handle: there were writes after ``rct_id``.
     """
 
     vm_id: UUID
@@ -237,12 +238,12 @@ class FrozenDisk:
 
 @dataclass(frozen=True, slots=True)
 class ExtentPage:
-    """Part of an answer about extents (changed or allocated).
+    """A part of a list of extents, changed or allocated.
 
     Attributes:
-        offset_bytes: where this page starts.
-        processed_bytes: how much of the disk it speaks about.
-        extents: packed u64 pairs (``formats.extents``), None when there are none.
+        offset_bytes: where the page starts.
+        processed_bytes: how much of the disk it covers.
+        extents: packed u64 pairs (``formats.extents``); None if there are none.
     """
 
     offset_bytes: int
@@ -252,7 +253,7 @@ class ExtentPage:
 
 @dataclass(frozen=True, slots=True)
 class DigestPage:
-    """SHA-256 of consecutive whole chunks of a frozen disk, 32 bytes each, from ``first_chunk`` on."""
+    """SHA-256 of consecutive whole chunks of a frozen disk, 32 bytes each, starting with ``first_chunk``."""
 
     first_chunk: int
     digests: bytes
@@ -267,19 +268,19 @@ class BlockMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReaderState:
-    """Readers of this host process after a close: what is still attached."""
+    """Disks that are still attached in the host process after a close."""
 
     open_paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilePiece:
-    """Part of a configuration file; a file's pieces come in order.
+    """A part of a configuration file; the pieces of a file come in order.
 
     Attributes:
-        name: file name without folder.
-        size_bytes: whole file.
-        sha256: of ``data``, lower-case hex.
+        name: file name without the folder.
+        size_bytes: size of the file.
+        sha256: of ``data``, in lower-case hex.
         data: None only for an empty file.
     """
 
@@ -293,15 +294,15 @@ class FilePiece:
 
 @dataclass(frozen=True, slots=True)
 class VmDefinition:
-    """Everything needed to build the VM anew, as JSON text (docs/hyperv-facts.md#vm-definition)."""
+    """Everything needed to create the VM again, as JSON text (docs/hyperv-facts.md#vm-definition)."""
 
     vm_id: UUID
     json: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencePointInfo:
-    """A reference point; the two arrays are parallel. ``rct_ids`` are opaque text."""
+    """A reference point. The two arrays are parallel; ``rct_ids`` are opaque."""
 
     vm_id: UUID
     instance_id: str
@@ -313,18 +314,19 @@ class ReferencePointInfo:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a removal found; ``removed`` is false when there was nothing left to remove."""
+    """Result of a removal; ``removed`` is false if the object did not exist."""
 
     removed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MergeState:
-    """Whether disks of a VM are still merging, and every file its disks' chains use now.
+    """Whether disks of a VM are merging, and every file that its chains use.
 
     Attributes:
-        merging: an operational status of creating, deleting or merging (32768, 32770, 32772, 32776).
-        chain_paths: all files of all chains of the VM, as ``Get-VHD`` walks them.
+        merging: whether an operational status means creating, deleting or merging (32768, 32770, 32772,
+            32776).
+        chain_paths: all files of all chains of the VM, as ``Get-VHD`` finds them.
     """
 
     vm_id: UUID
@@ -335,14 +337,14 @@ class MergeState:
 
 @dataclass(frozen=True, slots=True)
 class VolumeInfo:
-    """Space on a volume that holds files of a VM."""
+    """Space on a volume that has files of a VM."""
 
     root: str
     free_bytes: int
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobInfo:
     """An unfinished WMI job that affects a VM. ``state`` is its ``JobState`` (docs/hyperv-facts.md#jobs)."""
 
@@ -356,7 +358,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class ReaderCheck:
-    """That the reader's C# compiled and its native library answers; a dry run's last question."""
+    """Result of compiling the reader's C# and calling its native library."""
 
     compiled: bool
     seconds: float

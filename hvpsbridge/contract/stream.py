@@ -1,4 +1,4 @@
-"""The seam of the bulk path: what a reader pipeline on a host looks like to whoever pumps it."""
+"""What the receiver expects of a reader pipeline on a host."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Protocol
 class BlockSource(Protocol):
     """One reader pipeline of one frozen disk: requests in, blocks out (``formats.wire``).
 
-    One thread uses a source at a time. Blocks come in the order the host made them; nothing is
-    promised about their content, which is the receiver's to check.
+    For one thread at a time. Blocks come in the order in which the host made them. Their content is not
+    checked here; the receiver does that.
     """
 
     @property
@@ -19,7 +19,7 @@ class BlockSource(Protocol):
         ...
 
     def send(self, request: bytes) -> None:
-        """Hand one packed request to the pipeline. Returns when the host has taken it.
+        """Send one packed request. Returns when the host has received it.
 
         Raises:
             SessionLost: the connection or the shell is gone.
@@ -27,7 +27,7 @@ class BlockSource(Protocol):
         ...
 
     def receive(self, timeout_seconds: float) -> Sequence[bytes | bytearray | memoryview]:
-        """Blocks that have arrived, oldest first; empty when none came within the time.
+        """Blocks that have arrived, in order; empty if none came within the time.
 
         The caller owns the buffers.
 

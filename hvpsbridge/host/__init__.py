@@ -1,1 +1,1 @@
-"""The Hyper-V host as the rest of hvps sees it: typed operations over PSRP, one method each."""
+"""Operations on a Hyper-V host over PSRP."""

@@ -1,7 +1,7 @@
-"""Between CLIXML values and the contract's types, strictly: what does not fit is a protocol violation.
+"""Converts between CLIXML values and the types of the contract.
 
-Parameters go out tagged with the type their script declares; objects that come back become the
-operation's result dataclass. Nothing is guessed: a missing, unknown or ill-typed field refuses the reply.
+Parameters are sent with the type that the script declares. Objects that come back become the result dataclass
+of the operation. The conversion is strict: a missing or unknown field, or one of another type, is an error.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _UINT64 = range(1 << 64)
 
 
 class BindingError(ValueError):
-    """A value does not have the shape the contract states."""
+    """A value does not have the form that the contract states."""
 
 
 class Tagged:
-    """A parameter value with the CLIXML tag it must travel under (``U64``, ``G``)."""
+    """A parameter value with the CLIXML tag to send it with (``U64``, ``G``)."""
 
     __slots__ = ("tag", "value")
 
@@ -38,11 +38,11 @@ class Tagged:
         self.value = value
 
 
-# -- out ---------------------------------------------------------------------------------------------
+# -- parameters ------------------------------------------------------------------------------------------
 
 
 def bind_parameters(operation: Operation, values: Mapping[str, object]) -> dict[str, object]:
-    """``values`` by parameter name, made ready to send: numbers tagged with the width that is declared.
+    """``values`` by parameter name, ready to send: numbers have the tag of the declared width.
 
     Raises:
         InternalError: a name is unknown, a required one is missing, or a value does not fit its type.
@@ -100,11 +100,11 @@ _OUT: dict[str, Any] = {
 }
 
 
-# -- back ----------------------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------------------------------------
 
 
 def pascal_case(field: str) -> str:
-    """PowerShell property of a dataclass field: ``vm_id`` is ``VmId``, ``sha256`` is ``Sha256``."""
+    """The PowerShell property of a dataclass field: ``VmId`` for ``vm_id``."""
     return "".join(part.capitalize() for part in field.split("_"))
 
 
@@ -115,15 +115,15 @@ def _shape(result: type) -> tuple[tuple[str, str, Any], ...]:
 
 
 def bind_result(result: type, type_names: list[str], properties: Mapping[str, object]) -> Any:
-    """One ``result`` from an emitted object.
+    """A ``result`` from an emitted object.
 
     Args:
         result: dataclass of ``contract.results``.
-        type_names: the object's type names, most derived first.
-        properties: its note properties as the PSRP client gives them.
+        type_names: type names of the object, most derived first.
+        properties: its note properties, as the PSRP client returns them.
 
     Raises:
-        BindingError: the object is something else, or a field is missing, unknown or of another type.
+        BindingError: the object has another type, or a field is missing, unknown or of another type.
     """
     wanted = TYPE_PREFIX + result.__name__
     if not type_names or type_names[0] != wanted:
@@ -170,7 +170,7 @@ def _value(hint: Any, value: object) -> object:
 
 
 def _plain(hint: type, value: object) -> Any:
-    # bool is an int to isinstance; on the wire they are different types.
+    # isinstance accepts a bool as an int; on the wire they are different types.
     if type(value) is not hint:
         raise TypeError(f"expected {hint.__name__}, not {type(value).__name__}")
     if hint is int and value not in _UINT64:
@@ -190,5 +190,5 @@ def _uuid(text: str) -> UUID:
 def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.utcoffset() is None:
-        raise ValueError(f"{text[:60]!r} names no time zone")
+        raise ValueError(f"{text[:60]!r} has no time zone")
     return moment.astimezone(UTC)

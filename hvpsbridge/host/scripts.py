@@ -1,9 +1,8 @@
-"""The text of an operation's script: its file with the shared code it includes. The door to jinja2.
+"""Renders the script of an operation: its file with the shared code it includes. The only user of jinja2.
 
-Rule: code is joined to code here, and nothing else. No value from a user, a playbook or a host becomes
-script text; values travel as parameters. The template marks are PowerShell comments (``#% include``), so
-a source file is valid PowerShell for an editor and a linter, and whatever expression remains is written
-as a PowerShell literal.
+Only code is inserted into code. No value from a user, a playbook or a host becomes script text: values are
+passed as parameters. The template marks are PowerShell comments (``#% include``), so source files are valid
+PowerShell for editors and linters, and an expression would be written as a PowerShell literal.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def literal(value: object) -> str:
     """``value`` as a PowerShell literal.
 
     Raises:
-        InternalError: no literal is known for its type.
+        InternalError: its type has no literal.
     """
     if value is None:
         return "$null"
@@ -31,7 +30,7 @@ def literal(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        # PowerShell takes the typographic quotation marks for the plain one.
+        # PowerShell treats typographic quotation marks like the plain one.
         quoted = "".join(mark * 2 if mark in "'\u2018\u2019\u201a\u201b" else mark for mark in value)
         return f"'{quoted}'"
     raise InternalError(f"no PowerShell literal for a {type(value).__name__}")
@@ -56,20 +55,20 @@ def _environment(folder: Path) -> jinja2.Environment:
 
 
 def first_line(operation: Operation) -> str:
-    """What a rendered script starts with: it tells a transcript, and the simulated host, what runs."""
+    """The first line of a rendered script; it shows in transcripts, and the simulated host reads it."""
     return f"# hvps operation={operation.name} contract={CONTRACT}"
 
 
 @cache
 def script_text(operation: Operation, folder: Path | None = None) -> str:
-    """The whole script of ``operation``, the same text from run to run.
+    """The whole script of ``operation``; the text is the same in every run.
 
     Args:
         operation: an entry of the contract.
-        folder: where the scripts are; the shipped ones without it.
+        folder: folder with the scripts; the installed one by default.
 
     Raises:
-        InternalError: the installation lacks the script, or it does not render.
+        InternalError: the script is missing or cannot be rendered.
     """
     folder = folder or resource_folder("ps_scripts")
     try:

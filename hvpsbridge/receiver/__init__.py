@@ -1,4 +1,4 @@
-"""Blocks in, chunks out: the sans-io stream, the window planner, the pump and the assembly of chunks.
+"""Reads blocks from a host and turns them into chunks.
 
-Knows nothing of hosts or repositories: a pump is handed a way to open block sources and a sink.
+Independent of hosts and repositories: a pump gets a function that opens block sources, and a sink.
 """

@@ -1,4 +1,4 @@
-"""On what terms a pump works: who takes what it brings, who may stop it, who tunes it, what it bears."""
+"""What a pump works with: a sink for blocks, a watcher that may stop it, and a tuner."""
 
 from __future__ import annotations
 
@@ -10,50 +10,56 @@ from hvpsbridge.receiver.settings import ReadSettings
 
 
 class BlockSink(Protocol):
-    """Takes verified blocks; called from several threads at once, for different windows."""
+    """Takes verified blocks. Called from several threads at the same time, for different windows."""
 
     def deliver(self, block: Block) -> None:
-        """Take ``block``. Its pieces may be kept; nobody else uses their buffer."""
+        """Take ``block``. The sink owns the pieces and their buffer."""
         ...
 
 
 class Watcher(Protocol):
-    """Looks on while a pump works. May be called from any of its threads."""
+    """Watches a pump. Called from any of its threads."""
 
     def check(self) -> None:
         """Raise to stop the pump: cancelled, out of space, too old."""
         ...
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
-        """``raw_bytes`` more of what was owed are stored, ``wire_bytes`` more came over the wire."""
+        """Add raw bytes that were delivered and bytes that came over the wire. Never raises."""
         ...
 
 
 class Tuner(Protocol):
-    """Decides how to read by what trials bring; used by one pump."""
+    """Finds out by trials how to read. Used by one pump."""
 
     @property
     def settings(self) -> ReadSettings:
-        """How to read when there is nothing (more) to try."""
+        """How to read when there is nothing more to try."""
         ...
 
     @property
     def trial_seconds(self) -> float:
-        """How long a trial reads, from its first block on."""
+        """How long a trial lasts from its first blocks on."""
         ...
 
     def trial(self) -> ReadSettings | None:
-        """What to try next; None when it is decided."""
+        """The settings to try next; None when it is decided."""
         ...
 
     def measured(self, data_bytes: int, seconds: float) -> None:
-        """The trial brought so many bytes that are not zero, in so long, and came to its end."""
+        """Record a finished trial: bytes that are not zero, and how long they took."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PumpStatistics:
-    """What a pump moved: bytes asked for, bytes on the wire, and how often a source was replaced."""
+    """Totals of a pump.
+
+    Attributes:
+        raw_bytes: bytes of the disk that were delivered.
+        wire_bytes: bytes received for them.
+        resumed: how often a lost source was replaced.
+    """
 
     raw_bytes: int
     wire_bytes: int

@@ -1,9 +1,9 @@
-"""Moves owed bytes from block sources to a sink: credit, budget, resuming, deadlines.
+"""Reads extents of a disk from block sources into a sink, with credit, budget, retries and deadlines.
 
-How it works: the extents become windows (:mod:`.windows`) in one queue. Each worker thread owns one
-source and one :class:`~hvpsbridge.receiver.stream.BlockStream`, keeps two windows asked for, and gives
-every verified block to the sink. When a source breaks, the worker puts exactly what its stream is still
-owed back into the queue, pauses, opens a new source and goes on. The sink sees each byte once.
+The extents become windows (``receiver.windows``) in one queue. Each worker has one source and one
+``BlockStream``, keeps two windows requested, and delivers every verified block to the sink. When a source
+breaks, the worker returns exactly what that source still owes to the queue, pauses, opens a new source and
+continues. The sink gets each byte once.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ logger = logging.getLogger(__name__)
 
 
 class Pump:
-    """Pulls extents of one frozen disk.
+    """Reads extents of one frozen disk.
 
     Args:
-        open_source: gives a new source each time it is called; after a loss it also makes sure that
-            the reader of the lost one does not hold the disk any more.
+        open_source: opens a new source. After a loss it also ends the reader of the lost source, which may
+            still hold the disk.
         size_bytes: size of the frozen disk.
         grid: the repository's grid.
         host: name for errors.
         budget: the process's byte budget.
-        watcher: asked before each wait, told after each block.
+        watcher: may stop the pump, and gets its progress.
         settings: pipelines, block, window and compression; ``rate_limiter`` may make windows smaller.
-        new_permit: gives each pipeline's permit to read.
-        rate_limiter: how fast bytes may come.
-        want_chunk_digests: ask for digests of the whole chunks touched.
-        retry_limits: how long to put up with silence and errors.
+        new_permit: makes the permit of each pipeline.
+        rate_limiter: limits the rate of all reading.
+        want_chunk_digests: request digests of the whole chunks that are touched.
+        retry_limits: how long to keep trying.
         clock: monotonic seconds.
-        sleep: waits; tests replace both.
+        sleep: waits.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class Pump:
         self._state = PumpState(watcher, rate_limiter, clock=clock, sleep=sleep)
 
     def run(self, extents: Iterable[Extent], sink: BlockSink, tuner: Tuner | None = None) -> PumpStatistics:
-        """Deliver every byte of the sorted set ``extents`` to ``sink``, once.
+        """Deliver every byte of ``extents`` to ``sink`` once.
 
         Args:
-            extents: what is wanted.
+            extents: what is wanted, a sorted set.
             sink: takes the blocks.
-            tuner: decides how to read, instead of the settings given.
+            tuner: finds out how to read, in place of the settings.
 
         Raises:
-            HostError: the host did not deliver within our retry_limits, or reported an error.
-            HvpsError: what the watcher or the sink raised.
+            HostError: the host did not deliver within the retry limits, or reported an error.
+            HvpsError: from the watcher or the sink.
         """
         queue = WindowQueue(extents, self._grid, self._window_bytes)
         if tuner is not None:
@@ -102,7 +102,7 @@ class Pump:
         return self._settings.window_bytes
 
     def _try(self, tuner: Tuner, queue: WindowQueue, sink: BlockSink) -> None:
-        """Read by one trial after the other, until it is decided or there is nothing left to read."""
+        """Read in trials until the tuner has decided or everything is read."""
         while not queue.empty and (settings := tuner.trial()) is not None:
             self._settings = settings
             resumed = self._state.statistics.resumed
@@ -110,7 +110,7 @@ class Pump:
                 self._read(queue, sink)
             if not trial.over:
                 return
-            if self._state.statistics.resumed == resumed:  # else it measured a loss, and is made again
+            if self._state.statistics.resumed == resumed:  # otherwise it measured a loss and is repeated
                 tuner.measured(trial.data_bytes, trial.seconds)
 
     def _read(self, queue: WindowQueue, sink: BlockSink) -> None:
@@ -139,11 +139,11 @@ class Pump:
     def _guarded_work(self, queue: WindowQueue, sink: BlockSink) -> None:
         try:
             self._work(queue, sink)
-        except BaseException as err:  # noqa: BLE001 - carried to the thread that waits, which raises it
+        except BaseException as err:  # noqa: BLE001 - raised by the thread that waits
             self._state.fail(err)
 
     def _work(self, queue: WindowQueue, sink: BlockSink) -> None:
-        """One worker's life: a exchange after the other until the queue is empty or a trial over."""
+        """Run one exchange after the other until the queue is empty or the trial is over."""
         backoff = self._new_backoff()
         permit = self._new_permit()
         while not self._state.over and not queue.empty:
@@ -155,12 +155,12 @@ class Pump:
                 exchange.run(queue, sink, backoff)
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
                 if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.failing:
-                    # After a loss both pass: the host comes back, and its watchdog frees the disk that
-                    # the lost reader holds. Before one, they are the answer.
+                    # After a loss both are temporary: the host comes back, and its watchdog releases the disk
+                    # that the lost reader holds. Before a loss they are final.
                     raise
                 failure = self._violation(err) if isinstance(err, BlockError) else err
                 pause = backoff.failed(failure, counts=isinstance(failure, ProtocolViolation))
-                logger.warning("reader lost, going on in %.1f s: %s", pause, failure)
+                logger.warning("reader lost, continuing in %.1f s: %s", pause, failure)
                 if exchange is not None:
                     exchange.put_back_owed(queue)
                 self._state.count_resumed()

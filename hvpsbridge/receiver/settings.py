@@ -1,4 +1,4 @@
-"""How a pump reads: the figures that a host, a link and a disk decide between them."""
+"""Settings and limits of a pump."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 from hvpsbridge.units import KIB, MIB
 
-# Raw bytes of a block. .NET keeps objects from 85,000 bytes on in the heap that only full collections clean:
-# larger blocks cost the host memory and bring nothing (docs/performance.md).
+# Raw bytes of a block. .NET keeps objects of 85,000 bytes and more in a heap that only full collections
+# clean, so larger blocks cost memory on the host and gain nothing (docs/performance.md).
 BLOCK_BYTES = 64 * KIB
 # Raw bytes of one request. With a credit of two this bounds what a host buffers for a slow receiver
-# (reference, transport: windows of 4 to 16 MiB); the smaller end keeps several readers within 256 MiB.
+# (docs/hyperv-facts.md#slow-client), and keeps several readers within 256 MiB here.
 WINDOW_BYTES = 4 * MIB
-# Requests a source may have unanswered: one being read while the other travels.
+# Requests that a source may have unanswered: one is read while the other is on its way.
 CREDIT = 2
-# Where little may be under way: below this the host is asked more often than is good for it.
+# The smallest window under a rate limit; smaller ones would cost the host too many requests.
 SMALLEST_WINDOW_BYTES = 64 * KIB
-# Bytes on the wire for a raw one: base64 twice, and XML (docs/hyperv-facts.md#wire-factor).
+# Bytes on the wire per raw byte: base64 twice, and XML (docs/hyperv-facts.md#wire-factor).
 WIRE_FACTOR = 1.8
 
 
@@ -25,10 +25,10 @@ class ReadSettings:
     """How one disk is read.
 
     Attributes:
-        pipelines: reader pipelines at once, all in the disk's one process on the host.
-        deflate: whether the host may deflate blocks where a sample pays.
-        block_bytes: raw bytes of one answering block.
-        window_bytes: raw bytes of one request; each pipeline keeps two of them asked for.
+        pipelines: parallel reader pipelines, all in the disk's one process on the host.
+        deflate: whether the host may compress blocks that get smaller.
+        block_bytes: raw bytes of one block.
+        window_bytes: raw bytes of one request; each pipeline keeps two of them requested.
     """
 
     pipelines: int = 1
@@ -37,9 +37,9 @@ class ReadSettings:
     window_bytes: int = WINDOW_BYTES
 
     def within(self, burst_bytes: int | None) -> ReadSettings:
-        """These settings with windows so small that no more than ``burst_bytes`` are under way on the wire.
+        """These settings with windows so small that at most ``burst_bytes`` are requested on the wire.
 
-        What was asked for cannot be held back, so this is what a rate is passed by at most. None is no bound.
+        What is requested cannot be held back, so a rate limit can be exceeded by this much. None is no limit.
         """
         if burst_bytes is None:
             return self

@@ -1,9 +1,9 @@
-"""One reader pipeline's conversation, without I/O: what was asked, what came, what is still owed.
+"""The state of one reader pipeline, without I/O: what was requested, what came, what is still owed.
 
-Rule: nothing here opens, waits or sleeps. Bytes of requests come out, bytes of blocks go in, and every
-block is held against what was asked: its place in the sequence, its extents against the bytes still
-owed, its digest (``formats.wire``). A reply that was lost, doubled, cut, altered or reordered therefore
-shows at the first block it touches, and :attr:`BlockStream.owed` says exactly which bytes to ask again.
+Requests come out as bytes and blocks go in as bytes. Every block is checked: its number, its extents against
+those that are owed next, and its digest (``formats.wire``). So a lost, duplicated, truncated, changed or
+reordered reply is found at the first block it affects, and ``BlockStream.owed`` is exactly what to request
+again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hvpsbridge.formats.wire import Block, BlockError, Request, decode_block
 
 
 class StreamBroken(BlockError):
-    """A block that is sound in itself does not belong here; the pipeline is given up."""
+    """An intact block is not the one that is due; the pipeline cannot be used any more."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A request under way: its extents and the cursor up to which its bytes have come."""
+    """A request that is not fully answered, and the position up to which its bytes have come."""
 
     number: int
     extents: tuple[Extent, ...]
@@ -31,7 +31,7 @@ class _Pending:
     position: int = 0
 
     def rest(self) -> list[Extent]:
-        """What has not come yet, in the order asked."""
+        """What has not come yet, in the order of the request."""
         if self.index == len(self.extents):
             return []
         current = self.extents[self.index]
@@ -40,14 +40,14 @@ class _Pending:
 
 
 class BlockStream:
-    """The state of one pipeline; used by one thread.
+    """The state of one pipeline. For one thread.
 
     Args:
-        size_bytes: size of the frozen disk; nothing beyond it is asked or taken.
+        size_bytes: size of the frozen disk; nothing beyond it is requested or accepted.
         grid: the repository's grid, sent with each request.
-        block_bytes: raw bytes one answering block may hold.
-        want_chunk_digests: ask for the digest of every whole chunk that is touched.
-        allow_deflate: let the host deflate.
+        block_bytes: raw bytes that one block may hold.
+        want_chunk_digests: request the digest of every whole chunk that is touched.
+        allow_deflate: let the host compress blocks.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class BlockStream:
 
     @property
     def outstanding(self) -> int:
-        """Requests that have not been answered in full."""
+        """Number of requests that are not fully answered."""
         return len(self._pending)
 
     @property
     def owed(self) -> tuple[Extent, ...]:
-        """The bytes asked for that have not come, as a sorted set."""
+        """Requested bytes that have not come, as a sorted set."""
         return normalise((extent for pending in self._pending for extent in pending.rest()), self._size_bytes)
 
     def request(self, extents: Sequence[Extent]) -> bytes:
-        """Packed next request for ``extents``, which count as owed from now on.
+        """The next request, packed; ``extents`` are owed from now on.
 
-        Extents that touch are asked for as one: a host may answer them with one piece.
+        Neighbouring extents are joined, since the host may answer them with one piece.
 
         Raises:
-            ValueError: no extents, or one is empty or passes the disk's end.
+            ValueError: there are no extents, or one is empty or exceeds the disk.
         """
         if not extents:
-            raise ValueError("a request asks for at least one extent")
+            raise ValueError("a request needs at least one extent")
         for extent in extents:
             if extent.length <= 0 or extent.offset < 0 or extent.end > self._size_bytes:
                 raise ValueError(f"{extent} is not within a disk of {self._size_bytes} bytes")
@@ -106,26 +106,29 @@ class BlockStream:
     def feed(self, data: bytes | bytearray | memoryview) -> Block:
         """The block in ``data``, verified and counted as received.
 
-        Pieces may be views of ``data``, which the caller leaves unchanged while they live.
+        Pieces may be views of ``data``, which must not change while they are used.
 
         Raises:
-            BlockError: the block is cut or altered.
-            StreamBroken: it is not the next one, or carries bytes that are not owed next. Nothing of it
-                is counted; the stream cannot be used any further.
+            BlockError: the block is truncated or changed.
+            StreamBroken: it is not the next block, or has bytes that are not owed next. Nothing of it counts
+                as received, and the stream cannot be used any more.
         """
         block = decode_block(data)
         if block.number != self._blocks:
-            raise StreamBroken(f"block {block.number} came where block {self._blocks} was due")
+            raise StreamBroken(f"block {block.number} came instead of block {self._blocks}")
         if not self._pending:
-            raise StreamBroken(f"block {block.number} answers nothing that was asked")
+            raise StreamBroken(f"block {block.number} answers no request")
         pending = self._pending[0]
         if block.request != pending.number:
             raise StreamBroken(f"block {block.number} answers request {block.request}, not {pending.number}")
         index, position = self._advance(pending, block)
         finished = index == len(pending.extents)
         if block.last != finished:
-            state = "ends" if block.last else "does not end"
-            raise StreamBroken(f"block {block.number} {state} request {pending.number}, against its bytes")
+            state = "is" if block.last else "is not"
+            raise StreamBroken(
+                f"block {block.number} {state} marked as the last of request {pending.number}, "
+                "which contradicts its bytes"
+            )
         self._check_digests(pending, block)
         self._blocks += 1
         pending.index, pending.position = index, position
@@ -134,16 +137,16 @@ class BlockStream:
         return block
 
     def _advance(self, pending: _Pending, block: Block) -> tuple[int, int]:
-        """Where the cursor of ``pending`` stands after ``block``'s extents."""
+        """The position in ``pending`` after the extents of ``block``."""
         index, position = pending.index, pending.position
         for piece in block.pieces:
             if index == len(pending.extents):
-                raise StreamBroken(f"block {block.number} carries more than request {pending.number} asked")
+                raise StreamBroken(f"block {block.number} has more than request {pending.number} wants")
             current = pending.extents[index]
             if piece.extent.offset != current.offset + position:
                 raise StreamBroken(
-                    f"block {block.number} has bytes from {piece.extent.offset}, "
-                    f"due were those from {current.offset + position}"
+                    f"block {block.number} has bytes from {piece.extent.offset} "
+                    f"instead of {current.offset + position}"
                 )
             position += piece.extent.length
             if not piece.extent.length or position > current.length:
@@ -156,8 +159,10 @@ class BlockStream:
         if not block.chunk_digests:
             return
         if not self._want_chunk_digests:
-            raise StreamBroken(f"block {block.number} carries digests nobody asked for")
+            raise StreamBroken(f"block {block.number} has digests that were not requested")
         touched = set(self._grid.touched(sorted(pending.extents)))
         for entry in block.chunk_digests:
             if entry.number not in touched:
-                raise StreamBroken(f"block {block.number} has a digest of chunk {entry.number}, never asked")
+                raise StreamBroken(
+                    f"block {block.number} has a digest of chunk {entry.number}, which was not requested"
+                )

@@ -1,4 +1,4 @@
-"""What may hold a pump back: permits to read, and a rate for all reading of a run."""
+"""What limits a pump: permits to read, a rate, and a budget of bytes."""
 
 from __future__ import annotations
 
@@ -9,124 +9,122 @@ from typing import Protocol
 
 from hvpsbridge.units import MIB
 
-# Of the 256 MiB a process may use, what requested blocks may hold; the rest is the interpreter, the
-# decoding of replies and the repository's packs.
+# The share of requested blocks in the 256 MiB that a process may use. The rest is for the interpreter,
+# decoding of replies, and packs.
 DEFAULT_BUDGET_BYTES = 64 * MIB
-# How often a waiter looks whether it is still wanted.
+# How often a waiting thread checks whether to stop.
 WAKE_SECONDS = 0.5
 
 
 class ReadPermit(Protocol):
-    """One pipeline's permit to read; used by one thread."""
+    """The permit of one pipeline to read. For one thread."""
 
     def enter(self, check: Callable[[], None]) -> None:
-        """Wait until reading may begin; nothing when it may already. ``check`` may raise meanwhile."""
+        """Wait for the permit, if it is not held already. ``check`` is called meanwhile and may raise."""
         ...
 
     def leave(self) -> None:
-        """Give the permit up; nothing without one. Never raises."""
+        """Give up the permit, if it is held. Never raises."""
         ...
 
     def due(self) -> bool:
-        """Whether somebody else is to read now: finish what was asked for, leave, and enter again."""
+        """Whether another reader's turn has come: finish what is requested, leave, and enter again."""
         ...
 
 
-class UnlimitedReads:
+class UnlimitedReads(ReadPermit):
     """A permit that is always given."""
 
     def enter(self, check: Callable[[], None]) -> None:
-        """See :class:`ReadPermit`."""
+        pass
 
     def leave(self) -> None:
-        """See :class:`ReadPermit`."""
+        pass
 
     def due(self) -> bool:
-        """See :class:`ReadPermit`."""
         return False
 
 
 class RateLimiter(Protocol):
-    """How fast bytes may come, over all pumps that share it. Thread-safe."""
+    """Limits the rate of all pumps that share it. Thread-safe."""
 
     @property
     def burst_bytes(self) -> int | None:
-        """What one pump should have under way at most; None is no bound."""
+        """How much one pump should have requested at most; None for no limit."""
         ...
 
     def delay(self) -> float:
-        """Seconds to wait before more may be asked for; 0 when it may be now."""
+        """Seconds to wait before more may be requested."""
         ...
 
     def consume(self, count_bytes: int) -> None:
-        """So many bytes came over the wire."""
+        """Count bytes that came over the wire."""
         ...
 
 
-class NoRateLimit:
+class NoRateLimit(RateLimiter):
     """No limit."""
 
     burst_bytes = None
 
     def delay(self) -> float:
-        """See :class:`RateLimiter`."""
         return 0.0
 
     def consume(self, count_bytes: int) -> None:
-        """See :class:`RateLimiter`."""
+        pass
 
 
-class TokenBucket:
-    """A rate in bytes a second, kept on average.
+class TokenBucket(RateLimiter):
+    """Limits the average rate.
 
-    What a host sends cannot be held back once it was asked for, so bytes are paid for when they are
-    there, on credit if need be, and nothing is asked for while there is debt. Within any time ``t`` at
-    most ``rate * (t + 1)`` bytes come, and what was under way when the debt began: about a second's worth
-    for each disk that is read.
+    What was requested cannot be held back. So tokens are taken when bytes arrive, below zero if necessary,
+    and nothing is requested while the level is negative. Within any ``t`` seconds at most ``rate * (t + 1)``
+    bytes come, plus what was requested before the level became negative: about one second's worth per disk.
 
     Args:
-        rate_bytes: a second, more than 0.
+        rate_bytes: bytes per second, more than 0.
         clock: monotonic seconds.
     """
 
-    # Savings of a quiet time are good for so long a burst.
+    # How long a burst may last after a quiet time.
     BURST_SECONDS = 1.0
 
     def __init__(self, rate_bytes: float, clock: Callable[[], float] = time.monotonic) -> None:
         if rate_bytes <= 0:
             raise ValueError(f"a rate must be more than 0 bytes a second, not {rate_bytes}")
         self._rate_bytes = rate_bytes
-        self.burst_bytes: int | None = int(rate_bytes * self.BURST_SECONDS)
         self._clock = clock
-        self._most = rate_bytes * self.BURST_SECONDS
-        self._level = self._most
+        self._max_level = rate_bytes * self.BURST_SECONDS
+        self._level = self._max_level
         self._filled = clock()
         self._lock = threading.Lock()
 
+    @property
+    def burst_bytes(self) -> int:
+        return int(self._max_level)
+
     def delay(self) -> float:
-        """See :class:`RateLimiter`."""
         with self._lock:
             self._fill()
-            # Part of a byte is no debt: a wait for it might be too short for a clock to show.
+            # A fraction of a byte does not count: the clock might not show such a short wait.
             return -self._level / self._rate_bytes if self._level <= -1 else 0.0
 
     def consume(self, count_bytes: int) -> None:
-        """See :class:`RateLimiter`."""
         with self._lock:
             self._fill()
             self._level -= count_bytes
 
     def _fill(self) -> None:
         now = self._clock()
-        self._level = min(self._level + (now - self._filled) * self._rate_bytes, self._most)
+        self._level = min(self._level + (now - self._filled) * self._rate_bytes, self._max_level)
         self._filled = now
 
 
 class ByteBudget:
     """A semaphore of bytes, shared by all pumps of a process.
 
-    A request larger than the whole budget is granted when nothing else is taken, so that it cannot wait
-    for ever.
+    A request that is larger than the whole budget is granted when nothing else is taken, so that it does not
+    wait forever.
     """
 
     def __init__(self, total_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
@@ -136,16 +134,16 @@ class ByteBudget:
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes out at this moment."""
+        """Bytes taken at the moment."""
         return self._taken_bytes
 
     def try_take(self, count_bytes: int) -> bool:
-        """Take ``count_bytes`` when they are free now; whether they were."""
+        """Take ``count_bytes`` if they are free; whether they were."""
         with self._condition:
             return self._take(count_bytes)
 
     def take(self, count_bytes: int, check: Callable[[], None]) -> None:
-        """Take ``count_bytes``, waiting until they are free; ``check`` is called meanwhile and may raise."""
+        """Wait until ``count_bytes`` are free and take them; ``check`` is called meanwhile and may raise."""
         with self._condition:
             while not self._take(count_bytes):
                 check()

@@ -1,4 +1,4 @@
-"""How much to ask for at once: sets of extents cut into requests."""
+"""Cuts sets of extents into requests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.receiver.settings import WINDOW_BYTES
 from hvpsbridge.units import MIB
 
-# A request with digests makes the host read each touched chunk whole, however little of it travels.
-# This bounds its time: half a second on a disk of 128 MB/s.
+# With digests the host reads each touched chunk whole, however little of it is sent. This bounds the time of
+# a request: half a second on a disk of 128 MB/s.
 HASHED_BYTES = 64 * MIB
-# 12 bytes each: 48 KiB a request, so that a pipeline's 50 MB inbound limit is a thousand requests away.
+# 12 bytes each, 48 KiB per request: a thousand requests fit into the 50 MB that a pipeline may receive.
 MAX_EXTENTS = 4096
 
 
@@ -24,30 +24,30 @@ def windows(
     hashed_bytes: int = HASHED_BYTES,
     max_extents: int = MAX_EXTENTS,
 ) -> Iterator[tuple[Extent, ...]]:
-    """Groups of extents, one per request, in order; lazily, so that a set of any size costs nothing.
+    """Groups of extents in order, one per request, produced lazily.
 
-    All bytes of one chunk are in one group, so that the chunk's digest and its bytes come together. A
-    group holds at most ``window_bytes`` and ``max_extents`` unless a single chunk needs more.
+    All bytes of a chunk are in one group, so that they come together with its digest. A group has at most
+    ``window_bytes`` and ``max_extents`` unless a single chunk has more.
 
     Args:
         extents: a sorted set.
         grid: the chunk grid.
-        window_bytes: raw bytes of a group; asked for each group anew when it can be called.
-        hashed_bytes: bytes of the whole chunks a group touches.
+        window_bytes: raw bytes of a group, or a function that is called for each group.
+        hashed_bytes: bytes of the whole chunks that a group touches.
         max_extents: extents of a group.
     """
     group: list[Extent] = []
     grouped_bytes = 0
     touched_bytes = 0
     last_chunk = -1
-    most = window_bytes if callable(window_bytes) else lambda: window_bytes
-    for run in _runs(extents, grid, most):
+    limit = window_bytes if callable(window_bytes) else lambda: window_bytes
+    for run in _runs(extents, grid, limit):
         first = grid.number(run[0].offset)
         final = grid.number(run[-1].end - 1)
         length = sum(extent.length for extent in run)
         chunks_bytes = (final - max(first, last_chunk + 1) + 1) * grid.chunk_bytes
         full = (
-            grouped_bytes + length > most()
+            grouped_bytes + length > limit()
             or touched_bytes + chunks_bytes > hashed_bytes
             or len(group) + len(run) > max_extents
         )
@@ -62,10 +62,10 @@ def windows(
         yield tuple(group)
 
 
-def _runs(extents: Iterable[Extent], grid: ChunkGrid, most: Callable[[], int]) -> Iterator[list[Extent]]:
-    """Extents gathered so that no chunk is in two runs; a long extent is cut at chunk boundaries.
+def _runs(extents: Iterable[Extent], grid: ChunkGrid, limit: Callable[[], int]) -> Iterator[list[Extent]]:
+    """Runs of extents such that no chunk is in two runs; long extents are cut at chunk boundaries.
 
-    A run is either everything asked of one chunk, or a stretch of whole chunks.
+    A run is either everything wanted of one chunk, or a sequence of whole chunks.
     """
     run: list[Extent] = []
     run_chunk = -1
@@ -79,7 +79,7 @@ def _runs(extents: Iterable[Extent], grid: ChunkGrid, most: Callable[[], int]) -
                 yield run
                 run = []
             if not run and start == boundary - grid.chunk_bytes and whole_end > start:
-                step = max(most() // grid.chunk_bytes, 1) * grid.chunk_bytes
+                step = max(limit() // grid.chunk_bytes, 1) * grid.chunk_bytes
                 end = min(start + step, whole_end)
                 yield [Extent(start, end - start)]
             else:

@@ -69,7 +69,7 @@ def test_what_kerberos_refuses_is_one_line_and_14(
     monkeypatch.setenv("HVPS_PASSWORD", "another-5e1a")
     for account, words in (
         (f", user: {PRINCIPAL}, password: {{env: HVPS_PASSWORD}}", "password is wrong"),
-        ("", "there is no ticket: run kinit"),
+        ("", "there is no ticket; run kinit"),
     ):
         done = world.hvps("run", playbook(world, account))
         assert done.code == 14, done.err
@@ -78,7 +78,7 @@ def test_what_kerberos_refuses_is_one_line_and_14(
     realm.kinit()
     done = world.hvps("run", playbook(world, "", server="127.0.0.1"))
     assert done.code == 14
-    assert "no such host: give its full name" in done.out + done.err
+    assert "no such host; use its full domain name" in done.out + done.err
     assert world.points() == []
 
 

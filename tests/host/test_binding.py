@@ -41,13 +41,13 @@ def names(result: type) -> list[str]:
 def test_an_object_becomes_its_dataclass_with_ids_times_and_words() -> None:
     bound = bind_result(CheckpointInfo, names(CheckpointInfo), CHECKPOINT)
     assert bound == CheckpointInfo(
-        UUID(ID),
-        UUID(ID),
-        "x",
-        CheckpointKind.RECOVERY,
-        datetime(2026, 3, 1, 2, 0, 0, 123456, UTC),
-        None,
-        ("C:\\a.vhdx",),
+        vm_id=UUID(ID),
+        checkpoint_id=UUID(ID),
+        name="x",
+        kind=CheckpointKind.RECOVERY,
+        created=datetime(2026, 3, 1, 2, 0, 0, 123456, UTC),
+        parent_id=None,
+        disk_paths=("C:\\a.vhdx",),
     )
 
 

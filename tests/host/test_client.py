@@ -170,7 +170,7 @@ def test_a_host_that_does_not_answer_in_time_is_a_lost_session(
 ) -> None:
     works(session, 1)
     monkeypatch.setattr(raw_of(session.client()), "receive", lambda timeout_seconds: None)
-    with pytest.raises(SessionLost, match="no answer in time"):
+    with pytest.raises(SessionLost, match="no reply in time"):
         works(session, 2)
 
 

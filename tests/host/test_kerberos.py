@@ -236,9 +236,9 @@ def _wait_for_expiry(realm: Realm) -> None:
         ({"user": PRINCIPAL, "password": Secret("wrong")}, "password is wrong"),
         ({"user": f"nobody@{REALM}", "password": Secret("x")}, "no such user"),
         ({"user": "backup@ELSEWHERE.TEST", "password": Secret("x")}, "krb5.conf"),
-        ({}, "there is no ticket: run kinit"),
-        ({"user": PRINCIPAL}, "there is no ticket: run kinit"),
-        ({**WITH_PASSWORD, "server": "127.0.0.1"}, "no such host: give its full name"),
+        ({}, "there is no ticket; run kinit"),
+        ({"user": PRINCIPAL}, "there is no ticket; run kinit"),
+        ({**WITH_PASSWORD, "server": "127.0.0.1"}, "no such host; use its full domain name"),
     ],
     ids=["password", "user", "realm", "no-ticket", "no-ticket-of-user", "service"],
 )
@@ -269,7 +269,7 @@ def test_an_expired_ticket_is_told_as_one(hosts: dict[str, PowerShellHost], real
     for settings in ({}, {"user": PRINCIPAL}):
         said = refusal(connection(hosts["negotiate"].listener.port, **settings))  # type: ignore[arg-type]
         assert type(said) is TicketRefused
-        assert "the ticket has expired: run kinit again" in str(said)
+        assert "the ticket has expired; run kinit again" in str(said)
 
 
 def test_a_host_whose_service_belongs_to_another_account_does_not_take_the_ticket(
@@ -281,7 +281,7 @@ def test_a_host_whose_service_belongs_to_another_account_does_not_take_the_ticke
     with PowerShellHost(users={USER: Secret("x")}, auth=("negotiate",), keytab=other) as host:
         said = refusal(connection(host.listener.port, **WITH_PASSWORD))
     assert type(said) is TicketRefused
-    assert "did not take the ticket" in str(said)
+    assert "did not accept the ticket" in str(said)
 
 
 def test_a_user_the_host_does_not_know_is_refused(hosts: dict[str, PowerShellHost], realm: Realm) -> None:

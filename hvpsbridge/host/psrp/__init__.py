@@ -1,1 +1,1 @@
-"""The door to pypsrp: shells, pipelines and the bulk reply path. Nothing outside sees a pypsrp object."""
+"""Shells and pipelines over pypsrp. Objects of pypsrp do not leave this package."""

@@ -1,4 +1,4 @@
-"""What goes wrong between us and a host while pypsrp talks to it, as errors of hvps."""
+"""Turns exceptions of pypsrp and below into errors of hvps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from hvpsbridge.errors import (
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 
-# WSMan faults: nothing to say yet; rights; no such shell (docs/hyperv-facts.md#wsman-faults).
+# Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
+# yet.
 FAULT_OPERATION_TIMEOUT = 0x80338029
 FAULT_ACCESS_DENIED = 5
 FAULT_NO_SUCH_SHELL = 0x8033805B
 
-# Whatever can go wrong between us and the host while pypsrp talks to it.
+# Everything that pypsrp, requests and the security libraries raise while a host is contacted.
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     requests.RequestException,
     WinRMError,
@@ -32,16 +33,15 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     ElementTree.ParseError,
     *LIBRARY_ERRORS,
 )
-# What pypsrp's deserializer raises when a reply is no CLIXML of the kind it knows.
+# What pypsrp's deserializer raises for CLIXML that it does not know.
 UNREADABLE_ERRORS: tuple[type[Exception], ...] = (TypeError, ValueError, LookupError, AttributeError)
 
-
-# What HTTP.sys answers while the WinRM service starts or stops.
+# HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
 
 
 def connect_failure(connection: HostConnection, err: Exception) -> HostError:
-    """What an exception means while a shell is being opened."""
+    """The error for an exception while a shell is being opened."""
     host = connection.name
     if failure := ticket_failure(host, err) or context_failure(connection, err):
         return failure
@@ -52,7 +52,7 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     if isinstance(err, requests.exceptions.SSLError):
         return CertificateRejected(host, _short(err))
     if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
-        # It was being opened and went away, as when the host restarts: worth another try.
+        # The shell disappeared while it was being opened, as when the host restarts: try again.
         return HostBusy(host, _short(err))
     if isinstance(err, WSManFaultError):
         return HostRefused(host, _short(err))
@@ -62,12 +62,12 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
         return HostBusy(host, _short(err))
     if isinstance(err, (requests.RequestException, OSError, WinRMError, ElementTree.ParseError)):
         return HostUnreachable(host, _short(err))
-    # Kerberos and NTLM contexts raise their library's own classes when no ticket or key can be had.
+    # Kerberos and NTLM raise classes of their libraries if there is no ticket or key.
     return HostRefused(host, _short(err))
 
 
 def transport_failure(host: str, operation: str, err: Exception) -> HostError:
-    """What a transport exception means while a shell is in use."""
+    """The error for an exception while a shell is in use."""
     if isinstance(err, HostError):
         return err
     if failure := ticket_failure(host, err):
@@ -80,7 +80,7 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
 
 
 def _short(err: Exception) -> str:
-    """One line about an exception, without the addresses of objects and nested reprs."""
+    """An exception in one line, without addresses of objects and nested reprs."""
     if isinstance(err, WSManFaultError):
         code = err.code
         text = f"0x{code:08X} " if isinstance(code, int) else f"{code} " if code else ""
@@ -88,7 +88,7 @@ def _short(err: Exception) -> str:
     if isinstance(err, WinRMTransportError):
         return f"HTTP {err.code}"
     if isinstance(err, requests.exceptions.Timeout):
-        return "no answer in time"
+        return "no reply in time"
     cause: BaseException = err
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
@@ -97,17 +97,17 @@ def _short(err: Exception) -> str:
 
 
 def transport_fault_text(err: Exception) -> bytes | None:
-    """The SOAP fault in a failed HTTP exchange; None when it failed otherwise."""
+    """The SOAP fault of a failed HTTP request; None if it has none."""
     if isinstance(err, WinRMTransportError) and err.response_text:
         return str(err.response_text).encode()
     return None
 
 
 def is_operation_timeout(fault_text: bytes) -> bool:
-    """Whether a SOAP fault says that the host had nothing to send in time.
+    """True if a SOAP fault says that the host had nothing to send in time.
 
     Raises:
-        WSManFaultError: it says something else.
+        WSManFaultError: for any other fault.
     """
     fault = WSMan._parse_wsman_fault(fault_text.decode("utf-8"))
     if fault.code == FAULT_OPERATION_TIMEOUT:

@@ -1,7 +1,7 @@
-"""Why Kerberos gave no session, said in words that help. The door to the errors of pyspnego and krb5.
+"""Explains why Kerberos did not authenticate. Handles the errors of pyspnego, krb5 and gssapi.
 
-Rule: decisions rest on the numbers of the Kerberos protocol (RFC 4120 section 7.5.9) and of MIT's library,
-which GSSAPI hands on as minor codes; the library's texts are in the user's language and are only shown.
+Decisions depend on the error numbers of the Kerberos protocol (RFC 4120 section 7.5.9) and of MIT's library,
+which GSSAPI passes on as minor codes. Texts of the library are in the user's language and are only shown.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ else:
     INSTALLED = True
     LIBRARY_ERRORS = (SpnegoError, Krb5Error, GSSError)
 
-# MIT's library numbers the protocol's errors, and its own, from here; GSSAPI gives them without a sign.
+# MIT's library adds this to the error numbers of the protocol and to its own; GSSAPI has them unsigned.
 _BASE = -1765328384
 _GSS_NO_CREDENTIALS = 7 << 16
 _GSS_CREDENTIALS_EXPIRED = 11 << 16
 _GSS_CONTEXT_EXPIRED = 12 << 16
 _GSS_FAILURE = 13 << 16
-# Others speak of a context that was there, as of a broken seal, and have minor codes of another meaning.
+# Other errors are about an established context, such as a failed decryption; their minor codes differ.
 _ABOUT_TICKETS = frozenset({0, _GSS_NO_CREDENTIALS, _GSS_CREDENTIALS_EXPIRED, _GSS_FAILURE})
 
-_NO_TICKET = "there is no ticket: run kinit, name a keytab in KRB5_CLIENT_KTNAME, or give a password"
-_EXPIRED = "the ticket has expired: run kinit again, or name a keytab in KRB5_CLIENT_KTNAME"
-_CLOCKS = "the clocks of this machine and of the domain controller differ by more than Kerberos allows"
+_NO_TICKET = "there is no ticket; run kinit, set KRB5_CLIENT_KTNAME to a keytab, or use a password"
+_EXPIRED = "the ticket has expired; run kinit again, or set KRB5_CLIENT_KTNAME to a keytab"
+_CLOCKS = "the clocks of this machine and the domain controller differ by more than Kerberos allows"
 _SECRET = "the password is wrong, or the keytab is older than the password"  # noqa: S105 - a text about one
-_REALM = "nothing says where the realm's domain controllers are: see /etc/krb5.conf"
+_REALM = "cannot find the domain controllers of the realm; check /etc/krb5.conf"
 _REASONS = {
-    6: "the realm has no such user: write it as user@REALM",
-    7: "the realm has no such host: give its full name in the domain as its address, no alias or number",
+    6: "the realm has no such user; write it as user@REALM",
+    7: "the realm has no such host; use its full domain name as the address, not an alias or an IP address",
     18: "the account is disabled or locked",
     23: "the password has expired",
     24: _SECRET,
@@ -51,7 +51,7 @@ _REASONS = {
     141: _NO_TICKET,
     148: _CLOCKS,
     154: _REALM,
-    181: "the keytab has no key of that user",
+    181: "the keytab has no key for that user",
     195: _NO_TICKET,
     217: _REALM,
     220: _REALM,
@@ -59,28 +59,28 @@ _REASONS = {
 }
 _UNREACHABLE = 156
 _MAJOR_REASONS = {_GSS_NO_CREDENTIALS: _NO_TICKET, _GSS_CREDENTIALS_EXPIRED: _EXPIRED}
-# Around the library's own text in an exception's.
+# What exceptions add to the text of the library.
 _KRB5_NUMBER = re.compile(r" -\d+$")
 _GSS_MINOR = re.compile(r"Minor \(\d+\): (.*)", re.DOTALL)
 
 
 def check_installed(connection: HostConnection) -> None:
-    """Return when what ``connection`` needs to authenticate is installed here.
+    """Return if everything that ``connection`` needs to authenticate is installed.
 
     Raises:
-        ConfigurationError: it needs Kerberos, and the extra is missing.
+        ConfigurationError: it needs Kerberos, which is not installed.
     """
-    # Without a password Negotiate has nothing but a ticket to show.
+    # Without a password Negotiate can only use a ticket.
     needed = connection.auth == "kerberos" or (connection.auth == "negotiate" and connection.password is None)
     if needed and not INSTALLED:
         raise ConfigurationError(
             f"host {connection.name}",
-            "Kerberos needs the extra: pip install 'hvpsbridge[kerberos]' (docs/real-host.md, Kerberos)",
+            "Kerberos is not installed; run pip install 'hvpsbridge[kerberos]' (docs/real-host.md, Kerberos)",
         )
 
 
 def ticket_failure(host: str, err: Exception) -> HostError | None:
-    """What an error of the Kerberos libraries says about tickets; None when it says nothing about them."""
+    """The error for an exception about Kerberos tickets; None for other exceptions."""
     major = minor = 0
     text = ""
     for cause in _chain(err):
@@ -102,9 +102,9 @@ def ticket_failure(host: str, err: Exception) -> HostError | None:
 
 
 def context_failure(connection: HostConnection, err: Exception) -> HostError | None:
-    """What an error of a security context means while a connection is being made; None for all others."""
+    """The error for an exception of a security context while connecting; None for other exceptions."""
     if isinstance(err, BadMechanismError) and connection.password is None:
-        # No scheme could even begin.
+        # No authentication scheme could start.
         return TicketRefused(connection.name, _NO_TICKET)
     if any(getattr(cause, "maj_code", 0) == _GSS_CONTEXT_EXPIRED for cause in _chain(err)):
         return TicketRefused(connection.name, _EXPIRED)
@@ -112,11 +112,11 @@ def context_failure(connection: HostConnection, err: Exception) -> HostError | N
 
 
 def seconds_left(context: object) -> float | None:
-    """How long a security context of pyspnego is good; 0 when it is no more, None when it never ends.
+    """How long a security context of pyspnego is valid; 0 if it has expired, None if it does not expire.
 
-    A context ends with the ticket it was made of, and a reply sealed in it can be opened no more.
+    A context expires with its ticket, and replies encrypted in it can then not be decrypted.
     """
-    # Negotiate wraps Kerberos, which wraps GSSAPI's own context; NTLM has no such end.
+    # Negotiate wraps Kerberos, which wraps the context of GSSAPI. NTLM contexts do not expire.
     for _ in range(3):
         try:
             left = getattr(context, "lifetime", None)
@@ -129,14 +129,14 @@ def seconds_left(context: object) -> float | None:
 
 
 def ticket_not_taken(host: str) -> TicketRefused:
-    """The host did not accept the ticket that the realm gave for it."""
+    """The error for a host that does not accept its ticket."""
     return TicketRefused(
-        host, "it did not take the ticket: its clock is off, or its service name belongs to another account"
+        host, "the host did not accept the ticket; check its clock, and which account has its service name"
     )
 
 
 def _chain(err: BaseException) -> Iterator[BaseException]:
-    """``err`` and what it came from, as Python and as pyspnego keep it."""
+    """``err`` and its causes, as Python and pyspnego record them."""
     cause: BaseException | None = err
     while cause is not None:
         yield cause

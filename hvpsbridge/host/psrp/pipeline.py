@@ -1,4 +1,4 @@
-"""One pipeline in a shell: a script started with parameters, fed or not, polled until it ends."""
+"""One pipeline in a shell: a script with parameters and perhaps input, polled until it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pipeline:
     """A running script, used from one thread at a time.
 
     Attributes:
-        client: the connection it talks over.
+        client: the connection it uses.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Pipeline:
         """Start the script.
 
         Args:
-            client: a connection that no other thread uses meanwhile.
+            client: a connection that no other thread uses at the same time.
             operation: name for errors.
             text: the whole script.
             parameters: bound values by name.
-            input_open: whether :meth:`send` will feed it; else its input is closed at once.
+            input_open: whether :meth:`send` will be called; otherwise the input is closed at once.
 
         Raises:
             SessionLost: the connection or the shell is gone.
@@ -68,23 +68,23 @@ class Pipeline:
 
     @property
     def command_id(self) -> str:
-        """WSMan's id of the command."""
+        """The WSMan id of the command."""
         return str(self._shell._command_id or self._shell.id)
 
     @property
     def running(self) -> bool:
-        """Whether the host has not yet said that the script ended."""
+        """Whether the script runs, as far as the host has reported."""
         return bool(self._shell.state == PSInvocationState.RUNNING)
 
     def poll(self, timeout_seconds: float) -> list[Emitted]:
-        """Objects of the next reply; none when the host had nothing to say within the time.
+        """Objects of the next reply; none if the host sent nothing within the time.
 
         Raises:
             SessionLost: the connection or the shell is gone.
             ProtocolViolation: the reply cannot be read.
         """
         try:
-            # Whole seconds are what pypsrp writes into the request.
+            # pypsrp writes whole seconds into the request.
             self._shell.poll_invoke(timeout=max(1, int(timeout_seconds)))
         except TRANSPORT_ERRORS as err:
             raise self._failure(err) from err
@@ -95,12 +95,12 @@ class Pipeline:
         return self.take_output()
 
     def take_output(self) -> list[Emitted]:
-        """What arrived and was not taken yet. pypsrp's own objects, which keep their XML, are dropped."""
+        """Objects that arrived and were not taken yet. Drops those of pypsrp, which hold their XML."""
         arrived, self._shell.output = self._shell.output, []
         return [_emitted(item) for item in arrived]
 
     def take_fragments(self, fragments: bytes) -> None:
-        """Let pypsrp digest the decoded stream bytes of a reply that somebody else received.
+        """Have pypsrp read the decoded stream of a reply that it did not receive itself.
 
         Raises:
             ProtocolViolation: they cannot be read.
@@ -115,7 +115,7 @@ class Pipeline:
             ) from err
 
     def send(self, data: bytes) -> None:
-        """Feed one byte array to the script.
+        """Send one byte array to the input of the script.
 
         Raises:
             SessionLost: the connection or the shell is gone.
@@ -123,24 +123,24 @@ class Pipeline:
         self._put(PipelineInput(data=data))
 
     def end_input(self) -> None:
-        """Say that no more input comes."""
+        """Close the input."""
         self._put(EndOfPipelineInput())
 
     def error(self) -> HostError | None:
-        """The error that the ended script reported, terminating or not; None when there was none."""
+        """The error that the script reported, terminating or not; None if there is none."""
         records = self._shell.streams.error
         if records:
-            # The last is the one that ended it.
+            # The last one ended the script.
             return from_record(self.client.host, self._operation, _record(records[-1]))
         if self._shell.state == PSInvocationState.FAILED:
-            unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without a reason")
+            unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without an error record")
             return from_record(self.client.host, self._operation, unknown)
         if self._shell.state == PSInvocationState.STOPPED:
             return SessionLost(self.client.host, self._operation, "the pipeline was stopped on the host")
         return None
 
     def close(self) -> None:
-        """Stop the script if it still runs and give its command back. Never raises."""
+        """Stop the script if it still runs and release its command. Never raises."""
         with suppress(Exception):
             if self.running:
                 self._shell.stop()
@@ -163,17 +163,17 @@ _PIPELINE_OUTPUT = 0x00041004  # MS-PSRP 2.2.1, message type PIPELINE_OUTPUT
 
 
 def _input_left_open() -> Iterator[None]:
-    """Input for pypsrp that sends nothing and does not say that this was all."""
+    """Input for pypsrp that sends nothing and stays open."""
     yield None
 
 
 def _to_wire(value: object) -> object:
-    """A bound parameter as pypsrp sends it; its plain integers always travel as 32 bits."""
+    """A bound parameter as pypsrp sends it; it always sends plain integers as 32 bits."""
     return TaggedValue(value.tag, value.value) if isinstance(value, Tagged) else value
 
 
 def _emitted(item: object) -> Emitted:
-    """What pypsrp made of one emitted object; anything but an object gets its Python type's name."""
+    """An emitted object as pypsrp read it; values that are not objects have the name of their Python type."""
     if not isinstance(item, GenericComplexObject):
         return Emitted([type(item).__name__], {})
     return Emitted(list(item.types), {**item.adapted_properties, **item.extended_properties})

@@ -1,8 +1,8 @@
 """A shell on a host: one process there with several runspaces.
 
-pypsrp allows one thread per WSMan object (message sealing counts messages), so every thread that talks
-to the shell gets its own :class:`~hvpsbridge.host.psrp.client.WSManClient`, attached to the same shell id.
-PowerShell keeps one collection of messages per pipeline, so clients do not mix.
+pypsrp allows one thread per WSMan object, because message encryption counts messages. So every thread that
+uses the shell has its own ``WSManClient``, attached to the same shell id. PowerShell separates messages by
+pipeline, so clients do not interfere.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ from hvpsbridge.host.psrp.shells import HostShell, list_shells
 
 logger = logging.getLogger(__name__)
 
-# A dead client's shell lives on for this long, and its process with it; two hours is WinRM's default,
-# long enough to block a merge for the night (docs/hyperv-facts.md#shell-idle-timeout).
+# How long the shell of a dead client lives, and its process. WinRM's default of two hours would block merges
+# for too long (docs/hyperv-facts.md#shell-idle-timeout).
 IDLE_TIMEOUT_SECONDS = 300
-# Readers of a disk, the watch over space and age, and a command beside them.
+# For the readers of a disk, the check of free space, and other commands.
 RUNSPACES = 8
-# How long a host may take to end a shell that we are done with.
+# How long to wait for a host to end a shell.
 CLOSE_SECONDS = 5
 POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
 
 
 class Session:
-    """A shell on a host, open until :meth:`close`. Any number of threads may use it.
+    """A shell on a host, open until :meth:`close`. Thread-safe.
 
     Attributes:
-        shell_id: WinRM's id of the shell, for the ledger.
+        shell_id: WinRM's id of the shell.
+        lost: whether the last use found that the shell or the connection is gone.
     """
 
     def __init__(self, connection: HostConnection, pool: RunspacePool, client: WSManClient) -> None:
@@ -65,31 +66,31 @@ class Session:
 
     @property
     def idle_seconds(self) -> float:
-        """How long no script has run in this shell; the host gives an idle one up."""
+        """How long no script has run in this shell; the host ends idle shells."""
         return time.monotonic() - self._used
 
     @classmethod
     def open(cls, connection: HostConnection, run_id: UUID | None = None) -> Session:
-        """A new shell on the host.
+        """Open a shell on the host.
 
         Raises:
-            HostUnreachable: nobody answers.
-            HostBusy: the host answers, but opens no shell at this moment.
-            HostRefused: the account is refused, or the host opens no more shells.
+            HostUnreachable: the host does not answer.
+            HostBusy: the host answers, but cannot open a shell at the moment.
+            HostRefused: the login failed, or the host allows no more shells.
             CertificateRejected: TLS verification failed.
-            ConfigurationError: Kerberos is not installed here.
+            ConfigurationError: Kerberos is needed and not installed.
         """
         check_installed(connection)
         wsman = new_wsman(connection)
         pool = RunspacePool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
-        # Shows in the host's own list of shells, so that an administrator can tell whose it is.
+        # Shows in the host's list of shells, so that an administrator can see what it is for.
         pool.shell.name = f"hvps {run_id}" if run_id else "hvps"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 pool.open()
         except Exception as err:
-            # What was opened half-way is ours to end; nobody has written it down yet.
+            # The shell may exist on the host, and it is not recorded anywhere yet.
             with suppress(Exception):
                 pool.shell.close()
             wsman.close()
@@ -104,20 +105,20 @@ class Session:
 
     @property
     def operation_timeout_seconds(self) -> int:
-        """How long the host may hold a Receive that has nothing to say yet."""
+        """How long the host may hold a Receive while it has nothing to send."""
         return max(1, round(self._connection.operation_timeout))
 
     def client(self) -> WSManClient:
-        """The calling thread's own client, made on first use."""
+        """The client of the calling thread, created on first use."""
         client: WSManClient | None = getattr(self._local, "client", None)
         if client is None:
             client = self._local.client = self.new_client()
         return client
 
     def new_client(self) -> WSManClient:
-        """A further connection to this shell; whoever asks uses it from one thread at a time."""
+        """Another connection to this shell, for one thread at a time."""
         wsman = new_wsman(self._connection)
-        # One client to WinRM: shells belong to the session id that made them.
+        # To WinRM all connections are one client: a shell belongs to the session id that created it.
         wsman.session_id = self._pool.connection.session_id
         wsman.update_max_payload_size(self._pool.connection.max_envelope_size)
         pool = RunspacePool(wsman, max_runspaces=RUNSPACES)
@@ -132,7 +133,7 @@ class Session:
         return client
 
     def drop_client(self, client: WSManClient) -> None:
-        """Close one client for good."""
+        """Close a client."""
         with self._lock, suppress(ValueError):
             self._clients.remove(client)
         client.close()
@@ -140,12 +141,12 @@ class Session:
     def run(
         self, operation: str, text: str, parameters: Mapping[str, object], deadline_seconds: float
     ) -> Iterator[Emitted]:
-        """Objects that a script emits, as they arrive. Dropping the iterator stops the script.
+        """Objects that a script emits, as they arrive. Closing the iterator stops the script.
 
         Raises:
             SessionLost: the connection or the shell is gone; the script may or may not have run.
-            OperationTimedOut: it did not end in time; it was told to stop.
-            OperationFailed: the host reported an error (or a subclass that says which).
+            OperationTimedOut: it did not end in time and was told to stop.
+            OperationFailed: the host reported an error; often a subclass.
         """
         deadline = time.monotonic() + deadline_seconds
         with self.tracking_loss():
@@ -173,12 +174,12 @@ class Session:
         self.lost = False
 
     def close(self) -> None:
-        """Delete the shell and close every connection. Never raises: a shell ends by itself too."""
+        """Delete the shell and close all connections. Never raises: an idle shell ends by itself."""
         try:
-            # Also when the shell counts as lost: it may live, and hold a disk.
+            # Also if the shell seems lost: it may still exist and hold a disk.
             wsman = self.new_client().wsman
             wsman.delete(POWERSHELL_URI, selector_set=_selectors(self.shell_id), timeout=CLOSE_SECONDS)
-        except Exception as err:  # noqa: BLE001 - closing is best effort, the idle timeout does the rest
+        except Exception as err:  # noqa: BLE001 - best effort; the idle timeout does the rest
             logger.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
         with self._lock:
             clients, self._clients = self._clients, []
@@ -186,10 +187,10 @@ class Session:
             client.close()
 
     def shells(self) -> tuple[HostShell, ...]:
-        """Every shell that the host shows to this account, this one among them.
+        """Every shell that this account can see, including this one.
 
         Raises:
-            SessionLost: no answer.
+            SessionLost: the host did not answer.
         """
         with self.tracking_loss():
             try:
@@ -198,10 +199,10 @@ class Session:
                 raise transport_failure(self.host, "list shells", err) from err
 
     def end_shell(self, shell_id: str) -> bool:
-        """Delete another shell of the same account; false when there is no such shell.
+        """Delete another shell of the same account; false if it does not exist.
 
         Raises:
-            SessionLost: no answer.
+            SessionLost: the host did not answer.
         """
         with self.tracking_loss():
             try:

@@ -1,4 +1,4 @@
-"""The shells that a host lists: whoever opened them, as far as the account may see them."""
+"""Lists the shells of a host, as far as the account can see them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from pypsrp.wsman import NAMESPACES, WSMan
 
 SHELL_URI = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
-# More than any host has; pages are not read on.
-MOST_SHELLS = "32000"
+# More than a host has; only the first page is read.
+MAX_SHELLS = "32000"
 _SPAN = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?")
 
 
@@ -19,10 +19,10 @@ class HostShell:
     """A shell on a host.
 
     Attributes:
-        shell_id: WinRM's id of it.
-        name: as whoever opened it called it; ours are ``hvps <run id>``.
-        owner: account; empty when the host does not say.
-        idle_seconds: since when nothing ran in it; None when the host does not say.
+        shell_id: WinRM's id.
+        name: given by the client; hvps uses ``hvps <run id>``.
+        owner: account; empty if the host does not report it.
+        idle_seconds: how long nothing has run in it; None if the host does not report it.
     """
 
     shell_id: str
@@ -32,11 +32,11 @@ class HostShell:
 
 
 def list_shells(wsman: WSMan) -> tuple[HostShell, ...]:
-    """Every shell that the host shows to this account, in its order (MS-WSMV 2.2.4.37)."""
+    """Every shell that this account can see, in the order of the host (MS-WSMV 2.2.4.37)."""
     wsen, wsmn = NAMESPACES["wsen"], NAMESPACES["wsman"]
     message = ElementTree.Element(f"{{{wsen}}}Enumerate")
     ElementTree.SubElement(message, f"{{{wsmn}}}OptimizeEnumeration")
-    ElementTree.SubElement(message, f"{{{wsmn}}}MaxElements").text = MOST_SHELLS
+    ElementTree.SubElement(message, f"{{{wsmn}}}MaxElements").text = MAX_SHELLS
     reply = wsman.enumerate(SHELL_URI, message)
     return tuple(
         HostShell(
