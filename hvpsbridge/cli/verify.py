@@ -8,38 +8,34 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.repository import TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.frames import NOT_INDEXED
-from hvpsbridge.tasks.verify import record_findings
+from hvpsbridge.tasks.verify import VerifyOptions, record_findings
 from hvpsbridge.units import duration_text, size_text
+
+_OPTIONS = OptionGroup(VerifyOptions, {"level": "--level"})
 
 
 @click.command("verify")
 @click.argument("points", nargs=-1)
-@click.option(
-    "--level",
-    type=click.Choice([level.value for level in Level]),
-    default=Level.HASHED.value,
-    show_default=True,
-    help="written: check that everything exists; hashed: also read and hash every chunk.",
-)
+@_OPTIONS
 @repository_options
 @json_option
 @click.pass_obj
-def verify_(
-    invocation: Invocation, /, points: tuple[str, ...], level: str, as_json: bool, **options: Any
-) -> ExitCode:
+def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     """Verify POINTS, or the whole repository. Exits with 7 if anything is damaged or missing."""
+    wanted = VerifyOptions(**_OPTIONS.given(options))
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
-        report = repository.verify(Level(level), chosen)
+        report = repository.verify(wanted.level, chosen)
         looked_at = repository.catalog.points() if chosen is None else chosen
         record_findings(repository, report, looked_at, invocation.run_id, whole=True)
     if as_json:

@@ -19,7 +19,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter, Progress
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
-from hvpsbridge.tasks.targets import TARGET, RawImages, RestoreTarget, target_path
+from hvpsbridge.tasks.targets import TARGET, RestoreTarget, open_target
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.units import duration_text, size_text
 
@@ -152,7 +152,7 @@ def restore_vm(
     try:
         point = repository.catalog.find_point(f"{vm.vm_id}@{options.point}")
         chosen = choose_disks(point, options.disk)
-        target = target or _target_of(context, options)
+        target = target or _named_target(context, options)
         for disk in chosen:
             disks.append(
                 restore_disk(
@@ -178,10 +178,10 @@ def restore_vm(
     )
 
 
-def _target_of(context: TaskContext, options: RestoreOptions) -> RestoreTarget:
+def _named_target(context: TaskContext, options: RestoreOptions) -> RestoreTarget:
     vm = context.vm
     names = {"vm": vm.name, "vm_id": str(vm.vm_id or ""), "host": vm.host, "run_id": str(context.run_id)}
-    return RawImages(target_path(options.to, names), context.repository, options.overwrite)
+    return open_target(options.to, names, context.repository, overwrite=options.overwrite)
 
 
 def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:

@@ -114,6 +114,23 @@ def target_path(target: str, names: Mapping[str, str]) -> Path:
     return Path(path).expanduser().absolute()
 
 
+def open_target(
+    target: str, names: Mapping[str, str], repository: Repository, *, overwrite: bool
+) -> RestoreTarget:
+    """The target that a text names.
+
+    Args:
+        target: for example ``raw:/restore/{{ vm }}``.
+        names: what to fill in.
+        repository: the one that is restored from.
+        overwrite: whether it may replace what exists.
+
+    Raises:
+        ValueError: the text is not a target.
+    """
+    return RawImages(target_path(target, names), repository, overwrite)
+
+
 def path_part(text: str) -> str:
     """Text as one part of a path."""
     part = _UNSAFE.sub("_", text)[:_MAX_PART_CHARACTERS]

@@ -48,7 +48,7 @@ class VerifyOptions:
     """Task `verify`: check recovery points of the selected VMs in the repository."""
 
     level: Annotated[
-        Level, Option("`written`: every object exists; `hashed`: every chunk is read and hashed")
+        Level, Option("`written`: check that everything exists; `hashed`: also read and hash every chunk")
     ] = Level.HASHED
     points: Annotated[Points, Option("which points")] = Points.LATEST
     subset: Annotated[

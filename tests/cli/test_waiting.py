@@ -100,5 +100,5 @@ def test_a_pattern_that_fits_no_disk_is_refused_before_anything_is_asked(world: 
     done = world.run(tasks='[{backup: {disks: {exclude: ["data.vhdx"]}}}]')
     assert done.code == 5
     assert "write for example 'scsi 0:1'" in done.err
-    adhoc = hvps("backup", world.served.url, world.vm, "--exclude-disk", "1", *world.served.connection)
-    assert adhoc.code == 64
+    backup = hvps("backup", world.served.url, world.vm, "--exclude-disk", "1", *world.served.connection)
+    assert backup.code == 64

@@ -126,7 +126,7 @@ def test_an_unexpected_compare_is_warned_of_stopped_or_accepted(world: World) ->
 
 
 @pytest.mark.parametrize(
-    ("wish", "guest_backup", "reached"),
+    ("required", "guest_backup", "reached"),
     [
         (ConsistencyPolicy.APPLICATION, True, "application"),
         (ConsistencyPolicy.CRASH, True, "crash"),
@@ -136,16 +136,16 @@ def test_an_unexpected_compare_is_warned_of_stopped_or_accepted(world: World) ->
     ],
 )
 def test_consistency_falls_back_or_fails_as_asked(
-    world: World, wish: ConsistencyPolicy, guest_backup: bool, reached: str
+    world: World, required: ConsistencyPolicy, guest_backup: bool, reached: str
 ) -> None:
     vm_id = world.vm(guest_backup=guest_backup)
-    result = world.backup(vm_id, consistency=wish)
+    result = world.backup(vm_id, consistency=required)
     assert result.consistency == reached
     assert (result.error is None) == bool(reached)
     world.assert_clean(vm_id, reference_points=1 if reached else 0)
     if reached:
         assert world.repository.catalog.points(vm_id)[0].manifest.consistency == reached
-        assert world.repository.catalog.points(vm_id)[0].manifest.consistency_asked == wish.value
+        assert world.repository.catalog.points(vm_id)[0].manifest.consistency_asked == required.value
 
 
 def test_disks_that_change_between_plan_and_freeze_end_the_run(world: World) -> None:
