@@ -1,4 +1,4 @@
-"""A model of Hyper-V: VMs, disks in layers, checkpoints, reference points, change tracking, jobs."""
+"""A model of Hyper-V: VMs, layered disks, checkpoints, reference points, change tracking, jobs."""
 
 from hvpsbridge.sim.model.clock import Clock, ManualClock, SystemClock
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi

@@ -1,4 +1,4 @@
-"""Time of the simulated host. Everything that takes time in the model reads it here."""
+"""Time of the simulated host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since the epoch; never goes back."""
+    """Gives seconds since the epoch; never goes back."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -16,7 +16,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time, off by ``skew_seconds``, which may be changed at any time."""
+    """The system clock plus ``skew_seconds``, which may be changed at any time."""
 
     def __init__(self, skew_seconds: float = 0.0) -> None:
         self.skew_seconds = skew_seconds
@@ -26,7 +26,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """Time that stands still until told; for tests of rules about time."""
+    """A clock that only moves when told to, for tests."""
 
     def __init__(self, start: float = 1_780_000_000.0) -> None:
         self._now = start
@@ -35,10 +35,10 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Move the clock forward."""
         self._now += seconds
 
 
 def utc(seconds: float) -> datetime:
-    """Aware UTC time of a clock's reading."""
+    """A time of the clock as an aware datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,7 +1,7 @@
-"""Configuration files of a VM and of its checkpoints: where they are and what is in them.
+"""Configuration files of VMs and checkpoints.
 
-The real ``.vmcx``, ``.vmrs`` and ``.vmgs`` are private binary formats. Here they are bytes that depend
-on the configuration alone, so that equal configurations give equal files and a change shows.
+The real ``.vmcx``, ``.vmrs`` and ``.vmgs`` are private binary formats. Here they are bytes that depend on
+the configuration alone: equal configurations give equal files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hvpsbridge.sim.model.state import Checkpoint, Vm
 from hvpsbridge.units import KIB
 
-# Sizes as found on hosts, of the order only; none is a multiple of a chunk or a page.
+# Orders of magnitude of real files; none is a multiple of a chunk or a page.
 _SIZES = {"vmcx": 61 * KIB + 13, "vmrs": 37 * KIB + 5, "vmgs": 256 * KIB + 1}
 
 
@@ -30,14 +30,14 @@ def data_root(vm: Vm) -> str:
 
 
 def data_file(vm: Vm, checkpoint: Checkpoint | None = None) -> str:
-    """``ConfigurationFile`` of a VM's or a checkpoint's settings, relative to the root."""
+    """``ConfigurationFile`` of a VM or a checkpoint, relative to the root."""
     if checkpoint is None:
         return f"Virtual Machines\\{str(vm.vm_id).upper()}.vmcx"
     return f"Snapshots\\{str(checkpoint.checkpoint_id).upper()}.vmcx"
 
 
 def files(vm: Vm, checkpoint: Checkpoint | None = None) -> tuple[ConfigurationFile, ...]:
-    """The files of the VM's settings, or of a checkpoint's; ``.vmgs`` for generation 2 only."""
+    """Configuration files of a VM or a checkpoint; ``.vmgs`` for generation 2 only."""
     stem = f"{data_root(vm)}\\{data_file(vm, checkpoint)}".removesuffix(".vmcx")
     revision = vm.revision if checkpoint is None else checkpoint.revision
     kinds = ["vmcx", "vmrs", *(["vmgs"] if vm.generation == 2 else [])]

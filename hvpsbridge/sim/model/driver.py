@@ -13,7 +13,7 @@ from hvpsbridge.sim.model.state import Layer
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.tracking import Answer
 
-# Faults that strike at a read.
+# Faults of reads.
 READ_FAULTS = ("read_error", "read_short", "read_corrupt")
 
 
@@ -25,7 +25,7 @@ class Driver:
         self._timeline = timeline
 
     def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
-        """A handle on a virtual disk file, for asking; :meth:`attach` it for reading.
+        """Open a virtual disk file. Reading it needs :meth:`attach`.
 
         Raises:
             DiskError: there is no such file.
@@ -34,16 +34,16 @@ class Driver:
             return self._core.handles.open(path, owner, node)
 
     def attach(self, handle: DiskHandle) -> None:
-        """Attach read-only. One attach per file, whoever holds it.
+        """Attach read-only. A file can be attached once.
 
         Raises:
-            DiskError: attached already, written by a running VM, or gone.
+            DiskError: it is attached already, in use by a running VM, or gone.
         """
         with self._timeline.now():
             self._core.handles.attach(handle)
 
     def detach(self, handle: DiskHandle) -> None:
-        """Detach; the handle stays open."""
+        """Detach; the handle remains open."""
         with self._timeline.now():
             self._core.handles.detach(handle)
 
@@ -53,34 +53,34 @@ class Driver:
             self._core.handles.close(handle)
 
     def close_owner(self, owner: str) -> None:
-        """A process on a host ended: close its handles."""
+        """Close the handles of a process that has ended."""
         with self._timeline.now():
             self._core.handles.close_owner(owner)
 
     def attached(self) -> tuple[DiskHandle, ...]:
-        """Handles that have a disk attached now."""
+        """Handles that have a disk attached."""
         with self._timeline.now():
             return self._core.handles.attached()
 
     def is_attached(self, handle: DiskHandle) -> bool:
-        """Whether the handle still has its disk; a migration or a host's death takes it away."""
+        """Whether the handle still has its disk; a migration or the death of the host takes it away."""
         with self._timeline.now():
             return handle.attached and handle.layer in self._core.world.layers
 
     def must_ask(self) -> bool:
-        """Whether a reader that follows a table by itself must ask before each read."""
+        """Whether a reader that reads by a table must ask the model before each read."""
         core = self._core
         with core.lock:
             armed = core.faults.armed()
             return core.handles.broken or core.knobs.short_reads > 0 or any(f in armed for f in READ_FAULTS)
 
     def read_falls_short(self) -> bool:
-        """Whether knob ``short_reads`` strikes this read."""
+        """Whether knob ``short_reads`` shortens this read."""
         with self._timeline.now():
             return self._core.chance.random() < self._core.knobs.short_reads
 
     def table(self, handle: DiskHandle) -> list[Piece]:
-        """Which backing file holds what of an attached disk; what is missing is zeros.
+        """Which backing file holds which extents of an attached disk; the rest is zeros.
 
         Raises:
             DiskError: it is not attached.
@@ -89,7 +89,7 @@ class Driver:
             return self._core.files.resolve(self._attached_layer(handle))
 
     def backing(self, number: int) -> Path:
-        """Sparse raw file with a layer's bytes at their own offsets."""
+        """Sparse raw file with a layer's bytes at their offsets in the disk."""
         with self._timeline.now():
             return self._core.files.backing(self._core.world.layers[number])
 
@@ -97,7 +97,8 @@ class Driver:
         """Read an attached disk.
 
         Raises:
-            DiskError: not attached, not whole sectors, past the end, or a device error.
+            DiskError: it is not attached, the range is not whole sectors or ends past the disk, or a device
+                error.
         """
         with self._timeline.now():
             core = self._core
@@ -121,7 +122,7 @@ class Driver:
             return data[:-sector] if short else data
 
     def allocated(self, path: str) -> tuple[Extent, ...]:
-        """What the file itself holds, in whole blocks, as its block allocation table says.
+        """Blocks that the file itself holds, as its block allocation table says.
 
         Raises:
             DiskError: there is no such file.
@@ -131,7 +132,7 @@ class Driver:
             return tuple(layer.present.aligned(layer.block_bytes, layer.size_bytes))
 
     def tracking_state(self, path: str) -> tuple[bool, bool, str | None]:
-        """Change tracking state of a file: enabled, ``NewerChanges``, ``MostRecentId``.
+        """Change tracking of a file: whether it is enabled, ``NewerChanges``, ``MostRecentId``.
 
         Raises:
             DiskError: there is no such file.
@@ -144,10 +145,10 @@ class Driver:
             return enabled, enabled and core.tracking.newer_changes(chain), recent
 
     def query_changes(self, path: str, rct_id: str, offset: int, length: int, room: int = 4096) -> Answer:
-        """``QueryChangesVirtualDisk``: one page of what was written after ``rct_id`` was sealed.
+        """``QueryChangesVirtualDisk``: one page of what was written after ``rct_id`` was taken.
 
         Raises:
-            DiskError: no such file, or tracking cannot answer.
+            DiskError: there is no such file, or tracking cannot answer.
         """
         with self._timeline.now():
             core = self._core

@@ -25,7 +25,7 @@ class VMState(IntEnum):
 
 
 class Operational(IntEnum):
-    """``VMOperationalStatus`` values that the model shows."""
+    """``VMOperationalStatus`` values that the model uses."""
 
     Ok = 2
     CreatingSnapshot = 32768
@@ -75,7 +75,7 @@ class SnapshotType(IntEnum):
 
 
 class CheckpointType(IntEnum):
-    """The VM's setting of that name."""
+    """``CheckpointType`` of a VM."""
 
     Disabled = 2
     Production = 3
@@ -114,7 +114,7 @@ class JobState(IntEnum):
 
 
 class JobKind(IntEnum):
-    """``Msvm_ConcreteJob.JobType``. The create-reference-point number is the model's own choice."""
+    """``Msvm_ConcreteJob.JobType``. The numbers of conversion and removal are this model's choice."""
 
     MergeDisks = 50
     CreateCheckpoint = 70
@@ -125,7 +125,7 @@ class JobKind(IntEnum):
 
 
 class MergePhase(StrEnum):
-    """What has become of a merge."""
+    """Phase of a merge that is not complete."""
 
     RUNNING = "running"
     FAILED = "failed"

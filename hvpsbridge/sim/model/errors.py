@@ -1,7 +1,7 @@
-"""What the simulated host answers when it refuses: Hyper-V's own errors, as data.
+"""Errors of the simulated host.
 
-These are a host's errors, not hvps's: they leave the simulator as a WMI return value, a failed job, a
-Win32 code or a PowerShell error record, and are never raised into product code.
+These are Hyper-V's errors, not those of hvps. They leave the simulator as a WMI return value, a failed job,
+a Win32 code or a PowerShell error record; product code never sees them as exceptions.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Win32(IntEnum):
 
 @dataclass(eq=False)
 class HyperVError(Exception):
-    """A refusal by VMMS.
+    """An error of VMMS.
 
     Attributes:
-        code: WMI code (:class:`Wmi`).
-        message: text in the host's language; nothing may decide on it.
-        hresult: HRESULT named in the text, when there is one.
+        code: WMI code (``Wmi``).
+        message: text in the host's language; no code may depend on it.
+        hresult: HRESULT in the text, if there is one.
     """
 
     code: int
@@ -85,18 +85,18 @@ class HyperVError(Exception):
 
     @property
     def identifier(self) -> str:
-        """``ErrorIdentifier`` of the VirtualizationException a cmdlet would report."""
+        """``ErrorIdentifier`` of the VirtualizationException that a cmdlet reports."""
         return IDENTIFIERS.get(self.code, IDENTIFIERS[Wmi.FAILED])[0]
 
     @property
     def category(self) -> str:
-        """``ErrorCategory`` of that exception, as a word."""
+        """Name of the ``ErrorCategory`` of that exception."""
         return IDENTIFIERS.get(self.code, IDENTIFIERS[Wmi.FAILED])[1]
 
 
 @dataclass(eq=False)
 class DiskError(Exception):
-    """A refusal by the virtual disk driver or the file system: a Win32 or VHD code."""
+    """An error of the virtual disk driver or the file system: a Win32 or VHD code."""
 
     code: int
     path: str

@@ -1,4 +1,4 @@
-"""A mutable set of byte ranges, kept sorted and joined; what a layer holds and what a guest changed."""
+"""A mutable set of byte ranges, sorted and joined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvpsbridge.formats.extents import Extent
 class ExtentSet:
     """Disjoint half-open byte ranges. Adding and removing cost a binary search and one list splice.
 
-    Nothing here depends on a disk's size: a range of a tebibyte is one entry.
+    The size of a range does not matter: a tebibyte is one entry.
     """
 
     __slots__ = ("_ends", "_starts")
@@ -26,7 +26,7 @@ class ExtentSet:
             self.add(extent.offset, extent.end)
 
     def add(self, start: int, end: int) -> None:
-        """Put bytes ``start`` up to ``end`` into the set."""
+        """Add the bytes from ``start`` up to ``end``."""
         if start >= end:
             return
         first = bisect_left(self._ends, start)
@@ -38,7 +38,7 @@ class ExtentSet:
         self._ends[first:last] = [end]
 
     def remove(self, start: int, end: int) -> None:
-        """Take bytes ``start`` up to ``end`` out of the set."""
+        """Remove the bytes from ``start`` up to ``end``."""
         if start >= end:
             return
         first = bisect_right(self._ends, start)
@@ -56,19 +56,19 @@ class ExtentSet:
         self._ends[first:last] = ends
 
     def update(self, other: Iterable[Extent]) -> None:
-        """Put every range of ``other`` into the set."""
+        """Add every range of ``other``."""
         for extent in other:
             self.add(extent.offset, extent.end)
 
     def aligned(self, unit_bytes: int, size_bytes: int) -> ExtentSet:
-        """Copy with every edge moved outward to a multiple of ``unit_bytes``, within the disk."""
+        """A copy with every edge moved outward to a multiple of ``unit_bytes``, within ``size_bytes``."""
         wide = ExtentSet()
         for start, end in zip(self._starts, self._ends, strict=True):
             wide.add(start // unit_bytes * unit_bytes, min(-(-end // unit_bytes) * unit_bytes, size_bytes))
         return wide
 
     def within(self, start: int, end: int) -> Iterator[Extent]:
-        """The parts of the set between ``start`` and ``end``, ascending."""
+        """Parts of the set between ``start`` and ``end``, ascending."""
         index = bisect_right(self._ends, start)
         while index < len(self._starts) and self._starts[index] < end:
             low, high = max(self._starts[index], start), min(self._ends[index], end)
@@ -92,7 +92,7 @@ class ExtentSet:
 
     @property
     def total_bytes(self) -> int:
-        """How many bytes are in the set."""
+        """Number of bytes in the set."""
         return sum(self._ends) - sum(self._starts)
 
     def __iter__(self) -> Iterator[Extent]:
@@ -113,13 +113,13 @@ class ExtentSet:
         return f"ExtentSet({list(self)!r})"
 
     def to_text(self) -> str:
-        """Compact printable form, for the state file."""
+        """Compact text, for the state file."""
         packed = array("Q", self._starts).tobytes() + array("Q", self._ends).tobytes()
         return base64.b64encode(zlib.compress(packed, 1)).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> ExtentSet:
-        """Set from :meth:`to_text` form."""
+        """A set from what :meth:`to_text` gave."""
         packed = array("Q")
         packed.frombytes(zlib.decompress(base64.b64decode(text)))
         half = len(packed) // 2

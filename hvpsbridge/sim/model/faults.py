@@ -1,11 +1,11 @@
-"""Faults by name and count: what a test, or ``hvps sim fault``, makes go wrong the next n times."""
+"""Faults of the model: what tests and ``hvps sim fault`` make go wrong, by name and count."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-# What each fault of the model does. The WSMan front has a table of its own.
+# What each fault does. Faults of the wire are in sim/faults.yaml.
 MODEL_FAULTS: dict[str, str] = {
     "checkpoint_fails": "a CreateSnapshot job ends in state 10 with error 32768",
     "checkpoint_busy": "CreateSnapshot returns 32775, as on a VM that another job holds",
@@ -42,11 +42,11 @@ class Faults:
         self._watchers: list[Callable[[], None]] = []
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Have ``changed`` called whenever a fault was armed."""
+        """Call ``changed`` whenever a fault is armed or disarmed."""
         self._watchers.append(changed)
 
     def arm(self, name: str, count: int = 1) -> None:
-        """Let fault ``name`` happen the next ``count`` times; 0 disarms it.
+        """Make fault ``name`` happen the next ``count`` times; 0 disarms it.
 
         Raises:
             ValueError: there is no such fault.
@@ -66,7 +66,7 @@ class Faults:
             changed()
 
     def fires(self, name: str) -> bool:
-        """Whether fault ``name`` happens now; counts it when so."""
+        """Whether fault ``name`` happens now; if so, it is counted down."""
         assert name in MODEL_FAULTS, name
         with self._lock:
             left = self._armed.get(name, 0)
@@ -75,6 +75,6 @@ class Faults:
             return bool(left)
 
     def armed(self) -> dict[str, int]:
-        """Faults still to come, with their counts."""
+        """Armed faults and how many times each will happen."""
         with self._lock:
             return {name: left for name, left in self._armed.items() if left}

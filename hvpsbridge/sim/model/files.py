@@ -1,8 +1,7 @@
-"""Layers as files: reading through a chain, writing to its top, freezing, merging.
+"""Backing files of layers: reading through a chain, writing to its top, freezing, merging.
 
-Rule: the one module that touches layers' backing files. A layer's bytes stand at their own offsets in a
-sparse raw file, so resolving a chain gives a table of (extent, layer) that any reader can follow with
-plain ``pread``, and nothing costs more than the data there is.
+Only this module touches backing files. A layer's bytes are at their offsets in the disk in a sparse raw
+file, so a resolved chain is a table of extents and layers that a reader can follow with ``pread``.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.state import Layer, VhdType, World
 from hvpsbridge.units import MIB
 
-# Comparing images: read this much at once, and call a write what differs in units of this size.
+# How much of two images is compared at once.
 COMPARE_BYTES = 1 * MIB
-# Header, tables and log of a VHDX before its first block, as the synthetic view lays it out.
+# Header, tables and log of a VHDX before its first block, as file_tables lays it out.
 VHDX_OVERHEAD_BYTES = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An extent of a disk and the layer that holds it."""
+    """An extent of a disk and the number of the layer that holds it."""
 
     extent: Extent
     layer: int
 
 
 class DiskFiles:
-    """Every layer's backing file. Callers hold the model's lock."""
+    """Backing files of all layers. Callers hold the model's lock."""
 
     def __init__(self, folder: Path, world: World) -> None:
         self._folder = folder
@@ -44,26 +43,26 @@ class DiskFiles:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def remove_unknown(self) -> None:
-        """Remove files that no layer has: left by a process that was killed before it saved."""
+        """Delete files of no known layer, left by a process that was killed before it saved."""
         known = {layer.backing for layer in self._world.layers.values()}
         for file in self._folder.glob("*.raw"):
             if file.name not in known:
                 file.unlink()
 
     def close(self) -> None:
-        """Give every descriptor back."""
+        """Close all files."""
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
 
     def backing(self, layer: Layer) -> Path:
-        """The sparse raw file that holds the layer's own bytes."""
+        """The sparse raw file with the layer's own bytes."""
         return self._folder / layer.backing
 
-    # -- making and finding -------------------------------------------------------------------------
+    # -- creating and finding -----------------------------------------------------------------------
 
     def new_base(self, layer: Layer, image: Path | None) -> None:
-        """Make the file of a base layer, from a raw image when one is given."""
+        """Create the file of a base layer, empty or from a raw image."""
         target = self.backing(layer)
         if image is None:
             sparse.create(target, layer.size_bytes)
@@ -75,7 +74,7 @@ class DiskFiles:
         self._world.layers[layer.number] = layer
 
     def new_child(self, parent: Layer, path: str) -> Layer:
-        """Make an empty child of ``parent``."""
+        """Create an empty child of ``parent``."""
         child = Layer(
             number=self._world.next(),
             path=path,
@@ -94,13 +93,13 @@ class DiskFiles:
         return child
 
     def delete(self, layer: Layer) -> None:
-        """Remove a layer and its file."""
+        """Delete a layer and its file."""
         self._forget(layer.number)
         self.backing(layer).unlink(missing_ok=True)
         self._world.layers.pop(layer.number, None)
 
     def by_path(self, path: str) -> Layer:
-        """The layer at a Windows path; letter case does not matter.
+        """The layer at a Windows path, ignoring case.
 
         Raises:
             DiskError: there is no such file.
@@ -130,20 +129,20 @@ class DiskFiles:
         return [child for child in self._world.layers.values() if child.parent == layer.number]
 
     def file_bytes(self, layer: Layer) -> int:
-        """Size of the file on its Windows volume: blocks in use and the format's own overhead."""
+        """Size of the file on its Windows volume: allocated blocks and the overhead of the format."""
         if layer.kind is VhdType.Fixed:
             return layer.size_bytes + VHDX_OVERHEAD_BYTES
         blocks = layer.present.aligned(layer.block_bytes, layer.size_bytes)
         return blocks.total_bytes + VHDX_OVERHEAD_BYTES
 
     def stored_bytes(self, layer: Layer) -> int:
-        """Bytes that the layer's backing file really stores; what was trimmed counts nothing."""
+        """Bytes that the backing file takes on disk; trimmed ranges take none."""
         return self.backing(layer).stat().st_blocks * 512
 
     # -- content --------------------------------------------------------------------------------------
 
     def resolve(self, layer: Layer) -> list[Piece]:
-        """Which layer of the chain holds what, ascending; what nobody holds is zeros."""
+        """Which layer of the chain holds which extent, ascending; the rest is zeros."""
         covered = ExtentRun()
         pieces: list[Piece] = []
         for member in self.chain(layer):
@@ -179,12 +178,12 @@ class DiskFiles:
         return bytes(buffer)
 
     def write(self, layer: Layer, offset: int, data: bytes | memoryview) -> None:
-        """Put bytes into the layer's own file."""
+        """Write to the layer's own file."""
         sparse.write(self._descriptor(layer), data, offset)
         layer.present.add(offset, offset + len(data))
 
     def clear(self, layer: Layer, offset: int, length: int) -> None:
-        """Make a range read as zeros through this layer, at no cost in space."""
+        """Make a range read as zeros through this layer; it takes no space."""
         sparse.punch(self._descriptor(layer), offset, offset + length)
         if layer.parent is None:
             layer.present.remove(offset, offset + length)
@@ -192,7 +191,7 @@ class DiskFiles:
             layer.present.add(offset, offset + length)
 
     def merge(self, child: Layer, parent: Layer) -> None:
-        """Put everything ``child`` holds into ``parent``, whose size follows the child's."""
+        """Copy everything that ``child`` holds into ``parent``, which is resized to the child's size."""
         source, target = self._descriptor(child), self._descriptor(parent)
         if child.size_bytes != parent.size_bytes:
             self.resize(parent, child.size_bytes)
@@ -201,7 +200,7 @@ class DiskFiles:
         parent.present.update(child.present)
 
     def resize(self, layer: Layer, size_bytes: int) -> None:
-        """Give the layer another size; what is cut off is gone."""
+        """Resize the layer; what is cut off is lost."""
         os.ftruncate(self._descriptor(layer), size_bytes)
         layer.present.remove(size_bytes, max(layer.size_bytes, size_bytes))
         layer.size_bytes = size_bytes
@@ -209,7 +208,7 @@ class DiskFiles:
     def differences(self, layer: Layer, newer: Path, unit_bytes: int) -> Iterator[tuple[int, bytes | int]]:
         """What turns the disk into ``newer``: (offset, bytes) to write or (offset, length) to clear.
 
-        Only places where either side has data are looked at. Neighbouring units that differ come as one.
+        Only extents with data on either side are compared. Adjacent units that differ come as one.
         """
         with newer.open("rb") as image:
             size = layer.size_bytes
@@ -258,13 +257,13 @@ class DiskFiles:
 
 
 class ExtentRun:
-    """A growing union of sorted extent sets, kept sorted and joined."""
+    """A growing union of sorted extents, sorted and joined."""
 
     def __init__(self) -> None:
         self.extents: tuple[Extent, ...] = ()
 
     def join(self, other: tuple[Extent, ...]) -> None:
-        """Add the members of ``other``, itself sorted."""
+        """Add the extents of ``other``."""
         joined: list[Extent] = []
         for extent in sorted((*self.extents, *other)):
             if joined and extent.offset <= joined[-1].end:
@@ -276,7 +275,7 @@ class ExtentRun:
 
 
 def normal_path(path: str) -> str:
-    """Form in which two spellings of one Windows path are equal."""
+    """A form in which two spellings of one Windows path are equal."""
     return path.replace("/", "\\").lower()
 
 

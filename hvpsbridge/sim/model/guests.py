@@ -28,8 +28,8 @@ class Guests:
         """The guest writes. Offset and length are whole sectors.
 
         Raises:
-            ValueError: it is not aligned, or past the end.
-            HyperVError: the VM does not run, or its volume is full (the VM is paused then).
+            ValueError: the range is not aligned, or ends past the disk.
+            HyperVError: the VM is not running, or its volume is full, which pauses the VM.
         """
         with self._timeline.now():
             vm = self._running(vm_id)
@@ -39,27 +39,27 @@ class Guests:
         """The guest trims a range, which reads as zeros afterwards.
 
         Raises:
-            ValueError: it is not aligned, or past the end.
-            HyperVError: the VM does not run.
+            ValueError: the range is not aligned, or ends past the disk.
+            HyperVError: the VM is not running.
         """
         with self._timeline.now():
             self._running(vm_id)
             self._clear(vm_id, slot, offset, length)
 
     def read(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> bytes:
-        """What the guest would read."""
+        """What the guest reads."""
         with self._timeline.now():
             return self._core.files.read(self._core.top(vm_id, slot), offset, length)
 
     def apply_image(self, vm_id: UUID, slot: Slot, newer: Path) -> int:
-        """Write what differs between the disk and a newer raw image of it, as guest writes.
+        """Write what differs between the disk and a newer raw image of it, as the guest.
 
         Returns:
             Number of bytes written or trimmed.
 
         Raises:
             ValueError: the image has another size.
-            HyperVError: the VM does not run, or its volume is full.
+            HyperVError: the VM is not running, or its volume is full.
         """
         with self._timeline.now():
             vm = self._running(vm_id)
@@ -118,7 +118,7 @@ class Guests:
     def _check_space(self, vm: Vm, layer: Layer, offset: int, length: int) -> None:
         core = self._core
         block = layer.block_bytes
-        # Blocks the write would take that the file does not have yet; none for the usual write.
+        # Blocks that the write allocates; usually none.
         grows = sum(
             block
             for start in range(offset // block * block, offset + length, block)

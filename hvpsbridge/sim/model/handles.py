@@ -1,4 +1,4 @@
-"""Handles on virtual disks: who has what attached. An attach is exclusive.
+"""Handles of virtual disks. An attach is exclusive.
 
 See docs/hyperv-facts.md#attach-exclusive and docs/hyperv-facts.md#detach-on-close.
 """
@@ -19,12 +19,12 @@ _LIVE = {VMState.Running, VMState.Paused, VMState.Starting, VMState.Stopping, VM
 
 @dataclass(slots=True)
 class DiskHandle:
-    """An open handle on a virtual disk file.
+    """An open handle of a virtual disk file.
 
     Attributes:
-        number: its key.
-        layer: number of the layer it was opened on.
+        layer: number of the layer that was opened.
         owner: the host process that opened it, such as ``pid:4711``.
+        node: the host of that process.
     """
 
     number: int
@@ -36,7 +36,7 @@ class DiskHandle:
 
 
 class Handles:
-    """Every open handle. Callers hold the model's lock."""
+    """All open handles. Callers hold the model's lock."""
 
     def __init__(self, world: World, files: DiskFiles, knobs: Knobs, faults: Faults) -> None:
         self._world = world
@@ -44,25 +44,25 @@ class Handles:
         self._files = files
         self._faults = faults
         self._open: dict[int, DiskHandle] = {}
-        # Handles that were taken away and whose owners have not closed them yet: reads through them fail.
+        # Handles that were taken away and not yet closed by their owners: reads through them fail.
         self._broken: set[int] = set()
         self._watchers: list[Callable[[], None]] = []
         self._last = 0
 
     def watch(self, broken: Callable[[], None]) -> None:
-        """Have ``broken`` called whenever handles were taken away."""
+        """Call ``broken`` whenever handles are taken away."""
         self._watchers.append(broken)
 
     @property
     def broken(self) -> bool:
-        """Whether somebody still holds a handle that was taken away."""
+        """Whether an owner has not yet closed a handle that was taken away."""
         return bool(self._broken)
 
     def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
-        """A handle on the file at ``path``.
+        """Open the file at ``path``.
 
         Raises:
-            DiskError: there is no such file, or a parent of it is missing.
+            DiskError: the file or one of its parents does not exist.
         """
         layer = self._files.by_path(path)
         self._files.chain(layer)
@@ -72,10 +72,10 @@ class Handles:
         return handle
 
     def attach(self, handle: DiskHandle) -> None:
-        """Attach the disk read-only, so that it can be read.
+        """Attach the disk read-only.
 
         Raises:
-            DiskError: it is attached already, or a running VM writes to it, or it is gone.
+            DiskError: it is attached already, in use by a running VM, or gone.
         """
         layer = self._world.layers.get(handle.layer)
         if layer is None:
@@ -92,30 +92,30 @@ class Handles:
         handle.attached = True
 
     def detach(self, handle: DiskHandle) -> None:
-        """Give the attach up; the handle stays open."""
+        """Detach; the handle remains open."""
         handle.attached = False
 
     def close(self, handle: DiskHandle) -> None:
-        """Close a handle; what it had attached is free."""
+        """Close a handle and detach its disk."""
         handle.attached = False
         self._open.pop(handle.number, None)
         self._broken.discard(handle.number)
 
     def close_owner(self, owner: str) -> None:
-        """The process ``owner`` is gone, and all its handles with it."""
+        """Close the handles of a process that has ended."""
         for handle in [handle for handle in self._open.values() if handle.owner == owner]:
             self.close(handle)
 
     def close_node(self, node: str) -> None:
-        """The host ``node`` is gone, and all handles on it."""
+        """Take away all handles on a host that is gone."""
         self._take([handle for handle in self._open.values() if handle.node == node])
 
     def close_layer(self, number: int) -> None:
-        """Files of a layer moved away from under their handles."""
+        """Take away the handles of a layer whose file has moved."""
         self._take([handle for handle in self._open.values() if handle.layer == number])
 
     def locks(self, number: int) -> bool:
-        """Whether an attached handle needs layer ``number``, itself or as a parent."""
+        """Whether layer ``number`` is attached, itself or as a parent."""
         for handle in self._open.values():
             layer = self._world.layers.get(handle.layer)
             if not handle.attached or layer is None:

@@ -1,8 +1,8 @@
-"""Random histories: what guests, users, administrators, competitors and bad luck do to a VM over time.
+"""Random histories: what guests, users, administrators, other products and accidents do to a VM over time.
 
-For property tests: a seed gives a history, each step says what it did, and the model's images kept apart
-remember every byte. Between two backups a test takes some steps; :meth:`History.settle` then brings the
-VM to a state in which a backup can be taken.
+For property tests. A seed gives a history, each step describes what it did, and golden images record every
+byte. A test takes some steps between two backups; :meth:`History.settle` then brings the VM to a state in
+which a backup can be taken.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hvpsbridge.sim.model.errors import HyperVError
 from hvpsbridge.sim.model.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Job, Slot, SnapshotType, VMState
 
-# Weights: guests write most of the time.
-_USUAL = {
+# Steps and their weights.
+_WEIGHTS = {
     "write": 30,
     "write_much": 4,
     "unmap": 4,
@@ -41,8 +41,8 @@ _USUAL = {
     "destroy_reference_points": 1,
     "edit_tracked": 1,
 }
-# How long a step with jobs or merges may take before the history is considered stuck.
-_PATIENCE_SECONDS = 60.0
+# Limit for waiting for jobs and merges.
+_LIMIT_SECONDS = 60.0
 MAX_DISKS = 3
 
 
@@ -50,26 +50,26 @@ class History:
     """Steps of one VM's life, chosen by a seed.
 
     Args:
-        model: the world; with a :class:`ManualClock` no real time passes.
-        vm_id: the VM, which should have a disk.
-        seed: of every choice.
-        leave_out: steps that are not to happen, by name.
+        model: the world; with a ``ManualClock`` no real time passes.
+        vm_id: a VM with at least one disk.
+        seed: seed of every choice.
+        leave_out: names of steps to leave out.
     """
 
     def __init__(
         self, model: Model, vm_id: UUID, seed: int, *, leave_out: frozenset[str] = frozenset()
     ) -> None:
-        unknown = leave_out - _USUAL.keys()
+        unknown = leave_out - _WEIGHTS.keys()
         if unknown:
-            raise ValueError(f"no steps {sorted(unknown)}; there are {sorted(_USUAL)}")
+            raise ValueError(f"no steps {sorted(unknown)}; there are {sorted(_WEIGHTS)}")
         self.model = model
         self.vm_id = vm_id
         self.log: list[str] = []
         self._chance = random.Random(f"history|{seed}")
-        self._steps = {name: weight for name, weight in _USUAL.items() if name not in leave_out}
+        self._steps = {name: weight for name, weight in _WEIGHTS.items() if name not in leave_out}
 
     def step(self) -> str:
-        """Do one thing; what it was, for a test that has to print its history."""
+        """Take one step and describe it."""
         names = list(self._steps)
         name = self._chance.choices(names, [self._steps[name] for name in names])[0]
         done: Callable[[], str | None] = getattr(self, f"_{name}")
@@ -88,9 +88,9 @@ class History:
             self.step()
 
     def settle(self) -> None:
-        """Wait for jobs and merges, and let the VM run, so that a backup can be taken."""
+        """Start the VM and wait for its jobs and merges, so that a backup can be taken."""
         self._running()
-        end = self._now() + _PATIENCE_SECONDS
+        end = self._now() + _LIMIT_SECONDS
         while self.model.jobs.all(self.vm_id, unfinished=True) or len(self.model.vms.status(self.vm_id)) > 1:
             if self._now() > end:
                 raise TimeoutError("jobs or merges of the VM do not end")
@@ -260,8 +260,8 @@ class History:
         return self.model.clock.now()
 
     def _running(self) -> None:
-        """Wait for jobs that would be in the way, and start the VM unless it runs."""
-        end = self._now() + _PATIENCE_SECONDS
+        """Wait for the VM's jobs and start it unless it is running."""
+        end = self._now() + _LIMIT_SECONDS
         while self.model.jobs.all(self.vm_id, unfinished=True):
             if self._now() > end:
                 raise TimeoutError("jobs of the VM do not end")
@@ -275,7 +275,7 @@ class History:
             self.model.vms.set_state(self.vm_id, action)
 
     def _wait(self, job: Job) -> None:
-        end = self._now() + _PATIENCE_SECONDS
+        end = self._now() + _LIMIT_SECONDS
         while not job.done:
             if self._now() > end:
                 raise TimeoutError("a job of the VM does not end")
@@ -299,7 +299,7 @@ class History:
         return [point.checkpoint_id for point in points if point.kind is SnapshotType.Standard]
 
     def _data(self, length: int) -> bytes:
-        """Bytes of the kinds disks hold: random, repeating, or zeros."""
+        """Bytes as disks hold them: random, repeating, or zeros."""
         kind = self._chance.random()
         if kind < 0.1:
             return bytes(length)

@@ -1,7 +1,7 @@
-"""What goes wrong around a backup: power loss, migration, dying hosts, competitors, meddling.
+"""What happens around a backup: power loss, migration, dying hosts, other products, manual changes.
 
-Rule: these are things people and machines do to a Hyper-V host, not faults of the simulator. Each leaves
-the world in a state that a real host could be in.
+These are not faults of the simulator: people and machines do them to Hyper-V hosts. Each leaves the world in
+a state that a real host can be in.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hvpsbridge.sim.model.timeline import Timeline
 
 
 class Incidents:
-    """What goes wrong, by kind."""
+    """Things that people and machines do to hosts."""
 
     def __init__(self, core: Core, timeline: Timeline, lifecycle: Lifecycle) -> None:
         self._core = core
@@ -33,7 +33,7 @@ class Incidents:
     # -- hosts ------------------------------------------------------------------------------------------
 
     def crash_host(self, node: str) -> None:
-        """The host loses power and boots again: its VMs are off, its jobs and handles are gone.
+        """Power-cycle a host: its VMs are off, its jobs and handles are gone.
 
         Raises:
             ValueError: there is no such host.
@@ -49,8 +49,8 @@ class Incidents:
             core.notify()
 
     def kill_host(self, node: str) -> None:
-        """The host dies: whoever serves it answers nobody until it is revived. Its clustered VMs start on
-        another host of the cluster.
+        """Let a host die. It does not answer until it is revived. Clustered VMs move to another host of its
+        cluster.
 
         Raises:
             ValueError: there is no such host.
@@ -77,7 +77,7 @@ class Incidents:
             core.notify()
 
     def revive_host(self, node: str) -> None:
-        """A dead host is back, without the VMs that others took over.
+        """Boot a dead host. VMs that moved to other hosts stay there.
 
         Raises:
             ValueError: there is no such host.
@@ -91,11 +91,11 @@ class Incidents:
             core.notify()
 
     def migrate(self, vm_id: UUID, node: str, *, seconds: float = 0.0) -> None:
-        """Live migration to another host; takes ``seconds``, during which the VM is busy.
+        """Live-migrate a VM to another host. The VM is busy for ``seconds``.
 
         Raises:
-            ValueError: the host is not there.
-            HyperVError: a job holds the VM.
+            ValueError: there is no such host, or it is dead.
+            HyperVError: the VM is busy.
         """
         with self._timeline.now():
             core = self._core
@@ -109,9 +109,9 @@ class Incidents:
     # -- disks ------------------------------------------------------------------------------------------
 
     def lose_tracking(self, vm_id: UUID, slot: Slot) -> None:
-        """The disk's ``.rct`` is deleted or damaged: no id of it can be answered any more.
+        """Delete or damage the disk's ``.rct``: all its ids become unknown.
 
-        Until the next checkpoint a query fails with 0xC03A0030, from then on with 0xC03A0029.
+        Until the next checkpoint a query fails with 0xC03A0030, after it with 0xC03A0029.
         """
         with self._timeline.now():
             core = self._core
@@ -123,7 +123,7 @@ class Incidents:
     def edit_offline(
         self, vm_id: UUID, slot: Slot, offset: int, data: bytes, *, tracked: bool = False
     ) -> None:
-        """Write to the disk of a VM that is off: by Mount-VHD (tracked), or by a tool RCT never sees.
+        """Write to the disk of a VM that is off, as Mount-VHD does (tracked) or a tool that bypasses RCT.
 
         Raises:
             HyperVError: the VM is not off.
@@ -139,7 +139,7 @@ class Incidents:
                 core.tracking.record(layer, offset, len(data))
 
     def break_sectors(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
-        """A range of the disk's top file cannot be read any more (error 1117); 0 bytes mends it."""
+        """Make a range of the disk's top file unreadable (error 1117). Length 0 repairs the disk."""
         with self._timeline.now():
             layer = self._core.top(vm_id, slot)
             if length:
@@ -148,17 +148,17 @@ class Incidents:
                 layer.unreadable.clear()
 
     def leave_children(self, vm_id: UUID) -> None:
-        """Children without a checkpoint, as a failed product leaves them, until something merges them."""
+        """Add child disks without a checkpoint, as a failed backup product leaves them."""
         with self._timeline.now():
             vm = self._core.vm(vm_id)
             for drive in vm.drives.values():
                 if drive.layer is not None:
                     drive.layer = self._lifecycle.new_child(self._core.layer(drive)).number
 
-    # -- competitors ------------------------------------------------------------------------------------
+    # -- other products ---------------------------------------------------------------------------------
 
     def add_reference_point(self, vm_id: UUID) -> str:
-        """Another product's reference point, made without a checkpoint; its InstanceID."""
+        """Add a reference point as another product would, without a checkpoint. Returns its InstanceID."""
         with self._timeline.now():
             core = self._core
             vm = core.vm(vm_id)
@@ -180,7 +180,7 @@ class Incidents:
             return point.instance_id
 
     def destroy_reference_points(self, vm_id: UUID) -> int:
-        """Let another product destroy every reference point of the VM; how many there were.
+        """Destroy all reference points of the VM, as another product would. Returns how many there were.
 
         Bareos does so on a full backup (docs/hyperv-facts.md#other-products).
         """
@@ -196,7 +196,7 @@ class Incidents:
         return [vm for vm in self._core.world.vms.values() if vm.node == node]
 
     def _lose_power(self, vm: Vm) -> None:
-        """The VM and the VMMS that looked after it are gone from one moment to the next."""
+        """Power off a VM together with its VMMS."""
         core = self._core
         now = core.clock.now()
         if vm.state not in (VMState.Off, VMState.Saved):

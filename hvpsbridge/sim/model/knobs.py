@@ -1,7 +1,7 @@
-"""Knobs: how this simulated host behaves where real ones differ, or where nobody has looked yet.
+"""Knobs: how this simulated host behaves where real hosts differ or where their behaviour is unconfirmed.
 
-Every knob says what it turns. The values here are the benign ones; :data:`HOSTILE` names for each open
-question of docs/hyperv-facts.md the setting that hurts most.
+The defaults are benign; ``HOSTILE`` has for each open
+question of docs/hyperv-facts.md the value that hurts a backup most.
 """
 
 from __future__ import annotations
@@ -16,44 +16,45 @@ class Knobs:
     """Behaviour of the simulated host.
 
     Attributes:
-        job_seconds: how long a WMI job takes.
-        job_lifetime_seconds: ``TimeBeforeRemoval``; afterwards the job object is gone.
-        job_vanishes: the job object is gone as soon as it is done.
-        jobs_at_once: methods return 0 at once instead of 4096 and a job.
-        visibility_seconds: how long until ``Get-VMSnapshot`` shows a new checkpoint.
-        merge_seconds: least time a merge takes.
-        merge_bytes_per_second: how fast a merge copies.
-        merge_retry_seconds: how long until a failed merge is tried again; 0 for never.
+        job_seconds: duration of a WMI job.
+        job_lifetime_seconds: ``TimeBeforeRemoval``: how long a finished job object remains.
+        job_vanishes: the job object disappears as soon as the job is done.
+        jobs_at_once: methods finish at once and return 0 instead of 4096 and a job.
+        visibility_seconds: delay before ``Get-VMSnapshot`` shows a new checkpoint.
+        merge_seconds: minimum duration of a merge.
+        merge_bytes_per_second: speed of a merge.
+        merge_retry_seconds: delay before a failed merge is tried again; 0 for never.
         memory_granularity_bytes: resolution of the kernel's bitmap.
         rct_granularity_bytes: resolution of the ``.rct`` file.
         mrt_granularity_bytes: resolution of the ``.mrt`` file.
-        over_report: share of extra false ranges in answers, 0 to 1, seeded.
+        over_report: share of extra, false ranges in answers, 0 to 1, seeded.
         unsorted_answers: ranges of one page come in any order and may touch or overlap.
-        ranges_per_page: most ranges in one answer, whatever the caller's buffer.
-        pages_bytes: most bytes of the disk examined in one answer; 0 for no limit.
+        ranges_per_page: maximum ranges in one answer, whatever the caller's buffer holds.
+        pages_bytes: maximum bytes of the disk examined in one answer; 0 for no limit.
         range_past_end: the last range may end beyond the disk's size.
-        new_id_at_conversion: the reference point's ids are sealed when it is made, not at the freeze.
-        conversion_drops_disk: the reference point lacks its last disk's id.
-        ids_die_on_user_checkpoint: ids sealed below a user's checkpoint are forgotten.
+        new_id_at_conversion: the reference point's ids are taken at the conversion, not at the checkpoint.
+        conversion_drops_disk: the reference point lacks the id of its last disk.
+        ids_die_on_user_checkpoint: a user's checkpoint makes older ids unknown.
         ids_differ_on_children: a child's file does not know its parents' ids.
-        ids_survive_apply: after an apply, ids of the abandoned branch are answered, without its changes.
-        ids_die_on_migration: live migration forgets every id.
-        ids_die_on_move: storage migration forgets every id.
+        ids_survive_apply: after an apply, queries with ids of the abandoned branch succeed, without that
+            branch's changes.
+        ids_die_on_migration: live migration makes all ids unknown.
+        ids_die_on_move: storage migration makes all ids unknown.
         empty_answers: queries succeed and report nothing.
-        missing_changes: share of changes left out of answers, 0 to 1, seeded.
+        missing_changes: share of changes missing from answers, 0 to 1, seeded.
         unmap_unreported: trimmed ranges are not tracked.
         unmap_keeps_data: trimmed ranges read as before.
-        power_loss_forgets: changes that only the bitmap knew are lost at power loss, without an error.
-        newer_changes: what a frozen handle's ``NewerChanges`` says.
-        info_without_id: a frozen handle reports tracking on but an empty ``MostRecentId``.
-        frozen_log: a frozen VHDX's header names a log to be replayed (LogGuid is not zero).
+        power_loss_forgets: a power loss loses the changes in the memory bitmap, without an error.
+        newer_changes: ``NewerChanges`` of a frozen handle.
+        info_without_id: a frozen handle reports that tracking is on, but an empty ``MostRecentId``.
+        frozen_log: the header of a frozen VHDX names a log to replay (LogGuid is not zero).
         wmi_changes_as_job: GetVirtualDiskChanges returns 4096 and no arrays.
         wmi_length_below_size: GetVirtualDiskChanges refuses a length equal to the disk's size.
         no_volume_privilege: attaching a disk fails with 1314, as without SeManageVolumePrivilege.
-        read_delay_seconds: how late a read's buffer is filled.
+        read_delay_seconds: delay before a read's buffer is filled.
         read_sync: share of reads that complete at once instead of pending, 0 to 1.
-        short_reads: share of reads that give fewer bytes than asked, 0 to 1, seeded.
-        language: language of the host's messages: ``en`` or ``de``.
+        short_reads: share of reads that return fewer bytes than requested, 0 to 1, seeded.
+        language: language of the host's messages, ``en`` or ``de``.
     """
 
     job_seconds: float = 0.05
@@ -96,10 +97,10 @@ class Knobs:
     language: str = "en"
 
     def set(self, name: str, value: object) -> None:
-        """Turn one knob; text is converted to the knob's own type.
+        """Set a knob; text is converted to the type of the knob.
 
         Raises:
-            ValueError: there is no such knob, or the value does not fit it.
+            ValueError: there is no such knob, or the value does not fit.
         """
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         if name not in known:

@@ -1,4 +1,4 @@
-"""Texts of the simulated host, in its own language. Nothing in the product may decide on them."""
+"""Messages of the simulated host in its language. No code may depend on them."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ _TEXTS: dict[str, dict[str, str]] = {
 
 
 def text(language: str, key: str, **values: object) -> str:
-    """The text ``key`` in ``language``, English where there is no other."""
+    """Message ``key`` in ``language``, or in English."""
     return _TEXTS.get(language, _TEXTS["en"])[key].format(**values)

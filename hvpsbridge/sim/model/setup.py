@@ -38,7 +38,7 @@ class Setup:
         self._merges = merges
 
     def add_node(self, name: str, *, cluster: str | None = None) -> Node:
-        """A further host."""
+        """Add a host."""
         core = self._core
         with core.lock:
             now = core.clock.now()
@@ -47,7 +47,7 @@ class Setup:
             return node
 
     def add_volume(self, root: str, total_bytes: int, used_elsewhere_bytes: int = 0) -> Volume:
-        """A volume such as ``D:\\``, or another size for one that is there."""
+        """Add a volume such as ``D:\\``, or change its size."""
         with self._timeline.now():
             volume = Volume(root, total_bytes, used_elsewhere_bytes)
             self._core.world.volumes[root] = volume
@@ -63,7 +63,7 @@ class Setup:
         state: VMState = VMState.Running,
         **settings: object,
     ) -> Vm:
-        """A new VM without disks. ``settings`` are fields of :class:`~state.Vm`.
+        """Create a VM without disks. ``settings`` are fields of ``state.Vm``.
 
         Raises:
             ValueError: the id is taken, the node is unknown, or there is no such setting.
@@ -87,7 +87,7 @@ class Setup:
             return vm
 
     def change_vm(self, vm_id: UUID, **settings: object) -> None:
-        """Change fields of a VM, as an administrator would.
+        """Change fields of a VM.
 
         Raises:
             ValueError: there is no such setting.
@@ -122,12 +122,12 @@ class Setup:
         kind: VhdType = VhdType.Dynamic,
         shared: bool = False,
     ) -> Slot:
-        """A new disk at ``slot``, holding a raw image's bytes or nothing.
+        """Add a disk at ``slot``, empty or with the content of a raw image.
 
         Args:
-            size_bytes: virtual size; the image's by default. A multiple of the sector size.
-            path: Windows path of the file; one in the VM's folder by default.
-            disk_id: VirtualDiskId; a fresh one by default. Clones of a template share it.
+            size_bytes: virtual size, a multiple of the sector size; by default that of the image.
+            path: Windows path of the file; by default in the VM's folder.
+            disk_id: VirtualDiskId; by default a new one. Clones of a template share it.
 
         Raises:
             ValueError: the slot or path is taken, or the size does not fit.
@@ -162,21 +162,21 @@ class Setup:
             return slot
 
     def add_pass_through(self, vm_id: UUID, slot: Slot, number: int) -> None:
-        """A physical disk of the host given to the VM."""
+        """Attach a physical disk of the host to the VM."""
         with self._timeline.now():
             vm = self._core.vm(vm_id)
             vm.drives[str(slot)] = Drive(slot, None, pass_through_number=number)
             vm.revision += 1
 
     def add_empty_drive(self, vm_id: UUID, slot: Slot) -> None:
-        """A disk drive without a disk."""
+        """Add a disk drive without a disk."""
         with self._timeline.now():
             vm = self._core.vm(vm_id)
             vm.drives[str(slot)] = Drive(slot, None)
             vm.revision += 1
 
     def remove_disk(self, vm_id: UUID, slot: Slot) -> None:
-        """Take a drive off the VM; its file goes too unless a checkpoint or another VM needs it.
+        """Remove a drive from the VM, and its file unless a checkpoint or another VM needs it.
 
         Raises:
             ValueError: there is no such drive.
@@ -200,7 +200,7 @@ class Setup:
                 core.files.delete(layer)
 
     def resize_disk(self, vm_id: UUID, slot: Slot, size_bytes: int) -> None:
-        """``Resize-VHD`` on the VM's disk.
+        """Resize the VM's disk, as ``Resize-VHD`` does.
 
         Raises:
             HyperVError: the disk has checkpoints.
@@ -214,7 +214,7 @@ class Setup:
             core.golden.resize(vm_id, slot, size_bytes)
 
     def move_disk(self, vm_id: UUID, slot: Slot, folder: str) -> None:
-        """Storage migration: every file of the disk's chain moves to another Windows folder, ids with it."""
+        """Storage migration: move all files of the disk's chain to another Windows folder."""
         with self._timeline.now():
             core = self._core
             for layer in core.files.chain(core.top(vm_id, slot)):
@@ -226,13 +226,13 @@ class Setup:
     def swap_disk(
         self, vm_id: UUID, slot: Slot, image: Path | None = None, *, disk_id: UUID | None = None
     ) -> None:
-        """Put another disk of the same size at the same slot and path, as an in-place restore would.
+        """Replace a disk by another one of the same size, slot and path, as an in-place restore does.
 
         Args:
-            disk_id: its VirtualDiskId; a fresh one by default, the old one for a copy of the same disk.
+            disk_id: VirtualDiskId; by default a new one. A copy of the same disk has the old one.
 
         Raises:
-            ValueError: the disk has checkpoints, whose chain needs the file.
+            ValueError: the disk has checkpoints, which need the file.
         """
         with self._timeline.now():
             core = self._core
@@ -253,7 +253,7 @@ class Setup:
 
 
 def _fitting(current: object, name: str, value: object) -> object:
-    """``value`` as the kind of thing the setting holds; words are taken for enums.
+    """``value`` as the type of the setting; enum members may be given by name.
 
     Raises:
         ValueError: it does not fit.

@@ -1,4 +1,4 @@
-"""Sparse files: finding data, copying it and punching holes, at a cost that follows the data only."""
+"""Sparse files: finding data, copying it, punching holes. Holes cost nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hvpsbridge.units import MIB
 
 _KEEP_SIZE = 1  # fallocate(2)
 _PUNCH_HOLE = 2
-# One copy_file_range call; larger gains nothing and delays signals.
+# Per copy_file_range call; more gains nothing and delays signals.
 _COPY_BYTES = 64 * MIB
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -21,10 +21,10 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctype
 
 
 def create(path: Path, size_bytes: int) -> None:
-    """Make a file of ``size_bytes`` that is all hole, readable by its owner only.
+    """Create a file that is one hole, readable by its owner only.
 
     Raises:
-        FileExistsError: the file is there already.
+        FileExistsError: the file exists.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -34,7 +34,7 @@ def create(path: Path, size_bytes: int) -> None:
 
 
 def data_extents(descriptor: int, start: int, end: int) -> Iterator[Extent]:
-    """Ranges between ``start`` and ``end`` that the file system stores data for, ascending."""
+    """Ranges between ``start`` and ``end`` that are not holes, ascending."""
     position = start
     while position < end:
         try:
@@ -50,10 +50,10 @@ def data_extents(descriptor: int, start: int, end: int) -> Iterator[Extent]:
 
 
 def punch(descriptor: int, start: int, end: int) -> None:
-    """Make bytes ``start`` up to ``end`` read as zeros and cost nothing.
+    """Make a hole from ``start`` up to ``end``.
 
     Raises:
-        OSError: the file system cannot; it must be one with holes (ext4, xfs, btrfs, tmpfs).
+        OSError: the file system has no holes (ext4, xfs, btrfs and tmpfs do).
     """
     if start < end and _libc.fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, start, end - start):
         number = ctypes.get_errno()
@@ -61,7 +61,7 @@ def punch(descriptor: int, start: int, end: int) -> None:
 
 
 def copy_range(source: int, target: int, start: int, end: int) -> None:
-    """Make ``target`` hold what ``source`` holds from ``start`` up to ``end``; holes stay holes."""
+    """Copy the bytes from ``start`` up to ``end`` to the same place in ``target``; holes remain holes."""
     position = start
     for extent in data_extents(source, start, end):
         punch(target, position, extent.offset)
@@ -71,7 +71,7 @@ def copy_range(source: int, target: int, start: int, end: int) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file, holes and all. ``target`` is replaced."""
+    """Copy a file with its holes. ``target`` is replaced."""
     with source.open("rb") as reader, open(target, "wb", opener=_private) as writer:  # opener
         size = os.fstat(reader.fileno()).st_size
         writer.truncate(size)
@@ -91,7 +91,7 @@ def read(descriptor: int, length: int, offset: int) -> bytes:
     """Exactly ``length`` bytes from ``offset``.
 
     Raises:
-        EOFError: the file ends before.
+        EOFError: the file is too short.
     """
     pieces = []
     while length:
@@ -107,7 +107,7 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> None:
     """Fill ``buffer`` from ``offset``.
 
     Raises:
-        EOFError: the file ends before.
+        EOFError: the file is too short.
     """
     while buffer:
         done = os.preadv(descriptor, [buffer], offset)

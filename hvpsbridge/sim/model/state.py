@@ -1,7 +1,7 @@
-"""The nouns of the simulated world: nodes, volumes, VMs, layers, checkpoints, reference points, jobs.
+"""Records of the simulated world: nodes, volumes, VMs, layers, checkpoints, reference points, jobs.
 
-Rule: plain mutable records that know nothing of files, clocks or rules. They refer to one another by id,
-so that the whole world can be written down and read back. Integers of enums are Hyper-V's own
+Mutable and without behaviour. They refer to one another by id, so that ``store`` can save the world. Integers
+of enums are Hyper-V's own
 (docs/hyperv-facts.md#vm-states, docs/hyperv-facts.md#jobs).
 """
 
@@ -31,7 +31,7 @@ from hvpsbridge.units import MIB
 
 @dataclass(slots=True)
 class Node:
-    """A Hyper-V host. ``booted`` and times are clock seconds."""
+    """A Hyper-V host. ``booted`` is a time of the model's clock, as all times here."""
 
     name: str
     fqdn: str | None
@@ -47,7 +47,7 @@ class Node:
 
 @dataclass(slots=True)
 class Volume:
-    """A Windows volume. ``used_elsewhere_bytes`` stands for files the model does not know."""
+    """A Windows volume. ``used_elsewhere_bytes`` is the space of files outside the model."""
 
     root: str
     total_bytes: int
@@ -56,14 +56,14 @@ class Volume:
 
 @dataclass(slots=True)
 class Epoch:
-    """What was written between two seals of a layer's tracking.
+    """What was written to a layer between two ids of change tracking.
 
     Attributes:
-        rct_id: the id sealed at this epoch's start; None for a new child's first epoch, which goes on
-            where its parent's last epoch began.
-        order: when it was sealed, counted over the whole world.
-        memory: changes only the kernel's bitmap knows.
-        flushed: changes that are on stable storage (``.rct``, or ``.mrt`` after a power loss).
+        rct_id: the id taken at the start; None for the first epoch of a new child, which continues its
+            parent's last epoch.
+        order: number of the id in order of time, over the whole world.
+        memory: changes in the kernel's bitmap only.
+        flushed: changes on stable storage (``.rct``, or ``.mrt`` after a power loss).
     """
 
     rct_id: str | None
@@ -77,13 +77,12 @@ class Layer:
     """One virtual disk file.
 
     Attributes:
-        number: its key; ``backing`` is named after it.
         path: Windows path.
         parent: number of the parent layer.
-        present: what this file holds itself; elsewhere the parent (or zeros) shows through.
-        made_by_checkpoint: a child that a checkpoint made, so that it merges away again.
-        tracking_lost: the ``.rct`` is missing or damaged; no id of this file can be answered.
-        unreadable: bytes whose reading fails with a device error.
+        present: extents that this file holds itself; elsewhere reads go to the parent, or give zeros.
+        made_by_checkpoint: whether a checkpoint made it, so that it will be merged again.
+        tracking_lost: the ``.rct`` is missing or damaged, so all ids of this file are unknown.
+        unreadable: extents whose reading fails with a device error.
     """
 
     number: int
@@ -105,13 +104,13 @@ class Layer:
 
     @property
     def backing(self) -> str:
-        """Name of the sparse raw file that holds its bytes, at their own offsets."""
+        """Name of the sparse raw file with its bytes."""
         return f"{self.number}.raw"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """Where a disk hangs: controller type, number and location."""
+    """Slot of a disk: controller type, number and location."""
 
     controller_type: ControllerType
     controller_number: int
@@ -122,7 +121,7 @@ class Slot:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Slot from text such as ``scsi0:1``.
+        """A slot from text such as ``scsi0:1``.
 
         Raises:
             ValueError: the text names no slot.
@@ -147,7 +146,7 @@ class Drive:
 
 @dataclass(slots=True)
 class Vm:
-    """A virtual machine and the settings that decide whether it can be backed up."""
+    """A virtual machine."""
 
     vm_id: UUID
     name: str
@@ -177,7 +176,7 @@ class Vm:
     drives: dict[str, Drive] = field(default_factory=dict)
 
     def instance_id(self, slot: Slot, owner: UUID | None = None) -> str:
-        """``InstanceID`` of a disk's storage allocation, in these settings or a checkpoint's."""
+        """``InstanceID`` of a disk's storage allocation, in the settings of the VM or of a checkpoint."""
         controller = uuid5(self.vm_id, f"{slot.controller_type.name}{slot.controller_number}")
         settings = str(owner or self.vm_id).upper()
         return f"Microsoft:{settings}\\{str(controller).upper()}\\0\\{slot.controller_location}\\L"
@@ -185,7 +184,13 @@ class Vm:
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A checkpoint: which layers were frozen, by slot, and when it may be seen by ``Get-VMSnapshot``."""
+    """A checkpoint.
+
+    Attributes:
+        visible: when ``Get-VMSnapshot`` begins to show it.
+        disks: numbers of the frozen layers, by slot.
+        sealed: ids of change tracking that were taken, by slot.
+    """
 
     checkpoint_id: UUID
     vm_id: UUID
@@ -206,7 +211,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class ReferencePoint:
-    """A reference point; ``disks`` are ``InstanceID``s of the VM's storage, parallel to ``rct_ids``."""
+    """A reference point. ``disks`` are ``InstanceID`` values of the VM's storage, parallel to ``rct_ids``."""
 
     instance_id: str
     vm_id: UUID
@@ -219,11 +224,11 @@ class ReferencePoint:
 
 @dataclass(slots=True)
 class Job:
-    """A WMI job. Its work is done when the clock passes ``ends``; it vanishes at ``vanishes``.
+    """A WMI job. It does its work at ``ends`` and disappears at ``vanishes``.
 
     Attributes:
-        arguments: what its work needs, as text.
-        results: ids of what it made, found through associations only.
+        arguments: arguments of the work, as text.
+        results: ids of what it created. WMI shows them through associations only.
     """
 
     job_id: UUID
@@ -242,7 +247,7 @@ class Job:
 
 @dataclass(slots=True)
 class Merge:
-    """A child being merged into its parent. ``ends`` is None while it has failed and waits."""
+    """A child being merged into its parent. ``ends`` is None after a failure that is not tried again."""
 
     child: int
     vm_id: UUID
@@ -265,7 +270,7 @@ class Event:
 
 @dataclass(slots=True)
 class World:
-    """Everything there is."""
+    """All records of a world."""
 
     seed: int = 0
     counter: int = 0
@@ -278,17 +283,17 @@ class World:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     merges: dict[int, Merge] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    # Layers that were merged away, and into which.
+    # Merged layers, and the layer that each was merged into.
     merged: dict[int, int] = field(default_factory=dict)
 
     def now_in(self, number: int) -> int:
-        """The layer that has what layer ``number`` had: itself, or the one it was merged into."""
+        """Number of the layer with the content of layer ``number``: itself, or what it was merged into."""
         while number in self.merged:
             number = self.merged[number]
         return number
 
     def next(self) -> int:
-        """A number never given before."""
+        """The next unused number."""
         self.counter += 1
         return self.counter
 

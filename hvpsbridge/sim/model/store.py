@@ -1,4 +1,4 @@
-"""The world as a JSON file, so that a simulated host can be stopped and started again."""
+"""Saves the world to a JSON file and loads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvpsbridge.sim.model import enums, state
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.knobs import Knobs
 
-# Raised when a record changes its shape; an older file is refused.
+# Increase it when a record changes; files of other versions are refused.
 VERSION = 1
 
 _RECORDS: dict[str, type] = {
@@ -44,8 +44,8 @@ _ENUMS: dict[str, type[Enum]] = {
 
 
 def save(path: Path, world: state.World, knobs: Knobs) -> None:
-    """Write world and knobs to ``path``, replacing it in one step."""
-    text = json.dumps({"version": VERSION, "world": _plain(world), "knobs": _plain(knobs)})
+    """Write world and knobs to ``path``, in one step."""
+    text = json.dumps({"version": VERSION, "world": _to_json(world), "knobs": _to_json(knobs)})
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -56,22 +56,22 @@ def save(path: Path, world: state.World, knobs: Knobs) -> None:
 
 
 def load(path: Path) -> tuple[state.World, Knobs]:
-    """World and knobs from :func:`save`'s file.
+    """World and knobs from a file that :func:`save` wrote.
 
     Raises:
-        ValueError: another version of the simulator wrote it.
+        ValueError: the file has another version.
         OSError: it cannot be read.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     if document.get("version") != VERSION:
         raise ValueError(f"{path} has version {document.get('version')}, this simulator writes {VERSION}")
-    world, knobs = _rich(document["world"]), _rich(document["knobs"])
+    world, knobs = _from_json(document["world"]), _from_json(document["knobs"])
     assert isinstance(world, state.World)
     assert isinstance(knobs, Knobs)
     return world, knobs
 
 
-def _plain(value: object) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, Enum):
         return {"$enum": type(value).__name__, "value": value.value}
     if value is None or isinstance(value, bool | int | float | str):
@@ -81,16 +81,16 @@ def _plain(value: object) -> Any:
     if isinstance(value, ExtentSet):
         return {"$extents": value.to_text()}
     if isinstance(value, list | tuple):
-        return {"$" + type(value).__name__: [_plain(item) for item in value]}
+        return {"$" + type(value).__name__: [_to_json(item) for item in value]}
     if isinstance(value, dict):
-        return {"$dict": [[_plain(key), _plain(item)] for key, item in value.items()]}
+        return {"$dict": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if is_dataclass(value) and type(value).__name__ in _RECORDS:
-        members = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        members = {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
         return {"$record": type(value).__name__, **members}
-    raise TypeError(f"{type(value).__name__} has no place in the state file")
+    raise TypeError(f"{type(value).__name__} cannot be saved in the state file")
 
 
-def _rich(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "$enum" in value:
@@ -100,10 +100,10 @@ def _rich(value: Any) -> Any:
     if "$extents" in value:
         return ExtentSet.from_text(value["$extents"])
     if "$list" in value:
-        return [_rich(item) for item in value["$list"]]
+        return [_from_json(item) for item in value["$list"]]
     if "$tuple" in value:
-        return tuple(_rich(item) for item in value["$tuple"])
+        return tuple(_from_json(item) for item in value["$tuple"])
     if "$dict" in value:
-        return {_rich(key): _rich(item) for key, item in value["$dict"]}
-    members = {name: _rich(item) for name, item in value.items() if name != "$record"}
+        return {_from_json(key): _from_json(item) for key, item in value["$dict"]}
+    members = {name: _from_json(item) for name, item in value.items() if name != "$record"}
     return _RECORDS[value["$record"]](**members)

@@ -1,10 +1,9 @@
-"""Change tracking: epochs between sealed ids, three tiers of memory, and answers that over-report.
+"""Change tracking: epochs between ids, three tiers of memory, and answers that over-report.
 
-Rule: knows layers and knobs, no files. A guest's write goes to the memory bitmap of the top layer's last
-epoch. A stop, save or migration flushes it to the ``.rct`` (coarser); a power loss leaves what the
-``.mrt`` knew (coarser still). An id is found in the layer that was sealed with it, looking down the
-chain, so ids of an abandoned branch are unknown on the other (docs/hyperv-facts.md#tracking-tiers,
-docs/hyperv-facts.md#tracking-breaks).
+A guest's write goes to the memory bitmap of the top layer's last epoch. A stop, save or migration flushes it
+to the coarser ``.rct``; after a power loss what the still coarser ``.mrt`` recorded remains. An id belongs
+to the layer on which it was taken and is looked up down the chain, so ids of an abandoned branch are unknown
+(docs/hyperv-facts.md#tracking-tiers, docs/hyperv-facts.md#tracking-breaks).
 """
 
 from __future__ import annotations
@@ -20,32 +19,32 @@ from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.state import Epoch, Layer, VhdFormat, World
 
-# An over-reported range is the granularity times up to this.
+# An over-reported range is up to this many times the granularity.
 _FALSE_UNITS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of a change query: how much of the region it speaks about, and the ranges in it."""
+    """One answer to a change query: how many bytes of the region it covers, and the changes in them."""
 
     processed_bytes: int
     extents: tuple[Extent, ...]
 
 
 class Tracking:
-    """The tracking rules over one world."""
+    """Change tracking of one world."""
 
     def __init__(self, world: World, knobs: Knobs) -> None:
         self._world = world
         self._knobs = knobs
 
     def record(self, layer: Layer, offset: int, length: int) -> None:
-        """Note a guest's write to the top layer."""
+        """Record a guest's write to the top layer."""
         if layer.epochs:
             layer.epochs[-1].memory.add(offset, offset + length)
 
     def seal(self, layer: Layer) -> str | None:
-        """Seal a new id on a layer that is being frozen, and switch tracking on; None for a VHD."""
+        """Take an id on a layer and turn tracking on. Returns None for a VHD, which has no tracking."""
         if layer.format is not VhdFormat.VHDX:
             return None
         layer.tracking_enabled = True
@@ -56,13 +55,13 @@ class Tracking:
         return rct_id
 
     def begin(self, child: Layer, parent: Layer) -> None:
-        """Start tracking on a new child, where its parent stopped."""
+        """Continue the parent's tracking on a new child."""
         if parent.tracking_enabled:
             child.tracking_enabled = True
             child.epochs = [Epoch(None, self._world.next())]
 
     def merged(self, child: Layer, parent: Layer) -> None:
-        """Carry a merged child's history over to its parent."""
+        """Add a merged child's epochs to its parent's."""
         for epoch in child.epochs:
             if epoch.rct_id is None and parent.epochs:
                 last = parent.epochs[-1]
@@ -74,23 +73,23 @@ class Tracking:
         parent.tracking_lost |= child.tracking_lost
 
     def flush(self, layer: Layer) -> None:
-        """A stop, save or migration: the bitmap goes to the ``.rct``."""
+        """Flush the bitmap to the ``.rct``, as a stop, save or migration does."""
         self._settle(layer, self._knobs.rct_granularity_bytes)
 
     def power_loss(self, layer: Layer) -> None:
-        """The bitmap is gone; the ``.mrt`` knows roughly where writes went."""
+        """Lose the bitmap; the ``.mrt`` knows roughly where writes went."""
         if self._knobs.power_loss_forgets:
             for epoch in layer.epochs:
                 epoch.memory.clear()
         self._settle(layer, self._knobs.mrt_granularity_bytes)
 
     def forget(self, layer: Layer) -> None:
-        """Every id of this layer becomes unknown; tracking goes on."""
+        """Make all ids of this layer unknown; tracking continues."""
         for epoch in layer.epochs:
             epoch.rct_id = None
 
     def most_recent(self, chain: Sequence[Layer]) -> str | None:
-        """``MostRecentId`` of a handle on the top of ``chain``."""
+        """``MostRecentId`` of a handle of the top of ``chain``."""
         if self._knobs.info_without_id or chain[0].tracking_lost:
             return None
         for layer in chain:
@@ -100,7 +99,7 @@ class Tracking:
         return None
 
     def newer_changes(self, chain: Sequence[Layer]) -> bool:
-        """``NewerChanges`` of a handle on the top of ``chain``: writes after the most recent id."""
+        """``NewerChanges`` of a handle of the top of ``chain``: writes after the most recent id."""
         if self._knobs.newer_changes:
             return True
         for layer in chain:
@@ -112,7 +111,7 @@ class Tracking:
         return False
 
     def changed(self, chain: Sequence[Layer], rct_id: str) -> ExtentSet:
-        """What was written after ``rct_id`` was sealed, as exactly as tracking still knows it.
+        """What was written after ``rct_id`` was taken, as exactly as tracking still knows it.
 
         Raises:
             DiskError: tracking is off, damaged, or does not know the id.
@@ -138,18 +137,18 @@ class Tracking:
     def answer(
         self, chain: Sequence[Layer], rct_id: str, offset: int, length: int, room: int, *, lie: bool = False
     ) -> Answer:
-        """One page of the answer to a query, over-reported as the knobs say.
+        """One page of the answer to a query, over-reported according to the knobs.
 
         Args:
             chain: queried file and its parents, top first.
-            rct_id: changes after it are wanted.
-            offset: where the region starts, bytes.
-            length: of the region, bytes.
-            room: how many ranges the caller's buffer holds.
-            lie: leave out half of the changes, as fault ``query_lies`` wants.
+            rct_id: asks for changes after this id.
+            offset: start of the region, in bytes.
+            length: length of the region, in bytes.
+            room: number of ranges that the caller's buffer holds.
+            lie: leave out half of the changes, for fault ``query_lies``.
 
         Raises:
-            DiskError: the id cannot be answered, or the region is not within the disk.
+            DiskError: the id is unknown, or the region is not within the disk.
         """
         top, knobs = chain[0], self._knobs
         if length <= 0 or offset + length > top.size_bytes:
@@ -176,7 +175,7 @@ class Tracking:
     # -- inside ---------------------------------------------------------------------------------------
 
     def _widened(self, chain: Sequence[Layer], rct_id: str) -> ExtentSet:
-        """The exact changes and, seeded by id and file, false ones beside and among them."""
+        """The exact changes and, seeded by id and file, false ones."""
         size, knobs = chain[0].size_bytes, self._knobs
         exact = self.changed(chain, rct_id)
         chance = self._random(rct_id, chain[0].path, "wide")
@@ -191,7 +190,7 @@ class Tracking:
         return wide
 
     def _answer_anyway(self, chain: Sequence[Layer], rct_id: str) -> ExtentSet:
-        """The lie of knob ``ids_survive_apply``: an unknown id is taken by its age."""
+        """Knob ``ids_survive_apply``: answer for an unknown id by its age."""
         order = int(rct_id.rpartition(":")[2], 16) if rct_id.startswith("rctX:") else 0
         found = ExtentSet()
         for layer in chain:
