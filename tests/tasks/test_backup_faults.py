@@ -126,11 +126,11 @@ def test_the_wire_goes_wrong(wired: tuple[WireWorld, UUID], row: Row) -> None:
     world, vm_id = wired
     name = row.fault.partition(":")[0]
     changed(world, vm_id)
-    before = world.server.faults.struck.get(name, 0)
+    before = world.server.faults.fired.get(name, 0)
     arm = Steps((row.step, "before"), lambda: world.server.faults.arm_text(row.fault, row.count))
     result = world.backup(vm_id, observer=arm)
     world.server.faults.arm(name, 0)
-    assert world.server.faults.struck.get(name, 0) > before, "the fault never struck"
+    assert world.server.faults.fired.get(name, 0) > before, "the fault never fired"
     held_against(world, vm_id, row, result)
     changed(world, vm_id)
     world.good_backup(vm_id)

@@ -65,7 +65,7 @@ def test_after_a_loss_only_what_is_owed_is_asked_again(wire: WireWorld, fault: s
     policy = replace(SMALL, tuning=replace(SMALL.tuning, readers=pipelines))
     asked_before = wire.server.counters.asked_bytes()
     result = wire.good_backup(vm_id, policy=policy, observer=arm)
-    assert wire.server.faults.struck[name] == 1, "the fault never struck"
+    assert wire.server.faults.fired[name] == 1, "the fault never fired"
     asked = wire.server.counters.asked_bytes() - asked_before
     # A lost shell takes both pipelines with it; of each, two windows were under way.
     assert SIZE <= asked <= SIZE + pipelines * CREDIT * WINDOW
@@ -79,10 +79,10 @@ def test_losses_one_after_the_other_cost_no_more_than_two_windows_each(wire: Wir
     losses = 4
     arm = Steps(("READ", "before"), lambda: wire.server.faults.arm_text("shell_lost:after=5", losses))
     result = wire.good_backup(vm_id, policy=SMALL, observer=arm)
-    struck = wire.server.faults.struck["shell_lost"]
-    assert struck >= 2
+    fired = wire.server.faults.fired["shell_lost"]
+    assert fired >= 2
     assert result.disks[0].resumed >= 1
-    assert wire.server.counters.asked_bytes() <= SIZE + struck * CREDIT * WINDOW
+    assert wire.server.counters.asked_bytes() <= SIZE + fired * CREDIT * WINDOW
     wire.assert_points_equal(vm_id)
 
 
