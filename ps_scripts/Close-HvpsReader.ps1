@@ -1,8 +1,8 @@
 <#
 .SYNOPSIS
-    Gives up this process's handle of a frozen disk, or all of them, and says what is still attached.
+    Closes this process's handle of a frozen disk, or of all disks, and lists what is still attached.
 .PARAMETER Path
-    Disk to give up; all without it.
+    Disk to close; all without it.
 .OUTPUTS
     Hvps.ReaderState
       OpenPaths  text[]   disks still attached in this process
@@ -18,7 +18,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 try {
     $open = @()
-    # A process that never compiled the reader has nothing open.
+    # Without the compiled reader nothing is open.
     $disks = 'Hvps.Disk' -as [type]
     if ($null -ne $disks) {
         $open = @([Hvps.Disk]::Close($Path))

@@ -1,8 +1,8 @@
 <#
 .SYNOPSIS
-    Turns a checkpoint into a reference point; the checkpoint goes and its children merge in the background.
+    Converts a checkpoint to a reference point; the checkpoint is gone and its children merge in the background.
 .DESCRIPTION
-    What the conversion does: docs/hyperv-facts.md#conversion.
+    See docs/hyperv-facts.md#conversion.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
@@ -16,7 +16,7 @@
       Kind             word     ReferencePointType
       Consistency      word     ConsistencyLevel
       DiskInstanceIds  text[]   storage allocations
-      RctIds           text[]   RCT ids, parallel to those
+      RctIds           text[]   RCT ids, parallel to DiskInstanceIds
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReferencePointInfo')]
@@ -36,7 +36,7 @@ try {
     $vm = Get-HvpsWmiVm -VmId $VmId
     $setting = Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId
     if ($null -eq $setting) {
-        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
+        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "checkpoint $CheckpointId does not exist")
     }
     $before = @(Get-HvpsWmiReferencePoint -Vm $vm | ForEach-Object { [string] $_.InstanceID })
     $parameters = @{
@@ -55,10 +55,10 @@ try {
         $made = Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
     }
     if ($null -eq $made) {
-        # The job was gone before it could be asked: the sole reference point that is new is it.
+        # The job was removed before it could be queried: a single new reference point must be the one.
         $new = @(Get-HvpsWmiReferencePoint -Vm $vm | Where-Object { $before -notcontains [string] $_.InstanceID })
         if ($new.Count -ne 1) {
-            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "the conversion left $($new.Count) reference points")
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "found $($new.Count) new reference points, not one")
         }
         $made = $new[0]
     }

@@ -1,15 +1,15 @@
 <#
 .SYNOPSIS
-    What the files of a VHDX chain hold data for; the rest of the disk reads as zeros.
+    Lists what the files of a VHDX chain hold data for; the rest of the disk reads as zeros.
 .DESCRIPTION
-    Read from the files' own tables, for a full backup to skip what was never written. Files that are no
-    VHDX, or that have a log to replay, are refused; everything must be read then.
+    Read from the tables of the files, so that a full backup can skip what was never written. Files that are not
+    VHDX, or have a log to replay, are an error; everything must then be read.
 .PARAMETER Chain
     Frozen file and its parents, top first.
 .OUTPUTS
     Hvps.ExtentPage
       OffsetBytes     int      where this page starts
-      ProcessedBytes  int      how much of the disk it speaks of
+      ProcessedBytes  int      how much of the disk it covers
       Extents         bytes?   u64 pairs offset and length
 #>
 [CmdletBinding()]
@@ -55,7 +55,7 @@ try {
     $first = 0
     do {
         $count = [Math]::Min($ExtentsPerPage, $ranges.Count - $first)
-        # A page speaks of everything up to the next page's first extent.
+        # A page covers everything up to the first extent of the next one.
         $end = $size
         if ($first + $count -lt $ranges.Count) {
             $end = [uint64] $ranges[$first + $count].Offset

@@ -1,16 +1,16 @@
 <#
 .SYNOPSIS
-    All checkpoints of a VM, whoever made them.
+    Lists all checkpoints of a VM, those of other products included.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
     Hvps.CheckpointInfo
       VmId          guid     id of the VM
       CheckpointId  guid     id
-      Name          text     its name, or mark
+      Name          text     name
       Kind          word     SnapshotType
-      Created       time     when
-      ParentId      guid?    checkpoint it stands on
+      Created       time     creation time
+      ParentId      guid?    parent checkpoint
       DiskPaths     text[]   frozen files
 #>
 [CmdletBinding()]

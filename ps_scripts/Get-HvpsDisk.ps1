@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    The disk drives of a VM with the facts that decide whether they can be backed up.
+    Lists the disk drives of a VM, with what decides whether they can be backed up.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
@@ -11,8 +11,8 @@
       ControllerNumber     int      number
       ControllerLocation   int      location
       Path                 text?    top of the chain
-      Chain                text[]   files, top first; empty when not readable
-      PassThrough          bool     a disk of the host
+      Chain                text[]   files, top first; empty if not readable
+      PassThrough          bool     a physical disk of the host
       Shared               bool     shared with other VMs
       Format               word     of the top file
       Kind                 word     of the top file
@@ -20,9 +20,9 @@
       FileBytes            int      of the top file
       LogicalSectorBytes   int      bytes
       PhysicalSectorBytes  int      bytes
-      BlockBytes           int      0 when fixed
+      BlockBytes           int      0 if fixed
       DiskId               guid?    VirtualDiskId
-      Error                text?    why the file could not be asked
+      Error                text?    why the file could not be queried
 #>
 [CmdletBinding()]
 [OutputType('Hvps.DiskInfo')]
@@ -39,8 +39,8 @@ try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
     $computer = Get-HvpsWmiVm -VmId $VmId
-    # A drive and its storage allocation are told to belong together by their path. A merge that ends between
-    # the two listings gives the drive another one, so what has found no partner is listed again.
+    # Drives and storage allocations are matched by path. If a merge ends between the two listings the path of the
+    # drive changes, so drives without a match are listed again.
     $rounds = 3
     for ($round = 1; $round -le $rounds; $round++) {
         $rows = @(Get-HvpsDriveChain -Vm $vm)

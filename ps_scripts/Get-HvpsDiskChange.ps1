@@ -1,10 +1,10 @@
 <#
 .SYNOPSIS
-    What changed on a frozen disk after an RCT id, page by page.
+    Lists what changed on a frozen disk since an RCT id, in pages.
 .DESCRIPTION
-    Pages follow each other from the offset on until the length is covered (docs/hyperv-facts.md#change-paging).
-    A page that makes no progress is the last; the caller sees that it does not reach the end. No answer is never
-    the same as no change.
+    Pages follow each other from the offset until the length is covered (docs/hyperv-facts.md#change-paging). A
+    page without progress is the last one; the caller sees that it does not reach the end. No answer does not mean
+    no change.
 .PARAMETER Path
     File on the host.
 .PARAMETER RctId
@@ -16,7 +16,7 @@
 .OUTPUTS
     Hvps.ExtentPage
       OffsetBytes     int      where this page starts
-      ProcessedBytes  int      how much of the disk it speaks of
+      ProcessedBytes  int      how much of the disk it covers
       Extents         bytes?   u64 pairs offset and length
 #>
 [CmdletBinding()]

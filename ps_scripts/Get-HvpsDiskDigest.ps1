@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    SHA-256 of consecutive chunks of a frozen disk, taken on the host.
+    Computes SHA-256 of consecutive chunks of a frozen disk.
 .PARAMETER Path
     File on the host.
 .PARAMETER ChunkBytes
@@ -11,7 +11,7 @@
     How much from there, bytes.
 .OUTPUTS
     Hvps.DigestPage
-      FirstChunk  int      number of the first
+      FirstChunk  int      number of the first chunk
       Digests     bytes    SHA-256 of each chunk, 32 bytes each
 #>
 [CmdletBinding()]

@@ -1,8 +1,8 @@
 <#
 .SYNOPSIS
-    The disks of a checkpoint, as read from their frozen handles.
+    Lists the disks of a checkpoint, as their frozen handles report them.
 .DESCRIPTION
-    Which files a checkpoint freezes: docs/hyperv-facts.md#frozen-files.
+    See docs/hyperv-facts.md#frozen-files.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
@@ -15,12 +15,12 @@
       ControllerNumber    int      number
       ControllerLocation  int      location
       Path                text     frozen file
-      Chain               text[]   that file and its parents
+      Chain               text[]   frozen file and its parents
       SizeBytes           int      virtual size, of the handle
       LogicalSectorBytes  int      of the handle
       DiskId              guid?    VirtualDiskId
       TrackingEnabled     bool     change tracking is on
-      NewerChanges        bool     writes after the id was sealed
+      NewerChanges        bool     there were writes after RctId
       RctId               text?    MostRecentId
 #>
 [CmdletBinding()]
@@ -41,7 +41,7 @@ try {
     $vm = Get-HvpsVmObject -VmId $VmId
     $snapshot = Get-HvpsSnapshot -Vm $vm | Where-Object { $CheckpointId -eq [guid] $_.Id } | Select-Object -First 1
     if ($null -eq $snapshot) {
-        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
+        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "checkpoint $CheckpointId does not exist")
     }
     Import-HvpsReader
     $drives = @(Hyper-V\Get-VMHardDiskDrive -VMSnapshot $snapshot -ErrorAction Stop |

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    The host, and this session's own process on it.
+    Describes the host, and the process of this session on it.
 .OUTPUTS
     Hvps.HostInfo
       Name                 text     computer name
@@ -8,16 +8,16 @@
       OsVersion            text     for example 10.0.20348
       OsBuild              int      build number
       PowershellVersion    text     of the session
-      LanguageMode         text     FullLanguage, else scripts cannot compile
+      LanguageMode         text     must be FullLanguage to compile C#
       Is64bit              bool     64-bit process
-      IsAdministrator      bool     elevated, as attaching a disk needs
-      Culture              text     of the session; texts follow it
+      IsAdministrator      bool     elevated; required to attach disks
+      Culture              text     language of texts in this session
       HypervModuleVersion  text?    of the loaded module
       SupportedVmVersions  text[]   configuration versions
       LogicalProcessors    int      count
       MemoryBytes          int      of the host
-      Cluster              text?    name; null when not clustered
-      Time                 time     now, by the host
+      Cluster              text?    name; null if not clustered
+      Time                 time     current time of the host
       BootTime             time     of the operating system
       ProcessId            int      of the session
       ProcessStarted       time     start of that process
@@ -41,7 +41,7 @@ try {
     }
     $cluster = $null
     if (Get-Command -Name Get-Cluster -ErrorAction SilentlyContinue) {
-        # The module may be there without a cluster.
+        # The module can be installed without a cluster.
         $found = Get-Cluster -ErrorAction SilentlyContinue
         if ($null -ne $found) {
             $cluster = [string] $found.Name

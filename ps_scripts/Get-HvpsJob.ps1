@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Unfinished WMI jobs that affect a VM.
+    Lists unfinished WMI jobs that affect a VM.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
@@ -10,7 +10,7 @@
       JobType      int      JobType
       State        int      JobState
       Percent      int      PercentComplete
-      Description  text     in the host's language
+      Description  text     in the language of the host
 #>
 [CmdletBinding()]
 [OutputType('Hvps.JobInfo')]

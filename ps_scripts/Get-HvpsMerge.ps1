@@ -1,12 +1,12 @@
 <#
 .SYNOPSIS
-    Whether disks of a VM are merging, and every file that its disks' chains use now.
+    Tells whether disks of a VM are merging, and lists every file of its chains.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
     Hvps.MergeState
       VmId               guid     id of the VM
-      Merging            bool     creating, deleting or merging
+      Merging            bool     status is creating, deleting or merging
       OperationalStatus  int[]    VMOperationalStatus numbers
       ChainPaths         text[]   every file of every chain
 #>

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    All reference points of a VM, whoever made them.
+    Lists all reference points of a VM, those of other products included.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
@@ -10,7 +10,7 @@
       Kind             word     ReferencePointType
       Consistency      word     ConsistencyLevel
       DiskInstanceIds  text[]   storage allocations
-      RctIds           text[]   RCT ids, parallel to those
+      RctIds           text[]   RCT ids, parallel to DiskInstanceIds
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReferencePointInfo')]

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    VMs of the host with the facts that decide whether they can be backed up.
+    Lists VMs of the host, with what decides whether they can be backed up.
 .PARAMETER VmId
     Id of one VM; all VMs without it.
 .OUTPUTS
@@ -14,15 +14,15 @@
       CheckpointPolicy      word     CheckpointType setting
       AutomaticCheckpoints  bool     setting
       ParentCheckpointId    guid?    newest checkpoint the VM runs on
-      ReplicationMode       word     part in Hyper-V Replica
+      ReplicationMode       word     role in Hyper-V Replica
       IsClustered           bool     highly available
-      Shielded              bool     disks are ciphertext to the host
+      Shielded              bool     disks are encrypted on the host
       TpmEnabled            bool     virtual TPM
-      MergeEnabled          bool     disk merging is not switched off
+      MergeEnabled          bool     disk merging is not disabled
       CommitForkEvents      int      events 3216 of this VM
       ConfigurationPath     text     folder
       CheckpointPath        text     folder
-      UptimeSeconds         int      0 when off
+      UptimeSeconds         int      0 if off
       ProcessorCount        int      virtual processors
       MemoryBytes           int      at start
 #>

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Everything needed to build a VM anew, as JSON text (docs/hyperv-facts.md#vm-definition).
+    Describes everything needed to create a VM again, as JSON text (docs/hyperv-facts.md#vm-definition).
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS

@@ -1,12 +1,12 @@
 <#
 .SYNOPSIS
-    Space on every volume that holds files of a VM.
+    Lists the space on every volume that has files of a VM.
 .PARAMETER VmId
     Id of the VM.
 .OUTPUTS
     Hvps.VolumeInfo
       Root        text     mount point
-      FreeBytes   int      free
+      FreeBytes   int      free space
       TotalBytes  int      size
 #>
 [CmdletBinding()]
@@ -25,12 +25,12 @@ try {
     $paths = @([string] $vm.ConfigurationLocation, [string] $vm.SnapshotFileLocation)
     foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
         if ($row.Drive.Path -and $null -eq $row.Drive.DiskNumber) {
-            # The file itself, too: its chain is empty when it cannot be asked, and its volume counts all the same.
+            # Include the file itself: if it cannot be queried its chain is empty, but its volume still counts.
             $paths += [string] $row.Drive.Path
             $paths += @($row.Chain | ForEach-Object { [string] $_.Path })
         }
     }
-    # Folders mounted into a volume are volumes of their own: the longest mount point above a path is its.
+    # A volume can be mounted in a folder of another one: the longest mount point above a path is that of its volume.
     $volumes = @(Get-CimInstance -ClassName Win32_Volume -ErrorAction Stop |
             Where-Object { $_.Name -and $null -ne $_.Capacity } |
             Sort-Object -Property @{ Expression = { $_.Name.Length }; Descending = $true })

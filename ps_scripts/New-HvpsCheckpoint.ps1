@@ -1,14 +1,14 @@
 <#
 .SYNOPSIS
-    A new recovery checkpoint of a VM, marked with a name.
+    Creates a recovery checkpoint of a VM and names it.
 .DESCRIPTION
-    No cmdlet makes recovery checkpoints (docs/hyperv-facts.md#recovery-checkpoint). CreateSnapshot takes no
-    name, so the checkpoint is renamed as soon as it is listed (docs/hyperv-facts.md#checkpoint-name); a caller
-    that dies in between finds it as the newcomer.
+    No cmdlet creates recovery checkpoints (docs/hyperv-facts.md#recovery-checkpoint). CreateSnapshot has no
+    parameter for the name, so the checkpoint is renamed as soon as it is listed
+    (docs/hyperv-facts.md#checkpoint-name). After a crash in between it can be found as the only new checkpoint.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Name
-    Mark that the checkpoint is given.
+    Name of the checkpoint.
 .PARAMETER Consistency
     Application or crash.
 .PARAMETER IgnoreDisks
@@ -19,10 +19,10 @@
     Hvps.CheckpointInfo
       VmId          guid     id of the VM
       CheckpointId  guid     id
-      Name          text     its name, or mark
+      Name          text     name
       Kind          word     SnapshotType
-      Created       time     when
-      ParentId      guid?    checkpoint it stands on
+      Created       time     creation time
+      ParentId      guid?    parent checkpoint
       DiskPaths     text[]   frozen files
 #>
 [CmdletBinding()]
@@ -41,7 +41,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Wmi.ps1"
 #% include "lib/Checkpoint.ps1"
 
-# Some time passes before a new checkpoint is listed (docs/hyperv-facts.md#checkpoint-listed-late).
+# A new checkpoint may be listed late (docs/hyperv-facts.md#checkpoint-listed-late).
 $ListedSeconds = 60
 $Recovery = 32768
 
@@ -72,7 +72,7 @@ try {
         $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the checkpoint'
     }
     catch {
-        # What is left when space, rights, locks and other work are ruled out is the guest.
+        # If it is not space, rights, locks or another operation, the cause is in the guest.
         $failed = $_
         if ($Consistency -eq 'application' -and $failed.FullyQualifiedErrorId -match '^Hvps\.JobFailed') {
             throw (New-HvpsError -Id 'Hvps.ConsistencyFailed' -Message $failed.Exception.Message `
@@ -97,7 +97,7 @@ try {
                 Select-Object -First 1
         }
         else {
-            # The job was gone before it could be asked: the sole recovery checkpoint that is new is it.
+            # The job was removed before it could be queried: a single new recovery checkpoint must be the one.
             $new = @($listed | Where-Object { $before -notcontains [guid] $_.Id -and 1 -eq [int] $_.SnapshotType })
             if ($new.Count -eq 1) {
                 $snapshot = $new[0]
@@ -107,7 +107,7 @@ try {
             break
         }
         if ([DateTime]::UtcNow -gt $end) {
-            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the checkpoint was made but is not listed')
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the checkpoint was created but is not listed')
         }
         Start-Sleep -Milliseconds 250
     }

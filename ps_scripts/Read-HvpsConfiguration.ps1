@@ -1,9 +1,9 @@
 <#
 .SYNOPSIS
-    The configuration files of a checkpoint: .vmcx, and .vmrs and .vmgs of the same stem where they exist.
+    Reads the configuration files of a checkpoint: .vmcx, and .vmrs and .vmgs with the same name if they exist.
 .DESCRIPTION
-    Copied as files (docs/hyperv-facts.md#configuration-files). Exporting them would switch the VM's disk
-    merging off (docs/hyperv-facts.md#export-disables-merging).
+    They are copied as files (docs/hyperv-facts.md#configuration-files). An export would disable disk merging of
+    the VM (docs/hyperv-facts.md#export-disables-merging).
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
@@ -11,9 +11,9 @@
 .OUTPUTS
     Hvps.FilePiece
       Path         text     file on the host
-      Name         text     without folder
-      SizeBytes    int      of the whole file
-      OffsetBytes  int      of this piece
+      Name         text     file name without the folder
+      SizeBytes    int      size of the file
+      OffsetBytes  int      where the piece starts
       Sha256       text     of the piece, lower-case hex
       Data         bytes?   null for an empty file
 #>
@@ -34,7 +34,7 @@ try {
     Import-HvpsReader
     $setting = Get-HvpsWmiCheckpoint -Vm (Get-HvpsWmiVm -VmId $VmId) -CheckpointId $CheckpointId
     if ($null -eq $setting) {
-        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "no checkpoint $CheckpointId")
+        throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "checkpoint $CheckpointId does not exist")
     }
     $first = $setting.ConfigurationDataRoot.TrimEnd('\') + '\' + $setting.ConfigurationFile
     $stem = $first.Substring(0, $first.LastIndexOf('.'))
@@ -44,7 +44,7 @@ try {
             $source = New-Object -TypeName Hvps.HostFile -ArgumentList $path
         }
         catch {
-            # Generation 1 has no .vmgs, a checkpoint without memory may have no .vmrs; the .vmcx must be there.
+            # Generation 1 has no .vmgs; a checkpoint without memory may have no .vmrs. The .vmcx must exist.
             $problem = ConvertTo-HvpsError -Record $_
             if ($extension -ne '.vmcx' -and $problem.FullyQualifiedErrorId -like 'Hvps.FileNotFound*') {
                 continue
@@ -57,7 +57,7 @@ try {
             $data = $source.Read($position, $count)
             $digest = [Hvps.HostFile]::Digest($data)
             if ($count -eq 0) {
-                # An empty array cannot travel.
+                # Empty arrays cannot be sent.
                 $data = $null
             }
             [pscustomobject]@{

@@ -1,16 +1,16 @@
 <#
 .SYNOPSIS
-    A reader pipeline: requests come in while it runs, blocks go out.
+    Answers requests for parts of a frozen disk with blocks, while its input is open.
 .DESCRIPTION
-    Its input stays open. Each input object is one packed request, answered by one or more blocks before the
-    next is taken; formats as in hvpsbridge/formats/wire.py. The disk's handle is the process's, shared with
-    other pipelines, and stays attached when this one ends, until Close-HvpsReader or 120 s without a request.
-    Blocks travel as a property, never bare: with transcription on, bare arrays land in the transcript
+    Each input object is one packed request, which is answered with one or more blocks before the next request is
+    read. Formats: hvpsbridge/formats/wire.py. The handle of the disk belongs to the process and is shared with
+    other pipelines. It stays attached when this pipeline ends, until Close-HvpsReader or 120 s without a request.
+    Blocks are sent as a property, because transcription records bare byte arrays
     (docs/hyperv-facts.md#bare-byte-arrays).
 .PARAMETER Path
     File on the host.
 .PARAMETER FirstBlock
-    Number of its first block; 0 without it.
+    Number of the first block; 0 without it.
 .INPUTS
     byte[], a packed request.
 .OUTPUTS
@@ -40,7 +40,7 @@ begin {
     $number = $FirstBlock
 }
 process {
-    # A pipeline whose input is closed at once runs this block once, with nothing.
+    # If the input is closed at once, this block runs once without a request.
     if ($null -eq $Request) {
         return
     }

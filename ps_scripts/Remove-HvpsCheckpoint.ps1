@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Removes a checkpoint by id; its merge goes on in the background. One that is gone counts as removed.
+    Removes a checkpoint by id; its merge continues in the background. One that is gone counts as removed.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
@@ -9,7 +9,7 @@
     How long to wait for the WMI job.
 .OUTPUTS
     Hvps.Removal
-      Removed  bool     false when there was nothing to remove
+      Removed  bool     false if it did not exist
 #>
 [CmdletBinding()]
 [OutputType('Hvps.Removal')]
@@ -47,7 +47,7 @@ try {
         $result = Invoke-HvpsMethod @parameters
         $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'
         if ($null -eq $job -and $null -ne (Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId)) {
-            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the removal ended and the checkpoint is there')
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the removal ended, but the checkpoint still exists')
         }
         $removed = $true
     }

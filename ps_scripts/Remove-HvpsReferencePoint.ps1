@@ -9,7 +9,7 @@
     How long to wait for the WMI job.
 .OUTPUTS
     Hvps.Removal
-      Removed  bool     false when there was nothing to remove
+      Removed  bool     false if it did not exist
 #>
 [CmdletBinding()]
 [OutputType('Hvps.Removal')]
@@ -43,7 +43,7 @@ try {
             Arguments = @{ AffectedReferencePoint = $found }
         }
         $result = Invoke-HvpsMethod @parameters
-        # 32779 and 32789: somebody else destroyed it meanwhile.
+        # 32779 and 32789: it was destroyed by something else meanwhile.
         if (@(32779, 32789) -notcontains [int] $result.ReturnValue) {
             $null = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'
             $removed = $true

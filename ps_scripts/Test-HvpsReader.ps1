@@ -1,10 +1,10 @@
 <#
 .SYNOPSIS
-    Compiles the reader's C# and asks its native library a question that touches nothing.
+    Compiles the reader's C# and calls its native library, without side effects.
 .OUTPUTS
     Hvps.ReaderCheck
       Compiled  bool     the C# compiled and virtdisk.dll answered
-      Seconds   real     taken
+      Seconds   real     time it took
 #>
 [CmdletBinding()]
 [OutputType('Hvps.ReaderCheck')]

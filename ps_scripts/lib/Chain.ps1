@@ -3,10 +3,10 @@
 function Get-HvpsChain {
     <#
     .SYNOPSIS
-    What Get-VHD says of a file and of each parent, top first.
+    The objects of Get-VHD for a file and each parent, top first.
     .NOTES
-    A file that Get-VHD cannot open ends with the error that Get-VHD gave, as one of the contract. Of a file that
-    is in use elsewhere it says so (docs/hyperv-facts.md#get-vhd-in-use).
+    If Get-VHD cannot open a file, its error is thrown as one of the contract. It fails for files that are in use
+    elsewhere (docs/hyperv-facts.md#get-vhd-in-use).
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [string] $Path)
@@ -15,7 +15,7 @@ function Get-HvpsChain {
     $next = $Path
     while ($next) {
         if (-not $seen.Add($next)) {
-            throw (New-HvpsError -Id 'Hvps.ChainBroken' -Message "the chain of $Path comes back to $next")
+            throw (New-HvpsError -Id 'Hvps.ChainBroken' -Message "the chain of $Path has a cycle at $next")
         }
         try {
             $vhd = Hyper-V\Get-VHD -Path $next -ErrorAction Stop
@@ -31,11 +31,11 @@ function Get-HvpsChain {
 function Get-HvpsDriveChain {
     <#
     .SYNOPSIS
-    Each disk drive of a VM with its chain: Drive, Chain (what Get-VHD says, top first) and Problem.
+    Each disk drive of a VM with its chain: Drive, Chain (objects of Get-VHD, top first) and Problem.
     .DESCRIPTION
-    A merge that ends between the listing of drives and the walk takes files away under the walk, so a file
-    that is not there sends it back to the listing. What is still missing after some rounds is the drive's
-    Problem (an ErrorRecord); Chain is empty then, and for empty and pass-through drives.
+    A merge that ends after the drives were listed removes files from their chains, so the drives are listed again
+    if a file is missing. If it is still missing after some rounds, Problem is its ErrorRecord and Chain is empty.
+    Chain is also empty for empty and pass-through drives.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm)
@@ -68,7 +68,7 @@ function Get-HvpsDriveChain {
 function ConvertTo-HvpsDiskError {
     <#
     .SYNOPSIS
-    An error of Get-VHD as one of the contract.
+    An error of Get-VHD as an error of the contract.
     #>
     [CmdletBinding()]
     [OutputType([Management.Automation.ErrorRecord])]

@@ -3,7 +3,7 @@
 function Get-HvpsSnapshot {
     <#
     .SYNOPSIS
-    The VM's checkpoints. All are asked for and filtered here: a filter that nothing matches is an error.
+    The VM's checkpoints. They are filtered here, because the cmdlet fails if nothing matches a filter.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm)
@@ -13,7 +13,7 @@ function Get-HvpsSnapshot {
 function ConvertTo-HvpsCheckpointInfo {
     <#
     .SYNOPSIS
-    A checkpoint as the contract's object.
+    A checkpoint as an object of the contract.
     #>
     [CmdletBinding()]
     [OutputType('Hvps.CheckpointInfo')]

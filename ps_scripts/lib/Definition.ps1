@@ -3,7 +3,7 @@
 function Select-HvpsMember {
     <#
     .SYNOPSIS
-    Named members of an object as plain values. Members that this module version lacks are null.
+    The named members of an object as plain values; null if this version of the module does not have them.
     #>
     [CmdletBinding()]
     [OutputType([Collections.Specialized.OrderedDictionary])]
@@ -88,7 +88,7 @@ function Get-HvpsDefinition {
 function Get-HvpsBootOrder {
     <#
     .SYNOPSIS
-    Boot entries as what they start: a drive's slot, an adapter's id, or a file.
+    What the boot entries start: the slot of a drive, the id of an adapter, or a file.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Firmware)
@@ -106,7 +106,7 @@ function Get-HvpsBootOrder {
 function Get-HvpsDriveDefinition {
     <#
     .SYNOPSIS
-    Disk drives with slot, limits and what their files are, or why a file cannot be asked.
+    Disk drives with slot, limits and files, or why a file cannot be queried.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm)
@@ -122,7 +122,7 @@ function Get-HvpsDriveDefinition {
             $disk['Vhd'] = Select-HvpsMember -InputObject $chain[0] -Name @(
                 'VhdFormat', 'VhdType', 'Size', 'BlockSize', 'LogicalSectorSize', 'PhysicalSectorSize',
                 'DiskIdentifier')
-            # The kind and block size that a rebuilt disk should have are those of the chain's base.
+            # A new disk should have the kind and block size of the base of the chain.
             $disk['Base'] = Select-HvpsMember -InputObject $chain[-1] -Name @('VhdType', 'BlockSize')
         }
         $disk
@@ -132,7 +132,7 @@ function Get-HvpsDriveDefinition {
 function Get-HvpsNetworkDefinition {
     <#
     .SYNOPSIS
-    Network adapters with address, switch, VLAN and guards.
+    Network adapters with address, switch, VLAN and security settings.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm)

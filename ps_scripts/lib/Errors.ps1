@@ -1,6 +1,6 @@
-# Errors of the contract: every script ends with none, or with one terminating error whose
-# FullyQualifiedErrorId starts with an Hvps id. When Windows gave a code it follows as ",native=0x...".
-# Decisions rest on ids, categories and codes; texts are in the host's language
+# Errors of the contract. A script ends without an error, or with one terminating error whose
+# FullyQualifiedErrorId starts with an Hvps id, followed by ",native=0x..." if Windows gave a code.
+# Decisions depend on ids, categories and codes; texts are in the language of the host
 # (docs/hyperv-facts.md#localized-text).
 
 function Get-HvpsErrorTable {
@@ -43,9 +43,9 @@ function Get-HvpsErrorTable {
 function New-HvpsError {
     <#
     .SYNOPSIS
-    An error record of the contract, to be thrown.
+    Creates an error record of the contract, to be thrown.
     .PARAMETER Native
-    HRESULT, WMI or Win32 code; nothing when none is known.
+    HRESULT, WMI or Win32 code, if it is known.
     #>
     [CmdletBinding()]
     [OutputType([Management.Automation.ErrorRecord])]
@@ -58,7 +58,7 @@ function New-HvpsError {
     $exception = New-Object -TypeName System.InvalidOperationException -ArgumentList $Message, $Cause
     $fullId = $Id
     if ($null -ne $Native -and 0 -ne $Native) {
-        # -band keeps a negative HRESULT's 32 bits; formatting does the rest.
+        # -band keeps the 32 bits of a negative HRESULT.
         $fullId = '{0},native=0x{1:X8}' -f $Id, ([long] $Native -band 0xFFFFFFFFL)
     }
     $category = (Get-HvpsErrorTable | Where-Object { $_[0] -eq $Id })[1]
@@ -69,7 +69,7 @@ function New-HvpsError {
 function Get-HvpsNativeCode {
     <#
     .SYNOPSIS
-    The code within an error: of a Win32Exception, or an HRESULT or WMI code that a text shows.
+    The code of an error: of a Win32Exception, or an HRESULT or WMI code in the text.
     #>
     [CmdletBinding()]
     [OutputType([long])]
@@ -129,7 +129,7 @@ function Get-HvpsDiskErrorId {
 function ConvertTo-HvpsError {
     <#
     .SYNOPSIS
-    Any error record as one of the contract; those that are already pass through.
+    Any error record as one of the contract; errors of the contract are returned as they are.
     #>
     [CmdletBinding()]
     [OutputType([Management.Automation.ErrorRecord])]
@@ -138,7 +138,7 @@ function ConvertTo-HvpsError {
         return $Record
     }
     for ($inner = $Record.Exception; $null -ne $inner; $inner = $inner.InnerException) {
-        # The C# of lib names its own errors.
+        # The C# in lib/reader has ids for its errors.
         if ($inner.GetType().FullName -eq 'Hvps.Failure') {
             return New-HvpsError -Id $inner.Id -Message $inner.Message -Native $inner.Native -Cause $inner
         }

@@ -1,8 +1,8 @@
-// Which bytes of a VHDX chain hold data: headers, regions, metadata and block tables of each file, top first.
-// Pure: bytes come from whoever opened the files. After MS-VHDX (docs/hyperv-facts.md#vhdx-structures,
-// docs/hyperv-facts.md#vhdx-allocation). C# 5, compiles alone.
+// Finds which bytes of a VHDX chain hold data, from the headers, regions, metadata and block tables of its files, by
+// MS-VHDX (docs/hyperv-facts.md#vhdx-structures, docs/hyperv-facts.md#vhdx-allocation). Opens no files: the caller
+// passes functions that read them. C# 5; compiles alone.
 //
-// The answer may name too much and never too little: whatever is not certain to read as zeros is named.
+// The result may include too much, but never too little: everything that may not read as zeros is included.
 namespace Hvps
 {
     using System;
@@ -10,7 +10,7 @@ namespace Hvps
     using System.IO;
     using System.Text;
 
-    // The file is no VHDX that can be parsed as it stands.
+    // The file is not a VHDX, or cannot be parsed.
     public sealed class VhdxUnsupported : Exception
     {
         public VhdxUnsupported(string what)
@@ -31,7 +31,7 @@ namespace Hvps
         }
     }
 
-    // The tables of one file.
+    // The tables of a file.
     public sealed class VhdxFile
     {
         const int HeaderBytes = 4096, RegionTableBytes = 65536;
@@ -52,14 +52,14 @@ namespace Hvps
         public readonly ulong Size, BlockBytes;
         public readonly bool HasParent;
 
-        // Reads all tables but the block table, which is read piecewise.
+        // Reads all tables except the block table, which is read in parts.
         public VhdxFile(string name, Func<long, int, byte[]> read)
         {
             this.name = name;
             this.read = read;
             if (Encoding.ASCII.GetString(read(0, 8)) != "vhdxfile")
             {
-                throw new VhdxUnsupported(name + " is no VHDX");
+                throw new VhdxUnsupported(name + " is not a VHDX");
             }
             CheckHeader();
             byte[] regions = Table(regionOffsets, RegionTableBytes, 0x69676572, "region table");
@@ -80,12 +80,12 @@ namespace Hvps
                 }
                 else if ((BitConverter.ToUInt32(regions, at + 28) & 1) != 0)
                 {
-                    throw new VhdxUnsupported(name + " needs an unknown region " + id);
+                    throw new VhdxUnsupported(name + " requires an unknown region " + id);
                 }
             }
             if (batOffset == 0 || metadata == 0)
             {
-                throw new VhdxUnsupported(name + " lacks a region");
+                throw new VhdxUnsupported(name + " has no block table or no metadata region");
             }
             byte[] table = read(metadata, 65536);
             if (Encoding.ASCII.GetString(table, 0, 8) != "metadata")
@@ -117,25 +117,25 @@ namespace Hvps
             if (BlockBytes < 1 << 20 || (BlockBytes & (BlockBytes - 1)) != 0 || Size == 0
                 || (sector != 512 && sector != 4096))
             {
-                throw new VhdxUnsupported(name + " has impossible metadata");
+                throw new VhdxUnsupported(name + " has invalid metadata");
             }
             chunkRatio = ((ulong)sector << 23) / BlockBytes;
             ulong blocks = (Size + BlockBytes - 1) / BlockBytes;
             if ((blocks + (blocks - 1) / chunkRatio) * 8 > batBytes)
             {
-                throw new VhdxUnsupported(name + " has a short block table");
+                throw new VhdxUnsupported(name + " has a truncated block table");
             }
         }
 
-        // The current header is the good one with the higher sequence number; a log to replay is refused
-        // (docs/hyperv-facts.md#vhdx-log).
+        // The current header is the valid one with the higher sequence number. A file with a log to replay is an
+        // error (docs/hyperv-facts.md#vhdx-log).
         void CheckHeader()
         {
             byte[] current = null;
             foreach (long offset in headerOffsets)
             {
                 byte[] header = read(offset, HeaderBytes);
-                if (BitConverter.ToUInt32(header, 0) != 0x64616568 || !Good(header))
+                if (BitConverter.ToUInt32(header, 0) != 0x64616568 || !IsValid(header))
                 {
                     continue;
                 }
@@ -147,7 +147,7 @@ namespace Hvps
             }
             if (current == null)
             {
-                throw new VhdxUnsupported(name + " has no good header");
+                throw new VhdxUnsupported(name + " has no valid header");
             }
             if (BitConverter.ToUInt16(current, 66) != 1)
             {
@@ -155,7 +155,7 @@ namespace Hvps
             }
             if (GuidAt(current, 48) != Guid.Empty)
             {
-                throw new VhdxUnsupported(name + " has a log that was not replayed");
+                throw new VhdxUnsupported(name + " has a log to replay");
             }
         }
 
@@ -164,12 +164,12 @@ namespace Hvps
             foreach (long offset in offsets)
             {
                 byte[] table = read(offset, bytes);
-                if (BitConverter.ToUInt32(table, 0) == signature && Good(table))
+                if (BitConverter.ToUInt32(table, 0) == signature && IsValid(table))
                 {
                     return table;
                 }
             }
-            throw new VhdxUnsupported(name + " has no good " + what);
+            throw new VhdxUnsupported(name + " has no valid " + what);
         }
 
         static Guid GuidAt(byte[] data, int at)
@@ -179,8 +179,8 @@ namespace Hvps
             return new Guid(id);
         }
 
-        // CRC-32C over the structure with its checksum field (bytes 4 to 7) taken as zero.
-        static bool Good(byte[] data)
+        // Checks the CRC-32C of a structure; its checksum field (bytes 4 to 7) counts as zero.
+        static bool IsValid(byte[] data)
         {
             uint crc = 0xFFFFFFFF;
             for (int i = 0; i < data.Length; i++)
@@ -207,7 +207,7 @@ namespace Hvps
             return table;
         }
 
-        // States of the blocks from first on. A sector bitmap's entry follows every chunkRatio payload entries.
+        // States of consecutive blocks. The entry of a sector bitmap follows every chunkRatio payload entries.
         public int[] States(ulong first, int count)
         {
             ulong start = first + first / chunkRatio;
@@ -229,7 +229,7 @@ namespace Hvps
         const int NotPresent = 0, Zeros = 2;
         const int StatesAtOnce = 65536;
 
-        // Ranges of the disk that hold data in any file of the chain, top first: sorted, neighbours joined.
+        // Ranges of the disk that hold data in any file of the chain, sorted and joined. The chain is top first.
         public static List<VhdxRange> Allocated(IList<VhdxFile> chain)
         {
             if (chain[chain.Count - 1].HasParent)
@@ -258,11 +258,12 @@ namespace Hvps
             return joined;
         }
 
-        // What one file says of a range: data, zeros, or (deeper) ask its parent. States undefined and unmapped
-        // count as data, for what they read as is nobody's promise; so do blocks present in part.
+        // Sorts a range by the block states of a file: data into found, blocks that the parent provides into deeper.
+        // Undefined and unmapped blocks count as data, because they need not read as zeros, and so do blocks that
+        // are partially present.
         static void Sort(VhdxFile file, VhdxRange range, List<VhdxRange> found, List<VhdxRange> deeper)
         {
-            // Past the end of a shorter parent there are zeros.
+            // Beyond the end of a shorter parent there are zeros.
             ulong end = Math.Min(range.Offset + range.Length, file.Size);
             ulong at = range.Offset;
             while (at < end)
@@ -304,7 +305,7 @@ namespace Hvps
             ranges.Add(range);
         }
 
-        // Ranges start to start + count as packed pairs of u64.
+        // Some of the ranges as packed pairs of u64.
         public static byte[] Pack(List<VhdxRange> ranges, int start, int count)
         {
             byte[] packed = new byte[count * 16];

@@ -1,5 +1,5 @@
-# Hyper-V's cmdlets: always module-qualified, since other products export the same names, and always by VM id,
-# since names are patterns and not unique (docs/hyperv-facts.md#hyperv-module).
+# Hyper-V cmdlets. Always module-qualified, because other products export the same names, and always by VM id,
+# because names are patterns and not unique (docs/hyperv-facts.md#hyperv-module).
 
 if (-not (Get-Module -Name Hyper-V)) {
     Import-Module -Name Hyper-V -MinimumVersion 2.0 -ErrorAction Stop
@@ -8,7 +8,7 @@ if (-not (Get-Module -Name Hyper-V)) {
 function Get-HvpsVmObject {
     <#
     .SYNOPSIS
-    The VM of that id, or Hvps.VmNotFound.
+    The VM with that id; throws Hvps.VmNotFound.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [guid] $VmId)
@@ -16,16 +16,16 @@ function Get-HvpsVmObject {
         $vm = Hyper-V\Get-VM -Id $VmId -ErrorAction Stop
     }
     catch {
-        # Modules disagree on the category of a missing VM (docs/hyperv-facts.md#missing-vm).
+        # The category for a missing VM depends on the module (docs/hyperv-facts.md#missing-vm).
         $id = [string] $_.FullyQualifiedErrorId
         if ($id -like 'InvalidParameter,*' -or $id -like 'ObjectNotFound,*' -or
             'ObjectNotFound' -eq [string] $_.CategoryInfo.Category) {
-            throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId" -Cause $_.Exception)
+            throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "VM $VmId does not exist" -Cause $_.Exception)
         }
         throw
     }
     if ($null -eq $vm) {
-        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId")
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "VM $VmId does not exist")
     }
     $vm
 }
@@ -33,7 +33,7 @@ function Get-HvpsVmObject {
 function ConvertTo-HvpsGuid {
     <#
     .SYNOPSIS
-    A guid as the contract writes it, lower case without braces; null for none and for the empty one.
+    A guid as text in lower case without braces; null for null and for the empty guid.
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -52,7 +52,7 @@ function ConvertTo-HvpsGuid {
 function ConvertTo-HvpsTime {
     <#
     .SYNOPSIS
-    A time as ISO 8601 text in UTC; Hyper-V's own are local to the host.
+    A time as ISO 8601 text in UTC; Hyper-V reports local times.
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -63,7 +63,7 @@ function ConvertTo-HvpsTime {
 function Get-HvpsOptional {
     <#
     .SYNOPSIS
-    A member that only newer modules have, or the default.
+    The value of a member that only newer modules have, or the default.
     #>
     [CmdletBinding()]
     param(
@@ -81,9 +81,9 @@ function Get-HvpsOptional {
 function ConvertTo-HvpsWord {
     <#
     .SYNOPSIS
-    The contract's word for an enum's number.
+    The word of the contract for a number of an enum.
     .PARAMETER Value
-    An enum value or number; null is taken as unknown.
+    An enum value or number; null means unknown.
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -101,7 +101,7 @@ function ConvertTo-HvpsWord {
 function Get-HvpsController {
     <#
     .SYNOPSIS
-    The contract's word for a drive's controller.
+    The word of the contract for the controller of a drive.
     #>
     [CmdletBinding()]
     [OutputType([string])]

@@ -18,9 +18,9 @@ function Get-HvpsWmiReferencePoint {
 function ConvertTo-HvpsReferencePointInfo {
     <#
     .SYNOPSIS
-    A reference point as the contract's object.
+    A reference point as an object of the contract.
     .NOTES
-    On the object 1 is log based and 2 is RCT (docs/hyperv-facts.md#reference-point-type).
+    In this property 1 is log based and 2 is RCT (docs/hyperv-facts.md#reference-point-type).
     #>
     [CmdletBinding()]
     [OutputType('Hvps.ReferencePointInfo')]

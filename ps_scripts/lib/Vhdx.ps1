@@ -1,9 +1,9 @@
-# The VHDX tables' C#, compiled once per process.
+# Compiles the C# that reads VHDX tables, once per process.
 
 function Import-HvpsVhdx {
     <#
     .SYNOPSIS
-    Compiles the parser unless this process has it.
+    Compiles the parser unless this process already has it.
     #>
     [CmdletBinding()]
     param()

@@ -3,8 +3,8 @@
 function Get-HvpsForkEvent {
     <#
     .SYNOPSIS
-    Event 3216 of the Worker log as XML text, one per event: a checkpoint's disk switch was rolled back under
-    a running VM (docs/hyperv-facts.md#commit-forks).
+    Events 3216 of the Worker log as XML text: the disk switch of a checkpoint was rolled back while the VM ran
+    (docs/hyperv-facts.md#commit-forks).
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -16,7 +16,7 @@ function Get-HvpsForkEvent {
         }
     }
     catch {
-        # No such events, or no such log: both have ids of their own in every language.
+        # No such events, or no such log: these ids do not depend on the language.
         if ($_.FullyQualifiedErrorId -notmatch '^(NoMatchingEventsFound|NoMatchingLogsFound)') {
             throw
         }
@@ -26,9 +26,9 @@ function Get-HvpsForkEvent {
 function Test-HvpsMergeEnabled {
     <#
     .SYNOPSIS
-    Whether disk merging works for a VM: nothing says that it is switched off.
+    Whether disk merging is enabled for a VM: no setting disables it.
     .NOTES
-    An export without storage switches it off until somebody switches it on
+    An export without storage disables it until an administrator enables it again
     (docs/hyperv-facts.md#export-disables-merging). Known gap: docs/hyperv-facts.md#disk-merge-settings.
     #>
     [CmdletBinding()]
@@ -55,7 +55,7 @@ function Test-HvpsMergeEnabled {
 function ConvertTo-HvpsVmInfo {
     <#
     .SYNOPSIS
-    A VM as the contract's object.
+    A VM as an object of the contract.
     .PARAMETER ForkEvents
     Texts from Get-HvpsForkEvent.
     #>

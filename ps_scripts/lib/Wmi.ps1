@@ -1,16 +1,16 @@
-# Hyper-V's WMI provider: what no cmdlet offers. CIM cmdlets only; REF parameters come back with keys only
-# and are read again before they are used.
+# Hyper-V's WMI provider, for what the cmdlets do not offer. Uses CIM cmdlets only. REF parameters are returned with
+# their keys only, so the instances are read again before they are used.
 
 $HvpsNamespace = 'root/virtualization/v2'
 
-# Msvm_ConcreteJob.JobState: still going; ended well (docs/hyperv-facts.md#jobs).
+# Msvm_ConcreteJob.JobState: running; completed (docs/hyperv-facts.md#jobs).
 $HvpsJobGoing = @(2, 3, 4, 5, 6)
 $HvpsJobGood = @(7, 32768)
 
 function Get-HvpsWmiVm {
     <#
     .SYNOPSIS
-    Msvm_ComputerSystem of a VM, or Hvps.VmNotFound. Its key is the guid in upper case.
+    Msvm_ComputerSystem of a VM; throws Hvps.VmNotFound. Its key is the guid in upper case.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [guid] $VmId)
@@ -18,7 +18,7 @@ function Get-HvpsWmiVm {
     $parameters = @{ Namespace = $HvpsNamespace; ClassName = 'Msvm_ComputerSystem'; Filter = $filter }
     $found = @(Get-CimInstance @parameters -ErrorAction Stop | Where-Object { $null -ne $_ })
     if ($found.Count -eq 0) {
-        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "no VM $VmId")
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "VM $VmId does not exist")
     }
     $found[0]
 }
@@ -26,7 +26,7 @@ function Get-HvpsWmiVm {
 function Invoke-HvpsMethod {
     <#
     .SYNOPSIS
-    What a method of a service class answers: ReturnValue and its out parameters by name.
+    Calls a method of a service class; returns ReturnValue and the out parameters by name.
     #>
     [CmdletBinding()]
     param(
@@ -41,7 +41,7 @@ function Invoke-HvpsMethod {
 function Get-HvpsAssociated {
     <#
     .SYNOPSIS
-    Instances of one class that an association ties to another instance.
+    Instances of a class that are associated with another instance.
     #>
     [CmdletBinding()]
     param(
@@ -56,7 +56,7 @@ function Get-HvpsAssociated {
 function Get-HvpsWmiCheckpoint {
     <#
     .SYNOPSIS
-    Msvm_VirtualSystemSettingData of a checkpoint; nothing when there is none of that id.
+    Msvm_VirtualSystemSettingData of a checkpoint; nothing if there is none with that id.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [guid] $CheckpointId)
@@ -71,7 +71,7 @@ function Get-HvpsWmiCheckpoint {
 function Get-HvpsWmiDisk {
     <#
     .SYNOPSIS
-    The virtual hard disks of a VM's or checkpoint's settings: InstanceId and Path.
+    The virtual hard disks in the settings of a VM or checkpoint: InstanceId and Path.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [object] $Setting)
@@ -116,10 +116,10 @@ function ConvertTo-HvpsEmbedded {
 function Wait-HvpsJob {
     <#
     .SYNOPSIS
-    Waits for what a method began. Gives the ended job; nothing when there was none or it is gone.
+    Waits for the job that a method started. Returns the ended job; nothing if there was none or it is gone.
     .DESCRIPTION
-    Jobs are removed some minutes after they end; one that is gone has ended, and the caller looks for what
-    it should have left. A job that failed, or a method that refused, is an error of the contract.
+    Jobs are removed some minutes after they end. A job that is gone has ended, and the caller must look for its
+    result. A job that failed, or a method that refused, is an error of the contract.
     #>
     [CmdletBinding()]
     param(
@@ -153,7 +153,7 @@ function Wait-HvpsJob {
             break
         }
         if ([DateTime]::UtcNow -gt $end) {
-            $message = "$What is still under way after $Seconds s: job $($job.InstanceID)"
+            $message = "$What did not end within $Seconds s: job $($job.InstanceID)"
             throw (New-HvpsError -Id 'Hvps.JobTimedOut' -Message $message)
         }
         Start-Sleep -Milliseconds 200
@@ -174,7 +174,7 @@ function Wait-HvpsJob {
 function Test-HvpsNotFound {
     <#
     .SYNOPSIS
-    Whether an error says that a WMI object is gone: WBEM_E_NOT_FOUND, or the category.
+    Whether an error means that a WMI object is gone: WBEM_E_NOT_FOUND, or the category.
     #>
     [CmdletBinding()]
     [OutputType([bool])]

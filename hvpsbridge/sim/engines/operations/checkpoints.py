@@ -133,7 +133,7 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
     context.vm(given["VmId"])
     point = _find(context, given)
     if point is None:
-        raise failure("Hvps.CheckpointNotFound", f"no checkpoint {given['CheckpointId']}")
+        raise failure("Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist")
     return point
 
 
@@ -204,7 +204,9 @@ def read_configuration(context: Context, given: Mapping[str, Any]) -> Iterator[o
     try:
         files = context.model.vms.configuration(point.vm_id, point.checkpoint_id)
     except HyperVError as err:
-        raise failure("Hvps.CheckpointNotFound", f"no checkpoint {given['CheckpointId']}") from err
+        raise failure(
+            "Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist"
+        ) from err
     for file in files:
         for offset in range(0, max(1, len(file.content)), PIECE_BYTES):
             context.check()

@@ -90,7 +90,7 @@ class Context:
         try:
             return self.model.vms.get(vm_id, self.node)
         except HyperVError as err:
-            raise failure("Hvps.VmNotFound", f"no VM {vm_id}") from err
+            raise failure("Hvps.VmNotFound", f"VM {vm_id} does not exist") from err
 
     def run_job(self, what: str, start: Callable[[], Job], seconds: int) -> Job:
         """Start a WMI job and wait for its good end.
@@ -105,9 +105,7 @@ class Context:
         end = time.monotonic() + seconds
         while not self._done(job):
             if time.monotonic() > end:
-                raise failure(
-                    "Hvps.JobTimedOut", f"{what} is still under way after {seconds} s: {job.job_id}"
-                )
+                raise failure("Hvps.JobTimedOut", f"{what} did not end within {seconds} s: {job.job_id}")
             self.pause()
         if job.error_code:
             raise of_job(what, job.error_code, job.error_text)
