@@ -1,0 +1,64 @@
+# From replies of the model to objects and errors of a command.
+
+# Objects of a reply to the pipeline, refusals to the error stream.
+function Write-HvReply($Cmdlet, [string] $Command, [hashtable] $Reply, $Target) {
+    if ($Reply.ContainsKey('error')) {
+        Write-HvRefusal $Cmdlet $Command $Reply['error'] $Target
+        return
+    }
+    $rows = $Reply['result']
+    if ($rows -is [hashtable]) {
+        foreach ($refused in $rows['refused']) {
+            Write-HvRefusal $Cmdlet $Command $refused $refused['target']
+        }
+        $rows = $rows['objects']
+    }
+    foreach ($row in $rows) {
+        $Cmdlet.WriteObject((New-HvObject $row))
+    }
+}
+
+# A non-terminating VirtualizationException. The command's own name follows in the FullyQualifiedErrorId.
+function Write-HvRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Target) {
+    $exception = [Microsoft.HyperV.PowerShell.VirtualizationException]::new([string] $Refusal['message'])
+    $category = [Management.Automation.ErrorCategory] $Refusal['category']
+    $exception.ErrorIdentifier = $Refusal['identifier']
+    $exception.ErrorCategory = $category
+    $exception.TargetObject = $Target
+    $space = $(if ($Command -ceq 'GetVHD') { 'Microsoft.Vhd.PowerShell.Cmdlets' } else { 'Microsoft.HyperV.PowerShell.Commands' })
+    $id = '{0},{1}.{2}' -f $Refusal['identifier'], $space, $Command
+    $Cmdlet.WriteError([Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target))
+}
+
+# The host asked is always this one: a second hop is not simulated.
+function Assert-HvLocal($Cmdlet, [string] $Command, [hashtable] $Bound) {
+    foreach ($name in 'CimSession', 'Credential', 'ComputerName') {
+        if ($Bound.ContainsKey($name) -and ($name -cne 'ComputerName' -or
+                @($Bound[$name] | Where-Object { $_ -notin 'localhost', '.', $env:HVPS_SIM_NODE }).Count)) {
+            $refusal = @{ message = "$name is not simulated"; identifier = 'AccessDenied'; category = 'PermissionDenied' }
+            Write-HvRefusal $Cmdlet $Command $refusal $null
+            return $false
+        }
+    }
+    $true
+}
+
+# Ids of the VMs that -VM or -VMName named; errors for names that are not there.
+function Get-HvTarget($Cmdlet, [string] $Command, [hashtable] $Bound) {
+    if (-not (Assert-HvLocal $Cmdlet $Command $Bound)) {
+        return
+    }
+    if ($Bound.ContainsKey('VM')) {
+        foreach ($vm in $Bound['VM']) {
+            [string] $vm.Id
+        }
+        return
+    }
+    $reply = Invoke-Model 'vm.machines' @{ names = [string[]] $Bound['VMName'] }
+    foreach ($refused in $reply['result']['refused']) {
+        Write-HvRefusal $Cmdlet $Command $refused $refused['target']
+    }
+    foreach ($row in $reply['result']['objects']) {
+        $row['Id']
+    }
+}
