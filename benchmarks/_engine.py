@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._canned import PASSWORD, USER
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import MIB
 
 SIZE = 64 * MIB

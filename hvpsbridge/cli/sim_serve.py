@@ -17,7 +17,7 @@ from hvpsbridge.cli.options import json_option, secret_options, secret_reference
 from hvpsbridge.cli.sim_documents import SimInfo, SimServed
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import ENGINES, SCHEMES
+from hvpsbridge.sim.hosts import ENGINES, SCHEMES
 from hvpsbridge.sim.server import serve as serve_world
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

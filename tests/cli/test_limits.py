@@ -11,9 +11,9 @@ import pytest
 
 from hvpsbridge.receiver.throttling import TokenBucket
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.tasks.transfer.limits import SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim, RunLimits

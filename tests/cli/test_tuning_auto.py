@@ -13,8 +13,8 @@ import pytest
 
 from hvpsbridge.formats.wire import Request
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.transfer import tuning
 from hvpsbridge.tasks.transfer.tuning_store import FILE_NAME, TuningFile
 from hvpsbridge.units import KIB, MIB

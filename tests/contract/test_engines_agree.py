@@ -33,8 +33,8 @@ from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.scripts import script_text
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot, VhdFormat, VMState
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import DEADLINE_SECONDS
 

@@ -14,9 +14,9 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.model_service import ModelService
-from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.units import KIB, MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)

@@ -20,8 +20,8 @@ from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.reader import PipelineSource
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.sim.model_service import ModelService
-from hvpsbridge.sim.server import PowerShellHost
 from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import PASSWORD, SIZE, USER, Frozen

@@ -19,7 +19,7 @@ from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.http import Body, HttpReply
 from hvpsbridge.host.psrp.session import POWERSHELL_URI, Session
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.hosts import PowerShellHost
 from tests.host.conftest import PASSWORD, USER
 from tests.host.test_session import run
 

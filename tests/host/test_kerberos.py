@@ -25,8 +25,8 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp import bulk, client, kerberos
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.sim.model_service import ModelService
-from hvpsbridge.sim.server import PowerShellHost
 from tests.host.conftest import Frozen
 from tests.host.recording_proxy import RecordingProxy
 from tests.host.test_bulk import read_all

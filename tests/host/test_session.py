@@ -32,7 +32,7 @@ from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.hosts import PowerShellHost
 from tests.host.conftest import PASSWORD, USER
 
 

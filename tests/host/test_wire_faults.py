@@ -11,7 +11,7 @@ from hvpsbridge.errors import DiskBusy, HostRefused, HostUnreachable, ProtocolVi
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import BlockError, Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.units import KIB, MIB
 from tests.host.conftest import Frozen
 from tests.waiting import DEADLINE_SECONDS

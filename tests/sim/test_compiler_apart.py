@@ -11,7 +11,7 @@ import pytest
 from pypsrp.powershell import PowerShell, RunspacePool
 
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.hosts import PowerShellHost
 from tests.sim.test_wsman_shells import connect, run
 
 SOURCE = "namespace Apart { public class Sum { public static int Of(int a, int b) { return a + b; } } }"

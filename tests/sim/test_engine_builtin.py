@@ -16,8 +16,8 @@ from pypsrp.wsman import WSMan
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import KIB, MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)

@@ -14,8 +14,8 @@ from hvpsbridge.errors import HostError, HostUnreachable, SessionLost
 from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import MIB
 from tests.sim.test_wsman_faults import listens
 from tests.waiting import wait_until

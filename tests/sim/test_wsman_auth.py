@@ -20,8 +20,8 @@ from pypsrp.wsman import WSMan
 from hvpsbridge.contract import CONTRACT
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import Secret
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.server import SimulatedHost
 
 USERS = {"backup": Secret("pässword"), "LAB\\other": Secret("other")}
 

@@ -20,8 +20,8 @@ from hvpsbridge.contract import CONTRACT
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Block, BlockError, Request, decode_block
 from hvpsbridge.sim.faults import WireFaults, fault_table
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import DEADLINE_SECONDS, wait_until
 

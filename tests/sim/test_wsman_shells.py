@@ -13,7 +13,7 @@ from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.wsman import SelectorSet, WSMan
 
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import PowerShellHost
+from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.sim.wsman.outbox import HARD_BYTES, SOFT_BYTES, Outbox
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.units import MIB

@@ -12,7 +12,7 @@ import pytest
 from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
-from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget

@@ -14,8 +14,8 @@ import pytest
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import TokenBucket
 from hvpsbridge.sim.engines.readers import Disk
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.sim.server import SimulatedHost
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget

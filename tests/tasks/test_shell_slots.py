@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import HostRefused
-from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.transfer.limits import SharedLimits

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
-from hvpsbridge.sim.server import SimulatedHost
+from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hvpsbridge.sim.faults import FiredFault, WireFaults
+from hvpsbridge.sim.wsman.exchange import Reply
 from hvpsbridge.sim.wsman.names import Code
-from hvpsbridge.sim.wsman.service import Reply, Service
+from hvpsbridge.sim.wsman.service import Service
 
 _ACTION = re.compile(rb"<(?:[a-z]+:)?Action[^>]*>[^<]*/([A-Za-z]+)</")
 # The action stands in the header, before any data.

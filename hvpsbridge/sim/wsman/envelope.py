@@ -100,6 +100,12 @@ def parse_request(data: bytes) -> Request:
     )
 
 
+def compact(text: str) -> bytes:
+    """Base64 without the white space that XML allows around it."""
+    data = text.encode()
+    return data if data.isalnum() else b"".join(data.split())
+
+
 def _named(elements: Iterable[ElementTree.Element]) -> dict[str, str]:
     return {element.get("Name", ""): element.text or "" for element in elements}
 

@@ -13,8 +13,9 @@ from itertools import islice
 from hvpsbridge.sim.wsman.auth import Authenticator, Denied, Unreadable
 from hvpsbridge.sim.wsman.connection_faults import ConnectionFaults, Cut, Status, action_of, send_faulty
 from hvpsbridge.sim.wsman.envelope import Parts
+from hvpsbridge.sim.wsman.exchange import Caller, Reply
 from hvpsbridge.sim.wsman.outbox import ClientGone
-from hvpsbridge.sim.wsman.service import Caller, Reply, Service
+from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.units import KIB, MIB
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,266 @@
+"""Simulated hosts: a WSMan service with an engine behind it, and a model behind that."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Self
+
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.secret import Secret
+from hvpsbridge.sim.engines.builtin import BuiltinEngine
+from hvpsbridge.sim.engines.powershell import PowerShellEngine, find_pwsh
+from hvpsbridge.sim.engines.protocols import Engine, EngineFactory, Sink
+from hvpsbridge.sim.faults import WireFaults
+from hvpsbridge.sim.model import Model, SystemClock
+from hvpsbridge.sim.model_service import ModelService
+from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
+from hvpsbridge.sim.wsman.counters import Counters
+from hvpsbridge.sim.wsman.listener import Listener
+from hvpsbridge.sim.wsman.negotiate import Accounts, NegotiateAuthenticator
+from hvpsbridge.sim.wsman.service import Service
+from hvpsbridge.sim.wsman.shells import Quotas
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
+ENGINES = ("builtin", "powershell")
+# ntlm is Negotiate on a host without a domain; with one, Negotiate takes Kerberos as well, which is a word of
+# its own, too.
+SCHEMES = ("basic", "ntlm", "negotiate", "kerberos")
+
+# How long a host whose power was cut answers nobody.
+BOOT_SECONDS = 0.3
+
+
+class WSManHost:
+    """A WSMan service on the loopback interface with whatever engine behind it.
+
+    Context manager; it serves from background threads while entered, and its shells end with it.
+
+    Args:
+        factory: makes the engine of a new shell.
+        users: who may log on.
+        port: TCP port; 0 takes a free one.
+        quotas: limits of the service.
+        certificate: PEM file with chain and key, for HTTPS.
+        auth: schemes that are accepted, of :data:`SCHEMES`.
+        keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
+
+    Attributes:
+        service: the WSMan service, with its shells.
+        listener: the socket, with its connections.
+    """
+
+    def __init__(
+        self,
+        factory: EngineFactory,
+        *,
+        users: Mapping[str, Secret] = DEFAULT_USERS,
+        port: int = 0,
+        quotas: Quotas | None = None,
+        certificate: Path | None = None,
+        auth: Sequence[str] = ("basic",),
+        keytab: Path | None = None,
+    ) -> None:
+        if unknown := set(auth) - set(SCHEMES):
+            raise ConfigurationError("auth", f"a simulated host has no {', '.join(sorted(unknown))}")
+        if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
+            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the host's keytab")
+        self._auth = auth
+        self._users = users
+        self._accounts: Accounts | None = None
+        if set(auth) != {"basic"}:
+            self._accounts = Accounts(users, ntlm=bool({"ntlm", "negotiate"} & set(auth)), keytab=keytab)
+        self.service = Service(factory, quotas)
+        self.listener = Listener(
+            self.service,
+            self._authenticator,
+            port=port,
+            certificate=certificate,
+            machine=self,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without the path."""
+        return self.listener.url
+
+    def __enter__(self) -> Self:
+        self.listener.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def faults(self) -> WireFaults:
+        """What is to go wrong on the wire; arm it at any time."""
+        return self.service.faults
+
+    @property
+    def counters(self) -> Counters:
+        """What this host was asked for and what it sent."""
+        return self.service.counters
+
+    def _authenticator(self) -> Authenticator:
+        schemes: dict[str, Authenticator] = {}
+        if self._accounts is not None and {"ntlm", "negotiate"} & set(self._auth):
+            negotiate = NegotiateAuthenticator(self._accounts, tls=self.listener.tls)
+            schemes.update(negotiate=negotiate, ntlm=negotiate)
+        if self._accounts is not None and "kerberos" in self._auth:
+            schemes["kerberos"] = NegotiateAuthenticator(
+                self._accounts, tls=self.listener.tls, challenge="Kerberos"
+            )
+        if "basic" in self._auth:
+            schemes["basic"] = BasicAuthenticator(self._users)
+        return AnyAuthenticator(schemes)
+
+    def reboot(self, down_seconds: float = 0.5) -> None:
+        """Go down with every shell and connection, and come up again under the same address."""
+        self.listener.go_down(down_seconds, self._came_up)
+
+    def skew_clock(self, seconds: float) -> None:
+        """Be ahead of the true time by so much; a host without a model has no clock of its own."""
+
+    @property
+    def powered(self) -> bool:
+        """Whether the host is up; one without a model always is."""
+        return True
+
+    def _came_up(self) -> None:
+        """The host is up again."""
+
+    def close(self) -> None:
+        """Stop serving and end every shell."""
+        self.listener.stop()
+        self.service.close()
+        if self._accounts is not None:
+            self._accounts.close()
+
+
+class PowerShellHost(WSManHost):
+    """A host whose shells are real PowerShell processes, without any model behind them.
+
+    Args:
+        environment: variables for the PowerShell processes.
+
+    Raises:
+        ConfigurationError: there is no PowerShell.
+    """
+
+    def __init__(self, *, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
+        pwsh = find_pwsh(os.environ)
+
+        def factory(sink: Sink) -> Engine:
+            return PowerShellEngine(sink, pwsh, environment or {})
+
+        super().__init__(factory, **settings)
+
+
+class SimulatedHost(WSManHost):
+    """One host of a simulated world.
+
+    Args:
+        model: the world.
+        engine: what runs operations: ``builtin`` (Python) or ``powershell`` (the scripts themselves).
+        node: which host of the world this is; the first one without it.
+
+    Other arguments are those of :class:`WSManHost`.
+
+    Raises:
+        ConfigurationError: there is no such engine, or it cannot run on this machine.
+    """
+
+    def __init__(
+        self, model: Model, *, engine: str = "builtin", node: str | None = None, **settings: Any
+    ) -> None:
+        self.model = model
+        self.engine = engine
+        self.node = node
+        self._model_service: ModelService | None = None
+        self._record = model.nodes.get(node)
+        self._power = Lock()
+        self._serving = True
+        self._booted = self._record.booted
+        super().__init__(self._factory(), **settings)
+        model.watch(self._look_for_power)
+        self.service.machine = model.nodes.get(node).name
+        self.service.language = lambda: model.knobs.language
+
+    def _factory(self) -> EngineFactory:
+        model, node = self.model, self.node
+        if engine_is(self.engine, "builtin"):
+            return lambda sink: BuiltinEngine(sink, model, node)
+        pwsh = find_pwsh(os.environ)
+        self._model_service = ModelService(model)
+        environment = self._model_service.environment(node)
+
+        def factory(sink: Sink) -> Engine:
+            # Its handles on disks are sockets to the model and end with the process.
+            return PowerShellEngine(sink, pwsh, environment)
+
+        return factory
+
+    def skew_clock(self, seconds: float) -> None:
+        """Be ahead of the true time by so much.
+
+        Raises:
+            ValueError: the model keeps time by a clock that cannot be set.
+        """
+        if not isinstance(self.model.clock, SystemClock):
+            raise ValueError("only a model on the machine's own clock can be skewed")
+        self.model.clock.skew_seconds = seconds
+
+    @property
+    def powered(self) -> bool:
+        """Whether the model's host is alive."""
+        return self._record.alive
+
+    def _came_up(self) -> None:
+        with self._power:
+            self._record.booted = self._booted = self.model.clock.now()
+
+    def _look_for_power(self) -> None:
+        # Called with or without the model's lock, which ending a shell may need: so by a thread of its own.
+        if self.powered != self._serving or self._record.booted != self._booted:
+            Thread(target=self._follow_power, name="wsman-power", daemon=True).start()
+
+    def _follow_power(self) -> None:
+        """Go down with the model's host, and come up with it."""
+        with self._power:
+            booted, self._booted = self._booted, self._record.booted
+            if not self.powered and self._serving:
+                self._serving = False
+                self.listener.power_off()
+            elif self.powered and not self._serving:
+                self._serving = True
+                self.listener.power_on()
+            elif self.powered and booted != self._booted:
+                self.listener.go_down(BOOT_SECONDS, lambda: None)
+
+    def close(self) -> None:
+        """Stop serving and end every shell. The model stays, for whoever made it to close."""
+        super().close()
+        if self._model_service is not None:
+            self._model_service.close()
+
+
+def engine_is(engine: str, wanted: str) -> bool:
+    """Whether ``engine`` is the one wanted.
+
+    Raises:
+        ConfigurationError: there is no engine of that name.
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError("engine", f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
+    return engine == wanted
