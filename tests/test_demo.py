@@ -98,10 +98,36 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is not empty" in capsys.readouterr().err
 
 
-GOOD = DiskProof("p", "web01", "scsi 0:0", ("ext4",), "", (), (), 10, 10)
-ROW = BackedUp(1, "web01", "scsi 0:0", "full", "first point", 1, 1, 1, 1, 1.0)
+GOOD = DiskProof(
+    point_id="p",
+    vm="web01",
+    slot="scsi 0:0",
+    file_systems=("ext4",),
+    unequal="",
+    unclean=(),
+    different=(),
+    files=10,
+    files_expected=10,
+)
+ROW = BackedUp(
+    run=1,
+    vm="web01",
+    slot="scsi 0:0",
+    mode="full",
+    reason="first point",
+    changed_bytes=1,
+    read_bytes=1,
+    wire_bytes=1,
+    stored_bytes=1,
+    seconds=1.0,
+)
 OUTCOME = DemoResult(
-    "builtin", (ROW, replace(ROW, run=2, mode="incremental")), (GOOD, GOOD), (), 1.0, disks=1
+    engine="builtin",
+    backups=(ROW, replace(ROW, run=2, mode="incremental")),
+    proofs=(GOOD, GOOD),
+    left_out=(),
+    seconds=1.0,
+    disks=1,
 )
 
 

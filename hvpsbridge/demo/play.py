@@ -25,7 +25,7 @@ _PASSWORD = "HVPS_PASSWORD"  # noqa: S105 - a variable's name
 _RUNS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackedUp:
     """One disk in one run, from ``hvps run --json``."""
 
@@ -41,7 +41,7 @@ class BackedUp:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskProof:
     """Result of checking one restored disk of one point.
 
@@ -69,7 +69,7 @@ class DiskProof:
         return 0 < self.files == self.files_expected and not (self.unequal or self.unclean or self.different)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
     """Result of the demo."""
 
@@ -126,7 +126,14 @@ def play(folder: Path, *, engine: str, small: bool, note: Callable[[str], None])
                     host.apply(disk.vm, disk.slot, disk.newest.image)
             backups += _run(commands, host.url, repository, run, note)
         proofs = _prove(commands, host, repository, disks, folder / "restored", note)
-    return DemoResult(engine, tuple(backups), tuple(proofs), left_out, time.monotonic() - started, len(disks))
+    return DemoResult(
+        engine=engine,
+        backups=tuple(backups),
+        proofs=tuple(proofs),
+        left_out=left_out,
+        seconds=time.monotonic() - started,
+        disks=len(disks),
+    )
 
 
 def _run(

@@ -29,7 +29,7 @@ class SimulatedDisk:
     changed_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedVm:
     """A simulated VM."""
 
@@ -99,12 +99,12 @@ class Control:
         """All VMs, by name."""
         return tuple(
             SimulatedVm(
-                UUID(row["vm_id"]),
-                row["name"],
-                row["node"],
-                row["state"],
-                tuple(row["status"]),
-                tuple(
+                vm_id=UUID(row["vm_id"]),
+                name=row["name"],
+                node=row["node"],
+                state=row["state"],
+                status=tuple(row["status"]),
+                disks=tuple(
                     SimulatedDisk(
                         disk["slot"],
                         disk["path"],
@@ -114,8 +114,8 @@ class Control:
                     )
                     for disk in row["disks"]
                 ),
-                row["checkpoints"],
-                row["reference_points"],
+                checkpoints=row["checkpoints"],
+                reference_points=row["reference_points"],
             )
             for row in self._ask("vms")
         )

@@ -65,7 +65,7 @@ class Core:
         self._watchers: list[Callable[[], None]] = []
         if not self.world.nodes:
             self.world.nodes[FIRST_NODE] = Node(
-                FIRST_NODE, "hv01.example.net", booted=self.time - _UP_SECONDS
+                name=FIRST_NODE, fqdn="hv01.example.net", booted=self.time - _UP_SECONDS
             )
             self.world.volumes["C:\\"] = Volume("C:\\", 4 * TIB)
 
@@ -89,7 +89,9 @@ class Core:
 
     def log(self, log: str, event_id: int, vm: Vm, message: str) -> None:
         """Add an entry to an event log of the VM's host."""
-        self.world.events.append(Event(log, event_id, self.time, vm.vm_id, vm.node, message))
+        self.world.events.append(
+            Event(log=log, event_id=event_id, time=self.time, vm_id=vm.vm_id, node=vm.node, message=message)
+        )
 
     def vm(self, vm_id: UUID, node: str | None = None) -> Vm:
         """The VM with this id, on ``node`` if given.

@@ -17,7 +17,7 @@ from hvpsbridge.sim.model.state import VMState, World
 _LIVE = {VMState.Running, VMState.Paused, VMState.Starting, VMState.Stopping, VMState.Saving}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class DiskHandle:
     """An open handle of a virtual disk file.
 
@@ -67,7 +67,7 @@ class Handles:
         layer = self._files.by_path(path)
         self._files.chain(layer)
         self._last += 1
-        handle = DiskHandle(self._last, layer.number, layer.path, owner, node)
+        handle = DiskHandle(number=self._last, layer=layer.number, path=layer.path, owner=owner, node=node)
         self._open[handle.number] = handle
         return handle
 

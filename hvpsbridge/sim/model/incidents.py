@@ -163,12 +163,12 @@ class Incidents:
             core = self._core
             vm = core.vm(vm_id)
             point = ReferencePoint(
-                f"Microsoft:{str(vm_id).upper()}\\{str(core.fresh_id()).upper()}",
-                vm_id,
-                Consistency.Crash,
-                core.clock.now(),
-                [],
-                [],
+                instance_id=f"Microsoft:{str(vm_id).upper()}\\{str(core.fresh_id()).upper()}",
+                vm_id=vm_id,
+                consistency=Consistency.Crash,
+                created=core.clock.now(),
+                disks=[],
+                rct_ids=[],
             )
             for drive in sorted(vm.drives.values(), key=lambda drive: drive.slot):
                 if drive.layer is not None:

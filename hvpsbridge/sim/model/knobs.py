@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from hvpsbridge.units import KIB, MIB
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Knobs:
     """Behaviour of the simulated host.
 

@@ -42,7 +42,7 @@ class Setup:
         core = self._core
         with core.lock:
             now = core.clock.now()
-            node = Node(name, f"{name.lower()}.example.net", booted=now - 86400.0, cluster=cluster)
+            node = Node(name=name, fqdn=f"{name.lower()}.example.net", booted=now - 86400.0, cluster=cluster)
             core.world.nodes[name] = node
             return node
 
@@ -75,7 +75,7 @@ class Setup:
                 raise ValueError(f"VM {vm_id} exists, or node {node} does not")
             now = core.clock.now()
             where = folder or f"C:\\VMs\\{name}"
-            vm = Vm(vm_id, name, node, created=now, folder=where)
+            vm = Vm(vm_id=vm_id, name=name, node=node, created=now, folder=where)
             world.vms[vm_id] = vm
             try:
                 self.change_vm(vm_id, **settings)

@@ -29,7 +29,7 @@ from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.units import MIB
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Node:
     """A Hyper-V host. ``booted`` is a time of the model's clock, as all times here."""
 
@@ -72,7 +72,7 @@ class Epoch:
     flushed: ExtentSet = field(default_factory=ExtentSet)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Layer:
     """One virtual disk file.
 
@@ -144,7 +144,7 @@ class Drive:
     shared: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Vm:
     """A virtual machine."""
 
@@ -182,7 +182,7 @@ class Vm:
         return f"Microsoft:{settings}\\{str(controller).upper()}\\0\\{slot.controller_location}\\L"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Checkpoint:
     """A checkpoint.
 
@@ -209,7 +209,7 @@ class Checkpoint:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ReferencePoint:
     """A reference point. ``disks`` are ``InstanceID`` values of the VM's storage, parallel to ``rct_ids``."""
 
@@ -222,7 +222,7 @@ class ReferencePoint:
     kind: int = 2
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Job:
     """A WMI job. It does its work at ``ends`` and disappears at ``vanishes``.
 
@@ -256,7 +256,7 @@ class Merge:
     failures: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """An entry of a Hyper-V event log."""
 
@@ -268,7 +268,7 @@ class Event:
     message: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class World:
     """All records of a world."""
 

@@ -83,7 +83,14 @@ class Timeline:
         """Start a job; it does its work when its time is up, or at once with knob ``jobs_at_once``."""
         core = self._core
         now = core.time
-        job = Job(core.fresh_id(), kind, vm.vm_id, now, now + core.knobs.job_seconds, arguments)
+        job = Job(
+            job_id=core.fresh_id(),
+            kind=kind,
+            vm_id=vm.vm_id,
+            started=now,
+            ends=now + core.knobs.job_seconds,
+            arguments=arguments,
+        )
         core.world.jobs[job.job_id] = job
         if core.knobs.jobs_at_once:
             job.ends = now

@@ -36,7 +36,7 @@ class Fault(Exception):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a WSMan request asks for. ``body`` is the first element of the SOAP body, if there is one."""
 

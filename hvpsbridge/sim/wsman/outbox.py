@@ -49,7 +49,7 @@ class ClientGone(Exception):
     """Nobody is there to take the reply."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Lane:
     fragments: deque[bytes | memoryview] = field(default_factory=deque)
     waiting_bytes: int = 0

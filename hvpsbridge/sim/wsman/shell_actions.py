@@ -53,12 +53,12 @@ class ShellActions:
 
         def build(**parts: object) -> Shell:
             return Shell(
-                shell_id,
-                caller.user,
-                caller.address,
-                request.resource_uri,
-                name,
-                idle_seconds,
+                shell_id=shell_id,
+                owner=caller.user,
+                client_address=caller.address,
+                resource_uri=request.resource_uri,
+                name=name,
+                idle_seconds=idle_seconds,
                 **parts,  # type: ignore[arg-type]  # outbox and engine, named by ShellTable.create
             )
 

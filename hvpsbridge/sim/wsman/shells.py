@@ -23,7 +23,7 @@ _FRAGMENT_HEAD = struct.Struct(">QQBI")
 _START = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
     """Limits of the service; defaults as Windows Server has them (docs/hyperv-facts.md#winrm-shell-quotas,
     docs/hyperv-facts.md#inbound-limits).
@@ -103,7 +103,7 @@ class Command:
         return self.command_id.lower()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Shell:
     """One shell. Lives until deleted, idle for too long, or the service ends; never for a lost client."""
 

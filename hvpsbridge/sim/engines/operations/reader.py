@@ -34,7 +34,7 @@ def read_extent(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     number = given.get("FirstBlock", 0)
     for item in context.inputs():
         request = _parse(item, size)
-        making = _Blocks(request, number)
+        making = _Blocks(request=request, number=number)
         for piece in making.pieces():
             context.check()
             with readers.use(given["Path"]) as disk:
@@ -74,7 +74,7 @@ class _Piece:
     ends_chunk: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Blocks:
     """The blocks that answer one request.
 
