@@ -99,6 +99,6 @@ def test_a_vm_with_a_physical_disk_is_backed_up_without_it(world: World, hvps: H
 def test_a_pattern_that_fits_no_disk_is_refused_before_anything_is_asked(world: World, hvps: Hvps) -> None:
     done = world.run(tasks='[{backup: {disks: {exclude: ["data.vhdx"]}}}]')
     assert done.code == 5
-    assert "write for example 'scsi 0:1'" in done.err
+    assert "use for example 'scsi 0:1'" in done.err
     backup = hvps("backup", world.served.url, world.vm, "--exclude-disk", "1", *world.served.connection)
     assert backup.code == 64
