@@ -155,3 +155,22 @@ def test_basic_over_plain_http_is_refused_before_anything_is_sent(
     done = hvps("inventory", "http://192.0.2.1", "--user", "u", "--auth", "basic", "--password-env", "PW")
     assert done.code == 5
     assert "basic" in done.err
+
+
+def test_old_spellings_work_and_are_not_shown(hvps: Hvps) -> None:
+    shown = hvps("run", "--help").out
+    assert "--max-readers-per-host" in shown
+    assert "--most-" not in shown
+    wrong = hvps("run", "playbook.yaml", "--most-readers-per-host", "0")
+    assert wrong.code == 64
+    assert "'--max-readers-per-host'" in wrong.err
+
+
+def test_help_shows_what_the_dataclass_declares(hvps: Hvps) -> None:
+    shown = " ".join(hvps("backup", "--help").out.split())
+    assert "--wait DURATION How long to wait for temporary conditions" in shown
+    assert "[default: 15m]" in shown
+    assert "[default: application_or_crash]" in shown
+    wrong = hvps("backup", "h", "vm", "--block", "5")
+    assert wrong.code == 64
+    assert "must be between 64 KiB and 4 MiB" in wrong.err
