@@ -1,4 +1,4 @@
-"""A WSMan host that answers every Receive with bytes made beforehand, in a process of its own.
+"""A WSMan host that answers every Receive with prepared bytes, in a separate process.
 
 It exists to measure clients: it does as little as a host can, and gives every client the same bytes. Run
 as a program it prints one JSON line with its port and serves until its standard input closes.
@@ -35,7 +35,7 @@ from tests.host.test_session import self_signed
 
 USER, PASSWORD = "backup", "backup"
 RELATES = "uuid:" + "A" * 8 + "-" + "-".join(["A" * 4] * 3) + "-" + "A" * 12
-# Fragments of 32 KiB in one reply: 4 in recordings of Windows, 11 fill the default envelope of 500 KB.
+# Fragments of 32 KiB per reply: 4 in recordings of Windows; 11 fill the default envelope of 500 KB.
 SHAPES = {"windows": 4, "full": 11}
 
 _SESSION_CAPABILITY, _POOL_STATE = 0x00010002, 0x00021005
@@ -61,10 +61,9 @@ _CREATED = (
 def blocks(
     total_bytes: int = 8 * MIB, block_bytes: int = BLOCK_BYTES, window_bytes: int | None = None
 ) -> list[bytes]:
-    """Blocks of random bytes, as a reader would send them; the digests are right.
+    """Blocks of random bytes as a reader would send them, with correct digests.
 
-    With ``window_bytes`` they answer requests of that size, one after the other; without, a request that
-    does not end.
+    With ``window_bytes`` they answer consecutive requests of that size; without, one endless request.
     """
     chance = random.Random(1)
     per_request = sys.maxsize if window_bytes is None else window_bytes // block_bytes
@@ -80,10 +79,10 @@ def blocks(
 
 
 def replies(shape: str) -> list[bytes]:
-    """Replies that carry blocks of hvps's size.
+    """Replies with blocks of the default size.
 
-    ``disk32`` is a disk of 32 MiB as a pump asks for it, ``blocks32`` the same with each block in a reply of
-    its own, ``fetch64`` one file as ``Client.fetch`` wants it.
+    ``disk32`` is a disk of 32 MiB as a pump requests it, ``blocks32`` the same with one reply per block,
+    ``fetch64`` a file as ``Client.fetch`` expects it.
     """
     if shape.startswith("fetch"):
         content = random.Random(2).randbytes(int(shape.removeprefix("fetch")) * MIB)
@@ -170,7 +169,7 @@ class CannedHost:
 
 
 class Connection:
-    """HTTP/1.1 with lengths on one socket; a GET is answered with one reply's bytes."""
+    """HTTP/1.1 with lengths on one socket; a GET returns the bytes of one reply."""
 
     def __init__(
         self,
@@ -221,8 +220,8 @@ class Connection:
             content_type = re.search(rb"(?i)\r\ncontent-type: *([^\r]+)", head)
             assert content_type
             opened = self._sealing.open(content_type[1].decode(), body)
-            kind, sealed = self._sealing.seal(b"".join(self._answer(opened)))
-            self._send("200 OK", kind, [sealed])
+            kind, encrypted = self._sealing.seal(b"".join(self._answer(opened)))
+            self._send("200 OK", kind, [encrypted])
             return
         self._send("200 OK", kind, self._answer(body))
 
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--shape", default="full")
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--scheme", choices=("ntlm", "kerberos"), default="", help="that seals messages")
+    parser.add_argument("--scheme", choices=("ntlm", "kerberos"), default="", help="encrypt messages")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -249,7 +248,7 @@ def main() -> None:
             ready["ca"] = str(folder / "ca.pem")
         if options.scheme == "ntlm":
             os.environ.update(user_file(folder / "users", USER, PASSWORD))
-        # A ticket is for a name; the realm of the benchmark knows this one.
+        # Tickets are for names; the realm of the benchmark has this one.
         server = "localhost" if options.scheme == "kerberos" else "127.0.0.1"
         host = CannedHost(options.shape, options.delay_ms / 1000, context, options.scheme)
         line: dict[str, Any] = {

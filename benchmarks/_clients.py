@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 
 @contextmanager
 def process(*arguments: str) -> Iterator[dict[str, Any]]:
-    """A serving process; gives what it said about itself."""
+    """A serving process; the JSON that it printed at its start."""
     served = subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,
@@ -52,12 +52,12 @@ def process(*arguments: str) -> Iterator[dict[str, Any]]:
 
 
 def canned(shape: str, *options: str) -> Any:
-    """A canned host in a process of its own."""
+    """A canned host in a separate process."""
     return process(str(HERE / "_canned.py"), "--shape", shape, *options)
 
 
 def connection(host: dict[str, Any], auth: str = "basic") -> HostConnection:
-    """How hvps reaches a host of ours."""
+    """How hvps reaches a host of the benchmarks."""
     user, password = account(auth)
     ca = Path(host["ca"]) if host.get("ca") else None
     return HostConnection(
@@ -66,14 +66,14 @@ def connection(host: dict[str, Any], auth: str = "basic") -> HostConnection:
 
 
 def account(auth: str) -> tuple[str, str]:
-    """Who logs on, by scheme."""
+    """User and password by scheme."""
     if auth == "kerberos":
         return kerberos.PRINCIPAL, kerberos.PASSWORD
     return (f"HV01\\{USER}" if auth == "ntlm" else USER), PASSWORD
 
 
 def stock_wsman(host: dict[str, Any], auth: str = "basic") -> WSMan:
-    """pypsrp as its users reach a host."""
+    """pypsrp as its users configure it."""
     where = urlsplit(host["url"])
     user, password = account(auth)
     return WSMan(
@@ -91,7 +91,7 @@ def stock_wsman(host: dict[str, Any], auth: str = "basic") -> WSMan:
 
 
 def hvps_run(host: dict[str, Any], payload_bytes: int, *, check: bool = False, auth: str = "basic") -> Sample:
-    """The fast reader on a canned host, to a null sink or with every block's digest checked."""
+    """Read from a canned host with hvps, and drop the blocks or check their digests."""
     fallbacks = BulkPipeline.fallbacks
     with HyperVHost.connect(connection(host, auth)) as session:
         source = session.open_reader("bench")
@@ -109,14 +109,14 @@ def hvps_run(host: dict[str, Any], payload_bytes: int, *, check: bool = False, a
         finally:
             source.close()
     if BulkPipeline.fallbacks != fallbacks:
-        raise SystemExit("a reply went pypsrp's way: nothing was measured")
+        raise SystemExit("a reply was left to pypsrp, so nothing was measured")
     return sample
 
 
 def stock_run(
     host: dict[str, Any], payload_bytes: int, *, check: bool = False, auth: str = "basic"
 ) -> Sample:
-    """``PowerShell.poll_invoke`` on the same bytes, its output taken off and dropped."""
+    """Read the same bytes with ``PowerShell.poll_invoke``, and drop its output."""
     wsman = stock_wsman(host, auth)
     pool = RunspacePool(wsman)
     pool.open()
@@ -139,7 +139,7 @@ def stock_run(
 
 
 def get_run(host: dict[str, Any], wire_bytes: int) -> Sample:
-    """Plain HTTP GET of as many bytes, one reply's worth a request, over one connection."""
+    """Get as many bytes by plain HTTP, one reply per request, over one connection."""
     where = urlsplit(host["url"])
     plain = http.client.HTTPConnection(where.hostname or "", where.port or 80)
     buffer = bytearray(1 << 20)
@@ -155,7 +155,7 @@ def get_run(host: dict[str, Any], wire_bytes: int) -> Sample:
 
 
 def fetch_run(host: dict[str, Any], size_bytes: int) -> Sample:
-    """``Client.fetch`` of one file."""
+    """Read one file with ``Client.fetch``."""
     with tempfile.TemporaryDirectory() as folder:
         client = Client(host["url"].split("//")[1].split(":")[0])
         client.wsman = stock_wsman(host)

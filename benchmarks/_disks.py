@@ -1,4 +1,4 @@
-"""Disks for benchmarks: half of the data compresses, and a day changes pages here and there."""
+"""Disks for benchmarks: half of the data is compressible, and a day changes pages at random places."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from hvpsbridge.units import KIB, MIB
 
 _PAGE_BYTES = 4 * KIB
-# A day's writes come in runs: this many pages together.
+# Writes of a day come in runs of this many pages.
 _RUN_PAGES = 16
 _PIECE_BYTES = 16 * KIB
 
 
 def fill(path: Path, size_bytes: int, seed: int) -> None:
-    """A raw disk full of data: one MiB random, one MiB of text-like bytes, and so on."""
+    """Write a raw disk full of data: alternating MiB of random and of text-like bytes."""
     rng = random.Random(seed)
     words = [rng.randbytes(rng.randrange(2, 9)).hex().encode() for _ in range(2000)]
     text = b" ".join(rng.choices(words, k=MIB))
@@ -29,7 +29,7 @@ def fill(path: Path, size_bytes: int, seed: int) -> None:
 
 
 def sparse(path: Path, size_bytes: int, data_bytes: int, seed: int) -> None:
-    """A raw disk that is nearly all hole: MiB islands of random data, evenly spread."""
+    """Write a raw disk that is mostly a hole, with evenly spread MiB of random data."""
     rng = random.Random(seed)
     islands = data_bytes // MIB
     with path.open("wb") as file:
@@ -40,7 +40,7 @@ def sparse(path: Path, size_bytes: int, data_bytes: int, seed: int) -> None:
 
 
 def day_later(path: Path, newer: Path, share: float, seed: int) -> int:
-    """A copy with ``share`` of its pages rewritten in runs of 64 KiB at random places; bytes rewritten."""
+    """Write a copy with a share of its pages changed, in runs of 64 KiB at random places; bytes changed."""
     rng = random.Random(seed)
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(path), str(newer)], check=True)
     run = _PAGE_BYTES * _RUN_PAGES

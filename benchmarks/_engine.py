@@ -1,4 +1,4 @@
-"""A simulated host with two frozen disks and the real PowerShell engine, in a process of its own.
+"""A simulated host with two frozen disks and the real PowerShell engine, in a separate process.
 
 Run as a program with ``random`` or ``half`` (what the disks hold) it prints one JSON line and serves until
 its standard input closes.
@@ -26,7 +26,7 @@ SIZE = 64 * MIB
 
 
 def image(path: Path, kind: str) -> Path:
-    """A raw image of random bytes, or of bytes of which every other KiB repeats."""
+    """A raw image of random bytes, or of bytes in which every other KiB repeats."""
     chance = random.Random(4)
     with path.open("wb") as file:
         for _ in range(SIZE // MIB):

@@ -18,13 +18,13 @@ from hvpsbridge.receiver.settings import CREDIT, ReadSettings
 from hvpsbridge.units import MIB
 
 CHUNK = 64 * 1024
-# .NET compiles again what runs often; on two cores that is over after some 200 MB in each process.
+# .NET compiles again what runs often; on two cores that takes about 200 MB in each process.
 WARM_PASSES, MEASURED_PASSES = 5, 4
 
 
 @dataclass
 class HostCosts:
-    """What a run cost the host's PowerShell processes together, and its WSMan front; the largest process."""
+    """CPU of the host's PowerShell processes and of its WSMan front, and the largest process."""
 
     cpu_seconds: float
     front_cpu_seconds: float
@@ -33,7 +33,7 @@ class HostCosts:
 
 
 def rows_engine(runs: int) -> Table:
-    """The scripts in the real engine behind the simulated host's WSMan: at first, and once it is warm."""
+    """The scripts in the real engine behind the simulated host: first pass and warm."""
     table = Table(
         "Real engine as host, incompressible disk, digests checked",
         [
@@ -98,20 +98,21 @@ def rows_deflate(runs: int) -> Table:
 def engine_run(
     host: dict[str, Any], shells: int, pipelines: int, *, deflate: bool
 ) -> tuple[Sample, HostCosts]:
-    """A whole disk once, by processes that are warm."""
+    """Read a whole disk once with warm processes."""
     return engine_passes(host, shells, pipelines, passes=(WARM_PASSES, 1), deflate=deflate)[1]
 
 
 def engine_passes(
     host: dict[str, Any], shells: int, pipelines: int, *, passes: tuple[int, ...], deflate: bool = False
 ) -> list[tuple[Sample, HostCosts]]:
-    """Whole disks with the default settings, so many times each, by the same processes on the host.
+    """Read whole disks several times with the default settings, with the same processes on the host.
 
-    Windows are dealt out to the pipelines. Compiling the C# is not counted; what .NET compiles on the way is.
+    Windows are distributed to the pipelines. Compiling the C# is not counted; what .NET compiles meanwhile
+    is.
     """
     settings = ReadSettings()
     sessions = [HyperVHost.connect(connection(host)) for _ in range(shells)]
-    # An attach belongs to one process: each shell reads a disk of its own.
+    # An attached disk belongs to one process, so each shell reads its own disk.
     sources = [sessions[n % shells].open_reader(host["paths"][n % shells]) for n in range(pipelines)]
     windows = list(range(0, host["size"], settings.window_bytes))
     got = [0] * pipelines
@@ -181,9 +182,9 @@ def _peak_bytes(process_id: int) -> int:
 
 
 def rows_stopped(runs: int) -> Table:
-    """A reader that stops reading."""
+    """A client that stops reading."""
     table = Table(
-        "A reader that stops for 5 s with two windows of 16 MiB asked for (real engine)",
+        "A client that stops reading for 5 s with two windows of 16 MiB requested (real engine)",
         ["host process MiB before", "after", "blocks then"],
     )
     with process(str(HERE / "_engine.py"), "random") as host, HyperVHost.connect(connection(host)) as session:

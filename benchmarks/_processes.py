@@ -1,4 +1,4 @@
-"""Runs hvps commands as processes of their own and says what they took: seconds, and peak memory.
+"""Runs hvps commands as separate processes and measures seconds and peak memory.
 
 Peak memory is VmHWM of /proc/PID/status of the process and of every process below it, read until the end;
 it only grows, so the last reading before the end is the peak but for the last few milliseconds.
@@ -25,7 +25,7 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one command gave and took."""
+    """Output and cost of a command."""
 
     document: Any
     seconds: float
@@ -33,7 +33,7 @@ class Done:
 
 
 class PeakMemory(threading.Thread):
-    """Watches a process and those below it; :attr:`bytes` is the sum of their peaks."""
+    """Watches a process and its children; ``bytes`` is the sum of their peaks."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -51,19 +51,19 @@ class PeakMemory(threading.Thread):
         return sum(self._peaks.values())
 
     def stop(self) -> int:
-        """Ends the watch; gives the sum of the peaks."""
+        """End the watch; the sum of the peaks."""
         self._ended.set()
         self.join()
         return self.bytes
 
 
 def hvps(*arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Done:
-    """Runs one command to its end; its standard output is JSON.
+    """Run a command to its end; its standard output is JSON.
 
     Raises:
         RuntimeError: the exit code is not among ``accept``.
     """
-    # Files, not pipes: nobody reads while the process is watched.
+    # Files instead of pipes, since nothing reads them while the process is watched.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=out, stderr=err)
@@ -81,7 +81,7 @@ def hvps(*arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Done:
 
 @contextmanager
 def background(*arguments: str | Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
-    """A command that runs until the block ends, and the JSON document it prints when it is ready."""
+    """A command that runs during the block, and the JSON document that it prints when it is ready."""
     said = log.with_suffix(".json")
     with said.open("wb") as output, log.open("wb") as notes:
         process = subprocess.Popen([*HVPS, *map(str, arguments)], stdout=output, stderr=notes)

@@ -1,4 +1,4 @@
-"""What a measurement is, and how measurements become a table."""
+"""Measurements, and tables of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Sample:
-    """One measurement: payload bytes in wall and processor seconds of this process."""
+    """One measurement: payload bytes, and wall and CPU seconds of this process."""
 
     payload_bytes: int
     seconds: float
@@ -24,7 +24,7 @@ class Sample:
 
     @property
     def cpu_per_gb(self) -> float:
-        """Processor seconds of this process for a GB of payload."""
+        """CPU seconds of this process per GB of payload."""
         return self.cpu_seconds / (self.payload_bytes / 1e9)
 
 
@@ -45,12 +45,12 @@ class Table:
 
 
 def spread(values: list[float], digits: int = 1) -> str:
-    """Median, smallest and largest."""
+    """Median, smallest and largest value."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 class Clock:
-    """Wall and processor time of a block of code."""
+    """Wall and CPU time of a block of code."""
 
     def __enter__(self) -> Clock:
         self._wall, self._cpu = time.perf_counter(), time.process_time()

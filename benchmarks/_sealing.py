@@ -1,4 +1,4 @@
-"""NTLM and Kerberos with message sealing for the canned host, as WinRM speaks them over plain HTTP."""
+"""NTLM and Kerberos with encrypted messages for the canned host, as WinRM uses them over plain HTTP."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _OCTETS = b"\tContent-Type: application/octet-stream\r\n"
 
 
 def user_file(path: Path, user: str, password: str) -> dict[str, str]:
-    """Environment that makes ``user`` known to the acceptor."""
+    """Environment variables that tell the acceptor a user and password."""
     path.write_text(f"HV01:{user}:{password}\n")
     return {"NTLM_USER_FILE": str(path)}
 
 
 class SealingAuthenticator:
-    """Authenticates one connection by a scheme and seals its messages."""
+    """Authenticates one connection by a scheme and encrypts its messages."""
 
     def __init__(self, scheme: str) -> None:
         self._scheme = scheme
         self._context = spnego.server(protocol=scheme, options=spnego.NegotiateOptions.wrapping_winrm)
         self._user: str | None = None
-        # Kerberos answers who logged on; NTLM has nothing more to say by then.
+        # Kerberos answers the client once more; NTLM is complete by then.
         self.header = ""
 
     def check(self, headers: Mapping[str, str]) -> str | Denied:
@@ -49,10 +49,12 @@ class SealingAuthenticator:
         return self._user
 
     def open(self, content_type: str, body: bytes) -> bytes:
-        assert content_type.startswith("multipart/encrypted"), "a message that is not sealed"
-        sealed = body[body.index(_OCTETS) + len(_OCTETS) : body.rindex(BOUNDARY)]
-        (header_bytes,) = struct.unpack_from("<i", sealed)
-        plain: bytes = self._context.unwrap_winrm(sealed[4 : 4 + header_bytes], sealed[4 + header_bytes :])
+        assert content_type.startswith("multipart/encrypted"), "a message is not encrypted"
+        encrypted = body[body.index(_OCTETS) + len(_OCTETS) : body.rindex(BOUNDARY)]
+        (header_bytes,) = struct.unpack_from("<i", encrypted)
+        plain: bytes = self._context.unwrap_winrm(
+            encrypted[4 : 4 + header_bytes], encrypted[4 + header_bytes :]
+        )
         length = re.search(rb"Length=(\d+)", body)
         assert length
         assert int(length[1]) == len(plain)
@@ -62,6 +64,6 @@ class SealingAuthenticator:
         header, data, padding = self._context.wrap_winrm(body)
         original = f"\tOriginalContent: type=application/soap+xml;charset=UTF-8;Length={len(body) + padding}"
         lines = [BOUNDARY, f"\tContent-Type: {PROTOCOLS[self._scheme]}".encode(), original.encode(), BOUNDARY]
-        sealed = b"\r\n".join(lines) + b"\r\n" + _OCTETS + struct.pack("<i", len(header)) + header + data
+        encrypted = b"\r\n".join(lines) + b"\r\n" + _OCTETS + struct.pack("<i", len(header)) + header + data
         kind = f'multipart/encrypted;protocol="{PROTOCOLS[self._scheme]}";boundary="Encrypted Boundary"'
-        return kind, sealed + BOUNDARY + b"--\r\n"
+        return kind, encrypted + BOUNDARY + b"--\r\n"

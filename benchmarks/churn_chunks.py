@@ -1,4 +1,4 @@
-"""Which chunk size? Stores churned disks at each size of the grid and prints what it costs.
+"""Compares chunk sizes: stores disks with changes at each chunk size and prints what it costs.
 
 Three seeded traces over a disk of 256 MiB, each with increments that change 1 % of its bytes: database
 pages (8 KiB, a hot tenth takes most), files written whole (median 32 KiB), and an operating system's small
@@ -37,7 +37,7 @@ Trace = Callable[[random.Random], Iterator[Extent]]
 
 
 def content(dice: random.Random, length: int) -> bytes:
-    """Text-like or incompressible bytes, half and half."""
+    """Text-like or incompressible bytes, each with a probability of one half."""
     if dice.random() < 0.5:
         return dice.randbytes(length)
     words = [dice.randbytes(6).hex().encode() for _ in range(64)]
@@ -76,7 +76,7 @@ def first_image(dice: random.Random) -> bytearray:
 
 
 def churn(image: bytearray, trace: Iterator[Extent], dice: random.Random) -> tuple[Extent, ...]:
-    """Apply 1 % of writes; what changed."""
+    """Change 1 % of the disk; the changed extents."""
     written: list[Extent] = []
     while total_bytes(written) < DISK_BYTES * CHURN_SHARE:
         extent = next(trace)

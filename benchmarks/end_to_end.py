@@ -35,7 +35,7 @@ HOST = ("--user", "backup", "--auth", "basic", "--password-env", PASSWORD)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One command and what it took."""
+    """A command and what it took."""
 
     what: str
     disk_bytes: int
@@ -59,7 +59,7 @@ class Bench:
         self.equal = True
 
     def play(self, image: Path, newer: Path, names: tuple[str, str]) -> None:
-        """Full, the guest's day, increment; then both points are restored and compared."""
+        """Back up, change the disk, back up again, and restore and compare both points."""
         log = self.folder / "hyper-v.log"
         serving = ("--folder", self.state, "--engine", self.engine, "--password-env", PASSWORD, "--json")
         with _processes.background("sim", "serve", *serving, log=log) as (host, facts):
@@ -112,14 +112,14 @@ class Bench:
 
 
 def restored_disks(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The disks a restore wrote."""
+    """The files that a restore wrote."""
     if "disks" in document:
         return list(document["disks"])
     return [disk for task in document["tasks"] if task["restore"] for disk in task["restore"]["disks"]]
 
 
 def data_map(path: Path) -> Iterator[tuple[int, int]]:
-    """The runs of a file that are not holes."""
+    """Ranges of a file that are not holes."""
     with path.open("rb") as file:
         end, at = path.stat().st_size, 0
         while at < end:
@@ -133,7 +133,7 @@ def data_map(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def equal(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes; runs that are holes in both are not read."""
+    """Whether two files have the same bytes; ranges that are holes in both are not read."""
     if one.stat().st_size != other.stat().st_size:
         return False
     with one.open("rb") as left, other.open("rb") as right:
@@ -171,9 +171,9 @@ def show(rows: list[Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=parse_size, default=parse_size("4GiB"))
-    parser.add_argument("--sparse", type=parse_size, default=TIB, help="0 leaves the sparse disk out")
+    parser.add_argument("--sparse", type=parse_size, default=TIB, help="size of the sparse disk; 0 for none")
     parser.add_argument("--engine", choices=("builtin", "powershell"), default="builtin")
-    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="folder to work in; a temporary one by default")
     options = parser.parse_args()
     rows: list[Row] = []
     equal_disks = True
@@ -181,7 +181,7 @@ def main() -> int:
         place = Path(temporary)
         settings = place / "config.yaml"
         settings.write_text("{}\n")
-        # Not the user's own configuration and cache, and no password on a command line.
+        # Do not use the user's configuration and cache, and put no password on a command line.
         os.environ |= {
             PASSWORD: secrets.token_urlsafe(18),
             "HVPS_CONFIG": str(settings),

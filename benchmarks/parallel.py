@@ -1,9 +1,9 @@
-"""What more pipelines, more shells and more processes of hvps bring, on the real PowerShell engine.
+"""Compares numbers of pipelines, shells and hvps processes, with the real PowerShell engine.
 
-What reads is the pump that ``hvps backup`` uses, with the process's byte budget, every block verified; what
-comes is counted and dropped. The host's processes are warm, as in ``wire.py``. Each hvps process is a program
-of its own, so that processor time and peak memory are its own. Configurations take turns, so that a busy
-machine is busy for all of them alike. A run in which a reply went pypsrp's way fails.
+The pump of ``hvps backup`` reads, with the process's byte budget; every block is verified, counted and
+dropped. The host's processes are warm, as in ``wire.py``. Each hvps process is a separate program, with its
+own CPU time and peak memory. Configurations alternate, so that other load affects all of them alike. A run
+fails if a reply was left to pypsrp.
 
     python benchmarks/parallel.py [--runs 5] [--json FILE]
 """
@@ -51,32 +51,32 @@ class Way:
     pipelines: int
 
 
-# The engine serves two disks; a disk belongs to one process of the host.
+# The engine has two disks; each belongs to one process of the host.
 WAYS = (Way(1, 1, 1), Way(1, 1, 2), Way(1, 1, 4), Way(1, 2, 1), Way(2, 1, 1))
 
 
 class _Drop:
-    """Sink and watcher of a pump: counts."""
+    """Sink and watcher of a pump that only counts."""
 
     def __init__(self) -> None:
         self.raw_bytes = self.wire_bytes = 0
         self._lock = threading.Lock()
 
     def deliver(self, block: Block) -> None:
-        """A verified block; its bytes are not kept."""
+        """Drop a verified block."""
 
     def check(self) -> None:
-        """Nothing stops a benchmark."""
+        """Never stop."""
 
     def moved(self, raw_bytes: int, wire_bytes: int) -> None:
-        """Count."""
+        """Add up."""
         with self._lock:
             self.raw_bytes += raw_bytes
             self.wire_bytes += wire_bytes
 
 
 def read(order: dict[str, Any]) -> None:
-    """One hvps process: open, say so, wait for a line, read, print what it took."""
+    """An hvps process: open, report that, wait for a line, read, and print the cost."""
     drop = _Drop()
     with ExitStack() as stack:
         budget, pumps = ByteBudget(), []
@@ -117,7 +117,7 @@ def read(order: dict[str, Any]) -> None:
 
 
 def run_all(pumps: list[Pump], size_bytes: int, drop: _Drop) -> None:
-    """Each pump reads its disk once, side by side."""
+    """Read each disk once, in parallel."""
     threads = [threading.Thread(target=pump.run, args=((Extent(0, size_bytes),), drop)) for pump in pumps]
     for thread in threads:
         thread.start()
@@ -126,7 +126,7 @@ def run_all(pumps: list[Pump], size_bytes: int, drop: _Drop) -> None:
 
 
 def run(host: dict[str, Any], way: Way) -> dict[str, float]:
-    """One run of one configuration: MB/s, processor seconds a GB, and MiB of all hvps processes."""
+    """Run a configuration once: MB/s, CPU seconds per GB, and MiB of all hvps processes."""
     readers = []
     for number in range(way.processes):
         paths = host["paths"][number * way.shells : (number + 1) * way.shells]
@@ -177,7 +177,7 @@ def show(found: dict[Way, list[dict[str, float]]]) -> None:
 
 
 def main() -> None:
-    """Run all ways in turns and print the table."""
+    """Run all configurations alternately and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)

@@ -1,10 +1,10 @@
-"""What storing and restoring costs on each store, plain and sealed: MB/s and CPU seconds per GB.
+"""Measures storing and restoring on each store, plain and encrypted: MB/s and CPU seconds per GB.
 
-A disk of half text-like and half incompressible content goes through the repository's writer and comes
-back in pack order, checked. Plain and sealed take turns, and the turns change their order, so that a busy
-machine hurts both; what sealing costs is the median over the pairs of sealed to plain. S3 is moto and SFTP is
-sshd, each a process of its own on this machine: CPU seconds are those of hvps alone, and rates tell what hvps
-can do, not what a network does.
+A disk of half text-like and half incompressible content is stored with the repository's writer and read back
+in pack order, verified. Plain and encrypted runs alternate in changing order, so that other load affects
+both; the cost of encryption is the median ratio of the pairs. S3 is moto and SFTP is sshd, in separate
+processes on this machine: CPU seconds are those of hvps alone, and rates show what hvps can do, not what a
+network does.
 
     python benchmarks/stores.py [--mib N] [--rounds N] [--stores local,sftp,s3]
 """
@@ -60,10 +60,10 @@ def content(chunks: int, chunk_bytes: int) -> list[bytes]:
     return made
 
 
-def measure(store: Store, disk: list[bytes], sealed: bool) -> Cost:
+def measure(store: Store, disk: list[bytes], encrypted: bool) -> Cost:
     size = sum(map(len, disk))
     grid = ChunkGrid(DEFAULT_CHUNK_BYTES)
-    with create_on_store(store, grid, key=KEY if sealed else None, cost=CHEAP) as repository:
+    with create_on_store(store, grid, key=KEY if encrypted else None, cost=CHEAP) as repository:
         store_seconds, store_cpu, point = timed(lambda: backup(repository, disk, size))
         image = repository.image(point, point.disks[0])
         restore_seconds, restore_cpu, total = timed(lambda: sum(len(data) for _, data in image.chunks()))
@@ -90,7 +90,7 @@ def backup(repository: Repository, disk: list[bytes], size: int):  # type: ignor
 
 @contextlib.contextmanager
 def places(kinds: list[str]) -> Iterator[dict[str, object]]:
-    """By kind, something that gives a new empty store."""
+    """By kind, a function that opens a new empty store."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         made: dict[str, object] = {}
@@ -117,31 +117,31 @@ def main() -> None:
         parser.error("--rounds: quartiles need two")
     disk = content(options.mib * MIB // DEFAULT_CHUNK_BYTES, DEFAULT_CHUNK_BYTES)
     print(f"{options.mib} MiB, chunks of {DEFAULT_CHUNK_BYTES} bytes, median of {options.rounds} rounds")
-    print("store  seal    store MB/s  CPU s/GB   restore MB/s  CPU s/GB")
+    print("store  seal       store MB/s  CPU s/GB   restore MB/s  CPU s/GB")
     with places(options.stores.split(",")) as made:
         for kind, new in made.items():
             costs: dict[bool, list[Cost]] = {False: [], True: []}
             measure(new(), disk[: len(disk) // 8], True)  # type: ignore[operator]  # gives a store; warms up
             for number in range(options.rounds):
-                for sealed in (False, True) if number % 2 == 0 else (True, False):
-                    costs[sealed].append(measure(new(), disk, sealed))  # type: ignore[operator]  # as above
-            for sealed, found in costs.items():
+                for encrypted in (False, True) if number % 2 == 0 else (True, False):
+                    costs[encrypted].append(measure(new(), disk, encrypted))  # type: ignore[operator]  # as above
+            for encrypted, found in costs.items():
                 row = [
                     statistics.median(getattr(cost, name) for cost in found) for name in Cost.__annotations__
                 ]
                 print(
-                    f"{kind:6} {'sealed' if sealed else 'plain':6} {row[0]:10.0f} {row[1]:9.2f} "
+                    f"{kind:6} {'encrypted' if encrypted else 'plain':9} {row[0]:10.0f} {row[1]:9.2f} "
                     f"{row[2]:14.0f} {row[3]:9.2f}",
                     flush=True,
                 )
-            plain, sealed_costs = costs[False], costs[True]
+            plain, encrypted_costs = costs[False], costs[True]
             for name, label in (("store_cpu", "storing"), ("restore_cpu", "restoring")):
                 ratios = [
-                    getattr(b, name) / getattr(a, name) for a, b in zip(plain, sealed_costs, strict=True)
+                    getattr(b, name) / getattr(a, name) for a, b in zip(plain, encrypted_costs, strict=True)
                 ]
                 low, middle, high = (quartile - 1 for quartile in statistics.quantiles(ratios, n=4))
                 print(
-                    f"       sealing costs {middle:6.1%} more CPU when {label} "
+                    f"       encryption costs {middle:6.1%} more CPU when {label} "
                     f"(half of the pairs between {low:.1%} and {high:.1%})"
                 )
 

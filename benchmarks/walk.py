@@ -65,12 +65,12 @@ Frame = FrameType
 
 
 class Trace:
-    """Counts calls between modules while ``marker`` is called for the first to the last of some times.
+    """Counts calls between modules, from one call of ``marker`` to a later one.
 
     Args:
         marker: module and function that is called once for each block.
-        first: the call of ``marker`` with which counting starts.
-        last: the one with which it ends.
+        first: number of the call of ``marker`` that starts counting.
+        last: number of the call that ends it.
     """
 
     def __init__(self, marker: tuple[str, str], first: int, last: int) -> None:
@@ -81,16 +81,16 @@ class Trace:
         self.modules: Counter[str] = Counter()
 
     def per_block(self, count: int) -> float:
-        """A count, for each of the blocks."""
+        """A count per block."""
         return count / (self._last - self._first)
 
     def usual(self, counts: Counter[Any]) -> dict[Any, float]:
-        """What occurs for at least half of the blocks, with how often it does for each."""
+        """What occurs for at least half of the blocks, and how often per block."""
         found = {key: self.per_block(count) for key, count in counts.items()}
         return {key: count for key, count in found.items() if count >= 0.5}
 
     def __call__(self, frame: Frame, event: str, _argument: Any) -> None:
-        """A profile function."""
+        """The profile function."""
         if event != "call":
             return
         callee = frame.f_globals.get("__name__", "")
@@ -113,7 +113,7 @@ class Trace:
 
 @contextmanager
 def traced(trace: Trace | None) -> Iterator[None]:
-    """Trace this thread and those that start meanwhile."""
+    """Trace this thread and those that start during the block."""
     if trace is None:
         yield
         return
@@ -136,7 +136,7 @@ def new_repository(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> Iterator[Repositor
 
 
 def backup(host: dict[str, Any], repository: Repository, trace: Trace | None = None) -> tuple[Any, float]:
-    """Store the whole disk; the point, and the CPU seconds of reading it into packs."""
+    """Store the whole disk; the point, and the CPU seconds."""
     permits = SharedPermits()
     claim = Claim("bench", "C:", uuid4(), "bench")
     guard = Guard(uuid4(), "vm", BackupLimits(), Cancellation())
@@ -180,7 +180,7 @@ def restore(repository: Repository, point: Any, trace: Trace | None = None) -> f
 
 
 def show(title: str, trace: Trace, unit: str, every_call: bool) -> None:
-    """The figures of one path."""
+    """Print the figures of a path."""
     print(f"\n### {title}\n")
     modules, calls = trace.usual(trace.modules), trace.usual(trace.calls)
     print(

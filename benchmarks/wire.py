@@ -1,8 +1,8 @@
-"""What the wire gives: the fast reader against pypsrp, plain HTTP and the real engine (issue 5's table).
+"""Compares reading with hvps to pypsrp and plain HTTP, and measures it with the real engine.
 
-Ratios come from runs side by side, alternating, five of each by default; the table shows the median and
-the spread (smallest to largest). The code measured is the code ``hvps backup`` calls: a host connection, a
-reader pipeline and ``receive``. A run in which a reply went pypsrp's way fails.
+Ratios come from alternating runs, five of each by default. Tables show the median, and the smallest and
+largest value. The measured code is that of ``hvps backup``: a host connection, a reader pipeline and
+``receive``. A run fails if a reply was left to pypsrp.
 
     python benchmarks/wire.py [--runs 5] [--rows stock,get,...] [--json FILE]
 """
@@ -34,13 +34,13 @@ from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
 from tests import kerberos
 
-# Messages and copies in one measurement of them; a reply with one block of 64 KiB.
+# Messages and copies per measurement; size of a reply with one block of 64 KiB.
 EXCHANGES, COPIES = 300, 1000
 REPLY_BYTES = 118_000
 
 
 def rows_stock(runs: int) -> Table:
-    """Against poll_invoke, with and without digests."""
+    """Compared with poll_invoke, with and without digests."""
     table = Table(
         "Same reply bytes, payload MB/s",
         ["replies", "digests", "pypsrp", "hvps", "ratio", "to reach", "hvps CPU s/GB"],
@@ -69,7 +69,7 @@ def rows_stock(runs: int) -> Table:
 
 
 def rows_fetch(runs: int) -> Table:
-    """Against Client.fetch."""
+    """Compared with Client.fetch."""
     size = 64
     table = Table(
         f"Client.fetch, {size} MiB, digests checked", ["Client.fetch MB/s", "hvps MB/s", "ratio", "to reach"]
@@ -88,7 +88,7 @@ def rows_fetch(runs: int) -> Table:
 
 
 def rows_get(runs: int) -> Table:
-    """Against plain HTTP."""
+    """Compared with plain HTTP."""
     table = Table(
         "Plain HTTP GET of the same bytes on the wire, 500 KB replies, wire MB/s",
         ["GET", "hvps", "ratio", "to reach"],
@@ -108,7 +108,7 @@ def rows_get(runs: int) -> Table:
 
 @contextmanager
 def realm_of(auth: str) -> Iterator[None]:
-    """A Kerberos realm that this process and those it starts are in, where ``auth`` needs one."""
+    """A Kerberos realm for this process and those it starts, if ``auth`` needs one."""
     if auth != "kerberos":
         yield
         return
@@ -118,7 +118,7 @@ def realm_of(auth: str) -> Iterator[None]:
 
 
 def rows_security(runs: int) -> Table:
-    """Basic, TLS, and sealing by NTLM and Kerberos, the latter against a realm of its own."""
+    """Basic, TLS, and message encryption by NTLM and Kerberos, the latter with its own realm."""
     table = Table(
         "Security of the connection, 500 KB replies",
         ["connection", "pypsrp MB/s", "hvps MB/s", "ratio", "hvps CPU s/GB"],
@@ -126,8 +126,8 @@ def rows_security(runs: int) -> Table:
     for name, auth, options in (
         ("Basic over HTTP (loopback only)", "basic", ()),
         ("Basic over TLS", "basic", ("--tls",)),
-        ("NTLM, sealed messages", "ntlm", ("--scheme", "ntlm")),
-        ("Kerberos, sealed messages", "kerberos", ("--scheme", "kerberos")),
+        ("NTLM, encrypted messages", "ntlm", ("--scheme", "ntlm")),
+        ("Kerberos, encrypted messages", "kerberos", ("--scheme", "kerberos")),
     ):
         with realm_of(auth), canned("full", *options) as host:
             stock, fast = [], []
@@ -148,7 +148,7 @@ def rows_security(runs: int) -> Table:
 
 
 def rows_delay(runs: int) -> Table:
-    """A host that takes its time: several pipelines hide it."""
+    """A slow host, with several pipelines."""
     table = Table(
         "Delay added to every reply, 500 KB replies, payload MB/s",
         ["delay ms", "pipelines", "expected", "measured", "measured / expected"],
@@ -196,9 +196,9 @@ def _several(host: dict[str, Any], pipelines: int, each: int) -> float:
 
 
 def rows_exchange(runs: int) -> Table:
-    """One message and its answer: through requests, as pypsrp does it, and on the raw connection."""
+    """A message and its reply: through requests, as pypsrp sends it, and on the raw connection."""
     table = Table(
-        "A message of pypsrp's and its answer, CPU ms of this process",
+        "A message of pypsrp and its reply, CPU ms of this process",
         ["requests", "raw connection", "ratio"],
     )
     slow, fast = [], []
@@ -219,9 +219,9 @@ def rows_exchange(runs: int) -> Table:
 
 
 def rows_copy(runs: int) -> Table:
-    """The kernel's copy of a reply out of a socket, by where in a page the buffer starts."""
+    """The kernel's copy of a reply from a socket, by the offset of the buffer in a page."""
     table = Table(
-        f"Receiving {REPLY_BYTES} bytes that are there, CPU us", ["bytes into a page", "us", "of the fastest"]
+        f"Receiving {REPLY_BYTES} available bytes, CPU us", ["bytes into a page", "us", "of the fastest"]
     )
     found: dict[int, list[float]] = {into: [] for into in (0, 16, 32, 80, 2048)}
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -262,7 +262,7 @@ ROWS: dict[str, Callable[[int], Table]] = {
 
 
 def main() -> None:
-    """Run the rows asked for and print their tables."""
+    """Measure the chosen rows and print their tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
