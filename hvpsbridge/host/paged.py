@@ -6,6 +6,7 @@ Pages must cover what was asked, in order and without gaps, before anything of t
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -17,8 +18,8 @@ from hvpsbridge.formats.extents import Extent, normalise, unpack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.runner import OperationRunner
 
-# Tries of one page of digests, each in a new shell.
-DIGEST_ATTEMPTS = 3
+# Tries of one page, each in a new shell.
+PAGE_ATTEMPTS = 3
 
 
 def changes(runner: OperationRunner, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
@@ -86,7 +87,7 @@ def digests(
     operation = OPERATIONS["Get-HvpsDiskDigest"]
     following = offset_bytes // chunk_bytes
     stop = -(-(offset_bytes + length_bytes) // chunk_bytes)
-    backoff = Backoff(0, 0, max_failures=DIGEST_ATTEMPTS)
+    backoff = Backoff(0, 0, max_failures=PAGE_ATTEMPTS)
     while following < stop:
         start = following * chunk_bytes
         pages = runner.run(
@@ -115,7 +116,26 @@ def digests(
 
 
 def configuration(runner: OperationRunner, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
-    """Pieces of a checkpoint's configuration files; see ``HyperVHost.configuration``."""
+    """Pieces of a checkpoint's configuration files; see ``HyperVHost.configuration``.
+
+    After a lost session the files, which do not change, are read again; pieces that came before are skipped.
+    """
+    came = 0
+    backoff = Backoff(0, 0, max_failures=PAGE_ATTEMPTS)
+    while True:
+        try:
+            for piece in itertools.islice(_pieces(runner, vm_id, checkpoint_id), came, None):
+                came += 1
+                backoff.reset()
+                yield piece
+        except SessionLost as err:
+            backoff.failed(err)
+            runner.renew()
+        else:
+            return
+
+
+def _pieces(runner: OperationRunner, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
     operation = OPERATIONS["Read-HvpsConfiguration"]
     path, position, size = "", 0, 0
     for piece in runner.run(operation.name, VmId=vm_id, CheckpointId=checkpoint_id):
