@@ -16,6 +16,7 @@ import pytest
 
 from hvpsbridge.cli import logs
 from hvpsbridge.cli.main import main
+from tests.forked import Forked, command_line
 from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 from tests.waiting import DEADLINE_SECONDS
 
@@ -67,13 +68,18 @@ def in_process(*arguments: str | Path, **environment: str) -> subprocess.Popen[s
     )
 
 
+def forked(*arguments: str | Path, **environment: str) -> Forked:
+    """A command line in another process, without the second that Python takes to start."""
+    return Forked(command_line, list(map(str, arguments)), **environment)
+
+
 @dataclass(frozen=True)
 class Served:
     """A simulated host in another process, as ``hvps sim serve`` runs it."""
 
     folder: Path
     url: str
-    process: subprocess.Popen[str]
+    process: Forked | subprocess.Popen[str]
 
     @property
     def connection(self) -> tuple[str, ...]:
@@ -82,12 +88,17 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
+def serving(
+    folder: Path, *options: str, start: Callable[..., Forked | subprocess.Popen[str]] = forked
+) -> Iterator[Served]:
     """A simulated host that runs while the block does."""
-    process = in_process("sim", "serve", "--folder", folder, "--json", *options)
+    process = start("sim", "serve", "--folder", folder, "--json", *options)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        if isinstance(process, Forked):
+            line = process.first_line()
+        else:
+            assert process.stdout is not None
+            line = process.stdout.readline()
         if not line:
             raise RuntimeError(process.communicate()[1])
         yield Served(folder, json.loads(line)["url"], process)

@@ -1,4 +1,4 @@
-"""``hvps`` that sends itself a signal at a step: ``python -m tests.cli.signalling SIGNAL STEP MOMENT ARGS``.
+"""``hvps`` that sends itself a signal at a step, in a process of its own.
 
 The command line is the real one; only the observer that shows progress is wrapped. Signals may be given
 as ``SIGTERM+SIGTERM``, which sends the second one a moment after the first.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +41,8 @@ class _Signalling:
                 threading.Timer(SECOND_AFTER_SECONDS, os.kill, (os.getpid(), number)).start()
 
 
-def run() -> None:
-    """Run the command line after the three words."""
-    names, step, moment, *arguments = sys.argv[1:]
+def run(names: str, step: str, moment: str, arguments: list[str]) -> int:
+    """Run a command line that gets the signals of ``names`` at a moment of a step; its exit code."""
     signals = [signal.Signals[name] for name in names.split("+")]
     inner = console.observer
 
@@ -54,8 +52,4 @@ def run() -> None:
             yield _Signalling(seen, signals, Step[step], moment)  # type: ignore[misc] - it passes the rest on
 
     console.observer = observer
-    sys.exit(main.main(arguments))
-
-
-if __name__ == "__main__":
-    run()
+    return int(main.main(arguments))

@@ -21,6 +21,8 @@ import pytest
 
 from hvpsbridge.repository import current_holder, open_repository
 from hvpsbridge.tasks.steps import Step
+from tests.cli import signalling
+from tests.forked import Forked
 
 from .conftest import Done, Hvps, Served
 from .world import World
@@ -233,15 +235,11 @@ def test_another_product_s_checkpoint_is_75_in_the_plan(world: World) -> None:
 
 
 def _interrupted(world: World, names: str, step: Step, moment: str) -> subprocess.CompletedProcess[str]:
-    arguments = ("run", str(world.playbook()), "--json")
-    return subprocess.run(
-        [sys.executable, "-m", "tests.cli.signalling", names, step.name, moment, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = ["run", str(world.playbook()), "--json"]
+    process = Forked(signalling.run, names, step.name, moment, arguments)
+    said, complained = process.communicate()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
 
 
 _SIGNALS = (("SIGTERM", 143), ("SIGINT", 130))

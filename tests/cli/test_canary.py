@@ -56,7 +56,7 @@ def test_a_password_is_in_no_log_report_repository_or_process_list(
     secret.write_text(f"{CANARY}\n")
     secret.chmod(0o600)
     monkeypatch.setenv("HVPS_CANARY", CANARY)
-    with serving(tmp_path / "world", "--password-env", "HVPS_CANARY") as served:
+    with serving(tmp_path / "world", "--password-env", "HVPS_CANARY", start=in_process) as served:
         world = World(hvps, served, tmp_path)
         world.build("web01")
         playbook = world.playbook(tasks="[backup, verify]")

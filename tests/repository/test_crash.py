@@ -8,7 +8,6 @@ samples; ``make soak`` kills 300 processes of each kind.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
+from tests.forked import PROCESSES
 from tests.repository import crashing
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
 from tests.repository.hostile import VolatileStore
@@ -57,12 +57,6 @@ class Place:
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place(request.param, tmp_path, request)
-
-
-# Processes are forked from one that has imported everything and has no threads. So a start takes milliseconds
-# and not a second, which matters for 1,800 kills in a row.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.repository.crashing"])
 
 
 def killed(dice: random.Random, place: Place, what: str, url: str, target: str = "") -> list[str]:

@@ -1,7 +1,7 @@
-"""A backup in a process of its own that a test can signal: ``python -m tests.tasks.backup_process JSON``.
+"""A backup in a process of its own, for tests to kill or signal.
 
-The argument says what to back up where, and at which step and moment which signal strikes. The result is
-printed as JSON, when the process lives to print it.
+The argument of :func:`main` says what to back up where, and which signal the process sends itself at which
+step and moment. The result is printed as JSON, if the process lives to print it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,3 @@ def main(order: dict[str, str]) -> int:
         )
     )
     return int(result.exit_code)
-
-
-if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))

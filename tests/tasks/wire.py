@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -18,6 +16,8 @@ from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.units import MIB
+from tests.forked import Forked
+from tests.tasks import backup_process
 from tests.tasks.backup_process import connection
 from tests.tasks.world import QUICK, World
 
@@ -68,10 +68,11 @@ class WireWorld(World):
     ) -> subprocess.CompletedProcess[str]:
         """A backup in a process of its own that gets a signal at a step, once it has ended."""
         process = self.start(vm_id, step, moment, signal_name)
-        said, complained = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+        said, complained = process.communicate()
+        assert process.returncode is not None
+        return subprocess.CompletedProcess((step, moment), process.returncode, said, complained)
 
-    def start(self, vm_id: UUID, step: str, moment: str, signal_name: str) -> subprocess.Popen[str]:
+    def start(self, vm_id: UUID, step: str, moment: str, signal_name: str) -> Forked:
         """A backup in a process of its own, under way; it gets a signal at a step."""
         order = {
             "url": self.server.url,
@@ -81,13 +82,7 @@ class WireWorld(World):
             "moment": moment,
             "signal": signal_name,
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.tasks.backup_process", json.dumps(order)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Forked(backup_process.main, order)
 
 
 def full_and_increments(
