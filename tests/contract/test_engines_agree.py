@@ -38,7 +38,7 @@ from hvpsbridge.sim.model import ControllerType, Model, Slot, VhdFormat, VMState
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import DEADLINE_SECONDS
 
-# Fields that differ between any two runs, or between the two engines by what they are.
+# Fields that differ between any two runs, or between the engines.
 VARYING = {
     "time",
     "boot_time",
@@ -51,11 +51,11 @@ VARYING = {
     "percent",
     "free_bytes",
     "culture",
-    # Content of configuration files depends on ids in their paths.
+    # The content of configuration files depends on ids in their paths.
     "sha256",
     "data",
 }
-# Ids are drawn anew in each world; they are compared by the order in which they first appear.
+# Ids are random in each world; they are compared by the order in which they first appear.
 IDS = re.compile(r"(?i)rctX:[0-9a-f:]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|00155D[0-9A-F]{6}")
 FIRST = Slot(ControllerType.SCSI, 0, 0)
 SECOND = Slot(ControllerType.IDE, 1, 0)
@@ -74,7 +74,7 @@ class Side:
     pool: RunspacePool | None = None
 
     def vm(self, name: str = "vm", **settings: Any) -> UUID:
-        """A VM with two disks, the first with something on it."""
+        """A VM with two disks, of which the first has data."""
         self.made += 1
         settings.setdefault("folder", f"C:\\VMs\\{self.made}")
         vm_id = self.model.setup.create_vm(name, **settings).vm_id
@@ -122,7 +122,7 @@ CASES: dict[str, tuple[tuple[str, ...], Case]] = {}
 
 
 def case(*operations: str) -> Callable[[Case], Case]:
-    """Register a case and the operations it is about."""
+    """Register a case and the operations it covers."""
 
     def register(function: Case) -> Case:
         CASES[function.__name__] = (operations, function)
@@ -133,7 +133,7 @@ def case(*operations: str) -> Callable[[Case], Case]:
 
 @contextmanager
 def never_ending(side: Side, vm_id: UUID, knob: str) -> Iterator[None]:
-    """Jobs or merges that end with the block, not before: no question is too slow to find them under way."""
+    """Jobs or merges that end with the block and not before, so that no query is too slow to see them."""
     before = getattr(side.model.knobs, knob)
     side.model.set_knob(knob, 1e6)
     try:
@@ -143,7 +143,7 @@ def never_ending(side: Side, vm_id: UUID, knob: str) -> Iterator[None]:
         side.model.jobs.finish_all(vm_id)
 
 
-# -- looking -------------------------------------------------------------------------------------------
+# -- queries -------------------------------------------------------------------------------------------
 
 
 @case("Get-HvpsHost")
@@ -189,7 +189,7 @@ def disks(side: Side) -> Any:
 def disks_with_a_chain(side: Side) -> Any:
     vm_id = side.vm("chain")
     side.frozen(vm_id)
-    # Names of children hold fresh ids; worlds built alike give the same ones.
+    # Names of children contain new ids; worlds that are built alike have the same ones.
     return side.host.disks(vm_id)
 
 
@@ -379,7 +379,7 @@ def a_merge_that_ends_under_a_walk(side: Side) -> Any:
 
 
 def _struck_walk(side: Side, ask: Callable[[UUID], Any]) -> Any:
-    """The answer to a question during which the VM's merge ends, after its drives were listed.
+    """The answer to a query during which the VM's merge ends, after its drives were listed.
 
     The merge takes for ever but for the fault, so it ends nowhere else.
     """
@@ -391,7 +391,7 @@ def _struck_walk(side: Side, ask: Callable[[UUID], Any]) -> Any:
         side.model.faults.arm("merge_ends")
         try:
             answer = ask(vm_id)
-            # The scripts walk file by file; the builtin engine answers some questions in one step.
+            # The scripts query file by file; the builtin engine answers some queries in one step.
             assert side.served.engine == "builtin" or not side.model.faults.armed()
             return answer, [
                 layer.path for layer in side.model.disks.chain(side.model.disks.drives(vm_id)[0].layer or 0)
@@ -656,7 +656,7 @@ def _outcome(call: Callable[[], Any]) -> Any:
 
 
 def comparable(value: Any, seen: dict[str, str]) -> Any:
-    """A value without what differs between any two runs; ``seen`` numbers the ids met so far."""
+    """A value without what differs between any two runs; ``seen`` numbers the ids so far."""
     if is_dataclass(value) and not isinstance(value, type):
         return type(value).__name__, {
             field.name: comparable(getattr(value, field.name), seen)
@@ -679,7 +679,7 @@ def sides(pwsh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     made: dict[str, Side] = {}
     for engine in ("builtin", "powershell"):
         model = Model(tmp_path_factory.mktemp(engine), seed=7)
-        # What is over-reported is drawn anew at each query.
+        # What is reported in excess is random at each query.
         model.set_knob("over_report", 0.0)
         served = SimulatedHost(model, engine=engine)
         served.__enter__()
@@ -700,7 +700,7 @@ def sides(pwsh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 
 
 def on_both(sides: dict[str, Side], run: Callable[[Side], Any]) -> dict[str, Any]:
-    """Answers by engine, asked for at the same time: most of a case is waiting."""
+    """Answers by engine. The engines run at the same time, since most of a case is waiting."""
     with ThreadPoolExecutor(len(sides)) as threads:
         return dict(zip(sides, threads.map(run, sides.values()), strict=True))
 

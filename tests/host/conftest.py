@@ -20,9 +20,9 @@ from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.units import KIB, MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
-# No multiple of 4096 or of any chunk size.
+# Not a multiple of 4096 or of a chunk size.
 SIZE = 24 * MIB + 512
-# Where the disk holds something that deflates well.
+# Where the disk has compressible data.
 TEXT = Extent(8 * MIB, 512 * KIB)
 USER = "backup"
 PASSWORD = "canary-7d1c"
@@ -30,7 +30,7 @@ PASSWORD = "canary-7d1c"
 
 @dataclass(frozen=True)
 class Frozen:
-    """A VM with two checkpoints in a row: the second one's disk is to be read."""
+    """A VM with two successive checkpoints; tests read the disk of the second."""
 
     vm_id: UUID
     checkpoint_id: UUID
@@ -81,7 +81,7 @@ def host(connection: HostConnection) -> Iterator[HyperVHost]:
 
 @pytest.fixture(scope="module")
 def frozen(model: Model) -> Frozen:
-    """Random data, a checkpoint, then known writes on top of it, then the checkpoint that is read."""
+    """Random data, a checkpoint, known writes, and the checkpoint that is read."""
     vm = model.setup.create_vm("web's [1] $x ü")
     model.setup.add_disk(vm.vm_id, SLOT, size_bytes=SIZE)
     chance = random.Random(5)

@@ -30,12 +30,12 @@ _SOAP_END = "</rsp:ReceiveResponse></s:Body></s:Envelope>"
 
 
 def message(kind: int, data: bytes) -> bytes:
-    """A PSRP message to the client, of a pool and a pipeline that nobody asks for."""
+    """A PSRP message to the client; the ids of pool and pipeline do not matter."""
     return struct.pack("<II", 1, kind) + UUID(int=1).bytes_le + UUID(int=2).bytes_le + data
 
 
 def block_clixml(block: bytes) -> bytes:
-    """An emitted ``Hvps.BlockMessage`` as PowerShell serialises it."""
+    """An emitted ``Hvps.BlockMessage`` as PowerShell serializes it."""
     return (
         b'<Obj RefId="0"><TN RefId="0"><T>Hvps.BlockMessage</T>'
         b"<T>System.Management.Automation.PSCustomObject</T><T>System.Object</T></TN>"
@@ -75,7 +75,7 @@ def reply(
 
 
 def replies_of(blocks: Sequence[bytes], fragments_per_reply: int, relates_to: str = "uuid:A") -> list[bytes]:
-    """Blocks as a host would send them: fragments of 32 KiB, so many to a reply."""
+    """Blocks as a host sends them: fragments of 32 KiB, several in a reply."""
     cut = [
         piece
         for n, block in enumerate(blocks, 1)

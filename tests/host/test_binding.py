@@ -1,4 +1,4 @@
-"""Objects of a host become dataclasses strictly; parameters go out with the width that is declared."""
+"""Objects of a host become dataclasses, strictly; parameters are sent with the declared width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast way as a reader uses it: under every authentication, with noise in between, and falling back."""
+"""The fast reader with every authentication, with other messages in between, and with its fallback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.host.conftest import PASSWORD, SIZE, USER, Frozen
 from tests.host.test_reading_a_frozen_disk import CHUNK, answer, content
 from tests.host.test_session import self_signed
 
-# Emits each byte array that it is fed, as a block, with whatever the test wants in between.
+# Emits each input byte array as a block, with code of the test before and after it.
 ECHO = """
 param([string] $Path, [int] $FirstBlock)
 begin {{ }}
@@ -148,7 +148,7 @@ def test_silence_gives_nothing_and_the_pipeline_goes_on(
     try:
         source.send(b"first")
         assert receive(source, 1) == [b"first"]
-        # Until the host has held a Receive for as long as it may, and said so.
+        # Until the host has held a Receive for the whole operation timeout.
         before = simulated.counters.faults.get(Code.OPERATION_TIMED_OUT, 0)
         while simulated.counters.faults.get(Code.OPERATION_TIMED_OUT, 0) == before:
             assert source.receive(0.5) == []
@@ -170,7 +170,7 @@ def test_a_reply_of_another_layout_goes_pypsrps_way_with_nothing_lost(
     def stumbling(body: bytes) -> object:
         bodies.append(body)
         if len(bodies) == 3:
-            # In the middle of a block: half of it was assembled here.
+            # In the middle of a block, of which a part was read already.
             raise replies.UnknownReply("another layout")
         return real(body)
 

@@ -1,4 +1,4 @@
-"""A client's messages after the first: on the connection that pypsrp opened, whatever becomes of it."""
+"""Messages of a client on the connection that pypsrp opened, and what happens when it fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def session(pwsh: Path, connection: HostConnection, auth: Authentication) -> Ite
 
 @pytest.fixture
 def by_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """One entry for each exchange that requests makes."""
+    """One entry for each message that goes through requests."""
     made: list[str] = []
     send = requests.Session.send
 
@@ -147,7 +147,7 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
         refused.append(self.replies)
         return HttpReply(401, {}, Body(b""), body_bytes=0, keeps_alive=True)
 
-    # Of scripts that may run twice: what was answered is asked again.
+    # Listing shells may be repeated: messages that were answered are sent again.
     monkeypatch.setattr(raw_connection.RawConnection, "receive", refusing)
     client = session.client()
     for _ in range(3):
@@ -159,7 +159,7 @@ def test_a_host_that_asks_who_we_are_is_answered_by_pypsrp(
         assert by_requests == []
         raw_of(client)
     else:
-        # Given up for good after the first message on a new connection was refused.
+        # No longer used after the first message on a new connection was refused.
         assert len(refused) == 2
         assert len(by_requests) >= 3
         assert client._raw is None

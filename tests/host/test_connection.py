@@ -1,4 +1,4 @@
-"""What an address may be, and which connections are refused before anything is sent."""
+"""Valid addresses, and connections that are refused before anything is sent."""
 
 from __future__ import annotations
 

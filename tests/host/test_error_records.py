@@ -1,4 +1,4 @@
-"""Error records become classes a caller can act on, by id and code, whatever language the text is in."""
+"""Error records become classes by id and code, independent of the language of their text."""
 
 from __future__ import annotations
 

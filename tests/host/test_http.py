@@ -1,4 +1,4 @@
-"""HTTP in halves: a reply read whole however it is cut, a pause that loses nothing, nonsense refused."""
+"""HTTP replies are read whole however they are split; a timeout loses nothing; garbage is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kerberos against a real KDC: the fast way with every message sealed, and each failure in one clear line."""
+"""Kerberos with a real KDC: the fast reader with every message encrypted, and an error for each failure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _no_ticket(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def hosts(
     pwsh: Path, realm: Realm, service: ModelService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, PowerShellHost]]:
-    """Hosts by what they offer: the word Negotiate, the word Kerberos, and Negotiate under TLS."""
+    """Hosts by what they offer: Negotiate, Kerberos, and Negotiate with TLS."""
     chain = self_signed(tmp_path_factory.mktemp("tls"))
     settings = {
         "users": {USER: Secret("NTLM only")},
@@ -91,7 +91,7 @@ WITH_PASSWORD = {"user": PRINCIPAL, "password": Secret(PASSWORD)}
 
 
 def refusal(wanted: HostConnection) -> HostError:
-    """What connecting says; one line that hides what is secret."""
+    """The error of connecting; one line without secrets."""
     with pytest.raises(HostError) as caught:
         HyperVHost.connect(wanted).close()
     text = str(caught.value)
@@ -131,7 +131,7 @@ def test_a_disk_is_read_the_fast_way_with_every_message_sealed(
     elif how == "cache":
         realm.kinit()
     else:
-        # As a cron job has it: the library gets a ticket with the keytab, and another one in time.
+        # As in a cron job: the library gets a ticket with the keytab, and renews it in time.
         monkeypatch.setenv("KRB5_CLIENT_KTNAME", str(realm.user_keytab))
         settings = {} if how == "keytab" else {"user": PRINCIPAL}
     with (
@@ -177,7 +177,7 @@ def test_a_sealed_reply_that_was_altered_ends_the_connection_and_what_is_owed_is
 
         had, losses = read(host, frozen, spoil)
         assert not proxy.spoil
-        # On a busy machine the next reader may meet the last one's handle for a moment.
+        # On a busy machine the handle of the last reader may still be open for a moment.
         assert losses[:1] == ["SessionLost"]
         assert set(losses) <= {"SessionLost", "DiskBusy"}
         assert b"".join(had[offset] for offset in sorted(had)) == frozen.image[:LENGTH]
@@ -202,7 +202,7 @@ def test_a_ticket_that_expires_in_a_run_is_told_and_a_new_one_is_taken_up(
 def test_contexts_are_made_anew_before_they_end_and_nothing_is_lost(
     hosts: dict[str, PowerShellHost], frozen: Frozen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in the last minute of a ticket's life, only at every reply."""
+    """As in the last minute of a ticket, but at every reply."""
     monkeypatch.setattr(client, "TICKET_RENEW_SECONDS", 1e9)
     monkeypatch.setattr(client, "TICKET_RENEW_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(bulk, "CONTEXT_CHECK_SECONDS", 0.0)
@@ -215,7 +215,7 @@ def test_contexts_are_made_anew_before_they_end_and_nothing_is_lost(
 
 
 def _with_a_short_ticket(realm: Realm, port: int) -> HyperVHost:
-    """A host connected with a ticket that is about to expire; short, but not too short to connect with."""
+    """A host, connected with a ticket that expires soon, but not before the connection is open."""
     for seconds in (3, 10, 30):
         realm.kinit("-l", f"{seconds}s")
         with contextlib.suppress(HostError):
@@ -257,7 +257,7 @@ def test_negotiate_without_a_password_has_only_tickets_to_show(hosts: dict[str, 
         said = refusal(connection(port, "negotiate", user=user))
         assert type(said) is TicketRefused
         assert "run kinit" in str(said)
-    # With one, NTLM is tried when the realm gives no ticket; it is the host then who refuses.
+    # With a password NTLM is tried if there is no ticket, and then the host refuses the login.
     said = refusal(connection(port, "negotiate", user=PRINCIPAL, password=Secret("wrong")))
     assert type(said) is HostRefused
     assert said.exit_code is ExitCode.REFUSED
@@ -292,7 +292,7 @@ def test_a_user_the_host_does_not_know_is_refused(hosts: dict[str, PowerShellHos
 
 
 def test_clocks_that_differ_are_told(pwsh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The KDC's clock is an hour ahead; MIT's clients would follow it, so they are told not to."""
+    """The clock of the KDC is an hour ahead. MIT clients adjust to it unless they are configured not to."""
     with Realm(tmp_path, ahead_seconds=3600, timesync=False) as ahead:
         for name, value in ahead.environment.items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Every operation in the real engine over real WSMan, against the model: answers, ids of errors, retries."""
+"""Every operation in the real engine over real WSMan: results, ids of errors, retries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SIZE = 6 * MIB
 
 @pytest.fixture
 def vm_id(model: Model) -> UUID:
-    """A running VM with two disks, named as an administrator should not."""
+    """A running VM with two disks and an unusual name."""
     vm = model.setup.create_vm(f"sql[1]* {uuid4()}")
     for slot in (BOOT, DATA):
         model.setup.add_disk(vm.vm_id, slot, size_bytes=SIZE)
@@ -78,11 +78,11 @@ def knob(model: Model, name: str, value: object) -> Iterator[None]:
 
 
 def settle(host: HyperVHost, vm_id: UUID) -> None:
-    """Wait until no merge of the VM goes on."""
+    """Wait until the VM has no merge."""
     wait_until(lambda: not host.merge_state(vm_id).merging)
 
 
-# -- what is there -----------------------------------------------------------------------------------
+# -- queries -----------------------------------------------------------------------------------------
 
 
 def test_the_host_and_its_process_are_described(host: HyperVHost, model: Model) -> None:
@@ -395,7 +395,7 @@ def test_a_failed_read_is_an_error_and_never_data(host: HyperVHost, model: Model
 
 
 def test_every_operation_of_the_contract_is_run_here() -> None:
-    """A new operation without a test in this package is noticed."""
+    """Fails for a new operation without a test in this package."""
     from pathlib import Path
 
     text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))

@@ -1,4 +1,4 @@
-"""The scripts' C# in the real engine: blocks, digests, changes and allocation of a frozen disk."""
+"""The C# of the scripts in the real engine: blocks, digests, changes and allocation of a frozen disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK = 64 * KIB
 
 
 def answer(source: BlockSource, request: Request) -> list[Block]:
-    """All blocks that answer one request, digests checked."""
+    """All blocks of one request, digests checked."""
     source.send(request.pack())
     blocks: list[Block] = []
     end = time.monotonic() + DEADLINE_SECONDS
@@ -41,7 +41,7 @@ def receive_until_it_ends(source: BlockSource) -> None:
 
 
 def content(blocks: Sequence[Block]) -> dict[int, bytes]:
-    """Bytes by offset, as the blocks' pieces carry them."""
+    """Bytes of the pieces by offset."""
     return {
         piece.extent.offset: bytes(piece.extent.length) if piece.data is None else bytes(piece.data)
         for block in blocks
@@ -117,7 +117,7 @@ def test_deflate_is_used_where_it_pays_and_only_when_allowed(host: HyperVHost, f
 
     source = host.open_reader(frozen.path)
     try:
-        # Random bytes do not shrink, so the host must not have tried to sell them deflated.
+        # Random bytes do not shrink, so the host must have sent them as they are.
         assert 512 * KIB < wire_bytes(0, Extent(1 * MIB, 512 * KIB), True) <= 513 * KIB
         assert wire_bytes(1, TEXT, True) < TEXT.length / 3
         assert wire_bytes(2, TEXT, False) > TEXT.length
@@ -239,7 +239,7 @@ def test_a_handle_nobody_asks_goes_by_itself_and_comes_back_with_the_next_reques
         assert covered(
             answer(source, Request(number=1, extents=(Extent(512, 512),), chunk_bytes=CHUNK, block_bytes=MIB))
         ) == (Extent(512, 512),)
-        # What close_readers closed stays closed, whoever still holds a pipeline.
+        # What close_readers closed stays closed, even for a pipeline that still runs.
         assert host.close_readers().open_paths == ()
         source.send(Request(number=2, extents=(Extent(0, 512),), chunk_bytes=CHUNK, block_bytes=MIB).pack())
         with pytest.raises(DiskUnreadable):

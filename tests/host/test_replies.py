@@ -1,4 +1,4 @@
-"""Blocks are found in replies however these are cut; everything else is handed on whole."""
+"""Blocks are found in replies however these are split; everything else is passed on whole."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_another_layout_is_left_to_another_parser(change: tuple[bytes, bytes]) -
 def test_a_block_comes_out_however_its_message_is_cut(size: int) -> None:
     cut = fragments(3, MESSAGE[:3000] if size < 100 else MESSAGE, size)
     if size < 100:
-        # Small cuts of a small block: the same path, a second instead of a minute.
+        # A small block for small fragments: the same path in a second instead of a minute.
         small = message(OUTPUT, block_clixml(BLOCK[:1500]))
         assert assemble(fragments(3, small, size)) == [BLOCK[:1500]]
         return

@@ -15,7 +15,7 @@ SAID_NO = OperationFailed("hv01", "Get-HvpsVm", "Hvps.JobFailed", "NotSpecified"
 
 
 class Script:
-    """Raises what it is told, call by call, then answers."""
+    """Raises the given errors, one per call, then returns."""
 
     def __init__(self, *problems: HostError) -> None:
         self.problems = list(problems)

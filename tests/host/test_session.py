@@ -1,4 +1,4 @@
-"""Sessions over real WSMan: how they open, fail, end and are replaced."""
+"""Sessions over real WSMan: they open, fail, end and are replaced."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_threads_share_a_shell_each_over_a_connection_of_its_own(
     session = Session.open(connection)
     try:
         seen: list[object] = []
-        # Each waits until all three are there, which none ever would see if they ran one after another.
+        # Each waits until all three run, which would not happen if they ran one after the other.
         text = f"""
             $null = New-Item -Path '{tmp_path}' -Name ([guid]::NewGuid())
             for ($i = 0; $i -lt 2000 -and @(Get-ChildItem '{tmp_path}').Count -lt 3; $i++) {{
@@ -199,7 +199,7 @@ def test_logs_show_neither_password_nor_script_nor_values(
 
 
 def self_signed(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 and localhost in ``ca.pem``; the returned file holds its key too."""
+    """A certificate for 127.0.0.1 and localhost in ``ca.pem``; the returned file also has its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hv01")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""What happens on the wire under a reader: told apart from data, and read on for what is owed."""
+"""Faults on the wire during a read: they are never taken for data, and what is owed is read again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LENGTH = 3 * MIB
 
 
 def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[dict[int, bytes], list[str]]:
-    """The first MiBs of the disk, asked for again from the first byte not yet had; and what went wrong.
+    """The first MiBs of the disk, read again from the first missing byte after each error; and the errors.
 
-    ``strike`` is called once, when the first block has come.
+    ``strike`` is called once, after the first block.
     """
     had: dict[int, bytes] = {}
     losses: list[str] = []

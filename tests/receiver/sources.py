@@ -1,4 +1,4 @@
-"""A block source over an image in memory, as a host would answer, and the ways it can go wrong."""
+"""A block source that reads an image in memory as a host would, and may fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hvpsbridge.formats.wire import ChunkDigest, Request, encode_block
 
 
 def answer(image: bytes, packed: bytes, first_block: int, piece_bytes: int = 24 * 1024) -> list[bytes]:
-    """The blocks a host sends for one request. Zero pieces carry no data; pieces are cut oddly on purpose."""
+    """The blocks that a host sends for a request. Zero pieces have no data; sizes are odd on purpose."""
     request = Request.unpack(packed)
     grid = ChunkGrid(request.chunk_bytes)
     groups: list[list[tuple[Extent, bytes | None]]] = [[]]

@@ -1,4 +1,4 @@
-"""Pieces in any cut become the chunks they are parts of, and a patch that is not right is refused."""
+"""Pieces of any size become chunks, and a wrong patch is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 10 * GRID.chunk_bytes + 1536
 
 
 class Chunks:
-    """Chunks in a dict, over a base image."""
+    """Chunks in a dict, with a base image."""
 
     def __init__(self, base: bytes = bytes(SIZE)) -> None:
         self.base = base
@@ -45,7 +45,7 @@ class Chunks:
 
 
 def frozen_image(seed: int) -> bytes:
-    """Some data, some zero chunks, some chunks that are partly zero."""
+    """Some data, some zero chunks, and some chunks that are partly zero."""
     generator = random.Random(seed)
     image = bytearray(SIZE)
     for _ in range(6):

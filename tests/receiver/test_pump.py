@@ -1,4 +1,4 @@
-"""The pump delivers every owed byte once, whatever happens to its sources, within its bounds."""
+"""The pump delivers every byte once, whatever happens to its sources, and keeps its limits."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LOST = SessionLost("hv01", "Read-HvpsExtent", "connection reset")
 BUSY = DiskBusy("hv01", "Read-HvpsExtent", "Hvps.DiskBusy", "ResourceBusy", 0x20, "in use")
 
 
-# Several blocks to a window, so that there is something to lose, double and swap.
+# Several blocks per window, to lose, duplicate and swap.
 SMALL = ReadSettings(block_bytes=60 * KIB, window_bytes=256 * KIB)
 Tamper = Callable[[list[bytes], int], Sequence[bytes]]
 
 
 class Image:
-    """A sink that lays pieces into an image and refuses to see a byte twice."""
+    """A sink that writes pieces into an image and fails if a byte comes twice."""
 
     def __init__(self) -> None:
         self.image = bytearray(SIZE)
@@ -76,7 +76,7 @@ class Calm:
 
 
 class Time:
-    """A clock that moves only when somebody sleeps, or by ``drift`` per look."""
+    """A clock that moves only during sleeps, and by ``drift`` each time it is read."""
 
     def __init__(self, drift: float = 0.0) -> None:
         self.now = 0.0
@@ -300,7 +300,7 @@ def test_a_pipeline_is_renewed_long_before_its_inbound_limit(monkeypatch: pytest
 
 
 class Turns:
-    """A permit for one at a time, due once it was looked at three times."""
+    """A permit for one reader at a time; its turn ends when ``due`` was called three times."""
 
     free = threading.Semaphore(1)
 
@@ -356,13 +356,13 @@ def test_a_rate_is_kept_on_average_also_after_a_loss(failing: Exception | None) 
     opened = once_each([failing] if failing else [])
     moved = pump(opened, time=time, rate_limiter=limiter).run(EXTENTS, sink)
     assert sink.holds(EXTENTS)
-    # Free are the first second's worth and what was under way at the end: two windows.
+    # Not limited: the first second, and what was requested at the end, two windows.
     assert time.now >= (moved.wire_bytes - 2 * SMALL.window_bytes) / rate - 1.1
     assert time.now <= moved.wire_bytes / rate + 1.0
 
 
 class Script:
-    """A tuner that tries what it is given, then stays with the last."""
+    """A tuner that tries the given settings, then keeps the last."""
 
     trial_seconds = 3.0
 
@@ -375,7 +375,7 @@ class Script:
         return self.left[0] if self.left else None
 
     def measured(self, data_bytes: int, seconds: float) -> None:
-        # None at all is possible: this clock goes on whenever any thread looks at it.
+        # It can be none: this clock moves whenever a thread reads it.
         self.left.pop(0)
         self.rates.append(data_bytes / seconds)
 

@@ -1,4 +1,4 @@
-"""The block stream notices whatever can happen to a reply, and knows what it is still owed."""
+"""The block stream detects every fault of a reply, and knows what is still owed."""
 
 from __future__ import annotations
 

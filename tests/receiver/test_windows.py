@@ -1,4 +1,4 @@
-"""Windows hold every byte once, no chunk twice, and stay within their limits."""
+"""Windows have every byte once and no chunk twice, and keep their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comment help and ``param()`` of a script as data, read the way a reader would."""
+"""Comment help and ``param()`` of a script, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each script says in its help and its param() what the contract says of the operation."""
+"""Help and param() of each script match the operation in the contract."""
 
 from __future__ import annotations
 

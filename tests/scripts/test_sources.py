@@ -1,4 +1,4 @@
-"""What every file of ps_scripts keeps to, and how scripts are put together."""
+"""Rules for all files of ps_scripts, and rendering of scripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_everything_runs_in_windows_powershell_51_on_windows_server_2016(pwsh: P
 
 
 def test_the_reader_compiles_there_as_one_text(pwsh: Path, tmp_path: Path) -> None:
-    """Its files do not compile alone; the check of each one above sees none of their code."""
+    """Its files do not compile alone, so the check of each file above sees none of their code."""
     text = script_text(OPERATIONS["Test-HvpsReader"])
     (source,) = re.findall(r"@'\n(#define.*?\n)'@\n", text, re.DOTALL)
     for path in FOLDER.glob("lib/reader/*.cs"):
@@ -64,7 +64,7 @@ def test_a_rendered_script_names_operation_and_contract_first_and_leaves_no_mark
 
 
 def test_code_is_joined_to_code_and_nothing_else() -> None:
-    """No expression of the template language stands in any source: nothing but includes is rendered."""
+    """No source has an expression of the template language: only includes are rendered."""
     for path in sources():
         for line in path.read_text().splitlines():
             assert "<#=" not in line
