@@ -1,4 +1,4 @@
-"""Storing one disk."""
+"""Store one disk."""
 
 from __future__ import annotations
 

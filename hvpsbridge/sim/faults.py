@@ -1,7 +1,7 @@
 """Faults of the wire, by name and count, as the table ``faults.yaml`` describes them.
 
-The simulator's door to YAML. Who serves connections asks :meth:`WireFaults.fire` at each place where a
-fault could happen; nothing happens until a test or ``hvps sim fault`` arms one.
+The only module of the simulator that imports PyYAML. The server calls :meth:`WireFaults.fire` at each place
+where a fault can happen; nothing happens until a test or ``hvps sim fault`` arms one.
 """
 
 from __future__ import annotations

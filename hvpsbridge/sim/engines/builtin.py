@@ -1,11 +1,11 @@
 """The engine for machines without PowerShell: a PSRP server whose pipelines are answered from Python.
 
-A script of ours is known by its first line, ``# hvps operation=<Name> contract=<N>``; its text is not
-looked at further. Parameters are held against the contract, results come from the model in the wire types
-the script would give. Anything else ends with an error: this engine runs no PowerShell.
+A script is recognised by its first line, ``# hvps operation=<Name> contract=<N>``; the rest of its text is
+ignored. Parameters are checked against the contract, and results come from the model in the wire types the
+script would use. Anything else ends with an error: this engine does not run PowerShell.
 
-psrpcore reads what the client sends and keeps the pool's state; objects on their way out are written here
-(``clixml``), since blocks of a disk are bulk data. This module is the simulator's door to psrpcore.
+psrpcore reads what the client sends and keeps the state of the pool. Outgoing objects are written by
+``clixml``, since blocks of a disk are bulk data. Only this module imports psrpcore.
 """
 
 from __future__ import annotations

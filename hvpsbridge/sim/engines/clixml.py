@@ -1,11 +1,11 @@
-"""Objects on their way out, written as PowerShell writes them.
+"""Outgoing objects, serialised as PowerShell serialises them.
 
-psrpcore could serialise these too, but through trees and several copies; the builtin engine has to move
-blocks of a disk. Only what contract results hold is known here: text, bool, int (as ``U64``), float,
+psrpcore could serialise these too, but through trees and several copies, and the builtin engine has to move
+blocks of a disk. Only the types of contract results are supported: text, bool, int (as ``U64``), float,
 arrays of text or ints, bytes and null.
 
-A simulator's door to pybase64: bulk data is encoded twice on its way out, which with the standard library
-costs more than everything else a block goes through.
+The only module of the simulator that imports pybase64: bulk data is encoded twice, which with the standard
+library costs more than everything else that happens to a block.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""NTLM and Kerberos, with messages sealed as WinRM seals them on plain HTTP (MS-WSMV 2.2.9.1).
+"""NTLM and Kerberos, with messages encrypted as WinRM does on plain HTTP (MS-WSMV 2.2.9.1).
 
-The simulator's door to pyspnego. A security context belongs to a connection: once established, requests
-on it need no further ``Authorization``. As on Windows, ``Negotiate`` is a word for either scheme, and
-``Kerberos`` one for raw tokens of its own.
+The only module of the simulator that imports pyspnego. A security context belongs to a connection: once it
+is established, requests need no further ``Authorization``. As on Windows, ``Negotiate`` means either
+scheme, and ``Kerberos`` for raw tokens.
 """
 
 from __future__ import annotations
