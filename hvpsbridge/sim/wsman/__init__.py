@@ -1,19 +1,20 @@
-"""The simulated host's WSMan service: HTTP in, SOAP understood, shells kept, fragments handed to an engine.
+"""The WSMan service of a simulated host: HTTP, SOAP, shells, and fragments for an engine.
 
-Rule: nothing here knows what a fragment means, except where a pipeline's last one is (``outbox``), which
-ones are blocks of a disk (``tampering``) and what readers are asked for (``counters``); and nothing here
-knows which engine answers. Fragments stay in the base64 they travel in, so that bulk data is
-copied but never decoded on its way through.
+Nothing here depends on the engine, or on the meaning of a fragment, except which fragment of a pipeline is
+the last (``outbox``), which ones are blocks of a disk (``tampering``) and what readers request
+(``counters``). Fragments remain in base64, so bulk data is copied but not decoded.
 
 - ``names``: URIs, namespaces and fault codes.
-- ``envelope``: a request's parts, and the bytes of replies and faults.
-- ``outbox``: fragments that wait for a Receive, with back-pressure.
+- ``envelope``: parsed requests, and the bytes of replies and faults.
+- ``exchange``: a request's caller and the reply to it.
+- ``outbox``: fragments that wait for a Receive, with backpressure.
 - ``shells``: shells and their commands, quotas and idle time.
-- ``listing``: shells and commands as they are shown.
-- ``service``: one method per WSMan action.
-- ``auth``, ``negotiate``: who is asking, and message sealing.
-- ``connection_faults``, ``tampering``: where armed faults happen, to connections and to an engine's output.
-- ``counters``: what was asked for and sent.
-- ``http``: one connection: requests and replies.
+- ``listing``: shells and commands as Enumerate shows them.
+- ``shell_actions``, ``command_actions``: one method per WSMan action.
+- ``service``: dispatches requests to them.
+- ``auth``, ``negotiate``: authentication and message encryption.
+- ``connection_faults``, ``tampering``: faults of connections and of an engine's output.
+- ``counters``: what was requested and sent.
+- ``http``: one connection.
 - ``listener``: the socket, its threads, TLS.
 """

@@ -1,4 +1,4 @@
-"""Who is asking: one authenticator per connection, and the sealing of messages where a scheme has it."""
+"""Authentication: one authenticator per connection, which also encrypts messages if its scheme does."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ SOAP_TYPE = "application/soap+xml;charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Not (yet) authenticated: what the 401 says in ``WWW-Authenticate``."""
+    """Not authenticated, or not yet. ``challenges`` are the ``WWW-Authenticate`` headers of the reply."""
 
     challenges: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Authenticated as ``user``; ``headers`` go with the answer."""
+    """Authenticated as ``user``. ``headers`` belong in the reply."""
 
     user: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
 class Unreadable(Exception):
-    """A message is not sealed as it had to be."""
+    """A message is not encrypted as required."""
 
 
 class Authenticator(Protocol):
     """Authentication of one connection."""
 
     def check(self, headers: Mapping[str, str]) -> Allowed | Denied:
-        """The user that a request's headers (lower-case names) prove, or what to answer instead."""
+        """The user that a request's headers (with lower-case names) authenticate, or a challenge."""
         ...
 
     def open(self, content_type: str, body: bytes) -> bytes:
-        """The plain envelope in a request's body.
+        """The envelope in a request's body, decrypted.
 
         Raises:
-            Unreadable: there is none.
+            Unreadable: the body is not encrypted as required, or was altered.
         """
         ...
 
     def seal(self, body: Parts) -> tuple[str, Parts]:
-        """Content type and body for an answering envelope."""
+        """Content type and body for an envelope of a reply."""
         ...
 
 
 class BasicAuthenticator:
-    """HTTP Basic against a table of users; user names compare without regard to case, as on Windows."""
+    """HTTP Basic. User names ignore case, as on Windows."""
 
     challenge = 'Basic realm="WSMAN"'
 
@@ -62,7 +62,7 @@ class BasicAuthenticator:
         self._users = {name.lower(): password for name, password in users.items()}
 
     def check(self, headers: Mapping[str, str]) -> Allowed | Denied:
-        """The user named by the ``Authorization`` header when the password is right."""
+        """The user in the ``Authorization`` header, if the password is right."""
         scheme, _, value = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
             try:
@@ -85,7 +85,7 @@ class BasicAuthenticator:
 
 
 def _text(proof: bytes) -> str:
-    """Clients differ in the encoding of what is not ASCII, and nothing tells it (RFC 7617)."""
+    """Decode as UTF-8, else as Latin-1: clients do not declare which of them they use (RFC 7617)."""
     try:
         return proof.decode()
     except UnicodeDecodeError:
@@ -93,10 +93,10 @@ def _text(proof: bytes) -> str:
 
 
 class AnyAuthenticator:
-    """Several schemes on one connection: the one whose word the client uses, else all are offered.
+    """Several schemes on one connection: the one that the client uses; until then all are offered.
 
     Args:
-        schemes: authenticators by the words of ``Authorization`` that belong to them, in lower case.
+        schemes: authenticators by scheme in ``Authorization``, in lower case.
     """
 
     def __init__(self, schemes: Mapping[str, Authenticator]) -> None:
@@ -104,23 +104,23 @@ class AnyAuthenticator:
         self._used: Authenticator | None = None
 
     def check(self, headers: Mapping[str, str]) -> Allowed | Denied:
-        """What the scheme in use says."""
+        """Check with the scheme in use."""
         word = headers.get("authorization", "").partition(" ")[0].lower()
         if word in self._schemes:
             self._used = self._schemes[word]
         if self._used is not None:
-            verdict = self._used.check(headers)
-            if isinstance(verdict, Allowed) or word:
-                return verdict
+            result = self._used.check(headers)
+            if isinstance(result, Allowed) or word:
+                return result
         offers = [scheme.check({}) for scheme in dict.fromkeys(self._schemes.values())]
         return Denied(
             tuple(text for offer in offers if isinstance(offer, Denied) for text in offer.challenges)
         )
 
     def open(self, content_type: str, body: bytes) -> bytes:
-        """The plain envelope."""
+        """Open with the scheme in use."""
         return body if self._used is None else self._used.open(content_type, body)
 
     def seal(self, body: Parts) -> tuple[str, Parts]:
-        """The answer as the scheme in use sends it."""
+        """Seal with the scheme in use."""
         return (SOAP_TYPE, body) if self._used is None else self._used.seal(body)

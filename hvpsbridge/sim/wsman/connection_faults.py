@@ -1,4 +1,4 @@
-"""Where armed wire faults happen to a connection: before a request is looked at, and to its answer."""
+"""Faults of connections: before a request is processed, and of its reply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvpsbridge.sim.wsman.names import Code
 from hvpsbridge.sim.wsman.service import Service
 
 _ACTION = re.compile(rb"<(?:[a-z]+:)?Action[^>]*>[^<]*/([A-Za-z]+)</")
-# The action stands in the header, before any data.
+# The action is in the header, before any data.
 _HEADER_BYTES = 4096
 _SLICE_SECONDS = 0.05
 _REFUSALS = {
@@ -33,45 +33,45 @@ _REFUSALS = {
 
 
 class Cut(Exception):
-    """The connection is to be closed without (further) answer."""
+    """The connection must be closed without a (complete) reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An HTTP status without a body, in place of an answer."""
+    """An HTTP status without a body, in place of a reply."""
 
     code: int
 
 
 def action_of(envelope: bytes) -> str:
-    """Last word of a request's action, in lower case; empty when there is none."""
+    """Last word of a request's action, in lower case; empty if there is none."""
     found = _ACTION.search(envelope, 0, _HEADER_BYTES)
     return found[1].decode().lower() if found else ""
 
 
 class Machine(Protocol):
-    """What faults do to a host as a whole."""
+    """The host, for faults that affect it as a whole."""
 
     @property
     def powered(self) -> bool:
-        """Whether the host is up; a dead one answers nothing, not even what it was asked before."""
+        """Whether the host is up. A dead host sends nothing, not even replies to earlier requests."""
         ...
 
     def reboot(self, down_seconds: float) -> None:
-        """Go down with every shell and connection, and come up again."""
+        """Lose all shells and connections, and come up again after a while."""
         ...
 
     def skew_clock(self, seconds: float) -> None:
-        """Be ahead of the true time by so much."""
+        """Set the clock ahead of the true time."""
         ...
 
 
 class ConnectionFaults:
-    """Faults of the wire, carried out for connections.
+    """Carries out faults of the wire.
 
     Args:
-        faults: what is armed.
-        service: whose shells are lost.
+        faults: armed faults.
+        service: the service with the shells.
         machine: the host.
     """
 
@@ -81,10 +81,10 @@ class ConnectionFaults:
         self._machine = machine
 
     def before(self, action: str, envelope: bytes, user: str) -> Reply | Status | None:
-        """What a request gets instead of being carried out; None when it is carried out.
+        """The reply to a request that is not processed because of a fault, or None to process it.
 
         Raises:
-            Cut: the connection is to be closed.
+            Cut: the connection must be closed.
         """
         self._need_power()
         fault = self._faults.fire("request", action)
@@ -113,10 +113,10 @@ class ConnectionFaults:
         return None
 
     def after(self, action: str, reply: Reply) -> FiredFault | None:
-        """What happens to an answer.
+        """The fault of a reply, or None.
 
         Raises:
-            Cut: the connection is to be closed.
+            Cut: the connection must be closed.
         """
         self._need_power()
         fault = self._faults.fire("reply", action)
@@ -136,10 +136,10 @@ class ConnectionFaults:
 def send_faulty(
     fault: FiredFault, data: bytes, send: Callable[[bytes], None], alive: Callable[[], bool]
 ) -> None:
-    """Send an answer as the fault wants it.
+    """Send a reply as the fault demands.
 
     Raises:
-        Cut: the connection is to be closed.
+        Cut: the connection must be closed.
     """
     match fault.name:
         case "reply_lost":

@@ -1,7 +1,4 @@
-"""What a host was asked for and what it sent, for tests and benchmarks that must not trust the client.
-
-Requests of reader pipelines are recognised in what clients send, whichever engine answers them.
-"""
+"""Counts what clients request and what the host sends, independently of the client and the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _BYTES = re.compile(rb"<BA(?: [^>]*)?>([A-Za-z0-9+/=]+)</BA>")
 
 @dataclass(slots=True)
 class Asked:
-    """What one reader pipeline was asked for."""
+    """Requests of one reader pipeline."""
 
     path: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -41,14 +38,14 @@ class _Pipeline:
 
 
 class Counters:
-    """Figures of one host since it was started. Thread-safe.
+    """Counters of one host since its start. Thread-safe.
 
     Attributes:
-        requests: WSMan requests by action's last word, faults included.
+        requests: WSMan requests by the last word of the action, including those that ended with a fault.
         faults: WSMan faults by code.
-        sent_bytes: HTTP bodies sent whole, by action.
-        received_bytes: HTTP bodies received.
-        operations: pipelines started, by operation; other scripts are ``?``.
+        sent_bytes: bytes of HTTP bodies that were sent completely, by action.
+        received_bytes: bytes of HTTP bodies received.
+        operations: pipelines by operation; scripts that are not of hvps are ``?``.
     """
 
     def __init__(self) -> None:
@@ -62,25 +59,25 @@ class Counters:
         self._readers: list[Asked] = []
 
     def answered(self, action: str, received_bytes: int, sent_bytes: int) -> None:
-        """A request was answered."""
+        """Count a request and its reply."""
         with self._lock:
             self.requests[action] += 1
             self.received_bytes += received_bytes
             self.sent_bytes[action] += sent_bytes
 
     def faulted(self, code: int) -> None:
-        """A request was answered with a fault."""
+        """Count a fault."""
         with self._lock:
             self.faults[code] += 1
 
     def started(self, key: str, fragments: bytes) -> None:
-        """A pipeline was started with these fragments (base64)."""
+        """Count a pipeline, from the fragments (base64) that start it."""
         with self._lock:
             self._pipelines[key] = _Pipeline()
         self.fed(key, fragments)
 
     def fed(self, key: str, fragments: bytes) -> None:
-        """A pipeline was sent these fragments (base64)."""
+        """Count further fragments (base64) for a pipeline."""
         with self._lock:
             pipeline = self._pipelines.get(key)
             if pipeline is None:
@@ -93,7 +90,7 @@ class Counters:
                     _take_input(pipeline.asked, part)
 
     def ended(self, key: str) -> None:
-        """A pipeline is over."""
+        """Forget a pipeline that has ended."""
         with self._lock:
             self._pipelines.pop(key, None)
 
@@ -107,7 +104,7 @@ class Counters:
             self._readers.append(pipeline.asked)
 
     def snapshot(self) -> dict[str, Any]:
-        """All figures as plain JSON values; ``asked_bytes`` by path as the client wrote it."""
+        """All counters as JSON values. ``asked_bytes`` has paths as the client wrote them."""
         asked: Counter[str] = Counter()
         with self._lock:
             for reader in self._readers:
@@ -124,7 +121,7 @@ class Counters:
             }
 
     def asked_bytes(self, path: str | None = None) -> int:
-        """Bytes of disk asked for by reader requests, repetitions counted, of one path or all."""
+        """Bytes of disk that readers requested, including repetitions, for one path or all."""
         with self._lock:
             return sum(
                 extent.length
@@ -135,7 +132,7 @@ class Counters:
             )
 
     def asked_extents(self, path: str | None = None) -> tuple[Extent, ...]:
-        """Extents asked for by reader requests, in the order they came, of one path or all."""
+        """Extents that readers requested, in the order of the requests, for one path or all."""
         with self._lock:
             return tuple(
                 extent
@@ -147,7 +144,7 @@ class Counters:
 
 
 def _messages(buffer: bytearray, data: bytes) -> list[bytes]:
-    """Whole messages in fragments; what is unfinished stays in ``buffer``."""
+    """Complete messages in fragments; the rest remains in ``buffer``."""
     found: list[bytes] = []
     position = 0
     while position + _HEAD.size <= len(data):

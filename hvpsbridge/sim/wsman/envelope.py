@@ -1,7 +1,6 @@
-"""A request's parts, and the bytes of replies.
+"""Parsed requests, and the bytes of replies.
 
-Replies are runs of parts, never trees and never one joined buffer: bulk data goes from the engine's pipe to
-the socket without being copied in between.
+A reply is a sequence of parts, so bulk data goes from the engine's pipe to the socket without being copied.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from xml.sax.saxutils import escape
 from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.names import Code
 
-# MaxTimeoutms of winrm/config: no request may wait longer (docs/hyperv-facts.md#winrm-timeouts).
+# MaxTimeoutms of winrm/config: maximum duration of a request (docs/hyperv-facts.md#winrm-timeouts).
 MAX_TIMEOUT_SECONDS = 60.0
 DEFAULT_ENVELOPE_BYTES = 512_000
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
@@ -27,7 +26,7 @@ class Fault(Exception):
 
     Attributes:
         code: ``WSManFault`` code.
-        text: message for people.
+        text: message for the user.
     """
 
     def __init__(self, code: Code, text: str) -> None:
@@ -38,7 +37,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a WSMan request asks for. ``body`` is the first element of the SOAP body, if there is one."""
+    """A WSMan request. ``body`` is the first element of the SOAP body, if there is one."""
 
     action: str
     message_id: str
@@ -63,7 +62,7 @@ class Request:
 
 
 def parse_duration(text: str | None, default: float) -> float:
-    """Seconds of an ISO 8601 duration such as ``PT20S``; ``default`` when absent or unreadable."""
+    """Seconds of an ISO 8601 duration such as ``PT20S``; ``default`` if it is missing or invalid."""
     match = _DURATION.fullmatch(text.strip()) if text else None
     if match is None:
         return default
@@ -75,10 +74,10 @@ def parse_request(data: bytes) -> Request:
     """The request in ``data``.
 
     Raises:
-        Fault: it is no SOAP envelope with an action.
+        Fault: it is not a SOAP envelope.
     """
     try:
-        # expat, without external entities; what comes in was authenticated and is bounded in size.
+        # expat without external entities; requests are authenticated and limited in size.
         root = ElementTree.fromstring(data)  # noqa: S314
     except ElementTree.ParseError as err:
         raise Fault(Code.SCHEMA_VALIDATION, f"The request is not well-formed XML: {err}") from err
@@ -116,7 +115,7 @@ _HEAD = (
     f' xmlns:rsp="{names.SHELL}" xmlns:p="{names.WSMV}"><s:Header><a:Action>'
 )
 _TAIL = b"</s:Body></s:Envelope>"
-# Room a reply needs beside its streams: head, tail and command state, rounded up.
+# Space for head, tail and command state of a reply, rounded up.
 REPLY_OVERHEAD_BYTES = 2048
 
 
@@ -124,7 +123,7 @@ Parts = Sequence[bytes | memoryview]
 
 
 def reply(request: Request, body: Parts, action: str | None = None) -> Parts:
-    """Envelope that answers ``request``; its action is the request's with ``Response`` unless given."""
+    """Envelope of a reply. The default action is that of the request plus ``Response``."""
     head = (
         f"{_HEAD}{action or request.action + 'Response'}</a:Action>"
         f"<a:MessageID>uuid:{str(uuid.uuid4()).upper()}</a:MessageID><p:SequenceId>1</p:SequenceId>"
@@ -135,7 +134,7 @@ def reply(request: Request, body: Parts, action: str | None = None) -> Parts:
 
 
 def receive_body(stream_head: bytes, fragments: Parts, command_id: str | None, *, done: bool) -> Parts:
-    """Body of a reply to a Receive: a ``rsp:Stream`` per fragment, and the state of an ended command."""
+    """Body of a reply to a Receive: one ``rsp:Stream`` per fragment, and the state of an ended command."""
     parts: list[bytes | memoryview] = [b"<rsp:ReceiveResponse>"]
     for fragment in fragments:
         parts += (stream_head, fragment, b"</rsp:Stream>")
@@ -156,7 +155,7 @@ def stream_head(command_id: str | None) -> bytes:
 
 
 def fault_reply(message_id: str, fault: Fault, machine: str) -> Parts:
-    """Envelope that carries ``fault``; sent with HTTP status 500."""
+    """Envelope with a fault, to be sent with HTTP status 500."""
     text = escape(fault.text)
     subcode = names.SUBCODES.get(fault.code, "w:InternalError")
     side = "Receiver" if subcode in {"w:InternalError", "w:TimedOut"} else "Sender"

@@ -11,7 +11,7 @@ from hvpsbridge.sim.wsman.names import Code
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request, and whether the connection it came on is still open."""
+    """Who sent a request, and whether the connection is still open."""
 
     user: str
     address: str
@@ -20,14 +20,14 @@ class Caller:
 
 @dataclass(slots=True)
 class Reply:
-    """An HTTP answer.
+    """An HTTP reply.
 
     Attributes:
         status: HTTP status.
         body: the envelope, in parts.
-        action: the request's action, for faults and counters; empty when it could not be read.
-        undelivered: called when the client did not get the reply, so that it can be had again.
-        repeat: called to give the same data once more to the next Receive.
+        action: action of the request; empty if it could not be parsed.
+        undelivered: to be called if the client did not get the reply; the same request gets it again.
+        repeat: makes the next Receive get the same data again.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""One connection: requests read, handed on, answered. HTTP/1.1 with lengths; no chunks, as WinRM."""
+"""One HTTP/1.1 connection. As with WinRM, bodies have a length; chunks are not accepted."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hvpsbridge.units import KIB, MIB
 logger = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 64 * KIB
-# Far above any MaxEnvelopeSizekb in use; the service itself holds the configured limit.
+# Far above any MaxEnvelopeSizekb in use; the service checks the configured limit.
 BODY_LIMIT_BYTES = 64 * MIB
-# An idle connection is closed after this time, as http.sys does (its default is 120 s).
+# Idle connections are closed after the default time of http.sys.
 IDLE_SECONDS = 120.0
 PATH = "/wsman"
 _READ_BYTES = 64 * KIB
-# Linux takes up to 1024 buffers at once (IOV_MAX).
+# Linux takes up to 1024 buffers per call (IOV_MAX).
 _PARTS_AT_ONCE = 512
 
 
 class Closed(Exception):
-    """The client closed the connection, or is to be cut off."""
+    """The client closed the connection, or the connection must be closed."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class _Message:
 
 
 class Connection:
-    """Serves one accepted socket until it ends. Runs in a thread of its own."""
+    """Serves one accepted socket, in its own thread."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Connection:
         self._buffer = bytearray()
 
     def serve(self) -> None:
-        """Answer requests until the client closes. Does not raise for what a client does."""
+        """Answer requests until the connection ends. Errors of a client are not raised."""
         try:
             self._socket.settimeout(IDLE_SECONDS)
             while True:
@@ -105,10 +105,10 @@ class Connection:
         self._buffer += data
 
     def _alive(self) -> bool:
-        """Whether the client still holds its end open; it has nothing to send while it waits."""
+        """Whether the client still has the connection open. It sends nothing while it waits."""
         try:
             self._socket.setblocking(False)
-            # A TLS socket cannot peek; a read of none left is told by the error it raises.
+            # A TLS socket cannot peek. A read without data raises.
             data = self._socket.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return True
@@ -128,14 +128,14 @@ class Connection:
         if message.method != "POST":
             self._write(HTTPStatus.METHOD_NOT_ALLOWED, (("Allow", "POST"),), "", b"")
             return
-        verdict = self._authenticator.check(message.headers)
-        if isinstance(verdict, Denied):
-            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(verdict), "", b"")
+        result = self._authenticator.check(message.headers)
+        if isinstance(result, Denied):
+            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(result), "", b"")
             return
-        user = verdict.user
+        user = result.user
         if not message.body:
-            # pypsrp sends an empty request to establish a security context.
-            self._write(HTTPStatus.OK, verdict.headers, "", b"")
+            # pypsrp establishes a security context with an empty request.
+            self._write(HTTPStatus.OK, result.headers, "", b"")
             return
         try:
             envelope = self._authenticator.open(message.headers.get("content-type", ""), message.body)
@@ -152,8 +152,8 @@ class Connection:
             try:
                 reply = self._service.handle(envelope, Caller(user, self._address, self._alive))
             except ClientGone as err:
-                raise Closed("client went away while it waited") from err
-        self._send(reply, action, len(message.body), verdict.headers)
+                raise Closed("the client disconnected while it waited") from err
+        self._send(reply, action, len(message.body), result.headers)
 
     def _challenges(self, status: int) -> tuple[tuple[str, str], ...]:
         denied = self._authenticator.check({}) if status == HTTPStatus.UNAUTHORIZED else None
@@ -196,7 +196,7 @@ def _head(status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type
 
 
 def send_parts(sock: socket.socket, parts: Parts) -> None:
-    """Send all parts, on a plain socket without joining them."""
+    """Send all parts; a socket without TLS does not need them joined."""
     if isinstance(sock, ssl.SSLSocket):
         sock.sendall(b"".join(parts))
         return

@@ -1,4 +1,4 @@
-"""The listening socket: a thread per connection, optional TLS, a janitor for idle shells."""
+"""The listening socket: a thread per connection, optional TLS, and removal of idle shells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 128
 JANITOR_SECONDS = 1.0
-# A TLS handshake that takes longer is not from a client of ours.
 HANDSHAKE_SECONDS = 30.0
 
 
@@ -27,11 +26,11 @@ class Listener:
     """Accepts connections on the loopback interface and serves them until stopped.
 
     Args:
-        service: what answers.
-        authenticators: makes the authenticator of a new connection.
-        port: TCP port; 0 takes a free one.
-        certificate: PEM file with certificate chain and key; plain HTTP without it.
-        machine: the host, for faults that concern it as a whole.
+        service: answers requests.
+        authenticators: creates the authenticator of a new connection.
+        port: TCP port; 0 for a free one.
+        certificate: PEM file with certificate chain and key, for HTTPS.
+        machine: the host, for faults that affect it as a whole.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Listener:
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
-        # Bound but never listening: while the host is down, nobody else is given its port.
+        # Bound but never listening: reserves the port while the host is down.
         self._reserved = socket.socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._reserved.bind(("127.0.0.1", port))
@@ -60,31 +59,31 @@ class Listener:
         self._lock = Lock()
         self._open: set[socket.socket] = set()
         self.connections_accepted = 0
-        # How often it went down: whoever is to bring it up again finds out whether that is still wanted.
+        # How often the host went down. A thread that boots it gives up if that has changed.
         self._boots = 0
 
     @property
     def port(self) -> int:
-        """TCP port it listens on."""
+        """TCP port."""
         return self._port
 
     @property
     def tls(self) -> bool:
-        """Whether it speaks HTTPS."""
+        """Whether HTTPS is used."""
         return self._tls is not None
 
     @property
     def url(self) -> str:
-        """Address without path, as users write it."""
+        """URL without a path."""
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         Thread(target=self._accept, name=f"wsman-{self.port}", daemon=True).start()
         Thread(target=self._tidy, name=f"wsman-janitor-{self.port}", daemon=True).start()
 
     def stop(self) -> None:
-        """Close the listening socket and every connection. Shells are the service's to end."""
+        """Close the listening socket and all connections. Shells remain until the service is closed."""
         self._stopping.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -93,7 +92,7 @@ class Listener:
         self.cut_all()
 
     def cut_all(self) -> None:
-        """Break every open connection at once, as a network cut or a reboot does."""
+        """Break all connections, as a network failure does."""
         with self._lock:
             connections = tuple(self._open)
         for connection in connections:
@@ -101,12 +100,12 @@ class Listener:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def go_down(self, down_seconds: float, came_up: Callable[[], None]) -> None:
-        """Lose every shell and connection, and answer nobody for a while; ``came_up`` is called after it."""
+        """Lose all shells and connections, and refuse connections for a while; then call ``came_up``."""
         self.power_off()
         self._boot(down_seconds, came_up)
 
     def power_off(self) -> None:
-        """Lose every shell and connection, and answer nobody."""
+        """Lose all shells and connections, and refuse connections."""
         with self._lock:
             self._boots += 1
             listening, self._socket = self._socket, socket.socket()
@@ -118,7 +117,7 @@ class Listener:
         self.cut_all()
 
     def power_on(self) -> None:
-        """Answer again, under the same address."""
+        """Accept connections again, at the same address."""
         self._boot(0.0, lambda: None)
 
     def _boot(self, down_seconds: float, came_up: Callable[[], None]) -> None:
@@ -131,7 +130,7 @@ class Listener:
         came_up()
         with self._lock:
             if self._boots != boots:
-                return  # it went down again before it was up
+                return  # it went down again meanwhile
             self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
         if self._stopping.is_set():
             self._socket.close()

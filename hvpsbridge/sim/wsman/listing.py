@@ -1,4 +1,4 @@
-"""Shells and commands as the service shows them (MS-WSMV 2.2.4.37)."""
+"""XML of shells and commands (MS-WSMV 2.2.4.37)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def describe_command(shell: Shell, command: Command) -> str:
 
 
 def _resident_bytes(process_id: int) -> int:
-    """Memory of a process; 0 when it cannot be told."""
+    """Memory of a process; 0 if unknown."""
     try:
         pages = Path(f"/proc/{process_id}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")

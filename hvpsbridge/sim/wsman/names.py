@@ -37,7 +37,7 @@ COMMANDS = f"{SHELL}/Command"
 
 
 class Code(IntEnum):
-    """``WSManFault`` codes a client of a shell can meet (wsmerror.h, winerror.h)."""
+    """``WSManFault`` codes that clients of shells can get (wsmerror.h, winerror.h)."""
 
     ACCESS_DENIED = 5
     OPERATION_ABORTED = 995
@@ -52,7 +52,7 @@ class Code(IntEnum):
     QUOTA_OPERATIONS = 0x803381A6
 
 
-# What a fault's SOAP subcode says for a code; everything else is an internal error.
+# SOAP subcodes of faults; all others are w:InternalError.
 SUBCODES = {
     Code.ACCESS_DENIED: "w:AccessDenied",
     Code.OPERATION_TIMED_OUT: "w:TimedOut",
@@ -65,7 +65,7 @@ SUBCODES = {
     Code.QUOTA_OPERATIONS: "w:QuotaLimit",
 }
 
-# Texts in languages other than English. Nothing may decide on a text; these show who does.
+# Texts in other languages. No code may depend on a text; these find code that does.
 TEXTS: dict[str, dict[Code, str]] = {
     "de": {
         Code.ACCESS_DENIED: "Zugriff verweigert.",

@@ -1,8 +1,8 @@
 """NTLM and Kerberos, with messages encrypted as WinRM does on plain HTTP (MS-WSMV 2.2.9.1).
 
-The only module of the simulator that imports pyspnego. A security context belongs to a connection: once it
-is established, requests need no further ``Authorization``. As on Windows, ``Negotiate`` means either
-scheme, and ``Kerberos`` for raw tokens.
+The only module of the simulator that uses pyspnego. A security context belongs to a connection: once it is
+established, requests need no ``Authorization``. As on Windows, ``Negotiate`` covers both schemes and
+``Kerberos`` raw Kerberos tokens.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ KERBEROS = "application/HTTP-Kerberos-session-encrypted"
 _PAYLOAD = b"\tContent-Type: application/octet-stream\r\n"
 _END = f"--{_BOUNDARY}--".encode()
 _SIGNATURE_LENGTH = struct.Struct("<i")
-# The variables are the process's, and the libraries look at them whenever a context starts or takes a step.
+# The libraries read these variables of the process whenever a context starts or takes a step.
 _USERS_VARIABLE = "NTLM_USER_FILE"
 _KEYTAB_VARIABLE = "KRB5_KTNAME"
 _variables_lock = Lock()
 
 
 class Accounts:
-    """Who can prove what: accounts as pyspnego reads them, in a private file that goes with this object.
+    """Accounts in the form that pyspnego reads: a private file, deleted by :meth:`close`.
 
     Args:
-        users: who may log on; by NTLM when ``ntlm``, and in the realm's name when there is a ``keytab``.
-        ntlm: whether NTLM is accepted.
-        keytab: keys of this host's service; Kerberos is accepted with it.
+        users: accounts that may log on.
+        ntlm: whether to accept NTLM.
+        keytab: keys of this host's service, to accept Kerberos.
 
     Raises:
-        ConfigurationError: a name or password holds a character that the file's format has not.
+        ConfigurationError: a name or password contains a character that the file format cannot hold.
     """
 
     def __init__(self, users: Mapping[str, Secret], *, ntlm: bool = True, keytab: Path | None = None) -> None:
@@ -59,7 +59,7 @@ class Accounts:
         if ntlm:
             self._path = self._written(users)
             self._variables[_USERS_VARIABLE] = str(self._path)
-        # One that is not there keeps the machine's own out.
+        # A file that does not exist keeps the keytab of this machine out.
         self._variables[_KEYTAB_VARIABLE] = f"FILE:{keytab or '/nonexistent'}"
 
     @staticmethod
@@ -77,7 +77,7 @@ class Accounts:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """The libraries look these accounts up, on this thread alone, while entered."""
+        """Let the libraries use these accounts. One thread at a time can enter."""
         with _variables_lock:
             before = {name: os.environ.get(name) for name in (_USERS_VARIABLE, _KEYTAB_VARIABLE)}
             try:
@@ -102,12 +102,12 @@ def _set(name: str, value: str | None) -> None:
 
 
 class NegotiateAuthenticator:
-    """One connection's security context.
+    """The security context of one connection.
 
     Args:
-        accounts: who may log on, and how.
-        tls: whether the connection is under TLS already; without it messages must be sealed.
-        challenge: the word of the header that this one answers to, ``Negotiate`` or ``Kerberos``.
+        accounts: accounts that may log on.
+        tls: whether the connection uses TLS. Without it messages must be encrypted.
+        challenge: the scheme, ``Negotiate`` or ``Kerberos``.
     """
 
     def __init__(self, accounts: Accounts, *, tls: bool, challenge: str = "Negotiate") -> None:
@@ -139,7 +139,7 @@ class NegotiateAuthenticator:
                     )
                 answer = self._context.step(token)
         except (SpnegoError, AttributeError) as err:
-            # The latter is what pyspnego meets when GSSAPI refuses a ticket with a token of its own.
+            # pyspnego raises AttributeError if GSSAPI refuses a ticket with a token of its own.
             logger.debug("no security context: %s", err)
             self._context = None
             return Denied((self.challenge,))
@@ -156,16 +156,16 @@ class NegotiateAuthenticator:
         return str(context.client_principal or "").lower()
 
     def _known(self, context: spnego.ContextProxy) -> bool:
-        """Whether an account of the realm is one of ours; NTLM knows no others."""
+        """Whether the account may log on. The realm may have others; NTLM has none."""
         return context.negotiated_protocol != "kerberos" or (
             self._user(context).partition("@")[0] in self._accounts.users
         )
 
     def open(self, content_type: str, body: bytes) -> bytes:
-        """The plain envelope of a sealed one.
+        """Decrypt the envelope of a request.
 
         Raises:
-            Unreadable: it is not sealed and had to be, or its seal is broken.
+            Unreadable: it is not encrypted but must be, or it was altered.
         """
         self._sealing = ""
         if content_type.lower().startswith("multipart/encrypted"):
@@ -173,21 +173,21 @@ class NegotiateAuthenticator:
         if not self._sealing:
             if self._tls:
                 return body
-            raise Unreadable("a message that is not sealed")
+            raise Unreadable("the message is not encrypted")
         start = body.find(_PAYLOAD)
         end = body.rfind(_END)
         if start < 0 or end < 0 or self._context is None:
-            raise Unreadable("a sealed message without its parts")
+            raise Unreadable("the encrypted message is incomplete")
         data = body[start + len(_PAYLOAD) : end]
         (length,) = _SIGNATURE_LENGTH.unpack_from(data)
         signature, sealed = data[4 : 4 + length], data[4 + length :]
         try:
             return self._context.unwrap_winrm(signature, sealed)
         except SpnegoError as err:
-            raise Unreadable(f"seal broken: {err}") from err
+            raise Unreadable(f"the message cannot be decrypted: {err}") from err
 
     def seal(self, body: Parts) -> tuple[str, Parts]:
-        """A sealed answer when the request was sealed."""
+        """Encrypt a reply if the request was encrypted."""
         if not self._sealing or self._context is None:
             return SOAP_TYPE, body
         plain = b"".join(body)

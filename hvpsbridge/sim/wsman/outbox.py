@@ -1,10 +1,9 @@
-"""Fragments on their way out of a shell, waiting for a Receive; where back-pressure happens.
+"""Fragments that wait for a Receive, with backpressure.
 
-An engine puts fragments in from one thread, Receives take them out from others. A lane is the queue of
-one pipeline, or of the shell itself (key ``None``). ``put`` blocks while its lane holds more than
-``soft_bytes``, so the engine stops reading its process, and the process waits. All pipelines of a process
-share one pipe, so a full lane would also starve the others: while another lane's Receive is waiting, a
-lane may grow to ``hard_bytes``.
+An engine adds fragments in one thread, Receives take them in others. A lane is the queue of one pipeline, or
+of the shell itself (key ``None``). ``put`` blocks while its lane has more than ``soft_bytes``: the engine
+stops reading from its process, which then waits. All pipelines of a process share one pipe, so a full lane
+would starve the others. While a Receive of another lane waits, a lane may grow to ``hard_bytes``.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from hvpsbridge.units import MIB
 
 SOFT_BYTES = 4 * MIB
 HARD_BYTES = 64 * MIB
-# An object whose last fragment has not come yet will go on at once; waiting this long for more fills the
-# envelope instead of sending one fragment a reply.
+# The rest of an unfinished object comes at once. Waiting for it fills the envelope instead of sending one
+# fragment per reply.
 GATHER_SECONDS = 0.02
-# How often a waiting Receive looks whether its client is still there.
+# How often a waiting Receive checks its client's connection.
 LOOK_SECONDS = 0.5
 
 _FRAGMENT_HEAD = struct.Struct(">QQBI")
@@ -42,11 +41,11 @@ class ShellBroken(Exception):
 
 
 class Superseded(Exception):
-    """Another Receive of the same lane came, or the lane was closed."""
+    """A later Receive took over the lane, or the lane was closed."""
 
 
 class ClientGone(Exception):
-    """Nobody is there to take the reply."""
+    """The client has disconnected."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class Outbox:
         self.peak_bytes = 0
 
     def open(self, key: str) -> None:
-        """Begin a pipeline's lane."""
+        """Add the lane of a pipeline."""
         with self._changed:
             self._lanes[key] = _Lane()
 
@@ -83,7 +82,7 @@ class Outbox:
             self._changed.notify_all()
 
     def fail(self, reason: str) -> None:
-        """The engine has ended: every Receive, waiting or to come, fails once its lane is empty."""
+        """The engine has ended: Receives fail once their lane is empty."""
         with self._changed:
             if self._broken is None:
                 self._broken = reason
@@ -91,11 +90,11 @@ class Outbox:
 
     @property
     def broken(self) -> str | None:
-        """Why the engine ended, None while it lives."""
+        """Why the engine ended; None while it runs."""
         return self._broken
 
     def is_done(self, key: str) -> bool:
-        """Whether a pipeline's final state has come from the engine, or the lane is not there."""
+        """Whether the pipeline's final state has arrived, or the lane does not exist."""
         with self._changed:
             lane = self._lanes.get(key)
             return lane is None or lane.done
@@ -139,18 +138,18 @@ class Outbox:
 
         Args:
             key: the lane.
-            limit_bytes: how much may come; one fragment comes in any case.
-            overhead_bytes: what each fragment costs beside itself.
-            limit_fragments: how many may come at most.
-            timeout_seconds: how long to wait for the first.
-            alive: whether the client that waits is still there.
+            limit_bytes: maximum size; at least one fragment is returned.
+            overhead_bytes: additional size of each fragment.
+            limit_fragments: maximum number of fragments.
+            timeout_seconds: how long to wait for the first fragment.
+            alive: whether the waiting client is still connected.
 
         Raises:
             KeyError: there is no such lane.
-            TimeoutError: none came in time.
-            ShellBroken: the engine is gone and nothing is left.
-            Superseded: a later Receive took this one's place, or the lane was closed.
-            ClientGone: the client hung up while it waited.
+            TimeoutError: no fragment arrived in time.
+            ShellBroken: the engine is gone and the lane is empty.
+            Superseded: a later Receive took over, or the lane was closed.
+            ClientGone: the client disconnected.
         """
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
@@ -186,7 +185,7 @@ class Outbox:
         overhead_bytes: int,
         alive: Callable[[], bool],
     ) -> None:
-        """Wait a little for the rest of an unfinished object, so that replies are full."""
+        """Wait briefly for the rest of an unfinished object, to fill the reply."""
         deadline = time.monotonic() + GATHER_SECONDS
         lane.wanted_bytes = limit_bytes
         while (
@@ -224,7 +223,7 @@ def _pop(
 
 
 def _follow(lane: _Lane, fragment: bytes | memoryview) -> None:
-    """Note from a fragment's head whether an object is under way, and whether the pipeline is over."""
+    """Find out from a fragment whether an object is unfinished and whether the pipeline has ended."""
     head = binascii.a2b_base64(fragment[:_PEEK_CHARS])
     object_id, _, flags, _ = _FRAGMENT_HEAD.unpack_from(head)
     if flags & _START:

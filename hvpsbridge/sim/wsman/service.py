@@ -1,4 +1,4 @@
-"""What each WSMan action does: one method each, from a parsed request to a reply's bytes."""
+"""The WSMan service: dispatches requests to actions, and turns errors into faults."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Service:
     """The WSMan service of one simulated host.
 
     Args:
-        factory: makes the engine of a new shell.
-        quotas: the service's limits.
-        machine: the host's name in faults.
-        faults: what is to go wrong.
+        factory: creates the engine of a new shell.
+        quotas: limits of the service.
+        machine: name of the host in WSMan faults.
+        faults: faults that tests arm.
 
     Attributes:
-        machine: the host's name in faults.
-        language: gives the language of faults' texts: ``en`` or ``de``.
-        shells: every shell there is.
-        counters: what was asked and sent.
+        machine: name of the host in WSMan faults.
+        language: returns the language of fault texts, ``en`` or ``de``.
+        shells: all shells.
+        counters: counts requests and replies.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Service:
         }
 
     def handle(self, data: bytes, caller: Caller) -> Reply:
-        """Answer one request. A fault is an answer too (status 500).
+        """The reply to a request, possibly a fault (status 500).
 
         Raises:
-            ClientGone: the client hung up while its Receive waited; there is nobody to answer.
+            ClientGone: the client disconnected while its Receive waited.
         """
         message_id = action = ""
         try:
@@ -81,7 +81,7 @@ class Service:
         except ClientGone:
             raise
         except Exception as err:
-            # A defect of the simulator: told to whoever asked, not ended in a silent thread.
+            # A bug in the simulator. The client must learn of it; the thread would end silently.
             logger.exception("request failed in the simulator")
             defect = Fault(Code.UNSPECIFIED, f"simulator: {type(err).__name__}: {err}")
             return self._refuse(message_id, action, defect)
@@ -89,7 +89,7 @@ class Service:
         return answer
 
     def refuse(self, data: bytes, code: Code, text: str) -> Reply:
-        """A fault in answer to a request that is not carried out."""
+        """A fault as the reply to a request that is not processed."""
         try:
             request = parse_request(data)
         except Fault as fault:
@@ -97,7 +97,7 @@ class Service:
         return self._refuse(request.message_id, request.action, Fault(code, text))
 
     def shell_of(self, data: bytes, user: str) -> Shell | None:
-        """The shell that a request names, None when it names none that is there."""
+        """The shell that a request names, or None."""
         try:
             return self.shells.find(parse_request(data).shell_id, user)
         except Fault:
@@ -109,5 +109,5 @@ class Service:
         return Reply(500, fault_reply(message_id, Fault(fault.code, text), self.machine), action)
 
     def close(self) -> None:
-        """End every shell."""
+        """Close all shells."""
         self.shells.remove_all()

@@ -43,7 +43,7 @@ class ShellActions:
 
     def _create(self, request: Request, caller: Caller) -> Reply:
         if not request.resource_uri.startswith(f"{names.POWERSHELL}/") or request.body is None:
-            raise Fault(Code.INVALID_RESOURCE_URI, f"There is no resource {request.resource_uri!r} here.")
+            raise Fault(Code.INVALID_RESOURCE_URI, f"The resource {request.resource_uri!r} does not exist.")
         first = request.body.findtext(f"{{{names.POWERSHELL}}}creationXml")
         if first is None:
             raise Fault(Code.SCHEMA_VALIDATION, "The request to create a shell has no creationXml.")
@@ -101,7 +101,7 @@ class ShellActions:
             shell = self._shells.find(selector or "", caller.user)
             items = "".join(describe_command(shell, command) for command in tuple(shell.commands.values()))
         else:
-            raise Fault(Code.INVALID_RESOURCE_URI, f"There is no resource {request.resource_uri!r} here.")
+            raise Fault(Code.INVALID_RESOURCE_URI, f"The resource {request.resource_uri!r} does not exist.")
         body = f"<n:EnumerateResponse><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
         return Reply(200, reply(request, (body.encode(),)))
 

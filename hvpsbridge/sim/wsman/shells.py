@@ -1,4 +1,4 @@
-"""Shells and their commands: who owns them, what they may take in, and when they are given up."""
+"""Shells and their commands, quotas, and removal of idle shells."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _START = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """Limits of the service; defaults as Windows Server has them (docs/hyperv-facts.md#winrm-shell-quotas,
-    docs/hyperv-facts.md#inbound-limits).
+    """Limits of the service. The defaults are those of Windows Server.
+
+    Facts: docs/hyperv-facts.md#winrm-shell-quotas, docs/hyperv-facts.md#inbound-limits.
 
     Attributes:
         envelope_bytes: ``MaxEnvelopeSizekb``, for either direction.
         shells_per_user: ``MaxShellsPerUser``.
         commands_per_shell: ``MaxConcurrentCommandsPerShell``.
-        idle_seconds: ``IdleTimeout`` of a shell whose client did not say.
-        object_bytes: size of one object received.
-        command_bytes: what one pipeline may receive in all.
-        waiting_bytes: what a pipeline may have said and nobody taken before its process is held back;
-            whether Windows holds it back is unconfirmed (docs/hyperv-facts.md#slow-client).
-        fragments_per_reply: most fragments a Receive gives; recordings of Windows show 4
+        idle_seconds: ``IdleTimeout`` of a shell if the client sets none.
+        object_bytes: maximum size of a received object.
+        command_bytes: maximum bytes that one pipeline may receive.
+        waiting_bytes: output of a pipeline that may wait for a Receive before its process is blocked;
+            whether Windows blocks it is unconfirmed (docs/hyperv-facts.md#slow-client).
+        fragments_per_reply: maximum fragments in one reply; recordings of Windows show 4
             (docs/hyperv-facts.md#fragments-per-reply).
     """
 
@@ -53,7 +54,7 @@ class Quotas:
 
 @dataclass(slots=True)
 class Inbound:
-    """Counts what one pipeline was sent, as PSRP fragments (docs/hyperv-facts.md#inbound-limits)."""
+    """Counts the PSRP fragments that one pipeline receives (docs/hyperv-facts.md#inbound-limits)."""
 
     quotas: Quotas
     total_bytes: int = 0
@@ -63,7 +64,7 @@ class Inbound:
         """Add fragments in base64.
 
         Raises:
-            Fault: one of the two limits is passed.
+            Fault: a limit is exceeded.
         """
         data = binascii.a2b_base64(fragments)
         self.total_bytes += len(data)
@@ -89,23 +90,23 @@ class Inbound:
 
 @dataclass(slots=True)
 class Command:
-    """One pipeline of a shell. ``command_id`` is written as the client wrote it."""
+    """One pipeline of a shell. ``command_id`` is spelled as the client did."""
 
     command_id: str
     inbound: Inbound
     started: float = field(default_factory=time.monotonic)
-    # A reply that the client did not get, kept for the same request sent again; for any when it names none.
+    # A reply that the client did not get, and the MessageID of the request that may get it; None for any.
     undelivered: tuple[str | None, Parts] | None = None
 
     @property
     def key(self) -> str:
-        """The id as engines write it."""
+        """The id as engines spell it."""
         return self.command_id.lower()
 
 
 @dataclass(slots=True, kw_only=True)
 class Shell:
-    """One shell. Lives until deleted, idle for too long, or the service ends; never for a lost client."""
+    """One shell. It lives until it is deleted, idle for too long, or the service ends."""
 
     shell_id: str
     owner: str
@@ -123,7 +124,7 @@ class Shell:
     undelivered: tuple[str | None, Parts] | None = None
 
     def command(self, command_id: str) -> Command:
-        """The command of that id, in whatever case it is written.
+        """The command with this id, ignoring case.
 
         Raises:
             Fault: there is none.
@@ -154,10 +155,10 @@ class ShellTable:
         factory: EngineFactory,
         build: Callable[..., Shell],
     ) -> Shell:
-        """A new shell with a running engine.
+        """Create a shell and start its engine.
 
         Raises:
-            Fault: the owner has as many shells as allowed, or the id is taken.
+            Fault: the owner has the maximum number of shells, or the id is taken.
         """
         outbox = Outbox(
             soft_bytes=self.quotas.waiting_bytes, hard_bytes=max(self.quotas.waiting_bytes, HARD_BYTES)
@@ -177,7 +178,7 @@ class ShellTable:
         return shell
 
     def find(self, shell_id: str, owner: str) -> Shell:
-        """The shell of that id, if it is the owner's and its engine lives or has something left to say.
+        """The owner's shell with this id.
 
         Raises:
             Fault: there is none.
@@ -194,14 +195,14 @@ class ShellTable:
         )
 
     def kill(self, shell: Shell) -> None:
-        """The shell is gone at once, its process with it, as after a reboot."""
+        """Remove a shell and kill its process, as a reboot does."""
         with self._lock:
             self._shells.pop(shell.shell_id.lower(), None)
         shell.outbox.fail("the shell is gone")
         shell.engine.kill()
 
     def remove(self, shell: Shell) -> None:
-        """End a shell and its engine; returns when the engine is gone."""
+        """Close a shell and its engine; returns when the engine has ended."""
         with self._lock:
             self._shells.pop(shell.shell_id.lower(), None)
         shell.outbox.fail("the shell was deleted")
@@ -209,19 +210,19 @@ class ShellTable:
         logger.info("shell %s closed", shell.shell_id)
 
     def all(self) -> tuple[Shell, ...]:
-        """Every shell, oldest first."""
+        """All shells, oldest first."""
         with self._lock:
             return tuple(self._shells.values())
 
     def remove_idle(self) -> None:
-        """End the shells that nobody used for their idle time, and those whose engine has died."""
+        """Remove shells that were idle for too long and shells whose engine has died."""
         now = time.monotonic()
         for shell in self.all():
             if shell.outbox.broken is not None or (not shell.busy and now - shell.used > shell.idle_seconds):
                 self.remove(shell)
 
     def remove_all(self) -> None:
-        """End every shell."""
+        """Remove all shells."""
         for shell in self.all():
             with contextlib.suppress(OSError):
                 self.remove(shell)

@@ -1,7 +1,7 @@
-"""Faults of what engines say: blocks of a disk lost, doubled, swapped, altered or cut on their way.
+"""Faults of an engine's output: blocks of a disk that are lost, doubled, swapped, altered or cut.
 
-Stands between an engine and a shell's outbox. Fragments pass straight through until a fault is armed; then
-the fragments of one object are held back until it is whole, and the object is tampered with.
+Sits between an engine and a shell's outbox. Fragments pass through until a fault is armed; then the fragments
+of one object are held back until it is complete, and the object is tampered with.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _HEAD = struct.Struct(">QQBI")
 _START, _END = 1, 2
 _BLOCK = b'<BA N="Block">'
 _BLOCK_END = b"</BA>"
-# Base64 characters: those of a block's SHA-256 (bytes 32 to 63), and one behind the fixed header and the
-# first table entries.
+# Position of a base64 character of the block's SHA-256 (bytes 32 to 63), and of one of its content, from the
+# end.
 _DIGEST_CHAR = 60
 _CONTENT_FROM_END = 8
 
@@ -32,7 +32,7 @@ class _Lane:
 
 
 class TamperingSink:
-    """A sink in front of an outbox that lets armed ``block_*`` faults happen."""
+    """A sink in front of an outbox that carries out ``block_*`` faults."""
 
     def __init__(self, outbox: Outbox, faults: WireFaults) -> None:
         self._outbox = outbox
@@ -40,14 +40,14 @@ class TamperingSink:
         self._lanes: dict[str, _Lane] = {}
 
     def put(self, key: str | None, fragment: bytes | memoryview) -> None:
-        """Pass a fragment on, or hold its object back to tamper with it."""
+        """Pass a fragment on, or hold it back to tamper with its object."""
         if key is None or not (self._faults.any_armed or key in self._lanes):
             self._outbox.put(key, fragment)
             return
         lane = self._lanes.setdefault(key, _Lane())
         _, _, flags, _ = _HEAD.unpack_from(base64.b64decode(fragment[:28]))
         if not flags & _START and not lane.held:
-            # The rest of an object whose beginning has gone out already.
+            # The rest of an object whose beginning has already been passed on.
             self._outbox.put(key, fragment)
             return
         lane.held.append(fragment)
@@ -66,7 +66,7 @@ class TamperingSink:
     def _objects(self, lane: _Lane, whole: list[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         number, message = _message(whole)
         if _BLOCK not in message:
-            # States and errors come last: nothing may be held back behind them.
+            # States and errors come last: nothing may be held back beyond them.
             yield from lane.waiting
             lane.waiting = []
             yield from whole
@@ -80,7 +80,7 @@ class TamperingSink:
                 pass
             case "block_doubled":
                 yield from whole
-                # Its own object id, as a sender that repeats itself would give.
+                # With a new object id, as from a sender that repeats itself.
                 yield from _fragments(number + (1 << 40), message)
             case "block_reordered":
                 lane.waiting = whole
@@ -110,7 +110,7 @@ def _altered(message: bytes, *, content: bool) -> bytes:
     start = message.index(_BLOCK) + len(_BLOCK)
     end = message.index(_BLOCK_END, start)
     at = end - _CONTENT_FROM_END if content else start + _DIGEST_CHAR
-    # Another character of the alphabet: one or more bits of the byte it stands for change.
+    # Another base64 character changes at least one bit.
     other = b"A" if message[at : at + 1] != b"A" else b"B"
     return message[:at] + other + message[at + 1 :]
 
@@ -118,6 +118,6 @@ def _altered(message: bytes, *, content: bool) -> bytes:
 def _truncated(message: bytes) -> bytes:
     start = message.index(_BLOCK) + len(_BLOCK)
     end = message.index(_BLOCK_END, start)
-    # Base64 stays whole: groups of four characters.
+    # Whole groups of four characters keep the base64 valid.
     half = start + (end - start) // 8 * 4
     return message[:half] + message[end:]
