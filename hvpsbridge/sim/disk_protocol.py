@@ -1,7 +1,7 @@
-"""The model's end of the protocol that virtdisk.c speaks: one connection is one handle.
+"""The server side of the protocol of virtdisk.c. One connection is one handle.
 
-Request: u32 body length, u32 operation, body. Reply: u32 body length, u32 Win32 code, body. The library
-reads disk bytes from sparse files itself; only tables and questions pass through here.
+Request: u32 body length, u32 operation, body. Reply: u32 body length, u32 Win32 code, body. The library reads
+disks from sparse files by tables that it gets here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Op(IntEnum):
 
 
 class ReadOutcome(IntEnum):
-    """What a read check answers, numbered as in virtdisk.c."""
+    """Result of a read check, numbered as in virtdisk.c."""
 
     GOOD = 0
     SHORT = 1
@@ -49,7 +49,7 @@ class ReadOutcome(IntEnum):
 
 
 class Info(IntEnum):
-    """``GET_VIRTUAL_DISK_INFO_VERSION`` values that are answered."""
+    """Supported ``GET_VIRTUAL_DISK_INFO_VERSION`` values."""
 
     SIZE = 1
     IDENTIFIER = 2
@@ -61,7 +61,7 @@ class Info(IntEnum):
 
 
 class SharedPage:
-    """What the library looks at before each read, without asking: knobs, and whether it must ask."""
+    """A page shared with the library: knobs, and whether it must ask before each read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class SharedPage:
         self._lock = threading.Lock()
 
     def show(self, model: Model) -> None:
-        """Let the library see the knobs and faults of now; nothing once closed."""
+        """Update the page from the model's knobs and faults, unless it is closed."""
         knobs = model.knobs
         seen = _PAGE.pack(
             int(model.driver.must_ask()),
@@ -84,7 +84,7 @@ class SharedPage:
                 self._memory[: _PAGE.size] = seen
 
     def close(self) -> None:
-        """Give the page back."""
+        """Unmap and delete the page."""
         with self._lock:
             self._memory.close()
         self._file.close()
@@ -95,7 +95,7 @@ class DiskConnection:
     """One handle of one host process.
 
     Args:
-        owner: the process, as the model names it.
+        owner: name of the process in the model.
         scratch: folder for files that tables need.
     """
 
@@ -109,7 +109,7 @@ class DiskConnection:
         self._table: Table | None = None
 
     def serve(self, connection: socket.socket) -> None:
-        """Answer until the other end closes; then the handle is closed, too."""
+        """Answer requests until the connection is closed; then close the handle."""
         try:
             while (request := _receive(connection)) is not None:
                 operation, body = request
@@ -132,7 +132,7 @@ class DiskConnection:
                 self._page.show(self._model)
                 return str(self._page.path).encode()
             case Op.OPEN:
-                # First four bytes: whether it is for asking only, which changes nothing here.
+                # The first four bytes tell whether it is for queries only, which does not matter here.
                 self._handle = self._model.driver.open(
                     body[4:].decode(errors="replace"), self._owner, self._node
                 )
@@ -182,7 +182,7 @@ class DiskConnection:
         return outcome
 
     def _information(self, version: int) -> bytes:
-        """The part of GET_VIRTUAL_DISK_INFO after version and padding."""
+        """GET_VIRTUAL_DISK_INFO after version and padding."""
         model, path = self._model, self._opened().path
         layer = model.disks.at(path)
         match version:
@@ -210,7 +210,7 @@ class DiskConnection:
 
 
 def _receive(connection: socket.socket) -> tuple[int, bytes] | None:
-    """Next request; None when the other end is gone."""
+    """The next request; None if the connection is closed."""
     head = _exactly(connection, _HEAD.size)
     if head is None:
         return None

@@ -1,7 +1,7 @@
-"""Faults of the wire, by name and count, as the table ``faults.yaml`` describes them.
+"""Faults of the wire, by name and count, as described in ``faults.yaml``.
 
-The only module of the simulator that imports PyYAML. The server calls :meth:`WireFaults.fire` at each place
-where a fault can happen; nothing happens until a test or ``hvps sim fault`` arms one.
+The WSMan service calls :meth:`WireFaults.fire` wherever a fault can happen. Nothing happens until a test or
+``hvps sim fault`` arms one. No other module of the simulator reads YAML.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COMMON: Mapping[str, object] = {"action": ANY, "after": 0}
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """A row of the table. ``parameters`` are names with defaults, ``action`` and ``after`` among them."""
+    """A fault of the table. ``parameters`` are names with defaults, including ``action`` and ``after``."""
 
     name: str
     where: str
@@ -31,7 +31,7 @@ class FaultKind:
 
 @cache
 def fault_table() -> Mapping[str, FaultKind]:
-    """Every fault of the wire, by name."""
+    """All faults of the wire, by name."""
     rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return {
         name: FaultKind(
@@ -58,7 +58,7 @@ class FiredFault:
         return value
 
     def flag(self, name: str) -> bool:
-        """A parameter as a truth value."""
+        """A parameter as a bool."""
         return bool(self.parameters[name])
 
 
@@ -79,7 +79,7 @@ class WireFaults:
         self.fired: dict[str, int] = {}
 
     def arm(self, name: str, count: int = 1, **parameters: object) -> None:
-        """Let fault ``name`` happen the next ``count`` times; 0 disarms it.
+        """Make fault ``name`` happen the next ``count`` times; 0 disarms it.
 
         Raises:
             ValueError: there is no such fault, or it has no such parameter.
@@ -116,7 +116,7 @@ class WireFaults:
         self.arm(name.strip(), count, **parameters)
 
     def fire(self, where: str, action: str) -> FiredFault | None:
-        """The fault that happens at this place of this request or object, if any; counts it."""
+        """The fault that happens here, if one is armed; it is counted down."""
         if not self._armed:
             return None
         with self._lock:
@@ -136,11 +136,11 @@ class WireFaults:
 
     @property
     def any_armed(self) -> bool:
-        """Whether any fault is still to come."""
+        """Whether a fault is armed."""
         return bool(self._armed)
 
     def armed(self) -> dict[str, int]:
-        """Faults still to come, with their counts."""
+        """Armed faults and how many times each will happen."""
         with self._lock:
             counts: dict[str, int] = {}
             for armed in self._armed:
@@ -149,7 +149,7 @@ class WireFaults:
 
 
 def _like(model: object, key: str, value: object) -> object:
-    """``value``, text included, in the type of a default.
+    """``value``, which may be text, in the type of a default.
 
     Raises:
         ValueError: it does not fit.

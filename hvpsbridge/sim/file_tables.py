@@ -1,8 +1,8 @@
-"""Windows files as tables of extents of sparse files: what ``CreateFileW`` on the simulated host opens.
+"""Tables that map Windows files and disks to extents of sparse files, for ``CreateFileW`` and reads.
 
-A frozen virtual disk is read two ways. Attached, it is the disk; opened as a file, it is a VHDX. The
-second is made here: header, regions and block allocation table from what the layer holds, the payload
-still in the layer's own sparse file. Configuration files come the same way.
+A frozen virtual disk is a disk when it is attached, and a VHDX when it is opened as a file. The VHDX is made
+here: headers, regions and block allocation table from the layer's extents, with the payload in the layer's
+backing file. Configuration files are served in the same way.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Table:
     """Where the bytes of a file or disk are.
 
     Attributes:
-        size_bytes: its size.
-        sector_bytes: reads must be multiples of it; 0 for a plain file.
+        size_bytes: size of the file or disk.
+        sector_bytes: reads must be multiples of it; 0 for a file.
         files: sparse files.
         segments: (offset, length, offset in the file, number of the file), ascending; gaps are zeros.
-        scratch: a file made for this table, to be removed with it.
+        scratch: a file made for this table; :meth:`close` deletes it.
     """
 
     size_bytes: int
@@ -45,12 +45,12 @@ class Table:
     scratch: Path | None = None
 
     def add(self, path: Path) -> int:
-        """Number of the file ``path`` in this table."""
+        """Add a sparse file. Returns its number."""
         self.files.append(path)
         return len(self.files) - 1
 
     def pack(self) -> bytes:
-        """The form that virtdisk.c reads."""
+        """The table in the format of virtdisk.c."""
         names = [str(path).encode() for path in self.files]
         return b"".join(
             (
@@ -61,7 +61,7 @@ class Table:
         )
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes of a plain file, short at its end. For engines that do not go through the library."""
+        """Bytes of a file, fewer at its end. For engines that do not use the library."""
         length = max(0, min(length, self.size_bytes - offset))
         data = bytearray(length)
         for at, segment_length, source, file in self.segments:
@@ -73,13 +73,13 @@ class Table:
         return bytes(data)
 
     def close(self) -> None:
-        """Remove what was made for this table."""
+        """Delete the scratch file."""
         if self.scratch is not None:
             self.scratch.unlink(missing_ok=True)
 
 
 def disk_table(model: Model, handle: DiskHandle) -> Table:
-    """Table of an attached disk.
+    """The table of an attached disk.
 
     Raises:
         DiskError: it is not attached.
@@ -101,20 +101,20 @@ def disk_table(model: Model, handle: DiskHandle) -> Table:
 
 
 def file_table(model: Model, path: str, scratch: Path, *, node: str | None = None) -> Table:
-    """Table of the Windows file at ``path``, opened for reading.
+    """The table of the Windows file at ``path``.
 
     Args:
-        scratch: folder for what has to be made; the table's :meth:`~Table.close` removes it.
+        scratch: folder for a scratch file.
 
     Raises:
-        DiskError: there is no such file, or a running VM holds it.
+        DiskError: there is no such file, or a running VM has it open.
     """
     for vm in model.vms.all(node):
         for owner in (None, *(point.checkpoint_id for point in model.checkpoints.all(vm.vm_id, hidden=True))):
             try:
                 files = model.vms.configuration(vm.vm_id, owner)
             except HyperVError:
-                continue  # the checkpoint went away meanwhile
+                continue  # the checkpoint has been removed meanwhile
             for file in files:
                 if normal_path(file.path) == normal_path(path):
                     return _from_bytes(file.content, scratch)
@@ -125,7 +125,7 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
             raise DiskError(Win32.SHARING_VIOLATION, path)
     if layer.format is VhdFormat.VHDX:
         return _vhdx(model, layer, scratch)
-    # A VHD: its data and a footer without content. Nothing here parses that format.
+    # A VHD: its data and an empty footer. Nothing parses that format.
     table = Table(layer.size_bytes + 512)
     _add_all(table, model.driver.backing(layer.number), layer.present)
     return table
@@ -167,14 +167,14 @@ def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
 
 
 def _write_guid(layer: Layer) -> UUID:
-    """FileWriteGuid: another one whenever tracking was sealed or the file merged."""
+    """FileWriteGuid. It changes with every id of change tracking and every merge."""
     return uuid5(layer.disk_id, f"{layer.number}|{len(layer.epochs)}|{layer.present.total_bytes}")
 
 
 def _write(content: bytes, scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as file:
-        # Tables of large disks are nearly all zeros: leave holes for them.
+        # Tables of large disks are mostly zeros: leave holes.
         for at in range(0, len(content), 65536):
             piece = content[at : at + 65536]
             if piece.count(0) != len(piece):

@@ -29,26 +29,25 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
 ENGINES = ("builtin", "powershell")
-# ntlm is Negotiate on a host without a domain; with one, Negotiate takes Kerberos as well, which is a word of
-# its own, too.
+# ntlm is Negotiate on a host without a domain. In a domain, Negotiate also accepts Kerberos.
 SCHEMES = ("basic", "ntlm", "negotiate", "kerberos")
 
-# How long a host whose power was cut answers nobody.
+# How long a power-cycled host is down.
 BOOT_SECONDS = 0.3
 
 
 class WSManHost:
-    """A WSMan service on the loopback interface with whatever engine behind it.
+    """A WSMan service on the loopback interface.
 
-    Context manager; it serves from background threads while entered, and its shells end with it.
+    A context manager: background threads serve while it is entered, and shells end with it.
 
     Args:
-        factory: makes the engine of a new shell.
-        users: who may log on.
-        port: TCP port; 0 takes a free one.
+        factory: creates the engine of a new shell.
+        users: accounts that may log on, with their passwords.
+        port: TCP port; 0 for a free one.
         quotas: limits of the service.
         certificate: PEM file with chain and key, for HTTPS.
-        auth: schemes that are accepted, of :data:`SCHEMES`.
+        auth: accepted schemes, of ``SCHEMES``.
         keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
 
     Attributes:
@@ -87,7 +86,7 @@ class WSManHost:
 
     @property
     def url(self) -> str:
-        """Where it listens, without the path."""
+        """URL of the host, without a path."""
         return self.listener.url
 
     def __enter__(self) -> Self:
@@ -104,12 +103,12 @@ class WSManHost:
 
     @property
     def faults(self) -> WireFaults:
-        """What is to go wrong on the wire; arm it at any time."""
+        """Faults of the wire, which can be armed at any time."""
         return self.service.faults
 
     @property
     def counters(self) -> Counters:
-        """What this host was asked for and what it sent."""
+        """Counters of requests and replies."""
         return self.service.counters
 
     def _authenticator(self) -> Authenticator:
@@ -126,22 +125,22 @@ class WSManHost:
         return AnyAuthenticator(schemes)
 
     def reboot(self, down_seconds: float = 0.5) -> None:
-        """Go down with every shell and connection, and come up again under the same address."""
+        """Lose all shells and connections, and come up again at the same address."""
         self.listener.go_down(down_seconds, self._came_up)
 
     def skew_clock(self, seconds: float) -> None:
-        """Be ahead of the true time by so much; a host without a model has no clock of its own."""
+        """Set the clock ahead. A host without a model has no clock."""
 
     @property
     def powered(self) -> bool:
-        """Whether the host is up; one without a model always is."""
+        """Whether the host is up. A host without a model always is."""
         return True
 
     def _came_up(self) -> None:
         """The host is up again."""
 
     def close(self) -> None:
-        """Stop serving and end every shell."""
+        """Stop serving and end all shells."""
         self.listener.stop()
         self.service.close()
         if self._accounts is not None:
@@ -149,7 +148,7 @@ class WSManHost:
 
 
 class PowerShellHost(WSManHost):
-    """A host whose shells are real PowerShell processes, without any model behind them.
+    """A host whose shells are real PowerShell processes without a model.
 
     Args:
         environment: variables for the PowerShell processes.
@@ -173,9 +172,9 @@ class SimulatedHost(WSManHost):
     Args:
         model: the world.
         engine: what runs operations: ``builtin`` (Python) or ``powershell`` (the scripts themselves).
-        node: which host of the world this is; the first one without it.
+        node: name of the host; None for the first.
 
-    Other arguments are those of :class:`WSManHost`.
+    Other arguments are those of ``WSManHost``.
 
     Raises:
         ConfigurationError: there is no such engine, or it cannot run on this machine.
@@ -206,16 +205,16 @@ class SimulatedHost(WSManHost):
         environment = self._model_service.environment(node)
 
         def factory(sink: Sink) -> Engine:
-            # Its handles on disks are sockets to the model and end with the process.
+            # Its handles of disks are sockets to the model, which close with the process.
             return PowerShellEngine(sink, pwsh, environment)
 
         return factory
 
     def skew_clock(self, seconds: float) -> None:
-        """Be ahead of the true time by so much.
+        """Set the clock ahead of the true time.
 
         Raises:
-            ValueError: the model keeps time by a clock that cannot be set.
+            ValueError: the model's clock cannot be set.
         """
         if not isinstance(self.model.clock, SystemClock):
             raise ValueError("only a model on the machine's own clock can be skewed")
@@ -231,7 +230,7 @@ class SimulatedHost(WSManHost):
             self._record.booted = self._booted = self.model.clock.now()
 
     def _look_for_power(self) -> None:
-        # Called with or without the model's lock, which ending a shell may need: so by a thread of its own.
+        # May be called with the model's lock, which ending a shell may need: do it in another thread.
         if self.powered != self._serving or self._record.booted != self._booted:
             Thread(target=self._follow_power, name="wsman-power", daemon=True).start()
 
@@ -249,14 +248,14 @@ class SimulatedHost(WSManHost):
                 self.listener.go_down(BOOT_SECONDS, lambda: None)
 
     def close(self) -> None:
-        """Stop serving and end every shell. The model stays, for whoever made it to close."""
+        """Stop serving and end all shells. The caller closes the model."""
         super().close()
         if self._model_service is not None:
             self._model_service.close()
 
 
 def engine_is(engine: str, wanted: str) -> bool:
-    """Whether ``engine`` is the one wanted.
+    """Whether ``engine`` is ``wanted``.
 
     Raises:
         ConfigurationError: there is no engine of that name.

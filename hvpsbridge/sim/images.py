@@ -1,4 +1,4 @@
-"""Disk images from elsewhere as raw files: qemu-img turns VHDX and qcow2 into raw, sparse where they are."""
+"""Disk images as raw files: converts VHDX and qcow2 with qemu-img."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image_format(image: Path) -> str:
 
 @contextmanager
 def as_raw(image: Path, scratch: Path) -> Iterator[Path]:
-    """The image itself when it is raw, else a raw copy in ``scratch`` that is removed afterwards.
+    """The image itself if it is raw, else a raw copy in ``scratch`` that is deleted afterwards.
 
     Raises:
         SimulatorError: it cannot be read, or qemu-img is missing or refuses it.

@@ -1,8 +1,8 @@
-"""The model's socket: host processes ask it through the stand-in library and the stand-in modules.
+"""The socket of the model, for the stand-in library and the stand-in modules in host processes.
 
-One Unix socket (``HVPS_SIM_SOCKET``) takes both. A connection that starts with ``{`` speaks JSON lines
-(:mod:`hvpsbridge.sim.standin`), any other one speaks the library's protocol (:mod:`disk_protocol`). The
-process at the other end is known by its id, so that its handles go when it goes.
+Both use one Unix socket (``HVPS_SIM_SOCKET``). A connection that starts with ``{`` has lines of JSON
+(``standin``), others have the protocol of the library (``disk_protocol``). The id of the process at the other
+end owns its handles.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _PEER = struct.Struct("iII")
 
 
 class ModelService:
-    """Serves a model to host processes of this machine and user.
+    """Serves a model to host processes of this user. Use as a context manager.
 
-    Use as a context manager. Sockets live in a folder of their own, private to the user.
+    The socket is in a private temporary folder.
 
     Attributes:
         path: the socket.
@@ -44,7 +44,7 @@ class ModelService:
         self._model = model
         self._folder = Path(tempfile.mkdtemp(prefix="hvps-sim-"))
         self.path = self._folder / "model"
-        # whoami.exe and the like: executable wherever the package was unpacked.
+        # Copies of whoami.exe and others that are executable, however the package was unpacked.
         self._programs = self._folder / "bin"
         shutil.copytree(MODULES / "bin", self._programs)
         for program in self._programs.iterdir():
@@ -62,9 +62,7 @@ class ModelService:
         threading.Thread(target=self._accept, name="model-service", daemon=True).start()
 
     def environment(self, node: str | None = None, *, modules: str = "") -> dict[str, str]:
-        """Variables for a host process (``pwsh``) that is to live in this model on host ``node``.
-
-        Compiles the stand-in library when it is not there yet.
+        """Variables for a host process (``pwsh``) on host ``node``; compiles the stand-in library.
 
         Raises:
             ConfigurationError: there is no C compiler.
@@ -78,7 +76,7 @@ class ModelService:
         }
 
     def close(self) -> None:
-        """Stop serving; host processes that are still there find a closed connection."""
+        """Close the socket and all connections."""
         with self._lock:
             if self._closed:
                 return
@@ -104,7 +102,7 @@ class ModelService:
     # -- inside ---------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        # Called with or without the model's lock: taking one of our own here could deadlock.
+        # May be called with the model's lock, so another lock could deadlock.
         self._page.show(self._model)
 
     def _accept(self) -> None:
@@ -130,7 +128,7 @@ class ModelService:
             elif first:
                 DiskConnection(self._model, self._page, owner, self._folder / "views").serve(connection)
         except OSError as err:
-            logger.debug("a host process went away: %s", err)
+            logger.debug("connection of a host process ended: %s", err)
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -151,7 +149,7 @@ class ModelService:
         except DiskError as err:
             return {"error": _error(err.code, "OperationFailed", "NotSpecified", str(err))}
         except Exception as err:
-            # A defect of the simulator: it must reach whoever runs the script, not end in a silent thread.
+            # A bug in the simulator. The script must learn of it; the thread would end silently.
             logger.exception("stand-in call failed")
             return {"error": _error(0, "SimulatorDefect", "InvalidResult", f"{type(err).__name__}: {err}")}
 

@@ -31,13 +31,13 @@ def serve(
     seed: int = 0,
     announce: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
-    """Serve the world in ``folder`` until SIGTERM, SIGINT or a shutdown through control; then save it.
+    """Serve the world in ``folder`` until SIGTERM, SIGINT or ``Control.shutdown``; then save it.
 
-    Call it from the main thread: it takes the two signals for itself while it runs.
+    Call it in the main thread: it handles the two signals while it runs.
 
     Args:
-        folder: state folder; made when missing.
-        announce: called once everything answers, with ``url``, ``engine``, ``pid`` and ``folder``.
+        folder: state folder; created if necessary.
+        announce: called with ``url``, ``engine``, ``pid`` and ``folder`` when the host listens.
 
     Raises:
         ConfigurationError: the engine cannot run here.

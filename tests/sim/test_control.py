@@ -104,7 +104,7 @@ def test_shutdown_is_passed_on_after_it_was_agreed_to(model: Model) -> None:
 
 
 def test_a_folder_that_nobody_serves_is_said_to_be_so(tmp_path: Path) -> None:
-    with pytest.raises(SimulatorError, match="nobody serves"):
+    with pytest.raises(SimulatorError, match="no simulated host runs in"):
         Control(tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""Control of a simulated host that runs in another process, through a socket in its state folder.
+"""Control of a simulated host in another process, through a socket in its state folder.
 
-:class:`ControlServer` runs beside the model; :class:`Control` is what ``hvps sim`` commands use. One JSON
-line asks, one answers. Paths in requests are opened by the serving process, which has the same user.
+``ControlServer`` runs in the process of the model; ``hvps sim`` commands use ``Control``. Requests and
+replies are lines of JSON. The serving process, which has the same user, opens the files that requests name.
 """
 
 from hvpsbridge.sim.control.client import Control, SimulatedCheckpoint, SimulatedDisk, SimulatedVm

@@ -1,4 +1,4 @@
-"""Where the control socket is."""
+"""Address of the control socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOCKET_NAME = "control"
 
 @contextlib.contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """A name for a socket that fits the 108 bytes the kernel allows, however deep the folder is."""
+    """A path of a socket that fits into the 108 bytes of a socket address, however deep the folder is."""
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{path.name}"

@@ -1,4 +1,4 @@
-"""The client: one method per thing a simulated host can be asked or told."""
+"""The client of a simulated host's control socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIRST_SLOT = "scsi0:0"
 
 @dataclass(frozen=True, slots=True)
 class SimulatedDisk:
-    """A disk of a simulated VM. ``chain`` is its files, top first; ``changed_bytes`` what the top holds."""
+    """A disk of a simulated VM. ``chain`` are its files, top first; ``changed_bytes`` are in the top one."""
 
     slot: str
     path: str | None
@@ -45,7 +45,7 @@ class SimulatedVm:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCheckpoint:
-    """A checkpoint of a simulated VM. ``slots`` are the disks it froze."""
+    """A checkpoint of a simulated VM. ``slots`` are those of its disks."""
 
     checkpoint_id: UUID
     vm_id: UUID
@@ -55,12 +55,12 @@ class SimulatedCheckpoint:
 
 
 class Control:
-    """A simulated host in another process. Every method raises :class:`SimulatorError` when it says no.
+    """A simulated host in another process. Every method raises ``SimulatorError`` if the host refuses.
 
-    A VM is named by its id or, when only one has it, by its name. A slot is text such as ``scsi0:0``.
+    ``vm`` is an id or an unambiguous name, ``slot`` is text such as ``scsi0:0``.
 
     Args:
-        folder: the state folder that ``hvps sim serve`` was given.
+        folder: state folder of ``hvps sim serve``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +72,7 @@ class Control:
         except OSError as err:
             self._socket.close()
             raise SimulatorError(
-                f"nobody serves {folder}: {err.strerror}; start it with hvps sim serve"
+                f"no simulated host runs in {folder}: {err.strerror}; start it with hvps sim serve"
             ) from err
         self._stream = self._socket.makefile("rwb")
 
@@ -89,10 +89,10 @@ class Control:
     ) -> None:
         self.close()
 
-    # -- looking --------------------------------------------------------------------------------------
+    # -- showing --------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
-        """What the serving process says of itself, such as ``url``, ``engine`` and ``pid``."""
+        """Facts about the serving process, such as ``url``, ``engine`` and ``pid``."""
         return dict(self._ask("info"))
 
     def vms(self) -> tuple[SimulatedVm, ...]:
@@ -121,7 +121,7 @@ class Control:
         )
 
     def checkpoints(self, vm: str) -> tuple[SimulatedCheckpoint, ...]:
-        """Checkpoints of a VM, oldest first, those included that no cmdlet shows yet."""
+        """Checkpoints of a VM, oldest first, including those that cmdlets do not show yet."""
         return tuple(
             SimulatedCheckpoint(
                 UUID(row["checkpoint_id"]),
@@ -142,21 +142,21 @@ class Control:
         return Path(self._ask("live_image", vm=vm, slot=slot))
 
     def knobs(self) -> dict[str, Any]:
-        """All knobs with their values (``docs/simulated-host.md``)."""
+        """All knobs and their values (docs/simulated-host.md)."""
         return dict(self._ask("knobs"))
 
     def faults(self) -> dict[str, int]:
-        """Faults still to come, with their counts."""
+        """Armed faults and how many times each will happen."""
         return dict(self._ask("faults"))
 
     def counters(self) -> dict[str, Any]:
-        """What the host was asked for and what it sent since it was started (``wsman.counters``)."""
+        """Counters of the host since its start (``wsman.counters``)."""
         return dict(self._ask("counters"))
 
-    # -- changing -------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------
 
     def create_vm(self, name: str, *, state: str = "running", **settings: Any) -> UUID:
-        """A new VM without disks. ``settings`` are those of ``Model.setup.create_vm``."""
+        """Create a VM without disks. ``settings`` are those of ``Model.setup.create_vm``."""
         return UUID(self._ask("create_vm", name=name, state=state, settings=settings))
 
     def import_image(
@@ -170,7 +170,7 @@ class Control:
         vhd: bool = False,
         disk_id: UUID | None = None,
     ) -> None:
-        """Give the VM a disk with the content of a raw, VHDX or qcow2 image, which is copied."""
+        """Add a disk with a copy of a raw, VHDX or qcow2 image."""
         with as_raw(image.absolute(), self._folder) as raw:
             self._ask(
                 "add_disk",
@@ -184,16 +184,16 @@ class Control:
             )
 
     def add_empty_disk(self, vm: str, size_bytes: int, slot: str = _FIRST_SLOT) -> None:
-        """Give the VM an empty disk."""
+        """Add an empty disk."""
         self._ask("add_disk", vm=vm, slot=slot, size_bytes=size_bytes)
 
     def apply_image(self, vm: str, image: Path, slot: str = _FIRST_SLOT) -> int:
-        """Let the guest write what differs in a newer image of the same size; how many bytes that were."""
+        """Write what differs in a newer image of the same size, as the guest. Returns the bytes written."""
         with as_raw(image.absolute(), self._folder) as raw:
             return int(self._ask("apply_image", vm=vm, slot=slot, image=str(raw)))
 
     def write(self, vm: str, slot: str, offset: int, data: bytes) -> None:
-        """Let the guest write ``data`` at ``offset``; whole sectors."""
+        """Write whole sectors at ``offset``, as the guest."""
         self._ask("write", vm=vm, slot=slot, offset=offset, data=base64.b64encode(data).decode("ascii"))
 
     def set_state(self, vm: str, state: str) -> None:
@@ -205,51 +205,51 @@ class Control:
         self._ask("change_vm", vm=vm, settings=settings)
 
     def add_pass_through(self, vm: str, slot: str, number: int) -> None:
-        """Give the VM a disk of the host by its number."""
+        """Attach a physical disk of the host to the VM."""
         self._ask("add_pass_through", vm=vm, slot=slot, number=number)
 
     def remove_disk(self, vm: str, slot: str) -> None:
-        """Take a drive off the VM."""
+        """Remove a drive from the VM."""
         self._ask("remove_disk", vm=vm, slot=slot)
 
     def resize_disk(self, vm: str, slot: str, size_bytes: int) -> None:
-        """Give a disk another size."""
+        """Resize a disk."""
         self._ask("resize_disk", vm=vm, slot=slot, size_bytes=size_bytes)
 
     def lose_tracking(self, vm: str, slot: str = _FIRST_SLOT) -> None:
-        """Delete a disk's tracking file."""
+        """Delete the change tracking file of a disk."""
         self._ask("lose_tracking", vm=vm, slot=slot)
 
     def add_reference_point(self, vm: str) -> str:
-        """Make a reference point as another backup product would; its InstanceID."""
+        """Add a reference point as another backup product would. Returns its InstanceID."""
         return str(self._ask("add_reference_point", vm=vm))
 
     def destroy_reference_points(self, vm: str) -> int:
-        """Destroy every reference point of a VM, as another product might; how many."""
+        """Destroy all reference points of a VM. Returns how many there were."""
         return int(self._ask("destroy_reference_points", vm=vm))
 
     def add_node(self, name: str, *, cluster: str | None = None) -> None:
-        """A further host of the same world."""
+        """Add a host."""
         self._ask("add_node", name=name, cluster=cluster)
 
     def migrate(self, vm: str, node: str, *, seconds: float = 0.0) -> None:
-        """Live migrate a VM to another host, which takes ``seconds``."""
+        """Live-migrate a VM to another host within ``seconds``."""
         self._ask("migrate", vm=vm, node=node, seconds=seconds)
 
     def crash_host(self, node: str) -> None:
-        """Cut a host's power; it boots again, its VMs are off."""
+        """Power-cycle a host. Its VMs are off afterwards."""
         self._ask("crash_host", node=node)
 
     def kill_host(self, node: str) -> None:
-        """Let a host die: it answers nobody until it is revived, clustered VMs start on another one."""
+        """Let a host die. It does not answer until it is revived; clustered VMs start on another host."""
         self._ask("kill_host", node=node)
 
     def revive_host(self, node: str) -> None:
-        """A dead host is back, without the VMs that others took over."""
+        """Boot a dead host. VMs that moved to other hosts stay there."""
         self._ask("revive_host", node=node)
 
     def checkpoint(self, vm: str, name: str = "", *, recovery: bool = False) -> UUID:
-        """Take a checkpoint as a user (or, with ``recovery``, as another backup product) would."""
+        """Take a checkpoint, as a user or (with ``recovery``) another backup product would."""
         return UUID(self._ask("checkpoint", vm=vm, name=name, recovery=recovery))
 
     def remove_checkpoint(self, checkpoint_id: UUID) -> None:
@@ -257,19 +257,19 @@ class Control:
         self._ask("remove_checkpoint", checkpoint_id=str(checkpoint_id))
 
     def apply_checkpoint(self, checkpoint_id: UUID) -> None:
-        """Put the VM back to a checkpoint; it is off afterwards."""
+        """Revert the VM to a checkpoint. It is off afterwards."""
         self._ask("apply_checkpoint", checkpoint_id=str(checkpoint_id))
 
     def set_fault(self, name: str, count: int = 1) -> None:
-        """Let a fault happen the next ``count`` times; 0 disarms it."""
+        """Make a fault happen the next ``count`` times; 0 disarms it."""
         self._ask("set_fault", name=name, count=count)
 
     def set_knob(self, name: str, value: object) -> None:
-        """Turn a knob; text is converted to the knob's type."""
+        """Set a knob; text is converted to its type."""
         self._ask("set_knob", name=name, value=value)
 
     def shutdown(self) -> None:
-        """Ask the serving process to save its state and end; returns when it has agreed."""
+        """Ask the serving process to save its state and end. Does not wait for its end."""
         self._ask("shutdown")
 
     def _ask(self, call: str, **arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The server: one method per call, on the model."""
+"""The server of the control socket: one method per call."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 class ControlServer:
-    """Answers :class:`Control` in the process that has the model. Use as a context manager.
+    """Answers ``Control`` in the process of the model. Use as a context manager.
 
     Args:
-        folder: state folder; the socket is made there.
-        info: what :meth:`Control.info` gives.
-        set_fault: takes faults that the model does not know, such as those of the WSMan front; raises
-            ValueError for a name it does not know either.
-        armed: gives those that are still to come.
-        counters: gives what :meth:`Control.counters` gives.
-        shutdown: called, on a thread of this server, when somebody asks for the end.
+        folder: state folder, for the socket.
+        info: result of ``Control.info``.
+        set_fault: arms faults that the model does not know, such as those of the wire; raises ValueError for
+            an unknown name.
+        armed: returns these faults.
+        counters: returns the result of ``Control.counters``.
+        shutdown: called in a thread of this server when a client asks the process to end.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ControlServer:
         self._other_armed = armed
         self._counters = counters
         self._on_shutdown = shutdown
-        # Whoever controls a world from outside wants it to outlive this process, however that ends.
+        # A world that is controlled from outside must survive this process.
         model.save_on_change()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._path.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ class ControlServer:
         threading.Thread(target=self._accept, name="sim-control", daemon=True).start()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Close the socket."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -1,7 +1,7 @@
-"""What answers behind a shell of the simulated host: a real PowerShell, or Python for machines without it.
+"""Engines behind the shells of a simulated host: a real PowerShell, or Python.
 
-The interface is narrow: PSRP fragments go in and come out per pipeline, as the base64 they travel in. See
-``protocols`` for the protocols, ``powershell`` and ``builtin`` for the two implementations.
+PSRP fragments in base64 go in and come out, per pipeline. ``protocols`` has the interface, ``powershell`` and
+``builtin`` the implementations.
 """
 
 from hvpsbridge.sim.engines.protocols import Engine, EngineFactory, Sink

@@ -1,4 +1,4 @@
-"""Parameters against the contract, with the errors PowerShell's own binder gives."""
+"""Checks parameters against the contract, with the errors of PowerShell's own binder."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _RANGES = {"int": range(-(2**31), 2**31), "uint64": range(2**64)}
 def bind(operation: Operation, given: Sequence[tuple[str | None, Any]]) -> dict[str, Any]:
     """Values by the contract's parameter names: ``UUID``, ``int``, ``str``, ``bool``, ``bytes`` or ``list``.
 
-    Optional parameters that were not given are missing from the result.
+    Optional parameters that are not given are missing from the result.
 
     Raises:
-        Failure: a name is unknown, given twice or missing, or a value does not fit its type.
+        Failure: a name is unknown, given twice or missing, or a value does not fit the type.
     """
     bound: dict[str, Any] = {}
     for name, value in given:
@@ -62,7 +62,7 @@ def bind(operation: Operation, given: Sequence[tuple[str | None, Any]]) -> dict[
 
 
 def _find(operation: Operation, name: str | None) -> Parameter:
-    """The parameter of that name, or the one it is an unambiguous beginning of, as PowerShell matches."""
+    """The parameter with this name or unambiguous prefix, as in PowerShell."""
     wanted = (name or "").lower().rstrip(":")
     exact = [item for item in operation.parameters if item.name.lower() == wanted]
     partial = [item for item in operation.parameters if wanted and item.name.lower().startswith(wanted)]

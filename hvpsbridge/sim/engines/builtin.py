@@ -1,11 +1,11 @@
-"""The engine for machines without PowerShell: a PSRP server whose pipelines are answered from Python.
+"""The engine that needs no PowerShell: a PSRP server that answers pipelines from Python.
 
-A script is recognised by its first line, ``# hvps operation=<Name> contract=<N>``; the rest of its text is
-ignored. Parameters are checked against the contract, and results come from the model in the wire types the
-script would use. Anything else ends with an error: this engine does not run PowerShell.
+Scripts of hvps are recognized by their first line, ``# hvps operation=<Name> contract=<N>``; the rest is
+ignored. Parameters are checked against the contract, and results come from the model, with the types that
+the script would return. Other scripts fail.
 
-psrpcore reads what the client sends and keeps the state of the pool. Outgoing objects are written by
-``clixml``, since blocks of a disk are bulk data. Only this module imports psrpcore.
+psrpcore parses what the client sends and keeps the state of the pool. Results are serialized by ``clixml``,
+because blocks of a disk are bulk data. No other module uses psrpcore.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from hvpsbridge.sim.model import Model
 logger = logging.getLogger(__name__)
 
 _FIRST_LINE = re.compile(r"# hvps operation=([A-Za-z-]+) contract=(\d+)\s*")
-# Object ids of what is written here; psrpcore counts its own from 1.
+# First object id of results; psrpcore counts its own objects from 1.
 _FIRST_OBJECT = 1 << 32
-# Ids of the processes that shells would be; real ones stay far below on Linux by default.
+# Process ids of shells, above the default maximum of Linux.
 _process_ids = itertools.count(1 << 22)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One pipeline: what psrpcore knows of it, and its context."""
+    """One pipeline."""
 
     key: str
     context: Context
@@ -59,12 +59,12 @@ class _Run:
 
 
 class BuiltinEngine:
-    """One shell answered from Python. A pipeline is a thread; the pool's size bounds how many run.
+    """One shell. Each pipeline is a thread; the size of the pool limits how many run.
 
     Args:
-        sink: where fragments go.
-        model: what operations are answered from.
-        node: the host asked; None for the first.
+        sink: takes fragments.
+        model: the simulated world.
+        node: name of the host; None for the first.
     """
 
     def __init__(self, sink: Sink, model: Model, node: str | None = None) -> None:
@@ -83,7 +83,7 @@ class BuiltinEngine:
 
     @property
     def process_id(self) -> int:
-        """Id of the process that this shell would be."""
+        """Id of the process that this shell pretends to be."""
         return self._process_id
 
     def open(self, fragments: bytes) -> None:
@@ -101,7 +101,7 @@ class BuiltinEngine:
         self._take(fragments)
 
     def feed(self, key: str | None, fragments: bytes) -> None:
-        """Hand further fragments on."""
+        """Pass further fragments on."""
         self._alive()
         self._take(fragments)
 
@@ -113,24 +113,24 @@ class BuiltinEngine:
             run.context.stopping.set()
 
     def release(self, key: str) -> None:
-        """Stop a pipeline if it runs, and forget it."""
+        """Stop a pipeline if it is running, and forget it."""
         run = self._runs.pop(key, None)
         if run is not None:
             run.context.stopping.set()
 
     def kill(self) -> None:
-        """End the shell as a crash of its process would."""
-        # First, so that no pipeline waits for room in a queue that nobody empties.
+        """End the shell as if its process was killed."""
+        # First, because a pipeline may wait for space in a queue that is no longer emptied.
         self._sink.fail(f"process {self._process_id} was killed")
         self.close()
 
     def close(self) -> None:
-        """End every pipeline, and give every disk back."""
+        """End all pipelines and detach all disks."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            # No further pipeline starts from here on, and each of these has started or never will.
+            # No pipeline starts from here on.
             runs = list(self._runs.values())
         for run in runs:
             run.context.stopping.set()
@@ -144,7 +144,7 @@ class BuiltinEngine:
         if self._closed:
             raise EngineGone(f"process {self._process_id} has ended")
 
-    # -- what comes in ----------------------------------------------------------------------------------
+    # -- input --------------------------------------------------------------------------------
 
     def _take(self, fragments: bytes) -> None:
         self._process.readers.close_idle()
@@ -158,14 +158,14 @@ class BuiltinEngine:
             self._sink.put(key, fragment)
 
     def _drain(self) -> Iterator[tuple[str | None, bytes]]:
-        """What psrpcore has to say; call with the lock held."""
+        """Output of psrpcore. Hold the lock."""
         while (payload := self._pool.data_to_send(clixml.FRAGMENT_BYTES)) is not None:
             key = str(payload.pipeline_id) if payload.pipeline_id else None
             for fragment in clixml.split_fragments(payload.data):
                 yield key, fragment
 
     def _on(self, event: psrpcore.PSRPEvent[Any, Any]) -> None:
-        """Act on what the client sent; call with the lock held."""
+        """Handle an event of the client. Hold the lock."""
         if isinstance(event, psrpcore.CreatePipelineEvent):
             run = self._runs.get(str(event.pipeline_id))
             if run is None or self._closed:
@@ -194,7 +194,7 @@ class BuiltinEngine:
     # -- running ----------------------------------------------------------------------------------------
 
     def _run(self, run: _Run, event: psrpcore.CreatePipelineEvent) -> None:
-        """A pipeline's thread: wait for a runspace, answer, say how it ended."""
+        """The thread of a pipeline: wait for a runspace, send results, send the final state."""
         while not self._runspaces.acquire(timeout=0.1):
             if run.context.stopping.is_set():
                 self._end(run, None, stopped=True)
@@ -202,10 +202,10 @@ class BuiltinEngine:
         try:
             with self._lock:
                 run.pipeline.start()
-                # The real engine does not tell the client that a pipeline runs.
+                # The real engine does not send the state Running.
                 for _ in self._drain():
                     pass
-            trouble: Failure | None = None
+            error: Failure | None = None
             stopped = False
             try:
                 for result in self._answer(run, event):
@@ -214,12 +214,12 @@ class BuiltinEngine:
             except Stopped:
                 stopped = True
             except Failure as err:
-                trouble = err
+                error = err
             except Exception as err:
-                # A defect of the simulator must reach whoever runs the operation, not end in a thread.
+                # A bug in the simulator. The client must learn of it; the thread would end silently.
                 logger.exception("operation failed in the simulator")
-                trouble = failure("Hvps.Unexpected", f"simulator: {type(err).__name__}: {err}")
-            self._end(run, trouble, stopped=stopped)
+                error = failure("Hvps.Unexpected", f"simulator: {type(err).__name__}: {err}")
+            self._end(run, error, stopped=stopped)
         finally:
             self._runspaces.release()
 
@@ -245,8 +245,8 @@ class BuiltinEngine:
         for fragment in clixml.fragments(next(self._objects), message):
             self._sink.put(run.key, fragment)
 
-    def _end(self, run: _Run, trouble: Failure | None, *, stopped: bool) -> None:
-        """Tell the client the pipeline's last state, as the real engine does after a throw or a stop."""
+    def _end(self, run: _Run, error: Failure | None, *, stopped: bool) -> None:
+        """Send the pipeline's final state."""
         if self._closed:
             return
         with self._lock:
@@ -257,8 +257,8 @@ class BuiltinEngine:
                         pipeline.start()
                         list(self._drain())
                     pipeline.stop()
-                elif trouble is not None:
-                    pipeline._change_state(PSInvocationState.Failed, error=_record(trouble))
+                elif error is not None:
+                    pipeline._change_state(PSInvocationState.Failed, error=_record(error))
                 else:
                     pipeline.complete()
             out = list(self._drain())
@@ -270,14 +270,14 @@ class BuiltinEngine:
 _DEFAULT = psrpcore.StreamType.default
 
 
-def _record(trouble: Failure) -> ErrorRecord:
-    exception = NETException(Message=trouble.message, HResult=-2146233079)
-    exception.PSObject.type_names = [*trouble.type_names, *exception.PSTypeNames]
-    reason = trouble.type_names[0].rpartition(".")[2]
+def _record(error: Failure) -> ErrorRecord:
+    exception = NETException(Message=error.message, HResult=-2146233079)
+    exception.PSObject.type_names = [*error.type_names, *exception.PSTypeNames]
+    reason = error.type_names[0].rpartition(".")[2]
     return ErrorRecord(
         Exception=exception,
-        CategoryInfo=ErrorCategoryInfo(Category=ErrorCategory[trouble.category], Reason=reason),
-        FullyQualifiedErrorId=trouble.error_id,
+        CategoryInfo=ErrorCategoryInfo(Category=ErrorCategory[error.category], Reason=reason),
+        FullyQualifiedErrorId=error.error_id,
     )
 
 

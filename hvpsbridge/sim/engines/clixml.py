@@ -1,11 +1,10 @@
-"""Outgoing objects, serialised as PowerShell serialises them.
+"""Serializes results as PowerShell does.
 
-psrpcore could serialise these too, but through trees and several copies, and the builtin engine has to move
-blocks of a disk. Only the types of contract results are supported: text, bool, int (as ``U64``), float,
-arrays of text or ints, bytes and null.
+psrpcore would copy blocks of a disk several times. Only the types of contract results are supported: text,
+bool, int (as ``U64``), float, arrays of text or ints, bytes and null.
 
-The only module of the simulator that imports pybase64: bulk data is encoded twice, which with the standard
-library costs more than everything else that happens to a block.
+No other module of the simulator uses pybase64. Bulk data is encoded twice, which with the standard library
+would cost more than everything else.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-F
 
 
 def pascal_case(name: str) -> str:
-    """PowerShell property of a dataclass field: ``vm_id`` is ``VmId``."""
+    """Name of the PowerShell property for a field: ``vm_id`` is ``VmId``."""
     return "".join(part.capitalize() for part in name.split("_"))
 
 
@@ -45,7 +44,7 @@ def _shape(kind: Any) -> tuple[tuple[str, str], ...]:
 
 
 def result_object(result: Any) -> bytes:
-    """CLIXML of one result of the contract, as its script would emit it."""
+    """CLIXML of a result of the contract."""
     kind: Any = type(result)
     properties = {name: getattr(result, field) for field, name in _shape(kind)}
     return custom_object(f"Hvps.{kind.__name__}", properties)
@@ -69,7 +68,7 @@ def custom_object(type_name: str, properties: Mapping[str, object]) -> bytes:
 
 
 class _Writer:
-    """Numbers objects and type lists as they come, as the real serialiser does."""
+    """Numbers objects and type lists in order, as PowerShell does."""
 
     def __init__(self) -> None:
         self._objects = 0
@@ -121,7 +120,7 @@ def _scalar(value: object) -> tuple[str, str]:
 
 
 def escape(text: str) -> str:
-    """Text as it stands inside a CLIXML string element."""
+    """Text escaped for a CLIXML string element."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):04X}_", plain)
 
@@ -143,7 +142,7 @@ def fragments(object_id: int, data: bytes) -> Iterator[bytes]:
 
 
 def split_fragments(data: bytes) -> Iterator[bytes]:
-    """The single fragments of a run of them, each in base64."""
+    """The fragments in a sequence of them, each in base64."""
     position = 0
     while position + _FRAGMENT_HEAD.size <= len(data):
         end = position + _FRAGMENT_HEAD.size + _FRAGMENT_HEAD.unpack_from(data, position)[3]

@@ -14,13 +14,13 @@ from hvpsbridge.sim.model.errors import DiskError, HyperVError
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """A terminating error of an operation, as the error record says it.
+    """A terminating error of an operation.
 
     Attributes:
         error_id: FullyQualifiedErrorId.
-        category: ErrorCategory as a word.
+        category: name of the ErrorCategory.
         message: text of the exception.
-        native: code that Windows gave, if any.
+        native: code from Windows, if any.
         type_names: .NET types of the exception, most derived first.
     """
 
@@ -35,7 +35,7 @@ class Failure(Exception):
 
 
 def failure(error_id: str, message: str, native: int | None = None) -> Failure:
-    """An error of the contract; a native code follows the id as the scripts write it."""
+    """An error of the contract. A native code is appended to the id, as by the scripts."""
     suffix = f",native=0x{native & 0xFFFFFFFF:08X}" if native else ""
     return Failure(error_id + suffix, ERRORS[error_id].category, message, native)
 

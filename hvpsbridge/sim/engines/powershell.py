@@ -1,15 +1,14 @@
-"""The engine that is real: one ``pwsh -s`` process per shell, as Windows has one wsmprovhost per shell.
+"""The engine with a real PowerShell: one ``pwsh -s`` process per shell, as Windows has one wsmprovhost each.
 
-``pwsh -s`` takes and gives PSRP fragments as lines of ``<Data Stream='Default' PSGuid='...'>base64</Data>``
-(what PowerShell's jobs and SSH transport speak); fragments are the same bytes that WSMan carries, so lines
-are cut, not parsed.
+``pwsh -s`` reads and writes PSRP fragments as lines of ``<Data Stream='Default' PSGuid='...'>base64</Data>``,
+as PowerShell's jobs and SSH transport do. Fragments are the same bytes that WSMan carries, so lines are cut,
+not parsed.
 
-Order is ours to keep: the process hands each line it reads to a thread pool, so the next line of a pipeline
-may only be written when the last one was acknowledged. Lines wait in a queue per pipeline meanwhile; the
-thread that reads the acknowledgement hands on the next. Nobody waits for it to be written but a thread of its
-own: a line may be longer than the pipe, and the process reads on only while its output is read. So a client
-that sends before it receives cannot lock itself out while its output is held back. Before the client's first
-pipeline a script of ours runs (:mod:`startup`); what the client sends meanwhile waits, too.
+The process passes each line to a thread pool, so the next line of a pipeline is written only when the last
+one was acknowledged. Until then lines wait in a queue per pipeline. A separate thread writes them: a line
+may be longer than the pipe, and the process reads on only while its output is read, so a client that sends
+before it receives must not block the reading thread. Before the client's first pipeline, ``startup`` runs a
+script; what the client sends meanwhile waits.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 POOL_ID = "00000000-0000-0000-0000-000000000000"
 CLOSE_SECONDS = 3.0
-# Enough for one line per fragment of 32 KiB with room; a larger pipe means fewer switches between the two.
+# More than the line of a 32 KiB fragment; a larger pipe means fewer context switches.
 PIPE_BYTES = 1 * MIB
-# Measured: larger buffers only leave the processor's cache.
+# Measured: larger buffers do not fit the processor's cache.
 READ_BYTES = 256 * KIB
 
 _DATA_HEAD = b"<Data Stream='Default' PSGuid='"
@@ -50,10 +49,10 @@ _ACK = re.compile(rb"<(Data|Command|Signal|Close)Ack PSGuid='([0-9a-f-]{36})' />
 
 
 def find_pwsh(environment: Mapping[str, str] | None = None) -> Path:
-    """The PowerShell to use: ``HVPS_PWSH`` made absolute, else ``pwsh`` on PATH.
+    """Absolute path of PowerShell: ``HVPS_PWSH``, or ``pwsh`` on PATH.
 
     Raises:
-        ConfigurationError: ``HVPS_PWSH`` names no executable file, or there is no PowerShell at all.
+        ConfigurationError: ``HVPS_PWSH`` is not an executable file, or there is no PowerShell.
     """
     environment = os.environ if environment is None else environment
     named = environment.get("HVPS_PWSH")
@@ -72,12 +71,12 @@ def find_pwsh(environment: Mapping[str, str] | None = None) -> Path:
 
 
 class PowerShellEngine:
-    """One ``pwsh -s`` process. Its output is read by one thread, which waits where the sink waits.
+    """One ``pwsh -s`` process. One thread reads its output; it blocks while the sink blocks.
 
     Args:
-        sink: where its fragments go.
+        sink: takes fragments.
         pwsh: the executable.
-        environment: variables set beside the ones we have ourselves.
+        environment: variables to set in addition to those of this process.
     """
 
     def __init__(
@@ -88,15 +87,15 @@ class PowerShellEngine:
     ) -> None:
         self._sink = sink
         self._lock = RLock()
-        # Lines for the process in their order; None closes its input.
+        # Lines for the process, in order; None closes its input.
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
-        # Lines not yet written, by pipeline; a key is here while a line of it awaits its acknowledgement.
+        # Lines to be written, by pipeline. A pipeline is present while one of its lines is not acknowledged.
         self._queued: dict[str, deque[bytes]] = {}
         self._startup: startup.Startup | None = None
-        # The client's pipelines until the startup script has ended: what was to be written, by whom.
+        # While the startup script runs: pipelines of the client and their lines.
         self._held: list[tuple[str, tuple[bytes, ...]]] | None = None
         self._closed = False
-        self._complaints: deque[str] = deque(maxlen=20)
+        self._error_lines: deque[str] = deque(maxlen=20)
         self._process = subprocess.Popen(
             [str(pwsh), "-NoProfile", "-NoLogo", "-s"],
             stdin=subprocess.PIPE,
@@ -104,7 +103,7 @@ class PowerShellEngine:
             stderr=subprocess.PIPE,
             env={**os.environ, **startup.environment(pwsh), **environment},
             bufsize=READ_BYTES,
-            # Ctrl+C in the terminal is for whoever serves, not for the shells.
+            # Ctrl+C in the terminal must not reach the shells.
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -135,7 +134,7 @@ class PowerShellEngine:
         self._order(key, _line("Command", key), _data_line(key, fragments))
 
     def feed(self, key: str | None, fragments: bytes) -> None:
-        """Hand further fragments on."""
+        """Pass further fragments on."""
         self._order(key or POOL_ID, _data_line(key or POOL_ID, fragments))
 
     def stop(self, key: str) -> None:
@@ -143,11 +142,11 @@ class PowerShellEngine:
         self._order(key, _line("Signal", key))
 
     def release(self, key: str) -> None:
-        """Close a pipeline; the process stops it when it still runs."""
+        """Close a pipeline; the process stops it if it is running."""
         self._order(key, _line("Close", key))
 
     def close(self) -> None:
-        """Ask the process to end, then make it."""
+        """Ask the process to end, and kill it if it does not."""
         self._closed = True
         with contextlib.suppress(EngineGone):
             self._write(_line("Close", POOL_ID))
@@ -159,12 +158,12 @@ class PowerShellEngine:
             self._process.wait()
 
     def kill(self) -> None:
-        """End the process as a crash would."""
+        """Kill the process."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _run_startup(self) -> None:
-        """Start our own script, once, not before the client asks for a pipeline: then the pool is open."""
+        """Start the startup script before the client's first pipeline, when the pool is open."""
         with self._lock:
             first = self._startup
             if first is None or first.done or self._held is not None:
@@ -183,7 +182,7 @@ class PowerShellEngine:
                 self._queue(key, *lines)
 
     def _order(self, key: str, *lines: bytes) -> None:
-        """What the client wants written: later, when it is for a pipeline and our own script still runs."""
+        """Write lines of the client, or hold them back while the startup script runs."""
         with self._lock:
             if self._held is not None and key != POOL_ID:
                 self._held.append((key, lines))
@@ -191,7 +190,7 @@ class PowerShellEngine:
                 self._queue(key, *lines)
 
     def _queue(self, key: str, *lines: bytes) -> None:
-        """Write lines of one pipeline in order, each after the acknowledgement of the one before."""
+        """Write lines of a pipeline in order, each after the acknowledgement of the one before."""
         with self._lock:
             queued = self._queued.get(key)
             if queued is not None:
@@ -212,11 +211,11 @@ class PowerShellEngine:
 
     def _write(self, data: bytes) -> None:
         if self._process.poll() is not None:
-            raise EngineGone(f"process {self._process.pid} takes no more input")
+            raise EngineGone(f"process {self._process.pid} has ended")
         self._outgoing.put(data)
 
     def _write_input(self) -> None:
-        # What goes wrong here is the process's end, which the thread that reads its output reports.
+        # Errors mean that the process has ended, which the reading thread reports.
         with contextlib.suppress(OSError), self._input:
             while (data := self._outgoing.get()) is not None:
                 self._input.write(data)
@@ -228,7 +227,7 @@ class PowerShellEngine:
             for line in self._output:
                 if line.startswith(_DATA_HEAD) and line.endswith(_DATA_TAIL):
                     key = line[len(_DATA_HEAD) : len(_DATA_HEAD) + _ID_CHARS].decode()
-                    # A view: bulk data is not copied again before it reaches a socket.
+                    # A view, because bulk data should not be copied again.
                     payload = memoryview(line)[_PAYLOAD_AT : -len(_DATA_TAIL)]
                     first = self._startup
                     if first is not None and key == first.key:
@@ -238,20 +237,20 @@ class PowerShellEngine:
                 elif (ack := _ACK.fullmatch(line)) is not None:
                     self._acknowledged(ack[2].decode())
                 else:
-                    # Something in the shell wrote to the console itself.
+                    # Something in the shell wrote to the console.
                     logger.debug("pwsh %d wrote outside the protocol: %d bytes", self.process_id, len(line))
         status = self._process.wait()
         self._outgoing.put(None)
         self._sink.fail(f"pwsh {self.process_id} ended with status {status}")
         if not self._closed:
             logger.warning(
-                "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._complaints)
+                "pwsh %d ended with status %s: %s", self.process_id, status, " ".join(self._error_lines)
             )
 
     def _read_errors(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             for line in self._errors:
-                self._complaints.append(line.decode(errors="replace").strip())
+                self._error_lines.append(line.decode(errors="replace").strip())
 
 
 def _line(kind: str, key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a shell needs of the engine behind it, and the engine of the shell."""
+"""The interface between a shell and its engine."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """Where an engine puts what it has to say. Thread-safe."""
+    """Takes the output of an engine. Thread-safe."""
 
     def put(self, key: str | None, fragment: bytes | memoryview) -> None:
         """Queue one PSRP fragment in base64 for a pipeline, or for the shell (None).
 
-        Blocks while the client has not taken what is queued already: that is the back-pressure.
+        Blocks while too much waits for the client.
         """
         ...
 
     def fail(self, reason: str) -> None:
-        """The engine has ended by itself; nothing more comes."""
+        """Report that the engine has ended; no output follows."""
         ...
 
 
 class Engine(Protocol):
-    """One shell's engine. Pipeline keys are lower-case ids; data is PSRP fragments in base64.
+    """The engine of one shell. Pipeline keys are lower-case ids; data is PSRP fragments in base64.
 
-    Methods return as soon as the engine has taken the data; results come through the sink. They raise
-    :class:`EngineGone` once the engine has ended.
+    Methods return as soon as the engine has taken the data; output goes to the sink. They raise
+    ``EngineGone`` once the engine has ended.
     """
 
     @property
     def process_id(self) -> int:
-        """Id of the process that runs the shell."""
+        """Id of the shell's process."""
         ...
 
     def open(self, fragments: bytes) -> None:
-        """Start the runspace pool with the client's first fragments."""
+        """Open the runspace pool with the client's first fragments."""
         ...
 
     def start(self, key: str, fragments: bytes) -> None:
@@ -42,28 +42,28 @@ class Engine(Protocol):
         ...
 
     def feed(self, key: str | None, fragments: bytes) -> None:
-        """Hand further fragments to a pipeline, or to the pool (None)."""
+        """Pass further fragments to a pipeline, or to the pool (None)."""
         ...
 
     def stop(self, key: str) -> None:
-        """Stop a running pipeline; its final state still comes."""
+        """Stop a running pipeline; its final state follows."""
         ...
 
     def release(self, key: str) -> None:
-        """The client is done with a pipeline: stop it if it runs, and forget it."""
+        """Forget a pipeline that the client has finished with; stop it if it is running."""
         ...
 
     def kill(self) -> None:
-        """End the shell's process as a crash would. Never raises."""
+        """Kill the shell's process. Never raises."""
         ...
 
     def close(self) -> None:
-        """End the shell and everything that runs in it. Never raises; calling it twice is fine."""
+        """End the shell and everything that runs in it. Never raises and may be called twice."""
         ...
 
 
 class EngineGone(Exception):
-    """The engine behind a shell has ended."""
+    """The engine has ended."""
 
 
 EngineFactory = Callable[[Sink], Engine]

@@ -1,4 +1,4 @@
-"""Attached disks of one simulated host process: one handle per path, closed when idle, as the C# reader."""
+"""Attached disks of one host process: one handle per path, closed when idle, as in the C# reader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threading import Lock, RLock
 from hvpsbridge.sim.engines.failure import failure, of_disk
 from hvpsbridge.sim.model import DiskError, DiskHandle, Model
 
-# As HvpsReader.cs: a dead client's shell may live for hours, its handle must not.
+# As in the C# reader: the shell of a dead client may live for hours, but must not keep disks attached.
 IDLE_SECONDS = 120.0
 
 
@@ -25,7 +25,7 @@ class _Reader:
 
 
 class Disk:
-    """A disk in use: its geometry, and reads of it."""
+    """A disk in use."""
 
     def __init__(self, model: Model, handle: DiskHandle) -> None:
         layer = model.disks.layer(handle.layer)
@@ -35,7 +35,7 @@ class Disk:
         self._handle = handle
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, wherever they start; whole sectors are read around them.
+        """Exactly these bytes, from whole sectors.
 
         Raises:
             Failure: ``Hvps.ReadFailed``.
@@ -58,8 +58,8 @@ class Readers:
 
     Args:
         model: the simulated world.
-        owner: the process, as the model names it.
-        node: the host it runs on.
+        owner: name of the process in the model.
+        node: name of its host.
     """
 
     def __init__(self, model: Model, owner: str, node: str | None) -> None:
@@ -71,10 +71,10 @@ class Readers:
 
     @contextmanager
     def use(self, path: str) -> Iterator[Disk]:
-        """The disk at ``path``, attached; it stays so afterwards, for others and for the next request.
+        """The disk at ``path``, attached. It remains attached for the next request.
 
         Raises:
-            Failure: it cannot be opened or attached, or its reader was closed for good.
+            Failure: it cannot be opened or attached, or its reader was closed.
         """
         with self._lock:
             reader = self._readers.setdefault(path.lower(), _Reader(path))
@@ -103,7 +103,7 @@ class Readers:
         return handle
 
     def close(self, path: str | None = None) -> tuple[str, ...]:
-        """Close one reader, or all; reads under way end first. Gives the paths that are still attached."""
+        """Close one reader, or all, after their current reads. Returns the paths that are still attached."""
         with self._lock:
             closing = [
                 self._readers.pop(key) for key in list(self._readers) if path is None or key == path.lower()
@@ -114,7 +114,7 @@ class Readers:
             return tuple(sorted(reader.path for reader in self._readers.values() if reader.handle))
 
     def close_idle(self) -> None:
-        """Let go of disks that nobody asked for in a while; the next request attaches again."""
+        """Detach idle disks; the next request attaches them again."""
         with self._lock:
             readers = list(self._readers.values())
         for reader in readers:

@@ -1,7 +1,7 @@
-"""What a simulated host's PowerShell runs in each shell before its client's first command.
+"""The script that runs in each shell before its client's first command: ``sim/powershell/Startup.ps1``.
 
-Windows has startup scripts of session configurations; ``pwsh -s`` has none, so the engine starts a pipeline
-of its own, of which the client sees nothing. The script is ``sim/powershell/Startup.ps1``.
+Windows has startup scripts of session configurations. ``pwsh -s`` has none, so the engine starts a pipeline
+that the client does not see.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ _PIPELINE_STATE = 0x00041006
 _MESSAGE_KIND_AT = struct.calcsize(">QQBI") + 4
 _POOL_ID_AT = _MESSAGE_KIND_AT + 4
 _UUID_BYTES = 16
-# .NET puts objects from 85,000 bytes on into the heap that only full collections clean. Over pwsh's own
-# transport a fragment becomes text of 87,400 bytes, twice; WinRM takes its bytes. Measured without this: 0.9
-# full collections per MiB read, and 8 of 20 CPU seconds for a GB.
+# .NET puts objects from 85,000 bytes on into the heap that only full collections clean. The transport of pwsh
+# makes text of 87,400 bytes of each fragment, twice; WinRM passes bytes. Measured without this: 0.9 full
+# collections per MiB read, and 8 of 20 CPU seconds for a GB.
 _LARGE_OBJECT_BYTES = 192 * KIB
 # PSInvocationState: Stopped, Completed, Failed.
 _FINAL_STATES = (b">3<", b">4<", b">5<")
-# CREATE_PIPELINE for one script without parameters or input, in whatever runspace is free, with no host to
-# show anything on ([MS-PSRP] 2.2.2.10).
+# CREATE_PIPELINE for one script without parameters, input or host, in any runspace ([MS-PSRP] 2.2.2.10).
 _PIPELINE = (
     '<Obj RefId="0"><MS><B N="NoInput">true</B>'
     '<Obj N="ApartmentState" RefId="1"><ToString>Unknown</ToString><I32>2</I32></Obj>'
@@ -53,35 +52,35 @@ _PIPELINE = (
 
 
 def environment(pwsh: Path) -> dict[str, str]:
-    """Variables for a shell's process; makes the folder for what is compiled."""
+    """Variables for a shell's process. Creates the folder for compiled assemblies."""
     compiled = user_cache() / "compiled"
     compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "HVPS_SIM_PWSH": str(pwsh),
         "HVPS_SIM_COMPILER": str(_FOLDER / "Compile.ps1"),
         "HVPS_SIM_COMPILED": str(compiled),
-        # .NET reads figures as hexadecimal.
+        # .NET reads the number as hexadecimal.
         "DOTNET_GCLOHThreshold": f"{_LARGE_OBJECT_BYTES:x}",
     }
 
 
 class Startup:
-    """The pipeline that runs the script, in one shell.
+    """The pipeline that runs the script in one shell.
 
     Attributes:
-        key: its id, lower case.
-        done: whether it has ended, well or not.
+        key: its id, in lower case.
+        done: whether it has ended.
     """
 
     def __init__(self, pool_fragments: bytes) -> None:
-        """``pool_fragments``: what the client opened its pool with, in base64; it holds the pool's id."""
+        """``pool_fragments`` are the fragments in base64 with which the client opened its pool."""
         self.key = str(uuid.uuid4())
         self.done = False
         first = binascii.a2b_base64(pool_fragments)
         self._pool_id = uuid.UUID(bytes_le=first[_POOL_ID_AT : _POOL_ID_AT + _UUID_BYTES])
 
     def fragments(self) -> bytes:
-        """The message that starts it, in base64."""
+        """The message that starts the pipeline, in base64."""
         data = clixml.message(
             _CREATE_PIPELINE,
             self._pool_id,
@@ -92,7 +91,7 @@ class Startup:
         return b"".join(clixml.fragments(1, data))
 
     def take(self, fragment: bytes | memoryview) -> None:
-        """One fragment, in base64, of what the pipeline has to say: only whether it has ended matters."""
+        """Take a fragment of the pipeline's output, in base64, to find out whether it has ended."""
         message = binascii.a2b_base64(fragment)
         (kind,) = struct.unpack_from("<I", message, _MESSAGE_KIND_AT)
         if kind == _ERROR_RECORD:

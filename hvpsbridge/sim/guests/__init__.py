@@ -1,7 +1,7 @@
-"""Guests for the simulated host: disks with real file systems and real files, changed as guests change them.
+"""Guests for the simulated host: disks with real file systems and files, changed as guests change them.
 
-``GuestDisk`` makes a disk and newer states of it; ``check_disk`` and ``images_equal`` look at a restored one
-from outside the product; ``usable_file_systems`` says what this machine can work with.
+``GuestDisk`` creates a disk and newer states of it. ``check_disk`` and ``images_equal`` check a restored disk
+without product code. ``usable_file_systems`` tells which file systems this machine supports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def usable_file_systems() -> dict[str, str]:
-    """Each file system's name with the reason why it cannot be used here; empty when it can."""
+    """For each file system, why it cannot be used on this machine; empty if it can."""
     reasons: dict[str, str] = {}
     for name, system in FILE_SYSTEMS.items():
         try:

@@ -1,7 +1,7 @@
-"""Judges of a restored disk. They share no code with what backs up, stores or restores.
+"""Checks of a restored disk. They share no code with backup, storage or restore.
 
-A judge gets a raw disk and the file list of the guest at that moment, reads the partition table with both
-its copies, runs the file systems' own checkers after journal replay on a copy, and reads every file.
+A check compares a raw disk with the file list of the guest at that moment. It reads both copies of the
+partition table, runs the file systems' own checkers on a copy with its journal replayed, and reads all files.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from hvpsbridge.sim.guests.filesystems import FILE_SYSTEMS
 from hvpsbridge.sim.guests.partitions import BadTable, Partition, extract, read_table
 from hvpsbridge.sim.guests.tools import run_tool, said
 
-# Findings of one kind that are spelled out before the rest is only counted.
+# Findings of one kind that are listed; the rest is counted.
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class DiskCheck:
-    """What was found on a disk.
+    """Result of a check.
 
     Attributes:
-        file_systems: names, in partition order.
-        files: number of files whose size and SHA-256 are as in the guest.
-        unclean: complaints of partition table and checkers.
-        different: files that lack, are too many or differ.
+        file_systems: names, in the order of partitions.
+        files: number of files with the size and SHA-256 of the guest's.
+        unclean: errors of the partition table and of checkers.
+        different: files that are missing, unexpected or different.
     """
 
     file_systems: tuple[str, ...]
@@ -38,17 +38,17 @@ class DiskCheck:
 
     @property
     def good(self) -> bool:
-        """Whether everything was as it should be, and there was something to look at."""
+        """Whether everything is as in the guest, and there were files to compare."""
         return self.files > 0 and not self.unclean and not self.different
 
 
 def check_disk(raw: Path, file_lists: Path, *, scratch: Path) -> DiskCheck:
-    """Examines a raw disk against the guest's file lists; the disk is only read.
+    """Compare a raw disk with the guest's file lists. The disk is only read.
 
     Args:
         raw: the restored disk.
-        file_lists: as written beside the guest's image.
-        scratch: an existing folder with room for the disk's partitions and files.
+        file_lists: file beside the guest's image.
+        scratch: an existing folder with space for the disk's partitions and files.
     """
     expected = load_lists(file_lists)
     try:
@@ -69,7 +69,7 @@ def check_disk(raw: Path, file_lists: Path, *, scratch: Path) -> DiskCheck:
 
 
 def images_equal(one: Path, other: Path) -> str:
-    """Empty when two files hold the same bytes, else what ``cmp`` says of the first difference."""
+    """Empty if two files have the same bytes, else the first difference as ``cmp`` prints it."""
     if one.stat().st_size != other.stat().st_size:
         return f"{one.stat().st_size} bytes instead of {other.stat().st_size}"
     done = run_tool("cmp", one, other, accept=(0, 1))

@@ -1,7 +1,7 @@
 """Guest disks: a raw image with a partition table and filled file systems, and newer states of it.
 
-A disk lives in a folder of its own: ``files-N`` is what the guest of partition N sees (the truth), and
-each state of the disk is an image with the file list of that moment beside it.
+Each disk has a folder: ``files-N`` has the files of partition N, and each state of the disk is an image with
+its file list beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hvpsbridge.units import MIB
 
 @dataclass(frozen=True, slots=True)
 class PartitionPlan:
-    """One partition to make: which file system, how large, and what in it."""
+    """A partition to create."""
 
     file_system: str
     size_bytes: int = 192 * MIB
@@ -42,10 +42,10 @@ class DiskState:
     """A guest disk at one moment.
 
     Attributes:
-        image: raw image, sparse.
-        file_lists: JSON beside it; :func:`load_lists` reads it.
+        image: sparse raw image.
+        file_lists: JSON file beside it, for :func:`load_lists`.
         files: number of files in all partitions.
-        changes: number of files touched since the state before; 0 for the first.
+        changes: number of files changed since the previous state; 0 for the first.
     """
 
     image: Path
@@ -55,18 +55,18 @@ class DiskState:
 
 
 class GuestDisk:
-    """A disk of one guest, from its first state on. Deterministic by seed in names and contents."""
+    """A disk of a guest. The seed determines names and contents."""
 
     def __init__(
         self, folder: Path, plans: Sequence[PartitionPlan], *, seed: int, size_bytes: int | None = None
     ) -> None:
-        """Makes the disk in a new folder; :attr:`state` is its first state.
+        """Create the disk in its first state.
 
         Args:
-            folder: made here; belongs to the disk.
+            folder: new folder for the disk.
             plans: the partitions, in order.
-            seed: of everything.
-            size_bytes: of the disk; by default what the partitions need and one odd MiB more.
+            seed: seed of everything random.
+            size_bytes: size of the disk; by default slightly more than that of the partitions.
 
         Raises:
             ToolMissing: a program for one of the file systems is not installed.
@@ -97,9 +97,9 @@ class GuestDisk:
         self.state = self._listed(image, len(parts), changes=0)
 
     def keep_running(self, *, seed: int, share: float = 0.03) -> DiskState:
-        """The guest changes, adds and deletes files in place; gives the newer state, of the same size.
+        """Change, add and delete files in place. Returns the newer state, of the same size.
 
-        The older state's image stays as it is.
+        The image of the older state remains unchanged.
         """
         older = self.state.image
         parts = read_table(older)
@@ -132,14 +132,14 @@ class GuestDisk:
 
 
 def load_lists(path: Path) -> list[dict[str, FileEntry]]:
-    """The file list of each partition, in order, as written beside an image."""
+    """The file list of each partition, in order, from a file beside an image."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [{name: FileEntry(*row) for name, row in files.items()} for files in rows]
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside the disk, where large files are known to fit."""
+    """A temporary folder beside the disk, where large files fit."""
     path = Path(tempfile.mkdtemp(dir=folder, prefix="scratch-"))
     try:
         yield path

@@ -1,7 +1,7 @@
-"""ext4 in a file: made by ``mke2fs -d``, changed in place by ``debugfs -w``, judged by ``e2fsck``.
+"""ext4 in a file: created by ``mke2fs -d``, changed in place by ``debugfs -w``, checked by ``e2fsck``.
 
-A guest that is running has a journal that the next mount replays. To make such a disk, one file's first
-block goes into the journal only (debugfs ``journal_write``): its data block keeps the old bytes, and the
+The disk of a running guest has a journal that the next mount replays. To create one, the first block of one
+file is written to the journal only (debugfs ``journal_write``): the data block has the old bytes, and the
 file has its SHA-256 only after a replay, as after a power failure with ``data=journal``.
 """
 
@@ -22,13 +22,13 @@ from hvpsbridge.sim.guests.tools import find_tool, run_tool, said
 
 BLOCK_BYTES = 4096
 _NAMES = UUID("2f9d5c0e-2b2e-4a83-8a43-4fd0f61d9c11")
-# debugfs says its version on standard error; anything else there is a failure it does not exit with.
+# debugfs prints its version on standard error. Anything else there is an error; its exit status is 0.
 _VERSION_LINE = b"debugfs "
 
 
 @dataclass(frozen=True, slots=True)
 class Ext4:
-    """The Linux guest's file system, with journal and metadata checksums."""
+    """The file system of Linux guests, with journal and metadata checksums."""
 
     name: str = "ext4"
     partition_type: UUID = LINUX_DATA
@@ -74,14 +74,14 @@ class Ext4:
         into.mkdir()
         with tempfile.TemporaryDirectory(dir=partition.parent) as scratch:
             copy = self._replayed(partition, Path(scratch))
-            # Without root debugfs cannot give files their owner and says so; the contents are complete,
-            # and what would be incomplete shows when the files are hashed.
+            # Without root, debugfs cannot set owners and prints errors. The contents are complete; if not,
+            # the hashes of the files differ.
             run_tool("debugfs", "-R", f'rdump / "{into}"', copy)
         shutil.rmtree(into / "lost+found", ignore_errors=True)
 
     @staticmethod
     def _replayed(partition: Path, scratch: Path) -> Path:
-        """A copy of the partition after journal replay. 1 means that replaying corrected something."""
+        """A copy of the partition with its journal replayed, in which e2fsck may have corrected something."""
         copy = scratch / "replayed"
         run_tool("cp", "--sparse=always", "--reflink=auto", partition, copy)
         run_tool("e2fsck", "-E", "journal_only", "-y", copy, accept=(0, 1))
@@ -89,7 +89,7 @@ class Ext4:
 
     @staticmethod
     def _leave_in_journal(partition: Path, folder: Path, rng: random.Random, exclude: Iterable[str]) -> None:
-        """Changes the first block of one file in the folder, and on disk in the journal only."""
+        """Change the first block of one file in the folder, and in the journal of the disk."""
         candidates = sorted(
             path
             for path in folder.rglob("*")
@@ -117,10 +117,10 @@ class Ext4:
 
 
 def _debugfs(partition: Path, commands: list[str], *, write: bool = False) -> bytes:
-    """Runs debugfs commands; gives standard output.
+    """Run debugfs commands. Returns standard output.
 
     Raises:
-        ToolFailed: one of them complained.
+        ToolFailed: a command failed.
     """
     with tempfile.NamedTemporaryFile("w", dir=partition.parent, encoding="utf-8") as script:
         script.write("".join(f"{command}\n" for command in commands))
@@ -133,13 +133,13 @@ def _debugfs(partition: Path, commands: list[str], *, write: bool = False) -> by
 
 
 def _blocks(partition: Path, path: str) -> list[int]:
-    """Block numbers of a file in order; 0 stands for a hole."""
+    """Block numbers of a file in order; 0 is a hole."""
     shown = run_tool("debugfs", "-R", f'blocks "/{path}"', partition).stdout
     return [int(number) for number in shown.split()]
 
 
 def _overwrite(partition: Path, folder: Path, path: str, spans: Iterable[tuple[int, int]]) -> None:
-    """Writes spans of a file over its data blocks, as a guest does that changes it in place."""
+    """Write parts of a file to its data blocks, as a guest that changes it in place."""
     blocks = _blocks(partition, path)
     with (folder / path).open("rb") as reads, partition.open("r+b") as writes:
         for offset, length in spans:

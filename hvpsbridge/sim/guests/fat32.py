@@ -1,4 +1,4 @@
-"""FAT32 in a file: made by mkfs.vfat, filled and changed in place by mtools, judged by ``fsck.vfat -n``."""
+"""FAT32 in a file: created by mkfs.vfat, filled and changed in place by mtools, checked by fsck.vfat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hvpsbridge.sim.guests.tools import batches, find_tool, run_tool, said
 
 @dataclass(frozen=True, slots=True)
 class Fat32:
-    """What firmware partitions, appliances and small Windows disks use. It has no journal."""
+    """The file system of firmware partitions, appliances and small Windows disks. It has no journal."""
 
     name: str = "fat32"
     partition_type: UUID = BASIC_DATA

@@ -1,8 +1,8 @@
-"""What a guest keeps in a file system: a folder of real files grown from a seed, and changes to it.
+"""Files of a guest: a folder of files created from a seed, and changes to it.
 
-The folder is the truth. File systems are filled from it and read back into another one; the list of
-sizes and SHA-256 is taken here, from the folder, never from an image. Names and contents derive from the
-seed alone. Names are legal on ext4, FAT and NTFS alike, and differ by more than case.
+File systems are filled from the folder. Expected sizes and SHA-256 come from the folder, never from an image.
+Names and contents depend on the seed alone. Names are valid on ext4, FAT and NTFS, and differ not only in
+case.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from hvpsbridge.units import KIB
 
-# A file that a guest rewrites in place, page by page, as a database does. An eighth of the data.
+# A file that is rewritten in place, page by page, as by a database. It has an eighth of the data.
 DATABASE = "srv/db/orders.mdf"
 _PAGE_BYTES = 8 * KIB
 _DEPTH = 12
@@ -43,14 +43,14 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a guest did to its files, as paths relative to the root with forward slashes, sorted.
+    """Changes of a guest's files, as sorted paths relative to the root, with forward slashes.
 
     Attributes:
-        folders: made new, parents first.
-        added: written new.
-        replaced: rewritten whole.
-        deleted: removed.
-        patched: bytes rewritten in place: path to (offset, length) pairs; contents are in the folder.
+        folders: new folders, parents first.
+        added: new files.
+        replaced: files that were rewritten completely.
+        deleted: deleted files.
+        patched: files that were changed in place, with (offset, length) of the changes.
     """
 
     folders: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Change:
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
-    """Every file below a folder by relative path with forward slashes, hashed, in sorted order."""
+    """All files below a folder, sorted by relative path with forward slashes."""
     return {
         path.relative_to(folder).as_posix(): FileEntry(path.stat().st_size, _sha256(path))
         for path in sorted(_walk(folder))
@@ -72,7 +72,7 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def grow(folder: Path, seed: int, *, files: int, data_bytes: int) -> None:
-    """Fills a new folder with ``files`` files of about ``data_bytes`` bytes in all, from the seed."""
+    """Fill a new folder with ``files`` files of about ``data_bytes`` bytes in total."""
     rng = random.Random(seed)
     folder.mkdir(parents=True)
     database = max(_PAGE_BYTES, data_bytes // 8 // _PAGE_BYTES * _PAGE_BYTES)
@@ -91,10 +91,10 @@ def grow(folder: Path, seed: int, *, files: int, data_bytes: int) -> None:
 
 
 def churn(folder: Path, seed: int, *, share: float) -> Change:
-    """Changes, adds and deletes about ``share`` of the files of a folder; says what was done.
+    """Change, add and delete about ``share`` of the files of a folder. Returns the changes.
 
-    A third of the touched files is rewritten, a third deleted, a third added (some in new folders); the
-    database file gets about ``share`` of its pages rewritten in place.
+    A third of them is rewritten, a third deleted, a third added (some in new folders). About ``share`` of the
+    database file's pages are rewritten in place.
     """
     rng = random.Random(seed)
     present = sorted(path.relative_to(folder).as_posix() for path in _walk(folder))
@@ -136,7 +136,7 @@ def _patch(path: Path, rng: random.Random, share: float) -> tuple[tuple[int, int
 
 
 def _new_name(rng: random.Random, folder: Path, ending: str) -> str:
-    """A name nobody in the folder has, whatever the case."""
+    """A name that is not in the folder, ignoring case."""
     taken = {entry.name.casefold() for entry in folder.iterdir()} if folder.is_dir() else set()
     while True:
         stem = rng.choice(_FOREIGN) if rng.random() < 0.1 else rng.choice(_WORDS)
@@ -147,13 +147,13 @@ def _new_name(rng: random.Random, folder: Path, ending: str) -> str:
 
 
 def _write_some(path: Path, rng: random.Random, mean_bytes: int) -> None:
-    """One file of some kind: mostly small, a few large; text, random, empty or sparse."""
+    """Write one file: mostly small, sometimes large; text, random, empty or sparse."""
     kind = rng.random()
     size = min(round(rng.lognormvariate(0, 1.2) * mean_bytes / 2), mean_bytes * 40)
     if kind < 0.02:
         _write(path, b"")
     elif kind < 0.04:
-        with path.open("wb") as file:  # holes with a few islands
+        with path.open("wb") as file:  # holes and a few bytes of data
             for _ in range(3):
                 file.seek(rng.randrange(_SPARSE_SIZE_BYTES // KIB) * KIB)
                 file.write(rng.randbytes(KIB))
@@ -177,7 +177,7 @@ def _page_of_words() -> bytes:
 
 
 def _text(rng: random.Random, size: int) -> bytes:
-    """Text-like bytes: they compress, and no two files are alike."""
+    """Bytes like text: they are compressible, and no two files are equal."""
     page = _page_of_words()
     parts: list[bytes] = []
     left = size

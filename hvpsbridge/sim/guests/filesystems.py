@@ -1,7 +1,7 @@
-"""What a guest file system must be able to do here, and which there are.
+"""Guest file systems.
 
-A partition is worked on as a sparse file of its own. ``make`` and ``change`` play the guest's kernel;
-``check`` and ``read_out`` are judges that know nothing of how the partition came to be.
+A partition is a sparse file of its own. ``make`` and ``change`` act as the guest's kernel. ``check`` and
+``read_out`` check the result, independently of how it was made.
 """
 
 from __future__ import annotations
@@ -21,34 +21,33 @@ class FileSystem(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, also the partition's."""
+        """Short name, also that of the partition."""
 
     @property
     def partition_type(self) -> UUID:
         """Type id in the partition table."""
 
     def unavailable(self) -> str:
-        """Why this machine cannot work with it; empty when it can.
+        """Why it cannot be used on this machine; empty if it can.
 
         Raises:
             ToolMissing: a program is not installed.
         """
 
     def make(self, partition: Path, folder: Path, *, seed: int) -> None:
-        """Makes the file system in an existing blank file and fills it from a folder."""
+        """Create the file system in a blank file and fill it from a folder."""
 
     def change(self, partition: Path, folder: Path, change: Change, *, seed: int) -> None:
-        """Does to the file system, in place, what was done to the folder (which is already new).
+        """Apply to the file system, in place, what was done to the folder.
 
-        May leave a journal that a mount would replay. What that would change in files is also changed in
-        the folder, which stays the truth.
+        May leave a journal that a mount replays. What the replay changes is also changed in the folder.
         """
 
     def check(self, partition: Path) -> tuple[str, ...]:
-        """Complaints of the file system's own checker; empty when clean. Replays the journal first."""
+        """Errors of the file system's own checker, after a replay of the journal; empty if clean."""
 
     def read_out(self, partition: Path, into: Path) -> None:
-        """Copies every file into a new folder. The partition has been checked."""
+        """Copy all files into a new folder. The partition has been checked."""
 
 
 FILE_SYSTEMS: dict[str, FileSystem] = {system.name: system for system in (Ext4(), Fat32(), Ntfs())}

@@ -1,8 +1,8 @@
-"""NTFS in a file: made by mkntfs, filled and changed through a FUSE mount, judged by ``ntfsfix -n``.
+"""NTFS in a file: created by mkntfs, filled and changed through a FUSE mount, checked by ``ntfsfix -n``.
 
-NTFS cannot be filled without mounting it. Debian's ntfs-3g may do that for anybody where /dev/fuse is there;
-root does it in a mount namespace of its own, so that a killed process leaves no mount behind. Where it cannot
-be mounted NTFS is left out, and :meth:`Ntfs.unavailable` says why.
+NTFS cannot be filled without mounting it. Debian's ntfs-3g can do that for any user if there is /dev/fuse.
+Root uses a separate mount namespace, so that a killed process leaves no mount behind. If NTFS cannot be
+mounted, ``unavailable`` gives the reason.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from hvpsbridge.sim.guests.partitions import BASIC_DATA, blank
 from hvpsbridge.sim.guests.tools import find_tool, run_tool, said
 from hvpsbridge.units import MIB
 
-# Mounts $1 on $2 with options $3, runs the rest of the arguments as a shell script in the mount, unmounts,
-# and ends with the first status that is not 0. ntfs-3g stays in the foreground: for a file, unlike for a
-# block device, umount comes back before the last write is out, so its end is waited for.
+# Mounts $1 on $2 with options $3, runs script $4 with the remaining arguments in the mount, unmounts, and
+# exits with the first status that is not 0. ntfs-3g runs in the foreground and is waited for: for a file,
+# umount returns before the last write is done.
 _MOUNTED = """
 partition=$1; mount=$2; options=$3; script=$4; shift 4
 ntfs-3g -o "no_detach,$options" "$partition" "$mount" & server=$!
@@ -39,7 +39,7 @@ exit $ended
 
 _FILL = 'cp -r --sparse=auto "$1/." .'
 _READ = 'cp -r --sparse=always . "$1/"'
-# $1 the folder, $2 to $6 lists of paths ended by NUL: deleted, folders, written; and of patches.
+# $1: the folder. $2 to $4: lists of paths ended by NUL (deleted, folders, written). $5: list of patches.
 _CHANGE = """
 set -e
 xargs -0 -r rm -f -- < "$2"
@@ -55,7 +55,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Ntfs:
-    """The Windows guest's file system."""
+    """The file system of Windows guests."""
 
     name: str = "ntfs"
     partition_type: UUID = BASIC_DATA
@@ -104,7 +104,7 @@ def _format(partition: Path) -> None:
 
 
 def _mounted(partition: Path, options: str, script: str, *arguments: Path) -> None:
-    """Runs a shell script inside the mounted file system."""
+    """Run a shell script in the mounted file system."""
     shell = ("unshare", "--mount", "sh") if os.geteuid() == 0 else ("sh",)
     with tempfile.TemporaryDirectory(dir=partition.parent) as mount:
         run_tool(*shell, "-c", _MOUNTED, "sh", partition, mount, options, script, *arguments)
@@ -112,7 +112,7 @@ def _mounted(partition: Path, options: str, script: str, *arguments: Path) -> No
 
 @cache
 def _mounts_here() -> str:
-    """Tries a mount once; why it failed, or empty."""
+    """Try to mount once. Returns why it failed, or an empty string."""
     with tempfile.TemporaryDirectory(prefix="hvps-ntfs-") as scratch:
         image, folder = Path(scratch, "probe"), Path(scratch, "files")
         blank(image, _PROBE_BYTES)

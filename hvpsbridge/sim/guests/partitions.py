@@ -1,4 +1,4 @@
-"""A GUID partition table, written and read, and the sparse transfer of a partition into and out of a disk.
+"""Writes and reads GUID partition tables, and copies partitions, with their holes, into and out of a disk.
 
 Layout (UEFI specification 2.10, chapter 5): a protective MBR in sector 0, the header in sector 1, 128
 entries of 128 bytes from sector 2; entries and header again, in that order, at the end of the disk.
@@ -42,11 +42,11 @@ class Partition:
 
 
 class BadTable(ValueError):
-    """A disk has no usable partition table."""
+    """A disk has no valid partition table."""
 
 
 def lay_out(sizes: Sequence[tuple[UUID, str, int]], disk_bytes: int) -> tuple[Partition, ...]:
-    """Partitions of (kind, name, bytes) one after the other from the first MiB, each MiB aligned.
+    """Consecutive partitions of (kind, name, bytes) from the first MiB on, aligned to MiB.
 
     Raises:
         ValueError: they do not fit the disk.
@@ -62,7 +62,7 @@ def lay_out(sizes: Sequence[tuple[UUID, str, int]], disk_bytes: int) -> tuple[Pa
 
 
 def write_table(image: Path, parts: Sequence[Partition], *, name: str) -> None:
-    """Writes protective MBR and both tables into an existing image; ids derive from ``name``."""
+    """Write the protective MBR and both tables into an image; ids depend on ``name``."""
     disk_bytes = image.stat().st_size
     last = disk_bytes // SECTOR - 1
     entries = b"".join(
@@ -95,7 +95,7 @@ def write_table(image: Path, parts: Sequence[Partition], *, name: str) -> None:
 
 
 def read_table(image: Path) -> tuple[Partition, ...]:
-    """The partitions of a disk, both copies of the table checked.
+    """The partitions of a disk. Both copies of the table are checked.
 
     Raises:
         BadTable: a signature or checksum is wrong, or the two copies differ.
@@ -132,11 +132,11 @@ def _read_copy(disk: int, own: int) -> tuple[Partition, ...]:
 
 
 def data_runs(file: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The (offset, length) runs of an open file between two offsets that are not holes, in order."""
+    """The (offset, length) of data between two offsets of an open file, in order."""
     while start < end:
         try:
             start = os.lseek(file, start, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole to the end
+        except OSError:  # ENXIO: no data up to the end
             return
         stop = min(os.lseek(file, start, os.SEEK_HOLE), end)
         if start < stop:
@@ -145,25 +145,25 @@ def data_runs(file: int, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def copy_range(source: Path, source_offset: int, target: Path, target_offset: int, length: int) -> None:
-    """Copies bytes between two existing files, holes left out: the target must read as zeros there."""
+    """Copy data between two existing files, without holes: the target must read as zeros there."""
     with source.open("rb") as reads, target.open("r+b") as writes:
         for at, run in data_runs(reads.fileno(), source_offset, source_offset + length):
             done = 0
             while done < run:
                 data = os.pread(reads.fileno(), min(_COPY_BYTES, run - done), at + done)
-                if not data:  # the source ended early: what lacks reads as zeros
+                if not data:  # the source is shorter; the rest reads as zeros
                     return
                 os.pwrite(writes.fileno(), data, target_offset + at + done - source_offset)
                 done += len(data)
 
 
 def blank(path: Path, size_bytes: int) -> None:
-    """Makes (or empties) a file of that size that is one hole."""
+    """Create or truncate a file that is one hole of that size."""
     with path.open("wb") as file:
         file.truncate(size_bytes)
 
 
 def extract(image: Path, part: Partition, target: Path) -> None:
-    """A partition of a disk as a sparse file of its own."""
+    """Copy a partition of a disk to a sparse file."""
     blank(target, part.length_bytes)
     copy_range(image, part.offset_bytes, target, 0, part.length_bytes)

@@ -1,7 +1,7 @@
-"""External programs that make, change and examine guest file systems, and how they are called.
+"""External programs that create, change and check guest file systems.
 
-Everything here runs as an ordinary user on plain files. A program that is missing is one error that
-names its Debian package; a program that fails is one error with what it said.
+They run on plain files, as an ordinary user. The error for a missing program names its Debian package; the
+error for a program that fails has its output.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ PACKAGES = {
     "mountpoint": "util-linux",
 }
 
-# Debian keeps the makers and checkers of file systems where an ordinary user's PATH does not look.
+# Debian installs file system tools where an ordinary user's PATH does not look.
 _FOLDERS = os.pathsep.join(("/usr/sbin", "/sbin"))
 
-# A wall clock in a file system would make two disks of one seed differ: 2026-01-01T00:00:00Z.
+# 2026-01-01T00:00:00Z. Real times would make two disks of one seed differ.
 FIXED_TIME = 1_767_225_600
 
 _DEADLINE_SECONDS = 600
-# What a failed program said is quoted up to here.
+# How much of a failed program's output is quoted.
 _QUOTE_CHARACTERS = 400
-# Arguments per call, far below the kernel's limit for one command line.
+# Arguments per call, far below the limit of the kernel.
 _BATCH = 200
 
 
@@ -62,11 +62,11 @@ def run_tool(
     accept: Sequence[int] = (0,),
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program to its end with a fixed locale, time zone and clock; gives status and output.
+    """Run a program with a fixed locale, time zone and clock. Returns status and output.
 
     Raises:
         ToolMissing: it is not installed.
-        ToolFailed: its exit status is none of ``accept``.
+        ToolFailed: its exit status is not in ``accept``.
     """
     done = subprocess.run(
         [find_tool(name), *map(str, arguments)],
@@ -90,13 +90,13 @@ def run_tool(
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The end of what a program printed, as one line."""
+    """The end of a program's output, as one line."""
     text = (done.stdout + b"\n" + done.stderr).decode(errors="replace")
     return " ".join(text.split())[-_QUOTE_CHARACTERS:]
 
 
 def batches(arguments: Iterable[str]) -> Iterable[list[str]]:
-    """The arguments in order, in lists short enough for one command line each."""
+    """The arguments, in order, in lists that fit on a command line."""
     batch: list[str] = []
     for argument in arguments:
         batch.append(argument)

@@ -1,4 +1,4 @@
-"""The stand-in virtdisk.dll and kernel32.dll: compiled from C on first use, kept per user by source hash."""
+"""The stand-in virtdisk.dll and kernel32.dll, compiled from C on first use, once per user and source."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hvpsbridge.errors import ConfigurationError
 
 _SOURCE = Path(__file__).with_name("virtdisk.c")
 _FLAGS = ("-O2", "-shared", "-fPIC", "-pthread")
-# .NET on Linux looks for these when C# names virtdisk.dll and kernel32.dll. Both are one library, so that
-# they share their handles.
+# File names that .NET on Linux looks for when C# names virtdisk.dll and kernel32.dll. Both are one library
+# and share handles.
 _LIBRARY = "virtdisk.dll.so"
 _SECOND_NAME = "kernel32.dll.so"
 _COMPILE_SECONDS = 120
 
 
 def library_folder(cache: Path | None = None) -> Path:
-    """Folder with the libraries, for ``LD_LIBRARY_PATH``; compiles them when they are not there yet.
+    """Folder with the libraries, for ``LD_LIBRARY_PATH``. Compiles them if necessary.
 
     Args:
-        cache: where to keep them; ``hvpsbridge/sim`` in the user's cache folder by default.
+        cache: where to store them; by default ``hvpsbridge/sim`` in the user's cache folder.
 
     Raises:
         ConfigurationError: there is no C compiler, or it fails.
@@ -60,13 +60,13 @@ def library_folder(cache: Path | None = None) -> Path:
         try:
             made.rename(folder)
         except OSError:
-            # Another process was first; its libraries are the same.
+            # Another process was faster; its libraries are the same.
             if not (folder / _SECOND_NAME).exists():
                 raise
     return folder
 
 
 def user_cache() -> Path:
-    """Folder for what a simulated host makes once per user; not made here."""
+    """Cache folder of simulated hosts for this user. It may not exist."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "hvpsbridge" / "sim"

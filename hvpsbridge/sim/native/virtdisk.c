@@ -1,12 +1,12 @@
 /*
- * Stand-ins for the parts of virtdisk.dll and kernel32.dll that the host scripts' C# calls, so that it runs
+ * Stand-ins for the parts of virtdisk.dll and kernel32.dll that the C# of the host scripts calls, so that it runs
  * unchanged on Linux (.NET loads virtdisk.dll.so and kernel32.dll.so; both are this library).
  *
- * How it works: a handle is a Unix socket to the model's service (HVPS_SIM_SOCKET). .NET closes it as a file
- * descriptor, which is how the model learns that a disk was let go. Attaching fetches a table that says which
- * sparse file holds which extent; reads then go to those files with pread, so no disk byte crosses the socket.
- * A read is pending (errno 997, as Marshal.GetLastWin32Error sees it) and filled late by a worker thread, as
- * overlapped I/O on Windows is. A page shared with the model carries knobs and says when to ask before a read.
+ * A handle is a Unix socket to the model's service (HVPS_SIM_SOCKET). .NET closes it as a file descriptor, which
+ * tells the model that the disk was released. Attaching fetches a table of extents and the sparse files that
+ * hold them; reads use pread on those files, so no data of disks crosses the socket. A read is pending (errno
+ * 997, as Marshal.GetLastWin32Error sees it) and completed later by a worker thread, like overlapped I/O on
+ * Windows. A page shared with the model has knobs and tells when to ask the model before a read.
  *
  * The other end of the protocol is hvpsbridge/sim/disk_protocol.py. All integers are little endian.
  */
@@ -42,14 +42,14 @@ enum { OP_HELLO = 1, OP_OPEN, OP_ATTACH, OP_DETACH, OP_INFO, OP_QUERY, OP_OPEN_F
 
 enum { MAX_HANDLES = 65536, WORKERS = 4, BUCKETS = 64, MAX_REPLY = 1 << 30 };
 
-/* What a read check may answer. */
+/* Results of a read check. */
 enum { READ_GOOD = 0, READ_SHORT = 1, READ_CORRUPT = 2, READ_FAILS = 3 };
 
 /* Shared with the model: disk_protocol.py writes it. */
 struct page {
     uint32_t ask;         /* not 0: ask the model before each read */
-    uint32_t delay_us;    /* how late a buffer is filled */
-    uint32_t sync_share;  /* per mille of reads that are not pending */
+    uint32_t delay_us;    /* delay before a buffer is filled */
+    uint32_t sync_share;  /* per mille of reads that complete at once */
     uint32_t reserved;
 };
 
@@ -62,7 +62,7 @@ struct segment {
 
 struct table {
     uint64_t size;
-    uint32_t sector; /* 0 for a plain file */
+    uint32_t sector; /* 0 for a file */
     uint32_t files, segments;
     int *descriptors;
     struct segment *segment;
@@ -111,7 +111,7 @@ static struct {
 
 /* -- text ----------------------------------------------------------------------------------------- */
 
-/* UTF-16 to UTF-8, to be freed. Unpaired surrogates come out as they are; the model then finds no file. */
+/* UTF-16 to UTF-8; the caller frees it. Unpaired surrogates are kept; the model then finds no file. */
 static char *utf8(const wchar *text) {
     size_t length = 0, at = 0;
     while (text[length]) length++;
@@ -167,7 +167,7 @@ static int receive_all(int fd, void *data, size_t length) {
     return 0;
 }
 
-/* One request and its reply. Returns the model's Win32 code; on 0 *reply (to be freed) has *reply_length bytes. */
+/* One request and its reply. Returns the model's Win32 code. If 0, the caller frees *reply of *reply_length bytes. */
 static uint32_t ask(int fd, pthread_mutex_t *talking, uint32_t op, const void *body, uint32_t length,
                     uint8_t **reply, uint32_t *reply_length) {
     uint32_t head[2] = {length, op}, answer[2];
@@ -242,7 +242,7 @@ static void drop_handle(struct handle *handle) {
     free(handle);
 }
 
-/* The handle behind a descriptor, held until drop_handle; a stale one was replaced when its number came again. */
+/* The handle of a descriptor, held until drop_handle. A stale one is replaced when its number is reused. */
 static struct handle *hold(intptr_t fd) {
     struct handle *found = NULL;
     if (fd < 0 || fd >= MAX_HANDLES) return NULL;
@@ -335,7 +335,7 @@ static uint32_t find_segment(const struct table *table, uint64_t offset) {
     return low;
 }
 
-/* Fill a buffer; what no segment holds is zeros. Returns a Win32 code. */
+/* Fill a buffer; bytes outside of segments are zeros. Returns a Win32 code. */
 static uint32_t fill(const struct table *table, uint8_t *buffer, uint64_t offset, uint64_t count) {
     uint64_t end = offset + count;
     for (uint32_t i = find_segment(table, offset); offset < end; i++) {
@@ -364,7 +364,7 @@ static uint32_t fill(const struct table *table, uint8_t *buffer, uint64_t offset
     return 0;
 }
 
-/* Do one read. *got is how many bytes it gave. */
+/* One read. *got is the number of bytes read. */
 static uint32_t perform(struct handle *handle, struct table *table, uint8_t *buffer, uint64_t offset,
                         uint32_t count, uint32_t *got) {
     uint32_t verdict = READ_GOOD, code;
@@ -397,7 +397,7 @@ static void complete(struct overlapped *overlapped, uint32_t code, uint32_t got)
     pthread_mutex_unlock(&bucket[which].lock);
 }
 
-static const uint64_t STATUS_PENDING = 0x103; /* no Win32 code that a read can end with */
+static const uint64_t STATUS_PENDING = 0x103; /* not a Win32 code that a read can end with */
 
 static void *work(void *unused) {
     (void)unused;
@@ -447,7 +447,7 @@ static int fail(int code) {
     return 0;
 }
 
-/* Some share of 1000, without a lock and different from call to call. */
+/* A number below 1000 that differs from call to call, without a lock. */
 static int chance(uint32_t share) {
     static uint32_t counter;
     uint32_t n = __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED);
@@ -478,7 +478,7 @@ int ReadFile(intptr_t fd, uint8_t *buffer, uint32_t count, uint32_t *read, struc
     if (error) {
         drop_table(table);
         drop_handle(handle);
-        if (error == E_HANDLE_EOF && !overlapped) { /* a plain read at the end succeeds with nothing */
+        if (error == E_HANDLE_EOF && !overlapped) { /* a read at the end without OVERLAPPED succeeds with 0 bytes */
             if (read) *read = 0;
             return 1;
         }
@@ -514,7 +514,7 @@ int ReadFile(intptr_t fd, uint8_t *buffer, uint32_t count, uint32_t *read, struc
 }
 
 int GetOverlappedResult(intptr_t fd, struct overlapped *overlapped, uint32_t *got, int wait) {
-    (void)fd; /* a handle may be closed while its read is under way; the OVERLAPPED knows */
+    (void)fd; /* the handle may be closed during its read; the OVERLAPPED has the result */
     start_workers();
     size_t which = bucket_of(overlapped);
     pthread_mutex_lock(&bucket[which].lock);
@@ -528,7 +528,7 @@ int GetOverlappedResult(intptr_t fd, struct overlapped *overlapped, uint32_t *go
     return state ? fail((int)state) : 1;
 }
 
-/* A pending read is never taken back: it completes, and GetOverlappedResult says so. */
+/* A pending read is never cancelled: it completes, and GetOverlappedResult returns its result. */
 int CancelIoEx(intptr_t fd, struct overlapped *overlapped) {
     (void)fd;
     (void)overlapped;
@@ -544,7 +544,7 @@ intptr_t CreateFileW(const wchar *path, uint32_t access, uint32_t share, void *s
     int fd = connect_model();
     struct handle *handle;
     uint32_t code = E_FILE_NOT_FOUND;
-    if (!name || fd < 0 || disposition != 3) { /* OPEN_EXISTING only: nothing here makes files */
+    if (!name || fd < 0 || disposition != 3) { /* OPEN_EXISTING only: files are never created */
         code = disposition != 3 ? E_INVALID_PARAMETER : E_FILE_NOT_FOUND;
     } else if ((handle = new_handle(fd, 1))) {
         uint32_t name_length = (uint32_t)strlen(name);
@@ -644,7 +644,7 @@ uint32_t AttachVirtualDisk(intptr_t fd, void *security, uint32_t flags, uint32_t
     struct handle *handle = hold(fd);
     if (!handle) return E_INVALID_HANDLE;
     uint32_t code = E_INVALID_PARAMETER;
-    /* READ_ONLY is required: the stand-in never lets a frozen disk be written. */
+    /* READ_ONLY is required: frozen disks are never writable. */
     if (parameters && *parameters == 1 && (flags & 1) && !overlapped && !handle->is_file)
         code = fetch_table(handle, OP_ATTACH, &flags, 4);
     drop_handle(handle);
@@ -665,7 +665,7 @@ uint32_t DetachVirtualDisk(intptr_t fd, uint32_t flags, uint32_t provider) {
     return code;
 }
 
-/* GET_VIRTUAL_DISK_INFO: u32 version, u32 padding, then the version's own part as the model packs it. */
+/* GET_VIRTUAL_DISK_INFO: u32 version, u32 padding, then the part of that version as the model packs it. */
 uint32_t GetVirtualDiskInformation(intptr_t fd, uint32_t *size, uint8_t *info, uint32_t *used) {
     struct handle *handle = hold(fd);
     uint8_t *reply;
@@ -706,7 +706,7 @@ uint32_t QueryChangesVirtualDisk(intptr_t fd, const wchar *id, uint64_t offset, 
     if (code) return code;
     uint32_t room = *count, found = (reply_length - 8) / 16;
     memcpy(processed, reply, 8);
-    if (found > room) found = room; /* the model keeps to the room it was told */
+    if (found > room) found = room; /* the model does not return more than fits */
     for (uint32_t i = 0; i < found; i++) {
         memcpy(&ranges[i], reply + 8 + 16 * i, 16);
         ranges[i].reserved = 0;

@@ -1,18 +1,18 @@
-# The compiler of a simulated host: C# from standard input into an assembly. A short-lived process, started by Add-Type
-# of Startup.ps1. Exit code 0 when the assembly is there.
+# The compiler of a simulated host: compiles C# from standard input to an assembly. Add-Type of Startup.ps1 starts this
+# process. Exit code 0 if the assembly exists.
 param(
     [Parameter(Mandatory = $true)] [string] $AssemblyPath,
     [string] $References
 )
 $ErrorActionPreference = 'Stop'
 $source = [Console]::In.ReadToEnd()
-# The engine's own Add-Type judges: what it refuses is not compiled, and the caller asks it again for its errors.
+# The real Add-Type decides: what it refuses is not compiled, and the caller uses it again for the errors.
 $given = @{}
 if ($References) {
     $given.ReferencedAssemblies = $References.Split(';')
 }
 Add-Type -TypeDefinition $source -Language CSharp @given
-# It does not give the assembly away, so the compiler is called once more; it came with Add-Type.
+# Add-Type does not return the assembly, so the compiler that it loaded is called again.
 $null = [Reflection.Assembly]::Load('Microsoft.CodeAnalysis.CSharp')
 $metadata = foreach ($file in ([string] [AppContext]::GetData('TRUSTED_PLATFORM_ASSEMBLIES')).Split(':')) {
     if ([IO.Path]::GetFileName($file) -notlike 'Microsoft.CodeAnalysis*') {
@@ -27,7 +27,7 @@ $compilation = [Microsoft.CodeAnalysis.CSharp.CSharpCompilation]::Create(
     [Microsoft.CodeAnalysis.SyntaxTree[]] @($tree),
     [Microsoft.CodeAnalysis.MetadataReference[]] $metadata,
     $options)
-# Two shells may compile the same at once, and a process may be killed: only whole files get the name.
+# Two shells may compile the same source, and a process may be killed: only complete files get the name.
 $part = "$AssemblyPath.$PID"
 $image = [IO.File]::Create($part)
 $done = $compilation.Emit($image)

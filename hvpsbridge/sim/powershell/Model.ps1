@@ -1,5 +1,5 @@
-# The line to the simulated host's model: one JSON line asks, one answers (hvpsbridge/sim/standin).
-# Dot-sourced by each stand-in module; a runspace has one connection per module.
+# The connection to the model of the simulated host: requests and replies are lines of JSON (hvpsbridge/sim/standin).
+# Each stand-in module dot-sources this file; a runspace has one connection per module.
 
 $script:ModelStream = $null
 
@@ -17,8 +17,7 @@ function Connect-Model {
     }
 }
 
-# Result of one call. An error of the model comes back as an object with an error property, for the
-# module to report in its own way.
+# The reply to a call, with a result or an error, which the module reports.
 function Invoke-Model([string] $Call, [hashtable] $Arguments = @{}) {
     if ($null -eq $script:ModelStream) {
         Connect-Model
@@ -35,8 +34,7 @@ function Invoke-Model([string] $Call, [hashtable] $Arguments = @{}) {
     ConvertFrom-Element $reply
 }
 
-# Plain PowerShell values from JSON: hashtables, arrays, text, Int64, Double, Boolean. Text stays text, whatever it
-# looks like.
+# PowerShell values from JSON: hashtables, arrays, strings, Int64, Double, Boolean. Strings are not converted.
 function ConvertFrom-Element([Text.Json.JsonElement] $Element) {
     switch ([string] $Element.ValueKind) {
         'Object' {
@@ -67,7 +65,7 @@ function ConvertFrom-Element([Text.Json.JsonElement] $Element) {
     return $null
 }
 
-# A time from the model as Windows shows it: local to the host.
+# A time of the model as local time of the host.
 function ConvertFrom-ModelTime([string] $Text) {
     [DateTimeOffset]::Parse($Text, [Globalization.CultureInfo]::InvariantCulture).LocalDateTime
 }

@@ -1,9 +1,10 @@
-# What every shell of a simulated host runs before its client's first command, as a session configuration's startup
-# script would: the compiler becomes a process of its own, as csc.exe is one for Windows PowerShell 5.1. PowerShell 7
-# compiles inside the process instead, which then keeps the compiler: 150 MiB, and seconds for each shell.
+# Runs in every shell of a simulated host before its client's first command, like the startup script of a session
+# configuration. It moves the compiler to a separate process, as csc.exe is for Windows PowerShell 5.1. PowerShell 7
+# compiles inside the process, which then keeps the compiler: 150 MiB, and seconds for each shell.
 
-# Add-Type with the documented parameters. Source that ReferencedAssemblies at most goes with is compiled apart, once
-# for all shells (Compile.ps1), and only loaded here; everything else is left to the real one, errors included.
+# Add-Type with the documented parameters. Source without other parameters than ReferencedAssemblies is compiled in
+# another process, once for all shells (Compile.ps1), and loaded here. The real Add-Type does everything else, including
+# errors.
 function global:Add-Type {
     [CmdletBinding(DefaultParameterSetName = 'FromSource')]
     param(
@@ -44,7 +45,7 @@ function global:Add-Type {
     if ($other.Count -or ($Language -and $Language -ne 'CSharp')) {
         return Microsoft.PowerShell.Utility\Add-Type @PSBoundParameters
     }
-    # Whatever the assembly depends on: another engine's would not load.
+    # Everything the assembly depends on: the assembly of another engine would not load.
     $key = @($PSVersionTable.PSVersion, [Environment]::Version, ($ReferencedAssemblies -join ';'), $TypeDefinition)
     $bytes = [Text.Encoding]::UTF8.GetBytes($key -join "`n")
     $hash = [Convert]::ToHexString([Security.Cryptography.SHA256]::HashData($bytes))
@@ -60,7 +61,7 @@ function global:Add-Type {
         }
         $start.RedirectStandardInput = $start.RedirectStandardOutput = $start.RedirectStandardError = $true
         $compiler = [Diagnostics.Process]::Start($start)
-        # What it has to say goes unread: the real one says it better.
+        # Its output is ignored: the real Add-Type reports errors.
         $said = $compiler.StandardOutput.ReadToEndAsync(), $compiler.StandardError.ReadToEndAsync()
         $compiler.StandardInput.Write($TypeDefinition)
         $compiler.StandardInput.Close()
@@ -73,7 +74,7 @@ function global:Add-Type {
         $assembly = [Reflection.Assembly]::LoadFrom($file)
     }
     catch [IO.IOException], [BadImageFormatException] {
-        # Refused by the compiler, or spoilt on disk.
+        # Refused by the compiler, or damaged on disk.
         [IO.File]::Delete($file)
     }
     if ($null -eq $assembly) {
@@ -89,6 +90,6 @@ function global:Add-Type {
     }
 }
 
-# The pool's other runspaces are made from this one's initial state.
+# Other runspaces of the pool are created from the initial state of this one.
 [runspace]::DefaultRunspace.InitialSessionState.Commands.Add(
     [Management.Automation.Runspaces.SessionStateFunctionEntry]::new('Add-Type', ${function:Add-Type}))

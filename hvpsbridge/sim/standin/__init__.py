@@ -50,7 +50,7 @@ _CIM_CALLS = {
         Provider.invoke,
     )
 }
-# Calls that wait for a job, so the world must not be held still.
+# Calls that wait for a job: the world must not be held meanwhile.
 _WAITING = {"vm.checkpoint_vm", "vm.remove_snapshot"}
 
 

@@ -1,4 +1,4 @@
-"""What is tied to what: the associations between instances (docs/hyperv-facts.md#job-results)."""
+"""Associations between WMI instances (docs/hyperv-facts.md#job-results)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Row = dict[str, Any]
 
 
 class Associations:
-    """One host's associations, for one call."""
+    """The associations of one host, for one call."""
 
     def __init__(self, model: Model, instances: Instances) -> None:
         self._model = model
         self._instances = instances
 
     def of(self, class_name: str, start: Row) -> Iterable[tuple[str, str, Row]]:
-        """(association, class, instance) for everything tied to ``start``."""
+        """Association, class and row of every instance associated with ``start``."""
         match class_name:
             case "Msvm_ComputerSystem":
                 vm = self._instances.vm_named(start["Name"])

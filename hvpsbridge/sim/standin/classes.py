@@ -14,7 +14,7 @@ CIMV2 = "root/cimv2"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """Parameters of a method by name, with CIM type; ``ref:`` types name a class."""
+    """CIM types of a method's parameters by name. ``ref:`` types are references to a class."""
 
     inputs: dict[str, str]
     outputs: dict[str, str]
@@ -22,7 +22,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class CimClass:
-    """A class: properties by name with CIM type, and which of them are the key."""
+    """A class: CIM types of properties by name, the names of key properties, and methods."""
 
     namespace: str
     key: tuple[str, ...]

@@ -71,7 +71,7 @@ def machines(rows: Rows, id: str | None = None, names: list[str] | None = None) 
     for name in names:
         found = [vm for vm in vms if _like(vm.name, name)]
         matched += found
-        # A pattern that matches nothing is no error; a plain name is (docs/hyperv-facts.md#missing-vm).
+        # A pattern without a match is not an error; a name is (docs/hyperv-facts.md#missing-vm).
         if not found and not set(name) & set("*?["):
             refused.append(vm_not_found(name, by_name=True))
     return rows.answer(matched, refused)
@@ -89,13 +89,13 @@ def drives(rows: Rows, vm: str | None = None, snapshot: str | None = None) -> li
 
 
 def dvd_drives(rows: Rows, vm: str) -> list[Row]:
-    """``Get-VMDvdDrive``: the model's VMs have none."""
+    """``Get-VMDvdDrive``. VMs of the model have none."""
     rows.vm(vm)
     return []
 
 
 def scsi_controllers(rows: Rows, vm: str) -> list[Row]:
-    """``Get-VMScsiController``: at least one."""
+    """``Get-VMScsiController``. Every VM has at least one."""
     found = rows.vm(vm)
     drives = rows.model.disks.drives(found.vm_id)
     numbers = {0} | {d.slot.controller_number for d in drives if d.slot.controller_type.name == "SCSI"}
@@ -125,7 +125,7 @@ def vhds(rows: Rows, paths: list[str]) -> Row:
 
 
 def snapshots(rows: Rows, vm: str | None = None, id: str | None = None) -> Row:
-    """``Get-VMSnapshot`` of a VM, or one by id; only those that are visible yet."""
+    """``Get-VMSnapshot`` of a VM, or by id. Only those that are visible already."""
     if id is not None:
         vms = rows.model.vms.all(rows.node)
         points = [p for m in vms for p in rows.model.checkpoints.all(m.vm_id) if p.checkpoint_id == UUID(id)]
@@ -145,7 +145,7 @@ def rename_snapshot(rows: Rows, snapshot: str, name: str) -> list[Row]:
 
 
 def checkpoint_vm(rows: Rows, vm: str, name: str) -> list[Row]:
-    """``Checkpoint-VM``: a user's checkpoint, waited for."""
+    """``Checkpoint-VM``: create a user's checkpoint and wait for it."""
     found = rows.vm(vm)
     job = rows.model.jobs.wait(
         rows.model.checkpoints.create(found.vm_id, name=name, kind=SnapshotType.Standard, node=rows.node)
@@ -156,7 +156,7 @@ def checkpoint_vm(rows: Rows, vm: str, name: str) -> list[Row]:
 
 
 def remove_snapshot(rows: Rows, snapshot: str) -> list[Row]:
-    """``Remove-VMSnapshot``, waited for; the merge goes on afterwards."""
+    """``Remove-VMSnapshot``: remove a checkpoint and wait for it, but not for the merge."""
     job = rows.model.jobs.wait(rows.model.checkpoints.remove(UUID(snapshot)))
     if job.error_code:
         raise HyperVError(job.error_code, job.error_text)
@@ -164,6 +164,6 @@ def remove_snapshot(rows: Rows, snapshot: str) -> list[Row]:
 
 
 def _like(name: str, pattern: str) -> bool:
-    """PowerShell's wildcard match: ``*``, ``?`` and ``[...]``, letter case aside, backtick quotes."""
+    """PowerShell's wildcards ``*``, ``?`` and ``[...]``, ignoring case; a backtick escapes."""
     plain = pattern.replace("`[", "[[]").replace("`*", "[*]").replace("`?", "[?]").replace("`]", "]")
     return fnmatch.fnmatchcase(name.lower(), plain.lower())

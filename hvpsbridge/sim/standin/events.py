@@ -15,7 +15,7 @@ _LOGS = (ADMIN_LOG, WORKER_LOG)
 def events(
     model: Model, node: str | None, *, logs: list[str], ids: list[int], after: str | None = None
 ) -> dict[str, Any]:
-    """Entries newest first, and which of the logs asked for there are."""
+    """Entries, newest first, and those of ``logs`` that exist."""
     there = [name for name in _LOGS if name.lower() in {log.lower() for log in logs}]
     found = [
         {

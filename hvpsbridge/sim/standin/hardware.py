@@ -62,7 +62,7 @@ def memory(rows: Rows, vm: str) -> list[Row]:
 
 
 def firmware(rows: Rows, vm: str) -> list[Row]:
-    """``Get-VMFirmware``; refused for generation 1."""
+    """``Get-VMFirmware``. An error for generation 1."""
     found = rows.vm(vm)
     if found.generation != 2:
         raise HyperVError(Wmi.INVALID_PARAMETER, text(rows.model.knobs.language, "failed"))
@@ -93,7 +93,7 @@ def firmware(rows: Rows, vm: str) -> list[Row]:
 
 
 def bios(rows: Rows, vm: str) -> list[Row]:
-    """``Get-VMBios``; refused for generation 2."""
+    """``Get-VMBios``. An error for generation 2."""
     if rows.vm(vm).generation != 1:
         raise HyperVError(Wmi.INVALID_PARAMETER, text(rows.model.knobs.language, "failed"))
     return [{"type": HV + "VMBios", **rows.common(), "NumLockEnabled": False, "StartupOrder": [1, 2, 3, 0]}]
@@ -117,7 +117,7 @@ def security(rows: Rows, vm: str) -> list[Row]:
 
 
 def key_protector(rows: Rows, vm: str) -> list[int]:
-    """``Get-VMKeyProtector``: bytes; 00 00 00 04 for none."""
+    """``Get-VMKeyProtector``: bytes; 00 00 00 04 if there is none."""
     found = rows.vm(vm)
     if not (found.shielded or found.tpm_enabled):
         return [0, 0, 0, 4]

@@ -1,4 +1,4 @@
-"""Instances of the WMI classes, made from the model when somebody asks."""
+"""Instances of the WMI classes, made from the model on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENABLED = {
 
 
 class Instances:
-    """One host's instances, for one call."""
+    """The instances of one host, for one call."""
 
     def __init__(self, model: Model, node: str | None) -> None:
         self._model = model
@@ -49,7 +49,7 @@ class Instances:
         return self._host.os_build
 
     def rows(self, name: str) -> Iterable[Row]:
-        """All instances of a class, as values by property."""
+        """All instances of a class as rows: values by property."""
         if name in self._sources:
             return self._sources[name]()
         found = CLASSES[name]
@@ -68,13 +68,13 @@ class Instances:
         }
 
     def vm_named(self, name: str) -> Vm | None:
-        """The VM whose ``Msvm_ComputerSystem.Name`` it is."""
+        """The VM with this ``Msvm_ComputerSystem.Name``, or None."""
         return next(
             (vm for vm in self._model.vms.all(self._node) if str(vm.vm_id).upper() == name.upper()), None
         )
 
     def _systems(self) -> Iterable[Row]:
-        # The host itself is an instance, too.
+        # The host is an instance, too.
         yield {
             **dict.fromkeys(CLASSES["Msvm_ComputerSystem"].properties),
             "CreationClassName": "Msvm_ComputerSystem",

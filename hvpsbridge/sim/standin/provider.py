@@ -1,7 +1,7 @@
-"""The WMI provider: what the CIM cmdlets ask, and the methods of the classes in :mod:`classes`.
+"""The WMI provider: queries of the CIM cmdlets, and the methods of the classes in ``classes``.
 
-Values leave as JSON: a datetime as ISO text, a reference as ``{"$ref": class, "keys": {...}}``. Errors of
-WMI itself carry an HRESULT (0x8004xxxx); methods refuse with return values, as Hyper-V's do.
+Values are JSON: a datetime is ISO text, a reference is ``{"$ref": class, "keys": {...}}``. Errors of WMI
+itself have an HRESULT (0x8004xxxx); methods return error codes, as Hyper-V's do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SNAPSHOT_TYPES = {2: SnapshotType.Standard, 32768: SnapshotType.Recovery}
 
 
 class Provider:
-    """One host's WMI, for one call."""
+    """The WMI of one host, for one call."""
 
     def __init__(self, model: Model, node: str | None) -> None:
         self._model = model
@@ -65,7 +65,7 @@ class Provider:
         }
 
     def instances(self, class_name: str, namespace: str, condition: str | None = None) -> Row:
-        """Instances of a class, with what the modules need to build them."""
+        """Instances of a class, with its schema."""
         name, found = self._class(class_name, namespace)
         rows = [
             row for row in self._instances.rows(name) if condition is None or matches(condition, row, found)
@@ -73,14 +73,14 @@ class Provider:
         return {"schema": self.schema(name, namespace), "rows": rows}
 
     def get(self, class_name: str, keys: Row) -> Row:
-        """One instance, read anew by its keys."""
+        """One instance, by its keys."""
         schema = self.schema(class_name, CLASSES[class_name].namespace)
         return {"schema": schema, "rows": [self._row(class_name, keys)]}
 
     def associated(
         self, class_name: str, keys: Row, association: str | None = None, result_class: str | None = None
     ) -> list[Row]:
-        """Instances tied to another one, as blocks of rows of one class."""
+        """Instances associated with another one, by class."""
         if association is not None and association not in ASSOCIATIONS:
             raise CimError(f"Invalid class: {association}", INVALID_CLASS)
         if result_class is not None:
@@ -96,7 +96,7 @@ class Provider:
         ]
 
     def invoke(self, class_name: str, keys: Row, method: str, arguments: Row) -> Row:
-        """Run a method; ``ReturnValue`` and every out parameter."""
+        """Run a method. Returns ``ReturnValue`` and all out parameters."""
         self._row(class_name, keys)
         declared = CLASSES[class_name].methods.get(method)
         if declared is None:
@@ -165,7 +165,7 @@ class Provider:
             raise HyperVError(Wmi.NOT_SUPPORTED, "")
         knobs = self._model.knobs
         if knobs.wmi_changes_as_job:
-            # There is no documented place for the arrays then (docs/hyperv-facts.md#wmi-changes).
+            # Where the arrays would be is not documented (docs/hyperv-facts.md#wmi-changes).
             outcome["ReturnValue"] = int(Wmi.JOB_STARTED)
             return
         try:
@@ -207,10 +207,10 @@ class Provider:
             raise HyperVError(Wmi.NOT_FOUND, "") from err
 
     def _embedded(self, class_name: str, value: Any, defaults: dict[str, str]) -> dict[str, str]:
-        """Properties of an embedded instance in CIM-XML text; the defaults for an empty one.
+        """Properties of an embedded instance in CIM-XML; the defaults if it is empty.
 
         Raises:
-            HyperVError: the text, its class or a property with its type is not right.
+            HyperVError: the text, the class or the type of a property is wrong.
         """
         if not value:
             return defaults

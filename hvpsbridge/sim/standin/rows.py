@@ -47,7 +47,7 @@ class Rows:
         return {"ComputerName": self.host.name, "IsDeleted": False, "CimSession": None}
 
     def answer(self, vms: list[Vm], refused: list[HyperVError]) -> Row:
-        """VMs as rows, with the refusals beside them. A VM that has left the host meanwhile is left out."""
+        """Rows of VMs, and refusals. VMs that have left the host meanwhile are left out."""
         objects = []
         for vm in vms:
             try:
@@ -244,7 +244,7 @@ class Rows:
         }
 
     def vhd_refusal(self, err: DiskError, path: str) -> Row:
-        """The refusal of ``Get-VHD`` for one path."""
+        """The error of ``Get-VHD`` for one path."""
         if err.code == Win32.FILE_NOT_FOUND:
             message = f"{self.text('not_found')} '{path}' (0x80070002)"
             return refusal(HyperVError(Wmi.NOT_FOUND, message), path)
@@ -252,7 +252,7 @@ class Rows:
 
 
 def refusal(err: HyperVError, target: str) -> Row:
-    """A refusal of one item, for the module to report."""
+    """An error for one item, which the module reports."""
     return {
         "identifier": err.identifier,
         "category": err.category,

@@ -21,7 +21,7 @@ _TERM = re.compile(r"\s*(\w+)\s*(=|<>|!=)\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]
 
 @dataclass(eq=False)
 class CimError(HyperVError):
-    """A refusal by WMI itself, before any method runs."""
+    """An error of WMI itself."""
 
     code: int = field(init=False, default=int(Wmi.FAILED))
     message: str = ""
@@ -29,7 +29,7 @@ class CimError(HyperVError):
 
 
 def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
-    """Whether a WQL condition holds: comparisons for (in)equality, joined by AND.
+    """Whether a row meets a WQL condition of equality comparisons joined by AND.
 
     Raises:
         CimError: anything else.
@@ -44,7 +44,7 @@ def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
             raise CimError("Invalid query", INVALID_QUERY)
         quoted = term[3] if term[3] is not None else term[4]
         wanted = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else term[5]
-        # WQL compares text without regard to case (docs/hyperv-facts.md#wql).
+        # WQL ignores case (docs/hyperv-facts.md#wql).
         equal = str(row[name]).lower() == wanted.lower()
         if equal != (term[2] == "="):
             return False

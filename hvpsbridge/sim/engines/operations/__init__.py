@@ -1,4 +1,4 @@
-"""The contract's operations, answered from the model: what the builtin engine runs instead of scripts."""
+"""The operations of the contract, answered from the model, for the builtin engine."""
 
 from hvpsbridge.sim.engines.operations import checkpoints, definition, disks, inventory, reader
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped

@@ -35,7 +35,7 @@ _MERGING = {
     Operational.MergingDisks,
     Operational.BackingUpVirtualMachine,
 }
-# How long a new checkpoint may take until cmdlets show it (docs/hyperv-facts.md#checkpoint-listed-late).
+# How long to wait until cmdlets show a new checkpoint (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
 PIECE_BYTES = 1 * MIB
 
@@ -67,7 +67,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     """``New-HvpsCheckpoint``."""
     wanted = str(given["Consistency"]).lower()
     if wanted not in _LEVELS:
-        # What ValidateSet of the script's parameter says.
+        # The error of ValidateSet in the script.
         raise Failure(
             "ParameterArgumentValidationError",
             "InvalidData",
@@ -105,7 +105,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
 
 
 def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Remove-HvpsCheckpoint``: what is gone counts as removed."""
+    """``Remove-HvpsCheckpoint``. A checkpoint that does not exist counts as removed."""
     point = _find(context, given)
     if point is not None:
         checkpoint_id = point.checkpoint_id
@@ -128,7 +128,7 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint that ``VmId`` and ``CheckpointId`` name.
 
     Raises:
-        Failure: VM or checkpoint is not there.
+        Failure: the VM or the checkpoint does not exist.
     """
     context.vm(given["VmId"])
     point = _find(context, given)
@@ -172,7 +172,7 @@ def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 
 
 def remove_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Remove-HvpsReferencePoint``: what is gone counts as removed."""
+    """``Remove-HvpsReferencePoint``. A reference point that does not exist counts as removed."""
     instance_id = given["InstanceId"]
     known = {point.instance_id for point in context.model.reference_points.all(given["VmId"])}
     if instance_id in known:

@@ -1,4 +1,4 @@
-"""What an operation of the builtin engine works with: the model, its own host process, and its input."""
+"""The context of an operation of the builtin engine: the model, the host process and the input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import HyperVError, Model
 from hvpsbridge.sim.model.state import Job, Vm
 
-# How often a waiting operation looks again.
+# How often a waiting operation checks.
 POLL_SECONDS = 0.02
 
 
@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class HostProcess:
-    """The process that a shell would be on a host; readers live as long as it."""
+    """The process that a shell pretends to be, with its readers."""
 
     process_id: int
     started: datetime
@@ -39,10 +39,10 @@ class Context:
 
     Attributes:
         model: the simulated world.
-        node: the host that is asked; None for the first.
+        node: name of the host; None for the first.
         process: the shell's process.
         stopping: set when the client stops the pipeline.
-        inbox: input objects, None at the end of input.
+        inbox: input objects, then None at the end of input.
     """
 
     model: Model
@@ -52,7 +52,7 @@ class Context:
     inbox: Queue[Any] = field(default_factory=Queue)
 
     def check(self) -> None:
-        """Go on only if the client has not stopped the pipeline.
+        """Check whether the client has stopped the pipeline.
 
         Raises:
             Stopped: it has.
@@ -61,16 +61,16 @@ class Context:
             raise Stopped
 
     def pause(self) -> None:
-        """Wait a moment.
+        """Wait for ``POLL_SECONDS``.
 
         Raises:
-            Stopped: the client stopped the pipeline meanwhile.
+            Stopped: the client stopped the pipeline.
         """
         if self.stopping.wait(POLL_SECONDS):
             raise Stopped
 
     def inputs(self) -> Iterator[Any]:
-        """Input objects as they come, until the client ends its input."""
+        """Input objects, until the client ends its input."""
         while True:
             self.check()
             try:
@@ -82,7 +82,7 @@ class Context:
             yield item
 
     def vm(self, vm_id: UUID) -> Vm:
-        """The VM of that id.
+        """The VM with this id.
 
         Raises:
             Failure: ``Hvps.VmNotFound``.
@@ -93,10 +93,10 @@ class Context:
             raise failure("Hvps.VmNotFound", f"VM {vm_id} does not exist") from err
 
     def run_job(self, what: str, start: Callable[[], Job], seconds: int) -> Job:
-        """Start a WMI job and wait for its good end.
+        """Start a WMI job and wait until it has succeeded.
 
         Raises:
-            Failure: it was refused, failed, or is still under way after ``seconds``.
+            Failure: it was refused, failed, or is not done after ``seconds``.
         """
         try:
             job = start()
@@ -112,7 +112,7 @@ class Context:
         return job
 
     def _done(self, job: Job) -> bool:
-        # Asking anything lets time pass in the model; the record itself outlives the job's removal.
+        # Any call lets the model do what is due. The record remains valid after the job has disappeared.
         self.model.jobs.all(job.vm_id)
         return bool(job.done)
 

@@ -1,4 +1,4 @@
-"""``Get-HvpsVmDefinition``: the members that ``lib/Definition.ps1`` selects, from what the cmdlets show."""
+"""``Get-HvpsVmDefinition``: the members that ``lib/Definition.ps1`` selects from the output of cmdlets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# How often drives are listed before a file that is not there counts as missing (``Get-HvpsDriveChain``).
+# How often drives are listed before a file counts as missing (``Get-HvpsDriveChain``).
 ROUNDS = 5
-# Members that the script selects, by kind of object.
+# Members that the script selects.
 _VM = _names(
     "Id Name Generation Version Notes CheckpointType AutomaticCheckpointsEnabled AutomaticStartAction "
     "AutomaticStartDelay AutomaticStopAction AutomaticCriticalErrorAction "
@@ -95,7 +95,7 @@ def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[objec
 
 
 def _select(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Named members; those that this module version lacks are null."""
+    """The named members; null for members that do not exist in this version of the module."""
     return {name: row.get(name) for name in names}
 
 
@@ -107,7 +107,7 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _disks(context: Context, rows: Rows, vm_id: str) -> list[dict[str, Any]]:
-    """Drives with what their files are; listed again when a merge has taken one away meanwhile."""
+    """Drives and their files; listed again if a merge has removed a file meanwhile."""
     for _ in range(ROUNDS):
         disks = [_disk(context, rows, drive) for drive in cmdlets.drives(rows, vm_id)]
         if not any(disk.get("Problem") == "Hvps.FileNotFound" for disk in disks):

@@ -1,4 +1,4 @@
-"""Operations on frozen disks: what they are, what changed, what is allocated, digests, closing."""
+"""Operations on frozen disks: listing, changes, allocation, digests, closing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[obje
 
 
 def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsDiskChange``: pages until the length is covered; a page without progress is the last."""
+    """``Get-HvpsDiskChange``: pages until the length is covered or a page makes no progress."""
     offset, end = given["OffsetBytes"], given["OffsetBytes"] + given["LengthBytes"]
     while True:
         context.check()
@@ -69,7 +69,7 @@ def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 
 
 def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsAllocation``: what the files of a chain hold, in whole blocks."""
+    """``Get-HvpsAllocation``: the blocks that the files of a chain hold."""
     model = context.model
     extents: list[Extent] = []
     size = 0
@@ -92,7 +92,7 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
 
 
 def get_digest(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsDiskDigest``: SHA-256 of whole chunks, the last one as short as the disk ends."""
+    """``Get-HvpsDiskDigest``: SHA-256 of chunks; the last one ends with the disk."""
     chunk, offset, length = given["ChunkBytes"], given["OffsetBytes"], given["LengthBytes"]
     with context.process.readers.use(given["Path"]) as disk:
         size = disk.size_bytes

@@ -1,4 +1,4 @@
-"""Operations that look at the host and its VMs."""
+"""Operations that show the host and its VMs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 
 
 def test_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Test-HvpsReader``: there is nothing to compile here, and it says so by how long it took."""
+    """``Test-HvpsReader``. There is nothing to compile, which shows in the time it takes."""
     started = time.monotonic()
     context.model.nodes.get(context.node)
     yield results.ReaderCheck(compiled=True, seconds=time.monotonic() - started)
@@ -161,7 +161,7 @@ def _disk_info(context: Context, vm: Vm, drive: Drive) -> results.DiskInfo:
         chain = tuple(member.path for member in model.disks.chain(drive.layer))
     except DiskError as err:
         error = str(err)
-    # After the chain: a merge that ended meanwhile has moved the drive on to what it merged into.
+    # After the chain: a merge that ended meanwhile has moved the drive to the merged layer.
     layer = model.disks.layer(drive.layer)
     return results.DiskInfo(
         instance_id=vm.instance_id(slot),

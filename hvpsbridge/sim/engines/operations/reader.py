@@ -1,4 +1,4 @@
-"""``Read-HvpsExtent``: the reader pipeline, as ``HvpsReader.cs`` answers it (``formats.wire``)."""
+"""``Read-HvpsExtent``: the reader pipeline, equivalent to the C# reader (``formats.wire``)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MIN_BLOCK_BYTES = 4096
 MAX_BLOCK_BYTES = 16 * MIB
 MOST_ENTRIES = 16384
 READ_BYTES = 1 * MIB
-# As the C# reader: three samples must save three tenths of one before a body is deflated.
+# As in the C# reader: a body is deflated if three samples save three tenths of one.
 SAMPLE_BYTES = 16384
 MIN_DEFLATE_BYTES = 512
 
 
 def read_extent(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """Blocks for every request that comes in, until the input ends."""
+    """Blocks for every request, until the input ends."""
     readers = context.process.readers
     with readers.use(given["Path"]) as disk:
         size = disk.size_bytes
@@ -68,7 +68,7 @@ def _parse(item: object, size: int) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of an extent within one chunk that fits into a block."""
+    """A part of an extent that is within one chunk and fits into a block."""
 
     extent: Extent
     ends_chunk: bool
@@ -76,10 +76,10 @@ class _Piece:
 
 @dataclass(slots=True, kw_only=True)
 class _Blocks:
-    """The blocks that answer one request.
+    """Builds the blocks for one request.
 
     Attributes:
-        number: number of the block under way.
+        number: number of the current block.
     """
 
     request: Request
@@ -87,11 +87,11 @@ class _Blocks:
     _entries: list[tuple[Extent, bytes | None]] = field(default_factory=list)
     _digests: list[ChunkDigest] = field(default_factory=list)
     _body_bytes: int = 0
-    # The chunk or run of bytes read last, so that neighbouring pieces share one read.
+    # Offset and bytes of the last read, so that adjacent pieces share one read.
     _read: tuple[int, bytes] = (0, b"")
 
     def pieces(self) -> Sequence[_Piece]:
-        """The request's extents cut at chunk boundaries, so that zero chunks show."""
+        """The request's extents, cut at chunk boundaries so that zero chunks are found."""
         chunk, block = self.request.chunk_bytes, self.request.block_bytes
         cut: list[Extent] = []
         for extent in self.request.extents:
@@ -108,7 +108,7 @@ class _Blocks:
         ]
 
     def take(self, disk: Disk, piece: _Piece) -> list[bytes]:
-        """Read a piece into the block under way; gives the block before it when that one is full."""
+        """Read a piece into the current block. Returns the block before it if that one is full."""
         full = (
             self._body_bytes + piece.extent.length > self.request.block_bytes
             or len(self._entries) >= MOST_ENTRIES
@@ -130,7 +130,7 @@ class _Blocks:
         return done
 
     def finish(self) -> bytes:
-        """The last block, even when it is empty."""
+        """The last block, which may be empty."""
         return self._emit(last=True)
 
     def _bytes(self, disk: Disk, extent: Extent) -> bytes:
@@ -140,7 +140,7 @@ class _Blocks:
             return self._chunk(disk, number)[extent.offset - number * chunk :][: extent.length]
         start, held = self._read
         if not (start <= extent.offset and extent.end <= start + len(held)):
-            # Neighbours are read together, up to what one read should take.
+            # Adjacent pieces are read together, up to the size of one read.
             ends = self._run_end(extent)
             start, held = extent.offset, disk.read(extent.offset, ends - extent.offset)
             self._read = (start, held)
@@ -177,7 +177,7 @@ class _Blocks:
 
 
 def _merged(entries: Sequence[tuple[Extent, bytes | None]]) -> list[tuple[Extent, bytes | None]]:
-    """Neighbours of the same kind as one entry; their bytes stand one after the other in the body."""
+    """Adjacent pieces of the same kind as one entry; their bytes are adjacent in the body."""
     merged: list[tuple[Extent, list[bytes] | None]] = []
     for extent, data in entries:
         if merged:

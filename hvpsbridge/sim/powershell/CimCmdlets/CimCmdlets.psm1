@@ -1,5 +1,5 @@
-# Stand-in for the CIM cmdlets: the documented parameters over the model's WMI provider. Instances have the class's
-# properties with their .NET types and nothing else, so a property that the class lacks is an error in strict mode.
+# Stand-in for the CIM cmdlets, with the documented parameters, over the model's WMI provider. Instances have exactly
+# the properties of the class, with their .NET types, so other properties are errors in strict mode.
 Set-StrictMode -Version 3.0
 . "$PSScriptRoot/../Model.ps1"
 
@@ -10,7 +10,7 @@ $script:CimTypes = @{
 $script:CimBase = 'Microsoft.Management.Infrastructure.CimInstance'
 $script:CimDefaultNamespace = 'root/cimv2'
 
-# Terminating errors of the module itself; what the model refuses is non-terminating, as in the real module.
+# Terminating errors of the module itself. Errors of the model are non-terminating, as in the real module.
 function Write-CimRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Target) {
     $code = [long] $(if ($Refusal['hresult']) { $Refusal['hresult'] } else { 0x80041001L })
     $exception = [Microsoft.Management.Infrastructure.CimException]::new([string] $Refusal['message'])
@@ -58,7 +58,7 @@ function New-CimObject([hashtable] $Schema, [hashtable] $Row) {
     Add-CimSystem $object $Schema
 }
 
-# What a REF parameter holds: the class and its keys, nothing else.
+# The value of a REF parameter: the class and its keys.
 function New-CimReference([string] $Class, [hashtable] $Keys) {
     $object = [psobject]::new()
     $object.PSObject.TypeNames.Clear()
@@ -106,7 +106,7 @@ function Assert-CimInstance([psobject] $Object) {
     }
 }
 
-# An instance's identity: its class, and the values of its key.
+# The identity of an instance: its class and the values of its key.
 function Get-CimKey([psobject] $Object) {
     Assert-CimInstance $Object
     $keys = @{}

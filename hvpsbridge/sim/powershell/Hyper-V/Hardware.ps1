@@ -42,7 +42,7 @@ function Get-VMKeyProtector {
     }
 }
 
-# Commands that take a VM and show what it has, all alike. -VMSnapshot shows the VM's own.
+# Commands that show parts of a VM, defined below. With -VMSnapshot they show those of the VM.
 $script:HvReaders = @{
     'Get-VMBios'               = 'bios'
     'Get-VMDvdDrive'           = 'dvd_drives'
@@ -54,7 +54,7 @@ $script:HvReaders = @{
     'Get-VMScsiController'     = 'scsi_controllers'
     'Get-VMSecurity'           = 'security'
 }
-# Parameters that only some of them have.
+# Additional parameters of some of them.
 $script:HvExtra = @{
     'Get-VMDvdDrive'           = '[Nullable[int]] $ControllerNumber, [Nullable[int]] $ControllerLocation,'
     'Get-VMIntegrationService' = '[Parameter(Position = 1)] [string[]] $Name,'
@@ -92,6 +92,6 @@ foreach ($command in $script:HvReaders.Keys) {
 '@
     $text = $text.Replace('EXTRA', [string] $script:HvExtra[$command]).Replace('CALL', $script:HvReaders[$command])
     $text = $text.Replace('COMMAND', $command.Replace('-', ''))
-    # The text is this file's own; defining by Invoke-Expression keeps the functions in this module.
+    # The text comes from this file only. Invoke-Expression defines the functions in this module.
     Invoke-Expression "function script:$command {`n$text`n}"
 }

@@ -1,6 +1,6 @@
-# From replies of the model to objects and errors of a command.
+# Turns replies of the model into objects and errors of a command.
 
-# Objects of a reply to the pipeline, refusals to the error stream.
+# Write objects of a reply to the pipeline and its errors to the error stream.
 function Write-HvReply($Cmdlet, [string] $Command, [hashtable] $Reply, $Target) {
     if ($Reply.ContainsKey('error')) {
         Write-HvRefusal $Cmdlet $Command $Reply['error'] $Target
@@ -18,7 +18,7 @@ function Write-HvReply($Cmdlet, [string] $Command, [hashtable] $Reply, $Target) 
     }
 }
 
-# A non-terminating VirtualizationException. The command's own name follows in the FullyQualifiedErrorId.
+# Write a non-terminating VirtualizationException. PowerShell appends the command's name to the FullyQualifiedErrorId.
 function Write-HvRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Target) {
     $exception = [Microsoft.HyperV.PowerShell.VirtualizationException]::new([string] $Refusal['message'])
     $category = [Management.Automation.ErrorCategory] $Refusal['category']
@@ -30,7 +30,7 @@ function Write-HvRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Targ
     $Cmdlet.WriteError([Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target))
 }
 
-# The host asked is always this one: a second hop is not simulated.
+# Commands work on this host only: a second hop is not simulated.
 function Assert-HvLocal($Cmdlet, [string] $Command, [hashtable] $Bound) {
     foreach ($name in 'CimSession', 'Credential', 'ComputerName') {
         if ($Bound.ContainsKey($name) -and ($name -cne 'ComputerName' -or
@@ -43,7 +43,7 @@ function Assert-HvLocal($Cmdlet, [string] $Command, [hashtable] $Bound) {
     $true
 }
 
-# Ids of the VMs that -VM or -VMName named; errors for names that are not there.
+# Ids of the VMs that -VM or -VMName name; errors for names that do not exist.
 function Get-HvTarget($Cmdlet, [string] $Command, [hashtable] $Bound) {
     if (-not (Assert-HvLocal $Cmdlet $Command $Bound)) {
         return

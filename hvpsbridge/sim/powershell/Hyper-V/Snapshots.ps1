@@ -36,13 +36,13 @@ function Get-VMSnapshot {
         foreach ($reply in $replies) {
             $filtered = $PSBoundParameters.ContainsKey('Name') -or $null -ne $SnapshotType
             if ($filtered -and $reply.ContainsKey('result')) {
-                $kept = @($reply['result']['objects'] | Where-Object {
+                $matching = @($reply['result']['objects'] | Where-Object {
                         (-not $Name -or $_['Name'] -like $Name) -and
                         ($null -eq $SnapshotType -or [int] $SnapshotType -eq $_['SnapshotType'])
                     })
-                $reply['result']['objects'] = $kept
-                if (-not $kept.Count) {
-                    # Nothing for a filter is an error (docs/hyperv-facts.md#snapshot-types).
+                $reply['result']['objects'] = $matching
+                if (-not $matching.Count) {
+                    # A filter without a match is an error (docs/hyperv-facts.md#snapshot-types).
                     $refusal = @{ message = 'no checkpoint fits'; identifier = 'ObjectNotFound'; category = 'ObjectNotFound' }
                     Write-HvRefusal $PSCmdlet 'GetVMSnapshot' $refusal $Name
                 }

@@ -1,8 +1,8 @@
-# The module's .NET types, made at run time from the model's table: compiling C# would cost a second per shell.
-# They are real enums and classes with public members, so PSRP flattens them as it flattens Hyper-V's.
+# The .NET types of the module, made at run time from the model's table: compiling C# would take a second per shell.
+# They are real enums and classes with public members, so PSRP serializes them like Hyper-V's.
 
 function Initialize-HvType {
-    # Types live as long as the process, and several runspaces may import at once.
+    # Types live as long as the process, and several runspaces may import the module at once.
     [Threading.Monitor]::Enter([AppDomain]::CurrentDomain)
     try {
         $script:HvTable = (Invoke-Model 'vm.types').result
@@ -27,7 +27,7 @@ function New-HvAssembly([hashtable] $Table) {
         }
         $made[$name] = $builder.CreateType()
     }
-    # A class comes after those it mentions; JSON objects came as hashtables, which forget the order.
+    # A class must come after those that it mentions, but hashtables do not keep the order of the JSON.
     $left = [Collections.Generic.List[string]] @($Table.classes.Keys)
     while ($left.Count) {
         foreach ($name in @($left)) {
@@ -49,7 +49,7 @@ function New-HvAssembly([hashtable] $Table) {
     New-HvException $module
 }
 
-# The .NET type for the table's notation; null while it is not made yet.
+# The .NET type for a name in the table; null if it is not made yet.
 function Resolve-HvType([string] $Notation, [hashtable] $Made) {
     $name = $Notation.TrimEnd('?', '[', ']')
     $type = $(if ($name.Contains('.')) { $Made[$name] } else { [type] "System.$name" })
@@ -88,7 +88,7 @@ function New-HvObject([hashtable] $Row) {
     $object = [Activator]::CreateInstance($type)
     foreach ($field in $script:HvFields[$Row['type']]) {
         if (-not $Row.ContainsKey($field.Name)) {
-            throw "the model's $($Row['type']) lacks $($field.Name)"
+            throw "a $($Row['type']) of the model has no $($field.Name)"
         }
         $value = $Row[$field.Name]
         if ($null -ne $value) {
