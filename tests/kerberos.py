@@ -5,8 +5,10 @@ Nothing of the machine's own Kerberos configuration is read or changed; no right
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -155,7 +157,11 @@ class Realm:
         if self.ahead_seconds:
             kdc = [str(shutil.which("faketime")), "-f", f"+{self.ahead_seconds}s", *kdc]
         self._process = subprocess.Popen(
-            kdc, env=self._all(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            kdc,
+            env=self._all(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -169,7 +175,9 @@ class Realm:
     def stop(self) -> None:
         """End the KDC; tickets stay good."""
         if self._process is not None:
-            self._process.terminate()
+            # The group: faketime is the parent of the KDC, which would outlive it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait()
             self._process = None
 
