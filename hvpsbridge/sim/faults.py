@@ -86,10 +86,10 @@ class WireFaults:
         """
         kind = fault_table().get(name)
         if kind is None:
-            raise ValueError(f"no fault {name!r}; there are {', '.join(sorted(fault_table()))}")
+            raise ValueError(f"unknown fault {name!r}; hvps sim fault --known lists all faults")
         if unknown := sorted(parameters.keys() - kind.parameters.keys()):
             known = ", ".join(sorted(kind.parameters))
-            raise ValueError(f"fault {name} has no {', '.join(unknown)}; it takes {known}")
+            raise ValueError(f"fault {name} has no parameter {', '.join(unknown)}; use {known}")
         given = {key: _like(kind.parameters[key], key, value) for key, value in parameters.items()}
         whole = {**kind.parameters, **given}
         after = whole["after"]

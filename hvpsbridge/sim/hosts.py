@@ -67,9 +67,11 @@ class WSManHost:
         keytab: Path | None = None,
     ) -> None:
         if unknown := set(auth) - set(SCHEMES):
-            raise ConfigurationError("auth", f"a simulated host has no {', '.join(sorted(unknown))}")
+            raise ConfigurationError(
+                "auth", f"unknown scheme {', '.join(sorted(unknown))}; use {', '.join(SCHEMES)}"
+            )
         if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
-            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the host's keytab")
+            raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the keytab of the host")
         self._auth = auth
         self._users = users
         self._accounts: Accounts | None = None
@@ -217,7 +219,7 @@ class SimulatedHost(WSManHost):
             ValueError: the model's clock cannot be set.
         """
         if not isinstance(self.model.clock, SystemClock):
-            raise ValueError("only a model on the machine's own clock can be skewed")
+            raise ValueError("the clock can only be set ahead if the model uses the system clock")
         self.model.clock.skew_seconds = seconds
 
     @property
@@ -261,5 +263,5 @@ def engine_is(engine: str, wanted: str) -> bool:
         ConfigurationError: there is no engine of that name.
     """
     if engine not in ENGINES:
-        raise ConfigurationError("engine", f"there is no engine {engine!r}, only {' and '.join(ENGINES)}")
+        raise ConfigurationError("engine", f"unknown engine {engine!r}; use {' or '.join(ENGINES)}")
     return engine == wanted

@@ -76,9 +76,9 @@ def test_other_image_formats_are_imported_with_the_same_bytes(
 def test_what_makes_no_sense_is_refused_with_one_line(control: Control, tmp_path: Path) -> None:
     for wrong, said in [
         (lambda: control.write("nobody", "scsi0:0", 0, b""), "no VM 'nobody'"),
-        (lambda: control.set_fault("meteor"), "no fault 'meteor'"),
-        (lambda: control.set_knob("gravity", 1), "no knob 'gravity'"),
-        (lambda: control.create_vm("x", colour="red"), "no setting 'colour'"),
+        (lambda: control.set_fault("meteor"), "unknown fault 'meteor'"),
+        (lambda: control.set_knob("gravity", 1), "unknown knob 'gravity'"),
+        (lambda: control.create_vm("x", colour="red"), "unknown setting 'colour'"),
         (lambda: control.import_image("nobody", tmp_path / "missing.raw"), "cannot read image"),
         (lambda: control.golden_image(UUID(int=1), "scsi0:0"), "has no golden image"),
     ]:

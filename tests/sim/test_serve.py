@@ -92,5 +92,5 @@ def test_faults_and_counters_of_the_wire_are_reached_through_control(
         assert control.faults() == {"read_error": 1}
         assert ask(facts["url"]) == 0
         assert control.counters()["operations"] == {"Get-HvpsVm": 1}
-        with pytest.raises(SimulatorError, match="no fault"):
+        with pytest.raises(SimulatorError, match="unknown fault"):
             control.set_fault("no_such_fault")

@@ -160,7 +160,7 @@ class ControlServer:
     def _do_create_vm(self, name: str, state: str, settings: dict[str, Any]) -> str:
         wanted = next((known for known in VMState if known.name.lower() == state.lower()), None)
         if wanted is None:
-            raise ValueError(f"no VM state {state!r}")
+            raise ValueError(f"unknown VM state {state!r}")
         return str(self._model.setup.create_vm(name, state=wanted, **settings).vm_id)
 
     def _do_add_disk(
@@ -271,7 +271,9 @@ class ControlServer:
         vms = self._model.vms.all()
         found = [vm for vm in vms if str(vm.vm_id) == text.lower()] or [vm for vm in vms if vm.name == text]
         if len(found) != 1:
-            raise ValueError(f"no VM {text!r}" if not found else f"{len(found)} VMs are named {text!r}")
+            raise ValueError(
+                f"no VM {text!r}" if not found else f"{len(found)} VMs are named {text!r}; use an id"
+            )
         return found[0]
 
     def _row(self, vm: Vm) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Faults:
             ValueError: there is no such fault.
         """
         if name not in MODEL_FAULTS:
-            raise ValueError(f"no fault {name!r}; there are {', '.join(sorted(MODEL_FAULTS))}")
+            raise ValueError(f"unknown fault {name!r}; use one of {', '.join(sorted(MODEL_FAULTS))}")
         with self._lock:
             self._armed[name] = count
         for changed in self._watchers:

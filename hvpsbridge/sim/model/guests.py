@@ -65,7 +65,9 @@ class Guests:
             vm = self._running(vm_id)
             layer = self._core.top(vm_id, slot)
             if newer.stat().st_size != layer.size_bytes:
-                raise ValueError(f"{newer} has {newer.stat().st_size} bytes, the disk {layer.size_bytes}")
+                raise ValueError(
+                    f"{newer} has {newer.stat().st_size} bytes, but the disk has {layer.size_bytes}"
+                )
             written = 0
             unit = max(4096, layer.logical_sector_bytes)
             if layer.size_bytes % unit:
@@ -112,7 +114,7 @@ class Guests:
         sector = layer.logical_sector_bytes
         if offset < 0 or offset % sector or length % sector or offset + length > layer.size_bytes:
             raise ValueError(
-                f"{length} bytes at {offset} are not whole sectors of a disk of {layer.size_bytes}"
+                f"{length} bytes at {offset} are not whole sectors within a disk of {layer.size_bytes}"
             )
 
     def _check_space(self, vm: Vm, layer: Layer, offset: int, length: int) -> None:

@@ -61,7 +61,7 @@ class History:
     ) -> None:
         unknown = leave_out - _WEIGHTS.keys()
         if unknown:
-            raise ValueError(f"no steps {sorted(unknown)}; there are {sorted(_WEIGHTS)}")
+            raise ValueError(f"unknown steps {sorted(unknown)}; use some of {sorted(_WEIGHTS)}")
         self.model = model
         self.vm_id = vm_id
         self.log: list[str] = []

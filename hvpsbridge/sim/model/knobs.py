@@ -104,7 +104,7 @@ class Knobs:
         """
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         if name not in known:
-            raise ValueError(f"no knob {name!r}; there are {', '.join(sorted(known))}")
+            raise ValueError(f"unknown knob {name!r}; use one of {', '.join(sorted(known))}")
         current = known[name]
         if isinstance(current, bool):
             if isinstance(value, str):
@@ -112,7 +112,7 @@ class Knobs:
                     value.lower(), value
                 )
             if not isinstance(value, bool):
-                raise ValueError(f"knob {name} is on or off, not {value!r}")
+                raise ValueError(f"knob {name} takes on or off, not {value!r}")
             setattr(self, name, value)
             return
         try:

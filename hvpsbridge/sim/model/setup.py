@@ -72,7 +72,7 @@ class Setup:
             core, world = self._core, self._core.world
             vm_id = vm_id or core.fresh_id()
             if vm_id in world.vms or node not in world.nodes:
-                raise ValueError(f"VM {vm_id} exists, or node {node} does not")
+                raise ValueError(f"VM {vm_id} exists already, or host {node} does not exist")
             now = core.clock.now()
             where = folder or f"C:\\VMs\\{name}"
             vm = Vm(vm_id=vm_id, name=name, node=node, created=now, folder=where)
@@ -97,7 +97,7 @@ class Setup:
             vm = core.vm(vm_id)
             for name, value in settings.items():
                 if name not in Vm.__dataclass_fields__ or name in _FIXED:
-                    raise ValueError(f"a VM has no setting {name!r}")
+                    raise ValueError(f"unknown setting {name!r} of a VM")
                 value = _fitting(getattr(vm, name), name, value)
                 if name == "commit_fork_events":
                     assert isinstance(value, int)
@@ -137,14 +137,16 @@ class Setup:
             vm = core.vm(vm_id)
             size = size_bytes if size_bytes is not None else image.stat().st_size if image else 0
             if size <= 0 or size % logical_sector_bytes:
-                raise ValueError(f"a disk of {size} bytes has no whole number of sectors")
+                raise ValueError(
+                    f"size {size} is not a positive multiple of the sector size {logical_sector_bytes}"
+                )
             if str(slot) in vm.drives and vm.drives[str(slot)].layer is not None:
                 raise ValueError(f"slot {slot} of {vm.name} is taken")
             suffix = "vhd" if format is VhdFormat.VHD else "vhds" if format is VhdFormat.VHDSet else "vhdx"
             name = f"{vm.name}-{str(slot).replace(':', '-')}.{suffix}"
             where = path or f"{vm.folder}\\Virtual Hard Disks\\{name}"
             if any(normal_path(other.path) == normal_path(where) for other in core.world.layers.values()):
-                raise ValueError(f"{where} exists")
+                raise ValueError(f"{where} exists already")
             layer = Layer(
                 number=core.world.next(),
                 path=where,
@@ -238,7 +240,7 @@ class Setup:
             core = self._core
             old = core.files.chain(core.top(vm_id, slot))[-1]
             if any(old.number in point.disks.values() for point in core.world.checkpoints.values()):
-                raise ValueError(f"a checkpoint needs {old.path}")
+                raise ValueError(f"{old.path} belongs to a checkpoint; remove the checkpoint first")
             path, size, sector = old.path, old.size_bytes, old.logical_sector_bytes
             self.remove_disk(vm_id, slot)
             self.add_disk(

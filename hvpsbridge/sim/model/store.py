@@ -64,7 +64,9 @@ def load(path: Path) -> tuple[state.World, Knobs]:
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     if document.get("version") != VERSION:
-        raise ValueError(f"{path} has version {document.get('version')}, this simulator writes {VERSION}")
+        raise ValueError(
+            f"{path} has version {document.get('version')}, but only {VERSION} is supported; use a new folder"
+        )
     world, knobs = _from_json(document["world"]), _from_json(document["knobs"])
     assert isinstance(world, state.World)
     assert isinstance(knobs, Knobs)

@@ -85,7 +85,7 @@ class Vms:
             vm = core.vm(vm_id)
             after = _ACTIONS.get(action)
             if after is None:
-                raise ValueError(f"no action {action!r}; there are {', '.join(sorted(_ACTIONS))}")
+                raise ValueError(f"unknown action {action!r}; use one of {', '.join(sorted(_ACTIONS))}")
             self._timeline.check_ready(vm)
             for drive in vm.drives.values():
                 if drive.layer is not None and action in ("stop", "save"):

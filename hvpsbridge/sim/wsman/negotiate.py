@@ -68,7 +68,10 @@ class Accounts:
         for name, password in users.items():
             domain, _, user = name.rpartition("\\")
             if any(mark in text for text in (name, password.reveal()) for mark in ":\r\n"):
-                raise ConfigurationError("users", f"user {name!r}: NTLM here takes no colon or line end")
+                raise ConfigurationError(
+                    "users",
+                    f"user {name!r}: for NTLM, name and password must not contain a colon or a line break",
+                )
             lines.append(f"{domain}:{user}:{password.reveal()}\n")
         descriptor, path = tempfile.mkstemp(prefix="hvps-sim-users-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
