@@ -69,11 +69,6 @@ class BlockStream:
         self._pending: deque[_Pending] = deque()
 
     @property
-    def outstanding(self) -> int:
-        """Number of requests that are not fully answered."""
-        return len(self._pending)
-
-    @property
     def owed(self) -> tuple[Extent, ...]:
         """Requested bytes that have not come, as a sorted set."""
         return normalise((extent for pending in self._pending for extent in pending.rest()), self._size_bytes)

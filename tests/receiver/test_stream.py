@@ -43,7 +43,6 @@ def test_what_was_asked_arrives_byte_for_byte_and_nothing_stays_owed(asked: tupl
             count += piece.extent.length
             if piece.data is not None:
                 seen[piece.extent.offset : piece.extent.end] = piece.data
-    assert talking.outstanding == 0
     assert talking.owed == ()
     assert count == total_bytes(asked)
     for extent in asked:
