@@ -1,4 +1,4 @@
-"""Guest disks are real, change as guests change them, and the judges see what is wrong."""
+"""Guest disks are real, change as guests change them, and checks find what is wrong."""
 
 from __future__ import annotations
 
