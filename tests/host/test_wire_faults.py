@@ -18,6 +18,8 @@ from tests.waiting import DEADLINE_SECONDS
 
 CHUNK = 64 * KIB
 LENGTH = 3 * MIB
+# The next part is requested once this one is here, so the host cannot have sent everything before a fault.
+REQUEST_BYTES = 1 * MIB
 
 
 def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[dict[int, bytes], list[str]]:
@@ -36,16 +38,20 @@ def read(host: HyperVHost, frozen: Frozen, strike: Callable[[], None]) -> tuple[
             losses.append(type(err).__name__)
             continue
         try:
-            request = Request(
-                number=0,
-                extents=(Extent(position, LENGTH - position),),
-                chunk_bytes=CHUNK,
-                block_bytes=512 * KIB,
-                allow_deflate=False,
-            )
-            source.send(request.pack())
-            number = 0
-            while sum(map(len, had.values())) < LENGTH:
+            number = requests = 0
+            asked = position
+            while (position := sum(map(len, had.values()))) < LENGTH:
+                if position == asked:
+                    asked = min(position + REQUEST_BYTES, LENGTH)
+                    request = Request(
+                        number=requests,
+                        extents=(Extent(position, asked - position),),
+                        chunk_bytes=CHUNK,
+                        block_bytes=512 * KIB,
+                        allow_deflate=False,
+                    )
+                    source.send(request.pack())
+                    requests += 1
                 for data in source.receive(2):
                     block = decode_block(data)
                     if block.number != number:
