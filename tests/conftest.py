@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Temporary folders go to memory where there is plenty: tests wait for thousands of fsyncs, which cost a disk
 # milliseconds each and prove nothing there (what a power loss takes is tried on the volatile store).
@@ -26,6 +27,11 @@ def _fits(folder: Path) -> bool:
 
 if _fits(IN_MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
+
+# No example fails because the machine was busy.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
