@@ -18,8 +18,10 @@ epoch and raw length, so one frame cannot replace another.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hvpsbridge.formats.envelope import NO_NONCE, TAG_BYTES, Codec, Kind, Seal
 from hvpsbridge.formats.malformed import Malformed
@@ -95,3 +97,9 @@ def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tu
     if raw > max_raw_bytes or (seal == Seal.AES_256_GCM and stored < TAG_BYTES):
         raise Malformed(f"invalid lengths: {raw} bytes raw, {stored} stored")
     return frame, memoryview(data)[FRAME_BYTES:]
+
+
+@lru_cache(maxsize=16)
+def zero_digest(length: int) -> bytes:
+    """SHA-256 of ``length`` zero bytes. A disk has two lengths of chunk: the grid's and the last one's."""
+    return hashlib.sha256(bytes(length)).digest()

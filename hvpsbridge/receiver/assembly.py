@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+from hvpsbridge.formats.chunk import zero_digest
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import Block, Piece
 
@@ -195,12 +195,6 @@ class PatchedChunks:
             return False
         self._target.put(number, None if digest == zero_digest(length) else chunk)
         return True
-
-
-@lru_cache(maxsize=16)
-def zero_digest(length: int) -> bytes:
-    """SHA-256 of ``length`` zero bytes. A disk has two lengths of chunk: the grid's and the last one's."""
-    return hashlib.sha256(bytes(length)).digest()
 
 
 def _write(parts: list[_Part], chunk: bytearray) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from hvpsbridge.errors import InternalError
-from hvpsbridge.formats.chunk import ZERO_ID
+from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.formats.grid import ChunkGrid
@@ -216,9 +214,3 @@ class DiskWriter:
         number = (min(base_bytes, self.size_bytes) - 1) // self._writer.grid.chunk_bytes
         if number >= 0 and not is_zero(self.base_id(number)):
             self.put(number, self.base_chunk(number))
-
-
-@cache
-def zero_digest(length: int) -> bytes:
-    """SHA-256 of ``length`` zero bytes."""
-    return hashlib.sha256(bytes(length)).digest()

@@ -72,7 +72,7 @@ class Ledger:
         """The entries that a run needs, oldest first: from the newest one on that says all runs are settled.
 
         Raises:
-            Damaged: one of them cannot be read, so nobody knows what a dead run made.
+            Damaged: one of them cannot be read, so what a dead run made is unknown.
         """
         return tuple(entry for _, entry in self._current())
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from hvpsbridge.formats.chunk import ZERO_ID
+from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
@@ -29,7 +29,7 @@ from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.disk import DiskWriter, WriterStats, zero_digest
+from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.layout import INDEX, index_name, point_name, random_name
 from hvpsbridge.repository.lease import Lease
