@@ -30,18 +30,26 @@ _OPTIONS = OptionGroup(VerifyOptions, {"level": "--level"})
 @json_option
 @click.pass_obj
 def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
-    """Verify POINTS, or the whole repository. Exits with 7 if anything is damaged or missing."""
+    """Verify POINTS, or the whole repository. Exits with 7 if anything is damaged or missing.
+
+    Read access is enough. With write access, damaged chunks are recorded, so that the next backup stores
+    them again, and so are the points that were found intact.
+    """
     wanted = VerifyOptions(**_OPTIONS.given(options))
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
         report = repository.verify(wanted.level, chosen)
+        # Reported before anything is written: the store may be read-only or full.
+        if as_json:
+            console.document(Verified(report.good, report))
+        else:
+            _print(report)
+        console.flush()
         looked_at = repository.catalog.points() if chosen is None else chosen
-        record_findings(repository, report, looked_at, invocation.run_id, whole=True)
-    if as_json:
-        console.document(Verified(report.good, report))
-    else:
-        _print(report)
+        warning = record_findings(repository, report, looked_at, invocation.run_id, whole=True)
+        if warning is not None:
+            console.note(f"hvps: warning: {warning}")
     return ExitCode.DONE if report.good else ExitCode.DAMAGE
 
 

@@ -245,9 +245,14 @@ class Repository:
         )
 
     def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for this and every later writer."""
-        if frames:
-            write_bad_list(self._objects, (BadFrame(*frame) for frame in frames))
+        """List frames (id, pack name), from ``VerifyReport.bad``, as bad for this and every later writer.
+
+        Frames that are listed already are left out: a verify each night must not add a list each night.
+        """
+        listed = set(self.catalog.bad_frames())
+        new = [bad for frame in frames if (bad := BadFrame(*frame)) not in listed]
+        if new:
+            write_bad_list(self._objects, new)
             self.refresh()
 
     def rebuild_index(

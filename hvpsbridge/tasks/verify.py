@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, HvpsError, PointNotFound
+from hvpsbridge.errors import Damaged, HvpsError, PointNotFound, RepositoryError
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.options import Option, TextForm
 from hvpsbridge.repository import Point, Repository
@@ -99,21 +99,32 @@ def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, 
 
 def record_findings(
     repository: Repository, report: VerifyReport, points: Sequence[Point], run_id: UUID, *, whole: bool
-) -> None:
+) -> str | None:
     """Record bad chunks, so that no backup reuses them, and proofs of intact points.
+
+    Called after the findings are reported. A verify needs only read access: if the store refuses to write,
+    the findings remain what they are.
 
     Args:
         points: points that were verified.
         whole: whether all of their chunks were, not a part.
+
+    Returns:
+        Why not everything could be recorded; None if it was.
     """
-    repository.publish_bad(report.bad)
-    if report.level is not Level.HASHED or not whole:
-        return
-    touched = {touch.point_id for problem in report.problems for touch in problem.touches}
-    for point in points:
-        if point.point_id not in touched:
-            size_bytes = sum(disk.size_bytes for disk in point.disks)
-            repository.catalog.record_proof(point, Proof("hashed", datetime.now(UTC), size_bytes, run_id))
+    try:
+        repository.publish_bad(report.bad)
+        if report.level is not Level.HASHED or not whole:
+            return None
+        touched = {touch.point_id for problem in report.problems for touch in problem.touches}
+        for point in points:
+            if point.point_id not in touched:
+                size_bytes = sum(disk.size_bytes for disk in point.disks)
+                proof = Proof("hashed", datetime.now(UTC), size_bytes, run_id)
+                repository.catalog.record_proof(point, proof)
+    except RepositoryError as err:
+        return f"the findings were not recorded in the repository: {err.describe()}"
+    return None
 
 
 def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
@@ -122,6 +133,7 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
     started = datetime.now(UTC)
     error: HvpsError | None = None
     checks: tuple[PointCheck, ...] = ()
+    warnings: list[str] = []
     try:
         points = repository.catalog.points(vm.vm_id)
         if not points:
@@ -135,7 +147,10 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             report = repository.verify(options.level, points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
-            record_findings(repository, report, points, context.run_id, whole=options.subset is None)
+            whole = options.subset is None
+            warning = record_findings(repository, report, points, context.run_id, whole=whole)
+            if warning is not None and warning not in warnings:
+                warnings.append(warning)
         checks = tuple(
             PointCheck(point.point_id, options.level.value, checked_bytes, tuple(faults[point.point_id]))
             for point in points
@@ -153,6 +168,7 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
         started=started,
         seconds=(datetime.now(UTC) - started).total_seconds(),
         error=error,
+        warnings=tuple(warnings),
         points=checks,
     )
 

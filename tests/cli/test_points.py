@@ -20,7 +20,7 @@ AT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 MIB = 1 << 20
 
 
-def _fill(url: Path, count: int = 2) -> tuple[Point, ...]:
+def fill(url: Path, count: int = 2) -> tuple[Point, ...]:
     with create_repository(str(url)) as repository:
         for number in range(count):
             with repository.begin(uuid4()) as writer:
@@ -88,7 +88,7 @@ def test_a_missing_repository_is_10_for_every_command(hvps: Hvps, repository: Pa
 
 
 def test_a_repository_of_a_newer_format_is_10_and_names_both_numbers(hvps: Hvps, repository: Path) -> None:
-    _fill(repository, 0)
+    fill(repository, 0)
     config = repository / "config"
     text = config.read_bytes()
     newer = text.replace(b'"format":0', b'"format":99').replace(b'"format":1', b'"format":99')
@@ -101,7 +101,7 @@ def test_a_repository_of_a_newer_format_is_10_and_names_both_numbers(hvps: Hvps,
 
 
 def test_list_gives_points_oldest_first_with_everything_a_script_needs(hvps: Hvps, repository: Path) -> None:
-    points = _fill(repository)
+    points = fill(repository)
     listed = json.loads(hvps("list", "--json").out)
     assert [point["point_id"] for point in listed["points"]] == [str(point.point_id) for point in points]
     first = listed["points"][0]
@@ -115,14 +115,14 @@ def test_list_gives_points_oldest_first_with_everything_a_script_needs(hvps: Hvp
 
 @pytest.mark.parametrize("selector", ["web 01@latest", "web 01", "WEB 01@2026-03-02T02:00Z", f"{VM}@latest"])
 def test_show_finds_a_point_by_every_kind_of_selector(selector: str, hvps: Hvps, repository: Path) -> None:
-    points = _fill(repository)
+    points = fill(repository)
     done = hvps("show", selector, "--json")
     assert json.loads(done.out)["point_id"] == str(points[1].point_id)
     assert str(points[1].point_id) in hvps("show", selector).out
 
 
 def test_a_point_that_is_not_there_is_5_and_one_line(hvps: Hvps, repository: Path) -> None:
-    _fill(repository)
+    fill(repository)
     for selector in ("nobody@latest", "web 01@latest~2", "web 01@2026-02-01T00:00Z", "ffffffff"):
         done = hvps("show", selector)
         assert done.code == 5
@@ -131,7 +131,7 @@ def test_a_point_that_is_not_there_is_5_and_one_line(hvps: Hvps, repository: Pat
 
 @pytest.mark.parametrize("level", ["written", "hashed"])
 def test_a_good_repository_verifies(level: str, hvps: Hvps, repository: Path) -> None:
-    _fill(repository)
+    fill(repository)
     done = hvps("verify", "--level", level, "--json")
     assert done.code == 0
     report = json.loads(done.out)
@@ -142,7 +142,7 @@ def test_a_good_repository_verifies(level: str, hvps: Hvps, repository: Path) ->
 def test_what_a_verify_proved_is_shown_and_what_it_found_bad_is_remembered(
     hvps: Hvps, repository: Path
 ) -> None:
-    points = _fill(repository)
+    points = fill(repository)
     assert json.loads(hvps("show", "web 01", "--json").out)["disks"][0]["proof"] is None
     assert hvps("verify", "web 01@latest").code == 0
     listed = json.loads(hvps("list", "--json").out)["points"]
@@ -162,7 +162,7 @@ def test_what_a_verify_proved_is_shown_and_what_it_found_bad_is_remembered(
 
 
 def test_damage_is_7_and_names_the_points_it_touches(hvps: Hvps, repository: Path) -> None:
-    points = _fill(repository)
+    points = fill(repository)
     for pack in (file for file in (repository / "data").rglob("*") if file.is_file()):
         data = bytearray(pack.read_bytes())
         data[len(data) // 2] ^= 1
@@ -176,7 +176,7 @@ def test_damage_is_7_and_names_the_points_it_touches(hvps: Hvps, repository: Pat
 
 
 def test_an_object_that_cannot_be_read_at_all_is_one_line(hvps: Hvps, repository: Path) -> None:
-    _fill(repository)
+    fill(repository)
     (repository / "config").unlink()
     (repository / "config").write_bytes(b"rubbish")
     done = hvps("list")

@@ -256,6 +256,14 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
             assert writer.stats.known_chunks == 4
 
 
+def test_a_frame_is_listed_as_bad_once(store: MemoryStore, repository: Repository) -> None:
+    store_point(repository, content(41, 4))
+    damage(store, "data/")
+    for _ in range(3):
+        repository.publish_bad(repository.verify(Level.HASHED).bad)
+    assert len([name for name in store.objects if name.startswith("bad/")]) == 1
+
+
 def test_proofs_are_kept_beside_their_point(repository: Repository) -> None:
     point = store_point(repository, content(50))
     proofs = [Proof(level, point.created, 8 * CHUNK, uuid4()) for level in ("hashed", "restored")]
