@@ -28,9 +28,10 @@ TO_CLIENT, TO_SERVER = 1, 2
 _FRAGMENT_HEAD = struct.Struct(">QQBI")
 _MESSAGE_HEAD = struct.Struct("<II16s16s")
 _START, _END = 1, 2
-# Characters that XML or CLIXML cannot hold, and the escape's own start
-# (docs/hyperv-facts.md#clixml-escapes).
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+# What PowerShell escapes: control characters, surrogates (so also letters beyond the first 65,536), and each
+# underscore before an x, whatever follows (docs/hyperv-facts.md#clixml-escapes). The last two code points
+# are forbidden in XML.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U00010000-\U0010ffff]|_(?=[xX])")
 
 
 def pascal_case(name: str) -> str:
@@ -122,7 +123,12 @@ def _scalar(value: object) -> tuple[str, str]:
 def escape(text: str) -> str:
     """Text escaped for a CLIXML string element."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):04X}_", plain)
+    return _UNSAFE.sub(_escaped, plain)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"_x{units[at : at + 2].hex().upper()}_" for at in range(0, len(units), 2))
 
 
 def message(
