@@ -44,7 +44,8 @@ def restore_(
 ) -> ExitCode:
     """Restore the disks of POINT as sparse raw images.
 
-    POINT is VM@latest, VM@latest~1, VM@TIME or a short id. With --disk, PATH is the file; without it, PATH
+    POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
+    short id. With --disk, PATH is the file; without it, PATH
     is a folder that gets a file for each disk, named for its slot (scsi-0-0.raw). A file appears when it is
     complete.
     """

@@ -24,7 +24,8 @@ from hvpsbridge.units import size_text
 def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> None:
     """Show one recovery point.
 
-    POINT is VM@latest, VM@latest~1, VM@TIME or a short id.
+    POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
+    short id.
     """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)

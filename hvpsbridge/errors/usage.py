@@ -49,7 +49,7 @@ class AmbiguousPoint(PointNotFound):
 
     candidates: tuple[str, ...]
     template: ClassVar[str] = "{selector!r} in {repository} matches {candidates}"
-    remedy: ClassVar[str] = "use one of these ids"
+    remedy: ClassVar[str] = "use one of these ids; id:PREFIX names a point by its id"
 
 
 @dataclass(eq=False)

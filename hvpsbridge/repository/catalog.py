@@ -28,7 +28,7 @@ from hvpsbridge.repository.layout import (
     tombstone_name,
 )
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.points import Point, in_order, select
+from hvpsbridge.repository.points import Point, in_order, select, select_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -107,6 +107,15 @@ class Catalog:
             AmbiguousPoint: there are several.
         """
         return select(self.points(), selector, self._objects.store.url)
+
+    def find_point_of(self, vm_id: UUID, which: str) -> Point:
+        """The point of this VM, and of no other, that ``which`` selects, see ``points.select_of``.
+
+        Raises:
+            PointNotFound: there is no such point.
+            AmbiguousPoint: there are several.
+        """
+        return select_of(self.points(vm_id), vm_id, which, f"{vm_id}@{which}", self._objects.store.url)
 
     def publish_ids(self, point: Point, ids: PointIds) -> None:
         """Store the ids of a point's reference point, durably; from now on the point can be a base.

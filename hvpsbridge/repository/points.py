@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,6 +16,7 @@ from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 _BACK = re.compile(r"latest(?:~(\d+))?")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _SHORT_ID = re.compile(r"[0-9a-f-]{4,36}")
+_ID = re.compile(r"id:([0-9a-fA-F-]+)")
 SHORT_ID_DIGITS = 8
 
 
@@ -60,25 +63,48 @@ def in_order(points: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def select(points: Sequence[Point], selector: str, repository: str) -> Point:
-    """The point that ``selector`` names: ``vm@latest``, ``vm@latest~1``, ``vm@2026-03-01T02:00Z`` (the
-    newest up to then), ``vm@<short id>``, a short id, or ``vm`` alone for its latest.
+    """The point that ``selector`` names.
 
-    ``vm`` is a name (in any letter case) or an id. Names may contain ``@``; the last one is the separator.
+    ``vm@latest``, ``vm@latest~1``, ``vm@2026-03-01T02:00Z`` (the newest up to then), ``vm@`` and a short id,
+    ``vm`` alone for its latest, a short id, or ``id:PREFIX``, which is always the id of a point.
+
+    ``vm`` is a name or an id. A name may contain ``@`` and may look like a short id: the name of a VM comes
+    first. Letter case counts only where two VMs differ in nothing else.
 
     Raises:
         PointNotFound: there is no such point.
-        AmbiguousPoint: several points match a short id, or several VMs a name.
+        AmbiguousPoint: the selector fits several VMs or several points.
     """
+    if prefix := _ID.fullmatch(selector):
+        return _single(_by_short_id(points, prefix[1]), selector, repository)
     vm, _, which = selector.rpartition("@")
-    if not vm:
-        vm, which = selector, "latest"
-        by_id = _by_short_id(points, selector)
-        if by_id:
-            return _single(by_id, selector, repository)
-    mine = _of_vm(points, vm, selector, repository)
-    back = _BACK.fullmatch(which)
-    if back:
-        steps = int(back[1] or 0)
+    for written in (_as_written, _folded):
+        whole = _ids_of(points, selector, written)
+        parts = _ids_of(points, vm, written) if vm and _selects(which, besides_name=bool(whole)) else set()
+        if len(whole | parts) > 1:
+            raise AmbiguousPoint(selector, repository, tuple(sorted(map(str, whole | parts))))
+        for vm_id in whole | parts:
+            return select_of(points, vm_id, which if parts else "latest", selector, repository)
+    return _single(_by_short_id(points, selector), selector, repository)
+
+
+def select_of(points: Sequence[Point], vm_id: UUID, which: str, selector: str, repository: str) -> Point:
+    """The point of one VM that ``which`` names, as after the ``@`` of a selector.
+
+    Args:
+        points: of any VMs, sorted as by :func:`in_order`.
+        vm_id: the VM. It keeps its points when it is renamed.
+        which: what to select.
+        selector: what the user wrote, for errors.
+        repository: for errors.
+
+    Raises:
+        PointNotFound: the VM has no such point.
+        AmbiguousPoint: several of its points have an id that begins so.
+    """
+    mine = [point for point in points if point.vm_id == vm_id]
+    if back := _BACK.fullmatch(which):
+        steps = _steps(back[1])
         if steps < len(mine):
             return mine[-1 - steps]
     elif _TIME.fullmatch(which):
@@ -87,31 +113,51 @@ def select(points: Sequence[Point], selector: str, repository: str) -> Point:
         if earlier:
             return earlier[-1]
     else:
-        by_id = _by_short_id(mine, which)
-        if by_id:
-            return _single(by_id, selector, repository)
+        prefix = _ID.fullmatch(which)
+        return _single(_by_short_id(mine, prefix[1] if prefix else which), selector, repository)
     raise PointNotFound(selector, repository)
 
 
-def _of_vm(points: Sequence[Point], vm: str, selector: str, repository: str) -> list[Point]:
-    named = [point for point in points if vm.casefold() in (point.vm_name.casefold(), str(point.vm_id))]
-    ids = sorted({str(point.vm_id) for point in named})
-    if not ids:
-        raise PointNotFound(selector, repository)
-    if len(ids) > 1:
-        raise AmbiguousPoint(selector, repository, tuple(ids))
-    # A VM that was renamed keeps its points: all with its id are meant.
-    return [point for point in points if str(point.vm_id) == ids[0]]
+def _as_written(name: str) -> str:
+    return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _ids_of(points: Sequence[Point], vm: str, written: Callable[[str], str]) -> set[UUID]:
+    """VMs that have this id, or have or had this name."""
+    wanted = written(vm)
+    return {
+        point.vm_id
+        for point in points
+        if wanted in (written(point.vm_name), str(point.vm_id)) or vm.lower() == str(point.vm_id)
+    }
+
+
+def _selects(which: str, *, besides_name: bool) -> bool:
+    """Whether ``which`` can select a point of a VM; beside a VM whose name ends so, a short id does not."""
+    if any(form.fullmatch(which) for form in (_BACK, _TIME, _ID)):
+        return True
+    return not besides_name and _SHORT_ID.fullmatch(which.lower()) is not None
+
+
+def _steps(digits: str | None) -> int:
+    # No VM has a point for ten digits, and int() refuses some thousand of them.
+    return int(digits or 0) if len(digits or "") < 10 else sys.maxsize
 
 
 def _by_short_id(points: Sequence[Point], text: str) -> list[Point]:
-    if not _SHORT_ID.fullmatch(text.lower()):
-        return []
     start = text.lower().replace("-", "")
+    if not _SHORT_ID.fullmatch(text.lower()) or not start:
+        return []
     return [point for point in points if point.point_id.hex.startswith(start)]
 
 
 def _single(found: list[Point], selector: str, repository: str) -> Point:
+    if not found:
+        raise PointNotFound(selector, repository)
     if len(found) > 1:
         raise AmbiguousPoint(selector, repository, tuple(str(point.point_id) for point in found))
     return found[0]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from hvpsbridge.errors import ConfigurationError, HvpsError
+from hvpsbridge.errors import ConfigurationError, HvpsError, PointNotFound
 from hvpsbridge.formats.extents import total_bytes
 from hvpsbridge.formats.manifest import ExcludedDisk, ManifestDisk
 from hvpsbridge.options import Option
@@ -32,7 +32,7 @@ class RestoreOptions:
         str,
         Option("raw:FOLDER; may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}", form=TARGET),
     ]
-    point: Annotated[str, Option("latest, latest~1, a time or a short id")] = "latest"
+    point: Annotated[str, Option("latest, latest~1, a time, a short id or id:PREFIX")] = "latest"
     disk: Annotated[int | None, Option("only the disk of this number", at_least=0)] = None
     overwrite: Annotated[bool, Option("replace files that exist")] = False
 
@@ -150,7 +150,9 @@ def restore_vm(
     error: HvpsError | None = None
     point: Point | None = None
     try:
-        point = repository.catalog.find_point(f"{vm.vm_id}@{options.point}")
+        if vm.vm_id is None:
+            raise PointNotFound(vm.name, repository.store.url)
+        point = repository.catalog.find_point_of(vm.vm_id, options.point)
         chosen = choose_disks(point, options.disk)
         target = target or _named_target(context, options)
         for disk in chosen:
