@@ -123,10 +123,10 @@ def fuzz_briefly(target: Target, *, examples: int = 200) -> None:
     @settings(max_examples=examples, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
     @given(sample=st.sampled_from(target.samples), edits=_EDITS)
     def check(sample: bytes, edits: list[Edit]) -> None:
-        _check(target, target.complete(mutate(sample, edits, target.samples)))
+        check_one(target, target.complete(mutate(sample, edits, target.samples)))
 
     for sample in target.samples:
-        _check(target, target.complete(sample))
+        check_one(target, target.complete(sample))
     with _measured():
         check()
 
@@ -145,7 +145,7 @@ def fuzz_at_length(target: Target) -> None:
             rng = random.Random(f"{seed}/{target}/{number}")
             edits = [_random_edit(rng) for _ in range(rng.choice((1, 1, 2, 3, 8)))]
             data = target.complete(mutate(rng.choice(target.samples), edits, target.samples))
-            _check(target, data, f"seed {seed}, input {number}: ")
+            check_one(target, data, f"seed {seed}, input {number}: ")
 
 
 def _random_edit(rng: random.Random) -> Edit:
@@ -217,7 +217,12 @@ def _measured() -> Iterator[None]:
             signal.signal(signal.SIGVTALRM, before)
 
 
-def _check(target: Target, data: bytes, origin: str = "") -> None:
+def check_one(target: Target, data: bytes, origin: str = "") -> None:
+    """Read one input. Memory counts only where :mod:`tracemalloc` runs.
+
+    Raises:
+        AssertionError: As :func:`fuzz_briefly`; the message begins with `origin`.
+    """
     tracing = tracemalloc.is_tracing()
     if tracing:
         tracemalloc.reset_peak()
