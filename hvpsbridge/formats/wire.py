@@ -58,6 +58,9 @@ ALLOW_DEFLATE = 2
 LAST_OF_REQUEST = 1
 ZERO_EXTENT = 1 << 31
 DIGEST_BYTES = 32
+# Bounds of the reader on the host: body bytes of any block, and entries of each of its tables.
+MAX_BLOCK_BYTES = 16 << 20
+MAX_ENTRIES = 16384
 
 _REQUEST = struct.Struct("<2sBBIIII")
 _BLOCK = struct.Struct("<2sBBIIB3xIIII")
@@ -176,13 +179,23 @@ class Block:
     wire_bytes: int
 
 
-def decode_block(data: bytes | bytearray | memoryview) -> Block:
+def block_bound(body_bytes: int) -> int:
+    """The longest block with a body of that many bytes."""
+    return HEADER_BYTES + MAX_ENTRIES * (_EXTENT.size + _CHUNK_DIGEST.size) + body_bytes
+
+
+def decode_block(data: bytes | bytearray | memoryview, max_body_bytes: int = MAX_BLOCK_BYTES) -> Block:
     """The block in ``data``, verified by its digest.
 
     Pieces of a raw body are views of ``data``, which must not change while they are used.
 
+    Args:
+        data: the block.
+        max_body_bytes: the block size that was requested; nothing larger is inflated.
+
     Raises:
-        BlockError: the form is wrong, the body does not inflate to the stated size, or the digest is wrong.
+        BlockError: the form is wrong, the body is larger than requested or does not inflate to the stated
+            size, or the digest is wrong.
     """
     view = memoryview(data)
     if len(view) < HEADER_BYTES:
@@ -192,6 +205,10 @@ def decode_block(data: bytes | bytearray | memoryview) -> Block:
     )
     if magic != BLOCK_MAGIC or version != VERSION:
         raise BlockError(f"the block starts with {magic!r} version {version}")
+    if raw > max_body_bytes:
+        raise BlockError(f"block {number}: {raw} raw bytes, but at most {max_body_bytes} were requested")
+    if extents > MAX_ENTRIES or digests > MAX_ENTRIES:
+        raise BlockError(f"block {number}: {extents} extents and {digests} digests are too many")
     tables_end = HEADER_BYTES + extents * _EXTENT.size + digests * _CHUNK_DIGEST.size
     if tables_end + encoded != len(view):
         raise BlockError(

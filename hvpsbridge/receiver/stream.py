@@ -23,10 +23,15 @@ class StreamBroken(BlockError):
 
 @dataclass(slots=True)
 class _Pending:
-    """A request that is not fully answered, and the position up to which its bytes have come."""
+    """A request that is not fully answered, and the position up to which its bytes have come.
+
+    Attributes:
+        undigested: chunks whose digest has not come; empty if none were requested.
+    """
 
     number: int
     extents: tuple[Extent, ...]
+    undigested: set[int]
     index: int = 0
     position: int = 0
 
@@ -94,7 +99,8 @@ class BlockStream:
             want_chunk_digests=self._want_chunk_digests,
             allow_deflate=self._allow_deflate,
         )
-        self._pending.append(_Pending(request.number, request.extents))
+        wanted = self._grid.touched(sorted(request.extents)) if self._want_chunk_digests else ()
+        self._pending.append(_Pending(request.number, request.extents, set(wanted)))
         self._requests += 1
         return request.pack()
 
@@ -105,10 +111,10 @@ class BlockStream:
 
         Raises:
             BlockError: the block is truncated or changed.
-            StreamBroken: it is not the next block, or has bytes that are not owed next. Nothing of it counts
-                as received, and the stream cannot be used any more.
+            StreamBroken: it is not the next block, brings nothing, or has bytes that are not owed next.
+                Nothing of it counts as received, and the stream cannot be used any more.
         """
-        block = decode_block(data)
+        block = decode_block(data, self._block_bytes)
         if block.number != self._blocks:
             raise StreamBroken(f"block {block.number} came instead of block {self._blocks}")
         if not self._pending:
@@ -116,6 +122,8 @@ class BlockStream:
         pending = self._pending[0]
         if block.request != pending.number:
             raise StreamBroken(f"block {block.number} answers request {block.request}, not {pending.number}")
+        if not block.pieces and not block.last:
+            raise StreamBroken(f"block {block.number} is empty and not the last of request {pending.number}")
         index, position = self._advance(pending, block)
         finished = index == len(pending.extents)
         if block.last != finished:
@@ -124,7 +132,7 @@ class BlockStream:
                 f"block {block.number} {state} marked as the last of request {pending.number}, "
                 "which contradicts its bytes"
             )
-        self._check_digests(pending, block)
+        self._take_digests(pending, block, None if finished else pending.extents[index].offset + position)
         self._blocks += 1
         pending.index, pending.position = index, position
         if finished:
@@ -150,14 +158,18 @@ class BlockStream:
                 index, position = index + 1, 0
         return index, position
 
-    def _check_digests(self, pending: _Pending, block: Block) -> None:
-        if not block.chunk_digests:
-            return
-        if not self._want_chunk_digests:
-            raise StreamBroken(f"block {block.number} has digests that were not requested")
-        touched = set(self._grid.touched(sorted(pending.extents)))
+    def _take_digests(self, pending: _Pending, block: Block, following: int | None) -> None:
+        """Count the digests of ``block``; ``following`` is the offset of the next bytes, None at the end.
+
+        A digest without the last bytes of its chunk, or the reverse, would make the sink keep these bytes.
+        """
         for entry in block.chunk_digests:
-            if entry.number not in touched:
+            if entry.number not in pending.undigested:
                 raise StreamBroken(
                     f"block {block.number} has a digest of chunk {entry.number}, which was not requested"
                 )
+            if following is not None and (entry.number + 1) * self._grid.chunk_bytes > following:
+                raise StreamBroken(f"block {block.number} has the digest of chunk {entry.number} too early")
+            pending.undigested.remove(entry.number)
+        if following is None and pending.undigested:
+            raise StreamBroken(f"request {pending.number} ended without {len(pending.undigested)} digests")

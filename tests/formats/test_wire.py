@@ -72,6 +72,27 @@ def test_any_single_byte_altered_or_cut_is_refused(data: st.DataObject) -> None:
         decode_block(good + b"\0")
 
 
+@pytest.mark.parametrize("deflate", [False, True])
+def test_nothing_larger_than_requested_is_inflated(deflate: bool) -> None:
+    data = encode_block(0, 0, [(Extent(0, 70_000), bytes(70_000))], last=True, deflate=deflate)
+    assert decode_block(data, 70_000).raw_bytes == 70_000
+    with pytest.raises(BlockError, match="at most 65536 were requested"):
+        decode_block(data, 65536)
+
+
+def test_the_size_that_a_header_states_is_not_believed() -> None:
+    data = bytearray(encode_block(0, 0, [(Extent(0, 9000), bytes(9000))], last=True, deflate=True))
+    data[16:20] = (2**32 - 1).to_bytes(4, "little")
+    with pytest.raises(BlockError, match="4294967295 raw bytes"):
+        decode_block(data)
+
+
+def test_a_block_has_no_more_entries_than_the_reader_sends() -> None:
+    pieces = [(Extent(2 * at, 1), None) for at in range(16385)]
+    with pytest.raises(BlockError, match="too many"):
+        decode_block(encode_block(0, 0, pieces, last=True))
+
+
 @given(
     st.lists(st.builds(Extent, st.integers(0, 2**64 - 1), st.integers(1, 2**31 - 1)), max_size=9),
     st.booleans(),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.wire import BlockError, encode_block
+from hvpsbridge.formats.wire import BlockError, ChunkDigest, encode_block
 from hvpsbridge.receiver.stream import BlockStream, StreamBroken
 from tests.receiver.sources import answer
 
@@ -120,6 +120,46 @@ def test_bytes_that_are_not_owed_are_refused(
     with pytest.raises(StreamBroken, match=complaint):
         talking.feed(encode_block(0, 0, pieces, last=last))
     assert talking.owed == (Extent(0, 100),)
+
+
+def test_a_block_that_brings_nothing_is_refused() -> None:
+    talking = stream()
+    talking.request([Extent(0, 100)])
+    with pytest.raises(StreamBroken, match="empty"):
+        talking.feed(encode_block(0, 0, [], last=False))
+
+
+def test_a_block_larger_than_requested_is_refused() -> None:
+    talking = stream()
+    talking.request([Extent(0, 70_000)])
+    with pytest.raises(BlockError, match="at most 65536 were requested"):
+        talking.feed(encode_block(0, 0, [(Extent(0, 70_000), b"x" * 70_000)], last=True))
+
+
+def test_zeros_of_any_number_fit_into_a_block() -> None:
+    talking = stream()
+    talking.request([Extent(0, 300_000)])
+    assert talking.feed(encode_block(0, 0, [(Extent(0, 300_000), None)], last=True)).raw_bytes == 300_000
+
+
+@pytest.mark.parametrize(
+    ("length", "last", "digests", "complaint"),
+    [
+        (1000, True, [], "without 1 digests"),
+        (500, False, [0], "too early"),
+        (1000, True, [0, 0], "not requested"),
+        (1000, True, [1], "not requested"),
+    ],
+)
+def test_the_digest_of_a_chunk_comes_with_its_last_bytes(
+    length: int, last: bool, digests: list[int], complaint: str
+) -> None:
+    talking = stream(want_chunk_digests=True)
+    talking.request([Extent(0, 1000)])
+    entries = [ChunkDigest(number, bytes(32)) for number in digests]
+    block = encode_block(0, 0, [(Extent(0, length), b"x" * length)], last=last, chunk_digests=entries)
+    with pytest.raises(StreamBroken, match=complaint):
+        talking.feed(block)
 
 
 @pytest.mark.parametrize("extents", [[], [Extent(0, 0)], [Extent(SIZE - 1, 2)], [Extent(-1, 2)]])

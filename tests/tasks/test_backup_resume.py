@@ -94,8 +94,8 @@ class _Counted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.block_bytes = self.blocks = self.extents = 0
 
-        def counting(data: bytes | bytearray | memoryview) -> Block:
-            block = decode_block(data)
+        def counting(data: bytes | bytearray | memoryview, max_body_bytes: int) -> Block:
+            block = decode_block(data, max_body_bytes)
             self.block_bytes += len(data)
             self.blocks += 1
             self.extents += len(block.pieces)
