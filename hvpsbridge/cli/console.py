@@ -1,17 +1,19 @@
 """Output: results on standard output, progress and notes on standard error.
 
 On a terminal, tables are drawn and progress has bars. Elsewhere both are plain text with one record per
-line, never cut to a width. Control characters in text from hosts are replaced, since they could move the
-cursor or hide lines.
+line, never cut to a width. Text from outside is cleaned (:mod:`hvpsbridge.text`).
 """
 
 from __future__ import annotations
 
+import codecs
+import json
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -51,7 +53,18 @@ def document(content: Document, *, indent: int | None = 2) -> None:
     Secrets are hidden in its text values, before they are written as JSON: a short passphrase may well be
     part of a key or a word that programs rely on, and is spelled differently once it is escaped.
     """
-    sys.stdout.write(f"{document_text(content, indent=indent, redact=redact)}\n")
+    text = document_text(content, indent=indent, redact=redact)
+    if not _is_utf8(sys.stdout):
+        # JSON is UTF-8; ASCII is that in nearly every encoding.
+        text = json.dumps(json.loads(text), indent=indent)
+    sys.stdout.write(f"{text}\n")
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    try:
+        return codecs.lookup(stream.encoding).name == "utf-8"
+    except (LookupError, TypeError):
+        return False
 
 
 def schema(text: str) -> None:

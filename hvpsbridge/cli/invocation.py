@@ -37,6 +37,7 @@ class Invocation:
         log_file: also receives the log.
         settings: from the configuration file.
         as_json: whether standard output is one JSON document, even on failure.
+        as_lines: whether it is JSON lines, even on failure.
         started: UTC.
         closing: resources to close at the end.
     """
@@ -46,6 +47,7 @@ class Invocation:
     log_file: Path | None = None
     settings: SettingsSpec = field(default_factory=SettingsSpec)
     as_json: bool = False
+    as_lines: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     closing: ExitStack = field(default_factory=ExitStack)
 

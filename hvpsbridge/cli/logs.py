@@ -9,18 +9,20 @@ whole requests at lower levels.
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import logging
 import os
-import re
 import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import HIDDEN, Secret
+from hvpsbridge.text import cleaned, without_controls
 
 # Redacting shorter secrets would turn half the log into stars, and protect nothing.
 MIN_REDACTED_CHARACTERS = 4
@@ -28,8 +30,6 @@ MIN_REDACTED_CHARACTERS = 4
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _LINE = "%(asctime)s %(levelname)-7s %(run)s %(name)s: %(message)s"
 _PACKAGE = "hvpsbridge"
-# A line break with the space around it; messages from hosts have them.
-_LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
 class Redactor:
@@ -63,15 +63,15 @@ redact = Redactor()
 
 
 def printable(text: str) -> str:
-    """Text without control characters and known secrets, on one line."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in _LINE_BREAK.sub(" ", redact(text))
-    )
+    """Text without known secrets, cleaned, on one line."""
+    return cleaned(redact(text))
 
 
 class _Formatter(logging.Formatter):
-    """ISO times in UTC, the run id on every line (also of tracebacks), secrets replaced."""
+    """ISO times in UTC, secrets replaced, text cleaned, the run id on every line (also of tracebacks).
+
+    A message is one line, so that nothing in it can look like another message.
+    """
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(_LINE)
@@ -80,10 +80,18 @@ class _Formatter(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.run = self._run
-        text = redact(super().format(record))
-        return text.replace("\n", f"\n{self._run} | ")
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        lines = redact(super().formatException(ei)).split("\n")
+        return "\n".join(f"{self._run} | {without_controls(line)}" for line in lines)
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Other handlers may have formatted the traceback in their own way.
+        record.exc_text = None
+        return super().format(record)
 
 
 class _LibrariesQuiet(logging.Filter):
@@ -95,20 +103,47 @@ class _LibrariesQuiet(logging.Filter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """A handler of :func:`set_up`, which replaces it when called again."""
+    """A handler of :func:`set_up`, which replaces it when called again.
 
-    def __init__(self, stream: TextIO, level: int, run_id: UUID, *, owned: bool = False) -> None:
+    A line that cannot be written is lost. The first one of a log file is reported on standard error.
+    """
+
+    def __init__(self, stream: TextIO, level: int, run_id: UUID, *, path: Path | None = None) -> None:
         super().__init__(stream)
-        self._owned = owned
+        self._path = path
+        self._failed = False
         self.setLevel(level)
         self.setFormatter(_Formatter(run_id))
         self.addFilter(_LibrariesQuiet())
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, unless an earlier one could not be written."""
+        if not self._failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Report that the log cannot be written; an error in a message is left to logging."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self._report(error)
+        else:
+            super().handleError(record)
+
     def close(self) -> None:
         """Close the log file; standard error stays open."""
-        if self._owned:
-            self.stream.close()
+        if self._path is not None:
+            try:
+                self.stream.close()
+            except OSError as err:
+                self._report(err)
         super().close()
+
+    def _report(self, err: OSError) -> None:
+        if self._path is not None and not self._failed:
+            text = printable(f"log file {self._path}: cannot be written: {err.strerror}; logging stops")
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"hvps: {text}\n")
+        self._failed = True
 
 
 def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextIO | None = None) -> None:
@@ -133,9 +168,15 @@ def set_up(run_id: UUID, *, verbosity: int, log_file: Path | None, stream: TextI
             descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as err:
             raise ConfigurationError(f"log file {log_file}", f"cannot be opened: {err.strerror}") from err
-        file = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        # Each line is one write: what a full disk refuses is not kept to fail again.
+        file = io.TextIOWrapper(
+            io.FileIO(descriptor, "a"),
+            encoding="utf-8",
+            errors="backslashreplace",
+            write_through=True,
+        )
         level = min(level, logging.INFO)
-        root.addHandler(_Handler(file, level, run_id, owned=True))
+        root.addHandler(_Handler(file, level, run_id, path=log_file))
     root.setLevel(level)
 
 

@@ -1,7 +1,7 @@
 """Entry point: runs a command line, and turns each outcome into an exit code and each failure into a line.
 
 The codes are those of :class:`~hvpsbridge.errors.ExitCode`; ``docs/exit-codes.md`` has the table. ``-vv``
-shows tracebacks. The traceback of a bug is always written to a file, whose name is printed.
+shows tracebacks. The traceback of a bug is written to a file, whose name is printed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,21 @@ from pathlib import Path
 
 import click
 
-from hvpsbridge.cli import console
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
-from hvpsbridge.cli.streams import ignore_broken_pipe
-from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.cli.run_output import output_format, print_document
+from hvpsbridge.cli.streams import lost_output, prepare_streams
+from hvpsbridge.errors import (
+    ExitCode,
+    HvpsError,
+    InternalError,
+    Interrupted,
+    OutputLost,
+    UsageError,
+    machine_error,
+    worst,
+)
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.results import HostProblem, RunResult
@@ -32,19 +41,22 @@ logger = logging.getLogger(__name__)
 
 def run() -> None:
     """The ``hvps`` program: runs the arguments of the process and exits."""
-    ignore_broken_pipe()
+    prepare_streams()
     code = main(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of the output is gone. Keeps the interpreter from failing again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    failure = lost_output()
+    if failure is not None:
+        lost = machine_error(failure, "standard output")
+        assert lost is not None
+        error = OutputLost(lost.what, lost.advice, lost.full)
+        _print_error(str(error))
+        code = worst((code, error.code))
     sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run a command line. Returns its exit code."""
-    invocation = Invocation()
+    # Also if the command line turns out to be invalid before the option is reached.
+    invocation = Invocation(as_json="--json" in arguments, as_lines="--json-lines" in arguments)
     try:
         with invocation:
             result = hvps.main(list(arguments), prog_name="hvps", standalone_mode=False, obj=invocation)
@@ -52,20 +64,22 @@ def main(arguments: Sequence[str]) -> ExitCode:
     except click.exceptions.Exit as done:
         return ExitCode(done.exit_code)
     except click.UsageError as err:
-        _print_error(f"{err.format_message().rstrip('.')}; see `hvps {_command_path(err)}--help`")
-        return ExitCode.USAGE
+        text = f"{err.format_message().rstrip('.')}; see `hvps {_command_path(err)}--help`"
+        return _failed(UsageError(text), invocation)
     except click.ClickException as err:
-        _print_error(err.format_message())
-        return ExitCode.USAGE
+        return _failed(UsageError(err.format_message()), invocation)
     except (click.Abort, KeyboardInterrupt):
-        _print_error("stopped by SIGINT")
-        return ExitCode.INTERRUPTED
+        return _failed(Interrupted("SIGINT"), invocation)
     except HvpsError as err:
         return _failed(err, invocation)
     except BrokenPipeError:
         return ExitCode.DONE
-    except Exception as err:  # noqa: BLE001 - anything else is a bug
-        return _bug(err, invocation)
+    except Exception as err:  # noqa: BLE001 - anything else is a bug, or the machine's fault
+        outside = machine_error(err)
+        if outside is None:
+            return _bug(err, invocation)
+        outside.__cause__ = err
+        return _failed(outside, invocation)
     finally:
         tear_down()
 
@@ -74,13 +88,18 @@ def _failed(err: HvpsError, invocation: Invocation) -> ExitCode:
     logger.debug("command failed", exc_info=err)
     for line in err.lines() if isinstance(err, PlaybookInvalid) else (str(err),):
         _print_error(line)
-    if invocation.as_json:
-        # A script that reads standard output always finds a report there.
-        seconds = (datetime.now(UTC) - invocation.started).total_seconds()
-        result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
-        report = run_report(result, name="hvps", check=False)
-        console.document(report)
+    _print_failure(err, invocation)
     return err.code
+
+
+def _print_failure(err: HvpsError, invocation: Invocation) -> None:
+    """A report, if the command prints JSON: a script that reads standard output always finds one."""
+    if not (invocation.as_json or invocation.as_lines):
+        return
+    seconds = (datetime.now(UTC) - invocation.started).total_seconds()
+    result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
+    output = output_format(as_json=invocation.as_json, as_lines=invocation.as_lines)
+    print_document(run_report(result, name="hvps", check=False), output)
 
 
 def _bug(err: Exception, invocation: Invocation) -> ExitCode:
@@ -91,12 +110,22 @@ def _bug(err: Exception, invocation: Invocation) -> ExitCode:
     if where is not None:
         logger.error("this is a bug in hvps", exc_info=err)
     else:
+        where = _traceback_file(text, invocation)
+    report = f"please report it with {where}" if where else "please report it with the output of -vv"
+    _print_error(f"this is a bug in hvps: {type(err).__name__}: {err}; {report}")
+    _print_failure(InternalError(f"{type(err).__name__}: {err}"), invocation)
+    return ExitCode.BUG
+
+
+def _traceback_file(text: str, invocation: Invocation) -> Path | None:
+    """A new file with the traceback, readable by its owner only; None if there is no place for one."""
+    try:
         descriptor, name = tempfile.mkstemp(prefix=f"hvps-bug-{invocation.run_id.hex[:8]}-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
-        where = Path(name)
-    _print_error(f"this is a bug in hvps: {type(err).__name__}: {err}; please report it with {where}")
-    return ExitCode.BUG
+    except OSError:
+        return None
+    return Path(name)
 
 
 def _command_path(err: click.UsageError) -> str:

@@ -27,13 +27,19 @@ def print_report(report: RunReport, output: OutputFormat) -> ExitCode:
     """Print a report. Returns its exit code."""
     for text in condition_lines(report):
         console.note(f"hvps: {text}")
-    if output is OutputFormat.JSON:
-        console.document(report)
-    elif output is OutputFormat.LINES:
-        for event in run_events(report):
-            console.document(event, indent=None)
-    else:
+    if output is OutputFormat.TEXT:
         for table in run_tables(report):
             console.table(table)
         console.line(summary_line(report))
+    else:
+        print_document(report, output)
     return ExitCode(report.exit_code)
+
+
+def print_document(report: RunReport, output: OutputFormat) -> None:
+    """Print a report as JSON: one document, or lines of events."""
+    if output is OutputFormat.LINES:
+        for event in run_events(report):
+            console.document(event, indent=None)
+    else:
+        console.document(report)

@@ -1,48 +1,109 @@
-"""Standard streams that survive the loss of their reader.
+"""Standard streams that can always be written to.
 
-On a closed terminal each write fails with EIO, on a pipe without a reader with EPIPE. That must not stop a
-backup, and least of all an undo. Standard output keeps EPIPE, so that ``hvps list | head`` ends at once.
+A backup, and least of all an undo, must not stop because nobody reads what it prints: the terminal was closed
+(EIO), the reader of a pipe has ended (EPIPE), or the output goes to a file on a full disk. So a write never
+fails. :func:`lost_output` says afterwards whether results were lost.
+
+A process may also be started with its standard streams closed. The next files that it opens would then get
+their numbers, and everything printed would be written into them. So these numbers are taken first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
+import os
+import select
 import sys
-from collections.abc import Container
+from pathlib import Path
 from typing import Any, TextIO
 
-_TERMINAL_CLOSED = frozenset({errno.EIO})
-_READER_GONE = frozenset({errno.EIO, errno.EPIPE})
+# The reader decided to end: ``hvps list | head``, or a closed terminal. Nothing that it wants is lost.
+_READER_GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
-class _IgnoringErrors(io.FileIO):
-    """A file that counts a write as done if it fails with certain errors."""
+class _Unfailing(io.FileIO):
+    """A file whose writes succeed for the caller, whatever happens.
 
-    def __init__(self, descriptor: int, ignored: Container[int]) -> None:
+    Attributes:
+        failure: of the first write that failed though its reader is still there. Nothing is written after
+            it, so that a document never has a gap.
+    """
+
+    def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._ignored = ignored
+        self.failure: OSError | None = None
+        self._gone = False
 
     def write(self, data: Any, /) -> int:
+        count = memoryview(data).nbytes
+        if self.failure is not None or self._gone:
+            return count
         try:
-            return super().write(data)
+            written = super().write(data)
+            while written is None:  # the descriptor does not block, since another process made it so
+                select.select([], [self.fileno()], [])
+                written = super().write(data)
         except OSError as err:
-            if err.errno not in self._ignored:
-                raise
-            return memoryview(data).nbytes
+            closed_terminal = err.errno == errno.EIO and os.isatty(self.fileno())
+            if err.errno in _READER_GONE or closed_terminal:
+                self._gone = True
+            else:
+                self.failure = err
+            return count
+        return written
 
 
-def _ignoring(stream: TextIO, ignored: Container[int]) -> TextIO:
-    stream.flush()
-    raw = io.BufferedWriter(_IgnoringErrors(stream.fileno(), ignored))
+def prepare_streams() -> None:
+    """Make the standard streams usable, whatever they are. Call it once, before any file is opened."""
+    _take_closed_descriptors()
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for the whole process
+    sys.stdout = _unfailing(sys.stdout, 1)
+    sys.stderr = _unfailing(sys.stderr, 2)
+
+
+def lost_output() -> OSError | None:
+    """Flush standard output. Returns why some of it could not be written, or None."""
+    raw = _raw(sys.stdout)
+    with contextlib.suppress(ValueError):  # closed by somebody else
+        sys.stdout.flush()
+    return None if raw is None else raw.failure
+
+
+def _raw(stream: Any) -> _Unfailing | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Unfailing) else None
+
+
+def _take_closed_descriptors() -> None:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            _open_lowest()
+
+
+def _open_lowest() -> None:
+    """Open something harmless. It gets the lowest free descriptor."""
+    try:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    except OSError:  # no /dev, as in a bare chroot
+        descriptor = os.open("/", os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+
+
+def _unfailing(stream: TextIO | None, number: int) -> TextIO:
+    """The stream of a descriptor; characters that its encoding lacks are written as escapes."""
+    encoding = "utf-8"
+    if stream is not None:
+        stream.flush()
+        encoding = stream.encoding
+    raw = _Unfailing(number)
     return io.TextIOWrapper(
-        raw, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.isatty()
+        io.BufferedWriter(raw),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=number == 2 or raw.isatty(),
     )
-
-
-def ignore_broken_pipe() -> None:
-    """Keep standard output and error usable when their reader is gone. Call it once, at the start."""
-    if sys.stdout is not None:
-        sys.stdout = _ignoring(sys.stdout, _TERMINAL_CLOSED)
-    if sys.stderr is not None:
-        sys.stderr = _ignoring(sys.stderr, _READER_GONE)

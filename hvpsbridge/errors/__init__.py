@@ -1,7 +1,8 @@
 """Every failure that hvps reports, as one tree of classes.
 
-The branches say where the cause is: in a playbook, on a host, in a repository, in a policy, or in hvps
-itself. A class holds the facts as fields; its text, remedy and exit code derive from them.
+The branches say where the cause is: in a playbook, on a host, in a repository, in a policy, on this
+machine, or in hvps itself. A class holds the facts as fields; its text, remedy and exit code derive from
+them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from hvpsbridge.errors.host import (
     VmNotFound,
 )
 from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
+from hvpsbridge.errors.machine import MachineError, OutputLost, machine_error
 from hvpsbridge.errors.policy import Gated, HostNoSpace, NotEligible, StoppedByPolicy, TrackingLied
 from hvpsbridge.errors.repository import (
     Damaged,
@@ -89,6 +91,7 @@ __all__ = [
     "KdcUnreachable",
     "KeyNeeded",
     "LeaseLost",
+    "MachineError",
     "NewerFormat",
     "NewerObject",
     "NoRepository",
@@ -98,6 +101,7 @@ __all__ = [
     "ObjectMissing",
     "OperationFailed",
     "OperationTimedOut",
+    "OutputLost",
     "PointNotFound",
     "ProtocolViolation",
     "RepositoryError",
@@ -120,5 +124,6 @@ __all__ = [
     "VmMissing",
     "VmNotFound",
     "WrongKey",
+    "machine_error",
     "worst",
 ]

@@ -20,6 +20,7 @@ from typing import Any, Literal, Union
 from uuid import UUID
 
 from hvpsbridge.secret import HIDDEN, Secret, Word
+from hvpsbridge.text import json_escaped
 from hvpsbridge.units import one_line
 
 _INLINE, MADE_BY = "inline", "made by"
@@ -94,7 +95,7 @@ def _object(value: Any, redact: Redact) -> dict[str, Any]:
 
 def json_text(value: object, *, indent: int | None = 2, redact: Redact = str) -> str:
     """A value as JSON text, by the rules of :func:`jsonable`."""
-    return json.dumps(jsonable(value, redact), indent=indent, ensure_ascii=False)
+    return json_escaped(json.dumps(jsonable(value, redact), indent=indent, ensure_ascii=False))
 
 
 class SchemaWriter:

@@ -98,6 +98,7 @@ _EXAMPLES: dict[str, object] = {
     "int": 7,
     "int | None": 7,
     "float": 7.0,
+    "bool": False,
     "tuple[str, ...]": ("one", "two"),
     "tuple[Problem, ...]": (),
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvpsbridge.report.values import Redact, SchemaWriter, jsonable
+from hvpsbridge.text import json_escaped
 
 # Of every document. Raised when the meaning of a field changes.
 VERSION = 1
@@ -18,13 +19,13 @@ class Document:
 
 
 def document_text(document: Document, *, indent: int | None = 2, redact: Redact = str) -> str:
-    """JSON text of a document, ``version`` first.
+    """JSON text of a document, ``version`` first. Characters that could deceive a reader are escapes.
 
     Args:
         redact: applied to free text in it, to hide secrets; see :func:`~hvpsbridge.report.values.jsonable`.
     """
     content = {"version": VERSION, **jsonable(document, redact)}
-    return json.dumps(content, indent=indent, ensure_ascii=False)
+    return json_escaped(json.dumps(content, indent=indent, ensure_ascii=False))
 
 
 def document_schema(*kinds: type[Document], title: str) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Text from outside: names of VMs, messages of hosts, paths, names of objects.
+
+Any of it may hold characters that move the cursor, break a line, reverse the text around them or cannot be
+encoded. People and logs get it without them, JSON documents get them as escapes.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (C0, DEL, C1), line and paragraph separators, bidi controls, invisible format characters
+# and tags, halves of surrogate pairs. Joiners stay: names in several scripts and emoji need them.
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
+)
+_UNSAFE_CHARACTER = re.compile(f"[{_UNSAFE}]")
+# A line break with the space around it; messages from hosts have them.
+_LINE_BREAK = re.compile(r"\s*[\n\r\x85\u2028\u2029]\s*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def cleaned(text: str) -> str:
+    """Text on one line, each character that could deceive a reader replaced by U+FFFD."""
+    return without_controls(_LINE_BREAK.sub(" ", text))
+
+
+def without_controls(text: str) -> str:
+    """As :func:`cleaned`, but line breaks are replaced like any other control character."""
+    return _UNSAFE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def json_escaped(document: str) -> str:
+    """A JSON document with the characters that :func:`cleaned` replaces as escapes.
+
+    Line breaks between its values stay. Halves of surrogate pairs become U+FFFD, since many parsers refuse
+    them as escapes, too.
+    """
+    return _UNSAFE_CHARACTER.sub(_escape, _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", document))
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if character == "\n":
+        return character
+    data = character.encode("utf-16-be")
+    return "".join(f"\\u{data[at]:02x}{data[at + 1]:02x}" for at in range(0, len(data), 2))

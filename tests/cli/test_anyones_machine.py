@@ -1,0 +1,103 @@
+"""Machines of other people: closed and full streams, other locales, folders that are gone, no home.
+
+Processes as users start them, several conditions in each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Done, Hvps, Served
+from .world import World
+
+NAME = "東京 web\N{EM DASH}01"
+
+
+def _hvps(*arguments: str | Path, shell: str = "", folder: Path | None = None, **environment: str) -> Done:
+    """A command line in a shell, with redirections."""
+    quoted = '"$@" ' + shell
+    done = subprocess.run(
+        ["/bin/bash", "-c", quoted, "bash", sys.executable, "-m", "hvpsbridge", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+    return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+@pytest.fixture
+def world(hvps: Hvps, served: Served, tmp_path: Path) -> Iterator[World]:
+    one = World(hvps, served, tmp_path, vm=NAME)
+    one.build(NAME)
+    yield one
+    one.assert_clean()
+
+
+def test_a_backup_is_made_whatever_its_streams_and_locale_are(world: World) -> None:
+    playbook = world.playbook()
+
+    # All three are closed; what the process opens next must not become its output.
+    done = _hvps("run", playbook, shell="<&- >&- 2>&-")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+    # Output, errors and log on a full disk. The report is lost, which is no success for a script.
+    done = _hvps("--log-file", "/dev/full", "run", playbook, "--json", shell="> /dev/full")
+    assert done.code == 13
+    assert done.err.count("log file /dev/full: cannot be written") == 1
+    assert done.err.endswith("hvps: standard output: No space left on device; free some space\n")
+    assert "Traceback" not in done.err
+    done = _hvps("run", playbook, shell="> /dev/full 2> /dev/full")
+    assert (done.code, done.err) == (13, "")
+
+    # A locale that lacks the letters of the name, and a reader that leaves.
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    done = _hvps("run", playbook, "--json", **ascii_only)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["tasks"][0]["vm"] == NAME
+    assert "\\u6771\\u4eac web\\u201401: backup started" in done.err
+    done = _hvps("list", "--repo", world.repository, **ascii_only)
+    assert (done.code, done.out.count("\\u6771\\u4eac web\\u201401")) == (0, 4)
+    done = _hvps("run", playbook, "--json", shell="| true; exit ${PIPESTATUS[0]}")
+    assert done.code == 0
+
+    assert len(world.points()) == 5
+
+
+def test_a_failure_keeps_its_code_when_nobody_reads_it(tmp_path: Path) -> None:
+    for shell in ("2>&-", "<&- >&- 2>&-", "> /dev/full 2>&1", "2>&1 | true; exit ${PIPESTATUS[0]}"):
+        done = _hvps("list", "--repo", tmp_path / "none", "-vv", shell=shell)
+        assert (shell, done.code, done.err) == (shell, 10, "")
+
+
+@contextlib.contextmanager
+def _pipe_that_does_not_block() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
+
+
+def test_output_to_a_pipe_that_does_not_block_is_whole(tmp_path: Path) -> None:
+    with _pipe_that_does_not_block() as (reader, writer):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hvpsbridge", "schema", "report"], stdin=subprocess.DEVNULL, stdout=writer
+        )
+        os.close(writer)
+        printed = b""
+        while piece := os.read(reader, 4096):
+            printed += piece
+        assert process.wait() == 0
+    assert len(printed) > 70_000
+    assert "backup" in json.loads(printed)
