@@ -29,7 +29,8 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
-from hvpsbridge.tasks.planning.select import Candidate, VmSelection, choose_vms
+from hvpsbridge.tasks.planning.claims import Candidate
+from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.policy import BackupLimits
 
 

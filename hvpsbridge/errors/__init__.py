@@ -34,6 +34,7 @@ from hvpsbridge.errors.host import (
     VmBusy,
     VmMissing,
     VmNotFound,
+    VmOnSeveralHosts,
 )
 from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
 from hvpsbridge.errors.machine import MachineError, OutputLost, machine_error
@@ -123,6 +124,7 @@ __all__ = [
     "VmBusy",
     "VmMissing",
     "VmNotFound",
+    "VmOnSeveralHosts",
     "WrongKey",
     "machine_error",
     "worst",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 from hvpsbridge.errors.base import ExitCode, HvpsError
 
@@ -209,6 +210,22 @@ class AmbiguousVm(HostError):
     template: ClassVar[str] = "host {host} has several VMs named {vm!r}: {vm_ids}"
     remedy: ClassVar[str] = "use the id of the VM"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
+class VmOnSeveralHosts(HostError):
+    """Several hosts list one VM id, and none of them is a replica of another.
+
+    Attributes:
+        host: the hosts, in one text.
+        done: what hvps did about it.
+    """
+
+    vm: str
+    vm_id: UUID
+    done: str
+    template: ClassVar[str] = "the hosts {host} all list VM {vm!r} with the id {vm_id}: {done}"
+    remedy: ClassVar[str] = "find out which is the real VM, then remove or exclude the others"
 
 
 @dataclass(eq=False)

@@ -29,6 +29,7 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.contract.stream import BlockSource
+from hvpsbridge.errors import ProtocolViolation
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import paged
 from hvpsbridge.host.connection import HostConnection
@@ -120,6 +121,18 @@ class HyperVHost:
     def vms(self, vm_id: UUID | None = None) -> tuple[VmInfo, ...]:
         """All VMs, or the one with that id."""
         return self._runner.many("Get-HvpsVm", VmId=vm_id)
+
+    def vm(self, vm_id: UUID) -> VmInfo:
+        """The VM with that id.
+
+        Raises:
+            VmNotFound: the host does not list it.
+            ProtocolViolation: the answer is not this VM.
+        """
+        vm: VmInfo = self._runner.one("Get-HvpsVm", VmId=vm_id)
+        if vm.vm_id != vm_id:
+            raise ProtocolViolation(self.name, "Get-HvpsVm", f"VM {vm.vm_id} instead of {vm_id}")
+        return vm
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:
         """The VM's disk drives."""

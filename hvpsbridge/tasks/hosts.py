@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from hvpsbridge.errors import HostError
+from hvpsbridge.errors import (
+    HostError,
+    HostUnreachable,
+    HvpsError,
+    OperationTimedOut,
+    ProtocolViolation,
+    SessionLost,
+    VmNotFound,
+    VmOnSeveralHosts,
+)
+from hvpsbridge.tasks.planning.claims import REPLICAS
 
 if TYPE_CHECKING:
+    from hvpsbridge.contract.results import VmInfo
     from hvpsbridge.host.hyperv import HyperVHost
+
+logger = logging.getLogger(__name__)
+
+# Only after these may another host have the VM: the host does not list it any more, or it is down.
+_GONE = (VmNotFound, HostUnreachable, SessionLost, OperationTimedOut)
+
+
+def unexpected(host: str, operation: str, err: Exception) -> HostError:
+    """The error for an exception that an answer of a host caused: it concerns this host only."""
+    logger.error("host %s, %s", host, operation, exc_info=err)
+    text = " ".join(str(err).split())[:300]
+    return ProtocolViolation(host, operation, f"{type(err).__name__}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +46,16 @@ class HostTarget:
 
 
 class Hosts:
-    """The hosts of a play by name."""
+    """The hosts of a play by name.
 
-    def __init__(self, targets: Iterable[HostTarget] = ()) -> None:
+    Args:
+        targets: the hosts.
+        rivals: names of hosts that listed the VM at the same time as its host; they never get it.
+    """
+
+    def __init__(self, targets: Iterable[HostTarget] = (), rivals: Iterable[str] = ()) -> None:
         self._targets = {target.name: target for target in targets}
+        self._rivals = frozenset(rivals)
 
     def connect_to(self, name: str) -> HyperVHost | None:
         """A session on the host of that name; None if the play has no such host."""
@@ -35,25 +65,57 @@ class Hosts:
     def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:
         """A session on the host that has the VM now.
 
+        That is ``first`` as long as it lists the VM. If it does not, or is down, it is the only other host
+        that does; replicas do not count.
+
         Args:
             vm_id: the VM.
-            first: host to try before all others.
+            first: the host that had it last.
 
         Raises:
             HostError: the error of ``first``, if no host has the VM.
+            VmOnSeveralHosts: several others list it.
         """
-        names = [first, *(name for name in self._targets if name != first)]
-        refusal: HostError | None = None
-        for name in names:
-            host: HyperVHost | None = None
+        try:
+            return self._ask(first, vm_id)[0]
+        except _GONE as err:
+            refusal: HostError = err
+        heirs: list[tuple[HyperVHost, VmInfo]] = []
+        for name in self._targets:
+            if name == first or name in self._rivals:
+                continue
             try:
-                host = self._targets[name].connect()
-                host.vms(vm_id)
+                host, vm = self._ask(name, vm_id)
             except HostError as err:
-                refusal = refusal or err
-                if host is not None:
-                    host.close()
+                logger.debug("host %s: %s", name, err)
+                continue
+            if vm.replication_mode in REPLICAS:
+                host.close()
             else:
-                return host
-        assert refusal is not None
-        raise refusal
+                heirs.append((host, vm))
+        if len(heirs) == 1:
+            return heirs[0][0]
+        for host, _ in heirs:
+            host.close()
+        if not heirs:
+            raise refusal
+        names = ", ".join(host.name for host, _ in heirs)
+        done = f"{first} had it before, and it is backed up from none of them"
+        raise VmOnSeveralHosts(names, heirs[0][1].name, vm_id, done)
+
+    def _ask(self, name: str, vm_id: UUID) -> tuple[HyperVHost, VmInfo]:
+        """A session on a host that lists the VM, and the VM.
+
+        Raises:
+            HostError: it does not list it, or does not answer as it should.
+        """
+        host: HyperVHost | None = None
+        try:
+            host = self._targets[name].connect()
+            return host, host.vm(vm_id)
+        except Exception as err:
+            if host is not None:
+                host.close()
+            if isinstance(err, HvpsError):
+                raise
+            raise unexpected(name, "Get-HvpsVm", err) from err

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,8 +24,10 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
+from hvpsbridge.tasks.listing import list_vms
 from hvpsbridge.tasks.observer import Observer
-from hvpsbridge.tasks.planning.select import Candidate, VmSelection, choose_vms
+from hvpsbridge.tasks.planning.claims import Candidate, settle
+from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
 from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext
 from hvpsbridge.tasks.transfer.limits import SharedLimits
@@ -64,12 +66,20 @@ class _Job:
     """The tasks of a play for one VM, and the one that runs."""
 
     play: PlayRun
-    target: HostTarget
     vm: VmRef
+    rivals: frozenset[str] = frozenset()
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     task: Task[Any] | None = None
     leftovers: Leftovers = field(default_factory=Leftovers)
     finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A VM to work on, and the hosts that list it, too, but do not have it."""
+
+    vm: VmRef
+    rivals: frozenset[str]
 
 
 class Runner:
@@ -130,9 +140,8 @@ class Runner:
     def _run_play(self, play: PlayRun) -> None:
         jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         known: list[_Job] = []
-        targets = {target.name: target for target in play.hosts}
-        for vm in self._choose(play):
-            job = _Job(play, targets[vm.host], vm)
+        for chosen in self._choose(play):
+            job = _Job(play, chosen.vm, chosen.rivals)
             known.append(job)
             jobs.put(job)
         workers = [
@@ -152,21 +161,46 @@ class Runner:
                 return
             time.sleep(LOOK_SECONDS if len(known) > 1 else LOOK_SECONDS / 4)
 
-    def _choose(self, play: PlayRun) -> tuple[VmRef, ...]:
+    def _choose(self, play: PlayRun) -> tuple[_Chosen, ...]:
         """The selected VMs on all hosts of the play; errors become problems of the run."""
-        there: list[Candidate] = []
+        try:
+            return self._chosen(play)
+        except HvpsError as err:
+            # Of the repository; errors of hosts never come here.
+            self._problems.append(HostProblem(", ".join(target.name for target in play.hosts), err))
+            return ()
+
+    def _chosen(self, play: PlayRun) -> tuple[_Chosen, ...]:
+        newest_host = _newest_hosts(play.repository)
         complete = True
-        for target in play.hosts:
-            try:
-                there.extend(_candidates(play, target))
-            except HvpsError as err:
-                logger.info("host %s: %s", target.name, err)
-                self._problems.append(HostProblem(target.name, err))
+        if play.needs_hosts:
+            listed = list_vms(play.hosts, newest_host, self._cancel)
+            for name, err in listed.errors:
+                logger.info("host %s: %s", name, err)
+                self._problems.append(HostProblem(name, err))
                 complete = False
+            claims = listed.claims
+        else:
+            claims = settle(_made_there(play))
+        if self._cancel.requested:
+            return ()
         names = ", ".join(target.name for target in play.hosts)
-        chosen, problems = choose_vms(there, play.vms, names, play.limit, complete=complete)
+        chosen, problems = choose_vms(
+            claims.vms,
+            play.vms,
+            names,
+            play.limit,
+            complete=complete,
+            contests=claims.contests,
+            newest_host=newest_host,
+        )
         self._problems.extend(HostProblem(names, problem) for problem in problems)
-        return tuple(VmRef(vm.host, vm.vm_id, vm.name) for vm in chosen)
+        rivals = {
+            contest.winner.vm_id: contest.losers for contest in claims.contests if contest.winner is not None
+        }
+        return tuple(
+            _Chosen(VmRef(vm.host, vm.vm_id, vm.name), rivals.get(vm.vm_id, frozenset())) for vm in chosen
+        )
 
     # -- workers ----------------------------------------------------------------------------------------
 
@@ -204,7 +238,7 @@ class Runner:
             run_id=self._run_id,
             observer=self._observer,
             cancel=self._cancel,
-            hosts=Hosts(job.play.hosts),
+            hosts=Hosts(job.play.hosts, job.rivals),
             check=self._check,
             budget=self._budget,
             shared=self._shared,
@@ -235,14 +269,22 @@ class Runner:
                 self._take(self._failure(job, self._cancel.error, job.leftovers.lines))
 
 
-def _candidates(play: PlayRun, target: HostTarget) -> list[Candidate]:
-    """VMs of a host; if no task of the play needs hosts, VMs whose newest point was made there."""
-    if play.needs_hosts:
-        with target.connect() as host:
-            return [Candidate(vm.vm_id, vm.name, target.name, vm.state) for vm in host.vms()]
+def _made_there(play: PlayRun) -> list[Candidate]:
+    """VMs whose newest point was made on a host of the play."""
     newest = {point.vm_id: point for point in play.repository.catalog.points()}
     return [
         Candidate(point.vm_id, point.vm_name, target.name)
+        for target in play.hosts
         for point in newest.values()
         if point.manifest.host.casefold() == target.name.casefold()
     ]
+
+
+def _newest_hosts(repository: Repository) -> Callable[[UUID], str | None]:
+    """A function that returns the name of the host on which the newest point of a VM was made."""
+
+    def newest_host(vm_id: UUID) -> str | None:
+        points = repository.catalog.points(vm_id)
+        return points[-1].manifest.host if points else None
+
+    return newest_host

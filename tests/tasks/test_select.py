@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from hvpsbridge.contract.results import VmState
-from hvpsbridge.errors import AmbiguousVm, VmMissing
-from hvpsbridge.tasks.planning.select import Candidate, SelectableState, VmSelection, choose_vms
+from hvpsbridge.contract.results import ReplicationMode, VmState
+from hvpsbridge.errors import AmbiguousVm, VmMissing, VmOnSeveralHosts
+from hvpsbridge.tasks.planning.claims import Candidate, Contest
+from hvpsbridge.tasks.planning.select import SelectableState, VmSelection, choose_vms
 
 NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
 VMS = [
@@ -61,11 +62,37 @@ def test_a_name_is_looked_for_on_all_hosts_together() -> None:
     assert not problems
 
 
-def test_a_vm_on_its_way_between_two_hosts_counts_once() -> None:
-    moving = Candidate(UUID(int=0), "sql-1", "hv02")
-    vms, problems = choose_vms([*VMS, moving], VmSelection(("sql-1",)), "hv01, hv02")
-    assert [vm.name for vm in vms] == ["sql-1"]
-    assert not problems
+def test_a_contested_vm_is_an_error_if_any_of_its_names_is_selected() -> None:
+    real, other = Candidate(UUID(int=60), "mail", "hv01"), Candidate(UUID(int=60), "unrelated", "hv02")
+    for contest in (Contest((real, other)), Contest((real, other), real, "kept")):
+        vms, problems = choose_vms(VMS, VmSelection(("mail",)), "hv01, hv02", contests=[contest])
+        assert [vm.host for vm in vms] == (["hv01"] if contest.winner else [])
+        (problem,) = problems
+        assert isinstance(problem, VmOnSeveralHosts)
+        assert all(word in str(problem) for word in ("hv01", "hv02", "mail", str(UUID(int=60))))
+        assert not choose_vms(VMS, VmSelection(("web*",)), "hv01, hv02", contests=[contest])[1]
+
+
+def test_a_name_that_the_exclusion_matches_does_not_take_the_vm_of_another_host_out() -> None:
+    real, other = Candidate(UUID(int=60), "mail", "hv01"), Candidate(UUID(int=60), "test-1", "hv02")
+    contest = Contest((real, other), real, "kept")
+    vms, problems = choose_vms((), VmSelection(("*",), ("test*",)), "hv01, hv02", contests=[contest])
+    assert vms == (real,)
+    assert problems
+
+
+def test_a_second_vm_of_one_name_does_not_stop_the_one_that_was_backed_up_before() -> None:
+    real, new = Candidate(UUID(int=61), "mail", "hv01"), Candidate(UUID(int=62), "mail", "hv02")
+    newest = {real.vm_id: "HV01"}.get
+    vms, problems = choose_vms([new, real], VmSelection(("mail",)), "hv01, hv02", newest_host=newest)
+    assert vms == (real,)
+    assert isinstance(problems[0], AmbiguousVm)
+
+
+def test_a_test_replica_has_the_name_of_its_vm_and_is_not_meant() -> None:
+    real = Candidate(UUID(int=61), "mail", "hv01")
+    test = Candidate(UUID(int=62), "mail", "hv02", replication=ReplicationMode.TEST_REPLICA)
+    assert choose_vms([test, real], VmSelection(("mail",)), "hv01, hv02") == ((real,), ())
 
 
 def test_a_missing_name_proves_nothing_while_a_host_is_silent() -> None:

@@ -73,7 +73,7 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     with contextlib.ExitStack() as stack:
         with step(context, state, Step.RESOLVE):
             info = host.host_info()
-            vm = host.vms(context.vm_id)[0]
+            vm = host.vm(context.vm_id)
             _refuse_unfit(context, state, vm, host.disks(vm.vm_id), None)
             lease = stack.enter_context(repository.lease(vm.vm_id, current_holder(context.run_id)))
             journal = Journal(repository.ledger(vm.vm_id), context.run_id, vm.vm_id, host.name)
@@ -136,7 +136,7 @@ def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[Vm
     patient_until = context.clock() + (limits.held_merge_seconds if wait else 0)
     noted = False
     while True:
-        vm = context.host.vms(context.vm_id)[0]
+        vm = context.host.vm(context.vm_id)
         disks = context.host.disks(vm.vm_id)
         checkpoints = context.host.checkpoints(vm.vm_id)
         patient = context.clock() < patient_until

@@ -50,7 +50,7 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, options: Ba
     backup = BackupContext(
         host=host,
         vm_id=vm_id,
-        vm_name=host.vms(vm_id)[0].name,
+        vm_name=host.vm(vm_id).name,
         options=options,
         repository=context.repository,
         run_id=context.run_id,

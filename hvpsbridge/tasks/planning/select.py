@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from hvpsbridge.contract.results import DiskInfo, VmState
+from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
 from hvpsbridge.options import Option
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A VM that may be selected; ``state`` is None if only the repository was asked."""
-
-    vm_id: UUID
-    name: str
-    host: str = ""
-    state: VmState | None = None
+from hvpsbridge.tasks.planning.claims import REPLICAS, Candidate, Contest
 
 
 class SelectableState(StrEnum):
@@ -49,6 +40,8 @@ def choose_vms(
     limit: Sequence[str] = (),
     *,
     complete: bool = True,
+    contests: Sequence[Contest] = (),
+    newest_host: Callable[[UUID], str | None] = lambda vm_id: None,
 ) -> tuple[tuple[Candidate, ...], tuple[HostError, ...]]:
     """The selected VMs, sorted by name, and what is wrong with the selection.
 
@@ -56,36 +49,61 @@ def choose_vms(
     Patterns may match any number.
 
     Args:
-        vms: all VMs of all hosts of the play. One that two hosts list is moving between them and counts
-            once.
+        vms: VMs that one host of the play has.
         selection: of the play.
         hosts: their names, for errors.
         limit: patterns of ``--limit``; selects among the chosen VMs.
         complete: whether every host could be asked; if not, a missing name is not an error.
+        contests: VMs that several hosts list. One is an error if the selection includes any of its claims,
+            since a host must not take a VM out of the selection by giving it another name.
+        newest_host: host of the newest point of a VM; asked for VMs of one name.
     """
-    once = {vm.vm_id: vm for vm in vms}
-    there = sorted(once.values(), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
-    chosen: dict[UUID, Candidate] = {}
+    winners = [contest.winner for contest in contests if contest.winner is not None]
+    there = sorted((*vms, *winners), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
+    others = [claim for contest in contests for claim in contest.claims]
+    chosen: set[UUID] = set()
     problems: list[HostError] = []
     for pattern in selection.include:
         found = [vm for vm in there if _matches(vm, pattern)]
         if not _is_pattern(pattern):
-            if not found and complete:
+            if not found and complete and not any(_matches(vm, pattern) for vm in others):
                 problems.append(VmMissing(hosts, pattern))
             elif len(found) > 1:
-                problems.append(AmbiguousVm(hosts, pattern, tuple(str(vm.vm_id) for vm in found)))
-                continue
-        chosen.update((vm.vm_id, vm) for vm in found)
+                found, proper = _the_one(found, newest_host)
+                if not proper:
+                    ids = tuple(str(vm.vm_id) for vm in there if _matches(vm, pattern))
+                    problems.append(AmbiguousVm(hosts, pattern, ids))
+        chosen.update(vm.vm_id for vm in found)
     states = {state.value for state in selection.state}
-    taken = [
-        vm
-        for vm in there
-        if vm.vm_id in chosen
-        and not any(_matches(vm, pattern) for pattern in selection.exclude)
-        and (not states or vm.state is None or vm.state.value in states)
-        and (not limit or any(_matches(vm, pattern) for pattern in limit))
-    ]
-    return tuple(taken), tuple(problems)
+
+    def stays(vm: Candidate) -> bool:
+        return (
+            not any(_matches(vm, pattern) for pattern in selection.exclude)
+            and (not states or vm.state is None or vm.state.value in states)
+            and (not limit or any(_matches(vm, pattern) for pattern in limit))
+        )
+
+    for contest in contests:
+        if not contest.proper and any(
+            stays(vm) and any(_matches(vm, pattern) for pattern in selection.include) for vm in contest.claims
+        ):
+            problems.append(contest.error)
+    return tuple(vm for vm in there if vm.vm_id in chosen and stays(vm)), tuple(problems)
+
+
+def _the_one(
+    found: list[Candidate], newest_host: Callable[[UUID], str | None]
+) -> tuple[list[Candidate], bool]:
+    """Which of several VMs of one name is meant, and whether the others are as they should be.
+
+    Test replicas have the name of their VM. Of others, a host can make any number at any time, so the one
+    that was backed up from its host before is still backed up.
+    """
+    originals = [vm for vm in found if vm.replication not in REPLICAS]
+    if len(originals) == 1:
+        return originals, True
+    known = [vm for vm in found if (newest_host(vm.vm_id) or "").casefold() == vm.host.casefold()]
+    return (known if len(known) == 1 else []), False
 
 
 def _is_pattern(text: str) -> bool:
