@@ -18,6 +18,7 @@ import click
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
+from hvpsbridge.host.address import name_of, with_port
 from hvpsbridge.host.connection import Authentication
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import MAX_FORKS
@@ -148,12 +149,15 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
 
     If a password is needed and nothing says where it is, it is asked for.
     """
+    if host not in invocation.settings.hosts and "@" in host:  # not quoted, it may contain a password
+        raise UsageError("HOST must not contain a user or password; use --user and --password-file")
     spec = invocation.settings.hosts.get(host) or HostSpec(address=host)
     port = options.pop("port")
     if port is not None:
-        if "//" in spec.address or spec.address.count(":") == 1:
-            raise UsageError("--port is for a bare host name; the address has its own port")
-        spec = replace(spec, address=f"https://{spec.address}:{port}")
+        try:
+            spec = replace(spec, address=with_port(spec.address, port))
+        except ValueError as err:
+            raise UsageError(f"--port is for a bare host name or IP address: {err}") from err
     spec = replace(spec, **_CONNECTION.given(options))
     password = secret_reference("password", options) or spec.password
     if password is None and spec.user is not None and spec.auth is not Authentication.KERBEROS:
@@ -171,7 +175,10 @@ def host_name(host: str, invocation: Invocation) -> str:
     its address, with the port if the address has one."""
     if host in invocation.settings.hosts:
         return host
-    return host.partition("://")[2].partition("/")[0] or host
+    try:
+        return name_of(host)
+    except ValueError:
+        return "HOST"  # the connection will say what is wrong with it
 
 
 def repository_spec(options: dict[str, Any], invocation: Invocation) -> RepositorySpec:

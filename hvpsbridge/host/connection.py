@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.host.address import HAS_USER, Endpoint, parse_address
 from hvpsbridge.options import Option, Unit
 from hvpsbridge.secret import Secret
-
-HTTP_PORT = 5985
-HTTPS_PORT = 5986
 
 
 class Authentication(StrEnum):
@@ -25,16 +22,6 @@ class Authentication(StrEnum):
     NTLM = "ntlm"
     NEGOTIATE = "negotiate"
     KERBEROS = "kerberos"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a WSMan listener is."""
-
-    tls: bool
-    server: str
-    port: int
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +56,12 @@ class HostOptions:
         Raises:
             ValueError: it is not an address.
         """
-        parts = urlsplit(self.address if "://" in self.address else f"https://{self.address}")
-        server, port = parts.hostname, parts.port
-        if parts.scheme not in ("http", "https") or not server:
-            raise ValueError("use https://host:5986, or a host name")
-        tls = parts.scheme == "https"
-        port = port or (HTTPS_PORT if tls else HTTP_PORT)
-        return Endpoint(tls, server, port, parts.path.strip("/") or "wsman")
+        return parse_address(self.address)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What cannot or must not be used: pairs of a field and a text."""
         if "@" in self.address:  # not quoted, since it may contain a password
-            yield "address", "must not contain a user; use user and password"
+            yield "address", HAS_USER
             return
         try:
             endpoint = self.endpoint
@@ -96,6 +77,11 @@ class HostOptions:
         needs_password = self.auth in (Authentication.BASIC, Authentication.NTLM)
         if needs_password and (self.user is None or self.password is None):
             yield "auth", f"{self.auth} needs user and password"
+        if self.auth == Authentication.BASIC:
+            if self.user is not None and (":" in self.user or not _is_latin_1(self.user)):
+                yield "user", f"basic cannot carry a colon or letters beyond Latin-1; {_NOT_BASIC}"
+            if isinstance(self.password, Secret) and not _is_latin_1(self.password.reveal()):
+                yield "password", f"basic cannot carry letters beyond Latin-1; {_NOT_BASIC}"
         if self.read_timeout <= self.operation_timeout:
             yield "read_timeout", "must be more than operation_timeout"
 
@@ -117,6 +103,13 @@ class HostConnection(HostOptions):
     def __post_init__(self) -> None:
         for field, text in self.problems():
             raise ConfigurationError(f"host {self.name}", f"{field}: {text}")
+
+
+_NOT_BASIC = "use ntlm, negotiate or kerberos, which carry all letters"
+
+
+def _is_latin_1(text: str) -> bool:
+    return all(ord(letter) < 256 for letter in text)
 
 
 def is_loopback(server: str) -> bool:

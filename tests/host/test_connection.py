@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.host.connection import Endpoint, HostConnection, is_loopback
+from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.host.address import Endpoint, name_of, with_port
+from hvpsbridge.host.certificates import check_authorities
+from hvpsbridge.host.connection import HostConnection, is_loopback
 from hvpsbridge.secret import Secret
+from tests.host.test_session import self_signed
 
 
 def connection(address: str, **changes: Any) -> HostConnection:
@@ -23,6 +28,9 @@ def connection(address: str, **changes: Any) -> HostConnection:
         ("https://hv01:443/proxy/wsman/", Endpoint(True, "hv01", 443, "proxy/wsman")),
         ("http://hv01", Endpoint(False, "hv01", 5985, "wsman")),
         ("https://[fd00::1]:5986", Endpoint(True, "fd00::1", 5986, "wsman")),
+        ("fd00::1", Endpoint(True, "fd00::1", 5986, "wsman")),
+        ("[fd00::1]:443", Endpoint(True, "fd00::1", 443, "wsman")),
+        ("hv01:443", Endpoint(True, "hv01", 443, "wsman")),
     ],
 )
 def test_an_address_names_an_endpoint_and_a_bare_name_means_https(address: str, endpoint: Endpoint) -> None:
@@ -50,6 +58,85 @@ def test_what_cannot_or_must_not_be_used_is_a_configuration_error(
     with pytest.raises(ConfigurationError, match="hv01") as caught:
         connection(address, **changes)
     assert "canary-p" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("https://bob:canary-p@hv01", "must not contain a user or password"),
+        ("bob:canary-p@hv01", "must not contain a user or password"),
+        ("https://bob:canary-p/x@hv01", "must not contain a user or password"),
+        ("https://fd00::1:5986", r"must be in brackets: https://\[fd00::1\]:5986"),
+        ("hv01:5986:1", r"write HOST:PORT, or an IPv6 address in brackets"),
+        ("https://[hv01]:5986", "brackets are for an IPv6 address"),
+        ("fe80::1%eth0", "an address with a zone cannot be used"),
+        ("https://[fe80::1%25eth0]", "an address with a zone cannot be used"),
+        ("https://hv01:0", "port must be between 1 and 65535"),
+        ("hv01:5986x", "port must be between 1 and 65535"),
+        ("https:/hv01", "use https://HOST:5986"),
+        ("hv 01", "use https://HOST:5986"),
+        ("https://hv01?transport=ssl", "query"),
+    ],
+)
+def test_a_slip_in_an_address_is_named_and_a_password_is_not(address: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        connection(address)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_port_is_added_to_a_bare_name_or_ip_address_only() -> None:
+    assert with_port("hv01", 443) == "https://hv01:443"
+    assert with_port("fd00::1", 443) == "https://[fd00::1]:443"
+    for address in ("hv01:5986", "[fd00::1]:5986", "https://hv01"):
+        with pytest.raises(ValueError, match="has its own port"):
+            with_port(address, 443)
+
+
+def test_a_host_without_a_name_is_called_by_its_address() -> None:
+    assert [
+        name_of(address)
+        for address in ("HV01", "https://HV01:5986/wsman", "http://hv01", "fd00::1", "https://[fd00::1]:443")
+    ] == ["HV01", "HV01:5986", "hv01", "fd00::1", "[fd00::1]:443"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "user"),
+    [("geheim\u20ac", "u"), ("geheim\ud800", "u"), ("geheim", "us\u20acr"), ("geheim", "a:b")],
+)
+def test_basic_refuses_letters_that_it_cannot_carry_without_showing_any(secret: str, user: str) -> None:
+    with pytest.raises(ConfigurationError, match="use ntlm, negotiate or kerberos") as caught:
+        connection("hv01", auth="basic", user=user, password=Secret(secret))
+    shown = f"{caught.value} {caught.value!r}"
+    assert not any(letter in shown for letter in ("\u20ac", "20ac", "\ud800", "d800", "geheim"))
+    connection("hv01", auth="ntlm", user=user, password=Secret(secret))
+    connection("hv01", auth="basic", password=Secret("pässword"))
+
+
+def test_a_ca_file_is_read_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    chain = self_signed(tmp_path)
+    (tmp_path / "empty.pem").touch()
+    (tmp_path / "garbage.pem").write_bytes(b"\x00\xff garbage")
+    (tmp_path / "cut.pem").write_text("\n".join(chain.read_text().split("\n")[:5]))
+    (tmp_path / "der.cer").write_bytes(ssl.PEM_cert_to_DER_cert((tmp_path / "ca.pem").read_text()))
+    (tmp_path / "closed.pem").symlink_to("closed.pem")
+    for name, text in {
+        "missing.pem": "does not exist",
+        "empty.pem": "is empty",
+        "garbage.pem": "has no certificate",
+        "cut.pem": "certificate that cannot be read",
+        "der.cer": "convert it to PEM",
+        "closed.pem": "cannot be read",
+        ".": "without hashed certificates",
+    }.items():
+        with pytest.raises(ConfigurationError, match=f"host hv01: ca: .*{text}") as caught:
+            check_authorities(connection("hv01", ca=tmp_path / name))
+        assert caught.value.code is ExitCode.INVALID
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / name))
+        with pytest.raises(ConfigurationError, match=f"CURL_CA_BUNDLE: .*{text}"):
+            check_authorities(connection("hv01"))
+        check_authorities(connection("http://hv01", ca=tmp_path / name))  # not needed there
+    check_authorities(connection("hv01", ca=tmp_path / "ca.pem"))
 
 
 def test_basic_over_http_is_allowed_on_loopback_and_over_https() -> None:

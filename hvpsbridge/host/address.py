@@ -1,0 +1,123 @@
+"""Addresses of WinRM listeners as people write them.
+
+A password that was written into an address is never part of an error or a name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+HTTP_PORT = 5985
+HTTPS_PORT = 5986
+
+HAS_USER = "must not contain a user or password; use user and password"
+# Also refuses what URLs give a meaning, and blanks, which urlsplit would drop or keep silently.
+_NAME = re.compile(r"[^\s\x00-\x20\x7f/\\?#@%:\[\]<>\"{}|^`]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a WSMan listener is. An IPv6 address has no brackets here."""
+
+    tls: bool
+    server: str
+    port: int
+    path: str
+
+    @property
+    def location(self) -> str:
+        """``server:port``, with brackets around an IPv6 address."""
+        return f"{bracketed(self.server)}:{self.port}"
+
+
+def parse_address(address: str) -> Endpoint:
+    """The endpoint of a URL, or of a host name or IP address, which means HTTPS.
+
+    Raises:
+        ValueError: it is not an address. The text contains nothing of one with a user.
+    """
+    parts = _split(address)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("the port must be between 1 and 65535")
+    tls = parts.scheme == "https"
+    default = HTTPS_PORT if tls else HTTP_PORT
+    return Endpoint(tls, parts.hostname or "", port or default, parts.path.strip("/") or "wsman")
+
+
+def with_port(address: str, port: int) -> str:
+    """The URL of a bare host name or IP address with a port.
+
+    Raises:
+        ValueError: the address is a URL, has a port already, or is not valid.
+    """
+    endpoint = parse_address(address)
+    parts = _split(address)
+    if "//" in address or parts.port is not None:
+        raise ValueError("the address has its own port")
+    return urlunsplit(("https", f"{bracketed(endpoint.server)}:{port}", parts.path, "", ""))
+
+
+def name_of(address: str) -> str:
+    """What a host is called that has only an address: the server, with the port if the address has one.
+
+    Raises:
+        ValueError: it is not an address.
+    """
+    parse_address(address)
+    parts = _split(address)
+    return parts.netloc if parts.port is not None else parts.netloc.rstrip(":").strip("[]")
+
+
+def bracketed(server: str) -> str:
+    """The server as in a URL: an IPv6 address is in brackets."""
+    return f"[{server}]" if ":" in server else server
+
+
+def _split(address: str) -> SplitResult:
+    if "@" in address:
+        raise ValueError(HAS_USER)
+    address = address.strip()
+    if "//" not in address:
+        try:
+            address = bracketed(str(ipaddress.ip_address(address)))
+        except ValueError:
+            if address.count(":") > 1 and not address.startswith("["):
+                raise ValueError(
+                    "it has several colons; write HOST:PORT, or an IPv6 address in brackets: [fd00::1]:5986"
+                ) from None
+        address = f"https://{address}"
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # such as brackets around something else
+        raise ValueError("brackets are for an IPv6 address: https://[fd00::1]:5986") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("use https://HOST:5986, or a host name")
+    if parts.query or parts.fragment:
+        raise ValueError("it must not have a query or a fragment")
+    server = parts.hostname or ""
+    if "[" in parts.netloc:
+        if "%" in server:  # requests cannot connect to one
+            raise ValueError(
+                "an address with a zone cannot be used; use the name or another address of the host"
+            )
+        if not re.fullmatch(r"\[[^]]*\](:.*)?", parts.netloc) or not _is_ipv6(server):
+            raise ValueError("brackets are for an IPv6 address: https://[fd00::1]:5986")
+    elif parts.netloc.count(":") > 1:
+        raise ValueError("an IPv6 address must be in brackets: https://[fd00::1]:5986")
+    elif not _NAME.fullmatch(server) or parts.netloc.lower() in ("http:", "https:"):  # such as https:/hv01
+        raise ValueError("use https://HOST:5986, or a host name")
+    return parts
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
