@@ -130,3 +130,14 @@ class Damaged(RepositoryError):
     template: ClassVar[str] = "{name} in {repository} is damaged: {what}"
     remedy: ClassVar[str] = "run `hvps verify` to see which points are affected"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
+
+
+@dataclass(eq=False)
+class PointLost(Damaged):
+    """The point that the selector means may be one whose manifest is damaged or missing."""
+
+    selector: str
+    template: ClassVar[str] = (
+        "{selector} in {repository} may be the point of {name}, which cannot be read: {what}"
+    )
+    remedy: ClassVar[str] = "put that object back, or use an older point by its id (see `hvps list`)"

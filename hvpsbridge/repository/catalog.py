@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing
+from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing, PointNotFound
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
@@ -27,11 +27,15 @@ from hvpsbridge.repository.layout import (
     point_name,
     tombstone_name,
 )
+from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.points import Point, in_order, select, select_of
+from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+UUID_DIGITS = 32
+# Of the start of an id that a user may give (see ``points``).
+SHORTEST_ID_DIGITS = 4
 
 
 class Catalog:
@@ -105,8 +109,15 @@ class Catalog:
         Raises:
             PointNotFound: there is no such point.
             AmbiguousPoint: there are several.
+            PointLost: it may be one whose manifest is damaged or missing.
+            Damaged: it is one whose manifest is damaged.
         """
-        return select(self.points(), selector, self._objects.store.url)
+        points = self.points()
+        try:
+            return select(points, selector, self._objects.store.url, self.lost_points)
+        except PointNotFound:
+            self._refuse_damaged(selector)
+            raise
 
     def find_point_of(self, vm_id: UUID, which: str) -> Point:
         """The point of this VM, and of no other, that ``which`` selects, see ``points.select_of``.
@@ -114,8 +125,44 @@ class Catalog:
         Raises:
             PointNotFound: there is no such point.
             AmbiguousPoint: there are several.
+            PointLost: it may be one whose manifest is damaged or missing.
         """
-        return select_of(self.points(vm_id), vm_id, which, f"{vm_id}@{which}", self._objects.store.url)
+        selector, url = f"{vm_id}@{which}", self._objects.store.url
+        return select_of(self.points(vm_id), vm_id, which, selector, url, self.lost_points)
+
+    def _refuse_damaged(self, selector: str) -> None:
+        """Raise Damaged if ``selector`` ends in the start of the id of a point that cannot be read."""
+        start = selector.rpartition("@")[2].removeprefix("id:").replace("-", "").lower()
+        if len(start) >= SHORTEST_ID_DIGITS:
+            for name, found in self.read_points():
+                if isinstance(found, Damaged) and name.startswith(f"{POINTS}/{start}"):
+                    raise found
+
+    def lost_points(self, vm_id: UUID | None = None) -> tuple[LostPoint, ...]:
+        """Committed points whose manifest is damaged or missing, of all VMs, or those that may be of one.
+
+        See ``lost`` for what counts as one. A missing manifest is found here by its ids only; ``verify``
+        looks further.
+        """
+        with_ids = {info.name.rsplit("/", 1)[1] for info in self._objects.list(IDS)}
+        points: list[Point] = []
+        suspects: dict[UUID, str] = {}
+        for name, found in self.read_points():
+            with_ids.discard(digits := name.rsplit("/", 1)[1])
+            if isinstance(found, Point):
+                points.append(found)
+            elif len(digits) == UUID_DIGITS:
+                suspects[UUID(digits)] = found.what
+        missing = {UUID(digits) for digits in with_ids if len(digits) == UUID_DIGITS}
+        if not suspects and not missing:
+            return ()
+        tombstones = self.tombstones()
+        for point_id in missing - {tomb.point_id for tomb in tombstones}:
+            try:
+                self._objects.store.size(point_name(point_id))  # committed since the listing
+            except ObjectMissing:
+                suspects[point_id] = "the manifest is missing"
+        return find_lost(self._objects, suspects, points, tombstones, vm_id)
 
     def publish_ids(self, point: Point, ids: PointIds) -> None:
         """Store the ids of a point's reference point, durably; from now on the point can be a base.
@@ -156,13 +203,8 @@ class Catalog:
         return tuple((point, found.get(point.point_id)) for point in points)
 
     def next_link(self, vm_id: UUID) -> tuple[int, bytes | None]:
-        """Sequence number of a VM's next point and digest of the one before; pruned points count."""
-        line = [(point.manifest.sequence, point.manifest.digest()) for point in self.points(vm_id)]
-        line += [(tomb.sequence, tomb.digest) for tomb in self.tombstones() if tomb.vm_id == vm_id]
-        if not line:
-            return 1, None
-        sequence, digest = max(line)
-        return sequence + 1, digest
+        """Sequence number of a VM's next point and digest of the one before; pruned and lost ones count."""
+        return next_after(vm_id, self.points(vm_id), self.tombstones(), self.lost_points(vm_id))
 
     # -- records about points -------------------------------------------------------------------------
 

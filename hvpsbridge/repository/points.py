@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 from uuid import UUID
 
-from hvpsbridge.errors import AmbiguousPoint, PointNotFound
+from hvpsbridge.errors import AmbiguousPoint, PointLost, PointNotFound
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 
 _BACK = re.compile(r"latest(?:~(\d+))?")
@@ -57,12 +58,41 @@ class Point:
         return self.manifest.point_id.hex[:SHORT_ID_DIGITS]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostPoint:
+    """A committed point whose manifest is damaged or missing.
+
+    Attributes:
+        name: object name of the manifest.
+        what: what is wrong with it.
+        vm_id: its VM; None if no object says which.
+        digest: of its manifest; None if no object has it.
+        first, last: its sequence number is one of these; ``last`` is None if it may be the VM's newest point.
+    """
+
+    point_id: UUID
+    name: str
+    what: str
+    vm_id: UUID | None = None
+    digest: bytes | None = None
+    first: int = 1
+    last: int | None = None
+
+
+# The lost points that may be of a VM.
+LostOf: TypeAlias = Callable[[UUID], Sequence[LostPoint]]
+
+
+def _none_lost(vm_id: UUID) -> Sequence[LostPoint]:
+    return ()
+
+
 def in_order(points: Iterable[Point]) -> tuple[Point, ...]:
     """Points by VM, and within a VM by sequence, oldest first."""
     return tuple(sorted(points, key=lambda point: (str(point.vm_id), point.manifest.sequence, point.created)))
 
 
-def select(points: Sequence[Point], selector: str, repository: str) -> Point:
+def select(points: Sequence[Point], selector: str, repository: str, lost_of: LostOf = _none_lost) -> Point:
     """The point that ``selector`` names.
 
     ``vm@latest``, ``vm@latest~1``, ``vm@2026-03-01T02:00Z`` (the newest up to then), ``vm@`` and a short id,
@@ -74,6 +104,7 @@ def select(points: Sequence[Point], selector: str, repository: str) -> Point:
     Raises:
         PointNotFound: there is no such point.
         AmbiguousPoint: the selector fits several VMs or several points.
+        PointLost: the newest point up to then may be one that is lost.
     """
     if prefix := _ID.fullmatch(selector):
         return _single(_by_short_id(points, prefix[1]), selector, repository)
@@ -84,11 +115,19 @@ def select(points: Sequence[Point], selector: str, repository: str) -> Point:
         if len(whole | parts) > 1:
             raise AmbiguousPoint(selector, repository, tuple(sorted(map(str, whole | parts))))
         for vm_id in whole | parts:
-            return select_of(points, vm_id, which if parts else "latest", selector, repository)
+            which = which if parts else "latest"
+            return select_of(points, vm_id, which, selector, repository, lost_of)
     return _single(_by_short_id(points, selector), selector, repository)
 
 
-def select_of(points: Sequence[Point], vm_id: UUID, which: str, selector: str, repository: str) -> Point:
+def select_of(
+    points: Sequence[Point],
+    vm_id: UUID,
+    which: str,
+    selector: str,
+    repository: str,
+    lost_of: LostOf = _none_lost,
+) -> Point:
     """The point of one VM that ``which`` names, as after the ``@`` of a selector.
 
     Args:
@@ -97,25 +136,49 @@ def select_of(points: Sequence[Point], vm_id: UUID, which: str, selector: str, r
         which: what to select.
         selector: what the user wrote, for errors.
         repository: for errors.
+        lost_of: the lost points that may be of a VM.
 
     Raises:
         PointNotFound: the VM has no such point.
         AmbiguousPoint: several of its points have an id that begins so.
+        PointLost: the point that was meant may be one that is lost.
     """
     mine = [point for point in points if point.vm_id == vm_id]
     if back := _BACK.fullmatch(which):
         steps = _steps(back[1])
-        if steps < len(mine):
-            return mine[-1 - steps]
+        found = len(mine) - 1 - steps
+        _refuse_lost(mine[: max(found + 1, 0)], [], lost_of(vm_id), selector, repository)
+        if found >= 0:
+            return mine[found]
     elif _TIME.fullmatch(which):
         limit = _moment(which)
         earlier = [point for point in mine if limit is not None and point.created <= limit]
+        after = mine[mine.index(earlier[-1]) + 1 :] if earlier else mine
+        _refuse_lost(earlier, after, lost_of(vm_id), selector, repository)
         if earlier:
             return earlier[-1]
     else:
         prefix = _ID.fullmatch(which)
         return _single(_by_short_id(mine, prefix[1] if prefix else which), selector, repository)
     raise PointNotFound(selector, repository)
+
+
+def _refuse_lost(
+    up_to: Sequence[Point],
+    after: Sequence[Point],
+    lost: Iterable[LostPoint],
+    selector: str,
+    repository: str,
+) -> None:
+    """Raise PointLost if a lost point may come after the points ``up_to`` and before those ``after``.
+
+    Otherwise damage of the newest manifest would turn ``latest`` into the point before it.
+    """
+    low = up_to[-1].manifest.sequence if up_to else 0
+    high = after[0].manifest.sequence if after else None
+    for point in lost:
+        if (point.last is None or point.last > low) and (high is None or point.first < high):
+            raise PointLost(repository, point.name, point.what, selector)
 
 
 def _as_written(name: str) -> str:

@@ -15,6 +15,7 @@ from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.options import Option, TextForm
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
+from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
@@ -135,11 +136,7 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
     checks: tuple[PointCheck, ...] = ()
     warnings: list[str] = []
     try:
-        points = repository.catalog.points(vm.vm_id)
-        if not points:
-            raise PointNotFound(f"{vm.name}@latest", repository.url)
-        if options.points is Points.LATEST:
-            points = points[-1:]
+        points = _points(repository, vm, options.points)
         faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
         checked_bytes = 0
         for part in parts_of_day(options.subset, started.date()):
@@ -156,10 +153,13 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             for point in points
         )
         bad = [check for check in checks if check.faults]
+        lost = repository.catalog.lost_points(vm.vm_id)
         if bad:
             error = Damaged(
                 repository.url, f"{len(bad)} of {len(checks)} points of VM {vm.name}", bad[0].faults[0]
             )
+        elif lost and options.points is Points.ALL:
+            error = Damaged(repository.url, lost[0].name, lost[0].what)
     except HvpsError as err:
         error = err
     return VerifyResult(
@@ -171,6 +171,15 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
         warnings=tuple(warnings),
         points=checks,
     )
+
+
+def _points(repository: Repository, vm: VmRef, which: Points) -> tuple[Point, ...]:
+    if vm.vm_id is not None and which is Points.LATEST:
+        return (repository.catalog.find_point_of(vm.vm_id, "latest"),)
+    points = repository.catalog.points(vm.vm_id)
+    if not points:
+        raise PointNotFound(f"{vm.name}@latest", repository.url)
+    return points
 
 
 def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import Damaged, ExitCode, StoreError
+from hvpsbridge.errors import Damaged, ExitCode, PointLost, StoreError
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.verify import VerifyOptions, verify_vm
-from tests.tasks.world import World
+from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
+from hvpsbridge.tasks.verify import Points, VerifyOptions, verify_vm
+from tests.tasks.world import SLOT, World
 
 
 def a_pack(world: World) -> Path:
@@ -45,3 +46,26 @@ def test_what_cannot_be_recorded_is_a_warning_and_hides_no_damage(
     assert bad.points[0].faults
     assert bad.exit_code is ExitCode.DAMAGE
     assert "not recorded" in bad.warnings[0]
+
+
+def test_a_damaged_newest_manifest_is_damage_and_no_older_point_is_verified(world: World) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.churn(vm_id, SLOT)
+    world.good_backup(vm_id)
+    _, newest = world.repository.catalog.points(vm_id)
+    flip(world.store / "points" / newest.point_id.hex)
+    world.reopen()
+    context = world.context(VmRef("HV01", vm_id, "web"))
+    for wanted in Points:
+        result = verify_vm(context, VerifyOptions(points=wanted))
+        assert result.error is not None
+        assert result.exit_code is ExitCode.DAMAGE
+        assert newest.point_id.hex in str(result.error)
+    restored = restore_vm(context, RestoreOptions(to=f"raw:{world.folder}/drill"))
+    assert isinstance(restored.error, PointLost)
+    assert not (world.folder / "drill").exists()
+    # The next backup does not take the number of the lost point.
+    world.churn(vm_id, SLOT)
+    world.good_backup(vm_id)
+    assert [point.manifest.sequence for point in world.repository.catalog.points(vm_id)] == [1, 3]
