@@ -28,6 +28,8 @@ MAX_SECRET_BYTES = 64 * 1024
 # A password manager may ask for a fingerprint or a passphrase first.
 COMMAND_SECONDS = 120
 
+_NOT_TEXT = "the secret is not UTF-8 text"
+
 # Any permission of group or others.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -62,6 +64,11 @@ def resolve(
         value = _from_question(reference.prompt or "Password", where, ask)
     if not value:
         raise SecretUnavailable(where, "the secret is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Of a variable or a terminal. Not chained: the exception contains a letter and its place.
+        raise SecretUnavailable(where, _NOT_TEXT) from None
     return Secret(value)
 
 
@@ -126,7 +133,7 @@ def _first_line(data: bytes, where: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         # Not chained: the exception contains the bytes.
-        raise SecretUnavailable(where, "the secret is not UTF-8 text") from None
+        raise SecretUnavailable(where, _NOT_TEXT) from None
     if text.startswith(EXPORT_MARK):
         # An exported key may have several lines, as on its printed page.
         return text.strip()

@@ -30,6 +30,20 @@ def test_a_file_gives_its_first_line(tmp_path: Path) -> None:
     assert resolve(_file(tmp_path, b"canary-7f3a\r\nmore\n"), "x").reveal() == CANARY
 
 
+def test_text_that_is_not_utf_8_is_refused_without_a_letter_of_it(tmp_path: Path) -> None:
+    halves = os.fsdecode(b"canary-\xfc")
+    for reference, environment in (
+        (_file(tmp_path, b"canary-\xfc\n"), None),
+        (SecretRef(env="PASSWORD"), {"PASSWORD": halves}),
+        (SecretRef(prompt="Password"), None),
+    ):
+        with pytest.raises(SecretUnavailable, match="is not UTF-8 text") as caught:
+            resolve(reference, "hosts.a.password", environment=environment, ask=lambda _: halves)
+        text = "".join(traceback.format_exception(caught.value))
+        assert "canary-" not in text
+        assert "fc" not in text.rpartition("SecretUnavailable")[2].lower()
+
+
 def test_blanks_belong_to_a_secret(tmp_path: Path) -> None:
     assert resolve(_file(tmp_path, b"  a b \n"), "x").reveal() == "  a b "
 
