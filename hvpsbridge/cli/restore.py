@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,7 +52,7 @@ def restore_(
     """
     wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
     try:
-        path = target_path(to, {})
+        path, _ = target_path(to, {})
     except ValueError as err:
         raise ConfigurationError("--to", str(err)) from err
     with interrupting():
@@ -59,7 +60,7 @@ def restore_(
         found = repository.catalog.find_point(point)
         choose_disks(found, wanted.disk)
     cancel = Cancellation()
-    single = wanted.disk is not None and not path.is_dir()
+    single = wanted.disk is not None and not _is_folder(path)
     target = RawImages(path, repository, wanted.overwrite, is_file=single)
     with catch_signals(cancel), console.observer(quiet=quiet) as observer:
         context = TaskContext(
@@ -74,3 +75,10 @@ def restore_(
     return print_report(
         run_report(run, name="restore", check=False), output_format(as_json=as_json, as_lines=False)
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # whatever is wrong there, opening the file says it

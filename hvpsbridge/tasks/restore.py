@@ -17,11 +17,14 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter, Progress
+from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.targets import TARGET, RestoreTarget, open_target
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.units import duration_text, size_text
+
+USUAL_SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +42,20 @@ class RestoreOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredDisk:
-    """One restored disk: where it is, how large, and how much of it is data."""
+    """One restored disk: where it is, how large, and how much of it is data.
+
+    Attributes:
+        sector_bytes: logical sector size of the disk; programs that read the image must be told.
+        unfinished_bytes: size of what a killed restore had left of the file, which was replaced.
+    """
 
     slot: str
     path: str
     size_bytes: int
     data_bytes: int
     seconds: float
+    sector_bytes: int
+    unfinished_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +64,13 @@ class RestoreSection:
 
     Attributes:
         excluded: disks of the VM that are not in the point.
+        mapped: names that were changed to become file names.
     """
 
     point_id: UUID | None
     disks: tuple[RestoredDisk, ...]
     excluded: tuple[ExcludedDisk, ...] = ()
+    mapped: tuple[MappedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +80,12 @@ class RestoreResult(TaskResult):
     point_id: UUID | None = None
     disks: tuple[RestoredDisk, ...] = ()
     excluded: tuple[ExcludedDisk, ...] = ()
+    mapped: tuple[MappedName, ...] = ()
 
     @property
     def section(self) -> RestoreSection:
         """What reports contain of it."""
-        return RestoreSection(self.point_id, self.disks, self.excluded)
+        return RestoreSection(self.point_id, self.disks, self.excluded, self.mapped)
 
 
 def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
@@ -125,12 +138,15 @@ def restore_disk(
             sink.write(offset, data)
             meter.moved(len(data), 0)
         sink.finish()
+        unfinished_bytes = sink.found_bytes
     return RestoredDisk(
         slot=disk.slot,
         path=target.place(disk),
         size_bytes=disk.size_bytes,
         data_bytes=data_bytes,
         seconds=round(time.monotonic() - started, 3),
+        sector_bytes=disk.sector_bytes,
+        unfinished_bytes=unfinished_bytes,
     )
 
 
@@ -155,6 +171,7 @@ def restore_vm(
         point = repository.catalog.find_point_of(vm.vm_id, options.point)
         chosen = choose_disks(point, options.disk)
         target = target or _named_target(context, options)
+        target.check(chosen)
         for disk in chosen:
             disks.append(
                 restore_disk(
@@ -177,6 +194,7 @@ def restore_vm(
         point_id=None if point is None else point.point_id,
         disks=tuple(disks),
         excluded=() if point is None else point.manifest.excluded,
+        mapped=() if target is None else target.mapped,
     )
 
 
@@ -187,8 +205,19 @@ def _named_target(context: TaskContext, options: RestoreOptions) -> RestoreTarge
 
 
 def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
-    for disk in section.excluded:
-        yield f"disk {disk.slot} ({disk.path or 'physical disk'}) was left out of this point"
+    for excluded in section.excluded:
+        yield f"disk {excluded.slot} ({excluded.path or 'physical disk'}) was left out of this point"
+    for mapped in section.mapped:
+        yield f"{mapped.name!r} is {mapped.file_name!r} in the path, as a file name"
+    for disk in section.disks:
+        if disk.unfinished_bytes:
+            size = size_text(disk.unfinished_bytes)
+            yield f"disk {disk.slot}: a killed restore had left {size}, which this one replaced"
+        if disk.sector_bytes != USUAL_SECTOR_BYTES:
+            yield (
+                f"disk {disk.slot} has sectors of {disk.sector_bytes} bytes: read it with "
+                f"`losetup --sector-size {disk.sector_bytes}`"
+            )
 
 
 TASK = Task(
@@ -206,6 +235,7 @@ TASK = Task(
                 Column("point", lambda row: str(row[0].point_id)[:8]),
                 Column("disk", lambda row: row[1].slot),
                 Column("file", lambda row: row[1].path),
+                Column("sector", lambda row: str(row[1].sector_bytes), right=True),
                 Column("size", lambda row: size_text(row[1].size_bytes), right=True),
                 Column("data", lambda row: size_text(row[1].data_bytes), right=True),
                 Column("time", lambda row: duration_text(row[1].seconds), right=True),

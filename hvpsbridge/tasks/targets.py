@@ -6,7 +6,7 @@ A target is written ``KIND:PLACE``. ``raw:FOLDER`` is a folder of sparse raw ima
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,17 +15,30 @@ from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, path_part, shortened
 from hvpsbridge.tasks.sinks import DiskSink, RawFile
 
 KINDS = ("raw",)
 
-# What one part of a path cannot or should not contain; the name of a VM may contain anything.
-_UNSAFE = re.compile(r"[/\x00-\x1f\x7f]")
-_MAX_PART_CHARACTERS = 200
+_NAME = re.compile(r"\{\{ (\w+) \}\}")
+_SLOT = re.compile(r"[a-z]{1,8} [0-9]{1,4}:[0-9]{1,4}")
 
 
 class RestoreTarget(Protocol):
     """Takes the disks of one VM."""
+
+    @property
+    def mapped(self) -> tuple[MappedName, ...]:
+        """Names that had to be changed to become parts of a path."""
+        ...
+
+    def check(self, disks: Sequence[ManifestDisk]) -> None:
+        """Refuse disks of which two would have one place.
+
+        Raises:
+            ConfigurationError: names both.
+        """
+        ...
 
     def place(self, disk: ManifestDisk) -> str:
         """Where a disk goes, for reports."""
@@ -55,17 +68,30 @@ class RawImages:
             the file of the only disk.
         repository: the one that is restored from, in which nothing may be written.
         overwrite: replace files that exist.
+        mapped: names that had to be changed to become parts of the path.
     """
 
     path: Path
     repository: Repository
     overwrite: bool = False
     is_file: bool = False
+    mapped: tuple[MappedName, ...] = ()
 
     def file(self, disk: ManifestDisk) -> Path:
         """The file of a disk."""
-        name = disk.slot.replace(" ", "-").replace(":", "-")
-        return self.path if self.is_file else self.path / f"{name}.raw"
+        return self.path if self.is_file else self.path / file_name(disk)
+
+    def check(self, disks: Sequence[ManifestDisk]) -> None:
+        """Refuse disks of which two would be one file, also where letter case does not count."""
+        slots: dict[str, str] = {}
+        for disk in disks:
+            path = self.place(disk)
+            other = slots.get(folded(path))
+            if other is not None:
+                raise ConfigurationError(
+                    path, f"disks {other!r} and {disk.slot!r} would be one file; restore one with --disk"
+                )
+            slots[folded(path)] = disk.slot
 
     def place(self, disk: ManifestDisk) -> str:
         """Path of the disk's file."""
@@ -77,6 +103,18 @@ class RawImages:
         if self.repository.holds(path):
             raise ConfigurationError(str(path), "is inside the repository; restore to another folder")
         return RawFile(path, disk.size_bytes, data_bytes, overwrite=self.overwrite)
+
+
+def file_name(disk: ManifestDisk) -> str:
+    """Name of the file of a disk, from its slot: ``scsi-0-1.raw``.
+
+    A manifest of a repository without encryption can be forged: its slots can be any text. What is not a slot
+    ends with a digest of it, so that it is not another disk's name.
+    """
+    slot = disk.slot
+    if _SLOT.fullmatch(slot):
+        return f"{slot.replace(' ', '-').replace(':', '-')}.raw"
+    return f"{shortened(path_part(slot), 100, slot, always=True)}.raw"
 
 
 def parse_target(text: str) -> tuple[str, str]:
@@ -99,24 +137,49 @@ def _checked(text: str) -> str:
 TARGET = TextForm(read=_checked, name="`raw:`path", examples=("raw:/restore",))
 
 
-def target_path(target: str, names: Mapping[str, str]) -> Path:
-    """The path of a target, absolute, with ``{{ name }}`` filled in.
+def target_path(target: str, names: Mapping[str, str]) -> tuple[Path, tuple[MappedName, ...]]:
+    """The path of a target, absolute, with ``{{ name }}`` filled in, and the names that had to be changed.
 
-    Each value becomes one part of a path: separators and control characters in it are replaced, and a value
-    of dots alone too, so that no name of a VM leads out of the folder.
+    Each value becomes one part of a path (``file_names.path_part``), so that no name of a VM leads out of the
+    folder. What is filled in is not searched for ``{{ name }}`` or ``~`` again.
 
     Raises:
-        ValueError: it is not a target.
+        ValueError: it is not a target, or a relative or ``~`` path means nothing here.
     """
-    _, path = parse_target(target)
-    for name, value in names.items():
-        path = path.replace("{{ " + name + " }}", path_part(value))
-    return Path(path).expanduser().absolute()
+    _, place = parse_target(target)
+    mapped: dict[str, MappedName] = {}
+    try:
+        base = Path(place).expanduser().absolute()
+    except RuntimeError as err:
+        raise ValueError(f"{place!r}: there is no home folder; use an absolute path") from err
+    except OSError as err:
+        raise ValueError(f"{place!r}: the working directory is gone; use an absolute path") from err
+    parts = (_fill(part, names, mapped) for part in base.parts[1:])
+    return Path(base.anchor, *parts), tuple(mapped.values())
+
+
+def _fill(part: str, names: Mapping[str, str], mapped: dict[str, MappedName]) -> str:
+    """One part of a path with names filled in, and shortened if it is too long then."""
+
+    def value(match: re.Match[str]) -> str:
+        name = names.get(match[1])
+        if name is None:
+            return match[0]
+        made = path_part(name)
+        if made != name:
+            mapped[name] = MappedName(name, made)
+        return made
+
+    whole = _NAME.sub(value, part)
+    cut = whole if whole == part else shortened(whole, MAX_NAME_BYTES, whole)
+    if cut != whole:
+        mapped[whole] = MappedName(whole, cut)
+    return cut
 
 
 def open_target(
     target: str, names: Mapping[str, str], repository: Repository, *, overwrite: bool
-) -> RestoreTarget:
+) -> RawImages:
     """The target that a text names.
 
     Args:
@@ -126,12 +189,10 @@ def open_target(
         overwrite: whether it may replace what exists.
 
     Raises:
-        ValueError: the text is not a target.
+        ConfigurationError: the text is not a target.
     """
-    return RawImages(target_path(target, names), repository, overwrite)
-
-
-def path_part(text: str) -> str:
-    """Text as one part of a path."""
-    part = _UNSAFE.sub("_", text)[:_MAX_PART_CHARACTERS]
-    return "_" * max(len(part), 1) if not part.strip(".") else part
+    try:
+        path, mapped = target_path(target, names)
+    except ValueError as err:
+        raise ConfigurationError(target, str(err)) from err
+    return RawImages(path, repository, overwrite, mapped=mapped)

@@ -23,6 +23,7 @@ from hvpsbridge.report.views import (
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import HostProblem, RunResult, TaskResult
@@ -72,7 +73,12 @@ def test_a_run_becomes_one_document_with_its_version_and_code() -> None:
         AT,
         1.0,
         point_id=UUID(int=9),
-        disks=(RestoredDisk(slot="scsi 0:0", path="/r/0.raw", size_bytes=8, data_bytes=4, seconds=0.5),),
+        disks=(
+            RestoredDisk(
+                slot="scsi 0:0", path="/r/0.raw", size_bytes=8, data_bytes=4, seconds=0.5, sector_bytes=4096
+            ),
+        ),
+        mapped=(MappedName("~", "_~"),),
     )
     report = run_report(_run(_backup(), verify, restore), name="nightly", check=False)
     document = json.loads(document_text(report))
@@ -87,6 +93,10 @@ def test_a_run_becomes_one_document_with_its_version_and_code() -> None:
     assert backup["verify"] is None
     assert verified["verify"][0]["faults"] == []
     assert restored["restore"]["disks"][0]["path"] == "/r/0.raw"
+    assert restored["restore"]["disks"][0]["sector_bytes"] == 4096
+    assert restored["restore"]["disks"][0]["unfinished_bytes"] == 0
+    assert restored["restore"]["mapped"] == [{"name": "~", "file_name": "_~"}]
+    assert any("losetup --sector-size 4096" in line for line in condition_lines(report))
 
 
 def test_a_failure_carries_kind_text_code_and_facts() -> None:

@@ -209,7 +209,8 @@ class LocalStore(Store):
 
     def holds(self, path: Path) -> bool:
         """Whether ``path`` is in this directory, with links followed."""
-        return path.resolve().is_relative_to(self._root.resolve())
+        # Unlike Path.resolve, realpath takes loops, closed folders and names that are too long.
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._root))
 
     def path(self, name: str) -> Path:
         """The file of an object."""
