@@ -17,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
 
-GROUND = frozenset({"errors", "units", "secret", "resources", "backoff", "options", "text"})
+GROUND = frozenset({"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text"})
 SEAMS = GROUND | {"formats", "contract"}
 PARTS = SEAMS | {"host", "receiver", "repository"}
 

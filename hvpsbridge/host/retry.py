@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from hvpsbridge import stopping
 from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.contract import Effect
 from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, SessionLost
@@ -86,6 +87,7 @@ def _retry(
         call,
         errors,
         backoff,
+        pause=stopping.pause,
         on_retry=lambda err, seconds: logger.warning(
             "try %d failed: %s; trying again in %.0f s", backoff.failures, err, seconds
         ),

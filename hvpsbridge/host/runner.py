@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # A shell that was idle for this long is asked something harmless before it creates anything.
 WAKE_SECONDS = IDLE_TIMEOUT_SECONDS / 4
+# Parameter of operations that wait for a WMI job, and how much longer their answer may take.
+JOB_SECONDS = "JobSeconds"
+JOB_REPLY_SECONDS = 100
 
 
 class OperationRunner:
@@ -44,7 +47,19 @@ class OperationRunner:
         operation = OPERATIONS[name]
         values = bind_parameters(operation, parameters)
         logger.debug("%s on %s", name, self.connection.name)
-        for item in self.session.run(name, script_text(operation), values, operation.deadline_seconds):
+        deadline_seconds = operation.deadline_seconds
+        if isinstance(job_seconds := parameters.get(JOB_SECONDS), int):
+            # The script ends by itself when the job takes too long.
+            deadline_seconds = min(deadline_seconds, job_seconds + JOB_REPLY_SECONDS)
+        emitted = self.session.run(
+            name,
+            script_text(operation),
+            values,
+            deadline_seconds,
+            # Half of a creation would leave something that nothing marks as created by hvps.
+            to_the_end=operation.effect is Effect.CREATES,
+        )
+        for item in emitted:
             try:
                 yield bind_result(operation.result, item.type_names, item.properties)
             except BindingError as err:

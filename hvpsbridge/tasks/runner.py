@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from hvpsbridge import stopping
 from hvpsbridge.errors import HvpsError, InternalError
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
@@ -244,7 +245,8 @@ class Runner:
             shared=self._shared,
             leftovers=job.leftovers,
         )
-        return task.run(context, options)
+        with stopping.checked_by(self._cancel.check):
+            return task.run(context, options)
 
     def _failure(self, job: _Job, err: HvpsError, leftovers: tuple[str, ...] = ()) -> TaskResult:
         assert job.task is not None

@@ -20,6 +20,7 @@ from pypsrp.exceptions import WSManFaultError
 from pypsrp.powershell import RunspacePool
 from pypsrp.wsman import SelectorSet
 
+from hvpsbridge import stopping
 from hvpsbridge.errors import OperationTimedOut, SessionLost
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT_SECONDS = 300
 # For the readers of a disk, the check of free space, and other commands.
 RUNSPACES = 8
+# How often a waiting operation looks whether it must stop.
+LOOK_SECONDS = 5
 # How long to wait for a host to end a shell.
 CLOSE_SECONDS = 5
 POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
@@ -141,11 +144,25 @@ class Session:
         client.close()
 
     def run(
-        self, operation: str, text: str, parameters: Mapping[str, object], deadline_seconds: float
+        self,
+        operation: str,
+        text: str,
+        parameters: Mapping[str, object],
+        deadline_seconds: float,
+        *,
+        to_the_end: bool = False,
     ) -> Iterator[Emitted]:
         """Objects that a script emits, as they arrive. Closing the iterator stops the script.
 
+        Args:
+            operation: name for errors.
+            text: the whole script.
+            parameters: bound values by name.
+            deadline_seconds: how long it may take.
+            to_the_end: do not stop it in the middle because the work must stop.
+
         Raises:
+            HvpsError: the work must stop (``stopping``).
             SessionLost: the connection or the shell is gone; the script may or may not have run.
             OperationTimedOut: it did not end in time and was told to stop.
             OperationFailed: the host reported an error; often a subclass.
@@ -159,7 +176,9 @@ class Session:
                     left = deadline - time.monotonic()
                     if left <= 0:
                         raise OperationTimedOut(self.host, operation, deadline_seconds)
-                    yield from pipeline.poll(min(self.operation_timeout_seconds, left))
+                    if not to_the_end:
+                        stopping.check()
+                    yield from pipeline.poll(min(self.operation_timeout_seconds, LOOK_SECONDS, left))
                 if problem := pipeline.error():
                     raise problem
             finally:

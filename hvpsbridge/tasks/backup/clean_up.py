@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from hvpsbridge import stopping
 from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.errors import (
     CommitForkFailed,
@@ -71,11 +72,8 @@ def undo(context: BackupContext, state: BackupState, journal: Journal, error: Ex
 
 
 def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journal) -> tuple[str, ...]:
-    limits = context.options.limits
-    until = context.clock() + limits.undo_seconds
-
-    def pause(seconds: float) -> bool:
-        return context.clock() < until and context.cancel.pause_undo(seconds)
+    limits, ending = context.options.limits, state.ending
+    ending.begin()
 
     def attempt() -> tuple[str, ...]:
         with context.connect() as host:
@@ -83,20 +81,22 @@ def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journ
                 cleanup_context(context, state, journal),
                 host=host,
                 own_run=None,
-                pause=pause,
+                pause=ending.pause,
+                until=ending.until,
                 uncertain=state.uncertain,
             )
             return clean_up(cleanup, ReferencePoints(cleanup))
 
     try:
-        # The VM may be moving between two hosts, or be busy with whatever it is doing there.
-        return retry(
-            attempt,
-            (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy),
-            Backoff(limits.poll_seconds, limits.poll_seconds),
-            pause=pause,
-            on_retry=lambda err, _: logger.warning("VM %s: undo: %s", context.vm_name, err),
-        )
+        with stopping.checked_by(ending.check):
+            # The VM may be moving between two hosts, or be busy with whatever it is doing there.
+            return retry(
+                attempt,
+                (SessionLost, HostUnreachable, OperationTimedOut, VmNotFound, VmBusy),
+                Backoff(limits.poll_seconds, limits.poll_seconds),
+                pause=ending.pause,
+                on_retry=lambda err, _: logger.warning("VM %s: undo: %s", context.vm_name, err),
+            )
     except HvpsError as err:
         return (*state.left, left_unknown(err))
 
@@ -110,7 +110,8 @@ def cleanup_context(context: BackupContext, state: BackupState, journal: Journal
         journal=journal,
         limits=context.options.limits,
         own_run=context.run_id,
-        pause=context.cancel.pause,
+        pause=context.cancel.pause if state.committed is None else state.ending.pause,
+        until=None if state.committed is None else state.ending.until,
         note=context.note,
         warn=state.warn,
         connect_to=context.connect_to,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hvpsbridge.contract.results import ReferencePointInfo
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.repository.points import Point
@@ -18,7 +16,7 @@ from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import ids_of
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.planning.modes import Reason
-from hvpsbridge.tasks.policy import BackupLimits, OnUnexpectedFull
+from hvpsbridge.tasks.policy import OnUnexpectedFull
 from hvpsbridge.tasks.steps import Step
 
 _EXPECTED = tuple(reason.word for reason in Reason if reason.expected)
@@ -59,9 +57,8 @@ def _convert(
         leased.lease.check()
         leased.journal.conversion_intended(checkpoint_id, point.point_id)
     with step(context, state, Step.CONVERT):
-        made = context.host.convert(
-            context.vm_id, checkpoint_id, job_seconds=context.options.limits.job_seconds
-        )
+        job_seconds = cleanup_context(context, state, leased.journal).job_seconds
+        made = context.host.convert(context.vm_id, checkpoint_id, job_seconds=job_seconds)
     with step(context, state, Step.RECORD_REFERENCE_POINT):
         leased.journal.reference_point_made(made.instance_id, point.point_id)
     with step(context, state, Step.PUBLISH_IDS):
@@ -96,7 +93,7 @@ def _leave(
     with step(context, state, Step.MERGE):
         left.extend(
             wait_for_merge(
-                context.host, context.vm_id, frozen.children, _limits(context), context.cancel.pause_undo
+                context.host, context.vm_id, frozen.children, context.options.limits, state.ending.pause
             )
         )
     with step(context, state, Step.CHECK_CLEAN):
@@ -108,14 +105,6 @@ def _leave(
             state.cleaned_up(state.leftovers)
             close_run(cleanup, references)
         _warn_unexpected(context, state, planned, stored)
-
-
-def _limits(context: BackupContext) -> BackupLimits:
-    """The limits; after a request to stop a merge is waited for no longer than in an undo."""
-    limits = context.options.limits
-    if not context.cancel.requested:
-        return limits
-    return replace(limits, merge_seconds=min(limits.merge_seconds, limits.undo_seconds))
 
 
 def _warn_unexpected(context: BackupContext, state: BackupState, planned: Planned, stored: Stored) -> None:

@@ -15,6 +15,7 @@ from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.ending import Ending
 from hvpsbridge.tasks.planning.eligibility import Finding
 from hvpsbridge.tasks.planning.plan import VmPlan
 from hvpsbridge.tasks.steps import Step
@@ -41,6 +42,7 @@ class BackupState:
 
     Attributes:
         guard: stops the attempt.
+        ending: deadline of cleaning up after the attempt.
         findings: what matters to the backup about the VM and its disks.
         plan: None before it is made.
         consistency: of the checkpoint; None before it is made.
@@ -55,6 +57,7 @@ class BackupState:
 
     def __init__(self, context: BackupContext, warnings: Iterable[str] = ()) -> None:
         self.guard = Guard(context.vm_id, context.vm_name, context.options.limits, context.cancel)
+        self.ending = Ending(context)
         self.findings: tuple[Finding, ...] = ()
         self.plan: VmPlan | None = None
         self.consistency: Consistency | None = None

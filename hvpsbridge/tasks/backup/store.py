@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
-from hvpsbridge import __version__
+from hvpsbridge import __version__, stopping
 from hvpsbridge.contract.operations import CONTRACT
 from hvpsbridge.contract.results import CheckpointInfo
 from hvpsbridge.errors import CheckpointGone, HostError, TrackingLied
@@ -200,7 +200,7 @@ def _noticing_loss(context: BackupContext, checkpoint: CheckpointInfo) -> Iterat
         yield
     except HostError as err:
         gone = False
-        with contextlib.suppress(HostError):
+        with contextlib.suppress(HostError), stopping.checked_by(context.cancel.check):
             there = {one.checkpoint_id for one in context.host.checkpoints(context.vm_id)}
             gone = checkpoint.checkpoint_id not in there
         if gone:

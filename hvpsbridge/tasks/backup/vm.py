@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from hvpsbridge import stopping
 from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost
 from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
@@ -27,7 +28,7 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.backup.store import commit, store
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
+from hvpsbridge.tasks.transfer.disk_backup import stop_if_unexpected
 
 logger = logging.getLogger(__name__)
 
@@ -88,27 +89,34 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
 
 def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:
     """Rows 2 to 10. However they end, no reader holds a disk afterwards."""
-    with step(context, state, Step.SETTLE):
-        clean_up_earlier_runs(context, state, leased)
-    with step(context, state, Step.PLAN):
-        planned = plan(context, state, leased.info, wait=True)
-        for disk in planned.plan.disks:
-            stop_if_unexpected(context.options, context.vm_name, disk)
-    with context.repository.begin(context.run_id) as writer, _letting_go(state.disks):
-        frozen = freeze(context, state, leased, planned)
-        stored = store(context, state, leased, planned, frozen, writer)
-        committed = commit(context, state, leased, planned, frozen, stored, writer)
-        finish(context, state, leased, planned, frozen, stored, committed)
+    with stopping.checked_by(state.guard.check):
+        with step(context, state, Step.SETTLE):
+            clean_up_earlier_runs(context, state, leased)
+        with step(context, state, Step.PLAN):
+            planned = plan(context, state, leased.info, wait=True)
+            for disk in planned.plan.disks:
+                stop_if_unexpected(context.options, context.vm_name, disk)
+    with context.repository.begin(context.run_id) as writer, _letting_go(state):
+        with stopping.checked_by(state.guard.check):
+            frozen = freeze(context, state, leased, planned)
+            stored = store(context, state, leased, planned, frozen, writer)
+            committed = commit(context, state, leased, planned, frozen, stored, writer)
+        with stopping.checked_by(state.ending.check):
+            finish(context, state, leased, planned, frozen, stored, committed)
 
 
 @contextlib.contextmanager
-def _letting_go(disks: Iterable[DiskBackup]) -> Iterator[None]:
-    """End the shells that hold ``disks`` when the block ends; nothing for those that were closed."""
+def _letting_go(state: BackupState) -> Iterator[None]:
+    """End the shells that hold disks when the block ends; nothing for those that were closed."""
     try:
         yield
+    except BaseException:
+        state.ending.begin()
+        raise
     finally:
-        for disk in disks:
-            disk.reader.abandon()
+        with stopping.checked_by(state.ending.check):
+            for disk in state.disks:
+                disk.reader.abandon()
 
 
 def _known(context: BackupContext, err: Exception) -> HvpsError:

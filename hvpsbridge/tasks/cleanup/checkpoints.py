@@ -60,7 +60,7 @@ def dispose(context: CleanupContext, checkpoints: Iterable[CheckpointInfo]) -> I
             continue
         try:
             removal = context.host.remove_checkpoint(
-                context.vm_id, checkpoint.checkpoint_id, job_seconds=context.limits.job_seconds
+                context.vm_id, checkpoint.checkpoint_id, job_seconds=context.job_seconds
             )
         except CommitForkFailed:
             raise
@@ -81,9 +81,7 @@ def _newest_point_of(context: CleanupContext, checkpoint: CheckpointInfo) -> Poi
 def _converted(context: CleanupContext, checkpoint: CheckpointInfo, point: Point) -> bool:
     try:
         context.journal.conversion_intended(checkpoint.checkpoint_id, point.point_id)
-        made = context.host.convert(
-            context.vm_id, checkpoint.checkpoint_id, job_seconds=context.limits.job_seconds
-        )
+        made = context.host.convert(context.vm_id, checkpoint.checkpoint_id, job_seconds=context.job_seconds)
         context.journal.reference_point_made(made.instance_id, point.point_id)
         context.note(f"converted the checkpoint of point {point.short_id}")
         publish_ids(context, made, point)

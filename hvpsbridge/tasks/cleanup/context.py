@@ -31,6 +31,7 @@ class CleanupContext:
             is unknown.
         uncertain: whether a checkpoint may be in the making at this moment, unseen.
         foreign_ids: ids of checkpoints and reference points that, as a user says, hvps did not create.
+        until: when cleaning up must have ended, on ``clock``; None for no deadline.
         clock: monotonic seconds.
     """
 
@@ -46,4 +47,12 @@ class CleanupContext:
     connect_to: Callable[[str], HyperVHost | None] = lambda name: None
     uncertain: bool = False
     foreign_ids: frozenset[str] = frozenset()
+    until: float | None = None
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def job_seconds(self) -> int:
+        """How long to wait for a job that is started now."""
+        if self.until is None:
+            return self.limits.job_seconds
+        return max(1, min(self.limits.job_seconds, int(self.until - self.clock())))

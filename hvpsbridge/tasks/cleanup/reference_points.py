@@ -93,7 +93,7 @@ class ReferencePoints:
         for instance_id in instance_ids:
             try:
                 context.host.remove_reference_point(
-                    context.vm_id, instance_id, job_seconds=context.limits.job_seconds
+                    context.vm_id, instance_id, job_seconds=context.job_seconds
                 )
             except OperationFailed as err:
                 yield f"reference point {instance_id}: {err.describe()}"

@@ -44,7 +44,7 @@ def _end_shells_on(context: CleanupContext, host: HyperVHost, entries: Iterable[
 
 def wait_for_jobs(context: CleanupContext) -> tuple[str, ...]:
     """Wait until the host has no job for the VM; a line if it still has some when the time is over."""
-    until = context.clock() + context.limits.job_seconds
+    until = context.clock() + context.job_seconds
     while jobs := context.host.jobs(context.vm_id):
         names = ", ".join(job.description or job.instance_id for job in jobs)
         if context.clock() > until or not context.pause(context.limits.poll_seconds):

@@ -90,6 +90,7 @@ def _sweep(context: SweepContext, found: VmObjects, *, forget: bool) -> SweepRes
     vm = found.vm
     done: list[str] = []
     try:
+        context.cancel.check()
         if vm.commit_fork_events:
             # Removing anything there may lose the VM's data (docs/hyperv-facts.md#commit-forks).
             raise NotEligible(vm.name, "event 3216 is in its Hyper-V Worker log; see docs/troubleshooting.md")
