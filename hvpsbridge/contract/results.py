@@ -302,7 +302,11 @@ class VmDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencePointInfo:
-    """A reference point. The two arrays are parallel; ``rct_ids`` are opaque."""
+    """A reference point.
+
+    The two arrays are parallel if they are of one length; otherwise it is unknown which id belongs to which
+    disk (docs/hyperv-facts.md#reference-point-ids). ``rct_ids`` are opaque.
+    """
 
     vm_id: UUID
     instance_id: str

@@ -140,7 +140,7 @@ def bind_result(result: type, type_names: list[str], properties: Mapping[str, ob
     for field, name, hint in shape:
         try:
             values[field] = _value(hint, properties[name])
-        except (TypeError, ValueError) as err:
+        except (TypeError, ValueError, OverflowError) as err:
             raise BindingError(f"{wanted}.{name}: {err}") from err
     return result(**values)
 

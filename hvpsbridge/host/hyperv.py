@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
+from typing import TypeVar
 from uuid import UUID
 
 from hvpsbridge.contract.results import (
@@ -39,6 +40,8 @@ from hvpsbridge.host.retry import while_busy
 from hvpsbridge.host.runner import OperationRunner
 
 JOB_SECONDS = 1800
+
+_Disk = TypeVar("_Disk", DiskInfo, FrozenDisk)
 
 
 class HyperVHost:
@@ -135,8 +138,12 @@ class HyperVHost:
         return vm
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:
-        """The VM's disk drives."""
-        return self._runner.many("Get-HvpsDisk", VmId=vm_id)
+        """The VM's disk drives.
+
+        Raises:
+            ProtocolViolation: two drives are in one slot.
+        """
+        return self._by_slot("Get-HvpsDisk", self._runner.many("Get-HvpsDisk", VmId=vm_id))
 
     def volumes(self, vm_id: UUID) -> tuple[VolumeInfo, ...]:
         """Space on every volume that has files of the VM."""
@@ -222,8 +229,13 @@ class HyperVHost:
     # -- frozen disks ---------------------------------------------------------------------
 
     def frozen_disks(self, vm_id: UUID, checkpoint_id: UUID) -> tuple[FrozenDisk, ...]:
-        """The checkpoint's disks, as their frozen handles report them."""
-        return self._runner.many("Get-HvpsFrozenDisk", VmId=vm_id, CheckpointId=checkpoint_id)
+        """The checkpoint's disks, as their frozen handles report them.
+
+        Raises:
+            ProtocolViolation: two disks are in one slot.
+        """
+        name = "Get-HvpsFrozenDisk"
+        return self._by_slot(name, self._runner.many(name, VmId=vm_id, CheckpointId=checkpoint_id))
 
     def changes(self, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on a frozen disk since ``rct_id``: a sorted set of extents within the disk.
@@ -273,6 +285,13 @@ class HyperVHost:
         """Close the process's handle of a disk, or of all disks; returns which are still attached."""
         state: ReaderState = self._runner.one("Close-HvpsReader", Path=path)
         return state
+
+    def _by_slot(self, operation: str, disks: tuple[_Disk, ...]) -> tuple[_Disk, ...]:
+        """The disks: everything after this tells them apart by slot."""
+        slots = {(disk.controller_type, disk.controller_number, disk.controller_location) for disk in disks}
+        if len(slots) < len(disks):
+            raise ProtocolViolation(self.name, operation, f"{len(disks)} disks in {len(slots)} slots")
+        return disks
 
     def configuration(self, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
         """Pieces of the checkpoint's configuration files, those of each file in order, digests verified."""

@@ -68,8 +68,13 @@ class TaskResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Exit code of this task alone (docs/exit-codes.md). Warnings alone give code 3."""
-        codes = [problem.code for problem in self.problems]
+        """Exit code of this task alone (docs/exit-codes.md). Warnings alone give code 3.
+
+        An unexpected error is a failure of its VM, not 1: a host must not set the exit code of the night.
+        """
+        codes = [
+            ExitCode.VM_FAILED if problem.code is ExitCode.BUG else problem.code for problem in self.problems
+        ]
         if self.warnings and self.error is None:
             codes.append(ExitCode.DEGRADED)
         return worst(codes)

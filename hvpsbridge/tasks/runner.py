@@ -19,14 +19,14 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, InternalError
+from hvpsbridge.errors import HvpsError, InternalError, machine_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
 from hvpsbridge.tasks.listing import list_vms
-from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.observer import Observer, ShieldedObserver
 from hvpsbridge.tasks.planning.claims import Candidate, settle
 from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
@@ -108,7 +108,7 @@ class Runner:
         shared: SharedLimits | None = None,
     ) -> None:
         self._run_id = run_id
-        self._observer = observer
+        self._observer = ShieldedObserver(observer)
         self._cancel = cancel
         self._forks = forks
         self._check = check
@@ -119,12 +119,16 @@ class Runner:
         self._problems: list[HostProblem] = []
 
     def run(self, plays: Iterable[PlayRun]) -> RunResult:
-        """Run the plays one after the other. Errors are in the result; never raises an HvpsError."""
+        """Run the plays one after the other. Errors are in the result, so that what was done is reported."""
         started = datetime.now(UTC)
         for play in plays:
             if self._cancel.requested:
                 break
-            self._run_play(play)
+            try:
+                self._run_play(play)
+            except Exception as err:
+                logger.exception("play %s", play.name)
+                self._problems.append(HostProblem("", _unexpected(err)))
         if self._cancel.requested and not self._results:
             # No task ran that could have reported it.
             self._problems.append(HostProblem("", self._cancel.error))
@@ -226,7 +230,7 @@ class Runner:
                 result = self._failure(job, err)
             except Exception as err:
                 logger.exception("VM %s, %s", job.vm.name, item.task.name)
-                result = self._failure(job, InternalError(f"{type(err).__name__}: {err}"))
+                result = self._failure(job, _unexpected(err))
             self._take(result)
             if result.outcome is Outcome.FAILED:
                 break
@@ -269,6 +273,11 @@ class Runner:
         for job in jobs:
             if not job.finished and job.task is not None:
                 self._take(self._failure(job, self._cancel.error, job.leftovers.lines))
+
+
+def _unexpected(err: Exception) -> HvpsError:
+    """The error for an exception that nothing expects: of this machine, or a bug."""
+    return machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
 
 
 def _made_there(play: PlayRun) -> list[Candidate]:

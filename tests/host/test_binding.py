@@ -51,6 +51,17 @@ def test_an_object_becomes_its_dataclass_with_ids_times_and_words() -> None:
     )
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_outside_the_calendar_is_an_error(moment: str) -> None:
+    with pytest.raises(BindingError, match="Created"):
+        bind_result(CheckpointInfo, names(CheckpointInfo), {**CHECKPOINT, "Created": moment})
+
+
+def test_a_number_that_a_float_cannot_hold_is_an_error() -> None:
+    with pytest.raises(BindingError, match="Seconds"):
+        bind_result(ReaderCheck, names(ReaderCheck), {"Compiled": True, "Seconds": 10**400})
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import ExitCode, HvpsError, SessionLost
+from hvpsbridge.errors import HvpsError, InternalError, SessionLost
 from hvpsbridge.sim.model.history import History
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.tasks.cancel import Cancellation
@@ -120,7 +120,7 @@ class Life:
                 self.log.append(fault)
                 self.world.model.faults.arm(fault, self.chance.randrange(1, 3))
                 result = self.backup()
-                assert result.exit_code is not ExitCode.BUG, result.error  # type: ignore[attr-defined]
+                assert not isinstance(result.error, InternalError), result.error  # type: ignore[attr-defined]
                 self.world.model.faults.arm(fault, 0)
             case "trouble during":
                 self.backup(observer=Steps(at, lambda: self.history.run(2)))

@@ -103,6 +103,7 @@ def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
     assert found.fits(point)
     assert ids_of(point, make.reference_point(rct_ids=("rctX:other",)), [make.drive()]) is None
     assert ids_of(point, make.reference_point(disk_instance_ids=(), rct_ids=()), [make.drive()]) is None
+    assert ids_of(point, make.reference_point(rct_ids=()), [make.drive()]) is None
     untracked = make.manifest(make.disk(rct_id=None))
     assert ids_of(untracked, make.reference_point(), [make.drive()]) is None
 

@@ -38,6 +38,11 @@ def test_with_nothing_against_it_a_disk_is_incremental() -> None:
     assert plan.base.rct_id == "rctX:1"
 
 
+@pytest.mark.parametrize("version", ["\u00b2.0", "9" * 5000, "10.", "", "-8.0", "8.0\n", "\u0668.0"])
+def test_what_is_not_a_version_counts_as_an_old_one(version: str) -> None:
+    assert planned(version=version).reason is Reason.OLD_VM
+
+
 @pytest.mark.parametrize(
     ("plan", "mode", "reason"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, VmMissing
+from hvpsbridge.errors import ExitCode, HostUnreachable, InternalError, Interrupted, VmMissing
 from hvpsbridge.sim.model.state import VMState
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
@@ -20,6 +20,7 @@ from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
 from hvpsbridge.units import MIB
+from tests.tasks.model_host import ModelHost
 from tests.tasks.world import QUICK, Steps, World
 
 BACKUP = play_task("backup", QUICK)
@@ -177,3 +178,44 @@ def test_a_second_signal_returns_at_once_with_what_is_left(world: World, tmp_pat
     assert isinstance(task, BackupResult)
     assert "recovery checkpoint" in task.leftovers[0]
     assert result.exit_code is ExitCode.TERMINATED
+
+
+def test_an_observer_that_raises_ends_nothing(world: World, tmp_path: Path) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    observer = Steps()
+    for name in ("started", "step", "planned", "progress", "noted", "finished"):
+        setattr(observer, name, fail)
+    for name in "ab":
+        world.vm(name, disks=(1 * MIB,))
+    result = run(play(world, tmp_path, tasks=(BACKUP,)), observer=observer)
+    assert [task.outcome for task in result.tasks] == [Outcome.DONE, Outcome.DONE]
+
+
+def test_an_unexpected_error_is_its_vms_failure_and_not_the_exit_code_of_the_night(
+    world: World, tmp_path: Path
+) -> None:
+    bad, good = world.vm("bad", disks=(1 * MIB,)), world.vm("good", disks=(1 * MIB,))
+
+    class Odd(ModelHost):
+        def disks(self, vm_id: UUID) -> object:  # type: ignore[override]
+            if vm_id == bad:
+                raise RecursionError("too deep")
+            return super().disks(vm_id)
+
+    hosts = (HostTarget("HV01", lambda: Odd(world.model)),)  # type: ignore[arg-type,return-value]
+    result = run(play(world, tmp_path, hosts=hosts, tasks=(BACKUP,)))
+    by_vm = {task.vm.vm_id: task for task in result.tasks}
+    assert isinstance(by_vm[bad].error, InternalError)
+    assert by_vm[good].outcome is Outcome.DONE
+    assert result.exit_code is ExitCode.VM_FAILED
+
+
+def test_what_was_done_is_reported_though_a_play_ends_with_a_bug(world: World, tmp_path: Path) -> None:
+    world.vm(disks=(1 * MIB,))
+    broken = play(world, tmp_path, vms=None)
+    result = run(play(world, tmp_path, tasks=(BACKUP,)), broken)
+    assert result.tasks[0].outcome is Outcome.DONE
+    assert isinstance(result.problems[0].error, InternalError)
+    assert result.exit_code is ExitCode.BUG

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost
+from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost, machine_error
 from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -120,13 +120,13 @@ def _letting_go(state: BackupState) -> Iterator[None]:
 
 
 def _known(context: BackupContext, err: Exception) -> HvpsError:
-    """The error for the result; an unexpected exception becomes an internal error."""
+    """The error for the result; an unexpected exception is an error of this machine or an internal one."""
     if isinstance(err, HvpsError):
         return err
     logger.error("VM %s", context.vm_name, exc_info=err)
-    internal = InternalError(f"{type(err).__name__}: {err}")
-    internal.__cause__ = err
-    return internal
+    known = machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
+    known.__cause__ = err
+    return known
 
 
 def _result(

@@ -157,9 +157,11 @@ def ids_of(
 
     An id that was read from the frozen disk before its data, and comes back from the conversion, marks the
     moment of the recovery point. Any other id may mark any other moment
-    (docs/hyperv-facts.md#sealed-moment). The reference point's arrays are parallel
+    (docs/hyperv-facts.md#sealed-moment). Arrays of unequal length do not say which id belongs to which disk
     (docs/hyperv-facts.md#reference-point-ids).
     """
+    if len(reference_point.disk_instance_ids) != len(reference_point.rct_ids):
+        return None
     slots = {disk.instance_id: slot_of(disk) for disk in disks if disk.instance_id is not None}
     returned = {
         slots[instance_id]: rct_id

@@ -7,6 +7,7 @@ report and the log.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -255,7 +256,9 @@ def _file_name(path: str) -> str:
     return path.replace("/", "\\").rsplit("\\", 1)[-1]
 
 
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
+
+
 def _version(text: str) -> tuple[int, ...]:
     """``10.0`` as (10, 0); (0,) if it is not a version."""
-    parts = text.split(".")
-    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else (0,)
+    return tuple(map(int, text.split("."))) if _VERSION.fullmatch(text) else (0,)
