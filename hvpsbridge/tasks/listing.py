@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from hvpsbridge import stopping
 from hvpsbridge.errors import HvpsError, Interrupted, OperationTimedOut
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget, unexpected
@@ -73,9 +74,17 @@ def ask_all(
     waiting, busy = list(targets), dict[str, float]()
 
     def work(target: HostTarget) -> None:
-        try:
+        overdue_at = time.monotonic() + host_seconds
+
+        def may_go_on() -> None:
             cancel.check()
-            ended.put((target.name, ask(target)))
+            if time.monotonic() > overdue_at:
+                raise OperationTimedOut(target.name, LIST_VMS, host_seconds)
+
+        try:
+            with stopping.checked_by(may_go_on):
+                stopping.check()
+                ended.put((target.name, ask(target)))
         except HvpsError as err:
             ended.put((target.name, err))
         except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this host
