@@ -61,6 +61,11 @@ def _backup(**more: object) -> BackupResult:
     )
 
 
+RESTORED = RestoredDisk(
+    slot="scsi 0:0", path="/r/0.raw", size_bytes=8, data_bytes=4, seconds=0.5, sector_bytes=4096
+)
+
+
 def _run(*tasks: TaskResult, problems: tuple[HostProblem, ...] = ()) -> RunResult:
     return RunResult(RUN, AT, 3.0, tasks, problems)
 
@@ -73,11 +78,7 @@ def test_a_run_becomes_one_document_with_its_version_and_code() -> None:
         AT,
         1.0,
         point_id=UUID(int=9),
-        disks=(
-            RestoredDisk(
-                slot="scsi 0:0", path="/r/0.raw", size_bytes=8, data_bytes=4, seconds=0.5, sector_bytes=4096
-            ),
-        ),
+        disks=(RESTORED,),
         mapped=(MappedName("~", "_~"),),
     )
     report = run_report(_run(_backup(), verify, restore), name="nightly", check=False)
@@ -156,7 +157,7 @@ def test_every_row_of_every_table_is_as_wide_as_its_headings() -> None:
                 "restore",
                 AT,
                 1.0,
-                disks=(RestoredDisk(slot="scsi 0:0", path="/r", size_bytes=8, data_bytes=4, seconds=0.5),),
+                disks=(RESTORED,),
             ),
         ),
         name="n",
