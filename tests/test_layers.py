@@ -17,7 +17,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
 
-GROUND = frozenset({"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text"})
+GROUND = frozenset(
+    {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders"}
+)
 SEAMS = GROUND | {"formats", "contract"}
 PARTS = SEAMS | {"host", "receiver", "repository"}
 

@@ -123,10 +123,12 @@ def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
 
 def shared_limits(limits: RunLimits) -> SharedLimits:
     """What all reads of a run share, with these limits."""
+    folder = default_cache_folder()
+    kept = None if folder is None else TuningFile(folder)
     return SharedLimits(
         permits=SharedPermits(limits),
         rate=NoRateLimit() if limits.rate is None else TokenBucket(limits.rate),
         # A limited read measures the limit, not the host.
-        tuning=TuningBook(TuningFile(default_cache_folder()), measures=not limits.limits_reads),
+        tuning=TuningBook(kept, measures=not limits.limits_reads),
         shells=ShellSlots(limits.shells_per_host),
     )

@@ -6,6 +6,7 @@ import getpass
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from types import TracebackType
 from uuid import UUID, uuid4
 
 from hvpsbridge import __version__
-from hvpsbridge.cli import logs
-from hvpsbridge.errors import ConfigurationError, Interrupted, SecretUnavailable
+from hvpsbridge.cli import console, logs
+from hvpsbridge.errors import Interrupted, SecretUnavailable
+from hvpsbridge.folders import expanded, home_folder
 from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.playbook.read import parse_as, read_text
 from hvpsbridge.playbook.secrets import resolve
@@ -126,12 +128,22 @@ def load_settings(named: Path | None) -> SettingsSpec:
         named = Path(os.environ[CONFIG_VARIABLE])
     if named is not None:
         return parse_as(SettingsSpec, read_text(named), str(named))
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    for path in (home / "hvps" / "config.yaml", Path("/etc/hvps/config.yaml")):
+    for path in _default_files():
         try:
             exists = path.is_file()
         except OSError as err:
-            raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
+            # As with the home folder of another user: there may be none.
+            console.note(f"hvps: {path} cannot be looked up ({err.strerror}); continuing without it")
+            continue
         if exists:
             return parse_as(SettingsSpec, read_text(path), str(path))
     return SettingsSpec()
+
+
+def _default_files() -> Iterator[Path]:
+    base, home = os.environ.get("XDG_CONFIG_HOME"), home_folder()
+    if base:
+        yield expanded(Path(base)) / "hvps" / "config.yaml"
+    elif home is not None:
+        yield home / ".config" / "hvps" / "config.yaml"
+    yield Path("/etc/hvps/config.yaml")

@@ -34,6 +34,8 @@ class _Unfailing(io.FileIO):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.failure: OSError | None = None
+        # A terminal that is closed is none any more.
+        self._terminal = self.isatty()
         self._gone = False
 
     def write(self, data: Any, /) -> int:
@@ -46,8 +48,7 @@ class _Unfailing(io.FileIO):
                 select.select([], [self.fileno()], [])
                 written = super().write(data)
         except OSError as err:
-            closed_terminal = err.errno == errno.EIO and os.isatty(self.fileno())
-            if err.errno in _READER_GONE or closed_terminal:
+            if err.errno in _READER_GONE or (err.errno == errno.EIO and self._terminal):
                 self._gone = True
             else:
                 self.failure = err

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints, WithJsonSchema
 
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.folders import expanded
 from hvpsbridge.units import parse_duration, parse_size
 
 # Key of the JSON Schema under which a type has its name, for docs/playbook.md.
@@ -35,7 +37,10 @@ def _duration(value: object) -> float:
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a path")
-    return Path(value).expanduser()
+    try:
+        return expanded(Path(value))
+    except ConfigurationError as err:
+        raise ValueError(err.what) from err
 
 
 def check_text(value: object, examples: Sequence[str] = ()) -> str:

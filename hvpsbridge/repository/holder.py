@@ -45,7 +45,7 @@ def is_here(holder: LeaseHolder) -> bool:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (KeyError, ImportError, OSError):
         return str(os.getuid())
 
 

@@ -19,6 +19,7 @@ from hvpsbridge.errors import (
     RepositoryExists,
     WrongKey,
 )
+from hvpsbridge.folders import home_folder
 from hvpsbridge.formats.envelope import FORMAT
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KdfCost
@@ -37,10 +38,16 @@ from hvpsbridge.units import KIB
 DEFAULT_CHUNK_BYTES = 128 * KIB
 
 
-def default_cache_folder() -> Path:
-    """The default folder of index caches: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``."""
+def default_cache_folder() -> Path | None:
+    """The default folder of index caches: ``$XDG_CACHE_HOME/hvps``, else ``~/.cache/hvps``.
+
+    None for a user without a home folder: indexes are then in memory.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "hvps"
+    if base and Path(base).is_absolute():
+        return Path(base) / "hvps"
+    home = home_folder()
+    return None if home is None else home / ".cache" / "hvps"
 
 
 def create_repository(

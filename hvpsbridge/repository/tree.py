@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from hvpsbridge.errors import Damaged, NoSpace
+from hvpsbridge.folders import temporary_folder_text
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import (
@@ -148,7 +149,9 @@ class TreeBuilder:
         self._store_node = store_node
         self._base = base
         # Without a cache folder, the spill file goes to the default temporary folder.
-        self._spill_folder = spill_folder if spill_folder is not None and spill_folder.is_dir() else None
+        # Without the cache folder, as when nothing can be written there.
+        usable = spill_folder is not None and os.access(spill_folder, os.W_OK | os.X_OK)
+        self._spill_folder = spill_folder if usable else None
         self._leaves: OrderedDict[int, bytearray] = OrderedDict()
         self._spilled: set[int] = set()
         self._spill: IO[bytes] | None = None
@@ -261,5 +264,5 @@ class TreeBuilder:
         self._spilled.add(number)
 
     def _no_spill(self, reason: str) -> NoSpace:
-        where = str(self._spill_folder or tempfile.gettempdir())
+        where = str(self._spill_folder or temporary_folder_text())
         return NoSpace(where, "write", "a tree of chunk ids", reason)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.folders import absolute
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
@@ -144,16 +145,12 @@ def target_path(target: str, names: Mapping[str, str]) -> tuple[Path, tuple[Mapp
     folder. What is filled in is not searched for ``{{ name }}`` or ``~`` again.
 
     Raises:
-        ValueError: it is not a target, or a relative or ``~`` path means nothing here.
+        ValueError: it is not a target.
+        ConfigurationError: a relative or ``~`` path means nothing here.
     """
     _, place = parse_target(target)
     mapped: dict[str, MappedName] = {}
-    try:
-        base = Path(place).expanduser().absolute()
-    except RuntimeError as err:
-        raise ValueError(f"{place!r}: there is no home folder; use an absolute path") from err
-    except OSError as err:
-        raise ValueError(f"{place!r}: the working directory is gone; use an absolute path") from err
+    base = absolute(Path(place))
     parts = (_fill(part, names, mapped) for part in base.parts[1:])
     return Path(base.anchor, *parts), tuple(mapped.values())
 

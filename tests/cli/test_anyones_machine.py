@@ -21,14 +21,13 @@ from .world import World
 NAME = "東京 web\N{EM DASH}01"
 
 
-def _hvps(*arguments: str | Path, shell: str = "", folder: Path | None = None, **environment: str) -> Done:
-    """A command line in a shell, with redirections."""
-    quoted = '"$@" ' + shell
+def _hvps(*arguments: str | Path, before: str = "", shell: str = "", **environment: str) -> Done:
+    """A command line in a shell, with what comes before it, and redirections."""
+    quoted = f'{before}"$@" {shell}'
     done = subprocess.run(
         ["/bin/bash", "-c", quoted, "bash", sys.executable, "-m", "hvpsbridge", *map(str, arguments)],
         capture_output=True,
         check=False,
-        cwd=folder,
         env={**os.environ, **environment},
         timeout=120,
     )
@@ -101,3 +100,54 @@ def test_output_to_a_pipe_that_does_not_block_is_whole(tmp_path: Path) -> None:
         assert process.wait() == 0
     assert len(printed) > 70_000
     assert "backup" in json.loads(printed)
+
+
+def test_a_removed_working_directory_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    gone = f"cd {tmp_path / 'gone'} && rmdir {tmp_path / 'gone'}; "
+    for arguments in (
+        ("list", "--repo", "relative"),
+        ("repo", "init", "relative", "--plain"),
+        ("restore", "web@latest", "--to", "raw:x", "--repo", str(tmp_path)),
+    ):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        done = _hvps(*arguments, before=gone)
+        assert done.code == 5
+        assert "the working directory cannot be used (No such file or directory)" in done.err
+        assert done.err.count("\n") == 1
+
+
+def _stranger() -> str:
+    """The start of a command line that runs without rights and as a user without an account."""
+    enter = "unshare --user --map-user=54321 --map-group=54321 "
+    if subprocess.run(f"{enter} true", shell=True, check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this machine does not allow user namespaces")
+    return enter
+
+
+def test_an_account_without_home_and_passwd_entry_backs_up(world: World) -> None:
+    enter = _stranger()
+    playbook = world.playbook()
+    no_home = "unset HOME XDG_CACHE_HOME XDG_CONFIG_HOME; "
+    done = _hvps("run", playbook, before=no_home + enter, LC_ALL="C")
+    assert (done.code, done.err.count("Traceback")) == (0, 0), done.err
+    done = _hvps("list", "--repo", "~/repo", before=no_home + enter)
+    assert (done.code, done.err) == (
+        5,
+        "hvps: ~/repo: no home folder is known for ~; use an absolute path\n",
+    )
+
+    # A home folder that belongs to somebody else, and no folder for temporary files.
+    closed = world.folder / "closed"
+    closed.mkdir(mode=0o000)
+    done = _hvps("run", playbook, before=f"unset XDG_CACHE_HOME XDG_CONFIG_HOME; {enter}", HOME=str(closed))
+    assert done.code == 0, done.err
+    assert f"{closed}/.config/hvps/config.yaml cannot be looked up (Permission denied)" in done.err
+    assert "index cache" in done.err
+    for path in ("in", "in/deep.raw"):
+        arguments = ("restore", f"{NAME}@latest", "--repo", world.repository, "--to", f"raw:{closed}/{path}")
+        done = _hvps(*arguments, "-q", before=enter)
+        assert done.code == 5
+        assert f"{closed}" in done.err
+        assert "Permission denied" in done.err
+        assert "bug" not in done.err

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, hidden_name, path_part
 from hvpsbridge.tasks.targets import target_path
 
@@ -93,14 +94,14 @@ def test_without_a_home_folder_or_a_working_directory_a_target_is_refused(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(ValueError, match="working directory is gone"):
+    with pytest.raises(ConfigurationError, match="the working directory cannot be used"):
         target_path("raw:here", {})
 
     def nobody(path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", nobody)
-    with pytest.raises(ValueError, match="no home folder"):
+    with pytest.raises(ConfigurationError, match="no home folder"):
         target_path("raw:~/here", {})
 
 

@@ -28,6 +28,7 @@ from hvpsbridge.errors import (
     RepositoryExists,
     StoreError,
 )
+from hvpsbridge.folders import absolute
 from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, Sink, Store, check_name
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
 
@@ -91,7 +92,7 @@ class LocalStore(Store):
             path = Path(unquote(parts.path))
         if str(path) == ".":
             raise ConfigurationError(url or "repository", "the path is empty")
-        return cls(path.expanduser().absolute(), create=create)
+        return cls(absolute(path), create=create)
 
     @property
     def durable(self) -> bool:

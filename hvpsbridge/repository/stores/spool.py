@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from hvpsbridge.errors import NoSpace, StoreError
+from hvpsbridge.folders import temporary_folder_text
 from hvpsbridge.repository.stores.base import Sink
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -51,7 +52,7 @@ class SpoolSink(Sink):
             yield
         except OSError as err:
             kind = NoSpace if err.errno in _FULL else StoreError
-            reason = f"{err.strerror or err} (in {tempfile.gettempdir()})"
+            reason = f"{err.strerror or err} (in {temporary_folder_text()})"
             raise kind(self._url, "spool", self._name, reason) from err
 
     def abandon(self) -> None:

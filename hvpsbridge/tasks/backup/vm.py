@@ -82,9 +82,10 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
                 raise
             undo(context, state, leased.journal, err)
             lasting = (Interrupted, LeaseLost, InternalError)
-            if state.committed is None or not isinstance(err, HvpsError) or isinstance(err, lasting):
+            known = err if isinstance(err, HvpsError) else machine_error(err)
+            if state.committed is None or known is None or isinstance(known, lasting):
                 raise
-            state.warn(f"the point is safe, but after it: {err.describe()}")
+            state.warn(f"the point is safe, but after it: {known.describe()}")
 
 
 def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:
