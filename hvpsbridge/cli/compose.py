@@ -19,6 +19,7 @@ from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec
 from hvpsbridge.receiver.throttling import NoRateLimit, TokenBucket
 from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import default_cache_folder
+from hvpsbridge.repository.stores.urls import check_url
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.policy import RunLimits
@@ -46,7 +47,12 @@ def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnect
 
 
 def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | None:
-    """The key of an encrypted repository, or None."""
+    """The key of an encrypted repository, or None.
+
+    Raises:
+        ConfigurationError: the URL of the repository is not valid, or the key is unavailable.
+    """
+    check_url(spec.url)  # before it is part of a question or a message: it may contain a password
     return None if spec.key is None else invocation.secret(spec.key, f"key of repository {spec.url}")
 
 

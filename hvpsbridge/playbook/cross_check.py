@@ -9,6 +9,7 @@ from hvpsbridge.playbook import load
 from hvpsbridge.playbook.load import Tree
 from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec
+from hvpsbridge.repository.stores.urls import url_problem
 
 
 def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
@@ -19,6 +20,9 @@ def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
 
     for name, host in spec.hosts.items():
         yield from (problem(("hosts", name, key), what) for key, what in host.problems())
+    for name, repository in spec.repositories.items():
+        if what := url_problem(repository.url):
+            yield problem(("repositories", name, "url"), what)
     for index, play in enumerate(spec.plays):
         here: load.Path = ("plays", index)
         for number, pattern in enumerate(play.hosts):

@@ -49,12 +49,41 @@ def the_line(done: Done, code: int) -> str:
         ("file://host/path", 5, "write file:///path"),
         ("sftp://host:99999/path", 5, "port must be between 1 and 65535"),
         ("sftp://host:0/path", 5, "port must be between 1 and 65535"),
-        ("sftp://[::1/path", 5, "Invalid IPv6"),
-        ("sftp://u:secret@host/path", 5, "without a password"),
+        ("sftp://[::1/path", 5, "brackets are for an IPv6 address"),
+        ("sftp://fd00::1/path", 5, "an IPv6 address must be in brackets"),
+        ("sftp://host:path", 5, "a path begins with a slash"),
+        ("sftp://host", 5, "write sftp://"),
+        ("sftp://host/~/", 5, "after ~ name a directory"),
+        ("sftp://host/~bob/path", 5, "after ~ name a directory"),
+        ("sftp:/host/path", 5, "two slashes follow the scheme"),
+        ("u:secret@host:/path", 5, "for an SSH server write sftp://"),
+        ("sftp://u:secret@host/path", 5, "must not contain a password; use an SSH key"),
+        ("sftp://u%3Asecret@host/path", 5, "must not contain a password"),
+        ("sftp://u:secret/x@host/path", 5, "must not contain a password"),
+        ("sftp://u:secret#x@host/path", 5, "must not contain a password"),
+        ("ftp://u:secret@host/path", 5, "must not contain a password"),
+        ("file://u:secret@host/path", 5, "must not contain a password"),
+        ("s3://u:secret@bucket/path", 5, "must not contain a password; set AWS_ACCESS_KEY_ID"),
+        ("s3://bucket/path?endpoint=https://u:secret@host", 5, "must not contain a password"),
         ("sftp://host/path?mode=7", 5, "write sftp://"),
         ("sftp://host/path?identity=/no/such/key", 5, "identity=/no/such/key cannot be read"),
         ("sftp://host/path?known_hosts=/no/such/file", 5, "known_hosts=/no/such/file cannot be read"),
+        ("file:///path?x", 5, "file:// has no options"),
+        ("file:///path#x", 5, "must not contain #"),
         ("s3:///path", 5, "write s3://bucket"),
+        ("s3:/bucket/path", 5, "two slashes follow the scheme: s3://bucket"),
+        ("S3://bucket/path", 5, "write s3:// in lower case"),
+        ("s3://Bucket/path", 5, "names of buckets are in lower case"),
+        ("s3://bucket:9000/path", 5, "a bucket has no port"),
+        ("s3://bucket/a//b", 5, "two slashes in a row"),
+        ("s3://bucket/a/../b", 5, "must not contain .."),
+        ("s3://bucket/a%20b", 5, "must not contain %"),
+        ("s3://bucket/ a", 5, "begins or ends with a blank"),
+        ("s3://bucket/a#b", 5, "must not contain #"),
+        ("s3://bucket/path\n", 5, "must not contain control characters"),
+        ("s3://bucket/path?region=", 5, "region must be given once, with a value"),
+        ("s3://bucket/path?endpoint=https://host/bucket", 5, "the endpoint must not contain the bucket"),
+        ("s3://bucket/path?endpoint=https://bucket.host", 5, "the endpoint must not contain the bucket"),
         ("s3://bucket/path?secret=x", 5, "write s3://bucket"),
         ("s3://bucket/path?endpoint=nonsense", 5, "endpoint is not a valid URL"),
         ("s3://bucket/path?endpoint=http://host:99999", 5, "endpoint is not a valid URL"),
@@ -67,8 +96,41 @@ def test_a_wrong_url_is_one_line(
     before = sorted(repo.parent.rglob("*"))
     line = the_line(hvps("list", "--repo", url), code)
     assert says in line
-    assert "secret@" not in line
+    assert "secret" not in line
     assert sorted(repo.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "url", ["sftp://u:canary-p@host/x", "s3://u:canary-p@bucket/x", "u:canary-p@host:/x"]
+)
+def test_a_password_in_a_url_is_repeated_nowhere(
+    hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+    key = ("--key-env", "KEY")
+    (tmp_path / "p.yaml").write_text(
+        "version: 1\nhosts: {h: {address: hv01}}\n"
+        f"repositories: {{r: {{url: '{url}', key: {{env: KEY}}}}}}\n"
+        "plays: [{name: p, hosts: [h], repository: r, tasks: [backup]}]\n"
+    )
+    create_repository(str(tmp_path / "from"), cache_folder=tmp_path / "c").close()
+    for command in (
+        ("list", "--json", "--repo", url),
+        ("-vv", "--log-file", tmp_path / "log", "repo", "init", url, *key),
+        ("repo", "probe", url),
+        ("key", "export", "--repo", url, *key),
+        ("copy", "--repo", tmp_path / "from", "--to", url, "--to-key-env", "KEY"),
+        ("validate", tmp_path / "p.yaml"),
+        ("run", tmp_path / "p.yaml", "--json"),
+    ):
+        done = hvps(*command)
+        assert done.code == 5, done
+        assert "canary" not in done.out + done.err
+    assert "canary" not in (tmp_path / "log").read_text()
+    monkeypatch.setenv("HVPS_REPO", url)
+    done = hvps("list")
+    assert done.code == 5
+    assert "canary" not in done.err
 
 
 def test_a_directory_that_is_not_a_repository_stays_as_it_is(hvps: Hvps, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from hvpsbridge.errors import ObjectExists, StoreError
 from hvpsbridge.repository.stores import retry
 from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.repository.stores.s3 import S3Store
+from tests.certificates import issue, tls_server
 
 ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>said so</Message></Error>"
 
@@ -135,3 +137,57 @@ def test_a_refusal_is_told_at_once(script: tuple[Script, S3Store], status: int, 
     with pytest.raises(StoreError, match=says):
         store.put("points/one", b"x")
     assert len(bucket.puts) == 1
+
+
+def test_a_bucket_in_another_region_is_told_at_once(script: tuple[Script, S3Store]) -> None:
+    bucket, store = script
+    bucket.instead = [(400, "AuthorizationHeaderMalformed", False)] * 9
+    with pytest.raises(StoreError, match="another region; add region=REGION"):
+        store.put("points/one", b"x")
+    assert len(bucket.puts) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "says"),
+    [
+        (("127.0.0.1",), (-1, 1), False, "not from a known CA; name the CA's PEM file with SSL_CERT_FILE"),
+        (("hv01.example.net",), (-1, 1), True, "for another name"),
+        (("127.0.0.1",), (-2, -1), True, "has expired"),
+        (("127.0.0.1",), (1, 2), True, "is not valid yet"),
+    ],
+)
+def test_each_fault_of_a_certificate_has_its_own_remedy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    days: tuple[int, int],
+    trusted: bool,
+    says: str,
+) -> None:
+    chain, issuer = issue(tmp_path, names, days=days)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-s")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(issuer))
+    with tls_server(chain) as port:
+        store = open_store(f"s3://bucket/p?endpoint=https://127.0.0.1:{port}&region=us-east-1")
+        with pytest.raises(StoreError, match=says) as caught:
+            store.get("config")
+    assert "canary" not in str(caught.value)
+
+
+def test_tls_where_there_is_none_and_none_where_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    chain, _ = issue(tmp_path)
+    for scheme, server, says in (
+        ("https", None, "endpoint=http://HOST"),
+        ("http", chain, "endpoint=https://"),
+    ):
+        with tls_server(server) as port:
+            store = open_store(f"s3://bucket/p?endpoint={scheme}://127.0.0.1:{port}&region=us-east-1")
+            with pytest.raises(StoreError, match=says):
+                store.get("config")

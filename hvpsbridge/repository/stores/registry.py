@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from typing import cast
-from urllib.parse import urlsplit
 
 from hvpsbridge.errors import ConfigurationError, NoRepository, ObjectMissing
 from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.urls import EXAMPLES, check_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,9 @@ class StoreKind:
 STORES = {
     kind.scheme: kind
     for kind in (
-        StoreKind("file", "local", "LocalStore", "", "file:///srv/hvps/main"),
-        StoreKind("s3", "s3", "S3Store", "s3", "s3://bucket/prefix?endpoint=...&region=..."),
-        StoreKind(
-            "sftp", "sftp", "SftpStore", "sftp", "sftp://user@host:22/path?identity=FILE&known_hosts=FILE"
-        ),
+        StoreKind("file", "local", "LocalStore", "", EXAMPLES["file"]),
+        StoreKind("s3", "s3", "S3Store", "s3", EXAMPLES["s3"]),
+        StoreKind("sftp", "sftp", "SftpStore", "sftp", EXAMPLES["sftp"]),
     )
 }
 
@@ -72,33 +70,13 @@ def open_store(url: str, *, create: bool = False) -> Store:
         NoRepository: there is no such place.
         StoreError: the store cannot be reached, or refuses the login.
     """
+    check_url(url)
     scheme, separator, _ = url.partition("://")
-    if not separator:
-        kind = STORES["file"]
-    elif scheme in STORES:
-        kind = STORES[scheme]
-        _check_port(scheme, url)
-    else:
-        *others, last = STORES
-        text = f"unsupported URL scheme {scheme}://; use {', '.join(others)} or {last}"
-        raise ConfigurationError(url, text)
+    kind = STORES[scheme if separator else "file"]
     try:
         return kind.load().from_url(url, create=create)
     except ObjectMissing as err:
         raise NoRepository(url) from err
-
-
-def _check_port(scheme: str, url: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError as err:  # such as "[" without an IPv6 address
-        raise ConfigurationError(f"{scheme}://", str(err)) from err
-    try:
-        valid = parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigurationError(f"{scheme}://", "port must be between 1 and 65535")
 
 
 __all__ = ["STORES", "StoreKind", "open_store"]

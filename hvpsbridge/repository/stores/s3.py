@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import obstore
 from obstore import exceptions
@@ -30,6 +30,7 @@ from hvpsbridge.errors import (
 from hvpsbridge.repository.stores.base import ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
+from hvpsbridge.repository.stores.urls import EXAMPLES, options_of
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -41,7 +42,43 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 # obstore's own retries would hide that a PUT was done twice. Those of stores.retry do not.
 NO_RETRIES: RetryConfig = {"max_retries": 0}
 _OPTIONS = frozenset({"endpoint", "region"})
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}[a-z0-9]")
 _STATUS = re.compile(r"\b(?:status|code)\D{0,12}(\d{3})\b", re.IGNORECASE)
+
+# What is in the dumps of obstore, and what to do about it. The first end the request: trying again is no use.
+_FINAL = (
+    (
+        re.compile(r"UnknownIssuer|CaUsedAsEndEntity|SelfSigned"),
+        "the certificate of the server is not from a known CA; name the CA's PEM file with SSL_CERT_FILE",
+    ),
+    (
+        re.compile(r"NotValidForName"),
+        "the certificate of the server is for another name; use that name in endpoint",
+    ),
+    (re.compile(r"InvalidCertificate\(\s*Expired"), "the certificate of the server has expired; renew it"),
+    (
+        re.compile(r"InvalidCertificate\(\s*NotValidYet"),
+        "the certificate of the server is not valid yet; check the clocks",
+    ),
+    (re.compile(r"InvalidCertificate"), "the certificate of the server cannot be used; replace it"),
+    (re.compile(r"InvalidContentType"), "the server answers without TLS; write endpoint=http://HOST:PORT"),
+    (
+        re.compile(r"incorrectly configured region|AuthorizationHeaderMalformed|PermanentRedirect"),
+        "the bucket is in another region; add region=REGION to the URL",
+    ),
+)
+_PASSING = (
+    (
+        re.compile(r"169\.254\.169\.254"),
+        "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    ),
+    (re.compile(r"dns error"), "the name of the server cannot be resolved; check endpoint and DNS"),
+    (re.compile(r"ConnectionRefused"), "the server refuses connections; check endpoint and whether it runs"),
+    (
+        re.compile(r"ConnectionReset"),
+        "the server closed the connection; if it uses TLS, write endpoint=https://",
+    ),
+)
 
 
 class S3Store(Store):
@@ -56,20 +93,15 @@ class S3Store(Store):
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        if not parts.hostname or options.keys() - _OPTIONS or parts.username or parts.password:
-            raise ConfigurationError(
-                f"{parts.scheme}://{parts.hostname or ''}", "write s3://bucket/prefix?endpoint=...&region=..."
-            )
+        options = options_of(parts, _OPTIONS)
+        bucket, prefix = parts.netloc, parts.path.strip("/")
+        if problem := _problem(bucket, prefix, options.get("endpoint")):
+            raise ConfigurationError(f"s3://{bucket}", problem)
         endpoint = options.get("endpoint")
-        if endpoint is not None and not _is_endpoint(endpoint):
-            raise ConfigurationError(
-                f"s3://{parts.hostname}", "endpoint is not a valid URL; write endpoint=https://host:port"
-            )
         self.url = url
-        self._prefix = parts.path.strip("/")
+        self._prefix = prefix
         self._bucket = Bucket(
-            parts.hostname,
+            bucket,
             prefix=self._prefix or None,
             config={
                 "conditional_put": "etag",
@@ -175,6 +207,8 @@ class S3Store(Store):
             raise StoreError(self.url, action, name, f"permission denied: {reason}") from err
         if "NoSuchBucket" in str(err):
             raise StoreError(self.url, action, name, "no such bucket") from err
+        if any(cause.search(str(err)) for cause, _ in _FINAL):
+            raise StoreError(self.url, action, name, reason) from err
         if "RequestTimeout" in str(err):  # a 400: the server did not get the whole body in time
             raise Unreachable(self.url, action, name, reason) from err
         status = _STATUS.search(str(err))
@@ -185,14 +219,45 @@ class S3Store(Store):
         raise Unreachable(self.url, action, name, reason) from err
 
 
-def _is_endpoint(text: str) -> bool:
+def _problem(bucket: str, prefix: str, endpoint: str | None) -> str | None:
+    """What is wrong with the parts of a URL, with what to write instead; None if nothing is."""
+    if ":" in bucket:
+        return "a bucket has no port; the server belongs in endpoint=https://HOST:PORT"
+    if bucket != bucket.lower():
+        return "names of buckets are in lower case"
+    if not _BUCKET.fullmatch(bucket):
+        return f"the bucket must be a valid name; write {EXAMPLES['s3']}"
+    for part in prefix.split("/") if prefix else ():
+        if not part:
+            return "the prefix has two slashes in a row; write one"
+        if part in (".", ".."):
+            return f"the prefix must not contain {part}"
+        if part != part.strip():
+            return "a part of the prefix begins or ends with a blank; remove it"
+        if "%" in part:
+            return "the prefix must not contain %; it is used as it is, so write the character itself"
+    return None if endpoint is None else _endpoint_problem(endpoint, bucket)
+
+
+def _endpoint_problem(endpoint: str, bucket: str) -> str | None:
     try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return False
+        valid = False
+    if not valid:
+        return "endpoint is not a valid URL; write endpoint=https://HOST:PORT"
+    if parts.query or parts.fragment:
+        return "the endpoint has a query; write endpoint=https://HOST:PORT"
+    if bucket in parts.path.split("/") or (parts.hostname or "").startswith(f"{bucket}."):
+        return "the endpoint must not contain the bucket; write endpoint=https://HOST:PORT"
+    return None
 
 
 def _reason(err: Exception) -> str:
-    """The first line of an obstore error; the rest is a debug dump."""
-    return str(err).strip().split("\n", 1)[0][:300] or type(err).__name__
+    """The cause in an obstore error, which is in its debug dump; else the first line."""
+    text = str(err)
+    for cause, reason in (*_FINAL, *_PASSING):
+        if cause.search(text):
+            return reason
+    return text.strip().split("\n", 1)[0][:300] or type(err).__name__

@@ -17,13 +17,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncssh
 
 from hvpsbridge.errors import ConfigurationError, NoSpace, ObjectExists, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.retry import Unreachable, persist
+from hvpsbridge.repository.stores.urls import EXAMPLES, options_of
 
 T = TypeVar("T")
 
@@ -49,18 +51,18 @@ class SshConnection:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        if not parts.hostname or options.keys() - _OPTIONS or parts.password or parts.path in ("", "/"):
-            raise ConfigurationError(
-                f"{parts.scheme}://{parts.hostname or ''}",
-                "write sftp://user@host:port/path?identity=FILE&known_hosts=FILE, without a password",
-            )
-        for option, file in options.items():
-            if not os.access(file, os.R_OK):
-                raise ConfigurationError(f"sftp://{parts.hostname}", f"{option}={file} cannot be read")
-        self.url = url
+        options = {name: _user_path(file) for name, file in options_of(parts, _OPTIONS).items()}
+        where = f"sftp://{parts.hostname or ''}"
         path = unquote(parts.path)
-        self.path = path[3:].rstrip("/") if path.startswith("/~/") else path.rstrip("/")
+        if not parts.hostname or not path.strip("/"):
+            raise ConfigurationError(where, f"write {EXAMPLES['sftp']}")
+        if (path.startswith("/~") and not path.startswith("/~/")) or path.rstrip("/") == "/~":
+            raise ConfigurationError(where, "after ~ name a directory of your own: sftp://user@host/~/path")
+        for option, file in options.items():
+            if not Path(file).is_file() or not os.access(file, os.R_OK):
+                raise ConfigurationError(where, f"{option}={file} cannot be read")
+        self.url = url
+        self.path = path[3:].strip("/") if path.startswith("/~/") else path.rstrip("/")
         self._settings: dict[str, Any] = {
             "host": parts.hostname,
             "port": parts.port or 22,
@@ -195,3 +197,10 @@ class SshConnection:
             self._drop()
             raise Unreachable(self.url, action, name, reason) from err
         raise StoreError(self.url, action, name, reason) from err
+
+
+def _user_path(file: str) -> str:
+    try:
+        return str(Path(file).expanduser())
+    except RuntimeError:  # no such user, or no home directory
+        return file
