@@ -140,7 +140,7 @@ def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) 
 
 def _find(repository: Repository, text: str) -> UUID:
     start = text.lower().replace("-", "")
-    found = [slot.slot_id for slot in repository.keys.slots() if start and slot.slot_id.hex.startswith(start)]
+    found = [slot_id for slot_id in repository.keys.slot_ids() if start and slot_id.hex.startswith(start)]
     if len(found) != 1:
         what = "no key slot" if not found else f"{len(found)} key slots"
         raise ConfigurationError(f"slot {text}", f"{what} with this id; run `hvps key list` to list them")

@@ -26,6 +26,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.units import KIB, MIB
 
 # Frozen: repositories of this format are committed in tests/golden, and must always be readable.
 FORMAT = 1
@@ -34,10 +35,6 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 CHECKSUM_BYTES = 32
 NO_NONCE = bytes(NONCE_BYTES)
-# Largest payload that a reader accepts. The largest index object that a writer makes has 3 MiB, a manifest
-# far less. The limit only stops a damaged length from allocating gigabytes.
-MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
-
 _HEADER = struct.Struct("<4sBBBBIII12s")
 HEADER_BYTES = _HEADER.size
 
@@ -56,6 +53,24 @@ class Kind(IntEnum):
     TOMBSTONE = 9
     PROOF = 10
     EXPORT = 11
+
+
+# Largest payloads; neither writers nor readers exceed them. Anyone can make a small object that expands to
+# gigabytes, and in a plain repository one that is valid. A pack has at most 16384 entries of 44 bytes, an
+# index object 49152 of them, a bad list 16384 frames of 120 bytes. A manifest has the VM's definition.
+_MAX_PAYLOAD_BYTES = {
+    Kind.DATA_PACK: 4 * MIB,
+    Kind.NODE_PACK: 4 * MIB,
+    Kind.INDEX: 8 * MIB,
+    Kind.MANIFEST: 8 * MIB,
+    Kind.IDS: 1 * MIB,
+    Kind.LEDGER: 1 * MIB,
+    Kind.LEASE: 64 * KIB,
+    Kind.BAD_LIST: 8 * MIB,
+    Kind.TOMBSTONE: 64 * KIB,
+    Kind.PROOF: 64 * KIB,
+    Kind.EXPORT: 64 * KIB,
+}
 
 
 class Codec(IntEnum):
@@ -130,9 +145,21 @@ def unpack_header(data: bytes | bytearray | memoryview) -> Header:
         )
     except ValueError as err:
         raise Malformed(str(err)) from err
-    if raw > MAX_PAYLOAD_BYTES or len(data) != HEADER_BYTES + stored + header.trailer_bytes:
+    if raw > max_payload_bytes(header.kind):
+        raise Malformed(f"its payload would have {raw} bytes, but may have {max_payload_bytes(header.kind)}")
+    if len(data) != HEADER_BYTES + stored + header.trailer_bytes:
         raise Malformed(f"the header says {stored} payload bytes, but the object has {len(data)} bytes")
     return header
+
+
+def max_payload_bytes(kind: Kind) -> int:
+    """Largest payload that an object of ``kind`` may have."""
+    return _MAX_PAYLOAD_BYTES[kind]
+
+
+def max_envelope_bytes(kind: Kind) -> int:
+    """Largest envelope of ``kind``: a payload that cannot be compressed is stored as it is."""
+    return HEADER_BYTES + max_payload_bytes(kind) + CHECKSUM_BYTES
 
 
 def context(repository_id: UUID, name: str) -> bytes:

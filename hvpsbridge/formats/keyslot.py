@@ -2,7 +2,10 @@
 
 A slot is plain canonical JSON, since it is read before there is a key. It shows the Argon2id costs, but not
 whose key it is: its label is encrypted. ``check`` distinguishes damage from a wrong passphrase. Everything in
-a slot is authenticated together with the wrapped key, so lower costs are detected.
+a slot is authenticated together with the wrapped key, so nobody can change a slot unnoticed without its
+passphrase. But anyone who can create objects can add slots. Fixed lengths and bounds on costs limit what an
+added slot can do, and the master key that a slot yields is confirmed against the settings before it is used
+(``repository.keys``).
 
 The exported key is text that contains the master key itself, in groups that can be typed from paper, with
 check digits that distinguish a typing mistake from a wrong key.
@@ -16,14 +19,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from hvpsbridge.formats.envelope import NONCE_BYTES, TAG_BYTES
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import encode_record
 
 ARGON2ID = "argon2id"
-# The most that a slot may ask for, so that a damaged or malicious one cannot take all memory.
-MAX_MEMORY_KIB = 1024 * 1024
+# Slots in tests/golden have the least memory, a MiB; hvps makes slots with 64 MiB and 3 passes.
+MIN_MEMORY_KIB = 1024
+# A slot that somebody added must take neither all memory nor minutes.
+MAX_MEMORY_KIB = 256 * 1024
 MAX_ITERATIONS = 64
-MAX_LANES = 64
+MAX_LANES = 16
+# Four times what the default takes: half a second.
+MAX_COST_KIB = 4 * 3 * 64 * 1024
+SALT_BYTES = 16
+# The master key and the tag. AES-GCM does not commit to its key: a slot with more blocks could open under as
+# many guesses of a passphrase as it has blocks (Len, Grubbs, Ristenpart: Partitioning Oracle Attacks, 2021).
+WRAPPED_BYTES = 32 + TAG_BYTES
+MAX_LABEL_BYTES = 1024
+# Largest slot: its fixed fields in JSON take less than a KiB, a label twice its length in hex.
+MAX_SLOT_BYTES = 4096
 
 EXPORT_MARK = "hvps-key-1"
 _EXPORTED = re.compile(r"hvps-key-1\s+([0-9a-f-]{36})\s+([0-9a-f\s-]+)", re.IGNORECASE)
@@ -39,6 +54,11 @@ class KdfCost:
     memory_kib: int = 64 * 1024
     iterations: int = 3
     lanes: int = 4
+
+    @property
+    def total_kib(self) -> int:
+        """Memory that is filled in all passes, which the time is proportional to."""
+        return self.memory_kib * self.iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +84,11 @@ class KeySlot:
     label: bytes = b""
     check: bytes = b""
 
+    @property
+    def cost(self) -> KdfCost:
+        """What it costs to try a passphrase."""
+        return KdfCost(self.memory_kib, self.iterations, self.lanes)
+
     def bound_text(self) -> bytes:
         """The associated data of :attr:`wrapped`."""
         return encode_record(replace(self, wrapped=b"", label=b"", check=b""))
@@ -81,7 +106,7 @@ class ExportMark:
 
 
 def check_slot(slot: KeySlot) -> None:
-    """Check that the slot is intact and its costs are within bounds.
+    """Check that the slot is intact, and that its costs and lengths are within bounds.
 
     Raises:
         Malformed: it is not.
@@ -91,11 +116,20 @@ def check_slot(slot: KeySlot) -> None:
     if slot.kdf != ARGON2ID:
         raise Malformed(f"unknown key derivation {slot.kdf!r}")
     if not (
-        0 < slot.memory_kib <= MAX_MEMORY_KIB
+        MIN_MEMORY_KIB <= slot.memory_kib <= MAX_MEMORY_KIB
         and 0 < slot.iterations <= MAX_ITERATIONS
         and 0 < slot.lanes <= MAX_LANES
+        and slot.cost.total_kib <= MAX_COST_KIB
     ):
         raise Malformed("its costs are out of bounds")
+    sealed_label = len(slot.label) - NONCE_BYTES - TAG_BYTES
+    if (
+        len(slot.salt) != SALT_BYTES
+        or len(slot.nonce) != NONCE_BYTES
+        or len(slot.wrapped) != WRAPPED_BYTES
+        or not 0 <= sealed_label <= MAX_LABEL_BYTES
+    ):
+        raise Malformed("a field has an invalid length")
 
 
 def exported_text(master: bytes, repository_id: UUID) -> str:

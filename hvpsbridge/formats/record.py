@@ -10,6 +10,7 @@ a manifest's, are of this text.
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from hvpsbridge.formats.malformed import Malformed, UnknownFields
 T = TypeVar("T")
 # Takes a JSON value and its place in the record, for error messages.
 Decoder = Callable[[Any, str], Any]
+# 2^64 has 20; times and sizes fit.
+MAX_INTEGER_DIGITS = 20
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -32,8 +35,19 @@ def encode_record(value: object) -> bytes:
     """Canonical JSON of a dataclass.
 
     Its fields are records, numbers, text, bytes, UUIDs, times, enums, tuples of those, or None.
+
+    Raises:
+        Malformed: text has half a surrogate, or a number is not finite or has too many digits.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        text = json.dumps(
+            _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+    except UnicodeEncodeError as err:
+        raise Malformed(f"{type(value).__name__}: text that is not valid Unicode") from err
+    except ValueError as err:
+        raise Malformed(f"{type(value).__name__}: {err}") from err
 
 
 def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
@@ -44,12 +58,44 @@ def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     """
     raw = bytes(data)
     try:
-        value = _decoder(typing.cast(Any, kind))(json.loads(raw), kind.__name__)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+        loose = parse_json(raw)
+    except Malformed as err:
         raise Malformed(f"{kind.__name__}: {err}") from err
+    value = _decoder(typing.cast(Any, kind))(loose, kind.__name__)
     if encode_record(value) != raw:
         raise Malformed(f"{kind.__name__}: the JSON text is not canonical")
     return typing.cast(T, value)
+
+
+def parse_json(data: bytes) -> Any:
+    """The JSON value in ``data``.
+
+    Raises:
+        Malformed: it is not JSON, has a number that is not finite or does not fit, or is nested too deeply.
+    """
+    try:
+        return json.loads(data, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_no_constant)
+    except (UnicodeDecodeError, json.JSONDecodeError) as err:
+        raise Malformed(f"not JSON: {err}") from err
+    except RecursionError as err:
+        raise Malformed("JSON that is nested too deeply") from err
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        raise Malformed(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise Malformed(f"the number {text[:20]} is too large")
+    return value
+
+
+def _no_constant(text: str) -> float:
+    raise Malformed(f"the number {text}")
 
 
 # Written to JSON as they are. Exact types, since an Enum may be an int or a str, too.

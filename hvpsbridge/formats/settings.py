@@ -7,16 +7,18 @@ HMAC-SHA-256 under a key derived from the master key in an encrypted one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from hvpsbridge.formats.envelope import FORMAT
+from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import decode_record, encode_record, parse_json
 
 CONFIG_NAME = "config"
+# They take 300 bytes; a newer format may have more.
+MAX_SETTINGS_BYTES = 64 * 1024
 MAGIC_TEXT = "hvps repository"
 
 
@@ -56,10 +58,7 @@ def decode_settings(data: bytes) -> Settings:
         UnknownVersion: the repository has another format.
         Malformed: it is not a settings object.
     """
-    try:
-        loose = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError) as err:
-        raise Malformed(f"not JSON: {err}") from err
+    loose = parse_json(data)
     if not isinstance(loose, dict) or loose.get("magic") != MAGIC_TEXT:
         raise Malformed("it does not belong to an hvps repository")
     found = loose.get("format")
@@ -67,4 +66,9 @@ def decode_settings(data: bytes) -> Settings:
         raise Malformed("it has no format number")
     if found != FORMAT:
         raise UnknownVersion(found, FORMAT)
-    return decode_record(Settings, data)
+    settings = decode_record(Settings, data)
+    try:
+        ChunkGrid(settings.chunk_bytes)
+    except ValueError as err:
+        raise Malformed(str(err)) from err
+    return settings

@@ -22,8 +22,8 @@ from hvpsbridge.repository.layout import (
     PROOFS,
     TOMBSTONES,
     counted,
-    counter_of,
     ids_name,
+    next_counter,
     point_name,
     tombstone_name,
 )
@@ -249,7 +249,7 @@ class Catalog:
         """Record a proof of a committed point, or of the disk in ``slot``."""
         prefix = f"{PROOFS}/{point.point_id.hex}"
         record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
-        number = max((counter_of(info.name) for info in self._objects.list(prefix)), default=-1) + 1
+        number = next_counter(info.name for info in self._objects.list(prefix))
         while True:
             try:
                 self._objects.write(counted(prefix, number), Kind.PROOF, record)

@@ -7,18 +7,21 @@ needs a new repository with another key (``hvps copy``).
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from hvpsbridge.errors import Damaged, KeyNeeded, ObjectMissing, WrongKey
+from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, ObjectMissing, StoreError, WrongKey
 from hvpsbridge.formats.envelope import NONCE_BYTES, Kind
 from hvpsbridge.formats.keyslot import (
     ARGON2ID,
+    MAX_LABEL_BYTES,
+    MAX_SLOT_BYTES,
+    SALT_BYTES,
     ExportMark,
     KdfCost,
     KeySlot,
@@ -28,8 +31,9 @@ from hvpsbridge.formats.keyslot import (
 )
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import sealing
-from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, counter_of, slot_name
+from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, is_object_name, next_counter, slot_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.secret import Secret
@@ -37,9 +41,11 @@ from hvpsbridge.secret import Secret
 logger = logging.getLogger(__name__)
 
 DEFAULT_COST = KdfCost()
-SALT_BYTES = 16
 PAGE_WIDTH = 78
-_SLOT_NAME = re.compile(KEYS + r"/[0-9a-f]{32}")
+# More than any repository has. Beyond this, somebody adds slots.
+MAX_SLOTS_READ = 256
+# What trying slots may cost in all: 64 slots of hvps, about ten seconds.
+MAX_TRIED_KIB = 64 * DEFAULT_COST.total_kib
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +73,25 @@ class ExportedKey:
     restore_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Slots with their labels, damaged ones, and those that were not made with the key."""
+
+    own: list[tuple[KeySlot, str]]
+    damaged: list[Damaged]
+    foreign: list[Damaged]
+
+    @property
+    def own_ids(self) -> set[UUID]:
+        return {slot.slot_id for slot, _ in self.own}
+
+
 def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str, cost: KdfCost) -> KeySlot:
     """A new slot in which ``passphrase`` wraps ``master``.
 
     Raises:
         ValueError: the passphrase is empty.
+        ConfigurationError: the label is too long.
     """
     if not passphrase:
         raise ValueError("the passphrase is empty")
@@ -86,7 +106,7 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
         salt=secrets.token_bytes(SALT_BYTES),
         nonce=b"",
     )
-    nonce, label_body = sealing.wrap(_label_key(master, slot), label.encode(), slot.slot_id.bytes)
+    nonce, label_body = sealing.wrap(_label_key(master, slot), _label_bytes(label), slot.slot_id.bytes)
     slot = replace(slot, label=nonce + label_body)
     # The nonce is part of the associated data, so it is set first.
     slot = replace(slot, nonce=secrets.token_bytes(NONCE_BYTES))
@@ -95,19 +115,39 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
     return replace(slot, check=slot.digest())
 
 
+def _label_bytes(label: str) -> bytes:
+    try:
+        data = label.encode()
+    except UnicodeEncodeError as err:
+        raise ConfigurationError("label", "is not valid UTF-8") from err
+    if len(data) > MAX_LABEL_BYTES:
+        raise ConfigurationError("label", f"has {len(data)} bytes, but at most {MAX_LABEL_BYTES} are allowed")
+    return data
+
+
 def write_slot(store: Store, slot: KeySlot) -> None:
     """Store the slot durably."""
     store.put(slot_name(slot.slot_id), encode_record(slot))
     store.commit_barrier()
 
 
-def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
-    """The master key.
+def unlock(
+    store: Store, settings: Settings, key: Secret | None, *, first: UUID | None = None
+) -> tuple[bytes, UUID | None]:
+    """The master key, and the slot that it was in; None for an exported key.
+
+    The master key of a slot is confirmed against the settings before it is returned. A slot that opens but
+    holds another key is passed over with the same work and the same error as one that does not open, so its
+    maker does not learn that he guessed the passphrase.
+
+    Slots cannot be told from those that somebody added, so the number and the costs of those that are tried
+    are bounded. Beyond that, chance decides which are, and nobody can put a slot behind others for ever.
 
     Args:
         store: where the slots are.
-        repository_id: the repository.
+        settings: of the repository.
         key: passphrase or exported key.
+        first: the slot that opened last time. It is tried before all others, and outside the bounds.
 
     Raises:
         WrongKey: the key is missing, or opens no slot.
@@ -120,19 +160,53 @@ def unlock(store: Store, repository_id: UUID, key: Secret | None) -> bytes:
     except Malformed as err:
         raise WrongKey(store.url, str(err)) from err
     if exported is not None:
-        if exported[1] != repository_id:
+        if exported[1] != settings.repository_id:
             raise WrongKey(store.url, f"the exported key belongs to repository {exported[1]}")
-        return exported[0]
-    slots, damaged = _read_slots(store, repository_id)
-    for slot in slots:
+        return exported[0], None
+    names = _slot_names(store)
+    secrets.SystemRandom().shuffle(names)
+    if first is not None and slot_name(first) in names:
+        names.remove(slot_name(first))
+        names.insert(0, slot_name(first))
+    damaged: list[Damaged] = []
+    tried = cost_kib = 0
+    too_many = len(names) > MAX_SLOTS_READ
+    for name in names[:MAX_SLOTS_READ]:
+        slot = _read_slot(store, name)
+        if isinstance(slot, Damaged):
+            damaged.append(slot)
+        # A concurrent repo init that failed may have left its slot, which is useless here.
+        if not isinstance(slot, KeySlot) or slot.repository_id != settings.repository_id:
+            continue
+        if cost_kib + slot.cost.total_kib > MAX_TRIED_KIB:
+            too_many = True
+            break
+        tried += 1
+        cost_kib += slot.cost.total_kib if slot.slot_id != first else 0
         master = sealing.unwrap(_slot_key(slot, key), slot.nonce, slot.wrapped, slot.bound_text())
-        if master is not None:
-            return master
+        confirmed = _is_confirmed(master or bytes(sealing.MASTER_BYTES), settings)
+        if master is not None and confirmed:
+            return master, slot.slot_id
+    if too_many:
+        raise WrongKey(
+            store.url,
+            f"the key opens none of the {tried} key slots that were tried, but there are {len(names)}, more "
+            "than are tried at once; try again, or use the exported key and remove slots that are not yours",
+        )
     if damaged:
         raise damaged[0]
-    if not slots:
+    if not tried:
         raise WrongKey(store.url, "it has no key slots; use the exported key")
-    raise WrongKey(store.url, "the key is wrong: it does not open any key slot")
+    raise WrongKey(
+        store.url,
+        "the key is wrong: it does not open any key slot; if you are sure of it, use the exported key, which "
+        "also shows whether the settings were changed",
+    )
+
+
+def _is_confirmed(master: bytes, settings: Settings) -> bool:
+    sealer = sealing.KeySealer(master, settings.repository_id)
+    return hmac.compare_digest(sealer.settings_check(settings), settings.check)
 
 
 class KeyRing:
@@ -144,24 +218,26 @@ class KeyRing:
         self._restore_tool = restore_tool
 
     def slots(self) -> tuple[SlotInfo, ...]:
-        """All slots, oldest first; damaged ones are logged and left out."""
-        master = self._master_key()
-        slots, damaged = _read_slots(self._objects.store, self._objects.repository_id)
-        for problem in damaged:
+        """The slots that were made with the key of this repository, oldest first; others are logged."""
+        found = self._sort()
+        for problem in (*found.damaged, *found.foreign):
             logger.error("%s", problem)
         return tuple(
-            SlotInfo(
-                slot.slot_id,
-                _label(master, slot),
-                slot.created,
-                KdfCost(slot.memory_kib, slot.iterations, slot.lanes),
-            )
-            for slot in sorted(slots, key=lambda slot: slot.created)
+            SlotInfo(slot.slot_id, label, slot.created, slot.cost)
+            for slot, label in sorted(found.own, key=lambda own: own[0].created)
         )
 
     def damaged_slots(self) -> list[Damaged]:
-        """Errors of damaged slots."""
-        return _read_slots(self._objects.store, self._objects.repository_id)[1]
+        """Errors of slots that are damaged, or were not made with the key of this repository; a plain one has
+        no slots."""
+        if self._master is None:
+            return []
+        found = self._sort()
+        return found.damaged + found.foreign
+
+    def slot_ids(self) -> frozenset[UUID]:
+        """Ids of everything that is named as a slot, whoever made it."""
+        return frozenset(UUID(name.rsplit("/", 1)[1]) for name in _slot_names(self._objects.store))
 
     def add(self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST) -> SlotInfo:
         """Add a slot for ``passphrase``.
@@ -180,23 +256,44 @@ class KeyRing:
         Raises:
             KeyNeeded: there is no such slot, or it is the last one.
         """
-        self._master_key()
-        slots, _ = _read_slots(self._objects.store, self._objects.repository_id)
-        known = {slot.slot_id for slot in slots}
-        if slot_id not in known:
-            raise KeyNeeded(self._objects.store.url, f"there is no slot {slot_id}")
-        if known == {slot_id}:
-            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another slot first")
-        (removed,) = (slot for slot in slots if slot.slot_id == slot_id)
-        self._objects.store.delete(slot_name(slot_id))
-        if not _read_slots(self._objects.store, self._objects.repository_id)[0]:
+        own = self._sort().own_ids
+        store = self._objects.store
+        if slot_id not in self.slot_ids():
+            raise KeyNeeded(store.url, f"there is no slot {slot_id}")
+        if slot_id not in own:  # somebody else's; it opens nothing, so it never counts as one that remains
+            store.delete(slot_name(slot_id))
+            store.commit_barrier()
+            return
+        if own == {slot_id}:
+            raise KeyNeeded(store.url, "this is the last slot; add another slot first")
+        removed = store.get(slot_name(slot_id), MAX_SLOT_BYTES)
+        store.delete(slot_name(slot_id))
+        if not self._sort().own_ids:
             # Another process removed the other one at the same time, and one slot is needed.
-            write_slot(self._objects.store, removed)
-            raise KeyNeeded(self._objects.store.url, "this is the last slot; add another slot first")
-        self._objects.store.commit_barrier()
+            store.put(slot_name(slot_id), removed)
+            store.commit_barrier()
+            raise KeyNeeded(store.url, "this is the last slot; add another slot first")
+        store.commit_barrier()
+
+    def _sort(self) -> _Slots:
+        """All slots, by what is known of them. A label was made with the master key, and for one slot id."""
+        master = self._master_key()
+        found = _Slots([], [], [])
+        for name in _slot_names(self._objects.store)[:MAX_SLOTS_READ]:
+            slot = _read_slot(self._objects.store, name)
+            if isinstance(slot, Damaged):
+                found.damaged.append(slot)
+            elif slot is not None and slot.repository_id == self._objects.repository_id:
+                label = _label(master, slot)
+                if label is not None:
+                    found.own.append((slot, label))
+                else:
+                    what = "it was not made with the key of this repository; `hvps key remove` removes it"
+                    found.foreign.append(self._objects.damaged(name, what))
+        return found
 
     def export(self) -> ExportedKey:
-        """Export the master key, and record that, which ends the reminder to do so.
+        """Export the master key, and record that if possible, which ends the reminder to do so.
 
         Raises:
             KeyNeeded: the repository is plain.
@@ -205,11 +302,15 @@ class KeyRing:
         text = exported_text(master, self._objects.repository_id)
         digest = hashlib.sha256(self._restore_tool()).hexdigest()
         page = _page(text, self._objects.repository_id, digest)
-        number = max((counter_of(info.name) for info in self._objects.list(EXPORTS)), default=-1) + 1
-        self._objects.write(
-            counted(EXPORTS, number), Kind.EXPORT, encode_record(ExportMark(datetime.now(UTC)))
-        )
-        self._objects.store.commit_barrier()
+        try:
+            number = next_counter(info.name for info in self._objects.list(EXPORTS))
+            self._objects.write(
+                counted(EXPORTS, number), Kind.EXPORT, encode_record(ExportMark(datetime.now(UTC)))
+            )
+            self._objects.store.commit_barrier()
+        except StoreError as err:
+            # A repository that cannot be written to is when the key may be needed most.
+            logger.warning("cannot record that the key was exported: %s", err)
         return ExportedKey(Secret(text), Secret(page), digest)
 
     @property
@@ -231,33 +332,34 @@ def _label_key(master: bytes, slot: KeySlot) -> bytes:
     return sealing.derive(master, slot.repository_id.bytes, b"hvps label key")
 
 
-def _label(master: bytes, slot: KeySlot) -> str:
+def _label(master: bytes, slot: KeySlot) -> str | None:
     nonce, body = slot.label[:NONCE_BYTES], slot.label[NONCE_BYTES:]
     text = sealing.unwrap(_label_key(master, slot), nonce, body, slot.slot_id.bytes)
-    return "(unreadable)" if text is None else text.decode()
+    return None if text is None else text.decode(errors="replace")
 
 
-def _read_slots(store: Store, repository_id: UUID) -> tuple[list[KeySlot], list[Damaged]]:
-    """Intact slots of this repository, and errors of damaged ones."""
-    slots: list[KeySlot] = []
-    damaged: list[Damaged] = []
-    for info in list(store.list(KEYS)):
-        if not _SLOT_NAME.fullmatch(info.name):
-            continue  # not an object of hvps
-        try:
-            slot = decode_record(KeySlot, store.get(info.name))
-            check_slot(slot)
-            if slot_name(slot.slot_id) != info.name:
-                raise Malformed("it has the name of another slot")
-        except ObjectMissing:
-            continue  # removed since the listing
-        except Malformed as err:
-            damaged.append(Damaged(store.url, info.name, str(err)))
-            continue
-        # A concurrent repo init that failed may have left its slot, which is useless here.
-        if slot.repository_id == repository_id:
-            slots.append(slot)
-    return slots, damaged
+def _slot_names(store: Store) -> list[str]:
+    """Names of slots, sorted; those whose size no slot can have are left out if there are too many."""
+    found = [info for info in store.list(KEYS) if is_object_name(info.name) and info.size_bytes > 0]
+    if len(found) > MAX_SLOTS_READ:
+        found = [info for info in found if info.size_bytes <= MAX_SLOT_BYTES]
+    return sorted(info.name for info in found)
+
+
+def _read_slot(store: Store, name: str) -> KeySlot | Damaged | None:
+    """The slot, or what is wrong with it; None when it was removed since the listing."""
+    try:
+        slot = decode_record(KeySlot, store.get(name, MAX_SLOT_BYTES))
+        check_slot(slot)
+        if slot_name(slot.slot_id) != name:
+            raise Malformed("it has the name of another slot")
+    except ObjectMissing:
+        return None
+    except Damaged as err:
+        return err
+    except Malformed as err:
+        return Damaged(store.url, name, str(err))
+    return slot
 
 
 def _page(text: str, repository_id: UUID, restore_sha256: str) -> str:

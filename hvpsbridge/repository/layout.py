@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Iterable
 from uuid import UUID
 
 from hvpsbridge.formats.envelope import Kind
@@ -21,6 +23,31 @@ PROOFS = "proofs"
 DATA = "data"
 NODES = "nodes"
 PACK_FOLDERS = {Kind.DATA_PACK: DATA, Kind.NODE_PACK: NODES}
+# A series counts by ones, so only an object that somebody else made can have a number like this, unless such
+# an object has the number just before it.
+FAR = 1 << 48
+MAX_COUNTER = (1 << 64) - 1
+
+_RANDOM = "[0-9a-f]{32}"
+_COUNTER = "[0-9a-f]{16}"
+# What follows the folder in a name. Anything else there was not made by hvps.
+_FORMS = {
+    folder: re.compile(f"{folder}/{form}")
+    for form, folders in {
+        _RANDOM: (INDEX, POINTS, IDS, KEYS, BAD, TOMBSTONES),
+        f"{_RANDOM}/{_COUNTER}": (LEDGER, LEASES, RUNS, PROOFS),
+        _COUNTER: (EXPORTS,),
+        r"([0-9a-f]{2})/\1[0-9a-f]{30}": (DATA, NODES),
+    }.items()
+    for folder in folders
+}
+FOLDERS = tuple(sorted(_FORMS))
+
+
+def is_object_name(name: str) -> bool:
+    """Whether hvps could have given an object this name."""
+    form = _FORMS.get(name.partition("/")[0])
+    return form is not None and form.fullmatch(name) is not None
 
 
 def random_name() -> bytes:
@@ -40,11 +67,7 @@ def index_name(name: bytes) -> str:
 
 
 def binary_name(name: str) -> bytes:
-    """The name of a pack or an index object, from its object name.
-
-    Raises:
-        ValueError: it is not the name of such an object.
-    """
+    """The name of a pack or an index object, from its object name, which must be valid."""
     return bytes.fromhex(name.rsplit("/", 1)[1])
 
 
@@ -73,10 +96,16 @@ def counted(prefix: str, counter: int) -> str:
     return f"{prefix}/{counter:016x}"
 
 
-def counter_of(name: str) -> int:
-    """Number of an object in its series.
+def next_counter(names: Iterable[str], *, after: int = -1) -> int:
+    """The number of the next object in the series that ``names`` are in; higher than ``after``."""
+    taken = {counter_of(name) for name in names}
+    number = max((number for number in taken if number < FAR), default=-1) + 1
+    number = max(number, after + 1)
+    while number in taken:
+        number += 1
+    return number
 
-    Raises:
-        ValueError: it is not the name of an object in a series.
-    """
-    return int(name.rsplit("/", 1)[1][:16], 16)
+
+def counter_of(name: str) -> int:
+    """Number of an object in its series, from its object name, which must be valid."""
+    return int(name.rsplit("/", 1)[1], 16)

@@ -1,10 +1,11 @@
 """Leases in a store that has nothing better than create-if-absent (see ``formats.lease``).
 
-The highest counter under a prefix is valid, and the process that creates the next one holds the lease. Times
-are only compared on the clock of the observer. A holder on this machine (with the same boot id and pid
-namespace) is dead when its process has ended; a suspended process is not dead. A holder elsewhere is dead
-when its counter has not changed for :data:`LEASE_STALE_SECONDS` while this process watched. If it was only
-suspended, it has lost its lease, and the next :meth:`Lease.check` fails, since the counter never decreases.
+The highest counter under a prefix is valid (one far ahead only if its record can be read), and the process
+that creates the next one holds the lease. Times are only compared on the clock of the observer. A holder on
+this machine (with the same boot id and pid namespace) is dead when its process has ended; a suspended process
+is not dead. A holder elsewhere is dead when its counter has not changed for :data:`LEASE_STALE_SECONDS` while
+this process watched. If it was only suspended, it has lost its lease, and the next :meth:`Lease.check` fails,
+since the counter never decreases.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hvpsbridge.errors import (
     Damaged,
     HvpsError,
     LeaseLost,
+    NewerObject,
     ObjectExists,
     ObjectMissing,
     RepositoryLocked,
@@ -34,7 +36,7 @@ from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
-from hvpsbridge.repository.layout import counted, counter_of
+from hvpsbridge.repository.layout import FAR, MAX_COUNTER, counted, counter_of
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.retry import Unreachable
 
@@ -52,10 +54,20 @@ _held: set[tuple[UUID, str]] = set()
 
 
 def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | None:
-    """The record with this counter; None when it is gone or cannot be read."""
+    """The record with this counter; None when it is gone or cannot be read.
+
+    Raises:
+        NewerObject: a newer hvps wrote it.
+    """
+    name = counted(prefix, counter)
     try:
-        return decode_record(LeaseRecord, objects.read(counted(prefix, counter), Kind.LEASE))
-    except (ObjectMissing, Damaged, Malformed):
+        return decode_record(LeaseRecord, objects.read(name, Kind.LEASE))
+    except (ObjectMissing, Damaged):
+        return None
+    except Malformed as err:
+        problem = objects.unreadable(name, err)
+        if isinstance(problem, NewerObject):
+            raise problem from err
         return None
 
 
@@ -104,6 +116,8 @@ class Lease:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._counter = -1
+        # Counters far ahead (``layout.FAR``) of objects that are not records.
+        self._foreign: set[int] = set()
         self._lost: LeaseLost | None = None
         self._may_delete = True
         self.taken_from: LeaseHolder | None = None
@@ -156,12 +170,13 @@ class Lease:
             highest = self._highest()
             if highest >= 0:
                 self._wait_for(highest)
+            counter = self._following(highest)
             try:
-                self._create(highest + 1, released=False)
+                self._create(counter, released=False)
             except ObjectExists:
                 continue
-            if self._highest() == highest + 1:
-                self._counter = highest + 1
+            if self._highest() == counter:
+                self._counter = counter
                 self._sweep()
                 return
         raise self._locked(self._read(self._highest()))
@@ -222,16 +237,27 @@ class Lease:
     def _advance(self, *, released: bool) -> None:
         # Creating the next counter fails if another process took over. If the first records of that process
         # were deleted already, it succeeds, but the highest one, which is never deleted, is not this one.
-        try:
-            self._create(self._counter + 1, released=released)
-        except ObjectExists:
-            self._lose()
-        if self._highest() != self._counter + 1:
+        for _ in range(MAX_RACES):
+            counter = self._following(self._counter)
+            try:
+                self._create(counter, released=released)
+                created = True
+            except ObjectExists:
+                created = False
+            highest = self._highest()
+            if created and highest == counter:
+                self._counter = counter
+                self._sweep()
+                return
+            if self._read(highest) is not None:
+                break
+            # Not the record of a process that took over, but what somebody added. If it is a record that
+            # rotted, the process that wrote it now loses the lease.
+            self._counter = max(highest, counter)
+        if created:
             with contextlib.suppress(HvpsError):
-                self._objects.store.delete(counted(self.prefix, self._counter + 1))
-            self._lose()
-        self._counter += 1
-        self._sweep()
+                self._objects.store.delete(counted(self.prefix, counter))
+        self._lose()
 
     def _lose(self) -> None:
         record = self._read(self._highest())
@@ -245,7 +271,25 @@ class Lease:
         self._objects.write(counted(self.prefix, counter), Kind.LEASE, encode_record(record))
 
     def _highest(self) -> int:
-        return max((counter_of(info.name) for info in self._objects.list(self.prefix)), default=-1)
+        counters = sorted((counter_of(info.name) for info in self._objects.list(self.prefix)), reverse=True)
+        return next((counter for counter in counters if counter < FAR or self._is_record(counter)), -1)
+
+    def _is_record(self, counter: int) -> bool:
+        """Whether a counter that is far ahead is one of a lease, and not of an object that somebody added."""
+        if counter in self._foreign:
+            return False
+        if self._read(counter) is None:
+            self._foreign.add(counter)
+            return False
+        return True
+
+    def _following(self, counter: int) -> int:
+        following = counter + 1
+        while following in self._foreign:
+            following += 1
+        if following > MAX_COUNTER:  # forged, in a plain repository
+            raise self._locked(None)
+        return following
 
     def _read(self, counter: int) -> LeaseRecord | None:
         return read_record(self._objects, self.prefix, counter)

@@ -3,6 +3,9 @@
 It is in the repository and not on the client, because the machine that ran yesterday's backup may not
 exist today.
 
+Anyone who can create objects can add an entry that cannot be read, and an entry can rot. Then something
+unknown was made: the other entries are used, and :attr:`Ledger.damaged` says what is missing.
+
 A run reads backwards to the newest entry that says that all runs are settled, and no further. Entries
 before that one are only kept to be looked at, by people and by ``verify``, and expire.
 """
@@ -10,7 +13,7 @@ before that one are only kept to be looked at, by people and by ``verify``, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -19,7 +22,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
-from hvpsbridge.repository.layout import LEDGER, counted, counter_of
+from hvpsbridge.repository.layout import FAR, LEDGER, counted, counter_of, next_counter
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 
@@ -43,19 +46,27 @@ class Ledger:
         # fetched once. A run asks for them before and after everything it makes, and on a remote store each
         # is a request.
         self._known: dict[str, LedgerEntry] = {}
+        self._damaged: dict[str, Damaged] = {}
+        # Far ahead (``layout.FAR``) and not an entry.
+        self._foreign: set[str] = set()
+
+    @property
+    def damaged(self) -> tuple[Damaged, ...]:
+        """What :meth:`current_entries` had to leave out, if called before."""
+        return tuple(self._damaged.values())
 
     def append(self, entry: LedgerEntry) -> None:
         """Add an entry; durable when this returns."""
-        counter = max((counter for counter, _ in self._names()), default=-1) + 1
         while True:
-            name = counted(self._prefix, counter)
+            names = [info.name for info in self._objects.list(self._prefix)]
+            name = counted(self._prefix, next_counter(names, after=self._last(names)))
             try:
                 self._objects.write(name, Kind.LEDGER, encode_record(entry))
                 break
             except ObjectExists:
                 # Another writer means that the lease is lost, which its check finds. This entry is needed
                 # all the same.
-                counter += 1
+                continue
         self._objects.store.commit_barrier()
         self._known[name] = entry
 
@@ -71,8 +82,10 @@ class Ledger:
     def current_entries(self) -> tuple[LedgerEntry, ...]:
         """The entries that a run needs, oldest first: from the newest one on that says all runs are settled.
 
+        Those that cannot be read are left out, and are in :attr:`damaged` from now on.
+
         Raises:
-            Damaged: one of them cannot be read, so what a dead run made is unknown.
+            NewerObject: a newer hvps wrote one of them.
         """
         return tuple(entry for _, entry in self._current())
 
@@ -80,7 +93,7 @@ class Ledger:
         """Entries of runs that are not settled, oldest first.
 
         Raises:
-            Damaged: as :meth:`current_entries`.
+            NewerObject: as :meth:`current_entries`.
         """
         entries = self.current_entries()
         settled = {entry.run_id for entry in entries if entry.kind is LedgerKind.SETTLED}
@@ -132,7 +145,12 @@ class Ledger:
                 batch = names[max(at + 1 - count, 0) : at + 1]
                 fetched.update(zip(batch, self._objects.each(self._try_read, batch), strict=True))
                 count = min(2 * count, READ_AT_ONCE)
-            entry = self._known.get(name) or _or_raise(fetched[name])
+            entry = self._known.get(name) or fetched[name]
+            if isinstance(entry, Damaged):
+                self._damaged.setdefault(name, entry)
+                continue
+            if isinstance(entry, NewerObject):
+                raise entry
             if entry is None:
                 continue
             found.append((name, entry))
@@ -140,11 +158,22 @@ class Ledger:
                 break
         return found[::-1]
 
-    def _names(self) -> list[tuple[int, str]]:
-        return sorted((counter_of(info.name), info.name) for info in self._objects.list(self._prefix))
-
     def _names_in_order(self) -> list[str]:
-        return [name for _, name in self._names()]
+        names = sorted(info.name for info in self._objects.list(self._prefix))
+        return [name for name in names if counter_of(name) < FAR or self._is_entry(name)]
+
+    def _last(self, names: Iterable[str]) -> int:
+        """The highest counter, without those of objects that somebody else made far ahead."""
+        far = (counter for name in names if (counter := counter_of(name)) >= FAR and self._is_entry(name))
+        return max(far, default=-1)
+
+    def _is_entry(self, name: str) -> bool:
+        if name in self._foreign:
+            return False
+        if isinstance(self._try_read(name), Damaged):
+            self._foreign.add(name)
+            return False
+        return True
 
     def _try_read(self, name: str) -> LedgerEntry | Damaged | NewerObject | None:
         """The entry, or what is wrong with it; None when it expired since the listing."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject
-from hvpsbridge.formats.envelope import Codec, Kind, context
+from hvpsbridge.errors import Damaged, NewerObject, StoreError
+from hvpsbridge.formats.envelope import Codec, Kind, context, max_envelope_bytes, max_payload_bytes
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.repository import compression
+from hvpsbridge.repository.layout import FOLDERS, is_object_name
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
 
 S = TypeVar("S")
 T = TypeVar("T")
-_NAME = re.compile(r"[a-z0-9/]+/[0-9a-f]{16,32}")
 # Below this size zstd saves less than its frame takes.
 COMPRESS_FROM_BYTES = 512
 # Concurrent requests for objects to a remote store.
@@ -33,7 +32,14 @@ class Objects:
         self.repository_id = repository_id
 
     def envelope(self, name: str, kind: Kind, payload: bytes) -> bytes:
-        """The bytes as which ``payload`` is stored under ``name``."""
+        """The bytes as which ``payload`` is stored under ``name``.
+
+        Raises:
+            StoreError: no reader would accept a payload that large.
+        """
+        if len(payload) > max_payload_bytes(kind):
+            what = f"it would have {len(payload)} bytes, but may have at most {max_payload_bytes(kind)}"
+            raise StoreError(self.store.url, "create", name, what)
         codec, packed = Codec.RAW, payload
         if len(payload) >= COMPRESS_FROM_BYTES:
             codec, packed = compression.compress(payload, compression.DEFAULT_LEVEL)
@@ -58,6 +64,7 @@ class Objects:
 
         Raises:
             ObjectExists: the name is taken.
+            StoreError: as :meth:`envelope`.
         """
         self.store.put(name, self.envelope(name, kind, payload))
 
@@ -68,12 +75,19 @@ class Objects:
             ObjectMissing: there is no such object.
             Damaged: it is not what was written there.
         """
-        return self.open(name, kind, self.store.get(name))
+        return self.open(name, kind, self.store.get(name, max_envelope_bytes(kind)))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects of hvps under ``prefix``. Their names end in hex digits; anything else there (a ``.nfs``
-        file, a folder marker, notes of an administrator) is ignored."""
-        return (info for info in self.store.list(prefix) if _NAME.fullmatch(info.name))
+        """Objects under ``prefix`` with the names that hvps makes there. Anything else (a ``.nfs`` file, a
+        folder marker, a link, notes of an administrator) is skipped; see :meth:`unknown_names`."""
+        return (info for info in self.store.list(prefix) if info.size_bytes > 0 and is_object_name(info.name))
+
+    def unknown_names(self) -> Iterator[str]:
+        """Names in the folders of the repository that hvps did not make, and those of links and devices."""
+        for folder in FOLDERS:
+            for info in self.store.list(folder):
+                if info.size_bytes < 0 or not is_object_name(info.name):
+                    yield info.name
 
     def each(self, read: Callable[[S], T], which: Sequence[S]) -> tuple[T, ...]:
         """The results of ``read`` in the order of ``which``; read concurrently from a remote store.

@@ -25,8 +25,9 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import encode_record
-from hvpsbridge.formats.settings import CONFIG_NAME, decode_settings, new_settings
+from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
 from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_slot
+from hvpsbridge.repository.last_slot import LastSlot
 from hvpsbridge.repository.repository import RESTORE_NAME, Repository, restore_tool
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import Store
@@ -100,7 +101,9 @@ def create_on_store(
     with contextlib.suppress(ObjectExists):  # of an interrupted repo init
         store.put(RESTORE_NAME, restore_tool())
     if key is not None and master is not None:
-        write_slot(store, make_slot(master, repository_id, key, label, cost))
+        slot = make_slot(master, repository_id, key, label, cost)
+        write_slot(store, slot)
+        LastSlot(cache_folder, repository_id, store.url).remember(slot.slot_id)
     # The settings are written last: with them the repository exists.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
@@ -131,7 +134,7 @@ def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path |
 def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
     """The repository in a store, as :func:`open_repository`; without a ``cache_folder``, it uses memory."""
     try:
-        settings = decode_settings(store.get(CONFIG_NAME))
+        settings = decode_settings(store.get(CONFIG_NAME, MAX_SETTINGS_BYTES))
     except ObjectMissing as err:
         raise NoRepository(store.url) from err
     except UnknownVersion as err:
@@ -140,7 +143,9 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
     master = None
     if settings.sealed:
-        master = unlock(store, settings.repository_id, key)
+        last = LastSlot(cache_folder, settings.repository_id, store.url)
+        master, slot_id = unlock(store, settings, key, first=last.get())
+        last.remember(slot_id)
     elif key is not None:
         raise WrongKey(store.url, "it is not encrypted, but a key was given")
     sealer = _sealer(master, settings.repository_id)

@@ -15,6 +15,8 @@ from hvpsbridge.repository.objects import Objects
 
 # From so many packs on, a listing of a remote store is cheaper than single requests.
 LIST_FROM_PACKS = 32
+# Frames in a bad list; each takes 120 bytes.
+FRAMES_IN_LIST = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def _size(objects: Objects, name: str) -> int:
 
 def write_bad_list(objects: Objects, frames: Iterable[BadFrame]) -> None:
     """List frames as bad for every later writer, durably."""
-    listed = BadList(datetime.now(UTC), tuple(frames))
-    objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
+    every = tuple(frames)
+    for at in range(0, len(every), FRAMES_IN_LIST):
+        listed = BadList(datetime.now(UTC), every[at : at + FRAMES_IN_LIST])
+        objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
     objects.store.commit_barrier()

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvpsbridge.formats.chunk import FRAME_BYTES, Frame, unpack_frame
-from hvpsbridge.formats.envelope import FORMAT, HEADER_BYTES, Codec, Header, Kind, Seal, unpack_header
+from hvpsbridge.formats.envelope import (
+    FORMAT,
+    HEADER_BYTES,
+    Codec,
+    Header,
+    Kind,
+    Seal,
+    max_payload_bytes,
+    unpack_header,
+)
 from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk, Proof, decode_manifest
@@ -29,6 +38,7 @@ from hvpsbridge.formats.pack import (
 )
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.formats.settings import decode_settings, new_settings
+from hvpsbridge.units import MIB
 
 U32 = st.integers(0, 2**32 - 1)
 IDS = st.binary(min_size=32, max_size=32)
@@ -69,7 +79,7 @@ class TestRecords:
     @given(
         st.builds(
             Record,
-            st.integers(),
+            st.integers(-(10**18), 10**19),
             st.floats(allow_nan=False, allow_infinity=False),
             st.booleans(),
             st.text(st.characters(exclude_categories=("Cs",))),
@@ -131,7 +141,7 @@ class TestEnvelopes:
         st.sampled_from(Codec),
         st.sampled_from(Seal),
         U32,
-        st.integers(0, 2**28),
+        st.integers(0, 2**16),
         st.integers(0, 200),
         st.binary(min_size=12, max_size=12),
     )
@@ -143,6 +153,17 @@ class TestEnvelopes:
         )
         assert unpack_header(header.pack() + bytes(stored + header.trailer_bytes)) == header
         assert len(header.pack()) == HEADER_BYTES
+
+    @pytest.mark.parametrize("kind", Kind)
+    def test_that_would_expand_too_far_are_refused(self, kind: Kind) -> None:
+        most = max_payload_bytes(kind)
+        assert most <= 8 * MIB
+        for raw in (most + 1, 2**32 - 1):
+            header = Header(
+                kind=kind, codec=Codec.ZSTD, seal=Seal.PLAIN, epoch=0, raw_bytes=raw, stored_bytes=0
+            )
+            with pytest.raises(Malformed, match="may have"):
+                unpack_header(header.pack() + bytes(header.trailer_bytes))
 
     def test_of_another_version_name_both(self) -> None:
         data = bytearray(

@@ -22,8 +22,8 @@ from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 
 CHUNK = 64 * KIB
 KEY = Secret("correct horse battery staple")
-# The lowest costs of Argon2id, since tests open hundreds of slots.
-CHEAP = KdfCost(memory_kib=8, iterations=1, lanes=1)
+# The lowest costs that are accepted, since tests open hundreds of slots.
+CHEAP = KdfCost(memory_kib=1024, iterations=1, lanes=1)
 VM = UUID("6f6e2f0e-57a7-4f8e-9a51-000000000001")
 START = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from hvpsbridge.errors import StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, Store, check_name
+from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable
 from hvpsbridge.repository.stores.spool import SpoolSink
 from tests.repository.memory_store import MemoryStore
@@ -95,13 +95,13 @@ class FaultyStore(Store):
     def sink(self, name: str) -> SpoolSink:
         return SpoolSink(self.url, check_name(name), self.put)
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
 
         def half() -> bytes:
-            data = self._store.get(name)
+            data = self._store.get(name, max_bytes)
             return data[: len(data) // 2]
 
-        return self._call("get", name, lambda: self._store.get(name), half)
+        return self._call("get", name, lambda: self._store.get(name, max_bytes), half)
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from hvpsbridge.errors import ObjectExists, ObjectMissing, StoreError
-from hvpsbridge.repository.stores.base import ObjectInfo, Sink, Store, check_name
+from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES, ObjectInfo, Sink, Store, check_name
 
 
 class MemoryStore(Store):
@@ -20,6 +20,10 @@ class MemoryStore(Store):
         self.objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
+    def objects_under(self, folder: str) -> Iterator[str]:
+        """Names of the objects in a folder, sorted."""
+        return (name for name in sorted(self.objects) if name.startswith(folder + "/"))
+
     def put(self, name: str, data: bytes) -> None:
         check_name(name)
         with self._lock:
@@ -30,12 +34,14 @@ class MemoryStore(Store):
     def sink(self, name: str) -> MemorySink:
         return MemorySink(self, check_name(name))
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         with self._lock:
             try:
-                return self.objects[name]
+                data = self.objects[name]
             except KeyError as err:
                 raise ObjectMissing(self.url, "read", name, "no such object") from err
+        self.check_size(name, len(data), max_bytes)
+        return data
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         data = self.get(name)[offset : offset + length]

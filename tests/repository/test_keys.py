@@ -6,11 +6,13 @@ import hashlib
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import Damaged, KeyNeeded, NewerFormat, WrongKey
+from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, NewerFormat, StoreError, WrongKey
 from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import Codec, Kind, Seal, context
 from hvpsbridge.formats.keyslot import KeySlot, exported_text, parse_exported
@@ -18,6 +20,7 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
+from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.repository import restore_tool
 from hvpsbridge.repository.sealing import KeySealer
@@ -35,6 +38,10 @@ def sealed(store: MemoryStore) -> Repository:
 
 def slot_names(store: MemoryStore) -> list[str]:
     return [name for name in store.objects if name.startswith("keys/")]
+
+
+def read_slot(store: MemoryStore, name: str) -> KeySlot:
+    return decode_record(KeySlot, store.objects[name])
 
 
 class TestOpening:
@@ -59,12 +66,21 @@ class TestOpening:
         store.objects[first] = b"?" * 50
         open_on_store(store, key=OTHER).close()
 
-    def test_with_settings_from_elsewhere_is_damage(self, sealed: Repository, store: MemoryStore) -> None:
+    def test_with_changed_settings_is_refused_without_saying_which_slot_opened(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        exported = sealed.keys.export().text
         text = json.loads(store.objects["config"])
         text["chunk_bytes"] *= 2
         store.objects["config"] = json.dumps(text, sort_keys=True, separators=(",", ":")).encode()
+        errors = []
+        for key in (KEY, OTHER):
+            with pytest.raises(WrongKey) as caught:
+                open_on_store(store, key=key)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
         with pytest.raises(Damaged, match="check"):
-            open_on_store(store, key=KEY)
+            open_on_store(store, key=exported)
 
     def test_of_a_newer_format_is_told_before_the_key_is_tried(
         self, sealed: Repository, store: MemoryStore
@@ -73,13 +89,97 @@ class TestOpening:
         with pytest.raises(NewerFormat):
             open_on_store(store, key=OTHER)
 
-    def test_refuses_costs_out_of_bounds(self, sealed: Repository, store: MemoryStore) -> None:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"memory_kib": 2**30},
+            {"memory_kib": 8},
+            {"iterations": 0},
+            {"iterations": 65},
+            {"memory_kib": 256 * 1024, "iterations": 4},
+            {"lanes": 64},
+            {"salt": b""},
+            {"nonce": b""},
+            {"nonce": bytes(16)},
+            {"wrapped": bytes(64)},
+            {"wrapped": b""},
+            {"label": b"ab"},
+            {"label": bytes(1200)},
+        ],
+        ids=lambda changes: " ".join(changes),
+    )
+    def test_is_not_closed_by_a_slot_that_no_hvps_makes(
+        self, sealed: Repository, store: MemoryStore, changes: dict[str, object]
+    ) -> None:
         (name,) = slot_names(store)
-        slot = decode_record(KeySlot, store.objects[name])
-        greedy = replace(slot, memory_kib=2**30)
-        store.objects[name] = encode_record(replace(greedy, check=greedy.digest()))
-        with pytest.raises(Damaged, match="bounds"):
+        odd = replace(read_slot(store, name), slot_id=UUID(int=1), **changes)  # type: ignore[arg-type]
+        store.objects[f"keys/{UUID(int=1).hex}"] = encode_record(replace(odd, check=odd.digest()))
+        with open_on_store(store, key=KEY) as opened:
+            assert [damage.name for damage in opened.keys.damaged_slots()] == [f"keys/{UUID(int=1).hex}"]
+            assert [slot.label for slot in opened.keys.slots()] == ["first"]
+        del store.objects[name]
+        with pytest.raises(Damaged, match=r"bounds|length"):
             open_on_store(store, key=KEY)
+
+    def test_passes_over_a_slot_that_opens_but_holds_another_key(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        (real,) = slot_names(store)
+        planted = make_slot(bytes(32), sealed.repository_id, KEY, "planted", CHEAP)
+        store.objects[f"keys/{planted.slot_id.hex}"] = encode_record(planted)
+        open_on_store(store, key=KEY).close()
+        del store.objects[real]
+        errors = []
+        for key in (KEY, OTHER):
+            with pytest.raises(WrongKey) as caught:
+                open_on_store(store, key=key)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+
+    def test_tries_the_slot_that_opened_last_time_first(
+        self, sealed: Repository, store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open_on_store(store, key=KEY, cache_folder=tmp_path).close()
+        (real,) = slot_names(store)
+        for number in range(20):
+            copy = replace(read_slot(store, real), slot_id=UUID(int=number))
+            store.objects[f"keys/{copy.slot_id.hex}"] = encode_record(replace(copy, check=copy.digest()))
+        tried = []
+        stretch = sealing.stretch
+
+        def counting(*arguments: Any) -> bytes:
+            tried.append(arguments)
+            return stretch(*arguments)
+
+        monkeypatch.setattr(sealing, "stretch", counting)
+        open_on_store(store, key=KEY, cache_folder=tmp_path).close()
+        assert len(tried) == 1
+
+    def test_costs_no_more_than_a_bound(
+        self, sealed: Repository, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (real,) = slot_names(store)
+        slot = read_slot(store, real)
+        cost = 0
+
+        def count(_phrase: str, _salt: bytes, memory_kib: int, iterations: int, _lanes: int) -> bytes:
+            nonlocal cost
+            cost += memory_kib * iterations
+            return bytes(32)
+
+        monkeypatch.setattr(sealing, "stretch", count)
+        for memory_kib, how_many in ((256 * 1024, 300), (1024, 1000)):
+            cost = 0
+            for number in range(how_many):
+                copy = replace(slot, slot_id=UUID(int=number), memory_kib=memory_kib)
+                store.objects[f"keys/{copy.slot_id.hex}"] = encode_record(replace(copy, check=copy.digest()))
+            with pytest.raises(WrongKey, match="more than are tried"):
+                open_on_store(store, key=OTHER)
+            assert 0 < cost <= MAX_TRIED_KIB
+
+    def test_does_not_read_a_slot_of_any_size(self, sealed: Repository, store: MemoryStore) -> None:
+        store.objects[f"keys/{UUID(int=1).hex}"] = bytes(10_000)
+        open_on_store(store, key=KEY).close()
 
     def test_refuses_costs_that_were_lowered(self, sealed: Repository, store: MemoryStore) -> None:
         (name,) = slot_names(store)
@@ -111,6 +211,26 @@ class TestSlots:
         with pytest.raises(KeyNeeded, match="no slot"):
             sealed.keys.remove(uuid4())
 
+    def test_that_others_added_are_not_listed_and_never_count_as_the_last(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        (real,) = slot_names(store)
+        copy = replace(read_slot(store, real), slot_id=UUID(int=1))
+        name = f"keys/{copy.slot_id.hex}"
+        store.objects[name] = encode_record(replace(copy, check=copy.digest()))
+        assert [slot.label for slot in sealed.keys.slots()] == ["first"]
+        assert [damage.name for damage in sealed.keys.damaged_slots()] == [name]
+        with pytest.raises(KeyNeeded, match="last"):
+            sealed.keys.remove(UUID(real.removeprefix("keys/")))
+        sealed.keys.remove(copy.slot_id)
+        assert slot_names(store) == [real]
+        open_on_store(store, key=KEY).close()
+
+    @pytest.mark.parametrize("label", ["x" * 1025, "\udcff"], ids=["long", "half a surrogate"])
+    def test_do_not_take_any_label(self, sealed: Repository, label: str) -> None:
+        with pytest.raises(ConfigurationError, match="label"):
+            sealed.keys.add(OTHER, label, cost=CHEAP)
+
     def test_hide_their_labels(self, sealed: Repository, store: MemoryStore) -> None:
         sealed.keys.add(OTHER, "bank vault", cost=CHEAP)
         assert not [name for name, data in store.objects.items() if b"bank vault" in data]
@@ -137,6 +257,21 @@ class TestExport:
             assert content_of(opened, point) == content
             opened.keys.add(OTHER, cost=CHEAP)
         open_on_store(store, key=OTHER).close()
+
+    def test_is_given_beside_a_planted_record(self, sealed: Repository, store: MemoryStore) -> None:
+        store.objects["exports/ffffffffffffffff"] = b"x"
+        store.objects[f"exports/{2**48 - 1:016x}"] = b"x"
+        assert sealed.keys.export().text == sealed.keys.export().text
+        assert f"exports/{2**48 + 1:016x}" in store.objects
+
+    def test_is_given_by_a_store_that_cannot_be_written_to(
+        self, sealed: Repository, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(name: str, _data: bytes) -> None:
+            raise StoreError(store.url, "create", name, "read-only")
+
+        monkeypatch.setattr(store, "put", refuse)
+        assert sealed.keys.export().text
 
     def test_ends_the_reminder(self, sealed: Repository, store: MemoryStore) -> None:
         assert not sealed.keys.exported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,16 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from hvpsbridge.errors import LeaseLost, RepositoryLocked, StoreError
+from hvpsbridge.errors import LeaseLost, NewerObject, RepositoryLocked, StoreError
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.lease import LeaseRecord
+from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository import lease as module
 from hvpsbridge.repository.holder import current_holder, is_provably_dead
 from hvpsbridge.repository.lease import Lease
@@ -24,7 +29,7 @@ from hvpsbridge.repository.sealing import PlainSealer
 from tests.repository.memory_store import MemoryStore
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-PREFIX = "leases/abc"
+PREFIX = f"leases/{0xABC:032x}"
 
 
 @pytest.fixture
@@ -66,6 +71,51 @@ class TestLease:
                 lease.check()
         assert len(asked) == 1
         take(objects).release()  # the remaining records do no harm
+
+    @pytest.mark.parametrize("counter", [7, 2**48 - 1, 2**48, 2**64 - 1])
+    def test_is_taken_in_spite_of_an_object_that_is_no_record(self, objects: Objects, counter: int) -> None:
+        with take(objects):
+            pass
+        store = objects.store
+        assert isinstance(store, MemoryStore)
+        store.objects[f"{PREFIX}/{counter:016x}"] = b"x"
+        begun = time.monotonic()
+        for number in range(3):
+            with take(objects, stale_seconds=0.2) as lease:
+                lease.check()
+                with pytest.raises(RepositoryLocked):
+                    take(objects)
+            if number == 0:
+                waited = time.monotonic() - begun
+        assert waited < 5
+
+    @pytest.mark.parametrize("counter", [7, 2**48 - 1, 2**64 - 1])
+    def test_is_kept_when_somebody_adds_an_object(self, objects: Objects, counter: int) -> None:
+        store = objects.store
+        assert isinstance(store, MemoryStore)
+        with take(objects) as lease:
+            for at in (counter, counter - 1):
+                store.objects[f"{PREFIX}/{at:016x}"] = b"x"
+            for _ in range(3):
+                lease.check()
+            with pytest.raises(RepositoryLocked):
+                take(objects)
+        take(objects).release()
+
+    def test_of_a_newer_hvps_is_not_taken(self, objects: Objects) -> None:
+        take(objects).release()
+        record = json.loads(objects.read(f"{PREFIX}/{1:016x}", Kind.LEASE)) | {"zone": "later", "counter": 9}
+        text = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        objects.write(f"{PREFIX}/{9:016x}", Kind.LEASE, text)
+        with pytest.raises(NewerObject):
+            take(objects)
+
+    def test_forged_in_a_plain_repository_locks_with_an_error(self, objects: Objects) -> None:
+        forged = f"{PREFIX}/{2**64 - 1:016x}"
+        record = LeaseRecord(2**64 - 1, current_holder(uuid4()), datetime.now(UTC), released=True)
+        objects.write(forged, Kind.LEASE, encode_record(record))
+        with pytest.raises(RepositoryLocked):
+            take(objects)
 
     def test_that_could_not_be_released_is_no_lock_for_its_own_process(self, objects: Objects) -> None:
         class Failing(MemoryStore):
@@ -192,7 +242,7 @@ class TestLease:
             process.wait()
 
     def test_of_a_run_leaves_nothing_behind(self, objects: Objects) -> None:
-        Lease(objects, "runs/one", current_holder(uuid4()), "run", once=True).release()
+        Lease(objects, f"runs/{1:032x}", current_holder(uuid4()), "run", once=True).release()
         assert list(objects.list("runs")) == []
 
     def test_is_taken_by_exactly_one_of_many(self, objects: Objects) -> None:

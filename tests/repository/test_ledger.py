@@ -142,6 +142,40 @@ def test_a_damaged_entry_is_not_passed_over(repository: Repository, store: Memor
         repository.ledger(VM).entries()
 
 
+def test_a_run_uses_the_other_entries_and_knows_what_is_damaged(
+    repository: Repository, store: MemoryStore
+) -> None:
+    run = uuid4()
+    first, second = (entry(LedgerKind.RUN_STARTED, run) for _ in range(2))
+    ledger = ledger_with(repository, [first, second])
+    prefix = next(iter(store.objects_under("ledger"))).rsplit("/", 1)[0]
+    planted = f"{prefix}/{5:016x}"
+    store.objects[planted] = b"x"
+    ledger = repository.ledger(VM)
+    assert ledger.open_entries() == (first, second)
+    assert [damage.name for damage in ledger.damaged] == [planted]
+    ledger.append(settled := all_settled(run, NOW))
+    ledger = repository.ledger(VM)
+    assert ledger.current_entries() == (settled,)
+    assert not ledger.damaged
+
+
+def test_an_object_far_ahead_that_is_no_entry_is_passed_over(
+    repository: Repository, store: MemoryStore
+) -> None:
+    run = uuid4()
+    ledger_with(repository, [entry(LedgerKind.RUN_STARTED, run)])
+    prefix = next(iter(store.objects_under("ledger"))).rsplit("/", 1)[0]
+    for far in (2**48 - 1, 2**48, 2**64 - 1):
+        store.objects[f"{prefix}/{far:016x}"] = b"x"
+    store.objects[f"{prefix}/{1:017x}"] = b"x"
+    for _ in range(3):
+        ledger = repository.ledger(VM)
+        ledger.append(settled := all_settled(run, NOW))
+        assert repository.ledger(VM).current_entries() == (settled,)
+        assert not ledger.damaged
+
+
 def test_names_tell_nothing_about_the_vm(repository: Repository, store: MemoryStore) -> None:
     repository.ledger(VM).append(entry(LedgerKind.RUN_STARTED, uuid4()))
     assert not [name for name in store.objects if VM.hex[:8] in name or str(VM) in name]
@@ -155,9 +189,9 @@ def test_a_run_fetches_each_entry_once(
     fetched: list[str] = []
     get = MemoryStore.get
 
-    def counted(self: MemoryStore, name: str) -> bytes:
+    def counted(self: MemoryStore, name: str, max_bytes: int) -> bytes:
         fetched.append(name)
-        return get(self, name)
+        return get(self, name, max_bytes)
 
     monkeypatch.setattr(MemoryStore, "get", counted)
     ledger = repository.ledger(VM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import stat
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import pytest
 
 from hvpsbridge.errors import (
     ConfigurationError,
+    Damaged,
     NoRepository,
     NoSpace,
     ObjectExists,
@@ -258,19 +260,82 @@ def test_temporary_files_of_the_dead_are_swept_when_they_are_old(
     with make(store) as repository:
         folder = tmp_path / "store" / "tmp"
         folder.mkdir(exist_ok=True)
-        for name, days in (("old", 3), ("young", 1)):
+        old, young, foreign = "0" * 32, "1" * 32, "id_ed25519"
+        for name, days in ((old, 3), (young, 1), (foreign, 3)):
             (folder / name).write_bytes(b"half a pack")
             past = time.time() - days * 86400
             os.utime(folder / name, (past, past))
         store_point(repository, b"x" * 512)
-        assert [path.name for path in folder.iterdir()] == ["young"]
+        assert {path.name for path in folder.iterdir()} == {young, foreign}
+
+
+@pytest.mark.parametrize("kind", ["local", "sftp"])
+def test_no_link_leads_out_of_the_store(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root, outside = tmp_path / "store", tmp_path / "home"
+    url = str(root)
+    if kind == "sftp":
+        url = request.getfixturevalue("ssh").url(root)
+    store = open_store(url, create=True)
+    outside.mkdir()
+    victim = outside / ("0" * 32)
+
+    victim.write_bytes(b"x")
+    os.utime(victim, (1, 1))
+    shutil.rmtree(root / "tmp", ignore_errors=True)
+    for folder in ("tmp", "leases", "index"):
+        (root / folder).symlink_to(outside)
+    assert store.sweep() == 0
+    for attempt in (
+        lambda: store.put("points/one", b"x"),
+        lambda: store.delete(f"leases/{'0' * 32}"),
+    ):
+        with pytest.raises(StoreError, match="link"):
+            attempt()
+    assert [path.name for path in outside.iterdir()] == [victim.name]
+    (root / "tmp").unlink()
+    with pytest.raises(StoreError, match="link"):
+        store.put("index/one", b"x")
+    assert [path.name for path in outside.iterdir()] == [victim.name]
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["local", "sftp"])
+def test_only_regular_files_of_a_fitting_size_are_read(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    root = tmp_path / "store"
+    url = str(root)
+    if kind == "sftp":
+        url = request.getfixturevalue("ssh").url(root)
+    store = open_store(url, create=True)
+    (root / "index" / "a" / "b" / "c" / "d").mkdir(parents=True)
+    os.mkfifo(root / "index" / "pipe")
+    (root / "index" / "link").symlink_to("/etc/passwd")
+    (root / "index" / "large").write_bytes(b"")
+    os.truncate(root / "index" / "large", 1 << 40)
+    for name in ("pipe", "link", "large", "a"):
+        with pytest.raises(Damaged):
+            store.get(f"index/{name}", 1000)
+    for name in ("pipe", "link", "a"):
+        with pytest.raises((Damaged, StoreError)):
+            store.get_range(f"index/{name}", 0, 10)
+    sizes = {info.name: info.size_bytes for info in store.list("index")}
+    assert sizes == {"index/pipe": -1, "index/link": -1, "index/large": 1 << 40, "index/a/b/c": -1}
+    store.close()
+
+
+def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path), create=True)
+    (tmp_path / "index").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "index") + b"/\xff")).write_bytes(b"x")
+    assert [info.name for info in store.list("index")] == ["index/\udcff"]
 
 
 def test_a_clock_that_is_ahead_here_sweeps_nothing_young_away(
     ssh: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(ssh.url(tmp_path / "store"), create=True)
-    (young := tmp_path / "store" / "tmp" / "young").parent.mkdir(exist_ok=True)
+    (young := tmp_path / "store" / "tmp" / ("1" * 32)).parent.mkdir(exist_ok=True)
     young.write_bytes(b"what another writer uploads right now")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)

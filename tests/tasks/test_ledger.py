@@ -13,6 +13,7 @@ from hvpsbridge.errors import StoreError
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.repository.ledger import EXPIRE_ENTRIES, KEEP
 from hvpsbridge.repository.opening import create_on_store, open_on_store
+from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES
 from hvpsbridge.sim.model import SystemClock
 from hvpsbridge.tasks import journal
 from hvpsbridge.tasks.backup import checkpoint
@@ -41,10 +42,10 @@ class LedgerStore(MemoryStore):
         self.read: list[str] = []
         self.disturb: Callable[[str], None] = lambda action: None
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         if name.startswith("ledger/"):
             self.read.append(name)
-        return super().get(name)
+        return super().get(name, max_bytes)
 
     def put(self, name: str, data: bytes) -> None:
         if name.startswith("ledger/"):

@@ -14,11 +14,24 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from hvpsbridge.errors import Damaged
+from hvpsbridge.units import MIB
+
 # Only a checked name becomes a path or a key. It is lower-case words joined by "/", without dots, so it
 # cannot be "..", a hidden file or a temporary name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}(/[a-z0-9][a-z0-9_-]{0,99}){0,4}(\.py)?")
 # A temporary file this old was left by a process that died: writing a pack takes minutes.
 STALE_TEMPORARY_SECONDS = 2 * 86400
+
+
+# The largest objects are packs, which have little more than 32 MiB.
+MAX_OBJECT_BYTES = 64 * MIB
+# Temporary files have such names, and nothing else in their folder is removed.
+TEMPORARY_NAME = re.compile("[0-9a-f]{32}")
+FOLDER_IS_LINK = "the folder is a link; make it a folder, or mount one there"
+NOT_REGULAR = "it is not a regular file"
+# Folders are this deep at most: data/ab/name.
+MAX_DEPTH = 3
 
 
 def check_name(name: str) -> str:
@@ -34,7 +47,12 @@ def check_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a listing."""
+    """An object in a listing.
+
+    Attributes:
+        name: its name, which may be one that no object can have, since anyone may have made it.
+        size_bytes: its size; -1 when it is no object, but a link, a device, or a folder that is too deep.
+    """
 
     name: str
     size_bytes: int
@@ -119,12 +137,23 @@ class Store(ABC):
         """A new object ``name``, to be written piece by piece."""
 
     @abstractmethod
-    def get(self, name: str) -> bytes:
-        """The whole object.
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """The whole object. Not more than ``max_bytes`` are read into memory.
 
         Raises:
             ObjectMissing: there is no such object.
+            Damaged: it is larger than ``max_bytes``, or not a regular file.
         """
+
+    def check_size(self, name: str, size_bytes: int, max_bytes: int) -> None:
+        """Check the size of an object before it is read.
+
+        Raises:
+            Damaged: it is larger than ``max_bytes``.
+        """
+        if size_bytes > max_bytes:
+            what = f"it has {size_bytes} bytes, but may have at most {max_bytes}"
+            raise Damaged(self.url, name, what)
 
     @abstractmethod
     def get_range(self, name: str, offset: int, length: int) -> bytes:
@@ -145,7 +174,10 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects whose name starts with ``prefix`` followed by "/", in no particular order."""
+        """Objects whose name starts with ``prefix`` followed by "/", in no particular order.
+
+        Links are not followed.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:

@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from hvpsbridge.errors import (
     ConfigurationError,
+    Damaged,
     NoSpace,
     ObjectExists,
     ObjectMissing,
@@ -29,7 +31,18 @@ from hvpsbridge.errors import (
     StoreError,
 )
 from hvpsbridge.folders import absolute
-from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, Sink, Store, check_name
+from hvpsbridge.repository.stores.base import (
+    FOLDER_IS_LINK,
+    MAX_DEPTH,
+    MAX_OBJECT_BYTES,
+    NOT_REGULAR,
+    STALE_TEMPORARY_SECONDS,
+    TEMPORARY_NAME,
+    ObjectInfo,
+    Sink,
+    Store,
+    check_name,
+)
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
 
 logger = logging.getLogger(__name__)
@@ -108,41 +121,54 @@ class LocalStore(Store):
     def sink(self, name: str) -> LocalSink:
         return LocalSink(self, check_name(name))
 
-    def get(self, name: str) -> bytes:
-        try:
-            data = self.path(name).read_bytes()
-        except OSError as err:
-            self._fail("read", name, err)
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        with self._reading("read", name) as (descriptor, size):
+            self.check_size(name, size, max_bytes)
+            # It never grows, unless somebody else writes to it.
+            data = self._read(descriptor, 0, size)
         if not data:
             raise ObjectMissing(self.url, "read", name, "no such object")
         return data
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
-        try:
-            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                data = os.pread(descriptor, length, offset)
-                while 0 < len(data) < length:
-                    more = os.pread(descriptor, length - len(data), offset + len(data))
-                    if not more:
-                        break
-                    data += more
-            finally:
-                os.close(descriptor)
-        except OSError as err:
-            self._fail("read", name, err)
+        with self._reading("read", name) as (descriptor, size):
+            data = self._read(descriptor, offset, max(0, min(length, size - offset)))
         if len(data) != length:
             raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
         return data
 
     def size(self, name: str) -> int:
+        with self._reading("look up", name) as (_, size):
+            if not size:
+                raise ObjectMissing(self.url, "look up", name, "no such object")
+            return size
+
+    @contextlib.contextmanager
+    def _reading(self, action: str, name: str) -> Iterator[tuple[int, int]]:
+        """Descriptor and size of an object. Somebody else may have put a link, a pipe or a device there."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         try:
-            size = self.path(name).stat().st_size
+            descriptor = os.open(self.path(name), flags)
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise Damaged(self.url, name, NOT_REGULAR)
+                yield descriptor, found.st_size
+            finally:
+                os.close(descriptor)
         except OSError as err:
-            self._fail("look up", name, err)
-        if not size:
-            raise ObjectMissing(self.url, "look up", name, "no such object")
-        return size
+            if err.errno in (errno.ELOOP, errno.ENXIO):
+                raise Damaged(self.url, name, NOT_REGULAR) from err
+            self._fail(action, name, err)
+
+    def _read(self, descriptor: int, offset: int, length: int) -> bytes:
+        data = os.pread(descriptor, length, offset)
+        while len(data) < length:
+            more = os.pread(descriptor, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         yield from self._walk(self.path(prefix), prefix)
@@ -160,15 +186,21 @@ class LocalStore(Store):
         for entry in entries:
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(folder / entry.name, name)
+                if name.count("/") < MAX_DEPTH:
+                    yield from self._walk(folder / entry.name, name)
+                else:
+                    yield ObjectInfo(name, -1)
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the listing
-                    if size := entry.stat().st_size:
+                    if size := entry.stat(follow_symlinks=False).st_size:
                         yield ObjectInfo(name, size)
+            else:
+                yield ObjectInfo(name, -1)
 
     def delete(self, name: str) -> None:
         path = self.path(name)
         try:
+            self._refuse_links(path.parent)
             path.unlink()
         except FileNotFoundError:
             return
@@ -202,12 +234,18 @@ class LocalStore(Store):
 
     def sweep(self) -> int:
         removed = 0
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
         with contextlib.suppress(OSError):
-            for path in (self._root / TEMPORARY_FOLDER).iterdir():
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
-                        path.unlink()
-                        removed += 1
+            # By descriptor, so that nothing outside is removed even if a link replaces the folder meanwhile.
+            folder = os.open(self._root / TEMPORARY_FOLDER, flags)
+            try:
+                for name in os.listdir(folder):  # noqa: PTH208 (a descriptor)
+                    with contextlib.suppress(OSError):
+                        if TEMPORARY_NAME.fullmatch(name) and _is_stale(os.lstat(name, dir_fd=folder)):
+                            os.unlink(name, dir_fd=folder)
+                            removed += 1
+            finally:
+                os.close(folder)
         return removed
 
     def holds(self, path: Path) -> bool:
@@ -225,6 +263,7 @@ class LocalStore(Store):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            self._refuse_links(path.parent)
             return path, os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=0)
         except OSError as err:
             self._fail("write", path.name, err)
@@ -234,6 +273,7 @@ class LocalStore(Store):
         path = self.path(name)
         try:
             self._make_folder(path.parent)
+            self._refuse_links(path.parent)
             try:
                 name_exclusively(temporary, path)
             except FileExistsError:
@@ -250,6 +290,13 @@ class LocalStore(Store):
             self._make_folder(folder.parent)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True, parents=folder == self._root)
         self._note(folder.parent)
+
+    def _refuse_links(self, folder: Path) -> None:
+        """Refuse to write where a link leads out of the directory. Reading through one does no harm."""
+        while folder != self._root:
+            if stat.S_ISLNK(folder.lstat().st_mode):
+                raise StoreError(self.url, "write", str(folder), FOLDER_IS_LINK)
+            folder = folder.parent
 
     def _note(self, folder: Path) -> None:
         # Folders above it, too: another process may have made this one and died before flushing its name.
@@ -302,6 +349,10 @@ class LocalSink(Sink):
         with contextlib.suppress(OSError):
             self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+def _is_stale(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > STALE_TEMPORARY_SECONDS
 
 
 def _flush_folder(folder: Path) -> None:

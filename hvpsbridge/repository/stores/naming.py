@@ -14,6 +14,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,12 @@ def claim_abandoned(temporary: Path, path: Path) -> bool:
     try:
         # Checked before locking, because a process that just made the reservation must find it unlocked.
         # Both times come from the clock of the file system, so the clock of this machine does not matter.
-        found = path.stat()
-        if found.st_size or temporary.stat().st_mtime - found.st_mtime < ABANDONED_SECONDS:
+        found = path.lstat()
+        if found.st_size or not stat.S_ISREG(found.st_mode):
             return False  # nearly always: another object has the name
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if temporary.stat().st_mtime - found.st_mtime < ABANDONED_SECONDS:
+            return False
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -27,7 +27,7 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
-from hvpsbridge.repository.stores.base import ObjectInfo, Store, check_name
+from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.urls import EXAMPLES, options_of
@@ -132,14 +132,20 @@ class S3Store(Store):
                 lambda: obstore.put(self._bucket, name, data, mode="create", use_multipart=False),
             )
 
-        create_once(create, lambda: self.get(name) == data)
+        create_once(create, lambda: self.get(name, len(data)) == data)
 
     def sink(self, name: str) -> SpoolSink:
         return SpoolSink(self.url, check_name(name), self.put)
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         check_name(name)
-        return persist(lambda: self._do("read", name, lambda: bytes(obstore.get(self._bucket, name).bytes())))
+
+        def fetch() -> bytes:
+            found = obstore.get(self._bucket, name)  # has only read the headers
+            self.check_size(name, int(found.meta["size"]), max_bytes)
+            return bytes(found.bytes())
+
+        return persist(lambda: self._do("read", name, fetch))
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         check_name(name)

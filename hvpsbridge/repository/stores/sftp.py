@@ -20,8 +20,18 @@ from typing import NoReturn, Self, cast
 
 import asyncssh
 
-from hvpsbridge.errors import NoSpace, ObjectExists, ObjectMissing, StoreError
-from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, ObjectInfo, Store, check_name
+from hvpsbridge.errors import Damaged, NoSpace, ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.repository.stores.base import (
+    FOLDER_IS_LINK,
+    MAX_DEPTH,
+    MAX_OBJECT_BYTES,
+    NOT_REGULAR,
+    STALE_TEMPORARY_SECONDS,
+    TEMPORARY_NAME,
+    ObjectInfo,
+    Store,
+    check_name,
+)
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
@@ -48,6 +58,7 @@ class SftpStore(Store):
         self.url = url
         self._root = self._ssh.path
         self._folders: set[str] = set()
+        self._real: set[str] = set()
         self._unflushed: set[str] = set()
         self._lock = threading.Lock()
         self._durable: bool | None = None
@@ -77,7 +88,7 @@ class SftpStore(Store):
         check_name(name)
         create_once(
             lambda: self._ssh.once("create", name, lambda: self._create(name, data)),
-            lambda: self.get(name) == data,
+            lambda: self.get(name, len(data)) == data,
         )
         with self._lock:
             self._unflushed.add(name)
@@ -85,8 +96,8 @@ class SftpStore(Store):
     def sink(self, name: str) -> SpoolSink:
         return SpoolSink(self.url, check_name(name), self.put)
 
-    def get(self, name: str) -> bytes:
-        data = self._ssh.persist("read", check_name(name), lambda: self._read(name, 0, -1))
+    def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        data = self._ssh.persist("read", check_name(name), lambda: self._read_all(name, max_bytes))
         if not data:
             raise ObjectMissing(self.url, "read", name, "no such object")
         return data
@@ -152,9 +163,19 @@ class SftpStore(Store):
         await self._ssh.sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=FOLDER_MODE), exist_ok=True)
         self._folders.add(path)
 
+    async def _refuse_links(self, folder: str) -> None:
+        """Refuse to write where a link leads out of the directory; looked at once for each folder."""
+        while folder != self._root and folder not in self._real:
+            with contextlib.suppress(asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+                if (await self._ssh.sftp.lstat(folder)).type == asyncssh.FILEXFER_TYPE_SYMLINK:
+                    raise StoreError(self.url, "write", folder, FOLDER_IS_LINK)
+                self._real.add(folder)
+            folder = folder.rsplit("/", 1)[0]
+
     async def _upload(self, data: bytes, *, keep: bool = True) -> str:
         """Path of a new, flushed temporary file with ``data``."""
         await self._make_folder(self._path(TEMPORARY_FOLDER))
+        await self._refuse_links(self._path(TEMPORARY_FOLDER))
         path = f"{self._path(TEMPORARY_FOLDER)}/{secrets.token_hex(16)}"
         try:
             await self._write(path, data)
@@ -198,6 +219,7 @@ class SftpStore(Store):
     async def _create(self, name: str, data: bytes) -> None:
         path = self._path(name)
         await self._make_folder(path.rsplit("/", 1)[0])
+        await self._refuse_links(path.rsplit("/", 1)[0])
         temporary = await self._upload(data)
         try:
             try:
@@ -246,23 +268,38 @@ class SftpStore(Store):
         async with await self._ssh.sftp.open(self._path(name), "r+b") as file:
             await self._fsync(file)
 
+    async def _read_all(self, name: str, max_bytes: int) -> bytes:
+        found = await self._ssh.sftp.lstat(self._path(name))
+        if not _is_regular(found):
+            raise Damaged(self.url, name, NOT_REGULAR)
+        size = int(found.size or 0)
+        self.check_size(name, size, max_bytes)
+        return await self._read(name, 0, size)
+
     async def _read(self, name: str, offset: int, length: int) -> bytes:
-        file = await self._ssh.reading(self._path(name))
+        path = self._path(name)
+        # Opening a pipe would block the server.
+        if not self._ssh.has_open(path) and not _is_regular(await self._ssh.sftp.lstat(path)):
+            raise Damaged(self.url, name, NOT_REGULAR)
+        file = await self._ssh.reading(path)
         # A file opened without an encoding returns bytes, but asyncssh's types say text.
         return cast(bytes, await file.read(length, offset))
 
     async def _remove(self, name: str) -> None:
         path = self._path(name)
+        await self._refuse_links(path.rsplit("/", 1)[0])
         await self._ssh.stop_reading(path)
         await self._ssh.sftp.remove(path)
 
     async def _sweep(self) -> int:
         folder = self._path(TEMPORARY_FOLDER)
+        await self._refuse_links(folder)
         ages: dict[str, int] = {}
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
             async for entry in self._ssh.sftp.scandir(folder):
-                if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR:
-                    ages[f"{folder}/{_text(entry.filename)}"] = entry.attrs.mtime or 0
+                name = _text(entry.filename)
+                if _is_regular(entry.attrs) and TEMPORARY_NAME.fullmatch(name):
+                    ages[f"{folder}/{name}"] = entry.attrs.mtime or 0
         if not ages:
             return 0
         # The server's time: if the clock here is ahead, files that others are uploading must not be removed.
@@ -288,12 +325,19 @@ class SftpStore(Store):
                 if last in (".", ".."):
                     continue
                 name = f"{folder}/{last}"
-                if entry.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY:
+                if entry.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY and name.count("/") < MAX_DEPTH:
                     folders.append(name)
+                elif not _is_regular(entry.attrs):
+                    found.append(ObjectInfo(name, -1))
                 elif entry.attrs.size:
                     found.append(ObjectInfo(name, int(entry.attrs.size)))
         return found
 
 
+def _is_regular(attributes: asyncssh.SFTPAttrs) -> bool:
+    # Some servers do not tell types.
+    return attributes.type in (asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN)
+
+
 def _text(name: str | bytes) -> str:
-    return name if isinstance(name, str) else name.decode()
+    return name if isinstance(name, str) else name.decode(errors="surrogateescape")

@@ -119,7 +119,7 @@ class SshConnection:
         except asyncssh.KeyImportError as err:
             what = f"the identity cannot be used: {err}"
             raise ConfigurationError(f"sftp://{self._settings['host']}", what) from err
-        except (asyncssh.Error, OSError) as err:
+        except (asyncssh.Error, OSError, ValueError) as err:
             self._fail(action, name, err)
 
     def close(self) -> None:
@@ -152,6 +152,10 @@ class SshConnection:
                 await old.close()
         self._handles.move_to_end(path)
         return handle
+
+    def has_open(self, path: str) -> bool:
+        """Whether :meth:`reading` has kept the file open."""
+        return path in self._handles
 
     async def stop_reading(self, path: str) -> None:
         """Close the file if :meth:`reading` has kept it open."""

@@ -39,6 +39,8 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
     cleanup = cleanup_context(context, state, leased.journal)
     left = clean_up(cleanup, ReferencePoints(cleanup))
     state.cleaned_up(left)
+    # What an entry that cannot be read says was made is unknown. The backup goes on, and the report says so.
+    state.conditions.extend(leased.journal.ledger.damaged)
     if not left:
         return
     unclean = HostNotClean(context.host.name, context.vm_name, left)
