@@ -5,6 +5,7 @@
     Hvps.HostInfo
       Name                 text     computer name
       Fqdn                 text?    name with domain
+      MachineId            guid?    SMBIOS UUID; not always unique
       OsVersion            text     for example 10.0.20348
       OsBuild              int      build number
       PowershellVersion    text     of the session
@@ -47,6 +48,12 @@ try {
             $cluster = [string] $found.Name
         }
     }
+    # Not every machine reports one (docs/hyperv-facts.md#machine-id).
+    $product = @(Get-CimInstance -ClassName Win32_ComputerSystemProduct -ErrorAction SilentlyContinue)
+    $machineId = [guid]::Empty
+    if ($product.Count -gt 0) {
+        $null = [guid]::TryParse([string] $product[0].UUID, [ref] $machineId)
+    }
     # High or system integrity level: S-1-16-12288, S-1-16-16384.
     $elevated = @(& whoami.exe /groups /fo csv /nh | Where-Object { $_ -match 'S-1-16-(12288|16384)\b' })
     [pscustomobject]@{
@@ -54,6 +61,9 @@ try {
         Name                = [string] $hyperv.Name
         Fqdn                = $(if ($hyperv.FullyQualifiedDomainName) {
                 [string] $hyperv.FullyQualifiedDomainName
+            })
+        MachineId           = $(if ($machineId -ne [guid]::Empty) {
+                $machineId.ToString()
             })
         OsVersion           = [string] $os.Version
         OsBuild             = [int] $os.BuildNumber

@@ -100,10 +100,16 @@ class CheckpointPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostInfo:
-    """A host, and the process of the session on it."""
+    """A host, and the process of the session on it.
+
+    Attributes:
+        machine_id: SMBIOS UUID; None if the machine reports none. Two machines can have the same
+            (docs/hyperv-facts.md#machine-id).
+    """
 
     name: str
     fqdn: str | None
+    machine_id: UUID | None
     os_version: str
     os_build: int
     powershell_version: str

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, InternalError, machine_error
+from hvpsbridge.errors import HvpsError, InternalError, Interrupted, machine_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
@@ -181,6 +181,8 @@ class Runner:
         if play.needs_hosts:
             listed = list_vms(play.hosts, newest_host, self._cancel)
             for name, err in listed.errors:
+                if isinstance(err, Interrupted):
+                    continue  # a stop is a problem of the run
                 logger.info("host %s: %s", name, err)
                 self._problems.append(HostProblem(name, err))
                 complete = False

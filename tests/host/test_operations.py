@@ -88,6 +88,7 @@ def settle(host: HyperVHost, vm_id: UUID) -> None:
 def test_the_host_and_its_process_are_described(host: HyperVHost, model: Model) -> None:
     info = host.host_info()
     assert info.name == model.nodes.get().name
+    assert info.machine_id == model.nodes.get().machine_id
     assert info.is_64bit
     assert info.is_administrator
     assert info.language_mode == "FullLanguage"

@@ -63,6 +63,8 @@ def test_after_a_move_tracking_goes_on_at_the_new_owner(cluster: tuple[World, UU
     result = good(world, vm_id)
     assert result.vm.host == "HV02"
     assert result.disks[0].reason is Reason.TRACKED
+    assert result.warnings == ("its newest point was made on HV01, and now it is on HV02",)
+    assert not good(world, vm_id).warnings
     world.assert_points_equal(vm_id)
 
 

@@ -18,10 +18,11 @@ from hvpsbridge.errors import (
     VmNotFound,
     VmOnSeveralHosts,
 )
-from hvpsbridge.tasks import listing
+from hvpsbridge.tasks import ask, listing
+from hvpsbridge.tasks.ask import ask_all
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
-from hvpsbridge.tasks.listing import ask_all, list_vms
+from hvpsbridge.tasks.listing import list_vms
 
 VM = UUID(int=1)
 
@@ -40,6 +41,14 @@ class Host:
 
     def close(self) -> None:
         self.closed += 1
+
+    def host_info(self) -> object:
+        return SimpleNamespace(machine_id=None)
+
+    def shells(self) -> tuple[object, ...]:
+        return ()
+
+    shell_id = "X"
 
     def vms(self) -> list[object]:
         found = self._answers()
@@ -101,7 +110,7 @@ def test_a_host_that_hangs_does_not_hold_the_others() -> None:
 
 
 def test_more_hosts_than_are_asked_at_once_are_all_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "MAX_HOSTS_AT_ONCE", 2)
+    monkeypatch.setattr(ask, "MAX_HOSTS_AT_ONCE", 2)
     hang = threading.Event()
     targets = [target("slow 1", hang.wait), target("slow 2", hang.wait), target("good 1"), target("good 2")]
     answers = ask_all(targets, lambda one: one.connect().vms(), Cancellation(), host_seconds=0.2)
@@ -112,7 +121,7 @@ def test_more_hosts_than_are_asked_at_once_are_all_asked(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_signals_are_heard_while_a_host_hangs(signals: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "STOP_SECONDS", 0.2 if signals == 1 else 60.0)
+    monkeypatch.setattr(ask, "STOP_SECONDS", 0.2 if signals == 1 else 60.0)
     hang, cancel = threading.Event(), Cancellation()
 
     def hangs() -> object:

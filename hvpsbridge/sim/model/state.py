@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Self
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from hvpsbridge.sim.model.enums import (
     CheckpointType,
@@ -43,6 +43,7 @@ class Node:
     memory_bytes: int = 137438953472
     cluster: str | None = None
     alive: bool = True
+    machine_id: UUID = field(default_factory=uuid4)
 
 
 @dataclass(slots=True)

@@ -258,6 +258,11 @@ CLASSES: dict[str, CimClass] = {
             "TotalPhysicalMemory": "uint64",
         },
     ),
+    "Win32_ComputerSystemProduct": CimClass(
+        CIMV2,
+        ("Name",),
+        {"Name": "string", "Vendor": "string", "IdentifyingNumber": "string", "UUID": "string"},
+    ),
     "Win32_Volume": CimClass(
         CIMV2,
         ("DeviceID",),

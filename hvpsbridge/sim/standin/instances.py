@@ -40,6 +40,7 @@ class Instances:
             "Msvm_ConcreteJob": self._jobs,
             "Win32_OperatingSystem": self._operating_system,
             "Win32_ComputerSystem": self._computer,
+            "Win32_ComputerSystemProduct": self._product,
             "Win32_Volume": self._volumes,
         }
 
@@ -248,6 +249,14 @@ class Instances:
             "PartOfDomain": host.fqdn is not None,
             "NumberOfLogicalProcessors": host.logical_processors,
             "TotalPhysicalMemory": host.memory_bytes,
+        }
+
+    def _product(self) -> Iterable[Row]:
+        yield {
+            "Name": "Virtual Machine Server",
+            "Vendor": "hvps",
+            "IdentifyingNumber": "1",
+            "UUID": str(self._host.machine_id).upper(),
         }
 
     def _volumes(self) -> Iterable[Row]:

@@ -98,6 +98,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     """
     vm, disks = _look(context, state, wait=wait)
     lineage = read_lineage(context.repository, vm.vm_id)
+    _warn_if_moved(context, state, lineage)
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
@@ -127,6 +128,13 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     if shortage is not None:
         raise HostNoSpace(vm.name, shortage)
     return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)))
+
+
+def _warn_if_moved(context: BackupContext, state: BackupState, lineage: Lineage) -> None:
+    """Name both hosts: any host can list a VM, so a move that nobody made must be seen."""
+    before = lineage.points[-1].manifest.host if lineage.points else context.host.name
+    if before.casefold() != context.host.name.casefold():
+        state.warn(f"its newest point was made on {before}, and now it is on {context.host.name}")
 
 
 def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:

@@ -96,7 +96,7 @@ def _the_one(
 ) -> tuple[list[Candidate], bool]:
     """Which of several VMs of one name is meant, and whether the others are as they should be.
 
-    Test replicas have the name of their VM. Of others, a host can make any number at any time, so the one
+    A replica can have the name of its VM. Of others, a host can make any number at any time, so the one
     that was backed up from its host before is still backed up.
     """
     originals = [vm for vm in found if vm.replication not in REPLICAS]

@@ -60,6 +60,7 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     yield results.HostInfo(
         name=node.name,
         fqdn=node.fqdn,
+        machine_id=node.machine_id,
         os_version=node.os_version,
         os_build=node.os_build,
         powershell_version="5.1.20348.1",
