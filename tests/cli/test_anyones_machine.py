@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from hvpsbridge.sim.control.client import Control
+
 from .conftest import Done, Hvps, Served
 from .world import World
 
@@ -151,3 +153,15 @@ def test_an_account_without_home_and_passwd_entry_backs_up(world: World) -> None
         assert f"{closed}" in done.err
         assert "Permission denied" in done.err
         assert "bug" not in done.err
+
+
+def test_half_a_character_in_one_name_hides_no_other_vm(hvps: Hvps, served: Served, tmp_path: Path) -> None:
+    world = World(hvps, served, tmp_path)
+    world.build("web01", "web_xprod_01")
+    with Control(served.folder) as control:
+        control.create_vm("cut \ud83d", folder="C:\\VMs\\cut")
+    done = hvps("inventory", served.url, *served.connection, "--json")
+    assert done.code == 0, done.err
+    names = {vm["name"] for vm in json.loads(done.out)["vms"]}
+    assert names == {"web01", "web_xprod_01", "cut \N{REPLACEMENT CHARACTER}"}
+    assert world.run(vms='["web*"]').code == 0

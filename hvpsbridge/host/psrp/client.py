@@ -19,6 +19,7 @@ import requests
 from pypsrp.encryption import WinRMEncryption
 from pypsrp.exceptions import WinRMTransportError
 from pypsrp.powershell import Fragmenter, PowerShell, RunspacePool
+from pypsrp.serializer import Serializer
 from pypsrp.wsman import WSMan, WSManAction
 
 from hvpsbridge.errors import InternalError
@@ -50,6 +51,7 @@ TICKET_RENEW_PAUSE_SECONDS = 10.0
 # Names of pypsrp beyond its documented interface.
 PRIVATE_NAMES: tuple[tuple[type, str], ...] = (
     (RunspacePool, "_parse_responses"),
+    (Serializer, "_deserialize_string"),
     (PowerShell, "poll_invoke"),
     (PowerShell, "begin_invoke"),
     (WSMan, "_create_header"),

@@ -1,0 +1,32 @@
+"""Any text in CLIXML is read, as PowerShell writes it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvpsbridge.host.psrp.strings import clixml_text
+from hvpsbridge.sim.engines.clixml import escape
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("web_xprod_01", "web_xprod_01"),
+        ("web_x005F_xprod_01", "web_xprod_01"),
+        ("a_x000A_b_x000d_", "a\nb\r"),
+        ("_xD83D__xDE00_", "\N{GRINNING FACE}"),
+        ("cut _xD83D_", "cut \N{REPLACEMENT CHARACTER}"),
+        ("_xDE00_ cut", "\N{REPLACEMENT CHARACTER} cut"),
+        ("_x00_ _x0041", "_x00_ _x0041"),
+        ("", ""),
+    ],
+)
+def test_escapes_are_read_and_everything_else_is_text(written: str, text: str) -> None:
+    assert clixml_text(written) == text
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\ufffe\uffff<>&")))
+def test_what_the_simulator_writes_is_read_again(text: str) -> None:
+    assert clixml_text(escape(text)) == text
