@@ -450,7 +450,7 @@ plays:
     tasks:
       - backup: {{disks: {{exclude: ["scsi 0:1"]}}}}
       - verify
-      - restore: {{to: "raw:{folder}/out"}}
+      - restore: {{to: "raw:{folder}/out/{{{{ vm }}}}"}}
 """
 
 

@@ -59,6 +59,7 @@ from hvpsbridge.errors.repository import (
 from hvpsbridge.errors.usage import (
     AmbiguousPoint,
     ConfigurationError,
+    PlaceShared,
     PointNotFound,
     SecretUnavailable,
     TargetExists,
@@ -104,6 +105,7 @@ __all__ = [
     "OperationFailed",
     "OperationTimedOut",
     "OutputLost",
+    "PlaceShared",
     "PointLost",
     "PointNotFound",
     "ProtocolViolation",

@@ -60,3 +60,15 @@ class TargetExists(HvpsError):
     template: ClassVar[str] = "{path} already exists"
     remedy: ClassVar[str] = "use another path or --overwrite"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
+class PlaceShared(HvpsError):
+    """Two tasks of one run would write to one place, so neither does."""
+
+    path: str
+    one: str
+    other: str
+    template: ClassVar[str] = "{path} would be written twice: for {one} and for {other}"
+    remedy: ClassVar[str] = "use {{{{ vm_id }}}} or {{{{ host }}}} in the path, or another path for each task"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID

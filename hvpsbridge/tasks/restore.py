@@ -16,11 +16,12 @@ from hvpsbridge.options import Option
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import Meter, Progress
+from hvpsbridge.tasks.events import Meter, Progress, VmRef
 from hvpsbridge.tasks.file_names import MappedName
+from hvpsbridge.tasks.places import Place
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
-from hvpsbridge.tasks.targets import TARGET, RestoreTarget, open_target
+from hvpsbridge.tasks.targets import TARGET, RestoreTarget, open_target, target_path
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.units import duration_text, size_text
 
@@ -199,9 +200,20 @@ def restore_vm(
 
 
 def _named_target(context: TaskContext, options: RestoreOptions) -> RestoreTarget:
-    vm = context.vm
-    names = {"vm": vm.name, "vm_id": str(vm.vm_id or ""), "host": vm.host, "run_id": str(context.run_id)}
+    names = _names(context.vm, context.run_id)
     return open_target(options.to, names, context.repository, overwrite=options.overwrite)
+
+
+def _places(vm: VmRef, options: RestoreOptions, run_id: UUID) -> tuple[Place, ...]:
+    try:
+        folder, _ = target_path(options.to, _names(vm, run_id))
+    except ValueError:
+        return ()  # the task says what is wrong
+    return (Place(folder, options.disk),)
+
+
+def _names(vm: VmRef, run_id: UUID) -> dict[str, str]:
+    return {"vm": vm.name, "vm_id": str(vm.vm_id or ""), "host": vm.host, "run_id": str(run_id)}
 
 
 def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
@@ -227,6 +239,7 @@ TASK = Task(
     run=restore_vm,
     result=RestoreResult,
     lines=_lines,
+    places=_places,
     tables=(
         ResultTable(
             "disks restored",

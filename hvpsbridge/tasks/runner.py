@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,10 +27,11 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
 from hvpsbridge.tasks.listing import list_vms
 from hvpsbridge.tasks.observer import Observer, ShieldedObserver
+from hvpsbridge.tasks.places import Places, Writer
 from hvpsbridge.tasks.planning.claims import Candidate, settle
 from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
-from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext
+from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext, no_places
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class PlayRun:
 class _Job:
     """The tasks of a play for one VM, and the one that runs."""
 
+    number: int
     play: PlayRun
     vm: VmRef
     rivals: frozenset[str] = frozenset()
@@ -117,15 +119,17 @@ class Runner:
         self._lock = threading.Lock()
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
+        self._places = Places()
 
-    def run(self, plays: Iterable[PlayRun]) -> RunResult:
+    def run(self, plays: Sequence[PlayRun]) -> RunResult:
         """Run the plays one after the other. Errors are in the result, so that what was done is reported."""
         started = datetime.now(UTC)
-        for play in plays:
+        self._look_ahead(plays)
+        for number, play in enumerate(plays):
             if self._cancel.requested:
                 break
             try:
-                self._run_play(play)
+                self._run_play(number, play)
             except Exception as err:
                 logger.exception("play %s", play.name)
                 self._problems.append(HostProblem("", _unexpected(err)))
@@ -142,13 +146,43 @@ class Runner:
 
     # -- plays ------------------------------------------------------------------------------------------
 
-    def _run_play(self, play: PlayRun) -> None:
+    def _look_ahead(self, plays: Sequence[PlayRun]) -> None:
+        """Note what the plays will write, as far as the repository knows their VMs.
+
+        Otherwise a play would only see that another one wrote the same place when it was too late.
+        """
+        writing = [
+            (number, play)
+            for number, play in enumerate(plays)
+            if any(item.task.places is not no_places for item in play.tasks)
+        ]
+        if self._check or len(writing) < 2:
+            return
+        for number, play in writing:
+            try:
+                known = settle(_made_there(play)).vms
+                chosen, _ = choose_vms(known, play.vms, play.name, play.limit, complete=False)
+            except HvpsError as err:
+                logger.info("play %s: %s", play.name, err)  # the play itself reports it
+                continue
+            for vm in chosen:
+                self._note_places(number, play, VmRef(vm.host, vm.vm_id, vm.name))
+
+    def _note_places(self, number: int, play: PlayRun, vm: VmRef) -> None:
+        for index, item in enumerate(play.tasks):
+            places = item.task.places(vm, item.options, self._run_id)
+            self._places.note(Writer(number, index, vm.vm_id), vm, places)
+
+    def _run_play(self, number: int, play: PlayRun) -> None:
         jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         known: list[_Job] = []
+        self._places.forget(number)
         for chosen in self._choose(play):
-            job = _Job(play, chosen.vm, chosen.rivals)
+            job = _Job(number, play, chosen.vm, chosen.rivals)
             known.append(job)
             jobs.put(job)
+            if not self._check:
+                self._note_places(number, play, chosen.vm)
         workers = [
             threading.Thread(
                 target=contextvars.copy_context().run,
@@ -220,13 +254,15 @@ class Runner:
             self._run_job(job)
 
     def _run_job(self, job: _Job) -> None:
-        for item in job.play.tasks:
+        for index, item in enumerate(job.play.tasks):
             if self._cancel.requested or (self._check and not item.task.plans):
                 break
             job.task = item.task
             job.started = datetime.now(UTC)
             self._observer.started(job.vm, item.task.name)
             try:
+                if refusal := self._places.refusal(Writer(job.number, index, job.vm.vm_id)):
+                    raise refusal
                 result = self._run_task(job, item.task, item.options)
             except HvpsError as err:
                 result = self._failure(job, err)

@@ -18,12 +18,17 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts
 from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.places import Place
 from hvpsbridge.tasks.registry import find_task
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 _Options = TypeVar("_Options")
+
+
+def no_places(vm: VmRef, options: Any, run_id: UUID) -> Iterable[Place]:
+    return ()
 
 
 def _no_lines(section: object, planned: bool) -> Iterable[str]:
@@ -82,6 +87,7 @@ class Task(Generic[_Options]):
         tables: tables of the sections of a run.
         lines: lines to print beside the tables, from a section and whether the run only planned.
         needs_host: whether it needs a host; otherwise the repository gives the VMs.
+        places: what it writes on this machine for a VM, from the VM, its options and the id of the run.
         plans: whether it takes part in a run that only plans (``--check``).
     """
 
@@ -92,6 +98,7 @@ class Task(Generic[_Options]):
     result: type[TaskResult]
     tables: tuple[ResultTable, ...] = ()
     lines: Callable[[Any, bool], Iterable[str]] = _no_lines
+    places: Callable[[VmRef, Any, UUID], Iterable[Place]] = no_places
     needs_host: bool = False
     plans: bool = False
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from hvpsbridge.errors import ExitCode, HostUnreachable, InternalError, Interrupted, VmMissing
+import pytest
+
+from hvpsbridge.errors import ExitCode, HostUnreachable, InternalError, Interrupted, PlaceShared, VmMissing
 from hvpsbridge.sim.model.state import VMState
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
@@ -17,7 +19,7 @@ from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.restore import RestoreOptions, RestoreResult
 from hvpsbridge.tasks.results import Outcome, RunResult
 from hvpsbridge.tasks.runner import PlayRun, Runner
-from hvpsbridge.tasks.task import play_task
+from hvpsbridge.tasks.task import PlayTask, play_task
 from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost
@@ -219,3 +221,58 @@ def test_what_was_done_is_reported_though_a_play_ends_with_a_bug(world: World, t
     assert result.tasks[0].outcome is Outcome.DONE
     assert isinstance(result.problems[0].error, InternalError)
     assert result.exit_code is ExitCode.BUG
+
+
+def drill(to: str, **options: object) -> PlayTask[object]:
+    return play_task("restore", RestoreOptions(to=to, overwrite=True, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("names", [("web?", "WEB_"), ("team/web", "team_web"), ("B\u00fcro", "Bu\u0308ro")])
+def test_vms_that_would_be_restored_to_one_folder_are_refused(
+    world: World, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    ids = [world.vm(name, disks=(1 * MIB,)) for name in (*names, "other")]
+    for vm_id in ids:
+        world.good_backup(vm_id)
+    result = run(play(world, tmp_path, tasks=(drill(f"raw:{tmp_path}/drill/{{{{ vm }}}}"),)))
+    by_name = {task.vm.name: task for task in result.tasks}
+    for name in names:
+        error = by_name[name].error
+        assert isinstance(error, PlaceShared)
+        assert all(str(vm_id) in str(error) for vm_id in ids[:2])
+        assert "use {{ vm_id }} or {{ host }} in the path" in str(error)
+    assert by_name["other"].outcome is Outcome.DONE
+    assert [path.name for path in (tmp_path / "drill").iterdir()] == ["other"]
+    assert result.exit_code is ExitCode.INVALID
+
+
+def test_two_plays_that_would_restore_to_one_folder_are_refused_before_either_writes(
+    world: World, tmp_path: Path
+) -> None:
+    world.good_backup(world.vm("web", disks=(1 * MIB,)))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    first = play(world, tmp_path, tasks=(drill(f"raw:{tmp_path}/real/{{{{ vm }}}}"),))
+    second = play(
+        world,
+        tmp_path,
+        tasks=(
+            BACKUP,
+            drill(f"raw:{tmp_path}/link/web"),
+        ),
+    )
+    result = run(first, second)
+    errors = [task.error for task in result.tasks if isinstance(task, RestoreResult)]
+    assert [type(error) for error in errors] == [PlaceShared, PlaceShared]
+    assert not list((tmp_path / "real").iterdir())
+
+
+def test_tasks_for_different_disks_or_folders_of_a_vm_do_not_disturb_each_other(
+    world: World, tmp_path: Path
+) -> None:
+    world.good_backup(world.vm("web", disks=(1 * MIB, 1 * MIB)))
+    to = f"raw:{tmp_path}/{{{{ vm }}}}"
+    first = play(world, tmp_path, tasks=(drill(to, disk=0), drill(to, disk=1)))
+    second = play(world, tmp_path, tasks=(drill(f"{to}/again"),))
+    assert run(first, second).exit_code is ExitCode.DONE
+    assert len(list((tmp_path / "web").rglob("*.raw"))) == 4
