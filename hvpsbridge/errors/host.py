@@ -65,11 +65,10 @@ class KdcUnreachable(HostUnreachable):
 
 @dataclass(eq=False)
 class CertificateRejected(HostError):
-    """TLS verification failed. hvps never ignores that."""
+    """TLS verification failed. hvps never ignores that. The reason includes a remedy."""
 
     reason: str
     template: ClassVar[str] = "the certificate of host {host} was not accepted: {reason}"
-    remedy: ClassVar[str] = "give the certificate of its CA with `ca` in the playbook or with --ca"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 

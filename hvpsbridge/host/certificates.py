@@ -25,16 +25,19 @@ def check_authorities(connection: HostConnection) -> None:
     Raises:
         ConfigurationError: they cannot; the text says what to do.
     """
-    if not connection.endpoint.tls:
-        return
-    name, path = "ca", connection.ca
-    if path is None:
-        name = next((variable for variable in CA_VARIABLES if os.environ.get(variable)), "")
-        if not name:
-            return
-        path = Path(os.environ[name])
-    if problem := _problem(path):
+    name, path = authorities(connection)
+    if path is not None and connection.endpoint.tls and (problem := _problem(path)):
         raise ConfigurationError(f"host {connection.name}", f"{name}: {path} {problem}")
+
+
+def authorities(connection: HostConnection) -> tuple[str, Path | None]:
+    """Where the CA certificates come from: key or variable, and file or directory; None for the system's."""
+    if connection.ca is not None:
+        return "ca", connection.ca
+    for name in CA_VARIABLES:
+        if path := os.environ.get(name):
+            return name, Path(path)
+    return "", None
 
 
 def _problem(path: Path) -> str | None:

@@ -9,7 +9,6 @@ from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportErr
 from pypsrp.wsman import WSMan
 
 from hvpsbridge.errors import (
-    CertificateRejected,
     HostBusy,
     HostError,
     HostRefused,
@@ -18,6 +17,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
+from hvpsbridge.host.psrp.tls import tls_failure
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
 # yet.
@@ -49,8 +49,8 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
         return ticket_not_taken(host)
     if isinstance(err, AuthenticationError):
         return HostRefused(host, "authentication failed")
-    if isinstance(err, requests.exceptions.SSLError):
-        return CertificateRejected(host, _short(err))
+    if failure := tls_failure(connection, err):
+        return failure
     if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
         # The shell disappeared while it was being opened, as when the host restarts: try again.
         return HostBusy(host, _short(err))
@@ -92,6 +92,9 @@ def _short(err: Exception) -> str:
     cause: BaseException = err
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, UnicodeError):
+        # Its text names the letter, which may be one of a password.
+        return "it cannot be encoded for this authentication method"
     text = str(cause) or type(cause).__name__
     return " ".join(text.split())[:300]
 
