@@ -19,7 +19,9 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import re
+import stat
 import struct
 import sys
 import uuid
@@ -27,6 +29,7 @@ from pathlib import Path
 
 FORMAT = 1
 DATA, NODE, INDEX, MANIFEST = 1, 2, 3, 4
+MIB = 1024 * 1024
 ZERO_ID = bytes(32)
 FAN_OUT = 256
 NODE_BYTES = FAN_OUT * 32
@@ -38,7 +41,18 @@ INDEX_PACK = struct.Struct("<16sB3xIQ")
 ENTRY = struct.Struct("<32sIII")
 TRAILER = struct.Struct("<I4s")
 FOLDERS = {DATA: "data", NODE: "nodes"}
-MAX_OBJECT_BYTES = 256 * 1024 * 1024
+# The most that hvps writes. Anyone may have put larger objects there, or small ones that expand to gigabytes.
+MAX_PAYLOAD_BYTES = {DATA: 4 * MIB, NODE: 4 * MIB, INDEX: 8 * MIB, MANIFEST: 8 * MIB}
+MAX_PACK_BYTES = 64 * MIB
+MAX_CONFIG_BYTES = 64 * 1024
+MAX_SLOT_BYTES = 4096
+MIN_CHUNK_BYTES, MAX_CHUNK_BYTES = MIB // 16, MIB
+MAX_DISK_BYTES = 64 << 40  # of VHDX
+MAX_DIGITS = 20
+# Costs of a key slot, and of all that are tried: 64 slots of hvps.
+MIN_MEMORY_KIB, MAX_MEMORY_KIB, MAX_LANES = 1024, 256 * 1024, 16
+MAX_COST_KIB, MAX_TRIED_KIB = 12 * 64 * 1024, 64 * 3 * 64 * 1024
+MAX_SLOTS_READ = 256
 
 
 class Failure(Exception):
@@ -47,6 +61,46 @@ class Failure(Exception):
 
 class Damage(Failure):
     """Stored bytes are not what was written."""
+
+
+def parse_json(data, name):
+    """The JSON value in ``data``."""
+
+    def integer(text):
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"a number of {len(text)} digits")
+        return int(text)
+
+    def refuse(text):
+        raise ValueError(f"the number {text}")
+
+    try:
+        return json.loads(data, parse_int=integer, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise Damage(f"{name}: {error}") from None
+
+
+def is_bytes(value, length):
+    """Whether ``value`` is the hex text of so many bytes."""
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * length}}}", value) is not None
+
+
+def is_number(value, low, high):
+    """Whether ``value`` is an integer within bounds."""
+    return type(value) is int and low <= value <= high
+
+
+def is_uuid(value):
+    """Whether ``value`` is the usual text of a UUID."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value) is not None
+    )
+
+
+def shown(value):
+    """Text from the repository without characters that control a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in str(value))
 
 
 # -- optional packages ---------------------------------------------------------------------------------
@@ -116,7 +170,10 @@ def argon2id(passphrase, slot):
 
 def canonical(value):
     """Canonical JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Damage("text that is not valid Unicode") from None
 
 
 class Repository:
@@ -141,39 +198,71 @@ class Repository:
         self.problems = []
         self._load_index()
 
-    def _read(self, name):
+    def _open(self, name):
+        """The open file of an object, and its size. Somebody may have put a link or a pipe there."""
+        flags = (
+            os.O_RDONLY
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_NONBLOCK", 0)
+            | getattr(os, "O_BINARY", 0)
+        )
         try:
-            return (self.folder / name).read_bytes()
+            file = os.fdopen(os.open(self.folder / name, flags), "rb")
+            found = os.fstat(file.fileno())
+        except OSError as error:
+            raise Damage(f"{name}: {error.strerror}") from None
+        if not stat.S_ISREG(found.st_mode):
+            file.close()
+            raise Damage(f"{name} is not a regular file")
+        return file, found.st_size
+
+    def _read(self, name, max_bytes):
+        file, size = self._open(name)
+        with file:
+            if size > max_bytes:
+                raise Damage(f"{name} has {size} bytes, but may have at most {max_bytes}")
+            return self._piece(file, name, 0, size)
+
+    def _piece(self, file, name, offset, length):
+        """So many bytes of a file, or fewer at its end."""
+        try:
+            file.seek(offset)
+            return file.read(length)
         except OSError as error:
             raise Damage(f"{name}: {error.strerror}") from None
 
     def _settings(self):
-        path = self.folder / "config"
-        if not path.is_file():
+        if not os.path.lexists(self.folder / "config"):
             raise Failure(f"no repository in {self.folder}")
-        try:
-            settings = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise Damage(f"config: {error}") from None
+        settings = parse_json(self._read("config", MAX_CONFIG_BYTES), "config")
         if not isinstance(settings, dict) or settings.get("magic") != "hvps repository":
             raise Failure(f"no repository in {self.folder}")
-        if settings.get("format") != FORMAT:
-            raise Failure(
-                f"the repository has format {settings.get('format')}; this restore.py supports {FORMAT}"
-            )
+        found = settings.get("format")
+        if found != FORMAT:
+            raise Failure(f"the repository has format {shown(found)[:40]}; this restore.py supports {FORMAT}")
         missing = {"repository_id", "created", "chunk_bytes", "sealed"} - set(settings)
         if missing:
             raise Damage("config: fields {} are missing".format(", ".join(sorted(missing))))
+        chunk = settings["chunk_bytes"]
+        if (
+            not is_uuid(settings["repository_id"])
+            or not is_number(chunk, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
+            or chunk & (chunk - 1)
+            or not isinstance(settings["sealed"], bool)
+        ):
+            raise Damage("config: a field has an invalid value")
         return settings
 
     def _check_settings(self):
-        text = canonical({name: value for name, value in self.settings.items() if name != "check"})
-        if self.master is None:
-            check = hashlib.sha256(text).hexdigest()
-        else:
-            check = hmac.new(self._derived(b"hvps check key"), text, hashlib.sha256).hexdigest()
-        if self.settings.get("check") != check:
+        if self.settings.get("check") != self._check(self.master):
             raise Damage("config: its check does not match")
+
+    def _check(self, master):
+        """What the check of the settings must be."""
+        text = canonical({name: value for name, value in self.settings.items() if name != "check"})
+        if master is None:
+            return hashlib.sha256(text).hexdigest()
+        return hmac.new(hkdf(master, self.id.bytes, b"hvps check key"), text, hashlib.sha256).hexdigest()
 
     def _derived(self, purpose):
         return hkdf(self.master, self.id.bytes, purpose)
@@ -192,24 +281,56 @@ class Repository:
             if owner != self.id:
                 raise Failure(f"the exported key belongs to repository {owner}")
             return master
-        for name in self.names("keys"):
-            try:
-                slot = json.loads(self._read(name))
-                check = slot.pop("check")
-                if hashlib.sha256(canonical(slot)).hexdigest() != check:
-                    raise ValueError
-            except (ValueError, KeyError, AttributeError):
-                print(f"{name} is damaged", file=sys.stderr)
+        # Anyone who can create objects can add slots, so the number and costs of those that are tried are
+        # bounded, in a random order, and a key counts only when config confirms it.
+        names = self.names("keys")
+        random.SystemRandom().shuffle(names)
+        cost, too_many = 0, len(names) > MAX_SLOTS_READ
+        for name in names[:MAX_SLOTS_READ]:
+            slot = self._slot(name)
+            if slot is None or slot["repository_id"] != str(self.id):
                 continue
-            if slot["repository_id"] != str(self.id):
-                continue
+            if cost + slot["memory_kib"] * slot["iterations"] > MAX_TRIED_KIB:
+                too_many = True
+                break
+            cost += slot["memory_kib"] * slot["iterations"]
             bound = canonical({field: slot[field] for field in slot if field not in ("wrapped", "label")})
             master = open_gcm(
                 argon2id(key, slot), bytes.fromhex(slot["nonce"]), bytes.fromhex(slot["wrapped"]), bound
             )
-            if master is not None:
+            confirmed = self._check(master or bytes(32)) == self.settings.get("check")
+            if master is not None and confirmed:
                 return master
+        if too_many:
+            raise Failure(
+                f"the key opens none of the key slots that were tried, but there are {len(names)}, more than "
+                "are tried at once; try again, remove the slots that are not yours, or use the exported key"
+            )
         raise Failure("the key is wrong: it opens no key slot")
+
+    def _slot(self, name):
+        """A key slot without its check; None when it is damaged or nothing that hvps makes."""
+        try:
+            slot = parse_json(self._read(name, MAX_SLOT_BYTES), name)
+            check = slot.pop("check")
+            valid = (
+                hashlib.sha256(canonical(slot)).hexdigest() == check
+                and slot["kdf"] == "argon2id"
+                and is_bytes(slot["salt"], 16)
+                and is_bytes(slot["nonce"], 12)
+                and is_bytes(slot["wrapped"], 48)
+                and is_number(slot["lanes"], 1, MAX_LANES)
+                and is_number(slot["memory_kib"], MIN_MEMORY_KIB, MAX_MEMORY_KIB)
+                and is_number(slot["iterations"], 1, MAX_COST_KIB // slot["memory_kib"])
+                and slot["slot_id"].replace("-", "") == name.split("/")[1]
+                and isinstance(slot["repository_id"], str)
+            )
+        except (Damage, ValueError, KeyError, AttributeError, TypeError):
+            valid = False
+        if not valid:
+            print(f"{name} is damaged", file=sys.stderr)
+            return None
+        return slot
 
     def _key(self, kind, epoch):
         root = b"hvps data root" if kind == DATA else b"hvps metadata root"
@@ -228,7 +349,8 @@ class Repository:
 
     def open_object(self, name, kind):
         """Payload of the envelope stored under ``name``."""
-        return self.open_envelope(self._read(name), name, kind)
+        data = self._read(name, HEADER.size + MAX_PAYLOAD_BYTES[kind] + 32)
+        return self.open_envelope(data, name, kind)
 
     def open_envelope(self, data, name, kind):
         """Payload of the envelope ``data``, which was written for ``name``."""
@@ -239,7 +361,7 @@ class Repository:
             raise Damage(f"{name} is an object of another kind")
         if version != FORMAT:
             raise Damage(f"{name} has version {version} in a repository of format {FORMAT}")
-        if raw > MAX_OBJECT_BYTES or seal != (0 if self.master is None else 1):
+        if raw > MAX_PAYLOAD_BYTES[kind] or seal != (0 if self.master is None else 1):
             raise Damage(f"{name} has an invalid header")
         place = self.id.bytes + name.encode()
         head, body = data[: HEADER.size], data[HEADER.size :]
@@ -258,21 +380,25 @@ class Repository:
         return sorted(
             f"{prefix}/{path.name}"
             for path in (self.folder / prefix).glob("*")
-            if re.fullmatch("[0-9a-f]{32}", path.name) and path.stat().st_size
+            if re.fullmatch("[0-9a-f]{32}", path.name) and path.lstat().st_size
         )
 
     def _load_index(self):
         damaged, superseded = {}, set()
         for name in self.names("index"):
             try:
-                superseded.update(self._take_index(self.open_object(name, INDEX)))
+                superseded.update(self._take_index(self.open_object(name, INDEX), name))
             except Damage as error:
                 damaged[name] = str(error)
         self.problems += [text for name, text in damaged.items() if name not in superseded]
 
-    def _take_index(self, payload):
+    def _take_index(self, payload, name):
         """Names of the index objects that this one supersedes."""
+        if len(payload) < INDEX_HEAD.size:
+            raise Damage(f"{name} is too short")
         superseded, packs = INDEX_HEAD.unpack_from(payload)
+        if INDEX_HEAD.size + 16 * superseded + INDEX_PACK.size * packs > len(payload):
+            raise Damage(f"{name}: its counts do not match its length")
         names = [
             payload[at : at + 16].hex()
             for at in range(INDEX_HEAD.size, INDEX_HEAD.size + 16 * superseded, 16)
@@ -280,14 +406,19 @@ class Repository:
         at = INDEX_HEAD.size + 16 * superseded
         heads = [INDEX_PACK.unpack_from(payload, at + number * INDEX_PACK.size) for number in range(packs)]
         at += packs * INDEX_PACK.size
-        for name, kind, count, _ in heads:
-            text = name.hex()
+        known = all(kind in FOLDERS for _, kind, _, _ in heads)
+        if not known or at + ENTRY.size * sum(count for _, _, count, _ in heads) != len(payload):
+            raise Damage(f"{name}: its counts do not match its length")
+        for pack, kind, count, _ in heads:
+            text = pack.hex()
             end = at + count * ENTRY.size
             self._take_entries(f"{FOLDERS[kind]}/{text[:2]}/{text}", kind, payload[at:end])
             at = end
         return [f"index/{name}" for name in names]
 
     def _take_entries(self, path, kind, entries):
+        if len(entries) % ENTRY.size:
+            raise Damage(f"{path}: its footer has an invalid length")
         for identity, offset, frame, _ in ENTRY.iter_unpack(entries):
             self.index.setdefault((kind, identity), []).append((path, offset, frame))
         self.indexed.add(path)
@@ -300,19 +431,20 @@ class Repository:
                 name = f"{folder}/{path.parent.name}/{path.name}"
                 if name not in self.indexed and re.fullmatch("[0-9a-f]{32}", path.name):
                     try:
-                        self._take_entries(name, kind, self._footer(path, name, kind))
+                        self._take_entries(name, kind, self._footer(name, kind))
                     except (Damage, OSError, struct.error) as error:
                         self.problems.append(f"{name}: its footer cannot be read: {error}")
 
-    def _footer(self, path, name, kind):
-        with path.open("rb") as pack:
-            end = pack.seek(0, os.SEEK_END) - TRAILER.size
-            pack.seek(max(end, 0))
-            length, magic = TRAILER.unpack(pack.read())
-            if magic != b"HVPF" or length > end:
+    def _footer(self, name, kind):
+        pack, size = self._open(name)
+        with pack:
+            end = size - TRAILER.size
+            if end < 0 or size > MAX_PACK_BYTES:
+                raise Damage(f"a pack cannot have {size} bytes")
+            length, magic = TRAILER.unpack(self._piece(pack, name, end, TRAILER.size))
+            if magic != b"HVPF" or length > min(end, HEADER.size + MAX_PAYLOAD_BYTES[kind] + 32):
                 raise Damage("no trailer")
-            pack.seek(end - length)
-            return self.open_envelope(pack.read(length), name, kind)
+            return self.open_envelope(self._piece(pack, name, end - length, length), name, kind)
 
     def fetch(self, identity, kind):
         """Raw bytes of a chunk or node, from the first copy that is good."""
@@ -331,17 +463,16 @@ class Repository:
             self._load_footers()
 
     def _fetch_from(self, path, offset, length, identity, kind):
-        try:
-            with (self.folder / path).open("rb") as pack:
-                pack.seek(offset)
-                data = pack.read(length)
-        except OSError as error:
-            raise Damage(f"{path}: {error.strerror}") from None
         where = f"{path} at {offset}"
-        if len(data) != length or length < FRAME.size:
+        limit = self.chunk_bytes if kind == DATA else NODE_BYTES
+        if not FRAME.size <= length <= FRAME.size + limit + 16:
+            raise Damage(f"{where}: a frame cannot have {length} bytes")
+        pack, _ = self._open(path)
+        with pack:
+            data = self._piece(pack, path, offset, length)
+        if len(data) != length:
             raise Damage(f"{where} is truncated")
         found, found_kind, codec, seal, epoch, raw, stored, nonce = FRAME.unpack_from(data)
-        limit = self.chunk_bytes if kind == DATA else NODE_BYTES
         body = data[FRAME.size :]
         if found != identity or found_kind != kind or raw > limit or stored != len(body):
             raise Damage(f"{where}: another chunk is stored there")
@@ -364,13 +495,15 @@ class Repository:
         found = []
         for name in self.names("points"):
             try:
-                manifest = json.loads(self.open_object(name, MANIFEST))
+                manifest = parse_json(self.open_object(name, MANIFEST), name)
+                if not is_manifest(manifest):
+                    raise Damage(f"{name}: a field has an invalid value")
                 if uuid.UUID(manifest["point_id"]).hex != name.split("/")[1]:
                     raise Damage(f"{name} is the manifest of another point")
                 found.append(manifest)
-            except (Damage, ValueError, KeyError) as error:
+            except Damage as error:
                 self.problems.append(str(error))
-        return sorted(found, key=lambda point: (point["vm_id"], point["sequence"]))
+        return sorted(found, key=lambda point: (point["vm_id"], point.get("sequence", 0)))
 
     def chunks(self, tree):
         """Offset and verified content of each chunk of a tree that is not zero, ascending."""
@@ -435,6 +568,37 @@ class Repository:
                 target.unlink()
 
 
+def is_manifest(value):
+    """Whether a manifest has what is read of it."""
+    try:
+        return (
+            is_uuid(value["point_id"])
+            and is_uuid(value["vm_id"])
+            and is_number(value.get("sequence", 0), 0, 1 << 63)
+            and all(isinstance(value[name], str) for name in ("created", "vm_name", "host"))
+            and isinstance(value.get("definition", ""), str)
+            and isinstance(value["disks"], list)
+            and isinstance(value.get("files", []), list)
+            and all(isinstance(disk["slot"], str) and is_sized_tree(disk) for disk in value["disks"])
+            and all(
+                isinstance(file["name"], str) and is_bytes(file["sha256"], 32) and is_sized_tree(file)
+                for file in value.get("files", [])
+            )
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def is_sized_tree(value):
+    """Whether a disk or a file has a size and a tree of that size."""
+    tree = value["tree"]
+    return (
+        is_number(value["size_bytes"], 0, MAX_DISK_BYTES)
+        and tree["size_bytes"] == value["size_bytes"]
+        and is_bytes(tree["root"], 32)
+    )
+
+
 # -- commands ------------------------------------------------------------------------------------------------
 
 
@@ -443,12 +607,14 @@ def command_list(repository, _):
     for point in repository.points():
         identity = point["point_id"].replace("-", "")[:8]
         print(
-            "{}  {}  {} on {}".format(identity, point["created"][:19] + "Z", point["vm_name"], point["host"])
+            "{}  {}  {} on {}".format(
+                identity, shown(point["created"][:19]) + "Z", shown(point["vm_name"]), shown(point["host"])
+            )
         )
         for disk in point["disks"]:
-            print(f"          disk {disk['slot']:12} {disk['size_bytes']} bytes")
+            print(f"          disk {shown(disk['slot']):12} {disk['size_bytes']} bytes")
         for file in point.get("files", ()):
-            print(f"          file {file['name']}, {file['size_bytes']} bytes")
+            print(f"          file {shown(file['name'])}, {file['size_bytes']} bytes")
 
 
 def find_point(repository, text):
@@ -465,7 +631,7 @@ def command_restore(repository, options):
     point = find_point(repository, options.point)
     disks = [disk for disk in point["disks"] if options.disk in (None, disk["slot"])]
     if len(disks) != 1:
-        slots = ", ".join(disk["slot"] for disk in point["disks"])
+        slots = ", ".join(shown(disk["slot"]) for disk in point["disks"])
         raise Failure(f"choose one disk with --disk: {slots}")
     repository.write_tree(disks[0]["tree"], options.to)
     print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified")
@@ -507,7 +673,7 @@ def main(arguments=None):
         repository = Repository(options.repository, key)
         options.run(repository, options)
         for problem in repository.problems:
-            print(f"damaged: {problem}", file=sys.stderr)
+            print(f"damaged: {shown(problem)}", file=sys.stderr)
         return 7 if repository.problems else 0
     except Damage as error:
         print(f"restore.py: damaged: {error}", file=sys.stderr)

@@ -286,6 +286,36 @@ class TestRestoreTool:
         done = run(full_python, folder, "restore", point, "--to", tmp_path / "disk")
         assert (tmp_path / "disk").read_bytes() == content, done.stderr
 
+    @pytest.mark.parametrize("sealed", [False, True])
+    def test_reads_the_rest_beside_whatever_somebody_added(
+        self, full_python: Path, tmp_path: Path, *, sealed: bool
+    ) -> None:
+        folder = tmp_path / "repo"
+        key = KEY if sealed else None
+        with create_repository(str(folder), key=key, cost=CHEAP, cache_folder=tmp_path / "c") as made:
+            point = store_point(made, random.Random(SEED).randbytes(3 * CHUNK))
+        (tmp_path / "key").write_text(KEY.reveal())
+        options = ("--key-file", tmp_path / "key") if sealed else ()
+        kinds = ("index", "points", "keys", "data/00", "nodes/00")
+        for at, data in enumerate((b"", b"x", b"[" * 100_000, b'{"slot_id":' + b"1" * 5000 + b"}")):
+            for kind in kinds:
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                (folder / kind / f"{at:032x}").write_bytes(data)
+        for kind in kinds:
+            os.mkfifo(folder / kind / ("a" * 32))
+            (folder / kind / ("b" * 32)).symlink_to("/dev/zero")
+            (folder / kind / ("c" * 32)).mkdir()
+            (folder / kind / ("d" * 32)).write_bytes(b"")
+            os.truncate(folder / kind / ("d" * 32), 1 << 40)
+        done = run(full_python, *options, folder, "list")
+        assert (done.returncode, point.point_id.hex[:8] in done.stdout) == (7, True), done.stderr
+        assert "Traceback" not in done.stderr
+        done = run(full_python, *options, folder, "restore", point.point_id, "--to", tmp_path / "out")
+        assert (tmp_path / "out").stat().st_size == 3 * CHUNK
+        for number in range(300):
+            (folder / "keys" / f"{number:032x}").write_bytes(b"x")
+        assert "Traceback" not in run(full_python, *options, folder, "list").stderr
+
     def test_is_in_every_new_repository(self, incompressible: tuple[Path, bytes, str]) -> None:
         assert (incompressible[0] / "restore.py").read_bytes() == TOOL.read_bytes()
 
