@@ -24,6 +24,7 @@ import re
 import stat
 import struct
 import sys
+import unicodedata
 import uuid
 from pathlib import Path
 
@@ -186,7 +187,7 @@ class Repository:
         self.chunk_bytes = self.settings["chunk_bytes"]
         self.master = None
         if self.settings["sealed"]:
-            self.master = self._unlock(key)
+            self.master = self._unlock_any(key)
         elif key:
             raise Failure("the repository is not encrypted, but a key was given")
         self._check_settings()
@@ -266,6 +267,18 @@ class Repository:
 
     def _derived(self, purpose):
         return hkdf(self.master, self.id.bytes, purpose)
+
+    def _unlock_any(self, key):
+        """The master key. Accented letters are tried as given, then composed, then decomposed."""
+        first = None
+        for passphrase in dict.fromkeys(
+            [key, *(unicodedata.normalize(form, key or "") for form in ("NFC", "NFD"))]
+        ):
+            try:
+                return self._unlock(passphrase)
+            except Failure as error:
+                first = first or error
+        raise first
 
     def _unlock(self, key):
         if not key:

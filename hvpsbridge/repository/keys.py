@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
     slot = replace(slot, label=nonce + label_body)
     # The nonce is part of the associated data, so it is set first.
     slot = replace(slot, nonce=secrets.token_bytes(NONCE_BYTES))
-    wrapped = sealing.seal_with(_slot_key(slot, passphrase), slot.nonce, master, slot.bound_text())
+    wrapped = sealing.seal_with(_slot_key(slot, passphrase.reveal()), slot.nonce, master, slot.bound_text())
     slot = replace(slot, wrapped=wrapped)
     return replace(slot, check=slot.digest())
 
@@ -168,6 +169,7 @@ def unlock(
     if first is not None and slot_name(first) in names:
         names.remove(slot_name(first))
         names.insert(0, slot_name(first))
+    passphrases = passphrase_forms(key.reveal())
     damaged: list[Damaged] = []
     tried = cost_kib = 0
     too_many = len(names) > MAX_SLOTS_READ
@@ -178,15 +180,17 @@ def unlock(
         # A concurrent repo init that failed may have left its slot, which is useless here.
         if not isinstance(slot, KeySlot) or slot.repository_id != settings.repository_id:
             continue
-        if cost_kib + slot.cost.total_kib > MAX_TRIED_KIB:
+        cost = slot.cost.total_kib * len(passphrases)
+        if cost_kib + cost > MAX_TRIED_KIB:
             too_many = True
             break
         tried += 1
-        cost_kib += slot.cost.total_kib if slot.slot_id != first else 0
-        master = sealing.unwrap(_slot_key(slot, key), slot.nonce, slot.wrapped, slot.bound_text())
-        confirmed = _is_confirmed(master or bytes(sealing.MASTER_BYTES), settings)
-        if master is not None and confirmed:
-            return master, slot.slot_id
+        cost_kib += cost if slot.slot_id != first else 0
+        for passphrase in passphrases:
+            master = sealing.unwrap(_slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
+            confirmed = _is_confirmed(master or bytes(sealing.MASTER_BYTES), settings)
+            if master is not None and confirmed:
+                return master, slot.slot_id
     if too_many:
         raise WrongKey(
             store.url,
@@ -324,8 +328,17 @@ class KeyRing:
         return self._master
 
 
-def _slot_key(slot: KeySlot, passphrase: Secret) -> bytes:
-    return sealing.stretch(passphrase.reveal(), slot.salt, slot.memory_kib, slot.iterations, slot.lanes)
+def passphrase_forms(passphrase: str) -> tuple[str, ...]:
+    """The passphrase as it was given, then in the forms that other systems give the same letters.
+
+    macOS often decomposes accented letters (NFD), other systems compose them (NFC). At most three.
+    """
+    composed, decomposed = (unicodedata.normalize(form, passphrase) for form in ("NFC", "NFD"))
+    return tuple(dict.fromkeys((passphrase, composed, decomposed)))
+
+
+def _slot_key(slot: KeySlot, passphrase: str) -> bytes:
+    return sealing.stretch(passphrase, slot.salt, slot.memory_kib, slot.iterations, slot.lanes)
 
 
 def _label_key(master: bytes, slot: KeySlot) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import pytest
 from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, NewerFormat, StoreError, WrongKey
 from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import Codec, Kind, Seal, context
+from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KeySlot, exported_text, parse_exported
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
-from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot
-from hvpsbridge.repository.opening import open_on_store
+from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot, passphrase_forms
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.repository import restore_tool
 from hvpsbridge.repository.sealing import KeySealer
 from hvpsbridge.secret import Secret
@@ -50,6 +52,21 @@ class TestOpening:
             with pytest.raises(WrongKey):
                 open_on_store(store, key=key)
         open_on_store(store, key=KEY).close()
+
+    @pytest.mark.parametrize("made", ["NFC", "NFD", "given"])
+    def test_takes_a_passphrase_however_its_accents_are_typed(self, store: MemoryStore, made: str) -> None:
+        mixed = "Sch\u00f6ne Gru\u0308\u00dfe"
+        forms = {form: unicodedata.normalize(form, mixed) for form in ("NFC", "NFD")} | {"given": mixed}
+        create_on_store(store, ChunkGrid(CHUNK), key=Secret(forms[made]), cost=CHEAP).close()
+        for typed in ("given",) if made == "given" else forms:
+            open_on_store(store, key=Secret(forms[typed])).close()
+        with pytest.raises(WrongKey):
+            open_on_store(store, key=Secret("Schone Gru\u00dfe"))
+
+    def test_tries_at_most_three_forms_of_a_passphrase(self) -> None:
+        assert passphrase_forms("plain") == ("plain",)
+        assert passphrase_forms("\u00f6") == ("\u00f6", "o\u0308")
+        assert len(passphrase_forms("\u00f6o\u0308")) == 3
 
     @pytest.mark.parametrize("at", range(0, 600, 13))
     def test_with_a_damaged_slot_says_damage(self, sealed: Repository, store: MemoryStore, at: int) -> None:

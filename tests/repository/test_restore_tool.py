@@ -208,6 +208,17 @@ class TestRestoreTool:
         assert "zstandard" in done.stderr
         assert not (tmp_path / "out").exists()
 
+    def test_takes_a_passphrase_however_its_accents_are_typed(
+        self, full_python: Path, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "repo"
+        create_repository(
+            str(folder), key=Secret("Gr\u00fc\u00dfe"), cost=CHEAP, cache_folder=tmp_path / "c"
+        ).close()
+        for typed, code in (("Gr\u00fc\u00dfe", 0), ("Gru\u0308\u00dfe", 0), ("Gru\u00dfe", 5)):
+            (tmp_path / "key").write_text(typed, encoding="utf-8")
+            assert run(full_python, "--key-file", tmp_path / "key", folder, "list").returncode == code
+
     def test_names_what_it_lacks_for_a_sealed_repository(self, empty_python: Path, tmp_path: Path) -> None:
         folder = tmp_path / "repo"
         with create_repository(
