@@ -30,7 +30,7 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import ProtocolViolation
+from hvpsbridge.errors import HostError, ProtocolViolation
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import paged
 from hvpsbridge.host.connection import HostConnection
@@ -124,6 +124,14 @@ class HyperVHost:
     def vms(self, vm_id: UUID | None = None) -> tuple[VmInfo, ...]:
         """All VMs, or the one with that id."""
         return self._runner.many("Get-HvpsVm", VmId=vm_id)
+
+    def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
+        """All VMs that can be read, and an error for each that cannot."""
+        listed = self._runner.each("Get-HvpsVm")
+        return (
+            tuple(vm for vm in listed if not isinstance(vm, HostError)),
+            tuple(vm for vm in listed if isinstance(vm, HostError)),
+        )
 
     def vm(self, vm_id: UUID) -> VmInfo:
         """The VM with that id.

@@ -44,6 +44,17 @@ class OperationRunner:
 
     def run(self, name: str, **parameters: object) -> Iterator[Any]:
         """The results of an operation, as they arrive. Not retried."""
+        for result in self._results(name, parameters):
+            if isinstance(result, ProtocolViolation):
+                raise result
+            yield result
+
+    def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
+        effect = OPERATIONS[name].effect
+        return by_effect(effect, lambda: tuple(self._results(name, parameters)), self.renew)
+
+    def _results(self, name: str, parameters: dict[str, object]) -> Iterator[Any]:
         operation = OPERATIONS[name]
         values = bind_parameters(operation, parameters)
         logger.debug("%s on %s", name, self.connection.name)
@@ -63,7 +74,10 @@ class OperationRunner:
             try:
                 yield bind_result(operation.result, item.type_names, item.properties)
             except BindingError as err:
-                raise self.violation(operation, str(err)) from err
+                vm_id = str(item.properties.get("VmId"))[:36]
+                violation = self.violation(operation, f"{err} (VM {vm_id})")
+                violation.__cause__ = err
+                yield violation
 
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation, retried as its effect allows."""

@@ -166,6 +166,9 @@ class ModelRunner(OperationRunner):
         if name in (CREATE, CONVERT):
             context.reply()
 
+    def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        return self.many(name, **parameters)
+
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         return tuple(self.run(name, **parameters))
 
