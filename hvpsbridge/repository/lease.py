@@ -227,7 +227,7 @@ class Lease:
             except LeaseLost as err:
                 logger.warning("%s", err)
                 return
-            except HvpsError as err:
+            except Exception as err:  # noqa: BLE001 - a lease that is not renewed is lost
                 # The store may recover. If it does not, check() stops the run.
                 logger.warning("cannot renew the lease on %s: %s", self.what, err)
 
