@@ -11,6 +11,7 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
+from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.report.documents.repositories import IndexRebuilt, RepositoryCreated, StoreProbed
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, create_repository
@@ -19,6 +20,15 @@ from hvpsbridge.units import size_text
 
 # Packs between two lines of progress.
 PACKS_PER_LINE = 1000
+
+
+def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Callback of ``--chunk``."""
+    size = size_bytes(context, parameter, value)
+    try:
+        return None if size is None else ChunkGrid(size).chunk_bytes
+    except ValueError as err:
+        raise click.BadParameter(str(err), context, parameter) from err
 
 
 @click.group("repo")
@@ -31,7 +41,7 @@ def repo_() -> None:
 @click.option(
     "--chunk",
     "chunk_bytes",
-    callback=size_bytes,
+    callback=_chunk_bytes,
     metavar="SIZE",
     help=f"Chunk size, 64KiB to 1MiB; cannot be changed later [default: {size_text(DEFAULT_CHUNK_BYTES)}].",
 )
@@ -65,17 +75,14 @@ def init(
     key = compose.repository_key(spec, invocation)
     if key is None and not plain and invocation.can_ask:
         key = invocation.new_secret(f"key of {spec.url}")
-    try:
-        with interrupting():
-            made = create_repository(
-                spec.url,
-                chunk_bytes=chunk_bytes or DEFAULT_CHUNK_BYTES,
-                key=key,
-                cache_folder=spec.cache,
-            )
-            invocation.closing.enter_context(made)
-    except ValueError as err:
-        raise click.BadParameter(str(err), param_hint="--chunk") from err
+    with interrupting():
+        made = create_repository(
+            spec.url,
+            chunk_bytes=chunk_bytes or DEFAULT_CHUNK_BYTES,
+            key=key,
+            cache_folder=spec.cache,
+        )
+        invocation.closing.enter_context(made)
     if not made.encrypted and not plain:
         console.note(
             f"hvps: {made.url} is not encrypted: anyone who can read the store can read the backups; "

@@ -18,10 +18,20 @@ class RepositoryError(HvpsError):
 
 @dataclass(eq=False)
 class NoRepository(RepositoryError):
-    """There is no repository at the URL."""
+    """There is no repository at the URL.
 
-    template: ClassVar[str] = "no repository at {repository}"
-    remedy: ClassVar[str] = "create one with `hvps repo init`"
+    Attributes:
+        what: what is there instead; empty if unknown.
+    """
+
+    what: str = ""
+    template: ClassVar[str] = "no repository at {repository}{instead}"
+    remedy: ClassVar[str] = (
+        "check the URL and that its storage is mounted, or create one with `hvps repo init`"
+    )
+
+    def _values(self) -> dict[str, object]:
+        return {**super()._values(), "instead": f": {self.what}" if self.what else ""}
 
 
 @dataclass(eq=False)

@@ -17,6 +17,7 @@ from hvpsbridge.errors import (
     ObjectExists,
     ObjectMissing,
     RepositoryExists,
+    StoreError,
     WrongKey,
 )
 from hvpsbridge.folders import home_folder
@@ -28,13 +29,17 @@ from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
 from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_slot
 from hvpsbridge.repository.last_slot import LastSlot
+from hvpsbridge.repository.layout import DATA, INDEX, LEDGER, NODES, POINTS
+from hvpsbridge.repository.probe import check_creation
 from hvpsbridge.repository.repository import RESTORE_NAME, Repository, restore_tool
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
-from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.base import OWN_NAMES, Store
 from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
+# What only a repository has that was used; init leaves other folders when it dies.
+_KEPT = frozenset({DATA, NODES, INDEX, POINTS, LEDGER})
 # Chosen by benchmarks/churn_chunks.py; see docs/format.md#the-chunk-size.
 DEFAULT_CHUNK_BYTES = 128 * KIB
 
@@ -98,6 +103,11 @@ def create_on_store(
     settings = replace(settings, check=sealer.settings_check(settings))
     if _exists(store, CONFIG_NAME):
         raise RepositoryExists(store.url, "a repository exists there already")
+    if _KEPT & store.content():
+        what = f"objects of one are there, but not its `{CONFIG_NAME}`; restore that object from a copy"
+        raise RepositoryExists(store.url, what)
+    if store.remote:
+        check_creation(store)
     with contextlib.suppress(ObjectExists):  # of an interrupted repo init
         store.put(RESTORE_NAME, restore_tool())
     if key is not None and master is not None:
@@ -136,7 +146,7 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     try:
         settings = decode_settings(store.get(CONFIG_NAME, MAX_SETTINGS_BYTES))
     except ObjectMissing as err:
-        raise NoRepository(store.url) from err
+        raise NoRepository(store.url, _instead(store)) from err
     except UnknownVersion as err:
         raise NewerFormat(store.url, err.found, FORMAT) from err
     except Malformed as err:
@@ -156,6 +166,20 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
 
 def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:
     return PlainSealer(repository_id) if master is None else KeySealer(master, repository_id)
+
+
+def _instead(store: Store) -> str:
+    """What is at the place of a repository that is not there."""
+    try:
+        names = store.content()
+    except StoreError as err:
+        return f"there is no `{CONFIG_NAME}`, and nothing else can be listed: {err.reason}"
+    if not names:
+        return "nothing is there"
+    if _KEPT & names:
+        return f"objects of one are there, but not its `{CONFIG_NAME}`; restore that object from a copy"
+    others = sorted(names - OWN_NAMES)
+    return f"other files are there, such as {others[0]}" if others else "only its beginnings are there"
 
 
 def _exists(store: Store, name: str) -> bool:

@@ -109,6 +109,28 @@ def probe_store(store: Store) -> ProbeReport:
     return ProbeReport(store.url, tuple(findings))
 
 
+def check_creation(store: Store) -> None:
+    """Return if the store refuses names that are taken, also when several requests come at once.
+
+    Without that, runs would overwrite the leases and objects of each other.
+
+    Raises:
+        StoreError: it does not, or nothing can be written.
+    """
+    prefix = f"probe/{secrets.token_hex(8)}"
+    one, race = f"{prefix}/one", f"{prefix}/race"
+    data = secrets.token_bytes(1000)
+    try:
+        store.put(one, data)
+        if not _refuses(store, one, data) or not _race(store, race):
+            what = "the store overwrites names that are taken (it ignores conditional creation)"
+            raise StoreError(store.url, "use", "it for a repository", f"{what}; use another store or server")
+    finally:
+        for name in (one, race):
+            with contextlib.suppress(HvpsError):
+                store.delete(name)
+
+
 def _ask(question: str, answer: Callable[[], bool], *, needed: bool = True) -> ProbeResult:
     started = time.monotonic()
     try:

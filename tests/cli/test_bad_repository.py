@@ -133,10 +133,48 @@ def test_a_password_in_a_url_is_repeated_nowhere(
     assert "canary" not in done.err
 
 
-def test_a_directory_that_is_not_a_repository_stays_as_it_is(hvps: Hvps, tmp_path: Path) -> None:
+def test_a_place_without_a_repository_is_described_and_stays_as_it_is(
+    hvps: Hvps, tmp_path: Path, repo: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
     (tmp_path / "photos").mkdir()
-    assert "no repository at" in the_line(hvps("list", "--repo", tmp_path / "photos"), 10)
-    assert list((tmp_path / "photos").iterdir()) == []
+    (tmp_path / "photos" / "cat.jpg").touch()
+    (tmp_path / "began").mkdir()
+    (tmp_path / "began" / "restore.py").touch()
+    (repo / "config").unlink()
+    for name, says in {
+        "none": "there is no such directory",
+        "photos/cat.jpg": "it is not a directory",
+        "empty": "nothing is there; check the URL and that its storage is mounted",
+        "photos": "other files are there, such as cat.jpg",
+        "began": "only its beginnings are there",
+        "repo": "objects of one are there, but not its `config`; restore that object from a copy",
+    }.items():
+        before = sorted(tmp_path.rglob("*"))
+        line = the_line(hvps("list", "--repo", tmp_path / name), 10)
+        assert f"no repository at {tmp_path / name}: {says}" in line
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_repository_is_made_over_objects_of_one(hvps: Hvps, repo: Path) -> None:
+    (repo / "config").unlink()
+    assert "cannot create a repository" in the_line(hvps("repo", "init", repo, "--plain"), 5)
+
+
+def test_only_a_wrong_chunk_size_is_blamed_on_the_option(
+    hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in ("5", "3MiB", "x"):
+        line = the_line(hvps("repo", "init", tmp_path / "new", "--plain", "--chunk", size), 64)
+        assert "'--chunk'" in line
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("something else")
+
+    monkeypatch.setattr("hvpsbridge.cli.repo.create_repository", broken)
+    done = hvps("repo", "init", tmp_path / "new", "--plain")
+    assert done.code == 1
+    assert "chunk" not in done.err
 
 
 class TestSftp:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import StoreError
+from hvpsbridge.errors import ExitCode, StoreError
+from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Holds, probe
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.probe import probe_store
+from tests.repository.conftest import CHUNK
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer
 
@@ -74,6 +77,27 @@ def test_a_breach_makes_a_store_unfit_and_is_named(store: MemoryStore, question:
     report = probe_store(store)
     assert not report.fit
     assert question in [finding.question for finding in report.findings if finding.holds is Holds.NO]
+
+
+class OverwritingRemote(Overwriting):
+    """The same, behind a network."""
+
+    remote = True
+
+
+def test_no_repository_is_created_in_a_store_that_overwrites() -> None:
+    store = OverwritingRemote()
+    with pytest.raises(StoreError, match="overwrites names that are taken") as caught:
+        create_on_store(store, ChunkGrid(CHUNK))
+    assert caught.value.code is ExitCode.NO_REPOSITORY
+    assert store.objects == {}
+
+
+def test_a_repository_is_created_where_nothing_can_be_deleted() -> None:
+    store = Locked()
+    store.remote = True
+    create_on_store(store, ChunkGrid(CHUNK)).close()
+    open_on_store(store).close()
 
 
 def test_a_store_that_is_not_durable_is_told_and_taken() -> None:

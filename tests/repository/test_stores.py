@@ -413,6 +413,11 @@ class TestSftp:
         with pytest.raises(NoRepository):
             open_store(ssh.url(tmp_path / "none"))
 
+    def test_lists_what_is_in_its_place(self, ssh: SshServer, tmp_path: Path) -> None:
+        assert open_store(ssh.url(tmp_path)).content() == frozenset()
+        (tmp_path / "photos").mkdir()
+        assert open_store(ssh.url(tmp_path)).content() == {"photos"}
+
     def test_takes_no_password_from_a_url(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             open_store("sftp://me:secret@host/path")
@@ -530,6 +535,15 @@ class TestS3:
         with pytest.raises(ConfigurationError) as caught:
             open_store(url)
         assert "key:secret" not in str(caught.value)
+
+    def test_lists_what_is_in_its_place(self, s3: S3Server) -> None:
+        bucket = s3.new_bucket()
+        store = open_store(s3.url(bucket, "a"))
+        assert store.content() == frozenset()
+        store.put("points/a", b"x")
+        open_store(s3.url(bucket, "other")).put("data/b", b"x")
+        assert store.content() == {"points"}
+        assert open_store(s3.url(bucket, "")).content() == {"a", "other"}
 
     def test_says_when_nobody_answers(self, monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
         monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.001)

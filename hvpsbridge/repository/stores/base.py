@@ -20,6 +20,11 @@ from hvpsbridge.units import MIB
 # Only a checked name becomes a path or a key. It is lower-case words joined by "/", without dots, so it
 # cannot be "..", a hidden file or a temporary name.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}(/[a-z0-9][a-z0-9_-]{0,99}){0,4}(\.py)?")
+TEMPORARY_FOLDER = "tmp"
+# What an interrupted ``repo init`` or probe may have left in a place.
+OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
+# What is looked at of a place that is not a repository.
+CONTENT_NAMES = 1000
 # A temporary file this old was left by a process that died: writing a pack takes minutes.
 STALE_TEMPORARY_SECONDS = 2 * 86400
 
@@ -195,6 +200,10 @@ class Store(ABC):
     @abstractmethod
     def commit_barrier(self) -> None:
         """Return when everything published before would survive a power loss."""
+
+    def content(self) -> frozenset[str]:
+        """Names directly in the place, hvps's or not; some of them if there are very many."""
+        return frozenset()
 
     def sweep(self) -> int:
         """Count of temporary files of dead processes that were removed. Never raises."""

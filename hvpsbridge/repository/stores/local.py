@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import secrets
@@ -32,11 +33,14 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.folders import absolute
 from hvpsbridge.repository.stores.base import (
+    CONTENT_NAMES,
     FOLDER_IS_LINK,
     MAX_DEPTH,
     MAX_OBJECT_BYTES,
     NOT_REGULAR,
+    OWN_NAMES,
     STALE_TEMPORARY_SECONDS,
+    TEMPORARY_FOLDER,
     TEMPORARY_NAME,
     ObjectInfo,
     Sink,
@@ -49,9 +53,6 @@ logger = logging.getLogger(__name__)
 
 # Other users of the machine must not read a repository.
 FOLDER_MODE = 0o700
-TEMPORARY_FOLDER = "tmp"
-# What an interrupted ``repo init`` or probe may have left in a directory.
-OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
 # The answers of file systems that cannot flush a directory (some network and FUSE file systems).
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -83,7 +84,8 @@ class LocalStore(Store):
                 self._refuse_foreign(root)
             elif not root.is_dir():
                 # Nothing is created before the first write: it may be read-only, or not a repository.
-                raise ObjectMissing(self.url, "open", str(root), "no such directory")
+                what = "it is not a directory" if root.exists() else "there is no such directory"
+                raise ObjectMissing(self.url, "open", str(root), what)
         except OSError as err:
             self._fail("open", str(root), err)
 
@@ -232,6 +234,13 @@ class LocalStore(Store):
         if self._durable:
             logger.warning("%s cannot be flushed (%s); points are not durable there", folder, err.strerror)
         self._durable = False
+
+    def content(self) -> frozenset[str]:
+        try:
+            with os.scandir(self._root) as entries:
+                return frozenset(entry.name for entry in itertools.islice(entries, CONTENT_NAMES))
+        except OSError as err:
+            self._fail("list", str(self._root), err)
 
     def close(self) -> None:
         """Does nothing: no file is kept open."""

@@ -76,7 +76,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     try:
         return kind.load().from_url(url, create=create)
     except ObjectMissing as err:
-        raise NoRepository(url) from err
+        raise NoRepository(url, err.reason) from err
 
 
 __all__ = ["STORES", "StoreKind", "open_store"]

@@ -28,7 +28,7 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
-from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
+from hvpsbridge.repository.stores.base import CONTENT_NAMES, MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.urls import EXAMPLES, options_of
@@ -179,6 +179,13 @@ class S3Store(Store):
             return [ObjectInfo(str(meta["path"]), int(meta["size"])) for page in pages for meta in page]
 
         yield from persist(lambda: self._do("list", prefix, fetch))
+
+    def content(self) -> frozenset[str]:
+        def fetch() -> frozenset[str]:
+            page = next(iter(obstore.list(self._bucket, chunk_size=CONTENT_NAMES)), ())
+            return frozenset(str(meta["path"]).partition("/")[0] for meta in page)
+
+        return persist(lambda: self._do("list", self._prefix or "all", fetch))
 
     def delete(self, name: str) -> None:
         check_name(name)

@@ -22,11 +22,13 @@ import asyncssh
 
 from hvpsbridge.errors import Damaged, NoSpace, ObjectExists, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.base import (
+    CONTENT_NAMES,
     FOLDER_IS_LINK,
     MAX_DEPTH,
     MAX_OBJECT_BYTES,
     NOT_REGULAR,
     STALE_TEMPORARY_SECONDS,
+    TEMPORARY_FOLDER,
     TEMPORARY_NAME,
     ObjectInfo,
     Store,
@@ -41,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
-TEMPORARY_FOLDER = "tmp"
 
 
 class SftpStore(Store):
@@ -120,6 +121,9 @@ class SftpStore(Store):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         yield from self._ssh.persist("list", check_name(prefix), lambda: self._walk(prefix))
+
+    def content(self) -> frozenset[str]:
+        return self._ssh.persist("list", self._root, self._first_names)
 
     def delete(self, name: str) -> None:
         with contextlib.suppress(ObjectMissing):
@@ -314,6 +318,14 @@ class SftpStore(Store):
         for path in old:
             await self._ssh.sftp.remove(path)
         return len(old)
+
+    async def _first_names(self) -> frozenset[str]:
+        names: set[str] = set()
+        async for entry in self._ssh.sftp.scandir(self._root):
+            names.add(_text(entry.filename))
+            if len(names) >= CONTENT_NAMES:
+                break
+        return frozenset(names - {".", ".."})
 
     async def _walk(self, prefix: str) -> Sequence[ObjectInfo]:
         found: list[ObjectInfo] = []
