@@ -54,6 +54,8 @@ MAX_DIGITS = 20
 MIN_MEMORY_KIB, MAX_MEMORY_KIB, MAX_LANES = 1024, 256 * 1024, 16
 MAX_COST_KIB, MAX_TRIED_KIB = 12 * 64 * 1024, 64 * 3 * 64 * 1024
 MAX_SLOTS_READ = 256
+# A file name may have 255 bytes; the rest is for a digest and a number.
+MAX_NAME_BYTES = 200
 
 
 class Failure(Exception):
@@ -551,10 +553,7 @@ class Repository:
 
     def write_tree(self, tree, target):
         """Write the content of a tree to a new file; zeros become holes."""
-        try:
-            out = target.open("xb")
-        except FileExistsError:
-            raise Failure(f"{target} already exists") from None
+        out = new_file(target)
         digest = hashlib.sha256() if tree.get("sha256") else None
         done = False
         try:
@@ -579,6 +578,14 @@ class Repository:
         finally:
             if not done:
                 target.unlink()
+
+
+def new_file(path):
+    """A new file that only this account may read, open for writing."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except FileExistsError:
+        raise Failure(f"{path} already exists; if a restore was killed, remove it") from None
 
 
 def is_manifest(value):
@@ -625,18 +632,41 @@ def command_list(repository, _):
             )
         )
         for disk in point["disks"]:
-            print(f"          disk {shown(disk['slot']):12} {disk['size_bytes']} bytes")
+            print(f"          disk {shown(disk['slot']):12} {disk['size_bytes']} bytes{sectors(disk)}")
         for file in point.get("files", ()):
             print(f"          file {shown(file['name'])}, {file['size_bytes']} bytes")
 
 
+def sectors(disk):
+    """What to add about a disk whose sectors are not of 512 bytes; programs that read it must be told."""
+    size = disk.get("sector_bytes", 512)
+    return "" if size == 512 else f", sectors of {shown(str(size))} bytes (losetup --sector-size)"
+
+
 def find_point(repository, text):
     """The point whose id starts with ``text``."""
-    start = text.lower().replace("-", "")
-    found = [point for point in repository.points() if point["point_id"].replace("-", "").startswith(start)]
+    start = text.lower().removeprefix("id:").replace("-", "")
+    ids = {point["point_id"].replace("-", ""): point for point in repository.points()}
+    found = [identity for identity in ids if identity.startswith(start)]
     if len(found) != 1 or not start:
-        raise Failure(f"{len(found)} points have an id that starts with {text!r}; specify exactly one")
-    return found[0]
+        which = "".join(f" {identity[:12]}" for identity in found[:10]) if start else ""
+        raise Failure(f"{len(found)} points have an id that starts with {text!r}; specify exactly one{which}")
+    return ids[found[0]]
+
+
+def file_name(text, taken):
+    """A file name for any text: not a path, and not one of ``taken``, to which it is added."""
+    name = re.sub(r"[^\w.{} -]", "_", unicodedata.normalize("NFC", text)).strip(". ") or "unnamed"
+    if name.startswith("-") or re.match(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)", name):
+        name = f"_{name}"
+    if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+        cut = name.encode(errors="replace")[:MAX_NAME_BYTES].decode(errors="ignore")
+        name = f"{cut}~{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+    free, number = name, 2
+    while free.casefold() in taken:
+        free, number = f"{name}-{number}", number + 1
+    taken.add(free.casefold())
+    return free
 
 
 def command_restore(repository, options):
@@ -647,20 +677,22 @@ def command_restore(repository, options):
         slots = ", ".join(shown(disk["slot"]) for disk in point["disks"])
         raise Failure(f"choose one disk with --disk: {slots}")
     repository.write_tree(disks[0]["tree"], options.to)
-    print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified")
+    print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified{sectors(disks[0])}")
 
 
 def command_files(repository, options):
     """Write the configuration files and the definition of a point to a folder."""
     point = find_point(repository, options.point)
     options.to.mkdir(parents=True, exist_ok=True)
+    taken = {"definition.json"}
     for file in point.get("files", ()):
         # A name from the repository becomes a file name in this folder, never a path.
-        name = re.sub(r"[^\w.{} -]", "_", file["name"]).lstrip(".") or "unnamed"
+        name = file_name(file["name"], taken)
         repository.write_tree(file, options.to / name)
-        print(options.to / name)
+        print(f"{options.to / name}" + ("" if name == file["name"] else f" (was {file['name']!r})"))
     if point.get("definition"):
-        (options.to / "definition.json").write_text(point["definition"], encoding="utf-8")
+        with new_file(options.to / "definition.json") as out:
+            out.write(point["definition"].encode(errors="replace"))
         print(options.to / "definition.json")
 
 

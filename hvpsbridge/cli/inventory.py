@@ -90,11 +90,11 @@ def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
         vm = entry.vm
         head = (vm.name, str(vm.vm_id), vm.state.value)
         for disk in entry.disks or (None,):
-            cells = ("", "", "") if disk is None else _disk_cells(disk)
+            cells = ("", "", "", "") if disk is None else _disk_cells(disk)
             rows.append((*head, *cells))
             head = ("", "", "")
-    columns = ("VM", "id", "state", "disk", "size", "file")
-    console.table(Table("VMs", columns, tuple(rows), frozenset({4})))
+    columns = ("VM", "id", "state", "disk", "size", "sector", "file")
+    console.table(Table("VMs", columns, tuple(rows), frozenset({4, 5})))
     for entry in listed:
         for finding in entry.findings:
             console.line(f"{entry.vm.name}: {finding.severity.value}: {finding}")
@@ -102,6 +102,11 @@ def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
             console.line(f"{entry.vm.name}: {entry.error}")
 
 
-def _disk_cells(disk: DiskInfo) -> tuple[str, str, str]:
+def _disk_cells(disk: DiskInfo) -> tuple[str, str, str, str]:
     where = disk.path or ("pass-through" if disk.pass_through else "empty")
-    return slot_of(disk), size_text(disk.size_bytes), disk.error or where
+    return (
+        slot_of(disk),
+        size_text(disk.size_bytes),
+        str(disk.logical_sector_bytes or ""),
+        disk.error or where,
+    )

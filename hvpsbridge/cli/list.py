@@ -43,11 +43,12 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             point.manifest.host,
             str(len(point.disks)),
             size_text(sum(disk.size_bytes for disk in point.disks)),
+            "+".join(map(str, sorted({disk.sector_bytes for disk in point.disks}))),
             "+".join(sorted({disk.mode for disk in point.disks})),
             point.manifest.consistency,
             lowest_level(proofs[point.point_id], point),
         )
         for point in points
     )
-    columns = ("point", "VM", "created", "host", "disks", "size", "mode", "consistency", "proof")
-    console.table(Table("points", columns, rows, frozenset({4, 5})))
+    columns = ("point", "VM", "created", "host", "disks", "size", "sector", "mode", "consistency", "proof")
+    console.table(Table("points", columns, rows, frozenset({4, 5, 6})))

@@ -56,6 +56,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             str(number),
             disk.slot,
             size_text(disk.size_bytes),
+            str(disk.sector_bytes),
             disk.mode,
             disk.reason,
             size_text(disk.stats.changed_bytes),
@@ -65,8 +66,8 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         )
         for number, disk in enumerate(found.disks)
     )
-    columns = ("number", "disk", "size", "mode", "reason", "changed", "wire", "stored", "proof")
-    console.table(Table("disks", columns, rows, frozenset({2, 5, 6, 7})))
+    columns = ("number", "disk", "size", "sector", "mode", "reason", "changed", "wire", "stored", "proof")
+    console.table(Table("disks", columns, rows, frozenset({2, 3, 6, 7, 8})))
     if manifest.excluded:
         out = tuple(
             (disk.slot, size_text(disk.size_bytes), disk.path or "physical disk", disk.pattern)

@@ -49,7 +49,7 @@ def _manifest(number: int, tree: object) -> Manifest:
                 slot="scsi 0:0",
                 disk_id=uuid4(),
                 size_bytes=2 * MIB,
-                sector_bytes=512,
+                sector_bytes=4096,
                 path="C:\\a.avhdx",
                 chain=("C:\\a.avhdx",),
                 tree=tree,
@@ -111,6 +111,17 @@ def test_list_gives_points_oldest_first_with_everything_a_script_needs(hvps: Hvp
     text = hvps("list", "WEB 01").out
     assert points[0].short_id in text
     assert json.loads(hvps("list", "nobody", "--json").out)["points"] == []
+
+
+def test_the_sector_size_is_shown_wherever_a_disk_is(hvps: Hvps, repository: Path, tmp_path: Path) -> None:
+    fill(repository, 1)
+    for command in (("list",), ("show", "web 01")):
+        assert " 4096 " in hvps(*command).out
+    assert json.loads(hvps("list", "--json").out)["points"][0]["disks"][0]["sector_bytes"] == 4096
+    assert json.loads(hvps("show", "web 01", "--json").out)["disks"][0]["sector_bytes"] == 4096
+    done = hvps("restore", "web 01", "--to", f"raw:{tmp_path / 'out'}", "-q")
+    assert " 4096 " in done.out
+    assert "losetup --sector-size 4096" in done.err
 
 
 @pytest.mark.parametrize("selector", ["web 01@latest", "web 01", "WEB 01@2026-03-02T02:00Z", f"{VM}@latest"])

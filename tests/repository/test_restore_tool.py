@@ -327,6 +327,42 @@ class TestRestoreTool:
             (folder / "keys" / f"{number:032x}").write_bytes(b"x")
         assert "Traceback" not in run(full_python, *options, folder, "list").stderr
 
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("a/b", "a_b", "A_B"),
+            ("definition.json", "../definition.json"),
+            ("..", "", "///"),
+            ("仮" * 300, "仮" * 301),
+            ("CON", "nul.txt", "-rf", "web.", "half\ud800", "Bu\u0308ro", "B\u00fcro"),
+        ],
+    )
+    def test_file_names_are_apart_and_fit(self, names: tuple[str, ...], tmp_path: Path) -> None:
+        taken = {"definition.json"}
+        made = [load_tool().file_name(name, taken) for name in names]
+        assert len({name.casefold() for name in made}) == len(names)
+        for name in made:
+            (tmp_path / name).touch(exist_ok=False)
+            assert "/" not in name
+            assert not name.startswith((".", "-"))
+            assert name.split(".")[0].casefold() not in ("con", "nul")
+            assert name != "definition.json"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made)
+
+    def test_a_file_that_exists_is_neither_followed_nor_replaced(self, tmp_path: Path) -> None:
+        tool = load_tool()
+        (tmp_path / "link").symlink_to("nowhere")
+        with pytest.raises(tool.Failure, match="already exists"):
+            tool.new_file(tmp_path / "link")
+        with tool.new_file(tmp_path / "new"):
+            assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+        assert not (tmp_path / "nowhere").exists()
+
+    def test_sectors_of_another_size_are_told(self) -> None:
+        tool = load_tool()
+        assert tool.sectors({"sector_bytes": 4096}) == ", sectors of 4096 bytes (losetup --sector-size)"
+        assert tool.sectors({"sector_bytes": 512}) == tool.sectors({}) == ""
+
     def test_is_in_every_new_repository(self, incompressible: tuple[Path, bytes, str]) -> None:
         assert (incompressible[0] / "restore.py").read_bytes() == TOOL.read_bytes()
 

@@ -23,6 +23,7 @@ class PointDisk:
         number: number for hvps restore --disk.
         slot: controller and position, as scsi 0:1.
         disk_id: VirtualDiskId of the disk file.
+        sector_bytes: logical sector size; programs that read the restored image must be told.
         mode: full, incremental or compare.
         reason: why this mode was chosen.
         base: recovery point that the increment starts from.
@@ -34,6 +35,7 @@ class PointDisk:
     slot: str
     disk_id: UUID | None
     size_bytes: int
+    sector_bytes: int
     mode: Word
     reason: Word
     base: UUID | None
@@ -163,6 +165,7 @@ def _disk(number: int, disk: ManifestDisk, proofs: Mapping[str, Proof | None]) -
         slot=disk.slot,
         disk_id=disk.disk_id,
         size_bytes=disk.size_bytes,
+        sector_bytes=disk.sector_bytes,
         mode=Word(disk.mode),
         reason=Word(disk.reason),
         base=disk.base,
