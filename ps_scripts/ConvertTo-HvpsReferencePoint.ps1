@@ -2,11 +2,15 @@
 .SYNOPSIS
     Converts a checkpoint to a reference point; the checkpoint is gone and its children merge in the background.
 .DESCRIPTION
-    See docs/hyperv-facts.md#conversion.
+    See docs/hyperv-facts.md#conversion. A reference point carries no mark: its RCT ids are all that shows later whose
+    it is. One that lacks an expected id is therefore destroyed at once, while its job shows that it is ours. The
+    result says which ids it had.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
     Id of a checkpoint of that VM.
+.PARAMETER RctIds
+    Ids that the reference point must have, or it is destroyed.
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
@@ -23,6 +27,7 @@
 param(
     [Parameter(Mandatory = $true)] [guid] $VmId,
     [Parameter(Mandatory = $true)] [guid] $CheckpointId,
+    [Parameter()] [string[]] $RctIds,
     [Parameter(Mandatory = $true)] [int] $JobSeconds
 )
 Set-StrictMode -Version 3.0
@@ -38,7 +43,6 @@ try {
     if ($null -eq $setting) {
         throw (New-HvpsError -Id 'Hvps.CheckpointNotFound' -Message "checkpoint $CheckpointId does not exist")
     }
-    $before = @(Get-HvpsWmiReferencePoint -Vm $vm | ForEach-Object { [string] $_.InstanceID })
     $parameters = @{
         Service   = 'Msvm_VirtualSystemSnapshotService'
         Method    = 'ConvertToReferencePoint'
@@ -55,14 +59,20 @@ try {
         $made = Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
     }
     if ($null -eq $made) {
-        # The job was removed before it could be queried: a single new reference point must be the one.
-        $new = @(Get-HvpsWmiReferencePoint -Vm $vm | Where-Object { $before -notcontains [string] $_.InstanceID })
-        if ($new.Count -ne 1) {
-            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "found $($new.Count) new reference points, not one")
-        }
-        $made = $new[0]
+        # A new reference point may be anybody's. The next clean-up finds ours by its RCT ids.
+        $message = 'the conversion ended, but its job was gone before it named the reference point'
+        throw (New-HvpsError -Id 'Hvps.JobFailed' -Message $message)
     }
     ConvertTo-HvpsReferencePointInfo -Instance $made -VmId $VmId
+    if (-not (Test-HvpsRctId -Instance $made -RctIds $RctIds)) {
+        try {
+            $null = Remove-HvpsWmiReferencePoint -Instance $made -Seconds $JobSeconds
+        }
+        catch {
+            # It stays, and the client names it.
+            Write-Verbose -Message ([string] $_)
+        }
+    }
 }
 catch {
     throw (ConvertTo-HvpsError -Record $_)

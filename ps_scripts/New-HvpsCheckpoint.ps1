@@ -3,8 +3,9 @@
     Creates a recovery checkpoint of a VM and names it.
 .DESCRIPTION
     No cmdlet creates recovery checkpoints (docs/hyperv-facts.md#recovery-checkpoint). CreateSnapshot has no
-    parameter for the name, so the checkpoint is renamed as soon as it is listed
-    (docs/hyperv-facts.md#checkpoint-name). After a crash in between it can be found as the only new checkpoint.
+    parameter for the name, so the checkpoint is renamed as soon as its job has ended, before any cmdlet lists it
+    (docs/hyperv-facts.md#checkpoint-name). It is known by the result of its job only: a new checkpoint may be
+    anybody's. If it cannot be named it is removed again.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Name
@@ -45,10 +46,50 @@ $ProgressPreference = 'SilentlyContinue'
 $ListedSeconds = 60
 $Recovery = 32768
 
+function Set-HvpsCheckpointName {
+    <#
+    .SYNOPSIS
+    Renames a checkpoint through WMI, which needs no cmdlet to list it.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Setting,
+        [Parameter(Mandatory = $true)] [string] $Name,
+        [Parameter(Mandatory = $true)] [int] $Seconds
+    )
+    $properties = @{ InstanceID = @('string', [string] $Setting.InstanceID); ElementName = @('string', $Name) }
+    $embedded = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemManagementService'
+        Method    = 'ModifySystemSettings'
+        Arguments = @{ SystemSettings = $embedded }
+    }
+    $null = Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $Seconds -What 'the renaming'
+}
+
+function Undo-HvpsCheckpoint {
+    <#
+    .SYNOPSIS
+    Starts to remove the checkpoint that this script made. Never throws: the first error matters.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Setting)
+    try {
+        $parameters = @{
+            Service   = 'Msvm_VirtualSystemSnapshotService'
+            Method    = 'DestroySnapshot'
+            Arguments = @{ AffectedSnapshot = $Setting }
+        }
+        $null = Invoke-HvpsMethod @parameters
+    }
+    catch {
+        Write-Verbose -Message ([string] $_)
+    }
+}
+
 try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
-    $before = @(Get-HvpsSnapshot -Vm $vm | ForEach-Object { [guid] $_.Id })
     $properties = @{
         ConsistencyLevel            = @('uint8', $(if ($Consistency -eq 'application') { 1 } else { 2 }))
         IgnoreNonSnapshottableDisks = @('boolean', $IgnoreDisks)
@@ -88,21 +129,22 @@ try {
     elseif ($null -ne $result.ResultingSnapshot) {
         $made = Get-CimInstance -InputObject $result.ResultingSnapshot -ErrorAction Stop
     }
+    if ($null -eq $made) {
+        $message = 'the checkpoint was created, but its job was gone before it named it'
+        throw (New-HvpsError -Id 'Hvps.JobFailed' -Message $message)
+    }
+    try {
+        Set-HvpsCheckpointName -Setting $made -Name $Name -Seconds $JobSeconds
+    }
+    catch {
+        # Without its name nothing would show that it is ours.
+        Undo-HvpsCheckpoint -Setting $made
+        throw
+    }
     $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
-    $snapshot = $null
     while ($true) {
-        $listed = @(Get-HvpsSnapshot -Vm $vm)
-        if ($null -ne $made) {
-            $snapshot = $listed | Where-Object { [guid] $_.Id -eq [guid] $made.ConfigurationID } |
-                Select-Object -First 1
-        }
-        else {
-            # The job was removed before it could be queried: a single new recovery checkpoint must be the one.
-            $new = @($listed | Where-Object { $before -notcontains [guid] $_.Id -and 1 -eq [int] $_.SnapshotType })
-            if ($new.Count -eq 1) {
-                $snapshot = $new[0]
-            }
-        }
+        $snapshot = Get-HvpsSnapshot -Vm $vm | Where-Object { [guid] $_.Id -eq [guid] $made.ConfigurationID } |
+            Select-Object -First 1
         if ($null -ne $snapshot) {
             break
         }
@@ -111,8 +153,6 @@ try {
         }
         Start-Sleep -Milliseconds 250
     }
-    Hyper-V\Rename-VMSnapshot -VMSnapshot $snapshot -NewName $Name -Confirm:$false -ErrorAction Stop
-    $snapshot = Get-HvpsSnapshot -Vm $vm | Where-Object { $_.Id -eq $snapshot.Id } | Select-Object -First 1
     ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId
 }
 catch {

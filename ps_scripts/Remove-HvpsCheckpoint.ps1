@@ -1,10 +1,14 @@
 <#
 .SYNOPSIS
-    Removes a checkpoint by id; its merge continues in the background. One that is gone counts as removed.
+    Removes a recovery checkpoint; its merge continues in the background. One that is gone counts as removed.
+.DESCRIPTION
+    An id alone removes nothing: name and kind must be the expected ones (docs/hyperv-facts.md#snapshot-types).
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
     Id of a checkpoint of that VM.
+.PARAMETER Name
+    Its name; a checkpoint of another name or kind is left alone.
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
@@ -16,6 +20,7 @@
 param(
     [Parameter(Mandatory = $true)] [guid] $VmId,
     [Parameter(Mandatory = $true)] [guid] $CheckpointId,
+    [Parameter(Mandatory = $true)] [string] $Name,
     [Parameter(Mandatory = $true)] [int] $JobSeconds
 )
 Set-StrictMode -Version 3.0
@@ -39,6 +44,11 @@ try {
     }
     $removed = $false
     if ($null -ne $setting) {
+        if ($Name -cne [string] $setting.ElementName -or
+            'Microsoft:Hyper-V:Snapshot:Recovery' -ne [string] $setting.VirtualSystemType) {
+            $message = "checkpoint $CheckpointId is not the recovery checkpoint named $Name; it is left alone"
+            throw (New-HvpsError -Id 'Hvps.BadRequest' -Message $message)
+        }
         $parameters = @{
             Service   = 'Msvm_VirtualSystemSnapshotService'
             Method    = 'DestroySnapshot'

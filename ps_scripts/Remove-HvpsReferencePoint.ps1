@@ -1,10 +1,12 @@
 <#
 .SYNOPSIS
-    Destroys a reference point by its InstanceID. One that is gone counts as removed.
+    Destroys a reference point that has the expected RCT ids. One that is gone counts as removed.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER InstanceId
     InstanceID of the reference point.
+.PARAMETER RctIds
+    Ids that it must have, or it is left alone.
 .PARAMETER JobSeconds
     How long to wait for the WMI job.
 .OUTPUTS
@@ -16,6 +18,7 @@
 param(
     [Parameter(Mandatory = $true)] [guid] $VmId,
     [Parameter(Mandatory = $true)] [string] $InstanceId,
+    [Parameter()] [string[]] $RctIds,
     [Parameter(Mandatory = $true)] [int] $JobSeconds
 )
 Set-StrictMode -Version 3.0
@@ -37,17 +40,11 @@ try {
     }
     $removed = $false
     if ($null -ne $found) {
-        $parameters = @{
-            Service   = 'Msvm_VirtualSystemReferencePointService'
-            Method    = 'DestroyReferencePoint'
-            Arguments = @{ AffectedReferencePoint = $found }
+        if (-not (Test-HvpsRctId -Instance $found -RctIds $RctIds)) {
+            $message = "reference point $InstanceId does not have the expected RCT ids; it is left alone"
+            throw (New-HvpsError -Id 'Hvps.BadRequest' -Message $message)
         }
-        $result = Invoke-HvpsMethod @parameters
-        # 32779 and 32789: it was destroyed by something else meanwhile.
-        if (@(32779, 32789) -notcontains [int] $result.ReturnValue) {
-            $null = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the removal'
-            $removed = $true
-        }
+        $removed = Remove-HvpsWmiReferencePoint -Instance $found -Seconds $JobSeconds
     }
     [pscustomobject]@{ PSTypeName = 'Hvps.Removal'; Removed = $removed }
 }

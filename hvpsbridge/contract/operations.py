@@ -142,7 +142,14 @@ _TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "ConvertTo-HvpsReferencePoint",
-        (_VM, _CHECKPOINT, Parameter("JobSeconds", "int", "how long to wait for the WMI job")),
+        (
+            _VM,
+            _CHECKPOINT,
+            Parameter(
+                "RctIds", "string[]", "ids that it must have, or it is destroyed at once", required=False
+            ),
+            Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
+        ),
         results.ReferencePointInfo,
         Effect.CREATES,
         1900,
@@ -150,23 +157,29 @@ _TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "Remove-HvpsCheckpoint",
-        (_VM, _CHECKPOINT, Parameter("JobSeconds", "int", "how long to wait for the WMI job")),
+        (
+            _VM,
+            _CHECKPOINT,
+            Parameter("Name", "string", "its name; a checkpoint of another name or kind is left alone"),
+            Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
+        ),
         results.Removal,
         Effect.REMOVES,
         1900,
-        _JOB_ERRORS,
+        ("Hvps.BadRequest", *_JOB_ERRORS),
     ),
     Operation(
         "Remove-HvpsReferencePoint",
         (
             _VM,
             Parameter("InstanceId", "string", "InstanceID of the reference point"),
+            Parameter("RctIds", "string[]", "ids that it must have, or it is left alone", required=False),
             Parameter("JobSeconds", "int", "how long to wait for the WMI job"),
         ),
         results.Removal,
         Effect.REMOVES,
         1900,
-        _JOB_ERRORS,
+        ("Hvps.BadRequest", *_JOB_ERRORS),
     ),
     Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
 )

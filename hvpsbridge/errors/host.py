@@ -250,10 +250,10 @@ class CheckpointGone(HostError):
 
 @dataclass(eq=False)
 class HostNotClean(HostError):
-    """The data is safe, but the host still has something that hvps made there."""
+    """The data is safe, but the host still has something that hvps made there, or may have made."""
 
     vm: str
     leftovers: tuple[str, ...]
     template: ClassVar[str] = "left on host {host} for VM {vm}: {leftovers}"
-    remedy: ClassVar[str] = "the next run removes it"
+    remedy: ClassVar[str] = "the next run removes what is certainly of hvps and names the rest again"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_NOT_CLEAN

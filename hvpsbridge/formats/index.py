@@ -20,8 +20,6 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.pack import ENTRY_BYTES, PackEntry, decode_entries, encode_entries
 
 NAME_BYTES = 16
-# What the index cache of a client can hold.
-MAX_PACK_BYTES = (1 << 63) - 1
 _COUNTS = struct.Struct("<II")
 _PACK = struct.Struct("<16sB3xIQ")
 
@@ -56,7 +54,7 @@ def decode_index(payload: bytes | memoryview) -> IndexObject:
     """The index in ``payload``.
 
     Raises:
-        Malformed: the counts do not match the length, or a kind or the length of a pack is not possible.
+        Malformed: the counts do not match the length, or a kind is unknown.
     """
     view = memoryview(payload)
     if len(view) < _COUNTS.size:
@@ -75,8 +73,6 @@ def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
     for name, kind, count, pack_bytes in _PACK.iter_unpack(table):
         if kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
             raise Malformed(f"unexpected kind {kind} of a pack")
-        if pack_bytes > MAX_PACK_BYTES:
-            raise Malformed(f"a pack cannot have {pack_bytes} bytes")
         end = at + count * ENTRY_BYTES
         if end > len(rest):
             raise Malformed("entries exceed the end of the index")

@@ -34,8 +34,9 @@ class LedgerEntry:
     Attributes:
         shell_id, process_id, process_started: the host process; with RUN_STARTED.
         checkpoints_before: ids of all checkpoints that were there; with CHECKPOINT_INTENDED.
-        reference_points_before: ids of all reference points that were there, with CHECKPOINT_INTENDED; of
-            those of this repository that are still there, with SETTLED when :attr:`all_settled`.
+        reference_points_before: ids of all reference points that were there, with CHECKPOINT_INTENDED and
+            CONVERSION_INTENDED; of those of this repository that are still there, with SETTLED when
+            :attr:`all_settled`.
         mark: name given to the checkpoint; with CHECKPOINT_INTENDED.
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
         reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.

@@ -6,11 +6,12 @@ effect allows, and returns values of ``contract.results``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 from uuid import UUID
 
+from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
@@ -32,7 +33,7 @@ from hvpsbridge.contract.results import (
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostError, ProtocolViolation
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.host import paged
+from hvpsbridge.host import answers, paged
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.psrp.shells import HostShell
@@ -123,7 +124,12 @@ class HyperVHost:
 
     def vms(self, vm_id: UUID | None = None) -> tuple[VmInfo, ...]:
         """All VMs, or the one with that id."""
-        return self._runner.many("Get-HvpsVm", VmId=vm_id)
+        found = self._runner.many("Get-HvpsVm", VmId=vm_id)
+        if vm_id is not None and len(found) != 1:
+            raise self._runner.violation(
+                OPERATIONS["Get-HvpsVm"], f"asked for VM {vm_id}, got {len(found)} objects"
+            )
+        return found
 
     def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
         """All VMs that can be read, and an error for each that cannot."""
@@ -187,50 +193,109 @@ class HyperVHost:
         name: str,
         consistency: Consistency,
         *,
+        existing: Iterable[UUID] = (),
         ignore_disks: bool = False,
         job_seconds: int = JOB_SECONDS,
     ) -> CheckpointInfo:
         """Create a recovery checkpoint named ``name``. Never retried: look with :meth:`checkpoints` first.
 
+        Args:
+            vm_id: the VM.
+            name: the checkpoint's name.
+            consistency: application or crash.
+            existing: ids of checkpoints that are there already; none of them is taken for the new one.
+            ignore_disks: leave out disks that cannot be checkpointed.
+            job_seconds: how long to wait for the host's job.
+
         Raises:
             ConsistencyNotReached: the guest could not be made application consistent.
             VmBusy: another snapshot operation, migration or backup holds the VM.
             SessionLost: the checkpoint may or may not exist.
+            ProtocolViolation: the answer is about another checkpoint than the new one.
         """
+        operation = OPERATIONS["New-HvpsCheckpoint"]
         created: CheckpointInfo = self._runner.one(
-            "New-HvpsCheckpoint",
+            operation.name,
             VmId=vm_id,
             Name=name,
             Consistency=str(consistency),
             IgnoreDisks=ignore_disks,
             JobSeconds=job_seconds,
         )
+        with self._runner.refusing(operation):
+            answers.check_new("checkpoint", created.checkpoint_id, existing)
         return created
 
     def convert(
-        self, vm_id: UUID, checkpoint_id: UUID, *, job_seconds: int = JOB_SECONDS
+        self,
+        vm_id: UUID,
+        checkpoint_id: UUID,
+        *,
+        rct_ids: Iterable[str] = (),
+        existing: Iterable[str] = (),
+        job_seconds: int = JOB_SECONDS,
     ) -> ReferencePointInfo:
-        """Convert a checkpoint to a reference point; the checkpoint is gone afterwards. Never retried."""
+        """Convert a checkpoint to a reference point; the checkpoint is gone afterwards. Never retried.
+
+        Args:
+            vm_id: the VM.
+            checkpoint_id: the checkpoint.
+            rct_ids: ids that the reference point must have. If it lacks one, the host destroys it at once.
+            existing: ``InstanceID`` of reference points that are there already.
+            job_seconds: how long to wait for the host's job.
+
+        Raises:
+            ProtocolViolation: the answer is about a reference point that was there already.
+        """
+        operation = OPERATIONS["ConvertTo-HvpsReferencePoint"]
         created: ReferencePointInfo = self._runner.one(
-            "ConvertTo-HvpsReferencePoint", VmId=vm_id, CheckpointId=checkpoint_id, JobSeconds=job_seconds
+            operation.name,
+            VmId=vm_id,
+            CheckpointId=checkpoint_id,
+            RctIds=tuple(rct_ids) or None,
+            JobSeconds=job_seconds,
         )
+        with self._runner.refusing(operation):
+            answers.check_new("reference point", created.instance_id, existing)
         return created
 
     def remove_checkpoint(
-        self, vm_id: UUID, checkpoint_id: UUID, *, job_seconds: int = JOB_SECONDS
+        self, vm_id: UUID, checkpoint_id: UUID, name: str, *, job_seconds: int = JOB_SECONDS
     ) -> Removal:
-        """Remove a checkpoint by id; its merge continues in the background."""
+        """Remove a recovery checkpoint; its merge continues in the background.
+
+        Args:
+            vm_id: the VM.
+            checkpoint_id: the checkpoint.
+            name: its name. The host removes no checkpoint of another name or kind.
+            job_seconds: how long to wait for the host's job.
+        """
         removal: Removal = self._runner.one(
-            "Remove-HvpsCheckpoint", VmId=vm_id, CheckpointId=checkpoint_id, JobSeconds=job_seconds
+            "Remove-HvpsCheckpoint",
+            VmId=vm_id,
+            CheckpointId=checkpoint_id,
+            Name=name,
+            JobSeconds=job_seconds,
         )
         return removal
 
     def remove_reference_point(
-        self, vm_id: UUID, instance_id: str, *, job_seconds: int = JOB_SECONDS
+        self, vm_id: UUID, instance_id: str, rct_ids: Iterable[str], *, job_seconds: int = JOB_SECONDS
     ) -> Removal:
-        """Destroy a reference point by its InstanceID."""
+        """Destroy a reference point.
+
+        Args:
+            vm_id: the VM.
+            instance_id: its ``InstanceID``.
+            rct_ids: its RCT ids. The host destroys no reference point that lacks one of them.
+            job_seconds: how long to wait for the host's job.
+        """
         removal: Removal = self._runner.one(
-            "Remove-HvpsReferencePoint", VmId=vm_id, InstanceId=instance_id, JobSeconds=job_seconds
+            "Remove-HvpsReferencePoint",
+            VmId=vm_id,
+            InstanceId=instance_id,
+            RctIds=tuple(rct_ids) or None,
+            JobSeconds=job_seconds,
         )
         return removal
 

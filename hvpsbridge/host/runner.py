@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import ProtocolViolation, SessionLost
+from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
@@ -72,7 +74,9 @@ class OperationRunner:
         )
         for item in emitted:
             try:
-                yield bind_result(operation.result, item.type_names, item.properties)
+                result = bind_result(operation.result, item.type_names, item.properties)
+                answers.check_result(name, parameters, result)
+                yield result
             except BindingError as err:
                 vm_id = str(item.properties.get("VmId"))[:36]
                 violation = self.violation(operation, f"{err} (VM {vm_id})")
@@ -85,7 +89,10 @@ class OperationRunner:
         if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
             # The host may have ended the idle shell. A question finds out, and can be repeated.
             self.many("Get-HvpsJob", VmId=parameters["VmId"])
-        return by_effect(operation.effect, lambda: tuple(self.run(name, **parameters)), self.renew)
+        results = by_effect(operation.effect, lambda: tuple(self.run(name, **parameters)), self.renew)
+        with self.refusing(operation):
+            answers.check_results(results)
+        return results
 
     def one(self, name: str, **parameters: object) -> Any:
         """The only result of an operation, retried as its effect allows."""
@@ -120,6 +127,18 @@ class OperationRunner:
                 self.session.end_shell(old.shell_id)
             except SessionLost:
                 logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
+
+    @contextmanager
+    def refusing(self, operation: Operation) -> Iterator[None]:
+        """A result that the block refuses becomes the host's error.
+
+        Raises:
+            ProtocolViolation: the block raised BindingError.
+        """
+        try:
+            yield
+        except BindingError as err:
+            raise self.violation(operation, str(err)) from err
 
     def violation(self, operation: Operation, problem: str) -> ProtocolViolation:
         """The error for a result that does not follow the contract."""

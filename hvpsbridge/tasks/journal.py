@@ -56,12 +56,19 @@ class Journal:
         """The checkpoint was created and has this id."""
         self._write(LedgerKind.CHECKPOINT_MADE, checkpoint_id=checkpoint_id)
 
-    def conversion_intended(self, checkpoint_id: UUID, point_id: UUID) -> None:
-        """The checkpoint is about to become the reference point of a recovery point."""
-        self._write(LedgerKind.CONVERSION_INTENDED, checkpoint_id=checkpoint_id, point_id=point_id)
+    def conversion_intended(
+        self, checkpoint_id: UUID, point_id: UUID, reference_points: Iterable[ReferencePointInfo]
+    ) -> None:
+        """The checkpoint is about to become a recovery point's reference point; the others exist already."""
+        self._write(
+            LedgerKind.CONVERSION_INTENDED,
+            checkpoint_id=checkpoint_id,
+            point_id=point_id,
+            reference_points_before=tuple(point.instance_id for point in reference_points),
+        )
 
     def reference_point_made(self, instance_id: str, point_id: UUID) -> None:
-        """The reference point was created and has this id."""
+        """The reference point was created, has this id, and has the RCT ids of the recovery point."""
         self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, point_id=point_id)
 
     def checkpoint_claimed(self, checkpoint_id: UUID, run_id: UUID) -> None:

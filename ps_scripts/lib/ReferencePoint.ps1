@@ -15,6 +15,39 @@ function Get-HvpsWmiReferencePoint {
     Get-HvpsAssociated @parameters
 }
 
+function Test-HvpsRctId {
+    <#
+    .SYNOPSIS
+    Whether a reference point has all of the given RCT ids.
+    #>
+    [CmdletBinding()]
+    [OutputType([bool])]
+    param([Parameter(Mandatory = $true)] [object] $Instance, [Parameter()] [string[]] $RctIds)
+    $there = @($Instance.ResilientChangeTrackingIdentifiers | Where-Object { $null -ne $_ })
+    0 -eq @($RctIds | Where-Object { $null -ne $_ -and $there -cnotcontains $_ }).Count
+}
+
+function Remove-HvpsWmiReferencePoint {
+    <#
+    .SYNOPSIS
+    Destroys a reference point; false if something else destroyed it meanwhile (32779 and 32789).
+    #>
+    [CmdletBinding()]
+    [OutputType([bool])]
+    param([Parameter(Mandatory = $true)] [object] $Instance, [Parameter(Mandatory = $true)] [int] $Seconds)
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemReferencePointService'
+        Method    = 'DestroyReferencePoint'
+        Arguments = @{ AffectedReferencePoint = $Instance }
+    }
+    $result = Invoke-HvpsMethod @parameters
+    if (@(32779, 32789) -contains [int] $result.ReturnValue) {
+        return $false
+    }
+    $null = Wait-HvpsJob -Result $result -Seconds $Seconds -What 'the removal'
+    $true
+}
+
 function ConvertTo-HvpsReferencePointInfo {
     <#
     .SYNOPSIS

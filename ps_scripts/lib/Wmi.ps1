@@ -156,7 +156,8 @@ function Wait-HvpsJob {
             $message = "$What did not end within $Seconds s: job $($job.InstanceID)"
             throw (New-HvpsError -Id 'Hvps.JobTimedOut' -Message $message)
         }
-        Start-Sleep -Milliseconds 200
+        # Short: what a job made has no name of ours before its end is seen.
+        Start-Sleep -Milliseconds 50
     }
     if ($HvpsJobGood -contains [int] $job.JobState -and 0 -eq [int] $job.ErrorCode) {
         return $job

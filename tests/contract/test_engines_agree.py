@@ -34,7 +34,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.scripts import script_text
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
-from hvpsbridge.sim.model import ControllerType, Model, Slot, VhdFormat, VMState
+from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import DEADLINE_SECONDS
 
@@ -301,12 +301,12 @@ def checkpoints_of_nobody(side: Side) -> Any:
 def removing_a_checkpoint_twice(side: Side) -> Any:
     vm_id = side.vm("removed")
     checkpoint_id, _ = side.frozen(vm_id)
-    return [side.host.remove_checkpoint(vm_id, checkpoint_id) for _ in range(2)]
+    return [side.host.remove_checkpoint(vm_id, checkpoint_id, "by hand") for _ in range(2)]
 
 
 @case("Remove-HvpsCheckpoint")
 def removing_a_checkpoint_of_nobody(side: Side) -> Any:
-    return side.host.remove_checkpoint(NOBODY, NOBODY)
+    return side.host.remove_checkpoint(NOBODY, NOBODY, "x")
 
 
 @case("Remove-HvpsCheckpoint")
@@ -314,7 +314,32 @@ def removing_a_checkpoint_that_fails(side: Side) -> Any:
     vm_id = side.vm("stays")
     checkpoint_id, _ = side.frozen(vm_id)
     side.model.faults.arm("remove_fails")
-    return side.host.remove_checkpoint(vm_id, checkpoint_id)
+    return side.host.remove_checkpoint(vm_id, checkpoint_id, "by hand")
+
+
+@case("Remove-HvpsCheckpoint", "Get-HvpsCheckpoint")
+def removing_a_checkpoint_of_another_name_or_kind(side: Side) -> Any:
+    vm_id = side.vm("not ours")
+    checkpoint_id, _ = side.frozen(vm_id)
+    users = side.model.checkpoints.create(vm_id, name="a user's", kind=SnapshotType.Standard)
+    users_id = UUID(side.model.jobs.wait(users).results["checkpoint"])
+    time.sleep(side.model.knobs.visibility_seconds)
+    return _both(
+        lambda: side.host.remove_checkpoint(vm_id, checkpoint_id, "By Hand"),
+        lambda: side.host.remove_checkpoint(vm_id, users_id, "a user's"),
+        lambda: side.host.checkpoints(vm_id),
+    )
+
+
+@case("Remove-HvpsReferencePoint", "Get-HvpsReferencePoint")
+def removing_a_reference_point_with_other_ids(side: Side) -> Any:
+    vm_id = side.vm("other ids")
+    side.model.incidents.add_reference_point(vm_id)
+    (there,) = side.host.reference_points(vm_id)
+    return _both(
+        lambda: side.host.remove_reference_point(vm_id, there.instance_id, (*there.rct_ids, "rctX:other")),
+        lambda: side.host.reference_points(vm_id),
+    )
 
 
 @case("ConvertTo-HvpsReferencePoint", "Get-HvpsReferencePoint", "Remove-HvpsReferencePoint")
@@ -323,7 +348,7 @@ def conversion_and_removal(side: Side) -> Any:
     checkpoint_id, _ = side.frozen(vm_id)
     made = side.host.convert(vm_id, checkpoint_id)
     listed = side.host.reference_points(vm_id)
-    removed = [side.host.remove_reference_point(vm_id, made.instance_id) for _ in range(2)]
+    removed = [side.host.remove_reference_point(vm_id, made.instance_id, made.rct_ids) for _ in range(2)]
     return made, listed, removed, side.host.checkpoints(vm_id)
 
 
@@ -349,8 +374,8 @@ def reference_points_of_nobody(side: Side) -> Any:
         lambda: side.host.convert(vm_id, NOBODY),
         lambda: side.host.convert(NOBODY, NOBODY),
         lambda: side.host.reference_points(NOBODY),
-        lambda: side.host.remove_reference_point(NOBODY, "x"),
-        lambda: side.host.remove_reference_point(vm_id, "x"),
+        lambda: side.host.remove_reference_point(NOBODY, "x", ()),
+        lambda: side.host.remove_reference_point(vm_id, "x", ()),
     )
 
 

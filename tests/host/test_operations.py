@@ -38,7 +38,7 @@ from hvpsbridge.formats.extents import Extent, subtract
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import ControllerType as SimController
-from hvpsbridge.sim.model import Model, Slot
+from hvpsbridge.sim.model import HyperVError, Model, Slot, Wmi
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import wait_until
 
@@ -135,8 +135,8 @@ def test_a_vm_that_is_not_there_is_said_so_by_every_operation(host: HyperVHost, 
 
 
 def test_removing_from_a_vm_that_is_gone_finds_nothing_to_remove(host: HyperVHost) -> None:
-    assert not host.remove_checkpoint(UUID(int=7), UUID(int=8)).removed
-    assert not host.remove_reference_point(UUID(int=7), "Microsoft:x").removed
+    assert not host.remove_checkpoint(UUID(int=7), UUID(int=8), NAME).removed
+    assert not host.remove_reference_point(UUID(int=7), "Microsoft:x", ()).removed
 
 
 def test_disks_tell_slot_chain_and_identity(host: HyperVHost, model: Model, vm_id: UUID) -> None:
@@ -223,17 +223,17 @@ def test_a_checkpoint_is_made_marked_read_converted_and_retired(
     assert base
     assert subtract((Extent(2 * MIB, 4096),), host.changes(disk.path, base, SIZE)) == ()
 
-    assert host.remove_checkpoint(vm_id, second.checkpoint_id).removed
-    assert not host.remove_checkpoint(vm_id, second.checkpoint_id).removed
-    assert host.remove_reference_point(vm_id, point.instance_id).removed
-    assert not host.remove_reference_point(vm_id, point.instance_id).removed
+    assert host.remove_checkpoint(vm_id, second.checkpoint_id, NAME).removed
+    assert not host.remove_checkpoint(vm_id, second.checkpoint_id, NAME).removed
+    assert host.remove_reference_point(vm_id, point.instance_id, point.rct_ids).removed
+    assert not host.remove_reference_point(vm_id, point.instance_id, point.rct_ids).removed
     assert host.reference_points(vm_id) == ()
     settle(host, vm_id)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("job_vanishes", True), ("jobs_at_once", True), ("visibility_seconds", 1.5), ("language", "de")],
+    [("jobs_at_once", True), ("visibility_seconds", 1.5), ("language", "de")],
 )
 def test_the_cycle_holds_however_the_host_reports_its_jobs(
     host: HyperVHost, model: Model, vm_id: UUID, name: str, value: object
@@ -245,10 +245,61 @@ def test_the_cycle_holds_however_the_host_reports_its_jobs(
         assert [p.instance_id for p in host.reference_points(vm_id)] == [point.instance_id]
         settle(host, vm_id)  # a merge that still goes on would refuse the next checkpoint as busy
         again = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
-        assert host.remove_checkpoint(vm_id, again.checkpoint_id).removed
-        assert host.remove_reference_point(vm_id, point.instance_id).removed
+        assert host.remove_checkpoint(vm_id, again.checkpoint_id, NAME).removed
+        assert host.remove_reference_point(vm_id, point.instance_id, point.rct_ids).removed
         settle(host, vm_id)
     assert host.jobs(vm_id) == ()
+
+
+def test_what_a_job_made_is_not_guessed_when_the_job_is_gone(
+    host: HyperVHost, model: Model, vm_id: UUID
+) -> None:
+    """The only new checkpoint, or reference point, may be another product's."""
+    with knob(model, "job_vanishes", True):
+        with pytest.raises(OperationFailed, match="its job was gone"):
+            host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+        (unnamed,) = model.checkpoints.all(vm_id, hidden=True)
+        assert unnamed.name != NAME
+        with pytest.raises(OperationFailed, match="its job was gone"):
+            host.convert(vm_id, unnamed.checkpoint_id)
+    (made,) = host.reference_points(vm_id)
+    settle(host, vm_id)
+    assert host.remove_reference_point(vm_id, made.instance_id, made.rct_ids).removed
+    settle(host, vm_id)
+
+
+def test_a_reference_point_without_the_expected_ids_is_destroyed_at_once(
+    host: HyperVHost, model: Model, vm_id: UUID
+) -> None:
+    checkpoint = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+    made = host.convert(vm_id, checkpoint.checkpoint_id, rct_ids=["rctX:other"])
+    assert "rctX:other" not in made.rct_ids
+    assert host.reference_points(vm_id) == ()
+    settle(host, vm_id)
+    checkpoint = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+    ids = [disk.rct_id for disk in host.frozen_disks(vm_id, checkpoint.checkpoint_id) if disk.rct_id]
+    kept = host.convert(vm_id, checkpoint.checkpoint_id, rct_ids=ids)
+    assert host.reference_points(vm_id) == (kept,)
+    settle(host, vm_id)
+    with pytest.raises(OperationFailed, match="expected RCT ids"):
+        host.remove_reference_point(vm_id, kept.instance_id, [*ids, "rctX:other"])
+    assert host.remove_reference_point(vm_id, kept.instance_id, ids).removed
+    settle(host, vm_id)
+
+
+def test_a_checkpoint_that_cannot_be_named_is_removed_again(
+    host: HyperVHost, model: Model, vm_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would show that it is ours."""
+
+    def refuse(*_: object) -> None:
+        raise HyperVError(Wmi.INVALID_PARAMETER, "the name is too long")
+
+    monkeypatch.setattr(type(model.checkpoints), "rename", refuse)
+    with pytest.raises(OperationFailed):
+        host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+    wait_until(lambda: not model.checkpoints.all(vm_id, hidden=True))
+    settle(host, vm_id)
 
 
 def test_what_others_made_is_listed_as_theirs(host: HyperVHost, model: Model, vm_id: UUID) -> None:
@@ -317,9 +368,9 @@ def test_a_conversion_without_the_logon_right_leaves_the_checkpoint(
     assert caught.value.error_id == "Hvps.LogonRightMissing"
     assert [c.checkpoint_id for c in host.checkpoints(vm_id)] == [made.checkpoint_id]
     with fault(model, "remove_fails"), pytest.raises(OperationFailed) as failed:
-        host.remove_checkpoint(vm_id, made.checkpoint_id)
+        host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
     assert failed.value.error_id == "Hvps.JobFailed"
-    assert host.remove_checkpoint(vm_id, made.checkpoint_id).removed
+    assert host.remove_checkpoint(vm_id, made.checkpoint_id, made.name).removed
     settle(host, vm_id)
 
 
@@ -354,7 +405,7 @@ def test_a_change_query_that_does_not_answer_whole_is_never_no_change(
     assert disk.rct_id
     with fault(model, name, 2), pytest.raises(error):
         host.changes(disk.path, disk.rct_id, SIZE)
-    host.remove_checkpoint(vm_id, made.checkpoint_id)
+    host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
     settle(host, vm_id)
 
 
@@ -379,7 +430,7 @@ def test_changes_are_whole_however_their_answer_is_paged(
         changes = host.changes(disk.path, base.rct_id, SIZE)
     assert subtract(written, changes) == ()
     assert changes[-1].end == SIZE
-    host.remove_checkpoint(vm_id, second.checkpoint_id)
+    host.remove_checkpoint(vm_id, second.checkpoint_id, NAME)
     settle(host, vm_id)
 
 
@@ -391,7 +442,7 @@ def test_a_failed_read_is_an_error_and_never_data(host: HyperVHost, model: Model
             list(host.digests(path, 64 * KIB, 0, SIZE))
         assert (caught.value.error_id, caught.value.category) == ("Hvps.ReadFailed", "ReadError")
     assert host.close_readers(path).open_paths == ()
-    host.remove_checkpoint(vm_id, made.checkpoint_id)
+    host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
     settle(host, vm_id)
 
 

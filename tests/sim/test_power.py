@@ -85,7 +85,7 @@ def test_what_a_host_was_asked_before_it_died_is_never_answered(
     def ask() -> None:
         try:
             with connect(hosts["HV01"]) as host:
-                host.remove_checkpoint(vm.vm_id, made.checkpoint_id)
+                host.remove_checkpoint(vm.vm_id, made.checkpoint_id, made.name)
         except HostError as err:
             seen.append(err)
         else:

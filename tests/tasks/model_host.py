@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from hvpsbridge import errors
 from hvpsbridge.contract import OPERATIONS, Operation
+from hvpsbridge.host import answers
 from hvpsbridge.host.binding import Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
@@ -162,6 +163,8 @@ class ModelRunner(OperationRunner):
         for result in self.shell.answer(operation, parameters, context):
             if name == "Get-HvpsDiskDigest":
                 self.shell.ask(f"{name}: page")
+            with self.refusing(operation):
+                answers.check_result(name, parameters, result)
             yield result
         if name in (CREATE, CONVERT):
             context.reply()
@@ -170,7 +173,10 @@ class ModelRunner(OperationRunner):
         return self.many(name, **parameters)
 
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
-        return tuple(self.run(name, **parameters))
+        results = tuple(self.run(name, **parameters))
+        with self.refusing(OPERATIONS[name]):
+            answers.check_results(results)
+        return results
 
     def renew(self) -> None:
         # The loss being handled: no new shell takes the place of a lost one.

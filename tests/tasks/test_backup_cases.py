@@ -22,7 +22,7 @@ from hvpsbridge.sim.model.state import (
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.units import GIB, KIB, MIB, TIB
-from tests.tasks.world import SECOND, SLOT, Steps, World
+from tests.tasks.world import SECOND, SLOT, Died, Steps, World, die
 
 SIZE = 2 * MIB
 THIRD = Slot(ControllerType.SCSI, 0, 2)
@@ -234,12 +234,25 @@ def test_a_vhd_is_compared_each_time(world: World) -> None:
     vm_id = world.vm(disks=())
     world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, format=VhdFormat.VHD)
     world.churn(vm_id)
-    assert reasons(world.good_backup(vm_id)) == [Reason.FIRST_BACKUP]
-    world.churn(vm_id)
-    result = world.good_backup(vm_id)
+    for reason in (Reason.FIRST_BACKUP, Reason.NOT_TRACKED):
+        result = world.backup(vm_id)
+        assert (result.error, result.warnings, reasons(result)) == (None, (), [reason])
+        assert result.exit_code is ExitCode.DONE
+        # Without an id of any disk a reference point is of no use, and nothing would show that it is ours.
+        world.assert_clean(vm_id, reference_points=0)
+        world.churn(vm_id)
     assert result.disks[0].mode is Mode.COMPARE
-    assert result.exit_code is ExitCode.DONE
     world.assert_points_equal(vm_id)
+
+
+def test_a_kill_after_the_point_of_a_vhd_leaves_a_checkpoint_that_is_removed(world: World) -> None:
+    vm_id = world.vm(disks=())
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, format=VhdFormat.VHD)
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("CONVERT", "before"), die))
+    assert world.model.checkpoints.all(vm_id, hidden=True)
+    assert world.backup(vm_id).exit_code is ExitCode.DONE
+    world.assert_clean(vm_id, reference_points=0)
 
 
 @pytest.mark.parametrize("odd", ["pass_through", "shared"])

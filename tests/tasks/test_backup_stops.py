@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from hvpsbridge.errors import ExitCode, HostUnreachable, Interrupted, NoSpace, SessionLost
+from hvpsbridge.errors import ExitCode, Gated, HostUnreachable, Interrupted, NoSpace, SessionLost
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalSink, LocalStore
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import IMPATIENT, Died, Steps, World
+from tests.tasks.test_sweep import sweep
+from tests.tasks.world import IMPATIENT, Died, Steps, World, die
 
 SMALL = 2 * MIB
+OTHERS = "Other Product"
 STARTS = [(step.name, "before") for step in Step]
 
 
@@ -105,27 +109,40 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
         result = world.backup(vm_id, **patience)  # type: ignore[arg-type]
         where = f"message {position}, {names[position - 1] if position <= len(names) else 'beyond'}"
         assert result.error is None or isinstance(result.error, (SessionLost, HostUnreachable)), where
-        if not for_good:
-            assert not result.leftovers, (where, result.leftovers)
-            world.assert_clean(vm_id)
         world.before = None
+        unmarked = [
+            one for one in world.model.checkpoints.all(vm_id, hidden=True) if not parse_mark(one.name)
+        ]
+        if unmarked:
+            # It was made, but could not be named: it may be anybody's until somebody decides.
+            assert where.endswith("New-HvpsCheckpoint: rename")
+            assert result.exit_code is not ExitCode.DONE
+            assert for_good or str(unmarked[0].checkpoint_id) in result.leftovers[0]
+            assert not sweep(world, vm_id, ours=str(unmarked[0].checkpoint_id)).left
+        elif not for_good:
+            assert not result.leftovers, (where, result.leftovers)
+        if not for_good:
+            world.assert_clean(vm_id)
         world.churn(vm_id)
         world.good_backup(vm_id)
     assert world.assert_points_equal(vm_id) >= len(names)
     world.close()
 
 
-@pytest.mark.parametrize("message", ["New-HvpsCheckpoint: rename", "New-HvpsCheckpoint: reply"])
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "beside another product's"])
 @pytest.mark.parametrize("dies", [False, True], ids=["lost", "killed"])
 def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
-    world: World, message: str, dies: bool
+    world: World, dies: bool, others: bool
 ) -> None:
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
     world.model.set_knob("visibility_seconds", 0.5)
 
     def lose(name: str) -> None:
-        if name == message:
+        if name == "New-HvpsCheckpoint: reply":
+            if others:
+                world.model.set_knob("visibility_seconds", 0.0)
+                world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=OTHERS))
             world.before = None
             raise Died if dies else SessionLost("HV01", name, "connection reset")
 
@@ -137,11 +154,64 @@ def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
         result = world.backup(vm_id, appear_seconds=5.0)
         assert isinstance(result.error, SessionLost)
         assert not result.leftovers
-        assert not world.model.checkpoints.all(vm_id, hidden=True)
+        assert names(world, vm_id) == [OTHERS] * others
     world.churn(vm_id)
-    assert world.backup(vm_id, appear_seconds=5.0).error is None
+    result = world.backup(vm_id, appear_seconds=5.0)
+    assert not result.leftovers
+    assert names(world, vm_id) == [OTHERS] * others
+    assert isinstance(result.error, Gated) is others
     world.assert_clean(vm_id)
     world.assert_points_equal(vm_id)
+
+
+def names(world: World, vm_id: UUID) -> list[str]:
+    return [one.name for one in world.model.checkpoints.all(vm_id, hidden=True)]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["lost", "killed"])
+def test_an_unmarked_newcomer_is_named_and_never_removed(world: World, dies: bool) -> None:
+    """The run died between making its checkpoint and naming it, or before another product made one."""
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+
+    def lose(name: str) -> None:
+        if name == "New-HvpsCheckpoint: rename":
+            world.before = None
+            raise Died if dies else SessionLost("HV01", name, "connection reset")
+
+    world.before = lose
+    if dies:
+        with pytest.raises(Died):
+            world.backup(vm_id)
+    else:
+        assert world.backup(vm_id).leftovers
+    (newcomer,) = world.model.checkpoints.all(vm_id, hidden=True)
+    for _ in range(2):
+        nightly = world.backup(vm_id)
+        assert nightly.exit_code is ExitCode.HOST_NOT_CLEAN
+        assert [str(newcomer.checkpoint_id) in line for line in nightly.leftovers] == [True]
+        assert "hvps host sweep" in nightly.leftovers[0]
+        assert [one.checkpoint_id for one in world.model.checkpoints.all(vm_id)] == [newcomer.checkpoint_id]
+    assert sweep(world, vm_id).exit_code is ExitCode.HOST_NOT_CLEAN
+    assert sweep(world, vm_id, ours=str(newcomer.checkpoint_id)).exit_code is ExitCode.DONE
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)
+
+
+def test_another_products_checkpoint_after_a_death_stays(world: World) -> None:
+    """The run died before its checkpoint was made, so that the only new one is another product's."""
+    vm_id = world.vm(disks=(SMALL,))
+    world.good_backup(vm_id)
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("MAKE_CHECKPOINT", "before"), die))
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=OTHERS))
+    result = world.backup(vm_id)
+    assert result.exit_code is ExitCode.HOST_NOT_CLEAN
+    assert [OTHERS in line for line in result.leftovers] == [True]
+    assert names(world, vm_id) == [OTHERS]
+    assert sweep(world, vm_id, not_ours=str(world.model.checkpoints.all(vm_id)[0].checkpoint_id)).left == ()
+    assert names(world, vm_id) == [OTHERS]
 
 
 class FullStore(LocalStore):

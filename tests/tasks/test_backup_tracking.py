@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hvpsbridge.contract.results import DigestPage
-from hvpsbridge.errors import DiskUnreadable, ExitCode, TrackingLied
+from hvpsbridge.errors import DiskUnreadable, ExitCode, OperationFailed, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.backup.results import BackupResult
@@ -99,8 +99,9 @@ def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) 
     ]
 
 
-# A short read is an error for the reader; a run that meets one fails.
-@pytest.mark.parametrize("knob", sorted(HOSTILE.keys() - {"short_reads"}))
+# A short read is an error for the reader, and a job that is gone does not tell what it made; a run that meets
+# one fails.
+@pytest.mark.parametrize("knob", sorted(HOSTILE.keys() - {"short_reads", "job_vanishes"}))
 def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
     world.model.set_knob(knob, SHORTER.get(knob, HOSTILE[knob]))
     results = troubled_rounds(world, ProofPolicy.ALWAYS if knob in SILENT_LIES else ProofPolicy.AUTO)
@@ -112,12 +113,26 @@ def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
         case "new_id_at_conversion" | "conversion_drops_disk":
             assert reasons[1:] == [Reason.IDS_MISSING] * (len(reasons) - 1)
             assert "ids are not those" in results[0].warnings[0]
+            # They are of no use, and nothing would show whose they are.
+            assert not world.model.reference_points.all(world.model.vms.all()[0].vm_id)
         case "info_without_id":
             assert Reason.TRACKED not in reasons
         case "missing_changes":
             assert Reason.TRACKING_LIED in reasons
             lied = results[reasons.index(Reason.TRACKING_LIED)]
             assert lied.exit_code is ExitCode.DAMAGE
+
+
+def test_a_job_that_is_gone_fails_the_run_and_its_checkpoint_is_named(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.set_knob("job_vanishes", True)
+    result = world.backup(vm_id)
+    (unnamed,) = world.model.checkpoints.all(vm_id, hidden=True)
+    assert isinstance(result.error, OperationFailed)
+    assert [str(unnamed.checkpoint_id) in line for line in result.leftovers] == [True]
+    world.model.set_knob("job_vanishes", False)
+    assert world.backup(vm_id).exit_code is ExitCode.HOST_NOT_CLEAN
+    assert [one.checkpoint_id for one in world.model.checkpoints.all(vm_id)] == [unnamed.checkpoint_id]
 
 
 def test_a_short_read_fails_the_run_and_the_next_one_makes_the_point(world: World) -> None:

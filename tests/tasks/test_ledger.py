@@ -110,8 +110,8 @@ def good_backup(world: World, vm_id: UUID) -> None:
     world.good_backup(vm_id)
 
 
-def failed_backup(world: World, vm_id: UUID) -> None:
-    """One that fails after its checkpoint was made, and undoes it."""
+def failed_backup(world: World, vm_id: UUID, left: int = 0) -> None:
+    """One that fails after its checkpoint was made, and undoes it; ``left`` things are named as unclear."""
 
     def wrong(*_: object) -> None:
         raise StoreError("store", "write", "a pack", "made to fail")
@@ -120,7 +120,7 @@ def failed_backup(world: World, vm_id: UUID) -> None:
         patch.setattr(MemoryStore, "sink", wrong)
         result = world.backup(vm_id)
     assert isinstance(result.error, StoreError), result.error
-    assert not result.leftovers
+    assert len(result.leftovers) == left
     world.assert_clean(vm_id)
 
 
@@ -217,7 +217,7 @@ def test_the_entries_of_the_newest_point_stay_while_later_runs_fail(
     world.repository = open_on_store(store)
     problems = world.repository.verify("written").problems
     assert [problem.name for problem in problems] == [f"points/{newest.point_id.hex}"]
-    failed_backup(world, vm_id)
+    failed_backup(world, vm_id, left=1)  # its reference point, which may be anybody's now
     assert not world.repository.verify("written").good
 
 

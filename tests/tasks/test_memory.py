@@ -128,7 +128,7 @@ def test_a_reader_that_stops_reading_makes_the_host_wait(tmp_path: Path, pwsh: P
         assert 0 < highest_resident_bytes(process_id) < HOST_BYTES
         source.close()
         host.close_readers()
-        host.remove_checkpoint(vm_id, made.checkpoint_id)
+        host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
     got = b"".join(
         bytes(piece.data or bytes(piece.extent.length))
         for block in blocks

@@ -1,16 +1,28 @@
-"""What hvps created: known by id, by mark, or as the only candidate; what is unclear is left alone."""
+"""What hvps created: known by kind and mark, or by RCT ids; what is unclear is left alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, ReferencePointKind
-from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.tasks.cleanup.ownership import Ownership, decide_ownership, ids_of, reference_points_to_keep
-from hvpsbridge.tasks.planning.lineage import Lineage
+from hvpsbridge.contract.results import (
+    CheckpointInfo,
+    CheckpointKind,
+    ReferencePointInfo,
+    ReferencePointKind,
+)
+from hvpsbridge.formats.ledger import ALL_SETTLED, LedgerEntry, LedgerKind
+from hvpsbridge.tasks.cleanup.ownership import (
+    Candidate,
+    Ownership,
+    decide_ownership,
+    ids_of,
+    reference_points_to_keep,
+)
+from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.mark import Mark
 from tests.tasks import builders as make
 
@@ -20,9 +32,15 @@ INTENT = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS)
 
 
 def judged(
-    entries: list[LedgerEntry], checkpoints: list[CheckpointInfo], *reference_points: object
+    entries: list[LedgerEntry],
+    checkpoints: list[CheckpointInfo],
+    *reference_points: ReferencePointInfo,
+    lineage: Lineage | None = None,
+    claimed: Sequence[str] = (),
 ) -> Ownership:
-    return decide_ownership(entries, entries, checkpoints, reference_points, Lineage(()), make.REPOSITORY_ID)  # type: ignore[arg-type]
+    return decide_ownership(
+        entries, entries, checkpoints, reference_points, lineage or Lineage(()), make.REPOSITORY_ID, claimed
+    )
 
 
 def test_a_checkpoint_with_our_mark_is_ours_without_any_ledger() -> None:
@@ -30,15 +48,43 @@ def test_a_checkpoint_with_our_mark_is_ours_without_any_ledger() -> None:
     assert judged([], [marked]).ours == (marked,)
 
 
-def test_a_checkpoint_whose_id_is_in_the_ledger_is_ours_whatever_its_name() -> None:
+@pytest.mark.parametrize("kind", [kind for kind in CheckpointKind if kind is not CheckpointKind.RECOVERY])
+def test_only_a_recovery_checkpoint_is_ours(kind: CheckpointKind) -> None:
+    marked = make.checkpoint(name=OURS, kind=kind)
+    made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=marked.checkpoint_id)
+    verdict = judged([INTENT, made], [marked])
+    assert verdict.ours == verdict.unclear == ()
+
+
+def test_an_id_in_the_ledger_makes_no_checkpoint_ours() -> None:
     renamed = make.checkpoint(name="renamed by an admin")
     made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=renamed.checkpoint_id)
-    assert judged([INTENT, made], [renamed]).ours == (renamed,)
+    verdict = judged([INTENT, made], [renamed])
+    assert (verdict.ours, verdict.unclear) == ((), (renamed,))
+    users = make.checkpoint(kind=CheckpointKind.STANDARD)
+    verdict = judged([make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=users.checkpoint_id)], [users])
+    assert verdict.ours == verdict.unclear == ()
 
 
-def test_the_only_candidate_for_an_open_intent_is_ours() -> None:
+def test_the_only_candidate_for_an_open_intent_is_not_ours_until_somebody_claims_it() -> None:
     candidate = make.checkpoint()
-    assert judged([INTENT], [candidate]).ours == (candidate,)
+    verdict = judged([INTENT], [candidate])
+    assert (verdict.ours, verdict.unclear) == ((), (candidate,))
+    claimed = judged([INTENT], [candidate], claimed=[str(candidate.checkpoint_id)])
+    assert (claimed.ours, claimed.unclear) == ((candidate,), ())
+
+
+def test_what_is_not_unclear_cannot_be_claimed() -> None:
+    users = make.checkpoint(kind=CheckpointKind.STANDARD)
+    theirs = make.checkpoint(name=THEIRS)
+    reference_point = make.reference_point()
+    verdict = judged(
+        [INTENT],
+        [users, theirs],
+        reference_point,
+        claimed=[str(users.checkpoint_id), str(theirs.checkpoint_id), reference_point.instance_id],
+    )
+    assert verdict.ours == verdict.unclear == verdict.reference_points == ()
 
 
 def test_of_two_candidates_none_is_touched_and_both_are_named() -> None:
@@ -66,14 +112,15 @@ def test_what_cannot_be_intended_is_not_ours(other: CheckpointInfo) -> None:
 def test_what_was_there_before_the_intent_is_not_ours() -> None:
     there = make.checkpoint()
     intent = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, checkpoints_before=(there.checkpoint_id,))
-    assert judged([intent], [there]).ours == ()
+    assert judged([intent], [there]).unclear == ()
 
 
 def test_a_recorded_checkpoint_leaves_no_open_intent() -> None:
     made = make.entry(LedgerKind.CHECKPOINT_MADE, checkpoint_id=uuid4())
-    assert judged([INTENT, made], [make.checkpoint()]).ours == ()
+    assert judged([INTENT, made], [make.checkpoint()]).unclear == ()
     marked = make.checkpoint(name=OURS, checkpoint_id=uuid4())
-    assert judged([INTENT], [marked, make.checkpoint()]).ours == (marked,)
+    verdict = judged([INTENT], [marked, make.checkpoint()])
+    assert (verdict.ours, verdict.unclear) == ((marked,), ())
 
 
 def test_without_an_intent_a_recovery_checkpoint_is_somebody_elses() -> None:
@@ -83,17 +130,60 @@ def test_without_an_intent_a_recovery_checkpoint_is_somebody_elses() -> None:
 
 def test_reference_points_are_candidates_only_after_an_intended_conversion() -> None:
     before = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, reference_points_before=("rp-1",))
-    converting = make.entry(LedgerKind.CONVERSION_INTENDED, checkpoint_id=uuid4(), point_id=uuid4())
-    old, new = make.reference_point(), make.reference_point(instance_id="rp-2")
+    point_id = uuid4()
+    converting = make.entry(
+        LedgerKind.CONVERSION_INTENDED,
+        checkpoint_id=uuid4(),
+        point_id=point_id,
+        reference_points_before=("rp-1", "rp-4"),
+    )
+    old, new, between = (make.reference_point(instance_id=name) for name in ("rp-1", "rp-2", "rp-4"))
     replica = make.reference_point(instance_id="rp-3", kind=ReferencePointKind.LOG)
     assert judged([before], [], old, new).candidates == ()
-    assert judged([before, converting], [], old, new, replica).candidates == (new,)
+    found = judged([before, converting], [], old, new, replica, between).candidates
+    assert found == (Candidate(new, frozenset({point_id})),)
 
 
-def test_what_the_ledger_or_an_ids_object_names_is_ours_for_ever() -> None:
-    made = make.entry(LedgerKind.REFERENCE_POINT_MADE, reference_point="rp-9")
-    verdict = decide_ownership([made], [], [], [], make.lineage(), make.REPOSITORY_ID)
-    assert verdict.known_references == {"rp-1", "rp-9"}
+def test_a_clean_up_that_converted_and_died_leaves_a_candidate() -> None:
+    """Its run has no checkpoint of its own."""
+    before = make.entry(LedgerKind.CHECKPOINT_INTENDED, mark=OURS, reference_points_before=("rp-1",))
+    converting = make.entry(LedgerKind.CONVERSION_INTENDED, run_id=uuid4(), point_id=uuid4())
+    found = judged([before, converting], [], make.reference_point(), make.reference_point(instance_id="rp-2"))
+    assert [one.reference_point.instance_id for one in found.candidates] == ["rp-2"]
+
+
+def test_a_reference_point_is_ours_by_name_and_rct_ids() -> None:
+    point = make.manifest()
+    lineage = make.lineage(make.known(point, "rp-1"))
+    made = make.entry(LedgerKind.REFERENCE_POINT_MADE, reference_point="rp-9", point_id=point.point_id)
+    closed = make.entry(LedgerKind.SETTLED, note=ALL_SETTLED, reference_points_before=("rp-8",))
+    for entry, name in ((made, "rp-9"), (closed, "rp-8"), (INTENT, "rp-1")):
+        same = make.reference_point(instance_id=name)
+        other = make.reference_point(instance_id=name, rct_ids=("rctX:other",))
+        assert judged([entry], [], same, lineage=lineage).reference_points == (same,)
+        assert judged([entry], [], other, lineage=lineage).reference_points == ()
+    unnamed = make.reference_point(instance_id="rp-7")
+    assert judged([made, closed], [], unnamed, lineage=lineage).reference_points == ()
+
+
+def test_a_reference_point_of_another_recovery_point_than_the_ledger_says_is_unclear() -> None:
+    older, newer = make.manifest(make.disk(rct_id="rctX:0"), age=1), make.manifest()
+    lineage = make.lineage(KnownPoint(older, None), KnownPoint(newer, None))
+    made = make.entry(LedgerKind.REFERENCE_POINT_MADE, reference_point="rp-9", point_id=older.point_id)
+    there = make.reference_point(instance_id="rp-9")
+    verdict = judged([made], [], there, lineage=lineage)
+    assert (verdict.reference_points, verdict.unproven) == ((), (there,))
+    claimed = judged([made], [], there, lineage=lineage, claimed=["rp-9"])
+    assert (claimed.reference_points, claimed.unproven) == ((there,), ())
+
+
+def test_a_recovery_point_without_ids_proves_nothing() -> None:
+    """A forged manifest that tracks no disk, or a reference point without any id."""
+    untracked = make.manifest(make.disk(rct_id=None))
+    lineage = make.lineage(KnownPoint(untracked, make.ids(untracked, "rp-1")))
+    assert judged([], [], make.reference_point(), lineage=lineage).reference_points == ()
+    empty = make.reference_point(rct_ids=(), disk_instance_ids=())
+    assert judged([], [], empty, lineage=make.lineage()).reference_points == ()
 
 
 def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:

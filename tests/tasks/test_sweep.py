@@ -126,9 +126,10 @@ def test_a_vm_without_objects_needs_no_sweep(world: World) -> None:
 
 
 def orphan(world: World, vm_id: UUID) -> str:
-    """A reference point whose ids no point has: the reply was lost, and it marks another moment."""
+    """A reference point whose ids no point has: it marks another moment, and could not be destroyed."""
     before = {point.instance_id for point in world.model.reference_points.all(vm_id)}
     world.model.faults.arm("convert_other_ids")
+    world.model.faults.arm("destroy_reference_point_fails")
 
     def lose(name: str) -> None:
         if name == "ConvertTo-HvpsReferencePoint: reply":

@@ -209,7 +209,9 @@ CLASSES: dict[str, CimClass] = {
             )
         }
     ),
-    "Msvm_VirtualSystemManagementService": _service(),
+    "Msvm_VirtualSystemManagementService": _service(
+        {"ModifySystemSettings": Method({"SystemSettings": "string"}, {"Job": _JOB})}
+    ),
     # A class of embedded instances: it has no instances of its own.
     "Msvm_VirtualSystemSnapshotSettingData": CimClass(
         VIRTUALIZATION,

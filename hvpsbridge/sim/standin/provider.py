@@ -160,6 +160,15 @@ class Provider:
         keys = _keys_of(arguments.get("AffectedReferencePoint"), "Msvm_VirtualSystemReferencePoint")
         self._started(self._model.reference_points.remove(str(keys["InstanceID"])), outcome)
 
+    def _run_ModifySystemSettings(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+        # Properties that are not given stay as they are. The model can rename checkpoints only.
+        settings = self._embedded("Msvm_VirtualSystemSettingData", arguments.get("SystemSettings"), {})
+        if settings.keys() != {"InstanceID", "ElementName"}:
+            raise HyperVError(Wmi.NOT_SUPPORTED, "")
+        keys = {"InstanceID": settings["InstanceID"]}
+        point = self._checkpoint_of(_reference("Msvm_VirtualSystemSettingData", keys))
+        self._model.checkpoints.rename(point.checkpoint_id, settings["ElementName"])
+
     def _run_GetVirtualDiskChanges(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         if arguments.get("TargetSnapshotId"):
             raise HyperVError(Wmi.NOT_SUPPORTED, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.merge_wait import children_of
+from hvpsbridge.tasks.cleanup.ownership import is_ours
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.planning.plan import VmPlan, slot_of
 from hvpsbridge.tasks.policy import ConsistencyPolicy
@@ -49,10 +50,11 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
     mark = str(Mark(context.repository.repository_id, context.run_id, until))
     with step(context, state, Step.INTEND_CHECKPOINT):
         leased.lease.check()
-        leased.journal.checkpoint_intended(mark, host.checkpoints(vm_id), host.reference_points(vm_id))
+        before = host.checkpoints(vm_id)
+        leased.journal.checkpoint_intended(mark, before, host.reference_points(vm_id))
         state.expect_checkpoint(mark)
     with step(context, state, Step.MAKE_CHECKPOINT):
-        checkpoint, consistency = _make_checkpoint(context, state, planned, mark)
+        checkpoint, consistency = _make_checkpoint(context, state, planned, mark, before)
         state.guard.checkpoint_made()
     with step(context, state, Step.RECORD_CHECKPOINT):
         leased.journal.checkpoint_made(checkpoint.checkpoint_id)
@@ -79,7 +81,11 @@ def _refuse_other_disks(plan: VmPlan, frozen: Mapping[str, FrozenDisk]) -> None:
 
 
 def _make_checkpoint(
-    context: BackupContext, state: BackupState, planned: Planned, mark: str
+    context: BackupContext,
+    state: BackupState,
+    planned: Planned,
+    mark: str,
+    before: Sequence[CheckpointInfo],
 ) -> tuple[CheckpointInfo, Consistency]:
     """A checkpoint of the required consistency; crash consistent when the options allow that instead."""
     vm = planned.plan.vm
@@ -91,33 +97,44 @@ def _make_checkpoint(
         # Nothing in the VM can flush; the disks of a VM that is off are as its shutdown left them.
         level = Consistency.CRASH
     try:
-        made = _create(context, state, planned, mark, level)
+        made = _create(context, state, planned, mark, before, level)
     except ConsistencyNotReached as err:
         if required is not ConsistencyPolicy.APPLICATION_OR_CRASH:
             raise
         context.note(f"falling back to crash consistency: {err.describe()}")
         level = Consistency.CRASH
-        made = _create(context, state, planned, mark, level)
+        made = _create(context, state, planned, mark, before, level)
     state.consistency = level
     return made, level
 
 
 def _create(
-    context: BackupContext, state: BackupState, planned: Planned, mark: str, level: Consistency
+    context: BackupContext,
+    state: BackupState,
+    planned: Planned,
+    mark: str,
+    before: Sequence[CheckpointInfo],
+    level: Consistency,
 ) -> CheckpointInfo:
     """Create the checkpoint; when the reply is lost, look for it."""
+    existing = {checkpoint.checkpoint_id for checkpoint in before}
     try:
         return context.host.create_checkpoint(
             context.vm_id,
             mark,
             level,
+            existing=existing,
             ignore_disks=planned.ignore_disks,
             job_seconds=context.options.limits.job_seconds,
         )
     except (SessionLost, OperationTimedOut):
         state.uncertain = True
         for checkpoint in context.host.checkpoints(context.vm_id):
-            if checkpoint.name == mark:
+            if (
+                checkpoint.name == mark
+                and is_ours(context.repository.repository_id, checkpoint)
+                and checkpoint.checkpoint_id not in existing
+            ):
                 context.note("the reply was lost, but the checkpoint was created")
                 return checkpoint
         raise

@@ -23,10 +23,10 @@ from hvpsbridge.tasks.backup.prepare import Leased
 from hvpsbridge.tasks.backup.state import BackupState
 from hvpsbridge.tasks.cleanup.cleaner import clean_up, left_unknown
 from hvpsbridge.tasks.cleanup.context import CleanupContext
+from hvpsbridge.tasks.cleanup.ownership import is_ours
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.hosts import unexpected
 from hvpsbridge.tasks.journal import Journal
-from hvpsbridge.tasks.planning.mark import has_mark_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
         return
     unclean = HostNotClean(context.host.name, context.vm_name, left)
     checkpoints = context.host.checkpoints(context.vm_id)
-    if any(has_mark_of(context.repository.repository_id, one.name) for one in checkpoints):
+    if any(is_ours(context.repository.repository_id, one) for one in checkpoints):
         # Only one checkpoint at a time: a second one would keep the chain of the first from being merged.
         raise unclean
     state.conditions.append(unclean)

@@ -13,8 +13,8 @@ from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.backup.store import Stored
 from hvpsbridge.tasks.cleanup.cleaner import close_run, unclean
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
-from hvpsbridge.tasks.cleanup.ownership import ids_of
-from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, ids_of, rct_ids_of
+from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, left_unproven
 from hvpsbridge.tasks.planning.modes import Reason
 from hvpsbridge.tasks.policy import OnUnexpectedFull
 from hvpsbridge.tasks.steps import Step
@@ -36,8 +36,8 @@ def finish(
     Raises:
         HostError: the host did not do its part; the recovery point is safe all the same.
     """
-    _convert(context, state, leased, frozen, stored, committed)
-    _leave(context, state, leased, planned, frozen, stored)
+    unproven = _convert(context, state, leased, frozen, stored, committed)
+    _leave(context, state, leased, planned, frozen, stored, unproven)
 
 
 def _convert(
@@ -47,27 +47,51 @@ def _convert(
     frozen: Frozen,
     stored: Stored,
     committed: Committed,
-) -> None:
-    """Close the readers, convert the checkpoint to a reference point and publish its ids."""
-    point, checkpoint_id = committed.point, frozen.checkpoint.checkpoint_id
+) -> tuple[str, ...]:
+    """Close the readers, convert the checkpoint to a reference point and publish its ids.
+
+    Without an RCT id of any disk a reference point is no base, and nothing would show that it is ours. So the
+    checkpoint is removed instead.
+
+    Returns:
+        A line for each thing that stays on the host and cannot be proved to be ours.
+    """
+    host, vm_id, point = context.host, context.vm_id, committed.point
+    checkpoint = frozen.checkpoint
+    rct_ids = rct_ids_of(point.manifest)
+    before: tuple[ReferencePointInfo, ...] = ()
+    made: ReferencePointInfo | None = None
     with step(context, state, Step.CLOSE_READERS):
         for disk in stored.disks:
             disk.reader.close()
     with step(context, state, Step.INTEND_CONVERSION):
         leased.lease.check()
-        leased.journal.conversion_intended(checkpoint_id, point.point_id)
+        if rct_ids:
+            before = host.reference_points(vm_id)
+            leased.journal.conversion_intended(checkpoint.checkpoint_id, point.point_id, before)
     with step(context, state, Step.CONVERT):
         job_seconds = cleanup_context(context, state, leased.journal).job_seconds
-        made = context.host.convert(context.vm_id, checkpoint_id, job_seconds=job_seconds)
+        if rct_ids:
+            made = host.convert(
+                vm_id,
+                checkpoint.checkpoint_id,
+                rct_ids=rct_ids,
+                existing=[one.instance_id for one in before],
+                job_seconds=job_seconds,
+            )
+        else:
+            host.remove_checkpoint(vm_id, checkpoint.checkpoint_id, checkpoint.name, job_seconds=job_seconds)
+    ours = made is not None and has_ids_of(point.manifest, made)
     with step(context, state, Step.RECORD_REFERENCE_POINT):
-        leased.journal.reference_point_made(made.instance_id, point.point_id)
+        if made is not None and ours:
+            leased.journal.reference_point_made(made.instance_id, point.point_id)
     with step(context, state, Step.PUBLISH_IDS):
-        _publish(context, state, point, made)
+        if made is not None:
+            _publish(context, state, point, made)
+    return () if made is None or ours else left_unproven(host, vm_id, made)
 
 
 def _publish(context: BackupContext, state: BackupState, point: Point, made: ReferencePointInfo) -> None:
-    if not any(disk.rct_id for disk in point.disks):
-        return
     ids = ids_of(point.manifest, made, context.host.disks(context.vm_id))
     if ids is None:
         state.warn("the reference point's ids are not those of the frozen disks: the next backup compares")
@@ -82,11 +106,12 @@ def _leave(
     planned: Planned,
     frozen: Frozen,
     stored: Stored,
+    unproven: tuple[str, ...],
 ) -> None:
     """Destroy older reference points, wait for the merge, and see that the host is clean."""
     cleanup = cleanup_context(context, state, leased.journal)
     references = ReferencePoints(cleanup)
-    left: list[str] = []
+    left = [*unproven]
     with step(context, state, Step.RETIRE):
         leased.lease.check()
         left.extend(references.retire())

@@ -12,6 +12,7 @@ from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState, step
+from hvpsbridge.tasks.cleanup.ownership import own_reference_points
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     Finding,
@@ -107,7 +108,10 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         map(DiskFacts.of_drive, drives),
         lineage,
         os_build=info.os_build,
-        reference_points=[point.instance_id for point in context.host.reference_points(vm.vm_id)],
+        reference_points=[
+            point.instance_id
+            for point in own_reference_points((), lineage, context.host.reference_points(vm.vm_id))
+        ],
         force_compare=context.options.force_compare,
         excluded=excluded,
     )

@@ -11,8 +11,9 @@ from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.merge_wait import children_of
-from hvpsbridge.tasks.cleanup.ownership import may_be_intended, open_intents
-from hvpsbridge.tasks.cleanup.reference_points import publish_ids
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, open_intents, rct_ids_of
+from hvpsbridge.tasks.cleanup.reference_points import left_unproven, publish_ids
+from hvpsbridge.tasks.planning.mark import parse_mark
 
 
 def list_checkpoints(
@@ -31,9 +32,9 @@ def list_checkpoints(
     """
     while True:
         checkpoints = context.host.checkpoints(context.vm_id)
-        intents = list(open_intents(open_entries, checkpoints))
-        newest = max((entry.at for entry in intents), default=None)
-        if newest is None or any(may_be_intended(one, intent) for one in checkpoints for intent in intents):
+        # One without a mark may be anybody's, so that it does not end the waiting for ours.
+        newest = max((entry.at for entry in open_intents(open_entries, checkpoints)), default=None)
+        if newest is None:
             return checkpoints
         if context.own_run is None and not context.uncertain:
             return checkpoints
@@ -53,14 +54,20 @@ def children_above(context: CleanupContext, checkpoints: Sequence[CheckpointInfo
 
 
 def dispose(context: CleanupContext, checkpoints: Iterable[CheckpointInfo]) -> Iterator[str]:
-    """Convert the checkpoint of the newest point, remove all others; a line for each that stays."""
+    """Convert the checkpoint of the newest point, remove all others; a line for each thing that stays."""
     for checkpoint in checkpoints:
         point = _newest_point_of(context, checkpoint)
-        if point is not None and _converted(context, checkpoint, point):
-            continue
+        if point is not None:
+            converted, unproven = _convert(context, checkpoint, point)
+            yield from unproven
+            if converted:
+                continue
         try:
             removal = context.host.remove_checkpoint(
-                context.vm_id, checkpoint.checkpoint_id, job_seconds=context.job_seconds
+                context.vm_id,
+                checkpoint.checkpoint_id,
+                checkpoint.name,
+                job_seconds=context.job_seconds,
             )
         except CommitForkFailed:
             raise
@@ -72,16 +79,33 @@ def dispose(context: CleanupContext, checkpoints: Iterable[CheckpointInfo]) -> I
 
 
 def _newest_point_of(context: CleanupContext, checkpoint: CheckpointInfo) -> Point | None:
+    """The newest point, if a conversion of this checkpoint can make it a base."""
     points = context.repository.catalog.points(context.vm_id)
-    if not points or points[-1].manifest.checkpoint_id != checkpoint.checkpoint_id:
+    mark = parse_mark(checkpoint.name)
+    if not points or mark is None:
         return None
-    return points[-1]
+    manifest = points[-1].manifest
+    if (manifest.checkpoint_id, manifest.run_id) != (checkpoint.checkpoint_id, mark.run_id):
+        return None
+    return points[-1] if rct_ids_of(manifest) else None
 
 
-def _converted(context: CleanupContext, checkpoint: CheckpointInfo, point: Point) -> bool:
+def _convert(
+    context: CleanupContext, checkpoint: CheckpointInfo, point: Point
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the checkpoint was converted, and a line for what cannot be proved to be ours."""
     try:
-        context.journal.conversion_intended(checkpoint.checkpoint_id, point.point_id)
-        made = context.host.convert(context.vm_id, checkpoint.checkpoint_id, job_seconds=context.job_seconds)
+        before = context.host.reference_points(context.vm_id)
+        context.journal.conversion_intended(checkpoint.checkpoint_id, point.point_id, before)
+        made = context.host.convert(
+            context.vm_id,
+            checkpoint.checkpoint_id,
+            rct_ids=rct_ids_of(point.manifest),
+            existing=[one.instance_id for one in before],
+            job_seconds=context.job_seconds,
+        )
+        if not has_ids_of(point.manifest, made):
+            return True, left_unproven(context.host, context.vm_id, made)
         context.journal.reference_point_made(made.instance_id, point.point_id)
         context.note(f"converted the checkpoint of point {point.short_id}")
         publish_ids(context, made, point)
@@ -90,5 +114,5 @@ def _converted(context: CleanupContext, checkpoint: CheckpointInfo, point: Point
     except (OperationFailed, RepositoryError) as err:
         # Without ids the point cannot be a base, but nothing worse; a checkpoint that stays grows.
         context.note(f"cannot convert checkpoint {checkpoint.name!r}, removing it: {err}")
-        return False
-    return True
+        return False, ()
+    return True, ()

@@ -15,11 +15,10 @@ from hvpsbridge.formats.ledger import LedgerKind
 from hvpsbridge.tasks.cleanup.checkpoints import children_above, dispose, list_checkpoints
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
-from hvpsbridge.tasks.cleanup.ownership import decide_ownership
-from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, adopt
+from hvpsbridge.tasks.cleanup.ownership import decide_ownership, is_ours
+from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, adopt, unproven_line
 from hvpsbridge.tasks.cleanup.shells import end_shells, wait_for_jobs
 from hvpsbridge.tasks.planning.lineage import read_lineage
-from hvpsbridge.tasks.planning.mark import has_mark_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +47,7 @@ def clean_up(context: CleanupContext, references: ReferencePoints) -> tuple[str,
         host.reference_points(context.vm_id),
         lineage,
         repository.repository_id,
+        context.claimed_ids,
     )
     children = children_above(context, ownership.ours)
     left.extend(dispose(context, ownership.ours))
@@ -58,7 +58,17 @@ def clean_up(context: CleanupContext, references: ReferencePoints) -> tuple[str,
         if str(one.checkpoint_id) not in context.foreign_ids
     )
     left.extend(
-        adopt(context, (one for one in ownership.candidates if one.instance_id not in context.foreign_ids))
+        adopt(
+            context,
+            (
+                one
+                for one in ownership.candidates
+                if one.reference_point.instance_id not in context.foreign_ids
+            ),
+        )
+    )
+    left.extend(
+        unproven_line(one) for one in ownership.unproven if one.instance_id not in context.foreign_ids
     )
     left.extend(references.retire())
     left.extend(wait_for_merge(host, context.vm_id, children, context.limits, context.pause, context.clock))
@@ -115,12 +125,10 @@ def close_run(
 def unclean(context: CleanupContext, references: ReferencePoints) -> Iterator[str]:
     """Look once more at the host after a backup: a line for each thing that should not be there."""
     for checkpoint in context.host.checkpoints(context.vm_id):
-        if has_mark_of(context.repository.repository_id, checkpoint.name):
+        if is_ours(context.repository.repository_id, checkpoint):
             yield f"recovery checkpoint {checkpoint.name!r}"
-    there = references.look()
-    expected = max(len(references.keep), 1)
-    if len(there) != expected:
-        yield f"{len(there)} reference points created by hvps; expected {expected}"
+    there = [one.instance_id for one in references.look()]
+    yield from (f"reference point {one}" for one in there if one not in references.keep)
 
 
 def left_unknown(err: HvpsError) -> str:

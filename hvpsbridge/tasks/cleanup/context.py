@@ -30,6 +30,7 @@ class CleanupContext:
         connect_to: opens a session on another host by name, where the VM may have been; None if that host
             is unknown.
         uncertain: whether a checkpoint may be in the making at this moment, unseen.
+        claimed_ids: ids of unclear checkpoints and reference points that, as a user says, hvps created.
         foreign_ids: ids of checkpoints and reference points that, as a user says, hvps did not create.
         until: when cleaning up must have ended, on ``clock``; None for no deadline.
         clock: monotonic seconds.
@@ -46,6 +47,7 @@ class CleanupContext:
     warn: Callable[[str], None] = lambda text: None
     connect_to: Callable[[str], HyperVHost | None] = lambda name: None
     uncertain: bool = False
+    claimed_ids: frozenset[str] = frozenset()
     foreign_ids: frozenset[str] = frozenset()
     until: float | None = None
     clock: Callable[[], float] = time.monotonic

@@ -13,7 +13,6 @@ from uuid import UUID
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     CheckpointKind,
-    DiskInfo,
     ReferencePointInfo,
     VmInfo,
 )
@@ -24,7 +23,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cleanup.ownership import (
     Ownership,
     decide_ownership,
-    ids_of,
+    has_ids_of,
     reference_points_to_keep,
 )
 from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
@@ -110,12 +109,11 @@ def find_objects(
     ownership = decide_ownership(
         entries, open_entries, checkpoints, reference_points, lineage, repository.repository_id
     )
-    disks = host.disks(vm.vm_id) if ownership.candidates else ()
     return VmObjects(
         vm,
         (
             *_checkpoints(checkpoints, ownership, lineage, repository.repository_id),
-            *_reference_points(reference_points, ownership, lineage, disks, durable=repository.durable),
+            *_reference_points(reference_points, ownership, lineage, durable=repository.durable),
             *_shells(shells, ledger.entries(), open_entries, host.shell_id),
         ),
         tuple(dict.fromkeys(entry.run_id for entry in open_entries)),
@@ -133,7 +131,7 @@ def _checkpoints(
             if checkpoint.checkpoint_id == newest:
                 why = "belongs to the newest recovery point; will be converted"
         elif checkpoint in ownership.unclear:
-            owner, why = Owner.UNCLEAR, "one of several that a run may have created"
+            owner, why = Owner.UNCLEAR, "has no mark, but a run that ended early may have created it"
         elif mark is not None and mark.repository_id != repository_id:
             owner, why = Owner.FOREIGN, f"created by hvps for repository {mark.repository_id}"
         elif checkpoint.kind is CheckpointKind.RECOVERY:
@@ -147,23 +145,27 @@ def _reference_points(
     reference_points: Sequence[ReferencePointInfo],
     ownership: Ownership,
     lineage: Lineage,
-    disks: Sequence[DiskInfo],
     *,
     durable: bool,
 ) -> Iterator[HostObject]:
-    ours = [one.instance_id for one in reference_points if one.instance_id in ownership.known_references]
+    ours = [one.instance_id for one in ownership.reference_points]
+    candidates = {one.reference_point.instance_id: one for one in ownership.candidates}
+    manifests = {point.manifest.point_id: point.manifest for point in lineage.points}
     keep = reference_points_to_keep(lineage, ours, durable=durable)
     for one in reference_points:
         if one.instance_id in keep:
             owner, why = Owner.NEEDED, "base of the next increment"
         elif one.instance_id in ours:
             owner, why = Owner.LEFTOVER, "no increment needs it; will be destroyed"
-        elif one in ownership.candidates:
-            if any(ids_of(known.manifest, one, disks) for known in lineage.points):
+        elif one.instance_id in candidates:
+            points = candidates[one.instance_id].points & manifests.keys()
+            if any(has_ids_of(manifests[point], one) for point in points):
                 owner, why = Owner.LEFTOVER, "belongs to a recovery point by its ids; will be adopted"
             else:
                 owner = Owner.UNCLEAR
-                why = "appeared while a run converted a checkpoint, but no recovery point has its ids"
+                why = "appeared while a run converted a checkpoint, but has not the ids of its point"
+        elif one in ownership.unproven:
+            owner, why = Owner.UNCLEAR, "the ledger names it, but no recovery point has its ids"
         else:
             owner, why = Owner.FOREIGN, "created by another product or for another repository"
         yield HostObject("reference point", one.instance_id, one.instance_id, owner, why)

@@ -1,13 +1,15 @@
 """Decides which checkpoints and reference points of a VM hvps created. Pure.
 
-hvps created an object if the ledger or a recovery point names its id, if its name is a mark of this
-repository, or, for a checkpoint that a run intended but could not record, if it is the only one that can
-be it. If hvps may have created an object, but it is not certain, the object is unclear and never removed.
+A checkpoint is ours if it is a recovery checkpoint whose name is a mark of this repository. A reference point
+carries no mark: it is ours if the ledger or an ids object names it and it has the RCT ids of that recovery
+point. No id in the repository is enough by itself: a host may have given it falsely, and whoever can write
+to a plain repository can forge it. What hvps may have created, but cannot prove, is unclear and never
+removed until a person decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -31,21 +33,36 @@ CANDIDATE_SPAN = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A reference point that a conversion may have made.
+
+    Attributes:
+        reference_point: as the host lists it.
+        points: the recovery points whose checkpoints were being converted.
+    """
+
+    reference_point: ReferencePointInfo
+    points: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class Ownership:
     """What of a VM's checkpoints and reference points hvps created.
 
     Attributes:
         ours: checkpoints to remove or convert.
         unclear: checkpoints that a dead run of this repository or somebody else may have created.
-        known_references: ``InstanceID`` of reference points that hvps created for certain.
-        candidates: reference points that appeared since a conversion was intended; hvps created those whose
-            ids are a recovery point's.
+        reference_points: those that hvps created for certain, in the host's order.
+        unproven: reference points that the ledger names, but that have the ids of no recovery point.
+        candidates: reference points that appeared since a conversion was intended; hvps created those that
+            have the ids of the conversion's recovery point.
     """
 
     ours: tuple[CheckpointInfo, ...]
     unclear: tuple[CheckpointInfo, ...]
-    known_references: frozenset[str]
-    candidates: tuple[ReferencePointInfo, ...]
+    reference_points: tuple[ReferencePointInfo, ...]
+    unproven: tuple[ReferencePointInfo, ...]
+    candidates: tuple[Candidate, ...]
 
 
 def decide_ownership(
@@ -55,6 +72,7 @@ def decide_ownership(
     reference_points: Sequence[ReferencePointInfo],
     lineage: Lineage,
     repository_id: UUID,
+    claimed: Collection[str] = (),
 ) -> Ownership:
     """Which checkpoints and reference points of a VM hvps created.
 
@@ -65,44 +83,93 @@ def decide_ownership(
         reference_points: all that are on the host.
         lineage: the VM's recovery points in this repository.
         repository_id: of this repository, as marks carry it.
+        claimed: ids of unclear objects that, as a user says now, hvps created.
     """
-    made = {entry.checkpoint_id for entry in entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
-    ours: list[CheckpointInfo] = []
-    others: list[CheckpointInfo] = []
-    for checkpoint in checkpoints:
-        if checkpoint.checkpoint_id in made or has_mark_of(repository_id, checkpoint.name):
-            ours.append(checkpoint)
-        else:
-            others.append(checkpoint)
-    unclear: list[CheckpointInfo] = []
-    for intent in open_intents(open_entries, ours):
-        candidates = [checkpoint for checkpoint in others if may_be_intended(checkpoint, intent)]
-        if len(candidates) == 1:
-            ours.extend(candidates)
-        else:
-            unclear.extend(checkpoint for checkpoint in candidates if checkpoint not in unclear)
-    known = known_references(entries, lineage)
-    before = _references_before(open_entries)
+    ours = [one for one in checkpoints if is_ours(repository_id, one)]
+    unclear = _unclear(entries, open_entries, [one for one in checkpoints if one not in ours], ours)
+    proven = own_reference_points(entries, lineage, reference_points)
+    named = {name for entry in entries for name in entry.own_reference_points}
+    unproven = [one for one in reference_points if one not in proven and one.instance_id in named]
     return Ownership(
-        tuple(ours),
-        tuple(unclear),
-        known,
+        (*ours, *(one for one in unclear if str(one.checkpoint_id) in claimed)),
+        tuple(one for one in unclear if str(one.checkpoint_id) not in claimed),
         tuple(
-            point
-            for point in reference_points
-            if before is not None
-            and point.instance_id not in before
-            and point.instance_id not in known
-            and point.kind is ReferencePointKind.RCT
+            one
+            for one in reference_points
+            if one in proven or (one in unproven and one.instance_id in claimed)
+        ),
+        tuple(one for one in unproven if one.instance_id not in claimed),
+        tuple(
+            Candidate(one, points)
+            for one in reference_points
+            if one not in proven
+            and one not in unproven
+            and one.kind is ReferencePointKind.RCT
+            and (points := _converted_to(one, open_entries))
         ),
     )
 
 
-def known_references(entries: Iterable[LedgerEntry], lineage: Lineage) -> frozenset[str]:
-    """``InstanceID`` of the reference points that a ledger entry or an ids object names."""
-    return lineage.reference_points | {
-        reference_point for entry in entries for reference_point in entry.own_reference_points
-    }
+def is_ours(repository_id: UUID, checkpoint: CheckpointInfo) -> bool:
+    """Whether hvps created a checkpoint for that repository: its kind and its mark say so."""
+    return checkpoint.kind is CheckpointKind.RECOVERY and has_mark_of(repository_id, checkpoint.name)
+
+
+def _unclear(
+    entries: Sequence[LedgerEntry],
+    open_entries: Sequence[LedgerEntry],
+    others: Sequence[CheckpointInfo],
+    ours: Sequence[CheckpointInfo],
+) -> tuple[CheckpointInfo, ...]:
+    """Recovery checkpoints without a mark that a run intended, or that the ledger names by id."""
+    made = {entry.checkpoint_id for entry in entries if entry.kind is LedgerKind.CHECKPOINT_MADE}
+    intents = list(open_intents(open_entries, ours))
+    return tuple(
+        one
+        for one in others
+        if any(may_be_intended(one, intent) for intent in intents)
+        or (
+            one.checkpoint_id in made and one.kind is CheckpointKind.RECOVERY and parse_mark(one.name) is None
+        )
+    )
+
+
+def own_reference_points(
+    entries: Iterable[LedgerEntry], lineage: Lineage, reference_points: Iterable[ReferencePointInfo]
+) -> tuple[ReferencePointInfo, ...]:
+    """Those that the ledger or an ids object names for a recovery point whose RCT ids they have."""
+    named: dict[str, set[UUID | None]] = {}
+    for point in lineage.points:
+        if point.ids is not None:
+            named.setdefault(point.ids.reference_point, set()).add(point.manifest.point_id)
+    for entry in entries:
+        for name in entry.own_reference_points:
+            named.setdefault(name, set()).add(entry.point_id)
+
+    def proven(one: ReferencePointInfo) -> bool:
+        points = named.get(one.instance_id, set())
+        return one.kind is ReferencePointKind.RCT and any(
+            has_ids_of(point.manifest, one)
+            for point in lineage.points
+            # An entry that closes the ledger names reference points without their recovery points.
+            if point.manifest.point_id in points or None in points
+        )
+
+    return tuple(one for one in reference_points if proven(one))
+
+
+def rct_ids_of(manifest: Manifest) -> tuple[str, ...]:
+    """The RCT ids of a recovery point's disks; without any, no reference point can be known by them."""
+    return tuple(disk.rct_id for disk in manifest.disks if disk.rct_id)
+
+
+def has_ids_of(manifest: Manifest, reference_point: ReferencePointInfo) -> bool:
+    """Whether a reference point has the RCT id of every tracked disk of a recovery point.
+
+    Slots are not compared: a reference point keeps its ids when disks of the VM are moved or removed.
+    """
+    tracked = rct_ids_of(manifest)
+    return bool(tracked) and set(tracked).issubset(reference_point.rct_ids)
 
 
 def open_intents(
@@ -141,13 +208,22 @@ def may_be_intended(checkpoint: CheckpointInfo, intent: LedgerEntry) -> bool:
     )
 
 
-def _references_before(open_entries: Sequence[LedgerEntry]) -> frozenset[str] | None:
-    """Reference points from before the newest conversion that may have happened; None if none may have."""
-    converting = {entry.run_id for entry in open_entries if entry.kind is LedgerKind.CONVERSION_INTENDED}
-    for entry in reversed(open_entries):
-        if entry.kind is LedgerKind.CHECKPOINT_INTENDED and entry.run_id in converting:
-            return frozenset(entry.reference_points_before)
-    return None
+def _converted_to(
+    reference_point: ReferencePointInfo, open_entries: Sequence[LedgerEntry]
+) -> frozenset[UUID]:
+    """The recovery points whose open conversions may have made a reference point: it was not there before."""
+    points: set[UUID] = set()
+    before: set[str] = set()
+    for entry in open_entries:
+        if entry.kind in (LedgerKind.CHECKPOINT_INTENDED, LedgerKind.CONVERSION_INTENDED):
+            before.update(entry.reference_points_before)
+        if (
+            entry.kind is LedgerKind.CONVERSION_INTENDED
+            and entry.point_id is not None
+            and reference_point.instance_id not in before
+        ):
+            points.add(entry.point_id)
+    return frozenset(points)
 
 
 def ids_of(

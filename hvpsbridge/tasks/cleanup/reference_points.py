@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from uuid import UUID
 
 from hvpsbridge.contract.results import ReferencePointInfo
 from hvpsbridge.errors import OperationFailed
+from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
-from hvpsbridge.tasks.cleanup.ownership import ids_of, known_references, reference_points_to_keep
+from hvpsbridge.tasks.cleanup.ownership import (
+    Candidate,
+    has_ids_of,
+    ids_of,
+    own_reference_points,
+    reference_points_to_keep,
+)
 from hvpsbridge.tasks.planning.lineage import read_lineage
 
 
@@ -22,20 +30,33 @@ def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point)
     return True
 
 
-def adopt(context: CleanupContext, candidates: Iterable[ReferencePointInfo]) -> Iterator[str]:
-    """Record the reference points that are a recovery point's by their ids; a line for each other one."""
-    points = context.repository.catalog.points(context.vm_id)
+def left_unproven(host: HyperVHost, vm_id: UUID, made: ReferencePointInfo) -> tuple[str, ...]:
+    """A line for a reference point without the expected ids, if the host did not destroy it."""
+    there = any(one.instance_id == made.instance_id for one in host.reference_points(vm_id))
+    return (unproven_line(made),) if there else ()
+
+
+def unproven_line(reference_point: ReferencePointInfo) -> str:
+    """The line for a reference point that hvps may have created."""
+    return (
+        f"cannot tell whether reference point {reference_point.instance_id} was created by hvps, because it "
+        "does not have the ids of the recovery point; decide with `hvps host sweep`"
+    )
+
+
+def adopt(context: CleanupContext, candidates: Iterable[Candidate]) -> Iterator[str]:
+    """Record the reference points that have the ids of their recovery point; a line for each other one."""
+    points = {point.point_id: point for point in context.repository.catalog.points(context.vm_id)}
     for candidate in candidates:
-        for point in reversed(points):
-            if publish_ids(context, candidate, point):
-                context.journal.reference_point_made(candidate.instance_id, point.point_id)
-                context.note(f"adopted the reference point of point {point.short_id}")
-                break
-        else:
-            yield (
-                f"cannot tell whether reference point {candidate.instance_id} was created by hvps, because "
-                "no recovery point has its ids; decide with `hvps host sweep`"
-            )
+        made = candidate.reference_point
+        found = [points[point_id] for point_id in candidate.points if point_id in points]
+        point = next((one for one in found if has_ids_of(one.manifest, made)), None)
+        if point is not None:
+            context.journal.reference_point_made(made.instance_id, point.point_id)
+            publish_ids(context, made, point)
+            context.note(f"adopted the reference point of point {point.short_id}")
+        elif made.instance_id not in context.claimed_ids:
+            yield unproven_line(made)
 
 
 class ReferencePoints:
@@ -57,47 +78,47 @@ class ReferencePoints:
         self.keep: tuple[str, ...] = ()
         self.out_of_sight = False
 
-    def look(self) -> tuple[str, ...]:
-        """Ask the host again; ``InstanceID`` of those that are there."""
+    def look(self) -> tuple[ReferencePointInfo, ...]:
+        """Ask the host again; those that are there."""
         context = self._context
         lineage = read_lineage(context.repository, context.vm_id)
         entries = context.journal.ledger.current_entries()
-        known = known_references(entries, lineage)
-        there = tuple(
-            point.instance_id
-            for point in context.host.reference_points(context.vm_id)
-            if point.instance_id in known
-        )
+        listed = context.host.reference_points(context.vm_id)
+        own = own_reference_points(entries, lineage, listed)
+        found = tuple(one for one in listed if one in own or one.instance_id in context.claimed_ids)
+        there = tuple(one.instance_id for one in found)
         # One that is missing on the host that created it was destroyed. On another host, where the VM was, it
         # may still exist, and only the ledger may know it.
-        found = {*there, *self._destroyed, *lineage.reference_points}
+        seen = {*there, *self._destroyed, *lineage.reference_points}
         self.out_of_sight = any(
-            entry.host != context.host.name and not found.issuperset(entry.own_reference_points)
+            entry.host != context.host.name and not seen.issuperset(entry.own_reference_points)
             for entry in entries
         )
-        self.keep = reference_points_to_keep(lineage, there, durable=context.repository.durable)
+        self.keep = reference_points_to_keep(
+            lineage, [one.instance_id for one in own], durable=context.repository.durable
+        )
         self.there = there
-        return there
+        return found
 
     def retire(self) -> Iterator[str]:
         """Destroy those that no base needs; a line for each that stays."""
         there = self.look()
-        yield from self._destroy([one for one in there if one not in self.keep])
+        yield from self._destroy([one for one in there if one.instance_id not in self.keep])
 
     def forget(self) -> Iterator[str]:
         """Destroy all of them; a line for each that stays."""
         yield from self._destroy(self.look())
 
-    def _destroy(self, instance_ids: Iterable[str]) -> Iterator[str]:
+    def _destroy(self, reference_points: Iterable[ReferencePointInfo]) -> Iterator[str]:
         context = self._context
-        for instance_id in instance_ids:
+        for one in reference_points:
             try:
                 context.host.remove_reference_point(
-                    context.vm_id, instance_id, job_seconds=context.job_seconds
+                    context.vm_id, one.instance_id, one.rct_ids, job_seconds=context.job_seconds
                 )
             except OperationFailed as err:
-                yield f"reference point {instance_id}: {err.describe()}"
+                yield f"reference point {one.instance_id}: {err.describe()}"
             else:
-                self._destroyed.add(instance_id)
-                self.there = tuple(one for one in self.there or () if one != instance_id)
-                context.note(f"destroyed reference point {instance_id}")
+                self._destroyed.add(one.instance_id)
+                self.there = tuple(there for there in self.there or () if there != one.instance_id)
+                context.note(f"destroyed reference point {one.instance_id}")

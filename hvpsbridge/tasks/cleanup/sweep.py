@@ -130,7 +130,7 @@ def _prepare(context: SweepContext, found: HostObject, journal: Journal, done: l
 def _claim(context: SweepContext, checkpoint_id: UUID, journal: Journal) -> None:
     """Record the checkpoint as that of every run that may have created it.
 
-    If not, their intents would stay open and take the only checkpoint that is left for theirs.
+    If not, their intents would stay open and make another product's checkpoint unclear.
     """
     open_entries = journal.ledger.open_entries()
     for checkpoint in context.host.checkpoints(journal.vm_id):
@@ -163,5 +163,6 @@ def _cleanup(context: SweepContext, vm_id: UUID, journal: Journal, done: list[st
         own_run=context.run_id,
         pause=context.cancel.pause,
         note=note,
+        claimed_ids=context.ours,
         foreign_ids=context.foreign,
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.binder import VALIDATION
-from hvpsbridge.sim.engines.failure import Failure, failure
+from hvpsbridge.sim.engines.failure import Failure, failure, of_refusal
 from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
-from hvpsbridge.sim.model.state import Checkpoint, Operational, ReferencePoint
+from hvpsbridge.sim.model.state import Checkpoint, Job, Operational, ReferencePoint
 from hvpsbridge.units import MIB
 
 _KINDS = {
@@ -92,8 +93,13 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         if level is Consistency.Application and err.error_id.startswith("Hvps.JobFailed"):
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
-    checkpoint_id = UUID(job.results["checkpoint"])
-    context.model.checkpoints.rename(checkpoint_id, given["Name"])
+    checkpoint_id = UUID(_result(context, job, "checkpoint"))
+    try:
+        context.model.checkpoints.rename(checkpoint_id, given["Name"])
+    except HyperVError as err:
+        # Without its name nothing would show that it is ours.
+        context.model.checkpoints.remove(checkpoint_id)
+        raise of_refusal("the renaming", err) from err
     end = time.monotonic() + VISIBLE_SECONDS
     while time.monotonic() < end:
         for point in context.model.checkpoints.all(vm.vm_id):
@@ -104,11 +110,29 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     raise failure("Hvps.JobFailed", f"checkpoint {checkpoint_id} does not appear")
 
 
+def _result(context: Context, job: Job, name: str) -> str:
+    """The id of what a job made, which only the job itself tells.
+
+    Raises:
+        Failure: the job is gone.
+    """
+    knobs = context.model.knobs
+    if knobs.job_vanishes and not knobs.jobs_at_once:
+        raise failure("Hvps.JobFailed", f"the {name} was created, but its job was gone before it named it")
+    return job.results[name]
+
+
 def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsCheckpoint``. A checkpoint that does not exist counts as removed."""
     point = _find(context, given)
     if point is not None:
         checkpoint_id = point.checkpoint_id
+        if point.kind is not SnapshotType.Recovery or point.name != given["Name"]:
+            raise failure(
+                "Hvps.BadRequest",
+                f"checkpoint {checkpoint_id} is not the recovery checkpoint named {given['Name']}; "
+                "it is left alone",
+            )
         context.run_job(
             "removing the checkpoint",
             lambda: context.model.checkpoints.remove(checkpoint_id),
@@ -163,19 +187,40 @@ def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         lambda: context.model.checkpoints.convert(point.checkpoint_id),
         given["JobSeconds"],
     )
-    wanted = job.results["reference_point"]
+    wanted = _result(context, job, "reference_point")
     for made in context.model.reference_points.all(point.vm_id):
         if made.instance_id == wanted:
             yield _reference_point_info(made)
+            if not _has_ids(made, given):
+                _discard(context, made, given["JobSeconds"])
             return
     raise failure("Hvps.JobFailed", f"reference point {wanted} does not appear")
+
+
+def _has_ids(point: ReferencePoint, given: Mapping[str, Any]) -> bool:
+    return set(given.get("RctIds") or ()).issubset(point.rct_ids)
+
+
+def _discard(context: Context, point: ReferencePoint, seconds: int) -> None:
+    """Destroy what the conversion made; if that fails, it stays."""
+    with suppress(Failure):
+        context.run_job(
+            "removing the reference point",
+            lambda: context.model.reference_points.remove(point.instance_id),
+            seconds,
+        )
 
 
 def remove_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsReferencePoint``. A reference point that does not exist counts as removed."""
     instance_id = given["InstanceId"]
-    known = {point.instance_id for point in context.model.reference_points.all(given["VmId"])}
+    known = {point.instance_id: point for point in context.model.reference_points.all(given["VmId"])}
     if instance_id in known:
+        if not _has_ids(known[instance_id], given):
+            raise failure(
+                "Hvps.BadRequest",
+                f"reference point {instance_id} does not have the expected RCT ids; it is left alone",
+            )
         context.run_job(
             "removing the reference point",
             lambda: context.model.reference_points.remove(instance_id),

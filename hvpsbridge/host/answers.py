@@ -1,0 +1,85 @@
+"""Holds what a host answers against what it was asked. Pure.
+
+Ids in an answer decide what hvps later removes, converts and records. So an answer that belongs to another VM
+or checkpoint, or that names one thing twice, is refused here, before anything uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hvpsbridge.contract.results import (
+    CheckpointInfo,
+    CheckpointKind,
+    DiskInfo,
+    FrozenDisk,
+    JobInfo,
+    ReferencePointInfo,
+    VmInfo,
+)
+from hvpsbridge.host.binding import BindingError
+
+# Parameters that a result repeats, and the field that does.
+_REPEATED = {"VmId": "vm_id", "CheckpointId": "checkpoint_id"}
+
+
+def _slot(disk: Any) -> str:
+    return f"{disk.controller_type} {disk.controller_number}:{disk.controller_location}"
+
+
+# What must be different in each result of one answer, and how to call it.
+_DISTINCT: Mapping[type, tuple[tuple[str, Callable[[Any], object]], ...]] = {
+    VmInfo: (("VM", lambda vm: vm.vm_id),),
+    DiskInfo: (("disk slot", _slot), ("disk", lambda disk: disk.instance_id)),
+    CheckpointInfo: (("checkpoint", lambda checkpoint: checkpoint.checkpoint_id),),
+    FrozenDisk: (("disk slot", _slot), ("file", lambda disk: disk.path.casefold())),
+    ReferencePointInfo: (("reference point", lambda point: point.instance_id),),
+    JobInfo: (("job", lambda job: job.instance_id),),
+}
+
+
+def check_result(operation: str, parameters: Mapping[str, object], result: object) -> None:
+    """Check one result of an operation.
+
+    Raises:
+        BindingError: it is not about what was asked; says what was asked and what came.
+    """
+    for parameter, field in _REPEATED.items():
+        asked, came = parameters.get(parameter), getattr(result, field, None)
+        if asked is not None and came is not None and came != asked:
+            raise BindingError(f"asked for {parameter} {asked}, got {came}")
+    if operation == "New-HvpsCheckpoint" and isinstance(result, CheckpointInfo):
+        name = parameters["Name"]
+        if result.name != name or result.kind is not CheckpointKind.RECOVERY:
+            raise BindingError(
+                f"asked for a recovery checkpoint named {name!r}, got one of kind {result.kind} "
+                f"named {result.name!r}"
+            )
+
+
+def check_results(results: Iterable[object]) -> None:
+    """Check all results of an operation together.
+
+    Raises:
+        BindingError: two of them have the same id or slot.
+    """
+    seen: set[tuple[str, object]] = set()
+    for result in results:
+        for what, key_of in _DISTINCT.get(type(result), ()):
+            key = key_of(result)
+            if key is None:
+                continue
+            if (what, key) in seen:
+                raise BindingError(f"{what} {key} is listed twice")
+            seen.add((what, key))
+
+
+def check_new(what: str, came: object, existing: Iterable[object]) -> None:
+    """Check that what was created did not exist before.
+
+    Raises:
+        BindingError: it did.
+    """
+    if came in set(existing):
+        raise BindingError(f"asked for a new {what}, got {came}, which existed before")
