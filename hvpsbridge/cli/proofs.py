@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import TypeAlias
 
-from hvpsbridge.formats.manifest import Proof
+from hvpsbridge.formats.manifest import PROOF_LEVELS, Proof
 from hvpsbridge.repository import Point, Repository
 
 Proofs: TypeAlias = dict[str, Proof | None]
 
 # From the lowest to the highest.
-LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
+LEVELS = PROOF_LEVELS
 
 
 def moment_text(moment: dt.datetime) -> str:

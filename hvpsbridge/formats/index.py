@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.pack import ENTRY_BYTES, PackEntry, decode_entries, encode_entries
+from hvpsbridge.formats.pack import ENTRY_BYTES, MAX_PACK_BYTES, PackEntry, decode_entries, encode_entries
 
 NAME_BYTES = 16
 _COUNTS = struct.Struct("<II")
@@ -54,7 +54,8 @@ def decode_index(payload: bytes | memoryview) -> IndexObject:
     """The index in ``payload``.
 
     Raises:
-        Malformed: the counts do not match the length, or a kind is unknown.
+        Malformed: the counts do not match the length, a kind is unknown, or a pack or frame has a size
+            that hvps does not write.
     """
     view = memoryview(payload)
     if len(view) < _COUNTS.size:
@@ -76,7 +77,10 @@ def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
         end = at + count * ENTRY_BYTES
         if end > len(rest):
             raise Malformed("entries exceed the end of the index")
-        yield IndexedPack(name, Kind(kind), pack_bytes, decode_entries(rest[at:end]))
+        entries = decode_entries(rest[at:end])
+        if pack_bytes > MAX_PACK_BYTES or any(e.offset + e.frame_bytes > pack_bytes for e in entries):
+            raise Malformed(f"frames beyond the end of a pack of {pack_bytes} bytes")
+        yield IndexedPack(name, Kind(kind), pack_bytes, entries)
         at = end
     if at != len(rest):
         raise Malformed(f"{len(rest) - at} bytes after the last entry")

@@ -8,12 +8,25 @@ one leaves a tombstone.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.record import decode_record, encode_record
+
+# In the order of what they prove.
+PROOF_LEVELS = ("written", "hashed", "equal", "readable", "boots", "restored")
+# The largest VHDX.
+MAX_DISK_BYTES = 64 << 40
+MAX_SECTOR_BYTES = 64 * 1024
+# What databases and file systems can represent.
+MAX_NUMBER = (1 << 63) - 1
+DIGEST_BYTES = 32
+# Slots become file names, so nothing else is accepted.
+_SLOT = re.compile("[a-z0-9_]{1,20} [0-9]{1,9}:[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +183,72 @@ def decode_manifest(payload: bytes | memoryview) -> Manifest:
     """The manifest in ``payload``.
 
     Raises:
-        Malformed: it is not a manifest.
+        Malformed: it is not a manifest, or a value is not one that hvps writes.
+        UnknownFields: a newer hvps wrote it.
     """
-    return decode_record(Manifest, payload)
+    manifest = decode_record(Manifest, payload)
+    check_manifest(manifest)
+    return manifest
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Check that all values are ones that hvps writes. Anyone can forge a manifest in a plain repository.
+
+    Raises:
+        Malformed: a value is not one that hvps writes.
+        UnknownFields: a level of proof is one of a newer hvps.
+    """
+    _check_number("sequence", manifest.sequence)
+    _check_number("contract", manifest.contract)
+    _check_number("os_build", manifest.os_build)
+    _check_digest("previous", manifest.previous)
+    slots = [disk.slot for disk in manifest.disks]
+    for slot in (*slots, *(disk.slot for disk in manifest.excluded)):
+        if not _SLOT.fullmatch(slot):
+            raise Malformed(f"{slot[:40]!r} is not a valid slot")
+    if len(slots) != len(set(slots)):
+        raise Malformed("two disks have the same slot")
+    for disk in manifest.disks:
+        _check_number("sector_bytes", disk.sector_bytes, MAX_SECTOR_BYTES, least=1)
+        _check_tree(disk.tree, disk.size_bytes)
+        stats = disk.stats
+        for count in (stats.changed_bytes, stats.read_bytes, stats.wire_bytes, stats.stored_bytes):
+            _check_number("stats", count)
+        for count in (stats.new_chunks, stats.reread_chunks):
+            _check_number("stats", count)
+        if disk.proof is not None:
+            check_proof(disk.proof)
+    for file in manifest.files:
+        _check_digest("sha256", file.sha256)
+        _check_tree(file.tree, file.size_bytes)
+    for excluded in manifest.excluded:
+        _check_number("size_bytes", excluded.size_bytes)
+
+
+def check_proof(proof: Proof) -> None:
+    """Check the values of a proof.
+
+    Raises:
+        Malformed: the number of bytes is not valid.
+        UnknownFields: the level is one of a newer hvps.
+    """
+    if proof.level not in PROOF_LEVELS:
+        raise UnknownFields(f"unknown level of proof {proof.level[:40]!r}")
+    _check_number("proved_bytes", proof.proved_bytes)
+
+
+def _check_number(what: str, value: int, most: int = MAX_NUMBER, *, least: int = 0) -> None:
+    if not least <= value <= most:
+        raise Malformed(f"{what} is {value}, but must be from {least} to {most}")
+
+
+def _check_digest(what: str, value: bytes | None) -> None:
+    if value is not None and len(value) != DIGEST_BYTES:
+        raise Malformed(f"{what} has {len(value)} bytes instead of {DIGEST_BYTES}")
+
+
+def _check_tree(tree: TreeRoot, size_bytes: int) -> None:
+    _check_digest("root", tree.root)
+    _check_number("size_bytes", size_bytes, MAX_DISK_BYTES)
+    if tree.size_bytes != size_bytes:
+        raise Malformed(f"a tree of {tree.size_bytes} bytes for {size_bytes} bytes")

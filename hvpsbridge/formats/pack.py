@@ -23,8 +23,11 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hvpsbridge.formats.envelope import FORMAT, Kind
+from hvpsbridge.formats.chunk import FRAME_BYTES
+from hvpsbridge.formats.envelope import FORMAT, TAG_BYTES, Kind
+from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
+from hvpsbridge.units import MIB
 
 PACK_MAGIC = b"HVPK"
 FOOTER_MAGIC = b"HVPF"
@@ -34,6 +37,10 @@ _ENTRY = struct.Struct("<32sIII")
 HEAD_BYTES = _HEAD.size
 TRAILER_BYTES = _TRAILER.size
 ENTRY_BYTES = _ENTRY.size
+# A pack is closed at 32 MiB; its last frame and its footer may exceed that.
+MAX_PACK_BYTES = 64 * MIB
+# What cannot be compressed is stored as it is.
+MAX_FRAME_BYTES = FRAME_BYTES + MAX_CHUNK_BYTES + TAG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +108,18 @@ def decode_entries(payload: bytes | bytearray | memoryview) -> tuple[PackEntry, 
     """Entries of a footer's payload, in the order of the frames.
 
     Raises:
-        Malformed: it is not a whole number of entries.
+        Malformed: it is not a whole number of entries, or an entry is of no frame that hvps writes.
     """
     if len(payload) % ENTRY_BYTES:
         raise Malformed(f"{len(payload)} bytes are not a whole number of pack entries")
-    return tuple(PackEntry(*fields) for fields in _ENTRY.iter_unpack(payload))
+    return tuple(_entry(*fields) for fields in _ENTRY.iter_unpack(payload))
+
+
+def _entry(identity: bytes, offset: int, frame_bytes: int, raw_bytes: int) -> PackEntry:
+    if not (
+        HEAD_BYTES <= offset <= MAX_PACK_BYTES - frame_bytes
+        and FRAME_BYTES <= frame_bytes <= MAX_FRAME_BYTES
+        and raw_bytes <= MAX_CHUNK_BYTES
+    ):
+        raise Malformed(f"a frame of {frame_bytes} bytes at {offset}, of {raw_bytes} bytes raw")
+    return PackEntry(identity, offset, frame_bytes, raw_bytes)

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing, PointNotFound
+from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointNotFound
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.manifest import Proof, decode_manifest
+from hvpsbridge.formats.manifest import Proof, check_proof, decode_manifest
 from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.layout import (
     BAD,
     IDS,
@@ -49,7 +49,7 @@ class Catalog:
         # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
 
-    def log_damage(self, damage: Damaged) -> None:
+    def log_damage(self, damage: Damaged | NewerObject) -> None:
         """Log damage as an error, once for each object however often it is read."""
         if damage.name not in self._logged:
             self._logged.add(damage.name)
@@ -66,8 +66,11 @@ class Catalog:
             if isinstance(point, Point) and (vm_id is None or point.vm_id == vm_id)
         )
 
-    def read_points(self) -> Iterator[tuple[str, Point | Damaged]]:
-        """The object name of every manifest with its point, or with what is wrong with it."""
+    def read_points(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
+        """The object name of every manifest with its point, or with what is wrong with it.
+
+        One that a newer hvps wrote hides only itself.
+        """
         names = sorted(info.name for info in self._objects.list(POINTS))
         missing = [name for name in names if name not in self._manifests]
         fetched = dict(zip(missing, self._objects.each(self._try_point, missing), strict=True))
@@ -75,17 +78,17 @@ class Catalog:
             found = self._manifests.get(name) or fetched.get(name)
             if isinstance(found, Point):
                 self._manifests[name] = found
-            elif isinstance(found, Damaged):
+            elif isinstance(found, (Damaged, NewerObject)):
                 self.log_damage(found)
             if found is not None:
                 yield name, found
 
-    def _try_point(self, name: str) -> Point | Damaged | None:
+    def _try_point(self, name: str) -> Point | Damaged | NewerObject | None:
         try:
             return self._read_point(name)
         except ObjectMissing:
             return None  # pruned since the listing
-        except Damaged as err:
+        except (Damaged, NewerObject) as err:
             return err
 
     def clear_cache(self) -> None:
@@ -135,7 +138,7 @@ class Catalog:
         start = selector.rpartition("@")[2].removeprefix("id:").replace("-", "").lower()
         if len(start) >= SHORTEST_ID_DIGITS:
             for name, found in self.read_points():
-                if isinstance(found, Damaged) and name.startswith(f"{POINTS}/{start}"):
+                if isinstance(found, (Damaged, NewerObject)) and name.startswith(f"{POINTS}/{start}"):
                     raise found
 
     def lost_points(self, vm_id: UUID | None = None) -> tuple[LostPoint, ...]:
@@ -173,7 +176,7 @@ class Catalog:
         """
         if not ids.fits(point.manifest):
             raise ValueError(f"these ids do not belong to point {point.point_id}")
-        self._objects.write(ids_name(point.point_id), Kind.IDS, encode_record(ids))
+        self._objects.write_record(ids_name(point.point_id), Kind.IDS, ids)
         self._objects.store.commit_barrier()
 
     def ids(self, point: Point) -> PointIds | None:
@@ -215,7 +218,7 @@ class Catalog:
                 yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
             except ObjectMissing:
                 continue
-            except Damaged as err:
+            except (Damaged, NewerObject) as err:
                 logger.error("%s", err)
 
     def tombstones(self) -> tuple[Tombstone, ...]:
@@ -224,7 +227,7 @@ class Catalog:
         for info in list(self._objects.list(TOMBSTONES)):
             try:
                 tomb = self._read_record(Tombstone, info.name, Kind.TOMBSTONE)
-            except (ObjectMissing, Damaged) as err:
+            except (ObjectMissing, Damaged, NewerObject) as err:
                 logger.error("%s", err)
                 continue
             if tombstone_name(tomb.point_id) == info.name:
@@ -242,17 +245,17 @@ class Catalog:
             previous=manifest.previous,
             at=datetime.now(UTC),
         )
-        self._objects.write(tombstone_name(point.point_id), Kind.TOMBSTONE, encode_record(tomb))
+        self._objects.write_record(tombstone_name(point.point_id), Kind.TOMBSTONE, tomb)
         self._objects.store.commit_barrier()
 
     def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
         """Record a proof of a committed point, or of the disk in ``slot``."""
         prefix = f"{PROOFS}/{point.point_id.hex}"
-        record = encode_record(LaterProof(point.manifest.digest(), slot, proof))
+        record = LaterProof(point.manifest.digest(), slot, proof)
         number = next_counter(info.name for info in self._objects.list(prefix))
         while True:
             try:
-                self._objects.write(counted(prefix, number), Kind.PROOF, record)
+                self._objects.write_record(counted(prefix, number), Kind.PROOF, record)
                 return
             except ObjectExists:
                 number += 1
@@ -264,8 +267,12 @@ class Catalog:
         for name in sorted(info.name for info in self._objects.list(prefix)):
             try:
                 later = self._read_record(LaterProof, name, Kind.PROOF)
-            except (ObjectMissing, Damaged) as err:
+                check_proof(later.proof)
+            except (ObjectMissing, Damaged, NewerObject) as err:
                 logger.error("%s", err)
+                continue
+            except Malformed as err:
+                logger.error("%s", self._objects.unreadable(name, err))
                 continue
             if later.manifest_digest == point.manifest.digest():
                 found.append(later)

@@ -308,9 +308,8 @@ class KeyRing:
         page = _page(text, self._objects.repository_id, digest)
         try:
             number = next_counter(info.name for info in self._objects.list(EXPORTS))
-            self._objects.write(
-                counted(EXPORTS, number), Kind.EXPORT, encode_record(ExportMark(datetime.now(UTC)))
-            )
+            mark = ExportMark(datetime.now(UTC))
+            self._objects.write_record(counted(EXPORTS, number), Kind.EXPORT, mark)
             self._objects.store.commit_barrier()
         except StoreError as err:
             # A repository that cannot be written to is when the key may be needed most.

@@ -34,7 +34,7 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
 from hvpsbridge.repository.layout import FAR, MAX_COUNTER, counted, counter_of
 from hvpsbridge.repository.objects import Objects
@@ -272,7 +272,7 @@ class Lease:
 
     def _create(self, counter: int, *, released: bool) -> None:
         record = LeaseRecord(counter, self.holder, datetime.now(UTC), released)
-        self._objects.write(counted(self.prefix, counter), Kind.LEASE, encode_record(record))
+        self._objects.write_record(counted(self.prefix, counter), Kind.LEASE, record)
 
     def _highest(self) -> int:
         counters = sorted((counter_of(info.name) for info in self._objects.list(self.prefix)), reverse=True)

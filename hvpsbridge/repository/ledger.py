@@ -21,7 +21,7 @@ from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.layout import FAR, LEDGER, counted, counter_of, next_counter
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
@@ -61,7 +61,7 @@ class Ledger:
             names = [info.name for info in self._objects.list(self._prefix)]
             name = counted(self._prefix, next_counter(names, after=self._last(names)))
             try:
-                self._objects.write(name, Kind.LEDGER, encode_record(entry))
+                self._objects.write_record(name, Kind.LEDGER, entry)
                 break
             except ObjectExists:
                 # Another writer means that the lease is lost, which its check finds. This entry is needed

@@ -10,6 +10,7 @@ from uuid import UUID
 from hvpsbridge.errors import Damaged, NewerObject, StoreError
 from hvpsbridge.formats.envelope import Codec, Kind, context, max_envelope_bytes, max_payload_bytes
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
+from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.layout import FOLDERS, is_object_name
 from hvpsbridge.repository.sealing import Sealer
@@ -67,6 +68,19 @@ class Objects:
             StoreError: as :meth:`envelope`.
         """
         self.store.put(name, self.envelope(name, kind, payload))
+
+    def write_record(self, name: str, kind: Kind, record: object) -> None:
+        """Create the object with the canonical text of a record.
+
+        Raises:
+            ObjectExists: the name is taken.
+            StoreError: as :meth:`envelope`, or the record has text that no reader would accept.
+        """
+        try:
+            payload = encode_record(record)
+        except Malformed as err:
+            raise StoreError(self.store.url, "create", name, str(err)) from err
+        self.write(name, kind, payload)
 
     def read(self, name: str, kind: Kind) -> bytes:
         """Payload of the object.

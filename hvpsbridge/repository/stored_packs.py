@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from hvpsbridge.errors import ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.marks import BadFrame, BadList
-from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository.layout import BAD, PACK_FOLDERS, pack_name, random_name
 from hvpsbridge.repository.objects import Objects
 
@@ -58,5 +57,5 @@ def write_bad_list(objects: Objects, frames: Iterable[BadFrame]) -> None:
     every = tuple(frames)
     for at in range(0, len(every), FRAMES_IN_LIST):
         listed = BadList(datetime.now(UTC), every[at : at + FRAMES_IN_LIST])
-        objects.write(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, encode_record(listed))
+        objects.write_record(f"{BAD}/{random_name().hex()}", Kind.BAD_LIST, listed)
     objects.store.commit_barrier()

@@ -20,11 +20,13 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+from hvpsbridge.errors import StoreError
 from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
-from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
@@ -126,7 +128,7 @@ class Writer:
         This sets the manifest's sequence number and the digest of the one before.
 
         Raises:
-            StoreError: the store failed; the point does not exist.
+            StoreError: the store failed, or no reader would accept the manifest; the point does not exist.
             LeaseLost: see :meth:`check`; the point does not exist.
             Damaged: see :meth:`check`; the point does not exist.
         """
@@ -135,7 +137,12 @@ class Writer:
         sequence, previous = self._link(manifest.vm_id)
         durable = self._objects.store.durable
         linked = replace(manifest, sequence=sequence, previous=previous, durable=durable)
-        self._objects.write(point_name(linked.point_id), Kind.MANIFEST, linked.encode())
+        name = point_name(linked.point_id)
+        try:
+            check_manifest(linked)
+        except Malformed as err:
+            raise StoreError(self._objects.store.url, "create", name, str(err)) from err
+        self._objects.write_record(name, Kind.MANIFEST, linked)
         self._objects.store.commit_barrier()
         return Point(linked)
 

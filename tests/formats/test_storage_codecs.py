@@ -25,9 +25,19 @@ from hvpsbridge.formats.envelope import (
 )
 from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
-from hvpsbridge.formats.manifest import Manifest, ManifestDisk, Proof, decode_manifest
+from hvpsbridge.formats.manifest import (
+    DiskStats,
+    ExcludedDisk,
+    FileRef,
+    Manifest,
+    ManifestDisk,
+    Proof,
+    decode_manifest,
+)
 from hvpsbridge.formats.node import FAN_OUT, NODE_BYTES, TreeRoot, entries, entry, levels, set_entry
 from hvpsbridge.formats.pack import (
+    HEAD_BYTES,
+    MAX_PACK_BYTES,
     PackEntry,
     check_head,
     decode_entries,
@@ -36,17 +46,49 @@ from hvpsbridge.formats.pack import (
     pack_head,
     pack_trailer,
 )
-from hvpsbridge.formats.record import decode_record, encode_record
+from hvpsbridge.formats.record import decode_record, encode_record, parse_json
 from hvpsbridge.formats.settings import decode_settings, new_settings
 from hvpsbridge.units import MIB
 
 U32 = st.integers(0, 2**32 - 1)
 IDS = st.binary(min_size=32, max_size=32)
 NAMES = st.binary(min_size=16, max_size=16)
-ENTRIES = st.lists(st.builds(PackEntry, IDS, U32, U32, U32), max_size=5).map(tuple)
+# Where each frame of ENTRIES fits.
+PACK_SIZES = st.integers(40 * MIB, MAX_PACK_BYTES)
+ENTRIES = st.lists(
+    st.builds(
+        PackEntry,
+        IDS,
+        st.integers(HEAD_BYTES, 32 * MIB),
+        st.integers(FRAME_BYTES, MIB),
+        st.integers(0, MIB),
+    ),
+    max_size=5,
+).map(tuple)
 # Hypothesis needs bounds without a time zone.
 MIN_TIME, MAX_TIME = (datetime(year, 1, 1, tzinfo=UTC).replace(tzinfo=None) for year in (1970, 9000))
 PACK_KINDS = st.sampled_from([Kind.DATA_PACK, Kind.NODE_PACK])
+
+
+DAY = datetime(2026, 3, 2, tzinfo=UTC)
+DISK = ManifestDisk(
+    slot="scsi 0:0",
+    disk_id=None,
+    size_bytes=5,
+    sector_bytes=512,
+    path="C:\\a",
+    chain=("C:\\a",),
+    tree=TreeRoot(b"\7" * 32, 5),
+    rct_id="rct",
+    mode="full",
+    reason="first",
+    proof=Proof("equal", DAY, 5, UUID(int=3)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BadText:
+    text: str
 
 
 class Colour(StrEnum):
@@ -284,14 +326,34 @@ class TestIndexes:
     CONTENT = st.builds(
         IndexObject,
         st.lists(NAMES, max_size=3).map(tuple),
-        st.lists(st.builds(IndexedPack, NAMES, PACK_KINDS, st.integers(0, 2**40), ENTRIES), max_size=4).map(
-            tuple
-        ),
+        st.lists(st.builds(IndexedPack, NAMES, PACK_KINDS, PACK_SIZES, ENTRIES), max_size=4).map(tuple),
     )
 
     @given(CONTENT)
     def test_come_back_equal(self, content: IndexObject) -> None:
         assert decode_index(encode_index(content)) == content
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            PackEntry(bytes(32), 0, 100, 100),
+            PackEntry(bytes(32), 8, 59, 0),
+            PackEntry(bytes(32), 8, 2 * MIB, 100),
+            PackEntry(bytes(32), 8, 100, 2 * MIB),
+            PackEntry(bytes(32), 2**32 - 1, 100, 100),
+            PackEntry(bytes(32), 1000, 100, 100),
+        ],
+        ids=["in the head", "too short", "too long", "expands", "far away", "beyond the end"],
+    )
+    def test_with_a_frame_that_no_hvps_writes_are_refused(self, entry: PackEntry) -> None:
+        index = IndexObject((), (IndexedPack(bytes(16), Kind.DATA_PACK, 500, (entry,)),))
+        with pytest.raises(Malformed):
+            decode_index(encode_index(index))
+
+    def test_with_a_pack_that_no_hvps_writes_are_refused(self) -> None:
+        index = IndexObject((), (IndexedPack(bytes(16), Kind.DATA_PACK, 2**64 - 1, ()),))
+        with pytest.raises(Malformed):
+            decode_index(encode_index(index))
 
     @given(CONTENT, st.integers(1, 100))
     def test_of_any_other_length_are_refused(self, content: IndexObject, amount: int) -> None:
@@ -342,21 +404,7 @@ class TestManifests:
         consistency_asked="application",
         consistency="crash",
         checkpoint_id=None,
-        disks=(
-            ManifestDisk(
-                slot="scsi 0:0",
-                disk_id=None,
-                size_bytes=5,
-                sector_bytes=512,
-                path="C:\\a",
-                chain=("C:\\a",),
-                tree=TreeRoot(b"\7" * 32, 5),
-                rct_id="rct",
-                mode="full",
-                reason="first",
-                proof=Proof("equal", datetime(2026, 3, 2, tzinfo=UTC), 5, UUID(int=3)),
-            ),
-        ),
+        disks=(DISK,),
         sequence=3,
         previous=b"\5" * 32,
     )
@@ -369,8 +417,73 @@ class TestManifests:
         with pytest.raises(KeyError):
             self.MANIFEST.disk("scsi 0:1")
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"sequence": -5},
+            {"sequence": 2**64},
+            {"contract": -1},
+            {"os_build": 10**19},
+            {"previous": b"short"},
+            {"disks": (DISK, DISK)},
+            *(
+                {"disks": (replace(DISK, slot=slot),)}
+                for slot in ("../../pwned", "/etc/passwd", "scsi-0-1", "scsi 0:0\n", "", "scsi 0:\u0663")
+            ),
+            {"disks": (replace(DISK, size_bytes=10**19, tree=replace(DISK.tree, size_bytes=10**19)),)},
+            {"disks": (replace(DISK, size_bytes=-1, tree=replace(DISK.tree, size_bytes=-1)),)},
+            {"disks": (replace(DISK, size_bytes=6),)},
+            {"disks": (replace(DISK, sector_bytes=0),)},
+            {"disks": (replace(DISK, tree=replace(DISK.tree, root=b"short")),)},
+            {"disks": (replace(DISK, proof=Proof("blessed", DAY, 5, UUID(int=3))),)},
+            {"disks": (replace(DISK, proof=Proof("equal", DAY, -1, UUID(int=3))),)},
+            {"disks": (replace(DISK, stats=DiskStats(read_bytes=-1)),)},
+            {"files": (FileRef("a", 5, b"short", DISK.tree),)},
+            {"excluded": (ExcludedDisk("..", None, None, 5, "*"),)},
+        ],
+        ids=str,
+    )
+    def test_with_a_value_that_no_hvps_writes_are_refused(self, changes: dict[str, object]) -> None:
+        forged = replace(self.MANIFEST, **changes)  # type: ignore[arg-type]
+        with pytest.raises(Malformed):
+            decode_manifest(forged.encode())
+
     def test_with_any_difference_have_another_digest(self) -> None:
         assert replace(self.MANIFEST, sequence=4).digest() != self.MANIFEST.digest()
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"1" * 5000,
+            b"1" * 400 + b".0",
+            b"1e400",
+            b"NaN",
+            b"-Infinity",
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b'"\xff"',
+            b"",
+        ],
+        ids=lambda text: text[:20],
+    )
+    def test_that_no_hvps_writes_is_refused(self, text: bytes) -> None:
+        with pytest.raises(Malformed):
+            parse_json(text)
+        with pytest.raises(Malformed):
+            decode_settings(text)
+
+    @pytest.mark.parametrize("share", [float("nan"), float("inf")])
+    def test_is_not_written_with_such_a_number(self, share: float) -> None:
+        with pytest.raises(Malformed):
+            encode_record(DiskStats(seconds=share))
+
+    def test_with_half_a_surrogate_is_neither_read_nor_written(self) -> None:
+        with pytest.raises(Malformed, match="Unicode"):
+            encode_record(BadText("\ud800"))
+        with pytest.raises(Malformed, match="Unicode"):
+            decode_record(BadText, b'{"text":"\\ud800"}')
 
 
 class TestSettings:
@@ -379,6 +492,12 @@ class TestSettings:
         text = encode_record(replace(made, format=FORMAT + 1)).replace(b'"sealed"', b'"gilded"')
         with pytest.raises(UnknownVersion):
             decode_settings(text)
+
+    @pytest.mark.parametrize("chunk_bytes", [0, -65536, 65537, 2**21, 2**40])
+    def test_with_chunks_of_another_size_are_refused(self, chunk_bytes: int) -> None:
+        made = new_settings(UUID(int=9), DAY, 65536, sealed=False)
+        with pytest.raises(Malformed, match="chunk size"):
+            decode_settings(encode_record(replace(made, chunk_bytes=chunk_bytes)))
 
     @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"magic":"hvps repository"}', b"\xff"])
     def test_that_are_something_else_are_refused(self, text: bytes) -> None:

@@ -38,6 +38,7 @@ from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.secret import Secret
+from hvpsbridge.units import MIB
 from tests.repository.conftest import (
     CHEAP,
     CHUNK,
@@ -606,15 +607,49 @@ class TestOpening:
         with pytest.raises(NewerFormat, match="has format 99"):
             open_repository(url, cache_folder=tmp_path / "cache")
 
-    def test_a_point_of_a_newer_hvps_is_told_from_damage(
-        self, repository: Repository, store: MemoryStore
+    def test_a_point_of_a_newer_hvps_is_told_from_damage_and_hides_only_itself(
+        self, repository: Repository, store: MemoryStore, caplog: pytest.LogCaptureFixture
     ) -> None:
+        other = store_point(repository, b"y" * 512, vm_id=UUID(int=2))
         manifest = store_point(repository, b"x" * 512).manifest
         text = manifest.encode().replace(b'{"', b'{"a_later_field":1,"', 1)
         name = f"points/{manifest.point_id.hex}"
         store.objects[name] = repository._objects.envelope(name, Kind.MANIFEST, text)
-        with reopen(store) as fresh, pytest.raises(NewerObject, match="a_later_field"):
-            fresh.catalog.points()
+        with reopen(store) as fresh:
+            assert fresh.catalog.points() == (other,)
+            assert "written by a newer hvps" in caplog.text
+            with pytest.raises(NewerObject, match="a_later_field"):
+                fresh.catalog.find_point(f"id:{manifest.point_id.hex}")
+
+    @pytest.mark.parametrize(
+        ("folder", "kind"),
+        [("bad", Kind.BAD_LIST), ("tombstones", Kind.TOMBSTONE), ("proofs", Kind.PROOF), ("ids", Kind.IDS)],
+    )
+    def test_a_record_of_a_newer_hvps_closes_nothing(
+        self, repository: Repository, store: MemoryStore, folder: str, kind: Kind
+    ) -> None:
+        point = store_point(repository, b"x" * 512)
+        name = f"{folder}/{point.point_id.hex}" + ("/" + "0" * 16 if folder == "proofs" else "")
+        store.objects[name] = repository._objects.envelope(name, kind, b'{"a_later_field":1}')
+        with reopen(store) as fresh:
+            assert fresh.catalog.points() == (point,)
+            assert not fresh.catalog.proofs(point)
+            assert not fresh.catalog.tombstones()
+            assert fresh.catalog.ids(point) is None
+            store_point(fresh, b"y" * 512)
+
+    def test_what_no_reader_would_accept_is_not_committed(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        odd: tuple[dict[str, object], ...] = (
+            {"vm_name": "\ud800"},
+            {"definition": "x" * (9 * MIB)},
+            {"os_build": -1},
+        )
+        for changes in odd:
+            with pytest.raises(StoreError, match="cannot create points/"):
+                store_point(repository, b"x" * 512, **changes)
+        assert not list(store.objects_under("points"))
 
     @pytest.mark.parametrize("at", range(0, 240, 7))
     def test_damaged_settings_are_found(self, url: str, tmp_path: Path, at: int) -> None:

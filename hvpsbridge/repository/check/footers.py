@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hvpsbridge.errors import Damaged, StoreError
-from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.envelope import Kind, max_envelope_bytes
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.pack import (
     HEAD_BYTES,
+    MAX_PACK_BYTES,
     TRAILER_BYTES,
     PackEntry,
     check_head,
@@ -28,7 +29,7 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
         ObjectMissing: the pack does not exist.
         StoreError: the store fails.
     """
-    if pack_bytes < HEAD_BYTES + TRAILER_BYTES:
+    if not HEAD_BYTES + TRAILER_BYTES <= pack_bytes <= MAX_PACK_BYTES:
         raise objects.damaged(name, f"a pack cannot have {pack_bytes} bytes")
     store = objects.store
     try:
@@ -37,6 +38,8 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
         start = pack_bytes - TRAILER_BYTES - footer_bytes(tail[-TRAILER_BYTES:])
         if start < HEAD_BYTES:
             raise objects.damaged(name, "its footer is longer than the pack")
+        if pack_bytes - start > max_envelope_bytes(kind) + TRAILER_BYTES:
+            raise objects.damaged(name, "its footer is longer than a footer can be")
         if start < at:
             tail = store.get_range(name, start, pack_bytes - start)
             at = start
