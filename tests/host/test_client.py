@@ -180,3 +180,24 @@ def test_closing_twice_and_after_use_raises_nothing(session: Session) -> None:
     session.drop_client(client)
     session.drop_client(client)
     works(session, 2)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("auth", ["ntlm"], indirect=True)
+def test_an_answer_in_clear_is_not_read_where_messages_are_encrypted(
+    session: Session, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    works(session, 1)
+    raw = raw_of(session.client())
+    fault = b"<a>somebody on the way</a>"
+
+    def in_clear(timeout_seconds: float) -> HttpReply:
+        raw._http.waiting = False
+        headers = {b"content-type": b"application/soap+xml"}
+        return HttpReply(status, headers, Body(fault), body_bytes=len(fault), keeps_alive=True)
+
+    monkeypatch.setattr(raw._http, "receive", in_clear)
+    with pytest.raises(SessionLost, match="not encrypted" if status == 200 else "HTTP 500"):
+        works(session, 2)
+    monkeypatch.undo()
+    works(session, 3)

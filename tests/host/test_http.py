@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import threading
@@ -122,6 +123,13 @@ def test_a_reply_that_never_comes_is_overdue() -> None:
         HEAD + b"Content-Length: 99999999999\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 2000,
+        HEAD + b"Content-Length: 5000001\r\n\r\n",
+        HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 " + b"2" * 5000 + b" OK\r\nContent-Length: 0\r\n\r\n",
         b"x" * 70_000,
     ],
 )
@@ -140,3 +148,31 @@ def test_a_peer_that_will_close_says_so(ends: tuple[HttpConnection, socket.socke
     peer.sendall(b"HTTP/1.1 503 Busy\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n")
     reply = whole(exchange)
     assert (reply.status, reply.keeps_alive) == (503, False)
+
+
+def test_a_reply_that_comes_too_slowly_is_given_up() -> None:
+    ours, theirs = socket.socketpair()
+
+    def dribble() -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(10_000):
+                theirs.sendall(b"X")
+                time.sleep(0.001)
+
+    with ours, theirs:
+        exchange = HttpConnection(ours, 0.2)
+        exchange.send(b"POST / HTTP/1.1\r\n", b"")
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        with pytest.raises(HttpBroken, match="too slowly"):
+            exchange.receive(DEADLINE_SECONDS)
+        ours.close()
+        thread.join()
+
+
+def test_several_headers_of_one_name_are_joined(ends: tuple[HttpConnection, socket.socket]) -> None:
+    exchange, peer = ends
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    schemes = b"WWW-Authenticate: Negotiate\r\nWWW-Authenticate: Kerberos\r\n"
+    peer.sendall(b"HTTP/1.1 401 X\r\n" + schemes + b"Content-Length: 0\r\n\r\n")
+    assert whole(exchange).headers[b"www-authenticate"] == b"Negotiate, Kerberos"

@@ -26,7 +26,7 @@ from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
-from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, ConnectionUnavailable, RawConnection
+from hvpsbridge.host.psrp.raw_connection import ConnectionUnavailable, RawConnection
 from hvpsbridge.host.psrp.replies import (
     Assembler,
     BrokenStream,
@@ -35,11 +35,12 @@ from hvpsbridge.host.psrp.replies import (
     check_relation,
     ends_command,
 )
+from hvpsbridge.host.psrp.safe_xml import check_xml
+from hvpsbridge.host.psrp.transport import OK, UNAUTHORIZED
 
 logger = logging.getLogger(__name__)
 
 BLOCK_PROPERTY = "Block"
-OK = 200
 # How often to look whether the security context ends soon; it is replaced a minute before it ends.
 CONTEXT_CHECK_SECONDS = 1.0
 # Hexadecimal digits at the end of a message id that count up; those before are random, once per command.
@@ -262,6 +263,7 @@ class ReceiveRequest:
 
 def stream_fragments(body: bytes) -> bytes:
     """Decoded stream contents of a reply of any layout, as pypsrp itself extracts them."""
+    check_xml(body)
     reply = ElementTree.fromstring(body)  # noqa: S314 - pypsrp reads all other replies with it too
     path = "s:Body/rsp:ReceiveResponse/rsp:Stream"
     return b"".join(base64.b64decode(found.text) for found in reply.findall(path, NAMESPACES) if found.text)

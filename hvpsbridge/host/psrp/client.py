@@ -13,19 +13,21 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import requests
 from pypsrp.encryption import WinRMEncryption
 from pypsrp.exceptions import WinRMTransportError
 from pypsrp.powershell import Fragmenter, PowerShell, RunspacePool
 from pypsrp.serializer import Serializer
-from pypsrp.wsman import WSMan, WSManAction
+from pypsrp.wsman import WSMan, WSManAction, _TransportHTTP
 
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import seconds_left
-from hvpsbridge.host.psrp.raw_connection import UNAUTHORIZED, ConnectionUnavailable, RawConnection
+from hvpsbridge.host.psrp.raw_connection import ConnectionUnavailable, RawConnection
+from hvpsbridge.host.psrp.safe_xml import check_xml
+from hvpsbridge.host.psrp.transport import OK, UNAUTHORIZED, Timeout, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +38,6 @@ for _library in ("pypsrp", "spnego"):
 
 # WinRM's default since 2012; replies grow with it (docs/hyperv-facts.md#winrm-envelope).
 ENVELOPE_BYTES = 512_000
-
-Timeout = float | tuple[float, float] | None
-FIRST_ERROR_STATUS = 400
 
 # http.sys closes a connection that was idle for 120 s, and the client notices too late.
 CONNECTION_STALE_SECONDS = 60.0
@@ -60,6 +59,8 @@ PRIVATE_NAMES: tuple[tuple[type, str], ...] = (
     (WinRMEncryption, "unwrap_message"),
     (WinRMEncryption, "wrap_message"),
     (Fragmenter, "fragment"),
+    (_TransportHTTP, "_build_session"),
+    (_TransportHTTP, "_send_request"),
 )
 for _owner, _name in PRIVATE_NAMES:
     if not hasattr(_owner, _name):
@@ -84,24 +85,28 @@ class _QuietWSMan(WSMan):
 def new_wsman(connection: HostConnection) -> WSMan:
     """A WSMan client for ``connection``, not connected yet."""
     endpoint = connection.endpoint
-    return _QuietWSMan(
-        endpoint.server,
-        port=endpoint.port,
-        path=endpoint.path,
-        ssl=endpoint.tls,
-        auth=str(connection.auth),
-        username=connection.user,
-        password=None if connection.password is None else connection.password.reveal(),
-        # Documented as a path too; the annotation says bool only.
-        cert_validation=cast(bool, True if connection.ca is None else str(connection.ca)),
-        encryption="never" if connection.auth == "basic" else "auto",
+    options: dict[str, Any] = {
+        "server": endpoint.server,
+        "port": endpoint.port,
+        "path": endpoint.path,
+        "ssl": endpoint.tls,
+        "auth": str(connection.auth),
+        "username": connection.user,
+        "password": None if connection.password is None else connection.password.reveal(),
+        "cert_validation": True if connection.ca is None else str(connection.ca),
+        "encryption": "never" if connection.auth == "basic" else "auto",
         # Hosts are on the administrator's own network, never behind a web proxy of the environment.
-        no_proxy=True,
+        "no_proxy": True,
+        "read_timeout": max(2, round(connection.read_timeout)),
+        "connection_timeout": max(1, round(connection.connect_timeout)),
+    }
+    wsman = _QuietWSMan(
         max_envelope_size=ENVELOPE_BYTES,
         operation_timeout=max(1, round(connection.operation_timeout)),
-        read_timeout=max(2, round(connection.read_timeout)),
-        connection_timeout=max(1, round(connection.connect_timeout)),
+        **options,
     )
+    wsman.transport = Transport(**options)
+    return wsman
 
 
 class WSManClient:
@@ -168,9 +173,10 @@ class WSManClient:
             self.authenticate_again(raw)
             return None
         soap = bytes(reply.body)
+        check_xml(soap)
         if not reply.keeps_alive:
             self.start_over()
-        if reply.status >= FIRST_ERROR_STATUS:
+        if reply.status != OK:
             raise WinRMTransportError("http", reply.status, soap.decode("utf-8", "replace"))
         return soap
 

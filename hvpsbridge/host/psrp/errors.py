@@ -17,6 +17,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
+from hvpsbridge.host.psrp.safe_xml import check_xml
 from hvpsbridge.host.psrp.tls import tls_failure
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
@@ -112,7 +113,8 @@ def is_operation_timeout(fault_text: bytes) -> bool:
     Raises:
         WSManFaultError: for any other fault.
     """
-    fault = WSMan._parse_wsman_fault(fault_text.decode("utf-8"))
+    check_xml(fault_text)
+    fault = WSMan._parse_wsman_fault(fault_text.decode("utf-8", "replace"))
     if fault.code == FAULT_OPERATION_TIMEOUT:
         return True
     raise fault

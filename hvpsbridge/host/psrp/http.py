@@ -7,6 +7,7 @@ requests copies the body.
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -19,12 +20,23 @@ _SPARE = 1.25
 # the kernel copies from a socket to there four times more slowly, because ``rep movsb`` takes source and
 # destination for overlapping when their offsets within a page are that close (docs/performance.md).
 _START = 64
-# Replies are bounded by the envelope; this bound only rejects garbage.
-_LONGEST_BODY = 256 * 1024 * 1024
+# Eight times the envelope that hvps asks for (``client.ENVELOPE_BYTES``); encryption and proxies add little.
+_LONGEST_BODY = 4 * 1024 * 1024
+# Of the line before a chunk, and of the lines after the last one.
+_LONGEST_LINE = 1024
+# A body must come at this rate after the timeout of a reply; a slower link is of no use.
+_SLOWEST_BYTES_PER_SECOND = 8 * 1024
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?", re.DOTALL)
+_LENGTH = re.compile(rb"[0-9]{1,9}")
+_STATUS = re.compile(rb"HTTP/1\.[0-9]+ ([0-9]{3})( .*)?", re.DOTALL)
 
 
 class HttpBroken(OSError):
     """The peer did not send an HTTP reply, or the connection ended within one."""
+
+
+class HttpEnded(HttpBroken, ConnectionResetError):
+    """The connection ended instead of a reply."""
 
 
 class Body:
@@ -59,7 +71,7 @@ class HttpReply:
 
     Attributes:
         status: HTTP status code.
-        headers: by name in lower case.
+        headers: by name in lower case; several of one name are joined by commas.
         body: its content, in the connection's own buffer: valid until the next reply is received. Allocating
             half a megabyte per reply costs more than decoding it.
         body_bytes: length of the body as received, before any message encryption is removed.
@@ -86,6 +98,7 @@ class HttpConnection:
         self._buffer = bytearray(_FIRST_BUFFER)
         self._sent_at = 0.0
         self._timeout = -1.0
+        self._deadline = 0.0
         self.waiting = False
 
     def send(self, head: bytes, body: bytes) -> None:
@@ -114,6 +127,7 @@ class HttpConnection:
                 raise
             return None
         self._set_timeout(self._read_timeout)
+        self._deadline = time.monotonic() + self._read_timeout
         reply = self._read(count)
         self.waiting = False
         return reply
@@ -128,19 +142,21 @@ class HttpConnection:
         buffer, at = self._buffer, _START + count
         while (head_end := buffer.find(_HEAD_END, _START, at)) < 0:
             if not count:
-                raise HttpBroken("the connection ended before a reply")
+                raise HttpEnded("the connection ended before a reply")
             if at == len(buffer):
                 raise HttpBroken("the headers of the reply do not end")
-            count = self._socket.recv_into(memoryview(buffer)[at:])
+            count = self._receive_into(memoryview(buffer)[at:])
             at += count
         status, headers = _parse_head(bytes(buffer[_START:head_end]))
         start = head_end + len(_HEAD_END)
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpBroken("the reply is compressed, although nothing but identity was accepted")
         if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
             return _reply(status, headers, Body(self._chunked(buffer[start:at])))
-        try:
-            length = int(headers.get(b"content-length", b""))
-        except ValueError as err:
-            raise HttpBroken("the reply has no length") from err
+        stated = headers.get(b"content-length", b"")
+        if not _LENGTH.fullmatch(stated):
+            raise HttpBroken("the reply has no usable length")
+        length = int(stated)
         if not at - start <= length <= _LONGEST_BODY:
             raise HttpBroken(f"the reply has an unusable length: {length} bytes")
         end = start + length
@@ -148,8 +164,9 @@ class HttpConnection:
             self._buffer = bytearray(int(end * _SPARE))
             self._buffer[:at] = memoryview(buffer)[:at]
         view = memoryview(self._buffer)
+        self._deadline += length / _SLOWEST_BYTES_PER_SECOND
         while at < end:
-            count = self._socket.recv_into(view[at:end])
+            count = self._receive_into(view[at:end])
             if not count:
                 raise HttpBroken(f"the connection ended {end - at} bytes before the end of a reply")
             at += count
@@ -158,13 +175,16 @@ class HttpConnection:
     def _chunked(self, data: bytearray) -> bytearray:
         """A body in chunks, which a proxy may make of it."""
         body = bytearray()
+        self._deadline += _LONGEST_BODY / _SLOWEST_BYTES_PER_SECOND
         while True:
-            while (line := data.find(b"\r\n")) < 0:
+            while (line := data.find(b"\r\n", 0, _LONGEST_LINE)) < 0:
+                if len(data) >= _LONGEST_LINE:
+                    raise HttpBroken("a chunk has no length")
                 self._more(data)
-            try:
-                length = int(data[:line].split(b";")[0], 16)
-            except ValueError as err:
-                raise HttpBroken("a chunk has no length") from err
+            stated = _CHUNK_LINE.fullmatch(bytes(data[:line]))
+            if stated is None:
+                raise HttpBroken("a chunk has no length")
+            length = int(stated[1], 16)
             if len(body) + length > _LONGEST_BODY:
                 raise HttpBroken("the chunked reply is too long")
             start, end = line + 2, line + 2 + length
@@ -179,10 +199,20 @@ class HttpConnection:
                 return body
 
     def _more(self, data: bytearray) -> None:
-        count = self._socket.recv_into(self._buffer)
+        count = self._receive_into(memoryview(self._buffer))
         if not count:
             raise HttpBroken("the connection ended within a reply")
         data += memoryview(self._buffer)[:count]
+
+    def _receive_into(self, view: memoryview) -> int:
+        """More bytes of a reply that has begun.
+
+        Raises:
+            HttpBroken: they come so slowly that the reply would not end.
+        """
+        if time.monotonic() > self._deadline:
+            raise HttpBroken("the reply comes too slowly")
+        return self._socket.recv_into(view)
 
 
 def _reply(status: int, headers: dict[bytes, bytes], body: Body) -> HttpReply:
@@ -192,12 +222,13 @@ def _reply(status: int, headers: dict[bytes, bytes], body: Body) -> HttpReply:
 
 def _parse_head(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     first, *lines = head.split(b"\r\n")
-    parts = first.split(b" ", 2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+    status = _STATUS.fullmatch(first)
+    if status is None:
         raise HttpBroken("not an HTTP reply")
-    headers = {}
+    headers: dict[bytes, bytes] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
         if colon:
-            headers[name.strip().lower()] = value.strip()
-    return int(parts[1]), headers
+            name, value = name.strip().lower(), value.strip()
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return int(status[1]), headers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,8 +20,8 @@ from pypsrp.exceptions import WinRMError
 from pypsrp.wsman import WSMan
 
 from hvpsbridge.host.psrp.http import Body, HttpConnection, HttpReply
-
-UNAUTHORIZED = 401
+from hvpsbridge.host.psrp.safe_xml import UnusableReply
+from hvpsbridge.host.psrp.transport import FIRST_ERROR_STATUS, UNAUTHORIZED, header_text
 
 
 class ConnectionUnavailable(Exception):
@@ -68,7 +69,7 @@ class RawConnection:
         where = urlsplit(transport.endpoint)
         lines = [f"POST {where.path} HTTP/1.1", f"Host: {where.netloc}"]
         lines += [
-            f"{name}: {_header_text(value)}"
+            f"{name}: {header_text(value)}"
             for name, value in prepared.headers.items()
             if name.lower() not in ("content-length", "content-type")
         ]
@@ -105,7 +106,7 @@ class RawConnection:
 
         Raises:
             OSError: the connection is gone, the reply is overdue, or it is not HTTP.
-            WinRMError: it cannot be decrypted.
+            WinRMError: it cannot be decrypted, or is not encrypted as it must be.
         """
         reply = self._http.receive(timeout_seconds)
         if reply is None:
@@ -114,7 +115,15 @@ class RawConnection:
         if self._encryption is not None and reply.status != UNAUTHORIZED:
             content_type = reply.headers.get(b"content-type", b"")
             if content_type.startswith(b"multipart/"):
-                reply.body = _decrypted(self._encryption, content_type, reply.body)
+                try:
+                    reply.body = _decrypted(self._encryption, content_type, reply.body)
+                except (ValueError, LookupError, struct.error) as err:
+                    raise UnusableReply(f"a reply cannot be decrypted: {err}") from err
+            elif reply.status < FIRST_ERROR_STATUS:
+                raise UnusableReply("the reply is not encrypted")
+            else:
+                # Anybody on the way can make these up: nothing but the status is read.
+                reply.body = Body(b"")
         return reply
 
     def close(self) -> None:
@@ -162,7 +171,3 @@ def _encrypted_part(body: bytes) -> tuple[bytes, bytes, int] | None:
     if end - data != int(length[1]):
         return None
     return body[start + 4 : data], body[data:end], int(length[1])
-
-
-def _header_text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
