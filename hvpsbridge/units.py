@@ -23,6 +23,9 @@ _FACTORS = {
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# The largest file offset, and what dates and timers can still take.
+MAX_SIZE_BYTES = (1 << 63) - 1
+MAX_DURATION_SECONDS = 365 * 86400.0
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
@@ -30,14 +33,16 @@ def parse_size(text: str) -> int:
     """Bytes in a text such as ``64KiB``, ``1.5 GiB`` or ``4096``.
 
     Raises:
-        ValueError: the text is not a number with a binary unit, or not a whole number of bytes.
+        ValueError: the text is not a number with a binary unit, not a whole number of bytes, or too large.
     """
     match = _SIZE.fullmatch(text)
     if match is None or match[2].upper() not in _FACTORS:
-        raise ValueError(f"{text!r} is not a size; use for example 64KiB, 512MiB or 4GiB")
+        raise ValueError(f"{_short(text)!r} is not a size; use for example 64KiB, 512MiB or 4GiB")
     amount = float(match[1]) * _FACTORS[match[2].upper()]
+    if amount > MAX_SIZE_BYTES:
+        raise ValueError(f"{_short(text)!r} is too large for a size")
     if amount != int(amount):
-        raise ValueError(f"{text!r} is not a whole number of bytes")
+        raise ValueError(f"{_short(text)!r} is not a whole number of bytes")
     return int(amount)
 
 
@@ -45,12 +50,19 @@ def parse_duration(text: str) -> float:
     """Seconds in a text such as ``90s``, ``15m``, ``2h`` or ``7d``.
 
     Raises:
-        ValueError: the text is not a number with one of the units s, m, h, d and w.
+        ValueError: the text is not a number with one of the units s, m, h, d and w, or more than a year.
     """
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in _DURATIONS:
-        raise ValueError(f"{text!r} is not a duration; use for example 30s, 15m, 2h or 7d")
-    return float(match[1]) * _DURATIONS[match[2]]
+        raise ValueError(f"{_short(text)!r} is not a duration; use for example 30s, 15m, 2h or 7d")
+    seconds = float(match[1]) * _DURATIONS[match[2]]
+    if seconds > MAX_DURATION_SECONDS:
+        raise ValueError(f"{_short(text)!r} is too long; use at most {MAX_DURATION_SECONDS / 86400:.0f}d")
+    return seconds
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:30]}..."
 
 
 def size_text(count_bytes: int) -> str:

@@ -39,15 +39,22 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/VmFacts.ps1"
 try {
     #% include "lib/HyperV.ps1"
+    $forks = Get-HvpsForkEvent
     if ($null -ne $VmId) {
-        $vms = @(Get-HvpsVmObject -VmId $VmId)
+        ConvertTo-HvpsVmInfo -Vm (Get-HvpsVmObject -VmId $VmId) -ForkEvents $forks
     }
     else {
-        $vms = @(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $null -ne $_ })
-    }
-    $forks = Get-HvpsForkEvent
-    foreach ($vm in $vms) {
-        ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks
+        foreach ($vm in @(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+            try {
+                ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks
+            }
+            catch {
+                # A VM that was removed or moved meanwhile is not an error of the listing.
+                if (@(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $_.Id -eq $vm.Id }).Count -gt 0) {
+                    throw
+                }
+            }
+        }
     }
 }
 catch {

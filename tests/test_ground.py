@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import json
 import pickle
+import re
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -25,14 +27,20 @@ def test_sizes_are_read(text: str, value: int) -> None:
     assert parse_size(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.5", "3 XiB", "0.3KiB"])
+@pytest.mark.parametrize(
+    "text", ["", "KiB", "-1", "1.5", "3 XiB", "0.3KiB", "9" * 400, "9" * 5000, "8388608TiB"]
+)
 def test_invalid_sizes_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"size|whole"):
+    with pytest.raises(ValueError, match=r"^.{,100}$") as caught:
         parse_size(text)
+    assert re.search("size|whole", str(caught.value))
 
 
 def test_durations_are_read_and_written() -> None:
     assert [parse_duration(t) for t in ("90s", "15m", "2h", "7d", "1.5")] == [90, 900, 7200, 604800, 1.5]
+    for text in ("366d", f"{'9' * 400}s", f"{'9' * 5000}w"):
+        with pytest.raises(ValueError, match=r"is too long; use at most 365d$"):
+            parse_duration(text)
     assert [duration_text(s) for s in (0.44, 12, 185, 7620)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 07 min"]
 
 
@@ -88,7 +96,15 @@ def every_error() -> list[type[HvpsError]]:
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_every_error_is_one_line_with_its_facts(kind: type[HvpsError]) -> None:
-    samples = {"str": "fact-{}", "int": 7, "int | None": -1, "float": 3.0, "tuple[str, ...]": ("one", "two")}
+    samples = {
+        "str": "fact-{}",
+        "int": 7,
+        "int | None": -1,
+        "float": 3.0,
+        "bool": False,
+        "UUID": UUID(int=7),
+        "tuple[str, ...]": ("one", "two"),
+    }
     values = {
         field.name: (f"fact-{field.name}" if field.type == "str" else samples[str(field.type)])
         for field in dataclasses.fields(kind)

@@ -19,10 +19,12 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError
+from hvpsbridge.errors import ExitCode, HostError, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import HostChecked, VmChecked
+from hvpsbridge.report.documents.run import condition
 from hvpsbridge.tasks.host_check import examine_host
+from hvpsbridge.tasks.hosts import unexpected
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
 
 # A check opens no repository, so it takes no checkpoint for one of its own.
@@ -55,15 +57,19 @@ def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -
         findings = examine_host(info, datetime.now(UTC))
         if not refusals(findings):
             connected.check_reader()
-        vms = {vm: _vm_findings(connected, vm) for vm in connected.vms()}
+        listed, problems = connected.list_vms()
+        vms = {vm: _vm_findings(connected, vm) for vm in listed}
+    for problem in problems:
+        console.note(f"hvps: {problem}")
     code = ExitCode.DONE
     if refusals(findings):
         code = ExitCode.REFUSED
-    elif any(refusals(found) for found in vms.values()):
+    elif problems or any(refusals(found) for found in vms.values()):
         code = ExitCode.VM_FAILED
     if as_json:
         checked = tuple(VmChecked(vm.name, vm.vm_id, found) for vm, found in vms.items())
-        console.document(HostChecked(info, findings, checked, int(code)))
+        unreadable = tuple(map(condition, problems))
+        console.document(HostChecked(info, findings, checked, int(code), unreadable))
         return code
     for finding in findings:
         console.line(f"{info.name}: {finding.severity.value}: {finding}")
@@ -71,20 +77,22 @@ def check(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -
         for finding in found:
             console.line(f"{vm.name}: {finding.severity.value}: {finding}")
     fit = sum(not refusals(found) for found in vms.values())
-    console.line(f"{info.name}: {fit} of {len(vms)} VMs can be backed up")
+    console.line(f"{info.name}: {fit} of {len(vms) + len(problems)} VMs can be backed up")
     return code
 
 
 def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
     try:
         disks, checkpoints = host.disks(vm.vm_id), host.checkpoints(vm.vm_id)
+        return examine(vm, disks, checkpoints, _NO_REPOSITORY)
     except HostError as err:  # go on with the other VMs
-        return (
-            Finding(
-                Severity.REFUSE, f"cannot be examined: {err.describe()}", "see the event logs of the host"
-            ),
-        )
-    return examine(vm, disks, checkpoints, _NO_REPOSITORY)
+        problem = err
+    except Interrupted:
+        raise
+    except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
+        problem = unexpected(host.name, "Get-HvpsDisk", err)
+    text = f"cannot be examined: {problem.describe()}"
+    return (Finding(Severity.REFUSE, text, "see the event logs of the host"),)
 
 
 host_.add_command(sweep)

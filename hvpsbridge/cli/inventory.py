@@ -14,10 +14,12 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, json_option
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
-from hvpsbridge.errors import HvpsError
+from hvpsbridge.errors import ExitCode, HostError, HvpsError, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import Inventory, inventory_vm
+from hvpsbridge.report.documents.run import condition
 from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.hosts import unexpected
 from hvpsbridge.tasks.planning.eligibility import Finding, examine
 from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.units import size_text
@@ -41,27 +43,41 @@ class _Listed:
 @connection_options
 @json_option
 @click.pass_obj
-def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> None:
-    """List the VMs of HOST with their disks, and what prevents a backup.
+def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: Any) -> ExitCode:
+    """List the VMs of HOST with their disks, and what prevents a backup. Exits with 2 if it cannot list one.
 
     HOST is a name in the configuration file, a bare host name (https, port 5986) or a URL.
     """
     with interrupting(), connect(host, options, invocation) as connected:
         info = connected.host_info()
-        listed = tuple(_look(connected, vm) for vm in connected.vms())
+        vms, problems = connected.list_vms()
+        listed = tuple(_look(connected, vm) for vm in vms)
+    code = ExitCode.VM_FAILED if problems else ExitCode.DONE
+    for problem in problems:
+        console.note(f"hvps: {problem}")
     if as_json:
-        vms = tuple(inventory_vm(one.vm, one.disks, one.findings, one.error) for one in listed)
-        console.document(Inventory(info, vms))
+        console.document(
+            Inventory(
+                info,
+                tuple(inventory_vm(one.vm, one.disks, one.findings, one.error) for one in listed),
+                tuple(map(condition, problems)),
+            )
+        )
     else:
         _print(info, listed)
+    return code
 
 
 def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
     try:
         disks = host.disks(vm.vm_id)
         return _Listed(vm, disks, examine(vm, disks, host.checkpoints(vm.vm_id), _NO_REPOSITORY))
-    except HvpsError as err:  # go on with the other VMs
+    except HostError as err:  # go on with the other VMs
         return _Listed(vm, error=err)
+    except Interrupted:
+        raise
+    except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
+        return _Listed(vm, error=unexpected(host.name, "Get-HvpsDisk", err))
 
 
 def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:

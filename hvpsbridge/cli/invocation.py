@@ -84,7 +84,7 @@ class Invocation:
         Raises:
             SecretUnavailable: it cannot be read.
         """
-        return logs.redact.add(resolve(reference, where, ask=ask if self.can_ask else None))
+        return logs.redact.add(resolve(reference, where, ask=ask if self.can_ask else None, say=_say))
 
     @property
     def can_ask(self) -> bool:
@@ -101,6 +101,10 @@ class Invocation:
         if self.secret(SecretRef(prompt=f"New {what} again"), what) != first:
             raise SecretUnavailable(what, "the two entries differ")
         return first
+
+
+def _say(text: str) -> None:
+    console.note(f"hvps: {text}")
 
 
 def ask(question: str) -> str:

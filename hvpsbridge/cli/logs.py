@@ -1,9 +1,9 @@
 """Logging: a run id on every line, levels by ``-v``, and no secrets.
 
 Rule: code that holds a secret does not log it. This module is the second line of defence: it replaces every
-known secret in all text that is logged (message, arguments, traceback) or printed. In JSON documents only
-text values are changed (``console.document``). Libraries are logged from WARNING on only, since some log
-whole requests at lower levels.
+known secret in all text that is logged (message, arguments, traceback) or printed, except short ones and
+plain words. In JSON documents only text values are changed (``console.document``). Libraries are logged from
+WARNING on only, since some log whole requests at lower levels.
 """
 
 from __future__ import annotations
@@ -11,21 +11,28 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import logging
 import os
+import re
 import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 from uuid import UUID
+from xml.sax.saxutils import escape
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import HIDDEN, Secret
 from hvpsbridge.text import cleaned, without_controls
 
-# Redacting shorter secrets would turn half the log into stars, and protect nothing.
-MIN_REDACTED_CHARACTERS = 4
+# A secret such as ``done``, ``web01`` or ``2026`` is not replaced: that would make a log unreadable, hide
+# what is not secret, and even tell what the secret is, since everyone knows which word belongs there.
+MIN_REDACTED_CHARACTERS = 6
+MIN_REDACTED_WORD_CHARACTERS = 12
+_WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[ _-][A-Za-z]?[a-z]*)*|[A-Z]+|[0-9]+")
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _LINE = "%(asctime)s %(levelname)-7s %(run)s %(name)s: %(message)s"
@@ -42,10 +49,20 @@ class Redactor:
     def add(self, secret: Secret) -> Secret:
         """Redact a secret from now on. Returns it, so that calls can be nested."""
         value = secret.reveal()
-        # As it is, on one line, quoted by Python, and as HTTP sends it.
-        forms = {value, " ".join(value.split()), repr(value)[1:-1], base64.b64encode(value.encode()).decode()}
+        data = value.encode()
+        # As it is, on one line, and as Python, JSON, XML, URLs and HTTP write it.
+        forms = {
+            value,
+            " ".join(value.split()),
+            repr(value)[1:-1],
+            json.dumps(value)[1:-1],
+            escape(value),
+            quote(value),
+            quote(value, safe=""),
+            base64.b64encode(data).decode(),
+        }
         with self._lock:
-            known = {*self._values, *(form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)}
+            known = {*self._values, *filter(_can_be_redacted, forms)}
             # Longest first, so that a secret that contains another one is replaced as a whole.
             self._values = tuple(sorted(known, key=len, reverse=True))
         return secret
@@ -56,6 +73,11 @@ class Redactor:
             if value in text:
                 text = text.replace(value, HIDDEN)
         return text
+
+
+def _can_be_redacted(form: str) -> bool:
+    plain = _WORDS.fullmatch(form) is not None
+    return len(form) >= (MIN_REDACTED_WORD_CHARACTERS if plain else MIN_REDACTED_CHARACTERS)
 
 
 # A process has one command line and so one set of secrets.

@@ -46,9 +46,9 @@ def restore_(
     """Restore the disks of POINT as sparse raw images.
 
     POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
-    short id. With --disk, PATH is the file; without it, PATH
-    is a folder that gets a file for each disk, named for its slot (scsi-0-0.raw). A file appears when it is
-    complete.
+    short id. Without --disk, PATH is a folder that gets a file for each disk, named for its slot
+    (scsi-0-0.raw). With --disk, it is the file, or a block device, which is written in place with
+    --overwrite. A file appears when it is complete.
     """
     wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
     try:

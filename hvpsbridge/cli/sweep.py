@@ -21,7 +21,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, UsageError, worst
+from hvpsbridge.errors import ExitCode, HostError, HvpsError, Interrupted, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import host_swept
 from hvpsbridge.report.views import Table
@@ -29,6 +29,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
+from hvpsbridge.tasks.hosts import unexpected
 from hvpsbridge.tasks.planning.claims import Candidate
 from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.policy import BackupLimits
@@ -147,7 +148,10 @@ def _run(
         with interrupting():
             repository = compose.repository(repository_spec(options, invocation), invocation)
             connected = stack.enter_context(connect(host, options, invocation))
-            there = _look(connected, repository, _chosen(connected, vms))
+            listed, unreadable = connected.list_vms()
+            for problem in unreadable:
+                console.note(f"hvps: {problem}")
+            there, failed = _look(connected, repository, _chosen(connected.name, listed, vms))
         unknown = unknown_ids(there, chosen.ours | chosen.not_ours)
         if unknown:
             raise UsageError(
@@ -158,7 +162,7 @@ def _run(
         todo = tuple(one for one in there if concerns(one))
         if chosen.dry_run or not todo:
             unchanged = tuple(SweepResult(one, left=_left(one, chosen.not_ours)) for one in there)
-            return _print_result(connected.name, chosen, there, unchanged)
+            return _print_result(connected.name, chosen, (*unchanged, *failed), unreadable)
         if not _confirmed(chosen, todo):
             console.line("nothing was changed")
             return ExitCode.DONE
@@ -172,8 +176,18 @@ def _run(
             foreign=chosen.not_ours,
         )
         with catch_signals(cancel):
-            swept = tuple(remove(context, one) for one in todo)
-    return _print_result(connected.name, chosen, there, swept)
+            swept = {one.vm.vm_id: _removed(remove, context, one) for one in todo}
+    results = tuple(swept.get(one.vm.vm_id, SweepResult(one)) for one in there)
+    return _print_result(connected.name, chosen, (*results, *failed), unreadable)
+
+
+def _removed(
+    remove: Callable[[SweepContext, VmObjects], SweepResult], context: SweepContext, found: VmObjects
+) -> SweepResult:
+    try:
+        return remove(context, found)
+    except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
+        return SweepResult(found, error=unexpected(context.host.name, "sweep", err))
 
 
 def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
@@ -186,21 +200,34 @@ def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
     )
 
 
-def _chosen(host: HyperVHost, patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
-    vms = {vm.vm_id: vm for vm in host.vms()}
+def _chosen(host: str, listed: Sequence[VmInfo], patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
+    vms = {vm.vm_id: vm for vm in listed}
     chosen, problems = choose_vms(
-        (Candidate(vm.vm_id, vm.name, host.name, vm.state) for vm in vms.values()),
+        (Candidate(vm.vm_id, vm.name, host, vm.state, vm.replication_mode) for vm in vms.values()),
         VmSelection(include=patterns or ("*",)),
-        host.name,
+        host,
     )
     if problems:
         raise problems[0]
     return tuple(vms[one.vm_id] for one in chosen)
 
 
-def _look(host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]) -> tuple[VmObjects, ...]:
+def _look(
+    host: HyperVHost, repository: Repository, vms: Sequence[VmInfo]
+) -> tuple[tuple[VmObjects, ...], tuple[SweepResult, ...]]:
+    """What is on the host for each VM, and an error for each VM of which that is not known."""
     shells = host.shells()
-    return tuple(find_objects(host, repository, vm, shells) for vm in vms)
+    there, failed = [], []
+    for vm in vms:
+        try:
+            there.append(find_objects(host, repository, vm, shells))
+        except Interrupted:
+            raise
+        except HvpsError as err:
+            failed.append(SweepResult(VmObjects(vm, ()), error=err))
+        except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
+            failed.append(SweepResult(VmObjects(vm, ()), error=unexpected(host.name, "sweep", err)))
+    return tuple(there), tuple(failed)
 
 
 def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
@@ -228,13 +255,19 @@ def _print_objects(there: Sequence[VmObjects]) -> None:
 
 
 def _print_result(
-    host: str, chosen: _SweepOptions, there: Sequence[VmObjects], swept: Sequence[SweepResult]
+    host: str, chosen: _SweepOptions, swept: Sequence[SweepResult], unreadable: Sequence[HostError]
 ) -> ExitCode:
-    codes = [one.exit_code for one in swept]
-    code = worst(codes)
+    code = worst([*(one.exit_code for one in swept), *(problem.code for problem in unreadable)])
     if chosen.as_json:
         console.document(
-            host_swept(chosen.name, host, dry_run=chosen.dry_run, exit_code=code, there=there, swept=swept)
+            host_swept(
+                chosen.name,
+                host,
+                dry_run=chosen.dry_run,
+                exit_code=code,
+                swept=swept,
+                problems=unreadable,
+            )
         )
         return code
     for one in swept:
@@ -244,6 +277,6 @@ def _print_result(
             console.note(f"hvps: {one.found.vm.name}: left: {text}")
         if one.error is not None:
             console.note(f"hvps: {one.found.vm.name}: {one.error}")
-    clean = not any(one.left or one.error for one in swept)
+    clean = not unreadable and not any(one.left or one.error for one in swept)
     console.line(f"{host}: {'clean' if clean else 'NOT clean'} (exit {int(code)})")
     return code

@@ -82,7 +82,7 @@ def category_name(number: int) -> str:
 def native_code(record: Record) -> int | None:
     """HRESULT, WMI or Win32 code of an error: as the script names it, else as the host's text shows it."""
     if named := _NATIVE.search(record.error_id):
-        return int(named[1], 0)
+        return int(named[1], 16 if named[1].startswith("0x") else 10)
     if shown := _IN_TEXT.search(record.message):
         return int(shown[1], 16) if shown[1] else int(shown[2])
     return None

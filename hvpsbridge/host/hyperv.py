@@ -31,7 +31,7 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import ProtocolViolation
+from hvpsbridge.errors import HostError, ProtocolViolation
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import answers, paged
 from hvpsbridge.host.connection import HostConnection
@@ -130,6 +130,14 @@ class HyperVHost:
                 OPERATIONS["Get-HvpsVm"], f"asked for VM {vm_id}, got {len(found)} objects"
             )
         return found
+
+    def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
+        """All VMs that can be read, and an error for each that cannot."""
+        listed = self._runner.each("Get-HvpsVm")
+        return (
+            tuple(vm for vm in listed if not isinstance(vm, HostError)),
+            tuple(vm for vm in listed if isinstance(vm, HostError)),
+        )
 
     def vm(self, vm_id: UUID) -> VmInfo:
         """The VM with that id.

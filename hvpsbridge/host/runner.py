@@ -46,6 +46,17 @@ class OperationRunner:
 
     def run(self, name: str, **parameters: object) -> Iterator[Any]:
         """The results of an operation, as they arrive. Not retried."""
+        for result in self._results(name, parameters):
+            if isinstance(result, ProtocolViolation):
+                raise result
+            yield result
+
+    def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
+        effect = OPERATIONS[name].effect
+        return by_effect(effect, lambda: tuple(self._results(name, parameters)), self.renew)
+
+    def _results(self, name: str, parameters: dict[str, object]) -> Iterator[Any]:
         operation = OPERATIONS[name]
         values = bind_parameters(operation, parameters)
         logger.debug("%s on %s", name, self.connection.name)
@@ -62,10 +73,15 @@ class OperationRunner:
             to_the_end=operation.effect is Effect.CREATES,
         )
         for item in emitted:
-            with self.refusing(operation):
+            try:
                 result = bind_result(operation.result, item.type_names, item.properties)
                 answers.check_result(name, parameters, result)
-            yield result
+                yield result
+            except BindingError as err:
+                vm_id = str(item.properties.get("VmId"))[:36]
+                violation = self.violation(operation, f"{err} (VM {vm_id})")
+                violation.__cause__ = err
+                yield violation
 
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation, retried as its effect allows."""

@@ -27,7 +27,8 @@ MAX_FILE_CHARACTERS = 1_000_000
 # No playbook is nested this deeply. Checked before composing, which is recursive and slow for deep nesting.
 MAX_DEPTH = 32
 
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+# Longer digits are text: no number of a playbook has them, and int() refuses some thousand.
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, Plain] = {"": None, "~": None, "null": None, "true": True, "false": False}
 

@@ -26,6 +26,9 @@ from hvpsbridge.tasks.registry import TASKS
 
 _Spec = TypeVar("_Spec")
 
+# UTF-8 has at most four bytes for a character.
+_MAX_FILE_BYTES = 4 * load.MAX_FILE_CHARACTERS
+
 # Words such as ``off`` need no quotes where a state is expected.
 _WORDS = frozenset(word.value for word in SelectableState)
 
@@ -51,7 +54,13 @@ def read_text(path: Path) -> str:
         ConfigurationError: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigurationError(
+                str(path), f"has more than {_MAX_FILE_BYTES} bytes; is this the right file?"
+            )
+        return data.decode("utf-8-sig")
     except OSError as err:
         raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
     except UnicodeDecodeError as err:
@@ -268,7 +277,8 @@ def _shown(value: object) -> str:
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "an empty list"
-    return repr(value)
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}..."
 
 
 def _annotation(kind: Any, path: load.Path) -> Any:

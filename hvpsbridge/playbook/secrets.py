@@ -2,7 +2,7 @@
 
 A secret becomes a ``Secret`` at once. Errors say which reference failed and why, never what was read. A
 command is run without a shell, and its output is not logged. Its standard error is that of hvps, since
-password managers print there.
+password managers print there. Nothing is waited for without a limit.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hvpsbridge.errors import SecretUnavailable
 from hvpsbridge.formats.keyslot import EXPORT_MARK
+from hvpsbridge.playbook import program
 from hvpsbridge.playbook.places import SecretRef
+from hvpsbridge.playbook.program import Waiting
 from hvpsbridge.secret import Secret
 
 logger = logging.getLogger(__name__)
 
 Ask = Callable[[str], str]
+Say = Callable[[str], None]
 
 # Keys and passwords are short; a larger file is the wrong one.
 MAX_SECRET_BYTES = 64 * 1024
-# A password manager may ask for a fingerprint or a passphrase first.
-COMMAND_SECONDS = 120
+# For a command or a pipe. A password manager may ask for a fingerprint or a passphrase first.
+WAIT_SECONDS = 120
 
 _NOT_TEXT = "the secret is not UTF-8 text"
 
@@ -39,6 +41,7 @@ def resolve(
     where: str,
     *,
     ask: Ask | None = None,
+    say: Say = logger.info,
     environment: Mapping[str, str] | None = None,
 ) -> Secret:
     """The secret that a reference names.
@@ -47,6 +50,7 @@ def resolve(
         reference: where it is.
         where: what it is for (``hosts.hv02.password``, ``--password-file``), for messages.
         ask: asks a question on the terminal without echo; None if there is no terminal.
+        say: called with a line that says what is waited for, if it takes a few seconds.
         environment: environment variables; those of the process by default.
 
     Raises:
@@ -55,11 +59,11 @@ def resolve(
     if reference.file is not None:
         value = _from_file(reference.file, where)
     elif reference.command is not None:
-        value = _from_command(reference.command, where)
+        value = _from_command(reference.command, where, say)
     elif reference.env is not None:
         value = _from_environment(reference.env, where, os.environ if environment is None else environment)
     elif reference.fd is not None:
-        value = _from_descriptor(reference.fd, where)
+        value = _from_descriptor(reference.fd, where, say)
     else:
         value = _from_question(reference.prompt or "Password", where, ask)
     if not value:
@@ -74,9 +78,11 @@ def resolve(
 
 def _from_file(path: Path, where: str) -> str:
     try:
-        # The open file is checked, since the path could be replaced before it is read.
-        with path.open("rb") as file:
-            held = os.fstat(file.fileno())
+        # Without blocking, as a named pipe would. The open file is checked, since the path could be replaced
+        # before it is read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            held = os.fstat(descriptor)
             if not stat.S_ISREG(held.st_mode):
                 raise SecretUnavailable(where, f"{path} is not a regular file; use fd or command for a pipe")
             if held.st_mode & _OTHERS:
@@ -89,21 +95,21 @@ def _from_file(path: Path, where: str) -> str:
         raise SecretUnavailable(where, f"{path}: {err.strerror}") from err
 
 
-def _from_command(command: tuple[str, ...], where: str) -> str:
+def _from_command(command: tuple[str, ...], where: str, say: Say) -> str:
+    name = f"command {command[0]}"
+    waiting = Waiting(WAIT_SECONDS, lambda: say(f"waiting for {name} ({where})"))
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False
-        )
+        with program.start(command) as started:
+            data, status = program.output(started, MAX_SECRET_BYTES, waiting)
     except OSError as err:
-        raise SecretUnavailable(where, f"command {command[0]}: {err.strerror}") from err
-    except subprocess.TimeoutExpired:
-        # Not chained: the exception contains what was printed so far.
-        raise SecretUnavailable(
-            where, f"command {command[0]} did not end within {COMMAND_SECONDS} s"
-        ) from None
-    if done.returncode != 0:
-        raise SecretUnavailable(where, f"command {command[0]} exited with status {done.returncode}")
-    return _first_line(done.stdout, where)
+        raise SecretUnavailable(where, f"{name}: {err.strerror}") from err
+    if status is None and len(data) > MAX_SECRET_BYTES:
+        raise SecretUnavailable(where, f"{name} printed more than {MAX_SECRET_BYTES} bytes")
+    if status is None:
+        raise SecretUnavailable(where, f"{name} did not end within {WAIT_SECONDS} s")
+    if status != 0:
+        raise SecretUnavailable(where, f"{name} exited with status {status}")
+    return _first_line(data, where)
 
 
 def _from_environment(name: str, where: str, environment: Mapping[str, str]) -> str:
@@ -112,12 +118,19 @@ def _from_environment(name: str, where: str, environment: Mapping[str, str]) -> 
     return environment[name]
 
 
-def _from_descriptor(number: int, where: str) -> str:
+def _from_descriptor(number: int, where: str, say: Say) -> str:
+    name = f"file descriptor {number}"
+    waiting = Waiting(WAIT_SECONDS, lambda: say(f"waiting for {name} ({where})"))
     try:
-        with os.fdopen(number, "rb") as file:
-            return _first_line(file.read(MAX_SECRET_BYTES + 1), where)
+        with os.fdopen(number, "rb", buffering=0):
+            data = program.read_all(number, MAX_SECRET_BYTES, waiting)
+    except OverflowError:
+        raise SecretUnavailable(where, "there is no such file descriptor") from None
     except OSError as err:
-        raise SecretUnavailable(where, f"file descriptor {number}: {err.strerror}") from err
+        raise SecretUnavailable(where, f"{name}: {err.strerror}") from err
+    if data is None:
+        raise SecretUnavailable(where, f"{name} was not closed within {WAIT_SECONDS} s")
+    return _first_line(data, where)
 
 
 def _from_question(question: str, where: str, ask: Ask | None) -> str:

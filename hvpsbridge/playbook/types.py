@@ -14,14 +14,14 @@ from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints,
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.folders import expanded
-from hvpsbridge.units import parse_duration, parse_size
+from hvpsbridge.units import MAX_SIZE_BYTES, parse_duration, parse_size
 
 # Key of the JSON Schema under which a type has its name, for docs/playbook.md.
 FORM = "x-kind"
 
 
 def _size(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE_BYTES:
         return value
     if isinstance(value, str):
         return parse_size(value)
@@ -47,7 +47,7 @@ def check_text(value: object, examples: Sequence[str] = ()) -> str:
     """A value that must be text.
 
     Raises:
-        ValueError: it is not, is empty, or has control characters.
+        ValueError: it is not, is empty, or has control characters or halves of surrogate pairs.
     """
     if not isinstance(value, str) or not value:
         raise ValueError("must be text" + (f", for example {examples[0]}" if examples else ""))
@@ -57,6 +57,8 @@ def check_text(value: object, examples: Sequence[str] = ()) -> str:
 def _no_control_characters(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not contain control characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must not contain half of a surrogate pair")
     return value
 
 

@@ -48,9 +48,13 @@ LEASE_STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 # How often taking a lease may fail because others create the next counter first.
 MAX_RACES = 8
-# Leases that this process holds, by repository and prefix. A record of this process that is not among them is
-# of a lease that could not be released because the store failed, so it is not in use.
-_held: set[tuple[UUID, str]] = set()
+# Leases that this process holds, by repository, its place, and prefix. A record of this process that is not
+# among them is of a lease that could not be released because the store failed, so it is not in use.
+_held: set[tuple[UUID, str, str]] = set()
+
+
+def _place_of(objects: Objects, prefix: str) -> tuple[UUID, str, str]:
+    return objects.repository_id, objects.store.place, prefix
 
 
 def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | None:
@@ -74,7 +78,7 @@ def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | No
 def is_gone(objects: Objects, prefix: str, holder: LeaseHolder) -> bool:
     """Whether it can be proved that the lease of ``holder`` is not in use any more."""
     mine = is_here(holder) and holder.process_id == os.getpid()
-    given_up = mine and (objects.repository_id, prefix) not in _held
+    given_up = mine and _place_of(objects, prefix) not in _held
     return given_up or is_provably_dead(holder)
 
 
@@ -121,7 +125,7 @@ class Lease:
         self._lost: LeaseLost | None = None
         self._may_delete = True
         self.taken_from: LeaseHolder | None = None
-        self._place = (objects.repository_id, prefix)
+        self._place = _place_of(objects, prefix)
         self._take()
         _held.add(self._place)
         self._thread = threading.Thread(target=self._renew_on, name=f"lease {prefix}", daemon=True)
@@ -223,7 +227,7 @@ class Lease:
             except LeaseLost as err:
                 logger.warning("%s", err)
                 return
-            except HvpsError as err:
+            except Exception as err:  # noqa: BLE001 - a lease that is not renewed is lost
                 # The store may recover. If it does not, check() stops the run.
                 logger.warning("cannot renew the lease on %s: %s", self.what, err)
 

@@ -24,6 +24,7 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.cache_file import cache_path
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
@@ -79,10 +80,8 @@ class Repository:
         self._objects = Objects(store, sealer, settings.repository_id)
         self.catalog = Catalog(self._objects)
         self.keys = KeyRing(self._objects, master, restore_tool)
-        path = None
-        if cache_folder is not None:
-            path = cache_folder / str(settings.repository_id) / "index.sqlite"
-        self._cache = IndexCache(path)
+        path = None if cache_folder is None else cache_path(cache_folder, settings.repository_id, store.place)
+        self._cache = IndexCache(path, self)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
         self._spill_folder = None if path is None else path.parent
         try:
@@ -130,11 +129,15 @@ class Repository:
 
     def refresh(self) -> None:
         """Update the chunk index to what is published."""
-        names = [binary_name(info.name) for info in self._objects.list(INDEX)]
-        self._cache.synchronise(names, self._load_index)
+        self._cache.synchronise()
         self._cache.set_bad((frame.id, frame.pack) for frame in self.catalog.bad_frames())
 
-    def _load_index(self, name: bytes) -> IndexObject | None:
+    def index_names(self) -> list[bytes]:
+        """Names of the current index objects."""
+        return [binary_name(info.name) for info in self._objects.list(INDEX)]
+
+    def load_index(self, name: bytes) -> IndexObject | None:
+        """The content of an index object; None if it is gone, or damaged, which is logged."""
         try:
             return decode_index(self._objects.read(index_name(name), Kind.INDEX))
         except ObjectMissing:

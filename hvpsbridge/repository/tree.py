@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from hvpsbridge.errors import Damaged, NoSpace
+from hvpsbridge.errors import Damaged, NoSpace, StoreError
 from hvpsbridge.folders import temporary_folder_text
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
@@ -240,7 +240,7 @@ class TreeBuilder:
             return node
         if number in self._spilled:
             assert self._spill is not None  # the file has the leaf
-            node = bytearray(os.pread(self._spill.fileno(), NODE_BYTES, number * NODE_BYTES))
+            node = self._read_spilled(self._spill.fileno(), number)
             self._spilled.discard(number)
         elif self._base is not None:
             node = bytearray(self._base.node(1, number))
@@ -250,6 +250,19 @@ class TreeBuilder:
         while len(self._leaves) > LEAVES_KEPT:
             self._evict(*self._leaves.popitem(last=False))
         return node
+
+    def _read_spilled(self, descriptor: int, number: int) -> bytearray:
+        try:
+            node = bytearray(os.pread(descriptor, NODE_BYTES, number * NODE_BYTES))
+        except OSError as err:
+            raise self._spill_failed("read", err.strerror or str(err)) from err
+        if len(node) != NODE_BYTES:
+            raise self._spill_failed("read", f"it has {len(node)} bytes of a node")
+        return node
+
+    def _spill_failed(self, action: str, reason: str) -> StoreError:
+        where = str(self._spill_folder or temporary_folder_text())
+        return StoreError(where, action, "a tree of chunk ids", reason)
 
     def _evict(self, number: int, node: bytearray) -> None:
         try:

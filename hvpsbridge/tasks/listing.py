@@ -42,15 +42,23 @@ def list_vms(
         newest_host: as for :func:`~hvpsbridge.tasks.planning.claims.settle`.
         cancel: stops it; then the result is incomplete.
     """
-    answers = ask_all(targets, _candidates, cancel)
-    errors = list(answers.errors.items())
-
+    there: dict[str, tuple[Candidate, ...]] = {}
+    errors: dict[tuple[str, str], HvpsError] = {}
     machines: Mapping[str, str] = {}
 
+    def ask(some: Sequence[HostTarget]) -> None:
+        answers = ask_all(some, _candidates, cancel)
+        for name, (candidates, problems) in answers.of.items():
+            there[name] = candidates
+            errors.update(((name, str(problem)), problem) for problem in problems)
+        # A host that does not answer the second time has not withdrawn what it said.
+        errors.update(((name, str(err)), err) for name, err in answers.errors.items())
+
     def settled() -> Claims:
-        vms = [vm for target in targets for vm in answers.of.get(target.name, ())]
+        vms = [vm for target in targets for vm in there.get(target.name, ())]
         return settle(vms, newest_host, machines)
 
+    ask(targets)
     claims = settled()
     if claims.hosts:
         machines = find_machines([target for target in targets if target.name in claims.hosts], cancel)
@@ -61,18 +69,13 @@ def list_vms(
         logger.info("listed by several hosts: %s", "; ".join(str(one.error) for one in claims.contests))
         with contextlib.suppress(Interrupted):
             cancel.pause(seconds)
-        again = ask_all([target for target in targets if target.name in claims.hosts], _candidates, cancel)
-        # A host that does not answer this time has not withdrawn what it said.
-        answers.of.update(again.of)
-        errors += again.errors.items()
+        ask([target for target in targets if target.name in claims.hosts])
         claims = settled()
-    return Listed(claims, tuple(errors))
+    return Listed(claims, tuple((name, err) for (name, _), err in errors.items()))
 
 
-def _candidates(target: HostTarget) -> list[Candidate]:
+def _candidates(target: HostTarget) -> tuple[tuple[Candidate, ...], tuple[HvpsError, ...]]:
     with target.connect() as host:
-        vms = {
-            vm.vm_id: Candidate(vm.vm_id, vm.name, target.name, vm.state, vm.replication_mode)
-            for vm in host.vms()
-        }
-    return list(vms.values())
+        vms, problems = host.list_vms()
+    once = {vm.vm_id: Candidate(vm.vm_id, vm.name, target.name, vm.state, vm.replication_mode) for vm in vms}
+    return tuple(once.values()), problems

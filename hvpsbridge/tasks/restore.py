@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, PointNotFound
-from hvpsbridge.formats.extents import total_bytes
+from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.manifest import ExcludedDisk, ManifestDisk
 from hvpsbridge.options import Option
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.devices import Device
 from hvpsbridge.tasks.events import Meter, Progress, VmRef
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.places import Place
@@ -23,9 +25,11 @@ from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.targets import TARGET, RestoreTarget, open_target, target_path
 from hvpsbridge.tasks.task import Task, TaskContext
-from hvpsbridge.units import duration_text, size_text
+from hvpsbridge.units import MIB, duration_text, size_text
 
 USUAL_SECTOR_BYTES = 512
+# Zeros written to a device at a time, between two looks at signals.
+ZERO_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class RestoredDisk:
     Attributes:
         sector_bytes: logical sector size of the disk; programs that read the image must be told.
         unfinished_bytes: size of what a killed restore had left of the file, which was replaced.
+        device: the block device that the disk was written into; null for a file.
     """
 
     slot: str
@@ -57,6 +62,7 @@ class RestoredDisk:
     seconds: float
     sector_bytes: int
     unfinished_bytes: int = 0
+    device: Device | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def restore_disk(
     *,
     cancel: Cancellation,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_spoiled: Callable[[str], None] = lambda text: None,
 ) -> RestoredDisk:
     """Restore one disk.
 
@@ -122,6 +129,7 @@ def restore_disk(
         target: where it goes.
         cancel: checked before each chunk.
         on_progress: called a few times a second.
+        on_spoiled: called if the place was changed but does not hold the disk.
 
     Raises:
         TargetExists: something is there already.
@@ -134,12 +142,19 @@ def restore_disk(
     data_bytes = total_bytes(image.extents())
     meter = Meter(on_progress, disk.slot, "restore", data_bytes)
     with target.sink(disk, data_bytes) as sink:
-        for offset, data in image.chunks():
-            cancel.check()
-            sink.write(offset, data)
-            meter.moved(len(data), 0)
-        sink.finish()
-        unfinished_bytes = sink.found_bytes
+        try:
+            if sink.in_place:
+                for offset, length in _holes(image.extents(), disk.size_bytes):
+                    cancel.check()
+                    sink.zero(offset, length)
+            for offset, data in image.chunks():
+                cancel.check()
+                sink.write(offset, data)
+                meter.moved(len(data), 0)
+            sink.finish()
+        finally:
+            if sink.spoiled:
+                on_spoiled(sink.spoiled)
     return RestoredDisk(
         slot=disk.slot,
         path=target.place(disk),
@@ -147,8 +162,20 @@ def restore_disk(
         data_bytes=data_bytes,
         seconds=round(time.monotonic() - started, 3),
         sector_bytes=disk.sector_bytes,
-        unfinished_bytes=unfinished_bytes,
+        unfinished_bytes=sink.found_bytes,
+        device=sink.device,
     )
+
+
+def _holes(extents: Iterable[Extent], size_bytes: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of what the extents leave of a disk, in pieces of at most :data:`ZERO_BYTES`."""
+    position = 0
+    for extent in itertools.chain(extents, [Extent(size_bytes, 0)]):
+        while position < extent.offset:
+            length = min(extent.offset - position, ZERO_BYTES)
+            yield position, length
+            position += length
+        position = extent.end
 
 
 def restore_vm(
@@ -164,6 +191,7 @@ def restore_vm(
     vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
     disks: list[RestoredDisk] = []
+    warnings: list[str] = []
     error: HvpsError | None = None
     point: Point | None = None
     try:
@@ -182,6 +210,7 @@ def restore_vm(
                     target,
                     cancel=context.cancel,
                     on_progress=lambda progress: context.observer.progress(vm, progress),
+                    on_spoiled=warnings.append,
                 )
             )
     except HvpsError as err:
@@ -192,6 +221,7 @@ def restore_vm(
         started=started,
         seconds=(datetime.now(UTC) - started).total_seconds(),
         error=error,
+        warnings=tuple(warnings),
         point_id=None if point is None else point.point_id,
         disks=tuple(disks),
         excluded=() if point is None else point.manifest.excluded,
@@ -225,11 +255,25 @@ def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
         if disk.unfinished_bytes:
             size = size_text(disk.unfinished_bytes)
             yield f"disk {disk.slot}: a killed restore had left {size}, which this one replaced"
+        yield from _sector_lines(disk)
+
+
+def _sector_lines(disk: RestoredDisk) -> Iterator[str]:
+    if disk.device is None:
         if disk.sector_bytes != USUAL_SECTOR_BYTES:
             yield (
                 f"disk {disk.slot} has sectors of {disk.sector_bytes} bytes: read it with "
                 f"`losetup --sector-size {disk.sector_bytes}`"
             )
+        return
+    if disk.device.sector_bytes != disk.sector_bytes:
+        yield (
+            f"disk {disk.slot} has sectors of {disk.sector_bytes} bytes, but {disk.path} of "
+            f"{disk.device.sector_bytes}: its partitions will not be found there"
+        )
+    if disk.device.size_bytes > disk.size_bytes:
+        rest = size_text(disk.device.size_bytes - disk.size_bytes)
+        yield f"disk {disk.slot} is smaller than {disk.path}: the last {rest} are as they were"
 
 
 TASK = Task(

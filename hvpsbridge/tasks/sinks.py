@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists
 from hvpsbridge.repository.stores.naming import name_exclusively
+from hvpsbridge.tasks.devices import Device
 from hvpsbridge.tasks.file_names import hidden_name
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = {
     stat.S_IFDIR: "a folder; use the path of a file",
-    stat.S_IFBLK: "a block device; restore one disk with --disk, and --overwrite to write into it",
+    stat.S_IFBLK: "a block device; restore one disk into it, with --disk and --overwrite",
     stat.S_IFCHR: "a character device; use the path of a file",
     stat.S_IFIFO: "a named pipe; use the path of a file",
     stat.S_IFSOCK: "a socket; use the path of a file",
@@ -33,7 +34,7 @@ _LOCK_ATTEMPTS = 5
 
 
 class DiskSink(Protocol):
-    """Takes the data of a disk in any order; what is not written reads as zeros.
+    """Takes the data of a disk in any order. What is not written reads as zeros, except in place.
 
     A context manager that discards the disk if it was not finished.
     """
@@ -41,6 +42,25 @@ class DiskSink(Protocol):
     @property
     def found_bytes(self) -> int:
         """Size of what a killed restore had left there."""
+        ...
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what is not written keeps what it had, so that zeros must be written as well."""
+        ...
+
+    @property
+    def spoiled(self) -> str:
+        """What to say about the place if the disk is not finished; empty if it is as before."""
+        ...
+
+    @property
+    def device(self) -> Device | None:
+        """The device that the disk is written into."""
+        ...
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make a range read as zeros."""
         ...
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
@@ -81,6 +101,10 @@ class RawFile:
             name, or another restore is writing it.
     """
 
+    in_place = False
+    spoiled = ""
+    device = None
+
     def __init__(self, path: Path, size_bytes: int, data_bytes: int, *, overwrite: bool = False) -> None:
         self.path = path
         self.found_bytes = 0
@@ -117,6 +141,9 @@ class RawFile:
                 view = view[written:]
         except OSError as err:
             raise self._error(err) from err
+
+    def zero(self, offset: int, length: int) -> None:
+        """Nothing: the file has holes there."""
 
     def finish(self) -> None:
         """Sync the file and give it its name.

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.errors import ConfigurationError, TargetExists
 from hvpsbridge.folders import absolute
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.devices import BlockDevice, is_device
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, path_part, shortened
 from hvpsbridge.tasks.sinks import DiskSink, RawFile
 
@@ -66,9 +67,9 @@ class RawImages:
 
     Attributes:
         path: a folder that gets a file per disk, named for its slot (``scsi-0-1.raw``); with ``is_file``,
-            the file of the only disk.
+            the file of the only disk, or a block device, which is written in place.
         repository: the one that is restored from, in which nothing may be written.
-        overwrite: replace files that exist.
+        overwrite: replace files that exist, or write into a device.
         mapped: names that had to be changed to become parts of the path.
     """
 
@@ -98,9 +99,17 @@ class RawImages:
         """Path of the disk's file."""
         return str(self.file(disk))
 
-    def sink(self, disk: ManifestDisk, data_bytes: int) -> RawFile:
-        """The disk's file, growing under a hidden name."""
+    def sink(self, disk: ManifestDisk, data_bytes: int) -> RawFile | BlockDevice:
+        """The disk's file, growing under a hidden name; or a device that it is written into."""
         path = self.file(disk)
+        if is_device(self.path):
+            if not self.is_file:
+                raise ConfigurationError(
+                    str(self.path), "is a block device; restore one disk into it with --disk"
+                )
+            if not self.overwrite:
+                raise TargetExists(str(self.path))
+            return BlockDevice(self.path, disk.size_bytes)
         if self.repository.holds(path):
             raise ConfigurationError(str(path), "is inside the repository; restore to another folder")
         return RawFile(path, disk.size_bytes, data_bytes, overwrite=self.overwrite)

@@ -98,7 +98,10 @@ def test_a_missing_repository_is_10_before_the_host_is_asked(world: World, tmp_p
     done = world.run(repository=tmp_path / "nothing")
     assert done.code == 10
     nothing = tmp_path / "nothing"
-    assert _lines(done) == [f"hvps: no repository at {nothing}; create one with `hvps repo init`"]
+    assert _lines(done) == [
+        f"hvps: no repository at {nothing}: there is no such directory; "
+        "check the URL and that its storage is mounted, or create one with `hvps repo init`"
+    ]
 
 
 def test_a_repository_held_by_another_is_11_and_names_the_holder(world: World) -> None:

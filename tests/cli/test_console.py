@@ -52,7 +52,8 @@ def test_elsewhere_a_table_is_aligned_text_that_is_never_cut(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "passphrase", ["second", "problem", "hashed", 'a "quoted\\" one', "00000000-0000", "four\nlines"]
+    "passphrase",
+    ["seconds_of_all", "problem_no_1", 'a "quoted\\" one', "00000000-0000", "four\nlines", "pa&ss<1>"],
 )
 def test_a_document_hides_a_secret_and_stays_the_document_it_is(
     passphrase: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -101,7 +102,8 @@ def test_elsewhere_progress_is_a_line_for_what_begins_is_decided_and_ends(
         f"{name}: backup started",
         f"{name}: scsi 0:0 read  50 % of 1 GiB, 256 MiB on the wire, 32 MiB/s, 16 s left",
         f"{name}: waiting: a migration",
-        f"{name}: backup failed in 1 min 05 s: no repository at /r; create one with `hvps repo init`",
+        f"{name}: backup failed in 1 min 05 s: no repository at /r; "
+        "check the URL and that its storage is mounted, or create one with `hvps repo init`",
     ]
 
 

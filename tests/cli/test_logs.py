@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import html
 import io
+import json
 import logging
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -85,15 +88,45 @@ def test_known_secrets_leave_no_handler_in_message_arguments_or_traceback(tmp_pa
 
 def test_a_secret_inside_another_does_not_uncover_the_rest() -> None:
     redact = logs.Redactor()
-    redact.add(Secret("abcd"))
-    redact.add(Secret("xabcdx"))
-    assert redact("-xabcdx-abcd-") == "-********-********-"
+    redact.add(Secret("abc+12"))
+    redact.add(Secret("xabc+12x"))
+    assert redact("-xabc+12x-abc+12-") == "-********-********-"
 
 
-def test_a_very_short_secret_is_not_replaced_everywhere() -> None:
+@pytest.mark.parametrize(
+    "secret", ["a", "done", "good", "web01", "20260301", "backup", "CHECKPOINT", "a point"]
+)
+def test_a_short_secret_or_a_plain_word_is_not_replaced(secret: str) -> None:
     redact = logs.Redactor()
-    redact.add(Secret("a"))
-    assert redact("a bat") == "a bat"
+    redact.add(Secret(secret))
+    line = f"backup of web01 done: a point is good, CHECKPOINT 20260301 {secret}"
+    assert redact(line) == line
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "kG7+q/", "correct horse battery", "onelongpassword", "p\u00e4ss&w"]
+)
+def test_a_secret_is_replaced_in_the_forms_that_messages_have(secret: str) -> None:
+    redact = logs.Redactor()
+    redact.add(Secret(secret))
+    for text in (secret, repr(secret), json.dumps(secret), quote(secret), html.escape(secret, quote=False)):
+        assert secret[:4] not in redact(f"x{text}y")
+        assert "********" in redact(f"x{text}y")
+
+
+def test_a_message_is_one_line_without_characters_that_deceive() -> None:
+    stream = _logged()
+    log = logging.getLogger("hvpsbridge.test")
+    log.info("a\r\n2026-01-01T00:00:00.000+00:00 ERROR \x1b[2J\u202eevil\u2028b \u6771\u3000\u00e4")
+    try:
+        raise ValueError("one\u2028two\x85three\rfour")
+    except ValueError:
+        log.exception("failed")
+    first, *others = stream.getvalue().split("\n")
+    assert first.endswith("a 2026-01-01T00:00:00.000+00:00 ERROR \ufffd[2J\ufffdevil b \u6771\u3000\u00e4")
+    assert others[0].endswith(" failed")
+    assert others[-2] == "12345678 | ValueError: one\ufffdtwo\ufffdthree\ufffdfour"
+    assert all(line.startswith("12345678 | ") for line in others[1:-1])
 
 
 def test_the_file_gets_information_without_v_is_private_and_appended_to(tmp_path: Path) -> None:

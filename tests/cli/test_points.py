@@ -83,7 +83,8 @@ def test_a_missing_repository_is_10_for_every_command(hvps: Hvps, repository: Pa
         done = hvps(*arguments)
         assert (done.code, done.err) == (
             10,
-            f"hvps: no repository at {repository}; create one with `hvps repo init`\n",
+            f"hvps: no repository at {repository}: there is no such directory; "
+            "check the URL and that its storage is mounted, or create one with `hvps repo init`\n",
         )
 
 

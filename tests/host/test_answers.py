@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import ProtocolViolation
+from hvpsbridge.host.binding import pascal_case
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.runner import OperationRunner
 from tests.tasks import builders as make
@@ -47,3 +51,30 @@ def test_two_disks_in_one_slot_are_an_error() -> None:
         host(make.drive(), make.drive(path="C:\\other.vhdx")).disks(UUID(int=1))
     with pytest.raises(ProtocolViolation, match="2 disks in 1 slots"):
         host(make.frozen(), make.frozen()).frozen_disks(UUID(int=1), uuid4())
+
+
+def emitted(vm: VmInfo, **changes: object) -> SimpleNamespace:
+    """The VM as a host emits it."""
+
+    def wire(value: object) -> object:
+        if isinstance(value, tuple):
+            return list(value)
+        return str(value) if isinstance(value, UUID | StrEnum) else value
+
+    properties = {pascal_case(field.name): wire(getattr(vm, field.name)) for field in fields(vm)}
+    return SimpleNamespace(type_names=["Hvps.VmInfo"], properties={**properties, **changes})
+
+
+@pytest.mark.parametrize("change", [{"Name": None}, {"State": "odd"}, {"UptimeSeconds": -1}])
+def test_a_vm_that_cannot_be_read_does_not_hide_the_others(change: dict[str, object]) -> None:
+    good, bad = make.vm(), make.vm(vm_id=uuid4())
+    items = [emitted(bad, **change), emitted(good)]
+    session = SimpleNamespace(run=lambda *arguments, **more: iter(items))
+    runner = OperationRunner(SimpleNamespace(name="HV01"), session, None)  # type: ignore[arg-type]
+    vms, problems = HyperVHost(runner).list_vms()
+    assert vms == (good,)
+    (problem,) = problems
+    assert isinstance(problem, ProtocolViolation)
+    assert str(bad.vm_id) in str(problem)
+    with pytest.raises(ProtocolViolation):
+        HyperVHost(runner).vms()

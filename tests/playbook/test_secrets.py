@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import SecretUnavailable
+from hvpsbridge.playbook import program, secrets
 from hvpsbridge.playbook.places import SecretRef
 from hvpsbridge.playbook.secrets import MAX_SECRET_BYTES, resolve
+from tests.waiting import wait_until
 
 CANARY = "canary-7f3a"
 
@@ -117,3 +120,46 @@ def test_what_cannot_be_had_is_said_without_the_value(
     assert CANARY not in str(caught.value)
     if reference.command is None or CANARY not in str(reference.command):
         assert CANARY not in told
+
+
+def _gone(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_command_that_does_not_end_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(program, "_has_terminal", lambda: False)
+    monkeypatch.setattr(secrets, "WAIT_SECONDS", 1.0)
+    said: list[str] = []
+    script = f"sleep 1000 & echo $! > {tmp_path / 'id'}; echo {CANARY}; wait"
+    with pytest.raises(SecretUnavailable, match="command sh did not end within"):
+        resolve(SecretRef(command=("sh", "-c", script)), "hosts.a", say=said.append)
+    assert said == ["waiting for command sh (hosts.a)"]
+    wait_until(lambda: _gone(int((tmp_path / "id").read_text())))
+
+
+def test_a_command_that_leaves_something_running_is_not_waited_for(tmp_path: Path) -> None:
+    script = f"sleep 1000 & echo $! > {tmp_path / 'id'}; echo {CANARY}"
+    assert resolve(SecretRef(command=("sh", "-c", script)), "x").reveal() == CANARY
+    os.kill(int((tmp_path / "id").read_text()), signal.SIGKILL)
+
+
+def test_output_without_end_is_bounded() -> None:
+    with pytest.raises(SecretUnavailable, match=f"command yes printed more than {MAX_SECRET_BYTES} bytes"):
+        resolve(SecretRef(command=("yes",)), "x")
+
+
+def test_a_pipe_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "WAIT_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    with pytest.raises(SecretUnavailable, match=f"file descriptor {reader} was not closed within"):
+        resolve(SecretRef(fd=reader), "x")
+    os.close(writer)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(SecretUnavailable, match="not a regular file"):
+        resolve(SecretRef(file=tmp_path / "fifo"), "x")

@@ -167,6 +167,17 @@ class TestDisks:
             second = store_point(repository, bytes(new), base=first, changed=[])
             assert content_of(repository, second) == new
 
+    def test_spills_elsewhere_without_its_folder_and_reads_no_half_node(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tree_module, "LEAVES_KEPT", 2)
+        builder = tree_module.TreeBuilder(lambda node: node[:32], None, tmp_path / "none")
+        for leaf in range(4):
+            builder.put(leaf * FAN_OUT, bytes([1]) * 32)
+        os.ftruncate(builder._spill.fileno(), 100)  # type: ignore[union-attr]
+        with pytest.raises(StoreError, match="bytes of a node"):
+            builder.put(1, bytes([2]) * 32)
+
     def test_with_more_leaves_than_fit_in_memory_are_spilled(
         self, repository: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -169,6 +169,9 @@ class ModelRunner(OperationRunner):
         if name in (CREATE, CONVERT):
             context.reply()
 
+    def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
+        return self.many(name, **parameters)
+
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         results = tuple(self.run(name, **parameters))
         with self.refusing(OPERATIONS[name]):

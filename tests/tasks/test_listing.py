@@ -56,6 +56,9 @@ class Host:
             SimpleNamespace(vm_id=VM, name="web", state=VmState.RUNNING, replication_mode=self._mode)
         ] * bool(found)
 
+    def list_vms(self) -> tuple[list[object], list[object]]:
+        return self.vms(), []
+
     def vm(self, vm_id: UUID) -> object:
         for vm in self.vms():
             return vm
@@ -193,3 +196,14 @@ def test_a_host_that_claimed_the_vm_from_the_start_never_takes_it_over() -> None
 def test_a_vm_that_left_its_host_and_that_two_others_list_is_at_neither() -> None:
     with pytest.raises(VmOnSeveralHosts):
         owner(target("a", gone), target("b"), target("c"))
+
+
+def test_a_vm_that_cannot_be_read_is_an_error_beside_the_other_vms() -> None:
+    class Partly(Host):
+        def list_vms(self) -> tuple[list[object], list[object]]:
+            return self.vms(), [ProtocolViolation("a", "Get-HvpsVm", "Name is null")]
+
+    one = HostTarget("a", lambda: Partly("a", lambda: True, ReplicationMode.NONE))  # type: ignore[arg-type,return-value]
+    listed = list_vms([one], lambda vm_id: None, Cancellation())
+    assert [vm.host for vm in listed.claims.vms] == ["a"]
+    assert [name for name, _ in listed.errors] == ["a"]

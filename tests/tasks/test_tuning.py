@@ -173,6 +173,9 @@ def test_a_spoilt_file_means_measuring_again_and_is_replaced(tmp_path: Path, con
         ("window_bytes", 1 << 40),
         ("rate_bytes", -1),
         ("rate_bytes", "fast"),
+        ("rate_bytes", float("inf")),
+        ("rate_bytes", float("nan")),
+        ("rate_bytes", 10**400),
         ("measured", "yesterday"),
         ("measured", "2026-03-01T00:00:00"),
         ("measured", 7),
@@ -186,6 +189,8 @@ def test_a_figure_that_was_not_written_by_us_is_not_believed(tmp_path: Path, key
     document["hosts"]["hv01"][key] = value
     (tmp_path / FILE_NAME).write_text(json.dumps(document))
     assert store.load() == {"hv02": LEARNED}
+    store.save("hv03", LEARNED)
+    assert store.load() == {"hv02": LEARNED, "hv03": LEARNED}
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(tmp_path: Path) -> None:

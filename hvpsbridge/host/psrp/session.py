@@ -21,7 +21,7 @@ from pypsrp.powershell import RunspacePool
 from pypsrp.wsman import SelectorSet
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import OperationTimedOut, SessionLost
+from hvpsbridge.errors import HvpsError, OperationTimedOut, SessionLost
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.client import WSManClient, new_wsman
@@ -100,6 +100,8 @@ class Session:
             with suppress(Exception):
                 pool.shell.close()
             wsman.close()
+            if isinstance(err, HvpsError):  # a signal or a deadline ended it, not the host
+                raise
             raise connect_failure(connection, err) from err
         logger.debug("shell %s opened on %s", pool.id, connection.name)
         return cls(connection, pool, WSManClient(connection.name, wsman, pool))

@@ -35,12 +35,14 @@ class HostChecked(Document):
     Attributes:
         findings: what matters to every backup on this host.
         exit_code: exit code of the command.
+        problems: VMs that cannot be read.
     """
 
     host: HostInfo
     findings: tuple[Finding, ...]
     vms: tuple[VmChecked, ...]
     exit_code: int
+    problems: tuple[ConditionReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,15 @@ class InventoryVm:
 
 @dataclass(frozen=True, slots=True)
 class Inventory(Document):
-    """VMs of a host."""
+    """VMs of a host.
+
+    Attributes:
+        problems: VMs that cannot be read.
+    """
 
     host: HostInfo
     vms: tuple[InventoryVm, ...]
+    problems: tuple[ConditionReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ class HostSwept(Document):
     Attributes:
         dry_run: whether nothing was changed.
         exit_code: exit code of the command.
+        problems: VMs that cannot be read.
     """
 
     command: Literal["sweep", "forget"]
@@ -113,6 +121,7 @@ class HostSwept(Document):
     dry_run: bool
     exit_code: int
     vms: tuple[VmSwept, ...]
+    problems: tuple[ConditionReport, ...]
 
 
 def inventory_vm(
@@ -133,22 +142,22 @@ def host_swept(
     *,
     dry_run: bool,
     exit_code: ExitCode,
-    there: Sequence[VmObjects],
     swept: Sequence[SweepResult],
+    problems: Sequence[HvpsError],
 ) -> HostSwept:
     """The document of a sweep.
 
     Args:
-        there: what was found, of every VM.
-        swept: what was done, of those VMs that were worked on.
+        swept: what was found and done, of every VM.
+        problems: errors of VMs that cannot be read.
     """
-    results = {one.found.vm.vm_id: one for one in swept}
     return HostSwept(
         command=command,
         host=host,
         dry_run=dry_run,
         exit_code=int(exit_code),
-        vms=tuple(_vm_swept(one, results.get(one.vm.vm_id, SweepResult(one))) for one in there),
+        vms=tuple(_vm_swept(one.found, one) for one in swept),
+        problems=tuple(map(condition, problems)),
     )
 
 

@@ -49,6 +49,17 @@ def verify(
 
     The catalog and the index cache must be fresh.
     """
+    while True:
+        renewals = context.cache.renewals
+        report = _verify(context, level, points, subset)
+        # Chunks are marked by their numbers in the cache, and a cache that is rebuilt has others.
+        if context.cache.renewals == renewals:
+            return report
+
+
+def _verify(
+    context: VerifyContext, level: Level, points: Sequence[Point] | None, subset: tuple[int, int]
+) -> VerifyReport:
     started = time.monotonic()
     objects, cache, frames = context.objects, context.cache, context.frames
     problems: list[VerifyProblem] = []

@@ -124,6 +124,15 @@ class Store(ABC):
         raise NotImplementedError(f"{cls.__name__} has no URLs")
 
     @property
+    def place(self) -> str:
+        """Where it is, in one form however the URL is spelled.
+
+        Copies of a repository at other places have the same id, so caches and leases go by both. Two forms
+        for one place only cost a second cache.
+        """
+        return self.url
+
+    @property
     @abstractmethod
     def durable(self) -> bool:
         """Whether :meth:`commit_barrier` can keep its promise here."""

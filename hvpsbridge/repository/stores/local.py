@@ -112,6 +112,10 @@ class LocalStore(Store):
         return cls(absolute(path), create=create)
 
     @property
+    def place(self) -> str:
+        return os.path.realpath(self._root)
+
+    @property
     def durable(self) -> bool:
         return self._durable
 

@@ -10,6 +10,7 @@ the URL.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -100,6 +101,8 @@ class S3Store(Store):
         endpoint = options.get("endpoint")
         self.url = url
         self._prefix = prefix
+        service = endpoint or os.environ.get("AWS_ENDPOINT_URL", "")
+        self._place = f"s3:{service.rstrip('/')}|{bucket}|{prefix}"
         self._bucket = Bucket(
             bucket,
             prefix=self._prefix or None,
@@ -120,6 +123,10 @@ class S3Store(Store):
     @classmethod
     def from_url(cls, url: str, *, create: bool = False) -> Self:  # a bucket is never created
         return cls(url)
+
+    @property
+    def place(self) -> str:
+        return self._place
 
     def put(self, name: str, data: bytes) -> None:
         check_name(name)

@@ -77,6 +77,10 @@ class SftpStore(Store):
         return cls(url, create=create)
 
     @property
+    def place(self) -> str:
+        return self._ssh.place
+
+    @property
     def durable(self) -> bool:
         """Whether the server can flush files; tried with a small file if nothing was written yet."""
         if self._durable is None:

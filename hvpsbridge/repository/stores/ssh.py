@@ -44,6 +44,7 @@ class SshConnection:
     Attributes:
         url: of the store, as shown to people.
         path: the directory on the server; relative if it is in the user's home directory.
+        place: the account and the directory. Accounts may see different files under one path.
 
     Raises:
         ConfigurationError: the URL is not valid.
@@ -63,6 +64,8 @@ class SshConnection:
                 raise ConfigurationError(where, f"{option}={file} cannot be read")
         self.url = url
         self.path = path[3:].strip("/") if path.startswith("/~/") else path.rstrip("/")
+        path = self.path if self.path.startswith("/") else f"/~/{self.path}"
+        self.place = f"sftp://{parts.username or ''}@{parts.hostname}:{parts.port or 22}{path}"
         self._settings: dict[str, Any] = {
             "host": parts.hostname,
             "port": parts.port or 22,

@@ -25,6 +25,7 @@ from hvpsbridge.tasks.cleanup.cleaner import clean_up, left_unknown
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.ownership import is_ours
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
+from hvpsbridge.tasks.hosts import unexpected
 from hvpsbridge.tasks.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journ
             )
     except HvpsError as err:
         return (*state.left, left_unknown(err))
+    except Exception as err:  # noqa: BLE001 - what may be left must be reported whatever ends the undo
+        return (*state.left, left_unknown(unexpected(context.host.name, "undo", err)))
 
 
 def cleanup_context(context: BackupContext, state: BackupState, journal: Journal) -> CleanupContext:

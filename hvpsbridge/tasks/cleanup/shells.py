@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hvpsbridge.errors import HvpsError
+from hvpsbridge.errors import HvpsError, Interrupted
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cleanup.context import CleanupContext
+from hvpsbridge.tasks.hosts import unexpected
 
 
 def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
@@ -27,8 +28,12 @@ def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
                     _end_shells_on(context, other, there)
                 continue
             why = "this run does not know that host"
+        except Interrupted:
+            raise
         except HvpsError as err:
             why = err.describe()
+        except Exception as err:  # noqa: BLE001 - whatever it is, it concerns that host
+            why = unexpected(name, "list shells", err).describe()
         # The host may be dead, and its shells with it. If not, idle shells time out, and a reader detaches
         # its disk before that (docs/hyperv-facts.md#shell-idle-timeout): nothing is left to do.
         ids = ", ".join(str(entry.shell_id) for entry in there)

@@ -17,10 +17,10 @@ from hvpsbridge.contract.results import (
     CheckpointPolicy,
     DiskFormat,
     DiskInfo,
-    ReplicationMode,
     VmInfo,
     VmState,
 )
+from hvpsbridge.tasks.planning.claims import REPLICAS
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.tasks.planning.select import matching_pattern
@@ -157,8 +157,8 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
         )
     if vm.checkpoint_policy is CheckpointPolicy.DISABLED:
         refuse("checkpoints are disabled", "enable them with Set-VM -CheckpointType Production")
-    if vm.replication_mode in (ReplicationMode.REPLICA, ReplicationMode.TEST_REPLICA):
-        refuse("it is the target of a replication", "back up the primary VM")
+    if vm.replication_mode in REPLICAS:
+        refuse("it is the target of a replication", "back up the primary VM, or complete the failover")
     if vm.shielded:
         refuse(
             "it is shielded: its disks cannot be restored without its guardian",

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ class TuningFile:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 self._write({**self.load(), host: learned})
-        except OSError as err:
+        except (OSError, ValueError, OverflowError) as err:
             logger.info("cannot write %s: %s", self._path, err)
 
     @contextlib.contextmanager
@@ -96,9 +97,9 @@ def _learned(entry: Any) -> Learned | None:
         values = {one.name: entry[one.name] for one in fields(ReadSettings)}
         measured = datetime.fromisoformat(entry["measured"])
         rate = float(entry["rate_bytes"])
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         return None
-    if type(values["deflate"]) is not bool or measured.tzinfo is None or not rate > 0:
+    if type(values["deflate"]) is not bool or measured.tzinfo is None or not 0 < rate < math.inf:
         return None
     for name, (least, most) in BOUNDS.items():
         if type(values[name]) is not int or not least <= values[name] <= most:
