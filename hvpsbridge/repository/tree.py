@@ -108,6 +108,11 @@ class TreeReader:
         else:
             for index, below in enumerate(entries(node)):
                 if below != ZERO_ID:
+                    if (number * FAN_OUT + index) * FAN_OUT ** (level - 1) >= self.chunks:
+                        # Forged, in a plain repository: nodes that name one node many times make no end.
+                        raise self._frames.damaged(
+                            label(Kind.NODE_PACK, identity), "it has chunks beyond the end of the disk"
+                        )
                     yield from self._walk(below, level - 1, number * FAN_OUT + index, walked)
         if walked is not None:
             walked.add(identity)

@@ -791,3 +791,19 @@ class TestOpening:
         with open_repository(url, cache_folder=cache) as repository, repository.begin(uuid4()) as writer:
             writer.disk(CHUNK, None).put(0, b"z" * CHUNK)
             assert writer.stats.new_chunks == 1
+
+
+def test_a_tree_of_one_node_again_and_again_has_an_end() -> None:
+    class SameNode:
+        def read(self, _identity: bytes, _kind: Kind) -> bytes:
+            return b"i" * tree_module.NODE_BYTES
+
+        def damaged(self, name: str, what: object) -> Damaged:
+            return Damaged("memory:", name, str(what))
+
+    chunks = 3 * FAN_OUT**2
+    tree = tree_module.TreeReader(SameNode(), tree_module.TreeRoot(b"i" * 32, 5), chunks)  # type: ignore[arg-type]
+    leaves = tree.leaves()
+    assert [next(leaves)[0] for _ in range(3 * FAN_OUT)] == list(range(3 * FAN_OUT))
+    with pytest.raises(Damaged, match="beyond the end"):
+        next(leaves)
