@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.errors import (
+    HostBusy,
     HostError,
     HostUnreachable,
     HvpsError,
-    OperationTimedOut,
+    KdcUnreachable,
     ProtocolViolation,
     SessionLost,
     VmNotFound,
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Only after these may another host have the VM: the host does not list it any more, or it is down.
-_GONE = (VmNotFound, HostUnreachable, SessionLost, OperationTimedOut)
+# Only after these may another host have the VM: its host does not list it any more, or is down. A host that
+# is busy, slow or answers wrongly still has it.
+_GONE = (VmNotFound, HostUnreachable, SessionLost)
+_THERE = (HostBusy, KdcUnreachable)
 
 
 def unexpected(host: str, operation: str, err: Exception) -> HostError:
@@ -79,6 +82,8 @@ class Hosts:
         try:
             return self._ask(first, vm_id)[0]
         except _GONE as err:
+            if isinstance(err, _THERE):
+                raise
             refusal: HostError = err
         heirs: list[tuple[HyperVHost, VmInfo]] = []
         for name in self._targets:

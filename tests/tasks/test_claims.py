@@ -6,9 +6,12 @@ from itertools import permutations
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hvpsbridge.contract.results import ReplicationMode, VmState
 from hvpsbridge.tasks.planning.claims import Candidate, Contest, settle
+from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 
 VM = UUID(int=1)
 REPLICAS = (ReplicationMode.REPLICA, ReplicationMode.EXTENDED_REPLICA)
@@ -90,3 +93,51 @@ def test_names_of_one_machine_are_one_host() -> None:
     three = contest(claim("a"), claim("b"), claim("c"), machines={"a": "a", "b": "a"}, newest="b")
     assert not three.proper
     assert three.winner == claim("b")
+
+
+NAMES, IDS = ("web", "web-2", "test-web"), tuple(UUID(int=number) for number in range(1, 5))
+ANY = st.builds(
+    Candidate,
+    st.sampled_from(IDS),
+    st.sampled_from(NAMES),
+    st.just("evil"),
+    st.sampled_from(VmState),
+    st.sampled_from(ReplicationMode),
+)
+HONEST = st.builds(
+    Candidate,
+    st.sampled_from(IDS),
+    st.sampled_from(NAMES),
+    st.just("a"),
+    st.sampled_from(VmState),
+    st.sampled_from((ReplicationMode.NONE, ReplicationMode.PRIMARY)),
+)
+
+
+@given(
+    st.lists(HONEST, unique_by=lambda vm: vm.vm_id),
+    st.lists(ANY, unique_by=lambda vm: vm.vm_id),
+    st.booleans(),
+    st.lists(st.sampled_from((*NAMES, "web*", "*", str(IDS[0]))), min_size=1, unique=True),
+    st.lists(st.sampled_from(("test*", "web-2")), max_size=1),
+)
+def test_no_host_keeps_a_vm_that_was_backed_up_before_out_of_the_backup(
+    honest: list[Candidate], evil: list[Candidate], first: bool, include: list[str], exclude: list[str]
+) -> None:
+    def newest(vm_id: UUID) -> str | None:
+        return "a" if any(vm.vm_id == vm_id for vm in honest) else None
+
+    def selected(vms: list[Candidate]) -> set[Candidate]:
+        claims = settle(vms, newest)
+        chosen, _ = choose_vms(
+            claims.vms,
+            VmSelection(tuple(include), tuple(exclude)),
+            "a, evil",
+            contests=claims.contests,
+            newest_host=newest,
+        )
+        assert len({vm.vm_id for vm in chosen}) == len(chosen)
+        return set(chosen)
+
+    alone = selected(honest)
+    assert alone <= selected([*evil, *honest] if first else [*honest, *evil])

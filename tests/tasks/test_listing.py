@@ -12,7 +12,11 @@ import pytest
 
 from hvpsbridge.contract.results import ReplicationMode, VmState
 from hvpsbridge.errors import (
+    HostBusy,
+    HostError,
+    HostRefused,
     HostUnreachable,
+    KdcUnreachable,
     OperationTimedOut,
     ProtocolViolation,
     VmNotFound,
@@ -181,11 +185,21 @@ def test_a_vm_that_left_its_host_is_at_the_only_other_one_that_lists_it(a: Calla
 
 
 @pytest.mark.parametrize(
-    "err", [ProtocolViolation("a", "Get-HvpsVm", "?"), RecursionError()], ids=["violation", "recursion"]
+    "err",
+    [
+        ProtocolViolation("a", "Get-HvpsVm", "?"),
+        RecursionError(),
+        HostBusy("a", "too many shells"),
+        KdcUnreachable("a", "no answer"),
+        HostRefused("a", "wrong password"),
+        OperationTimedOut("a", "Get-HvpsVm", 1.0),
+    ],
+    ids=lambda err: type(err).__name__,
 )
 def test_nobody_takes_a_vm_over_because_its_host_answers_badly(err: Exception) -> None:
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(HostError) as caught:
         owner(target("a", fails(err)), target("b"))
+    assert caught.value.host == "a"
 
 
 def test_a_host_that_claimed_the_vm_from_the_start_never_takes_it_over() -> None:

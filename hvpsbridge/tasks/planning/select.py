@@ -96,14 +96,16 @@ def _the_one(
 ) -> tuple[list[Candidate], bool]:
     """Which of several VMs of one name is meant, and whether the others are as they should be.
 
-    A replica can have the name of its VM. Of others, a host can make any number at any time, so the one
-    that was backed up from its host before is still backed up.
+    A host can make any number of VMs of one name at any time, so the one that was backed up from its host
+    before is still backed up. A replica can have the name of its VM.
     """
-    originals = [vm for vm in found if vm.replication not in REPLICAS]
-    if len(originals) == 1:
-        return originals, True
     known = [vm for vm in found if (newest_host(vm.vm_id) or "").casefold() == vm.host.casefold()]
-    return (known if len(known) == 1 else []), False
+    if len(known) == 1:
+        return known, all(vm.replication in REPLICAS for vm in found if vm not in known)
+    originals = [vm for vm in found if vm.replication not in REPLICAS]
+    if len(originals) == 1 and not known:
+        return originals, True
+    return [], False
 
 
 def _is_pattern(text: str) -> bool:
