@@ -59,6 +59,9 @@ def _print(report: VerifyReport) -> None:
     )
     if rows:
         console.table(Table("damage", ("object", "problem", "affected points"), rows))
+    if report.notes:
+        noted = tuple((note.name, note.what) for note in report.notes)
+        console.table(Table("notes", ("object", "note"), noted))
     if any(_is_of_index(problem) for problem in report.problems):
         console.line("run `hvps repo rebuild-index` to rebuild the index from the packs")
     console.line(

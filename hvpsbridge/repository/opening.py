@@ -27,11 +27,12 @@ from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
+from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, shipped
 from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_slot
 from hvpsbridge.repository.last_slot import LastSlot
 from hvpsbridge.repository.layout import DATA, INDEX, LEDGER, NODES, POINTS
 from hvpsbridge.repository.probe import check_creation
-from hvpsbridge.repository.repository import RESTORE_NAME, Repository, restore_tool
+from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import OWN_NAMES, Store
 from hvpsbridge.repository.stores.registry import open_store
@@ -109,7 +110,7 @@ def create_on_store(
     if store.remote:
         check_creation(store)
     with contextlib.suppress(ObjectExists):  # of an interrupted repo init
-        store.put(RESTORE_NAME, restore_tool())
+        store.put(RESTORE_NAME, shipped())
     if key is not None and master is not None:
         slot = make_slot(master, repository_id, key, label, cost)
         write_slot(store, slot)

@@ -27,6 +27,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_file import cache_path
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
+from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
@@ -42,18 +43,11 @@ from hvpsbridge.repository.stored_packs import write_bad_list
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.writer import Writer
-from hvpsbridge.resources import resource_folder
 from hvpsbridge.units import KIB
 
 logger = logging.getLogger(__name__)
 
-RESTORE_NAME = "restore.py"
 READ_PIECE_BYTES = 256 * KIB
-
-
-def restore_tool() -> bytes:
-    """The restore.py of this hvps."""
-    return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
 
 
 class Repository:
@@ -79,7 +73,7 @@ class Repository:
         self.grid = ChunkGrid(settings.chunk_bytes)
         self._objects = Objects(store, sealer, settings.repository_id)
         self.catalog = Catalog(self._objects)
-        self.keys = KeyRing(self._objects, master, restore_tool)
+        self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects))
         path = None if cache_folder is None else cache_path(cache_folder, settings.repository_id, store.place)
         self._cache = IndexCache(path, self)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)

@@ -46,7 +46,8 @@ PART = TextForm(read=parse_part, name="part, as `1/14`", pattern=r"^[1-9]\d*/[1-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """Task `verify`: check recovery points of the selected VMs in the repository."""
+    """Task `verify`: check recovery points of the selected VMs and what they need; not key slots, ids, ledger
+    and `restore.py`, which `hvps verify` without points checks, too."""
 
     level: Annotated[
         Level, Option("`written`: check that everything exists; `hashed`: also read and hash every chunk")
@@ -174,7 +175,9 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
 
 
 def _points(repository: Repository, vm: VmRef, which: Points) -> tuple[Point, ...]:
-    if vm.vm_id is not None and which is Points.LATEST:
+    if vm.vm_id is None:
+        raise PointNotFound(vm.name, repository.url)
+    if which is Points.LATEST:
         return (repository.catalog.find_point_of(vm.vm_id, "latest"),)
     points = repository.catalog.points(vm.vm_id)
     if not points:

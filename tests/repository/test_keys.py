@@ -22,9 +22,9 @@ from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
+from hvpsbridge.repository.check.restore_tool import shipped as restore_tool
 from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot, passphrase_forms
 from hvpsbridge.repository.opening import create_on_store, open_on_store
-from hvpsbridge.repository.repository import restore_tool
 from hvpsbridge.repository.sealing import KeySealer
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point

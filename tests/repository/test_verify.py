@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from uuid import uuid4
 
@@ -13,7 +14,8 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Repository
-from tests.repository.conftest import CHUNK, VM, content_of, disk_of, manifest_of, reopen, store_point
+from hvpsbridge.repository.check import restore_tool as restore_tools
+from tests.repository.conftest import CHUNK, VM, content_of, disk_of, make, manifest_of, reopen, store_point
 from tests.repository.memory_store import MemoryStore
 
 
@@ -190,6 +192,28 @@ def test_a_chunk_with_a_second_good_copy_is_no_loss(repository: Repository, stor
         assert content_of(fresh, point) == data
 
 
+def test_a_chunk_whose_copies_are_all_bad_is_lost(repository: Repository, store: MemoryStore) -> None:
+    data = content(11, 1)
+    with reopen(store) as other:
+        writers = [repository.begin(uuid4()), other.begin(uuid4())]
+        for writer in writers:
+            writer.disk(CHUNK, None).put(0, data)
+        for writer in writers:
+            writer.flush()
+            writer.close()
+    point = store_point(repository, data)
+    first = damage(store, "data/")
+    (second,) = (name for name in store.objects if name.startswith("data/") and name != first)
+    damage(store, second)
+    del store.objects[first]
+    with reopen(store) as fresh:
+        for _ in range(2):
+            report = fresh.verify(Level.HASHED)
+            assert [touched.point_id for touched in report.problems[0].touches] == [point.point_id]
+            assert len(report.bad) == 2
+            fresh.publish_bad(report.bad)
+
+
 def test_a_subset_reads_its_share_and_all_shares_read_everything(repository: Repository) -> None:
     store_point(repository, content(12, 40))
     counts = [repository.verify(Level.HASHED, subset=(part, 4)).hashed_chunks for part in (1, 2, 3, 4)]
@@ -247,8 +271,10 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
         new = store_point(fresh, data)
         assert content_of(fresh, new) == data
         assert content_of(fresh, old) == data
-        (problem,) = fresh.verify(Level.HASHED).problems
-        assert "another copy is good" in problem.what
+        report = fresh.verify(Level.HASHED)
+        assert report.good  # it is listed, so no backup uses it
+        (note,) = report.notes
+        assert "another copy is good" in note.what
         with fresh.begin(uuid4()) as writer:
             disk = writer.disk(len(data), None)
             for number in range(4):
@@ -310,3 +336,94 @@ def test_a_base_with_a_bad_node_is_refused(store: MemoryStore, repository: Repos
         fresh.publish_bad(fresh.verify(Level.HASHED).bad)
         with fresh.begin(uuid4()) as writer, pytest.raises(Damaged):
             writer.disk(300 * CHUNK, old.disks[0].tree).bad_extents()
+
+
+class TestSmallObjects:
+    def test_a_restore_py_that_hvps_did_not_ship_is_found(
+        self, store: MemoryStore, repository: Repository
+    ) -> None:
+        store.objects["restore.py"] = b"print('give me your key')"
+        (problem,) = repository.verify(Level.WRITTEN).problems
+        assert problem.name == "restore.py"
+        assert "do not run it" in problem.what
+        store.objects["restore.py"] = bytes(2 << 20)
+        assert not repository.verify(Level.WRITTEN).good
+        del store.objects["restore.py"]
+        assert not repository.verify(Level.WRITTEN).good
+
+    def test_restore_py_of_an_older_hvps_is_good(
+        self, store: MemoryStore, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old = b"# an older version"
+        monkeypatch.setattr(restore_tools, "EARLIER", frozenset({hashlib.sha256(old).hexdigest()}))
+        store.objects["restore.py"] = old
+        assert repository.verify(Level.WRITTEN).good
+        if repository.encrypted:  # the printed page is about the one that is there
+            assert repository.keys.export().restore_sha256 == hashlib.sha256(old).hexdigest()
+
+    def test_no_key_slot_is_a_problem(self, store: MemoryStore) -> None:
+        with make(store, sealed=True) as repository:
+            for name in [name for name in store.objects if name.startswith("keys/")]:
+                del store.objects[name]
+            (problem,) = repository.verify(Level.WRITTEN).problems
+            assert "hvps key add" in problem.what
+
+    def test_junk_that_anyone_can_put_there_is_noted(
+        self, store: MemoryStore, repository: Repository
+    ) -> None:
+        store_point(repository, content(1))
+        junk = [f"{folder}/{uuid4().hex}" for folder in ("bad", "ids", "tombstones")]
+        junk += [f"{folder}/{uuid4().hex}/{7:016x}" for folder in ("proofs", "ledger", "leases", "runs")]
+        junk += [f"exports/{9:016x}", "points/readme", "index/0123456789abcdef0", "proofs/a/b/c"]
+        for name in junk:
+            store.objects[name] = b"junk" * 100
+        with reopen(store) as fresh:
+            report = fresh.verify(Level.HASHED)
+            assert report.good, report.problems
+            assert {note.name for note in report.notes} >= set(junk)
+
+    def test_damage_beside_the_junk_is_found(self, store: MemoryStore, repository: Repository) -> None:
+        point = store_point(repository, content(1))
+        ids = DiskIds("scsi 0:0", point.disks[0].disk_id, "rctX:1")
+        repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", (ids,)))
+        repository.catalog.record_proof(point, Proof("hashed", point.created, CHUNK, uuid4()))
+        for prefix in ("ids/", "proofs/"):
+            name = damage(store, prefix, at=30)
+            with reopen(store) as fresh:
+                assert name in {problem.name for problem in fresh.verify(Level.WRITTEN).problems}
+
+    def test_notes_have_a_bound(self, store: MemoryStore, repository: Repository) -> None:
+        for number in range(1200):
+            store.objects[f"bad/junk{number}"] = b"x"
+        notes = repository.verify(Level.WRITTEN).notes
+        assert len(notes) == 1001
+        assert "200 more" in notes[-1].what
+
+
+def test_a_lost_pack_is_damage_until_it_is_listed_and_its_chunks_are_stored_again(
+    store: MemoryStore, repository: Repository
+) -> None:
+    data = content(80, 6)
+    old = store_point(repository, data)
+    with repository.begin(uuid4()) as writer:  # a pack that no point needs
+        writer.disk(CHUNK, None).put(0, content(81, 1))
+        writer.flush()
+    for name in [name for name in store.objects if name.startswith("data/")]:
+        del store.objects[name]
+    with reopen(store) as fresh:
+        for _ in range(2):
+            report = fresh.verify(Level.WRITTEN)
+            assert not report.good
+            fresh.publish_bad(report.bad)
+        with fresh.begin(uuid4()) as writer:  # what the other pack had is not taken for stored
+            writer.disk(CHUNK, None).put(0, content(81, 1))
+            assert writer.stats.new_chunks == 1
+        store_point(fresh, data)
+        for level in Level:
+            report = fresh.verify(level)
+            assert report.good, report.problems
+            assert report.notes
+        assert content_of(fresh, old) == data
+        for name in [name for name in store.objects if name.startswith("data/")]:
+            del store.objects[name]
+        assert not fresh.verify(Level.WRITTEN).good

@@ -7,13 +7,13 @@ repository is the same as before that point (docs/threat-model.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import decode_index
+from hvpsbridge.formats.index import IndexObject, decode_index
 from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.marks import Tombstone
@@ -25,8 +25,7 @@ from hvpsbridge.repository.check.reconcile import reconcile
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 
-# Objects that are only read; their content is checked where it is used. Leases and run objects are left out:
-# they change while others work, and a damaged one only costs a wait.
+# Objects that are only read; their content is checked where it is used.
 _SMALL_OBJECTS = {
     layout.INDEX: Kind.INDEX,
     layout.IDS: Kind.IDS,
@@ -35,7 +34,22 @@ _SMALL_OBJECTS = {
     layout.TOMBSTONES: Kind.TOMBSTONE,
     layout.PROOFS: Kind.PROOF,
     layout.EXPORTS: Kind.EXPORT,
+    layout.LEASES: Kind.LEASE,
+    layout.RUNS: Kind.LEASE,
 }
+# Why an object that cannot be read is only noted. Anyone who can create objects can put one there, and an
+# exit code that is 7 every night would hide the night that matters.
+_HARMLESS = {
+    Kind.BAD_LIST: "what it listed, `hvps verify --level hashed` finds again",
+    Kind.TOMBSTONE: "if it was of a pruned point, the point shows as missing",
+    Kind.EXPORT: "it only recorded that the key was exported",
+    Kind.LEASE: "it only makes others wait",
+    Kind.IDS: "it is of no point",
+    Kind.PROOF: "it is of no point",
+    Kind.LEDGER: "it is of no VM",
+}
+# More than this are summed up: anyone who can create objects could make millions.
+MAX_NOTES = 1000
 # Sequence number, digest and previous digest of a point or its tombstone; the point, if it exists.
 _Link = tuple[int, bytes, bytes | None, Point | None]
 
@@ -46,38 +60,65 @@ class Evidence:
 
     Attributes:
         problems: damaged objects.
+        notes: objects that cannot be read, or have names that hvps does not use, and that nothing needs.
         points: hex ids of points that some object names, and which.
     """
 
     problems: list[VerifyProblem] = field(default_factory=list)
+    notes: list[VerifyProblem] = field(default_factory=list)
     points: dict[str, str] = field(default_factory=dict)
 
 
-def gather(objects: Objects, cache: IndexCache) -> Evidence:
+def gather(
+    objects: Objects, cache: IndexCache, manifests: Collection[str], vm_ids: Collection[UUID]
+) -> Evidence:
     """Read all small objects. The local index cache is compared with the index objects and corrected, since
-    its corruption must neither be reported as damage of the repository nor hide it."""
+    its corruption must neither be reported as damage of the repository nor hide it.
+
+    Args:
+        objects: the repository.
+        cache: its index cache.
+        manifests: hex ids of all manifests, damaged ones, too.
+        vm_ids: VMs that have points.
+    """
     evidence = Evidence()
-    superseded: set[str] = set()
+    indexes: dict[str, IndexObject] = {}
+    unreadable: list[tuple[Kind, str, str]] = []
+    ledgers = {f"{layout.LEDGER}/{objects.sealer.opaque(layout.LEDGER, vm_id)}" for vm_id in vm_ids}
     for prefix, kind in _SMALL_OBJECTS.items():
         for info in list(objects.list(prefix)):
-            if kind in (Kind.IDS, Kind.PROOF):  # their names are evidence, even if they are damaged
-                evidence.points.setdefault(info.name.split("/")[1], f"its {prefix}")
             try:
                 payload = objects.read(info.name, kind)
                 if kind is Kind.INDEX:
-                    content = decode_index(payload)
-                    superseded.update(map(layout.index_name, content.supersedes))
-                    reconcile(cache, info.name, content)
+                    indexes[info.name] = decode_index(payload)
                 elif kind is Kind.LEDGER:
                     _add_ledger_entry(evidence, payload)
+                    ledgers.add(info.name.rsplit("/", 1)[0])
+                elif kind in (Kind.IDS, Kind.PROOF):
+                    evidence.points.setdefault(info.name.split("/")[1], f"its {prefix}")
             except (ObjectMissing, UnknownFields):
                 continue  # gone since the listing, or written by a newer hvps
             except Damaged as err:
-                evidence.problems.append(VerifyProblem(info.name, err.what))
+                unreadable.append((kind, info.name, err.what))
             except Malformed as err:
-                evidence.problems.append(VerifyProblem(info.name, str(err)))
+                unreadable.append((kind, info.name, str(err)))
     # A superseded index object is not needed. It remains if the store refuses to delete it.
-    evidence.problems = [problem for problem in evidence.problems if problem.name not in superseded]
+    superseded = {layout.index_name(name) for content in indexes.values() for name in content.supersedes}
+    for name in indexes.keys() - superseded:
+        reconcile(cache, name, indexes[name])
+    needed = ledgers | {f"{folder}/{point}" for folder in (layout.IDS, layout.PROOFS) for point in manifests}
+    for kind, name, what in unreadable:
+        is_needed = kind is Kind.INDEX or name in needed or name.rsplit("/", 1)[0] in needed
+        if is_needed and name not in superseded:
+            evidence.problems.append(VerifyProblem(name, what))
+        elif kind in _HARMLESS:
+            evidence.notes.append(VerifyProblem(name, f"{what}; {_HARMLESS[kind]}"))
+    evidence.notes += [
+        VerifyProblem(name, "not an object of hvps; it is ignored") for name in objects.unknown_names()
+    ]
+    if len(evidence.notes) > MAX_NOTES:
+        more = len(evidence.notes) - MAX_NOTES
+        evidence.notes[MAX_NOTES:] = [VerifyProblem("others", f"{more} more objects that nothing needs")]
     return evidence
 
 

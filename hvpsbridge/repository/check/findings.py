@@ -50,6 +50,7 @@ class VerifyReport:
         chunks: how many distinct chunks they need.
         hashed_chunks: how many chunks and nodes were read and checked.
         hashed_bytes: their raw bytes.
+        notes: what is not as it was written either, but touches no point and no later backup.
         bad: frames (id, pack name) that are bad, for ``Repository.publish_bad``.
     """
 
@@ -60,6 +61,7 @@ class VerifyReport:
     hashed_bytes: int
     seconds: float
     problems: tuple[VerifyProblem, ...]
+    notes: tuple[VerifyProblem, ...] = ()
     bad: tuple[tuple[bytes, bytes], ...] = ()
 
     @property

@@ -7,6 +7,7 @@ however many points there are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
@@ -21,8 +22,26 @@ from hvpsbridge.repository.objects import Objects
 NO_PACK = bytes(16)
 
 
+@dataclass(frozen=True, slots=True)
+class PackProblem:
+    """A problem that touches no point.
+
+    Attributes:
+        recorded: whether all of its frames are listed as bad, so that no later backup uses them.
+    """
+
+    name: str
+    what: str
+    recorded: bool
+
+
 class Scan:
     """Scans packs and frames for one verification.
+
+    Args:
+        objects, cache, frames: of the repository.
+        listed: frames (id, pack name) that are listed as bad. No backup uses them, so they are only noted if
+            no point needs them, or there is another copy.
 
     Attributes:
         chunks: how many distinct chunks are marked.
@@ -30,7 +49,14 @@ class Scan:
         bad: chunks and nodes (id, pack name) that are bad.
     """
 
-    def __init__(self, objects: Objects, cache: IndexCache, frames: FrameReader) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        cache: IndexCache,
+        frames: FrameReader,
+        listed: frozenset[tuple[bytes, bytes]] = frozenset(),
+    ) -> None:
+        self._listed = listed
         self._objects = objects
         self._cache = cache
         self._frames = frames
@@ -48,8 +74,7 @@ class Scan:
         self._needed_packs: set[bytes] = set()
         # Chunks with a bad copy, and why. They are lost only if there is no good copy.
         self._suspects: dict[bytes, str] = {}
-        self._healthy: set[bytes] = set()
-        self._unneeded: list[tuple[str, str]] = []
+        self._unneeded: list[PackProblem] = []
         self.chunks = 0
         self.hashed_frames = 0
         self.hashed_bytes = 0
@@ -79,8 +104,6 @@ class Scan:
             self.bad += [(identity, place.pack) for place in faulty]
             where = pack_name(Kind.DATA_PACK, faulty[0].pack)
             self._suspects[identity] = f"{where}: {self._pack_faults[faulty[0].pack]}"
-            if len(faulty) < len(places):
-                self._healthy.add(identity)
 
     def _is_marked(self, place: Location) -> bool:
         byte = place.number // 8
@@ -100,40 +123,61 @@ class Scan:
             ]
             self._hash_pack(wanted)
             if not marked_only and (fault := self._structure_fault(pack)) is not None:
-                self._unneeded.append((pack_name(pack.kind, pack.name), fault))
+                self._unneeded.append(PackProblem(pack_name(pack.kind, pack.name), fault, recorded=False))
 
     def _hash_pack(self, wanted: list[Location]) -> None:
         for place, found in self._frames.read_all(wanted):
             if not isinstance(found, Damaged):
                 self.hashed_frames += 1
                 self.hashed_bytes += len(found)
-                if place.kind is Kind.DATA_PACK and self._has_copies(place):
-                    self._healthy.add(place.id)
                 continue
             self.bad.append((place.id, place.pack))
             if place.kind is Kind.DATA_PACK and self._is_marked(place):
                 self._suspects.setdefault(place.id, f"{found.name}: {found.what}")
             else:
-                self._unneeded.append((label(place.kind, place.id), f"{found.name}: {found.what}"))
+                name, what = label(place.kind, place.id), f"{found.name}: {found.what}"
+                recorded = (place.id, place.pack) in self._listed
+                self._unneeded.append(PackProblem(name, what, recorded=recorded))
 
-    def _has_copies(self, place: Location) -> bool:
-        return len(self._cache.find(place.id)) > 1
+    def _healthy(self) -> set[bytes]:
+        """Marked chunks with a bad copy that have another one in which nothing bad was found."""
+        bad = set(self.bad)
+        return {
+            identity
+            for identity in self._suspects
+            if any(
+                place.kind is Kind.DATA_PACK
+                and place.pack not in self._pack_faults
+                and (identity, place.pack) not in bad
+                for place in self._cache.find(identity)
+            )
+        }
 
     def faults(self) -> dict[bytes, str]:
         """Marked chunks that have no good copy, and what is wrong with one of the copies."""
-        return {identity: what for identity, what in self._suspects.items() if identity not in self._healthy}
+        healthy = self._healthy()
+        return {identity: what for identity, what in self._suspects.items() if identity not in healthy}
 
-    def pack_problems(self, everything: bool) -> Iterator[tuple[str, str]]:
-        """Bad packs without marked chunks, and bad frames that no point needs."""
+    def pack_problems(self, everything: bool) -> Iterator[PackProblem]:
+        """Bad packs without marked chunks, and bad frames that no point needs; the frames become bad ones."""
         if not everything:
             return
         yield from self._unneeded
         for pack in self._packs:
             if pack.name in self._pack_faults and pack.name not in self._needed_packs:
-                yield pack_name(pack.kind, pack.name), self._pack_faults[pack.name]
-        # A chunk with another good copy is not lost, but worth reporting.
-        for identity in self._healthy & self._suspects.keys():
-            yield label(Kind.DATA_PACK, identity), f"{self._suspects[identity]}; another copy is good"
+                # Listed as bad, so that no backup takes its chunks for stored.
+                frames = {(place.id, pack.name) for place in self._cache.pack_entries(pack.number)}
+                self.bad += sorted(frames)
+                name, what = pack_name(pack.kind, pack.name), self._pack_faults[pack.name]
+                yield PackProblem(name, what, recorded=frames <= self._listed)
+        # A chunk with another good copy is not lost.
+        bad: dict[bytes, set[tuple[bytes, bytes]]] = {}
+        for identity, pack_id in self.bad:
+            bad.setdefault(identity, set()).add((identity, pack_id))
+        for identity in self._healthy():
+            what = f"{self._suspects[identity]}; another copy is good"
+            recorded = bad.get(identity, set()) <= self._listed
+            yield PackProblem(label(Kind.DATA_PACK, identity), what, recorded=recorded)
 
     def _pack_fault(self, pack: KnownPack) -> str | None:
         size = self._sizes.get(pack_name(pack.kind, pack.name))

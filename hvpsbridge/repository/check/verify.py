@@ -22,10 +22,12 @@ from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
 from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
 from hvpsbridge.repository.check.reconcile import check_cache
+from hvpsbridge.repository.check.restore_tool import restore_tool_problems
 from hvpsbridge.repository.check.scan import Scan
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
+from hvpsbridge.repository.layout import KEYS
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 
@@ -63,25 +65,33 @@ def _verify(
     started = time.monotonic()
     objects, cache, frames = context.objects, context.cache, context.frames
     problems: list[VerifyProblem] = []
+    notes: list[VerifyProblem] = []
     everything = points is None
     if points is None:
         points, problems = _read_all(context.catalog)
-        evidence = gather(objects, cache)
+        manifests = {point.point_id.hex for point in points} | {
+            problem.name.rsplit("/", 1)[1] for problem in problems
+        }
+        evidence = gather(objects, cache, manifests, {point.vm_id for point in points})
         frames.set_cache_checked()
         problems += evidence.problems
+        notes += evidence.notes
         tombstones = context.catalog.tombstones()
         problems += line_problems(points, tombstones)
         problems += orphan_problems(objects, evidence, points, tombstones)
-        problems += [VerifyProblem(fault.name, fault.what) for fault in context.keys.damaged_slots()]
+        problems += restore_tool_problems(objects)
+        problems += _key_problems(context)
     elif not frames.cache_checked:
         check_cache(objects, cache)
         frames.set_cache_checked()
-    scan = Scan(objects, cache, frames)
+    listed = frozenset((frame.id, frame.pack) for frame in context.catalog.bad_frames())
+    scan = Scan(objects, cache, frames, listed)
     broken: set[tuple[UUID, str]] = set()
     problems += _walk_all(context, points, scan, broken)
     if level is Level.HASHED:
         scan.hash_all(subset, marked_only=not everything)
-    problems += [VerifyProblem(name, what) for name, what in scan.pack_problems(everything)]
+    for found in scan.pack_problems(everything):
+        (notes if found.recorded else problems).append(VerifyProblem(found.name, found.what))
     problems += _name_faults(context, points, scan.faults(), broken)
     return VerifyReport(
         level=level,
@@ -91,8 +101,16 @@ def _verify(
         hashed_bytes=scan.hashed_bytes,
         seconds=time.monotonic() - started,
         problems=tuple(problems),
+        notes=tuple(notes),
         bad=tuple(scan.bad),
     )
+
+
+def _key_problems(context: VerifyContext) -> Iterator[VerifyProblem]:
+    yield from (VerifyProblem(fault.name, fault.what) for fault in context.keys.damaged_slots())
+    if context.objects.sealer.sealed and not context.keys.slots():
+        what = "no key slot is left; only the exported key opens the repository; `hvps key add` adds a slot"
+        yield VerifyProblem(KEYS, what)
 
 
 def parts_of(point: Point) -> Iterator[tuple[str, TreeRoot]]:

@@ -1,0 +1,64 @@
+"""Holds the restore.py in a repository against those that hvps shipped.
+
+It is the program that is run after a disaster, and it is given the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from hvpsbridge.errors import Damaged, ObjectMissing
+from hvpsbridge.repository.check.findings import VerifyProblem
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.resources import resource_folder
+
+RESTORE_NAME = "restore.py"
+# It has 25 KB.
+MAX_BYTES = 1 << 20
+# SHA-256 of earlier versions. A repository keeps the one of the hvps that created it; whoever changes
+# restore.py adds the digest of the version before.
+EARLIER = frozenset(
+    {
+        "9869f3802ca994af79a88ea33aba2eaf7a5589e24505a97522db48e9103e96f5",
+        "e3df0cd9369e759e04f621d1495dd0be54efea8ba180a4d835093de4a7783e97",
+        "eb64950ab188b2bbcd2ace1c8231601011730877f13a726be26886fa6a704e4e",
+        "751c4c73cc1c08724164c444ab067ffc375019e220545208dbd62955afb4cfef",
+        "80c04f9ea34f9e794de5569a05b239c4afb5db8a44068e4ebb7dd2bdebec68c3",
+        "663f2f8ec2e6d8be3225475b3ecd614d4a2dcd78ad5ad54889c0d90f2c28b4c0",
+        "a69613b5ef9545d6b4624def56db046698780cd0934e22d41c37e82178812a0a",
+        "463b19bea421f2225da575f42c98f7f11f516bc2aecf66e85149ec75a840b276",
+        "70558283c4ad94fb7ccfa177f664fdf2ce0a7779e7b85ea74fea735ec4027c54",
+    }
+)
+
+
+def shipped() -> bytes:
+    """The restore.py of this hvps."""
+    return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
+
+
+def in_repository(objects: Objects) -> bytes:
+    """The restore.py in the repository if it is one that hvps shipped, else that of this hvps."""
+    own = shipped()
+    return own if _fault(objects, own) is not None else objects.store.get(RESTORE_NAME)
+
+
+def restore_tool_problems(objects: Objects) -> Iterator[VerifyProblem]:
+    """What is wrong with the restore.py in the repository."""
+    fault = _fault(objects, shipped())
+    if fault is not None:
+        yield VerifyProblem(RESTORE_NAME, f"{fault}; `hvps repo repair` puts it back")
+
+
+def _fault(objects: Objects, own: bytes) -> str | None:
+    try:
+        there = objects.store.get(RESTORE_NAME, MAX_BYTES)
+    except ObjectMissing:
+        return "it is missing"
+    except Damaged as err:
+        return err.what
+    digest = hashlib.sha256(there).hexdigest()
+    if there == own or digest in EARLIER:
+        return None
+    return f"this hvps does not know it (SHA-256 {digest}): do not run it, and give it no key"
