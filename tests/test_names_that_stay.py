@@ -446,6 +446,7 @@ repositories: {{main: {{url: "{folder}/repo"}}}}
 plays:
   - name: all
     hosts: [h]
+    vms: {{include: [vm, other]}}
     repository: main
     tasks:
       - backup: {{disks: {{exclude: ["scsi 0:1"]}}}}

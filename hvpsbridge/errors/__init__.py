@@ -35,10 +35,18 @@ from hvpsbridge.errors.host import (
     VmMissing,
     VmNotFound,
     VmOnSeveralHosts,
+    VmRenamed,
 )
 from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
 from hvpsbridge.errors.machine import MachineError, OutputLost, machine_error
-from hvpsbridge.errors.policy import Gated, HostNoSpace, NotEligible, StoppedByPolicy, TrackingLied
+from hvpsbridge.errors.policy import (
+    Gated,
+    HostNoSpace,
+    NotEligible,
+    NothingToBackUp,
+    StoppedByPolicy,
+    TrackingLied,
+)
 from hvpsbridge.errors.repository import (
     Damaged,
     KeyNeeded,
@@ -100,6 +108,7 @@ __all__ = [
     "NoRepository",
     "NoSpace",
     "NotEligible",
+    "NothingToBackUp",
     "ObjectExists",
     "ObjectMissing",
     "OperationFailed",
@@ -129,6 +138,7 @@ __all__ = [
     "VmMissing",
     "VmNotFound",
     "VmOnSeveralHosts",
+    "VmRenamed",
     "WrongKey",
     "machine_error",
     "worst",

@@ -238,6 +238,17 @@ class VmMissing(HostError):
 
 
 @dataclass(eq=False)
+class VmRenamed(HostError):
+    """A VM is selected by a name that it had when it was backed up before. It is used all the same."""
+
+    vm: str
+    now: str
+    template: ClassVar[str] = "VM {vm!r} on {host} is now called {now!r}"
+    remedy: ClassVar[str] = "use the new name, or the id of the VM"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
 class CheckpointGone(HostError):
     """Something else removed the recovery checkpoint of a running backup."""
 

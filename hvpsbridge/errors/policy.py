@@ -19,6 +19,16 @@ class NotEligible(HvpsError):
 
 
 @dataclass(eq=False)
+class NothingToBackUp(HvpsError):
+    """A VM that only a pattern selects has no disk, and never had a recovery point: nothing is missed."""
+
+    vm: str
+    template: ClassVar[str] = "VM {vm} skipped: it has no virtual disk"
+    remedy: ClassVar[str] = "exclude it from the play if this is intended"
+    exit_code: ClassVar[ExitCode] = ExitCode.DONE
+
+
+@dataclass(eq=False)
 class Gated(HvpsError):
     """A temporary condition, such as a backup by another product, lasted longer than hvps may wait."""
 

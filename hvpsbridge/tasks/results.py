@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from hvpsbridge.errors import ExitCode, Gated, HvpsError, worst
+from hvpsbridge.errors import ExitCode, Gated, HvpsError, NothingToBackUp, worst
 from hvpsbridge.tasks.events import VmRef
 
 
@@ -53,7 +53,7 @@ class TaskResult:
     @property
     def outcome(self) -> Outcome:
         """How the task ended."""
-        if isinstance(self.error, Gated):
+        if isinstance(self.error, Gated | NothingToBackUp):
             return Outcome.SKIPPED
         if self.error is not None:
             return Outcome.FAILED

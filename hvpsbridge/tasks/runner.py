@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, InternalError, Interrupted, machine_error
+from hvpsbridge.errors import HvpsError, InternalError, Interrupted, NothingToBackUp, machine_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
@@ -29,7 +29,7 @@ from hvpsbridge.tasks.listing import list_vms
 from hvpsbridge.tasks.observer import Observer, ShieldedObserver
 from hvpsbridge.tasks.places import Places, Writer
 from hvpsbridge.tasks.planning.claims import Candidate, settle
-from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
+from hvpsbridge.tasks.planning.select import VmSelection, choose_vms, names_vm
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
 from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext, no_places
 from hvpsbridge.tasks.transfer.limits import SharedLimits
@@ -71,6 +71,7 @@ class _Job:
     play: PlayRun
     vm: VmRef
     rivals: frozenset[str] = frozenset()
+    named: bool = True
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     task: Task[Any] | None = None
     leftovers: Leftovers = field(default_factory=Leftovers)
@@ -79,10 +80,16 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """A VM to work on, and the hosts that list it, too, but do not have it."""
+    """A VM to work on.
+
+    Attributes:
+        rivals: hosts that list it, too, but do not have it.
+        named: whether the play names it, rather than a pattern that matches it.
+    """
 
     vm: VmRef
     rivals: frozenset[str]
+    named: bool
 
 
 class Runner:
@@ -178,7 +185,7 @@ class Runner:
         known: list[_Job] = []
         self._places.forget(number)
         for chosen in self._choose(play):
-            job = _Job(number, play, chosen.vm, chosen.rivals)
+            job = _Job(number, play, chosen.vm, chosen.rivals, chosen.named)
             known.append(job)
             jobs.put(job)
             if not self._check:
@@ -234,13 +241,19 @@ class Runner:
             complete=complete,
             contests=claims.contests,
             newest_host=newest_host,
+            once_called=lambda name: _once_called(play.repository, name),
         )
         self._problems.extend(HostProblem(names, problem) for problem in problems)
         rivals = {
             contest.winner.vm_id: contest.losers for contest in claims.contests if contest.winner is not None
         }
         return tuple(
-            _Chosen(VmRef(vm.host, vm.vm_id, vm.name), rivals.get(vm.vm_id, frozenset())) for vm in chosen
+            _Chosen(
+                VmRef(vm.host, vm.vm_id, vm.name),
+                rivals.get(vm.vm_id, frozenset()),
+                names_vm(play.vms, vm),
+            )
+            for vm in chosen
         )
 
     # -- workers ----------------------------------------------------------------------------------------
@@ -270,7 +283,7 @@ class Runner:
                 logger.exception("VM %s, %s", job.vm.name, item.task.name)
                 result = self._failure(job, _unexpected(err))
             self._take(result)
-            if result.outcome is Outcome.FAILED:
+            if result.outcome is Outcome.FAILED or isinstance(result.error, NothingToBackUp):
                 break
         job.finished = True
 
@@ -286,6 +299,7 @@ class Runner:
             budget=self._budget,
             shared=self._shared,
             leftovers=job.leftovers,
+            named=job.named,
         )
         with stopping.checked_by(self._cancel.check):
             return task.run(context, options)
@@ -316,6 +330,18 @@ class Runner:
 def _unexpected(err: Exception) -> HvpsError:
     """The error for an exception that nothing expects: of this machine, or a bug."""
     return machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
+
+
+def _once_called(repository: Repository, name: str) -> frozenset[UUID]:
+    """VMs that had this name when a point was made, as far as the repository can be read."""
+    folded = name.casefold()
+    try:
+        return frozenset(
+            point.vm_id for point in repository.catalog.points() if point.vm_name.casefold() == folded
+        )
+    except HvpsError as err:
+        logger.info("%s", err)  # whoever needs the points reports it
+        return frozenset()
 
 
 def _made_there(play: PlayRun) -> list[Candidate]:

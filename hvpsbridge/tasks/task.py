@@ -60,6 +60,7 @@ class TaskContext:
         budget: byte budget of all reads.
         shared: what all reads of the run share.
         leftovers: kept up to date by the task.
+        named: whether the user named the VM, rather than a pattern that matches it.
     """
 
     vm: VmRef
@@ -72,6 +73,7 @@ class TaskContext:
     budget: ByteBudget = field(default_factory=ByteBudget)
     shared: SharedLimits = field(default_factory=SharedLimits)
     leftovers: Leftovers = field(default_factory=Leftovers)
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from hvpsbridge.tasks.task import PlayTask, play_task
 from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost
-from tests.tasks.world import QUICK, Steps, World
+from tests.tasks.world import QUICK, SLOT, Steps, World
 
 BACKUP = play_task("backup", QUICK)
 VERIFY = play_task("verify", VerifyOptions())
@@ -106,6 +106,47 @@ def test_a_name_that_is_not_there_is_a_problem_of_the_host(world: World, tmp_pat
     assert isinstance(result.problems[0].error, VmMissing)
     assert result.exit_code is ExitCode.INVALID
     assert result.tasks[0].outcome is Outcome.DONE
+
+
+def test_a_vm_without_disks_is_skipped_under_a_pattern_and_an_error_by_name(
+    world: World, tmp_path: Path
+) -> None:
+    world.vm("web", disks=(1 * MIB,))
+    world.vm("empty", disks=())
+    for check in (True, False):
+        result = run(play(world, tmp_path, vms=VmSelection(("*",))), check=check)
+        assert result.exit_code is ExitCode.DONE
+        (skipped,) = [task for task in result.tasks if task.vm.name == "empty"]
+        assert skipped.outcome is Outcome.SKIPPED
+        assert str(skipped.error) == (
+            "VM empty skipped: it has no virtual disk; exclude it from the play if this is intended"
+        )
+    named = run(play(world, tmp_path, vms=VmSelection(("*", "empty")), tasks=(BACKUP,)))
+    assert named.exit_code is ExitCode.VM_FAILED
+
+
+def test_a_vm_that_lost_its_disks_is_an_error_under_a_pattern_too(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm("web", disks=(1 * MIB,))
+    world.good_backup(vm_id)
+    world.model.setup.remove_disk(vm_id, SLOT)
+    result = run(play(world, tmp_path, vms=VmSelection(("*",)), tasks=(BACKUP,)))
+    assert result.exit_code is ExitCode.VM_FAILED
+
+
+def test_a_renamed_vm_is_found_by_its_old_name_and_the_new_one_is_named(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm("db01", disks=(1 * MIB,))
+    world.good_backup(vm_id)
+    world.model.setup.change_vm(vm_id, name="db02")
+    result = run(play(world, tmp_path, vms=VmSelection(("db01",)), tasks=(BACKUP,)))
+    assert [(task.vm.name, task.outcome) for task in result.tasks] == [("db02", Outcome.DONE)]
+    (problem,) = result.problems
+    assert (
+        str(problem.error) == "VM 'db01' on HV01 is now called 'db02'; use the new name, or the id of the VM"
+    )
+    assert result.exit_code is ExitCode.INVALID
+    limited = run(play(world, tmp_path, tasks=(BACKUP,), limit=("db01",)))
+    assert [task.vm.name for task in limited.tasks] == ["db02"]
+    assert limited.exit_code is ExitCode.DONE
 
 
 def test_check_plans_and_changes_nothing(world: World, tmp_path: Path) -> None:

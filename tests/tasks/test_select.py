@@ -5,9 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from hvpsbridge.contract.results import ReplicationMode, VmState
-from hvpsbridge.errors import AmbiguousVm, VmMissing, VmOnSeveralHosts
+from hvpsbridge.errors import AmbiguousVm, VmMissing, VmOnSeveralHosts, VmRenamed
 from hvpsbridge.tasks.planning.claims import Candidate, Contest
-from hvpsbridge.tasks.planning.select import SelectableState, VmSelection, choose_vms
+from hvpsbridge.tasks.planning.select import SelectableState, VmSelection, choose_vms, names_vm
 
 NAMES = ["sql-1", "SQL-2", "web", "web", "odd [x] $name's", "Übung"]
 VMS = [
@@ -97,3 +97,24 @@ def test_a_test_replica_has_the_name_of_its_vm_and_is_not_meant() -> None:
 
 def test_a_missing_name_proves_nothing_while_a_host_is_silent() -> None:
     assert choose_vms(VMS, VmSelection(("gone",)), "hv01", complete=False) == ((), ())
+
+
+def test_a_name_from_before_a_rename_is_used_only_where_no_vm_has_it_now() -> None:
+    def once_called(name: str) -> frozenset[UUID]:
+        return frozenset({UUID(int=0)}) if name.casefold() in ("old", "web", "sql-2") else frozenset()
+
+    def found(*include: str, limit: tuple[str, ...] = ()) -> tuple[list[str], list[type]]:
+        vms, problems = choose_vms(VMS, VmSelection(include), "hv01", limit, once_called=once_called)
+        return [vm.name for vm in vms], [type(problem) for problem in problems]
+
+    assert found("OLD") == (["sql-1"], [VmRenamed])
+    assert found("sql-2") == (["SQL-2"], [])
+    assert found("*", limit=("old",)) == (["sql-1"], [])
+    assert found("*", limit=("sql-2",)) == (["SQL-2"], [])
+    assert found("ol*") == ([], [])
+
+
+def test_only_a_name_or_an_id_names_a_vm() -> None:
+    assert names_vm(VmSelection(("SQL-1",)), VMS[0])
+    assert names_vm(VmSelection(("*", str(UUID(int=0)))), VMS[0])
+    assert not names_vm(VmSelection(("*", "sql-?")), VMS[0])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvpsbridge.contract.results import CheckpointInfo, DiskInfo, HostInfo, VmInfo, VolumeInfo
-from hvpsbridge.errors import Gated, HostNoSpace, NotEligible
+from hvpsbridge.errors import Gated, HostNoSpace, NotEligible, NothingToBackUp
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -15,6 +15,7 @@ from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.ownership import own_reference_points
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
+    NO_DISK,
     Finding,
     cannot_be_frozen,
     examine,
@@ -68,6 +69,7 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     Raises:
         VmNotFound: the host does not have it.
         NotEligible: it cannot be backed up.
+        NothingToBackUp: it has no disk, and nobody named it.
         RepositoryLocked: another run is working on it.
     """
     host, repository = context.host, context.repository
@@ -178,6 +180,8 @@ def _refuse_unfit(
         vm, disks, checkpoints, context.repository.repository_id, context.options.disks.exclude
     )
     refused = refusals(state.findings)
+    if NO_DISK in refused and not context.named and not read_lineage(context.repository, vm.vm_id).points:
+        raise NothingToBackUp(vm.name)
     passing = tuple(finding for finding in refused if patient and finding.may_pass)
     if len(refused) > len(passing):
         raise NotEligible(vm.name, str(next(one for one in refused if one not in passing)))

@@ -60,6 +60,7 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, options: Ba
         connect=lambda: context.hosts.connect_owner(vm_id, context.vm.host),
         connect_to=context.hosts.connect_to,
         shared=context.shared,
+        named=context.named,
         on_left=context.leftovers.update,
     )
     return check(backup) if context.check else run(backup)

@@ -7,7 +7,7 @@ checked again until it passes or the time is over; a note is only reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -53,6 +53,8 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.text}; {self.remedy}"
 
+
+NO_DISK = Finding(Severity.REFUSE, "it has no virtual disk", "exclude the VM from the play")
 
 # Operational states in which a VM's chains are being changed (docs/hyperv-facts.md#operational-status).
 BUSY_STATUS = {
@@ -101,8 +103,8 @@ def examine(
     for disk in disks:
         findings.extend(_disk_findings(disk))
     if not included_disks(disks):
-        text = "all of its disks are excluded" if excluded else "it has no virtual disk"
-        findings.append(Finding(Severity.REFUSE, text, "exclude the VM from the play"))
+        text = "all of its disks are excluded" if excluded else NO_DISK.text
+        findings.append(replace(NO_DISK, text=text))
     order = list(Severity)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 

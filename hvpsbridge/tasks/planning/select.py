@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo
-from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing
+from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing, VmRenamed
 from hvpsbridge.options import Option
 from hvpsbridge.tasks.planning.claims import REPLICAS, Candidate, Contest
 
@@ -42,6 +42,7 @@ def choose_vms(
     complete: bool = True,
     contests: Sequence[Contest] = (),
     newest_host: Callable[[UUID], str | None] = lambda vm_id: None,
+    once_called: Callable[[str], frozenset[UUID]] = lambda name: frozenset(),
 ) -> tuple[tuple[Candidate, ...], tuple[HostError, ...]]:
     """The selected VMs, sorted by name, and what is wrong with the selection.
 
@@ -57,6 +58,8 @@ def choose_vms(
         contests: VMs that several hosts list. One is an error if the selection includes any of its claims,
             since a host must not take a VM out of the selection by giving it another name.
         newest_host: host of the newest point of a VM; asked for VMs of one name.
+        once_called: VMs that had a name, in any case of letters, when they were backed up; asked for names
+            that no VM has now. A VM that is found by it is chosen, and its new name is an error.
     """
     winners = [contest.winner for contest in contests if contest.winner is not None]
     there = sorted((*vms, *winners), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
@@ -65,8 +68,12 @@ def choose_vms(
     problems: list[HostError] = []
     for pattern in selection.include:
         found = [vm for vm in there if _matches(vm, pattern)]
-        if not _is_pattern(pattern):
-            if not found and complete and not any(_matches(vm, pattern) for vm in others):
+        if not is_pattern(pattern):
+            former = frozenset() if found else once_called(pattern)
+            if renamed := [vm for vm in there if vm.vm_id in former]:
+                problems.extend(VmRenamed(hosts, pattern, vm.name) for vm in renamed)
+                found = renamed
+            elif not found and complete and not any(_matches(vm, pattern) for vm in others):
                 problems.append(VmMissing(hosts, pattern))
             elif len(found) > 1:
                 found, proper = _the_one(found, newest_host)
@@ -76,11 +83,13 @@ def choose_vms(
         chosen.update(vm.vm_id for vm in found)
     states = {state.value for state in selection.state}
 
+    within = {vm.vm_id for pattern in limit for vm in _within(there, pattern, once_called)}
+
     def stays(vm: Candidate) -> bool:
         return (
             not any(_matches(vm, pattern) for pattern in selection.exclude)
             and (not states or vm.state is None or vm.state.value in states)
-            and (not limit or any(_matches(vm, pattern) for pattern in limit))
+            and (not limit or vm.vm_id in within)
         )
 
     for contest in contests:
@@ -108,7 +117,24 @@ def _the_one(
     return [], False
 
 
-def _is_pattern(text: str) -> bool:
+def _within(
+    there: Sequence[Candidate], pattern: str, once_called: Callable[[str], frozenset[UUID]]
+) -> list[Candidate]:
+    """VMs that a pattern of ``--limit`` leaves; a name that no VM has now is one from before a rename."""
+    found = [vm for vm in there if _matches(vm, pattern)]
+    if found or is_pattern(pattern):
+        return found
+    former = once_called(pattern)
+    return [vm for vm in there if vm.vm_id in former]
+
+
+def names_vm(selection: VmSelection, vm: Candidate) -> bool:
+    """Whether the selection names the VM itself, rather than by a pattern."""
+    return any(not is_pattern(text) and _matches(vm, text) for text in selection.include)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the text may match several names."""
     return any(sign in text for sign in "*?[")
 
 
