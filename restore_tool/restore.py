@@ -189,7 +189,7 @@ class Repository:
         self.chunk_bytes = self.settings["chunk_bytes"]
         self.master = None
         if self.settings["sealed"]:
-            self.master = self._unlock_any(key)
+            self.master = self._unlock(key)
         elif key:
             raise Failure("the repository is not encrypted, but a key was given")
         self._check_settings()
@@ -270,18 +270,6 @@ class Repository:
     def _derived(self, purpose):
         return hkdf(self.master, self.id.bytes, purpose)
 
-    def _unlock_any(self, key):
-        """The master key. Accented letters are tried as given, then composed, then decomposed."""
-        first = None
-        for passphrase in dict.fromkeys(
-            [key, *(unicodedata.normalize(form, key or "") for form in ("NFC", "NFD"))]
-        ):
-            try:
-                return self._unlock(passphrase)
-            except Failure as error:
-                first = first or error
-        raise first
-
     def _unlock(self, key):
         if not key:
             raise Failure("the repository is encrypted: pass --key-file")
@@ -290,7 +278,10 @@ class Repository:
             digits = re.sub(r"[\s-]", "", exported[2]).lower()
             if len(digits) != 72:
                 raise Failure(f"an exported key has 72 digits, not {len(digits)}")
-            master, owner = bytes.fromhex(digits[:64]), uuid.UUID(exported[1])
+            try:
+                master, owner = bytes.fromhex(digits[:64]), uuid.UUID(exported[1])
+            except ValueError:
+                raise Failure("the repository id in the exported key is not valid") from None
             if hashlib.sha256(b"hvps-key-1" + owner.bytes + master).hexdigest()[:8] != digits[64:]:
                 raise Failure("the exported key has a typing mistake: its check digits do not match")
             if owner != self.id:
@@ -298,6 +289,8 @@ class Repository:
             return master
         # Anyone who can create objects can add slots, so the number and costs of those that are tried are
         # bounded, in a random order, and a key counts only when config confirms it.
+        # As given, then with accents composed and decomposed: systems differ in that.
+        forms = list(dict.fromkeys([key, *(unicodedata.normalize(form, key) for form in ("NFC", "NFD"))]))
         names = self.names("keys")
         random.SystemRandom().shuffle(names)
         cost, too_many = 0, len(names) > MAX_SLOTS_READ
@@ -305,17 +298,18 @@ class Repository:
             slot = self._slot(name)
             if slot is None or slot["repository_id"] != str(self.id):
                 continue
-            if cost + slot["memory_kib"] * slot["iterations"] > MAX_TRIED_KIB:
+            cost += slot["memory_kib"] * slot["iterations"] * len(forms)
+            if cost > MAX_TRIED_KIB:
                 too_many = True
                 break
-            cost += slot["memory_kib"] * slot["iterations"]
             bound = canonical({field: slot[field] for field in slot if field not in ("wrapped", "label")})
-            master = open_gcm(
-                argon2id(key, slot), bytes.fromhex(slot["nonce"]), bytes.fromhex(slot["wrapped"]), bound
-            )
-            confirmed = self._check(master or bytes(32)) == self.settings.get("check")
-            if master is not None and confirmed:
-                return master
+            for form in forms:
+                master = open_gcm(
+                    argon2id(form, slot), bytes.fromhex(slot["nonce"]), bytes.fromhex(slot["wrapped"]), bound
+                )
+                confirmed = self._check(master or bytes(32)) == self.settings.get("check")
+                if master is not None and confirmed:
+                    return master
         if too_many:
             raise Failure(
                 f"the key opens none of the key slots that were tried, but there are {len(names)}, more than "
