@@ -179,6 +179,13 @@ class Block:
     wire_bytes: int
 
 
+def requested_block_bytes(request: bytes) -> int:
+    """The size of a block that a packed request asks for; the largest one for other bytes."""
+    if len(request) < _REQUEST.size or not request.startswith(REQUEST_MAGIC):
+        return MAX_BLOCK_BYTES
+    return min(int(_REQUEST.unpack_from(request)[5]), MAX_BLOCK_BYTES)
+
+
 def block_bound(body_bytes: int) -> int:
     """The longest block with a body of that many bytes."""
     return HEADER_BYTES + MAX_ENTRIES * (_EXTENT.size + _CHUNK_DIGEST.size) + body_bytes

@@ -60,6 +60,10 @@ _CATEGORIES: dict[int, str] = {
     31: "NotEnabled",
 }
 
+# Letters of a host's text that an error keeps.
+MAX_MESSAGE = 2000
+MAX_ID = 200
+
 _NATIVE = re.compile(r"\bnative=(0x[0-9A-Fa-f]{1,8}|\d{1,10})\b")
 # Codes that the host's own texts carry in every language: an HRESULT, or a WMI code in brackets.
 _IN_TEXT = re.compile(r"0x([0-9A-Fa-f]{8})|\((32[67]\d\d)\)")
@@ -90,8 +94,8 @@ def native_code(record: Record) -> int | None:
 
 def from_record(host: str, operation: str, record: Record) -> HostError:
     """The error that an error record of the host means."""
-    error_id = record.error_id.split(",", 1)[0].strip()
-    message = " ".join(record.message.split())
+    error_id = record.error_id.split(",", 1)[0].strip()[:MAX_ID]
+    message = " ".join(record.message.split())[:MAX_MESSAGE]
     if error_id in ENGINE_REFUSALS:
         error_id = "Hvps.ScriptsRefused"
     raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed

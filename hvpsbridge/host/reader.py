@@ -9,10 +9,13 @@ disk is static in the process and stays open.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
+from hvpsbridge import stopping
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.errors import HostError, SessionLost
+from hvpsbridge.errors import HostError, OperationTimedOut, SessionLost
+from hvpsbridge.formats.wire import block_bound, requested_block_bytes
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
@@ -23,6 +26,8 @@ READ_EXTENT = OPERATIONS["Read-HvpsExtent"]
 # Half of WinRM's limit, counted as WinRM counts: fragments, with the base64 of the byte array.
 INBOUND_LIMIT_BYTES = 25 * MIB
 _BASE64_FACTOR = 4 / 3
+# How long a pipeline may take to answer what it was asked and end.
+RENEW_SECONDS = 300.0
 # CLIXML and message headers around a request.
 _MESSAGE_BYTES = 512
 
@@ -69,6 +74,7 @@ class PipelineSource:
             if self._sent_bytes + cost > INBOUND_LIMIT_BYTES:
                 self._renew()
             self._sent_bytes += cost
+            self._pipeline.expect_blocks(block_bound(requested_block_bytes(request)))
             self._pipeline.send(request)
 
     def receive(self, timeout_seconds: float) -> Sequence[bytes]:
@@ -117,7 +123,11 @@ class PipelineSource:
         """Replace the pipeline once it has answered everything it was asked."""
         logger.debug("%s: starting a new reader pipeline of %s", self._session.host, self._path)
         self._pipeline.end_input()
+        until = time.monotonic() + RENEW_SECONDS
         while self._pipeline.running:
+            stopping.check()
+            if time.monotonic() > until:
+                raise OperationTimedOut(self._session.host, READ_EXTENT.name, RENEW_SECONDS)
             blocks = self._pipeline.receive_blocks(self._session.operation_timeout_seconds)
             self._blocks += blocks
             self._block_count += len(blocks)

@@ -31,7 +31,9 @@ from hvpsbridge.host.psrp.replies import (
     Assembler,
     BrokenStream,
     Message,
+    MessageTooLong,
     UnknownReply,
+    block_message_bound,
     check_relation,
     ends_command,
 )
@@ -96,6 +98,10 @@ class BulkPipeline(Pipeline):
         """Bytes of reply bodies so far, those that pypsrp received included."""
         return self.client.received_bytes + self._replies.received_bytes
 
+    def expect_blocks(self, block_bytes: int) -> None:
+        """Take no message longer than one with a block of that many bytes."""
+        self._assembler.max_message_bytes = block_message_bound(block_bytes)
+
     def receive_blocks(self, timeout_seconds: float) -> list[bytes]:
         """Blocks of the next reply, in order; none if the host sent none within the time.
 
@@ -111,6 +117,8 @@ class BulkPipeline(Pipeline):
             else:
                 body = self._next_reply(self._raw, timeout_seconds)
             return [] if body is None else self._blocks_in(body)
+        except MessageTooLong as err:
+            raise ProtocolViolation(self.client.host, self._operation, str(err)) from err
         except BrokenStream as err:
             raise SessionLost(self.client.host, self._operation, str(err)) from err
         except TRANSPORT_ERRORS as err:

@@ -34,8 +34,8 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     ElementTree.ParseError,
     *LIBRARY_ERRORS,
 )
-# What pypsrp's deserializer raises for CLIXML that it does not know.
-UNREADABLE_ERRORS: tuple[type[Exception], ...] = (TypeError, ValueError, LookupError, AttributeError)
+# Letters of a host's text in an error.
+MAX_REASON = 300
 
 # HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
@@ -85,7 +85,7 @@ def _short(err: Exception) -> str:
     if isinstance(err, WSManFaultError):
         code = err.code
         text = f"0x{code:08X} " if isinstance(code, int) else f"{code} " if code else ""
-        return f"WSMan fault {text}{err.reason or ''}".strip()
+        return f"WSMan fault {text}{(err.reason or '')[:MAX_REASON]}".strip()
     if isinstance(err, WinRMTransportError):
         return f"HTTP {err.code}"
     if isinstance(err, requests.exceptions.Timeout):

@@ -16,7 +16,7 @@ from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
 from hvpsbridge.host.binding import Tagged
 from hvpsbridge.host.error_records import Record, from_record
 from hvpsbridge.host.psrp.client import WSManClient
-from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, UNREADABLE_ERRORS, transport_failure
+from hvpsbridge.host.psrp.errors import MAX_REASON, TRANSPORT_ERRORS, transport_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ class Pipeline:
             self._shell.poll_invoke(timeout=max(1, int(timeout_seconds)))
         except TRANSPORT_ERRORS as err:
             raise self._failure(err) from err
-        except UNREADABLE_ERRORS as err:
-            raise ProtocolViolation(
-                self.client.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
-            ) from err
+        except Exception as err:
+            raise self._unreadable(err) from err
+        # The last one ended the script; more are not kept.
+        del self._shell.streams.error[:-1]
         return self.take_output()
 
     def take_output(self) -> list[Emitted]:
@@ -109,10 +109,9 @@ class Pipeline:
             for kind, message in self.client.pool._parse_responses(fragments, self._shell):
                 if kind == _PIPELINE_OUTPUT:
                     self._shell.output.append(message.data.data)
-        except (*TRANSPORT_ERRORS, *UNREADABLE_ERRORS) as err:
-            raise ProtocolViolation(
-                self.client.host, self._operation, f"unreadable ({type(err).__name__}: {err})"
-            ) from err
+        except Exception as err:
+            raise self._unreadable(err) from err
+        del self._shell.streams.error[:-1]
 
     def send(self, data: bytes) -> None:
         """Send one byte array to the input of the script.
@@ -130,7 +129,6 @@ class Pipeline:
         """The error that the script reported, terminating or not; None if there is none."""
         records = self._shell.streams.error
         if records:
-            # The last one ended the script.
             return from_record(self.client.host, self._operation, _record(records[-1]))
         if self._shell.state == PSInvocationState.FAILED:
             unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without an error record")
@@ -154,6 +152,11 @@ class Pipeline:
                 pool.shell.send("stdin", fragment, command_id=self.command_id)
         except TRANSPORT_ERRORS as err:
             raise self._failure(err) from err
+
+    def _unreadable(self, err: Exception) -> ProtocolViolation:
+        """The error for whatever pypsrp raises when it reads messages of a host."""
+        reason = f"unreadable ({type(err).__name__}: {str(err)[:MAX_REASON]})"
+        return ProtocolViolation(self.client.host, self._operation, reason)
 
     def _failure(self, err: Exception) -> HostError:
         return transport_failure(self.client.host, self._operation, err)

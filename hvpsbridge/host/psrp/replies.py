@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import pybase64
 
 from hvpsbridge.host.psrp.http import Body
+from hvpsbridge.units import MIB
 
 _STREAM = b"<rsp:Stream "
 _STREAM_END = b"</rsp:Stream>"
@@ -24,8 +25,10 @@ _DONE = b"CommandState/Done"
 _BODY_START = b":Body"
 
 # MS-PSRP 2.2.4: object id, fragment id, flags (1 start, 2 end), length; big endian.
-_FRAGMENT = struct.Struct(">QQBI")
-_START, _END = 1, 2
+FRAGMENT = struct.Struct(">QQBI")
+START, END = 1, 2
+# The largest messages are a megabyte of a file in base64, and the definition of a VM.
+MAX_MESSAGE_BYTES = 8 * MIB
 # MS-PSRP 2.2.1: destination, type, runspace pool id, pipeline id; little endian.
 _MESSAGE_TYPE = struct.Struct("<I")
 _MESSAGE_TYPE_AT = 4
@@ -46,6 +49,18 @@ class UnknownReply(ValueError):
 
 class BrokenStream(ValueError):
     """Replies or fragments do not follow each other: some were lost, duplicated or reordered."""
+
+
+class MessageTooLong(BrokenStream):
+    """A message is longer than anything that was asked for."""
+
+
+def block_message_bound(block_bytes: int) -> int:
+    """The longest message with a block of that many bytes, with the headers of its fragments.
+
+    base64 adds a third; CLIXML and headers of fragments add less than another sixth and 64 KiB.
+    """
+    return block_bytes * 3 // 2 + 64 * 1024
 
 
 def read_reply(body: Body) -> list[bytes]:
@@ -112,14 +127,18 @@ class Assembler:
     """Joins fragments to messages and takes the blocks out of them.
 
     Attributes:
+        max_message_bytes: a longer message, with the headers of its fragments, is an error.
         _object: id of the incomplete message.
         _following: number of the fragment that must come next.
+        _bytes: of its fragments so far.
         _pieces: slices of the message so far.
         _whole: its fragments so far, with their headers, for another parser.
     """
 
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     _object: int = 0
     _following: int = 0
+    _bytes: int = 0
     _pieces: list[memoryview] = field(default_factory=list)
     _whole: list[memoryview] = field(default_factory=list)
 
@@ -141,31 +160,34 @@ class Assembler:
         """Blocks and other messages that end in these fragments, in order.
 
         Raises:
-            BrokenStream: a fragment does not follow the one before it.
+            BrokenStream: a fragment does not follow the one before it, or (MessageTooLong) none ends.
         """
         found: list[bytes | Message] = []
         view = memoryview(fragments)
         size = len(view)
         start = 0
         while start < size:
-            content = start + _FRAGMENT.size
+            content = start + FRAGMENT.size
             if content > size:
                 raise BrokenStream("a fragment is shorter than its header")
-            number, index, flags, length = _FRAGMENT.unpack_from(view, start)
+            number, index, flags, length = FRAGMENT.unpack_from(view, start)
             end = content + length
             if end > size:
                 raise BrokenStream("a fragment is longer than its stream")
-            if flags & _START:
+            if flags & START:
                 if self._pieces or index:
                     raise BrokenStream(f"message {number} starts before message {self._object} ends")
-                self._object = number
+                self._object, self._bytes = number, 0
             elif not self._pieces or number != self._object or index != self._following:
                 raise BrokenStream(f"fragment {index} of message {number} does not follow")
+            self._bytes += end - start
+            if self._bytes > self.max_message_bytes:
+                raise MessageTooLong(f"a message is longer than {self.max_message_bytes} bytes")
             self._following = index + 1
             self._pieces.append(view[content:end])
             self._whole.append(view[start:end])
             start = end
-            if flags & _END:
+            if flags & END:
                 pieces, whole = self._pieces, self._whole
                 self._pieces, self._whole = [], []
                 block = _block(pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)))

@@ -8,32 +8,59 @@ from pypsrp.exceptions import WinRMError
 
 # SOAP around a list of shells is 8 deep, an error record 12. Trees are read and freed by recursion.
 MAX_DEPTH = 64
+MAX_CLIXML_DEPTH = 32
 # An element costs a hundred times its bytes. A reply with 2000 shells has 40,000.
 MAX_ELEMENTS = 100_000
+# An object with an array is copied twice, one in an error record five times, but these are small.
+MAX_COPIES = 4
+SMALL_BYTES = 1024 * 1024
 
 
 class UnusableReply(WinRMError):
     """A reply that hvps does not read, whatever it says."""
 
 
-def check_xml(data: bytes, max_elements: int = MAX_ELEMENTS) -> None:
+def check_xml(data: bytes) -> None:
     """Return if ``data`` may be parsed. Whether it is well-formed is left to the parser.
 
     Raises:
         UnusableReply: it is too deep, has too many elements, or declares entities.
     """
-    depth = elements = 0
+    _check(data, MAX_DEPTH, None)
+
+
+def check_clixml(data: bytes) -> None:
+    """Return if pypsrp may read ``data``, of which it copies each object with all that is within.
+
+    Raises:
+        ValueError: it is too deep, has too many elements, declares entities, or would be copied too often.
+    """
+    try:
+        _check(data, MAX_CLIXML_DEPTH, MAX_COPIES * len(data) + SMALL_BYTES)
+    except UnusableReply as err:
+        raise ValueError(str(err)) from err
+
+
+def _check(data: bytes, max_depth: int, max_copied: int | None) -> None:
+    depth = elements = copied = 0
+    starts: list[int] = []
 
     def start(name: str, attributes: object) -> None:
         nonlocal depth, elements
         depth += 1
         elements += 1
-        if depth > MAX_DEPTH or elements > max_elements:
+        if depth > max_depth or elements > MAX_ELEMENTS:
             raise UnusableReply(f"XML of {elements} elements, {depth} deep, is too complex for a reply")
+        if name == "Obj":
+            starts.append(parser.CurrentByteIndex)
 
     def end(name: str) -> None:
-        nonlocal depth
+        nonlocal depth, copied
         depth -= 1
+        if name == "Obj":
+            copied += parser.CurrentByteIndex - starts.pop()
+            if max_copied is not None and copied > max_copied:
+                raise UnusableReply("XML of objects nested too much for a reply")
 
     def declare(*parts: object) -> None:
         raise UnusableReply("XML with a document type is not a reply")

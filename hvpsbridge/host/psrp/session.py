@@ -33,8 +33,8 @@ from hvpsbridge.host.psrp.errors import (
 )
 from hvpsbridge.host.psrp.kerberos import check_installed
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.pool import BoundedPool
 from hvpsbridge.host.psrp.shells import HostShell, list_shells
-from hvpsbridge.host.psrp.strings import new_pool
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Session:
         check_installed(connection)
         check_authorities(connection)
         wsman = new_wsman(connection)
-        pool = new_pool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
+        pool = BoundedPool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
         # Shows in the host's list of shells, so that an administrator can see what it is for.
         pool.shell.name = f"hvps {run_id}" if run_id else "hvps"
         try:
@@ -129,7 +129,7 @@ class Session:
         # To WinRM all connections are one client: a shell belongs to the session id that created it.
         wsman.session_id = self._pool.connection.session_id
         wsman.update_max_payload_size(self._pool.connection.max_envelope_size)
-        pool = new_pool(wsman, max_runspaces=RUNSPACES)
+        pool = BoundedPool(wsman, max_runspaces=RUNSPACES)
         pool.id, pool.shell.id = self._pool.id, self.shell_id
         pool.shell.opened = True
         pool.shell._selector_set = self._pool.shell._selector_set

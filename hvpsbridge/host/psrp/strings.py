@@ -7,11 +7,8 @@ name that was cut within an emoji. One such name would make all VMs of its host 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from pypsrp.powershell import RunspacePool
 from pypsrp.serializer import Serializer
-from pypsrp.wsman import WSMan
 
 _ESCAPE = re.compile("_[xX]([0-9A-Fa-f]{4})_")
 
@@ -21,13 +18,6 @@ class TextSerializer(Serializer):
 
     def _deserialize_string(self, value: str | None) -> str:
         return clixml_text(value or "")
-
-
-def new_pool(wsman: WSMan, **options: Any) -> RunspacePool:
-    """A runspace pool of pypsrp that reads text in this way. Takes the options of ``RunspacePool``."""
-    pool = RunspacePool(wsman, **options)
-    pool._serializer = pool._fragmenter.serializer = TextSerializer()
-    return pool
 
 
 def clixml_text(value: str) -> str:

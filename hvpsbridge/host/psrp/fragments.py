@@ -1,0 +1,97 @@
+"""Joins PSRP fragments to messages for pypsrp, within a bound, and drops messages that hvps does not need.
+
+pypsrp joins without a bound, and keeps every debug, verbose, warning, progress and information record of a
+pipeline. Blocks of disks do not come here (``replies``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from pypsrp.messages import Message, MessageType
+from pypsrp.powershell import Fragmenter
+from pypsrp.serializer import Serializer
+
+from hvpsbridge.host.psrp.replies import END, FRAGMENT, MAX_MESSAGE_BYTES, START, BrokenStream, MessageTooLong
+from hvpsbridge.host.psrp.safe_xml import check_clixml
+
+HEADER_BYTES = 40
+# Nobody reads them. A script that calls its host would wait for an answer until its deadline, as before.
+DROPPED = frozenset(
+    {
+        MessageType.DEBUG_RECORD,
+        MessageType.VERBOSE_RECORD,
+        MessageType.WARNING_RECORD,
+        MessageType.PROGRESS_RECORD,
+        MessageType.INFORMATION_RECORD,
+        MessageType.USER_EVENT,
+        MessageType.RUNSPACEPOOL_HOST_CALL,
+        MessageType.PIPELINE_HOST_CALL,
+    }
+)
+
+# Of stopped pipelines; the oldest is dropped.
+_MAX_INCOMPLETE = 16
+
+_TYPE = struct.Struct("<I")
+_TYPE_AT = 4
+
+
+class BoundedFragmenter(Fragmenter):
+    """pypsrp's fragmenter with a bound on incoming messages.
+
+    Attributes:
+        max_message_bytes: a longer message is an error.
+    """
+
+    def __init__(self, max_size: int, serializer: Serializer) -> None:
+        super().__init__(max_size, serializer)
+        self.max_message_bytes = MAX_MESSAGE_BYTES
+        # By object id: the next fragment's number, and what came. Several only if pipelines were stopped.
+        self._incomplete: dict[int, tuple[int, bytearray]] = {}
+
+    def defragment(self, data: bytes) -> list[Message]:
+        """Messages that end in these fragments, in order.
+
+        Raises:
+            ValueError: fragments do not follow each other, or a message is too long or too complex.
+        """
+        return [
+            Message.unpack(whole, self.serializer) for whole in self._whole(data) if self._is_wanted(whole)
+        ]
+
+    def _is_wanted(self, message: bytes) -> bool:
+        if len(message) < HEADER_BYTES:
+            raise BrokenStream("a message is shorter than its header")
+        if _TYPE.unpack_from(message, _TYPE_AT)[0] in DROPPED:
+            return False
+        check_clixml(message[HEADER_BYTES:])
+        return True
+
+    def _whole(self, data: bytes) -> Iterator[bytes]:
+        view = memoryview(data)
+        start = 0
+        while start < len(view):
+            content = start + FRAGMENT.size
+            if content > len(view):
+                raise BrokenStream("a fragment is shorter than its header")
+            number, index, flags, length = FRAGMENT.unpack_from(view, start)
+            start = content + length
+            if start > len(view):
+                raise BrokenStream("a fragment is longer than its stream")
+            following, pieces = self._incomplete.pop(number, (0, bytearray()))
+            if index != following or bool(flags & START) == bool(following):
+                raise BrokenStream(f"fragment {index} of message {number} does not follow")
+            # Each fragment counts, also an empty one.
+            if len(pieces) + length + index > self.max_message_bytes:
+                raise MessageTooLong(f"a message is longer than {self.max_message_bytes} bytes")
+            pieces += view[content:start]
+            if flags & END:
+                yield bytes(pieces)
+                continue
+            self._incomplete[number] = (index + 1, pieces)
+            while sum(len(held) for _, held in self._incomplete.values()) > self.max_message_bytes or (
+                len(self._incomplete) > _MAX_INCOMPLETE
+            ):
+                self._incomplete.pop(next(iter(self._incomplete)))
