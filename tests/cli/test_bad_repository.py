@@ -61,6 +61,8 @@ def the_line(done: Done, code: int) -> str:
         ("sftp://u%3Asecret@host/path", 5, "must not contain a password"),
         ("sftp://u:secret/x@host/path", 5, "must not contain a password"),
         ("sftp://u:secret#x@host/path", 5, "must not contain a password"),
+        ("sftp://u@host/a%00b", 5, "must not contain control characters"),
+        ("sftp://u@host/%ff", 5, "the % escapes of a URL must be UTF-8"),
         ("ftp://u:secret@host/path", 5, "must not contain a password"),
         ("file://u:secret@host/path", 5, "must not contain a password"),
         ("s3://u:secret@bucket/path", 5, "must not contain a password; set AWS_ACCESS_KEY_ID"),
@@ -202,6 +204,18 @@ class TestSftp:
         (tmp_path / "key").write_text("not a key\n")
         url = ssh.url(repo).replace(f"identity={ssh.folder}/user", f"identity={tmp_path}/key")
         assert "the identity cannot be used" in the_line(hvps("list", "--repo", url), 5)
+
+    def test_a_list_of_host_keys_that_is_none(
+        self, hvps: Hvps, ssh: SshServer, repo: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "known").write_bytes(b"\x00\xff garbage\n")
+        line = the_line(hvps("list", "--repo", ssh.url(repo, known_hosts=tmp_path / "known")), 5)
+        assert "is not a list of host keys; make one with ssh-keyscan" in line
+
+    def test_a_file_instead_of_a_directory(self, hvps: Hvps, ssh: SshServer, repo: Path) -> None:
+        line = the_line(hvps("list", "--repo", ssh.url(repo / "config")), 10)
+        assert "no repository at" in line
+        assert "it is not a directory" in line
 
     def test_nothing_there(self, hvps: Hvps, ssh: SshServer, tmp_path: Path) -> None:
         assert "no repository at" in the_line(hvps("list", "--repo", ssh.url(tmp_path / "none")), 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import requests
@@ -36,6 +37,9 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 )
 # Letters of a host's text in an error.
 MAX_REASON = 300
+
+# A user and a password in a URL of an exception.
+_USERS = re.compile(r"://[^/?#\s]*@")
 
 # HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
@@ -97,7 +101,7 @@ def _short(err: Exception) -> str:
         # Its text names the letter, which may be one of a password.
         return "it cannot be encoded for this authentication method"
     text = str(cause) or type(cause).__name__
-    return " ".join(text.split())[:300]
+    return _USERS.sub("://", " ".join(text.split()))[:300]
 
 
 def transport_fault_text(err: Exception) -> bytes | None:

@@ -67,7 +67,7 @@ class SftpStore(Store):
             if create:
                 self._ssh.persist("create", self._root, lambda: self._make_folder(self._root))
             else:
-                self._ssh.persist("open", self._root, lambda: self._look_at(self._root))
+                self._ssh.persist("open", self._root, lambda: self._look_at_folder(self._root))
         except BaseException:
             self.close()
             raise
@@ -161,6 +161,10 @@ class SftpStore(Store):
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    async def _look_at_folder(self, path: str) -> None:
+        if (await self._ssh.sftp.stat(path)).type == asyncssh.FILEXFER_TYPE_REGULAR:
+            raise ObjectMissing(self.url, "open", path, "it is not a directory")
 
     async def _look_at(self, path: str) -> int:
         return int((await self._ssh.sftp.stat(path)).size or 0)

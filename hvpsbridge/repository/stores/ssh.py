@@ -62,6 +62,8 @@ class SshConnection:
         for option, file in options.items():
             if not Path(file).is_file() or not os.access(file, os.R_OK):
                 raise ConfigurationError(where, f"{option}={file} cannot be read")
+        if "known_hosts" in options:
+            _check_known_hosts(where, options["known_hosts"])
         self.url = url
         self.path = path[3:].strip("/") if path.startswith("/~/") else path.rstrip("/")
         path = self.path if self.path.startswith("/") else f"/~/{self.path}"
@@ -120,7 +122,8 @@ class SshConnection:
             self._drop()
             raise Unreachable(self.url, action, name, f"no answer in {OPERATION_SECONDS:.0f} s") from err
         except asyncssh.KeyImportError as err:
-            what = f"the identity cannot be used: {err}"
+            agent = "; use an agent for a key with a passphrase" if "assphrase" in str(err) else ""
+            what = f"the identity cannot be used: {err}{agent}"
             raise ConfigurationError(f"sftp://{self._settings['host']}", what) from err
         except (asyncssh.Error, OSError, ValueError) as err:
             self._fail(action, name, err)
@@ -211,3 +214,11 @@ def _user_path(file: str) -> str:
         return str(Path(file).expanduser())
     except RuntimeError:  # no such user, or no home directory
         return file
+
+
+def _check_known_hosts(where: str, file: str) -> None:
+    try:
+        asyncssh.read_known_hosts(file)
+    except (asyncssh.Error, OSError, ValueError) as err:
+        what = f"known_hosts={file} is not a list of host keys; make one with ssh-keyscan, and check it"
+        raise ConfigurationError(where, what) from err

@@ -25,14 +25,18 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(file|s3|sftp):", re.IGNORECASE)
 # user@host:path, as scp takes it.
 _SCP = re.compile(r"[^/]*@[^/]*:")
+_USERS = re.compile(r"://[^/?#\s]*@")
 # A URL within a URL, such as an endpoint, with a user.
 _WITHIN = re.compile(r"://[^/?#&]*@")
 
 
 def url_problem(url: str) -> str | None:
     """What is wrong with the URL of a repository, with what to write instead; None if nothing is."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in url):
+    plain = unquote(url) if "://" in url else url
+    if any(ord(character) < 32 or ord(character) == 127 for character in plain):
         return "a URL must not contain control characters"
+    if "\ufffd" in plain and "\ufffd" not in url:
+        return "the % escapes of a URL must be UTF-8"
     found = _SCHEME.match(url)
     if found is None:
         return _path_problem(url)
@@ -68,6 +72,11 @@ def shown(url: str) -> str:
         found = _SCHEME.match(url)
         return "repository URL" if found is None else f"{found[1]}://"
     return "".join(character for character in url if character.isprintable()) or "repository URL"
+
+
+def without_users(text: str) -> str:
+    """The text of a library without the users and passwords of URLs in it, such as those of a proxy."""
+    return _USERS.sub("://", text)
 
 
 def check_url(url: str) -> None:
