@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ NAMES = (
     "two\r\nlines",
 )
 HALVES = ("half \ud83d", "\udc00 half", "\ude00\ud83d")
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 SERIALIZE = r"""
 foreach ($units in (Get-Content -Raw -LiteralPath $args[0] | ConvertFrom-Json)) {
@@ -74,7 +77,9 @@ def carried(model: Model, url: str) -> None:
         name="hv01", address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
     )
     with HyperVHost.connect(connection) as host:
-        assert {vm.vm_id: vm.name for vm in host.vms()} == named
+        # The client shows half a surrogate pair, which no text may have, as U+FFFD.
+        halves = {model.setup.create_vm(name).vm_id: _HALF.sub("\ufffd", name) for name in HALVES}
+        assert {vm.vm_id: vm.name for vm in host.vms()} == named | halves
         for vm_id, name in named.items():
             assert host.create_checkpoint(vm_id, name, Consistency.CRASH).name == name
             assert [checkpoint.name for checkpoint in host.checkpoints(vm_id)] == [name]

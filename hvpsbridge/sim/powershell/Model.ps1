@@ -51,7 +51,15 @@ function ConvertFrom-Element([Text.Json.JsonElement] $Element) {
             }
             return , $list.ToArray()
         }
-        'String' { return $Element.GetString() }
+        'String' {
+            try {
+                return $Element.GetString()
+            }
+            catch {
+                # Half a surrogate pair, which a name of a VM may have.
+                return [Newtonsoft.Json.JsonConvert]::DeserializeObject($Element.GetRawText(), [string])
+            }
+        }
         'Number' {
             $whole = 0L
             if ($Element.TryGetInt64([ref] $whole)) {
