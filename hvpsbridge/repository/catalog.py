@@ -30,9 +30,12 @@ from hvpsbridge.repository.layout import (
 from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
+from hvpsbridge.repository.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+COULD_NOT_BE_READ = "it could not be read in the last day"
 UUID_DIGITS = 32
 # Of the start of an id that a user may give (see ``points``).
 SHORTEST_ID_DIGITS = 4
@@ -41,8 +44,9 @@ SHORTEST_ID_DIGITS = 4
 class Catalog:
     """The small objects of a repository: everything known about points without reading their disks."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, unreadable: Unreadable) -> None:
         self._objects = objects
+        self._unreadable = unreadable
         # By object name. Manifests never change, so each is read once.
         self._manifests: dict[str, Point] = {}
         self._logged: set[str] = set()
@@ -214,12 +218,17 @@ class Catalog:
     def bad_frames(self) -> Iterator[BadFrame]:
         """Frames that are listed as bad. Lists that cannot be read are logged and left out."""
         for info in list(self._objects.list(BAD)):
+            if info in self._unreadable:
+                self.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
+                continue
             try:
                 yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
             except ObjectMissing:
                 continue
             except (Damaged, NewerObject) as err:
-                logger.error("%s", err)
+                self.log_damage(err)
+                if isinstance(err, Damaged):
+                    self._unreadable.add(info)
 
     def tombstones(self) -> tuple[Tombstone, ...]:
         """Tombstones of pruned points. Those that cannot be read are logged, and ``verify`` reports gaps."""

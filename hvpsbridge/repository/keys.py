@@ -96,6 +96,11 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
     """
     if not passphrase:
         raise ValueError("the passphrase is empty")
+    try:
+        passphrase.reveal().encode()
+    except UnicodeEncodeError:
+        # Without the cause, which contains the passphrase.
+        raise ConfigurationError("key", "is not valid UTF-8") from None
     slot = KeySlot(
         slot_id=uuid4(),
         repository_id=repository_id,
@@ -156,6 +161,11 @@ def unlock(
     """
     if key is None:
         raise WrongKey(store.url, "it is encrypted, and no key was given")
+    try:
+        key.reveal().encode()
+    except UnicodeEncodeError:
+        # Without the cause, which contains the key.
+        raise WrongKey(store.url, "the key is not valid UTF-8") from None
     try:
         exported = parse_exported(key.reveal())
     except Malformed as err:

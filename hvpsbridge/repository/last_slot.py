@@ -23,14 +23,14 @@ class LastSlot:
     Args:
         cache_folder: where to remember it; nothing is remembered without one.
         repository_id: the repository.
-        url: its place.
+        place: of the repository, see ``Store.place``.
     """
 
-    def __init__(self, cache_folder: Path | None, repository_id: UUID, url: str) -> None:
+    def __init__(self, cache_folder: Path | None, repository_id: UUID, place: str) -> None:
         self._path: Path | None = None
         if cache_folder is not None:
-            place = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
-            self._path = cache_folder / _FOLDER / f"{repository_id}-{place}"
+            digest = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+            self._path = cache_folder / _FOLDER / f"{repository_id}-{digest}"
 
     def get(self) -> UUID | None:
         """The slot; None when nothing is remembered."""

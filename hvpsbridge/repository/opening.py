@@ -114,7 +114,7 @@ def create_on_store(
     if key is not None and master is not None:
         slot = make_slot(master, repository_id, key, label, cost)
         write_slot(store, slot)
-        LastSlot(cache_folder, repository_id, store.url).remember(slot.slot_id)
+        LastSlot(cache_folder, repository_id, store.place).remember(slot.slot_id)
     # The settings are written last: with them the repository exists.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
@@ -154,7 +154,7 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
     master = None
     if settings.sealed:
-        last = LastSlot(cache_folder, settings.repository_id, store.url)
+        last = LastSlot(cache_folder, settings.repository_id, store.place)
         master, slot_id = unlock(store, settings, key, first=last.get())
         last.remember(slot_id)
     elif key is not None:

@@ -25,7 +25,7 @@ from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_file import cache_path
-from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
@@ -40,8 +40,9 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stored_packs import write_bad_list
-from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.repository.stores.base import ObjectInfo, Store
 from hvpsbridge.repository.stores.local import LocalStore
+from hvpsbridge.repository.unreadable import Unreadable
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.units import KIB
 
@@ -72,9 +73,11 @@ class Repository:
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
         self._objects = Objects(store, sealer, settings.repository_id)
-        self.catalog = Catalog(self._objects)
-        self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects))
         path = None if cache_folder is None else cache_path(cache_folder, settings.repository_id, store.place)
+        self._unreadable = Unreadable(None if path is None else path.with_name("unreadable"))
+        self._index_objects: dict[bytes, ObjectInfo] = {}
+        self.catalog = Catalog(self._objects, self._unreadable)
+        self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects))
         self._cache = IndexCache(path, self)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
         self._spill_folder = None if path is None else path.parent
@@ -125,13 +128,19 @@ class Repository:
         """Update the chunk index to what is published."""
         self._cache.synchronise()
         self._cache.set_bad((frame.id, frame.pack) for frame in self.catalog.bad_frames())
+        self._unreadable.save()
 
     def index_names(self) -> list[bytes]:
         """Names of the current index objects."""
-        return [binary_name(info.name) for info in self._objects.list(INDEX)]
+        self._index_objects = {binary_name(info.name): info for info in self._objects.list(INDEX)}
+        return list(self._index_objects)
 
     def load_index(self, name: bytes) -> IndexObject | None:
         """The content of an index object; None if it is gone, or damaged, which is logged."""
+        info = self._index_objects.get(name)
+        if info is not None and info in self._unreadable:
+            self.catalog.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
+            return None
         try:
             return decode_index(self._objects.read(index_name(name), Kind.INDEX))
         except ObjectMissing:
@@ -139,10 +148,11 @@ class Repository:
         except Damaged as err:
             # The chunks that it lists count as lost; everything else can be used. verify shows the extent.
             self.catalog.log_damage(err)
-            return None
         except Malformed as err:
             self.catalog.log_damage(self._objects.damaged(index_name(name), err))
-            return None
+        if info is not None:
+            self._unreadable.add(info)
+        return None
 
     @property
     def remote(self) -> bool:

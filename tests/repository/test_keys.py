@@ -48,7 +48,7 @@ def read_slot(store: MemoryStore, name: str) -> KeySlot:
 
 class TestOpening:
     def test_needs_the_key(self, sealed: Repository, store: MemoryStore) -> None:
-        for key in (None, OTHER, Secret(""), Secret(KEY.reveal() + " ")):
+        for key in (None, OTHER, Secret(""), Secret(KEY.reveal() + " "), Secret("\udcff")):
             with pytest.raises(WrongKey):
                 open_on_store(store, key=key)
         open_on_store(store, key=KEY).close()
@@ -251,6 +251,10 @@ class TestSlots:
     def test_hide_their_labels(self, sealed: Repository, store: MemoryStore) -> None:
         sealed.keys.add(OTHER, "bank vault", cost=CHEAP)
         assert not [name for name, data in store.objects.items() if b"bank vault" in data]
+
+    def test_do_not_take_a_passphrase_that_is_not_utf_8(self, sealed: Repository) -> None:
+        with pytest.raises(ConfigurationError, match="UTF-8"):
+            sealed.keys.add(Secret("\udcff"), cost=CHEAP)
 
     def test_do_not_take_an_empty_passphrase(self, sealed: Repository) -> None:
         with pytest.raises(ValueError, match="empty"):

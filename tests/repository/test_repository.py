@@ -36,7 +36,9 @@ from hvpsbridge.formats.node import FAN_OUT
 from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository, stored_packs
 from hvpsbridge.repository import tree as tree_module
 from hvpsbridge.repository import writer as writer_module
+from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.base import ObjectInfo
+from hvpsbridge.repository.unreadable import Unreadable
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import MIB
 from tests.repository.conftest import (
@@ -791,6 +793,46 @@ class TestOpening:
         with open_repository(url, cache_folder=cache) as repository, repository.begin(uuid4()) as writer:
             writer.disk(CHUNK, None).put(0, b"z" * CHUNK)
             assert writer.stats.new_chunks == 1
+
+
+def test_what_somebody_added_is_read_once_and_logged_each_time(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(store, sealed=True).close()
+    planted = [f"{folder}/{number:032x}" for folder in ("index", "bad") for number in range(3)]
+    store.objects |= dict.fromkeys(planted, b"x" * 100)
+    read: list[str] = []
+    get = MemoryStore.get
+
+    def counted(self: MemoryStore, name: str, max_bytes: int) -> bytes:
+        read.append(name)
+        return get(self, name, max_bytes)
+
+    monkeypatch.setattr(MemoryStore, "get", counted)
+    for times in (1, 1, 1):
+        caplog.clear()
+        with open_on_store(store, key=KEY, cache_folder=tmp_path) as opened:
+            opened.refresh()
+            assert [read.count(name) for name in planted] == [times] * 6
+            assert all(name in caplog.text for name in planted)
+    with open_on_store(store, key=KEY, cache_folder=tmp_path) as opened:
+        assert {problem.name for problem in opened.verify().problems} >= set(planted[:3])
+    # Put back with another size, or a day later, they are read again.
+    store.objects[planted[0]] = b"y" * 101
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * 86400)
+    open_on_store(store, key=KEY, cache_folder=tmp_path).close()
+    assert all(read.count(name) >= 2 for name in planted)
+
+
+@pytest.mark.parametrize("text", ["", "one", "one x y", "one 5\n", "\x00" * 100, "one 5 nan"], ids=range(6))
+def test_a_torn_memory_of_unreadable_objects_is_forgotten(tmp_path: Path, text: str) -> None:
+    (tmp_path / "unreadable").write_text(text)
+    memory = Unreadable(tmp_path / "unreadable")
+    assert ObjectInfo("one", 5) not in memory
+    memory.add(ObjectInfo("one", 5))
+    memory.save()
+    assert ObjectInfo("one", 5) in Unreadable(tmp_path / "unreadable")
 
 
 def test_a_tree_of_one_node_again_and_again_has_an_end() -> None:
