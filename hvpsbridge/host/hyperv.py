@@ -6,9 +6,9 @@ effect allows, and returns values of ``contract.results``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS
@@ -31,7 +31,7 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import HostError, ProtocolViolation
+from hvpsbridge.errors import HostError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import answers, paged
 from hvpsbridge.host.connection import HostConnection
@@ -41,8 +41,6 @@ from hvpsbridge.host.retry import while_busy
 from hvpsbridge.host.runner import OperationRunner
 
 JOB_SECONDS = 1800
-
-_Disk = TypeVar("_Disk", DiskInfo, FrozenDisk)
 
 
 class HyperVHost:
@@ -124,19 +122,22 @@ class HyperVHost:
 
     def vms(self, vm_id: UUID | None = None) -> tuple[VmInfo, ...]:
         """All VMs, or the one with that id."""
-        found = self._runner.many("Get-HvpsVm", VmId=vm_id)
-        if vm_id is not None and len(found) != 1:
-            raise self._runner.violation(
-                OPERATIONS["Get-HvpsVm"], f"asked for VM {vm_id}, got {len(found)} objects"
-            )
-        return found
+        return self._runner.many("Get-HvpsVm", VmId=vm_id)
 
     def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
         """All VMs that can be read, and an error for each that cannot."""
-        listed = self._runner.each("Get-HvpsVm")
+        operation = OPERATIONS["Get-HvpsVm"]
+        listed = self._runner.each(operation.name)
+        count = Counter(vm.vm_id for vm in listed if not isinstance(vm, HostError))
+        problems = [vm for vm in listed if isinstance(vm, HostError)]
+        problems.extend(
+            self._runner.violation(operation, f"VM {vm_id} is listed {times} times")
+            for vm_id, times in count.items()
+            if times > 1
+        )
         return (
-            tuple(vm for vm in listed if not isinstance(vm, HostError)),
-            tuple(vm for vm in listed if isinstance(vm, HostError)),
+            tuple(vm for vm in listed if not isinstance(vm, HostError) and count[vm.vm_id] == 1),
+            tuple(problems),
         )
 
     def vm(self, vm_id: UUID) -> VmInfo:
@@ -147,8 +148,6 @@ class HyperVHost:
             ProtocolViolation: the answer is not this VM.
         """
         vm: VmInfo = self._runner.one("Get-HvpsVm", VmId=vm_id)
-        if vm.vm_id != vm_id:
-            raise ProtocolViolation(self.name, "Get-HvpsVm", f"VM {vm.vm_id} instead of {vm_id}")
         return vm
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:
@@ -157,7 +156,7 @@ class HyperVHost:
         Raises:
             ProtocolViolation: two drives are in one slot.
         """
-        return self._by_slot("Get-HvpsDisk", self._runner.many("Get-HvpsDisk", VmId=vm_id))
+        return self._runner.many("Get-HvpsDisk", VmId=vm_id)
 
     def volumes(self, vm_id: UUID) -> tuple[VolumeInfo, ...]:
         """Space on every volume that has files of the VM."""
@@ -308,7 +307,7 @@ class HyperVHost:
             ProtocolViolation: two disks are in one slot.
         """
         name = "Get-HvpsFrozenDisk"
-        return self._by_slot(name, self._runner.many(name, VmId=vm_id, CheckpointId=checkpoint_id))
+        return self._runner.many(name, VmId=vm_id, CheckpointId=checkpoint_id)
 
     def changes(self, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on a frozen disk since ``rct_id``: a sorted set of extents within the disk.
@@ -358,13 +357,6 @@ class HyperVHost:
         """Close the process's handle of a disk, or of all disks; returns which are still attached."""
         state: ReaderState = self._runner.one("Close-HvpsReader", Path=path)
         return state
-
-    def _by_slot(self, operation: str, disks: tuple[_Disk, ...]) -> tuple[_Disk, ...]:
-        """The disks: everything after this tells them apart by slot."""
-        slots = {(disk.controller_type, disk.controller_number, disk.controller_location) for disk in disks}
-        if len(slots) < len(disks):
-            raise ProtocolViolation(self.name, operation, f"{len(disks)} disks in {len(slots)} slots")
-        return disks
 
     def configuration(self, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
         """Pieces of the checkpoint's configuration files, those of each file in order, digests verified."""

@@ -22,7 +22,7 @@ from hvpsbridge.host import answers
 from hvpsbridge.host.binding import Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.psrp.shells import HostShell
+from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.sim.engines import binder
 from hvpsbridge.sim.engines.failure import Failure
@@ -47,15 +47,18 @@ class ModelShell:
 
     idle_seconds = 0.0
 
-    def __init__(self, model: Model, node: str, before: Callable[[str], None]) -> None:
+    def __init__(
+        self, model: Model, node: str, before: Callable[[str], None], run_id: uuid.UUID | None
+    ) -> None:
         self.model = model
         self.node = node
         self.before = before
+        self.run_id = run_id
         self.closed = False
         self.shell_id = str(uuid.uuid4()).upper()
         self._booted = model.nodes.get(node).booted
         self._shells = shells_of(model)
-        self._shells.append(HostShell(self.shell_id, "hvps", "backup", 0))
+        self._shells.append(HostShell(self.shell_id, shell_name(run_id), "backup", 0))
         readers = Readers(model, self.shell_id, node)
         self.process = HostProcess(os.getpid(), datetime.now(UTC), readers)
 
@@ -135,14 +138,18 @@ class ModelHost(HyperVHost):
     """
 
     def __init__(
-        self, model: Model, node: str | None = None, before: Callable[[str], None] = lambda name: None
+        self,
+        model: Model,
+        node: str | None = None,
+        before: Callable[[str], None] = lambda name: None,
+        run_id: uuid.UUID | None = None,
     ) -> None:
-        self.shell = ModelShell(model, model.nodes.get(node).name, before)
+        self.shell = ModelShell(model, model.nodes.get(node).name, before, run_id)
         super().__init__(ModelRunner(self.shell))
 
     def new_shell(self) -> ModelHost:
         self.shell.ask("open shell")
-        return ModelHost(self.shell.model, self.shell.node, self.shell.before)
+        return ModelHost(self.shell.model, self.shell.node, self.shell.before, self.shell.run_id)
 
 
 class ModelRunner(OperationRunner):

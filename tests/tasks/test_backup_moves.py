@@ -27,14 +27,15 @@ STARTS = [step.name for step in Step]
 
 def run(world: World, observer: Steps | None = None, policy: BackupOptions = QUICK) -> RunResult:
     """The play of two nodes, as the runner runs it."""
+    run_id = uuid4()
     targets = tuple(
-        HostTarget(name, lambda name=name: world.host(name))  # type: ignore[misc]
+        HostTarget(name, lambda name=name: world.host(name, run_id))  # type: ignore[misc]
         for name in ("HV01", "HV02")
     )
     play = PlayRun(
         "cluster", targets, world.repository, VmSelection(("web",)), (play_task("backup", policy),)
     )
-    return Runner(uuid4(), observer or Steps(), Cancellation()).run([play])
+    return Runner(run_id, observer or Steps(), Cancellation()).run([play])
 
 
 def good(world: World, vm_id: UUID) -> BackupResult:

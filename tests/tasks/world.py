@@ -124,8 +124,8 @@ class World:
 
     # -- hvps -------------------------------------------------------------------------------------------
 
-    def host(self, node: str | None = None) -> ModelHost:
-        return ModelHost(self.model, node, lambda name: self.before(name) if self.before else None)
+    def host(self, node: str | None = None, run_id: UUID | None = None) -> ModelHost:
+        return ModelHost(self.model, node, lambda name: self.before(name) if self.before else None, run_id)
 
     def context(self, vm: VmRef) -> TaskContext:
         """For a task that needs no host."""
@@ -149,18 +149,19 @@ class World:
         known = BackupLimits.__dataclass_fields__
         limits = {name: changes.pop(name) for name in list(changes) if name in known}
         policy = replace(policy, limits=replace(policy.limits, **limits), **changes)  # type: ignore[arg-type]
-        with self.host(node) as host:
+        run_id = uuid4()
+        with self.host(node, run_id) as host:
             context = backup.BackupContext(
                 host=host,  # type: ignore[arg-type]
                 vm_id=vm_id,
                 vm_name=host.vms(vm_id)[0].name,
                 options=policy,
                 repository=repository or self.repository,
-                run_id=uuid4(),
+                run_id=run_id,
                 observer=observer or Observer(),
                 cancel=cancel or Cancellation(),
                 budget=ByteBudget(16 * MIB),
-                connect=lambda: self.host(node),  # type: ignore[arg-type,return-value]
+                connect=lambda: self.host(node, run_id),  # type: ignore[arg-type,return-value]
             )
             return backup.check(context) if check else backup.run(context)
 

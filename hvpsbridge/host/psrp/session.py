@@ -34,7 +34,7 @@ from hvpsbridge.host.psrp.errors import (
 from hvpsbridge.host.psrp.kerberos import check_installed
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
 from hvpsbridge.host.psrp.pool import BoundedPool
-from hvpsbridge.host.psrp.shells import HostShell, list_shells
+from hvpsbridge.host.psrp.shells import HostShell, list_shells, shell_name
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Session:
         wsman = new_wsman(connection)
         pool = BoundedPool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
         # Shows in the host's list of shells, so that an administrator can see what it is for.
-        pool.shell.name = f"hvps {run_id}" if run_id else "hvps"
+        pool.shell.name = shell_name(run_id)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

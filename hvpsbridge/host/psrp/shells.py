@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from uuid import UUID
 from xml.etree import ElementTree
 
 from pypsrp.wsman import NAMESPACES, WSMan
@@ -29,6 +30,11 @@ class HostShell:
     name: str
     owner: str
     idle_seconds: int | None
+
+
+def shell_name(run_id: UUID | None) -> str:
+    """The name that hvps gives to the shells of a run."""
+    return f"hvps {run_id}" if run_id else "hvps"
 
 
 def list_shells(wsman: WSMan) -> tuple[HostShell, ...]:

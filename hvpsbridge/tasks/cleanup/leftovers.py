@@ -16,7 +16,7 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
     VmInfo,
 )
-from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
+from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.repository import Repository
@@ -26,6 +26,7 @@ from hvpsbridge.tasks.cleanup.ownership import (
     has_ids_of,
     reference_points_to_keep,
 )
+from hvpsbridge.tasks.cleanup.shells import own_shells
 from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
 from hvpsbridge.tasks.planning.mark import parse_mark
 
@@ -172,25 +173,17 @@ def _reference_points(
 
 
 def _shells(
-    shells: Iterable[HostShell],
+    shells: Sequence[HostShell],
     entries: Iterable[LedgerEntry],
     open_entries: Iterable[LedgerEntry],
     own_shell: str,
 ) -> Iterator[HostObject]:
-    """Shells that the VM's ledger names; any other one may belong to other users or to other VMs' runs."""
-    runs = {
-        entry.shell_id.lower(): entry.run_id
-        for entry in entries
-        if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None
-    }
+    """Shells of runs that the VM's ledger names; others may be other users' or other VMs' runs'."""
     open_runs = {entry.run_id for entry in open_entries}
-    for shell in shells:
-        run_id = runs.get(shell.shell_id.lower())
-        if run_id is None or shell.shell_id.lower() == own_shell.lower():
-            continue
+    for shell, run_id in own_shells(shells, entries, own_shell):
         state = "ended early" if run_id in open_runs else "is over"
         why = f"of run {run_id}, which {state}; will be ended"
-        yield HostObject("shell", shell.shell_id, shell.name or shell.shell_id, Owner.LEFTOVER, why)
+        yield HostObject("shell", shell.shell_id, shell.name, Owner.LEFTOVER, why)
 
 
 def unknown_ids(found: Iterable[VmObjects], wanted: Collection[str]) -> tuple[str, ...]:

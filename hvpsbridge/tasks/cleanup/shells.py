@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from uuid import UUID
 
 from hvpsbridge.errors import HvpsError, Interrupted
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.hosts import unexpected
 
 
 def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
-    """End the shells that ``entries`` name, on every host where the VM was; their readers end with them."""
+    """End the shells of the runs of ``entries``, on every host of the play where the VM was.
+
+    Their readers end with them.
+    """
     shells: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
         if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None:
@@ -41,10 +46,37 @@ def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
 
 
 def _end_shells_on(context: CleanupContext, host: HyperVHost, entries: Iterable[LedgerEntry]) -> None:
+    known = [*entries, *context.journal.ledger.current_entries()]
+    wanted = {str(entry.shell_id).lower() for entry in entries}
+    for shell, run_id in own_shells(host.shells(), known, host.shell_id):
+        if shell.shell_id.lower() in wanted and run_id != context.own_run and host.end_shell(shell.shell_id):
+            context.note(f"ended shell {shell.shell_id} of run {run_id}")
+
+
+def own_shells(
+    shells: Sequence[HostShell], entries: Iterable[LedgerEntry], own_shell: str
+) -> Iterator[tuple[HostShell, UUID]]:
+    """The shells that runs of this repository opened, each with its run.
+
+    An id in the ledger is not enough: the shell must have the name that hvps gives to shells of that run, and
+    the owner of our own shell.
+
+    Args:
+        shells: all that the host lists.
+        entries: ledger entries that may name them.
+        own_shell: id of the shell that lists them; it is left out.
+    """
+    named: dict[str, dict[str, UUID]] = {}
     for entry in entries:
-        assert entry.shell_id is not None
-        if entry.shell_id.lower() != host.shell_id.lower() and host.end_shell(entry.shell_id):
-            context.note(f"ended shell {entry.shell_id} of run {entry.run_id}")
+        if entry.kind is LedgerKind.RUN_STARTED and entry.shell_id is not None:
+            named.setdefault(entry.shell_id.lower(), {})[shell_name(entry.run_id)] = entry.run_id
+    owners = {shell.owner.casefold() for shell in shells if shell.shell_id.lower() == own_shell.lower()}
+    for shell in shells:
+        run_id = named.get(shell.shell_id.lower(), {}).get(shell.name)
+        if run_id is None or shell.shell_id.lower() == own_shell.lower():
+            continue
+        if shell.owner.casefold() in owners:
+            yield shell, run_id
 
 
 def wait_for_jobs(context: CleanupContext) -> tuple[str, ...]:
