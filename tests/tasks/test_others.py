@@ -22,7 +22,7 @@ from hvpsbridge.units import MIB
 from tests.tasks import builders as make
 from tests.tasks.model_host import shells_of
 from tests.tasks.test_sweep import sweep, things
-from tests.tasks.world import World
+from tests.tasks.world import Died, Steps, World, die
 
 SMALL = 2 * MIB
 CREATE, CONVERT = "New-HvpsCheckpoint", "ConvertTo-HvpsReferencePoint"
@@ -239,6 +239,23 @@ def test_a_checkpoint_that_was_not_asked_for_never_enters_the_ledger(
     assert others(world, vm_id)[0] == {"a user's"}, "what was made instead is removed by its mark"
     world.good_backup(vm_id)
     assert others(world, vm_id)[0] == {"a user's"}
+
+
+@pytest.mark.parametrize("kind", [SnapshotType.Standard, SnapshotType.Recovery])
+def test_an_id_that_a_host_gave_falsely_acts_on_no_other_host(
+    world: World, vm_id: UUID, monkeypatch: pytest.MonkeyPatch, kind: SnapshotType
+) -> None:
+    """A host hides what is there, and names it as new; the run dies, and the VM is on another host then."""
+    victim = checkpoint(world, vm_id, "before the upgrade", kind)
+    with monkeypatch.context() as patch:
+        lie(patch, "Get-HvpsCheckpoint", checkpoint_id=uuid4(), kind=CheckpointKind.STANDARD)
+        lie(patch, CREATE, checkpoint_id=victim)
+        with pytest.raises(Died):
+            world.backup(vm_id, observer=Steps(("RECORD_CHECKPOINT", "after"), die))
+    assert victim in [entry.checkpoint_id for entry in world.repository.ledger(vm_id).entries()]
+    world.backup(vm_id)
+    sweep(world, vm_id)
+    assert others(world, vm_id)[0] == {"before the upgrade"}
 
 
 ASKED_TWICE: dict[str, Callable[[World, UUID], object]] = {
