@@ -18,8 +18,17 @@ from uuid import UUID
 
 from hvpsbridge.contract import Operation
 from hvpsbridge.errors import InternalError
+from hvpsbridge.units import MIB
 
 TYPE_PREFIX = "Hvps."
+# Longer values are refused, since recovery points and reports keep them. A path of Windows has up to 32,767
+# letters; a chain has a file for each checkpoint, of which a VM can have 50.
+MAX_TEXT = 32_768
+MAX_ITEMS = 4096
+# By property, where more is needed.
+MAX_LETTERS = {"Json": 4 * MIB}
+# Letters of a host's text in an error.
+MAX_SHOWN = 200
 _INT32 = range(-(1 << 31), 1 << 31)
 _UINT64 = range(1 << 64)
 
@@ -127,19 +136,22 @@ def bind_result(result: type, type_names: list[str], properties: Mapping[str, ob
     """
     wanted = TYPE_PREFIX + result.__name__
     if not type_names or type_names[0] != wanted:
-        raise BindingError(
-            f"expected {wanted}, not {type_names[0] if type_names else 'an object without type'}"
-        )
+        came = type_names[0] if type_names else "an object without type"
+        raise BindingError(f"expected {wanted}, not {came[:MAX_SHOWN]}")
     shape = _shape(result)
     expected = {name for _, name, _ in shape}
     if missing := expected - properties.keys():
         raise BindingError(f"{wanted} has no {', '.join(sorted(missing))}")
     if unknown := properties.keys() - expected:
-        raise BindingError(f"{wanted} has unknown {', '.join(sorted(unknown))}")
+        raise BindingError(f"{wanted} has unknown {', '.join(sorted(unknown))[:MAX_SHOWN]}")
     values = {}
     for field, name, hint in shape:
         try:
-            values[field] = _value(hint, properties[name])
+            value = properties[name]
+            longest = MAX_LETTERS.get(name, MAX_TEXT)
+            if isinstance(value, str) and len(value) > longest:
+                raise ValueError(f"has {len(value)} letters, at most {longest} are read")
+            values[field] = _value(hint, value)
         except (TypeError, ValueError, OverflowError) as err:
             raise BindingError(f"{wanted}.{name}: {err}") from err
     return result(**values)
@@ -157,6 +169,10 @@ def _value(hint: Any, value: object) -> object:
     if origin is tuple:
         if not isinstance(value, list):
             raise TypeError(f"expected an array, not {type(value).__name__}")
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"has {len(value)} items, at most {MAX_ITEMS} are read")
+        if any(isinstance(item, str) and len(item) > MAX_TEXT for item in value):
+            raise ValueError(f"has an item of more than {MAX_TEXT} letters")
         return tuple(_value(get_args(hint)[0], item) for item in value)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint(_plain(str, value))

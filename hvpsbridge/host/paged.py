@@ -7,77 +7,122 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from uuid import UUID
 
 from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract import OPERATIONS, Operation
 from hvpsbridge.contract.results import DigestPage, ExtentPage, FilePiece
-from hvpsbridge.errors import SessionLost
-from hvpsbridge.formats.extents import Extent, normalise, unpack_extents
+from hvpsbridge.errors import ProtocolViolation, SessionLost
+from hvpsbridge.formats.extents import Extent, align, normalise, unpack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.runner import OperationRunner
+from hvpsbridge.units import KIB
 
 # Tries of one page, each in a new shell.
 PAGE_ATTEMPTS = 3
+# Pages that may bring less than a small page or an extent each; hosts send 4096 extents in one.
+SPARE_PAGES = 1000
+SMALL_PAGE_BYTES = 64 * KIB
+# Extents of a disk that are kept, at 430 bytes each. A disk with more changes than that is read on a coarser
+# grid, which begins here.
+MAX_EXTENTS = 262_144
+SMALLEST_UNIT_BYTES = 8 * KIB
+# A checkpoint has up to three configuration files, read in pieces of a megabyte.
+MAX_FILES = 16
+SMALLEST_PIECE_BYTES = 64 * KIB
 
 
 def changes(runner: OperationRunner, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
     """Changes of a disk since an RCT id, as a sorted set; see ``HyperVHost.changes``."""
-    operation = OPERATIONS["Get-HvpsDiskChange"]
-    found: list[Extent] = []
+    pages = _Pages(runner, OPERATIONS["Get-HvpsDiskChange"], size_bytes)
     position = 0
     while position < size_bytes:
         start = position
-        for page in runner.many(
-            operation.name,
+        position = runner.fold(
+            pages.operation.name,
+            partial(pages.take, start),
             Path=path,
             RctId=rct_id,
-            OffsetBytes=position,
-            LengthBytes=size_bytes - position,
-        ):
-            position = _add_page(runner, operation, page, position, size_bytes, found)
+            OffsetBytes=start,
+            LengthBytes=size_bytes - start,
+        )
         if position == start:
-            raise runner.violation(operation, f"no progress at byte {position} of {size_bytes}")
-    return normalise(found, size_bytes)
+            raise runner.violation(pages.operation, f"no progress at byte {position} of {size_bytes}")
+    return normalise(pages.extents, size_bytes)
 
 
 def allocation(runner: OperationRunner, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...]:
     """What files hold data for, as a sorted set; see ``HyperVHost.allocation``."""
-    operation = OPERATIONS["Get-HvpsAllocation"]
-    found: list[Extent] = []
-    position = 0
-    for page in runner.many(operation.name, Chain=list(chain)):
-        position = _add_page(runner, operation, page, position, size_bytes, found)
+    pages = _Pages(runner, OPERATIONS["Get-HvpsAllocation"], size_bytes)
+    position = runner.fold(pages.operation.name, partial(pages.take, 0), Chain=list(chain))
     if position != size_bytes:
-        raise runner.violation(operation, f"covers {position} of {size_bytes} bytes")
-    return normalise(found, size_bytes)
+        raise runner.violation(pages.operation, f"covers {position} of {size_bytes} bytes")
+    return normalise(pages.extents, size_bytes)
 
 
-def _add_page(
-    runner: OperationRunner,
-    operation: Operation,
-    page: ExtentPage,
-    position: int,
-    size_bytes: int,
-    found: list[Extent],
-) -> int:
-    """Add a page of extents to ``found``; returns where the next page must begin."""
-    end = position + page.processed_bytes
-    if page.offset_bytes != position or end > size_bytes:
-        raise runner.violation(
-            operation,
-            f"a page from {page.offset_bytes} to {end}, expected from {position} within {size_bytes}",
-        )
-    try:
-        extents = unpack_extents(page.extents or b"")
-    except ValueError as err:
-        raise runner.violation(operation, str(err)) from err
-    for extent in extents:
-        if extent.offset >= size_bytes:
-            raise runner.violation(operation, f"an extent at {extent.offset}, beyond {size_bytes}")
-    found.extend(extents)
-    return end
+class _Pages:
+    """Pages of extents of one disk.
+
+    Attributes:
+        operation: that answers with them.
+        extents: found so far; more than the pages had where there are too many of them.
+    """
+
+    def __init__(self, runner: OperationRunner, operation: Operation, size_bytes: int) -> None:
+        self._runner = runner
+        self._size_bytes = size_bytes
+        self._count = 0
+        self._came = 0
+        self._unit_bytes = SMALLEST_UNIT_BYTES
+        self.operation = operation
+        self.extents: list[Extent] = []
+
+    def take(self, position: int, pages: Iterable[ExtentPage]) -> int:
+        """Add pages, the first of which begins at ``position``; where the next one must begin.
+
+        Pages of an answer that was lost are taken again, which changes nothing.
+
+        Raises:
+            ProtocolViolation: they do not follow each other, exceed the disk, or bring too little.
+        """
+        for page in pages:
+            end = position + page.processed_bytes
+            if page.offset_bytes != position or end > self._size_bytes:
+                raise self._violation(
+                    f"a page from {page.offset_bytes} to {end}, "
+                    f"expected from {position} within {self._size_bytes}"
+                )
+            try:
+                extents = unpack_extents(page.extents or b"")
+            except ValueError as err:
+                raise self._violation(str(err)) from err
+            for extent in extents:
+                if extent.offset >= self._size_bytes:
+                    raise self._violation(f"an extent at {extent.offset}, beyond {self._size_bytes}")
+            position = end
+            self._count += 1
+            self._came += len(extents)
+            if self._count > SPARE_PAGES + position // SMALL_PAGE_BYTES + self._came:
+                raise self._violation(f"{self._count} pages with {self._came} extents up to byte {position}")
+            self.extents.extend(extents)
+            if len(self.extents) > MAX_EXTENTS:
+                self._thin_out()
+        return position
+
+    def _thin_out(self) -> None:
+        """Cover the extents with fewer ones, on a coarser and coarser grid.
+
+        What is read in addition is right as well, and only costs time.
+        """
+        self.extents = list(normalise(self.extents, self._size_bytes))
+        while len(self.extents) > MAX_EXTENTS // 2:
+            self.extents = list(align(self.extents, self._unit_bytes, self._size_bytes))
+            self._unit_bytes *= 2
+
+    def _violation(self, problem: str) -> ProtocolViolation:
+        return self._runner.violation(self.operation, problem)
 
 
 def digests(
@@ -100,7 +145,7 @@ def digests(
         try:
             for page in pages:
                 count, rest = divmod(len(page.digests), DIGEST_BYTES)
-                if page.first_chunk != following or rest or following + count > stop:
+                if page.first_chunk != following or rest or not 0 < count <= stop - following:
                     raise runner.violation(
                         operation, f"{len(page.digests)} bytes of digests from chunk {page.first_chunk}"
                     )
@@ -138,9 +183,11 @@ def configuration(runner: OperationRunner, vm_id: UUID, checkpoint_id: UUID) -> 
 def _pieces(runner: OperationRunner, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
     operation = OPERATIONS["Read-HvpsConfiguration"]
     path, position, size = "", 0, 0
+    files = 0
     for piece in runner.run(operation.name, VmId=vm_id, CheckpointId=checkpoint_id):
         if position == size:
             path, position, size = piece.path, 0, piece.size_bytes
+            files += 1
         data = piece.data or b""
         if (piece.path, piece.size_bytes, piece.offset_bytes) != (path, size, position):
             raise runner.violation(operation, f"unexpected piece of {piece.name} at {piece.offset_bytes}")
@@ -149,6 +196,8 @@ def _pieces(runner: OperationRunner, vm_id: UUID, checkpoint_id: UUID) -> Iterat
         position += len(data)
         if position > size:
             raise runner.violation(operation, f"{piece.name} is longer than its {size} bytes")
+        if files > MAX_FILES or (position < size and len(data) < SMALLEST_PIECE_BYTES):
+            raise runner.violation(operation, f"file {files}, a piece of {len(data)} bytes: too little")
         yield piece
     if position != size:
         raise runner.violation(operation, f"{path} ends at byte {position} of {size}")

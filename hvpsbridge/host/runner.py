@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS, Effect, Operation
@@ -19,14 +19,19 @@ from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import READ_EXTENT, PipelineSource
 from hvpsbridge.host.retry import by_effect
 from hvpsbridge.host.scripts import script_text
+from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # A shell that was idle for this long is asked something harmless before it creates anything.
 WAKE_SECONDS = IDLE_TIMEOUT_SECONDS / 4
 # Parameter of operations that wait for a WMI job, and how much longer their answer may take.
 JOB_SECONDS = "JobSeconds"
 JOB_REPLY_SECONDS = 100
+# Of an answer that is kept as a whole. A host with 2000 VMs lists them in 8 MiB.
+MAX_ANSWER_BYTES = 64 * MIB
 
 
 class OperationRunner:
@@ -46,17 +51,23 @@ class OperationRunner:
 
     def run(self, name: str, **parameters: object) -> Iterator[Any]:
         """The results of an operation, as they arrive. Not retried."""
-        for result in self._results(name, parameters):
-            if isinstance(result, ProtocolViolation):
-                raise result
-            yield result
+        return _raising(self._results(name, parameters))
+
+    def fold(self, name: str, take: Callable[[Iterator[Any]], T], **parameters: object) -> T:
+        """What ``take`` makes of the results as they arrive, retried as the effect allows.
+
+        Results are not kept, so there may be any number of them.
+        """
+        return by_effect(OPERATIONS[name].effect, lambda: take(self.run(name, **parameters)), self.renew)
 
     def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
         effect = OPERATIONS[name].effect
-        return by_effect(effect, lambda: tuple(self._results(name, parameters)), self.renew)
+        return by_effect(effect, lambda: tuple(self._results(name, parameters, MAX_ANSWER_BYTES)), self.renew)
 
-    def _results(self, name: str, parameters: dict[str, object]) -> Iterator[Any]:
+    def _results(
+        self, name: str, parameters: dict[str, object], max_bytes: int | None = None
+    ) -> Iterator[Any]:
         operation = OPERATIONS[name]
         values = bind_parameters(operation, parameters)
         logger.debug("%s on %s", name, self.connection.name)
@@ -71,6 +82,7 @@ class OperationRunner:
             deadline_seconds,
             # Half of a creation would leave something that nothing marks as created by hvps.
             to_the_end=operation.effect is Effect.CREATES,
+            max_bytes=max_bytes,
         )
         for item in emitted:
             try:
@@ -89,7 +101,11 @@ class OperationRunner:
         if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
             # The host may have ended the idle shell. A question finds out, and can be repeated.
             self.many("Get-HvpsJob", VmId=parameters["VmId"])
-        results = by_effect(operation.effect, lambda: tuple(self.run(name, **parameters)), self.renew)
+        results = by_effect(
+            operation.effect,
+            lambda: tuple(_raising(self._results(name, parameters, MAX_ANSWER_BYTES))),
+            self.renew,
+        )
         with self.refusing(operation):
             answers.check_results(results)
         return results
@@ -143,3 +159,11 @@ class OperationRunner:
     def violation(self, operation: Operation, problem: str) -> ProtocolViolation:
         """The error for a result that does not follow the contract."""
         return ProtocolViolation(self.connection.name, operation.name, problem)
+
+
+def _raising(results: Iterator[Any]) -> Iterator[Any]:
+    """The results; raises the first one that cannot be read."""
+    for result in results:
+        if isinstance(result, ProtocolViolation):
+            raise result
+        yield result

@@ -18,6 +18,7 @@ from hvpsbridge.contract.results import (
     FrozenDisk,
     ReaderCheck,
     Removal,
+    VmDefinition,
 )
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.binding import BindingError, Tagged, bind_parameters, bind_result, pascal_case
@@ -142,3 +143,29 @@ def test_an_optional_parameter_that_is_not_given_does_not_travel() -> None:
 
 def test_properties_are_fields_in_pascal_case() -> None:
     assert [pascal_case(name) for name in ("vm_id", "sha256", "is_64bit")] == ["VmId", "Sha256", "Is64bit"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"Name": "x" * 40_000}, "40000 letters"),
+        ({"DiskPaths": ["C:\\" + "x" * 40_000]}, "more than 32768 letters"),
+        ({"DiskPaths": ["C:\\a.vhdx"] * 5000}, "5000 items"),
+    ],
+)
+def test_longer_values_than_windows_has_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(BindingError, match=complaint):
+        bind_result(CheckpointInfo, names(CheckpointInfo), CHECKPOINT | changes)
+
+
+def test_a_definition_is_longer_than_other_text() -> None:
+    definition = {"VmId": ID, "Json": "x" * 100_000}
+    assert len(bind_result(VmDefinition, names(VmDefinition), definition).json) == 100_000
+    with pytest.raises(BindingError, match="5000000 letters"):
+        bind_result(VmDefinition, names(VmDefinition), definition | {"Json": "x" * 5_000_000})
+
+
+def test_an_error_quotes_little_of_what_came() -> None:
+    with pytest.raises(BindingError) as caught:
+        bind_result(CheckpointInfo, ["x" * 100_000], CHECKPOINT)
+    assert len(str(caught.value)) < 300

@@ -21,7 +21,7 @@ from pypsrp.powershell import RunspacePool
 from pypsrp.wsman import SelectorSet
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, OperationTimedOut, SessionLost
+from hvpsbridge.errors import HvpsError, OperationTimedOut, ProtocolViolation, SessionLost
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.client import WSManClient, new_wsman
@@ -154,6 +154,7 @@ class Session:
         deadline_seconds: float,
         *,
         to_the_end: bool = False,
+        max_bytes: int | None = None,
     ) -> Iterator[Emitted]:
         """Objects that a script emits, as they arrive. Closing the iterator stops the script.
 
@@ -163,16 +164,20 @@ class Session:
             parameters: bound values by name.
             deadline_seconds: how long it may take.
             to_the_end: do not stop it in the middle because the work must stop.
+            max_bytes: of all replies together; None for output that is not kept.
 
         Raises:
             HvpsError: the work must stop (``stopping``).
             SessionLost: the connection or the shell is gone; the script may or may not have run.
             OperationTimedOut: it did not end in time and was told to stop.
+            ProtocolViolation: a reply cannot be read, or there are too many.
             OperationFailed: the host reported an error; often a subclass.
         """
         deadline = time.monotonic() + deadline_seconds
         with self.tracking_loss():
-            pipeline = Pipeline(self.client(), operation, text, parameters)
+            client = self.client()
+            pipeline = Pipeline(client, operation, text, parameters)
+            before = client.received_bytes
             try:
                 while pipeline.running:
                     self._used = time.monotonic()
@@ -182,6 +187,8 @@ class Session:
                     if not to_the_end:
                         stopping.check()
                     yield from pipeline.poll(min(self.operation_timeout_seconds, LOOK_SECONDS, left))
+                    if max_bytes is not None and client.received_bytes - before > max_bytes:
+                        raise ProtocolViolation(self.host, operation, f"more than {max_bytes} bytes")
                 if problem := pipeline.error():
                     raise problem
             finally:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
-from hvpsbridge.errors import HostNoSpace, StoppedByPolicy
+from hvpsbridge.errors import HostNoSpace, Interrupted, StoppedByPolicy
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
@@ -103,6 +103,8 @@ class Guard:
                 volumes = host.volumes(self._vm_id)
                 self._shortage = space_shortage(volumes, self._limits.free_space_floor)
             except Exception as err:  # noqa: BLE001 - the watch goes on whatever a host answers
+                if isinstance(err, (Halted, Interrupted)):
+                    return
                 # A lost host is the readers' to notice; here it only means that free space is unknown.
                 logger.warning("cannot read the free space of VM %s: %s", self._vm_name, err)
                 continue
