@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_clixml, check_xml
 from hvpsbridge.host.psrp.strings import clixml_text
 from hvpsbridge.sim.engines.clixml import escape
 
@@ -30,3 +33,17 @@ def test_escapes_are_read_and_everything_else_is_text(written: str, text: str) -
 @given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\ufffe\uffff<>&")))
 def test_what_the_simulator_writes_is_read_again(text: str) -> None:
     assert clixml_text(escape(text)) == text
+
+
+def test_checked_xml_leaves_no_work_for_the_garbage_collector() -> None:
+    """A run over many VMs would otherwise grow by a parser for each reply."""
+    gc.collect()
+    gc.disable()
+    try:
+        check_xml(b"<a><Obj/></a>")
+        check_clixml(b"<a><Obj>")
+        with pytest.raises(UnusableReply):
+            check_xml(b"<!DOCTYPE a><a/>")
+        assert not any(type(one).__name__ == "xmlparser" for one in gc.get_objects())
+    finally:
+        gc.enable()

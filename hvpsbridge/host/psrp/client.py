@@ -234,5 +234,7 @@ class WSManClient:
         # Another thread's message ends by itself; its socket must not be closed meanwhile.
         if raw is not None and not raw.waiting:
             raw.close()
+            # Its buffers would live until the garbage collector finds this client.
+            self._raw = None
         with suppress(Exception):
             self.wsman.close()

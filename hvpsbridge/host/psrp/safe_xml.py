@@ -73,3 +73,6 @@ def _check(data: bytes, max_depth: int, max_copied: int | None) -> None:
         parser.Parse(data, True)
     except expat.ExpatError:
         return
+    finally:
+        # A handler that knows its parser would keep both until the garbage collector finds them.
+        parser.StartElementHandler = parser.EndElementHandler = parser.StartDoctypeDeclHandler = None
