@@ -1,4 +1,4 @@
-"""``hvps repo``: create repositories, test stores, rebuild indexes."""
+"""``hvps repo``: create repositories, test stores, rebuild indexes, repair."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hvpsbridge.cli.options import json_option, repository_options, repository_s
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.report.documents.repositories import IndexRebuilt, RepositoryCreated, StoreProbed
+from hvpsbridge.report.documents.repositories import IndexRebuilt, Repaired, RepositoryCreated, StoreProbed
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, create_repository
+from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, RepairReport, create_repository
+from hvpsbridge.repository.check.restore_tool import RESTORE_NAME
 from hvpsbridge.repository.probe import probe as probe_store
 from hvpsbridge.units import size_text
 
@@ -33,7 +34,7 @@ def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str 
 
 @click.group("repo")
 def repo_() -> None:
-    """Create repositories, test stores and rebuild indexes."""
+    """Create and repair repositories, test stores and rebuild indexes."""
 
 
 @repo_.command("init", short_help="Create a repository.")
@@ -145,6 +146,51 @@ def _print_rebuilt(report: RebuildReport, check: bool) -> None:
         f"{len(report.named)} of {report.packs} packs {verb} to the index ({report.frames} chunks and nodes)"
         + ("" if report.whole else "; NOT complete: run `hvps verify` to see which points are affected")
     )
+
+
+@repo_.command("repair", short_help="Remove what remains of damage that is repaired.")
+@click.option("--check", is_flag=True, help="Show what would be done without changing anything.")
+@repository_options
+@json_option
+@click.pass_obj
+def repair(invocation: Invocation, /, check: bool, as_json: bool, **options: Any) -> ExitCode:
+    """Remove what remains of damage that is repaired.
+
+    A lost or damaged pack is taken out of the index when all of its chunks that a point needs exist in other
+    packs; the last copy of a chunk is never removed. Lists of bad chunks and other small objects that say
+    nothing any more are deleted if the store permits it, and a restore.py that hvps did not ship is replaced.
+    To store lost chunks again, run `hvps verify` and then a backup.
+
+    Fails with exit code 11 while a backup or copy writes to the repository. Exits with 7 if chunks are lost.
+    """
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        report = repository.repair(invocation.run_id, check=check)
+    if as_json:
+        console.document(Repaired(check, report.whole, report))
+    else:
+        _print_repaired(report, check)
+    return ExitCode.DONE if report.whole else ExitCode.DAMAGE
+
+
+def _print_repaired(report: RepairReport, check: bool) -> None:
+    would = "would be " if check else ""
+    kept = set(report.kept)
+    rows = [(name, f"{would}taken out of the index") for name in report.dropped]
+    rows += [(pack.name, f"left: {pack.what}") for pack in report.left]
+    rows += [
+        (name, "not needed, but the store refused to delete it" if name in kept else f"{would}deleted")
+        for name in report.removed
+    ]
+    if report.restore_tool:
+        rows.append((RESTORE_NAME, f"{would}replaced"))
+    if rows:
+        console.table(Table("repair", ("object", "result"), tuple(rows)))
+    lost = sum(pack.lost_chunks for pack in report.left)
+    if lost:
+        console.line(f"{lost} chunks are lost; run `hvps verify`, and then a backup, which stores them again")
+    elif not rows:
+        console.line("nothing to repair")
 
 
 @repo_.command("probe", short_help="Test whether a store is suitable for a repository.")

@@ -19,6 +19,7 @@ from hvpsbridge.report.documents.repositories import (
     KeySlotAdded,
     KeySlotRemoved,
     KeySlots,
+    Repaired,
     RepositoryCreated,
     StoreProbed,
 )
@@ -42,6 +43,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "repo init": (RepositoryCreated,),
     "repo probe": (StoreProbed,),
     "repo rebuild-index": (IndexRebuilt,),
+    "repo repair": (Repaired,),
     "key list": (KeySlots,),
     "key add": (KeySlotAdded,),
     "key import": (KeySlotAdded,),

@@ -1,6 +1,7 @@
 """Deduplicating repositories: stores, packs, chunk index, recovery points, leases, verification."""
 
 from hvpsbridge.repository.check.rebuild import RebuildReport
+from hvpsbridge.repository.check.repair import RepairReport
 from hvpsbridge.repository.check.verify import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.copying import CopyReport, copy_points
 from hvpsbridge.repository.holder import current_holder
@@ -29,6 +30,7 @@ __all__ = [
     "ProbeReport",
     "ProbeResult",
     "RebuildReport",
+    "RepairReport",
     "Repository",
     "SlotInfo",
     "TouchedPoint",

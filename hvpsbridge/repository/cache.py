@@ -111,20 +111,34 @@ class IndexCache:
     # -- keeping it up to date ------------------------------------------------------------------------
 
     def synchronise(self) -> None:
-        """Update the cache to exactly the current index objects."""
+        """Update the cache to exactly the current index objects, without those that others supersede.
+
+        An index object that is superseded remains if the store refuses to delete it.
+        """
         listed = set(self._source.index_names())
-        rows = self._do(lambda connection: connection.execute("SELECT name FROM indexes").fetchall())
-        known = {bytes(name) for (name,) in rows if isinstance(name, bytes)}
-        if listed == known and len(rows) == len(known):
-            return
+        self._drop(lambda name: name not in listed)
+        known = self._names()
         # Fetched one at a time outside the transaction, for which other processes may be waiting.
-        for name in sorted(listed - known):
+        for name in sorted(listed - known - self.superseded()):
             content = self._source.load_index(name)
             if content is not None:
                 self.add(name, content)
-        gone = [name for (name,) in rows if name not in listed]
-        if gone:
-            self._transact(lambda connection: _remove(connection, gone))
+        superseded = self.superseded()
+        self._drop(lambda name: name in superseded)
+
+    def _names(self) -> set[object]:
+        query = "SELECT name FROM indexes"
+        return self._do(lambda connection: {name for (name,) in connection.execute(query)})
+
+    def _drop(self, is_old: Callable[[object], bool]) -> None:
+        old = [name for name in self._names() if is_old(name)]
+        if old:
+            self._transact(lambda connection: _remove(connection, old))
+
+    def superseded(self) -> frozenset[bytes]:
+        """Names of index objects that others supersede."""
+        query = "SELECT name FROM superseded"
+        return self._do(lambda connection: frozenset(_blob(name) for (name,) in connection.execute(query)))
 
     def add(self, name: bytes, content: IndexObject) -> None:
         """Add a published index object, unless it is there already."""
@@ -277,6 +291,8 @@ def _add(connection: sqlite3.Connection, name: bytes, content: IndexObject) -> N
     if connection.execute("SELECT 1 FROM indexes WHERE name = ?", (name,)).fetchone():
         return  # another process has added it
     source = connection.execute("INSERT INTO indexes (name) VALUES (?)", (name,)).lastrowid
+    old = [(each, source) for each in content.supersedes if each != name]
+    connection.executemany("INSERT INTO superseded (name, source) VALUES (?, ?)", old)
     for pack in content.packs:
         number = connection.execute(
             "INSERT INTO packs (name, kind, bytes, source) VALUES (?, ?, ?, ?)",
@@ -313,6 +329,7 @@ def _remove(connection: sqlite3.Connection, names: Sequence[object]) -> None:
             "DELETE FROM chunks WHERE pack IN (SELECT number FROM packs WHERE source = ?)", row
         )
         connection.execute("DELETE FROM packs WHERE source = ?", row)
+        connection.execute("DELETE FROM superseded WHERE source = ?", row)
         connection.execute("DELETE FROM indexes WHERE number = ?", row)
 
 

@@ -22,12 +22,13 @@ T = TypeVar("T")
 
 FILE_NAME = "index.sqlite"
 PLACE_DIGITS = 16
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 120.0
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 _TABLES = f"""
 PRAGMA user_version = {SCHEMA};
 CREATE TABLE indexes (number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE);
+CREATE TABLE superseded (name BLOB NOT NULL, source INTEGER NOT NULL);
 CREATE TABLE packs (number INTEGER PRIMARY KEY, name BLOB NOT NULL, kind INTEGER NOT NULL,
                     bytes INTEGER NOT NULL, source INTEGER NOT NULL);
 CREATE INDEX packs_source ON packs (source);

@@ -27,6 +27,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_file import cache_path
 from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
+from hvpsbridge.repository.check.repair import RepairReport, repair
 from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
 from hvpsbridge.repository.frames import FrameReader
@@ -235,21 +236,33 @@ class Repository:
             points: which points; the whole repository when None.
             subset: part and count: ``(3, 14)`` hashes the third fourteenth of the chunks.
         """
+        return verify(self._verify_context(), Level(level), points, subset)
+
+    def _verify_context(self) -> VerifyContext:
         self.catalog.clear_cache()
         self.refresh()
-        return verify(
-            VerifyContext(
-                catalog=self.catalog,
-                objects=self._objects,
-                cache=self._cache,
-                frames=self._frames,
-                grid=self.grid,
-                keys=self.keys,
-            ),
-            Level(level),
-            points,
-            subset,
+        return VerifyContext(
+            catalog=self.catalog,
+            objects=self._objects,
+            cache=self._cache,
+            frames=self._frames,
+            grid=self.grid,
+            keys=self.keys,
         )
+
+    def repair(self, run_id: UUID, *, check: bool = False) -> RepairReport:
+        """Take lost packs out of the index whose chunks exist elsewhere, and remove what says nothing more.
+
+        Args:
+            run_id: of this run.
+            check: change nothing.
+
+        Raises:
+            RepositoryLocked: a run is writing to the repository.
+        """
+        report = repair(self._verify_context(), run_id, check=check)
+        self.refresh()
+        return report
 
     def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         """List frames (id, pack name), from ``VerifyReport.bad``, as bad for this and every later writer.

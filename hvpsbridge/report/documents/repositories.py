@@ -7,7 +7,7 @@ from uuid import UUID
 
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
-from hvpsbridge.repository import RebuildReport
+from hvpsbridge.repository import RebuildReport, RepairReport
 from hvpsbridge.repository.keys import SlotInfo
 from hvpsbridge.repository.probe import ProbeReport
 
@@ -51,6 +51,20 @@ class IndexRebuilt(Document):
     check: bool
     whole: bool
     report: RebuildReport
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired(Document):
+    """Result of a repair.
+
+    Attributes:
+        check: whether nothing was changed.
+        whole: whether every chunk that a point needs exists.
+    """
+
+    check: bool
+    whole: bool
+    report: RepairReport
 
 
 @dataclass(frozen=True, slots=True)

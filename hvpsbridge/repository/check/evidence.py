@@ -13,7 +13,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.index import decode_index
 from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.marks import Tombstone
@@ -82,7 +82,8 @@ def gather(
         vm_ids: VMs that have points.
     """
     evidence = Evidence()
-    indexes: dict[str, IndexObject] = {}
+    # A superseded index object is not needed. It remains if the store refuses to delete it.
+    superseded = set(map(layout.index_name, cache.superseded()))
     unreadable: list[tuple[Kind, str, str]] = []
     ledgers = {f"{layout.LEDGER}/{objects.sealer.opaque(layout.LEDGER, vm_id)}" for vm_id in vm_ids}
     for prefix, kind in _SMALL_OBJECTS.items():
@@ -90,7 +91,10 @@ def gather(
             try:
                 payload = objects.read(info.name, kind)
                 if kind is Kind.INDEX:
-                    indexes[info.name] = decode_index(payload)
+                    content = decode_index(payload)
+                    superseded.update(map(layout.index_name, content.supersedes))
+                    if info.name not in superseded:
+                        reconcile(cache, info.name, content)
                 elif kind is Kind.LEDGER:
                     _add_ledger_entry(evidence, payload)
                     ledgers.add(info.name.rsplit("/", 1)[0])
@@ -102,10 +106,6 @@ def gather(
                 unreadable.append((kind, info.name, err.what))
             except Malformed as err:
                 unreadable.append((kind, info.name, str(err)))
-    # A superseded index object is not needed. It remains if the store refuses to delete it.
-    superseded = {layout.index_name(name) for content in indexes.values() for name in content.supersedes}
-    for name in indexes.keys() - superseded:
-        reconcile(cache, name, indexes[name])
     needed = ledgers | {f"{folder}/{point}" for folder in (layout.IDS, layout.PROOFS) for point in manifests}
     for kind, name, what in unreadable:
         is_needed = kind is Kind.INDEX or name in needed or name.rsplit("/", 1)[0] in needed

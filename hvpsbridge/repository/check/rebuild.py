@@ -147,8 +147,8 @@ class _Rebuild:
                 yield _Pack(info.name, kind, info.size_bytes)
 
     def _read_index(self) -> tuple[set[bytes], list[str]]:
-        """Packs in index objects, and damaged index objects that are not superseded."""
-        known: set[bytes] = set()
+        """Packs in index objects, and damaged index objects; without those that are superseded."""
+        packs: dict[str, list[bytes]] = {}
         superseded: set[str] = set()
         damaged: list[str] = []
         for info in list(self._objects.list(INDEX)):
@@ -159,8 +159,9 @@ class _Rebuild:
             except (Damaged, Malformed):
                 damaged.append(info.name)
                 continue
-            known.update(pack.name for pack in content.packs)
+            packs[info.name] = [pack.name for pack in content.packs]
             superseded.update(map(index_name, content.supersedes))
+        known = {pack for name, names in packs.items() if name not in superseded for pack in names}
         return known, [name for name in damaged if name not in superseded]
 
     def _footers(self, packs: list[_Pack]) -> Iterator[IndexedPack | None]:

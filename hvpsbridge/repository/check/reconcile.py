@@ -14,7 +14,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexObject, decode_index
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.layout import INDEX, binary_name
+from hvpsbridge.repository.layout import INDEX, binary_name, index_name
 from hvpsbridge.repository.objects import Objects
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 def check_cache(objects: Objects, cache: IndexCache) -> None:
     """Correct the cache where it differs from index objects; those that cannot be read are skipped."""
+    superseded = set(map(index_name, cache.superseded()))
     for info in list(objects.list(INDEX)):
+        if info.name in superseded:
+            continue
         with contextlib.suppress(ObjectMissing, Damaged, Malformed):
             reconcile(cache, info.name, decode_index(objects.read(info.name, Kind.INDEX)))
 
