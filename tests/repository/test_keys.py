@@ -14,15 +14,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, NewerFormat, StoreError, WrongKey
-from hvpsbridge.formats.chunk import Frame
-from hvpsbridge.formats.envelope import Codec, Kind, Seal, context
+from hvpsbridge.formats.chunk import FRAME_BYTES, Frame
+from hvpsbridge.formats.envelope import TAG_BYTES, Codec, Kind, Seal, context
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KeySlot, exported_text, parse_exported
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.pack import HEAD_BYTES
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
 from hvpsbridge.repository.check.restore_tool import shipped as restore_tool
+from hvpsbridge.repository.compression import DEFAULT_LEVEL, compress
 from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot, passphrase_forms
 from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.sealing import KeySealer
@@ -356,6 +358,30 @@ class TestWhatLeaks:
             for secret in secrets:
                 assert secret not in data, (name, secret)
                 assert secret not in name.encode()
+
+    def test_lengths_of_compressed_chunks_are_a_fingerprint_of_known_content(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        # The page on threats says so; if this fails because lengths are hidden now, it is out of date.
+        chance = random.Random(7)
+        known = b"".join(
+            b"line %d " % chance.randrange(10**6) * (k + 1) for k in range(200) for _ in range(20)
+        )
+        known = (known * (4 * CHUNK // len(known) + 1))[: 4 * CHUNK]
+        store_point(sealed, known)
+        expected = {
+            len(compress(known[at : at + CHUNK], DEFAULT_LEVEL)[1]) + TAG_BYTES
+            for at in range(0, len(known), CHUNK)
+        }
+        stored = set()
+        for name, data in store.objects.items():
+            if name.startswith("data/"):
+                at = HEAD_BYTES
+                while data[at + 32] == Kind.DATA_PACK:  # the id is followed by the kind
+                    length = int.from_bytes(data[at + 44 : at + 48], "little")
+                    stored.add(length)
+                    at += FRAME_BYTES + length
+        assert expected == stored
 
     def test_equal_content_looks_different_in_another_repository(self) -> None:
         content = b"same" * CHUNK
