@@ -147,7 +147,9 @@ class Ledger:
                 count = min(2 * count, READ_AT_ONCE)
             entry = self._known.get(name) or fetched[name]
             if isinstance(entry, Damaged):
-                self._damaged.setdefault(name, entry)
+                if name not in self._damaged:
+                    logger.error("%s; what it names on a host is unknown", entry)
+                    self._damaged[name] = entry
                 continue
             if isinstance(entry, NewerObject):
                 raise entry

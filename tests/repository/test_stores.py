@@ -70,6 +70,12 @@ class TestEveryStore:
         assert any_store.get("data/ab/one") == b"some bytes"
         assert any_store.size("data/ab/one") == 10
 
+    def test_reads_no_more_than_the_caller_takes(self, any_store: Store) -> None:
+        any_store.put("data/ab/one", bytes(2000))
+        assert any_store.get("data/ab/one", 2000) == bytes(2000)
+        with pytest.raises(Damaged, match="2000 bytes"):
+            any_store.get("data/ab/one", 1999)
+
     def test_never_replaces_an_object(self, any_store: Store) -> None:
         any_store.put("points/one", b"first")
         with pytest.raises(ObjectExists):

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.contract.results import ReferencePointInfo
-from hvpsbridge.errors import StoreError
+from hvpsbridge.errors import Damaged, ExitCode, StoreError
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.repository.ledger import EXPIRE_ENTRIES, KEEP
 from hvpsbridge.repository.opening import create_on_store, open_on_store
@@ -141,6 +141,25 @@ def test_entries_go_thirty_days_after_their_run(world: World, store: LedgerStore
     assert set(counts[5:]) == {counts[4]}
     assert counts[4] == 5 * counts[0]
     assert world.repository.verify("written").good
+
+
+def test_an_entry_that_cannot_be_read_is_reported_and_the_vm_backed_up(
+    world: World, store: LedgerStore
+) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+    good_backup(world, vm_id)
+    prefix = next(iter(store.objects_under("ledger"))).rsplit("/", 1)[0]
+    planted = f"{prefix}/{99:016x}"
+    store.objects[planted] = b"x"
+    world.churn(vm_id)
+    result = world.backup(vm_id)
+    assert result.error is None
+    assert [(type(each), getattr(each, "name", None)) for each in result.conditions] == [(Damaged, planted)]
+    assert all(each.exit_code is ExitCode.DAMAGE for each in result.conditions)
+    world.assert_clean(vm_id)
+    assert world.assert_points_equal(vm_id) == 2
+    # The run closed the ledger after it.
+    assert not world.backup(vm_id).conditions
 
 
 def test_a_run_reads_few_entries_however_many_there_are(

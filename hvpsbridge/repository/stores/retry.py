@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hvpsbridge.backoff import Backoff, retry
-from hvpsbridge.errors import ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing, StoreError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,5 +81,5 @@ def create_once(
 def _exists(is_stored: Callable[[], bool]) -> bool:
     try:
         return is_stored()
-    except ObjectMissing:
+    except (ObjectMissing, Damaged):  # none, or one of another size
         return False
