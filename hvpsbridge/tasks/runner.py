@@ -127,6 +127,8 @@ class Runner:
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
         self._places = Places()
+        # By repository: the hosts that earlier plays found VMs on.
+        self._found_on: dict[UUID, dict[UUID, tuple[HostTarget, Candidate]]] = {}
 
     def run(self, plays: Sequence[PlayRun]) -> RunResult:
         """Run the plays one after the other. Errors are in the result, so that what was done is reported."""
@@ -169,15 +171,19 @@ class Runner:
             try:
                 known = settle(_made_there(play)).vms
                 chosen, _ = choose_vms(known, play.vms, play.name, play.limit, complete=False)
-            except HvpsError as err:
-                logger.info("play %s: %s", play.name, err)  # the play itself reports it
+            except Exception as err:  # noqa: BLE001 - the play itself reports it
+                logger.info("play %s: %s", play.name, err)
                 continue
             for vm in chosen:
                 self._note_places(number, play, VmRef(vm.host, vm.vm_id, vm.name))
 
     def _note_places(self, number: int, play: PlayRun, vm: VmRef) -> None:
         for index, item in enumerate(play.tasks):
-            places = item.task.places(vm, item.options, self._run_id)
+            try:
+                places = item.task.places(vm, item.options, self._run_id)
+            except Exception as err:  # noqa: BLE001 - the task itself reports it
+                logger.info("VM %s, %s: %s", vm.name, item.task.name, err)
+                continue
             self._places.note(Writer(number, index, vm.vm_id), vm, places)
 
     def _run_play(self, number: int, play: PlayRun) -> None:
@@ -206,6 +212,8 @@ class Runner:
                 self._give_up(known)
                 return
             time.sleep(LOOK_SECONDS if len(known) > 1 else LOOK_SECONDS / 4)
+        if not self._cancel.requested:
+            self._report_lost(known)
 
     def _choose(self, play: PlayRun) -> tuple[_Chosen, ...]:
         """The selected VMs on all hosts of the play; errors become problems of the run."""
@@ -220,7 +228,12 @@ class Runner:
         newest_host = _newest_hosts(play.repository)
         complete = True
         if play.needs_hosts:
-            listed = list_vms(play.hosts, newest_host, self._cancel)
+            found_on = self._found_on.setdefault(play.repository.repository_id, {})
+            listed = list_vms(play.hosts, newest_host, self._cancel, found_on)
+            targets = {target.name: target for target in play.hosts}
+            found_on.update(
+                (vm.vm_id, (targets[vm.host], vm)) for vm in listed.claims.owned if vm.host in targets
+            )
             for name, err in listed.errors:
                 if isinstance(err, Interrupted):
                     continue  # a stop is a problem of the run
@@ -254,6 +267,8 @@ class Runner:
                 names_vm(play.vms, vm),
             )
             for vm in chosen
+            # Others are on a host of an earlier play.
+            if any(vm.host == target.name for target in play.hosts)
         )
 
     # -- workers ----------------------------------------------------------------------------------------
@@ -320,6 +335,13 @@ class Runner:
             self._results.append(result)
         self._observer.finished(result.vm, result)
 
+    def _report_lost(self, jobs: Sequence[_Job]) -> None:
+        """Report the VMs of workers that ended for whatever reason."""
+        for job in jobs:
+            if not job.finished:
+                job.task = job.task or job.play.tasks[0].task
+                self._take(self._failure(job, InternalError("its worker ended"), job.leftovers.lines))
+
     def _give_up(self, jobs: Sequence[_Job]) -> None:
         """After a second signal: report for each unfinished VM what it may have left."""
         for job in jobs:
@@ -329,6 +351,8 @@ class Runner:
 
 def _unexpected(err: Exception) -> HvpsError:
     """The error for an exception that nothing expects: of this machine, or a bug."""
+    if isinstance(err, HvpsError):
+        return err
     return machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
 
 

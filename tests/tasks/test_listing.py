@@ -27,6 +27,7 @@ from hvpsbridge.tasks.ask import ask_all
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
 from hvpsbridge.tasks.listing import list_vms
+from hvpsbridge.tasks.planning.claims import Candidate
 
 VM = UUID(int=1)
 
@@ -221,3 +222,34 @@ def test_a_vm_that_cannot_be_read_is_an_error_beside_the_other_vms() -> None:
     listed = list_vms([one], lambda vm_id: None, Cancellation())
     assert [vm.host for vm in listed.claims.vms] == ["a"]
     assert [name for name, _ in listed.errors] == ["a"]
+
+
+def test_the_host_of_an_earlier_play_keeps_the_vms_that_it_still_lists() -> None:
+    found = {VM: (target("a"), Candidate(VM, "web", "a"))}
+    claims = list_vms([target("b")], {VM: "A"}.get, Cancellation(), found).claims
+    assert not claims.vms
+    (contest,) = claims.contests
+    assert contest.winner is not None
+    assert contest.winner.host == "a"
+    assert not contest.proper
+
+
+@pytest.mark.parametrize(
+    ("a", "host"), [(gone, ["b"]), (fails(HostUnreachable("a", "no route")), [])], ids=["left", "silent"]
+)
+def test_a_vm_that_left_the_host_of_an_earlier_play_has_moved(
+    a: Callable[[], object], host: list[str]
+) -> None:
+    found = {VM: (target("a", a), Candidate(VM, "web", "a"))}
+    listed = list_vms([target("b")], lambda vm_id: None, Cancellation(), found)
+    assert [vm.host for vm in listed.claims.vms] == host
+    assert not listed.errors
+
+
+def test_a_replica_in_a_later_play_is_left_out() -> None:
+    found = {VM: (target("a"), Candidate(VM, "web", "a"))}
+    replica = target("b", mode=ReplicationMode.REPLICA)
+    (contest,) = list_vms([replica], lambda vm_id: None, Cancellation(), found).claims.contests
+    assert contest.proper
+    assert contest.winner is not None
+    assert contest.winner.host == "a"

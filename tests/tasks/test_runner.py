@@ -10,8 +10,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import ExitCode, HostUnreachable, InternalError, Interrupted, PlaceShared, VmMissing
+from hvpsbridge.errors import (
+    ExitCode,
+    HostUnreachable,
+    InternalError,
+    Interrupted,
+    PlaceShared,
+    VmMissing,
+    VmOnSeveralHosts,
+)
 from hvpsbridge.sim.model.state import VMState
+from hvpsbridge.tasks import listing
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
@@ -317,3 +326,21 @@ def test_tasks_for_different_disks_or_folders_of_a_vm_do_not_disturb_each_other(
     second = play(world, tmp_path, tasks=(drill(f"{to}/again"),))
     assert run(first, second).exit_code is ExitCode.DONE
     assert len(list((tmp_path / "web").rglob("*.raw"))) == 4
+
+
+def test_a_host_of_a_later_play_does_not_take_a_vm_over(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LIST_AGAIN_SECONDS", (0.0,))
+    vm_id = world.vm(disks=(1 * MIB,))
+    other = World(tmp_path / "other")
+    other.model.setup.add_node("HV02")
+    other.vm(vm_id=vm_id, disks=(1 * MIB,), node="HV02")
+    first = play(world, tmp_path, tasks=(BACKUP,))
+    evil = HostTarget("HV02", lambda: other.host("HV02"))  # type: ignore[arg-type,return-value]
+    result = run(first, play(world, tmp_path, hosts=(evil,), tasks=(BACKUP,)))
+    other.close()
+    assert [(task.vm.host, task.outcome) for task in result.tasks] == [("HV01", Outcome.DONE)]
+    (problem,) = result.problems
+    assert isinstance(problem.error, VmOnSeveralHosts)
+    assert result.exit_code is ExitCode.VM_FAILED

@@ -77,6 +77,11 @@ class Claims:
     contests: tuple[Contest, ...] = field(default=())
 
     @property
+    def owned(self) -> tuple[Candidate, ...]:
+        """Each VM that a host of the play has, contested or not."""
+        return (*self.vms, *(one.winner for one in self.contests if one.winner is not None))
+
+    @property
     def hosts(self) -> frozenset[str]:
         """The hosts of unsettled contests."""
         return frozenset(claim.host for one in self.contests if not one.proper for claim in one.claims)
