@@ -6,8 +6,10 @@ shows tracebacks. The traceback of a bug is written to a file, whose name is pri
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
 import sys
 import tempfile
 import traceback
@@ -42,6 +44,7 @@ logger = logging.getLogger(__name__)
 def run() -> None:
     """The ``hvps`` program: runs the arguments of the process and exits."""
     prepare_streams()
+    _switch_off_core_dumps()
     code = main(sys.argv[1:])
     failure = lost_output()
     if failure is not None:
@@ -51,6 +54,12 @@ def run() -> None:
         _print_error(str(error))
         code = worst((code, error.code))
     sys.exit(code)
+
+
+def _switch_off_core_dumps() -> None:
+    """Keep keys in memory out of core dumps, of this process and of those that it starts."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main(arguments: Sequence[str]) -> ExitCode:

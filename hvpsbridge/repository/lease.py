@@ -200,6 +200,12 @@ class Lease:
             if is_here(record.holder):
                 raise self._locked(record)
         watched_from = self._clock()
+        logger.warning(
+            "%s is locked by %s; waiting up to %.0f s to see whether the lock is still renewed",
+            self.what,
+            _name_of(record),
+            self._stale_seconds,
+        )
         while self._clock() - watched_from < self._stale_seconds:
             self._stop.wait(min(POLL_SECONDS, self._stale_seconds / 4))
             if self._highest() != counter:

@@ -32,6 +32,8 @@ HOST_SECONDS = 600.0
 # How long after a signal to wait for sessions to be closed. Nothing else is left on a host that only lists.
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 0.1
+# A host that takes longer is named, once.
+NOTICE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -86,8 +88,12 @@ def ask_all(
             ended.put((target.name, unexpected(target.name, LIST_VMS, err)))
 
     stop_at = float("inf")
+    notice_at = time.monotonic() + NOTICE_SECONDS
     while waiting or busy:
         now = time.monotonic()
+        if now > notice_at and busy:
+            notice_at = float("inf")
+            logger.warning("waiting for %s", ", ".join(busy))
         if cancel.requested:
             waiting.clear()
             stop_at = min(stop_at, now + STOP_SECONDS)

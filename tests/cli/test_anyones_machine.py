@@ -165,3 +165,9 @@ def test_half_a_character_in_one_name_hides_no_other_vm(hvps: Hvps, served: Serv
     names = {vm["name"] for vm in json.loads(done.out)["vms"]}
     assert names == {"web01", "web_xprod_01", "cut \N{REPLACEMENT CHARACTER}"}
     assert world.run(vms='["web*"]').code == 0
+
+
+def test_no_process_that_holds_a_key_dumps_its_memory(tmp_path: Path) -> None:
+    command = f"sh -c 'ulimit -H -c > {tmp_path / 'limit'}; exit 1'"
+    done = _hvps("list", "--repo", tmp_path, "--key-command", command)
+    assert (done.code, (tmp_path / "limit").read_text()) == (5, "0\n")

@@ -17,6 +17,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 20.0
+NOTICE_SECONDS = 2.0
 
 
 class Unreachable(StoreError):
@@ -36,7 +37,13 @@ def persist(action: Callable[[], T], *, attempts: int = ATTEMPTS, pause_seconds:
         Backoff(first_pause_seconds, MAX_PAUSE_SECONDS, max_failures=attempts),
         # Random, so that many writers do not come back at the same time.
         pause=lambda seconds: time.sleep(seconds * random.uniform(0.5, 1.0)),  # noqa: S311 (no secret)
-        on_retry=lambda err, _seconds: logger.info("%s; retrying", err),
+        on_retry=lambda err, seconds: logger.log(
+            # A short hiccup is not worth a line; a longer wait must not be silent.
+            logging.WARNING if seconds >= NOTICE_SECONDS else logging.INFO,
+            "%s; trying again in %.0f s",
+            err,
+            seconds,
+        ),
     )
 
 
