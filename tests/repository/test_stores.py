@@ -350,6 +350,35 @@ def test_a_clock_that_is_ahead_here_sweeps_nothing_young_away(
     store.close()
 
 
+def test_a_storage_that_is_unmounted_while_it_is_used_is_not_an_empty_one(tmp_path: Path) -> None:
+    root = tmp_path / "mount"
+    store = LocalStore(root, create=True)
+    store.put("config", b"settings")
+    store.put("points/one", b"x")
+    store = LocalStore(root)
+    sinks = [store.sink("data/ab"), store.sink("data/cd")]
+    root.rename(tmp_path / "away")
+    for _ in range(2):  # without the place, then with the empty folder below a mount
+        for ask in (
+            lambda: store.get("points/one"),
+            lambda: store.size("points/one"),
+            lambda: list(store.list("points")),
+            lambda: store.put("points/two", b"x"),
+            sinks.pop().publish,
+            store.commit_barrier,
+        ):
+            with pytest.raises(StoreError, match="check whether the storage is still mounted") as caught:
+                ask()
+            assert not isinstance(caught.value, ObjectMissing)
+        root.mkdir(exist_ok=True)
+    assert not list(root.rglob("*"))
+    root.rmdir()
+    (tmp_path / "away").rename(root)
+    assert [info.name for info in store.list("points")] == ["points/one"]
+    with pytest.raises(ObjectMissing):
+        store.get("points/none")
+
+
 class TestUrls:
     def test_name_a_directory(self, tmp_path: Path) -> None:
         assert open_store(str(tmp_path)).url == str(tmp_path)

@@ -76,6 +76,7 @@ class LocalStore(Store):
         self._root = root
         self.url = str(root)
         self._durable = True
+        self._is_repository = False
         self._unflushed: set[Path] = set()
         self._lock = threading.Lock()
         try:
@@ -86,8 +87,20 @@ class LocalStore(Store):
                 # Nothing is created before the first write: it may be read-only, or not a repository.
                 what = "it is not a directory" if root.exists() else "there is no such directory"
                 raise ObjectMissing(self.url, "open", str(root), what)
+            # Its config shows later whether this is still the same place.
+            self._is_repository = (root / "config").exists()
         except OSError as err:
             self._fail("open", str(root), err)
+
+    def check_there(self) -> None:
+        """Return if the directory is the one that was opened, and not the empty place of a lost mount.
+
+        Raises:
+            StoreError: it is not.
+        """
+        if self._is_repository and not (self._root / "config").exists():
+            what = "its `config` has gone while it was in use; check whether the storage is still mounted"
+            raise StoreError(self.url, "use", "the directory", what)
 
     def _refuse_foreign(self, root: Path) -> None:
         # "config" makes it a repository, which is another error. An init that died leaves only folders.
@@ -184,6 +197,7 @@ class LocalStore(Store):
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except FileNotFoundError:
+            self.check_there()
             return
         except OSError as err:
             self._fail("list", prefix, err)
@@ -229,6 +243,7 @@ class LocalStore(Store):
                 with self._lock:
                     self._unflushed |= folders
                 self._fail("flush", str(folder), err)
+        self.check_there()
 
     def _warn_not_durable(self, folder: Path, err: OSError) -> None:
         if self._durable:
@@ -273,6 +288,7 @@ class LocalStore(Store):
     def temporary(self) -> tuple[Path, BinaryIO]:
         """A new temporary file, open for writing."""
         path = self._root / TEMPORARY_FOLDER / secrets.token_hex(16)
+        self.check_there()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -284,6 +300,7 @@ class LocalStore(Store):
     def adopt(self, temporary: Path, name: str) -> None:
         """Give a complete temporary file its name."""
         path = self.path(name)
+        self.check_there()
         try:
             self._make_folder(path.parent)
             self._refuse_links(path.parent)
@@ -325,6 +342,7 @@ class LocalStore(Store):
         if err.errno in _FULL:
             raise NoSpace(self.url, action, name, reason) from err
         if err.errno in (errno.ENOENT, errno.ENOTDIR):
+            self.check_there()
             raise ObjectMissing(self.url, action, name, reason) from err
         if err.errno == errno.EEXIST:
             raise ObjectExists(self.url, action, name, reason) from err
