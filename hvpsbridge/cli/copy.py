@@ -16,7 +16,7 @@ from hvpsbridge.cli.options import (
     secret_reference,
 )
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.errors import ExitCode
+from hvpsbridge.errors import ExitCode, worst
 from hvpsbridge.playbook.places import RepositorySpec
 from hvpsbridge.report.documents.points import copied
 from hvpsbridge.report.views import Table
@@ -45,7 +45,7 @@ def copy_(
     """Copy POINTS, or all recovery points, into another repository.
 
     Transfers only what the target does not have, and verifies it on arrival. To continue an interrupted
-    copy, run it again.
+    copy, run it again. A damaged point does not stop the others; exit 7 says that one was not copied.
     """
     into = RepositorySpec(target, secret_reference("to-key", options))
 
@@ -70,6 +70,11 @@ def copy_(
             )
             for point in group
         )
+        rows += tuple(
+            ("not copied", str(each.vm_id or "unknown"), f"{each.point_id.hex[:8]}: {each.error.describe()}")
+            for each in report.problems
+        )
         console.table(Table("points", ("result", "VM", "point"), rows))
         console.line(f"{size_text(report.read_bytes)} read, {size_text(report.stored_bytes)} stored")
-    return ExitCode.DEGRADED if report.skipped else ExitCode.DONE
+    codes = [each.error.code for each in report.problems]
+    return worst([*codes, ExitCode.DEGRADED] if report.skipped else codes)

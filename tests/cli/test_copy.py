@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Hvps
-from .test_points import _fill
+from .test_points import fill
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     url = tmp_path / "repo"
     monkeypatch.setenv("HVPS_REPO", str(url))
     monkeypatch.setenv("KEY", "another key of its own")
-    _fill(url)
+    fill(url)
     return url
 
 

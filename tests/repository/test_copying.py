@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import Damaged, NoSpace, StoreError
+from hvpsbridge.errors import Damaged, ExitCode, NoSpace, RepositoryLocked, StoreError
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository, copy_points
+from hvpsbridge.repository.layout import pack_name
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
-from tests.repository.conftest import CHEAP, CHUNK, KEY, content_of, make, reopen, store_point
+from tests.repository.conftest import CHEAP, CHUNK, KEY, START, VM, content_of, make, reopen, store_point
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer
 
@@ -120,18 +124,23 @@ def test_what_did_not_arrive_as_sent_is_never_committed(repository: Repository) 
 
     fill(repository)
     target = make(Corrupting())
-    with pytest.raises(Damaged):
-        copy_points(repository, target)
+    report = copy_points(repository, target)
+    assert {type(problem.error) for problem in report.problems} == {Damaged}
+    assert {problem.error.repository for problem in report.problems} == {target.url}
+    assert len(report.problems) == len(repository.catalog.points())
     assert target.catalog.points() == ()
 
 
-def test_a_bad_chunk_of_the_source_stops_it(repository: Repository, store: MemoryStore) -> None:
+def test_bad_chunks_of_the_source_are_never_committed(repository: Repository, store: MemoryStore) -> None:
     fill(repository)
     for name in [name for name in store.objects if name.startswith("data/")]:
         store.objects[name] = store.objects[name][:300] + b"???" + store.objects[name][303:]
-    target = make(MemoryStore())
-    with pytest.raises(Damaged):
-        copy_points(repository, target)
+    target = make(MemoryStore("memory:target"))
+    report = copy_points(repository, target)
+    assert report.copied == ()
+    assert {problem.point_id for problem in report.problems} == {
+        point.point_id for point in repository.catalog.points()
+    }
     assert target.verify("hashed").good
 
 
@@ -189,3 +198,91 @@ def test_a_store_that_fails_says_so(repository: Repository) -> None:
     fill(repository)
     with pytest.raises(StoreError, match="permission denied"):
         copy_points(repository, make(Failing()))
+
+
+class TestOneBadPoint:
+    """Points of the source and of the target that cannot be read concern only themselves."""
+
+    def test_a_damaged_point_does_not_end_the_copy_of_the_others(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        points = [store_point(repository, random.Random(seed).randbytes(2 * CHUNK)) for seed in (1, 2, 3)]
+        other = store_point(repository, random.Random(4).randbytes(CHUNK), vm_id=uuid4(), vm_name="mail")
+        _, identity = next(iter(repository.image(points[1], points[1].disks[0]).chunk_ids()))
+        (place,) = repository._cache.find(identity)
+        del store.objects[pack_name(place.kind, place.pack)]
+        target = make(MemoryStore("memory:target"))
+        report = copy_points(repository, target)
+        assert {point.point_id for point in report.copied} == {
+            points[0].point_id,
+            points[2].point_id,
+            other.point_id,
+        }
+        (problem,) = report.problems
+        assert (problem.point_id, problem.error.code) == (points[1].point_id, ExitCode.DAMAGE)
+        assert target.verify("hashed").good
+
+    def test_a_damaged_manifest_of_the_source_is_reported(
+        self, repository: Repository, store: MemoryStore
+    ) -> None:
+        first = store_point(repository, b"a" * CHUNK)
+        last = store_point(repository, b"b" * CHUNK)
+        repository.catalog.record_proof(last, Proof("hashed", last.created, CHUNK, uuid4()))
+        flip_last(store, f"points/{last.point_id.hex}")
+        with reopen(store) as source:
+            report = copy_points(source, make(MemoryStore("memory:target")))
+        assert [point.point_id for point in report.copied] == [first.point_id]
+        assert [problem.point_id for problem in report.problems] == [last.point_id]
+
+    def test_a_damaged_manifest_of_the_target_is_reported_and_the_rest_copied(
+        self, repository: Repository
+    ) -> None:
+        first = store_point(repository, b"a" * CHUNK)
+        second = store_point(repository, b"b" * CHUNK)
+        target_store = MemoryStore("memory:target")
+        with make(target_store) as target:
+            copy_points(repository, target, [first])
+        flip_last(target_store, f"points/{first.point_id.hex}")
+        with reopen(target_store) as target:
+            report = copy_points(repository, target)
+            assert [point.point_id for point in report.copied] == [second.point_id]
+            assert [problem.point_id for problem in report.problems] == [first.point_id]
+
+    def test_a_locked_vm_does_not_end_the_copy_of_the_others(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        locked = store_point(repository, b"a" * CHUNK)
+        other = store_point(repository, b"b" * CHUNK, vm_id=uuid4(), vm_name="mail")
+        target = make(MemoryStore("memory:target"))
+        lease = Repository.lease
+
+        def take(self: Repository, vm_id: UUID, holder: LeaseHolder) -> Lease:
+            if vm_id == locked.vm_id:
+                raise RepositoryLocked(self.url, f"VM {vm_id}", "another process")
+            return lease(self, vm_id, holder)
+
+        monkeypatch.setattr(Repository, "lease", take)
+        report = copy_points(repository, target)
+        assert [point.point_id for point in report.copied] == [other.point_id]
+        assert [(problem.point_id, problem.error.code) for problem in report.problems] == [
+            (locked.point_id, ExitCode.LOCKED)
+        ]
+
+
+def test_the_order_of_points_is_that_of_their_numbers_not_of_clocks(repository: Repository) -> None:
+    """A clock that was a year ahead for one night does not stop the copy for a year."""
+    made = [
+        store_point(repository, bytes([days % 251 + 1]) * CHUNK, created=START + timedelta(days=days))
+        for days in (0, 365, 1, 2)
+    ]
+    target = make(MemoryStore("memory:target"))
+    for point in made:
+        report = copy_points(repository, target, [point])
+        assert (len(report.copied), report.skipped, report.problems) == (1, (), ())
+    assert [point.point_id for point in target.catalog.points(VM)] == [point.point_id for point in made]
+
+
+def flip_last(store: MemoryStore, name: str) -> None:
+    data = bytearray(store.objects[name])
+    data[-1] ^= 1
+    store.objects[name] = bytes(data)

@@ -114,6 +114,22 @@ class Verified(Document):
     report: VerifyReport
 
 
+@dataclass(frozen=True, slots=True)
+class NotCopied:
+    """A recovery point that could not be copied, and why.
+
+    Attributes:
+        vm_id: null if the manifest cannot be read and nothing else says to which VM it belongs.
+        error: kind of the error.
+        text: what it says.
+    """
+
+    point_id: UUID
+    vm_id: UUID | None
+    error: Word
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied(Document):
     """Result of a copy; points by id.
@@ -124,6 +140,7 @@ class Copied(Document):
         copied: points that were copied.
         present: points that the target already had.
         skipped: points that are older than the newest copy of their VM.
+        problems: points that could not be copied.
     """
 
     read_bytes: int
@@ -131,6 +148,7 @@ class Copied(Document):
     copied: tuple[UUID, ...]
     present: tuple[UUID, ...]
     skipped: tuple[UUID, ...]
+    problems: tuple[NotCopied, ...]
 
 
 def point_summary(point: Point, proofs: Mapping[str, Proof | None]) -> PointSummary:
@@ -182,4 +200,8 @@ def copied(report: CopyReport) -> Copied:
         copied=tuple(point.point_id for point in report.copied),
         present=tuple(point.point_id for point in report.present),
         skipped=tuple(point.point_id for point in report.skipped),
+        problems=tuple(
+            NotCopied(each.point_id, each.vm_id, Word(each.error.kind), str(each.error))
+            for each in report.problems
+        ),
     )
