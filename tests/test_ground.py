@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hvpsbridge import errors
 from hvpsbridge.errors import ExitCode, HvpsError, worst
 from hvpsbridge.secret import Secret
+from hvpsbridge.text import cleaned, json_escaped
 from hvpsbridge.units import duration_text, parse_duration, parse_size, size_text
 
 
@@ -125,3 +126,26 @@ def test_the_worst_code_is_the_first_of_the_documented_order() -> None:
         assert worst(ExitCode(later) for later in reversed(order[index:])) == code
     assert worst([]) is ExitCode.DONE
     assert set(errors.PRECEDENCE) | {ExitCode.DONE} == set(ExitCode)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_text_from_outside_is_one_line_that_can_be_encoded(text: str) -> None:
+    shown = cleaned(text)
+    shown.encode("utf-8")
+    assert len(shown.splitlines()) <= 1
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", shown)
+    assert cleaned(shown) == shown
+
+
+def test_letters_joiners_and_spaces_of_any_script_stay() -> None:
+    for name in ("東京\u3000web", "بک\u200cآپ", "👩\u200d💻", "naïve\u00a0café", "a\\b{c}%d"):
+        assert cleaned(name) == name
+    assert cleaned("a\u202eb\u2066c\x9b31md\r\n  e\u2028f") == "a\ufffdb\ufffdc\ufffd31md e f"
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_json_document_is_the_same_with_escapes(text: str) -> None:
+    document = json_escaped(json.dumps({"text": text}, ensure_ascii=False, indent=2))
+    document.encode("utf-8")
+    assert json.loads(document) == {"text": re.sub("[\ud800-\udfff]", "\ufffd", text)}
+    assert cleaned(document.replace("\n", "")) == document.replace("\n", "")

@@ -90,7 +90,11 @@ def table(content: Table) -> None:
             sys.stdout.write(f"{row}\n")
         return
     shown = RichTable(
-        title=content.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=Text(printable(content.title)),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     for index, name in enumerate(content.columns):
         shown.add_column(name, justify="right" if index in content.right else "left", overflow="fold")
@@ -103,7 +107,7 @@ def plain_rows(content: Table) -> Iterator[str]:
     """The table as aligned text: title, headings, rows."""
     rows = [content.columns, *(tuple(map(printable, row)) for row in content.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(content.columns))]
-    yield content.title.upper()
+    yield printable(content.title).upper()
     for cells in rows:
         padded = (
             cell.rjust(width) if index in content.right else cell.ljust(width)

@@ -115,11 +115,14 @@ def ask(question: str) -> str:
         SecretUnavailable: the input ended.
     """
     try:
-        return getpass.getpass(question)
+        return getpass.getpass(logs.printable(question))
     except KeyboardInterrupt as err:
         raise Interrupted("SIGINT") from err
     except EOFError as err:
         raise SecretUnavailable("terminal", "nothing was typed") from err
+    except UnicodeError:
+        # Not chained: the exception contains what was typed.
+        raise SecretUnavailable("terminal", "what was typed is no text in the locale's encoding") from None
 
 
 def load_settings(named: Path | None) -> SettingsSpec:

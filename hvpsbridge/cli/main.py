@@ -37,6 +37,7 @@ from hvpsbridge.errors import (
 from hvpsbridge.playbook.problems import PlaybookInvalid
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.results import HostProblem, RunResult
+from hvpsbridge.text import without_controls
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ def _print_failure(err: HvpsError, invocation: Invocation) -> None:
 
 
 def _bug(err: Exception, invocation: Invocation) -> ExitCode:
-    text = redact("".join(traceback.format_exception(err)))
+    lines = redact("".join(traceback.format_exception(err))).split("\n")
+    text = "\n".join(map(without_controls, lines))
     if invocation.verbosity >= 2:
         click.echo(text, err=True, nl=False)
     where = invocation.log_file

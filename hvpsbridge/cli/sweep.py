@@ -13,6 +13,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.connect import connect
 from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.logs import printable
 from hvpsbridge.cli.options import (
     connection_options,
     json_option,
@@ -240,7 +241,7 @@ def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError(f"hvps host {chosen.name} asks for confirmation; use --yes or --dry-run")
-    names = ", ".join(one.vm.name for one in todo)
+    names = printable(", ".join(one.vm.name for one in todo))
     return click.confirm(f"{chosen.name} {names}?", err=True)
 
 

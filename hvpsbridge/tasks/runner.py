@@ -205,8 +205,7 @@ class Runner:
             )
             for index in range(min(self._forks, len(known)))
         ]
-        for worker in workers:
-            worker.start()
+        workers = _started(workers)
         while any(worker.is_alive() for worker in workers):
             if self._cancel.gave_up:
                 self._give_up(known)
@@ -347,6 +346,25 @@ class Runner:
         for job in jobs:
             if not job.finished and job.task is not None:
                 self._take(self._failure(job, self._cancel.error, job.leftovers.lines))
+
+
+def _started(workers: Sequence[threading.Thread]) -> list[threading.Thread]:
+    """Start the workers, or as many as this machine allows.
+
+    Raises:
+        RuntimeError: it allows none.
+    """
+    started: list[threading.Thread] = []
+    for worker in workers:
+        try:
+            worker.start()
+        except RuntimeError as err:
+            if not started:
+                raise
+            logger.warning("only %d VMs at a time: %s", len(started), err)
+            break
+        started.append(worker)
+    return started
 
 
 def _unexpected(err: Exception) -> HvpsError:

@@ -158,6 +158,30 @@ def test_a_renamed_vm_is_found_by_its_old_name_and_the_new_one_is_named(world: W
     assert limited.exit_code is ExitCode.DONE
 
 
+def test_a_machine_that_allows_one_more_thread_backs_up_one_vm_at_a_time(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        world.vm(name, disks=(1 * MIB,))
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name != "vm-0" and thread.name.startswith("vm-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    result = run(play(world, tmp_path, tasks=(BACKUP,)), forks=2)
+    assert [task.outcome for task in result.tasks] == [Outcome.DONE, Outcome.DONE]
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    result = run(play(world, tmp_path, tasks=(BACKUP,)), forks=2)
+    assert result.exit_code is ExitCode.INVALID
+
+
 def test_check_plans_and_changes_nothing(world: World, tmp_path: Path) -> None:
     vm_id = world.vm(disks=(1 * MIB,))
     files = sorted(path for path in world.store.rglob("*"))
