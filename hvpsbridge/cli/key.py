@@ -125,6 +125,8 @@ def _print_added(slot: SlotInfo, as_json: bool) -> None:
 def remove(invocation: Invocation, /, slot: str, as_json: bool, **options: Any) -> None:
     """Remove a key slot. SLOT is its id or the start of it.
 
+    Pass the key of another slot, or the exported key.
+
     Users of the slot may have kept the key of the repository, which stays the same. To change that too,
     copy the points into a new repository with `hvps copy`.
     """

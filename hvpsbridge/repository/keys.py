@@ -45,6 +45,8 @@ DEFAULT_COST = KdfCost()
 PAGE_WIDTH = 78
 # More than any repository has. Beyond this, somebody adds slots.
 MAX_SLOTS_READ = 256
+# Read without trying them.
+MAX_SLOTS_LISTED = 10_000
 # What trying slots may cost in all: 64 slots of hvps, about ten seconds.
 MAX_TRIED_KIB = 64 * DEFAULT_COST.total_kib
 
@@ -81,10 +83,6 @@ class _Slots:
     own: list[tuple[KeySlot, str]]
     damaged: list[Damaged]
     foreign: list[Damaged]
-
-    @property
-    def own_ids(self) -> set[UUID]:
-        return {slot.slot_id for slot, _ in self.own}
 
 
 def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str, cost: KdfCost) -> KeySlot:
@@ -224,11 +222,26 @@ def _is_confirmed(master: bytes, settings: Settings) -> bool:
 
 
 class KeyRing:
-    """The key slots of an open repository, and the export of its key."""
+    """The key slots of an open repository, and the export of its key.
 
-    def __init__(self, objects: Objects, master: bytes | None, restore_tool: Callable[[], bytes]) -> None:
+    Args:
+        objects: of the repository.
+        master: its master key; None for a plain one.
+        restore_tool: the restore.py in it.
+        opened_by: the slot that opened it; None for the exported key.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        master: bytes | None,
+        restore_tool: Callable[[], bytes],
+        *,
+        opened_by: UUID | None = None,
+    ) -> None:
         self._objects = objects
         self._master = master
+        self._opened_by = opened_by
         self._restore_tool = restore_tool
 
     def slots(self) -> tuple[SlotInfo, ...]:
@@ -268,33 +281,57 @@ class KeyRing:
         """Remove a slot. This does not revoke access from someone who has used its passphrase.
 
         Raises:
-            KeyNeeded: there is no such slot, or it is the last one.
+            KeyNeeded: there is no such slot, it is the last one, or the repository was opened with it.
         """
-        own = self._sort().own_ids
         store = self._objects.store
-        if slot_id not in self.slot_ids():
+        names = _slot_names(store)
+        if slot_name(slot_id) not in names:
             raise KeyNeeded(store.url, f"there is no slot {slot_id}")
-        if slot_id not in own:  # somebody else's; it opens nothing, so it never counts as one that remains
+        if self._label_of(slot_name(slot_id)) is None:
+            # Damaged or somebody else's. It opens nothing, so it never counts as one that remains.
             store.delete(slot_name(slot_id))
             store.commit_barrier()
             return
-        if own == {slot_id}:
+        if self._none_remains(slot_id):
             raise KeyNeeded(store.url, "this is the last slot; add another slot first")
+        if self._opened_by == slot_id:
+            what = "the key that was given opens this slot; give the key of a slot that stays"
+            raise KeyNeeded(store.url, what)
         removed = store.get(slot_name(slot_id), MAX_SLOT_BYTES)
         store.delete(slot_name(slot_id))
-        if not self._sort().own_ids:
+        if self._none_remains(slot_id):
             # Another process removed the other one at the same time, and one slot is needed.
             store.put(slot_name(slot_id), removed)
             store.commit_barrier()
             raise KeyNeeded(store.url, "this is the last slot; add another slot first")
         store.commit_barrier()
 
+    def _none_remains(self, slot_id: UUID) -> bool:
+        """Whether it is not certain that a slot remains besides ``slot_id``.
+
+        A label shows who made a slot, but not that the rest of it is whole: somebody may have put the label
+        of a removed slot back with something else. So the slot that was opened counts, and others only if it
+        is this one or if the exported key was given.
+        """
+        names = set(_slot_names(self._objects.store))
+        if self._opened_by is not None and self._opened_by != slot_id:
+            return slot_name(self._opened_by) not in names
+        others = (name for name in sorted(names - {slot_name(slot_id)})[:MAX_SLOTS_LISTED])
+        return not any(label is not None for label in map(self._label_of, others))
+
+    def _label_of(self, name: str) -> str | None:
+        """The label of a slot; None if it is gone, damaged, or was not made with the master key."""
+        slot = _read_slot(self._objects.store, name)
+        if not isinstance(slot, KeySlot) or slot.repository_id != self._objects.repository_id:
+            return None
+        return _label(self._master_key(), slot)
+
     def _sort(self) -> _Slots:
         """All slots, by what is known of them. A label was made with the master key, and for one slot id."""
         master = self._master_key()
         found = _Slots([], [], [])
-        for name in _slot_names(self._objects.store)[:MAX_SLOTS_READ]:
-            slot = _read_slot(self._objects.store, name)
+        names = _slot_names(self._objects.store)[:MAX_SLOTS_LISTED]
+        for slot in self._objects.each(lambda name: _read_slot(self._objects.store, name), names):
             if isinstance(slot, Damaged):
                 found.damaged.append(slot)
             elif slot is not None and slot.repository_id == self._objects.repository_id:
@@ -303,7 +340,7 @@ class KeyRing:
                     found.own.append((slot, label))
                 else:
                     what = "it was not made with the key of this repository; `hvps key remove` removes it"
-                    found.foreign.append(self._objects.damaged(name, what))
+                    found.foreign.append(self._objects.damaged(slot_name(slot.slot_id), what))
         return found
 
     def export(self) -> ExportedKey:

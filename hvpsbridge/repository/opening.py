@@ -99,6 +99,7 @@ def create_on_store(
     """Create a repository in a store and open it, as :func:`create_repository`."""
     repository_id = uuid4()
     master = None if key is None else secrets.token_bytes(MASTER_BYTES)
+    slot_id = None
     sealer = _sealer(master, repository_id)
     settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
     settings = replace(settings, check=sealer.settings_check(settings))
@@ -114,14 +115,15 @@ def create_on_store(
     if key is not None and master is not None:
         slot = make_slot(master, repository_id, key, label, cost)
         write_slot(store, slot)
-        LastSlot(cache_folder, repository_id, store.place).remember(slot.slot_id)
+        slot_id = slot.slot_id
+        LastSlot(cache_folder, repository_id, store.place).remember(slot_id)
     # The settings are written last: with them the repository exists.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
     except ObjectExists as err:
         raise RepositoryExists(store.url, "a repository exists there already") from err
     store.commit_barrier()
-    return Repository(store, settings, sealer, cache_folder, master=master)
+    return Repository(store, settings, sealer, cache_folder, master=master, slot_id=slot_id)
 
 
 def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
@@ -152,7 +154,7 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
         raise NewerFormat(store.url, err.found, FORMAT) from err
     except Malformed as err:
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
-    master = None
+    master = slot_id = None
     if settings.sealed:
         last = LastSlot(cache_folder, settings.repository_id, store.place)
         master, slot_id = unlock(store, settings, key, first=last.get())
@@ -162,7 +164,7 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     sealer = _sealer(master, settings.repository_id)
     if sealer.settings_check(settings) != settings.check:
         raise Damaged(store.url, CONFIG_NAME, "its check does not match")
-    return Repository(store, settings, sealer, cache_folder, master=master)
+    return Repository(store, settings, sealer, cache_folder, master=master, slot_id=slot_id)
 
 
 def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:

@@ -69,6 +69,7 @@ class Repository:
         cache_folder: Path | None,
         *,
         master: bytes | None = None,
+        slot_id: UUID | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -78,7 +79,7 @@ class Repository:
         self._unreadable = Unreadable(None if path is None else path.with_name("unreadable"))
         self._index_objects: dict[bytes, ObjectInfo] = {}
         self.catalog = Catalog(self._objects, self._unreadable)
-        self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects))
+        self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
         self._cache = IndexCache(path, self)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
         self._spill_folder = None if path is None else path.parent

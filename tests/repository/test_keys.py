@@ -245,6 +245,33 @@ class TestSlots:
         assert slot_names(store) == [real]
         open_on_store(store, key=KEY).close()
 
+    def test_are_only_removed_with_the_key_of_one_that_stays(
+        self, sealed: Repository, store: MemoryStore
+    ) -> None:
+        (first,) = slot_names(store)
+        added = sealed.keys.add(OTHER, cost=CHEAP)
+        removed = read_slot(store, f"keys/{added.slot_id.hex}")
+        with pytest.raises(KeyNeeded, match="give the key of a slot that stays"):
+            sealed.keys.remove(UUID(first.removeprefix("keys/")))
+        sealed.keys.remove(added.slot_id)
+        # Somebody puts the label of the removed slot back with something else.
+        odd = replace(removed, wrapped=bytes(48))
+        store.objects[f"keys/{added.slot_id.hex}"] = encode_record(replace(odd, check=odd.digest()))
+        with reopen(store) as opened, pytest.raises(KeyNeeded):
+            opened.keys.remove(UUID(first.removeprefix("keys/")))
+        open_on_store(store, key=KEY).close()
+
+    def test_are_not_removed_behind_a_flood_of_others(self, sealed: Repository, store: MemoryStore) -> None:
+        (real,) = slot_names(store)
+        slot = read_slot(store, real)
+        for number in range(300):
+            copy = replace(slot, slot_id=UUID(int=number))
+            store.objects[f"keys/{copy.slot_id.hex}"] = encode_record(replace(copy, check=copy.digest()))
+        with pytest.raises(KeyNeeded):
+            sealed.keys.remove(slot.slot_id)
+        assert real in store.objects
+        assert [each.slot_id for each in sealed.keys.slots()] == [slot.slot_id]
+
     @pytest.mark.parametrize("label", ["x" * 1025, "\udcff"], ids=["long", "half a surrogate"])
     def test_do_not_take_any_label(self, sealed: Repository, label: str) -> None:
         with pytest.raises(ConfigurationError, match="label"):
@@ -408,9 +435,9 @@ def test_two_who_remove_each_others_slot_do_not_lock_everybody_out(store: Memory
 
         racing = Racing()
         racing.objects = store.objects
-        repository.keys._objects.store = racing
-        with pytest.raises(KeyNeeded, match="last slot"):
-            repository.keys.remove(first.slot_id)
+        other = open_on_store(racing, key=Secret("second"))
+        with other, pytest.raises(KeyNeeded, match="last slot"):
+            other.keys.remove(first.slot_id)
     with reopen(store) as fresh:
         assert [slot.slot_id for slot in fresh.keys.slots()] == [first.slot_id]
 
