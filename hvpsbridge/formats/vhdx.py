@@ -45,6 +45,11 @@ _REGION_TABLE_BYTES = 64 * KIB
 _METADATA_HEAD = struct.Struct("<8sHH20x")
 _METADATA_ENTRY = struct.Struct("<16sIIII")
 _METADATA_TABLE_BYTES = 64 * KIB
+# Limits of the format.
+_MAX_METADATA_ITEMS = 2047
+_MAX_ITEM_BYTES = 1 * MIB
+# Writers store five entries; entries may share their text, so their number is a factor of its size.
+_MAX_LOCATOR_ENTRIES = 64
 _LOCATOR_HEAD = struct.Struct("<16sHH")
 _LOCATOR_ENTRY = struct.Struct("<IIHH")
 
@@ -101,9 +106,16 @@ class VhdxHeader:
             ValueError: signature, checksum or version is wrong.
         """
         _check(data[:HEADER_BYTES], b"head", HEADER_BYTES)
+        return cls.unpack_unchecked(data)
+
+    @classmethod
+    def unpack_unchecked(cls, data: bytes) -> VhdxHeader:
+        """As :meth:`unpack`, of bytes whose signature and checksum are known to be right."""
         _, _, sequence, file_write, data_write, log, _, version, length, offset = _HEADER.unpack_from(data)
         if version != 1:
             raise ValueError(f"unsupported VHDX version {version}; only 1 is supported")
+        if length % MIB or offset % MIB or (length and offset < LOG_OFFSET):
+            raise ValueError(f"a VHDX log cannot have {length} bytes at {offset}")
         return cls(
             sequence=sequence,
             file_write_guid=UUID(bytes_le=file_write),
@@ -138,9 +150,14 @@ def unpack_regions(data: bytes) -> tuple[Region, ...]:
     """Regions from a region table's 64 KiB.
 
     Raises:
-        ValueError: signature, checksum or count is wrong.
+        ValueError: signature, checksum, count or a place is wrong.
     """
     _check(data[:_REGION_TABLE_BYTES], b"regi", _REGION_TABLE_BYTES)
+    return unpack_regions_unchecked(data)
+
+
+def unpack_regions_unchecked(data: bytes) -> tuple[Region, ...]:
+    """As :func:`unpack_regions`, of bytes whose signature and checksum are known to be right."""
     _, _, count, _ = _REGION_HEAD.unpack_from(data)
     if count > (_REGION_TABLE_BYTES - _REGION_HEAD.size) // _REGION_ENTRY.size:
         raise ValueError(f"a VHDX region table cannot have {count} entries")
@@ -148,10 +165,18 @@ def unpack_regions(data: bytes) -> tuple[Region, ...]:
         _REGION_ENTRY.unpack_from(data, _REGION_HEAD.size + index * _REGION_ENTRY.size)
         for index in range(count)
     )
-    return tuple(
+    regions = tuple(
         Region(UUID(bytes_le=guid), offset, length, bool(flags & 1))
         for guid, offset, length, flags in entries
     )
+    end = LOG_OFFSET
+    for region in sorted(regions, key=lambda region: region.offset):
+        if region.offset % MIB or region.length % MIB or not region.length or region.offset < end:
+            raise ValueError(f"a VHDX region cannot have {region.length} bytes at {region.offset}")
+        end = region.offset + region.length
+    if len({region.guid for region in regions}) != len(regions):
+        raise ValueError("two VHDX regions are of one kind")
+    return regions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +220,8 @@ class Metadata:
         """Metadata from the region's bytes.
 
         Raises:
-            ValueError: it is damaged, an item is missing, or a required one is unknown.
+            ValueError: it is damaged, an item is missing, a required one is unknown, or the format does not
+                allow a value.
         """
         if len(data) < _METADATA_TABLE_BYTES or not data.startswith(b"metadata"):
             raise ValueError("not VHDX metadata")
@@ -209,17 +235,21 @@ class Metadata:
             _PHYSICAL_SECTOR,
             _PARENT_LOCATOR,
         }
+        if count > _MAX_METADATA_ITEMS:
+            raise ValueError(f"VHDX metadata cannot have {count} items")
         for index in range(count):
             place = _METADATA_HEAD.size + index * _METADATA_ENTRY.size
             guid_bytes, offset, length, flags, _ = _METADATA_ENTRY.unpack_from(data, place)
             guid = UUID(bytes_le=guid_bytes)
             if guid in known:
+                if length > _MAX_ITEM_BYTES:
+                    raise ValueError(f"a VHDX metadata item cannot have {length} bytes")
                 items[guid] = data[offset : offset + length]
             elif flags & 4:
                 raise ValueError(f"required VHDX metadata item {guid} is unknown")
         try:
             block, bits = struct.unpack("<II", items[_FILE_PARAMETERS])
-            return cls(
+            metadata = cls(
                 size_bytes=struct.unpack("<Q", items[_VIRTUAL_SIZE])[0],
                 block_bytes=block,
                 disk_id=UUID(bytes_le=items[_DISK_ID]),
@@ -229,7 +259,9 @@ class Metadata:
                 parent=_unpack_locator(items[_PARENT_LOCATOR]) if bits & 2 else None,
             )
         except (KeyError, struct.error) as err:
-            raise ValueError(f"a VHDX metadata item is missing: {err}") from err
+            raise ValueError(f"a VHDX metadata item is missing or too short: {err}") from err
+        metadata.check()
+        return metadata
 
     @property
     def _has_parent(self) -> bool:
@@ -322,6 +354,8 @@ def _pack_locator(entries: Sequence[tuple[str, str]]) -> bytes:
 
 def _unpack_locator(data: bytes) -> tuple[tuple[str, str], ...]:
     _, _, count = _LOCATOR_HEAD.unpack_from(data)
+    if count > _MAX_LOCATOR_ENTRIES:
+        raise ValueError(f"a VHDX parent locator with {count} entries")
     entries = []
     for index in range(count):
         key, value, key_bytes, value_bytes = _LOCATOR_ENTRY.unpack_from(

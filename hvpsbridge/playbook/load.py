@@ -22,8 +22,9 @@ from hvpsbridge.playbook.problems import PlaybookProblem, Position, invalid, pat
 Plain: TypeAlias = bool | int | float | str | None
 Path: TypeAlias = tuple[str | int, ...]
 
-# People write playbooks; a larger file is a mistake (a log, an image) and is not parsed.
-MAX_FILE_CHARACTERS = 1_000_000
+# People write playbooks; a larger file is a mistake (a log, an image) and is not parsed, which takes PyYAML
+# up to 40 us for a character.
+MAX_FILE_CHARACTERS = 250_000
 # No playbook is nested this deeply. Checked before composing, which is recursive and slow for deep nesting.
 MAX_DEPTH = 32
 
@@ -32,6 +33,8 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, Plain] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
+# The patterns below look at a text several times. No reader takes a longer one for a number.
+_MAX_SURPRISE_CHARACTERS = 100
 # Unquoted scalars that YAML 1.1, or full YAML 1.2, does not read as text.
 _SURPRISES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)y|yes|on"), "is true to some YAML readers"),
@@ -173,6 +176,8 @@ def plain_value(text: str) -> Plain:
 
 def surprise(text: str) -> str:
     """Why some YAML readers do not read an unquoted scalar as text; otherwise empty."""
+    if len(text) > _MAX_SURPRISE_CHARACTERS:
+        return ""
     return next((reason for pattern, reason in _SURPRISES if pattern.fullmatch(text)), "")
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from hvpsbridge.errors import ConfigurationError
 
+# A file of another kind can have a mistake for each of its words.
+MAX_PROBLEMS = 100
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -34,7 +37,7 @@ class PlaybookProblem:
 
 @dataclass(eq=False)
 class PlaybookInvalid(ConfigurationError):
-    """A playbook or configuration file has mistakes; ``problems`` holds all of them, in file order."""
+    """A playbook or configuration file has mistakes; ``problems`` holds the first of them, in file order."""
 
     problems: tuple[PlaybookProblem, ...]
 
@@ -52,10 +55,13 @@ class PlaybookInvalid(ConfigurationError):
 
 
 def invalid(where: str, problems: Iterable[PlaybookProblem]) -> PlaybookInvalid:
-    """The error for ``problems``, sorted by position, without duplicates."""
-    found = tuple(sorted(set(problems)))
+    """The error for the first :data:`MAX_PROBLEMS` of ``problems`` by position, without duplicates."""
+    found = sorted(set(problems))
     count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-    return PlaybookInvalid(where, count, found)
+    shown = found[:MAX_PROBLEMS]
+    if rest := len(found) - len(shown):
+        shown.append(PlaybookProblem(found[-1].mark, "", f"{rest} more mistakes up to here are not shown"))
+    return PlaybookInvalid(where, count, tuple(shown))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

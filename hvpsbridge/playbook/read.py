@@ -42,7 +42,7 @@ def read_playbook(path: Path, extra_vars: Mapping[str, Plain] | None = None) -> 
 
     Raises:
         ConfigurationError: the file cannot be read.
-        PlaybookInvalid: it has mistakes; the error lists all of them.
+        PlaybookInvalid: it has mistakes; the error lists them.
     """
     return parse_playbook(read_text(path), str(path), extra_vars)
 
@@ -71,7 +71,7 @@ def parse_playbook(text: str, where: str, extra_vars: Mapping[str, Plain] | None
     """The playbook in ``text``; ``where`` names it in messages.
 
     Raises:
-        PlaybookInvalid: it has mistakes; the error lists all of them.
+        PlaybookInvalid: it has mistakes; the error lists them.
     """
     tree, problems = load.parse(text, where)
     tree = _with_variables(tree, extra_vars or {}, problems)
@@ -87,7 +87,7 @@ def parse_as(kind: type[_Spec], text: str, where: str) -> _Spec:
     """Another file (the configuration file), checked as strictly as a playbook.
 
     Raises:
-        PlaybookInvalid: it has mistakes; the error lists all of them.
+        PlaybookInvalid: it has mistakes; the error lists them.
     """
     tree, problems = load.parse(text, where)
     spec = _check(kind, tree, problems)

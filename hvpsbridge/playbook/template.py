@@ -15,7 +15,8 @@ from hvpsbridge.playbook.load import Items, Keys, Path, Plain, Scalar, Tree, pla
 from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MARK = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+# Without braces inside, so that each text is searched once: {{ repeated a million times took hours.
+_MARK = re.compile(r"\{\{([^{}\n]*)\}\}")
 
 # Filled in for each VM when the task runs; left as they are until then.
 RUN_TIME_NAMES = frozenset({"vm", "vm_id", "host", "run_id"})
@@ -73,12 +74,12 @@ def _fill_scalar(
         report("contains {%; only {{ name }} is supported")
         return scalar
     whole = _MARK.fullmatch(text)
-    if whole is not None and whole[1] in variables:
-        value = variables[whole[1]]
+    if whole is not None and (name := whole[1].strip()) in variables:
+        value = variables[name]
         return Scalar(value, scalar.mark, text_of(value))
 
     def put(match: re.Match[str]) -> str:
-        name = match[1]
+        name = match[1].strip()
         if name in variables:
             return text_of(variables[name])
         if name in RUN_TIME_NAMES:
