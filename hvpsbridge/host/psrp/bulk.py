@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
 
-from hvpsbridge.errors import InternalError, ProtocolViolation, SessionLost
+from hvpsbridge.errors import HostError, InternalError, ProtocolViolation, SessionLost
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
@@ -121,7 +121,9 @@ class BulkPipeline(Pipeline):
             raise ProtocolViolation(self.client.host, self._operation, str(err)) from err
         except BrokenStream as err:
             raise SessionLost(self.client.host, self._operation, str(err)) from err
-        except TRANSPORT_ERRORS as err:
+        except HostError:
+            raise
+        except Exception as err:
             raise self._failure(err) from err
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from hvpsbridge.errors import (
     HostError,
     HostRefused,
     HostUnreachable,
+    ProtocolViolation,
     SessionLost,
 )
 from hvpsbridge.host.connection import HostConnection
@@ -75,6 +76,11 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
     """The error for an exception while a shell is in use."""
     if isinstance(err, HostError):
         return err
+    if not isinstance(err, TRANSPORT_ERRORS):
+        # Whatever pypsrp raises where it reads an odd answer.
+        return ProtocolViolation(
+            host, operation, f"unreadable ({type(err).__name__}: {str(err)[:MAX_REASON]})"
+        )
     if failure := ticket_failure(host, err):
         return failure
     if isinstance(err, AuthenticationError):

@@ -12,11 +12,11 @@ from pypsrp.messages import EndOfPipelineInput, PipelineInput
 from pypsrp.powershell import PowerShell
 from pypsrp.serializer import TaggedValue
 
-from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
+from hvpsbridge.errors import HostError, SessionLost
 from hvpsbridge.host.binding import Tagged
 from hvpsbridge.host.error_records import Record, from_record
 from hvpsbridge.host.psrp.client import WSManClient
-from hvpsbridge.host.psrp.errors import MAX_REASON, TRANSPORT_ERRORS, transport_failure
+from hvpsbridge.host.psrp.errors import transport_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Pipeline:
         self._shell.add_parameters({name: _to_wire(value) for name, value in parameters.items()})
         try:
             self._shell.begin_invoke(input=_input_left_open() if input_open else None)
-        except TRANSPORT_ERRORS as err:
+        except Exception as err:
             self.close()
             raise self._failure(err) from err
 
@@ -86,10 +86,8 @@ class Pipeline:
         try:
             # pypsrp writes whole seconds into the request.
             self._shell.poll_invoke(timeout=max(1, int(timeout_seconds)))
-        except TRANSPORT_ERRORS as err:
-            raise self._failure(err) from err
         except Exception as err:
-            raise self._unreadable(err) from err
+            raise self._failure(err) from err
         # The last one ended the script; more are not kept.
         del self._shell.streams.error[:-1]
         return self.take_output()
@@ -110,7 +108,7 @@ class Pipeline:
                 if kind == _PIPELINE_OUTPUT:
                     self._shell.output.append(message.data.data)
         except Exception as err:
-            raise self._unreadable(err) from err
+            raise self._failure(err) from err
         del self._shell.streams.error[:-1]
 
     def send(self, data: bytes) -> None:
@@ -129,7 +127,11 @@ class Pipeline:
         """The error that the script reported, terminating or not; None if there is none."""
         records = self._shell.streams.error
         if records:
-            return from_record(self.client.host, self._operation, _record(records[-1]))
+            try:
+                record = _record(records[-1])
+            except Exception as err:  # noqa: BLE001 - pypsrp reads an error record as almost anything
+                return self._failure(err)
+            return from_record(self.client.host, self._operation, record)
         if self._shell.state == PSInvocationState.FAILED:
             unknown = Record("Hvps.Unexpected", 0, "the pipeline failed without an error record")
             return from_record(self.client.host, self._operation, unknown)
@@ -150,13 +152,8 @@ class Pipeline:
         try:
             for fragment in pool._fragmenter.fragment(message, pool.id, self._shell.id):
                 pool.shell.send("stdin", fragment, command_id=self.command_id)
-        except TRANSPORT_ERRORS as err:
+        except Exception as err:
             raise self._failure(err) from err
-
-    def _unreadable(self, err: Exception) -> ProtocolViolation:
-        """The error for whatever pypsrp raises when it reads messages of a host."""
-        reason = f"unreadable ({type(err).__name__}: {str(err)[:MAX_REASON]})"
-        return ProtocolViolation(self.client.host, self._operation, reason)
 
     def _failure(self, err: Exception) -> HostError:
         return transport_failure(self.client.host, self._operation, err)
@@ -179,7 +176,9 @@ def _emitted(item: object) -> Emitted:
     """An emitted object as pypsrp read it; values that are not objects have the name of their Python type."""
     if not isinstance(item, GenericComplexObject):
         return Emitted([type(item).__name__], {})
-    return Emitted(list(item.types), {**item.adapted_properties, **item.extended_properties})
+    return Emitted(
+        [str(name) for name in item.types], {**item.adapted_properties, **item.extended_properties}
+    )
 
 
 def _record(record: Any) -> Record:

@@ -115,10 +115,7 @@ class RawConnection:
         if self._encryption is not None and reply.status != UNAUTHORIZED:
             content_type = reply.headers.get(b"content-type", b"")
             if content_type.startswith(b"multipart/"):
-                try:
-                    reply.body = _decrypted(self._encryption, content_type, reply.body)
-                except (ValueError, LookupError, struct.error) as err:
-                    raise UnusableReply(f"a reply cannot be decrypted: {err}") from err
+                reply.body = _decrypted(self._encryption, content_type, reply.body)
             elif reply.status < FIRST_ERROR_STATUS:
                 raise UnusableReply("the reply is not encrypted")
             else:
@@ -139,7 +136,13 @@ _PART_HEAD_BYTES = 1024
 
 
 def _decrypted(encryption: WinRMEncryption, content_type: bytes, body: Body) -> Body:
-    content = bytes(body)
+    try:
+        return _plain(encryption, content_type, bytes(body))
+    except (ValueError, LookupError, struct.error) as err:
+        raise UnusableReply(f"a reply cannot be decrypted: {err}") from err
+
+
+def _plain(encryption: WinRMEncryption, content_type: bytes, content: bytes) -> Body:
     part = _encrypted_part(content)
     if part is not None:
         header, data, length = part

@@ -27,7 +27,6 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.client import WSManClient, new_wsman
 from hvpsbridge.host.psrp.errors import (
     FAULT_NO_SUCH_SHELL,
-    TRANSPORT_ERRORS,
     connect_failure,
     transport_failure,
 )
@@ -226,7 +225,7 @@ class Session:
         with self.tracking_loss():
             try:
                 return list_shells(self.client().wsman)
-            except TRANSPORT_ERRORS as err:
+            except Exception as err:
                 raise transport_failure(self.host, "list shells", err) from err
 
     def end_shell(self, shell_id: str) -> bool:
@@ -238,7 +237,7 @@ class Session:
         with self.tracking_loss():
             try:
                 self.client().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
-            except TRANSPORT_ERRORS as err:
+            except Exception as err:
                 if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
                     return False
                 raise transport_failure(self.host, "end shell", err) from err

@@ -12,7 +12,10 @@ from pypsrp.wsman import NAMESPACES, WSMan
 SHELL_URI = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 # More than a host has; only the first page is read.
 MAX_SHELLS = "32000"
-_SPAN = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?")
+# Of an id, a name or an account.
+MAX_LETTERS = 1000
+_NUMBER = "([0-9]{1,9})"
+_SPAN = re.compile(rf"P(?:{_NUMBER}D)?(?:T(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}(?:\.[0-9]+)?S)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def list_shells(wsman: WSMan) -> tuple[HostShell, ...]:
 
 def _text(shell: ElementTree.Element, name: str) -> str:
     found = shell.find(f"rsp:{name}", NAMESPACES)
-    return (found.text or "") if found is not None else ""
+    return (found.text or "")[:MAX_LETTERS] if found is not None else ""
 
 
 def _seconds(span: str) -> int | None:
