@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from hvpsbridge.errors import ExitCode
 from hvpsbridge.repository import current_holder, open_repository
 from hvpsbridge.tasks.steps import Step
 from tests.cli import signalling
@@ -327,3 +328,28 @@ def test_a_second_signal_gives_up_and_reports_what_is_left(world: World) -> None
     assert world.run().code in {0, 3}
     world.assert_clean()
     assert world.assert_every_point_restores_equal() == 1
+
+
+@pytest.mark.parametrize("host", ["https://bob:canary-p@hv01", "bob:canary-p@hv01", "https://bob:canary-p"])
+def test_a_password_in_the_address_of_a_host_is_repeated_nowhere(
+    hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("PW", "p")
+    account = ("--user", "u", "--password-env", "PW")
+    (tmp_path / "p.yaml").write_text(
+        f"version: 1\nhosts: {{hv01: {{address: '{host}'}}}}\nrepositories: {{r: {{url: /r}}}}\n"
+        "plays: [{name: p, hosts: [hv01], repository: r, tasks: [backup]}]\n"
+    )
+    for command in (
+        ("-vv", "--log-file", tmp_path / "log", "inventory", host, *account),
+        ("inventory", "--json", host, *account),
+        ("inventory", host, "--port", "5986", *account),
+        ("host", "check", host, *account),
+        ("backup", host, "*", "--repo", tmp_path / "r", *account),
+        ("validate", tmp_path / "p.yaml"),
+        ("run", tmp_path / "p.yaml", "--json"),
+    ):
+        done = hvps(*command)
+        assert done.code in (ExitCode.USAGE, ExitCode.INVALID), done
+        assert "canary" not in done.out + done.err, done
+    assert "canary" not in (tmp_path / "log").read_text()

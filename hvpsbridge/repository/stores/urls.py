@@ -25,6 +25,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(file|s3|sftp):", re.IGNORECASE)
 # user@host:path, as scp takes it.
 _SCP = re.compile(r"[^/]*@[^/]*:")
+_ODD_PORT = re.compile(r"://[^/?#]*:[^/?#\d]")
 _USERS = re.compile(r"://[^/?#\s]*@")
 # A URL within a URL, such as an endpoint, with a user.
 _WITHIN = re.compile(r"://[^/?#&]*@")
@@ -68,7 +69,7 @@ def url_problem(url: str) -> str | None:
 
 def shown(url: str) -> str:
     """The URL as errors show it: only its scheme when it may contain a password."""
-    if "@" in url and url_problem(url) is not None:
+    if url_problem(url) is not None and ("@" in url or _ODD_PORT.search(url)):
         found = _SCHEME.match(url)
         return "repository URL" if found is None else f"{found[1]}://"
     return "".join(character for character in url if character.isprintable()) or "repository URL"
