@@ -30,6 +30,7 @@ from hvpsbridge.repository.layout import (
 from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
+from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class Catalog:
         self._unreadable = unreadable
         # By object name. Manifests never change, so each is read once.
         self._manifests: dict[str, Point] = {}
+        # Anyone can add objects that are not manifests, and a run asks for the points again and again.
+        self._not_manifests: dict[ObjectInfo, Damaged | NewerObject] = {}
         self._logged: set[str] = set()
         # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
@@ -75,14 +78,19 @@ class Catalog:
 
         One that a newer hvps wrote hides only itself.
         """
-        names = sorted(info.name for info in self._objects.list(POINTS))
-        missing = [name for name in names if name not in self._manifests]
-        fetched = dict(zip(missing, self._objects.each(self._try_point, missing), strict=True))
-        for name in names:
-            found = self._manifests.get(name) or fetched.get(name)
+        infos = sorted(self._objects.list(POINTS), key=lambda info: info.name)
+        missing = [
+            info for info in infos if info.name not in self._manifests and info not in self._not_manifests
+        ]
+        read = self._objects.each(self._try_point, [info.name for info in missing])
+        fetched = dict(zip(missing, read, strict=True))
+        for info in infos:
+            name = info.name
+            found = self._manifests.get(name) or self._not_manifests.get(info) or fetched.get(info)
             if isinstance(found, Point):
                 self._manifests[name] = found
             elif isinstance(found, (Damaged, NewerObject)):
+                self._not_manifests[info] = found
                 self.log_damage(found)
             if found is not None:
                 yield name, found
@@ -98,6 +106,7 @@ class Catalog:
     def clear_cache(self) -> None:
         """Read everything again from now on; verification must not trust what was read before."""
         self._manifests.clear()
+        self._not_manifests.clear()
         self._ids.clear()
 
     def _read_point(self, name: str) -> Point:

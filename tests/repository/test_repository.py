@@ -825,6 +825,27 @@ def test_what_somebody_added_is_read_once_and_logged_each_time(
     assert all(read.count(name) >= 2 for name in planted)
 
 
+def test_an_object_that_is_not_a_manifest_is_read_once_by_a_run(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = f"points/{5:032x}"
+    with make(store, sealed=True) as repository:
+        store.objects[planted] = b"x"
+        read: list[str] = []
+        get = MemoryStore.get
+
+        def counted(self: MemoryStore, name: str, max_bytes: int) -> bytes:
+            read.append(name)
+            return get(self, name, max_bytes)
+
+        monkeypatch.setattr(MemoryStore, "get", counted)
+        for _ in range(3):
+            assert repository.catalog.points() == ()
+        assert read.count(planted) == 1
+        assert [problem.name for problem in repository.verify().problems] == [planted]
+        assert read.count(planted) >= 2
+
+
 @pytest.mark.parametrize("text", ["", "one", "one x y", "one 5\n", "\x00" * 100, "one 5 nan"], ids=range(6))
 def test_a_torn_memory_of_unreadable_objects_is_forgotten(tmp_path: Path, text: str) -> None:
     (tmp_path / "unreadable").write_text(text)
