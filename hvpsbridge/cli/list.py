@@ -9,10 +9,12 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import best_proofs, lowest_level, moment_text
+from hvpsbridge.cli.proofs import best_proofs, lost_chunks_text, lowest_level, moment_text
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.report.documents.points import PointList, point_summary
+from hvpsbridge.errors import ExitCode
+from hvpsbridge.report.documents.points import PointList, UnreadablePoint, point_summary
 from hvpsbridge.report.views import Table
+from hvpsbridge.repository.points import SHORT_ID_DIGITS, vms_named
 from hvpsbridge.units import size_text
 
 
@@ -21,20 +23,30 @@ from hvpsbridge.units import size_text
 @repository_options
 @json_option
 @click.pass_obj
-def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: Any) -> None:
-    """List recovery points: all, or those of the VM with this name or id."""
+def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: Any) -> ExitCode:
+    """List recovery points: all, or those of the VM with this id or name.
+
+    A VM that was renamed is found by its new and its old names. Exits with 7 if a point cannot be read, or
+    chunks of the points are known to be lost.
+    """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        points = [
+        everything = repository.catalog.points()
+        vm_ids = None if vm is None else vms_named(everything, vm)
+        points = [point for point in everything if vm_ids is None or point.vm_id in vm_ids]
+        unreadable = [
             point
-            for point in repository.catalog.points()
-            if vm is None or vm.casefold() in (point.vm_name.casefold(), str(point.vm_id))
+            for point in repository.catalog.unreadable_points()
+            if vm_ids is None or point.vm_id is None or point.vm_id in vm_ids
         ]
+        lost_chunks = repository.lost_chunks(points)
         proofs = {point.point_id: best_proofs(repository, point) for point in points}
+    code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
     if as_json:
         summaries = tuple(point_summary(point, proofs[point.point_id]) for point in points)
-        console.document(PointList(repository.repository_id, summaries))
-        return
+        gone = tuple(UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable)
+        console.document(PointList(repository.repository_id, summaries, gone, lost_chunks))
+        return code
     rows = tuple(
         (
             point.short_id,
@@ -52,3 +64,12 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
     )
     columns = ("point", "VM", "created", "host", "disks", "size", "sector", "mode", "consistency", "proof")
     console.table(Table("points", columns, rows, frozenset({4, 5, 6})))
+    if unreadable:
+        lost = tuple(
+            (each.point_id.hex[:SHORT_ID_DIGITS], str(each.vm_id or "unknown"), each.what)
+            for each in unreadable
+        )
+        console.table(Table("points that cannot be read", ("point", "VM", "problem"), lost))
+    if lost_chunks:
+        console.line(lost_chunks_text(lost_chunks))
+    return code

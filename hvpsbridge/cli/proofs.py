@@ -1,4 +1,4 @@
-"""Up to which level recovery points were proved, for ``hvps list`` and ``hvps show``."""
+"""What ``hvps list`` and ``hvps show`` say about the state of recovery points."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ LEVELS = PROOF_LEVELS
 
 def moment_text(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lost_chunks_text(count: int) -> str:
+    """The line about chunks that are known to be lost."""
+    return f"{count} chunks are listed as damaged and have no good copy; `hvps verify` names what is affected"
 
 
 def lowest_level(proofs: Proofs, point: Point) -> str:

@@ -9,8 +9,9 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import LEVELS, best_proofs, moment_text
+from hvpsbridge.cli.proofs import LEVELS, best_proofs, lost_chunks_text, moment_text
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import PointShown, point_summary
 from hvpsbridge.report.views import Table
 from hvpsbridge.units import size_text
@@ -21,21 +22,23 @@ from hvpsbridge.units import size_text
 @repository_options
 @json_option
 @click.pass_obj
-def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> None:
+def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) -> ExitCode:
     """Show one recovery point.
 
     POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
-    short id.
+    short id. Exits with 7 if chunks of it are known to be lost.
     """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
         has_ids = repository.catalog.ids(found) is not None
         proofs = best_proofs(repository, found)
+        lost_chunks = repository.lost_chunks([found])
+    code = ExitCode.DAMAGE if lost_chunks else ExitCode.DONE
     manifest = found.manifest
     if as_json:
-        console.document(PointShown(point_summary(found, proofs), has_ids))
-        return
+        console.document(PointShown(point_summary(found, proofs), has_ids, lost_chunks))
+        return code
     for name, value in (
         ("point", str(manifest.point_id)),
         ("VM", f"{manifest.vm_name} ({manifest.vm_id})"),
@@ -74,3 +77,6 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             for disk in manifest.excluded
         )
         console.table(Table("left out", ("disk", "size", "file", "pattern"), out, frozenset({1})))
+    if lost_chunks:
+        console.line(lost_chunks_text(lost_chunks))
+    return code

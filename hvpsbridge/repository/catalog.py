@@ -180,6 +180,15 @@ class Catalog:
                 suspects[point_id] = "the manifest is missing"
         return find_lost(self._objects, suspects, points, tombstones, vm_id)
 
+    def unreadable_points(self) -> tuple[LostPoint, ...]:
+        """Lost points of all VMs, and manifests that cannot be read and that nothing else names."""
+        found = {point.name: point for point in self.lost_points()}
+        for name, read in self.read_points():
+            if not isinstance(read, Point):
+                point_id = UUID(name.rsplit("/", 1)[1])
+                found.setdefault(name, LostPoint(point_id=point_id, name=name, what=read.what))
+        return tuple(found[name] for name in sorted(found))
+
     def publish_ids(self, point: Point, ids: PointIds) -> None:
         """Store the ids of a point's reference point, durably; from now on the point can be a base.
 

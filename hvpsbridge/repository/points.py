@@ -181,6 +181,11 @@ def _refuse_lost(
             raise PointLost(repository, point.name, point.what, selector)
 
 
+def vms_named(points: Sequence[Point], vm: str) -> frozenset[UUID]:
+    """VMs that have this id, or have or had this name; letter case counts only where they differ in it."""
+    return frozenset(_ids_of(points, vm, _as_written) or _ids_of(points, vm, _folded))
+
+
 def _as_written(name: str) -> str:
     return name
 

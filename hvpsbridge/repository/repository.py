@@ -29,7 +29,7 @@ from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
 from hvpsbridge.repository.check.restore_tool import in_repository
-from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, verify
+from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, parts_of, verify
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
@@ -250,6 +250,23 @@ class Repository:
             grid=self.grid,
             keys=self.keys,
         )
+
+    def lost_chunks(self, points: Sequence[Point]) -> int:
+        """How many chunks and nodes that the points need are known to be lost; nothing is read to check them.
+
+        They are listed as bad, and there is no other copy. ``verify`` tells which points need them.
+        """
+        lost, walked = self._cache.lost(), set[bytes]()
+        needed: set[object] = set()
+        for point in points if lost else ():
+            for _, tree in parts_of(point):
+                try:
+                    needed.update(
+                        identity for _, identity in self.image_of(tree).chunk_ids(walked) if identity in lost
+                    )
+                except Damaged as err:  # a node
+                    needed.add(err.name)
+        return len(needed)
 
     def repair(self, run_id: UUID, *, check: bool = False) -> RepairReport:
         """Take lost packs out of the index whose chunks exist elsewhere, and remove what says nothing more.

@@ -295,8 +295,9 @@ def test_objects_that_arrived_half_are_named_and_the_rest_goes_on(hvps: Hvps, re
     (repo / "data" / "00").mkdir(exist_ok=True)
     (repo / "data" / "00" / ("0" * 32)).write_bytes(b"HVPK")  # in no index, so it is ignored
     listed = hvps("list", "--repo", repo)
-    assert listed.code == 0
+    assert listed.code == 7
     assert "web" in listed.out
+    assert "00000000  unknown" in listed.out
     assert sum("is damaged" in line for line in listed.err.splitlines()) == 2  # one line for each
     verified = hvps("verify", "--repo", repo)
     assert verified.code == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -194,3 +195,52 @@ def test_an_object_that_cannot_be_read_at_all_is_one_line(hvps: Hvps, repository
     done = hvps("list")
     assert done.code in {7, 10}
     assert done.err.count("\n") == 1
+
+
+def test_a_renamed_vm_is_listed_by_its_old_and_new_name(hvps: Hvps, repository: Path) -> None:
+    with create_repository(str(repository)) as opened:
+        for number, name in enumerate(("web01", "db02")):
+            with opened.begin(uuid4()) as writer:
+                tree = writer.disk(2 * MIB).finish()
+                writer.commit(replace(_manifest(number, tree), vm_name=name))
+    for name in ("web01", "db02", "DB02", str(VM)):
+        assert len(json.loads(hvps("list", name, "--json").out)["points"]) == 2, name
+    assert json.loads(hvps("list", "db", "--json").out)["points"] == []
+
+
+def test_a_point_that_cannot_be_read_is_in_the_list_and_7(hvps: Hvps, repository: Path) -> None:
+    first, last = fill(repository)
+    name = f"points/{last.point_id.hex}"
+    (repository / name).chmod(0o600)
+    (repository / name).write_bytes((repository / name).read_bytes()[:-1])
+    done = hvps("list")
+    assert done.code == 7
+    assert first.short_id in done.out
+    assert f"{last.short_id}  unknown" in done.out
+    document = hvps("list", "--json")
+    assert document.code == 7
+    (unreadable,) = json.loads(document.out)["unreadable"]
+    assert (unreadable["name"], unreadable["vm_id"]) == (name, None)
+    shown = hvps("show", last.short_id)
+    assert shown.code == 7
+    assert name in shown.err
+    assert hvps("show", first.short_id).code == 0
+
+
+def test_lost_chunks_show_until_they_are_stored_again(hvps: Hvps, repository: Path) -> None:
+    first, last = fill(repository)
+    for pack in (file for file in (repository / "data").rglob("*") if file.is_file()):
+        pack.unlink()
+        break
+    assert hvps("verify").code == 7
+    listed = hvps("list")
+    assert (listed.code, "1 chunks are listed as damaged" in listed.out) == (7, True)
+    assert json.loads(hvps("list", "--json").out)["lost_chunks"] == 1
+    codes = {hvps("show", point.short_id).code for point in (first, last)}
+    assert codes == {0, 7}
+    assert {
+        json.loads(hvps("show", point.short_id, "--json").out)["lost_chunks"] for point in (first, last)
+    } == {
+        0,
+        1,
+    }

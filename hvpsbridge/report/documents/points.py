@@ -83,11 +83,34 @@ class PointSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadablePoint:
+    """A recovery point whose manifest is damaged or missing.
+
+    Attributes:
+        vm_id: null if nothing else says to which VM it belongs.
+        name: of the object.
+        what: what is wrong with it.
+    """
+
+    point_id: UUID
+    vm_id: UUID | None
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class PointList(Document):
-    """Recovery points of a repository, oldest first."""
+    """Recovery points of a repository, oldest first.
+
+    Attributes:
+        unreadable: points whose manifest is damaged or missing.
+        lost_chunks: chunks of the points that are known to be lost; hvps verify tells which points need them.
+    """
 
     repository_id: UUID
     points: tuple[PointSummary, ...]
+    unreadable: tuple[UnreadablePoint, ...] = ()
+    lost_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +119,12 @@ class PointShown(Document):
 
     Attributes:
         usable_as_base: whether the next backup can be an increment on this point.
+        lost_chunks: chunks of the point that are known to be lost.
     """
 
     point: PointSummary = field(metadata=INLINE)
     usable_as_base: bool
+    lost_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
