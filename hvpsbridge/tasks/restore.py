@@ -72,12 +72,14 @@ class RestoreSection:
     Attributes:
         excluded: disks of the VM that are not in the point.
         mapped: names that were changed to become file names.
+        unfinished: files that killed restores left beside the disks.
     """
 
     point_id: UUID | None
     disks: tuple[RestoredDisk, ...]
     excluded: tuple[ExcludedDisk, ...] = ()
     mapped: tuple[MappedName, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,12 @@ class RestoreResult(TaskResult):
     disks: tuple[RestoredDisk, ...] = ()
     excluded: tuple[ExcludedDisk, ...] = ()
     mapped: tuple[MappedName, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def section(self) -> RestoreSection:
         """What reports contain of it."""
-        return RestoreSection(self.point_id, self.disks, self.excluded, self.mapped)
+        return RestoreSection(self.point_id, self.disks, self.excluded, self.mapped, self.unfinished)
 
 
 def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
@@ -226,6 +229,7 @@ def restore_vm(
         disks=tuple(disks),
         excluded=() if point is None else point.manifest.excluded,
         mapped=() if target is None else target.mapped,
+        unfinished=() if target is None else tuple(map(str, target.unfinished())),
     )
 
 
@@ -251,6 +255,8 @@ def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
         yield f"disk {excluded.slot} ({excluded.path or 'physical disk'}) was left out of this point"
     for mapped in section.mapped:
         yield f"{mapped.name!r} is {mapped.file_name!r} in the path, as a file name"
+    for path in section.unfinished:
+        yield f"{path} is what a killed restore left; remove it"
     for disk in section.disks:
         if disk.unfinished_bytes:
             size = size_text(disk.unfinished_bytes)

@@ -16,7 +16,7 @@ from typing import Protocol, Self
 from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists
 from hvpsbridge.repository.stores.naming import name_exclusively
 from hvpsbridge.tasks.devices import Device
-from hvpsbridge.tasks.file_names import hidden_name
+from hvpsbridge.tasks.file_names import PART_PREFIX, PART_SUFFIX, hidden_name
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,31 @@ _KINDS = {
 }
 # The hidden file can be renamed or removed by the hvps that holds it between opening it here and locking it.
 _LOCK_ATTEMPTS = 5
+
+
+def unfinished_files(folder: Path) -> tuple[Path, ...]:
+    """Hidden files in a folder that killed restores left: those that no restore has locked."""
+    try:
+        found = sorted(folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"))
+    except OSError:
+        return ()
+    return tuple(path for path in found if _is_abandoned(path))
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return False
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False  # a restore is writing it, or nobody can tell
+    finally:
+        os.close(file)
 
 
 class DiskSink(Protocol):

@@ -18,7 +18,7 @@ from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.devices import BlockDevice, is_device
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, path_part, shortened
-from hvpsbridge.tasks.sinks import DiskSink, RawFile
+from hvpsbridge.tasks.sinks import DiskSink, RawFile, unfinished_files
 
 KINDS = ("raw",)
 
@@ -40,6 +40,10 @@ class RestoreTarget(Protocol):
         Raises:
             ConfigurationError: names both.
         """
+        ...
+
+    def unfinished(self) -> tuple[Path, ...]:
+        """What killed restores left beside the disks, under other names."""
         ...
 
     def place(self, disk: ManifestDisk) -> str:
@@ -94,6 +98,12 @@ class RawImages:
                     path, f"disks {other!r} and {disk.slot!r} would be one file; restore one with --disk"
                 )
             slots[folded(path)] = disk.slot
+
+    def unfinished(self) -> tuple[Path, ...]:
+        """Hidden files of killed restores in the folder."""
+        if is_device(self.path):
+            return ()
+        return unfinished_files(self.path.parent if self.is_file else self.path)
 
     def place(self, disk: ManifestDisk) -> str:
         """Path of the disk's file."""

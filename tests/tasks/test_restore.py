@@ -281,3 +281,15 @@ def test_a_report_says_how_names_were_changed(world: World, tmp_path: Path) -> N
     assert result.disks[0].path == str(tmp_path / "team_web" / "scsi-0-0.raw")
     assert "'team/web' is 'team_web'" in "\n".join(TASK.lines(result.section, False))
     assert "a killed restore had left 1 MiB" in "\n".join(TASK.lines(result.section, False))
+
+
+def test_what_a_killed_restore_left_under_another_name_is_named(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(MIB,))
+    world.good_backup(vm_id)
+    left = killed_restore(tmp_path / "other.raw", KIB)
+    with RawFile(tmp_path / "busy.raw", KIB, KIB):
+        result = restore_vm(world.context(VmRef("HV01", vm_id, "web")), RestoreOptions(to=f"raw:{tmp_path}"))
+    assert result.error is None
+    assert result.section.unfinished == (str(left),)
+    assert f"{left} is what a killed restore left; remove it" in TASK.lines(result.section, False)
+    assert left.exists()
