@@ -122,7 +122,7 @@ def ask(question: str) -> str:
         raise SecretUnavailable("terminal", "nothing was typed") from err
     except UnicodeError:
         # Not chained: the exception contains what was typed.
-        raise SecretUnavailable("terminal", "what was typed is no text in the locale's encoding") from None
+        raise SecretUnavailable("terminal", "the input is not text in the locale's encoding") from None
 
 
 def load_settings(named: Path | None) -> SettingsSpec:
