@@ -50,6 +50,10 @@ try {
         $path = [string] $drive.Path
         $chain = @(Get-HvpsChain -Path $path)
         $facts = [Hvps.DiskQuery]::Facts($path)
+        $rctId = $null
+        if ($facts.TrackingEnabled) {
+            $rctId = [string] $facts.RctId
+        }
         [pscustomobject]@{
             PSTypeName         = 'Hvps.FrozenDisk'
             VmId               = ConvertTo-HvpsGuid -Value $VmId
@@ -64,7 +68,7 @@ try {
             DiskId             = ConvertTo-HvpsGuid -Value $chain[0].DiskIdentifier
             TrackingEnabled    = [bool] $facts.TrackingEnabled
             NewerChanges       = [bool] $facts.NewerChanges
-            RctId              = $(if ($facts.TrackingEnabled) { $facts.RctId })
+            RctId              = $rctId
         }
     }
 }

@@ -51,20 +51,22 @@ try {
     # Not every machine reports one (docs/hyperv-facts.md#machine-id).
     $product = @(Get-CimInstance -ClassName Win32_ComputerSystemProduct -ErrorAction SilentlyContinue)
     $machineId = [guid]::Empty
-    if ($product.Count -gt 0) {
-        $null = [guid]::TryParse([string] $product[0].UUID, [ref] $machineId)
+    $machineText = $null
+    if ($product.Count -gt 0 -and [guid]::TryParse([string] $product[0].UUID, [ref] $machineId) -and
+        $machineId -ne [guid]::Empty) {
+        $machineText = $machineId.ToString()
+    }
+    $fqdn = $null
+    if ($hyperv.FullyQualifiedDomainName) {
+        $fqdn = [string] $hyperv.FullyQualifiedDomainName
     }
     # High or system integrity level: S-1-16-12288, S-1-16-16384.
     $elevated = @(& whoami.exe /groups /fo csv /nh | Where-Object { $_ -match 'S-1-16-(12288|16384)\b' })
     [pscustomobject]@{
         PSTypeName          = 'Hvps.HostInfo'
         Name                = [string] $hyperv.Name
-        Fqdn                = $(if ($hyperv.FullyQualifiedDomainName) {
-                [string] $hyperv.FullyQualifiedDomainName
-            })
-        MachineId           = $(if ($machineId -ne [guid]::Empty) {
-                $machineId.ToString()
-            })
+        Fqdn                = $fqdn
+        MachineId           = $machineText
         OsVersion           = [string] $os.Version
         OsBuild             = [int] $os.BuildNumber
         PowershellVersion   = [string] $PSVersionTable.PSVersion

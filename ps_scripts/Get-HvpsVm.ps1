@@ -25,6 +25,7 @@
       UptimeSeconds         int      0 if off
       ProcessorCount        int      virtual processors
       MemoryBytes           int      at start
+      SettingsError         text?    why its settings could not be read, in a listing
 #>
 [CmdletBinding()]
 [OutputType('Hvps.VmInfo')]
@@ -49,9 +50,10 @@ try {
                 ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks
             }
             catch {
-                # A VM that was removed or moved meanwhile is not an error of the listing.
+                # A VM that was removed or moved meanwhile is left out. Another one must not hide the others.
+                $problem = [string] $_.Exception.Message
                 if (@(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $_.Id -eq $vm.Id }).Count -gt 0) {
-                    throw
+                    ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks -Problem $problem
                 }
             }
         }

@@ -140,6 +140,8 @@ class VmInfo:
         commit_fork_events: how many events 3216 of this VM are in the Worker log
             (docs/hyperv-facts.md#commit-forks).
         uptime_seconds: 0 if it is off.
+        settings_error: why settings of the VM could not be read in a listing; then merge_enabled, shielded
+            and tpm_enabled are unknown.
     """
 
     vm_id: UUID
@@ -162,6 +164,7 @@ class VmInfo:
     uptime_seconds: int
     processor_count: int
     memory_bytes: int
+    settings_error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

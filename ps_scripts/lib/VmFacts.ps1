@@ -58,12 +58,15 @@ function ConvertTo-HvpsVmInfo {
     A VM as an object of the contract.
     .PARAMETER ForkEvents
     Texts from Get-HvpsForkEvent.
+    .PARAMETER Problem
+    Why the settings cannot be read; they are not asked for then.
     #>
     [CmdletBinding()]
     [OutputType('Hvps.VmInfo')]
     param(
         [Parameter(Mandatory = $true)] [object] $Vm,
-        [AllowNull()] [AllowEmptyCollection()] [string[]] $ForkEvents
+        [AllowNull()] [AllowEmptyCollection()] [string[]] $ForkEvents,
+        [string] $Problem
     )
     # VMState, CheckpointType and ReplicationMode (docs/hyperv-facts.md#vm-states,
     # docs/hyperv-facts.md#checkpoint-type-disabled).
@@ -75,7 +78,16 @@ function ConvertTo-HvpsVmInfo {
     }
     $policies = @{ 2 = 'disabled'; 3 = 'production'; 4 = 'production_only'; 5 = 'standard' }
     $modes = @{ 0 = 'none'; 1 = 'primary'; 2 = 'replica'; 3 = 'test_replica'; 4 = 'extended_replica' }
-    $security = Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop
+    $security = [pscustomobject] @{}
+    $mergeEnabled = $true
+    $settingsError = $null
+    if ($Problem) {
+        $settingsError = $Problem
+    }
+    else {
+        $security = Hyper-V\Get-VMSecurity -VM $Vm -ErrorAction Stop
+        $mergeEnabled = Test-HvpsMergeEnabled -VmId $Vm.Id
+    }
     $id = ([guid] $Vm.Id).ToString('d')
     $forks = @($ForkEvents | Where-Object { $_ -and $_.ToLowerInvariant().Contains($id) })
     [pscustomobject]@{
@@ -94,12 +106,13 @@ function ConvertTo-HvpsVmInfo {
         IsClustered          = [bool] $Vm.IsClustered
         Shielded             = [bool] (Get-HvpsOptional -InputObject $security -Name Shielded)
         TpmEnabled           = [bool] (Get-HvpsOptional -InputObject $security -Name TpmEnabled)
-        MergeEnabled         = Test-HvpsMergeEnabled -VmId $Vm.Id
+        MergeEnabled         = $mergeEnabled
         CommitForkEvents     = [int] $forks.Count
         ConfigurationPath    = [string] $Vm.ConfigurationLocation
         CheckpointPath       = [string] $Vm.SnapshotFileLocation
         UptimeSeconds        = [long] [Math]::Floor(([TimeSpan] $Vm.Uptime).TotalSeconds)
         ProcessorCount       = [int] $Vm.ProcessorCount
         MemoryBytes          = [uint64] $Vm.MemoryStartup
+        SettingsError        = $settingsError
     }
 }

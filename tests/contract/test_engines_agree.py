@@ -247,6 +247,24 @@ def a_checkpoint(side: Side) -> Any:
     return made, side.host.checkpoints(vm_id), side.host.frozen_disks(vm_id, made.checkpoint_id)
 
 
+@case("Get-HvpsFrozenDisk")
+def a_frozen_disk_without_tracking(side: Side) -> Any:
+    vm_id = side.model.setup.create_vm("untracked").vm_id
+    side.model.setup.add_disk(vm_id, FIRST, size_bytes=1 * MIB, format=VhdFormat.VHD)
+    made = side.host.create_checkpoint(vm_id, "mark", Consistency.CRASH)
+    return side.host.frozen_disks(vm_id, made.checkpoint_id)
+
+
+@case("Get-HvpsHost")
+def a_host_without_an_id(side: Side) -> UUID | None:
+    node = side.model.nodes.get()
+    before, node.machine_id = node.machine_id, None
+    try:
+        return side.host.host_info().machine_id
+    finally:
+        node.machine_id = before
+
+
 @case("New-HvpsCheckpoint")
 def a_checkpoint_while_another_is_made(side: Side) -> Any:
     vm_id = side.vm("taken")

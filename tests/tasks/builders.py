@@ -62,6 +62,7 @@ def vm(**changes: object) -> VmInfo:
         "uptime_seconds": 3600,
         "processor_count": 2,
         "memory_bytes": 4 * GIB,
+        "settings_error": None,
     }
     return VmInfo(**{**facts, **changes})  # type: ignore[arg-type]
 

@@ -46,6 +46,7 @@ def test_an_ordinary_vm_has_no_findings() -> None:
     [
         (found(make.vm(checkpoint_policy=CheckpointPolicy.DISABLED)), "checkpoints are disabled"),
         (found(make.vm(replication_mode=ReplicationMode.REPLICA)), "target of a replication"),
+        (found(make.vm(settings_error="no access")), "settings cannot be read: no access"),
         (found(make.vm(replication_mode=ReplicationMode.EXTENDED_REPLICA)), "target of a replication"),
         (found(make.vm(shielded=True)), "shielded"),
         (found(make.vm(merge_enabled=False)), "merging"),

@@ -43,7 +43,7 @@ class Node:
     memory_bytes: int = 137438953472
     cluster: str | None = None
     alive: bool = True
-    machine_id: UUID = field(default_factory=uuid4)
+    machine_id: UUID | None = field(default_factory=uuid4)
 
 
 @dataclass(slots=True)

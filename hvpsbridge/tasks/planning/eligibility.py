@@ -157,6 +157,8 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
             "the disk chain is at risk",
             "do not restart or migrate it; see docs/troubleshooting.md",
         )
+    if vm.settings_error is not None:
+        refuse(f"its settings cannot be read: {vm.settings_error}", "see the event logs of the host")
     if vm.checkpoint_policy is CheckpointPolicy.DISABLED:
         refuse("checkpoints are disabled", "enable them with Set-VM -CheckpointType Production")
     if vm.replication_mode in REPLICAS:

@@ -119,6 +119,7 @@ def _vm_info(context: Context, vm: Vm) -> results.VmInfo:
         uptime_seconds=int(now - vm.started) if running and vm.started is not None else 0,
         processor_count=vm.processor_count,
         memory_bytes=vm.memory_bytes,
+        settings_error=None,
     )
 
 
