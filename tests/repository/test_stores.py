@@ -325,6 +325,8 @@ def test_only_regular_files_of_a_fitting_size_are_read(
     for name in ("pipe", "link", "a"):
         with pytest.raises((Damaged, StoreError)):
             store.get_range(f"index/{name}", 0, 10)
+        with pytest.raises(Damaged):
+            store.size(f"index/{name}")
     sizes = {info.name: info.size_bytes for info in store.list("index")}
     assert sizes == {"index/pipe": -1, "index/link": -1, "index/large": 1 << 40, "index/a/b/c": -1}
     store.close()

@@ -114,7 +114,7 @@ class SftpStore(Store):
         return data
 
     def size(self, name: str) -> int:
-        size = self._ssh.persist("look up", check_name(name), lambda: self._look_at(self._path(name)))
+        size = self._ssh.persist("look up", check_name(name), lambda: self._size(name))
         if not size:
             raise ObjectMissing(self.url, "look up", name, "no such object")
         return size
@@ -257,7 +257,7 @@ class SftpStore(Store):
     async def _remove_abandoned(self, temporary: str, path: str) -> None:
         """Free a name that was reserved by a process that died."""
         try:
-            left, ours = await self._ssh.sftp.stat(path), await self._ssh.sftp.stat(temporary)
+            left, ours = await self._ssh.sftp.lstat(path), await self._ssh.sftp.lstat(temporary)
         except asyncssh.SFTPNoSuchFile:
             return
         # Both times come from the server, so the clock of this machine does not matter.
@@ -265,7 +265,7 @@ class SftpStore(Store):
             return
         aside = f"{temporary}-left"
         await self._ssh.sftp.rename(path, aside)  # only one of several processes succeeds
-        moved = await self._ssh.sftp.stat(aside)
+        moved = await self._ssh.sftp.lstat(aside)
         await self._ssh.sftp.remove(aside)
         if moved.mtime != left.mtime:
             raise asyncssh.SFTPFileAlreadyExists("the name has just been reserved")
@@ -280,11 +280,14 @@ class SftpStore(Store):
         async with await self._ssh.sftp.open(self._path(name), "r+b") as file:
             await self._fsync(file)
 
-    async def _read_all(self, name: str, max_bytes: int) -> bytes:
+    async def _size(self, name: str) -> int:
         found = await self._ssh.sftp.lstat(self._path(name))
         if not _is_regular(found):
             raise Damaged(self.url, name, NOT_REGULAR)
-        size = int(found.size or 0)
+        return int(found.size or 0)
+
+    async def _read_all(self, name: str, max_bytes: int) -> bytes:
+        size = await self._size(name)
         self.check_size(name, size, max_bytes)
         return await self._read(name, 0, size)
 
