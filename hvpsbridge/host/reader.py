@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from hvpsbridge import stopping
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.errors import HostError, OperationTimedOut, SessionLost
+from hvpsbridge.errors import HostError, OperationTimedOut, ProtocolViolation, SessionLost
 from hvpsbridge.formats.wire import block_bound, requested_block_bytes
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.session import Session
@@ -28,6 +28,8 @@ INBOUND_LIMIT_BYTES = 25 * MIB
 _BASE64_FACTOR = 4 / 3
 # How long a pipeline may take to answer what it was asked and end.
 RENEW_SECONDS = 300.0
+# Of blocks that come meanwhile and are kept: twice what two of the largest windows hold.
+RENEW_BYTES = 64 * MIB
 # CLIXML and message headers around a request.
 _MESSAGE_BYTES = 512
 
@@ -131,6 +133,10 @@ class PipelineSource:
             blocks = self._pipeline.receive_blocks(self._session.operation_timeout_seconds)
             self._blocks += blocks
             self._block_count += len(blocks)
+            if sum(map(len, self._blocks)) > RENEW_BYTES:
+                raise ProtocolViolation(
+                    self._session.host, READ_EXTENT.name, "more blocks than were requested"
+                )
         if problem := self._pipeline.error():
             raise problem
         self._pipeline.close()

@@ -174,7 +174,8 @@ class WSManClient:
             return None
         soap = bytes(reply.body)
         check_xml(soap)
-        if not reply.keeps_alive:
+        if not reply.keeps_alive or (reply.status != OK and not soap):
+            # An error without content may have been made up on the way; the real reply may still come.
             self.start_over()
         if reply.status != OK:
             raise WinRMTransportError("http", reply.status, soap.decode("utf-8", "replace"))
