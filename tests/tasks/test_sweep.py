@@ -31,9 +31,15 @@ def things(world: World, vm_id: UUID) -> VmObjects:
 
 
 def sweep(
-    world: World, vm_id: UUID, *, forget: bool = False, ours: str = "", not_ours: str = ""
+    world: World,
+    vm_id: UUID,
+    *,
+    forget: bool = False,
+    ours: str = "",
+    not_ours: str = "",
+    node: str | None = None,
 ) -> SweepResult:
-    with world.host() as host:
+    with world.host(node) as host:
         there = find_objects(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
         context = SweepContext(
             host=host,  # type: ignore[arg-type]
