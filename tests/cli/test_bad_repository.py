@@ -70,7 +70,7 @@ def the_line(done: Done, code: int) -> str:
         ("sftp://host/path?mode=7", 5, "write sftp://"),
         ("sftp://host/path?identity=/no/such/key", 5, "identity=/no/such/key cannot be read"),
         ("sftp://host/path?known_hosts=/no/such/file", 5, "known_hosts=/no/such/file cannot be read"),
-        ("file:///path?x", 5, "file:// has no options"),
+        ("file:///path?x", 5, "file://: has no options"),
         ("file:///path#x", 5, "must not contain #"),
         ("s3:///path", 5, "write s3://bucket"),
         ("s3:/bucket/path", 5, "two slashes follow the scheme: s3://bucket"),

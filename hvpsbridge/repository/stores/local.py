@@ -116,9 +116,9 @@ class LocalStore(Store):
         if url.startswith("file://"):
             parts = urlsplit(url)
             if parts.netloc not in ("", "localhost"):
-                raise ConfigurationError(url, "file:// has no host; write file:///path")
+                raise ConfigurationError("file://", "has no host; write file:///path")
             if parts.query:
-                raise ConfigurationError(url, "file:// has no options; give a path instead of a URL")
+                raise ConfigurationError("file://", "has no options; give a path instead of a URL")
             path = Path(unquote(parts.path))
         if str(path) == ".":
             raise ConfigurationError(url or "repository", "the path is empty")

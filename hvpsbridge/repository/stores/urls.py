@@ -23,8 +23,8 @@ _CREDENTIALS = {
 }
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(file|s3|sftp):", re.IGNORECASE)
-# user@host:path, as scp takes it.
-_SCP = re.compile(r"[^/]*@[^/]*:")
+# user@host:path, as scp takes it, or user:password@host.
+_SCP = re.compile(r"[^/]*@[^/]*:|[^/]*:[^/]*@")
 _ODD_PORT = re.compile(r"://[^/?#]*:[^/?#\d]")
 _USERS = re.compile(r"://[^/?#\s]*@")
 # A URL within a URL, such as an endpoint, with a user.
@@ -127,6 +127,8 @@ def _has_credentials(rest: str, scheme: str) -> bool:
     user, at, _ = authority.rpartition("@")
     if at:
         return scheme != "sftp" or ":" in unquote(user)
+    if not authority and not rest.startswith("/"):
+        return "@" in rest
     # A password may hold a slash: sftp://bob:pass/word@host/path.
     port = authority.partition(":")[2]
     return "@" in rest and bool(port) and not authority.startswith("[") and not port.isdigit()
