@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,3 +239,45 @@ def test_the_exit_codes_in_the_docs_are_those_of_the_program() -> None:
     order = re.search(r"exits with the first of: ([\d, ]+)", page)
     assert order is not None
     assert [int(code) for code in order[1].split(",")] == [int(code) for code in errors.PRECEDENCE]
+
+
+@pytest.mark.parametrize("option", ["--json", "--json-lines"])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 64),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("by zero"), 1),
+        (OSError(24, "Too many open files"), 5),
+        (MemoryError(), 5),
+        (OSError(28, "No space left on device", "/somewhere"), 13),
+        (UnicodeEncodeError("latin-1", "s3cret \u6771", 7, 8, "ordinal not in range"), 5),
+        (RuntimeError("can't start new thread"), 5),
+    ],
+    ids=str,
+)
+def test_however_a_command_ends_a_script_finds_a_report(
+    error: BaseException | None,
+    code: int,
+    option: str,
+    hvps: Hvps,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    @click.command("boom")
+    @click.option("--json", "as_json", is_flag=True)
+    @click.option("--json-lines", "as_lines", is_flag=True)
+    def boom_(as_json: bool, as_lines: bool) -> None:
+        assert error is not None
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "boom", "Fail.")
+    monkeypatch.setitem(sys.modules, "hvpsbridge.cli.boom", SimpleNamespace(boom_=boom_))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # for the traceback of a bug
+    done = hvps("boom", option, *(["--bogus"] if error is None else []))
+    report = json.loads(done.out)
+    assert report["exit_code"] == done.code == code
+    assert ("event" in report) == (option == "--json-lines")
+    assert done.err.strip().count("\n") == 0  # click ends the line of a ^C
+    assert ("bug" in done.err) == (code == 1)
+    assert "s3cret" not in done.err + done.out
