@@ -96,6 +96,20 @@ def is_device(path: Path) -> bool:
         return False
 
 
+def is_among_devices(path: Path) -> bool:
+    """Whether a file of this path would lie among the devices, in memory; a mistyped device would be one."""
+    devices, folder = Path("/dev"), Path(os.path.realpath(path.parent))
+    if not folder.is_relative_to(devices):
+        return False
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        # /dev/shm and the like are file systems of their own.
+        return folder.stat().st_dev == devices.stat().st_dev
+    except (OSError, ValueError):
+        return False
+
+
 class BlockDevice:
     """A sink that writes a disk into a block device, in place.
 

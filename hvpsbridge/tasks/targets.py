@@ -16,7 +16,7 @@ from hvpsbridge.folders import absolute
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
-from hvpsbridge.tasks.devices import BlockDevice, is_device
+from hvpsbridge.tasks.devices import BlockDevice, is_among_devices, is_device
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, path_part, shortened
 from hvpsbridge.tasks.sinks import DiskSink, RawFile, unfinished_files
 
@@ -120,6 +120,8 @@ class RawImages:
             if not self.overwrite:
                 raise TargetExists(str(self.path))
             return BlockDevice(self.path, disk.size_bytes)
+        if is_among_devices(path):
+            raise ConfigurationError(str(path), "is not a block device, but would lie among the devices")
         if self.repository.holds(path):
             raise ConfigurationError(str(path), "is inside the repository; restore to another folder")
         return RawFile(path, disk.size_bytes, data_bytes, overwrite=self.overwrite)

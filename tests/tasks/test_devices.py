@@ -19,7 +19,7 @@ from hvpsbridge.errors import ConfigurationError, Damaged, Interrupted, TargetEx
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.devices import BlockDevice, Device, Uses, is_device, refusal, uses_of
+from hvpsbridge.tasks.devices import BlockDevice, Device, Uses, is_among_devices, is_device, refusal, uses_of
 from hvpsbridge.tasks.restore import TASK, RestoredDisk, RestoreSection, _holes, restore_disk
 from hvpsbridge.tasks.targets import RawImages
 from hvpsbridge.units import MIB
@@ -125,6 +125,16 @@ def test_a_report_says_what_a_device_means_for_the_disk() -> None:
     text = "\n".join(TASK.lines(RestoreSection(None, (disk,)), False))
     assert "sectors of 4096 bytes, but /dev/sdb of 512" in text
     assert "the last 2 MiB are as they were" in text
+
+
+@pytest.mark.parametrize("path", ["/dev/hvps-no-such-disk", "/dev/hvps-no-such-group/disk", "/dev/null"])
+def test_a_mistyped_device_does_not_become_a_file_in_memory(world: World, path: str) -> None:
+    raw = RawImages(Path(path), world.repository, overwrite=True, is_file=True)
+    with pytest.raises(ConfigurationError, match="would lie among the devices"):
+        raw.sink(point_of(world).disks[0], 0)
+    assert not list(Path("/dev").glob("hvps-no-such-*"))
+    assert not is_among_devices(Path("/dev/shm/disk.raw"))
+    assert not is_among_devices(Path("/srv/dev/disk.raw"))
 
 
 # -- loop devices ------------------------------------------------------------------------------------
