@@ -50,6 +50,7 @@ MAX_SLOT_BYTES = 4096
 MIN_CHUNK_BYTES, MAX_CHUNK_BYTES = MIB // 16, MIB
 MAX_DISK_BYTES = 64 << 40  # of VHDX
 MAX_DIGITS = 20
+MAX_CONTAINERS, MAX_TEXTS = 200_000, 500_000
 # Costs of a key slot, and of all that are tried: 64 slots of hvps.
 MIN_MEMORY_KIB, MAX_MEMORY_KIB, MAX_LANES = 1024, 256 * 1024, 16
 MAX_COST_KIB, MAX_TRIED_KIB = 12 * 64 * 1024, 64 * 3 * 64 * 1024
@@ -77,6 +78,10 @@ def parse_json(data, name):
     def refuse(text):
         raise ValueError(f"the number {text}")
 
+    containers = data.count(b"[") + data.count(b"{")
+    texts = (data.count(b'"') - data.count(b'\\"')) // 2
+    if containers > MAX_CONTAINERS or texts > MAX_TEXTS:
+        raise Damage(f"{name}: too many values")
     try:
         return json.loads(data, parse_int=integer, parse_constant=refuse)
     except (ValueError, RecursionError) as error:

@@ -28,6 +28,10 @@ T = TypeVar("T")
 Decoder = Callable[[Any, str], Any]
 # 2^64 has 20; times and sizes fit.
 MAX_INTEGER_DIGITS = 20
+# A list of bad frames has 16384 objects with four texts each. An empty list takes 64 bytes in memory, a text
+# 50.
+MAX_CONTAINERS = 200_000
+MAX_TEXTS = 500_000
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -43,9 +47,13 @@ def encode_record(value: object) -> bytes:
         text = json.dumps(
             _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
-        return text.encode()
+        data = text.encode()
+        _check_count(data)
+        return data
     except UnicodeEncodeError as err:
         raise Malformed(f"{type(value).__name__}: text that is not valid Unicode") from err
+    except Malformed:
+        raise
     except ValueError as err:
         raise Malformed(f"{type(value).__name__}: {err}") from err
 
@@ -68,17 +76,27 @@ def decode_record(kind: type[T], data: bytes | bytearray | memoryview) -> T:
 
 
 def parse_json(data: bytes) -> Any:
-    """The JSON value in ``data``.
+    """The JSON value in ``data``. It takes a few times its length in memory.
 
     Raises:
-        Malformed: it is not JSON, has a number that is not finite or does not fit, or is nested too deeply.
+        Malformed: it is not JSON, is nested too deeply, or has too many values or a number that is not finite
+            or does not fit.
     """
+    _check_count(data)
     try:
         return json.loads(data, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_no_constant)
     except (UnicodeDecodeError, json.JSONDecodeError) as err:
         raise Malformed(f"not JSON: {err}") from err
     except RecursionError as err:
         raise Malformed("JSON that is nested too deeply") from err
+
+
+def _check_count(data: bytes) -> None:
+    """Check that there are not so many values that they take far more memory than their text."""
+    containers = data.count(b"[") + data.count(b"{")
+    texts = (data.count(b'"') - data.count(b'\\"')) // 2
+    if containers > MAX_CONTAINERS or texts > MAX_TEXTS:
+        raise Malformed(f"too many values: {containers} lists and objects, {texts} texts")
 
 
 def _parse_int(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -34,6 +35,7 @@ from hvpsbridge.formats.manifest import (
     Proof,
     decode_manifest,
 )
+from hvpsbridge.formats.marks import BadFrame, BadList
 from hvpsbridge.formats.node import FAN_OUT, NODE_BYTES, TreeRoot, entries, entry, levels, set_entry
 from hvpsbridge.formats.pack import (
     HEAD_BYTES,
@@ -48,6 +50,7 @@ from hvpsbridge.formats.pack import (
 )
 from hvpsbridge.formats.record import decode_record, encode_record, parse_json
 from hvpsbridge.formats.settings import decode_settings, new_settings
+from hvpsbridge.repository.stored_packs import FRAMES_IN_LIST
 from hvpsbridge.units import MIB
 
 U32 = st.integers(0, 2**32 - 1)
@@ -473,6 +476,26 @@ class TestJson:
             parse_json(text)
         with pytest.raises(Malformed):
             decode_settings(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [b'{"a":[' + b"[]," * 2_700_000 + b"[]]}", b"[" + b'"ab",' * 1_600_000 + b'""]', b"{}" * 4_000_000],
+        ids=["lists", "texts", "objects"],
+    )
+    def test_takes_little_memory(self, text: bytes) -> None:
+        tracemalloc.start()
+        try:
+            with pytest.raises(Malformed):
+                parse_json(text)
+            assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+        finally:
+            tracemalloc.stop()
+
+    def test_has_room_for_the_largest_list_of_bad_frames(self) -> None:
+        frames = tuple(BadFrame(bytes(32), bytes(16)) for _ in range(FRAMES_IN_LIST))
+        data = encode_record(BadList(DAY, frames))
+        assert len(data) <= max_payload_bytes(Kind.BAD_LIST)
+        assert len(decode_record(BadList, data).frames) == FRAMES_IN_LIST
 
     @pytest.mark.parametrize("share", [float("nan"), float("inf")])
     def test_is_not_written_with_such_a_number(self, share: float) -> None:
