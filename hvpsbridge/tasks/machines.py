@@ -52,10 +52,12 @@ def find_machines(targets: Sequence[HostTarget], cancel: Cancellation) -> dict[s
     opened = ask_all(targets, lambda target: target.connect(), cancel).of
     try:
         sessions = [target for target in targets if target.name in opened]
-        seen = ask_all(sessions, lambda target: _look(opened[target.name]), cancel).of
+        answers = ask_all(sessions, lambda target: _look(opened[target.name]), cancel).of
     finally:
         for host in opened.values():
             host.close()
+    # Answers are in the order in which they came.
+    seen = {target.name: answers[target.name] for target in sessions if target.name in answers}
     first = {name: name for name in seen}
     for one, other in combinations(seen, 2):
         if same_machine(seen[one], seen[other]):
