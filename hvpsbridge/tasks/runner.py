@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, InternalError, Interrupted, NothingToBackUp, machine_error
+from hvpsbridge.errors import Damaged, HvpsError, InternalError, Interrupted, NothingToBackUp, machine_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
@@ -242,6 +242,7 @@ class Runner:
             claims = listed.claims
         else:
             claims = settle(_made_there(play))
+            self._problems.extend(HostProblem("", err) for err in _lost_wholly(play.repository))
         if self._cancel.requested:
             return ()
         names = ", ".join(target.name for target in play.hosts)
@@ -394,6 +395,17 @@ def _made_there(play: PlayRun) -> list[Candidate]:
         for target in play.hosts
         for point in newest.values()
         if point.manifest.host.casefold() == target.name.casefold()
+    ]
+
+
+def _lost_wholly(repository: Repository) -> list[Damaged]:
+    """An error for each VM of which no point can be read, so that no task of the play can report it."""
+    readable = {point.vm_id for point in repository.catalog.points()}
+    lost = {point.vm_id: point for point in repository.catalog.lost_points() if point.vm_id is not None}
+    return [
+        Damaged(repository.url, point.name, f"{point.what}; no other point of VM {vm_id} can be read")
+        for vm_id, point in sorted(lost.items(), key=lambda each: str(each[0]))
+        if vm_id not in readable
     ]
 
 

@@ -368,3 +368,19 @@ def test_a_host_of_a_later_play_does_not_take_a_vm_over(
     (problem,) = result.problems
     assert isinstance(problem.error, VmOnSeveralHosts)
     assert result.exit_code is ExitCode.VM_FAILED
+
+
+def test_a_vm_of_which_no_point_can_be_read_is_damage(world: World, tmp_path: Path) -> None:
+    """Without hosts the repository says which VMs there are; this one would be left out in silence."""
+    for name in ("a", "b"):
+        world.vm(name, disks=(1 * MIB,))
+    assert run(play(world, tmp_path, tasks=(BACKUP,))).exit_code is ExitCode.DONE
+    (lost,) = (point for point in world.repository.catalog.points() if point.vm_name == "b")
+    manifest = world.store / "points" / lost.point_id.hex
+    manifest.chmod(0o600)
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    world.reopen()
+    result = run(play(world, tmp_path, repository=world.repository, tasks=(VERIFY,)))
+    assert [task.vm.name for task in result.tasks] == ["a"]
+    assert result.exit_code is ExitCode.DAMAGE
+    assert str(lost.vm_id) in str(result.problems[0].error)
