@@ -133,6 +133,9 @@ class WSManClient:
         wsman.transport.send = self._exchange  # type: ignore[method-assign]  # of this one connection
 
     def _exchange(self, message: bytes, *, timeout: Timeout = None, **options: Any) -> bytes:
+        if isinstance(timeout, (int, float)):
+            # pypsrp gives a host two seconds more than it may hold a Receive: too few for a busy one.
+            timeout += max(0, self.wsman.transport.read_timeout - self.wsman.operation_timeout)
         if time.monotonic() - self._used > CONNECTION_STALE_SECONDS or self.ends_soon:
             self.start_over()
         reply = self._send_raw(message, timeout) if self._opened else None
