@@ -20,6 +20,9 @@ MAX_BYTES = 1 << 20
 # restore.py adds the digest of the version before.
 EARLIER = frozenset(
     {
+        "7d15276fda40720bafabd686bc7ea557b1593e9d1966a1eb2ec0df2fdd526bf0",
+        "c07043efefc556925a7c5157ed9038d005159664db526c145a46dade67d19a82",
+        "0e1fae9087d24d02f2859b569fa378729a9bf83067579038ec3268863f783865",
         "9869f3802ca994af79a88ea33aba2eaf7a5589e24505a97522db48e9103e96f5",
         "e3df0cd9369e759e04f621d1495dd0be54efea8ba180a4d835093de4a7783e97",
         "eb64950ab188b2bbcd2ace1c8231601011730877f13a726be26886fa6a704e4e",
