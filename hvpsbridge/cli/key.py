@@ -20,6 +20,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, UsageError
+from hvpsbridge.folders import absolute
 from hvpsbridge.formats.keyslot import EXPORT_MARK
 from hvpsbridge.report.documents.repositories import KeySlotAdded, KeySlotRemoved, KeySlots
 from hvpsbridge.report.views import Table
@@ -159,6 +160,7 @@ def export(invocation: Invocation, /, path: Path | None, page: bool, **options: 
 
     The exported key opens the repository without a passphrase.
     """
+    path = None if path is None else absolute(path)
     with interrupting():
         repository = _opened(options, invocation)
         if path is not None and path.exists():

@@ -111,6 +111,7 @@ def test_a_removed_working_directory_is_one_line(tmp_path: Path) -> None:
         ("list", "--repo", "relative"),
         ("repo", "init", "relative", "--plain"),
         ("restore", "web@latest", "--to", "raw:x", "--repo", str(tmp_path)),
+        ("key", "export", "--to", "relative", "--repo", str(tmp_path)),
     ):
         (tmp_path / "gone").mkdir(exist_ok=True)
         done = _hvps(*arguments, before=gone)
