@@ -187,15 +187,16 @@ class SimulatedHost(WSManHost):
     ) -> None:
         self.model = model
         self.engine = engine
-        self.node = node
         self._model_service: ModelService | None = None
         self._record = model.nodes.get(node)
+        # Always a name: without one, the model would list the VMs of all hosts.
+        self.node = self._record.name
         self._power = Lock()
         self._serving = True
         self._booted = self._record.booted
         super().__init__(self._factory(), **settings)
         model.watch(self._look_for_power)
-        self.service.machine = model.nodes.get(node).name
+        self.service.machine = self.node
         self.service.language = lambda: model.knobs.language
 
     def _factory(self) -> EngineFactory:
