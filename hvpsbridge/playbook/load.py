@@ -240,6 +240,9 @@ def parse(text: str, where: str) -> tuple[Tree, list[PlaybookProblem]]:
         raise invalid(
             where, [PlaybookProblem(start, "", f"is not YAML: {str(err).splitlines()[0]}")]
         ) from err
+    except (ValueError, OverflowError) as err:  # PyYAML turns \U00110000 into a character without a check
+        what = "is not YAML: it has an escape such as \\U00110000 of a character that does not exist"
+        raise invalid(where, [PlaybookProblem(start, "", what)]) from err
     if root is None:
         raise invalid(where, [PlaybookProblem(start, "", "is empty")])
     builder = _Builder()

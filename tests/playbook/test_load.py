@@ -96,6 +96,7 @@ def test_a_doubled_key_names_both_lines() -> None:
         ("a:\n\t- b\n", "is not YAML"),
         ("", "is empty"),
         ("a: \x07\n", "is not YAML"),
+        ('a: "\\Uffffffff"\n', "a character that does not exist"),
     ],
 )
 def test_what_is_refused_altogether_says_where(text: str, part: str) -> None:
