@@ -6,6 +6,7 @@ Processes as users start them, several conditions in each.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -102,6 +103,43 @@ def test_output_to_a_pipe_that_does_not_block_is_whole(tmp_path: Path) -> None:
         assert process.wait() == 0
     assert len(printed) > 70_000
     assert "backup" in json.loads(printed)
+
+
+def test_a_reader_that_stops_reading_stops_no_backup(world: World) -> None:
+    """As ``hvps run ... 2>&1 | less``, or Ctrl-S, would for as long as nobody looks."""
+    impatient = "from hvpsbridge.cli import main, streams; streams.STUCK_SECONDS = 0.2; main.run()"
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-c", impatient, "-vv", "run", str(world.playbook()), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer) as process:
+        os.close(writer)
+        out, _ = process.communicate(timeout=120)
+    assert (process.returncode, json.loads(out)["exit_code"]) == (0, 0)
+    assert b"starts run" in os.read(reader, 1 << 20)
+    os.close(reader)
+    assert len(world.points()) == 1
+
+
+def test_text_that_nobody_read_is_noted_where_it_is_missing() -> None:
+    script = (
+        "import sys; from hvpsbridge.cli import streams; streams.STUCK_SECONDS = 0.2;"
+        "streams.prepare_streams();"
+        "sys.stderr.write('x' * 5000 + '\\n'); sys.stderr.flush(); print('written', flush=True);"
+        "sys.stdin.readline(); sys.stderr.write('last\\n')"
+    )
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer) as process:
+        os.close(writer)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        assert os.read(reader, 8192) == b"x" * 4096
+        process.communicate(b"\n", timeout=60)
+    assert os.read(reader, 8192) == (
+        b"\nhvps: 905 bytes of output are missing here, since nobody read them\nlast\n"
+    )
+    os.close(reader)
 
 
 def test_a_removed_working_directory_is_one_line(tmp_path: Path) -> None:
