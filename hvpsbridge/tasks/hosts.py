@@ -54,11 +54,22 @@ class Hosts:
     Args:
         targets: the hosts.
         rivals: names of hosts that listed the VM at the same time as its host; they never get it.
+        without: names of hosts that were asked in this run and did not list the VM.
     """
 
-    def __init__(self, targets: Iterable[HostTarget] = (), rivals: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        targets: Iterable[HostTarget] = (),
+        rivals: Iterable[str] = (),
+        without: Iterable[str] = (),
+    ) -> None:
         self._targets = {target.name: target for target in targets}
         self._rivals = frozenset(rivals)
+        self._without = {name.casefold() for name in without}
+
+    def is_without(self, name: str) -> bool:
+        """Whether the host of that name was asked in this run and did not list the VM."""
+        return name.casefold() in self._without
 
     def connect_to(self, name: str) -> HyperVHost | None:
         """A session on the host of that name; None if the play has no such host."""
@@ -84,6 +95,8 @@ class Hosts:
         except _GONE as err:
             if isinstance(err, _THERE):
                 raise
+            if isinstance(err, VmNotFound):
+                self._without.add(first.casefold())
             refusal: HostError = err
         heirs: list[tuple[HyperVHost, VmInfo]] = []
         for name in self._targets:

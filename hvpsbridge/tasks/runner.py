@@ -71,6 +71,7 @@ class _Job:
     play: PlayRun
     vm: VmRef
     rivals: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
     named: bool = True
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     task: Task[Any] | None = None
@@ -84,11 +85,13 @@ class _Chosen:
 
     Attributes:
         rivals: hosts that list it, too, but do not have it.
+        without: hosts that were asked in this run and do not list it.
         named: whether the play names it, rather than a pattern that matches it.
     """
 
     vm: VmRef
     rivals: frozenset[str]
+    without: frozenset[str]
     named: bool
 
 
@@ -129,6 +132,8 @@ class Runner:
         self._places = Places()
         # By repository: the hosts that earlier plays found VMs on.
         self._found_on: dict[UUID, dict[UUID, tuple[HostTarget, Candidate]]] = {}
+        # Hosts of the plays so far that listed their VMs, all of them.
+        self._asked: set[str] = set()
 
     def run(self, plays: Sequence[PlayRun]) -> RunResult:
         """Run the plays one after the other. Errors are in the result, so that what was done is reported."""
@@ -191,7 +196,7 @@ class Runner:
         known: list[_Job] = []
         self._places.forget(number)
         for chosen in self._choose(play):
-            job = _Job(number, play, chosen.vm, chosen.rivals, chosen.named)
+            job = _Job(number, play, chosen.vm, chosen.rivals, chosen.without, chosen.named)
             known.append(job)
             jobs.put(job)
             if not self._check:
@@ -239,6 +244,9 @@ class Runner:
                 logger.info("host %s: %s", name, err)
                 self._problems.append(HostProblem(name, err))
                 complete = False
+            failed = {name for name, _ in listed.errors}
+            self._asked -= failed
+            self._asked.update(targets.keys() - failed)
             claims = listed.claims
         else:
             claims = settle(_made_there(play))
@@ -264,6 +272,7 @@ class Runner:
             _Chosen(
                 VmRef(vm.host, vm.vm_id, vm.name),
                 rivals.get(vm.vm_id, frozenset()),
+                frozenset(self._asked) - rivals.get(vm.vm_id, frozenset()) - {vm.host},
                 names_vm(play.vms, vm),
             )
             for vm in chosen
@@ -309,7 +318,7 @@ class Runner:
             run_id=self._run_id,
             observer=self._observer,
             cancel=self._cancel,
-            hosts=Hosts(job.play.hosts, job.rivals),
+            hosts=Hosts(job.play.hosts, job.rivals, job.without),
             check=self._check,
             budget=self._budget,
             shared=self._shared,

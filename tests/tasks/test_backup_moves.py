@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -19,6 +20,7 @@ from hvpsbridge.tasks.runner import PlayRun, Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
+from tests.tasks.model_host import ModelHost
 from tests.tasks.world import IMPATIENT, QUICK, Died, Steps, World, die
 
 SMALL = 2 * MIB
@@ -38,8 +40,8 @@ def run(world: World, observer: Steps | None = None, policy: BackupOptions = QUI
     return Runner(run_id, observer or Steps(), Cancellation()).run([play])
 
 
-def good(world: World, vm_id: UUID) -> BackupResult:
-    (result,) = run(world).tasks
+def good(world: World, vm_id: UUID, observer: Steps | None = None) -> BackupResult:
+    (result,) = run(world, observer).tasks
     assert isinstance(result, BackupResult)
     assert result.error is None, result.error
     assert not result.leftovers
@@ -60,13 +62,51 @@ def cluster(world: World) -> tuple[World, UUID]:
 
 def test_after_a_move_tracking_goes_on_at_the_new_owner(cluster: tuple[World, UUID]) -> None:
     world, vm_id = cluster
-    world.model.incidents.migrate(vm_id, "HV02")
-    result = good(world, vm_id)
-    assert result.vm.host == "HV02"
-    assert result.disks[0].reason is Reason.TRACKED
-    assert result.warnings == ("its newest point was made on HV01, and now it is on HV02",)
-    assert not good(world, vm_id).warnings
+    for source, target in (("HV01", "HV02"), ("HV02", "HV01")):
+        world.model.incidents.migrate(vm_id, target)
+        observer = Steps()
+        result = good(world, vm_id, observer)
+        assert result.vm.host == target
+        assert result.disks[0].reason is Reason.TRACKED
+        # The old host was asked and does not list the VM, as in a cluster every night.
+        assert result.exit_code is ExitCode.DONE
+        assert f"its newest point was made on {source}, and now it is on {target}" in observer.notes
+        world.churn(vm_id)
     world.assert_points_equal(vm_id)
+
+
+MOVED = "its newest point was made on HV01, and now it is on HV02"
+
+
+def test_a_move_from_a_host_that_does_not_answer_is_a_warning(cluster: tuple[World, UUID]) -> None:
+    world, vm_id = cluster
+    world.model.incidents.kill_host("HV01")
+    result = good(world, vm_id)
+    assert MOVED in result.warnings
+    assert result.exit_code is ExitCode.DEGRADED
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_host_of_the_old_name_is_the_old_host_only_with_our_reference_point(
+    cluster: tuple[World, UUID], proved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, vm_id = cluster
+    world.model.incidents.migrate(vm_id, "HV02")
+    if not proved:
+        for point in world.model.reference_points.all(vm_id):
+            world.model.reference_points.remove(point.instance_id)
+    info = ModelHost.host_info
+    monkeypatch.setattr(ModelHost, "host_info", lambda self: replace(info(self), name="HV01"))
+    observer = Steps()
+    result = world.good_backup(vm_id, node="HV02", observer=observer)
+    assert (MOVED in result.warnings) is not proved
+    assert (f"{MOVED}, which is the same host under another name" in observer.notes) is proved
+
+
+def test_a_move_from_a_host_that_is_in_no_play_is_a_warning(cluster: tuple[World, UUID]) -> None:
+    world, vm_id = cluster
+    world.model.incidents.migrate(vm_id, "HV02")
+    assert MOVED in world.good_backup(vm_id, node="HV02").warnings
 
 
 @pytest.mark.parametrize("at", STARTS, ids=str.lower)

@@ -38,6 +38,7 @@ class BackupContext:
         connect: opens a session on the host that has the VM now; the undo uses a fresh one.
         connect_to: opens a session on a host by name, to end shells where the VM has been; None when the
             run does not know that host.
+        is_without: whether the host of that name was asked in this run and did not list the VM.
         named: whether the user named the VM, rather than a pattern that matches it.
         on_left: called with what the backup may have on the host, one line each, whenever that changes.
         clock: monotonic seconds.
@@ -54,6 +55,7 @@ class BackupContext:
     budget: ByteBudget
     connect: Callable[[], HyperVHost]
     connect_to: Callable[[str], HyperVHost | None] = lambda name: None
+    is_without: Callable[[str], bool] = lambda name: False
     shared: SharedLimits = field(default_factory=SharedLimits)
     named: bool = True
     on_left: Callable[[tuple[str, ...]], None] = lambda left: None

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hvpsbridge.contract.results import CheckpointInfo, DiskInfo, HostInfo, VmInfo, VolumeInfo
+from hvpsbridge.contract.results import (
+    CheckpointInfo,
+    DiskInfo,
+    HostInfo,
+    ReferencePointInfo,
+    VmInfo,
+    VolumeInfo,
+)
 from hvpsbridge.errors import Gated, HostNoSpace, NotEligible, NothingToBackUp
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState, step
-from hvpsbridge.tasks.cleanup.ownership import own_reference_points
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     NO_DISK,
@@ -101,7 +108,8 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     """
     vm, disks = _look(context, state, wait=wait)
     lineage = read_lineage(context.repository, vm.vm_id)
-    _warn_if_moved(context, state, lineage)
+    ours = own_reference_points((), lineage, context.host.reference_points(vm.vm_id))
+    _tell_of_move(context, state, info, lineage, ours)
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
@@ -110,10 +118,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         map(DiskFacts.of_drive, drives),
         lineage,
         os_build=info.os_build,
-        reference_points=[
-            point.instance_id
-            for point in own_reference_points((), lineage, context.host.reference_points(vm.vm_id))
-        ],
+        reference_points=[point.instance_id for point in ours],
         force_compare=context.options.force_compare,
         excluded=excluded,
     )
@@ -136,11 +141,32 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)))
 
 
-def _warn_if_moved(context: BackupContext, state: BackupState, lineage: Lineage) -> None:
-    """Name both hosts: any host can list a VM, so a move that nobody made must be seen."""
-    before = lineage.points[-1].manifest.host if lineage.points else context.host.name
-    if before.casefold() != context.host.name.casefold():
-        state.warn(f"its newest point was made on {before}, and now it is on {context.host.name}")
+def _tell_of_move(
+    context: BackupContext,
+    state: BackupState,
+    info: HostInfo,
+    lineage: Lineage,
+    ours: Iterable[ReferencePointInfo],
+) -> None:
+    """Name both hosts if the VM is on another one: a warning, unless the old host shows that it moved.
+
+    Any host can list a VM, so a move that nobody made must be seen. Where the old host was asked and does not
+    list the VM, nobody took it; in a cluster that is so every night. A host under another name reports the
+    old name, which any host could, and has the reference point of the newest point, which no other can know.
+    """
+    now = context.host.name
+    newest = lineage.points[-1].manifest if lineage.points else None
+    if newest is None or newest.host.casefold() == now.casefold():
+        return
+    text = f"its newest point was made on {newest.host}, and now it is on {now}"
+    own_names = {name.casefold() for name in (info.name, info.fqdn) if name}
+    renamed = newest.host.casefold() in own_names and any(has_ids_of(newest, one) for one in ours)
+    if context.is_without(newest.host):
+        context.note(text)
+    elif renamed:
+        context.note(f"{text}, which is the same host under another name")
+    else:
+        state.warn(text)
 
 
 def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:

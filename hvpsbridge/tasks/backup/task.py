@@ -59,6 +59,7 @@ def _back_up_on(host: HyperVHost, vm_id: UUID, context: TaskContext, options: Ba
         budget=context.budget,
         connect=lambda: context.hosts.connect_owner(vm_id, context.vm.host),
         connect_to=context.hosts.connect_to,
+        is_without=context.hosts.is_without,
         shared=context.shared,
         named=context.named,
         on_left=context.leftovers.update,
