@@ -21,9 +21,7 @@ from hvpsbridge.repository.layout import (
     POINTS,
     PROOFS,
     TOMBSTONES,
-    counted,
     ids_name,
-    next_counter,
     point_name,
     tombstone_name,
 )
@@ -78,7 +76,9 @@ class Catalog:
 
         One that a newer hvps wrote hides only itself.
         """
-        infos = sorted(self._objects.list(POINTS), key=lambda info: info.name)
+        # A link in place of a manifest is damage, too.
+        listed = (info for info in self._objects.list_all(POINTS) if info.size_bytes)
+        infos = sorted(listed, key=lambda info: info.name)
         missing = [
             info for info in infos if info.name not in self._manifests and info not in self._not_manifests
         ]
@@ -178,6 +178,8 @@ class Catalog:
                 self._objects.store.size(point_name(point_id))  # committed since the listing
             except ObjectMissing:
                 suspects[point_id] = "the manifest is missing"
+            except Damaged as err:  # a folder
+                suspects[point_id] = err.what
         return find_lost(self._objects, suspects, points, tombstones, vm_id)
 
     def unreadable_points(self) -> tuple[LostPoint, ...]:
@@ -192,13 +194,19 @@ class Catalog:
     def publish_ids(self, point: Point, ids: PointIds) -> None:
         """Store the ids of a point's reference point, durably; from now on the point can be a base.
 
+        If something has their name already, which anyone who can create objects can bring about, it cannot.
+
         Raises:
             ValueError: the ids belong to another point.
-            ObjectExists: the point has ids already.
         """
         if not ids.fits(point.manifest):
             raise ValueError(f"these ids do not belong to point {point.point_id}")
-        self._objects.write_record(ids_name(point.point_id), Kind.IDS, ids)
+        name = ids_name(point.point_id)
+        try:
+            self._objects.write_record(name, Kind.IDS, ids)
+        except ObjectExists:
+            logger.warning("%s exists already, so point %s cannot be a base", name, point.point_id)
+            return
         self._objects.store.commit_barrier()
 
     def ids(self, point: Point) -> PointIds | None:
@@ -279,13 +287,7 @@ class Catalog:
         """Record a proof of a committed point, or of the disk in ``slot``."""
         prefix = f"{PROOFS}/{point.point_id.hex}"
         record = LaterProof(point.manifest.digest(), slot, proof)
-        number = next_counter(info.name for info in self._objects.list(prefix))
-        while True:
-            try:
-                self._objects.write_record(counted(prefix, number), Kind.PROOF, record)
-                return
-            except ObjectExists:
-                number += 1
+        self._objects.append_record(prefix, Kind.PROOF, record)
 
     def proofs(self, point: Point) -> tuple[LaterProof, ...]:
         """Proofs made after the point was committed, oldest first; without those that cannot be read."""

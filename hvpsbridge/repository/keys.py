@@ -34,7 +34,7 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import sealing
-from hvpsbridge.repository.layout import EXPORTS, KEYS, counted, is_object_name, next_counter, slot_name
+from hvpsbridge.repository.layout import EXPORTS, KEYS, is_object_name, slot_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.secret import Secret
@@ -354,9 +354,7 @@ class KeyRing:
         digest = hashlib.sha256(self._restore_tool()).hexdigest()
         page = _page(text, self._objects.repository_id, digest)
         try:
-            number = next_counter(info.name for info in self._objects.list(EXPORTS))
-            mark = ExportMark(datetime.now(UTC))
-            self._objects.write_record(counted(EXPORTS, number), Kind.EXPORT, mark)
+            self._objects.append_record(EXPORTS, Kind.EXPORT, ExportMark(datetime.now(UTC)))
             self._objects.store.commit_barrier()
         except StoreError as err:
             # A repository that cannot be written to is when the key may be needed most.

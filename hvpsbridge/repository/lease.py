@@ -48,6 +48,8 @@ LEASE_STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
 # How often taking a lease may fail because others create the next counter first.
 MAX_RACES = 8
+# Hex digits of the number of counters that are skipped at most where one is blocked.
+STEP_DIGITS = 5
 # Leases that this process holds, by repository, its place, and prefix. A record of this process that is not
 # among them is of a lease that could not be released because the store failed, so it is not in use.
 _held: set[tuple[UUID, str, str]] = set()
@@ -122,6 +124,8 @@ class Lease:
         self._counter = -1
         # Counters far ahead (``layout.FAR``) of objects that are not records.
         self._foreign: set[int] = set()
+        # Counters whose names are taken by what no listing shows: an empty object, a link, a folder.
+        self._blocked: set[int] = set()
         self._lost: LeaseLost | None = None
         self._may_delete = True
         self.taken_from: LeaseHolder | None = None
@@ -178,6 +182,7 @@ class Lease:
             try:
                 self._create(counter, released=False)
             except ObjectExists:
+                self._wait_for_name(counter)
                 continue
             if self._highest() == counter:
                 self._counter = counter
@@ -221,6 +226,18 @@ class Lease:
         )
         self.taken_from = None if record is None else record.holder
 
+    def _wait_for_name(self, counter: int) -> None:
+        """Return when the record with this counter is listed, or when it was not for so long that no process
+        can be naming it."""
+        watched_from = self._clock()
+        while self._highest() < counter:
+            if self._clock() - watched_from >= self._stale_seconds:
+                name = counted(self.prefix, counter)
+                logger.warning("%s: passing over %s, which is taken but is no record", self.what, name)
+                self._blocked.add(counter)
+                return
+            self._stop.wait(min(POLL_SECONDS, self._stale_seconds / 4))
+
     def _locked(self, record: LeaseRecord | None) -> RepositoryLocked:
         return RepositoryLocked(self._objects.store.url, self.what, _name_of(record))
 
@@ -259,6 +276,10 @@ class Lease:
                 self._counter = counter
                 self._sweep()
                 return
+            if not created and highest < counter:
+                # If a process was about to take over under this name, it finds the record that follows.
+                self._blocked.add(counter)
+                continue
             if self._read(highest) is not None:
                 break
             # Not the record of a process that took over, but what somebody added. If it is a record that
@@ -295,11 +316,20 @@ class Lease:
 
     def _following(self, counter: int) -> int:
         following = counter + 1
-        while following in self._foreign:
-            following += 1
+        while following in self._foreign or following in self._blocked:
+            following += self._step_from(following) if following in self._blocked else 1
         if following > MAX_COUNTER:  # forged, in a plain repository
             raise self._locked(None)
         return following
+
+    def _step_from(self, blocked: int) -> int:
+        """How far to go on from a counter that is blocked.
+
+        The same for all processes, so that only one creates the next record. Those without the key cannot
+        know it, or they could block that one, too.
+        """
+        digest = self._objects.sealer.opaque(counted(self.prefix, blocked), self._objects.repository_id)
+        return int(digest[:STEP_DIGITS], 16) + 1
 
     def _read(self, counter: int) -> LeaseRecord | None:
         return read_record(self._objects, self.prefix, counter)

@@ -17,12 +17,12 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing
+from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import decode_record
-from hvpsbridge.repository.layout import FAR, LEDGER, counted, counter_of, next_counter
+from hvpsbridge.repository.layout import FAR, LEDGER, counter_of
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 
@@ -57,16 +57,9 @@ class Ledger:
 
     def append(self, entry: LedgerEntry) -> None:
         """Add an entry; durable when this returns."""
-        while True:
-            names = [info.name for info in self._objects.list(self._prefix)]
-            name = counted(self._prefix, next_counter(names, after=self._last(names)))
-            try:
-                self._objects.write_record(name, Kind.LEDGER, entry)
-                break
-            except ObjectExists:
-                # Another writer means that the lease is lost, which its check finds. This entry is needed
-                # all the same.
-                continue
+        # Another writer means that the lease is lost, which its check finds; this entry is needed all the
+        # same.
+        name = self._objects.append_record(self._prefix, Kind.LEDGER, entry, last=self._last)
         self._objects.store.commit_barrier()
         self._known[name] = entry
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, StoreError
+from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, StoreError
 from hvpsbridge.formats.envelope import Codec, Kind, context, max_envelope_bytes, max_payload_bytes
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository import compression
-from hvpsbridge.repository.layout import FOLDERS, is_object_name
+from hvpsbridge.repository.layout import FOLDERS, POINTS, counted, is_object_name, next_counter
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 COMPRESS_FROM_BYTES = 512
 # Concurrent requests for objects to a remote store.
 REMOTE_REQUESTS = 8
+# Bits of the random number that an appended object skips at most when names are taken.
+MAX_SKIP_BITS = 20
 
 
 class Objects:
@@ -82,6 +85,41 @@ class Objects:
             raise StoreError(self.store.url, "create", name, str(err)) from err
         self.write(name, kind, payload)
 
+    def append_record(
+        self,
+        prefix: str,
+        kind: Kind,
+        record: object,
+        *,
+        last: Callable[[Sequence[str]], int] = lambda names: -1,
+    ) -> str:
+        """Create the next object of a series; returns its name.
+
+        Somebody may have taken names that follow with what no listing shows: an empty object, a folder. More
+        and more numbers are skipped then, at random, so nobody can take all of them.
+
+        Args:
+            prefix: of the series.
+            kind: of its objects.
+            record: what to store.
+            last: a number that the new one must be higher than, from the names that there are.
+
+        Raises:
+            StoreError: as :meth:`write_record`.
+        """
+        after, attempt = -1, 0
+        while True:
+            names = [info.name for info in self.list(prefix)]
+            number = next_counter(names, after=max(after, last(names)))
+            name = counted(prefix, number)
+            try:
+                self.write_record(name, kind, record)
+            except ObjectExists:
+                after = number + secrets.randbelow(1 << min(attempt, MAX_SKIP_BITS))
+                attempt += 1
+            else:
+                return name
+
     def read(self, name: str, kind: Kind) -> bytes:
         """Payload of the object.
 
@@ -94,13 +132,19 @@ class Objects:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects under ``prefix`` with the names that hvps makes there. Anything else (a ``.nfs`` file, a
         folder marker, a link, notes of an administrator) is skipped; see :meth:`unknown_names`."""
-        return (info for info in self.store.list(prefix) if info.size_bytes > 0 and is_object_name(info.name))
+        return (info for info in self.list_all(prefix) if info.size_bytes > 0)
+
+    def list_all(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As :meth:`list`, with what has such a name but is empty, or a link or a device (size -1)."""
+        return (info for info in self.store.list(prefix) if is_object_name(info.name))
 
     def unknown_names(self) -> Iterator[str]:
-        """Names in the folders of the repository that hvps did not make, and those of links and devices."""
+        """Names in the folders of the repository that hvps did not make, or of links, devices and nothing."""
         for folder in FOLDERS:
             for info in self.store.list(folder):
-                if info.size_bytes < 0 or not is_object_name(info.name):
+                # A link in place of a manifest is a damaged manifest.
+                is_object = info.size_bytes > 0 or (folder == POINTS and info.size_bytes < 0)
+                if not is_object or not is_object_name(info.name):
                     yield info.name
 
     def each(self, read: Callable[[S], T], which: Sequence[S]) -> tuple[T, ...]:

@@ -53,6 +53,11 @@ def give_up_silently(lease: Lease) -> None:
     lease._stop.set()
 
 
+def objects_of(objects: Objects) -> list[str]:
+    """Names of the records."""
+    return [info.name for info in objects.list(PREFIX)]
+
+
 ELSEWHERE = {"boot_id": "another boot", "machine": "elsewhere"}
 
 
@@ -88,6 +93,55 @@ class TestLease:
             if number == 0:
                 waited = time.monotonic() - begun
         assert waited < 5
+
+    @pytest.mark.parametrize("blocked", [range(2, 3), range(2, 200)])
+    def test_is_taken_and_kept_in_spite_of_names_that_are_taken_but_not_listed(
+        self, objects: Objects, blocked: range
+    ) -> None:
+        """An empty object in S3, or a folder or a link elsewhere: no listing of records has it."""
+        store = objects.store
+        assert isinstance(store, MemoryStore)
+        with take(objects):
+            pass
+        for counter in blocked:
+            store.objects[f"{PREFIX}/{counter:016x}"] = b""
+        with take(objects, stale_seconds=0.2) as lease:
+            following = max(int(name.rsplit("/", 1)[1], 16) for name in objects_of(objects)) + 1
+            store.objects[f"{PREFIX}/{following:016x}"] = b""
+            lease.check()
+            with pytest.raises(RepositoryLocked):
+                take(objects)
+        begun = time.monotonic()
+        take(objects, stale_seconds=60).release()
+        assert time.monotonic() - begun < 30
+
+    def test_of_two_that_pass_over_a_taken_name_one_is_held(self, objects: Objects) -> None:
+        store = objects.store
+        assert isinstance(store, MemoryStore)
+        store.objects[f"{PREFIX}/{0:016x}"] = b""
+        held: list[Lease] = []
+        refused: list[RepositoryLocked] = []
+
+        def one() -> None:
+            try:
+                held.append(take(objects, stale_seconds=0.2, **ELSEWHERE))
+            except RepositoryLocked as err:
+                refused.append(err)
+
+        threads = [threading.Thread(target=one) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert held
+        alive = 0
+        for lease in held:
+            with contextlib.suppress(LeaseLost):
+                lease.check()
+                alive += 1
+        assert alive == 1
+        for lease in held:
+            give_up_silently(lease)
 
     @pytest.mark.parametrize("counter", [7, 2**48 - 1, 2**64 - 1])
     def test_is_kept_when_somebody_adds_an_object(self, objects: Objects, counter: int) -> None:

@@ -176,6 +176,22 @@ def test_an_object_far_ahead_that_is_no_entry_is_passed_over(
         assert not ledger.damaged
 
 
+def test_names_that_are_taken_but_not_listed_are_passed_over(
+    repository: Repository, store: MemoryStore
+) -> None:
+    """Anyone who can create objects can make an empty one in S3, or a folder or a link elsewhere."""
+    run = uuid4()
+    ledger_with(repository, [entry(LedgerKind.RUN_STARTED, run)])
+    prefix = next(iter(store.objects_under("ledger"))).rsplit("/", 1)[0]
+    for number in range(1, 3000):
+        store.objects[f"{prefix}/{number:016x}"] = b""
+    settled = [all_settled(run, NOW), all_settled(run, NOW)]
+    for each in settled:
+        repository.ledger(VM).append(each)
+    assert repository.ledger(VM).entries()[1:] == tuple(settled)
+    assert any("ledger/" in note.name for note in repository.verify().notes)
+
+
 def test_names_tell_nothing_about_the_vm(repository: Repository, store: MemoryStore) -> None:
     repository.ledger(VM).append(entry(LedgerKind.RUN_STARTED, uuid4()))
     assert not [name for name in store.objects if VM.hex[:8] in name or str(VM) in name]

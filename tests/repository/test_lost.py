@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +15,8 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Level, Point, Repository
-from tests.repository.conftest import CHUNK, VM, reopen, store_point
+from hvpsbridge.repository.stores.local import LocalStore
+from tests.repository.conftest import CHUNK, VM, make, reopen, store_point
 from tests.repository.memory_store import MemoryStore
 
 OTHER = uuid4()
@@ -158,3 +161,34 @@ def test_a_vm_whose_only_point_is_damaged(repository: Repository, store: MemoryS
             fresh.catalog.find_point_of(VM, "latest")
         after = store_point(fresh, content(3))
         assert (after.manifest.sequence, after.manifest.previous) == (2, lost.manifest.digest())
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_newest_manifest_replaced_by_what_is_no_file_is_damaged(tmp_path: Path, kind: str) -> None:
+    with make(LocalStore(tmp_path), sealed=True) as repository:
+        add(repository, 1)
+        last = add(repository, 2)
+    path = tmp_path / f"points/{last.point_id.hex}"
+    path.unlink()
+    if kind == "link":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with reopen(LocalStore(tmp_path)) as fresh:
+        with pytest.raises(PointLost, match="not a regular file"):
+            fresh.catalog.find_point("web@latest")
+        report = fresh.verify(Level.HASHED)
+        what = [(problem.name, problem.what) for problem in report.problems]
+        assert what == [(f"points/{last.point_id.hex}", "it is not a regular file")]
+        assert report.notes == ()
+        assert store_point(fresh, content(3)).manifest.sequence == 3
+
+
+def test_ids_whose_name_somebody_took_end_no_backup(repository: Repository, store: MemoryStore) -> None:
+    point = store_point(repository, content(1))
+    store.objects[f"ids/{point.point_id.hex}"] = b"junk" * 50
+    ids = DiskIds("scsi 0:0", point.disks[0].disk_id, "rctX:1")
+    repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", (ids,)))
+    assert repository.catalog.ids(point) is None

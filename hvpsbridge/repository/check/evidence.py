@@ -139,6 +139,8 @@ def orphan_problems(
         except ObjectMissing:
             what = evidence.points[point]
             yield VerifyProblem(f"{layout.POINTS}/{point}", f"the manifest is missing, but {what} names it")
+        except Damaged as err:  # a folder
+            yield VerifyProblem(f"{layout.POINTS}/{point}", err.what)
 
 
 def line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> Iterator[VerifyProblem]:

@@ -78,7 +78,8 @@ def _verify(
         notes += evidence.notes
         tombstones = context.catalog.tombstones()
         problems += line_problems(points, tombstones)
-        problems += orphan_problems(objects, evidence, points, tombstones)
+        orphans = list(orphan_problems(objects, evidence, points, tombstones))
+        problems += [problem for problem in orphans if problem.name.rsplit("/", 1)[1] not in manifests]
         problems += restore_tool_problems(objects)
         problems += _key_problems(context)
     elif not frames.cache_checked:
