@@ -5,7 +5,7 @@ whose key it is: its label is encrypted. ``check`` distinguishes damage from a w
 a slot is authenticated together with the wrapped key, so nobody can change a slot unnoticed without its
 passphrase. But anyone who can create objects can add slots. Fixed lengths and bounds on costs limit what an
 added slot can do, and the master key that a slot yields is confirmed against the settings before it is used
-(``repository.keys``).
+(``repository.unlocking``).
 
 The exported key is text that contains the master key itself, in groups that can be typed from paper, with
 check digits that distinguish a typing mistake from a wrong key.

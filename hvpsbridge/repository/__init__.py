@@ -6,7 +6,8 @@ from hvpsbridge.repository.check.verify import Level, TouchedPoint, VerifyProble
 from hvpsbridge.repository.copying import CopyReport, copy_points
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.keys import ExportedKey, KeyRing, SlotInfo
+from hvpsbridge.repository.key_export import ExportedKey
+from hvpsbridge.repository.keys import KeyRing, SlotInfo
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.opening import DEFAULT_CHUNK_BYTES, create_repository, open_repository

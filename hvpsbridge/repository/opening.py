@@ -28,7 +28,7 @@ from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, shipped
-from hvpsbridge.repository.keys import DEFAULT_COST, make_slot, unlock, write_slot
+from hvpsbridge.repository.key_slots import DEFAULT_COST, make_slot, write_slot
 from hvpsbridge.repository.last_slot import LastSlot
 from hvpsbridge.repository.layout import DATA, INDEX, LEDGER, NODES, POINTS
 from hvpsbridge.repository.probe import check_creation
@@ -36,6 +36,7 @@ from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
 from hvpsbridge.repository.stores.base import OWN_NAMES, Store
 from hvpsbridge.repository.stores.registry import open_store
+from hvpsbridge.repository.unlocking import unlock
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 

@@ -18,7 +18,7 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.check.footers import read_footer
-from hvpsbridge.repository.keys import make_slot
+from hvpsbridge.repository.key_slots import make_slot
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.opening import open_on_store

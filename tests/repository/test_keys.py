@@ -25,9 +25,10 @@ from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import Repository, current_holder, sealing
 from hvpsbridge.repository.check.restore_tool import shipped as restore_tool
 from hvpsbridge.repository.compression import DEFAULT_LEVEL, compress
-from hvpsbridge.repository.keys import MAX_TRIED_KIB, make_slot, passphrase_forms
+from hvpsbridge.repository.key_slots import make_slot
 from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.sealing import KeySealer
+from hvpsbridge.repository.unlocking import MAX_TRIED_KIB, passphrase_forms
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
 from tests.repository.memory_store import MemoryStore

@@ -1,0 +1,116 @@
+"""Unlocking an encrypted repository with a passphrase or an exported key."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import unicodedata
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged, WrongKey
+from hvpsbridge.formats.keyslot import KeySlot, parse_exported
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.settings import Settings
+from hvpsbridge.repository import sealing
+from hvpsbridge.repository.key_slots import DEFAULT_COST, MAX_SLOTS_READ, read_slot, slot_key, slot_names
+from hvpsbridge.repository.layout import slot_name
+from hvpsbridge.repository.stores.base import Store
+from hvpsbridge.secret import Secret
+
+# What trying slots may cost in all: 64 slots of hvps, about ten seconds.
+MAX_TRIED_KIB = 64 * DEFAULT_COST.total_kib
+
+
+def unlock(
+    store: Store, settings: Settings, key: Secret | None, *, first: UUID | None = None
+) -> tuple[bytes, UUID | None]:
+    """The master key, and the slot that it was in; None for an exported key.
+
+    The master key of a slot is confirmed against the settings before it is returned. A slot that opens but
+    holds another key is passed over with the same work and the same error as one that does not open, so its
+    maker does not learn that he guessed the passphrase.
+
+    Slots cannot be told from those that somebody added, so the number and the costs of those that are tried
+    are bounded. Beyond that, chance decides which are, and nobody can put a slot behind others for ever.
+
+    Args:
+        store: where the slots are.
+        settings: of the repository.
+        key: passphrase or exported key.
+        first: the slot that opened last time. It is tried before all others, and outside the bounds.
+
+    Raises:
+        WrongKey: the key is missing, or opens no slot.
+        Damaged: it opens no slot, but it may belong to a slot that is damaged.
+    """
+    if key is None:
+        raise WrongKey(store.url, "it is encrypted, and no key was given")
+    try:
+        key.reveal().encode()
+    except UnicodeEncodeError:
+        # Without the cause, which contains the key.
+        raise WrongKey(store.url, "the key is not valid UTF-8") from None
+    try:
+        exported = parse_exported(key.reveal())
+    except Malformed as err:
+        raise WrongKey(store.url, str(err)) from err
+    if exported is not None:
+        if exported[1] != settings.repository_id:
+            raise WrongKey(store.url, f"the exported key belongs to repository {exported[1]}")
+        return exported[0], None
+    names = slot_names(store)
+    secrets.SystemRandom().shuffle(names)
+    if first is not None and slot_name(first) in names:
+        names.remove(slot_name(first))
+        names.insert(0, slot_name(first))
+    passphrases = passphrase_forms(key.reveal())
+    damaged: list[Damaged] = []
+    tried = cost_kib = 0
+    too_many = len(names) > MAX_SLOTS_READ
+    for name in names[:MAX_SLOTS_READ]:
+        slot = read_slot(store, name)
+        if isinstance(slot, Damaged):
+            damaged.append(slot)
+        # A concurrent repo init that failed may have left its slot, which is useless here.
+        if not isinstance(slot, KeySlot) or slot.repository_id != settings.repository_id:
+            continue
+        cost = slot.cost.total_kib * len(passphrases)
+        if cost_kib + cost > MAX_TRIED_KIB:
+            too_many = True
+            break
+        tried += 1
+        cost_kib += cost if slot.slot_id != first else 0
+        for passphrase in passphrases:
+            master = sealing.unwrap(slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
+            confirmed = _is_confirmed(master or bytes(sealing.MASTER_BYTES), settings)
+            if master is not None and confirmed:
+                return master, slot.slot_id
+    if too_many:
+        raise WrongKey(
+            store.url,
+            f"the key opens none of the {tried} key slots that were tried, but there are {len(names)}, more "
+            "than are tried at once; try again, or use the exported key and remove slots that are not yours",
+        )
+    if damaged:
+        raise damaged[0]
+    if not tried:
+        raise WrongKey(store.url, "it has no key slots; use the exported key")
+    raise WrongKey(
+        store.url,
+        "the key is wrong: it does not open any key slot; if you are sure of it, use the exported key, which "
+        "also shows whether the settings were changed",
+    )
+
+
+def _is_confirmed(master: bytes, settings: Settings) -> bool:
+    sealer = sealing.KeySealer(master, settings.repository_id)
+    return hmac.compare_digest(sealer.settings_check(settings), settings.check)
+
+
+def passphrase_forms(passphrase: str) -> tuple[str, ...]:
+    """The passphrase as it was given, then in the forms that other systems give the same letters.
+
+    macOS often decomposes accented letters (NFD), other systems compose them (NFC). At most three.
+    """
+    composed, decomposed = (unicodedata.normalize(form, passphrase) for form in ("NFC", "NFD"))
+    return tuple(dict.fromkeys((passphrase, composed, decomposed)))
