@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.hosts import Hosts, HostTarget
+from hvpsbridge.tasks.jobs import JobQueue
 from hvpsbridge.tasks.listing import list_vms
 from hvpsbridge.tasks.observer import Observer, ShieldedObserver
 from hvpsbridge.tasks.places import Places, Writer
@@ -192,15 +192,14 @@ class Runner:
             self._places.note(Writer(number, index, vm.vm_id), vm, places)
 
     def _run_play(self, number: int, play: PlayRun) -> None:
-        jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         known: list[_Job] = []
         self._places.forget(number)
         for chosen in self._choose(play):
             job = _Job(number, play, chosen.vm, chosen.rivals, chosen.without, chosen.named)
             known.append(job)
-            jobs.put(job)
             if not self._check:
                 self._note_places(number, play, chosen.vm)
+        jobs = JobQueue(known, lambda job: job.vm.host)
         workers = [
             threading.Thread(
                 target=contextvars.copy_context().run,
@@ -282,15 +281,13 @@ class Runner:
 
     # -- workers ----------------------------------------------------------------------------------------
 
-    def _work(self, jobs: queue.SimpleQueue[_Job]) -> None:
-        while not self._cancel.requested:
-            try:
-                job = jobs.get_nowait()
-            except queue.Empty:
-                return
-            self._run_job(job)
+    def _work(self, jobs: JobQueue[_Job]) -> None:
+        while not self._cancel.requested and (job := jobs.take()) is not None:
+            jobs.ended(job, self._run_job(job))
 
-    def _run_job(self, job: _Job) -> None:
+    def _run_job(self, job: _Job) -> HvpsError | None:
+        """Run the tasks of a VM; the error of the last one."""
+        error: HvpsError | None = None
         for index, item in enumerate(job.play.tasks):
             if self._cancel.requested or (self._check and not item.task.plans):
                 break
@@ -307,9 +304,11 @@ class Runner:
                 logger.exception("VM %s, %s", job.vm.name, item.task.name)
                 result = self._failure(job, _unexpected(err))
             self._take(result)
+            error = result.error
             if result.outcome is Outcome.FAILED or isinstance(result.error, NothingToBackUp):
                 break
         job.finished = True
+        return error
 
     def _run_task(self, job: _Job, task: Task[Any], options: object) -> TaskResult:
         context = TaskContext(
