@@ -23,8 +23,8 @@ from hvpsbridge.cli.run_output import output_format
 from hvpsbridge.cli.run_plays import run_plays
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import BackupLimits, BackupOptions, DiskSelection, RunLimits, TuningOptions
-from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.task import play_task
 
 _OPTIONS = OptionGroup(

@@ -22,8 +22,8 @@ from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.repository.stores.urls import check_url
 from hvpsbridge.secret import Secret
 from hvpsbridge.tasks.hosts import HostTarget
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import RunLimits
-from hvpsbridge.tasks.runner import PlayRun
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots

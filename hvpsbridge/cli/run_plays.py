@@ -12,8 +12,9 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import RunLimits
-from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.runner import Runner
 
 
 def run_plays(

@@ -11,27 +11,25 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import Damaged, HvpsError, InternalError, Interrupted, NothingToBackUp, machine_error
+from hvpsbridge.errors import HvpsError, InternalError, NothingToBackUp, machine_error
 from hvpsbridge.receiver.throttling import ByteBudget
-from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.hosts import Hosts, HostTarget
+from hvpsbridge.tasks.finder import ChosenVm, VmFinder, known_vms
+from hvpsbridge.tasks.hosts import Hosts
 from hvpsbridge.tasks.jobs import JobQueue
-from hvpsbridge.tasks.listing import list_vms
 from hvpsbridge.tasks.observer import Observer, ShieldedObserver
 from hvpsbridge.tasks.places import Places, Writer
-from hvpsbridge.tasks.planning.claims import Candidate, settle
-from hvpsbridge.tasks.planning.select import VmSelection, choose_vms, names_vm
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
-from hvpsbridge.tasks.task import Leftovers, PlayTask, Task, TaskContext, no_places
+from hvpsbridge.tasks.task import Leftovers, Task, TaskContext, no_places
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 logger = logging.getLogger(__name__)
@@ -40,59 +38,17 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class PlayRun:
-    """A play that is ready to run: its repository is open, its hosts can be connected to.
-
-    Attributes:
-        name: for logs.
-        tasks: in the order of the play.
-        limit: patterns of ``--limit``.
-    """
-
-    name: str
-    hosts: tuple[HostTarget, ...]
-    repository: Repository
-    vms: VmSelection
-    tasks: tuple[PlayTask[Any], ...]
-    limit: tuple[str, ...] = ()
-
-    @property
-    def needs_hosts(self) -> bool:
-        """Whether any task needs a host; otherwise the repository gives the VMs."""
-        return any(item.task.needs_host for item in self.tasks)
-
-
 @dataclass(slots=True)
 class _Job:
     """The tasks of a play for one VM, and the one that runs."""
 
     number: int
     play: PlayRun
-    vm: VmRef
-    rivals: frozenset[str] = frozenset()
-    without: frozenset[str] = frozenset()
-    named: bool = True
+    chosen: ChosenVm
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     task: Task[Any] | None = None
     leftovers: Leftovers = field(default_factory=Leftovers)
     finished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """A VM to work on.
-
-    Attributes:
-        rivals: hosts that list it, too, but do not have it.
-        without: hosts that were asked in this run and do not list it.
-        named: whether the play names it, rather than a pattern that matches it.
-    """
-
-    vm: VmRef
-    rivals: frozenset[str]
-    without: frozenset[str]
-    named: bool
 
 
 class Runner:
@@ -130,10 +86,7 @@ class Runner:
         self._results: list[TaskResult] = []
         self._problems: list[HostProblem] = []
         self._places = Places()
-        # By repository: the hosts that earlier plays found VMs on.
-        self._found_on: dict[UUID, dict[UUID, tuple[HostTarget, Candidate]]] = {}
-        # Hosts of the plays so far that listed their VMs, all of them.
-        self._asked: set[str] = set()
+        self._finder = VmFinder(cancel, self._problems.append)
 
     def run(self, plays: Sequence[PlayRun]) -> RunResult:
         """Run the plays one after the other. Errors are in the result, so that what was done is reported."""
@@ -174,13 +127,12 @@ class Runner:
             return
         for number, play in writing:
             try:
-                known = settle(_made_there(play)).vms
-                chosen, _ = choose_vms(known, play.vms, play.name, play.limit, complete=False)
+                known = known_vms(play)
             except Exception as err:  # noqa: BLE001 - the play itself reports it
                 logger.info("play %s: %s", play.name, err)
                 continue
-            for vm in chosen:
-                self._note_places(number, play, VmRef(vm.host, vm.vm_id, vm.name))
+            for vm in known:
+                self._note_places(number, play, vm)
 
     def _note_places(self, number: int, play: PlayRun, vm: VmRef) -> None:
         for index, item in enumerate(play.tasks):
@@ -194,12 +146,12 @@ class Runner:
     def _run_play(self, number: int, play: PlayRun) -> None:
         known: list[_Job] = []
         self._places.forget(number)
-        for chosen in self._choose(play):
-            job = _Job(number, play, chosen.vm, chosen.rivals, chosen.without, chosen.named)
+        for chosen in self._finder.find(play):
+            job = _Job(number, play, chosen)
             known.append(job)
             if not self._check:
                 self._note_places(number, play, chosen.vm)
-        jobs = JobQueue(known, lambda job: job.vm.host)
+        jobs = JobQueue(known, lambda job: job.chosen.vm.host)
         workers = [
             threading.Thread(
                 target=contextvars.copy_context().run,
@@ -218,67 +170,6 @@ class Runner:
         if not self._cancel.requested:
             self._report_lost(known)
 
-    def _choose(self, play: PlayRun) -> tuple[_Chosen, ...]:
-        """The selected VMs on all hosts of the play; errors become problems of the run."""
-        try:
-            return self._chosen(play)
-        except HvpsError as err:
-            # Of the repository; errors of hosts never come here.
-            self._problems.append(HostProblem(", ".join(target.name for target in play.hosts), err))
-            return ()
-
-    def _chosen(self, play: PlayRun) -> tuple[_Chosen, ...]:
-        newest_host = _newest_hosts(play.repository)
-        complete = True
-        if play.needs_hosts:
-            found_on = self._found_on.setdefault(play.repository.repository_id, {})
-            listed = list_vms(play.hosts, newest_host, self._cancel, found_on)
-            targets = {target.name: target for target in play.hosts}
-            found_on.update(
-                (vm.vm_id, (targets[vm.host], vm)) for vm in listed.claims.owned if vm.host in targets
-            )
-            for name, err in listed.errors:
-                if isinstance(err, Interrupted):
-                    continue  # a stop is a problem of the run
-                logger.info("host %s: %s", name, err)
-                self._problems.append(HostProblem(name, err))
-                complete = False
-            failed = {name for name, _ in listed.errors}
-            self._asked -= failed
-            self._asked.update(targets.keys() - failed)
-            claims = listed.claims
-        else:
-            claims = settle(_made_there(play))
-            self._problems.extend(HostProblem("", err) for err in _lost_wholly(play.repository))
-        if self._cancel.requested:
-            return ()
-        names = ", ".join(target.name for target in play.hosts)
-        chosen, problems = choose_vms(
-            claims.vms,
-            play.vms,
-            names,
-            play.limit,
-            complete=complete,
-            contests=claims.contests,
-            newest_host=newest_host,
-            once_called=lambda name: _once_called(play.repository, name),
-        )
-        self._problems.extend(HostProblem(names, problem) for problem in problems)
-        rivals = {
-            contest.winner.vm_id: contest.losers for contest in claims.contests if contest.winner is not None
-        }
-        return tuple(
-            _Chosen(
-                VmRef(vm.host, vm.vm_id, vm.name),
-                rivals.get(vm.vm_id, frozenset()),
-                frozenset(self._asked) - rivals.get(vm.vm_id, frozenset()) - {vm.host},
-                names_vm(play.vms, vm),
-            )
-            for vm in chosen
-            # Others are on a host of an earlier play.
-            if any(vm.host == target.name for target in play.hosts)
-        )
-
     # -- workers ----------------------------------------------------------------------------------------
 
     def _work(self, jobs: JobQueue[_Job]) -> None:
@@ -293,15 +184,15 @@ class Runner:
                 break
             job.task = item.task
             job.started = datetime.now(UTC)
-            self._observer.started(job.vm, item.task.name)
+            self._observer.started(job.chosen.vm, item.task.name)
             try:
-                if refusal := self._places.refusal(Writer(job.number, index, job.vm.vm_id)):
+                if refusal := self._places.refusal(Writer(job.number, index, job.chosen.vm.vm_id)):
                     raise refusal
                 result = self._run_task(job, item.task, item.options)
             except HvpsError as err:
                 result = self._failure(job, err)
             except Exception as err:
-                logger.exception("VM %s, %s", job.vm.name, item.task.name)
+                logger.exception("VM %s, %s", job.chosen.vm.name, item.task.name)
                 result = self._failure(job, _unexpected(err))
             self._take(result)
             error = result.error
@@ -312,17 +203,17 @@ class Runner:
 
     def _run_task(self, job: _Job, task: Task[Any], options: object) -> TaskResult:
         context = TaskContext(
-            vm=job.vm,
+            vm=job.chosen.vm,
             repository=job.play.repository,
             run_id=self._run_id,
             observer=self._observer,
             cancel=self._cancel,
-            hosts=Hosts(job.play.hosts, job.rivals, job.without),
+            hosts=Hosts(job.play.hosts, job.chosen.rivals, job.chosen.without),
             check=self._check,
             budget=self._budget,
             shared=self._shared,
             leftovers=job.leftovers,
-            named=job.named,
+            named=job.chosen.named,
         )
         with stopping.checked_by(self._cancel.check):
             return task.run(context, options)
@@ -330,7 +221,7 @@ class Runner:
     def _failure(self, job: _Job, err: HvpsError, leftovers: tuple[str, ...] = ()) -> TaskResult:
         assert job.task is not None
         return job.task.result(
-            vm=job.vm,
+            vm=job.chosen.vm,
             task=job.task.name,
             started=job.started,
             seconds=(datetime.now(UTC) - job.started).total_seconds(),
@@ -381,47 +272,3 @@ def _unexpected(err: Exception) -> HvpsError:
     if isinstance(err, HvpsError):
         return err
     return machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
-
-
-def _once_called(repository: Repository, name: str) -> frozenset[UUID]:
-    """VMs that had this name when a point was made, as far as the repository can be read."""
-    folded = name.casefold()
-    try:
-        return frozenset(
-            point.vm_id for point in repository.catalog.points() if point.vm_name.casefold() == folded
-        )
-    except HvpsError as err:
-        logger.info("%s", err)  # whoever needs the points reports it
-        return frozenset()
-
-
-def _made_there(play: PlayRun) -> list[Candidate]:
-    """VMs whose newest point was made on a host of the play."""
-    newest = {point.vm_id: point for point in play.repository.catalog.points()}
-    return [
-        Candidate(point.vm_id, point.vm_name, target.name)
-        for target in play.hosts
-        for point in newest.values()
-        if point.manifest.host.casefold() == target.name.casefold()
-    ]
-
-
-def _lost_wholly(repository: Repository) -> list[Damaged]:
-    """An error for each VM of which no point can be read, so that no task of the play can report it."""
-    readable = {point.vm_id for point in repository.catalog.points()}
-    lost = {point.vm_id: point for point in repository.catalog.lost_points() if point.vm_id is not None}
-    return [
-        Damaged(repository.url, point.name, f"{point.what}; no other point of VM {vm_id} can be read")
-        for vm_id, point in sorted(lost.items(), key=lambda each: str(each[0]))
-        if vm_id not in readable
-    ]
-
-
-def _newest_hosts(repository: Repository) -> Callable[[UUID], str | None]:
-    """A function that returns the name of the host on which the newest point of a VM was made."""
-
-    def newest_host(vm_id: UUID) -> str | None:
-        points = repository.catalog.points(vm_id)
-        return points[-1].manifest.host if points else None
-
-    return newest_host

@@ -18,7 +18,8 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.select import VmSelection
-from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.play import PlayRun
+from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import KIB, MIB, TIB
 from tests.tasks.world import QUICK, SECOND, SLOT, Steps, World

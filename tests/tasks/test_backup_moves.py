@@ -14,9 +14,10 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.modes import Reason
 from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import BackupOptions
 from hvpsbridge.tasks.results import RunResult
-from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB

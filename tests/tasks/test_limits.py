@@ -21,8 +21,9 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import BackupOptions, TuningOptions
-from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim, RunLimits

@@ -25,9 +25,10 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.restore import RestoreOptions, RestoreResult
 from hvpsbridge.tasks.results import Outcome, RunResult
-from hvpsbridge.tasks.runner import PlayRun, Runner
+from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.task import PlayTask, play_task
 from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
 from hvpsbridge.units import MIB

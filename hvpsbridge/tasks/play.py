@@ -1,0 +1,39 @@
+"""A play that is ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.hosts import HostTarget
+from hvpsbridge.tasks.planning.select import VmSelection
+from hvpsbridge.tasks.task import PlayTask
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRun:
+    """A play that is ready to run: its repository is open, its hosts can be connected to.
+
+    Attributes:
+        name: for logs.
+        tasks: in the order of the play.
+        limit: patterns of ``--limit``.
+    """
+
+    name: str
+    hosts: tuple[HostTarget, ...]
+    repository: Repository
+    vms: VmSelection
+    tasks: tuple[PlayTask[Any], ...]
+    limit: tuple[str, ...] = ()
+
+    @property
+    def needs_hosts(self) -> bool:
+        """Whether any task needs a host; otherwise the repository gives the VMs."""
+        return any(item.task.needs_host for item in self.tasks)
+
+    @property
+    def host_names(self) -> str:
+        """The names of all hosts, for errors."""
+        return ", ".join(target.name for target in self.hosts)
