@@ -25,7 +25,6 @@ from uuid import UUID
 from hvpsbridge.formats.extents import Extent, align
 from hvpsbridge.formats.vhdx import (
     BAT_REGION,
-    CHUNK_SECTORS,
     HEADER_BYTES,
     HEADER_OFFSETS,
     LOG_OFFSET,
@@ -33,11 +32,11 @@ from hvpsbridge.formats.vhdx import (
     NO_GUID,
     REGION_TABLE_OFFSETS,
     BlockState,
-    Metadata,
     Region,
     VhdxHeader,
     pack_regions,
 )
+from hvpsbridge.formats.vhdx_metadata import CHUNK_SECTORS, Metadata
 from hvpsbridge.units import MIB
 
 _CREATOR = "hvpsbridge"

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from hvpsbridge.formats import vhdx, vhdx_layout
+from hvpsbridge.formats import vhdx_layout
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError, Model, VhdFormat, VMState, Win32
 from hvpsbridge.sim.model.files import normal_path
 from hvpsbridge.sim.model.state import Layer, VhdType
@@ -145,7 +146,7 @@ def _vhdx(model: Model, layer: Layer, scratch: Path) -> Table:
             ("absolute_win32_path", above.path),
             ("relative_path", ".\\" + above.path.rpartition("\\")[2]),
         )
-    metadata = vhdx.Metadata(
+    metadata = Metadata(
         size_bytes=layer.size_bytes,
         block_bytes=layer.block_bytes,
         disk_id=layer.disk_id,

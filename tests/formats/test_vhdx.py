@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hvpsbridge.formats import vhdx, vhdx_layout
 from hvpsbridge.formats.extents import Extent, align
+from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 
 DISK_ID = UUID("0f0e0d0c-0b0a-0908-0706-050403020100")
@@ -25,7 +26,7 @@ NEEDS_QEMU = pytest.mark.skipif(
 )
 
 
-def build(target: Path, content: bytes, metadata: vhdx.Metadata, present: list[Extent]) -> None:
+def build(target: Path, content: bytes, metadata: Metadata, present: list[Extent]) -> None:
     layout = vhdx_layout.plan(metadata, present, WRITE_ID)
     with target.open("wb") as file:
         file.write(layout.head)
@@ -35,14 +36,14 @@ def build(target: Path, content: bytes, metadata: vhdx.Metadata, present: list[E
         file.truncate(layout.file_bytes)
 
 
-def read_structures(head: bytes) -> tuple[vhdx.Metadata, bytes]:
+def read_structures(head: bytes) -> tuple[Metadata, bytes]:
     assert head.startswith(b"vhdxfile")
     header = max((vhdx.VhdxHeader.unpack(head[at:]) for at in vhdx.HEADER_OFFSETS), key=lambda h: h.sequence)
     assert not header.log_guid.int
     regions = {region.guid: region for region in vhdx.unpack_regions(head[vhdx.REGION_TABLE_OFFSETS[0] :])}
     where, bat = regions[vhdx.METADATA_REGION], regions[vhdx.BAT_REGION]
     return (
-        vhdx.Metadata.unpack(head[where.offset : where.offset + where.length]),
+        Metadata.unpack(head[where.offset : where.offset + where.length]),
         head[bat.offset : bat.offset + bat.length],
     )
 
@@ -63,7 +64,7 @@ def test_the_table_says_which_blocks_were_planned(
     block_mib: int, sector: int, mib: int, differs: bool, runs: list[tuple[int, int]]
 ) -> None:
     size = mib * MIB + sector
-    metadata = vhdx.Metadata(
+    metadata = Metadata(
         size_bytes=size,
         block_bytes=block_mib * MIB,
         disk_id=DISK_ID,
@@ -82,9 +83,7 @@ def test_the_table_says_which_blocks_were_planned(
 
 
 def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
-    layout = vhdx_layout.plan(
-        vhdx.Metadata(size_bytes=GIB, block_bytes=32 * MIB, disk_id=DISK_ID), [], WRITE_ID
-    )
+    layout = vhdx_layout.plan(Metadata(size_bytes=GIB, block_bytes=32 * MIB, disk_id=DISK_ID), [], WRITE_ID)
     header = bytearray(layout.head[64 * KIB : 68 * KIB])
     header[100] ^= 1
     with pytest.raises(ValueError, match="checksum"):
@@ -101,11 +100,11 @@ def test_a_changed_byte_in_header_or_region_table_is_seen() -> None:
 )
 def test_what_the_format_does_not_allow_is_refused(size: int, block: int) -> None:
     with pytest.raises(ValueError, match="VHDX"):
-        vhdx_layout.plan(vhdx.Metadata(size_bytes=size, block_bytes=block, disk_id=DISK_ID), [], WRITE_ID)
+        vhdx_layout.plan(Metadata(size_bytes=size, block_bytes=block, disk_id=DISK_ID), [], WRITE_ID)
 
 
 def test_a_partial_block_has_a_bitmap_of_its_sectors() -> None:
-    metadata = vhdx.Metadata(
+    metadata = Metadata(
         size_bytes=64 * MIB,
         block_bytes=2 * MIB,
         disk_id=DISK_ID,
@@ -131,7 +130,7 @@ def test_qemu_accepts_a_file_made_from_these_codecs_and_reads_the_same_bytes(
     content = bytearray(size)
     content[5000:9000] = random.Random(1).randbytes(4000)
     content[-700:] = random.Random(2).randbytes(700)
-    metadata = vhdx.Metadata(size_bytes=size, block_bytes=block_mib * MIB, disk_id=DISK_ID)
+    metadata = Metadata(size_bytes=size, block_bytes=block_mib * MIB, disk_id=DISK_ID)
     build(tmp_path / "disk.vhdx", bytes(content), metadata, [Extent(4608, 4608), Extent(size - 1024, 1024)])
     subprocess.run(
         ["qemu-img", "check", "-f", "vhdx", str(tmp_path / "disk.vhdx")], check=True, capture_output=True

@@ -9,16 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.formats import vhdx, vhdx_layout
+from hvpsbridge.formats import vhdx, vhdx_layout, vhdx_metadata
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.units import KIB, MIB
 from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
 
 WRITE_ID = UUID("11111111-2222-3333-4444-555555555555")
-PLAIN = vhdx.Metadata(
-    size_bytes=64 * MIB + 4096, block_bytes=1 * MIB, disk_id=WRITE_ID, logical_sector_bytes=4096
-)
-CHILD = vhdx.Metadata(
+PLAIN = Metadata(size_bytes=64 * MIB + 4096, block_bytes=1 * MIB, disk_id=WRITE_ID, logical_sector_bytes=4096)
+CHILD = Metadata(
     size_bytes=64 * MIB,
     block_bytes=2 * MIB,
     disk_id=WRITE_ID,
@@ -27,7 +26,7 @@ CHILD = vhdx.Metadata(
 PRESENT = [Extent(MIB, 5 * MIB), Extent(32 * MIB, 4096)]
 
 
-def structures(metadata: vhdx.Metadata) -> tuple[bytes, bytes, bytes]:
+def structures(metadata: Metadata) -> tuple[bytes, bytes, bytes]:
     """Region table, metadata and block allocation table of a file."""
     head = vhdx_layout.plan(metadata, PRESENT, WRITE_ID).head
     table = head[192 * KIB : 256 * KIB]
@@ -48,16 +47,16 @@ def padded(length: int) -> Callable[[bytes], bytes]:
 
 def read_metadata(data: bytes) -> object:
     # Mutations of the table are rare in 64 KiB, so the used parts lie together in the sample.
-    found = vhdx.Metadata.unpack(data[:256].ljust(64 * KIB, b"\0") + data[256:])
+    found = Metadata.unpack(data[:256].ljust(64 * KIB, b"\0") + data[256:])
     return found.blocks, found.bat_entries, found.bat_index(found.blocks - 1)
 
 
-def metadata_sample(metadata: vhdx.Metadata) -> bytes:
+def metadata_sample(metadata: Metadata) -> bytes:
     packed = metadata.pack()
     return packed[:256] + packed[64 * KIB :]
 
 
-def read_table(metadata: vhdx.Metadata, data: bytes) -> object:
+def read_table(metadata: Metadata, data: bytes) -> object:
     return vhdx_layout.allocated(metadata, data)
 
 
@@ -110,17 +109,17 @@ def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
 
 def test_no_more_of_a_parent_locator_is_read_than_it_can_have() -> None:
     packed = bytearray(CHILD.pack())
-    locator = len(packed) - packed[::-1].find(vhdx._PARENT_LOCATOR_TYPE.bytes_le[::-1]) - 16
+    locator = len(packed) - packed[::-1].find(vhdx_metadata._PARENT_LOCATOR_TYPE.bytes_le[::-1]) - 16
     struct.pack_into("<H", packed, locator + 18, 65535)
     with pytest.raises(ValueError, match="65535 entries"):
-        vhdx.Metadata.unpack(bytes(packed))
+        Metadata.unpack(bytes(packed))
 
 
 def test_more_metadata_items_than_the_format_has_are_refused() -> None:
     packed = bytearray(PLAIN.pack())
     struct.pack_into("<H", packed, 10, 65535)
     with pytest.raises(ValueError, match="65535 items"):
-        vhdx.Metadata.unpack(bytes(packed))
+        Metadata.unpack(bytes(packed))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_more_metadata_items_than_the_format_has_are_refused() -> None:
 @pytest.mark.parametrize("value", [0, 1, 3 * MIB])
 def test_values_that_the_format_does_not_allow_are_refused(field: str, value: int) -> None:
     with pytest.raises(ValueError, match="VHDX"):
-        vhdx.Metadata.unpack(replace(PLAIN, **{field: value + (field == "size_bytes")}).pack())
+        Metadata.unpack(replace(PLAIN, **{field: value + (field == "size_bytes")}).pack())
 
 
 @pytest.mark.parametrize(
