@@ -48,6 +48,11 @@ class OutputLost(MachineError):
     """Results could not be written to standard output."""
 
 
+def is_full(err: OSError) -> bool:
+    """Whether the file system, a quota or the largest possible file is full."""
+    return err.errno in _FULL
+
+
 def machine_error(err: BaseException, what: str = "") -> MachineError | None:
     """The error for an exception whose cause is this machine, not hvps; None for any other exception.
 
@@ -59,7 +64,7 @@ def machine_error(err: BaseException, what: str = "") -> MachineError | None:
     if isinstance(err, OSError):
         reason = err.strerror or type(err).__name__
         where = what or (str(err.filename) if err.filename is not None else "this machine")
-        return MachineError(f"{where}: {reason}", _REMEDIES.get(err.errno or 0, ""), err.errno in _FULL)
+        return MachineError(f"{where}: {reason}", _REMEDIES.get(err.errno or 0, ""), is_full(err))
     if isinstance(err, MemoryError):
         return MachineError(f"{what or 'this machine'}: out of memory", _REMEDIES[errno.ENOMEM])
     if isinstance(err, RuntimeError) and str(err) == _NO_THREAD:

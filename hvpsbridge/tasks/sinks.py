@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -13,15 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists
+from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists, is_full
 from hvpsbridge.repository.stores.naming import name_exclusively
 from hvpsbridge.tasks.devices import Device
 from hvpsbridge.tasks.file_names import PART_PREFIX, PART_SUFFIX, hidden_name
 
 logger = logging.getLogger(__name__)
 
-# Errors of a file system that is full, for whatever reason.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = {
     stat.S_IFDIR: "a folder; use the path of a file",
     stat.S_IFBLK: "a block device; restore one disk into it, with --disk and --overwrite",
@@ -292,4 +289,4 @@ class RawFile:
         if not isinstance(err, OSError):
             return ConfigurationError(str(self.path), str(err))
         text = err.strerror or str(err)
-        return self._full(text) if err.errno in _FULL else ConfigurationError(str(self.path), text)
+        return self._full(text) if is_full(err) else ConfigurationError(str(self.path), text)

@@ -30,6 +30,7 @@ from hvpsbridge.errors import (
     ObjectMissing,
     RepositoryExists,
     StoreError,
+    is_full,
 )
 from hvpsbridge.folders import absolute
 from hvpsbridge.repository.stores.base import (
@@ -55,7 +56,6 @@ logger = logging.getLogger(__name__)
 FOLDER_MODE = 0o700
 # The answers of file systems that cannot flush a directory (some network and FUSE file systems).
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class LocalStore(Store):
@@ -339,7 +339,7 @@ class LocalStore(Store):
 
     def _fail(self, action: str, name: str, err: OSError) -> NoReturn:
         reason = err.strerror or str(err)
-        if err.errno in _FULL:
+        if is_full(err):
             raise NoSpace(self.url, action, name, reason) from err
         if err.errno in (errno.ENOENT, errno.ENOTDIR):
             self.check_there()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
-from hvpsbridge.errors import NoSpace, StoreError
+from hvpsbridge.errors import NoSpace, StoreError, is_full
 from hvpsbridge.folders import temporary_folder_text
 from hvpsbridge.repository.stores.base import Sink
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # Objects in memory at a time while they are sent: two packs, 64 MiB.
 _SENDING = threading.BoundedSemaphore(2)
 
@@ -51,7 +49,7 @@ class SpoolSink(Sink):
         try:
             yield
         except OSError as err:
-            kind = NoSpace if err.errno in _FULL else StoreError
+            kind = NoSpace if is_full(err) else StoreError
             reason = f"{err.strerror or err} (in {temporary_folder_text()})"
             raise kind(self._url, "spool", self._name, reason) from err
 
