@@ -18,7 +18,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "hvpsbridge"
 
 GROUND = frozenset(
-    {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders"}
+    {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders", "files"}
 )
 SEAMS = GROUND | {"formats", "contract"}
 PARTS = SEAMS | {"host", "receiver", "repository"}

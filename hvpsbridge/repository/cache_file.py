@@ -16,6 +16,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from hvpsbridge.errors import NoSpace, StoreError
+from hvpsbridge.files import FOLDER_MODE
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,15 +54,17 @@ _NOT_CORRUPT = frozenset(
 )
 
 
-def cache_path(folder: Path, repository_id: UUID, place: str) -> Path:
-    """The cache of a repository at one place.
+def place_folder(cache_folder: Path | None, repository_id: UUID, place: str) -> Path | None:
+    """The folder for a repository at one place (see ``Store.place``); None without a ``cache_folder``.
 
     A copy of the repository (made with rsync, or a snapshot) has the same id, and lacks what was written to
     the original since. With one cache for both, a backup into the copy would leave out chunks that only the
     original has.
     """
+    if cache_folder is None:
+        return None
     digest = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()
-    return folder / str(repository_id) / digest[:PLACE_DIGITS] / FILE_NAME
+    return cache_folder / str(repository_id) / digest[:PLACE_DIGITS]
 
 
 class Corrupt(Exception):
@@ -152,7 +155,7 @@ class CacheFile:
 
     def _prepare(self) -> sqlite3.Connection:
         if self._path is not None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             _remove(self._path.parent.parent / FILE_NAME)  # of an hvps that had one cache for all places
         try:
             return self._open()

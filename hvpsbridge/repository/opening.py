@@ -27,6 +27,7 @@ from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
+from hvpsbridge.repository.cache_file import place_folder
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, shipped
 from hvpsbridge.repository.key_slots import DEFAULT_COST, make_slot, write_slot
 from hvpsbridge.repository.last_slot import LastSlot
@@ -101,6 +102,7 @@ def create_on_store(
     repository_id = uuid4()
     master = None if key is None else secrets.token_bytes(MASTER_BYTES)
     slot_id = None
+    folder = place_folder(cache_folder, repository_id, store.place)
     sealer = _sealer(master, repository_id)
     settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
     settings = replace(settings, check=sealer.settings_check(settings))
@@ -117,14 +119,14 @@ def create_on_store(
         slot = make_slot(master, repository_id, key, label, cost)
         write_slot(store, slot)
         slot_id = slot.slot_id
-        LastSlot(cache_folder, repository_id, store.place).remember(slot_id)
+        LastSlot(folder).remember(slot_id)
     # The settings are written last: with them the repository exists.
     try:
         store.put(CONFIG_NAME, encode_record(settings))
     except ObjectExists as err:
         raise RepositoryExists(store.url, "a repository exists there already") from err
     store.commit_barrier()
-    return Repository(store, settings, sealer, cache_folder, master=master, slot_id=slot_id)
+    return Repository(store, settings, sealer, folder, master=master, slot_id=slot_id)
 
 
 def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
@@ -156,8 +158,9 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     except Malformed as err:
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
     master = slot_id = None
+    folder = place_folder(cache_folder, settings.repository_id, store.place)
     if settings.sealed:
-        last = LastSlot(cache_folder, settings.repository_id, store.place)
+        last = LastSlot(folder)
         master, slot_id = unlock(store, settings, key, first=last.get())
         last.remember(slot_id)
     elif key is not None:
@@ -165,7 +168,7 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     sealer = _sealer(master, settings.repository_id)
     if sealer.settings_check(settings) != settings.check:
         raise Damaged(store.url, CONFIG_NAME, "its check does not match")
-    return Repository(store, settings, sealer, cache_folder, master=master, slot_id=slot_id)
+    return Repository(store, settings, sealer, folder, master=master, slot_id=slot_id)
 
 
 def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:

@@ -24,7 +24,7 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.cache_file import cache_path
+from hvpsbridge.repository.cache_file import FILE_NAME
 from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
@@ -55,6 +55,13 @@ READ_PIECE_BYTES = 256 * KIB
 class Repository:
     """An open repository. A context manager; usable from several threads.
 
+    Args:
+        store: where it is.
+        settings, sealer: of the repository.
+        folder: on this machine, for its index cache and what is remembered of it; memory without one.
+        master: its master key; None for a plain one.
+        slot_id: the key slot that opened it; None for the exported key.
+
     Attributes:
         grid: how disks are cut into chunks.
         catalog: its points, and the small objects about them.
@@ -66,7 +73,7 @@ class Repository:
         store: Store,
         settings: Settings,
         sealer: Sealer,
-        cache_folder: Path | None,
+        folder: Path | None,
         *,
         master: bytes | None = None,
         slot_id: UUID | None = None,
@@ -75,14 +82,13 @@ class Repository:
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
         self._objects = Objects(store, sealer, settings.repository_id)
-        path = None if cache_folder is None else cache_path(cache_folder, settings.repository_id, store.place)
-        self._unreadable = Unreadable(None if path is None else path.with_name("unreadable"))
+        self._unreadable = Unreadable(folder)
         self._index_objects: dict[bytes, ObjectInfo] = {}
         self.catalog = Catalog(self._objects, self._unreadable)
         self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
-        self._cache = IndexCache(path, self)
+        self._cache = IndexCache(None if folder is None else folder / FILE_NAME, self)
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
-        self._spill_folder = None if path is None else path.parent
+        self._spill_folder = folder
         try:
             self.refresh()
         except BaseException:

@@ -8,15 +8,15 @@ remembered: ``verify`` reads every object, and a chunk that is in no index is lo
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hvpsbridge.files import replace_file
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.units import MIB
 
+_FILE_NAME = "unreadable"
 # An object that was put back from a copy of the storage is read again after this time.
 KEEP_SECONDS = 86400.0
 # Beyond this, objects are read each time: nobody adds a hundred thousand by accident.
@@ -28,12 +28,12 @@ class Unreadable:
     """Remembers objects by name and size. What one of several processes adds may get lost, and is read again.
 
     Args:
-        path: of the file; None to remember them only in this process.
+        folder: of the repository on this machine; None to remember them only in this process.
         clock: for tests.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float] = lambda: time.time()) -> None:
-        self._path = path
+    def __init__(self, folder: Path | None, clock: Callable[[], float] = lambda: time.time()) -> None:
+        self._path = None if folder is None else folder / _FILE_NAME
         self._clock = clock
         self._known = self._load()
         self._changed = False
@@ -60,15 +60,7 @@ class Unreadable:
             if now - seen < KEEP_SECONDS
         ]
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent)
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.writelines(lines)
-                Path(temporary).replace(self._path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            replace_file(self._path, "".join(lines))
 
     def _load(self) -> dict[str, tuple[int, float]]:
         found: dict[str, tuple[int, float]] = {}

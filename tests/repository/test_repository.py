@@ -849,11 +849,11 @@ def test_an_object_that_is_not_a_manifest_is_read_once_by_a_run(
 @pytest.mark.parametrize("text", ["", "one", "one x y", "one 5\n", "\x00" * 100, "one 5 nan"], ids=range(6))
 def test_a_torn_memory_of_unreadable_objects_is_forgotten(tmp_path: Path, text: str) -> None:
     (tmp_path / "unreadable").write_text(text)
-    memory = Unreadable(tmp_path / "unreadable")
+    memory = Unreadable(tmp_path)
     assert ObjectInfo("one", 5) not in memory
     memory.add(ObjectInfo("one", 5))
     memory.save()
-    assert ObjectInfo("one", 5) in Unreadable(tmp_path / "unreadable")
+    assert ObjectInfo("one", 5) in Unreadable(tmp_path)
 
 
 def test_a_tree_of_one_node_again_and_again_has_an_end() -> None:

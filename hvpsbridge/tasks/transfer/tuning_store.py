@@ -10,14 +10,13 @@ import fcntl
 import json
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hvpsbridge.files import FOLDER_MODE, replace_file
 from hvpsbridge.receiver.settings import ReadSettings
 from hvpsbridge.tasks.transfer.tuning import BOUNDS, Learned
 
@@ -53,7 +52,7 @@ class TuningFile:
     def save(self, host: str, learned: Learned) -> None:
         """Add or replace one host. Never raises."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             with self._locked():
                 self._write({**self.load(), host: learned})
         except (OSError, ValueError, OverflowError) as err:
@@ -68,19 +67,7 @@ class TuningFile:
 
     def _write(self, known: dict[str, Learned]) -> None:
         document = {"version": VERSION, "hosts": {name: _entry(one) for name, one in known.items()}}
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self._path.parent, prefix=f".{FILE_NAME}.", delete=False
-        ) as file:
-            made = Path(file.name)
-            try:
-                json.dump(document, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-                made.replace(self._path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    made.unlink()
-                raise
+        replace_file(self._path, json.dumps(document, indent=1, sort_keys=True))
 
 
 def _entry(learned: Learned) -> dict[str, Any]:
