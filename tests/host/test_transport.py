@@ -14,7 +14,7 @@ import pytest
 
 from hvpsbridge.errors import HostError, HostRefused, HostUnreachable, HvpsError
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_xml
+from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_clixml, check_xml, fault_text
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import MIB
@@ -209,6 +209,12 @@ def test_neither_netrc_nor_a_proxy_of_the_environment_is_used(
         b"<a>" + b"<b/>" * 100_000 + b"</a>",
         b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
         "<!DOCTYPE a><a/>".encode("utf-16"),
+        "<a/>".encode("utf-16-le"),
+        # A parser of text ignores these, and one of bytes does not.
+        b'<?xml version="1.0" encoding="utf-16"?>' + b"<a>" * 65,
+        b'<?xml version="1.0" encoding="cp037"?>' + b"<a>" * 65,
+        b'<?xml version="1.0" encoding="punycode"?><a/>',
+        b'<?xml version="1.0" encoding="nothing"?><a/>',
     ],
 )
 def test_xml_that_costs_more_than_its_bytes_is_refused(document: bytes) -> None:
@@ -216,6 +222,22 @@ def test_xml_that_costs_more_than_its_bytes_is_refused(document: bytes) -> None:
         check_xml(document)
 
 
-@pytest.mark.parametrize("document", [b"", b"no XML", b"<a>" * 60, b"<a><b/></a>"])
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"no XML", b"<a>" * 60, b"<a><b/></a>", b'<?xml version="1.0" encoding="UTF-8"?><a/>', b"<a>\xff"],
+)
 def test_other_xml_is_left_to_the_parser(document: bytes) -> None:
     check_xml(document)
+
+
+def test_a_fault_is_checked_as_it_is_parsed() -> None:
+    assert fault_text(b"<a>\xff</a>") == "<a>\ufffd</a>"
+    # Without the letter that is replaced, the rest would be XML to the parser only.
+    with pytest.raises(UnusableReply):
+        fault_text(b"<a>\xff" + b"<a>" * 65)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b'<?xml version="1.0" encoding="utf-16"?>'])
+def test_a_message_is_checked_as_pypsrp_parses_it(before: bytes) -> None:
+    with pytest.raises(ValueError, match="reply"):
+        check_clixml(before + b"<Obj>" * 40 + b"</Obj>" * 40)

@@ -26,7 +26,7 @@ from hvpsbridge.errors import InternalError
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import seconds_left
 from hvpsbridge.host.psrp.raw_connection import ConnectionUnavailable, RawConnection
-from hvpsbridge.host.psrp.safe_xml import check_xml
+from hvpsbridge.host.psrp.safe_xml import check_xml, fault_text
 from hvpsbridge.host.psrp.transport import OK, UNAUTHORIZED, Timeout, Transport
 
 logger = logging.getLogger(__name__)
@@ -176,12 +176,12 @@ class WSManClient:
             self.authenticate_again(raw)
             return None
         soap = bytes(reply.body)
-        check_xml(soap)
         if not reply.keeps_alive or (reply.status != OK and not soap):
             # An error without content may have been made up on the way; the real reply may still come.
             self.start_over()
         if reply.status != OK:
-            raise WinRMTransportError("http", reply.status, soap.decode("utf-8", "replace"))
+            raise WinRMTransportError("http", reply.status, fault_text(soap))
+        check_xml(soap)
         return soap
 
     def _new_raw(self) -> RawConnection:

@@ -19,7 +19,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
-from hvpsbridge.host.psrp.safe_xml import check_xml
+from hvpsbridge.host.psrp.safe_xml import fault_text
 from hvpsbridge.host.psrp.tls import tls_failure
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
@@ -117,14 +117,13 @@ def transport_fault_text(err: Exception) -> bytes | None:
     return None
 
 
-def is_operation_timeout(fault_text: bytes) -> bool:
+def is_operation_timeout(soap: bytes) -> bool:
     """True if a SOAP fault says that the host had nothing to send in time.
 
     Raises:
         WSManFaultError: for any other fault.
     """
-    check_xml(fault_text)
-    fault = WSMan._parse_wsman_fault(fault_text.decode("utf-8", "replace"))
+    fault = WSMan._parse_wsman_fault(fault_text(soap))
     if fault.code == FAULT_OPERATION_TIMEOUT:
         return True
     raise fault

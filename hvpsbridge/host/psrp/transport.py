@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from requests.packages import urllib3  # type: ignore[attr-defined]  # requests has it there in every version
 
 from hvpsbridge.host.psrp.http import HttpConnection, HttpReply
-from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_xml
+from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_xml, fault_text
 
 OK = 200
 UNAUTHORIZED = 401
@@ -200,9 +200,9 @@ class Transport(_TransportHTTP):
             content = b""
             if status < FIRST_ERROR_STATUS:
                 raise UnusableReply("the reply is not encrypted")
-        check_xml(content)
         if status >= FIRST_ERROR_STATUS:
-            raise WinRMTransportError("http", status, content.decode("utf-8", "replace"))
+            raise WinRMTransportError("http", status, fault_text(content))
+        check_xml(content)
         return content
 
 
