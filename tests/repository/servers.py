@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -102,15 +103,18 @@ class S3Server:
 
     endpoint: str
 
-    def new_bucket(self) -> str:
+    def client(self) -> Any:
+        """A client that takes names of any kind."""
         import boto3
 
-        name = f"bucket-{uuid4().hex[:12]}"
-        client = boto3.client(
+        return boto3.client(
             "s3", endpoint_url=self.endpoint, region_name="us-east-1",
             aws_access_key_id="id", aws_secret_access_key="secret",
         )  # fmt: skip
-        client.create_bucket(Bucket=name)
+
+    def new_bucket(self) -> str:
+        name = f"bucket-{uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
         return name
 
     def url(self, bucket: str, prefix: str = "some/prefix") -> str:

@@ -26,14 +26,15 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
-from hvpsbridge.repository.stores import retry
+from hvpsbridge.repository.layout import FOLDERS
+from hvpsbridge.repository.stores import retry, s3_listing
 from hvpsbridge.repository.stores.base import Store, check_name
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.registry import STORES, StoreKind, open_store
 from hvpsbridge.repository.stores.retry import create_once
 from hvpsbridge.repository.stores.spool import SpoolSink
-from tests.repository.conftest import make, store_point
+from tests.repository.conftest import make, reopen, store_point
 from tests.repository.hostile import Fault, FaultyStore, Planned, VolatileStore
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer, known_host, make_key
@@ -581,6 +582,70 @@ class TestS3:
         open_store(s3.url(bucket, "other")).put("data/b", b"x")
         assert store.content() == {"points"}
         assert open_store(s3.url(bucket, "")).content() == {"a", "other"}
+
+    @pytest.mark.parametrize("prefix", ["some/prefix", "", "a (b)+ü/c~"])
+    def test_lists_the_rest_beside_a_name_that_only_others_make(self, s3: S3Server, prefix: str) -> None:
+        bucket = s3.new_bucket()
+        root = f"{prefix}/" if prefix else ""
+        odd = ["keys//x", "keys/x/../y", "keys/\x01+ %", "keys/..", "ledger/a//b"]
+        for number, name in enumerate(odd):
+            s3.client().put_object(Bucket=bucket, Key=root + name, Body=bytes(number + 1))
+        store = open_store(s3.url(bucket, prefix))
+        assert store.content() >= {"keys", "ledger"}
+        store.put("keys/a", b"mine")
+        for _ in range(2):
+            found = {info.name: info.size_bytes for info in store.list("keys")}
+            assert found == {"keys/a": 4} | {name: at + 1 for at, name in enumerate(odd[:4])}
+            assert [info.name for info in store.list("data")] == []
+
+    def test_opens_a_repository_that_has_a_name_that_only_others_make(self, s3: S3Server) -> None:
+        bucket = s3.new_bucket()
+        with make(open_store(s3.url(bucket)), sealed=True) as repository:
+            point = store_point(repository, bytes(range(256)) * 256)
+        for folder in (*FOLDERS, "tmp"):
+            s3.client().put_object(Bucket=bucket, Key=f"some/prefix/{folder}//x", Body=b"junk")
+        with reopen(open_store(s3.url(bucket))) as fresh:
+            assert fresh.catalog.points() == (point,)
+            report = fresh.verify()
+            assert report.good
+            assert {note.name for note in report.notes} == {f"{folder}//x" for folder in FOLDERS}
+
+    def test_a_listing_of_several_pages_is_read_to_its_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        queries: list[str] = []
+
+        def fetch(url: str, _: float) -> bytes:
+            queries.append(url)
+            last = len(queries) == 3
+            return (
+                "<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><EncodingType>url"
+                f"</EncodingType><IsTruncated>{'false' if last else 'true'}</IsTruncated>"
+                f"<NextContinuationToken>a+/{len(queries)}</NextContinuationToken><Contents><Key>p/%0{len(queries)}"
+                "</Key><Owner><ID>x</ID></Owner><Size>7</Size></Contents></ListBucketResult>"
+            ).encode()
+
+        monkeypatch.setattr(s3_listing, "_fetch", fetch)
+        found = [name for page in s3_listing.pages("p/", str, 1) for name in page.names]
+        assert found == [("p/\x01", 7), ("p/\x02", 7), ("p/\x03", 7)]
+        start = "list-type=2&encoding-type=url&prefix=p%2F"
+        following = [f"{start}&continuation-token=a%2B%2F{number}" for number in (1, 2)]
+        assert queries == [start, *following]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"",
+            b"<html>",
+            b"<Error><Code>NoSuchBucket</Code></Error>",
+            b"<!DOCTYPE a [<!ENTITY b 'c'>]><ListBucketResult><IsTruncated>false</IsTruncated>"
+            b"</ListBucketResult>",
+            b"<ListBucketResult>" + b"<a>" * 100,
+            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents></ListBucketResult>",
+            b"<ListBucketResult><IsTruncated>" + b"x" * 10_000 + b"</IsTruncated></ListBucketResult>",
+        ],
+    )
+    def test_an_answer_that_is_no_listing_is_an_error(self, answer: bytes) -> None:
+        with pytest.raises(s3_listing.BadListing):
+            s3_listing.read_page(answer)
 
     def test_says_when_nobody_answers(self, monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
         monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.001)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
@@ -28,17 +28,19 @@ from hvpsbridge.errors import (
     ObjectMissing,
     StoreError,
 )
+from hvpsbridge.repository.stores import s3_listing
 from hvpsbridge.repository.stores.base import CONTENT_NAMES, MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.urls import EXAMPLES, options_of, without_users
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore.store import RetryConfig, S3Config
 
 T = TypeVar("T")
 # One request transfers at most a pack, which takes half a minute at 1 MB/s.
 REQUEST_TIMEOUT = timedelta(seconds=180)
+LISTING_VALID = timedelta(minutes=15)
 CONNECT_TIMEOUT = timedelta(seconds=10)
 # obstore's own retries would hide that a PUT was done twice. Those of stores.retry do not.
 NO_RETRIES: RetryConfig = {"max_retries": 0}
@@ -103,6 +105,8 @@ class S3Store(Store):
         self._prefix = prefix
         service = endpoint or os.environ.get("AWS_ENDPOINT_URL", "")
         self._place = f"s3:{service.rstrip('/')}|{bucket}|{prefix}"
+        self._name = bucket
+        self._region: S3Config = {} if "region" not in options else {"region": options["region"]}
         self._bucket = Bucket(
             bucket,
             prefix=self._prefix or None,
@@ -110,7 +114,7 @@ class S3Store(Store):
                 "conditional_put": "etag",
                 "checksum_algorithm": "SHA256",
                 **({} if endpoint is None else {"endpoint": endpoint}),
-                **({} if "region" not in options else {"region": options["region"]}),
+                **self._region,
             },
             client_options={
                 "allow_http": endpoint is not None and endpoint.startswith("http://"),
@@ -119,6 +123,8 @@ class S3Store(Store):
             },
             retry_config=NO_RETRIES,
         )
+        # Whether somebody made an object whose name obstore does not take.
+        self._has_odd_names = False
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = False) -> Self:  # a bucket is never created
@@ -174,18 +180,58 @@ class S3Store(Store):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         check_name(prefix)
 
-        def fetch() -> list[ObjectInfo]:
-            pages = obstore.list(self._bucket, prefix=prefix + "/")
-            return [ObjectInfo(str(meta["path"]), int(meta["size"])) for page in pages for meta in page]
+        def fetch() -> Sequence[ObjectInfo]:
+            if not self._has_odd_names:
+                try:
+                    pages = obstore.list(self._bucket, prefix=prefix + "/")
+                    return [
+                        ObjectInfo(str(meta["path"]), int(meta["size"])) for page in pages for meta in page
+                    ]
+                except exceptions.BaseError as err:
+                    if not _has_odd_name(err):
+                        raise
+                    self._has_odd_names = True
+            return [info for page in self._pages(prefix + "/") for info in page]
 
         yield from persist(lambda: self._do("list", prefix, fetch))
 
     def content(self) -> frozenset[str]:
         def fetch() -> frozenset[str]:
-            page = next(iter(obstore.list(self._bucket, chunk_size=CONTENT_NAMES)), ())
-            return frozenset(str(meta["path"]).partition("/")[0] for meta in page)
+            try:
+                page = next(iter(obstore.list(self._bucket, chunk_size=CONTENT_NAMES)), ())
+                names = [str(meta["path"]) for meta in page]
+            except exceptions.BaseError as err:
+                if not _has_odd_name(err):
+                    raise
+                names = [info.name for info in next(self._pages(""), ())]
+            return frozenset(name.partition("/")[0] for name in names)
 
         return persist(lambda: self._do("list", self._prefix or "all", fetch))
+
+    def _pages(self, start: str) -> Iterator[Sequence[ObjectInfo]]:
+        """Objects whose names begin with ``start``, in pages, whatever their names are."""
+        root = f"{self._prefix}/" if self._prefix else ""
+        for page in s3_listing.pages(root + start, self._signed, REQUEST_TIMEOUT.total_seconds()):
+            yield [ObjectInfo(name.removeprefix(root), size) for name, size in page.names]
+
+    def _signed(self, query: str) -> str:
+        """The URL of a GET of the bucket itself with a query."""
+        # obstore signs URLs of objects only. The part of the query that the name of an object becomes is one
+        # with which clients say what they are doing, and which servers ignore.
+        object_url = obstore.sign(self._bucket, "GET", "x", LISTING_VALID).partition("?")[0]
+        parts = self._prefix.count("/") + 2 if self._prefix else 1
+        bucket_url = object_url.rsplit("/", parts)[0]
+        slash = "" if urlsplit(bucket_url).path else "/"
+        bucket = Bucket(
+            self._name,
+            config={
+                "endpoint": f"{bucket_url}{slash}?{query}&x-id=",
+                "virtual_hosted_style_request": True,
+                **self._region,
+            },
+            client_options={"allow_http": bucket_url.startswith("http://")},
+        )
+        return obstore.sign(bucket, "GET", "ListObjectsV2", LISTING_VALID)
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -237,6 +283,11 @@ class S3Store(Store):
         if status is not None and status[1].startswith("4") and status[1] not in ("408", "409", "425", "429"):
             raise StoreError(self.url, action, name, reason) from err
         raise Unreachable(self.url, action, name, reason) from err
+
+
+def _has_odd_name(err: exceptions.BaseError) -> bool:
+    """Whether a listing failed because obstore does not take one of its names."""
+    return isinstance(err, exceptions.InvalidPathError) or "invalid list response" in str(err)
 
 
 def _problem(bucket: str, prefix: str, endpoint: str | None) -> str | None:
