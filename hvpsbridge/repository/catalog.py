@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TypeVar
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointNotFound
@@ -14,7 +13,6 @@ from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import Proof, check_proof, decode_manifest
 from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
-from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.layout import (
     BAD,
     IDS,
@@ -32,7 +30,6 @@ from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 COULD_NOT_BE_READ = "it could not be read in the last day"
 UUID_DIGITS = 32
@@ -215,10 +212,10 @@ class Catalog:
         if (known := self._ids.get(name)) is not None:
             return known
         try:
-            ids = decode_record(PointIds, self._objects.read(name, Kind.IDS))
+            ids = self._objects.read_record(PointIds, name, Kind.IDS)
         except ObjectMissing:
             return None
-        except (Damaged, Malformed) as err:
+        except (Damaged, NewerObject) as err:
             logger.warning("the ids of point %s cannot be used: %s", point.point_id, err)
             return None
         if not ids.fits(point.manifest):
@@ -248,7 +245,7 @@ class Catalog:
                 self.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
                 continue
             try:
-                yield from self._read_record(BadList, info.name, Kind.BAD_LIST).frames
+                yield from self._objects.read_record(BadList, info.name, Kind.BAD_LIST).frames
             except ObjectMissing:
                 continue
             except (Damaged, NewerObject) as err:
@@ -261,7 +258,7 @@ class Catalog:
         found = []
         for info in list(self._objects.list(TOMBSTONES)):
             try:
-                tomb = self._read_record(Tombstone, info.name, Kind.TOMBSTONE)
+                tomb = self._objects.read_record(Tombstone, info.name, Kind.TOMBSTONE)
             except (ObjectMissing, Damaged, NewerObject) as err:
                 logger.error("%s", err)
                 continue
@@ -295,7 +292,7 @@ class Catalog:
         prefix = f"{PROOFS}/{point.point_id.hex}"
         for name in sorted(info.name for info in self._objects.list(prefix)):
             try:
-                later = self._read_record(LaterProof, name, Kind.PROOF)
+                later = self._objects.read_record(LaterProof, name, Kind.PROOF)
                 check_proof(later.proof)
             except (ObjectMissing, Damaged, NewerObject) as err:
                 logger.error("%s", err)
@@ -306,9 +303,3 @@ class Catalog:
             if later.manifest_digest == point.manifest.digest():
                 found.append(later)
         return tuple(found)
-
-    def _read_record(self, kind: type[T], name: str, stored_as: Kind) -> T:
-        try:
-            return decode_record(kind, self._objects.read(name, stored_as))
-        except Malformed as err:
-            raise self._objects.unreadable(name, err) from err

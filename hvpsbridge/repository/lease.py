@@ -25,7 +25,6 @@ from hvpsbridge.errors import (
     Damaged,
     HvpsError,
     LeaseLost,
-    NewerObject,
     ObjectExists,
     ObjectMissing,
     RepositoryLocked,
@@ -33,8 +32,6 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
-from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
 from hvpsbridge.repository.layout import FAR, MAX_COUNTER, counted, counter_of
 from hvpsbridge.repository.objects import Objects
@@ -65,15 +62,9 @@ def read_record(objects: Objects, prefix: str, counter: int) -> LeaseRecord | No
     Raises:
         NewerObject: a newer hvps wrote it.
     """
-    name = counted(prefix, counter)
     try:
-        return decode_record(LeaseRecord, objects.read(name, Kind.LEASE))
+        return objects.read_record(LeaseRecord, counted(prefix, counter), Kind.LEASE)
     except (ObjectMissing, Damaged):
-        return None
-    except Malformed as err:
-        problem = objects.unreadable(name, err)
-        if isinstance(problem, NewerObject):
-            raise problem from err
         return None
 
 

@@ -20,8 +20,6 @@ from uuid import UUID
 from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.layout import FAR, LEDGER, counter_of
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
@@ -175,13 +173,11 @@ class Ledger:
         if (known := self._known.get(name)) is not None:
             return known
         try:
-            entry = decode_record(LedgerEntry, self._objects.read(name, Kind.LEDGER))
+            entry = self._objects.read_record(LedgerEntry, name, Kind.LEDGER)
         except ObjectMissing:
             return None
         except (Damaged, NewerObject) as err:
             return err
-        except Malformed as err:
-            return self._objects.unreadable(name, err)
         self._known[name] = entry
         return entry
 

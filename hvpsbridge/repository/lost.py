@@ -18,9 +18,7 @@ from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.ledger import LedgerEntry
-from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.marks import LaterProof, Tombstone
-from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.layout import IDS, LEDGER, PROOFS, point_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import LostPoint, Point
@@ -178,8 +176,8 @@ def _records(objects: Objects, record: type[T], kind: Kind, names: Sequence[str]
     """The records that can be read; others prove nothing."""
 
     def read(name: str) -> T | None:
-        with contextlib.suppress(ObjectMissing, Damaged, NewerObject, Malformed):
-            return decode_record(record, objects.read(name, kind))
+        with contextlib.suppress(ObjectMissing, Damaged, NewerObject):
+            return objects.read_record(record, name, kind)
         return None
 
     yield from (found for found in objects.each(read, names) if found is not None)

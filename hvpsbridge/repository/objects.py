@@ -11,7 +11,7 @@ from uuid import UUID
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, StoreError
 from hvpsbridge.formats.envelope import Codec, Kind, context, max_envelope_bytes, max_payload_bytes
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
-from hvpsbridge.formats.record import encode_record
+from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.layout import FOLDERS, POINTS, counted, is_object_name, next_counter
 from hvpsbridge.repository.sealing import Sealer
@@ -128,6 +128,20 @@ class Objects:
             Damaged: it is not what was written there.
         """
         return self.open(name, kind, self.store.get(name, max_envelope_bytes(kind)))
+
+    def read_record(self, record: type[T], name: str, kind: Kind) -> T:
+        """The record in the object.
+
+        Raises:
+            ObjectMissing: there is no such object.
+            Damaged: it is not what was written there.
+            NewerObject: a newer hvps wrote it.
+        """
+        payload = self.read(name, kind)
+        try:
+            return decode_record(record, payload)
+        except Malformed as err:
+            raise self.unreadable(name, err) from err
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects under ``prefix`` with the names that hvps makes there. Anything else (a ``.nfs`` file, a

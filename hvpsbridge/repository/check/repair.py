@@ -20,7 +20,6 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.marks import BadList
-from hvpsbridge.formats.record import decode_record
 from hvpsbridge.repository.cache import Location
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, restore_tool_problems, shipped
@@ -273,8 +272,8 @@ class _Repair:
         lists: list[tuple[str, set[tuple[bytes, bytes]]]] = []
         for info in list(objects.list(BAD)):
             try:
-                found = decode_record(BadList, objects.read(info.name, Kind.BAD_LIST))
-            except (RepositoryError, Malformed):
+                found = objects.read_record(BadList, info.name, Kind.BAD_LIST)
+            except RepositoryError:
                 continue  # _remove_useless
             lists.append((info.name, {(frame.id, frame.pack) for frame in found.frames}))
         still = self._still_bad(dropped)
