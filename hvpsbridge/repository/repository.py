@@ -13,11 +13,9 @@ from hvpsbridge.errors import (
     Damaged,
     ObjectMissing,
 )
-from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.index import IndexObject, decode_index
+from hvpsbridge.formats.index import IndexObject
 from hvpsbridge.formats.lease import LeaseHolder
-from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk
 from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
@@ -32,6 +30,7 @@ from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, parts_of, verify
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.index_objects import read_index
 from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import INDEX, LEASES, binary_name, index_name
 from hvpsbridge.repository.lease import Lease
@@ -150,14 +149,12 @@ class Repository:
             self.catalog.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
             return None
         try:
-            return decode_index(self._objects.read(index_name(name), Kind.INDEX))
+            return read_index(self._objects, index_name(name))
         except ObjectMissing:
             return None  # superseded since the listing
         except Damaged as err:
             # The chunks that it lists count as lost; everything else can be used. verify shows the extent.
             self.catalog.log_damage(err)
-        except Malformed as err:
-            self.catalog.log_damage(self._objects.damaged(index_name(name), err))
         if info is not None:
             self._unreadable.add(info)
         return None

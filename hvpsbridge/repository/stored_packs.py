@@ -32,6 +32,18 @@ class StoredPack:
         return pack_name(self.kind, self.name)
 
 
+def pack_sizes(objects: Objects) -> dict[str, int]:
+    """Sizes of all packs in the store, by object name."""
+    return {info.name: info.size_bytes for folder in PACK_FOLDERS.values() for info in objects.list(folder)}
+
+
+def size_fault(size_bytes: int | None, pack_bytes: int) -> str | None:
+    """What is wrong with a pack of this size, None if it is missing; an index says ``pack_bytes``."""
+    if size_bytes is None:
+        return "the pack is missing"
+    return None if size_bytes == pack_bytes else f"it has {size_bytes} bytes, but the index says {pack_bytes}"
+
+
 def missing_packs(objects: Objects, packs: Sequence[StoredPack]) -> list[StoredPack]:
     """Those of ``packs`` that are missing in the store, or have another size.
 
@@ -39,8 +51,7 @@ def missing_packs(objects: Objects, packs: Sequence[StoredPack]) -> list[StoredP
     per request.
     """
     if objects.store.remote and len(packs) > LIST_FROM_PACKS:
-        listed = (info for folder in PACK_FOLDERS.values() for info in objects.list(folder))
-        sizes = {info.name: info.size_bytes for info in listed}
+        sizes = pack_sizes(objects)
         return [pack for pack in packs if sizes.get(pack.object_name) != pack.pack_bytes]
     return [pack for pack in packs if _size(objects, pack.object_name) != pack.pack_bytes]
 

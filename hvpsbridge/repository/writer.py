@@ -24,7 +24,7 @@ from hvpsbridge.errors import StoreError
 from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index
+from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.formats.marks import BadFrame
@@ -33,7 +33,8 @@ from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.frames import FrameReader
-from hvpsbridge.repository.layout import INDEX, index_name, point_name, random_name
+from hvpsbridge.repository.index_objects import INDEX_ENTRIES, publish_index
+from hvpsbridge.repository.layout import index_name, point_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import PackWriter
@@ -46,9 +47,6 @@ logger = logging.getLogger(__name__)
 # Chunks accepted but not yet in a pack: enough to keep both workers busy, at most 8 MiB raw.
 CHUNKS_IN_FLIGHT = 8
 WORKERS = 2
-# An index object is published when it would have this many entries, about 1.5 MiB. So a commit of any size
-# needs little memory, and most of the work of a run that dies can be used.
-INDEX_ENTRIES = 32768
 # Numbers the writers of this process, for their rows in the cache.
 _writers = itertools.count(1)
 
@@ -303,18 +301,15 @@ class Writer:
         if not packs:
             return
         try:
-            self._objects.store.commit_barrier()
-            name = random_name()
             content = IndexObject((), packs)
-            self._objects.write(index_name(name), Kind.INDEX, encode_index(content))
-            self._objects.store.commit_barrier()
+            name = publish_index(self._objects, content)
         except BaseException:
             with self._lock:
                 self._waiting = [*packs, *self._waiting]
             raise
         self._cache.add(name, content)
         self._cache.drop_own([pack.name for pack in packs])
-        logger.debug("published %s/%s with %d packs", INDEX, name.hex(), len(packs))
+        logger.debug("published %s with %d packs", index_name(name), len(packs))
 
     # -- for disks --------------------------------------------------------------------------------------
 

@@ -20,10 +20,21 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.formats.lease import LeaseHolder
-from hvpsbridge.repository import catalog, copying, keys, lease, opening, runs, stored_packs, writer
+from hvpsbridge.repository import (
+    catalog,
+    copying,
+    key_export,
+    key_slots,
+    keys,
+    lease,
+    opening,
+    runs,
+    stored_packs,
+    writer,
+)
 from tests.repository.conftest import START
 
-TIMED: tuple[ModuleType, ...] = (catalog, copying, keys, lease, opening, stored_packs)
+TIMED: tuple[ModuleType, ...] = (catalog, copying, key_export, key_slots, keys, lease, opening, stored_packs)
 
 
 class Inline:

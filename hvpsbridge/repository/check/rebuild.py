@@ -18,16 +18,15 @@ from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
-from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.repository.check.footers import read_footer
+from hvpsbridge.repository.index_objects import INDEX_ENTRIES, publish_index, read_index
 from hvpsbridge.repository.layout import (
     INDEX,
     PACK_FOLDERS,
     binary_name,
     index_name,
     pack_name,
-    random_name,
 )
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.runs import refuse_other_runs, start_run
@@ -36,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 # Footers read ahead, at most. 256 footers with 16384 entries each take 200 MiB; most have 256 entries.
 READ_AHEAD = 256
-# Entries per index object, as in writers; limits the memory.
-INDEX_ENTRIES = 32768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +150,10 @@ class _Rebuild:
         damaged: list[str] = []
         for info in list(self._objects.list(INDEX)):
             try:
-                content = decode_index(self._objects.read(info.name, Kind.INDEX))
+                content = read_index(self._objects, info.name)
             except ObjectMissing:
                 continue  # gone since the listing
-            except (Damaged, Malformed):
+            except Damaged:
                 damaged.append(info.name)
                 continue
             packs[info.name] = [pack.name for pack in content.packs]
@@ -179,12 +176,8 @@ class _Rebuild:
         return IndexedPack(pack.binary, pack.kind, pack.pack_bytes, entries)
 
     def _publish(self, superseded: tuple[bytes, ...], packs: list[IndexedPack]) -> None:
-        store = self._objects.store
-        # The packs may be of a run that died before its barrier. Listed objects are part of this barrier.
-        store.commit_barrier()
-        name = index_name(random_name())
-        self._objects.write(name, Kind.INDEX, encode_index(IndexObject(superseded, tuple(packs))))
-        store.commit_barrier()
+        # The packs may be of a run that died before its barrier. They were listed, so they are durable first.
+        name = index_name(publish_index(self._objects, IndexObject(superseded, tuple(packs))))
         logger.info("%s lists %d packs and supersedes %d index objects", name, len(packs), len(superseded))
 
     def _delete(self, name: str) -> bool:

@@ -6,15 +6,12 @@ that differ are replaced, since another process may be using the numbers of the 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
-from hvpsbridge.errors import Damaged, ObjectMissing
-from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import IndexObject, decode_index
-from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.index import IndexObject
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.layout import INDEX, binary_name, index_name
+from hvpsbridge.repository.index_objects import current_index
+from hvpsbridge.repository.layout import binary_name
 from hvpsbridge.repository.objects import Objects
 
 logger = logging.getLogger(__name__)
@@ -22,12 +19,8 @@ logger = logging.getLogger(__name__)
 
 def check_cache(objects: Objects, cache: IndexCache) -> None:
     """Correct the cache where it differs from index objects; those that cannot be read are skipped."""
-    superseded = set(map(index_name, cache.superseded()))
-    for info in list(objects.list(INDEX)):
-        if info.name in superseded:
-            continue
-        with contextlib.suppress(ObjectMissing, Damaged, Malformed):
-            reconcile(cache, info.name, decode_index(objects.read(info.name, Kind.INDEX)))
+    for name, content in current_index(objects, cache):
+        reconcile(cache, name, content)
 
 
 def reconcile(cache: IndexCache, name: str, content: IndexObject) -> None:

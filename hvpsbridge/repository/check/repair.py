@@ -9,16 +9,14 @@ which verify finds what it found before, or less.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing, RepositoryError, StoreError
+from hvpsbridge.errors import Damaged, ObjectExists, RepositoryError, StoreError
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import IndexedPack, IndexObject, decode_index, encode_index
-from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadList
 from hvpsbridge.repository.cache import Location
 from hvpsbridge.repository.check.reconcile import check_cache
@@ -26,20 +24,20 @@ from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, restore_tool_
 from hvpsbridge.repository.check.scan import NO_PACK
 from hvpsbridge.repository.check.verify import VerifyContext, parts_of
 from hvpsbridge.repository.image import DiskImage
+from hvpsbridge.repository.index_objects import current_index, publish_index
 from hvpsbridge.repository.layout import (
     BAD,
     EXPORTS,
     IDS,
     INDEX,
-    PACK_FOLDERS,
     PROOFS,
     binary_name,
     index_name,
     pack_name,
-    random_name,
 )
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.runs import refuse_other_runs, start_run
+from hvpsbridge.repository.stored_packs import pack_sizes, size_fault
 
 logger = logging.getLogger(__name__)
 
@@ -170,31 +168,18 @@ class _Repair:
 
     # -- what is lost ---------------------------------------------------------------------------------
 
-    def _index_objects(self) -> Iterator[tuple[str, IndexObject]]:
-        """Names and contents of the index objects that count. Unlike the cache, they cannot be corrupt."""
-        objects = self.context.objects
-        superseded = set(map(index_name, self.context.cache.superseded()))
-        for info in list(objects.list(INDEX)):
-            if info.name not in superseded:
-                with contextlib.suppress(ObjectMissing, Damaged, Malformed):
-                    yield info.name, decode_index(objects.read(info.name, Kind.INDEX))
-
     def _suspects(self) -> Iterator[_Suspect]:
         objects = self.context.objects
-        sizes = {
-            info.name: info.size_bytes for folder in PACK_FOLDERS.values() for info in objects.list(folder)
-        }
+        sizes = pack_sizes(objects)
         listed = {pack for _, pack in self.bad}
-        for _, content in self._index_objects():
+        for _, content in current_index(objects, self.context.cache):
             for pack in content.packs:
                 size = sizes.get(pack_name(pack.kind, pack.name))
-                if size is None:
-                    yield _Suspect(pack, "the pack is missing", is_missing=True)
-                elif size != pack.pack_bytes:
-                    fault = f"it has {size} bytes, but the index says {pack.pack_bytes}"
-                    yield _Suspect(pack, fault, is_missing=False)
-                elif pack.name in listed:
-                    yield _Suspect(pack, "it has frames that are listed as bad", is_missing=False)
+                fault = size_fault(size, pack.pack_bytes)
+                if fault is None and pack.name in listed:
+                    fault = "it has frames that are listed as bad"
+                if fault is not None:
+                    yield _Suspect(pack, fault, is_missing=size is None)
 
     def _needed(self, identities: set[bytes]) -> set[bytes]:
         """Those that a point needs; all, if not every point can be read."""
@@ -244,16 +229,14 @@ class _Repair:
     def _drop(self, suspects: Sequence[_Suspect]) -> None:
         objects = self.context.objects
         names = {suspect.pack.name for suspect in suspects}
-        for name, content in self._index_objects():
+        for name, content in current_index(objects, self.context.cache):
             if not any(pack.name in names for pack in content.packs):
                 continue
             if self.change:
                 packs = tuple(pack for pack in content.packs if pack.name not in names)
                 old = (binary_name(name), *content.supersedes)
                 # When the new object is durable, the old one counts as superseded, deleted or not.
-                new = index_name(random_name())
-                objects.write(new, Kind.INDEX, encode_index(IndexObject(old, packs)))
-                objects.store.commit_barrier()
+                new = index_name(publish_index(objects, IndexObject(old, packs)))
                 logger.info("%s replaces %s, without lost packs", new, name)
             self._remove(name)
         for suspect in suspects:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.repository import layout
 from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
 from hvpsbridge.repository.check.footers import footer_fault
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.stored_packs import pack_sizes, size_fault
 
 # In a list of bad frames, the pack of a chunk that is in no index.
 NO_PACK = bytes(16)
@@ -62,14 +62,12 @@ class Scan:
         self._frames = frames
         self._packs = cache.packs()
         # One listing instead of a request for each pack.
-        self._sizes = {
-            info.name: info.size_bytes
-            for folder in layout.PACK_FOLDERS.values()
-            for info in objects.list(folder)
-        }
+        sizes = pack_sizes(objects)
         self._marks = bytearray(cache.highest_number() // 8 + 1)
         self._pack_faults = {
-            pack.name: fault for pack in self._packs if (fault := self._pack_fault(pack)) is not None
+            pack.name: fault
+            for pack in self._packs
+            if (fault := size_fault(sizes.get(pack_name(pack.kind, pack.name)), pack.pack_bytes)) is not None
         }
         self._needed_packs: set[bytes] = set()
         # Chunks with a bad copy, and why. They are lost only if there is no good copy.
@@ -178,14 +176,6 @@ class Scan:
             what = f"{self._suspects[identity]}; another copy is good"
             recorded = bad.get(identity, set()) <= self._listed
             yield PackProblem(label(Kind.DATA_PACK, identity), what, recorded=recorded)
-
-    def _pack_fault(self, pack: KnownPack) -> str | None:
-        size = self._sizes.get(pack_name(pack.kind, pack.name))
-        if size is None:
-            return "the pack is missing"
-        return (
-            None if size == pack.pack_bytes else f"it has {size} bytes, but the index says {pack.pack_bytes}"
-        )
 
     def _structure_fault(self, pack: KnownPack) -> str | None:
         """What is wrong with a pack's header, footer or trailer. Readers need them only if the index is
