@@ -245,7 +245,7 @@ class VmRenamed(HostError):
     now: str
     template: ClassVar[str] = "VM {vm!r} on {host} is now called {now!r}"
     remedy: ClassVar[str] = "use the new name, or the id of the VM"
-    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+    exit_code: ClassVar[ExitCode] = ExitCode.DEGRADED  # 5 would outrank the failures of other VMs
 
 
 @dataclass(eq=False)
