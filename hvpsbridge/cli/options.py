@@ -189,8 +189,10 @@ def repository_spec(options: dict[str, Any], invocation: Invocation) -> Reposito
     """
     key = secret_reference("key", options)
     known = invocation.settings.repository
-    url = options.pop("repo") or os.environ.get(REPOSITORY_VARIABLE) or (known.url if known else None)
-    if not url:
+    url = options.pop("repo")
+    if url is None:  # and not "", as from a variable that is not set: it must not become another repository
+        url = os.environ.get(REPOSITORY_VARIABLE) or (known.url if known else None)
+    if url is None:
         raise UsageError(
             f"no repository specified; use --repo, {REPOSITORY_VARIABLE} or the configuration file"
         )

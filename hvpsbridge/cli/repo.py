@@ -216,6 +216,6 @@ def probe(invocation: Invocation, /, url: str | None, as_json: bool, **options: 
             (finding.question, finding.holds.value, "yes" if finding.needed else "", finding.detail)
             for finding in report.findings
         )
-        console.table(Table(f"store {report.url}", ("question", "answer", "required", "observed"), rows))
-        console.line("suitable for a repository" if report.fit else "NOT suitable for a repository")
+        console.table(Table("store", ("question", "answer", "required", "observed"), rows))
+        console.line(f"{report.url}: {'' if report.fit else 'NOT '}suitable for a repository")
     return ExitCode.DONE if report.fit else ExitCode.NO_REPOSITORY

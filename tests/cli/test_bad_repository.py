@@ -262,7 +262,8 @@ class TestKeys:
     ) -> None:
         key = self.key_file(tmp_path, "wrong")
         assert "does not open any key slot" in the_line(hvps("list", "--repo", sealed, "--key-file", key), 12)
-        assert "no key was given" in the_line(hvps("list", "--repo", sealed), 12)
+        line = the_line(hvps("list", "--repo", sealed), 12)
+        assert "no key was given; say where the key is, for example with --key-file" in line
         assert "it is not encrypted" in the_line(hvps("list", "--repo", repo, "--key-file", key), 12)
 
     def test_an_export_into_the_repository_it_opens(self, hvps: Hvps, sealed: Path, tmp_path: Path) -> None:
@@ -270,6 +271,27 @@ class TestKeys:
         done = hvps("key", "export", "--repo", sealed, "--key-file", key, "--to", sealed / "key.txt")
         assert "use another place" in the_line(done, 5)
         assert not (sealed / "key.txt").exists()
+
+
+def test_an_empty_url_is_no_other_repository(hvps: Hvps, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from ``--repo "$REPO"`` with a misspelled variable."""
+    monkeypatch.setenv("HVPS_REPO", str(repo))
+    assert hvps("list").code == 0
+    for arguments in (("list", "--repo", ""), ("repo", "init", "", "--plain"), ("repo", "probe", "")):
+        assert "the path is empty" in the_line(hvps(*arguments), 5)
+
+
+def test_the_working_directory_is_a_place(hvps: Hvps, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo)
+    assert hvps("list", "--repo", ".").code == 0
+
+
+def test_a_repository_cannot_be_created_at_or_below_a_file(hvps: Hvps, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = the_line(hvps("repo", "init", tmp_path / "file", "--plain"), 5)
+    assert line.endswith("file: this path is not a directory; use another URL")
+    line = the_line(hvps("repo", "init", tmp_path / "file" / "x", "--plain"), 5)
+    assert line.endswith("x: a part of this path is not a directory; use another URL")
 
 
 class TestVersions:

@@ -70,7 +70,7 @@ def test_a_local_directory_is_fit_and_nothing_of_the_probe_stays(hvps: Hvps, tmp
     assert report["fit"] is True
     assert all(finding["holds"] != "no" for finding in report["report"]["findings"] if finding["needed"])
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
-    assert "suitable for a repository" in hvps("repo", "probe", tmp_path / "store").out
+    assert f"{tmp_path / 'store'}: suitable for a repository" in hvps("repo", "probe", tmp_path / "store").out
 
 
 def test_a_place_that_cannot_be_used_is_one_line(hvps: Hvps, tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ class LocalStore(Store):
                 raise ObjectMissing(self.url, "open", str(root), what)
             # Its config shows later whether this is still the same place.
             self._is_repository = (root / "config").exists()
+        except (FileExistsError, NotADirectoryError, FileNotFoundError) as err:
+            if not create:
+                self._fail("open", str(root), err)
+            above = "" if isinstance(err, FileExistsError) else "a part of "
+            raise RepositoryExists(self.url, f"{above}this path is not a directory") from err
         except OSError as err:
             self._fail("open", str(root), err)
 
@@ -120,8 +125,8 @@ class LocalStore(Store):
             if parts.query:
                 raise ConfigurationError("file://", "has no options; give a path instead of a URL")
             path = Path(unquote(parts.path))
-        if str(path) == ".":
-            raise ConfigurationError(url or "repository", "the path is empty")
+            if not parts.path:
+                raise ConfigurationError("file://", "has no path; write file:///path")
         return cls(absolute(path), create=create)
 
     @property
