@@ -14,14 +14,22 @@ from hvpsbridge.contract.results import (
     CheckpointKind,
     DiskInfo,
     FrozenDisk,
+    HostInfo,
     JobInfo,
     ReferencePointInfo,
     VmInfo,
 )
 from hvpsbridge.host.binding import BindingError
+from hvpsbridge.units import TIB
 
 # Parameters that a result repeats, and the field that does.
 _REPEATED = {"VmId": "vm_id", "CheckpointId": "checkpoint_id"}
+
+
+# Of a VHDX (MS-VHDX 2.6.2.4); a VHD has 512.
+SECTORS = (512, 4096)
+MAX_DISK_BYTES = 64 * TIB
+MAX_BUILD = 1 << 31
 
 
 def _slot(disk: Any) -> str:
@@ -49,6 +57,13 @@ def check_result(operation: str, parameters: Mapping[str, object], result: objec
         asked, came = parameters.get(parameter), getattr(result, field, None)
         if asked is not None and came is not None and came != asked:
             raise BindingError(f"asked for {parameter} {asked}, got {came}")
+    if isinstance(result, FrozenDisk):
+        if result.logical_sector_bytes not in SECTORS:
+            raise BindingError(f"disk {_slot(result)} has sectors of {result.logical_sector_bytes} bytes")
+        if not 0 < result.size_bytes <= MAX_DISK_BYTES:
+            raise BindingError(f"disk {_slot(result)} has {result.size_bytes} bytes")
+    if isinstance(result, HostInfo) and result.os_build > MAX_BUILD:
+        raise BindingError(f"the build of Windows is {result.os_build}")
     if operation == "New-HvpsCheckpoint" and isinstance(result, CheckpointInfo):
         name = parameters["Name"]
         if result.name != name or result.kind is not CheckpointKind.RECOVERY:

@@ -100,3 +100,22 @@ def test_a_vm_that_cannot_be_read_does_not_hide_the_others(change: dict[str, obj
     assert str(bad.vm_id) in str(problem)
     with pytest.raises(ProtocolViolation):
         answering.vms()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"LogicalSectorBytes": 0},
+        {"LogicalSectorBytes": 3},
+        {"LogicalSectorBytes": 1 << 40},
+        {"SizeBytes": 0},
+        {"SizeBytes": (64 << 40) + 1},
+    ],
+    ids=str,
+)
+def test_a_disk_that_no_windows_has_is_not_read(change: dict[str, object]) -> None:
+    """Before hours of reading, after which no recovery point could be made of it."""
+    disk = make.frozen()
+    assert host(disk).frozen_disks(make.VM_ID, disk.checkpoint_id) == (disk,)
+    with pytest.raises(ProtocolViolation, match="disk scsi 0:0 has"):
+        host(emitted(disk, **change)).frozen_disks(make.VM_ID, disk.checkpoint_id)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import InternalError, Interrupted
+from hvpsbridge.errors import ExitCode, InternalError, Interrupted, ProtocolViolation
 from hvpsbridge.formats.ledger import LedgerKind
 from hvpsbridge.tasks.cleanup.shells import end_shells
 from tests.tasks import builders as make
+from tests.tasks.model_host import ModelHost
 from tests.tasks.world import Steps, World
 
 
@@ -73,3 +75,16 @@ def test_a_signal_ends_the_clean_up_of_shells() -> None:
 
     with pytest.raises(Interrupted):
         end_shells(context(stop), [entry("HV02")])  # type: ignore[arg-type,list-item]
+
+
+def test_a_value_that_no_point_can_have_is_the_hosts_fault_and_not_the_storages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm()
+    info = ModelHost.host_info
+    monkeypatch.setattr(ModelHost, "host_info", lambda self: replace(info(self), os_build=(1 << 64) - 1))
+    result = world.backup(vm_id)
+    assert isinstance(result.error, ProtocolViolation)
+    assert result.exit_code is ExitCode.VM_FAILED
+    assert not result.leftovers
+    assert not world.model.checkpoints.all(vm_id, hidden=True)

@@ -12,8 +12,9 @@ from uuid import uuid4
 from hvpsbridge import __version__, stopping
 from hvpsbridge.contract.operations import CONTRACT
 from hvpsbridge.contract.results import CheckpointInfo
-from hvpsbridge.errors import CheckpointGone, HostError, TrackingLied
-from hvpsbridge.formats.manifest import FileRef, Manifest
+from hvpsbridge.errors import CheckpointGone, HostError, ProtocolViolation, TrackingLied
+from hvpsbridge.formats.malformed import Malformed
+from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.receiver.settings import WIRE_FACTOR
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.tasks.backup.checkpoint import Frozen
@@ -158,6 +159,7 @@ def commit(
     """Make the recovery point durable.
 
     Raises:
+        ProtocolViolation: the host reported values that no recovery point can have.
         RepositoryError: it could not be stored, or some of its packs are gone again.
     """
     with step(context, state, Step.COMMIT):
@@ -180,6 +182,11 @@ def commit(
             os_build=leased.info.os_build,
             excluded=planned.plan.excluded,
         )
+        try:
+            check_manifest(manifest)
+        except Malformed as err:
+            # All in it comes from the host, so that the storage is not to blame.
+            raise ProtocolViolation(context.host.name, "backup", str(err)) from err
         point = writer.commit(manifest)
         state.committed = committed = Committed(point, writer.stats.stored_bytes)
         for disk in stored.disks:
