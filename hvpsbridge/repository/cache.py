@@ -11,41 +11,18 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
-from hvpsbridge.formats.pack import PackEntry
+from hvpsbridge.repository import cache_rows
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
+from hvpsbridge.repository.cache_rows import KnownPack, Location
 
 T = TypeVar("T")
 # A file that is corrupt so often is on a disk that fails.
 MAX_RENEWALS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """Where a frame is. Numbers are dense, for bitmaps; -1 in a pack that is not published."""
-
-    id: bytes
-    kind: Kind
-    pack: bytes
-    offset: int
-    frame_bytes: int
-    raw_bytes: int
-    number: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPack:
-    """A pack in a published index."""
-
-    number: int
-    name: bytes
-    kind: Kind
-    pack_bytes: int
 
 
 class Source(Protocol):
@@ -105,8 +82,10 @@ class IndexCache:
         self.synchronise()
 
     def _fill_temporary(self, connection: sqlite3.Connection) -> None:
-        self._file.transact(lambda connection: _add_own(connection, list(self._own.values())), "BEGIN")
-        _set_bad(connection, self._bad)
+        self._file.transact(
+            lambda connection: cache_rows.add_own(connection, list(self._own.values())), "BEGIN"
+        )
+        cache_rows.set_bad(connection, self._bad)
 
     # -- keeping it up to date ------------------------------------------------------------------------
 
@@ -133,16 +112,18 @@ class IndexCache:
     def _drop(self, is_old: Callable[[object], bool]) -> None:
         old = [name for name in self._names() if is_old(name)]
         if old:
-            self._transact(lambda connection: _remove(connection, old))
+            self._transact(lambda connection: cache_rows.remove(connection, old))
 
     def superseded(self) -> frozenset[bytes]:
         """Names of index objects that others supersede."""
         query = "SELECT name FROM superseded"
-        return self._do(lambda connection: frozenset(_blob(name) for (name,) in connection.execute(query)))
+        return self._do(
+            lambda connection: frozenset(cache_rows.blob(name) for (name,) in connection.execute(query))
+        )
 
     def add(self, name: bytes, content: IndexObject) -> None:
         """Add a published index object, unless it is there already."""
-        self._transact(lambda connection: _add(connection, name, content))
+        self._transact(lambda connection: cache_rows.add(connection, name, content))
 
     def matches(self, name: bytes, content: IndexObject) -> bool:
         """Whether the rows of a published index object are equal to its content."""
@@ -168,8 +149,8 @@ class IndexCache:
         """Replace the rows of a published index object by its content."""
 
         def replace(connection: sqlite3.Connection) -> None:
-            _remove(connection, [name])
-            _add(connection, name, content)
+            cache_rows.remove(connection, [name])
+            cache_rows.add(connection, name, content)
 
         self._transact(replace)
 
@@ -187,7 +168,7 @@ class IndexCache:
                 "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ?",
                 (identity,),
             ).fetchall()
-            return tuple(_location(row) for row in (*own, *published))
+            return tuple(cache_rows.location(row) for row in (*own, *published))
 
         return self._do(look)
 
@@ -218,7 +199,8 @@ class IndexCache:
         def look(connection: sqlite3.Connection) -> tuple[KnownPack, ...]:
             rows = connection.execute("SELECT number, name, kind, bytes FROM packs")
             return tuple(
-                KnownPack(number, _blob(name), Kind(kind), _count(size)) for number, name, kind, size in rows
+                KnownPack(number, cache_rows.blob(name), Kind(kind), cache_rows.count(size))
+                for number, name, kind, size in rows
             )
 
         return self._do(look)
@@ -232,7 +214,7 @@ class IndexCache:
                 "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.pack = ? ORDER BY c.offset",
                 (number,),
             )
-            return tuple(_location(row) for row in rows)
+            return tuple(cache_rows.location(row) for row in rows)
 
         return self._do(look)
 
@@ -244,7 +226,7 @@ class IndexCache:
     def highest_number(self) -> int:
         """The largest number of a location; 0 when there is none."""
         query = "SELECT COALESCE(MAX(number), 0) FROM chunks"
-        return self._do(lambda connection: _count(connection.execute(query).fetchone()[0]))
+        return self._do(lambda connection: cache_rows.count(connection.execute(query).fetchone()[0]))
 
     # -- a writer's own packs -------------------------------------------------------------------------
 
@@ -255,7 +237,7 @@ class IndexCache:
 
             def add(connection: sqlite3.Connection) -> None:
                 # Not IMMEDIATE: no other process uses temporary tables, so none has to wait.
-                self._file.transact(lambda connection: _add_own(connection, [(pack, run)]), "BEGIN")
+                self._file.transact(lambda connection: cache_rows.add_own(connection, [(pack, run)]), "BEGIN")
 
             self._do(add)
 
@@ -276,7 +258,7 @@ class IndexCache:
                 "  SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = bad.id"
                 "  AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name))"
             )
-            return frozenset(_blob(identity) for (identity,) in rows)
+            return frozenset(cache_rows.blob(identity) for (identity,) in rows)
 
         return self._do(look)
 
@@ -284,79 +266,4 @@ class IndexCache:
         """Set the frames (id, pack name) that are listed as bad; deduplication ignores them."""
         with self._lock:
             self._bad = frozenset(frames)
-            self._do(lambda connection: _set_bad(connection, self._bad))
-
-
-def _add(connection: sqlite3.Connection, name: bytes, content: IndexObject) -> None:
-    if connection.execute("SELECT 1 FROM indexes WHERE name = ?", (name,)).fetchone():
-        return  # another process has added it
-    source = connection.execute("INSERT INTO indexes (name) VALUES (?)", (name,)).lastrowid
-    old = [(each, source) for each in content.supersedes if each != name]
-    connection.executemany("INSERT INTO superseded (name, source) VALUES (?, ?)", old)
-    for pack in content.packs:
-        number = connection.execute(
-            "INSERT INTO packs (name, kind, bytes, source) VALUES (?, ?, ?, ?)",
-            (pack.name, int(pack.kind), pack.pack_bytes, source),
-        ).lastrowid
-        connection.executemany(
-            "INSERT INTO chunks (id, pack, offset, frame, raw) VALUES (?, ?, ?, ?, ?)",
-            ((e.id, number, e.offset, e.frame_bytes, e.raw_bytes) for e in pack.entries),
-        )
-
-
-def _add_own(connection: sqlite3.Connection, packs: Sequence[tuple[IndexedPack, int]]) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO own (id, run, kind, pack, offset, frame, raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            (e.id, run, int(pack.kind), pack.name, e.offset, e.frame_bytes, e.raw_bytes)
-            for pack, run in packs
-            for e in pack.entries
-        ),
-    )
-
-
-def _set_bad(connection: sqlite3.Connection, frames: Iterable[tuple[bytes, bytes]]) -> None:
-    connection.execute("DELETE FROM bad")
-    connection.executemany("INSERT OR IGNORE INTO bad (id, pack) VALUES (?, ?)", frames)
-
-
-def _remove(connection: sqlite3.Connection, names: Sequence[object]) -> None:
-    for name in names:
-        row = connection.execute("SELECT number FROM indexes WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            continue
-        connection.execute(
-            "DELETE FROM chunks WHERE pack IN (SELECT number FROM packs WHERE source = ?)", row
-        )
-        connection.execute("DELETE FROM packs WHERE source = ?", row)
-        connection.execute("DELETE FROM superseded WHERE source = ?", row)
-        connection.execute("DELETE FROM indexes WHERE number = ?", row)
-
-
-def _location(row: tuple[bytes, int, bytes, int, int, int, int]) -> Location:
-    identity, kind, pack, offset, frame, raw, number = row
-    return Location(
-        id=_blob(identity),
-        kind=Kind(kind),
-        pack=_blob(pack),
-        offset=_count(offset),
-        frame_bytes=_count(frame),
-        raw_bytes=_count(raw),
-        number=number,
-    )
-
-
-def _blob(value: object) -> bytes:
-    """``value``, which a corrupt file may give another type."""
-    if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} in place of bytes")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise TypeError(f"{value!r} in place of a count")
-    return value
-
-
-__all__ = ["IndexCache", "KnownPack", "Location", "PackEntry", "Source"]
+            self._do(lambda connection: cache_rows.set_bad(connection, self._bad))

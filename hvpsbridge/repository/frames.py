@@ -14,7 +14,8 @@ from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
 from hvpsbridge.formats.index import IndexedPack
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository import compression
-from hvpsbridge.repository.cache import IndexCache, Location
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects

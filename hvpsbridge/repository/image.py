@@ -12,7 +12,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
-from hvpsbridge.repository.cache import Location
+from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
 

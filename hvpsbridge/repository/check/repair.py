@@ -18,7 +18,7 @@ from hvpsbridge.errors import Damaged, ObjectExists, RepositoryError, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadList
-from hvpsbridge.repository.cache import Location
+from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, restore_tool_problems, shipped
 from hvpsbridge.repository.check.scan import NO_PACK

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.repository.cache import IndexCache, KnownPack, Location
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.cache_rows import KnownPack, Location
 from hvpsbridge.repository.check.footers import footer_fault
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.layout import pack_name
