@@ -4,6 +4,7 @@ from hvpsbridge.repository.check.rebuild import RebuildReport
 from hvpsbridge.repository.check.repair import RepairReport
 from hvpsbridge.repository.check.verify import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.copying import CopyReport, copy_points
+from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.key_export import ExportedKey
@@ -14,7 +15,7 @@ from hvpsbridge.repository.opening import DEFAULT_CHUNK_BYTES, create_repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.probe import Holds, ProbeReport, ProbeResult, probe
 from hvpsbridge.repository.repository import Repository
-from hvpsbridge.repository.writer import DiskWriter, Writer, WriterStats
+from hvpsbridge.repository.writer import Writer
 
 __all__ = [
     "DEFAULT_CHUNK_BYTES",

@@ -22,13 +22,14 @@ from hvpsbridge.errors import Damaged, HvpsError, NewerObject, RepositoryLocked,
 from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk, Proof
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.repository.disk import DiskWriter
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.layout import point_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.repository import Repository
-from hvpsbridge.repository.writer import DiskWriter, Writer
+from hvpsbridge.repository.writer import Writer
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[Point, int, int], None]

@@ -24,22 +24,20 @@ from hvpsbridge.errors import StoreError
 from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.formats.index import IndexedPack
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
-from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.frames import FrameReader
-from hvpsbridge.repository.index_objects import INDEX_ENTRIES, publish_index
-from hvpsbridge.repository.layout import index_name, point_name
+from hvpsbridge.repository.layout import point_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import PackWriter
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.stored_packs import StoredPack, missing_packs, write_bad_list
+from hvpsbridge.repository.run_packs import RunPacks
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
 logger = logging.getLogger(__name__)
@@ -90,8 +88,7 @@ class Writer:
         # Ids of frames that are in progress or in an open pack, and so not in the cache yet.
         self._claimed: set[tuple[Kind, bytes]] = set()
         self._number = next(_writers)
-        self._waiting: list[IndexedPack] = []
-        self._stored: list[StoredPack] = []
+        self._packs = RunPacks(objects, cache, self._number)
         self.stats = WriterStats()
 
     # -- for callers ------------------------------------------------------------------------------------
@@ -150,7 +147,7 @@ class Writer:
         with self._failing_for_good():
             self._data.flush()
             self._nodes.flush()
-        self._publish_index()
+        self._packs.publish()
 
     def check(self) -> None:
         """Check that the writer's run object and every pack that it stored still exist.
@@ -164,24 +161,14 @@ class Writer:
                 later run uses them.
         """
         self._run.check()
-        gone = missing_packs(self._objects, self._stored)
-        if not gone:
-            return
-        frames = (frame for pack in gone for frame in self._cache.frames_of(pack.name))
-        write_bad_list(self._objects, (BadFrame(frame.id, frame.pack) for frame in frames))
-        more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
-        raise self._objects.damaged(
-            gone[0].object_name, f"stored by this run, it is now missing or truncated{more}"
-        )
+        self._packs.check()
 
     def close(self) -> None:
         """Abandon what is not committed, and end the run. May be called more than once."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._data.abandon()
         self._nodes.abandon()
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        self._cache.drop_own([pack.name for pack in waiting])
+        self._packs.abandon()
         self._run.release()
 
     def __enter__(self) -> Self:
@@ -259,21 +246,25 @@ class Writer:
 
     def _count(self, stats: WriterStats, raw_bytes: int, **what: int) -> None:
         with self._lock:
-            for target in {id(each): each for each in (self.stats, stats)}.values():
+            for target in self._counted_in(stats):
                 target.chunks += 1
                 target.raw_bytes += raw_bytes
                 for name, count in what.items():
                     setattr(target, name, getattr(target, name) + count)
 
+    def _counted_in(self, stats: WriterStats) -> tuple[WriterStats, ...]:
+        """The statistics of the writer, and those of a disk if they are not the same."""
+        return (self.stats,) if stats is self.stats else (self.stats, stats)
+
     def _done(self, future: Future[int] | None, stats: WriterStats) -> None:
         with self._lock:
             self._in_flight -= 1
-            failure = None if future is None or future.cancelled() else future.exception()
-            if failure is not None:
-                self._failure = self._failure or failure
-            elif future is not None and not future.cancelled():
-                for target in {id(each): each for each in (self.stats, stats)}.values():
-                    target.stored_bytes += future.result()
+            if future is not None and not future.cancelled():
+                if (failure := future.exception()) is not None:
+                    self._failure = self._failure or failure
+                else:
+                    for target in self._counted_in(stats):
+                        target.stored_bytes += future.result()
             self._idle.notify_all()
         self._slots.release()
 
@@ -287,29 +278,10 @@ class Writer:
         if self._read_back:
             self._frames.check_pack(pack)
         with self._lock:
-            self._cache.add_own(pack, self._number)
+            self._packs.add(pack)
             self._claimed.difference_update((pack.kind, entry.id) for entry in pack.entries)
-            self._waiting.append(pack)
-            self._stored.append(StoredPack(pack.kind, pack.name, pack.pack_bytes))
-            enough = sum(len(each.entries) for each in self._waiting) >= INDEX_ENTRIES
-        if enough:
-            self._publish_index()
-
-    def _publish_index(self) -> None:
-        with self._lock:
-            packs, self._waiting = tuple(self._waiting), []
-        if not packs:
-            return
-        try:
-            content = IndexObject((), packs)
-            name = publish_index(self._objects, content)
-        except BaseException:
-            with self._lock:
-                self._waiting = [*packs, *self._waiting]
-            raise
-        self._cache.add(name, content)
-        self._cache.drop_own([pack.name for pack in packs])
-        logger.debug("published %s with %d packs", index_name(name), len(packs))
+        if self._packs.enough:
+            self._packs.publish()
 
     # -- for disks --------------------------------------------------------------------------------------
 
@@ -351,6 +323,3 @@ class Writer:
     def encrypted(self) -> bool:
         """Whether ids are keyed."""
         return self._objects.sealer.sealed
-
-
-__all__ = ["DiskWriter", "Writer", "WriterStats"]

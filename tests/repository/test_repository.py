@@ -33,9 +33,15 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.node import FAN_OUT
-from hvpsbridge.repository import Repository, create_repository, current_holder, open_repository, stored_packs
+from hvpsbridge.repository import (
+    Repository,
+    create_repository,
+    current_holder,
+    open_repository,
+    run_packs,
+    stored_packs,
+)
 from hvpsbridge.repository import tree as tree_module
-from hvpsbridge.repository import writer as writer_module
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
@@ -267,7 +273,7 @@ class TestDeduplication:
     def test_uses_what_a_run_that_died_had_published(
         self, repository: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(writer_module, "INDEX_ENTRIES", 1)
+        monkeypatch.setattr(run_packs, "INDEX_ENTRIES", 1)
         content = random.Random(11).randbytes(40 * CHUNK)
         with repository.begin(uuid4()) as writer:
             disk = writer.disk(len(content), None)

@@ -13,7 +13,7 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.extents import Extent, align, intersect, normalise
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import DIGEST_BYTES
-from hvpsbridge.repository.writer import DiskWriter
+from hvpsbridge.repository.disk import DiskWriter
 from hvpsbridge.units import GIB, MIB
 
 # How much of a disk is compared at a time: a quarter of a million chunks of 64 KiB, so that the worst case,

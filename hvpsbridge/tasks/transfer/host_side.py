@@ -10,7 +10,7 @@ from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.receiver.protocols import BlockSink
 from hvpsbridge.receiver.pump import Pump
 from hvpsbridge.receiver.throttling import ReadPermit
-from hvpsbridge.repository.writer import DiskWriter
+from hvpsbridge.repository.disk import DiskWriter
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.planning.compare import differing, regions
 from hvpsbridge.tasks.transfer.context import TransferContext

@@ -9,7 +9,8 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.extents import Extent, align
 from hvpsbridge.formats.node import TreeRoot, is_zero
 from hvpsbridge.repository import Repository
-from hvpsbridge.repository.writer import DiskWriter, Writer
+from hvpsbridge.repository.disk import DiskWriter
+from hvpsbridge.repository.writer import Writer
 from hvpsbridge.tasks.planning.patching import FREE, LOCAL, REMOTE, BaseCost
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,88 @@
+"""The packs that one writer has stored: when they are indexed, and whether they are still there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.formats.marks import BadFrame
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.index_objects import INDEX_ENTRIES, publish_index
+from hvpsbridge.repository.layout import index_name
+from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.stored_packs import StoredPack, missing_packs, write_bad_list
+
+logger = logging.getLogger(__name__)
+
+
+class RunPacks:
+    """Packs of one writer. Thread-safe.
+
+    Args:
+        objects, cache: of the repository.
+        number: of the writer, for its rows in the cache.
+    """
+
+    def __init__(self, objects: Objects, cache: IndexCache, number: int) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._number = number
+        self._lock = threading.Lock()
+        self._waiting: list[IndexedPack] = []
+        self._stored: list[StoredPack] = []
+
+    def add(self, pack: IndexedPack) -> None:
+        """Add a stored pack. Its writer finds its frames from now on, others when it is published."""
+        self._cache.add_own(pack, self._number)
+        with self._lock:
+            self._waiting.append(pack)
+            self._stored.append(StoredPack(pack.kind, pack.name, pack.pack_bytes))
+
+    @property
+    def enough(self) -> bool:
+        """Whether packs wait that fill an index object."""
+        with self._lock:
+            return sum(len(each.entries) for each in self._waiting) >= INDEX_ENTRIES
+
+    def publish(self) -> None:
+        """Make the packs that wait durable, and list them in an index object."""
+        with self._lock:
+            packs, self._waiting = tuple(self._waiting), []
+        if not packs:
+            return
+        content = IndexObject((), packs)
+        try:
+            name = publish_index(self._objects, content)
+        except BaseException:
+            with self._lock:
+                self._waiting = [*packs, *self._waiting]
+            raise
+        self._cache.add(name, content)
+        self._cache.drop_own([pack.name for pack in packs])
+        logger.debug("published %s with %d packs", index_name(name), len(packs))
+
+    def check(self) -> None:
+        """Check that every pack of the writer still exists.
+
+        Raises:
+            Damaged: one is missing or has another length. Its frames are now listed as bad, so that no later
+                run uses them.
+        """
+        with self._lock:
+            stored = tuple(self._stored)
+        gone = missing_packs(self._objects, stored)
+        if not gone:
+            return
+        frames = (frame for pack in gone for frame in self._cache.frames_of(pack.name))
+        write_bad_list(self._objects, (BadFrame(frame.id, frame.pack) for frame in frames))
+        more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise self._objects.damaged(
+            gone[0].object_name, f"stored by this run, it is now missing or truncated{more}"
+        )
+
+    def abandon(self) -> None:
+        """Forget the packs that wait. They stay in the store, but in no index."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        self._cache.drop_own([pack.name for pack in waiting])
