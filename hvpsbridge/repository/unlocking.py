@@ -44,7 +44,11 @@ def unlock(
         Damaged: it opens no slot, but it may belong to a slot that is damaged.
     """
     if key is None:
-        raise WrongKey(store.url, "it is encrypted, and no key was given")
+        raise WrongKey(
+            store.url,
+            "it is encrypted, and no key was given; say where the key is, for example with --key-file, "
+            "or in the playbook or the configuration file",
+        )
     try:
         key.reveal().encode()
     except UnicodeEncodeError:
