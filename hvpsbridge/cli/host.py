@@ -19,12 +19,12 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError, Interrupted
+from hvpsbridge.errors import ExitCode, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import HostChecked, VmChecked
 from hvpsbridge.report.documents.run import condition
 from hvpsbridge.tasks.host_check import examine_host
-from hvpsbridge.tasks.hosts import unexpected
+from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, refusals
 
 # A check opens no repository, so it takes no checkpoint for one of its own.
@@ -85,14 +85,11 @@ def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
     try:
         disks, checkpoints = host.disks(vm.vm_id), host.checkpoints(vm.vm_id)
         return examine(vm, disks, checkpoints, _NO_REPOSITORY)
-    except HostError as err:  # go on with the other VMs
-        problem = err
     except Interrupted:
         raise
     except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
-        problem = unexpected(host.name, "Get-HvpsDisk", err)
-    text = f"cannot be examined: {problem.describe()}"
-    return (Finding(Severity.REFUSE, text, "see the event logs of the host"),)
+        text = f"cannot be examined: {host_error(host.name, 'Get-HvpsDisk', err).describe()}"
+        return (Finding(Severity.REFUSE, text, "see the event logs of the host"),)
 
 
 host_.add_command(sweep)

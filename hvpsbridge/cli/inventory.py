@@ -14,12 +14,12 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, json_option
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
-from hvpsbridge.errors import ExitCode, HostError, HvpsError, Interrupted
+from hvpsbridge.errors import ExitCode, HvpsError, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import Inventory, inventory_vm
 from hvpsbridge.report.documents.run import condition
 from hvpsbridge.report.views import Table
-from hvpsbridge.tasks.hosts import unexpected
+from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.eligibility import Finding, examine
 from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.units import size_text
@@ -72,12 +72,10 @@ def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
     try:
         disks = host.disks(vm.vm_id)
         return _Listed(vm, disks, examine(vm, disks, host.checkpoints(vm.vm_id), _NO_REPOSITORY))
-    except HostError as err:  # go on with the other VMs
-        return _Listed(vm, error=err)
     except Interrupted:
         raise
     except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
-        return _Listed(vm, error=unexpected(host.name, "Get-HvpsDisk", err))
+        return _Listed(vm, error=host_error(host.name, "Get-HvpsDisk", err))
 
 
 def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:

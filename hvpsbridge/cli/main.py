@@ -31,6 +31,7 @@ from hvpsbridge.errors import (
     Interrupted,
     OutputLost,
     UsageError,
+    as_error,
     machine_error,
     worst,
 )
@@ -85,11 +86,10 @@ def main(arguments: Sequence[str]) -> ExitCode:
     except BrokenPipeError:
         return ExitCode.DONE
     except Exception as err:  # noqa: BLE001 - anything else is a bug, or the machine's fault
-        outside = machine_error(err)
-        if outside is None:
-            return _bug(err, invocation)
-        outside.__cause__ = err
-        return _failed(outside, invocation)
+        known = as_error(err)
+        return (
+            _bug(err, known, invocation) if isinstance(known, InternalError) else _failed(known, invocation)
+        )
     finally:
         tear_down()
 
@@ -112,7 +112,7 @@ def _print_failure(err: HvpsError, invocation: Invocation) -> None:
     print_document(run_report(result, name="hvps", check=False), output)
 
 
-def _bug(err: Exception, invocation: Invocation) -> ExitCode:
+def _bug(err: Exception, known: InternalError, invocation: Invocation) -> ExitCode:
     lines = redact("".join(traceback.format_exception(err))).split("\n")
     text = "\n".join(map(without_controls, lines))
     if invocation.verbosity >= 2:
@@ -123,8 +123,8 @@ def _bug(err: Exception, invocation: Invocation) -> ExitCode:
     else:
         where = _traceback_file(text, invocation)
     report = f"please report it with {where}" if where else "please report it with the output of -vv"
-    _print_error(f"this is a bug in hvps: {type(err).__name__}: {err}; {report}")
-    _print_failure(InternalError(f"{type(err).__name__}: {err}"), invocation)
+    _print_error(f"this is a bug in hvps: {known.what}; {report}")
+    _print_failure(known, invocation)
     return ExitCode.BUG
 
 

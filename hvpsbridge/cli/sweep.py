@@ -22,7 +22,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError, HvpsError, Interrupted, UsageError, worst
+from hvpsbridge.errors import ExitCode, HostError, Interrupted, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import host_swept
 from hvpsbridge.report.views import Table
@@ -30,7 +30,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
-from hvpsbridge.tasks.hosts import unexpected
+from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.claims import Candidate
 from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.policy import BackupLimits
@@ -188,7 +188,7 @@ def _removed(
     try:
         return remove(context, found)
     except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
-        return SweepResult(found, error=unexpected(context.host.name, "sweep", err))
+        return SweepResult(found, error=host_error(context.host.name, "sweep", err))
 
 
 def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
@@ -224,10 +224,8 @@ def _look(
             there.append(find_objects(host, repository, vm, shells))
         except Interrupted:
             raise
-        except HvpsError as err:
-            failed.append(SweepResult(VmObjects(vm, ()), error=err))
         except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
-            failed.append(SweepResult(VmObjects(vm, ()), error=unexpected(host.name, "sweep", err)))
+            failed.append(SweepResult(VmObjects(vm, ()), error=host_error(host.name, "sweep", err)))
     return tuple(there), tuple(failed)
 
 

@@ -38,7 +38,7 @@ from hvpsbridge.errors.host import (
     VmRenamed,
 )
 from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
-from hvpsbridge.errors.machine import MachineError, OutputLost, is_full, machine_error
+from hvpsbridge.errors.machine import MachineError, OutputLost, as_error, is_full, machine_error
 from hvpsbridge.errors.policy import (
     Gated,
     HostNoSpace,
@@ -140,6 +140,7 @@ __all__ = [
     "VmOnSeveralHosts",
     "VmRenamed",
     "WrongKey",
+    "as_error",
     "is_full",
     "machine_error",
     "worst",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hvpsbridge.errors.base import ExitCode, HvpsError
+from hvpsbridge.errors.internal import InternalError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REMEDIES = {
@@ -75,3 +76,12 @@ def machine_error(err: BaseException, what: str = "") -> MachineError | None:
             "use a UTF-8 locale, for example LC_ALL=C.UTF-8",
         )
     return None
+
+
+def as_error(err: Exception) -> HvpsError:
+    """The error for any exception: itself, an error of this machine, or a bug."""
+    if isinstance(err, HvpsError):
+        return err
+    known = machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
+    known.__cause__ = err
+    return known

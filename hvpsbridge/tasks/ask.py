@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from hvpsbridge import stopping
 from hvpsbridge.errors import HvpsError, OperationTimedOut
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.hosts import HostTarget, unexpected
+from hvpsbridge.tasks.hosts import HostTarget, host_error
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,8 @@ def ask_all(
             with stopping.checked_by(may_go_on):
                 stopping.check()
                 ended.put((target.name, ask(target)))
-        except HvpsError as err:
-            ended.put((target.name, err))
         except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this host
-            ended.put((target.name, unexpected(target.name, LIST_VMS, err)))
+            ended.put((target.name, host_error(target.name, LIST_VMS, err)))
 
     stop_at = float("inf")
     notice_at = time.monotonic() + NOTICE_SECONDS

@@ -33,8 +33,10 @@ _GONE = (VmNotFound, HostUnreachable, SessionLost)
 _THERE = (HostBusy, KdcUnreachable)
 
 
-def unexpected(host: str, operation: str, err: Exception) -> HostError:
-    """The error for an exception that an answer of a host caused: it concerns this host only."""
+def host_error(host: str, operation: str, err: Exception) -> HvpsError:
+    """The error for any exception while a host is asked: an unexpected one concerns this host only."""
+    if isinstance(err, HvpsError):
+        return err
     logger.error("host %s, %s", host, operation, exc_info=err)
     text = " ".join(str(err).split())[:300]
     return ProtocolViolation(host, operation, f"{type(err).__name__}: {text}")
@@ -136,4 +138,4 @@ class Hosts:
                 host.close()
             if isinstance(err, HvpsError):
                 raise
-            raise unexpected(name, "Get-HvpsVm", err) from err
+            raise host_error(name, "Get-HvpsVm", err) from err

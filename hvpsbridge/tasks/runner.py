@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import HvpsError, InternalError, NothingToBackUp, machine_error
+from hvpsbridge.errors import HvpsError, InternalError, NothingToBackUp, as_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
@@ -99,7 +99,7 @@ class Runner:
                 self._run_play(number, play)
             except Exception as err:
                 logger.exception("play %s", play.name)
-                self._problems.append(HostProblem("", _unexpected(err)))
+                self._problems.append(HostProblem("", as_error(err)))
         if self._cancel.requested and not self._results:
             # No task ran that could have reported it.
             self._problems.append(HostProblem("", self._cancel.error))
@@ -193,7 +193,7 @@ class Runner:
                 result = self._failure(job, err)
             except Exception as err:
                 logger.exception("VM %s, %s", job.chosen.vm.name, item.task.name)
-                result = self._failure(job, _unexpected(err))
+                result = self._failure(job, as_error(err))
             self._take(result)
             error = result.error
             if result.outcome is Outcome.FAILED or isinstance(result.error, NothingToBackUp):
@@ -265,10 +265,3 @@ def _started(workers: Sequence[threading.Thread]) -> list[threading.Thread]:
             break
         started.append(worker)
     return started
-
-
-def _unexpected(err: Exception) -> HvpsError:
-    """The error for an exception that nothing expects: of this machine, or a bug."""
-    if isinstance(err, HvpsError):
-        return err
-    return machine_error(err) or InternalError(f"{type(err).__name__}: {err}")

@@ -11,7 +11,6 @@ from hvpsbridge.errors import (
     CommitForkFailed,
     HostNotClean,
     HostUnreachable,
-    HvpsError,
     LeaseLost,
     OperationTimedOut,
     SessionLost,
@@ -25,7 +24,7 @@ from hvpsbridge.tasks.cleanup.cleaner import clean_up, left_unknown
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.ownership import is_ours
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
-from hvpsbridge.tasks.hosts import unexpected
+from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -100,10 +99,8 @@ def _clean_up_own_run(context: BackupContext, state: BackupState, journal: Journ
                 pause=ending.pause,
                 on_retry=lambda err, _: logger.warning("VM %s: undo: %s", context.vm_name, err),
             )
-    except HvpsError as err:
-        return (*state.left, left_unknown(err))
     except Exception as err:  # noqa: BLE001 - what may be left must be reported whatever ends the undo
-        return (*state.left, left_unknown(unexpected(context.host.name, "undo", err)))
+        return (*state.left, left_unknown(host_error(context.host.name, "undo", err)))
 
 
 def cleanup_context(context: BackupContext, state: BackupState, journal: Journal) -> CleanupContext:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from hvpsbridge import stopping
-from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost, machine_error
+from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost, as_error
 from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -82,8 +82,8 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
                 raise
             undo(context, state, leased.journal, err)
             lasting = (Interrupted, LeaseLost, InternalError)
-            known = err if isinstance(err, HvpsError) else machine_error(err)
-            if state.committed is None or known is None or isinstance(known, lasting):
+            known = as_error(err)
+            if state.committed is None or isinstance(known, lasting):
                 raise
             state.warn(f"the point is safe, but after it: {known.describe()}")
 
@@ -121,13 +121,10 @@ def _letting_go(state: BackupState) -> Iterator[None]:
 
 
 def _known(context: BackupContext, err: Exception) -> HvpsError:
-    """The error for the result; an unexpected exception is an error of this machine or an internal one."""
-    if isinstance(err, HvpsError):
-        return err
-    logger.error("VM %s", context.vm_name, exc_info=err)
-    known = machine_error(err) or InternalError(f"{type(err).__name__}: {err}")
-    known.__cause__ = err
-    return known
+    """The error for the result; an unexpected exception is logged."""
+    if not isinstance(err, HvpsError):
+        logger.error("VM %s", context.vm_name, exc_info=err)
+    return as_error(err)
 
 
 def _result(

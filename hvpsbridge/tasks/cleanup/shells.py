@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
-from hvpsbridge.errors import HvpsError, Interrupted
+from hvpsbridge.errors import Interrupted
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.tasks.cleanup.context import CleanupContext
-from hvpsbridge.tasks.hosts import unexpected
+from hvpsbridge.tasks.hosts import host_error
 
 
 def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
@@ -35,10 +35,8 @@ def end_shells(context: CleanupContext, entries: Iterable[LedgerEntry]) -> None:
             why = "this run does not know that host"
         except Interrupted:
             raise
-        except HvpsError as err:
-            why = err.describe()
         except Exception as err:  # noqa: BLE001 - whatever it is, it concerns that host
-            why = unexpected(name, "list shells", err).describe()
+            why = host_error(name, "list shells", err).describe()
         # The host may be dead, and its shells with it. If not, idle shells time out, and a reader detaches
         # its disk before that (docs/hyperv-facts.md#shell-idle-timeout): nothing is left to do.
         ids = ", ".join(str(entry.shell_id) for entry in there)
