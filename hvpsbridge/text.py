@@ -7,6 +7,7 @@ encoded. People and logs get it without them, JSON documents get them as escapes
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Control characters (C0, DEL, C1), line and paragraph separators, bidi controls, invisible format characters
 # and tags, halves of surrogate pairs. Joiners stay: names in several scripts and emoji need them.
@@ -18,6 +19,19 @@ _UNSAFE_CHARACTER = re.compile(f"[{_UNSAFE}]")
 # A line break with the space around it; messages from hosts have them.
 _LINE_BREAK = re.compile(r"\s*[\n\r\x85\u2028\u2029]\s*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Letters of somebody else's text in an error.
+MAX_REASON = 300
+
+
+def one_line(text: str, letters: int | None = None) -> str:
+    """Text on one line, cut to that many letters; nothing else is changed."""
+    return " ".join(text.split())[:letters]
+
+
+def folded(text: str) -> str:
+    """The same text for names that differ in nothing but letter case and Unicode forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def cleaned(text: str) -> str:

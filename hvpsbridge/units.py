@@ -103,11 +103,6 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def one_line(text: str) -> str:
-    """Text from anywhere (a host's message may have lines) on one line."""
-    return " ".join(text.split())
-
-
 def rate_text(count_bytes: int, seconds: float) -> str:
     """A transfer rate for people; a dash if no time passed."""
     return f"{size_text(int(count_bytes / seconds))}/s" if seconds > 0 else "-"

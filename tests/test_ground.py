@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hvpsbridge import errors
 from hvpsbridge.errors import ExitCode, HvpsError, worst
 from hvpsbridge.secret import Secret
-from hvpsbridge.text import cleaned, json_escaped
+from hvpsbridge.text import cleaned, folded, json_escaped
 from hvpsbridge.units import duration_text, parse_duration, parse_size, size_text
 
 
@@ -149,3 +149,8 @@ def test_a_json_document_is_the_same_with_escapes(text: str) -> None:
     document.encode("utf-8")
     assert json.loads(document) == {"text": re.sub("[\ud800-\udfff]", "\ufffd", text)}
     assert cleaned(document.replace("\n", "")) == document.replace("\n", "")
+
+
+def test_names_that_differ_in_case_or_form_are_one() -> None:
+    assert folded("/x/Büro") == folded("/x/BU\u0308RO")
+    assert folded("/x/a") != folded("/x/b")

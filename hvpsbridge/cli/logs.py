@@ -26,7 +26,7 @@ from xml.sax.saxutils import escape
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import HIDDEN, Secret
-from hvpsbridge.text import cleaned, without_controls
+from hvpsbridge.text import cleaned, one_line, without_controls
 
 # A secret such as ``done``, ``web01`` or ``2026`` is not replaced: that would make a log unreadable, hide
 # what is not secret, and even tell what the secret is, since everyone knows which word belongs there.
@@ -53,7 +53,7 @@ class Redactor:
         # As it is, on one line, and as Python, JSON, XML, URLs and HTTP write it.
         forms = {
             value,
-            " ".join(value.split()),
+            one_line(value),
             repr(value)[1:-1],
             json.dumps(value)[1:-1],
             escape(value),

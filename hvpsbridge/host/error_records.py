@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hvpsbridge.contract.errors import ERRORS
 from hvpsbridge.errors import HostError, HostRefused, OperationFailed
+from hvpsbridge.text import one_line
 
 # Raised by the engine before the script runs: antivirus, language mode
 # (docs/hyperv-facts.md#engine-refusals).
@@ -95,7 +96,7 @@ def native_code(record: Record) -> int | None:
 def from_record(host: str, operation: str, record: Record) -> HostError:
     """The error that an error record of the host means."""
     error_id = record.error_id.split(",", 1)[0].strip()[:MAX_ID]
-    message = " ".join(record.message.split())[:MAX_MESSAGE]
+    message = one_line(record.message, MAX_MESSAGE)
     if error_id in ENGINE_REFUSALS:
         error_id = "Hvps.ScriptsRefused"
     raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed

@@ -20,8 +20,7 @@ from typing import Any, Literal, Union
 from uuid import UUID
 
 from hvpsbridge.secret import HIDDEN, Secret, Word
-from hvpsbridge.text import json_escaped
-from hvpsbridge.units import one_line
+from hvpsbridge.text import json_escaped, one_line
 
 _INLINE, MADE_BY = "inline", "made by"
 _ATTRIBUTES = re.compile(r"^Attributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import AmbiguousPoint, PointLost, PointNotFound
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
+from hvpsbridge.text import folded
 
 _BACK = re.compile(r"latest(?:~(\d+))?")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
@@ -109,7 +109,7 @@ def select(points: Sequence[Point], selector: str, repository: str, lost_of: Los
     if prefix := _ID.fullmatch(selector):
         return _single(_by_short_id(points, prefix[1]), selector, repository)
     vm, _, which = selector.rpartition("@")
-    for written in (_as_written, _folded):
+    for written in (_as_written, folded):
         whole = _ids_of(points, selector, written)
         parts = _ids_of(points, vm, written) if vm and _selects(which, besides_name=bool(whole)) else set()
         if len(whole | parts) > 1:
@@ -183,15 +183,11 @@ def _refuse_lost(
 
 def vms_named(points: Sequence[Point], vm: str) -> frozenset[UUID]:
     """VMs that have this id, or have or had this name; letter case counts only where they differ in it."""
-    return frozenset(_ids_of(points, vm, _as_written) or _ids_of(points, vm, _folded))
+    return frozenset(_ids_of(points, vm, _as_written) or _ids_of(points, vm, folded))
 
 
 def _as_written(name: str) -> str:
     return name
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _ids_of(points: Sequence[Point], vm: str, written: Callable[[str], str]) -> set[UUID]:

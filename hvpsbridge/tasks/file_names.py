@@ -80,8 +80,3 @@ def _bytes(part: str) -> int:
         return len(os.fsencode(part))
     except UnicodeEncodeError:
         return len(part.encode(errors="surrogatepass"))
-
-
-def folded(path: str) -> str:
-    """The same text for paths that are one path where letter case or Unicode forms do not count."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -20,6 +20,7 @@ from hvpsbridge.errors import (
     VmOnSeveralHosts,
 )
 from hvpsbridge.tasks.planning.claims import REPLICAS
+from hvpsbridge.text import MAX_REASON, one_line
 
 if TYPE_CHECKING:
     from hvpsbridge.contract.results import VmInfo
@@ -38,8 +39,7 @@ def host_error(host: str, operation: str, err: Exception) -> HvpsError:
     if isinstance(err, HvpsError):
         return err
     logger.error("host %s, %s", host, operation, exc_info=err)
-    text = " ".join(str(err).split())[:300]
-    return ProtocolViolation(host, operation, f"{type(err).__name__}: {text}")
+    return ProtocolViolation(host, operation, f"{type(err).__name__}: {one_line(str(err), MAX_REASON)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import PlaceShared
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.file_names import folded
+from hvpsbridge.text import folded
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.devices import BlockDevice, is_among_devices, is_device
-from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, path_part, shortened
+from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, path_part, shortened
 from hvpsbridge.tasks.sinks import DiskSink, RawFile, unfinished_files
+from hvpsbridge.text import folded
 
 KINDS = ("raw",)
 

@@ -19,7 +19,8 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
-from hvpsbridge.units import one_line, size_text
+from hvpsbridge.text import one_line
+from hvpsbridge.units import size_text
 
 
 class Points(StrEnum):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, folded, hidden_name, path_part
+from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, hidden_name, path_part
 from hvpsbridge.tasks.targets import target_path
 
 
@@ -103,8 +103,3 @@ def test_without_a_home_folder_or_a_working_directory_a_target_is_refused(
     monkeypatch.setattr(Path, "expanduser", nobody)
     with pytest.raises(ConfigurationError, match="no home folder"):
         target_path("raw:~/here", {})
-
-
-def test_names_that_differ_in_case_or_form_are_one() -> None:
-    assert folded("/x/Büro") == folded("/x/BU\u0308RO")
-    assert folded("/x/a") != folded("/x/b")

@@ -21,6 +21,7 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 from hvpsbridge.host.psrp.safe_xml import fault_text
 from hvpsbridge.host.psrp.tls import tls_failure
+from hvpsbridge.text import MAX_REASON, one_line
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
 # yet.
@@ -36,9 +37,6 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     ElementTree.ParseError,
     *LIBRARY_ERRORS,
 )
-# Letters of a host's text in an error.
-MAX_REASON = 300
-
 # A user and a password in a URL of an exception.
 _USERS = re.compile(r"://[^/?#\s]*@")
 
@@ -107,7 +105,7 @@ def _short(err: Exception) -> str:
         # Its text names the letter, which may be one of a password.
         return "it cannot be encoded for this authentication method"
     text = str(cause) or type(cause).__name__
-    return _USERS.sub("://", " ".join(text.split()))[:300]
+    return _USERS.sub("://", one_line(text))[:MAX_REASON]
 
 
 def transport_fault_text(err: Exception) -> bytes | None:

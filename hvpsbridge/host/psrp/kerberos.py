@@ -13,6 +13,7 @@ from spnego.exceptions import BadMechanismError, SpnegoError
 
 from hvpsbridge.errors import ConfigurationError, HostError, KdcUnreachable, TicketRefused
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.text import one_line
 
 try:
     from gssapi.raw.misc import GSSError
@@ -94,11 +95,11 @@ def ticket_failure(host: str, err: Exception) -> HostError | None:
         return None
     number = (minor - _BASE) & 0xFFFFFFFF
     if number == _UNREACHABLE:
-        return KdcUnreachable(host, " ".join(text.split()))
+        return KdcUnreachable(host, one_line(text))
     reason = _REASONS.get(number) or _MAJOR_REASONS.get(major)
     if reason is None:
-        return TicketRefused(host, " ".join(text.split()))
-    return TicketRefused(host, f"{reason} ({' '.join(text.split())})" if number in _REASONS else reason)
+        return TicketRefused(host, one_line(text))
+    return TicketRefused(host, f"{reason} ({one_line(text)})" if number in _REASONS else reason)
 
 
 def context_failure(connection: HostConnection, err: Exception) -> HostError | None:

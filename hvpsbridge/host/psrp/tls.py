@@ -15,6 +15,7 @@ from hvpsbridge.errors import CertificateRejected, HostError, HostUnreachable
 from hvpsbridge.host.address import HTTP_PORT, HTTPS_PORT, Endpoint
 from hvpsbridge.host.certificates import authorities
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.text import MAX_REASON, one_line
 
 _GIVE_CA = "give the certificate of its CA with `ca` in the playbook or with --ca"
 _NO_CERTIFICATE = "it ended the TLS connection; check that its HTTPS listener has a certificate"
@@ -55,7 +56,7 @@ def tls_failure(connection: HostConnection, err: Exception) -> HostError | None:
         if isinstance(cause, ssl.SSLError):
             return _handshake_failure(connection, cause)
     if isinstance(err, requests.exceptions.SSLError):
-        return HostUnreachable(connection.name, f"TLS failed: {' '.join(str(causes[-1]).split())[:200]}")
+        return HostUnreachable(connection.name, f"TLS failed: {one_line(str(causes[-1]), MAX_REASON)}")
     ended = any(isinstance(cause, http.client.RemoteDisconnected | ConnectionResetError) for cause in causes)
     if not ended:
         return None

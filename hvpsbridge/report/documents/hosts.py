@@ -16,7 +16,7 @@ from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
 from hvpsbridge.tasks.cleanup.sweep import SweepResult
 from hvpsbridge.tasks.planning.eligibility import Finding
 from hvpsbridge.tasks.planning.plan import slot_of
-from hvpsbridge.units import one_line
+from hvpsbridge.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from hvpsbridge.report.sections import task_sections
 from hvpsbridge.report.values import inline, jsonable
 from hvpsbridge.secret import Word
 from hvpsbridge.tasks.results import Outcome, RunResult, TaskResult
-from hvpsbridge.units import one_line
+from hvpsbridge.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

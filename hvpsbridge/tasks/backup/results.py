@@ -13,7 +13,8 @@ from hvpsbridge.tasks.planning.plan import DiskPlan, VmPlan
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.transfer.figures import DiskFigures
-from hvpsbridge.units import duration_text, one_line, rate_text, size_text
+from hvpsbridge.text import one_line
+from hvpsbridge.units import duration_text, rate_text, size_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

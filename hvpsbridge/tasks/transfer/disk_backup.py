@@ -27,7 +27,7 @@ from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.tasks.transfer.host_side import HostSide
 from hvpsbridge.tasks.transfer.repository_side import RepositorySide
-from hvpsbridge.units import one_line
+from hvpsbridge.text import one_line
 
 logger = logging.getLogger(__name__)
 
