@@ -117,7 +117,7 @@ def test_every_error_is_one_line_with_its_facts(kind: type[HvpsError]) -> None:
     assert error.kind == kind.__name__
     assert error.facts() == values
     assert isinstance(kind.exit_code, ExitCode)
-    assert kind.exit_code is not ExitCode.DONE
+    assert (kind.exit_code is ExitCode.DONE) == (kind is errors.NothingToBackUp)
 
 
 def test_the_worst_code_is_the_first_of_the_documented_order() -> None:
