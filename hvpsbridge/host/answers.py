@@ -17,7 +17,6 @@ from hvpsbridge.contract.results import (
     HostInfo,
     JobInfo,
     ReferencePointInfo,
-    VmInfo,
 )
 from hvpsbridge.host.binding import BindingError
 from hvpsbridge.units import TIB
@@ -38,7 +37,6 @@ def _slot(disk: Any) -> str:
 
 # What must be different in each result of one answer, and how to call it.
 _DISTINCT: Mapping[type, tuple[tuple[str, Callable[[Any], object]], ...]] = {
-    VmInfo: (("VM", lambda vm: vm.vm_id),),
     DiskInfo: (("disk slot", _slot), ("disk", lambda disk: disk.instance_id)),
     CheckpointInfo: (("checkpoint", lambda checkpoint: checkpoint.checkpoint_id),),
     FrozenDisk: (("disk slot", _slot), ("file", lambda disk: disk.path.casefold())),
@@ -88,13 +86,3 @@ def check_results(results: Iterable[object]) -> None:
             if (what, key) in seen:
                 raise BindingError(f"{what} {key} is listed twice")
             seen.add((what, key))
-
-
-def check_new(what: str, came: object, existing: Iterable[object]) -> None:
-    """Check that what was created did not exist before.
-
-    Raises:
-        BindingError: it did.
-    """
-    if came in set(existing):
-        raise BindingError(f"asked for a new {what}, got {came}, which existed before")

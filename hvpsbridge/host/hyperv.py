@@ -33,7 +33,7 @@ from hvpsbridge.contract.results import (
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostError
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.host import answers, paged
+from hvpsbridge.host import paged
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.psrp.shells import HostShell
@@ -120,25 +120,19 @@ class HyperVHost:
         check: ReaderCheck = self._runner.one("Test-HvpsReader")
         return check
 
-    def vms(self, vm_id: UUID | None = None) -> tuple[VmInfo, ...]:
-        """All VMs, or the one with that id."""
-        return self._runner.many("Get-HvpsVm", VmId=vm_id)
-
     def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
         """All VMs that can be read, and an error for each that cannot."""
         operation = OPERATIONS["Get-HvpsVm"]
         listed = self._runner.each(operation.name)
-        count = Counter(vm.vm_id for vm in listed if not isinstance(vm, HostError))
-        problems = [vm for vm in listed if isinstance(vm, HostError)]
-        problems.extend(
+        vms = [vm for vm in listed if isinstance(vm, VmInfo)]
+        problems = [err for err in listed if isinstance(err, HostError)]
+        count = Counter(vm.vm_id for vm in vms)
+        problems += [
             self._runner.violation(operation, f"VM {vm_id} is listed {times} times")
             for vm_id, times in count.items()
             if times > 1
-        )
-        return (
-            tuple(vm for vm in listed if not isinstance(vm, HostError) and count[vm.vm_id] == 1),
-            tuple(problems),
-        )
+        ]
+        return tuple(vm for vm in vms if count[vm.vm_id] == 1), tuple(problems)
 
     def vm(self, vm_id: UUID) -> VmInfo:
         """The VM with that id.
@@ -212,17 +206,16 @@ class HyperVHost:
             SessionLost: the checkpoint may or may not exist.
             ProtocolViolation: the answer is about another checkpoint than the new one.
         """
-        operation = OPERATIONS["New-HvpsCheckpoint"]
-        created: CheckpointInfo = self._runner.one(
-            operation.name,
+        created: CheckpointInfo = self._runner.new(
+            "New-HvpsCheckpoint",
+            lambda made: made.checkpoint_id,
+            existing,
             VmId=vm_id,
             Name=name,
             Consistency=str(consistency),
             IgnoreDisks=ignore_disks,
             JobSeconds=job_seconds,
         )
-        with self._runner.refusing(operation):
-            answers.check_new("checkpoint", created.checkpoint_id, existing)
         return created
 
     def convert(
@@ -246,16 +239,15 @@ class HyperVHost:
         Raises:
             ProtocolViolation: the answer is about a reference point that was there already.
         """
-        operation = OPERATIONS["ConvertTo-HvpsReferencePoint"]
-        created: ReferencePointInfo = self._runner.one(
-            operation.name,
+        created: ReferencePointInfo = self._runner.new(
+            "ConvertTo-HvpsReferencePoint",
+            lambda made: made.instance_id,
+            existing,
             VmId=vm_id,
             CheckpointId=checkpoint_id,
             RctIds=tuple(rct_ids) or None,
             JobSeconds=job_seconds,
         )
-        with self._runner.refusing(operation):
-            answers.check_new("reference point", created.instance_id, existing)
         return created
 
     def remove_checkpoint(
@@ -306,8 +298,7 @@ class HyperVHost:
         Raises:
             ProtocolViolation: two disks are in one slot.
         """
-        name = "Get-HvpsFrozenDisk"
-        return self._runner.many(name, VmId=vm_id, CheckpointId=checkpoint_id)
+        return self._runner.many("Get-HvpsFrozenDisk", VmId=vm_id, CheckpointId=checkpoint_id)
 
     def changes(self, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on a frozen disk since ``rct_id``: a sorted set of extents within the disk.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -58,12 +57,14 @@ class OperationRunner:
 
         Results are not kept, so there may be any number of them.
         """
-        return by_effect(OPERATIONS[name].effect, lambda: take(self.run(name, **parameters)), self.renew)
+        return self._tried(name, lambda: take(self.run(name, **parameters)))
 
     def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
-        effect = OPERATIONS[name].effect
-        return by_effect(effect, lambda: tuple(self._results(name, parameters, MAX_ANSWER_BYTES)), self.renew)
+        return self._tried(name, lambda: tuple(self._results(name, parameters, MAX_ANSWER_BYTES)))
+
+    def _tried(self, name: str, call: Callable[[], T]) -> T:
+        return by_effect(OPERATIONS[name].effect, call, self.renew)
 
     def _results(
         self, name: str, parameters: dict[str, object], max_bytes: int | None = None
@@ -84,6 +85,7 @@ class OperationRunner:
             to_the_end=operation.effect is Effect.CREATES,
             max_bytes=max_bytes,
         )
+        # One that cannot be read is a ProtocolViolation in place of the result.
         for item in emitted:
             try:
                 result = bind_result(operation.result, item.type_names, item.properties)
@@ -101,13 +103,13 @@ class OperationRunner:
         if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
             # The host may have ended the idle shell. A question finds out, and can be repeated.
             self.many("Get-HvpsJob", VmId=parameters["VmId"])
-        results = by_effect(
-            operation.effect,
-            lambda: tuple(_raising(self._results(name, parameters, MAX_ANSWER_BYTES))),
-            self.renew,
+        results = self._tried(
+            name, lambda: tuple(_raising(self._results(name, parameters, MAX_ANSWER_BYTES)))
         )
-        with self.refusing(operation):
+        try:
             answers.check_results(results)
+        except BindingError as err:
+            raise self.violation(operation, str(err)) from err
         return results
 
     def one(self, name: str, **parameters: object) -> Any:
@@ -117,16 +119,32 @@ class OperationRunner:
             raise self.violation(OPERATIONS[name], f"{len(results)} objects instead of one")
         return results[0]
 
+    def new(
+        self, name: str, id_of: Callable[[Any], object], existing: Iterable[object], **parameters: object
+    ) -> Any:
+        """As :meth:`one`, of something that must not have existed before.
+
+        Args:
+            name: of the operation.
+            id_of: the id of a result.
+            existing: the ids from before.
+            parameters: of the operation.
+        """
+        created = self.one(name, **parameters)
+        if (came := id_of(created)) in set(existing):
+            raise self.violation(
+                OPERATIONS[name], f"asked for a new object, got {came}, which existed before"
+            )
+        return created
+
     def open_reader(self, path: str) -> BlockSource:
         """A reader pipeline of a frozen disk.
 
         Raises:
             SessionLost: the shell is gone and a new one could not be opened.
         """
-        return by_effect(
-            READ_EXTENT.effect,
-            lambda: PipelineSource(self.session, path, script_text(READ_EXTENT)),
-            self.renew,
+        return self._tried(
+            READ_EXTENT.name, lambda: PipelineSource(self.session, path, script_text(READ_EXTENT))
         )
 
     def renew(self) -> None:
@@ -143,18 +161,6 @@ class OperationRunner:
                 self.session.end_shell(old.shell_id)
             except SessionLost:
                 logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
-
-    @contextmanager
-    def refusing(self, operation: Operation) -> Iterator[None]:
-        """A result that the block refuses becomes the host's error.
-
-        Raises:
-            ProtocolViolation: the block raised BindingError.
-        """
-        try:
-            yield
-        except BindingError as err:
-            raise self.violation(operation, str(err)) from err
 
     def violation(self, operation: Operation, problem: str) -> ProtocolViolation:
         """The error for a result that does not follow the contract."""

@@ -158,19 +158,19 @@ def reader_check(side: Side) -> ReaderCheck:
 
 @case("Get-HvpsVm")
 def one_vm(side: Side) -> Any:
-    return side.host.vms(side.vm("it's [a] $name ü", generation=1, notes="x"))
+    return side.host.vm(side.vm("it's [a] $name ü", generation=1, notes="x"))
 
 
 @case("Get-HvpsVm")
 def all_vms(side: Side) -> Any:
     side.vm("twice")
     side.vm("twice", state=VMState.Off)
-    return sorted(side.host.vms(), key=lambda vm: str(vm.vm_id))
+    return sorted(side.host.list_vms()[0], key=lambda vm: str(vm.vm_id))
 
 
 @case("Get-HvpsVm")
 def a_vm_that_is_not_there(side: Side) -> Any:
-    return side.host.vms(NOBODY)
+    return side.host.vm(NOBODY)
 
 
 @case("Get-HvpsDisk")

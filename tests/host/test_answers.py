@@ -92,14 +92,11 @@ def test_what_is_made_must_be_what_was_asked_for() -> None:
 @pytest.mark.parametrize("change", [{"Name": None}, {"State": "odd"}, {"UptimeSeconds": -1}])
 def test_a_vm_that_cannot_be_read_does_not_hide_the_others(change: dict[str, object]) -> None:
     good, bad = make.vm(), make.vm(vm_id=uuid4())
-    answering = host(emitted(bad, **change), good)
-    vms, problems = answering.list_vms()
+    vms, problems = host(emitted(bad, **change), good).list_vms()
     assert vms == (good,)
     (problem,) = problems
     assert isinstance(problem, ProtocolViolation)
     assert str(bad.vm_id) in str(problem)
-    with pytest.raises(ProtocolViolation):
-        answering.vms()
 
 
 @pytest.mark.parametrize(

@@ -104,17 +104,17 @@ def test_the_reader_compiles_and_its_library_answers(host: HyperVHost) -> None:
 
 
 def test_vms_are_found_by_id_whatever_their_name(host: HyperVHost, model: Model, vm_id: UUID) -> None:
-    (vm,) = host.vms(vm_id)
+    vm = host.vm(vm_id)
     assert (vm.vm_id, vm.name, vm.state) == (vm_id, model.vms.get(vm_id).name, VmState.RUNNING)
     assert vm.merge_enabled
     assert vm.commit_fork_events == 0
-    assert vm in host.vms() or vm.vm_id in {other.vm_id for other in host.vms()}
+    assert vm.vm_id in {other.vm_id for other in host.list_vms()[0]}
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda host, missing: host.vms(missing),
+        lambda host, missing: host.vm(missing),
         lambda host, missing: host.disks(missing),
         lambda host, missing: host.volumes(missing),
         lambda host, missing: host.definition(missing),
@@ -308,7 +308,7 @@ def test_what_others_made_is_listed_as_theirs(host: HyperVHost, model: Model, vm
     (found,) = host.checkpoints(vm_id)
     assert (found.name, found.kind) == ("before the update", CheckpointKind.STANDARD)
     assert str(found.checkpoint_id) == job.results["checkpoint"]
-    (vm,) = host.vms(vm_id)
+    vm = host.vm(vm_id)
     assert vm.parent_checkpoint_id == found.checkpoint_id
 
 
@@ -348,7 +348,7 @@ def test_a_checkpoint_that_fails_says_why_in_any_language(
     assert (caught.value.error_id, caught.value.category) == (error_id, category)
     assert caught.value.native
     assert host.checkpoints(vm_id) == ()
-    assert host.vms(vm_id)[0].commit_fork_events == (1 if name == "commit_forks" else 0)
+    assert host.vm(vm_id).commit_fork_events == (1 if name == "commit_forks" else 0)
 
 
 def test_a_crash_consistent_checkpoint_that_fails_is_no_matter_of_consistency(
@@ -454,7 +454,7 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
     methods = {
         "Get-HvpsHost": "host_info",
         "Test-HvpsReader": "check_reader",
-        "Get-HvpsVm": "vms",
+        "Get-HvpsVm": "list_vms",
         "Get-HvpsDisk": "disks",
         "Get-HvpsVolume": "volumes",
         "Get-HvpsVmDefinition": "definition",
@@ -480,4 +480,4 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
 
 def test_a_second_host_object_sees_the_same_world(connection: HostConnection, vm_id: UUID) -> None:
     with HyperVHost.connect(replace(connection, name="hv01 again")) as other:
-        assert other.vms(vm_id)[0].vm_id == vm_id
+        assert other.vm(vm_id).vm_id == vm_id

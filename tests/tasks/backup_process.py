@@ -61,7 +61,7 @@ def main(order: dict[str, str]) -> int:
         context = backup.BackupContext(
             host=host,
             vm_id=vm_id,
-            vm_name=host.vms(vm_id)[0].name,
+            vm_name=host.vm(vm_id).name,
             options=QUICK,
             repository=repository,
             run_id=run_id,

@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from hvpsbridge import errors
 from hvpsbridge.contract import OPERATIONS, Operation
 from hvpsbridge.host import answers
-from hvpsbridge.host.binding import Tagged, bind_parameters
+from hvpsbridge.host.binding import BindingError, Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
@@ -30,6 +30,8 @@ from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess
 from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.state import Job
+
+T = TypeVar("T")
 
 CREATE, CONVERT = "New-HvpsCheckpoint", "ConvertTo-HvpsReferencePoint"
 CATEGORY_NUMBERS = {category_name(number): number for number in range(32)}
@@ -163,27 +165,26 @@ class ModelRunner(OperationRunner):
         self.shell.ask("Read-HvpsExtent")
         return ModelSource(self.shell, path)
 
-    def run(self, name: str, **parameters: object) -> Iterator[Any]:
+    def _results(
+        self, name: str, parameters: dict[str, object], max_bytes: int | None = None
+    ) -> Iterator[Any]:
         operation = OPERATIONS[name]
         self.shell.ask(name)
         context = MessageContext(self.shell, name)
         for result in self.shell.answer(operation, parameters, context):
             if name == "Get-HvpsDiskDigest":
                 self.shell.ask(f"{name}: page")
-            with self.refusing(operation):
+            try:
                 answers.check_result(name, parameters, result)
-            yield result
+            except BindingError as err:
+                yield self.violation(operation, str(err))
+            else:
+                yield result
         if name in (CREATE, CONVERT):
             context.reply()
 
-    def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
-        return self.many(name, **parameters)
-
-    def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
-        results = tuple(self.run(name, **parameters))
-        with self.refusing(OPERATIONS[name]):
-            answers.check_results(results)
-        return results
+    def _tried(self, name: str, call: Callable[[], T]) -> T:
+        return call()
 
     def renew(self) -> None:
         # The loss being handled: no new shell takes the place of a lost one.

@@ -108,7 +108,7 @@ def test_a_host_that_hangs_does_not_hold_the_others() -> None:
     hang = threading.Event()
     answers = ask_all(
         [target("slow", hang.wait), target("good")],
-        lambda one: one.connect().vms(),
+        lambda one: one.connect().list_vms(),
         Cancellation(),
         host_seconds=0.2,
     )
@@ -121,7 +121,7 @@ def test_more_hosts_than_are_asked_at_once_are_all_asked(monkeypatch: pytest.Mon
     monkeypatch.setattr(ask, "MAX_HOSTS_AT_ONCE", 2)
     hang = threading.Event()
     targets = [target("slow 1", hang.wait), target("slow 2", hang.wait), target("good 1"), target("good 2")]
-    answers = ask_all(targets, lambda one: one.connect().vms(), Cancellation(), host_seconds=0.2)
+    answers = ask_all(targets, lambda one: one.connect().list_vms(), Cancellation(), host_seconds=0.2)
     hang.set()
     assert sorted(answers.of) == ["good 1", "good 2"]
     assert sorted(answers.errors) == ["slow 1", "slow 2"]

@@ -27,7 +27,7 @@ SMALL = 2 * MIB
 
 def things(world: World, vm_id: UUID) -> VmObjects:
     with world.host() as host:
-        return find_objects(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+        return find_objects(host, world.repository, host.vm(vm_id), host.shells())  # type: ignore[arg-type]
 
 
 def sweep(
@@ -40,7 +40,7 @@ def sweep(
     node: str | None = None,
 ) -> SweepResult:
     with world.host(node) as host:
-        there = find_objects(host, world.repository, host.vms(vm_id)[0], host.shells())  # type: ignore[arg-type]
+        there = find_objects(host, world.repository, host.vm(vm_id), host.shells())  # type: ignore[arg-type]
         context = SweepContext(
             host=host,  # type: ignore[arg-type]
             repository=world.repository,
@@ -272,7 +272,7 @@ def test_shells_of_a_killed_process_are_listed_and_ended_over_the_wire(
     run_id = uuid4()
     with world.connect(run_id) as host:
         shells = host.shells()
-        there = find_objects(host, world.repository, host.vms(vm_id)[0], shells)
+        there = find_objects(host, world.repository, host.vm(vm_id), shells)
         ended = {thing.thing_id for thing in there.objects if thing.kind == "shell"}
         assert host.shell_id in {shell.shell_id for shell in shells}
         assert host.shell_id not in ended

@@ -52,7 +52,7 @@ class WireWorld(World):
             context = backup.BackupContext(
                 host=host,
                 vm_id=vm_id,
-                vm_name=host.vms(vm_id)[0].name,
+                vm_name=host.vm(vm_id).name,
                 options=policy,
                 repository=self.repository,
                 run_id=run_id,

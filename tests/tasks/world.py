@@ -154,7 +154,7 @@ class World:
             context = backup.BackupContext(
                 host=host,  # type: ignore[arg-type]
                 vm_id=vm_id,
-                vm_name=host.vms(vm_id)[0].name,
+                vm_name=host.vm(vm_id).name,
                 options=policy,
                 repository=repository or self.repository,
                 run_id=run_id,
