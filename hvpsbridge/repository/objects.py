@@ -25,6 +25,8 @@ COMPRESS_FROM_BYTES = 512
 REMOTE_REQUESTS = 8
 # Bits of the random number that an appended object skips at most when names are taken.
 MAX_SKIP_BITS = 20
+# A store that still says that the name is taken says so whatever the name is.
+MAX_APPEND_ATTEMPTS = 50
 
 
 class Objects:
@@ -105,20 +107,19 @@ class Objects:
             last: a number that the new one must be higher than, from the names that there are.
 
         Raises:
-            StoreError: as :meth:`write_record`.
+            StoreError: as :meth:`write_record`, or the store takes no name at all.
         """
-        after, attempt = -1, 0
-        while True:
+        after, name = -1, prefix
+        for attempt in range(MAX_APPEND_ATTEMPTS):
             names = [info.name for info in self.list(prefix)]
             number = next_counter(names, after=max(after, last(names)))
             name = counted(prefix, number)
             try:
                 self.write_record(name, kind, record)
+                return name
             except ObjectExists:
                 after = number + secrets.randbelow(1 << min(attempt, MAX_SKIP_BITS))
-                attempt += 1
-            else:
-                return name
+        raise StoreError(self.store.url, "create", name, "the store says of every name that it is taken")
 
     def read(self, name: str, kind: Kind) -> bytes:
         """Payload of the object.

@@ -31,7 +31,7 @@ from hvpsbridge.repository.cache_file import place_folder
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, shipped
 from hvpsbridge.repository.key_slots import DEFAULT_COST, make_slot, write_slot
 from hvpsbridge.repository.last_slot import LastSlot
-from hvpsbridge.repository.layout import DATA, INDEX, LEDGER, NODES, POINTS
+from hvpsbridge.repository.layout import DATA, FOLDERS, INDEX, LEDGER, NODES, POINTS
 from hvpsbridge.repository.probe import check_creation
 from hvpsbridge.repository.repository import Repository
 from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
@@ -125,6 +125,7 @@ def create_on_store(
         store.put(CONFIG_NAME, encode_record(settings))
     except ObjectExists as err:
         raise RepositoryExists(store.url, "a repository exists there already") from err
+    store.make_folders(FOLDERS)
     store.commit_barrier()
     return Repository(store, settings, sealer, folder, master=master, slot_id=slot_id)
 

@@ -32,7 +32,7 @@ from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.index_objects import read_index
 from hvpsbridge.repository.keys import KeyRing
-from hvpsbridge.repository.layout import INDEX, LEASES, binary_name, index_name
+from hvpsbridge.repository.layout import FOLDERS, INDEX, LEASES, binary_name, index_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
@@ -190,6 +190,7 @@ class Repository:
             read_back: read and check every pack after it is stored, before an index lists it.
         """
         run = start_run(self._objects, run_id)
+        self.store.make_folders(FOLDERS)
         self.store.sweep()
         try:
             self.refresh()

@@ -768,7 +768,11 @@ class TestOpening:
     def test_an_init_that_died_is_done_again(self, tmp_path: Path) -> None:
         target = tmp_path / "again"
         create_repository(str(target), chunk_bytes=CHUNK, key=KEY, cost=CHEAP).close()
-        (target / "config").unlink()  # killed just before the settings
+        # Killed just before the settings, after which folders follow.
+        (target / "config").unlink()
+        for folder in target.iterdir():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         with create_repository(str(target), chunk_bytes=CHUNK, key=KEY, cost=CHEAP) as repository:
             assert len(repository.keys.slots()) == 1
 

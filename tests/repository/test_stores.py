@@ -333,6 +333,36 @@ def test_only_regular_files_of_a_fitting_size_are_read(
     store.close()
 
 
+@pytest.mark.parametrize("kind", ["local", "sftp"])
+@pytest.mark.parametrize("other", ["file", "pipe", "loop", "link"])
+def test_what_somebody_made_in_place_of_a_folder_closes_nothing(
+    kind: str, other: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = tmp_path / "repo"
+    url = str(place) if kind == "local" else request.getfixturevalue("ssh").url(place)
+    with make(open_store(url, create=True), sealed=True) as repository:
+        point = store_point(repository, bytes(range(256)) * 256)
+    assert {path.name for path in place.iterdir()} >= set(FOLDERS)  # nobody can take their names
+    for folder in ("bad", "exports", "tombstones"):
+        path = place / folder
+        path.rmdir()
+        if other == "file":
+            path.write_bytes(b"x")
+        elif other == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(path if other == "loop" else "/nowhere/at/all")
+    with reopen(open_store(url)) as fresh:
+        assert fresh.catalog.points() == (point,)
+        report = fresh.verify()
+        assert report.good
+        assert {note.name for note in report.notes} == {"bad", "exports", "tombstones"}
+        store_point(fresh, bytes(range(256)) * 512)
+        with pytest.raises(StoreError) as caught:
+            fresh.publish_bad([(bytes(32), bytes(16))])
+        assert not isinstance(caught.value, ObjectExists)
+
+
 def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
     store = open_store(str(tmp_path), create=True)
     (tmp_path / "index").mkdir()

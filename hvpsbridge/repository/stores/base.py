@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,7 @@ MAX_OBJECT_BYTES = 64 * MIB
 # Temporary files have such names, and nothing else in their folder is removed.
 TEMPORARY_NAME = re.compile("[0-9a-f]{32}")
 FOLDER_IS_LINK = "the folder is a link; make it a folder, or mount one there"
+FOLDER_IS_OTHER = "it should be a folder, but something else has the name; remove that"
 NOT_REGULAR = "it is not a regular file"
 # Folders are this deep at most: data/ab/name.
 MAX_DEPTH = 3
@@ -204,6 +205,9 @@ class Store(ABC):
     def content(self) -> frozenset[str]:
         """Names directly in the place, hvps's or not; some of them if there are very many."""
         return frozenset()
+
+    def make_folders(self, names: Iterable[str]) -> None:  # noqa: B027 (most stores have no folders)
+        """Create folders that objects will be in, so that nothing else gets their names. Never raises."""
 
     def sweep(self) -> int:
         """Count of temporary files of dead processes that were removed. Never raises."""

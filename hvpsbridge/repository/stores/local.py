@@ -17,7 +17,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Self
 from urllib.parse import unquote, urlsplit
@@ -36,6 +36,7 @@ from hvpsbridge.folders import absolute
 from hvpsbridge.repository.stores.base import (
     CONTENT_NAMES,
     FOLDER_IS_LINK,
+    FOLDER_IS_OTHER,
     MAX_DEPTH,
     MAX_OBJECT_BYTES,
     NOT_REGULAR,
@@ -203,8 +204,15 @@ class LocalStore(Store):
                 entries = sorted(found, key=lambda entry: entry.name)
         except FileNotFoundError:
             self.check_there()
+            if folder.is_symlink():
+                yield ObjectInfo(prefix, -1)
             return
         except OSError as err:
+            if err.errno in (errno.ENOTDIR, errno.ELOOP):
+                # Somebody made something else before there was a folder.
+                self.check_there()
+                yield ObjectInfo(prefix, -1)
+                return
             self._fail("list", prefix, err)
         # The caller may rely on objects of another process that died before it could flush them.
         self._note(folder)
@@ -265,6 +273,11 @@ class LocalStore(Store):
     def close(self) -> None:
         """Does nothing: no file is kept open."""
 
+    def make_folders(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(OSError, StoreError):
+                self._make_folder(self.path(name))
+
     def sweep(self) -> int:
         removed = 0
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -296,7 +309,10 @@ class LocalStore(Store):
         self.check_there()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            try:
+                path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            except FileExistsError:
+                raise StoreError(self.url, "write", str(path.parent), FOLDER_IS_OTHER) from None
             self._refuse_links(path.parent)
             return path, os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=0)
         except OSError as err:
@@ -323,6 +339,8 @@ class LocalStore(Store):
             return
         if folder != self._root:
             self._make_folder(folder.parent)
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise StoreError(self.url, "write", str(folder), FOLDER_IS_OTHER)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True, parents=folder == self._root)
         self._note(folder.parent)
 

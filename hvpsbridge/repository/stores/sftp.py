@@ -15,7 +15,7 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn, Self, cast
 
 import asyncssh
@@ -147,6 +147,12 @@ class SftpStore(Store):
                 self._unflushed |= names
             raise
 
+    def make_folders(self, names: Iterable[str]) -> None:
+        try:
+            self._ssh.persist("create", self._root, lambda: self._make_missing(names))
+        except StoreError as err:
+            logger.info("%s", err)
+
     def sweep(self) -> int:
         try:
             return self._ssh.persist("sweep", TEMPORARY_FOLDER, self._sweep)
@@ -166,14 +172,15 @@ class SftpStore(Store):
         if (await self._ssh.sftp.stat(path)).type == asyncssh.FILEXFER_TYPE_REGULAR:
             raise ObjectMissing(self.url, "open", path, "it is not a directory")
 
-    async def _look_at(self, path: str) -> int:
-        return int((await self._ssh.sftp.stat(path)).size or 0)
-
     async def _make_folder(self, path: str) -> None:
         if path in self._folders:
             return
         await self._ssh.sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=FOLDER_MODE), exist_ok=True)
         self._folders.add(path)
+
+    async def _make_missing(self, names: Iterable[str]) -> None:
+        for name in sorted(set(names) - await self._first_names()):
+            await self._make_folder(self._path(name))
 
     async def _refuse_links(self, folder: str) -> None:
         """Refuse to write where a link leads out of the directory; looked at once for each folder."""
@@ -326,6 +333,13 @@ class SftpStore(Store):
             await self._ssh.sftp.remove(path)
         return len(old)
 
+    async def _is_other(self, folder: str) -> bool:
+        """Whether somebody made something else where a folder would be."""
+        try:
+            return (await self._ssh.sftp.lstat(folder)).type != asyncssh.FILEXFER_TYPE_DIRECTORY
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            return False
+
     async def _first_names(self) -> frozenset[str]:
         names: set[str] = set()
         async for entry in self._ssh.sftp.scandir(self._root):
@@ -341,7 +355,11 @@ class SftpStore(Store):
             folder = folders.pop()
             try:
                 entries = await self._ssh.sftp.readdir(self._path(folder))
-            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPFailure) as err:
+                if await self._is_other(self._path(folder)):
+                    found.append(ObjectInfo(folder, -1))
+                elif isinstance(err, asyncssh.SFTPFailure):
+                    raise
                 continue
             for entry in entries:
                 last = _text(entry.filename)
