@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from hvpsbridge.host.psrp import http
 from hvpsbridge.host.psrp.http import HttpBroken, HttpConnection, HttpReply
 from tests.waiting import DEADLINE_SECONDS
 
@@ -168,6 +171,37 @@ def test_a_reply_that_comes_too_slowly_is_given_up() -> None:
             exchange.receive(DEADLINE_SECONDS)
         ours.close()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 4000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3d0900\r\n"],
+    ids=["length", "chunked"],
+)
+def test_the_longest_reply_ends_within_the_time_of_an_undo(
+    ends: tuple[HttpConnection, socket.socket], monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    """It cannot be interrupted, so a host that dribbles must not hold an undo past its deadline."""
+    exchange, peer = HttpConnection(ends[0]._socket, 30.0), ends[1]
+    exchange.send(b"POST / HTTP/1.1\r\n", b"")
+    peer.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"X" * 1000)
+    began = time.monotonic()
+    # Once the reply has begun, each look at the clock is a minute later.
+    monkeypatch.setattr(
+        http, "time", SimpleNamespace(monotonic=itertools.count(began, 60).__next__, sleep=time.sleep)
+    )
+    received: list[int] = []
+    receive = HttpConnection._receive_into
+
+    def dribble(self: HttpConnection, view: memoryview) -> int:
+        peer.sendall(b"X")
+        received.append(1)
+        return receive(self, view)
+
+    monkeypatch.setattr(HttpConnection, "_receive_into", dribble)
+    with pytest.raises(HttpBroken, match="too slowly"):
+        exchange.receive(DEADLINE_SECONDS)
+    assert len(received) < 6
 
 
 def test_several_headers_of_one_name_are_joined(ends: tuple[HttpConnection, socket.socket]) -> None:

@@ -26,6 +26,9 @@ _LONGEST_BODY = 4 * 1024 * 1024
 _LONGEST_LINE = 1024
 # A body must come at this rate after the timeout of a reply; a slower link is of no use.
 _SLOWEST_BYTES_PER_SECOND = 8 * 1024
+# What an envelope needs at that rate. Nothing interrupts a reply, so it must end well within the time that an
+# undo has.
+_LONGEST_SECONDS = 64.0
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?", re.DOTALL)
 _LENGTH = re.compile(rb"[0-9]{1,9}")
 _STATUS = re.compile(rb"HTTP/1\.[0-9]+ ([0-9]{3})( .*)?", re.DOTALL)
@@ -164,7 +167,7 @@ class HttpConnection:
             self._buffer = bytearray(int(end * _SPARE))
             self._buffer[:at] = memoryview(buffer)[:at]
         view = memoryview(self._buffer)
-        self._deadline += length / _SLOWEST_BYTES_PER_SECOND
+        self._deadline += min(length / _SLOWEST_BYTES_PER_SECOND, _LONGEST_SECONDS)
         while at < end:
             count = self._receive_into(view[at:end])
             if not count:
@@ -175,7 +178,7 @@ class HttpConnection:
     def _chunked(self, data: bytearray) -> bytearray:
         """A body in chunks, which a proxy may make of it."""
         body = bytearray()
-        self._deadline += _LONGEST_BODY / _SLOWEST_BYTES_PER_SECOND
+        self._deadline += _LONGEST_SECONDS
         while True:
             while (line := data.find(b"\r\n", 0, _LONGEST_LINE)) < 0:
                 if len(data) >= _LONGEST_LINE:
