@@ -1,4 +1,4 @@
-"""Small files that hvps keeps on this machine for itself."""
+"""Files and folders that hvps makes on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+# Other users of the machine must not read what hvps writes.
 FOLDER_MODE = 0o700
 
 

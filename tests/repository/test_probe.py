@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import ExitCode, StoreError
+from hvpsbridge.errors import ExitCode, RepositoryExists, StoreError
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Holds, probe
 from hvpsbridge.repository.opening import create_on_store, open_on_store
@@ -125,5 +125,5 @@ def test_a_locked_store_is_recognised() -> None:
 
 def test_a_place_that_cannot_be_written_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError):
+    with pytest.raises(RepositoryExists, match="not a directory"):
         probe(str(tmp_path / "file"))

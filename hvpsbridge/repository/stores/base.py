@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from hvpsbridge.errors import Damaged
+from hvpsbridge.errors import Damaged, StoreError
 from hvpsbridge.units import MIB
 
 # Only a checked name becomes a path or a key. It is lower-case words joined by "/", without dots, so it
@@ -27,8 +27,6 @@ OWN_NAMES = frozenset({TEMPORARY_FOLDER, "keys", "probe", "restore.py"})
 CONTENT_NAMES = 1000
 # A temporary file this old was left by a process that died: writing a pack takes minutes.
 STALE_TEMPORARY_SECONDS = 2 * 86400
-
-
 # The largest objects are packs, which have little more than 32 MiB.
 MAX_OBJECT_BYTES = 64 * MIB
 # Temporary files have such names, and nothing else in their folder is removed.
@@ -169,6 +167,16 @@ class Store(ABC):
         if size_bytes > max_bytes:
             what = f"it has {size_bytes} bytes, but may have at most {max_bytes}"
             raise Damaged(self.url, name, what)
+
+    def whole_range(self, name: str, data: bytes, length: int) -> bytes:
+        """``data``, if it is as long as what was asked for.
+
+        Raises:
+            StoreError: the object ends before.
+        """
+        if len(data) != length:
+            raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
+        return data
 
     @abstractmethod
     def get_range(self, name: str, offset: int, length: int) -> bytes:

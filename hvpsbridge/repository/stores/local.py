@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
 import os
 import secrets
 import stat
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,6 +30,7 @@ from hvpsbridge.errors import (
     StoreError,
     is_full,
 )
+from hvpsbridge.files import FOLDER_MODE
 from hvpsbridge.folders import absolute
 from hvpsbridge.repository.stores.base import (
     CONTENT_NAMES,
@@ -49,14 +48,8 @@ from hvpsbridge.repository.stores.base import (
     Store,
     check_name,
 )
+from hvpsbridge.repository.stores.folder_flush import FolderFlush
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
-
-logger = logging.getLogger(__name__)
-
-# Other users of the machine must not read a repository.
-FOLDER_MODE = 0o700
-# The answers of file systems that cannot flush a directory (some network and FUSE file systems).
-_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class LocalStore(Store):
@@ -76,10 +69,8 @@ class LocalStore(Store):
     def __init__(self, root: Path, *, create: bool = False) -> None:
         self._root = root
         self.url = str(root)
-        self._durable = True
         self._is_repository = False
-        self._unflushed: set[Path] = set()
-        self._lock = threading.Lock()
+        self._flush = FolderFlush(root)
         try:
             if create:
                 self._make_folder(root)
@@ -136,7 +127,7 @@ class LocalStore(Store):
 
     @property
     def durable(self) -> bool:
-        return self._durable
+        return self._flush.works
 
     def put(self, name: str, data: bytes) -> None:
         with self.sink(name) as sink:
@@ -158,9 +149,7 @@ class LocalStore(Store):
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         with self._reading("read", name) as (descriptor, size):
             data = self._read(descriptor, offset, max(0, min(length, size - offset)))
-        if len(data) != length:
-            raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
-        return data
+        return self.whole_range(name, data, length)
 
     def size(self, name: str) -> int:
         with self._reading("look up", name) as (_, size):
@@ -215,7 +204,7 @@ class LocalStore(Store):
                 return
             self._fail("list", prefix, err)
         # The caller may rely on objects of another process that died before it could flush them.
-        self._note(folder)
+        self._flush.note(folder)
         for entry in entries:
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
@@ -239,29 +228,14 @@ class LocalStore(Store):
             return
         except OSError as err:
             self._fail("delete", name, err)
-        self._note(path.parent)
+        self._flush.note(path.parent)
 
     def commit_barrier(self) -> None:
-        with self._lock:
-            folders, self._unflushed = self._unflushed, set()
-        for folder in sorted(folders):
-            try:
-                _flush_folder(folder)
-            except FileNotFoundError:
-                continue
-            except OSError as err:
-                if err.errno in _NO_FLUSH:
-                    self._warn_not_durable(folder, err)
-                    continue
-                with self._lock:
-                    self._unflushed |= folders
-                self._fail("flush", str(folder), err)
+        try:
+            self._flush.run()
+        except OSError as err:
+            self._fail("flush", str(err.filename), err)
         self.check_there()
-
-    def _warn_not_durable(self, folder: Path, err: OSError) -> None:
-        if self._durable:
-            logger.warning("%s cannot be flushed (%s); points are not durable there", folder, err.strerror)
-        self._durable = False
 
     def content(self) -> frozenset[str]:
         try:
@@ -332,7 +306,7 @@ class LocalStore(Store):
                     raise
         except OSError as err:
             self._fail("create", name, err)
-        self._note(path.parent)
+        self._flush.note(path.parent)
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
@@ -342,7 +316,7 @@ class LocalStore(Store):
             if os.path.lexists(folder) and not folder.is_dir():
                 raise StoreError(self.url, "write", str(folder), FOLDER_IS_OTHER)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True, parents=folder == self._root)
-        self._note(folder.parent)
+        self._flush.note(folder.parent)
 
     def _refuse_links(self, folder: Path) -> None:
         """Refuse to write where a link leads out of the directory. Reading through one does no harm."""
@@ -350,15 +324,6 @@ class LocalStore(Store):
             if stat.S_ISLNK(folder.lstat().st_mode):
                 raise StoreError(self.url, "write", str(folder), FOLDER_IS_LINK)
             folder = folder.parent
-
-    def _note(self, folder: Path) -> None:
-        # Folders above it, too: another process may have made this one and died before flushing its name.
-        with self._lock:
-            while folder not in self._unflushed:
-                self._unflushed.add(folder)
-                if folder == self._root:
-                    break
-                folder = folder.parent
 
     def _fail(self, action: str, name: str, err: OSError) -> NoReturn:
         reason = err.strerror or str(err)
@@ -407,11 +372,3 @@ class LocalSink(Sink):
 
 def _is_stale(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > STALE_TEMPORARY_SECONDS
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

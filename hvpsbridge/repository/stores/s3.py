@@ -165,9 +165,7 @@ class S3Store(Store):
 
         def fetch() -> bytes:
             data = bytes(obstore.get_range(self._bucket, name, start=offset, length=length))
-            if len(data) != length:
-                raise StoreError(self.url, "read", name, f"the object ends {length - len(data)} bytes early")
-            return data
+            return self.whole_range(name, data, length)
 
         return persist(lambda: self._do("read", name, fetch))
 
