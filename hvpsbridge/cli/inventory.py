@@ -14,6 +14,7 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, json_option
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import ExitCode, HvpsError, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import Inventory, inventory_vm
@@ -21,7 +22,6 @@ from hvpsbridge.report.documents.run import condition
 from hvpsbridge.report.views import Table
 from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.eligibility import Finding, examine
-from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.units import size_text
 
 # An inventory opens no repository, so it takes no checkpoint for one of its own.

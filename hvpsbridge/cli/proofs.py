@@ -10,9 +10,6 @@ from hvpsbridge.repository import Point, Repository
 
 Proofs: TypeAlias = dict[str, Proof | None]
 
-# From the lowest to the highest.
-LEVELS = PROOF_LEVELS
-
 
 def moment_text(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -25,8 +22,10 @@ def lost_chunks_text(count: int) -> str:
 
 def lowest_level(proofs: Proofs, point: Point) -> str:
     """The lowest level among the disks of a point."""
-    levels = [LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks]
-    return min(levels, key=LEVELS.index, default=LEVELS[0])
+    levels = [
+        PROOF_LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks
+    ]
+    return min(levels, key=PROOF_LEVELS.index, default=PROOF_LEVELS[0])
 
 
 def best_proofs(repository: Repository, point: Point) -> Proofs:
@@ -37,5 +36,7 @@ def best_proofs(repository: Repository, point: Point) -> Proofs:
         found = [entry.proof for entry in later if entry.slot in ("", disk.slot)]
         if disk.proof is not None:
             found.append(disk.proof)
-        best[disk.slot] = max(found, key=lambda proof: (LEVELS.index(proof.level), proof.at), default=None)
+        best[disk.slot] = max(
+            found, key=lambda proof: (PROOF_LEVELS.index(proof.level), proof.at), default=None
+        )
     return best

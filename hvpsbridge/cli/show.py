@@ -9,9 +9,10 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import LEVELS, best_proofs, lost_chunks_text, moment_text
+from hvpsbridge.cli.proofs import best_proofs, lost_chunks_text, moment_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
+from hvpsbridge.formats.manifest import PROOF_LEVELS
 from hvpsbridge.report.documents.points import PointShown, point_summary
 from hvpsbridge.report.views import Table
 from hvpsbridge.units import size_text
@@ -65,7 +66,9 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             size_text(disk.stats.changed_bytes),
             size_text(disk.stats.wire_bytes),
             size_text(disk.stats.stored_bytes),
-            LEVELS[0] if (proof := proofs[disk.slot]) is None else f"{proof.level} {moment_text(proof.at)}",
+            PROOF_LEVELS[0]
+            if (proof := proofs[disk.slot]) is None
+            else f"{proof.level} {moment_text(proof.at)}",
         )
         for number, disk in enumerate(found.disks)
     )

@@ -18,6 +18,7 @@ from hvpsbridge.contract.results import (
     JobInfo,
     ReferencePointInfo,
 )
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.host.binding import BindingError
 from hvpsbridge.units import TIB
 
@@ -31,15 +32,11 @@ MAX_DISK_BYTES = 64 * TIB
 MAX_BUILD = 1 << 31
 
 
-def _slot(disk: Any) -> str:
-    return f"{disk.controller_type} {disk.controller_number}:{disk.controller_location}"
-
-
 # What must be different in each result of one answer, and how to call it.
 _DISTINCT: Mapping[type, tuple[tuple[str, Callable[[Any], object]], ...]] = {
-    DiskInfo: (("disk slot", _slot), ("disk", lambda disk: disk.instance_id)),
+    DiskInfo: (("disk slot", slot_of), ("disk", lambda disk: disk.instance_id)),
     CheckpointInfo: (("checkpoint", lambda checkpoint: checkpoint.checkpoint_id),),
-    FrozenDisk: (("disk slot", _slot), ("file", lambda disk: disk.path.casefold())),
+    FrozenDisk: (("disk slot", slot_of), ("file", lambda disk: disk.path.casefold())),
     ReferencePointInfo: (("reference point", lambda point: point.instance_id),),
     JobInfo: (("job", lambda job: job.instance_id),),
 }
@@ -57,9 +54,9 @@ def check_result(operation: str, parameters: Mapping[str, object], result: objec
             raise BindingError(f"asked for {parameter} {asked}, got {came}")
     if isinstance(result, FrozenDisk):
         if result.logical_sector_bytes not in SECTORS:
-            raise BindingError(f"disk {_slot(result)} has sectors of {result.logical_sector_bytes} bytes")
+            raise BindingError(f"disk {slot_of(result)} has sectors of {result.logical_sector_bytes} bytes")
         if not 0 < result.size_bytes <= MAX_DISK_BYTES:
-            raise BindingError(f"disk {_slot(result)} has {result.size_bytes} bytes")
+            raise BindingError(f"disk {slot_of(result)} has {result.size_bytes} bytes")
     if isinstance(result, HostInfo) and result.os_build > MAX_BUILD:
         raise BindingError(f"the build of Windows is {result.os_build}")
     if operation == "New-HvpsCheckpoint" and isinstance(result, CheckpointInfo):

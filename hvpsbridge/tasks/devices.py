@@ -88,6 +88,15 @@ def refusal(uses: Uses, device_bytes: int, disk_bytes: int) -> str | None:
     return None
 
 
+def write_all(file: int, offset: int, data: bytes | memoryview) -> None:
+    """Write all of ``data`` at ``offset``; the kernel may take less at a time."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        offset += written
+        view = view[written:]
+
+
 def is_device(path: Path) -> bool:
     """Whether the path is a block device, or a link to one."""
     try:
@@ -156,12 +165,8 @@ class BlockDevice:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write ``data`` at ``offset``."""
         self._written = True
-        view = memoryview(data)
         try:
-            while view:
-                written = os.pwrite(self._file, view, offset)
-                offset += written
-                view = view[written:]
+            write_all(self._file, offset, data)
         except OSError as err:
             raise self._error(err) from err
 

@@ -103,5 +103,5 @@ def list_vms(
 def _candidates(target: HostTarget) -> tuple[tuple[Candidate, ...], tuple[HvpsError, ...]]:
     with target.connect() as host:
         vms, problems = host.list_vms()
-    once = {vm.vm_id: Candidate(vm.vm_id, vm.name, target.name, vm.state, vm.replication_mode) for vm in vms}
-    return tuple(once.values()), problems
+    candidates = (Candidate(vm.vm_id, vm.name, target.name, vm.state, vm.replication_mode) for vm in vms)
+    return tuple(candidates), problems

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists, is_full
 from hvpsbridge.repository.stores.naming import name_exclusively
-from hvpsbridge.tasks.devices import Device
+from hvpsbridge.tasks.devices import Device, write_all
 from hvpsbridge.tasks.file_names import PART_PREFIX, PART_SUFFIX, hidden_name
 
 logger = logging.getLogger(__name__)
@@ -155,12 +155,8 @@ class RawFile:
         Raises:
             NoSpace: the file system is full.
         """
-        view = memoryview(data)
         try:
-            while view:
-                written = os.pwrite(self._file, view, offset)
-                offset += written
-                view = view[written:]
+            write_all(self._file, offset, data)
         except OSError as err:
             raise self._error(err) from err
 

@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.documents.run import ConditionReport, condition
@@ -15,7 +16,6 @@ from hvpsbridge.report.values import INLINE
 from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
 from hvpsbridge.tasks.cleanup.sweep import SweepResult
 from hvpsbridge.tasks.planning.eligibility import Finding
-from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.text import one_line
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hvpsbridge.contract.results import CheckpointInfo, Consistency, FrozenDisk, VmState
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import ConsistencyNotReached, NotEligible, OperationTimedOut, SessionLost
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
@@ -14,7 +15,7 @@ from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.merge_wait import children_of
 from hvpsbridge.tasks.cleanup.ownership import is_ours
 from hvpsbridge.tasks.planning.mark import Mark
-from hvpsbridge.tasks.planning.plan import VmPlan, slot_of
+from hvpsbridge.tasks.planning.plan import VmPlan
 from hvpsbridge.tasks.policy import ConsistencyPolicy
 from hvpsbridge.tasks.steps import Step
 

@@ -14,6 +14,7 @@ from hvpsbridge.contract.results import (
     VmInfo,
     VolumeInfo,
 )
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import Gated, HostNoSpace, NotEligible, NothingToBackUp
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.lease import Lease, current_holder
@@ -32,7 +33,7 @@ from hvpsbridge.tasks.planning.eligibility import (
     waits,
 )
 from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
-from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks, slot_of
+from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks
 from hvpsbridge.tasks.planning.space import child_growth, space_shortage
 from hvpsbridge.tasks.steps import Step
 

@@ -21,12 +21,12 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
     ReferencePointKind,
 )
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.tasks.planning.lineage import Lineage
 from hvpsbridge.tasks.planning.mark import has_mark_of, parse_mark
-from hvpsbridge.tasks.planning.plan import slot_of
 
 # How far a checkpoint's creation may be from its intent: the longest job, and two clocks that differ.
 CANDIDATE_SPAN = timedelta(hours=2)

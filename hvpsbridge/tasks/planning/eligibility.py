@@ -20,9 +20,9 @@ from hvpsbridge.contract.results import (
     VmInfo,
     VmState,
 )
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.tasks.planning.claims import REPLICAS
 from hvpsbridge.tasks.planning.mark import parse_mark
-from hvpsbridge.tasks.planning.plan import slot_of
 from hvpsbridge.tasks.planning.select import matching_pattern
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
@@ -109,11 +110,6 @@ class VmPlan:
 
 # VMs of older configuration versions have no change tracking (docs/hyperv-facts.md#rct-requirements).
 TRACKED_VERSION = (8, 0)
-
-
-def slot_of(disk: DiskInfo | FrozenDisk) -> str:
-    """The slot of a disk, for example ``scsi 0:1``: the first half of its identity."""
-    return f"{disk.controller_type.value} {disk.controller_number}:{disk.controller_location}"
 
 
 def plan_disks(
