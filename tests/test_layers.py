@@ -58,7 +58,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "zstandard": ("repository/compression.py",),
     "cryptography": ("repository/sealing.py",),
     "obstore": ("repository/stores/s3.py",),
-    "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py"),
+    "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py", "repository/stores/sftp_files.py"),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
 }

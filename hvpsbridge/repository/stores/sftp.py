@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn, Self, cast
+from typing import Self, cast
 
 import asyncssh
 
-from hvpsbridge.errors import Damaged, NoSpace, ObjectExists, ObjectMissing, StoreError
+from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
 from hvpsbridge.repository.stores.base import (
     CONTENT_NAMES,
-    FOLDER_IS_LINK,
     MAX_DEPTH,
     MAX_OBJECT_BYTES,
     NOT_REGULAR,
@@ -34,15 +32,12 @@ from hvpsbridge.repository.stores.base import (
     Store,
     check_name,
 )
-from hvpsbridge.repository.stores.naming import ABANDONED_SECONDS
 from hvpsbridge.repository.stores.retry import create_once
+from hvpsbridge.repository.stores.sftp_files import SftpFiles
 from hvpsbridge.repository.stores.spool import SpoolSink
 from hvpsbridge.repository.stores.ssh import SshConnection
 
 logger = logging.getLogger(__name__)
-
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
 
 
 class SftpStore(Store):
@@ -58,14 +53,12 @@ class SftpStore(Store):
         self._ssh = SshConnection(url)
         self.url = url
         self._root = self._ssh.path
-        self._folders: set[str] = set()
-        self._real: set[str] = set()
+        self._files = SftpFiles(self._ssh)
         self._unflushed: set[str] = set()
         self._lock = threading.Lock()
-        self._durable: bool | None = None
         try:
             if create:
-                self._ssh.persist("create", self._root, lambda: self._make_folder(self._root))
+                self._ssh.persist("create", self._root, lambda: self._files.make_folder(self._root))
             else:
                 self._ssh.persist("open", self._root, lambda: self._look_at_folder(self._root))
         except BaseException:
@@ -83,16 +76,16 @@ class SftpStore(Store):
     @property
     def durable(self) -> bool:
         """Whether the server can flush files; tried with a small file if nothing was written yet."""
-        if self._durable is None:
-            self._ssh.persist("probe", TEMPORARY_FOLDER, lambda: self._upload(b"hvps", keep=False))
-        return bool(self._durable)
+        if self._files.durable is None:
+            self._ssh.persist("probe", TEMPORARY_FOLDER, lambda: self._files.upload(b"hvps", keep=False))
+        return bool(self._files.durable)
 
     # -- the contract -----------------------------------------------------------------------------------
 
     def put(self, name: str, data: bytes) -> None:
         check_name(name)
         create_once(
-            lambda: self._ssh.once("create", name, lambda: self._create(name, data)),
+            lambda: self._ssh.once("create", name, lambda: self._files.create(self._path(name), data)),
             lambda: self.get(name, len(data)) == data,
         )
         with self._lock:
@@ -139,7 +132,7 @@ class SftpStore(Store):
         try:
             for name in sorted(names):
                 with contextlib.suppress(ObjectMissing):  # an old record of a lease
-                    self._ssh.persist("flush", name, lambda name=name: self._flush(name))  # type: ignore[misc]  # bound now
+                    self._ssh.persist("flush", name, lambda name=name: self._files.flush(self._path(name)))  # type: ignore[misc]  # bound now
         except BaseException:
             with self._lock:
                 self._unflushed |= names
@@ -170,120 +163,13 @@ class SftpStore(Store):
         if (await self._ssh.sftp.stat(path)).type == asyncssh.FILEXFER_TYPE_REGULAR:
             raise ObjectMissing(self.url, "open", path, "it is not a directory")
 
-    async def _make_folder(self, path: str) -> None:
-        if path in self._folders:
-            return
-        await self._ssh.sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=FOLDER_MODE), exist_ok=True)
-        self._folders.add(path)
-
     async def _make_missing(self, names: Iterable[str]) -> None:
         for name in sorted(set(names) - await self._first_names()):
-            await self._make_folder(self._path(name))
-
-    async def _refuse_links(self, folder: str) -> None:
-        """Refuse to write where a link leads out of the directory; looked at once for each folder."""
-        while folder != self._root and folder not in self._real:
-            with contextlib.suppress(asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
-                if (await self._ssh.sftp.lstat(folder)).type == asyncssh.FILEXFER_TYPE_SYMLINK:
-                    raise StoreError(self.url, "write", folder, FOLDER_IS_LINK)
-                self._real.add(folder)
-            folder = folder.rsplit("/", 1)[0]
-
-    async def _upload(self, data: bytes, *, keep: bool = True) -> str:
-        """Path of a new, flushed temporary file with ``data``."""
-        await self._make_folder(self._path(TEMPORARY_FOLDER))
-        await self._refuse_links(self._path(TEMPORARY_FOLDER))
-        path = f"{self._path(TEMPORARY_FOLDER)}/{secrets.token_hex(16)}"
-        try:
-            await self._write(path, data)
-        except BaseException:
-            with contextlib.suppress(asyncssh.Error, OSError):
-                await self._ssh.sftp.remove(path)
-            raise
-        if not keep:
-            await self._ssh.sftp.remove(path)
-        return path
-
-    async def _write(self, path: str, data: bytes, *, needed: int | None = None) -> None:
-        attributes = asyncssh.SFTPAttrs(permissions=FILE_MODE)
-        try:
-            async with await self._ssh.sftp.open(path, "xb", attributes) as file:
-                await file.write(data)
-                await self._fsync(file)
-        except asyncssh.SFTPFailure as err:
-            await self._explain(path, len(data) if needed is None else needed, err)
-
-    async def _explain(self, path: str, needed: int, err: asyncssh.SFTPFailure) -> NoReturn:
-        """Find out what "failure" means, the only error of version 3 servers: name taken, or disk full."""
-        with contextlib.suppress(asyncssh.SFTPOpUnsupported, asyncssh.SFTPNoSuchFile):
-            space = await self._ssh.sftp.statvfs(self._root)
-            if space.bavail * space.frsize < needed:
-                raise NoSpace(self.url, "create", path, "no space left") from err
-        if await self._ssh.sftp.exists(path):
-            raise ObjectExists(self.url, "create", path, "the name is taken") from err
-        raise err
-
-    async def _fsync(self, file: asyncssh.SFTPClientFile) -> None:
-        if self._durable is False:
-            return
-        try:
-            await file.fsync()
-            self._durable = True
-        except asyncssh.SFTPOpUnsupported:
-            logger.warning("%s cannot flush files; points are not durable there", self.url)
-            self._durable = False
-
-    async def _create(self, name: str, data: bytes) -> None:
-        path = self._path(name)
-        await self._make_folder(path.rsplit("/", 1)[0])
-        await self._refuse_links(path.rsplit("/", 1)[0])
-        temporary = await self._upload(data)
-        try:
-            try:
-                await self._ssh.sftp.link(temporary, path)
-            except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied):
-                # The name is taken, or there are no hard links: version 3 has one error for both.
-                await self._reserve(temporary, path, data)
-        finally:
-            with contextlib.suppress(asyncssh.SFTPError):
-                await self._ssh.sftp.remove(temporary)
-
-    async def _reserve(self, temporary: str, path: str, data: bytes) -> None:
-        """Name a complete file without links: it replaces an empty file that was created exclusively."""
-        await self._remove_abandoned(temporary, path)
-        await self._write(path, b"", needed=len(data))
-        try:
-            await self._ssh.sftp.posix_rename(temporary, path)
-        except asyncssh.SFTPOpUnsupported:
-            async with await self._ssh.sftp.open(path, "r+b") as file:
-                await file.write(data)
-                await self._fsync(file)
-
-    async def _remove_abandoned(self, temporary: str, path: str) -> None:
-        """Free a name that was reserved by a process that died."""
-        try:
-            left, ours = await self._ssh.sftp.lstat(path), await self._ssh.sftp.lstat(temporary)
-        except asyncssh.SFTPNoSuchFile:
-            return
-        # Both times come from the server, so the clock of this machine does not matter.
-        if left.size or (ours.mtime or 0) - (left.mtime or 0) < ABANDONED_SECONDS:
-            return
-        aside = f"{temporary}-left"
-        await self._ssh.sftp.rename(path, aside)  # only one of several processes succeeds
-        moved = await self._ssh.sftp.lstat(aside)
-        await self._ssh.sftp.remove(aside)
-        if moved.mtime != left.mtime:
-            raise asyncssh.SFTPFileAlreadyExists("the name has just been reserved")
+            await self._files.make_folder(self._path(name))
 
     async def _write_over(self, name: str, data: bytes) -> None:
         async with await self._ssh.sftp.open(self._path(name), "wb") as file:
             await file.write(data)
-
-    async def _flush(self, name: str) -> None:
-        if self._durable is False:
-            return
-        async with await self._ssh.sftp.open(self._path(name), "r+b") as file:
-            await self._fsync(file)
 
     async def _size(self, name: str) -> int:
         found = await self._ssh.sftp.lstat(self._path(name))
@@ -307,13 +193,13 @@ class SftpStore(Store):
 
     async def _remove(self, name: str) -> None:
         path = self._path(name)
-        await self._refuse_links(path.rsplit("/", 1)[0])
+        await self._files.refuse_links(path.rsplit("/", 1)[0])
         await self._ssh.stop_reading(path)
         await self._ssh.sftp.remove(path)
 
     async def _sweep(self) -> int:
         folder = self._path(TEMPORARY_FOLDER)
-        await self._refuse_links(folder)
+        await self._files.refuse_links(folder)
         ages: dict[str, int] = {}
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
             async for entry in self._ssh.sftp.scandir(folder):
@@ -323,7 +209,7 @@ class SftpStore(Store):
         if not ages:
             return 0
         # The server's time: if the clock here is ahead, files that others are uploading must not be removed.
-        clock = await self._upload(b"clock")
+        clock = await self._files.upload(b"clock")
         now = (await self._ssh.sftp.stat(clock)).mtime or 0
         await self._ssh.sftp.remove(clock)
         old = [path for path, mtime in ages.items() if now - mtime > STALE_TEMPORARY_SECONDS]

@@ -1,4 +1,4 @@
-"""A connection to the SFTP service of an SSH server. Only this module and ``sftp.py`` use asyncssh.
+"""A connection to the SFTP service of an SSH server. Besides it only ``sftp*.py`` use asyncssh.
 
 It logs in when it is first used, and again when the connection is lost. The event loop of asyncssh runs in
 its own thread. Errors are those of stores.
