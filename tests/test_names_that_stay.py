@@ -108,7 +108,7 @@ RECORDS = (
     *("BadList", "Tombstone", "LaterProof", "Knobs"),
     *("RunReport", "SettingsSpec", "BackedUp", "Proof", "ProbeReport"),
 )
-CONTRACT = "hvpsbridge.contract.results"
+CONTRACT = ("hvpsbridge.contract.results", "hvpsbridge.contract.readings")
 
 
 def fields_of(kind: Any) -> Json:

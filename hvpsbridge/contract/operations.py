@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvpsbridge.contract import results
+from hvpsbridge.contract import readings, results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
 
 # Incremented whenever a parameter, a field or a meaning changes. It is in the first line of every rendered
@@ -21,7 +21,7 @@ _JOB_ERRORS = ("Hvps.JobFailed", "Hvps.JobTimedOut", "Hvps.VmBusy", "Hvps.Commit
 
 _TABLE: tuple[Operation, ...] = (
     Operation("Get-HvpsHost", (), results.HostInfo, Effect.READS, 60),
-    Operation("Test-HvpsReader", (), results.ReaderCheck, Effect.READS, 120),
+    Operation("Test-HvpsReader", (), readings.ReaderCheck, Effect.READS, 120),
     Operation(
         "Get-HvpsVm",
         (Parameter("VmId", "guid", "id of one VM; all VMs without it", required=False),),
@@ -86,7 +86,7 @@ _TABLE: tuple[Operation, ...] = (
             _OFFSET,
             _LENGTH,
         ),
-        results.ExtentPage,
+        readings.ExtentPage,
         Effect.READS,
         600,
         ("Hvps.TrackingUnusable", *_DISK_ERRORS),
@@ -95,7 +95,7 @@ _TABLE: tuple[Operation, ...] = (
     Operation(
         "Get-HvpsAllocation",
         (Parameter("Chain", "string[]", "frozen file and its parents, top first"),),
-        results.ExtentPage,
+        readings.ExtentPage,
         Effect.READS,
         600,
         ("Hvps.FormatUnsupported", *_DISK_ERRORS),
@@ -104,7 +104,7 @@ _TABLE: tuple[Operation, ...] = (
     Operation(
         "Get-HvpsDiskDigest",
         (_PATH, _CHUNK, _OFFSET, _LENGTH),
-        results.DigestPage,
+        readings.DigestPage,
         Effect.READS,
         86400,
         _DISK_ERRORS,
@@ -117,7 +117,7 @@ _TABLE: tuple[Operation, ...] = (
             # A source has several pipelines, since each must end before it has received 50 MB.
             Parameter("FirstBlock", "int", "number of its first block; 0 without it", required=False),
         ),
-        results.BlockMessage,
+        readings.BlockMessage,
         Effect.READS,
         86400,
         ("Hvps.BadRequest", "Hvps.ReadFailed", *_DISK_ERRORS),
@@ -127,14 +127,14 @@ _TABLE: tuple[Operation, ...] = (
     Operation(
         "Close-HvpsReader",
         (Parameter("Path", "string", "disk to close; all without it", required=False),),
-        results.ReaderState,
+        readings.ReaderState,
         Effect.REMOVES,
         60,
     ),
     Operation(
         "Read-HvpsConfiguration",
         (_VM, _CHECKPOINT),
-        results.FilePiece,
+        readings.FilePiece,
         Effect.READS,
         300,
         ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", "Hvps.FileNotFound"),

@@ -12,18 +12,15 @@ from types import TracebackType
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS
+from hvpsbridge.contract.readings import DigestPage, FilePiece, ReaderCheck, ReaderState
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
-    DigestPage,
     DiskInfo,
-    FilePiece,
     FrozenDisk,
     HostInfo,
     JobInfo,
     MergeState,
-    ReaderCheck,
-    ReaderState,
     ReferencePointInfo,
     Removal,
     VmDefinition,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract import OPERATIONS, Operation
-from hvpsbridge.contract.results import DigestPage, ExtentPage, FilePiece
+from hvpsbridge.contract.readings import DigestPage, ExtentPage, FilePiece
 from hvpsbridge.errors import ProtocolViolation, SessionLost
 from hvpsbridge.formats.extents import Extent, align, normalise, unpack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES

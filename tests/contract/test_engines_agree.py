@@ -24,7 +24,8 @@ from pypsrp.serializer import TaggedValue
 from pypsrp.wsman import WSMan
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.results import Consistency, FilePiece, HostInfo, ReaderCheck
+from hvpsbridge.contract.readings import FilePiece, ReaderCheck
+from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import OperationFailed
 from hvpsbridge.formats.extents import Extent

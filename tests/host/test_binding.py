@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.results import (
-    CheckpointInfo,
-    CheckpointKind,
-    ExtentPage,
-    FrozenDisk,
-    ReaderCheck,
-    Removal,
-    VmDefinition,
-)
+from hvpsbridge.contract.readings import ExtentPage, ReaderCheck
+from hvpsbridge.contract.results import CheckpointInfo, CheckpointKind, FrozenDisk, Removal, VmDefinition
 from hvpsbridge.errors import InternalError
 from hvpsbridge.host.binding import BindingError, Tagged, bind_parameters, bind_result, pascal_case
 

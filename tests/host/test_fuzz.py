@@ -12,7 +12,8 @@ from pypsrp.messages import MessageType
 from pypsrp.powershell import PowerShell
 from pypsrp.wsman import WSMan, WSManAction
 
-from hvpsbridge.contract.results import BlockMessage, CheckpointInfo
+from hvpsbridge.contract.readings import BlockMessage
+from hvpsbridge.contract.results import CheckpointInfo
 from hvpsbridge.errors import HostError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid

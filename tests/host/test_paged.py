@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.contract.results import DigestPage, ExtentPage, FilePiece
+from hvpsbridge.contract.readings import DigestPage, ExtentPage, FilePiece
 from hvpsbridge.errors import ProtocolViolation
 from hvpsbridge.formats.extents import Extent, pack_extents, subtract
 from hvpsbridge.host import paged

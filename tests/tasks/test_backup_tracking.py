@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hvpsbridge.contract.results import DigestPage
+from hvpsbridge.contract.readings import DigestPage
 from hvpsbridge.errors import DiskUnreadable, ExitCode, OperationFailed, TrackingLied
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hvpsbridge.contract.results import ExtentPage
+from hvpsbridge.contract.readings import ExtentPage
 from hvpsbridge.errors import ExitCode, Interrupted, StoppedByPolicy
 from hvpsbridge.sim.engines.operations import ANSWERS
 from hvpsbridge.tasks.cancel import Cancellation

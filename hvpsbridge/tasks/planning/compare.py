@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from hvpsbridge.contract.results import DigestPage
+from hvpsbridge.contract.readings import DigestPage
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.extents import Extent, align, intersect, normalise
 from hvpsbridge.formats.grid import ChunkGrid

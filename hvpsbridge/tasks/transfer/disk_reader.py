@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from hvpsbridge.backoff import Backoff, retry
-from hvpsbridge.contract.results import DigestPage
+from hvpsbridge.contract.readings import DigestPage
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
 from hvpsbridge.formats.extents import Extent

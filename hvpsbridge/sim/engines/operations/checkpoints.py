@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.contract import results
+from hvpsbridge.contract import readings, results
 from hvpsbridge.sim.engines.binder import VALIDATION
 from hvpsbridge.sim.engines.failure import Failure, failure, of_refusal
 from hvpsbridge.sim.engines.operations.context import Context, utc
@@ -256,7 +256,7 @@ def read_configuration(context: Context, given: Mapping[str, Any]) -> Iterator[o
         for offset in range(0, max(1, len(file.content)), PIECE_BYTES):
             context.check()
             data = file.content[offset : offset + PIECE_BYTES]
-            yield results.FilePiece(
+            yield readings.FilePiece(
                 path=file.path,
                 name=file.path.rpartition("\\")[2],
                 size_bytes=len(file.content),

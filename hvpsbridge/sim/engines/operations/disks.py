@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hvpsbridge.contract import results
+from hvpsbridge.contract import readings, results
 from hvpsbridge.formats.extents import Extent, normalise, pack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.sim.engines.failure import failure, of_disk
@@ -62,7 +62,7 @@ def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
             answer = context.model.driver.query_changes(given["Path"], given["RctId"], offset, end - offset)
         except DiskError as err:
             raise of_disk(err, "Hvps.TrackingUnusable") from err
-        yield results.ExtentPage(offset, answer.processed_bytes, pack_extents(answer.extents) or None)
+        yield readings.ExtentPage(offset, answer.processed_bytes, pack_extents(answer.extents) or None)
         offset += answer.processed_bytes
         if not answer.processed_bytes or offset >= end:
             return
@@ -87,7 +87,7 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     for first in range(0, max(1, len(held)), EXTENTS_PER_PAGE):
         page = held[first : first + EXTENTS_PER_PAGE]
         end = size if first + EXTENTS_PER_PAGE >= len(held) else page[-1].end
-        yield results.ExtentPage(start, end - start, pack_extents(page) or None)
+        yield readings.ExtentPage(start, end - start, pack_extents(page) or None)
         start = end
 
 
@@ -116,9 +116,9 @@ def get_digest(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
             empty = len(data) == chunk and not any(data[:64]) and data.count(0) == chunk
             page += zeros if empty else hashlib.sha256(data).digest()
         assert len(page) % DIGEST_BYTES == 0
-        yield results.DigestPage(start, bytes(page))
+        yield readings.DigestPage(start, bytes(page))
 
 
 def close_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Close-HvpsReader``."""
-    yield results.ReaderState(context.process.readers.close(given.get("Path") or None))
+    yield readings.ReaderState(context.process.readers.close(given.get("Path") or None))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hvpsbridge.contract import results
+from hvpsbridge.contract import readings, results
 from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import ControllerType, DiskError, VhdFormat, VhdType, VMState
 from hvpsbridge.sim.model.state import CheckpointType, Drive, ReplicationMode, Vm
@@ -84,7 +84,7 @@ def test_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Test-HvpsReader``. There is nothing to compile, which shows in the time it takes."""
     started = time.monotonic()
     context.model.nodes.get(context.node)
-    yield results.ReaderCheck(compiled=True, seconds=time.monotonic() - started)
+    yield readings.ReaderCheck(compiled=True, seconds=time.monotonic() - started)
 
 
 def get_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hvpsbridge.contract import results
+from hvpsbridge.contract import readings
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import BlockError, ChunkDigest, Request, encode_block
 from hvpsbridge.sim.engines.failure import failure
@@ -40,8 +40,8 @@ def read_extent(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
             with readers.use(given["Path"]) as disk:
                 blocks = making.take(disk, piece)
             for block in blocks:
-                yield results.BlockMessage(block)
-        yield results.BlockMessage(making.finish())
+                yield readings.BlockMessage(block)
+        yield readings.BlockMessage(making.finish())
         number = making.number
 
 
