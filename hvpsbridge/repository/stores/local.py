@@ -14,7 +14,6 @@ import itertools
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Self
@@ -40,15 +39,14 @@ from hvpsbridge.repository.stores.base import (
     MAX_OBJECT_BYTES,
     NOT_REGULAR,
     OWN_NAMES,
-    STALE_TEMPORARY_SECONDS,
     TEMPORARY_FOLDER,
-    TEMPORARY_NAME,
     ObjectInfo,
     Sink,
     Store,
     check_name,
 )
 from hvpsbridge.repository.stores.folder_flush import FolderFlush
+from hvpsbridge.repository.stores.local_files import NotRegular, open_regular, read_at, remove_stale
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
 
 
@@ -141,14 +139,14 @@ class LocalStore(Store):
         with self._reading("read", name) as (descriptor, size):
             self.check_size(name, size, max_bytes)
             # It never grows, unless somebody else writes to it.
-            data = self._read(descriptor, 0, size)
+            data = read_at(descriptor, 0, size)
         if not data:
             raise ObjectMissing(self.url, "read", name, "no such object")
         return data
 
     def get_range(self, name: str, offset: int, length: int) -> bytes:
         with self._reading("read", name) as (descriptor, size):
-            data = self._read(descriptor, offset, max(0, min(length, size - offset)))
+            data = read_at(descriptor, offset, max(0, min(length, size - offset)))
         return self.whole_range(name, data, length)
 
     def size(self, name: str) -> int:
@@ -159,30 +157,14 @@ class LocalStore(Store):
 
     @contextlib.contextmanager
     def _reading(self, action: str, name: str) -> Iterator[tuple[int, int]]:
-        """Descriptor and size of an object. Somebody else may have put a link, a pipe or a device there."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+        """Descriptor and size of an object."""
         try:
-            descriptor = os.open(self.path(name), flags)
-            try:
-                found = os.fstat(descriptor)
-                if not stat.S_ISREG(found.st_mode):
-                    raise Damaged(self.url, name, NOT_REGULAR)
-                yield descriptor, found.st_size
-            finally:
-                os.close(descriptor)
+            with open_regular(self.path(name)) as found:
+                yield found
+        except NotRegular as err:
+            raise Damaged(self.url, name, NOT_REGULAR) from err
         except OSError as err:
-            if err.errno in (errno.ELOOP, errno.ENXIO):
-                raise Damaged(self.url, name, NOT_REGULAR) from err
             self._fail(action, name, err)
-
-    def _read(self, descriptor: int, offset: int, length: int) -> bytes:
-        data = os.pread(descriptor, length, offset)
-        while len(data) < length:
-            more = os.pread(descriptor, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         yield from self._walk(self.path(prefix), prefix)
@@ -253,20 +235,7 @@ class LocalStore(Store):
                 self._make_folder(self.path(name))
 
     def sweep(self) -> int:
-        removed = 0
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-        with contextlib.suppress(OSError):
-            # By descriptor, so that nothing outside is removed even if a link replaces the folder meanwhile.
-            folder = os.open(self._root / TEMPORARY_FOLDER, flags)
-            try:
-                for name in os.listdir(folder):  # noqa: PTH208 (a descriptor)
-                    with contextlib.suppress(OSError):
-                        if TEMPORARY_NAME.fullmatch(name) and _is_stale(os.lstat(name, dir_fd=folder)):
-                            os.unlink(name, dir_fd=folder)
-                            removed += 1
-            finally:
-                os.close(folder)
-        return removed
+        return remove_stale(self._root / TEMPORARY_FOLDER)
 
     def holds(self, path: Path) -> bool:
         """Whether ``path`` is in this directory, with links followed."""
@@ -368,7 +337,3 @@ class LocalSink(Sink):
         with contextlib.suppress(OSError):
             self._file.close()
             self._path.unlink(missing_ok=True)
-
-
-def _is_stale(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > STALE_TEMPORARY_SECONDS
