@@ -58,15 +58,16 @@ def unlock(
         exported = parse_exported(key.reveal())
     except Malformed as err:
         raise WrongKey(store.url, str(err)) from err
-    if exported is not None:
-        if exported[1] != settings.repository_id:
-            raise WrongKey(store.url, f"the exported key belongs to repository {exported[1]}")
-        return exported[0], None
-    names = slot_names(store)
-    secrets.SystemRandom().shuffle(names)
-    if first is not None and slot_name(first) in names:
-        names.remove(slot_name(first))
-        names.insert(0, slot_name(first))
+    if exported is None:
+        return _unlock_slot(store, settings, key, first)
+    master, repository_id = exported
+    if repository_id != settings.repository_id:
+        raise WrongKey(store.url, f"the exported key belongs to repository {repository_id}")
+    return master, None
+
+
+def _unlock_slot(store: Store, settings: Settings, key: Secret, first: UUID | None) -> tuple[bytes, UUID]:
+    names = _in_order_of_trial(slot_names(store), first)
     passphrases = passphrase_forms(key.reveal())
     damaged: list[Damaged] = []
     tried = cost_kib = 0
@@ -85,9 +86,7 @@ def unlock(
         tried += 1
         cost_kib += cost if slot.slot_id != first else 0
         for passphrase in passphrases:
-            master = sealing.unwrap(slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
-            confirmed = _is_confirmed(master or bytes(sealing.MASTER_BYTES), settings)
-            if master is not None and confirmed:
+            if (master := _master_in(slot, passphrase, settings)) is not None:
                 return master, slot.slot_id
     if too_many:
         raise WrongKey(
@@ -106,9 +105,19 @@ def unlock(
     )
 
 
-def _is_confirmed(master: bytes, settings: Settings) -> bool:
-    sealer = sealing.KeySealer(master, settings.repository_id)
-    return hmac.compare_digest(sealer.settings_check(settings), settings.check)
+def _in_order_of_trial(names: list[str], first: UUID | None) -> list[str]:
+    """The names in random order, but that of slot ``first`` first."""
+    secrets.SystemRandom().shuffle(names)
+    return sorted(names, key=lambda name: first is None or name != slot_name(first))
+
+
+def _master_in(slot: KeySlot, passphrase: str, settings: Settings) -> bytes | None:
+    """The master key in the slot; None if the passphrase is wrong, or the key is not that of the settings."""
+    master = sealing.unwrap(slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
+    # A wrong passphrase takes the same work as a wrong key.
+    sealer = sealing.KeySealer(master or bytes(sealing.MASTER_BYTES), settings.repository_id)
+    confirmed = hmac.compare_digest(sealer.settings_check(settings), settings.check)
+    return master if confirmed else None
 
 
 def passphrase_forms(passphrase: str) -> tuple[str, ...]:
