@@ -12,6 +12,8 @@ from hvpsbridge.units import MIB
 # The share of requested blocks in the 256 MiB that a process may use. The rest is for the interpreter,
 # decoding of replies, and packs.
 DEFAULT_BUDGET_BYTES = 64 * MIB
+# How much of a budget a share may have, as a multiple of what is free: three quarters of it, when alone.
+SHARE = 3
 # How often a waiting thread checks whether to stop.
 WAKE_SECONDS = 0.5
 
@@ -125,12 +127,23 @@ class ByteBudget:
 
     A request that is larger than the whole budget is granted when nothing else is taken, so that it does not
     wait forever.
+
+    Args:
+        total_bytes: that may be taken.
+        share_of: another budget, of which this one is a share. It takes from that one, and at most
+            :data:`SHARE` times what is free there, so that a host which does not deliver, or slowly, leaves
+            some for others.
     """
 
-    def __init__(self, total_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
-        self._total_bytes = total_bytes
+    def __init__(
+        self, total_bytes: int = DEFAULT_BUDGET_BYTES, *, share_of: ByteBudget | None = None
+    ) -> None:
+        self._total_bytes: int = total_bytes if share_of is None else share_of._total_bytes
         self._taken_bytes = 0
-        self._condition = threading.Condition()
+        self._whole = share_of
+        self._condition: threading.Condition = (
+            threading.Condition() if share_of is None else share_of._condition
+        )
 
     @property
     def taken_bytes(self) -> int:
@@ -153,10 +166,19 @@ class ByteBudget:
         """Return bytes that were taken."""
         with self._condition:
             self._taken_bytes -= count_bytes
+            if self._whole is not None:
+                self._whole._taken_bytes -= count_bytes
             self._condition.notify_all()
 
     def _take(self, count_bytes: int) -> bool:
-        if self._taken_bytes and self._taken_bytes + count_bytes > self._total_bytes:
+        whole = self._whole
+        if whole is not None:
+            free = whole._total_bytes - whole._taken_bytes
+            if self._taken_bytes and self._taken_bytes + count_bytes > SHARE * free:
+                return False
+            if not whole._take(count_bytes):
+                return False
+        elif self._taken_bytes and self._taken_bytes + count_bytes > self._total_bytes:
             return False
         self._taken_bytes += count_bytes
         return True

@@ -81,6 +81,8 @@ class Runner:
         self._forks = forks
         self._check = check
         self._budget = budget or ByteBudget()
+        # By host, where there are several.
+        self._shares: dict[str, ByteBudget] = {}
         self._shared = shared or SharedLimits()
         self._lock = threading.Lock()
         self._results: list[TaskResult] = []
@@ -210,13 +212,20 @@ class Runner:
             cancel=self._cancel,
             hosts=Hosts(job.play.hosts, job.chosen.rivals, job.chosen.without),
             check=self._check,
-            budget=self._budget,
+            budget=self._budget_of(job),
             shared=self._shared,
             leftovers=job.leftovers,
             named=job.chosen.named,
         )
         with stopping.checked_by(self._cancel.check):
             return task.run(context, options)
+
+    def _budget_of(self, job: _Job) -> ByteBudget:
+        """The budget for reads of a VM; with several hosts a share, so that one cannot use it up."""
+        if len(job.play.hosts) == 1:
+            return self._budget
+        with self._lock:
+            return self._shares.setdefault(job.chosen.vm.host, ByteBudget(share_of=self._budget))
 
     def _failure(self, job: _Job, err: HvpsError, leftovers: tuple[str, ...] = ()) -> TaskResult:
         assert job.task is not None
