@@ -224,7 +224,7 @@ class Lease:
         while self._highest() < counter:
             if self._clock() - watched_from >= self._stale_seconds:
                 name = counted(self.prefix, counter)
-                logger.warning("%s: passing over %s, which is taken but is no record", self.what, name)
+                logger.warning("%s: passing over %s, which is taken but not a record", self.what, name)
                 self._blocked.add(counter)
                 return
             self._stop.wait(min(POLL_SECONDS, self._stale_seconds / 4))
