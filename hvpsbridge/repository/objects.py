@@ -153,12 +153,17 @@ class Objects:
         """As :meth:`list`, with what has such a name but is empty, or a link or a device (size -1)."""
         return (info for info in self.store.list(prefix) if is_object_name(info.name))
 
+    def empty_names(self) -> Iterator[str]:
+        """Names of objects that are empty, which count as absent."""
+        for folder in FOLDERS:
+            yield from (info.name for info in self.list_all(folder) if info.size_bytes == 0)
+
     def unknown_names(self) -> Iterator[str]:
-        """Names in the folders of the repository that hvps did not make, or of links, devices and nothing."""
+        """Names in the folders of the repository that hvps did not make, or of links and devices."""
         for folder in FOLDERS:
             for info in self.store.list(folder):
                 # A link in place of a manifest is a damaged manifest.
-                is_object = info.size_bytes > 0 or (folder == POINTS and info.size_bytes < 0)
+                is_object = info.size_bytes >= 0 or folder == POINTS
                 if not is_object or not is_object_name(info.name):
                     yield info.name
 

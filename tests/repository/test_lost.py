@@ -186,6 +186,29 @@ def test_a_newest_manifest_replaced_by_what_is_no_file_is_damaged(tmp_path: Path
         assert store_point(fresh, content(3)).manifest.sequence == 3
 
 
+def test_a_copy_of_the_files_that_ran_out_of_space_is_not_good(tmp_path: Path) -> None:
+    """``cp`` goes on when the disk is full and leaves empty files, also of everything that names a point."""
+    with make(LocalStore(tmp_path, create=True), sealed=True) as repository:
+        points = [add(repository, number) for number in range(3)]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.parent != tmp_path and path.parent.name != "keys":
+            path.write_bytes(b"")
+    with reopen(LocalStore(tmp_path)) as fresh:
+        report = fresh.verify()
+    assert {problem.name for problem in report.problems} == {f"points/{each.point_id.hex}" for each in points}
+    assert all("it is empty" in note.what for note in report.notes)
+
+
+def test_a_writer_that_died_while_naming_a_manifest_is_a_note(tmp_path: Path) -> None:
+    with make(LocalStore(tmp_path, create=True), sealed=True) as repository:
+        add(repository, 1)
+        left = tmp_path / "points" / uuid4().hex
+        left.touch()
+        report = repository.verify()
+    assert report.good
+    assert [note.name for note in report.notes] == [f"points/{left.name}"]
+
+
 def test_ids_whose_name_somebody_took_end_no_backup(repository: Repository, store: MemoryStore) -> None:
     point = store_point(repository, content(1))
     store.objects[f"ids/{point.point_id.hex}"] = b"junk" * 50

@@ -116,10 +116,29 @@ def gather(
     evidence.notes += [
         VerifyProblem(name, "not an object of hvps; it is ignored") for name in objects.unknown_names()
     ]
+    _add_empty(evidence, objects)
     if len(evidence.notes) > MAX_NOTES:
         more = len(evidence.notes) - MAX_NOTES
         evidence.notes[MAX_NOTES:] = [VerifyProblem("others", f"{more} more objects that nothing needs")]
     return evidence
+
+
+def _add_empty(evidence: Evidence, objects: Objects) -> None:
+    """Report empty objects, which a copy of the files that was not finished has many of."""
+    # Names are enough: what they name may be empty, too.
+    named = {
+        info.name.split("/")[1] for folder in (layout.IDS, layout.PROOFS) for info in objects.list_all(folder)
+    }
+    for name in objects.empty_names():
+        folder, _, point = name.partition("/")
+        if folder == layout.POINTS and point in named and point not in evidence.points:
+            what = "the manifest is empty; if this is a copy of the files, copy them again"
+            evidence.problems.append(VerifyProblem(name, what))
+        else:
+            what = (
+                "it is empty: a writer died here, or the files were copied in part, or somebody else made it"
+            )
+            evidence.notes.append(VerifyProblem(name, what))
 
 
 def _add_ledger_entry(evidence: Evidence, payload: bytes) -> None:

@@ -199,7 +199,8 @@ class Store(ABC):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose name starts with ``prefix`` followed by "/", in no particular order.
 
-        Links are not followed.
+        Links are not followed, and have size -1, as devices have. An object of size 0 counts as absent: a
+        writer that died may have left it, or a copy of the files that was not finished.
         """
 
     @abstractmethod

@@ -196,8 +196,7 @@ class LocalStore(Store):
                     yield ObjectInfo(name, -1)
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the listing
-                    if size := entry.stat(follow_symlinks=False).st_size:
-                        yield ObjectInfo(name, size)
+                    yield ObjectInfo(name, entry.stat(follow_symlinks=False).st_size)
             else:
                 yield ObjectInfo(name, -1)
 

@@ -254,8 +254,8 @@ class SftpStore(Store):
                     folders.append(name)
                 elif not _is_regular(entry.attrs):
                     found.append(ObjectInfo(name, -1))
-                elif entry.attrs.size:
-                    found.append(ObjectInfo(name, int(entry.attrs.size)))
+                else:
+                    found.append(ObjectInfo(name, int(entry.attrs.size or 0)))
         return found
 
 
