@@ -11,7 +11,12 @@ from hvpsbridge.repository.key_export import ExportedKey
 from hvpsbridge.repository.keys import KeyRing, SlotInfo
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
-from hvpsbridge.repository.opening import DEFAULT_CHUNK_BYTES, create_repository, open_repository
+from hvpsbridge.repository.opening import (
+    DEFAULT_CHUNK_BYTES,
+    create_repository,
+    open_repository,
+    repository_around,
+)
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.probe import Holds, ProbeReport, ProbeResult, probe
 from hvpsbridge.repository.repository import Repository
@@ -45,4 +50,5 @@ __all__ = [
     "current_holder",
     "open_repository",
     "probe",
+    "repository_around",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,5 +195,28 @@ def _exists(store: Store, name: str) -> bool:
     try:
         store.size(name)
     except ObjectMissing:
+        return False
+    return True
+
+
+def repository_around(path: Path) -> Path | None:
+    """The folder of the repository, of any, that a file of this path would be in; None if it is in none."""
+    # Unlike Path.resolve, realpath takes loops, closed folders and names that are too long.
+    for folder in Path(os.path.realpath(path)).parents:
+        with contextlib.suppress(OSError, ValueError):
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(folder / CONFIG_NAME, flags)
+            with os.fdopen(descriptor, "rb") as file:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_settings(file.read(MAX_SETTINGS_BYTES)):
+                    return folder
+    return None
+
+
+def _is_settings(data: bytes) -> bool:
+    try:
+        decode_settings(data)
+    except UnknownVersion:
+        return True
+    except Malformed:
         return False
     return True

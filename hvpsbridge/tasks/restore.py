@@ -256,7 +256,7 @@ def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
     for mapped in section.mapped:
         yield f"{mapped.name!r} is {mapped.file_name!r} in the path, as a file name"
     for path in section.unfinished:
-        yield f"{path} is what a killed restore left; remove it"
+        yield f"{path} looks like what a killed restore left; remove it if it is"
     for disk in section.disks:
         if disk.unfinished_bytes:
             size = size_text(disk.unfinished_bytes)

@@ -15,7 +15,7 @@ from hvpsbridge.errors import ConfigurationError, TargetExists
 from hvpsbridge.folders import absolute
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
-from hvpsbridge.repository import Repository
+from hvpsbridge.repository import Repository, repository_around
 from hvpsbridge.tasks.devices import BlockDevice, is_among_devices, is_device
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, path_part, shortened
 from hvpsbridge.tasks.sinks import DiskSink, RawFile, unfinished_files
@@ -125,6 +125,9 @@ class RawImages:
             raise ConfigurationError(str(path), "is not a block device, but would lie among the devices")
         if self.repository.holds(path):
             raise ConfigurationError(str(path), "is inside the repository; restore to another folder")
+        if (other := repository_around(path)) is not None:
+            what = f"is inside the repository {other}; restore to another folder"
+            raise ConfigurationError(str(path), what)
         return RawFile(path, disk.size_bytes, data_bytes, overwrite=self.overwrite)
 
 
@@ -147,7 +150,7 @@ def parse_target(text: str) -> tuple[str, str]:
         ValueError: it is not a target.
     """
     kind, colon, place = text.partition(":")
-    if not colon or not place or kind not in KINDS:
+    if not colon or not place or kind not in KINDS or "\0" in place:
         raise ValueError(f"{text!r} is not a target; use {' or '.join(f'{kind}:PATH' for kind in KINDS)}")
     return kind, place
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import ConfigurationError, Damaged, Interrupted, NoSpace, PointNotFound, TargetExists
+from hvpsbridge.repository import create_repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
@@ -121,6 +122,24 @@ def test_a_restore_never_writes_into_its_own_repository(world: World, tmp_path: 
         with pytest.raises(ConfigurationError, match="is inside the repository"):
             restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
     assert world.repository.verify("hashed").good
+
+
+def test_a_restore_never_writes_into_another_repository(world: World, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(MIB,))
+    world.good_backup(vm_id)
+    point = world.repository.catalog.points(vm_id)[0]
+    other = tmp_path / "other"
+    create_repository(str(other)).close()
+    before = sorted(other.rglob("*")), (other / "config").read_bytes()
+    (tmp_path / "link").symlink_to(other / "data")
+    for target in (other / "config", other / "new" / "disk.raw", tmp_path / "link" / "disk.raw"):
+        raw = RawImages(target, world.repository, overwrite=True, is_file=True)
+        with pytest.raises(ConfigurationError, match=f"is inside the repository {other}"):
+            restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+    assert (sorted(other.rglob("*")), (other / "config").read_bytes()) == before
+    (tmp_path / "config").write_text("of something else")
+    raw = RawImages(tmp_path / "disk.raw", world.repository, is_file=True)
+    restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
 
 
 def test_what_cannot_fit_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
@@ -291,5 +310,7 @@ def test_what_a_killed_restore_left_under_another_name_is_named(world: World, tm
         result = restore_vm(world.context(VmRef("HV01", vm_id, "web")), RestoreOptions(to=f"raw:{tmp_path}"))
     assert result.error is None
     assert result.section.unfinished == (str(left),)
-    assert f"{left} is what a killed restore left; remove it" in TASK.lines(result.section, False)
+    assert f"{left} looks like what a killed restore left; remove it if it is" in TASK.lines(
+        result.section, False
+    )
     assert left.exists()
