@@ -23,11 +23,12 @@ from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.planning.lineage import PROOFS_WANTED
 from hvpsbridge.tasks.planning.modes import Mode
+from hvpsbridge.tasks.planning.plan import stop_if_unexpected
 from hvpsbridge.tasks.planning.space import volume_of
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.transfer.context import TransferContext
-from hvpsbridge.tasks.transfer.disk_backup import DiskBackup, stop_if_unexpected
+from hvpsbridge.tasks.transfer.disk_backup import DiskBackup
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader, open_shell
 from hvpsbridge.tasks.transfer.limits import SharedReadPermit
 from hvpsbridge.tasks.transfer.parallel import run_parallel

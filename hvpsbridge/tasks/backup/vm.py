@@ -27,8 +27,8 @@ from hvpsbridge.tasks.backup.prepare import Leased, plan, resolve
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.backup.store import commit, store
+from hvpsbridge.tasks.planning.plan import stop_if_unexpected
 from hvpsbridge.tasks.steps import Step
-from hvpsbridge.tasks.transfer.disk_backup import stop_if_unexpected
 
 logger = logging.getLogger(__name__)
 

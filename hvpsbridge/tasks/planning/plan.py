@@ -15,9 +15,11 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
 from hvpsbridge.contract.slots import slot_of
+from hvpsbridge.errors import StoppedByPolicy
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,16 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
     if not same_chain(facts.chain, plan.base.chain):
         return plan.doubted(Reason.CHAIN_CHANGED, _chain_text(plan.base.chain, facts.chain))
     return plan
+
+
+def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> None:
+    """Return if a disk may be backed up as planned.
+
+    Raises:
+        StoppedByPolicy: it would be read or compared whole unexpectedly, and the options forbid that.
+    """
+    if not plan.reason.expected and options.on_unexpected_full is OnUnexpectedFull.STOP:
+        raise StoppedByPolicy(vm_name, f"disk {plan.slot}: {plan.why}")
 
 
 def same_chain(left: Sequence[str], right: Sequence[str]) -> bool:

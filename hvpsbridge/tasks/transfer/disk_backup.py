@@ -12,7 +12,7 @@ from functools import cached_property
 from uuid import UUID
 
 from hvpsbridge.contract.results import FrozenDisk
-from hvpsbridge.errors import Damaged, ProtocolViolation, StoppedByPolicy, TrackingUnusable
+from hvpsbridge.errors import Damaged, ProtocolViolation, TrackingUnusable
 from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
 from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
@@ -20,8 +20,7 @@ from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.patching import owed_extents
-from hvpsbridge.tasks.planning.plan import DiskPlan, confirm
-from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
+from hvpsbridge.tasks.planning.plan import DiskPlan, confirm, stop_if_unexpected
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
@@ -35,16 +34,6 @@ logger = logging.getLogger(__name__)
 SECTOR_BYTES = 4096
 # The rotating audit proves one part of the disk in each run, and all of it in this many runs.
 AUDIT_PARTS = 16
-
-
-def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> None:
-    """Return if a disk may be backed up as planned.
-
-    Raises:
-        StoppedByPolicy: it would be read or compared whole unexpectedly, and the options forbid that.
-    """
-    if not plan.reason.expected and options.on_unexpected_full is OnUnexpectedFull.STOP:
-        raise StoppedByPolicy(vm_name, f"disk {plan.slot}: {plan.why}")
 
 
 class DiskBackup:
@@ -98,9 +87,7 @@ class DiskBackup:
             except Damaged as err:
                 if self.plan.base is None:
                     raise
-                logger.warning(
-                    "disk %s: cannot read the base, reading the whole disk: %s", self.plan.slot, err
-                )
+                logger.warning("disk %s: cannot read the base, reading all of it: %s", self.plan.slot, err)
                 self._decide(
                     replace(self.plan, mode=Mode.FULL, reason=Reason.BASE_DAMAGED, detail=err.name, base=None)
                 )
@@ -110,21 +97,13 @@ class DiskBackup:
     def _pull(self) -> None:
         if not self._size_bytes:
             return
-        changes: tuple[Extent, ...] | None = None
-        if self.plan.mode is Mode.INCREMENTAL:
-            changes = self._changes()
-        match self.plan.mode:
-            case Mode.INCREMENTAL:
-                assert changes is not None
-                self._pull_changes(changes)
-            case Mode.COMPARE:
-                self._pull_differences()
-            case Mode.FULL:
-                wanted = self._allocation
-                if wanted is None:
-                    wanted = (Extent(0, self._size_bytes),)
-                self._changed_bytes = total_bytes(wanted)
-                self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
+        changes = self._changes() if self.plan.mode is Mode.INCREMENTAL else None
+        if changes is not None:
+            self._pull_changes(changes)
+        elif self.plan.mode is Mode.COMPARE:
+            self._pull_differences()
+        else:
+            self._pull_allocated()
         if self.plan.base is not None and (bad := self._stored.bad_base_chunks()):
             count = -(-total_bytes(bad) // self._grid.chunk_bytes)
             logger.warning(
@@ -172,6 +151,12 @@ class DiskBackup:
             self._reread_chunks += len(again)
             chunks = (self._grid.extent(number, self._size_bytes) for number in again)
             self._pull_whole(align(chunks, self._grid.chunk_bytes, self._size_bytes))
+
+    def _pull_allocated(self) -> None:
+        """Read everything that the frozen files hold data for, or the whole disk."""
+        wanted = (Extent(0, self._size_bytes),) if self._allocation is None else self._allocation
+        self._changed_bytes = total_bytes(wanted)
+        self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
 
     def _pull_differences(self) -> None:
         """Compare with the base and read what differs; check a distrusted tracking against it."""
