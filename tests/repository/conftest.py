@@ -104,3 +104,8 @@ def store_point(
 
 def content_of(repository: Repository, point: Point) -> bytes:
     return repository.image(point, point.disks[0]).readall() or b""
+
+
+@pytest.fixture
+def sealed(store: MemoryStore) -> Repository:
+    return make(store, sealed=True)
