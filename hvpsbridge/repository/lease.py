@@ -32,7 +32,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.lease import LeaseHolder, LeaseRecord
-from hvpsbridge.repository.holder import current_holder, is_here, is_provably_dead
+from hvpsbridge.repository.holder import is_here, is_provably_dead
 from hvpsbridge.repository.layout import FAR, MAX_COUNTER, counted, counter_of
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.stores.retry import Unreachable
@@ -81,7 +81,7 @@ class Lease:
     Args:
         objects: where the lease is.
         prefix: of its records.
-        holder: this process, see :func:`current_holder`.
+        holder: this process, see ``holder.current_holder``.
         what: what the lease is on, for messages.
         once: whether the prefix is never used again (that of a run), so its last record can be deleted.
         stale_seconds, renew_seconds, clock: for tests.
@@ -348,6 +348,3 @@ class Lease:
 
 def _name_of(record: LeaseRecord | None) -> str:
     return "an unknown process" if record is None else record.holder.describe()
-
-
-__all__ = ["Lease", "current_holder"]

@@ -17,7 +17,8 @@ from hvpsbridge.contract.results import (
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import Gated, HostNoSpace, NotEligible, NothingToBackUp
 from hvpsbridge.formats.manifest import ExcludedDisk
-from hvpsbridge.repository.lease import Lease, current_holder
+from hvpsbridge.repository.holder import current_holder
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points

@@ -15,7 +15,7 @@ from uuid import UUID
 from hvpsbridge.errors import ExitCode, HostNotClean, HvpsError, NotEligible, worst
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
-from hvpsbridge.repository.lease import current_holder
+from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.cleaner import clean_up, close_run
 from hvpsbridge.tasks.cleanup.context import CleanupContext
