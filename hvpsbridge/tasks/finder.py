@@ -162,5 +162,5 @@ def _once_called(repository: Repository, name: str) -> frozenset[UUID]:
             point.vm_id for point in repository.catalog.points() if point.vm_name.casefold() == folded
         )
     except HvpsError as err:
-        logger.info("%s", err)  # whoever needs the points reports it
+        logger.info("%s", err)  # a task that needs the points reports it
         return frozenset()

@@ -6,62 +6,28 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from hvpsbridge.errors import (
     ExitCode,
-    HostUnreachable,
     InternalError,
     Interrupted,
     PlaceShared,
-    VmMissing,
-    VmOnSeveralHosts,
 )
-from hvpsbridge.sim.model.state import VMState
-from hvpsbridge.tasks import listing
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
-from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.restore import RestoreOptions, RestoreResult
-from hvpsbridge.tasks.results import Outcome, RunResult
-from hvpsbridge.tasks.runner import Runner
+from hvpsbridge.tasks.results import Outcome
 from hvpsbridge.tasks.task import PlayTask, play_task
-from hvpsbridge.tasks.verify import Points, VerifyOptions, VerifyResult
+from hvpsbridge.tasks.verify import VerifyResult
 from hvpsbridge.units import MIB
 from tests.tasks.model_host import ModelHost
-from tests.tasks.world import QUICK, SLOT, Steps, World
-
-BACKUP = play_task("backup", QUICK)
-VERIFY = play_task("verify", VerifyOptions())
-
-
-def unreachable() -> object:
-    raise HostUnreachable("HV02", "no route")
-
-
-def play(world: World, tmp_path: Path, **changes: object) -> PlayRun:
-    facts: dict[str, object] = {
-        "name": "nightly",
-        "hosts": (HostTarget("HV01", world.host),),  # type: ignore[arg-type]
-        "repository": world.repository,
-        "vms": VmSelection(),
-        "tasks": (
-            BACKUP,
-            VERIFY,
-            play_task("restore", RestoreOptions(to=f"raw:{tmp_path}/restored/{{{{ vm }}}}")),
-        ),
-    }
-    return PlayRun(**{**facts, **changes})  # type: ignore[arg-type]
-
-
-def run(
-    *plays: PlayRun, cancel: Cancellation | None = None, observer: Steps | None = None, **options: object
-) -> RunResult:
-    return Runner(uuid4(), observer or Steps(), cancel or Cancellation(), **options).run(plays)  # type: ignore[arg-type]
+from tests.tasks.plays import BACKUP, play, run, unreachable
+from tests.tasks.world import SLOT, Steps, World
 
 
 def test_tasks_run_in_order_for_every_vm(world: World, tmp_path: Path) -> None:
@@ -110,14 +76,6 @@ def test_one_vms_failure_and_one_hosts_leave_the_others_alone(world: World, tmp_
     assert result.exit_code is ExitCode.VM_FAILED
 
 
-def test_a_name_that_is_not_there_is_a_problem_of_the_host(world: World, tmp_path: Path) -> None:
-    world.vm("web", disks=(1 * MIB,))
-    result = run(play(world, tmp_path, vms=VmSelection(("web", "gone"))))
-    assert isinstance(result.problems[0].error, VmMissing)
-    assert result.exit_code is ExitCode.INVALID
-    assert result.tasks[0].outcome is Outcome.DONE
-
-
 def test_a_vm_without_disks_is_skipped_under_a_pattern_and_an_error_by_name(
     world: World, tmp_path: Path
 ) -> None:
@@ -141,22 +99,6 @@ def test_a_vm_that_lost_its_disks_is_an_error_under_a_pattern_too(world: World, 
     world.model.setup.remove_disk(vm_id, SLOT)
     result = run(play(world, tmp_path, vms=VmSelection(("*",)), tasks=(BACKUP,)))
     assert result.exit_code is ExitCode.VM_FAILED
-
-
-def test_a_renamed_vm_is_found_by_its_old_name_and_the_new_one_is_named(world: World, tmp_path: Path) -> None:
-    vm_id = world.vm("db01", disks=(1 * MIB,))
-    world.good_backup(vm_id)
-    world.model.setup.change_vm(vm_id, name="db02")
-    result = run(play(world, tmp_path, vms=VmSelection(("db01",)), tasks=(BACKUP,)))
-    assert [(task.vm.name, task.outcome) for task in result.tasks] == [("db02", Outcome.DONE)]
-    (problem,) = result.problems
-    assert (
-        str(problem.error) == "VM 'db01' on HV01 is now called 'db02'; use the new name, or the id of the VM"
-    )
-    assert result.exit_code is ExitCode.DEGRADED
-    limited = run(play(world, tmp_path, tasks=(BACKUP,), limit=("db01",)))
-    assert [task.vm.name for task in limited.tasks] == ["db02"]
-    assert limited.exit_code is ExitCode.DONE
 
 
 def test_a_machine_that_allows_one_more_thread_backs_up_one_vm_at_a_time(
@@ -195,27 +137,6 @@ def test_check_plans_and_changes_nothing(world: World, tmp_path: Path) -> None:
     assert sorted(path for path in world.store.rglob("*")) == files
     assert not world.model.checkpoints.all(vm_id, hidden=True)
     assert not world.model.reference_points.all(vm_id)
-
-
-def test_verify_and_restore_need_no_host(world: World, tmp_path: Path) -> None:
-    vm_id = world.vm(disks=(1 * MIB,))
-    world.good_backup(vm_id)
-    hosts = (HostTarget("HV01", unreachable),)  # type: ignore[arg-type]
-    result = run(
-        play(
-            world,
-            tmp_path,
-            hosts=hosts,
-            tasks=(VERIFY, play_task("verify", VerifyOptions(points=Points.ALL))),
-        )
-    )
-    assert [task.outcome for task in result.tasks] == [Outcome.DONE] * 2
-
-
-def test_off_vms_are_backed_up_and_states_choose(world: World, tmp_path: Path) -> None:
-    world.vm("off", disks=(1 * MIB,), state=VMState.Off)
-    result = run(play(world, tmp_path, tasks=(BACKUP,)))
-    assert result.tasks[0].outcome is Outcome.DONE
 
 
 def signalled(cancel: Cancellation, times: int) -> Callable[[], None]:
@@ -351,37 +272,3 @@ def test_tasks_for_different_disks_or_folders_of_a_vm_do_not_disturb_each_other(
     second = play(world, tmp_path, tasks=(drill(f"{to}/again"),))
     assert run(first, second).exit_code is ExitCode.DONE
     assert len(list((tmp_path / "web").rglob("*.raw"))) == 4
-
-
-def test_a_host_of_a_later_play_does_not_take_a_vm_over(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "LIST_AGAIN_SECONDS", (0.0,))
-    vm_id = world.vm(disks=(1 * MIB,))
-    other = World(tmp_path / "other")
-    other.model.setup.add_node("HV02")
-    other.vm(vm_id=vm_id, disks=(1 * MIB,), node="HV02")
-    first = play(world, tmp_path, tasks=(BACKUP,))
-    evil = HostTarget("HV02", lambda: other.host("HV02"))  # type: ignore[arg-type,return-value]
-    result = run(first, play(world, tmp_path, hosts=(evil,), tasks=(BACKUP,)))
-    other.close()
-    assert [(task.vm.host, task.outcome) for task in result.tasks] == [("HV01", Outcome.DONE)]
-    (problem,) = result.problems
-    assert isinstance(problem.error, VmOnSeveralHosts)
-    assert result.exit_code is ExitCode.VM_FAILED
-
-
-def test_a_vm_of_which_no_point_can_be_read_is_damage(world: World, tmp_path: Path) -> None:
-    """Without hosts the repository says which VMs there are; this one would be left out in silence."""
-    for name in ("a", "b"):
-        world.vm(name, disks=(1 * MIB,))
-    assert run(play(world, tmp_path, tasks=(BACKUP,))).exit_code is ExitCode.DONE
-    (lost,) = (point for point in world.repository.catalog.points() if point.vm_name == "b")
-    manifest = world.store / "points" / lost.point_id.hex
-    manifest.chmod(0o600)
-    manifest.write_bytes(manifest.read_bytes()[:-1])
-    world.reopen()
-    result = run(play(world, tmp_path, repository=world.repository, tasks=(VERIFY,)))
-    assert [task.vm.name for task in result.tasks] == ["a"]
-    assert result.exit_code is ExitCode.DAMAGE
-    assert str(lost.vm_id) in str(result.problems[0].error)
