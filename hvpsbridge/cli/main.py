@@ -23,6 +23,7 @@ from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
 from hvpsbridge.cli.run_output import output_format, print_document
+from hvpsbridge.cli.signals import restoring_signals
 from hvpsbridge.cli.streams import lost_output, prepare_streams
 from hvpsbridge.errors import (
     ExitCode,
@@ -68,6 +69,11 @@ def main(arguments: Sequence[str]) -> ExitCode:
     """Run a command line. Returns its exit code."""
     # Also if the command line turns out to be invalid before the option is reached.
     invocation = Invocation(as_json="--json" in arguments, as_lines="--json-lines" in arguments)
+    with restoring_signals():
+        return _main(arguments, invocation)
+
+
+def _main(arguments: Sequence[str], invocation: Invocation) -> ExitCode:
     try:
         with invocation:
             result = hvps.main(list(arguments), prog_name="hvps", standalone_mode=False, obj=invocation)

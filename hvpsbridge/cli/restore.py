@@ -13,7 +13,7 @@ from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.run_output import output_format, print_report
-from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
@@ -62,7 +62,7 @@ def restore_(
     cancel = Cancellation()
     single = wanted.disk is not None and not _is_folder(path)
     target = RawImages(path, repository, wanted.overwrite, is_file=single)
-    with catch_signals(cancel), console.observer(quiet=quiet) as observer:
+    with catch_signals(cancel, report_first), console.observer(quiet=quiet) as observer:
         context = TaskContext(
             vm=VmRef(found.manifest.host, found.vm_id, found.vm_name),
             repository=repository,

@@ -8,7 +8,7 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli.compose import shared_limits
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.run_output import OutputFormat, print_report
-from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
@@ -43,7 +43,7 @@ def run_plays(
     with interrupting():
         plays = compose()
     cancel = Cancellation()
-    with catch_signals(cancel), console.observer(quiet=quiet) as observer:
+    with catch_signals(cancel, report_first), console.observer(quiet=quiet) as observer:
         runner = Runner(
             invocation.run_id, observer, cancel, forks=forks, check=check, shared=shared_limits(limits)
         )

@@ -20,7 +20,7 @@ from hvpsbridge.cli.options import (
     repository_options,
     repository_spec,
 )
-from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import ExitCode, HostError, Interrupted, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
@@ -176,7 +176,7 @@ def _run(
             ours=chosen.ours,
             foreign=chosen.not_ours,
         )
-        with catch_signals(cancel):
+        with catch_signals(cancel, report_first):
             swept = {one.vm.vm_id: _removed(remove, context, one) for one in todo}
     results = tuple(swept.get(one.vm.vm_id, SweepResult(one)) for one in there)
     return _print_result(connected.name, chosen, (*results, *failed), unreadable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from hvpsbridge.errors import Interrupted
@@ -79,8 +79,13 @@ class Cancellation:
 
 
 @contextlib.contextmanager
-def catch_signals(cancellation: Cancellation) -> Iterator[None]:
-    """Turn signals into requests while the block runs. Main thread only."""
+def catch_signals(cancellation: Cancellation, then: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Turn signals into requests while the block runs. Main thread only.
+
+    Args:
+        cancellation: gets the requests.
+        then: called at the end, and may handle signals from then on; otherwise they are as before.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         cancellation.request(signal.Signals(number).name)
@@ -89,5 +94,7 @@ def catch_signals(cancellation: Cancellation) -> Iterator[None]:
     try:
         yield
     finally:
+        then()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is handle:
+                signal.signal(number, handler)
