@@ -28,6 +28,17 @@ class HostUnreachable(HostError):
 
 
 @dataclass(eq=False)
+class ConnectionLimit(HostUnreachable):
+    """This machine does not allow another connection. The host may well answer."""
+
+    template: ClassVar[str] = "cannot connect to host {host}: {reason}"
+    remedy: ClassVar[str] = (
+        "raise the limits of this machine (ulimit -n), or use fewer --forks and --max-readers"
+    )
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
 class HostBusy(HostUnreachable):
     """The host answers, but its WinRM service cannot open a shell now."""
 

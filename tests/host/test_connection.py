@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.host.address import Endpoint, name_of, with_port
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection, is_loopback
+from hvpsbridge.host.psrp.errors import connect_failure
 from hvpsbridge.secret import Secret
 from tests.host.test_session import self_signed
 
@@ -155,3 +159,19 @@ def test_loopback_is_told_without_a_resolver() -> None:
 
 def test_a_connection_shows_no_password() -> None:
     assert "canary-p" not in repr(connection("hv01"))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_limit_of_this_machine_is_not_blamed_on_the_host(number: int) -> None:
+    try:
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as err:
+            raise requests.exceptions.SSLError("while its file of CAs was read") from err
+    except requests.exceptions.SSLError as err:
+        error = connect_failure(connection("https://hv01"), err)
+    assert str(error) == (
+        f"cannot connect to host hv01: {os.strerror(number)}; "
+        "raise the limits of this machine (ulimit -n), or use fewer --forks and --max-readers"
+    )
+    assert error.code is ExitCode.INVALID

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from xml.etree import ElementTree
 
@@ -10,6 +12,7 @@ from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportErr
 from pypsrp.wsman import WSMan
 
 from hvpsbridge.errors import (
+    ConnectionLimit,
     HostBusy,
     HostError,
     HostRefused,
@@ -40,6 +43,9 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 # A user and a password in a URL of an exception.
 _USERS = re.compile(r"://[^/?#\s]*@")
 
+# Files and memory that sockets need.
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
 # HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
 
@@ -47,6 +53,8 @@ HTTP_UNAVAILABLE = 503
 def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     """The error for an exception while a shell is being opened."""
     host = connection.name
+    if limit := _limit(err):
+        return ConnectionLimit(host, limit)
     if failure := ticket_failure(host, err) or context_failure(connection, err):
         return failure
     if isinstance(err, AuthenticationError) and connection.auth == "kerberos":
@@ -68,6 +76,15 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
         return HostUnreachable(host, _short(err))
     # Kerberos and NTLM raise classes of their libraries if there is no ticket or key.
     return HostRefused(host, _short(err))
+
+
+def _limit(err: BaseException | None) -> str | None:
+    """The limit of this machine that an exception is about; None for any other exception."""
+    while err is not None:
+        if isinstance(err, OSError) and err.errno in _LIMITS:
+            return os.strerror(err.errno)
+        err = err.__cause__ or err.__context__
+    return None
 
 
 def transport_failure(host: str, operation: str, err: Exception) -> HostError:

@@ -122,9 +122,11 @@ def _letting_go(state: BackupState) -> Iterator[None]:
 
 def _known(context: BackupContext, err: Exception) -> HvpsError:
     """The error for the result; an unexpected exception is logged."""
-    if not isinstance(err, HvpsError):
-        logger.error("VM %s", context.vm_name, exc_info=err)
-    return as_error(err)
+    known = as_error(err)
+    if known is not err:
+        level = logging.ERROR if isinstance(known, InternalError) else logging.DEBUG
+        logger.log(level, "VM %s", context.vm_name, exc_info=err)
+    return known
 
 
 def _result(
