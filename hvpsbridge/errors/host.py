@@ -277,5 +277,5 @@ class HostNotClean(HostError):
     vm: str
     leftovers: tuple[str, ...]
     template: ClassVar[str] = "left on host {host} for VM {vm}: {leftovers}"
-    remedy: ClassVar[str] = "the next run removes what is certainly of hvps and names the rest again"
+    remedy: ClassVar[str] = "the next run removes what hvps certainly created and reports the rest again"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_NOT_CLEAN

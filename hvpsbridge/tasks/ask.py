@@ -1,7 +1,7 @@
 """Asks several hosts at a time; an error concerns its host only.
 
-The thread that calls waits and nothing else, so that it hears signals. The threads that ask are daemons: a
-host that does not answer holds neither the others nor the end of the process.
+The calling thread only waits, so that it hears signals. The threads that ask are daemons: a host that does
+not answer delays neither the other hosts nor the end of the process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def ask_all(
         targets: the hosts.
         ask: called in a thread for each.
         cancel: stops it.
-        host_seconds: how long a host may take; afterwards it counts as an error.
+        host_seconds: how long a host may take; after that it counts as timed out.
     """
     answers: Answers[T] = Answers()
     ended: queue.SimpleQueue[tuple[str, T | HvpsError]] = queue.SimpleQueue()

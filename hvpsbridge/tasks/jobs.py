@@ -1,4 +1,4 @@
-"""Which VM of a play is next: so that a bad host holds up its own VMs and not those of the others."""
+"""Chooses the next VM of a play, so that a host in trouble delays only its own VMs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _TROUBLE = (HostUnreachable, OperationTimedOut, ProtocolViolation, SessionLost)
 class JobQueue(Generic[T]):
     """Jobs in order, with the hosts taking turns. Thread-safe.
 
-    A host on which fewer jobs failed in a way that the next one probably does, too, comes first; of several,
-    the one on which fewer jobs run. With one host the order stays.
+    The host with the fewest failures that its next job would probably repeat comes first; of several such
+    hosts, the one with the fewest running jobs. With one host the order stays.
 
     Args:
         jobs: in order.

@@ -54,7 +54,7 @@ class _Taken:
 class Places:
     """The places of one run, and which tasks must not run because they share one.
 
-    Noted by one thread before others ask.
+    One thread notes them all before other threads ask.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from hvpsbridge.host.psrp.replies import END, FRAGMENT, MAX_MESSAGE_BYTES, START
 from hvpsbridge.host.psrp.safe_xml import check_clixml
 
 HEADER_BYTES = 40
-# Nobody reads them. A script that calls its host would wait for an answer until its deadline, as before.
+# hvps does not read them. A script that calls its host would wait for an answer until its deadline.
 DROPPED = frozenset(
     {
         MessageType.DEBUG_RECORD,

@@ -24,7 +24,7 @@ class Ending:
         self._until: float | None = None
 
     def begin(self) -> None:
-        """The deadline counts from now, if it does not count already."""
+        """Start the deadline, unless it has started already."""
         if self._until is None:
             self._until = self._clock() + self._seconds
 

@@ -78,7 +78,7 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     Raises:
         VmNotFound: the host does not have it.
         NotEligible: it cannot be backed up.
-        NothingToBackUp: it has no disk, and nobody named it.
+        NothingToBackUp: it has no disk, and only a pattern matches it.
         RepositoryLocked: another run is working on it.
     """
     host, repository = context.host, context.repository
@@ -111,7 +111,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     vm, disks = _look(context, state, wait=wait)
     lineage = read_lineage(context.repository, vm.vm_id)
     ours = own_reference_points((), lineage, context.host.reference_points(vm.vm_id))
-    _tell_of_move(context, state, info, lineage, ours)
+    _report_move(context, state, info, lineage, ours)
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
@@ -143,18 +143,18 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)))
 
 
-def _tell_of_move(
+def _report_move(
     context: BackupContext,
     state: BackupState,
     info: HostInfo,
     lineage: Lineage,
     ours: Iterable[ReferencePointInfo],
 ) -> None:
-    """Name both hosts if the VM is on another one: a warning, unless the old host shows that it moved.
+    """Name both hosts if the VM is on another one than before: a warning, unless the move is confirmed.
 
-    Any host can list a VM, so a move that nobody made must be seen. Where the old host was asked and does not
-    list the VM, nobody took it; in a cluster that is so every night. A host under another name reports the
-    old name, which any host could, and has the reference point of the newest point, which no other can know.
+    Any host can list any VM, so an unexpected move must be visible. It is confirmed if the old host was asked
+    and does not list the VM any more, as in a cluster every night. A renamed host reports its old name, which
+    any host could, and has the reference point of the newest point, which no other host can know.
     """
     now = context.host.name
     newest = lineage.points[-1].manifest if lineage.points else None

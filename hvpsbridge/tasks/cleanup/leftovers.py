@@ -164,7 +164,7 @@ def _reference_points(
                 owner, why = Owner.LEFTOVER, "belongs to a recovery point by its ids; will be adopted"
             else:
                 owner = Owner.UNCLEAR
-                why = "appeared while a run converted a checkpoint, but has not the ids of its point"
+                why = "appeared while a run converted a checkpoint, but does not have the ids of its point"
         elif one in ownership.unproven:
             owner, why = Owner.UNCLEAR, "the ledger names it, but no recovery point has its ids"
         else:
