@@ -47,6 +47,8 @@ class Catalog:
         self._manifests: dict[str, Point] = {}
         # Anyone can add objects that are not manifests, and a run asks for the points again and again.
         self._not_manifests: dict[ObjectInfo, Damaged | NewerObject] = {}
+        # Names of manifests that were empty when they were listed.
+        self._empty: frozenset[str] = frozenset()
         self._logged: set[str] = set()
         # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
@@ -74,8 +76,9 @@ class Catalog:
         One that a newer hvps wrote hides only itself.
         """
         # A link in place of a manifest is damage, too.
-        listed = (info for info in self._objects.list_all(POINTS) if info.size_bytes)
-        infos = sorted(listed, key=lambda info: info.name)
+        listed = sorted(self._objects.list_all(POINTS), key=lambda info: info.name)
+        infos = [info for info in listed if info.size_bytes]
+        self._empty = frozenset(info.name for info in listed if not info.size_bytes)
         missing = [
             info for info in infos if info.name not in self._manifests and info not in self._not_manifests
         ]
@@ -167,7 +170,8 @@ class Catalog:
             elif len(digits) == UUID_DIGITS:
                 suspects[UUID(digits)] = found.what
         missing = {UUID(digits) for digits in with_ids if len(digits) == UUID_DIGITS}
-        if not suspects and not missing:
+        empty = {UUID(name.rsplit("/", 1)[1]) for name in self._empty}
+        if not suspects and not missing and not empty:
             return ()
         tombstones = self.tombstones()
         for point_id in missing - {tomb.point_id for tomb in tombstones}:
@@ -177,6 +181,8 @@ class Catalog:
                 suspects[point_id] = "the manifest is missing"
             except Damaged as err:  # a folder
                 suspects[point_id] = err.what
+        for point_id in empty - {tomb.point_id for tomb in tombstones}:
+            suspects[point_id] = "the manifest is empty"
         return find_lost(self._objects, suspects, points, tombstones, vm_id)
 
     def unreadable_points(self) -> tuple[LostPoint, ...]:

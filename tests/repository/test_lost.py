@@ -186,6 +186,22 @@ def test_a_newest_manifest_replaced_by_what_is_no_file_is_damaged(tmp_path: Path
         assert store_point(fresh, content(3)).manifest.sequence == 3
 
 
+@pytest.mark.parametrize("evidence", [("ids",), ("ledger",), ("proof",), ALL])
+def test_latest_is_an_error_when_the_newest_manifest_is_empty(
+    repository: Repository, store: MemoryStore, evidence: Sequence[str]
+) -> None:
+    add(repository, 1, evidence)
+    last = add(repository, 2, evidence)
+    store.objects[name := f"points/{last.point_id.hex}"] = b""  # as a file system may leave it after a crash
+    store.objects[f"points/{uuid4().hex}"] = b""  # of a writer that died
+    with reopen(store) as fresh:
+        with pytest.raises(PointLost, match="empty"):
+            fresh.catalog.find_point("web@latest")
+        assert [problem.name for problem in fresh.verify().problems] == [name]
+        if evidence != ("proof",):  # which does not say of which VM the point is
+            assert store_point(fresh, content(3)).manifest.sequence == 3
+
+
 def test_a_copy_of_the_files_that_ran_out_of_space_is_not_good(tmp_path: Path) -> None:
     """``cp`` goes on when the disk is full and leaves empty files, also of everything that names a point."""
     with make(LocalStore(tmp_path, create=True), sealed=True) as repository:

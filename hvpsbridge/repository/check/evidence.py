@@ -153,13 +153,14 @@ def orphan_problems(
     """Points that some object names, but that neither exist nor were pruned."""
     known = {point.point_id.hex for point in points} | {tomb.point_id.hex for tomb in tombstones}
     for point in sorted(evidence.points.keys() - known):
+        name, names = f"{layout.POINTS}/{point}", evidence.points[point]
         try:
-            objects.store.size(f"{layout.POINTS}/{point}")
+            if not objects.store.size(name):
+                yield VerifyProblem(name, f"the manifest is empty, but {names} names it")
         except ObjectMissing:
-            what = evidence.points[point]
-            yield VerifyProblem(f"{layout.POINTS}/{point}", f"the manifest is missing, but {what} names it")
+            yield VerifyProblem(name, f"the manifest is missing, but {names} names it")
         except Damaged as err:  # a folder
-            yield VerifyProblem(f"{layout.POINTS}/{point}", err.what)
+            yield VerifyProblem(name, err.what)
 
 
 def line_problems(points: Sequence[Point], tombstones: Sequence[Tombstone]) -> Iterator[VerifyProblem]:
