@@ -124,12 +124,9 @@ class HyperVHost:
         vms = [vm for vm in listed if isinstance(vm, VmInfo)]
         problems = [err for err in listed if isinstance(err, HostError)]
         count = Counter(vm.vm_id for vm in vms)
-        problems += [
-            self._runner.violation(operation, f"VM {vm_id} is listed {times} times")
-            for vm_id, times in count.items()
-            if times > 1
-        ]
-        return tuple(vm for vm in vms if count[vm.vm_id] == 1), tuple(problems)
+        again = [vm_id for vm_id, times in count.items() if times > 1]
+        problems += [self._runner.violation(operation, f"VM {vm_id} is listed twice") for vm_id in again]
+        return tuple(vm for vm in vms if vm.vm_id not in again), tuple(problems)
 
     def vm(self, vm_id: UUID) -> VmInfo:
         """The VM with that id.

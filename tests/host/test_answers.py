@@ -66,7 +66,7 @@ def test_a_vm_that_is_listed_twice_does_not_hide_the_others() -> None:
     good, bad = make.vm(), make.vm(vm_id=uuid4())
     vms, problems = host(bad, good, bad).list_vms()
     assert vms == (good,)
-    assert "listed 2 times" in str(problems[0])
+    assert "is listed twice" in str(problems[0])
 
 
 def test_what_is_made_must_be_what_was_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -129,6 +130,18 @@ def test_the_network_cut_at_every_message(tmp_path: Path, for_good: bool) -> Non
     world.close()
 
 
+def lose(world: World, message: str, *, dies: bool, first: Callable[[], None] = lambda: None) -> None:
+    """Lose that message once: the connection breaks, or hvps dies."""
+
+    def before(name: str) -> None:
+        if name == message:
+            first()
+            world.before = None
+            raise Died if dies else SessionLost("HV01", name, "connection reset")
+
+    world.before = before
+
+
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "beside another product's"])
 @pytest.mark.parametrize("dies", [False, True], ids=["lost", "killed"])
 def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
@@ -138,15 +151,12 @@ def test_a_checkpoint_that_shows_late_after_its_reply_was_lost_is_found(
     world.good_backup(vm_id)
     world.model.set_knob("visibility_seconds", 0.5)
 
-    def lose(name: str) -> None:
-        if name == "New-HvpsCheckpoint: reply":
-            if others:
-                world.model.set_knob("visibility_seconds", 0.0)
-                world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=OTHERS))
-            world.before = None
-            raise Died if dies else SessionLost("HV01", name, "connection reset")
+    def make_another() -> None:
+        if others:
+            world.model.set_knob("visibility_seconds", 0.0)
+            world.model.jobs.wait(world.model.checkpoints.create(vm_id, name=OTHERS))
 
-    world.before = lose
+    lose(world, "New-HvpsCheckpoint: reply", dies=dies, first=make_another)
     if dies:
         with pytest.raises(Died):
             world.backup(vm_id)
@@ -174,12 +184,7 @@ def test_an_unmarked_newcomer_is_named_and_never_removed(world: World, dies: boo
     vm_id = world.vm(disks=(SMALL,))
     world.good_backup(vm_id)
 
-    def lose(name: str) -> None:
-        if name == "New-HvpsCheckpoint: rename":
-            world.before = None
-            raise Died if dies else SessionLost("HV01", name, "connection reset")
-
-    world.before = lose
+    lose(world, "New-HvpsCheckpoint: rename", dies=dies)
     if dies:
         with pytest.raises(Died):
             world.backup(vm_id)
