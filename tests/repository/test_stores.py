@@ -392,6 +392,7 @@ def test_a_storage_that_is_unmounted_while_it_is_used_is_not_an_empty_one(tmp_pa
     sinks = [store.sink("data/ab"), store.sink("data/cd")]
     root.rename(tmp_path / "away")
     for _ in range(2):  # without the place, then with the empty folder below a mount
+        store.make_folders(FOLDERS)
         for ask in (
             lambda: store.get("points/one"),
             lambda: store.size("points/one"),

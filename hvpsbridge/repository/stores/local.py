@@ -231,6 +231,7 @@ class LocalStore(Store):
     def make_folders(self, names: Iterable[str]) -> None:
         for name in names:
             with contextlib.suppress(OSError, StoreError):
+                self.check_there()
                 self._make_folder(self.path(name))
 
     def sweep(self) -> int:
