@@ -18,6 +18,8 @@ _UNSAFE = (
 _UNSAFE_CHARACTER = re.compile(f"[{_UNSAFE}]")
 # A line break with the space around it; messages from hosts have them.
 _LINE_BREAK = re.compile(r"\s*[\n\r\x85\u2028\u2029]\s*")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_USERS = re.compile(r"://[^/?#\s]*@")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Letters of somebody else's text in an error.
@@ -27,6 +29,21 @@ MAX_REASON = 300
 def one_line(text: str, letters: int | None = None) -> str:
     """Text on one line, cut to that many letters; nothing else is changed."""
     return " ".join(text.split())[:letters]
+
+
+def shortened(text: str, letters: int) -> str:
+    """Text of at most that many letters; a longer one ends in dots."""
+    return text if len(text) <= letters else f"{text[: letters - 10]}..."
+
+
+def without_users(text: str) -> str:
+    """The text of a library without the users and passwords of URLs in it, such as those of a proxy."""
+    return _USERS.sub("://", text)
+
+
+def has_controls(text: str) -> bool:
+    """Whether it has ASCII control characters, which no name, address or setting has."""
+    return _CONTROL.search(text) is not None
 
 
 def folded(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from hvpsbridge.text import shortened
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -37,12 +39,12 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None or match[2].upper() not in _FACTORS:
-        raise ValueError(f"{_short(text)!r} is not a size; use for example 64KiB, 512MiB or 4GiB")
+        raise ValueError(f"{shortened(text, 40)!r} is not a size; use for example 64KiB, 512MiB or 4GiB")
     amount = float(match[1]) * _FACTORS[match[2].upper()]
     if amount > MAX_SIZE_BYTES:
-        raise ValueError(f"{_short(text)!r} is too large for a size")
+        raise ValueError(f"{shortened(text, 40)!r} is too large for a size")
     if amount != int(amount):
-        raise ValueError(f"{_short(text)!r} is not a whole number of bytes")
+        raise ValueError(f"{shortened(text, 40)!r} is not a whole number of bytes")
     return int(amount)
 
 
@@ -54,15 +56,13 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in _DURATIONS:
-        raise ValueError(f"{_short(text)!r} is not a duration; use for example 30s, 15m, 2h or 7d")
+        raise ValueError(f"{shortened(text, 40)!r} is not a duration; use for example 30s, 15m, 2h or 7d")
     seconds = float(match[1]) * _DURATIONS[match[2]]
     if seconds > MAX_DURATION_SECONDS:
-        raise ValueError(f"{_short(text)!r} is too long; use at most {MAX_DURATION_SECONDS / 86400:.0f}d")
+        raise ValueError(
+            f"{shortened(text, 40)!r} is too long; use at most {MAX_DURATION_SECONDS / 86400:.0f}d"
+        )
     return seconds
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:30]}..."
 
 
 def size_text(count_bytes: int) -> str:

@@ -23,6 +23,7 @@ from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.playbook.template import NAME, fill
 from hvpsbridge.tasks.planning.select import SelectableState
 from hvpsbridge.tasks.registry import TASKS
+from hvpsbridge.text import shortened
 
 _Spec = TypeVar("_Spec")
 
@@ -277,8 +278,7 @@ def _shown(value: object) -> str:
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "an empty list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:50]}..."
+    return shortened(repr(value), 60)
 
 
 def _annotation(kind: Any, path: load.Path) -> Any:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Strict, StringConstraints,
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.folders import expanded
+from hvpsbridge.text import has_controls
 from hvpsbridge.units import MAX_SIZE_BYTES, parse_duration, parse_size
 
 # Key of the JSON Schema under which a type has its name, for docs/playbook.md.
@@ -55,7 +56,7 @@ def check_text(value: object, examples: Sequence[str] = ()) -> str:
 
 
 def _no_control_characters(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if has_controls(value):
         raise ValueError("must not contain control characters")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("must not contain half of a surrogate pair")

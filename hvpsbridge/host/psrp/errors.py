@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from xml.etree import ElementTree
 
 import requests
@@ -24,7 +23,7 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 from hvpsbridge.host.psrp.safe_xml import fault_text
 from hvpsbridge.host.psrp.tls import tls_failure
-from hvpsbridge.text import MAX_REASON, one_line
+from hvpsbridge.text import MAX_REASON, one_line, without_users
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
 # yet.
@@ -40,8 +39,6 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     ElementTree.ParseError,
     *LIBRARY_ERRORS,
 )
-# A user and a password in a URL of an exception.
-_USERS = re.compile(r"://[^/?#\s]*@")
 
 # Files and memory that sockets need.
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -122,7 +119,7 @@ def _short(err: Exception) -> str:
         # Its text names the letter, which may be one of a password.
         return "it cannot be encoded for this authentication method"
     text = str(cause) or type(cause).__name__
-    return _USERS.sub("://", one_line(text))[:MAX_REASON]
+    return without_users(one_line(text))[:MAX_REASON]
 
 
 def transport_fault_text(err: Exception) -> bytes | None:

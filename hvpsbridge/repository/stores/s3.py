@@ -32,7 +32,8 @@ from hvpsbridge.repository.stores import s3_listing
 from hvpsbridge.repository.stores.base import CONTENT_NAMES, MAX_OBJECT_BYTES, ObjectInfo, Store, check_name
 from hvpsbridge.repository.stores.retry import Unreachable, create_once, persist
 from hvpsbridge.repository.stores.spool import SpoolSink
-from hvpsbridge.repository.stores.urls import EXAMPLES, options_of, without_users
+from hvpsbridge.repository.stores.urls import EXAMPLES, options_of
+from hvpsbridge.text import MAX_REASON, without_users
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Config
@@ -329,4 +330,4 @@ def _reason(err: Exception) -> str:
     for cause, reason in (*_FINAL, *_PASSING):
         if cause.search(text):
             return reason
-    return without_users(text.strip().split("\n", 1)[0])[:300] or type(err).__name__
+    return without_users(text.strip().split("\n", 1)[0])[:MAX_REASON] or type(err).__name__

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.text import has_controls
 
 EXAMPLES = {
     "file": "file:///srv/hvps/main",
@@ -26,7 +27,6 @@ _ONE_SLASH = re.compile(r"(file|s3|sftp):", re.IGNORECASE)
 # user@host:path, as scp takes it, or user:password@host.
 _SCP = re.compile(r"[^/]*@[^/]*:|[^/]*:[^/]*@")
 _ODD_PORT = re.compile(r"://[^/?#]*:[^/?#\d]")
-_USERS = re.compile(r"://[^/?#\s]*@")
 # A URL within a URL, such as an endpoint, with a user.
 _WITHIN = re.compile(r"://[^/?#&]*@")
 
@@ -34,7 +34,7 @@ _WITHIN = re.compile(r"://[^/?#&]*@")
 def url_problem(url: str) -> str | None:
     """What is wrong with the URL of a repository, with what to write instead; None if nothing is."""
     plain = unquote(url) if "://" in url else url
-    if any(ord(character) < 32 or ord(character) == 127 for character in plain):
+    if has_controls(plain):
         return "a URL must not contain control characters"
     if "\ufffd" in plain and "\ufffd" not in url:
         return "the % escapes of a URL must be UTF-8"
@@ -73,11 +73,6 @@ def shown(url: str) -> str:
         found = _SCHEME.match(url)
         return "repository URL" if found is None else f"{found[1]}://"
     return "".join(character for character in url if character.isprintable()) or "repository URL"
-
-
-def without_users(text: str) -> str:
-    """The text of a library without the users and passwords of URLs in it, such as those of a proxy."""
-    return _USERS.sub("://", text)
 
 
 def check_url(url: str) -> None:
