@@ -190,6 +190,13 @@ def test_a_token_of_garbage_is_an_error_of_that_host(
     failure(impostor(answer).url)
 
 
+def test_a_host_that_asks_for_no_login_is_named_as_such(impostor: Callable[[Answer], Impostor]) -> None:
+    """Another service on the port, for example; the error was the name of the host alone."""
+    host = impostor(lambda request: [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+    with pytest.raises(HostUnreachable, match="it answered without a login by ntlm"):
+        connect(host.url)
+
+
 def test_neither_netrc_nor_a_proxy_of_the_environment_is_used(
     impostor: Callable[[Answer], Impostor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

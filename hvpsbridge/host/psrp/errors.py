@@ -21,7 +21,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
-from hvpsbridge.host.psrp.safe_xml import fault_text
+from hvpsbridge.host.psrp.safe_xml import UnusableReply, fault_text
 from hvpsbridge.host.psrp.tls import tls_failure
 from hvpsbridge.text import MAX_REASON, one_line, without_users
 
@@ -113,7 +113,9 @@ def _short(err: Exception) -> str:
     if isinstance(err, requests.exceptions.Timeout):
         return "no reply in time"
     cause: BaseException = err
-    while cause.__cause__ is not None or cause.__context__ is not None:
+    while not isinstance(cause, UnusableReply) and (
+        cause.__cause__ is not None or cause.__context__ is not None
+    ):
         cause = cause.__cause__ or cause.__context__ or cause
     if isinstance(cause, UnicodeError):
         # Its text names the letter, which may be one of a password.

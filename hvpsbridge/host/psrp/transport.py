@@ -175,6 +175,9 @@ class Transport(_TransportHTTP):
             # A security context that was not finished must not be used, nor its connection.
             self.close()
             self.session, self.encryption = None, None
+            if isinstance(err, KeyError) and err.args == (urlsplit(self.endpoint).hostname,):
+                # pypsrp looks for the security context, and there was no login.
+                raise UnusableReply(f"it answered without a login by {self.auth}") from err
             if (unreadable := _unreadable(err)) is not None:
                 raise unreadable from err
             raise
