@@ -171,11 +171,25 @@ def export(invocation: Invocation, /, path: Path | None, page: bool, **options: 
     text = (exported.page if page else exported.text).reveal()
     if path is None:
         console.reveal(text)
-        return
+    else:
+        _write_new(path, text.rstrip("\n") + "\n")
+        console.line(f"wrote {path}; keep it in another place than the repository")
+    # Last: a key that was lost on the way must not end the reminder to export it.
+    with interrupting():
+        repository.keys.record_export()
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text.rstrip("\n") + "\n")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
     except OSError as err:
         raise ConfigurationError(str(path), f"cannot be written: {err.strerror}") from err
-    console.line(f"wrote {path}; keep it in another place than the repository")

@@ -177,7 +177,7 @@ class KeyRing:
         return found
 
     def export(self) -> ExportedKey:
-        """Export the master key, and record that if possible, which ends the reminder to do so.
+        """The exported key. Call :meth:`record_export` once it is kept somewhere.
 
         Raises:
             KeyNeeded: the repository is plain.
@@ -186,13 +186,16 @@ class KeyRing:
         text = exported_text(master, self._objects.repository_id)
         digest = hashlib.sha256(self._restore_tool()).hexdigest()
         page = printed_page(text, self._objects.repository_id, digest)
+        return ExportedKey(Secret(text), Secret(page), digest)
+
+    def record_export(self) -> None:
+        """Record that the key was exported, if that is possible; it ends the reminder to export it."""
         try:
             self._objects.append_record(EXPORTS, Kind.EXPORT, ExportMark(datetime.now(UTC)))
             self._objects.store.commit_barrier()
         except StoreError as err:
             # A repository that cannot be written to is when the key may be needed most.
             logger.warning("cannot record that the key was exported: %s", err)
-        return ExportedKey(Secret(text), Secret(page), digest)
 
     @property
     def exported(self) -> bool:

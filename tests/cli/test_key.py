@@ -69,6 +69,15 @@ def test_a_key_that_was_never_exported_is_reminded_of_until_it_is(hvps: Hvps, se
     assert hvps("list", "--key-env", "KEY").err == ""
 
 
+def test_a_key_that_could_not_be_written_is_still_reminded_of(
+    hvps: Hvps, sealed: Path, tmp_path: Path
+) -> None:
+    done = hvps("key", "export", "--to", str(tmp_path / "gone" / "key"), "--key-env", "KEY")
+    assert done.code == 5
+    assert "cannot be written" in done.err
+    assert "never exported" in hvps("list", "--key-env", "KEY").err
+
+
 def test_slots_are_added_listed_and_removed_but_not_the_last(hvps: Hvps, sealed: Path) -> None:
     key = ("--key-env", "KEY")
     added = hvps("key", "add", "--label", "ops", "--new-key-env", "OTHER", "--json", *key)

@@ -61,7 +61,7 @@ def change_keys(repository: Repository, say: Callable[[str], None]) -> None:
     while True:
         added = repository.keys.add(Secret("second"), "second", cost=CHEAP)
         say("added")
-        repository.keys.export()
+        repository.keys.record_export()
         repository.keys.remove(added.slot_id)
         say("removed")
 

@@ -91,7 +91,7 @@ def finish(repository: Repository, point_id: UUID) -> None:
     repository.ledger(VM).append(entry)
     repository.lease(VM, holder(point.manifest.run_id)).release()
     if repository.encrypted:
-        repository.keys.export()
+        repository.keys.record_export()
 
 
 def extra(repository: Repository, contents: dict[UUID, dict[str, Content]]) -> None:

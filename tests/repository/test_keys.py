@@ -122,6 +122,8 @@ class TestExport:
         store.objects["exports/ffffffffffffffff"] = b"x"
         store.objects[f"exports/{2**48 - 1:016x}"] = b"x"
         assert sealed.keys.export().text == sealed.keys.export().text
+        sealed.keys.record_export()
+        sealed.keys.record_export()
         assert f"exports/{2**48 + 1:016x}" in store.objects
 
     def test_is_given_by_a_store_that_cannot_be_written_to(
@@ -132,11 +134,15 @@ class TestExport:
 
         monkeypatch.setattr(store, "put", refuse)
         assert sealed.keys.export().text
+        sealed.keys.record_export()
+        assert not sealed.keys.exported
 
     def test_ends_the_reminder(self, sealed: Repository, store: MemoryStore) -> None:
         assert not sealed.keys.exported
         sealed.keys.export()
-        sealed.keys.export()
+        assert not sealed.keys.exported
+        sealed.keys.record_export()
+        sealed.keys.record_export()
         assert sealed.keys.exported
         with reopen(store) as other:
             assert other.keys.exported
