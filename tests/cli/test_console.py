@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.cli import console, logs
-from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.signals import interrupting, restoring_signals
 from hvpsbridge.errors import Interrupted, NoRepository
 from hvpsbridge.report.documents import document_text
 from hvpsbridge.report.documents.points import Verified
@@ -162,8 +162,10 @@ def test_on_a_terminal_progress_has_bars_and_tables_have_lines() -> None:
 def test_a_signal_interrupts_and_the_handlers_before_are_put_back(number: signal.Signals) -> None:
     started_with = signal.signal(number, signal.SIG_DFL)  # nohup has SIGHUP ignored
     try:
-        with pytest.raises(Interrupted, match=number.name), interrupting():
-            signal.raise_signal(number)
+        with restoring_signals():
+            with pytest.raises(Interrupted, match=number.name), interrupting():
+                signal.raise_signal(number)
+            signal.raise_signal(number)  # a second one waits for the report
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, started_with)
