@@ -39,7 +39,7 @@ from hvpsbridge.errors.host import (
     VmRenamed,
 )
 from hvpsbridge.errors.internal import InternalError, Interrupted, SimulatorError, ToolFailed, ToolMissing
-from hvpsbridge.errors.machine import MachineError, OutputLost, as_error, is_full, machine_error
+from hvpsbridge.errors.machine import MachineError, OutputLost, as_error, is_full, limit_advice, machine_error
 from hvpsbridge.errors.policy import (
     Gated,
     HostNoSpace,
@@ -63,6 +63,7 @@ from hvpsbridge.errors.repository import (
     RepositoryExists,
     RepositoryLocked,
     StoreError,
+    StoreLimit,
     WrongKey,
 )
 from hvpsbridge.errors.usage import (
@@ -129,6 +130,7 @@ __all__ = [
     "SimulatorError",
     "StoppedByPolicy",
     "StoreError",
+    "StoreLimit",
     "TargetExists",
     "TicketRefused",
     "ToolFailed",
@@ -144,6 +146,7 @@ __all__ = [
     "WrongKey",
     "as_error",
     "is_full",
+    "limit_advice",
     "machine_error",
     "worst",
 ]

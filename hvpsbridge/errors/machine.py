@@ -54,6 +54,11 @@ def is_full(err: OSError) -> bool:
     return err.errno in _FULL
 
 
+def limit_advice(err: OSError) -> str:
+    """What to do about a limit of open files; empty for any other error."""
+    return _REMEDIES[err.errno] if err.errno in (errno.EMFILE, errno.ENFILE) else ""
+
+
 def machine_error(err: BaseException, what: str = "") -> MachineError | None:
     """The error for an exception whose cause is this machine, not hvps; None for any other exception.
 

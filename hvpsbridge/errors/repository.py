@@ -95,6 +95,15 @@ class NoSpace(StoreError):
 
 
 @dataclass(eq=False)
+class StoreLimit(StoreError):
+    """This machine does not allow another open file. The store may be fine."""
+
+    advice: str
+    remedy: ClassVar[str] = "{advice}"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
 class RepositoryLocked(RepositoryError):
     """Another hvps works on the same VM or repository."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import ProtocolViolation, SessionLost
+from hvpsbridge.errors import ConnectionLimit, ProtocolViolation, SessionLost
 from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
@@ -159,7 +159,7 @@ class OperationRunner:
             # The old process may still run and hold a disk, so end it, but do not wait for that.
             try:
                 self.session.end_shell(old.shell_id)
-            except SessionLost:
+            except (SessionLost, ConnectionLimit):
                 logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
 
     def violation(self, operation: Operation, problem: str) -> ProtocolViolation:

@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterable
 
 from hvpsbridge.backoff import Backoff
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import DiskBusy, HostUnreachable, OperationTimedOut, ProtocolViolation, SessionLost
+from hvpsbridge.errors import (
+    ConnectionLimit,
+    DiskBusy,
+    HostUnreachable,
+    OperationTimedOut,
+    ProtocolViolation,
+    SessionLost,
+)
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.wire import BlockError
@@ -153,6 +160,9 @@ class Pump:
                 self._state.check()
                 exchange = self._new_exchange(self._open_source(), permit)
                 exchange.run(queue, sink, backoff)
+            except ConnectionLimit:
+                # A limit of this machine does not go away while the host is waited for.
+                raise
             except (SessionLost, OperationTimedOut, DiskBusy, HostUnreachable, BlockError) as err:
                 if isinstance(err, (DiskBusy, HostUnreachable)) and not backoff.failing:
                     # After a loss both are temporary: the host comes back, and its watchdog releases the disk

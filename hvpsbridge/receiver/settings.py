@@ -53,7 +53,10 @@ class RetryLimits:
     """How long a pump keeps trying while the host does not deliver.
 
     Attributes:
-        resume_seconds: give up after this long without a single new block.
+        resume_seconds: give up at a failure that comes later than this after the first one since the last new
+            block. Losses are not counted, since a host that reboots refuses some connections at once and lets
+            others time out. Ten minutes are enough for most reboots, and no checkpoint grows for much longer
+            when a host does not come back.
         stall_seconds: replace a source that has been silent for this long; less than the 120 s after
             which the host's watchdog closes the disk.
         first_pause_seconds: pause before the first new source; doubles up to ``longest_pause_seconds``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.errors import (
+    ConnectionLimit,
     HostBusy,
     HostError,
     HostUnreachable,
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Only after these may another host have the VM: its host does not list it any more, or is down. A host that
-# is busy, slow or answers wrongly still has it.
+# is busy, slow or answers wrongly, or that this machine cannot connect to, still has it.
 _GONE = (VmNotFound, HostUnreachable, SessionLost)
-_THERE = (HostBusy, KdcUnreachable)
+_THERE = (ConnectionLimit, HostBusy, KdcUnreachable)
 
 
 def host_error(host: str, operation: str, err: Exception) -> HvpsError:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 
-from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.errors import ConfigurationError, ConnectionLimit, ExitCode, SessionLost
 from hvpsbridge.host.address import Endpoint, name_of, with_port
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection, is_loopback
-from hvpsbridge.host.psrp.errors import connect_failure
+from hvpsbridge.host.psrp.errors import connect_failure, transport_failure
 from hvpsbridge.secret import Secret
 from tests.host.test_session import self_signed
 
@@ -175,3 +175,18 @@ def test_a_limit_of_this_machine_is_not_blamed_on_the_host(number: int) -> None:
         "raise the limits of this machine (ulimit -n), or use fewer --forks and --max-readers"
     )
     assert error.code is ExitCode.INVALID
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EMFILE, ConnectionLimit),
+        (errno.ENFILE, ConnectionLimit),
+        (errno.ENOMEM, SessionLost),
+        (errno.ECONNRESET, SessionLost),
+    ],
+)
+def test_a_limit_of_open_files_is_not_a_lost_connection(number: int, kind: type[Exception]) -> None:
+    err = requests.exceptions.ConnectionError("while a request was sent")
+    err.__context__ = OSError(number, os.strerror(number))
+    assert type(transport_failure("hv01", "Read-HvpsExtent", err)) is kind

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hvpsbridge.errors import (
+    ConnectionLimit,
     DiskBusy,
     DiskUnreadable,
     OperationTimedOut,
@@ -100,6 +101,7 @@ def pump(
     watcher: Calm | None = None,
     time: Time | None = None,
     digests: bool = False,
+    retry_limits: RetryLimits | None = None,
     new_permit: Callable[[], ReadPermit] = UnlimitedReads,
     rate_limiter: RateLimiter | None = None,
 ) -> Pump:
@@ -115,7 +117,7 @@ def pump(
         new_permit=new_permit,
         rate_limiter=rate_limiter,
         want_chunk_digests=digests,
-        retry_limits=RetryLimits(resume_seconds=60, stall_seconds=30),
+        retry_limits=retry_limits or RetryLimits(resume_seconds=60, stall_seconds=30),
         clock=time.clock,
         sleep=time.sleep,
     )
@@ -234,6 +236,57 @@ def test_pauses_grow_until_it_gives_up() -> None:
     with pytest.raises(SessionLost):
         pump(opened, time=time, budget=budget).run(EXTENTS, Image())
     assert 60 <= time.now <= 120
+    assert budget.taken_bytes == 0
+
+
+def always_lost(blocks: list[bytes], made: int) -> Sequence[bytes]:
+    raise LOST
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+def test_a_host_that_opens_sources_and_loses_each_is_given_up(sources: int) -> None:
+    time, budget = Time(), ByteBudget(8 * MIB)
+    with pytest.raises(SessionLost):
+        pump(lambda: ImageSource(IMAGE, always_lost), sources=sources, time=time, budget=budget).run(
+            EXTENTS, Image()
+        )
+    assert 60 <= time.now <= 120 * sources  # each thread moves the clock
+    assert budget.taken_bytes == 0
+
+
+def test_a_host_that_reboots_again_and_again_is_waited_for_as_long_as_blocks_come() -> None:
+    time, back_at = Time(), 0.0
+
+    def opened() -> ImageSource:
+        if time.now < back_at:
+            raise LOST
+        return ImageSource(IMAGE, reboot)
+
+    def reboot(blocks: list[bytes], made: int) -> Sequence[bytes]:
+        nonlocal back_at
+        if made > 12:  # two windows and a part of the third
+            back_at = time.now + 500
+            raise LOST
+        return blocks
+
+    sink = Image()
+    pump(opened, time=time, retry_limits=RetryLimits()).run(EXTENTS, sink)
+    assert sink.holds(EXTENTS)
+    assert time.now > 2 * 500
+
+
+@pytest.mark.parametrize("lost_before", [False, True])
+def test_a_limit_of_this_machine_ends_it_at_once(lost_before: bool) -> None:
+    time, budget = Time(), ByteBudget(8 * MIB)
+    limit = ConnectionLimit("hv01", "Too many open files")
+
+    def refuse(blocks: list[bytes], made: int) -> Sequence[bytes]:
+        raise limit
+
+    faults: list[Tamper | Exception] = [LOST] if lost_before else []
+    with pytest.raises(ConnectionLimit):
+        pump(once_each([*faults, refuse, refuse]), time=time, budget=budget).run(EXTENTS, Image())
+    assert time.now <= 1
     assert budget.taken_bytes == 0
 
 

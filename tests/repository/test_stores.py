@@ -20,6 +20,7 @@ import pytest
 from hvpsbridge.errors import (
     ConfigurationError,
     Damaged,
+    ExitCode,
     NoRepository,
     NoSpace,
     ObjectExists,
@@ -205,6 +206,27 @@ class TestLocalStore:
         assert Path(flushed[0]).parent == tmp_path / "tmp"
         store.commit_barrier()
         assert set(flushed[1:]) >= {str(tmp_path / "data/ab"), str(tmp_path / "data"), str(tmp_path)}
+
+    @pytest.mark.parametrize(
+        ("number", "remedy"),
+        [
+            (errno.EMFILE, "raise the limit of open files (ulimit -n)"),
+            (errno.ENFILE, "raise the limit of open files of the system (fs.file-max)"),
+        ],
+    )
+    def test_does_not_blame_the_storage_for_a_limit_of_open_files(
+        self, number: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = LocalStore(tmp_path, create=True)
+
+        def scandir(folder: Path) -> Iterator[os.DirEntry[str]]:
+            raise OSError(number, os.strerror(number), str(folder))
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        with pytest.raises(StoreError) as caught:
+            list(store.list("index"))
+        assert str(caught.value) == f"cannot list index in {tmp_path}: {os.strerror(number)}; {remedy}"
+        assert caught.value.code is ExitCode.INVALID
 
     def test_leaves_no_temporary_file_behind(self, tmp_path: Path) -> None:
         store = LocalStore(tmp_path, create=True)

@@ -40,8 +40,10 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     *LIBRARY_ERRORS,
 )
 
-# Files and memory that sockets need.
-_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Files that sockets need, and memory. While a shell is in use, a lack of memory counts as a lost connection:
+# it passes, and reading goes on.
+_FILE_LIMITS = frozenset({errno.EMFILE, errno.ENFILE})
+_LIMITS = _FILE_LIMITS | {errno.ENOBUFS, errno.ENOMEM}
 
 # HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
@@ -50,7 +52,7 @@ HTTP_UNAVAILABLE = 503
 def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     """The error for an exception while a shell is being opened."""
     host = connection.name
-    if limit := _limit(err):
+    if limit := _limit(err, _LIMITS):
         return ConnectionLimit(host, limit)
     if failure := ticket_failure(host, err) or context_failure(connection, err):
         return failure
@@ -75,10 +77,10 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     return HostRefused(host, _short(err))
 
 
-def _limit(err: BaseException | None) -> str | None:
-    """The limit of this machine that an exception is about; None for any other exception."""
+def _limit(err: BaseException | None, numbers: frozenset[int]) -> str | None:
+    """The limit of this machine, one of ``numbers``, that an exception is about; None for any other."""
     while err is not None:
-        if isinstance(err, OSError) and err.errno in _LIMITS:
+        if isinstance(err, OSError) and err.errno in numbers:
             return os.strerror(err.errno)
         err = err.__cause__ or err.__context__
     return None
@@ -88,6 +90,8 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
     """The error for an exception while a shell is in use."""
     if isinstance(err, HostError):
         return err
+    if limit := _limit(err, _FILE_LIMITS):
+        return ConnectionLimit(host, limit)
     if not isinstance(err, TRANSPORT_ERRORS):
         # Whatever pypsrp raises where it reads an odd answer.
         return ProtocolViolation(

@@ -27,7 +27,9 @@ from hvpsbridge.errors import (
     ObjectMissing,
     RepositoryExists,
     StoreError,
+    StoreLimit,
     is_full,
+    limit_advice,
 )
 from hvpsbridge.files import FOLDER_MODE
 from hvpsbridge.folders import absolute
@@ -298,6 +300,8 @@ class LocalStore(Store):
         reason = err.strerror or str(err)
         if is_full(err):
             raise NoSpace(self.url, action, name, reason) from err
+        if advice := limit_advice(err):
+            raise StoreLimit(self.url, action, name, reason, advice) from err
         if err.errno in (errno.ENOENT, errno.ENOTDIR):
             self.check_there()
             raise ObjectMissing(self.url, action, name, reason) from err

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
-from hvpsbridge.errors import NoSpace, StoreError, is_full
+from hvpsbridge.errors import NoSpace, StoreError, StoreLimit, is_full, limit_advice
 from hvpsbridge.folders import temporary_folder_text
 from hvpsbridge.repository.stores.base import Sink
 
@@ -51,6 +51,8 @@ class SpoolSink(Sink):
         except OSError as err:
             kind = NoSpace if is_full(err) else StoreError
             reason = f"{err.strerror or err} (in {temporary_folder_text()})"
+            if advice := limit_advice(err):
+                raise StoreLimit(self._url, "spool", self._name, reason, advice) from err
             raise kind(self._url, "spool", self._name, reason) from err
 
     def abandon(self) -> None:

@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from hvpsbridge.contract.results import CheckpointInfo, Consistency, FrozenDisk, VmState
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.errors import ConsistencyNotReached, NotEligible, OperationTimedOut, SessionLost
+from hvpsbridge.errors import (
+    ConnectionLimit,
+    ConsistencyNotReached,
+    NotEligible,
+    OperationTimedOut,
+    SessionLost,
+)
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, step
@@ -128,7 +134,7 @@ def _create(
             ignore_disks=planned.ignore_disks,
             job_seconds=context.options.limits.job_seconds,
         )
-    except (SessionLost, OperationTimedOut):
+    except (SessionLost, OperationTimedOut, ConnectionLimit):
         state.uncertain = True
         for checkpoint in context.host.checkpoints(context.vm_id):
             if (
