@@ -9,7 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.errors import ExitCode, Gated, HostUnreachable, Interrupted, NoSpace, SessionLost
+from hvpsbridge.errors import (
+    ConnectionLimit,
+    ExitCode,
+    Gated,
+    HostUnreachable,
+    Interrupted,
+    NoSpace,
+    SessionLost,
+)
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalSink, LocalStore
 from hvpsbridge.tasks.cancel import Cancellation
@@ -140,6 +148,22 @@ def lose(world: World, message: str, *, dies: bool, first: Callable[[], None] = 
             raise Died if dies else SessionLost("HV01", name, "connection reset")
 
     world.before = before
+
+
+def test_a_checkpoint_whose_reply_a_limit_of_this_machine_kept_away_is_found(world: World) -> None:
+    vm_id = world.vm(disks=(SMALL,))
+
+    def before(name: str) -> None:
+        if name == "New-HvpsCheckpoint: reply":
+            world.before = None
+            raise ConnectionLimit("HV01", "Too many open files")
+
+    world.before = before
+    world.model.set_knob("visibility_seconds", 0.5)
+    result = world.backup(vm_id, appear_seconds=5.0)
+    assert isinstance(result.error, ConnectionLimit)
+    assert not result.leftovers
+    world.assert_clean(vm_id, reference_points=0)
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "beside another product's"])
