@@ -323,7 +323,8 @@ def test_a_second_signal_gives_up_and_reports_what_is_left(world: World) -> None
     done = _interrupted(world, "SIGTERM+SIGINT", Step.RECORD_CHECKPOINT, "after")
     assert done.returncode == 143
     said = [line for line in done.stderr.splitlines() if line.startswith("hvps: ")]
-    assert any("left on the host" in line for line in said), done.stderr
+    # Of the report, or of the error if the undo was given up while it looked at the host.
+    assert any("left on the host" in line or "left on host hv01" in line for line in said), done.stderr
     world.sim("knob", "job_seconds", "0.01")
     assert world.run().code in {0, 3}
     world.assert_clean()

@@ -18,6 +18,7 @@ from hvpsbridge.sim.hosts import PowerShellHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.units import KIB, MIB
+from tests.waiting import DEADLINE_SECONDS
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 # Not a multiple of 4096 or of a chunk size.
@@ -70,6 +71,7 @@ def connection(simulated: PowerShellHost) -> HostConnection:
         password=Secret(PASSWORD),
         auth=Authentication.BASIC,
         operation_timeout=5,
+        read_timeout=DEADLINE_SECONDS,  # an engine takes long to start on a busy machine
     )
 
 
