@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -48,7 +49,7 @@ class OperationRunner:
         self.run_id = run_id
         self._renewing = threading.Lock()
 
-    def run(self, name: str, **parameters: object) -> Iterator[Any]:
+    def run(self, name: str, **parameters: object) -> Generator[Any, None, None]:
         """The results of an operation, as they arrive. Not retried."""
         return _raising(self._results(name, parameters))
 
@@ -57,7 +58,12 @@ class OperationRunner:
 
         Results are not kept, so there may be any number of them.
         """
-        return self._tried(name, lambda: take(self.run(name, **parameters)))
+
+        def taken() -> T:
+            with closing(self.run(name, **parameters)) as results:
+                return take(results)
+
+        return self._tried(name, taken)
 
     def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
@@ -68,7 +74,7 @@ class OperationRunner:
 
     def _results(
         self, name: str, parameters: dict[str, object], max_bytes: int | None = None
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         operation = OPERATIONS[name]
         values = bind_parameters(operation, parameters)
         logger.debug("%s on %s", name, self.connection.name)
@@ -85,17 +91,19 @@ class OperationRunner:
             to_the_end=operation.effect is Effect.CREATES,
             max_bytes=max_bytes,
         )
-        # One that cannot be read is a ProtocolViolation in place of the result.
-        for item in emitted:
-            try:
-                result = bind_result(operation.result, item.type_names, item.properties)
-                answers.check_result(name, parameters, result)
-                yield result
-            except BindingError as err:
-                vm_id = str(item.properties.get("VmId"))[:36]
-                violation = self.violation(operation, f"{err} (VM {vm_id})")
-                violation.__cause__ = err
-                yield violation
+        # Closed at once: the garbage collector would stop the script much later, in whatever thread it runs.
+        with closing(emitted):
+            # One that cannot be read is a ProtocolViolation in place of the result.
+            for item in emitted:
+                try:
+                    result = bind_result(operation.result, item.type_names, item.properties)
+                    answers.check_result(name, parameters, result)
+                    yield result
+                except BindingError as err:
+                    vm_id = str(item.properties.get("VmId"))[:36]
+                    violation = self.violation(operation, f"{err} (VM {vm_id})")
+                    violation.__cause__ = err
+                    yield violation
 
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation, retried as its effect allows."""
@@ -167,9 +175,10 @@ class OperationRunner:
         return ProtocolViolation(self.connection.name, operation.name, problem)
 
 
-def _raising(results: Iterator[Any]) -> Iterator[Any]:
-    """The results; raises the first one that cannot be read."""
-    for result in results:
-        if isinstance(result, ProtocolViolation):
-            raise result
-        yield result
+def _raising(results: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    """The results; raises the first one that cannot be read. Closes `results`."""
+    with closing(results):
+        for result in results:
+            if isinstance(result, ProtocolViolation):
+                raise result
+            yield result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -26,8 +26,8 @@ class Answering(OperationRunner):
         super().__init__(SimpleNamespace(name="HV01"), SimpleNamespace(lost=False), None)  # type: ignore[arg-type]
         self._answer = answer
 
-    def run(self, name: str, **parameters: object) -> Iterator[Any]:
-        return self._answer(parameters)
+    def run(self, name: str, **parameters: object) -> Generator[Any, None, None]:
+        yield from self._answer(parameters)
 
 
 def test_pages_of_one_byte_are_no_progress() -> None:

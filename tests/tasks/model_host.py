@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -167,7 +167,7 @@ class ModelRunner(OperationRunner):
 
     def _results(
         self, name: str, parameters: dict[str, object], max_bytes: int | None = None
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         operation = OPERATIONS[name]
         self.shell.ask(name)
         context = MessageContext(self.shell, name)

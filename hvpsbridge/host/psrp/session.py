@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -154,7 +154,7 @@ class Session:
         *,
         to_the_end: bool = False,
         max_bytes: int | None = None,
-    ) -> Iterator[Emitted]:
+    ) -> Generator[Emitted, None, None]:
         """Objects that a script emits, as they arrive. Closing the iterator stops the script.
 
         Args:
