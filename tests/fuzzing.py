@@ -1,17 +1,11 @@
 """Feed parsers what a hostile peer could send: mutated samples, within bounds of time and memory.
 
-The tests of a parser declare its targets and run both checks on each::
+The tests of a parser declare its targets and make both tests of them::
 
     TARGETS = [Target("index", samples=(INDEX,), parse=decode_index, refuses=(Malformed,))]
 
-    @pytest.mark.parametrize("target", TARGETS, ids=str)
-    def test_mutated_input_is_read_or_refused(target: Target) -> None:
-        fuzz_briefly(target)
-
-    @pytest.mark.soak
-    @pytest.mark.parametrize("target", TARGETS, ids=str)
-    def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-        fuzz_at_length(target)
+    test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=100)
+    test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)
 
 ``make test`` runs the first: Hypothesis, some hundred inputs. ``make soak`` runs the second: HVPS_FUZZ_COUNT
 inputs (a million) from HVPS_FUZZ_SEED (the time), which it prints; the same seed gives the same inputs.
@@ -26,11 +20,12 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +107,28 @@ class Target:
 
 Edit = tuple[int, float, int]
 """What to do (modulo the kinds), where (0 to 1 of the length), and with which value."""
+
+
+def briefly(targets: Sequence[Target], *, examples: int) -> Callable[..., None]:
+    """A test of each target by :func:`fuzz_briefly`."""
+
+    @pytest.mark.parametrize("target", targets, ids=str)
+    def test(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+        fuzz_briefly(target, examples=examples)
+        capsys.readouterr()  # restore.py prints
+
+    return test
+
+
+def at_length(targets: Sequence[Target]) -> Callable[..., None]:
+    """A test of each target by :func:`fuzz_at_length`, for ``make soak``."""
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("target", targets, ids=str)
+    def test(target: Target) -> None:
+        fuzz_at_length(target)
+
+    return test
 
 
 def fuzz_briefly(target: Target, *, examples: int = 200) -> None:

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from hvpsbridge.formats.chunk import FRAME_BYTES, Frame, unpack_frame
 from hvpsbridge.formats.envelope import CHECKSUM_BYTES, Codec, Header, Kind, Seal, unpack_header
 from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
@@ -48,7 +46,7 @@ from hvpsbridge.formats.pack import (
 )
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.formats.settings import decode_settings, new_settings
-from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
+from tests.fuzzing import Target, at_length, briefly
 
 DAY = datetime(2026, 3, 1, 2, tzinfo=UTC)
 ID = UUID("6f6e2f0e-57a7-4f8e-9a51-000000000001")
@@ -222,12 +220,5 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_mutated_input_is_read_or_refused(target: Target) -> None:
-    fuzz_briefly(target, examples=25)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-    fuzz_at_length(target)
+test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=25)
+test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)

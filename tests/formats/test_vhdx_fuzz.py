@@ -13,7 +13,7 @@ from hvpsbridge.formats import vhdx, vhdx_layout, vhdx_metadata
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.units import KIB, MIB
-from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
+from tests.fuzzing import Target, at_length, briefly
 
 WRITE_ID = UUID("11111111-2222-3333-4444-555555555555")
 PLAIN = Metadata(size_bytes=64 * MIB + 4096, block_bytes=1 * MIB, disk_id=WRITE_ID, logical_sector_bytes=4096)
@@ -96,15 +96,8 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_mutated_input_is_read_or_refused(target: Target) -> None:
-    fuzz_briefly(target, examples=100)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-    fuzz_at_length(target)
+test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=100)
+test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)
 
 
 def test_no_more_of_a_parent_locator_is_read_than_it_can_have() -> None:

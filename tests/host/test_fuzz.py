@@ -6,7 +6,6 @@ from functools import cache
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
-import pytest
 from pypsrp.exceptions import WinRMError, WSManFaultError
 from pypsrp.messages import MessageType
 from pypsrp.powershell import PowerShell
@@ -31,7 +30,7 @@ from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_xml
 from hvpsbridge.host.psrp.shells import list_shells
 from hvpsbridge.receiver.stream import BlockStream
 from hvpsbridge.secret import Secret
-from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
+from tests.fuzzing import Target, at_length, briefly
 from tests.host.replies import OUTPUT, STATE, VERBOSE, block_clixml, fragments, message, reply, state_clixml
 
 CONNECTION = HostConnection(
@@ -263,12 +262,5 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_mutated_input_is_read_or_refused(target: Target) -> None:
-    fuzz_briefly(target, examples=100)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-    fuzz_at_length(target)
+test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=100)
+test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)

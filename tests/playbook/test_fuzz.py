@@ -9,7 +9,7 @@ from hvpsbridge.playbook import load
 from hvpsbridge.playbook.problems import MAX_PROBLEMS, PlaybookInvalid
 from hvpsbridge.playbook.read import parse_playbook
 from hvpsbridge.playbook.template import extra_vars
-from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
+from tests.fuzzing import Target, at_length, briefly, fuzz_briefly
 
 NIGHTLY = b"""\
 version: 1
@@ -68,15 +68,8 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_mutated_input_is_read_or_refused(target: Target) -> None:
-    fuzz_briefly(target, examples=60)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-    fuzz_at_length(target)
+test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=60)
+test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)
 
 
 HEAD = "version: 1\nname: "

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from hvpsbridge.errors import Damaged, NewerFormat, WrongKey
 from hvpsbridge.formats.envelope import CHECKSUM_BYTES, Codec, Kind, context
 from hvpsbridge.formats.index import encode_index
@@ -25,7 +23,7 @@ from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.packs import PackWriter
 from hvpsbridge.repository.sealing import PlainSealer
 from tests.formats.test_fuzz import INDEX, MANIFEST, rounded, with_check
-from tests.fuzzing import Target, fuzz_at_length, fuzz_briefly
+from tests.fuzzing import Target, at_length, briefly
 from tests.repository.conftest import CHEAP, KEY, make
 from tests.repository.memory_store import MemoryStore
 from tests.repository.test_restore_tool import load_tool
@@ -210,13 +208,5 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_mutated_input_is_read_or_refused(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
-    fuzz_briefly(target, examples=25)
-    capsys.readouterr()
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_a_million_mutated_inputs_are_read_or_refused(target: Target) -> None:
-    fuzz_at_length(target)
+test_mutated_input_is_read_or_refused = briefly(TARGETS, examples=25)
+test_a_million_mutated_inputs_are_read_or_refused = at_length(TARGETS)
