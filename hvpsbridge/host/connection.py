@@ -66,7 +66,7 @@ class HostOptions:
         try:
             endpoint = self.endpoint
         except ValueError as err:
-            yield "address", f"is not an address: {err}"  # not quoted either: what is no port may be one
+            yield "address", f"is not an address: {err}"  # not quoted either: it may contain a password
             return
         if self.auth not in tuple(Authentication):
             yield "auth", f"{self.auth!r} is not known; use one of {', '.join(Authentication)}"

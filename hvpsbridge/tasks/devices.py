@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace
+from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, is_full
 from hvpsbridge.units import MIB, size_text
 
 # ioctls of linux/fs.h
@@ -214,7 +214,7 @@ class BlockDevice:
                 str(self.path), f"is in use{self._used_by()}; free it, or use another device"
             )
         text = err.strerror or str(err)
-        if err.errno == errno.ENOSPC:
+        if is_full(err):
             return NoSpace(str(self.path.parent), "write", self.path.name, text)
         return ConfigurationError(str(self.path), text)
 

@@ -16,8 +16,8 @@ from hvpsbridge.resources import resource_folder
 RESTORE_NAME = "restore.py"
 # It has 25 KB.
 MAX_BYTES = 1 << 20
-# SHA-256 of earlier versions. A repository keeps the one of the hvps that created it; whoever changes
-# restore.py adds the digest of the version before.
+# SHA-256 of earlier versions. A repository keeps the one of the hvps that created it, so add the
+# digest of the version before when you change restore.py.
 EARLIER = frozenset(
     {
         "7d15276fda40720bafabd686bc7ea557b1593e9d1966a1eb2ec0df2fdd526bf0",
