@@ -246,6 +246,16 @@ def check_one(target: Target, data: bytes, origin: str = "") -> None:
     Raises:
         AssertionError: As :func:`fuzz_briefly`; the message begins with `origin`.
     """
+    seconds, peak = _take(target, data, origin)
+    if seconds > target.seconds:
+        # A busy machine charges more processor time for the same work, by a factor of five in some runs.
+        seconds = min(seconds, _take(target, data, origin)[0])
+    assert seconds <= target.seconds, f"{origin}{target} took {seconds:.1f} s {_shown(data)}"
+    assert peak <= target.memory_bytes, f"{origin}{target} took {peak // MIB} MiB {_shown(data)}"
+
+
+def _take(target: Target, data: bytes, origin: str) -> tuple[float, int]:
+    """Read one input; the processor time and the peak of memory in bytes, 0 where it is not traced."""
     tracing = tracemalloc.is_tracing()
     if tracing:
         tracemalloc.reset_peak()
@@ -269,9 +279,7 @@ def check_one(target: Target, data: bytes, origin: str = "") -> None:
         if stopping:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     seconds = time.thread_time() - begun
-    peak = tracemalloc.get_traced_memory()[1] - before if tracing else 0
-    assert seconds <= target.seconds, f"{origin}{target} took {seconds:.1f} s {_shown(data)}"
-    assert peak <= target.memory_bytes, f"{origin}{target} took {peak // MIB} MiB {_shown(data)}"
+    return seconds, tracemalloc.get_traced_memory()[1] - before if tracing else 0
 
 
 def _shown(data: bytes) -> str:
