@@ -644,10 +644,9 @@ def test_playbook_keys_keep_their_order() -> None:
     assert then == [key for key in now if key in set(then)]
 
 
-def test_a_mark_is_read_back() -> None:
-    assert parse_mark(listed()["vectors"]["mark"]) == Mark(
-        ONE, TWO, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    )
+def test_marks_are_read_back() -> None:
+    for mark in (listed()["vectors"]["mark"], *listed()["earlier marks"]):
+        assert parse_mark(mark) == Mark(ONE, TWO, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 def test_a_configuration_file_with_every_key_is_taken(tmp_path: Path) -> None:

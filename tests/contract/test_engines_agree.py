@@ -274,6 +274,15 @@ def a_checkpoint_while_another_is_made(side: Side) -> Any:
         return side.host.create_checkpoint(vm_id, "x", Consistency.CRASH)
 
 
+@case("New-HvpsCheckpoint")
+def a_checkpoint_with_a_name_that_is_too_long(side: Side) -> Any:
+    vm_id = side.vm("long name")
+    return _both(
+        lambda: side.host.create_checkpoint(vm_id, "x" * 100, Consistency.CRASH),
+        lambda: side.host.create_checkpoint(vm_id, "x" * 101, Consistency.CRASH),
+    )
+
+
 def _failing(fault: str, consistency: Consistency) -> Case:
     def run(side: Side) -> Any:
         vm_id = side.vm(fault)

@@ -21,6 +21,8 @@ from hvpsbridge.sim.model.timeline import Timeline
 
 # States in which VMMS takes a checkpoint at all (docs/hyperv-facts.md#checkpointable-states).
 _CHECKPOINTABLE = {VMState.Running, VMState.Off, VMState.Saved, VMState.Paused}
+# Characters in the name of a checkpoint, at most (docs/hyperv-facts.md#checkpoint-name).
+NAME_LENGTH = 100
 
 
 class Checkpoints:
@@ -65,10 +67,11 @@ class Checkpoints:
         """Start creating a checkpoint; ``results["checkpoint"]`` of the finished job is its id.
 
         Raises:
-            HyperVError: the VM does not exist, is busy, or cannot have checkpoints.
+            HyperVError: the VM does not exist, is busy, or cannot have checkpoints; or the name is too long.
         """
         with self._timeline.now():
             vm = self._core.vm(vm_id, node)
+            self._check_name(name)
             self._check_allowed(vm)
             return self._timeline.start(
                 JobKind.CreateCheckpoint,
@@ -84,10 +87,12 @@ class Checkpoints:
         """Rename a checkpoint.
 
         Raises:
-            HyperVError: it does not exist.
+            HyperVError: it does not exist, or the name is too long.
         """
         with self._timeline.now():
-            self._core.checkpoint(checkpoint_id).name = name
+            point = self._core.checkpoint(checkpoint_id)
+            self._check_name(name)
+            point.name = name
 
     def convert(self, checkpoint_id: UUID) -> Job:
         """Start converting a recovery checkpoint to a reference point.
@@ -120,6 +125,10 @@ class Checkpoints:
             vm = self._core.vm(self._core.checkpoint(checkpoint_id).vm_id)
             self._timeline.check_ready(vm)
             return self._timeline.start(kind, vm, checkpoint=str(checkpoint_id))
+
+    def _check_name(self, name: str) -> None:
+        if len(name) > NAME_LENGTH:
+            raise HyperVError(Wmi.INVALID_PARAMETER, self._core.text("name_too_long"), 0x80070057)
 
     def _check_allowed(self, vm: Vm) -> None:
         """Refuse what VMMS refuses before it starts a job.

@@ -17,6 +17,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "logon_right": "Failed to write VHD attachment. Account restrictions are preventing this user from "
         "signing in. (0x8007052F)",
         "not_found": "The object was not found.",
+        "name_too_long": "The name is longer than 100 characters. (0x80070057)",
         "not_recovery": "The checkpoint is not a recovery checkpoint.",
         "creating": "Creating checkpoint",
         "deleting": "Deleting checkpoint",
@@ -41,6 +42,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "logon_right": "Fehler beim Schreiben der VHD-Anlage. Kontoeinschränkungen verhindern die "
         "Anmeldung dieses Benutzers. (0x8007052F)",
         "not_found": "Das Objekt wurde nicht gefunden.",
+        "name_too_long": "Der Name ist länger als 100 Zeichen. (0x80070057)",
         "not_recovery": "Der Prüfpunkt ist kein Wiederherstellungsprüfpunkt.",
         "creating": "Prüfpunkt wird erstellt",
         "deleting": "Prüfpunkt wird gelöscht",

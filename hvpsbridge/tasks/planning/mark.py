@@ -1,4 +1,8 @@
-"""The mark: the name of a checkpoint, which says for which repository hvps created it, and until when."""
+"""The mark: the name of a checkpoint, which says for which repository hvps created it, and until when.
+
+A checkpoint's name has at most 100 characters (docs/hyperv-facts.md#checkpoint-name); a mark has 87. Earlier
+marks had 105, with dashes in ids and time; they are still understood.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,35 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+_HEX = r"[0-9a-f]{32}"
+_FORM = re.compile(rf"hvps ({_HEX}) ({_HEX}) ([0-9]{{8}}T[0-9]{{6}}Z)")
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_FORM = re.compile(rf"hvps ({_UUID}) ({_UUID}) until (\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+_LONG_FORM = re.compile(rf"hvps ({_UUID}) ({_UUID}) until ({_TIME})")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Created for a repository by a run, to be removed by ``until`` (UTC)."""
+    """Created for a repository by a run, to be removed by ``until`` (UTC, to the second)."""
 
     repository_id: UUID
     run_id: UUID
     until: datetime
 
     def __str__(self) -> str:
-        return f"hvps {self.repository_id} {self.run_id} until {self.until.astimezone(UTC).strftime(_TIME)}"
+        until = self.until.astimezone(UTC)
+        # strftime does not pad years before 1000.
+        time = f"{until.year:04}{until:%m%dT%H%M%SZ}"
+        return f"hvps {self.repository_id.hex} {self.run_id.hex} {time}"
 
 
 def parse_mark(name: str) -> Mark | None:
     """The mark in a checkpoint's name; None if the name is not a mark."""
-    match = _FORM.fullmatch(name)
+    match = _FORM.fullmatch(name) or _LONG_FORM.fullmatch(name)
     if match is None:
         return None
     try:
-        until = datetime.strptime(match[3], _TIME).replace(tzinfo=UTC)
+        until = datetime.strptime(re.sub("[-:]", "", match[3]), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
     return Mark(UUID(match[1]), UUID(match[2]), until)

@@ -278,6 +278,19 @@ def test_a_job_vanishes_after_its_time_and_a_checkpoint_shows_late(model: Model,
         model.jobs.get(job.job_id)
 
 
+def test_the_name_of_a_checkpoint_has_at_most_100_characters(model: Model, clock: ManualClock) -> None:
+    vm = model.setup.create_vm("web01")
+    model.setup.add_disk(vm.vm_id, size_bytes=8 * MIB)
+    with pytest.raises(HyperVError) as refused:
+        model.checkpoints.create(vm.vm_id, name="x" * 101)
+    assert (refused.value.identifier, refused.value.hresult) == ("InvalidParameter", 0x80070057)
+    point = checkpoint(model, clock, vm.vm_id)
+    model.checkpoints.rename(point, "x" * 100)
+    with pytest.raises(HyperVError):
+        model.checkpoints.rename(point, "y" * 101)
+    assert model.checkpoints.get(point).name == "x" * 100
+
+
 def test_a_newer_image_arrives_as_writes_of_what_differs_only(model: Model, tmp_path: Path) -> None:
     vm = model.setup.create_vm("web01")
     old = bytearray(random.Random(3).randbytes(4 * MIB) + bytes(4 * MIB))
