@@ -130,7 +130,7 @@ def test_a_checkpoint_applied_between_backups_is_what_the_next_point_holds(world
     world.churn(vm_id)
     world.model.vms.set_state(vm_id, "power_off")
     world.model.jobs.wait(world.model.checkpoints.apply(mine))
-    assert reasons(world.good_backup(vm_id)) == [Reason.CHAIN_CHANGED]
+    assert reasons(world.good_backup(vm_id)) == [Reason.CHECKPOINTS_CHANGED]
     world.assert_points_equal(vm_id)
 
 

@@ -91,10 +91,10 @@ def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) 
         Reason.TRACKED,
         Reason.TRACKED,  # a stop and a start
         Reason.TRACKED,  # a power loss
-        Reason.CHAIN_CHANGED,  # a user's checkpoint
+        Reason.CHECKPOINTS_CHANGED,  # a user's checkpoint
         Reason.TRACKED,
-        Reason.CHAIN_CHANGED,  # applied
-        Reason.CHAIN_CHANGED,  # removed
+        Reason.CHECKPOINTS_CHANGED,  # applied
+        Reason.CHECKPOINTS_CHANGED,  # removed
         Reason.TRACKED,
     ]
 

@@ -55,7 +55,14 @@ def test_what_is_not_a_version_counts_as_an_old_one(version: str) -> None:
         (planned(FACTS, replace(FACTS, slot="scsi 0:1")), Mode.COMPARE, Reason.DUPLICATE_ID),
         (planned(replace(FACTS, sector_bytes=4096)), Mode.COMPARE, Reason.SECTOR_CHANGED),
         (planned(replace(FACTS, format=DiskFormat.VHD)), Mode.COMPARE, Reason.NOT_TRACKED),
-        (planned(replace(FACTS, chain=("C:\\x.avhdx", *make.CHAIN))), Mode.COMPARE, Reason.CHAIN_CHANGED),
+        (planned(replace(FACTS, chain=("C:\\x.vhdx", *make.CHAIN))), Mode.COMPARE, Reason.CHAIN_CHANGED),
+        (planned(replace(FACTS, chain=("C:\\x.avhdx",))), Mode.COMPARE, Reason.CHAIN_CHANGED),
+        (planned(replace(FACTS, chain=())), Mode.COMPARE, Reason.CHAIN_CHANGED),
+        (
+            planned(replace(FACTS, chain=("C:\\x.avhdx", *make.CHAIN))),
+            Mode.COMPARE,
+            Reason.CHECKPOINTS_CHANGED,
+        ),
         (planned(reference_points=()), Mode.COMPARE, Reason.REFERENCE_POINT_GONE),
         (planned(version="5.0"), Mode.COMPARE, Reason.OLD_VM),
         (planned(version="preview"), Mode.COMPARE, Reason.OLD_VM),
@@ -143,7 +150,8 @@ def test_trust_is_earned_per_disk_and_build_and_lost_by_a_lie() -> None:
         ({"disk_id": make.OTHER_ID}, Mode.COMPARE, Reason.DISK_REPLACED),
         ({"size_bytes": 2 * GIB}, Mode.FULL, Reason.SIZE_CHANGED),
         ({"logical_sector_bytes": 4096}, Mode.COMPARE, Reason.SECTOR_CHANGED),
-        ({"chain": ("C:\\x.avhdx", *make.CHAIN)}, Mode.COMPARE, Reason.CHAIN_CHANGED),
+        ({"chain": ("C:\\x.vhdx", *make.CHAIN)}, Mode.COMPARE, Reason.CHAIN_CHANGED),
+        ({"chain": ("C:\\x.AVHDX", *make.CHAIN)}, Mode.COMPARE, Reason.CHECKPOINTS_CHANGED),
     ],
 )
 def test_the_frozen_handle_has_the_last_word(change: dict[str, object], mode: Mode, reason: Reason) -> None:

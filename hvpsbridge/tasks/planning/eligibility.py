@@ -21,6 +21,7 @@ from hvpsbridge.contract.results import (
     VmState,
 )
 from hvpsbridge.contract.slots import slot_of
+from hvpsbridge.tasks.planning.chains import is_child_file
 from hvpsbridge.tasks.planning.claims import REPLICAS
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.select import matching_pattern
@@ -194,7 +195,7 @@ def _excluded(disk: DiskInfo, pattern: str) -> Finding:
 
 
 def _on_child(disk: DiskInfo) -> bool:
-    return disk.path is not None and disk.path.lower().endswith((".avhdx", ".avhd"))
+    return disk.path is not None and is_child_file(disk.path)
 
 
 def _orphaned_child(disk: DiskInfo) -> Finding:

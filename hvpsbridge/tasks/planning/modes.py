@@ -36,6 +36,11 @@ class Reason(Enum):
         "change tracking reported no changes, so the disk is compared to make sure",
         True,
     )
+    CHECKPOINTS_CHANGED = (
+        "checkpoints_changed",
+        "checkpoints of the VM were made, applied or removed since the last point",
+        True,
+    )
     DISTRUSTED = ("distrusted", "change tracking of this disk was wrong recently", True)
     DISK_REPLACED = ("disk_replaced", "the slot has another disk than in the last point", False)
     DISK_MOVED = ("disk_moved", "the disk was at another slot in the last point", False)

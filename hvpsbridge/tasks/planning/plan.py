@@ -17,6 +17,7 @@ from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import StoppedByPolicy
 from hvpsbridge.formats.manifest import ExcludedDisk
+from hvpsbridge.tasks.planning.chains import chain_text, differ_by_checkpoints, same_chain
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
@@ -170,7 +171,7 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
     if facts.sector_bytes != plan.base.sector_bytes:
         return plan.doubted(Reason.SECTOR_CHANGED)
     if not same_chain(facts.chain, plan.base.chain):
-        return plan.doubted(Reason.CHAIN_CHANGED, _chain_text(plan.base.chain, facts.chain))
+        return plan.doubted(*_chain_doubt(plan.base.chain, facts.chain))
     return plan
 
 
@@ -182,11 +183,6 @@ def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> 
     """
     if not plan.reason.expected and options.on_unexpected_full is OnUnexpectedFull.STOP:
         raise StoppedByPolicy(vm_name, f"disk {plan.slot}: {plan.why}")
-
-
-def same_chain(left: Sequence[str], right: Sequence[str]) -> bool:
-    """Whether two chains are the same files in the same order, ignoring case."""
-    return [path.casefold() for path in left] == [path.casefold() for path in right]
 
 
 def _identify(disk: DiskFacts, lineage: Lineage) -> DiskPlan:
@@ -247,7 +243,7 @@ def _doubt(
     if disk.sector_bytes != base.sector_bytes:
         return Reason.SECTOR_CHANGED, f"from {base.sector_bytes} to {disk.sector_bytes} bytes"
     if not same_chain(disk.chain, base.chain):
-        return Reason.CHAIN_CHANGED, _chain_text(base.chain, disk.chain)
+        return _chain_doubt(base.chain, disk.chain)
     if base.reference_point not in reference_points:
         return Reason.REFERENCE_POINT_GONE, ""
     if lineage.distrusted(disk.slot, disk.disk_id):
@@ -255,13 +251,10 @@ def _doubt(
     return None
 
 
-def _chain_text(before: Sequence[str], now: Sequence[str]) -> str:
-    """The two chains by file name, top file first; one line."""
-    return f"was {' < '.join(map(_file_name, before))}, is {' < '.join(map(_file_name, now))}"
-
-
-def _file_name(path: str) -> str:
-    return path.replace("/", "\\").rsplit("\\", 1)[-1]
+def _chain_doubt(before: Sequence[str], now: Sequence[str]) -> tuple[Reason, str]:
+    """Why a disk with other files is compared: expected if checkpoints explain them."""
+    reason = Reason.CHECKPOINTS_CHANGED if differ_by_checkpoints(before, now) else Reason.CHAIN_CHANGED
+    return reason, f"was {chain_text(before)}, is {chain_text(now)}"
 
 
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
