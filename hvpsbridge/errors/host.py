@@ -7,6 +7,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from hvpsbridge.errors.base import ExitCode, HvpsError
+from hvpsbridge.errors.codes import code_text, find_code
 
 
 @dataclass(eq=False)
@@ -112,6 +113,7 @@ class OperationFailed(HostError):
         category: PowerShell's ErrorCategory as a word.
         native: HRESULT, WMI or Win32 code when one is known.
         message: the host's own text, in the host's language; never decided on.
+        otherwise: what to do if the code is not known.
     """
 
     operation: str
@@ -121,11 +123,16 @@ class OperationFailed(HostError):
     message: str
 
     template: ClassVar[str] = "{operation} on {host}: {error_id}{native_code}: {message}"
-    remedy: ClassVar[str] = "see the Hyper-V event logs of the host"
+    remedy: ClassVar[str] = "{code_remedy}"
+    otherwise: ClassVar[str] = "see the Hyper-V event logs of the host"
 
     def _values(self) -> dict[str, object]:
-        code = "" if self.native is None else f" 0x{self.native & 0xFFFFFFFF:08X}"
-        return {**super()._values(), "native_code": code}
+        code, remedy = "", self.otherwise
+        if self.native is not None:
+            code = f" {code_text(self.native)}"
+            known = find_code(self.native)
+            remedy = remedy if known is None else known.remedy
+        return {**super()._values(), "native_code": code, "code_remedy": remedy}
 
 
 @dataclass(eq=False)
@@ -168,7 +175,7 @@ class TrackingUnusable(OperationFailed):
 class DiskUnreadable(OperationFailed):
     """A frozen disk cannot be opened or read."""
 
-    remedy: ClassVar[str] = "check the storage of the host"
+    otherwise: ClassVar[str] = "check the storage of the host"
 
 
 @dataclass(eq=False)

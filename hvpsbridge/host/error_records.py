@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hvpsbridge.contract.errors import ERRORS
 from hvpsbridge.errors import HostError, HostRefused, OperationFailed
+from hvpsbridge.errors.codes import code_text
 from hvpsbridge.text import one_line
 
 # Raised by the engine before the script runs: antivirus, language mode
@@ -100,6 +101,8 @@ def from_record(host: str, operation: str, record: Record) -> HostError:
     if error_id in ENGINE_REFUSALS:
         error_id = "Hvps.ScriptsRefused"
     raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed
+    native = native_code(record)
     if not issubclass(raised, OperationFailed):
-        return HostRefused(host, f"{operation}: {message}")
-    return raised(host, operation, error_id, category_name(record.category), native_code(record), message)
+        code = "" if native is None else f"{code_text(native)}: "
+        return HostRefused(host, f"{operation}: {code}{message}")
+    return raised(host, operation, error_id, category_name(record.category), native, message)
