@@ -380,6 +380,16 @@ def conversion_and_removal(side: Side) -> Any:
     return made, listed, removed, side.host.checkpoints(vm_id)
 
 
+@case("ConvertTo-HvpsReferencePoint")
+def a_reference_point_whose_arrays_differ(side: Side) -> Any:
+    checkpoint_id, _ = side.frozen(vm_id := side.vm("uneven"))
+    side.model.knobs.reference_point_arrays_differ = True
+    try:
+        return side.host.convert(vm_id, checkpoint_id)
+    finally:
+        side.model.knobs.reference_point_arrays_differ = False
+
+
 def _failing_conversion(fault: str) -> Case:
     def run(side: Side) -> Any:
         vm_id = side.vm(fault)

@@ -15,7 +15,7 @@ from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost
-from tests.tasks.world import SLOT, Steps, World
+from tests.tasks.world import SLOT, Died, Steps, World, die
 
 SIZE = 4 * MIB
 # Under these tracking leaves changes out without any sign. What it leaves out elsewhere than in chunks
@@ -115,12 +115,33 @@ def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
             assert "ids are not those" in results[0].warnings[0]
             # They are of no use, and nothing would show whose they are.
             assert not world.model.reference_points.all(world.model.vms.all()[0].vm_id)
+        case "reference_point_arrays_differ":
+            assert reasons[1:] == [Reason.IDS_MISSING] * (len(reasons) - 1)
+            assert "which ids belong to which disks" in results[0].warnings[0]
+            # The newest one is known by its ids, though they are of no use.
+            assert len(world.model.reference_points.all(world.model.vms.all()[0].vm_id)) == 1
         case "info_without_id":
             assert Reason.TRACKED not in reasons
         case "missing_changes":
             assert Reason.TRACKING_LIED in reasons
             lied = results[reasons.index(Reason.TRACKING_LIED)]
             assert lied.exit_code is ExitCode.DAMAGE
+
+
+def test_arrays_that_differ_do_not_stop_the_clean_up_after_a_run_that_died(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE, SIZE))
+    world.model.set_knob("reference_point_arrays_differ", True)
+    for moment in (("CONVERT", "before"), ("RECORD_REFERENCE_POINT", "before")):
+        with pytest.raises(Died):
+            world.backup(vm_id, observer=Steps(moment, die))
+        world.churn(vm_id)
+        steps = Steps()
+        result = world.backup(vm_id, observer=steps)
+        assert not result.leftovers
+        assert any("which ids belong to which disks" in note for note in steps.notes)
+        assert {disk.reason for disk in result.disks} == {Reason.IDS_MISSING}
+    world.assert_points_equal(vm_id)
+    world.assert_clean(vm_id, reference_points=1)
 
 
 def test_a_job_that_is_gone_fails_the_run_and_its_checkpoint_is_named(world: World) -> None:

@@ -21,6 +21,7 @@ from hvpsbridge.tasks.cleanup.ownership import (
     decide_ownership,
     ids_of,
     reference_points_to_keep,
+    why_no_ids,
 )
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.mark import Mark
@@ -193,7 +194,12 @@ def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
     assert found.fits(point)
     assert ids_of(point, make.reference_point(rct_ids=("rctX:other",)), [make.drive()]) is None
     assert ids_of(point, make.reference_point(disk_instance_ids=(), rct_ids=()), [make.drive()]) is None
-    assert ids_of(point, make.reference_point(rct_ids=()), [make.drive()]) is None
+    fewer = make.reference_point(rct_ids=())
+    assert ids_of(point, fewer, [make.drive()]) is None
+    assert "1 disks, 0 ids" in why_no_ids(fewer)
+    more = make.reference_point(rct_ids=("rctX:other", *make.reference_point().rct_ids))
+    assert ids_of(point, more, [make.drive()]) is None
+    assert "1 disks, 2 ids" in why_no_ids(more)
     untracked = make.manifest(make.disk(rct_id=None))
     assert ids_of(untracked, make.reference_point(), [make.drive()]) is None
 

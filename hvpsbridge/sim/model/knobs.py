@@ -34,6 +34,7 @@ class Knobs:
         range_past_end: the last range may end beyond the disk's size.
         new_id_at_conversion: the reference point's ids are taken at the conversion, not at the checkpoint.
         conversion_drops_disk: the reference point lacks the id of its last disk.
+        reference_point_arrays_differ: the reference point names one more disk than it has ids.
         ids_die_on_user_checkpoint: a user's checkpoint makes older ids unknown.
         ids_differ_on_children: a child's file does not know its parents' ids.
         ids_survive_apply: after an apply, queries with ids of the abandoned branch succeed, without that
@@ -75,6 +76,7 @@ class Knobs:
     range_past_end: bool = False
     new_id_at_conversion: bool = False
     conversion_drops_disk: bool = False
+    reference_point_arrays_differ: bool = False
     ids_die_on_user_checkpoint: bool = False
     ids_differ_on_children: bool = False
     ids_survive_apply: bool = False
@@ -136,6 +138,7 @@ HOSTILE: dict[str, object] = {
     "range_past_end": True,
     "new_id_at_conversion": True,
     "conversion_drops_disk": True,
+    "reference_point_arrays_differ": True,
     "ids_die_on_user_checkpoint": True,
     "ids_differ_on_children": True,
     "ids_survive_apply": True,

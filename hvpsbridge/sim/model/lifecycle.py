@@ -10,6 +10,7 @@ from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.state import (
     Checkpoint,
     Consistency,
+    ControllerType,
     Drive,
     Job,
     JobKind,
@@ -167,6 +168,8 @@ class Lifecycle:
             point.rct_ids.append(rct_id)
         if core.knobs.conversion_drops_disk and point.disks:
             del point.disks[-1], point.rct_ids[-1]
+        if core.knobs.reference_point_arrays_differ:
+            point.disks.insert(0, vm.instance_id(Slot(ControllerType.SCSI, 0, 63)))
         core.world.reference_points[point.instance_id] = point
         self._remove(checkpoint, vm)
         return point

@@ -13,7 +13,7 @@ from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.backup.store import Stored
 from hvpsbridge.tasks.cleanup.cleaner import close_run, unclean
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
-from hvpsbridge.tasks.cleanup.ownership import has_ids_of, ids_of, rct_ids_of
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, ids_of, rct_ids_of, why_no_ids
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, left_unproven
 from hvpsbridge.tasks.planning.modes import Reason
 from hvpsbridge.tasks.policy import OnUnexpectedFull
@@ -94,7 +94,7 @@ def _convert(
 def _publish(context: BackupContext, state: BackupState, point: Point, made: ReferencePointInfo) -> None:
     ids = ids_of(point.manifest, made, context.host.disks(context.vm_id))
     if ids is None:
-        state.warn("the reference point's ids are not those of the frozen disks: the next backup compares")
+        state.warn(f"{why_no_ids(made)}: the next backup compares")
         return
     context.repository.catalog.publish_ids(point, ids)
 

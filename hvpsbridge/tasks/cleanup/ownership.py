@@ -257,6 +257,14 @@ def ids_of(
     )
 
 
+def why_no_ids(reference_point: ReferencePointInfo) -> str:
+    """Why :func:`ids_of` found no ids in a reference point."""
+    disks, ids = len(reference_point.disk_instance_ids), len(reference_point.rct_ids)
+    if disks != ids:
+        return f"the reference point does not say which ids belong to which disks ({disks} disks, {ids} ids)"
+    return "the reference point's ids are not those of the frozen disks"
+
+
 def reference_points_to_keep(lineage: Lineage, there: Sequence[str], *, durable: bool) -> tuple[str, ...]:
     """Which reference points stay: that of the newest point with usable ids, else the newest one there.
 

@@ -16,18 +16,18 @@ from hvpsbridge.tasks.cleanup.ownership import (
     ids_of,
     own_reference_points,
     reference_points_to_keep,
+    why_no_ids,
 )
 from hvpsbridge.tasks.planning.lineage import read_lineage
 
 
-def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point) -> bool:
-    """Publish the ids of ``made`` if they are those of ``point``; whether they are."""
+def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point) -> None:
+    """Publish the ids of ``made`` if they are those of ``point``."""
     ids = ids_of(point.manifest, made, context.host.disks(context.vm_id))
     if ids is None:
-        return False
-    if context.repository.catalog.ids(point) is None:
+        context.note(f"{why_no_ids(made)}: the next backup compares")
+    elif context.repository.catalog.ids(point) is None:
         context.repository.catalog.publish_ids(point, ids)
-    return True
 
 
 def left_unproven(host: HyperVHost, vm_id: UUID, made: ReferencePointInfo) -> tuple[str, ...]:

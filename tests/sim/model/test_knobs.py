@@ -235,6 +235,13 @@ def conversion_drops_disk(lab: Lab) -> None:
     assert lab.convert(lab.checkpoint()) == []
 
 
+def reference_point_arrays_differ(lab: Lab) -> None:
+    lab.model.knobs.reference_point_arrays_differ = True
+    assert len(lab.convert(lab.checkpoint())) == 1
+    (point,) = lab.model.reference_points.all(lab.vm)
+    assert len(point.disks) == 2
+
+
 def _refused(lab: Lab, base: str) -> bool:
     try:
         lab.ask(base)
