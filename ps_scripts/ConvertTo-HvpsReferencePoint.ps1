@@ -46,7 +46,7 @@ try {
     $parameters = @{
         Service   = 'Msvm_VirtualSystemSnapshotService'
         Method    = 'ConvertToReferencePoint'
-        Arguments = @{ AffectedSnapshot = $setting; ReferencePointSettings = '' }
+        Arguments = @{ AffectedSnapshot = $setting }
     }
     $result = Invoke-HvpsMethod @parameters
     $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the conversion'
