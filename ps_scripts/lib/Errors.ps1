@@ -146,8 +146,12 @@ function ConvertTo-HvpsError {
     $original = [string] $Record.FullyQualifiedErrorId
     $message = '{0} [{1}; {2}]' -f $Record.Exception.Message, $original, $Record.Exception.GetType().FullName
     $code = Get-HvpsNativeCode -Text ($original + ' ' + $Record.Exception.Message) -Exception $Record.Exception
-    if ($code -eq 0 -and $Record.Exception.HResult -lt 0) {
-        $code = [long] $Record.Exception.HResult -band 0xFFFFFFFFL
+    for ($inner = $Record.Exception; $code -eq 0 -and $null -ne $inner; $inner = $inner.InnerException) {
+        $result = [long] $inner.HResult -band 0xFFFFFFFFL
+        # Every exception of .NET has a code 0x8013xxxx, which says nothing about Windows.
+        if ($result -ge 0x80000000L -and ($result -band 0xFFFF0000L) -ne 0x80130000L) {
+            $code = $result
+        }
     }
     $id = 'Hvps.Unexpected'
     if ($original -match '^(ScriptContainedMaliciousContent|CannotDefineNewType|.*InConstrainedLanguage)') {
