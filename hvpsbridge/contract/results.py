@@ -24,6 +24,10 @@ class VmState(StrEnum):
     STARTING = "starting"
     STOPPING = "stopping"
     SAVING = "saving"
+    PAUSING = "pausing"
+    RESUMING = "resuming"
+    RESETTING = "resetting"
+    SERVICING = "servicing"
     CRITICAL = "critical"
     OTHER = "other"
 
@@ -90,12 +94,13 @@ class ReplicationMode(StrEnum):
 
 
 class CheckpointPolicy(StrEnum):
-    """The VM's ``CheckpointType`` setting."""
+    """The VM's ``CheckpointType`` setting; ``unknown`` for numbers that hvps does not know."""
 
     DISABLED = "disabled"
     PRODUCTION = "production"
     PRODUCTION_ONLY = "production_only"
     STANDARD = "standard"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,8 +70,11 @@ function ConvertTo-HvpsVmInfo {
     )
     # VMState, CheckpointType and ReplicationMode (docs/hyperv-facts.md#vm-states,
     # docs/hyperv-facts.md#checkpoint-type-disabled).
+    # Fast saved and hibernated VMs do not run and hold their memory elsewhere, as saved ones do.
     $states = @{
-        2 = 'running'; 3 = 'off'; 4 = 'stopping'; 6 = 'saved'; 9 = 'paused'; 10 = 'starting'; 32773 = 'saving'
+        2 = 'running'; 3 = 'off'; 4 = 'stopping'; 6 = 'saved'; 9 = 'paused'; 10 = 'starting'; 11 = 'resetting'
+        32773 = 'saving'; 32776 = 'pausing'; 32777 = 'resuming'; 32779 = 'saved'; 32780 = 'saving'
+        32781 = 'stopping'; 32782 = 'resetting'; 32783 = 'saved'; 32784 = 'servicing'
     }
     foreach ($critical in 32785..32796) {
         $states[$critical] = 'critical'
@@ -99,7 +102,7 @@ function ConvertTo-HvpsVmInfo {
                 ForEach-Object { [int] $_ })
         Generation           = [int] $Vm.Generation
         Version              = [string] $Vm.Version
-        CheckpointPolicy     = ConvertTo-HvpsWord -Value $Vm.CheckpointType -Words $policies -Otherwise 'disabled'
+        CheckpointPolicy     = ConvertTo-HvpsWord -Value $Vm.CheckpointType -Words $policies -Otherwise 'unknown'
         AutomaticCheckpoints = [bool] (Get-HvpsOptional -InputObject $Vm -Name AutomaticCheckpointsEnabled)
         ParentCheckpointId   = ConvertTo-HvpsGuid -Value $Vm.ParentSnapshotId
         ReplicationMode      = ConvertTo-HvpsWord -Value $Vm.ReplicationMode -Words $modes -Otherwise 'none'

@@ -36,6 +36,7 @@ from hvpsbridge.host.scripts import script_text
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType, VhdFormat, VMState
+from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
 from tests.waiting import DEADLINE_SECONDS
 
@@ -170,6 +171,24 @@ def all_vms(side: Side) -> Any:
 
 
 @case("Get-HvpsVm")
+def every_state_of_a_vm(side: Side) -> Any:
+    vm_id = side.vm("states")
+    found = []
+    for state in VMState:
+        side.model.setup.change_vm(vm_id, state=state)
+        found.append((state.name, side.host.vm(vm_id).state))
+    return found
+
+
+@case("Get-HvpsVm")
+def statuses_and_settings_of_a_later_windows(side: Side) -> Any:
+    vm_id = side.vm("later", primary_status=4, checkpoint_type=CheckpointType.Unlisted)
+    found = [side.host.vm(vm_id)]
+    side.model.setup.change_vm(vm_id, second_status=32999)
+    return [*found, side.host.vm(vm_id)]
+
+
+@case("Get-HvpsVm")
 def a_vm_that_is_not_there(side: Side) -> Any:
     return side.host.vm(NOBODY)
 
@@ -298,6 +317,19 @@ for _fault in ("checkpoint_fails", "checkpoint_busy", "checkpoint_file_locked", 
         case("New-HvpsCheckpoint")(_failing(_fault, _consistency))
 case("New-HvpsCheckpoint")(_failing("commit_forks", Consistency.CRASH))
 case("New-HvpsCheckpoint")(_failing("guest_backup_fails", Consistency.APPLICATION))
+
+
+@case("New-HvpsCheckpoint")
+def a_checkpoint_of_a_vm_with_checkpoints_disabled(side: Side) -> Any:
+    vm_id = side.vm("disabled", checkpoint_type=CheckpointType.Disabled)
+    made = side.host.create_checkpoint(vm_id, "x", Consistency.CRASH)
+    side.host.remove_checkpoint(vm_id, made.checkpoint_id, "x")
+    side.model.set_knob("disabled_refuses_backups", True)
+    try:
+        refused = _outcome(lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH))
+    finally:
+        side.model.set_knob("disabled_refuses_backups", False)
+    return made, refused
 
 
 @case("New-HvpsCheckpoint")

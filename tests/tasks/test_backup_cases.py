@@ -20,7 +20,9 @@ from hvpsbridge.sim.model.state import (
     VMState,
 )
 from hvpsbridge.tasks.backup.results import BackupResult
+from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.planning.vm_status import IGNORED_STATUS, NOTED_STATUS
 from hvpsbridge.units import GIB, KIB, MIB, TIB
 from tests.tasks.world import SECOND, SLOT, Died, Steps, World, die
 
@@ -65,7 +67,6 @@ def test_a_passing_state_is_waited_for_and_then_skipped(world: World, state: VMS
 @pytest.mark.parametrize(
     "settings",
     [
-        {"checkpoint_type": CheckpointType.Disabled},
         {"replication_mode": ReplicationMode.Replica},
         {"shielded": True},
         {"merge_enabled": False},
@@ -85,6 +86,53 @@ def test_a_vm_that_cannot_be_backed_up_is_refused_before_anything_is_made(
     assert not list((world.store / "ledger").rglob("*.*"))
     world.assert_clean(vm_id, reference_points=0)
     assert isinstance(world.backup(vm_id, check=True).error, NotEligible)
+
+
+@pytest.mark.parametrize("setting", [CheckpointType.Disabled, CheckpointType.Unlisted])
+def test_a_vm_with_checkpoints_disabled_is_backed_up_with_a_note(
+    world: World, setting: CheckpointType
+) -> None:
+    vm_id = world.vm(disks=(SIZE,), checkpoint_type=setting)
+    result = world.good_backup(vm_id)
+    (finding,) = result.findings
+    assert finding.severity is Severity.NOTE
+    assert "CheckpointType" in str(finding)
+
+
+def test_a_host_that_refuses_it_names_the_setting_and_the_remedy(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,), checkpoint_type=CheckpointType.Disabled)
+    world.model.set_knob("disabled_refuses_backups", True)
+    result = world.backup(vm_id)
+    assert isinstance(result.error, NotEligible)
+    assert "its CheckpointType is disabled" in str(result.error)
+    assert "Set-VM -CheckpointType Production" in str(result.error)
+    assert result.exit_code is ExitCode.VM_FAILED
+    world.assert_clean(vm_id, reference_points=0)
+
+
+@pytest.mark.parametrize("state", [VMState.FastSaved, VMState.Hibernated])
+def test_a_vm_that_holds_its_memory_elsewhere_is_backed_up_as_a_saved_one(
+    world: World, state: VMState
+) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.setup.change_vm(vm_id, state=state)
+    assert world.good_backup(vm_id).consistency == "crash"
+    world.assert_points_equal(vm_id)
+
+
+@pytest.mark.parametrize("status", sorted([*NOTED_STATUS, *IGNORED_STATUS, 33000]))
+def test_no_status_that_passes_by_costs_a_night(world: World, status: int) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    kind = "second_status" if status > 16 else "primary_status"
+    world.model.setup.change_vm(vm_id, **{kind: status})
+    world.good_backup(vm_id)
+
+
+def test_a_start_delay_is_not_waited_for(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,), state=VMState.Off, second_status=32771)
+    steps = Steps()
+    assert world.good_backup(vm_id, observer=steps).findings == ()
+    assert not [note for note in steps.notes if "waiting" in note]
 
 
 # -- users' checkpoints -------------------------------------------------------------------------------

@@ -58,9 +58,20 @@ OBSTACLES: dict[str, tuple[Obstacle, Severity, str]] = {
     ),
     "checkpoints disabled": (
         settings(checkpoint_type=CheckpointType.Disabled),
-        Severity.REFUSE,
+        Severity.NOTE,
         "checkpoints are disabled",
     ),
+    "an unknown checkpoint type": (
+        settings(checkpoint_type=CheckpointType.Unlisted),
+        Severity.NOTE,
+        "does not know its CheckpointType",
+    ),
+    "pausing": (settings(state=VMState.Pausing), Severity.WAIT, "it is being paused"),
+    "resuming": (settings(state=VMState.Resuming), Severity.WAIT, "it is being resumed"),
+    "being reset": (settings(state=VMState.Reset), Severity.WAIT, "it is being reset"),
+    "an unknown state": (settings(state=VMState.Other), Severity.NOTE, "does not know its state"),
+    "a checkpoint being applied": (settings(second_status=32769), Severity.WAIT, "is being applied"),
+    "an unknown status": (settings(second_status=33000), Severity.NOTE, "operational status 33000"),
     "replica": (
         settings(replication_mode=ReplicationMode.Replica),
         Severity.REFUSE,

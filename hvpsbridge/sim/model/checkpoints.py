@@ -20,7 +20,14 @@ from hvpsbridge.sim.model.state import (
 from hvpsbridge.sim.model.timeline import Timeline
 
 # States in which VMMS takes a checkpoint at all (docs/hyperv-facts.md#checkpointable-states).
-_CHECKPOINTABLE = {VMState.Running, VMState.Off, VMState.Saved, VMState.Paused}
+_CHECKPOINTABLE = {
+    VMState.Running,
+    VMState.Off,
+    VMState.Saved,
+    VMState.Paused,
+    VMState.FastSaved,
+    VMState.Hibernated,
+}
 # Characters in the name of a checkpoint, at most (docs/hyperv-facts.md#checkpoint-name).
 NAME_LENGTH = 100
 
@@ -72,7 +79,7 @@ class Checkpoints:
         with self._timeline.now():
             vm = self._core.vm(vm_id, node)
             self._check_name(name)
-            self._check_allowed(vm)
+            self._check_allowed(vm, kind)
             return self._timeline.start(
                 JobKind.CreateCheckpoint,
                 vm,
@@ -130,7 +137,7 @@ class Checkpoints:
         if len(name) > NAME_LENGTH:
             raise HyperVError(Wmi.INVALID_PARAMETER, self._core.text("name_too_long"), 0x80070057)
 
-    def _check_allowed(self, vm: Vm) -> None:
+    def _check_allowed(self, vm: Vm, kind: SnapshotType) -> None:
         """Refuse what VMMS refuses before it starts a job.
 
         Raises:
@@ -140,7 +147,8 @@ class Checkpoints:
         self._timeline.check_ready(vm)
         if vm.state not in _CHECKPOINTABLE or self._core.faults.fires("checkpoint_busy"):
             raise HyperVError(Wmi.INVALID_STATE, text("busy"))
-        if vm.checkpoint_type is CheckpointType.Disabled:
+        users = kind is not SnapshotType.Recovery or self._core.knobs.disabled_refuses_backups
+        if users and vm.checkpoint_type is CheckpointType.Disabled:
             raise HyperVError(Wmi.INVALID_STATE, text("disabled", vm=vm.name))
         if self._merges.merging(vm):
             raise HyperVError(Wmi.IN_USE, text("busy"))

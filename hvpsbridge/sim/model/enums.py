@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 
 class VMState(IntEnum):
-    """``Microsoft.HyperV.PowerShell.VMState``."""
+    """``Microsoft.HyperV.PowerShell.VMState`` (docs/hyperv-facts.md#vm-states)."""
 
     Other = 1
     Running = 2
@@ -19,20 +19,62 @@ class VMState(IntEnum):
     Saving = 32773
     Pausing = 32776
     Resuming = 32777
+    FastSaved = 32779
+    FastSaving = 32780
+    ForceShutdown = 32781
+    ForceReboot = 32782
+    Hibernated = 32783
+    ComponentServicing = 32784
     RunningCritical = 32785
     OffCritical = 32786
+    StoppingCritical = 32787
+    SavedCritical = 32788
     PausedCritical = 32789
+    StartingCritical = 32790
+    ResetCritical = 32791
+    SavingCritical = 32792
+    PausingCritical = 32793
+    ResumingCritical = 32794
+    FastSavedCritical = 32795
+    FastSavingCritical = 32796
 
 
 class Operational(IntEnum):
-    """``VMOperationalStatus`` values that the model uses."""
+    """``VMOperationalStatus`` (docs/hyperv-facts.md#operational-status).
+
+    Windows documents 32769 for ApplyingSnapshot; the PowerShell module has 23769.
+    """
 
     Ok = 2
+    Degraded = 3
+    PredictiveFailure = 5
+    Stopped = 10
+    InService = 11
+    Dormant = 15
+    SupportingEntityInError = 16
+    ApplyingSnapshotOfModule = 23769
     CreatingSnapshot = 32768
+    ApplyingSnapshot = 32769
     DeletingSnapshot = 32770
+    WaitingToStart = 32771
     MergingDisks = 32772
+    ExportingVirtualMachine = 32773
     MigratingVirtualMachine = 32774
     BackingUpVirtualMachine = 32776
+    ModifyingUpVirtualMachine = 32777
+    StorageMigrationPhaseOne = 32778
+    StorageMigrationPhaseTwo = 32779
+    MigratingPlannedVm = 32780
+    CheckingCompatibility = 32781
+    ApplicationCriticalState = 32782
+    CommunicationTimedOut = 32783
+    CommunicationFailed = 32784
+    NoIommu = 32785
+    NoIovSupportInNic = 32786
+    SwitchNotInIovMode = 32787
+    IovBlockedByPolicy = 32788
+    IovNoAvailResources = 32789
+    IovGuestDriversNeeded = 32790
     CriticalIoError = 32795
 
 
@@ -75,12 +117,13 @@ class SnapshotType(IntEnum):
 
 
 class CheckpointType(IntEnum):
-    """``CheckpointType`` of a VM."""
+    """``CheckpointType`` of a VM; ``Unlisted`` is for one that a later Windows may add."""
 
     Disabled = 2
     Production = 3
     ProductionOnly = 4
     Standard = 5
+    Unlisted = 6
 
 
 class ReplicationMode(IntEnum):

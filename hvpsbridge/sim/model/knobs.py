@@ -55,6 +55,8 @@ class Knobs:
         read_delay_seconds: delay before a read's buffer is filled.
         read_sync: share of reads that complete at once instead of pending, 0 to 1.
         short_reads: share of reads that return fewer bytes than requested, 0 to 1, seeded.
+        disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
+        operational_status: second operational status that VMs show when nothing happens; 0 for none.
         language: language of the host's messages, ``en`` or ``de``.
     """
 
@@ -96,6 +98,8 @@ class Knobs:
     read_delay_seconds: float = 0.0
     read_sync: float = 0.0
     short_reads: float = 0.0
+    disabled_refuses_backups: bool = False
+    operational_status: int = 0
     language: str = "en"
 
     def set(self, name: str, value: object) -> None:
@@ -157,5 +161,8 @@ HOSTILE: dict[str, object] = {
     "read_delay_seconds": 0.02,
     "read_sync": 1.0,
     "short_reads": 0.05,
+    "disabled_refuses_backups": True,
+    # A number that no Windows has yet.
+    "operational_status": 32999,
     "language": "de",
 }

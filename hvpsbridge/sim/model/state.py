@@ -147,7 +147,12 @@ class Drive:
 
 @dataclass(slots=True, kw_only=True)
 class Vm:
-    """A virtual machine."""
+    """A virtual machine.
+
+    Attributes:
+        primary_status: first value of ``OperationalStatus``.
+        second_status: its second value when nothing happens; 0 for none.
+    """
 
     vm_id: UUID
     name: str
@@ -170,6 +175,8 @@ class Vm:
     processor_count: int = 2
     memory_bytes: int = 4294967296
     notes: str = ""
+    primary_status: int = int(Operational.Ok)
+    second_status: int = 0
     parent_checkpoint: UUID | None = None
     migrating_until: float | None = None
     migrating_to: str | None = None

@@ -45,11 +45,11 @@ class Vms:
             return self._core.vm(vm_id, node)
 
     def status(self, vm_id: UUID) -> tuple[int, ...]:
-        """``OperationalStatus``: the primary value, then a second one if the VM is busy."""
+        """``OperationalStatus``: the primary value, then a second one if there is one."""
         with self._timeline.now():
             vm = self._core.vm(vm_id)
             job = self._timeline.running_job(vm)
-            second: Operational | None = None
+            second = vm.second_status or self._core.knobs.operational_status
             if vm.migrating_until is not None:
                 second = Operational.MigratingVirtualMachine
             elif job is not None:
@@ -57,7 +57,7 @@ class Vms:
                 second = Operational.CreatingSnapshot if create else Operational.DeletingSnapshot
             elif self._merges.merging(vm):
                 second = Operational.MergingDisks
-            return (int(Operational.Ok), *(() if second is None else (int(second),)))
+            return (vm.primary_status, *((int(second),) if second else ()))
 
     def configuration(
         self, vm_id: UUID, checkpoint_id: UUID | None = None

@@ -6,14 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from hvpsbridge.contract.results import CheckpointInfo, Consistency, FrozenDisk, VmState
+from hvpsbridge.contract.results import (
+    CheckpointInfo,
+    CheckpointPolicy,
+    Consistency,
+    FrozenDisk,
+    VmInfo,
+    VmState,
+)
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import (
     ConnectionLimit,
     ConsistencyNotReached,
     NotEligible,
+    OperationFailed,
     OperationTimedOut,
     SessionLost,
+    VmBusy,
 )
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
@@ -49,7 +58,8 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
     """Make the checkpoint.
 
     Raises:
-        NotEligible: the checkpoint does not hold the planned disks.
+        NotEligible: the checkpoint does not hold the planned disks, or the host refused one to a VM with
+            checkpoints disabled.
         ConsistencyNotReached: the required consistency cannot be had.
     """
     host, vm_id = context.host, context.vm_id
@@ -61,7 +71,12 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
         leased.journal.checkpoint_intended(mark, before, host.reference_points(vm_id))
         state.expect_checkpoint(mark)
     with step(context, state, Step.MAKE_CHECKPOINT):
-        checkpoint, consistency = _make_checkpoint(context, state, planned, mark, before)
+        try:
+            checkpoint, consistency = _make_checkpoint(context, state, planned, mark, before)
+        except OperationFailed as err:
+            if refusal := _by_setting(planned.plan.vm, err):
+                raise refusal from err
+            raise
         state.guard.checkpoint_made()
     with step(context, state, Step.RECORD_CHECKPOINT):
         leased.journal.checkpoint_made(checkpoint.checkpoint_id)
@@ -75,6 +90,23 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
         disks=disks,
         children=children,
         taken=datetime.now(UTC),
+    )
+
+
+def _by_setting(vm: VmInfo, err: OperationFailed) -> NotEligible | None:
+    """The refusal of a checkpoint as one that the VM's CheckpointType may explain; None if it cannot.
+
+    Whether Windows refuses recovery checkpoints then is not known
+    (docs/hyperv-facts.md#checkpoint-type-disabled).
+    """
+    settings = {CheckpointPolicy.DISABLED: "disabled", CheckpointPolicy.UNKNOWN: "unknown to hvps"}
+    refused = isinstance(err, VmBusy | ConsistencyNotReached) or err.error_id == "Hvps.JobFailed"
+    if vm.checkpoint_policy not in settings or not refused:
+        return None
+    return NotEligible(
+        vm.name,
+        f"the host refused a checkpoint, and its CheckpointType is {settings[vm.checkpoint_policy]} "
+        f"({err.error_id}: {err.message}); run Set-VM -CheckpointType Production on the host",
     )
 
 

@@ -25,6 +25,7 @@ from hvpsbridge.tasks.planning.chains import is_child_file
 from hvpsbridge.tasks.planning.claims import REPLICAS
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.select import matching_pattern
+from hvpsbridge.tasks.planning.vm_status import BUSY_STATUS, IGNORED_STATUS, NOTED_STATUS, is_busy
 
 
 class Severity(StrEnum):
@@ -57,20 +58,19 @@ class Finding:
 
 NO_DISK = Finding(Severity.REFUSE, "it has no virtual disk", "exclude the VM from the play")
 
-# Operational states in which a VM's chains are being changed (docs/hyperv-facts.md#operational-status).
-BUSY_STATUS = {
-    32768: "a checkpoint is being created",
-    32770: "a checkpoint is being deleted",
-    32771: "a checkpoint is being applied",
-    32772: "its disks are being merged",
-    32776: "a checkpoint is being converted",
-}
+# What hvps does about a finding that may or may not prevent a backup.
+TRIED = "the backup is tried anyway"
+ENABLE_CHECKPOINTS = "if the host refuses it, run Set-VM -CheckpointType Production"
 
 _TEMPORARY_STATES = {
     VmState.PAUSED: "paused",
     VmState.STARTING: "starting",
     VmState.STOPPING: "stopping",
     VmState.SAVING: "being saved",
+    VmState.PAUSING: "being paused",
+    VmState.RESUMING: "being resumed",
+    VmState.RESETTING: "being reset",
+    VmState.SERVICING: "being serviced",
 }
 
 
@@ -99,7 +99,7 @@ def examine(
         findings.extend(_checkpoint_findings(checkpoints, repository_id))
         if not checkpoints:
             # During a merge, a child without a checkpoint is the one being merged.
-            merging = bool(BUSY_STATUS.keys() & set(vm.operational_status))
+            merging = is_busy(vm.operational_status)
             findings.extend(_orphaned_child(disk) for disk in disks if _on_child(disk) and not merging)
     for disk in disks:
         findings.extend(_disk_findings(disk))
@@ -152,6 +152,9 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
     def refuse(text: str, remedy: str) -> None:
         found.append(Finding(Severity.REFUSE, text, remedy))
 
+    def note(text: str, remedy: str) -> None:
+        found.append(Finding(Severity.NOTE, text, remedy))
+
     if count := vm.commit_fork_events:
         refuse(
             f"event 3216 was logged {count} {'time' if count == 1 else 'times'} in the Hyper-V Worker log: "
@@ -161,7 +164,9 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
     if vm.settings_error is not None:
         refuse(f"its settings cannot be read: {vm.settings_error}", "see the event logs of the host")
     if vm.checkpoint_policy is CheckpointPolicy.DISABLED:
-        refuse("checkpoints are disabled", "enable them with Set-VM -CheckpointType Production")
+        note(f"checkpoints are disabled; {TRIED}", ENABLE_CHECKPOINTS)
+    if vm.checkpoint_policy is CheckpointPolicy.UNKNOWN:
+        note(f"hvps does not know its CheckpointType; {TRIED}", ENABLE_CHECKPOINTS)
     if vm.replication_mode in REPLICAS:
         refuse("it is the target of a replication", "back up the primary VM, or complete the failover")
     if vm.shielded:
@@ -174,14 +179,20 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
             "merging of its disks is disabled",
             "find out what exported the VM, then enable merging with WMI ModifyDiskMergeSettings",
         )
-    if vm.state in (VmState.CRITICAL, VmState.OTHER):
-        refuse(f"its state is {vm.state.value}", "bring it to a normal state")
+    if vm.state is VmState.CRITICAL:
+        refuse("its state is critical", "bring it to a normal state")
+    if vm.state is VmState.OTHER:
+        note(f"hvps does not know its state; {TRIED}", "if the backup fails, look at the state with Get-VM")
     for state, word in _TEMPORARY_STATES.items():
         if vm.state is state:
             found.append(Finding(Severity.WAIT, f"it is {word}", "try again later"))
-    for status in vm.operational_status:
-        if status in BUSY_STATUS:
-            found.append(Finding(Severity.WAIT, BUSY_STATUS[status], "try again later"))
+    for status in dict.fromkeys(vm.operational_status):
+        if text := BUSY_STATUS.get(status):
+            found.append(Finding(Severity.WAIT, text, "try again later"))
+        elif text := NOTED_STATUS.get(status):
+            note(f"{text}; {TRIED}", "see the Hyper-V event logs of the host")
+        elif status not in IGNORED_STATUS:
+            note(f"hvps does not know its operational status {status}; {TRIED}", "look at it with Get-VM")
     return found
 
 

@@ -257,11 +257,16 @@ def test_a_vm_between_states_is_refused(model: Model, vm: UUID, state: VMState) 
     assert busy.value.code == 32775
 
 
-def test_checkpoints_that_are_disabled_are_refused(model: Model, vm: UUID) -> None:
+def test_users_checkpoints_that_are_disabled_are_refused(model: Model, vm: UUID) -> None:
     model.setup.change_vm(vm, checkpoint_type="disabled")
     assert model.vms.get(vm).checkpoint_type is CheckpointType.Disabled
     with pytest.raises(HyperVError):
-        model.checkpoints.create(vm)
+        model.checkpoints.create(vm, kind=SnapshotType.Standard)
+
+
+def test_a_vm_shows_the_statuses_that_were_set(model: Model, vm: UUID) -> None:
+    model.setup.change_vm(vm, primary_status=11, second_status=32773)
+    assert model.vms.status(vm) == (11, 32773)
 
 
 def test_a_full_volume_pauses_the_vm(model: Model, vm: UUID) -> None:

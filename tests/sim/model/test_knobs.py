@@ -390,6 +390,24 @@ def short_reads(lab: Lab) -> None:
     assert len(lab.model.driver.read(handle, 0, 4096)) == 4096 - 512
 
 
+def disabled_refuses_backups(lab: Lab) -> None:
+    lab.model.setup.change_vm(lab.vm, checkpoint_type="disabled")
+    lab.model.checkpoints.remove(lab.checkpoint())
+    lab.clock.advance(5.0)
+    lab.model.knobs.disabled_refuses_backups = True
+    with pytest.raises(HyperVError) as refused:
+        lab.model.checkpoints.create(lab.vm)
+    assert refused.value.code == 32775
+
+
+def operational_status(lab: Lab) -> None:
+    assert lab.model.vms.status(lab.vm) == (2,)
+    lab.model.knobs.operational_status = 32771
+    assert lab.model.vms.status(lab.vm) == (2, 32771)
+    lab.model.checkpoints.create(lab.vm)
+    assert lab.model.vms.status(lab.vm) == (2, 32768)
+
+
 def language(lab: Lab) -> None:
     lab.model.knobs.language = "de"
     with pytest.raises(HyperVError, match="nicht gefunden"):
