@@ -126,6 +126,7 @@ class DiskConnection:
                 self._table.close()
 
     def _answer(self, operation: int, body: bytes) -> bytes:
+        calls = self._model.calls
         match operation:
             case Op.HELLO:
                 self._node = body.decode() or None
@@ -133,27 +134,34 @@ class DiskConnection:
                 return str(self._page.path).encode()
             case Op.OPEN:
                 # The first four bytes tell whether it is for queries only, which does not matter here.
-                self._handle = self._model.driver.open(
-                    body[4:].decode(errors="replace"), self._owner, self._node
-                )
+                path = body[4:].decode(errors="replace")
+                calls.function("OpenVirtualDisk", path)
+                self._handle = self._model.driver.open(path, self._owner, self._node)
                 return b""
             case Op.ATTACH:
                 handle = self._opened()
+                calls.function("AttachVirtualDisk", handle.path)
                 self._model.driver.attach(handle)
                 self._page.show(self._model)
                 return disk_table(self._model, handle).pack()
             case Op.DETACH:
-                self._model.driver.detach(self._opened())
+                handle = self._opened()
+                calls.function("DetachVirtualDisk", handle.path)
+                self._model.driver.detach(handle)
                 return b""
             case Op.INFO:
-                return self._information(struct.unpack_from("<I", body)[0])
+                version = struct.unpack_from("<I", body)[0]
+                calls.function(f"GetVirtualDiskInformation:{version}", self._opened().path)
+                return self._information(version)
             case Op.QUERY:
                 offset, length, room = struct.unpack_from("<QQI", body)
                 path, rct_id = self._opened().path, body[20:].decode(errors="replace")
+                calls.function("QueryChangesVirtualDisk", path)
                 answer = self._model.driver.query_changes(path, rct_id, offset, length, room)
                 return struct.pack("<Q", answer.processed_bytes) + pack_extents(answer.extents)
             case Op.OPEN_FILE:
                 path = body[8:].decode(errors="replace")
+                calls.function("CreateFile", path)
                 self._table = file_table(self._model, path, self._scratch, node=self._node)
                 return self._table.pack()
             case Op.READ_CHECK:
@@ -167,6 +175,11 @@ class DiskConnection:
 
     def _outcome(self) -> ReadOutcome:
         model = self._model
+        try:
+            model.calls.function("ReadFile", "" if self._handle is None else self._handle.path)
+        except DiskError:
+            self._page.show(model)
+            return ReadOutcome.FAILS
         there = self._table is not None or (
             self._handle is not None and model.driver.is_attached(self._handle)
         )

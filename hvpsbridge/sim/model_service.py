@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from hvpsbridge.sim.disk_protocol import DiskConnection, SharedPage
 from hvpsbridge.sim.model import DiskError, HyperVError, Model
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.native import library_folder
 from hvpsbridge.sim.standin import StandIn
 
@@ -145,7 +146,8 @@ class ModelService:
             request = json.loads(line)
             return {"result": self._stand_in.answer(request)}
         except HyperVError as err:
-            return {"error": _error(err.code, err.identifier, err.category, err.message, err.hresult)}
+            error = _error(err.code, err.identifier, err.category, err.message, err.hresult)
+            return {"error": {**error, "terminating": isinstance(err, CallRefused) and err.terminating}}
         except DiskError as err:
             return {"error": _error(err.code, "OperationFailed", "NotSpecified", str(err))}
         except Exception as err:

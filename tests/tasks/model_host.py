@@ -25,10 +25,11 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.sim.engines import binder
-from hvpsbridge.sim.engines.failure import Failure
+from hvpsbridge.sim.engines.failure import Failure, of_call
 from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess
 from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Job
 
 T = TypeVar("T")
@@ -81,8 +82,9 @@ class ModelShell:
         given = [(key, value.value if isinstance(value, Tagged) else value) for key, value in values.items()]
         try:
             yield from ANSWERS[operation.name](context, binder.bind(operation, given))
-        except Failure as err:
-            record = Record(err.error_id, CATEGORY_NUMBERS[err.category], err.message)
+        except (Failure, CallRefused) as err:
+            error = err if isinstance(err, Failure) else of_call(err)
+            record = Record(error.error_id, CATEGORY_NUMBERS[error.category], error.message)
             raise from_record(self.node, operation.name, record) from err
 
     def shells(self) -> tuple[HostShell, ...]:
@@ -115,9 +117,11 @@ class MessageContext(Context):
         self._name = name
         self._made = False
 
-    def run_job(self, what: str, start: Callable[[], Job], seconds: int) -> Job:
-        job = super().run_job(what, start, seconds)
-        if self._name == CREATE:
+    def run_job(
+        self, what: str, method: str, about: object, start: Callable[[], Job], seconds: int
+    ) -> Job | None:
+        job = super().run_job(what, method, about, start, seconds)
+        if method.endswith(".CreateSnapshot"):
             self._shell.before(f"{CREATE}: rename")
         self._made = True
         return job

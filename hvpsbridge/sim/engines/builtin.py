@@ -33,11 +33,12 @@ from psrpcore.types import (
 
 from hvpsbridge.contract import CONTRACT, OPERATIONS
 from hvpsbridge.sim.engines import binder, clixml
-from hvpsbridge.sim.engines.failure import Failure, failure
+from hvpsbridge.sim.engines.failure import Failure, failure, of_call
 from hvpsbridge.sim.engines.operations import ANSWERS, Context, HostProcess, Stopped
 from hvpsbridge.sim.engines.protocols import EngineGone, Sink
 from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model.calls import CallRefused
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,8 @@ class BuiltinEngine:
                 stopped = True
             except Failure as err:
                 error = err
+            except CallRefused as err:
+                error = of_call(err)
             except Exception as err:
                 # A bug in the simulator. The client must learn of it; the thread would end silently.
                 logger.exception("operation failed in the simulator")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from hvpsbridge.contract.errors import ERRORS, disk_error_id, vmms_error_id
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.errors import DiskError, HyperVError
 
 
@@ -32,6 +33,10 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def is_a(self, error_id: str) -> bool:
+        """Whether this is the error of the contract with that id, whatever its code."""
+        return self.error_id.partition(",")[0] == error_id
 
 
 def failure(error_id: str, message: str, native: int | None = None) -> Failure:
@@ -60,3 +65,39 @@ def of_disk(error: DiskError, otherwise: str = "Hvps.DiskUnreadable") -> Failure
     """A refusal of the virtual disk driver or the file system; ``otherwise`` names the codes not known."""
     code = error.code & 0xFFFFFFFF
     return failure(disk_error_id(code, otherwise), f"cannot use {error.path}", code)
+
+
+def of_call(error: CallRefused) -> Failure:
+    """A cmdlet or WMI query that failed, where the script does not expect it (``ConvertTo-HvpsError``)."""
+    code = _code(error)
+    shown = f"HRESULT 0x{error.hresult:08x}" if error.hresult else error.identifier
+    error_id = "Hvps.AccessDenied" if error.category == "PermissionDenied" else "Hvps.Unexpected"
+    return failure(error_id, f"{error.message} [{shown}]", code)
+
+
+def of_disk_call(error: CallRefused, path: str) -> Failure:
+    """``Get-VHD`` that failed (``ConvertTo-HvpsDiskError``)."""
+    by_category = {
+        "ResourceBusy": "Hvps.DiskBusy",
+        "ObjectNotFound": "Hvps.FileNotFound",
+        "PermissionDenied": "Hvps.AccessDenied",
+    }
+    code = _code(error)
+    error_id = disk_error_id(code, by_category.get(error.category, "Hvps.DiskUnreadable"))
+    return failure(error_id, f"cannot query {path}: {error.message}", code)
+
+
+def is_missing(error: CallRefused) -> bool:
+    """Whether ``Get-VM`` says so that the VM does not exist (``Get-HvpsVmObject``)."""
+    return error.identifier in ("InvalidParameter", "ObjectNotFound") or error.category == "ObjectNotFound"
+
+
+def is_not_found(error: CallRefused) -> bool:
+    """Whether a WMI object is gone (``Test-HvpsNotFound``)."""
+    return error.hresult == 0x80041002 or error.category == "ObjectNotFound"
+
+
+def _code(error: CallRefused) -> int:
+    """The code that a script finds in the id or the text."""
+    shown = _HRESULT.search(error.message)
+    return error.hresult or (int(shown[1], 16) if shown else 0)

@@ -44,6 +44,7 @@ class Disk:
         start = offset // sector * sector
         end = min(self.size_bytes, -(-(offset + length) // sector) * sector)
         try:
+            self._model.calls.function("ReadFile", self._handle.path)
             data = self._model.driver.read(self._handle, start, end - start)
         except DiskError as err:
             message = f"cannot read {length} bytes at {offset}"
@@ -94,8 +95,12 @@ class Readers:
                 reader.touched = time.monotonic()
 
     def _attach(self, path: str) -> DiskHandle:
+        calls = self._model.calls
+        calls.function("OpenVirtualDisk", path)
         handle = self._model.driver.open(path, self._owner, self._node)
         try:
+            calls.function("GetVirtualDiskInformation:1", path)
+            calls.function("AttachVirtualDisk", path)
             self._model.driver.attach(handle)
         except DiskError:
             self._model.driver.close(handle)

@@ -14,7 +14,7 @@ from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.tracking import Answer
 
 # Faults of reads.
-READ_FAULTS = ("read_error", "read_short", "read_corrupt")
+READ_FAULTS = ("read_error", "read_short", "read_corrupt", "ReadFile")
 
 
 class Driver:

@@ -157,7 +157,7 @@ class JobState(IntEnum):
 
 
 class JobKind(IntEnum):
-    """``Msvm_ConcreteJob.JobType``. The numbers of conversion and removal are this model's choice."""
+    """``Msvm_ConcreteJob.JobType``. The numbers from 90 on are this model's choice."""
 
     MergeDisks = 50
     CreateCheckpoint = 70
@@ -165,6 +165,8 @@ class JobKind(IntEnum):
     RemoveCheckpoint = 72
     ConvertCheckpoint = 90
     RemoveReferencePoint = 91
+    ModifySettings = 92
+    GetDiskChanges = 93
 
 
 class MergePhase(StrEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from hvpsbridge.sim.model.call_faults import CallFaults, is_call, parse
+
 # What each fault does. Faults of the wire are in sim/faults.yaml.
 MODEL_FAULTS: dict[str, str] = {
     "checkpoint_fails": "a CreateSnapshot job ends in state 10 with error 32768",
@@ -34,12 +36,17 @@ MODEL_FAULTS: dict[str, str] = {
 
 
 class Faults:
-    """Counters of armed faults. Thread-safe."""
+    """Counters of armed faults. Thread-safe.
+
+    Attributes:
+        calls: faults of single calls, such as ``Get-VHD``.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed: dict[str, int] = {}
         self._watchers: list[Callable[[], None]] = []
+        self.calls = CallFaults()
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a fault is armed or disarmed."""
@@ -48,9 +55,16 @@ class Faults:
     def arm(self, name: str, count: int = 1) -> None:
         """Make fault ``name`` happen the next ``count`` times; 0 disarms it.
 
+        Args:
+            name: a fault of the model, or a call with settings (``CallFault``), as in ``Get-VHD:error=busy``.
+
         Raises:
             ValueError: there is no such fault.
         """
+        call, settings = parse(name)
+        if is_call(call):
+            self.arm_call(call, count, **settings)
+            return
         if name not in MODEL_FAULTS:
             raise ValueError(f"unknown fault {name!r}; use one of {', '.join(sorted(MODEL_FAULTS))}")
         with self._lock:
@@ -58,8 +72,19 @@ class Faults:
         for changed in self._watchers:
             changed()
 
+    def arm_call(self, name: str, count: int = 1, **settings: object) -> None:
+        """Make calls of a cmdlet, WMI method or function fail or take long (``CallFaults.arm``).
+
+        Raises:
+            ValueError: there is no such call or setting.
+        """
+        self.calls.arm(name, count, **settings)
+        for changed in self._watchers:
+            changed()
+
     def clear(self) -> None:
         """Disarm every fault."""
+        self.calls.clear()
         with self._lock:
             self._armed.clear()
         for changed in self._watchers:
@@ -77,4 +102,4 @@ class Faults:
     def armed(self) -> dict[str, int]:
         """Armed faults and how many times each will happen."""
         with self._lock:
-            return {name: left for name, left in self._armed.items() if left}
+            return {**{name: left for name, left in self._armed.items() if left}, **self.calls.armed()}

@@ -37,6 +37,8 @@ class Lifecycle:
         Raises:
             HyperVError: the job fails.
         """
+        if "fails" in job.arguments:
+            raise HyperVError(int(job.arguments["fails"]), job.arguments["text"])
         match job.kind:
             case JobKind.CreateCheckpoint:
                 checkpoint = self._create(job, vm)
@@ -54,8 +56,8 @@ class Lifecycle:
                 points = self._core.world.reference_points
                 if points.pop(job.arguments["reference_point"], None) is None:
                     raise HyperVError(Wmi.NOT_FOUND, self._core.text("not_found"))
-            case JobKind.MergeDisks:
-                raise AssertionError("merges are not jobs")
+            case JobKind.MergeDisks | JobKind.ModifySettings | JobKind.GetDiskChanges:
+                raise AssertionError("not started as jobs, except to fail")
 
     def _checkpoint(self, job: Job) -> Checkpoint:
         return self._core.checkpoint(UUID(job.arguments["checkpoint"]))

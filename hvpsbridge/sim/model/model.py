@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from hvpsbridge.sim.model.calls import Calls
 from hvpsbridge.sim.model.checkpoints import Checkpoints
 from hvpsbridge.sim.model.clock import Clock, SystemClock
 from hvpsbridge.sim.model.core import Core
@@ -42,6 +43,7 @@ class Model:
         clock: the world's time.
         knobs: behaviour; change it with :meth:`set_knob`, or directly if nothing watches.
         faults: what goes wrong next.
+        calls: what stand-ins and engines announce before they answer.
         golden: golden images of disks.
         timeline: holds the world still for several questions.
         nodes, volumes, vms, disks, checkpoints, reference_points, jobs: what a host shows and does.
@@ -66,6 +68,7 @@ class Model:
         lifecycle = Lifecycle(core, merges)
         timeline = Timeline(core, merges, lifecycle, self._saver)
         self.timeline = timeline
+        self.calls = Calls(core, timeline)
         self.nodes = Nodes(core, timeline)
         self.volumes = Volumes(core, timeline)
         self.vms = Vms(core, timeline, merges)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hvpsbridge.sim.model import Model
-from hvpsbridge.sim.standin import cmdlets, hardware
+from hvpsbridge.sim.model import HyperVError, Model
+from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.model.state import Job
+from hvpsbridge.sim.standin import announcing, cmdlets, hardware
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.sim.standin.rows import Rows
@@ -19,6 +21,7 @@ _VM_CALLS = {
     for function in (
         cmdlets.types,
         cmdlets.host,
+        cmdlets.cluster,
         cmdlets.supported_versions,
         cmdlets.machines,
         cmdlets.drives,
@@ -67,10 +70,35 @@ class StandIn:
             HyperVError: the host refuses.
             ValueError: there is no such call.
         """
-        if request["call"] in _WAITING:
+        call = request["call"]
+        # First, because a call may take long.
+        instead = self._announce(request)
+        if instead is not None:
+            request = {**request, "instead": instead}
+        if call in _WAITING:
             return self._answer(request)
         with self._model.timeline.hold():
             return self._answer(request)
+
+    def _announce(self, request: dict[str, Any]) -> Job | HyperVError | None:
+        """Announce a call. Returns what a method answers with because of a fault.
+
+        Raises:
+            CallRefused: anything else fails because of a fault.
+        """
+        call, about, calls = request["call"], announcing.subject(request), self._model.calls
+        if call in announcing.CMDLETS:
+            calls.cmdlet(announcing.CMDLETS[call], about)
+        elif call in announcing.QUERIES:
+            calls.query(announcing.query_name(request), about)
+        elif call == "cim.invoke":
+            try:
+                return calls.method(announcing.method_name(request), about)
+            except CallRefused:
+                raise
+            except HyperVError as err:
+                return err
+        return None
 
     def _answer(self, request: dict[str, Any]) -> Any:
         arguments = dict(request)

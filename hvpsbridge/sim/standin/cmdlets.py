@@ -45,6 +45,13 @@ def host(rows: Rows) -> list[Row]:
     ]
 
 
+def cluster(rows: Rows) -> list[Row]:
+    """``Get-Cluster``. An error on a host outside of a cluster."""
+    if rows.host.cluster is None:
+        raise HyperVError(Wmi.FAILED, rows.text("failed"))
+    return [{"Name": rows.host.cluster}]
+
+
 def supported_versions(rows: Rows) -> list[Row]:
     """``Get-VMHostSupportedVersion``."""
     versions = rows.host.supported_vm_versions

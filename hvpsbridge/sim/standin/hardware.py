@@ -146,8 +146,8 @@ def network_adapters(rows: Rows, vm: str) -> list[Row]:
     return rows.adapters(rows.vm(vm))
 
 
-def vlan(rows: Rows) -> list[Row]:
-    """``Get-VMNetworkAdapterVlan``."""
+def vlan(rows: Rows, adapters: list[str] | None = None) -> list[Row]:
+    """``Get-VMNetworkAdapterVlan``: the same for all adapters."""
     return [
         {
             "type": HV + "VMNetworkAdapterVlanSetting",

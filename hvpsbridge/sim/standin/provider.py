@@ -95,8 +95,15 @@ class Provider:
             for name, rows in blocks.items()
         ]
 
-    def invoke(self, class_name: str, keys: Row, method: str, arguments: Row) -> Row:
-        """Run a method. Returns ``ReturnValue`` and all out parameters."""
+    def invoke(
+        self,
+        class_name: str,
+        keys: Row,
+        method: str,
+        arguments: Row,
+        instead: Job | HyperVError | None = None,
+    ) -> Row:
+        """Run a method, or answer with ``instead``. Returns ``ReturnValue`` and all out parameters."""
         self._row(class_name, keys)
         declared = CLASSES[class_name].methods.get(method)
         if declared is None:
@@ -107,7 +114,12 @@ class Provider:
         outcome: Row = {"ReturnValue": int(Wmi.DONE), **dict.fromkeys(declared.outputs)}
         run: Callable[[Row, Row], None] = getattr(self, f"_run_{method}")
         try:
-            run(arguments, outcome)
+            if isinstance(instead, HyperVError):
+                raise instead
+            if instead is not None:
+                self._started(instead, outcome)
+            else:
+                run(arguments, outcome)
         except HyperVError as err:
             outcome["ReturnValue"] = int(err.code)
         return {"types": {"ReturnValue": "uint32", **declared.outputs}, "values": outcome}

@@ -1,6 +1,6 @@
 """The operations of the contract, answered from the model, for the builtin engine."""
 
-from hvpsbridge.sim.engines.operations import checkpoints, definition, disks, inventory, reader
+from hvpsbridge.sim.engines.operations import checkpoints, configuration, definition, disks, inventory, reader
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
 
 ANSWERS: dict[str, Operation] = {
@@ -18,7 +18,7 @@ ANSWERS: dict[str, Operation] = {
     "ConvertTo-HvpsReferencePoint": checkpoints.convert,
     "Remove-HvpsReferencePoint": checkpoints.remove_reference_point,
     "Get-HvpsMerge": checkpoints.get_merge,
-    "Read-HvpsConfiguration": checkpoints.read_configuration,
+    "Read-HvpsConfiguration": configuration.read_configuration,
     "Get-HvpsFrozenDisk": disks.get_frozen_disk,
     "Get-HvpsDiskChange": disks.get_change,
     "Get-HvpsAllocation": disks.get_allocation,

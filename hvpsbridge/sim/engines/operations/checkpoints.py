@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.contract import readings, results
+from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.binder import VALIDATION
-from hvpsbridge.sim.engines.failure import Failure, failure, of_refusal
+from hvpsbridge.sim.engines.failure import Failure, failure
 from hvpsbridge.sim.engines.operations.context import Context, utc
-from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
+from hvpsbridge.sim.model import Consistency, SnapshotType
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Checkpoint, Job, Operational, ReferencePoint
-from hvpsbridge.units import MIB
 
 _KINDS = {
     SnapshotType.Standard: results.CheckpointKind.STANDARD,
@@ -36,19 +35,22 @@ _MERGING = {
     Operational.MergingDisks,
     Operational.BackingUpVirtualMachine,
 }
+_SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
+_DESTROY_REFERENCE_POINT = "Msvm_VirtualSystemReferencePointService.DestroyReferencePoint"
 # How long to wait until cmdlets show a new checkpoint (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
-PIECE_BYTES = 1 * MIB
 
 
 def get_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsCheckpoint``."""
     vm = context.vm(given["VmId"])
+    context.cmdlet("Get-VMSnapshot", vm.vm_id)
     for point in context.model.checkpoints.all(vm.vm_id):
         yield _checkpoint_info(context, point)
 
 
 def _checkpoint_info(context: Context, point: Checkpoint) -> results.CheckpointInfo:
+    context.cmdlet("Get-VMHardDiskDrive", point.checkpoint_id)
     return results.CheckpointInfo(
         vm_id=point.vm_id,
         checkpoint_id=point.checkpoint_id,
@@ -77,9 +79,13 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         )
     level = _LEVELS[wanted]
     vm = context.vm(given["VmId"])
+    context.query("Msvm_VirtualSystemSnapshotSettingData", cmdlet="Get-CimClass")
+    context.wmi_vm(vm.vm_id)
     try:
         job = context.run_job(
             "making a checkpoint",
+            _SNAPSHOTS + "CreateSnapshot",
+            vm.vm_id,
             lambda: context.model.checkpoints.create(
                 vm.vm_id,
                 kind=SnapshotType.Recovery,
@@ -93,15 +99,22 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         if level is Consistency.Application and err.error_id.startswith("Hvps.JobFailed"):
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
-    checkpoint_id = UUID(_result(context, job, "checkpoint"))
+    checkpoint_id = UUID(_result(context, job, "checkpoint", "Msvm_VirtualSystemSettingData"))
     try:
-        context.model.checkpoints.rename(checkpoint_id, given["Name"])
-    except HyperVError as err:
+        _rename(context, checkpoint_id, given)
+    except (Failure, CallRefused):
         # Without its name nothing would show that it is ours.
-        context.model.checkpoints.remove(checkpoint_id)
-        raise of_refusal("the renaming", err) from err
+        with suppress(Failure, CallRefused):
+            context.call_method(
+                "removing the checkpoint",
+                _SNAPSHOTS + "DestroySnapshot",
+                checkpoint_id,
+                lambda: context.model.checkpoints.remove(checkpoint_id),
+            )
+        raise
     end = time.monotonic() + VISIBLE_SECONDS
     while time.monotonic() < end:
+        context.cmdlet("Get-VMSnapshot", vm.vm_id)
         for point in context.model.checkpoints.all(vm.vm_id):
             if point.checkpoint_id == checkpoint_id:
                 yield _checkpoint_info(context, point)
@@ -110,21 +123,45 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     raise failure("Hvps.JobFailed", f"checkpoint {checkpoint_id} does not appear")
 
 
-def _result(context: Context, job: Job, name: str) -> str:
+def _rename(context: Context, checkpoint_id: UUID, given: Mapping[str, Any]) -> None:
+    """``Set-HvpsCheckpointName``."""
+
+    def rename() -> None:
+        context.model.checkpoints.rename(checkpoint_id, given["Name"])
+
+    context.run_method(
+        "the renaming",
+        "Msvm_VirtualSystemManagementService.ModifySystemSettings",
+        checkpoint_id,
+        rename,
+        given["JobSeconds"],
+    )
+
+
+def _result(context: Context, job: Job | None, name: str, class_name: str) -> str:
     """The id of what a job made, which only the job itself tells.
 
     Raises:
         Failure: the job is gone.
+        CallRefused: the result cannot be asked for.
     """
     knobs = context.model.knobs
-    if knobs.job_vanishes and not knobs.jobs_at_once:
+    if job is None or (knobs.job_vanishes and not knobs.jobs_at_once):
         raise failure("Hvps.JobFailed", f"the {name} was created, but its job was gone before it named it")
+    if knobs.jobs_at_once:
+        context.query(class_name, job.job_id)
+    else:
+        context.associated(class_name, job.job_id)
     return job.results[name]
 
 
 def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsCheckpoint``. A checkpoint that does not exist counts as removed."""
-    point = _find(context, given)
+    point = None
+    with _vm_may_be_gone():
+        context.wmi_vm(given["VmId"])
+        context.associated("Msvm_VirtualSystemSettingData", given["VmId"])
+        point = find(context, given)
     if point is not None:
         checkpoint_id = point.checkpoint_id
         if point.kind is not SnapshotType.Recovery or point.name != given["Name"]:
@@ -133,15 +170,32 @@ def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[ob
                 f"checkpoint {checkpoint_id} is not the recovery checkpoint named {given['Name']}; "
                 "it is left alone",
             )
-        context.run_job(
+        job = context.run_job(
             "removing the checkpoint",
+            _SNAPSHOTS + "DestroySnapshot",
+            checkpoint_id,
             lambda: context.model.checkpoints.remove(checkpoint_id),
             given["JobSeconds"],
         )
+        if job is None:
+            context.associated("Msvm_VirtualSystemSettingData", given["VmId"])
+            if find(context, given) is not None:
+                raise failure("Hvps.JobFailed", "the removal ended, but the checkpoint still exists")
     yield results.Removal(removed=point is not None)
 
 
-def _find(context: Context, given: Mapping[str, Any]) -> Checkpoint | None:
+@contextmanager
+def _vm_may_be_gone() -> Iterator[None]:
+    """Pass over ``Hvps.VmNotFound``."""
+    try:
+        yield
+    except Failure as err:
+        if not err.is_a("Hvps.VmNotFound"):
+            raise
+
+
+def find(context: Context, given: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint that ``VmId`` and ``CheckpointId`` name; None if it does not exist."""
     for point in context.model.checkpoints.all(given["VmId"], hidden=True):
         if point.checkpoint_id == given["CheckpointId"]:
             return point
@@ -149,13 +203,15 @@ def _find(context: Context, given: Mapping[str, Any]) -> Checkpoint | None:
 
 
 def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint that ``VmId`` and ``CheckpointId`` name.
+    """The checkpoint that ``VmId`` and ``CheckpointId`` name, from WMI.
 
     Raises:
         Failure: the VM or the checkpoint does not exist.
+        CallRefused: a query fails.
     """
-    context.vm(given["VmId"])
-    point = _find(context, given)
+    context.wmi_vm(given["VmId"])
+    context.associated("Msvm_VirtualSystemSettingData", given["VmId"])
+    point = find(context, given)
     if point is None:
         raise failure("Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist")
     return point
@@ -163,7 +219,9 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
 
 def get_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsReferencePoint``."""
-    vm = context.vm(given["VmId"])
+    context.import_module()
+    vm = context.wmi_vm(given["VmId"])
+    context.associated("Msvm_VirtualSystemReferencePoint", vm.vm_id)
     for point in context.model.reference_points.all(vm.vm_id):
         yield _reference_point_info(point)
 
@@ -181,13 +239,16 @@ def _reference_point_info(point: ReferencePoint) -> results.ReferencePointInfo:
 
 def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``ConvertTo-HvpsReferencePoint``."""
+    context.import_module()
     point = found(context, given)
     job = context.run_job(
         "converting the checkpoint",
+        _SNAPSHOTS + "ConvertToReferencePoint",
+        point.checkpoint_id,
         lambda: context.model.checkpoints.convert(point.checkpoint_id),
         given["JobSeconds"],
     )
-    wanted = _result(context, job, "reference_point")
+    wanted = _result(context, job, "reference_point", "Msvm_VirtualSystemReferencePoint")
     for made in context.model.reference_points.all(point.vm_id):
         if made.instance_id == wanted:
             yield _reference_point_info(made)
@@ -203,9 +264,11 @@ def _has_ids(point: ReferencePoint, given: Mapping[str, Any]) -> bool:
 
 def _discard(context: Context, point: ReferencePoint, seconds: int) -> None:
     """Destroy what the conversion made; if that fails, it stays."""
-    with suppress(Failure):
+    with suppress(Failure, CallRefused):
         context.run_job(
             "removing the reference point",
+            _DESTROY_REFERENCE_POINT,
+            point.instance_id,
             lambda: context.model.reference_points.remove(point.instance_id),
             seconds,
         )
@@ -214,19 +277,32 @@ def _discard(context: Context, point: ReferencePoint, seconds: int) -> None:
 def remove_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsReferencePoint``. A reference point that does not exist counts as removed."""
     instance_id = given["InstanceId"]
-    known = {point.instance_id: point for point in context.model.reference_points.all(given["VmId"])}
-    if instance_id in known:
+    known: dict[str, ReferencePoint] = {}
+    with _vm_may_be_gone():
+        vm = context.wmi_vm(given["VmId"])
+        context.associated("Msvm_VirtualSystemReferencePoint", vm.vm_id)
+        known = {point.instance_id: point for point in context.model.reference_points.all(vm.vm_id)}
+    removed = instance_id in known
+    if removed:
         if not _has_ids(known[instance_id], given):
             raise failure(
                 "Hvps.BadRequest",
                 f"reference point {instance_id} does not have the expected RCT ids; it is left alone",
             )
-        context.run_job(
-            "removing the reference point",
-            lambda: context.model.reference_points.remove(instance_id),
-            given["JobSeconds"],
-        )
-    yield results.Removal(removed=instance_id in known)
+        try:
+            context.run_job(
+                "removing the reference point",
+                _DESTROY_REFERENCE_POINT,
+                instance_id,
+                lambda: context.model.reference_points.remove(instance_id),
+                given["JobSeconds"],
+            )
+        except Failure as err:
+            # Something else removed it meanwhile.
+            if err.native not in (32779, 32789):
+                raise
+            removed = False
+    yield results.Removal(removed=removed)
 
 
 def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -234,33 +310,9 @@ def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     vm = context.vm(given["VmId"])
     model = context.model
     status = model.vms.status(vm.vm_id)
-    paths = [
-        layer.path
-        for drive in model.disks.drives(vm.vm_id)
-        if drive.layer is not None
-        for layer in model.disks.chain(drive.layer)
-    ]
+    paths: list[str] = []
+    for row in context.drive_chains(vm):
+        if row.problem is not None:
+            raise row.problem
+        paths += [layer.path for layer in row.chain]
     yield results.MergeState(vm.vm_id, not _MERGING.isdisjoint(status), status, tuple(paths))
-
-
-def read_configuration(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Read-HvpsConfiguration``."""
-    point = found(context, given)
-    try:
-        files = context.model.vms.configuration(point.vm_id, point.checkpoint_id)
-    except HyperVError as err:
-        raise failure(
-            "Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist"
-        ) from err
-    for file in files:
-        for offset in range(0, max(1, len(file.content)), PIECE_BYTES):
-            context.check()
-            data = file.content[offset : offset + PIECE_BYTES]
-            yield readings.FilePiece(
-                path=file.path,
-                name=file.path.rpartition("\\")[2],
-                size_bytes=len(file.content),
-                offset_bytes=offset,
-                sha256=hashlib.sha256(data).hexdigest(),
-                data=data or None,
-            )

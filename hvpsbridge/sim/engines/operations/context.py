@@ -11,13 +11,26 @@ from threading import Event
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.sim.engines.failure import failure, of_job, of_refusal
+from hvpsbridge.sim.engines.failure import (
+    Failure,
+    failure,
+    is_missing,
+    is_not_found,
+    of_disk,
+    of_disk_call,
+    of_job,
+    of_refusal,
+)
 from hvpsbridge.sim.engines.readers import Readers
-from hvpsbridge.sim.model import HyperVError, Model
-from hvpsbridge.sim.model.state import Job, Vm
+from hvpsbridge.sim.model import DiskError, HyperVError, Model
+from hvpsbridge.sim.model.call_faults import METHODS
+from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.model.state import Drive, Job, Layer, Vm
 
 # How often a waiting operation checks.
 POLL_SECONDS = 0.02
+# How often drives are listed before a file counts as missing (``Get-HvpsDriveChain``).
+ROUNDS = 5
 
 
 class Stopped(Exception):
@@ -31,6 +44,17 @@ class HostProcess:
     process_id: int
     started: datetime
     readers: Readers
+    # The Hyper-V module is imported once.
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DriveChain:
+    """A drive with its files, top first, or why they cannot be queried."""
+
+    drive: Drive
+    chain: tuple[Layer, ...] = ()
+    problem: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -81,35 +105,194 @@ class Context:
                 return
             yield item
 
+    def wait(self, seconds: float) -> None:
+        """Wait as a slow call does.
+
+        Raises:
+            Stopped: the client stopped the pipeline.
+        """
+        if self.stopping.wait(seconds):
+            raise Stopped
+
+    # -- calls of the script --------------------------------------------------------------------------
+
+    def cmdlet(self, name: str, about: object = "") -> None:
+        """The script calls a cmdlet.
+
+        Raises:
+            CallRefused: it fails.
+        """
+        self.model.calls.cmdlet(name, str(about), self.wait)
+
+    def query(self, class_name: str, about: object = "", *, cmdlet: str = "Get-CimInstance") -> None:
+        """The script asks for a WMI class.
+
+        Raises:
+            CallRefused: it fails.
+        """
+        self.model.calls.query(f"{cmdlet}:{class_name}", str(about), self.wait)
+
+    def associated(self, class_name: str, about: object = "") -> None:
+        """The script asks for associated instances of a class.
+
+        Raises:
+            CallRefused: it fails.
+        """
+        self.query(class_name, about, cmdlet="Get-CimAssociatedInstance")
+
+    def function(self, name: str, path: str) -> None:
+        """The reader calls a function of virtdisk.dll or kernel32.dll.
+
+        Raises:
+            DiskError: it fails.
+        """
+        self.model.calls.function(name, path, self.wait)
+
+    def import_module(self) -> None:
+        """The script imports the Hyper-V module (``lib/HyperV.ps1``).
+
+        Raises:
+            CallRefused: it fails.
+        """
+        if not self.process.imported:
+            self.cmdlet("Import-Module")
+            self.process.imported = True
+
     def vm(self, vm_id: UUID) -> Vm:
-        """The VM with this id.
+        """The VM with this id, from ``Get-VM`` (``Get-HvpsVmObject``).
 
         Raises:
             Failure: ``Hvps.VmNotFound``.
+            CallRefused: the call fails.
         """
+        self.import_module()
+        try:
+            self.cmdlet("Get-VM", vm_id)
+        except CallRefused as err:
+            if is_missing(err):
+                raise failure("Hvps.VmNotFound", f"VM {vm_id} does not exist") from err
+            raise
+        return self._existing(vm_id)
+
+    def wmi_vm(self, vm_id: UUID) -> Vm:
+        """The VM with this id, from WMI (``Get-HvpsWmiVm``).
+
+        Raises:
+            Failure: ``Hvps.VmNotFound``.
+            CallRefused: the call fails.
+        """
+        self.query("Msvm_ComputerSystem", vm_id)
+        return self._existing(vm_id)
+
+    def _existing(self, vm_id: UUID) -> Vm:
         try:
             return self.model.vms.get(vm_id, self.node)
         except HyperVError as err:
             raise failure("Hvps.VmNotFound", f"VM {vm_id} does not exist") from err
 
-    def run_job(self, what: str, start: Callable[[], Job], seconds: int) -> Job:
-        """Start a WMI job and wait until it has succeeded.
+    def chain(self, number: int) -> tuple[Layer, ...]:
+        """A file and its parents, top first, with ``Get-VHD`` for each (``Get-HvpsChain``).
+
+        Raises:
+            Failure: a file is missing, or a call fails.
+        """
+        try:
+            members = self.model.disks.chain(number)
+        except DiskError as err:
+            raise of_disk(err) from err
+        for member in members:
+            try:
+                self.cmdlet("Get-VHD", member.path)
+            except CallRefused as err:
+                raise of_disk_call(err, member.path) from err
+        return members
+
+    def drive_chains(self, vm: Vm) -> list[DriveChain]:
+        """Drives with their files (``Get-HvpsDriveChain``): listed again while a file is missing.
+
+        Raises:
+            CallRefused: the drives cannot be listed.
+        """
+        for _ in range(ROUNDS):
+            self.cmdlet("Get-VMHardDiskDrive", vm.vm_id)
+            rows = [self._drive_chain(drive) for drive in self.model.disks.drives(vm.vm_id)]
+            missing = [row for row in rows if row.problem and row.problem.is_a("Hvps.FileNotFound")]
+            if not missing:
+                break
+            self.pause()
+        return rows
+
+    def _drive_chain(self, drive: Drive) -> DriveChain:
+        if drive.layer is None:
+            return DriveChain(drive)
+        try:
+            return DriveChain(drive, self.chain(drive.layer))
+        except Failure as err:
+            return DriveChain(drive, problem=err)
+
+    def run_job(
+        self, what: str, method: str, about: object, start: Callable[[], Job], seconds: int
+    ) -> Job | None:
+        """Call a method of a WMI service that starts a job, and wait until it has succeeded.
+
+        Returns the job; None if it was gone when it was looked at.
 
         Raises:
             Failure: it was refused, failed, or is not done after ``seconds``.
+            CallRefused: the service, its method or the job cannot be asked.
         """
-        try:
-            job = start()
-        except HyperVError as err:
-            raise of_refusal(what, err) from err
+        job = self.call_method(what, method, about, start)
+        at_once = job.done
         end = time.monotonic() + seconds
-        while not self._done(job):
+        while not at_once:
+            try:
+                self.query("Msvm_ConcreteJob", about)
+            except CallRefused as err:
+                if is_not_found(err):
+                    return None
+                raise
+            if self._done(job):
+                break
             if time.monotonic() > end:
                 raise failure("Hvps.JobTimedOut", f"{what} did not end within {seconds} s: {job.job_id}")
             self.pause()
         if job.error_code:
             raise of_job(what, job.error_code, job.error_text)
         return job
+
+    def run_method(
+        self, what: str, method: str, about: object, act: Callable[[], None], seconds: int
+    ) -> None:
+        """Call a method of a WMI service that starts no job, unless a fault says otherwise.
+
+        Raises:
+            Failure: it was refused, or failed.
+            CallRefused: the service or its method cannot be called.
+        """
+        nobody = UUID(int=0)
+        kind = METHODS[method]
+        done = Job(job_id=nobody, kind=kind, vm_id=nobody, started=0, ends=0, arguments={}, done=True)
+
+        def start() -> Job:
+            act()
+            return done
+
+        self.run_job(what, method, about, start, seconds)
+
+    def call_method(self, what: str, method: str, about: object, start: Callable[[], Job]) -> Job:
+        """Call a method of a WMI service that starts a job.
+
+        Raises:
+            Failure: it was refused.
+            CallRefused: the service or its method cannot be called.
+        """
+        self.query(method.partition(".")[0])
+        try:
+            return self.model.calls.method(method, str(about), self.wait) or start()
+        except CallRefused:
+            raise
+        except HyperVError as err:
+            raise of_refusal(what, err) from err
 
     def _done(self, job: Job) -> bool:
         # Any call lets the model do what is due. The record remains valid after the job has disappeared.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hvpsbridge.contract import results
-from hvpsbridge.sim.engines.failure import of_disk
-from hvpsbridge.sim.engines.operations.context import Context
-from hvpsbridge.sim.model import DiskError
+from hvpsbridge.sim.engines.operations.context import Context, DriveChain
+from hvpsbridge.sim.model.state import Vm
 from hvpsbridge.sim.standin import cmdlets, hardware
 from hvpsbridge.sim.standin.rows import Rows
 
@@ -19,8 +19,6 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# How often drives are listed before a file counts as missing (``Get-HvpsDriveChain``).
-ROUNDS = 5
 # Members that the script selects.
 _VM = _names(
     "Id Name Generation Version Notes CheckpointType AutomaticCheckpointsEnabled AutomaticStartAction "
@@ -70,28 +68,59 @@ def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     vm_id = str(vm.vm_id)
     rows = Rows(context.model, context.node)
     definition: dict[str, Any] = {"format": 1}
+    asked = _Asked(context, rows, vm_id)
     definition["vm"] = _select(cmdlets.machines(rows, id=vm_id)["objects"][0], _VM)
-    definition["processor"] = _select(hardware.processor(rows, vm_id)[0], _PROCESSOR)
-    definition["memory"] = _select(hardware.memory(rows, vm_id)[0], _MEMORY)
+    definition["processor"] = _select(asked("Get-VMProcessor", hardware.processor)[0], _PROCESSOR)
+    definition["memory"] = _select(asked("Get-VMMemory", hardware.memory)[0], _MEMORY)
     if vm.generation == 2:
-        firmware = hardware.firmware(rows, vm_id)[0]
+        firmware = asked("Get-VMFirmware", hardware.firmware)[0]
         definition["firmware"] = _select(firmware, _FIRMWARE)
         definition["firmware"]["BootOrder"] = [_boot(entry) for entry in firmware["BootOrder"]]
     else:
-        definition["bios"] = _select(hardware.bios(rows, vm_id)[0], _BIOS)
-    definition["disks"] = _disks(context, rows, vm_id)
-    definition["scsi_controllers"] = len(cmdlets.scsi_controllers(rows, vm_id))
-    definition["dvd"] = [_select(drive, _DVD) for drive in cmdlets.dvd_drives(rows, vm_id)]
+        definition["bios"] = _select(asked("Get-VMBios", hardware.bios)[0], _BIOS)
+    definition["disks"] = _disks(context, rows, vm)
+    definition["scsi_controllers"] = len(asked("Get-VMScsiController", cmdlets.scsi_controllers))
+    definition["dvd"] = [_select(drive, _DVD) for drive in asked("Get-VMDvdDrive", cmdlets.dvd_drives)]
     definition["network"] = [
-        {**_select(adapter, _NETWORK), "Vlan": _select(hardware.vlan(rows)[0], _VLAN)}
-        for adapter in hardware.network_adapters(rows, vm_id)
+        {
+            **_select(adapter, _NETWORK),
+            "Vlan": _select(
+                asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows))[0], _VLAN
+            ),
+        }
+        for adapter in asked("Get-VMNetworkAdapter", hardware.network_adapters)
     ]
-    definition["security"] = _select(hardware.security(rows, vm_id)[0], _SECURITY)
-    definition["key_protector"] = base64.b64encode(bytes(hardware.key_protector(rows, vm_id))).decode()
+    definition["security"] = _select(asked("Get-VMSecurity", hardware.security)[0], _SECURITY)
+    definition["key_protector"] = base64.b64encode(
+        bytes(asked("Get-VMKeyProtector", hardware.key_protector))
+    ).decode()
     definition["integration_services"] = [
-        _select(service, ("Id", "Enabled")) for service in hardware.integration_services(rows, vm_id)
+        _select(service, ("Id", "Enabled"))
+        for service in asked("Get-VMIntegrationService", hardware.integration_services)
     ]
     yield results.VmDefinition(vm.vm_id, json.dumps(definition, separators=(",", ":")))
+
+
+def _vlan(rows: Rows, vm: str) -> list[Any]:
+    return hardware.vlan(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Calls cmdlets about one VM."""
+
+    context: Context
+    rows: Rows
+    vm_id: str
+
+    def __call__(self, cmdlet: str, answer: Callable[[Rows, str], list[Any]]) -> list[Any]:
+        """The output of a cmdlet, which ``answer`` knows.
+
+        Raises:
+            CallRefused: the call fails.
+        """
+        self.context.cmdlet(cmdlet, self.vm_id)
+        return answer(self.rows, self.vm_id)
 
 
 def _select(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -106,25 +135,17 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
     return boot
 
 
-def _disks(context: Context, rows: Rows, vm_id: str) -> list[dict[str, Any]]:
-    """Drives and their files; listed again if a merge has removed a file meanwhile."""
-    for _ in range(ROUNDS):
-        disks = [_disk(context, rows, drive) for drive in cmdlets.drives(rows, vm_id)]
-        if not any(disk.get("Problem") == "Hvps.FileNotFound" for disk in disks):
-            break
-        context.pause()
-    return disks
+def _disks(context: Context, rows: Rows, vm: Vm) -> list[dict[str, Any]]:
+    """Drives and their files."""
+    found = context.drive_chains(vm)
+    return [_disk(rows, rows.drive(vm, row.drive, None), row) for row in found]
 
 
-def _disk(context: Context, rows: Rows, drive: Mapping[str, Any]) -> dict[str, Any]:
+def _disk(rows: Rows, drive: Mapping[str, Any], row: DriveChain) -> dict[str, Any]:
     disk = _select(drive, _DISK)
-    if drive["Path"] and drive["DiskNumber"] is None:
-        try:
-            chain = context.model.disks.chain(context.model.disks.at(drive["Path"]).number)
-        except DiskError as err:
-            disk["Problem"] = of_disk(err).error_id.partition(",")[0]
-            return disk
-        files = cmdlets.vhds(rows, [layer.path for layer in (chain[0], chain[-1])])["objects"]
-        disk["Vhd"] = _select(files[0], _VHD)
-        disk["Base"] = _select(files[-1], _BASE)
+    if row.problem is not None:
+        disk["Problem"] = row.problem.error_id.partition(",")[0]
+    elif row.chain:
+        disk["Vhd"] = _select(rows.vhd(row.chain[0]), _VHD)
+        disk["Base"] = _select(rows.vhd(row.chain[-1]), _BASE)
     return disk

@@ -10,7 +10,7 @@ from hvpsbridge.contract import readings, results
 from hvpsbridge.formats.extents import Extent, normalise, pack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.sim.engines.failure import failure, of_disk
-from hvpsbridge.sim.engines.operations.checkpoints import found
+from hvpsbridge.sim.engines.operations.checkpoints import find
 from hvpsbridge.sim.engines.operations.context import Context
 from hvpsbridge.sim.engines.operations.inventory import CONTROLLERS
 from hvpsbridge.sim.model import DiskError, VhdFormat
@@ -24,15 +24,23 @@ MAX_CHUNK_BYTES = 1 * MIB
 
 def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsFrozenDisk``."""
-    point = found(context, given)
+    vm = context.vm(given["VmId"])
+    context.cmdlet("Get-VMSnapshot", vm.vm_id)
+    point = find(context, given)
+    if point is None:
+        raise failure("Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist")
     model = context.model
+    context.cmdlet("Get-VMHardDiskDrive", point.checkpoint_id)
     for drive in model.disks.drives(point.vm_id, point.checkpoint_id):
         if drive.layer is None:
             continue
         slot = drive.slot
+        chain = tuple(member.path for member in context.chain(drive.layer))
         try:
             layer = model.disks.layer(drive.layer)
-            chain = tuple(member.path for member in model.disks.chain(drive.layer))
+            context.function("OpenVirtualDisk", layer.path)
+            context.function("GetVirtualDiskInformation:1", layer.path)
+            context.function("GetVirtualDiskInformation:15", layer.path)
             enabled, newer, recent = model.driver.tracking_state(layer.path)
         except DiskError as err:
             raise of_disk(err) from err
@@ -59,6 +67,8 @@ def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     while True:
         context.check()
         try:
+            context.function("OpenVirtualDisk", given["Path"])
+            context.function("QueryChangesVirtualDisk", given["Path"])
             answer = context.model.driver.query_changes(given["Path"], given["RctId"], offset, end - offset)
         except DiskError as err:
             raise of_disk(err, "Hvps.TrackingUnusable") from err
@@ -75,6 +85,7 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     size = 0
     for path in given["Chain"]:
         try:
+            context.function("CreateFile", path)
             layer = model.disks.at(path)
             if layer.format is not VhdFormat.VHDX:
                 raise failure("Hvps.FormatUnsupported", f"{path} is not a VHDX")

@@ -21,7 +21,11 @@ function Write-CimRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Tar
     if ($null -eq $category) {
         $category = $Refusal['category']
     }
-    $Cmdlet.WriteError([Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target))
+    $record = [Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target)
+    if ($Refusal['terminating']) {
+        $Cmdlet.ThrowTerminatingError($record)
+    }
+    $Cmdlet.WriteError($record)
 }
 
 function ConvertTo-CimValue($Value, [string] $Type) {

@@ -14,7 +14,9 @@ function Get-VMNetworkAdapterVlan {
         [Parameter(ParameterSetName = 'VMName')] [pscredential] $Credential
     )
     process {
-        Write-HvReply $PSCmdlet 'GetVMNetworkAdapterVlan' (Invoke-Model 'vm.vlan') $null
+        # Ids of the adapters show which VM it is about.
+        $asked = @{ adapters = [string[]] @($VMNetworkAdapter | ForEach-Object { $_.Id }) }
+        Write-HvReply $PSCmdlet 'GetVMNetworkAdapterVlan' (Invoke-Model 'vm.vlan' $asked) $null
     }
 }
 

@@ -18,7 +18,7 @@ function Write-HvReply($Cmdlet, [string] $Command, [hashtable] $Reply, $Target) 
     }
 }
 
-# Write a non-terminating VirtualizationException. PowerShell appends the command's name to the FullyQualifiedErrorId.
+# Write a VirtualizationException, which is non-terminating unless a fault says otherwise. PowerShell appends the command's name to the FullyQualifiedErrorId.
 function Write-HvRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Target) {
     $exception = [Microsoft.HyperV.PowerShell.VirtualizationException]::new([string] $Refusal['message'])
     $category = [Management.Automation.ErrorCategory] $Refusal['category']
@@ -27,7 +27,11 @@ function Write-HvRefusal($Cmdlet, [string] $Command, [hashtable] $Refusal, $Targ
     $exception.TargetObject = $Target
     $space = $(if ($Command -ceq 'GetVHD') { 'Microsoft.Vhd.PowerShell.Cmdlets' } else { 'Microsoft.HyperV.PowerShell.Commands' })
     $id = '{0},{1}.{2}' -f $Refusal['identifier'], $space, $Command
-    $Cmdlet.WriteError([Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target))
+    $record = [Management.Automation.ErrorRecord]::new($exception, $id, $category, $Target)
+    if ($Refusal['terminating']) {
+        $Cmdlet.ThrowTerminatingError($record)
+    }
+    $Cmdlet.WriteError($record)
 }
 
 # Commands work on this host only: a second hop is not simulated.

@@ -5,7 +5,11 @@ function Initialize-HvType {
     # Types live as long as the process, and several runspaces may import the module at once.
     [Threading.Monitor]::Enter([AppDomain]::CurrentDomain)
     try {
-        $script:HvTable = (Invoke-Model 'vm.types').result
+        $reply = Invoke-Model 'vm.types'
+        if ($reply.ContainsKey('error')) {
+            throw $reply['error']['message']
+        }
+        $script:HvTable = $reply['result']
         if (-not ('Microsoft.HyperV.PowerShell.VirtualizationException' -as [type])) {
             New-HvAssembly $script:HvTable
         }

@@ -2,9 +2,14 @@
 Set-StrictMode -Version 3.0
 . "$PSScriptRoot/../Model.ps1"
 
-function Write-EventRefusal($Cmdlet, [string] $Id, [string] $Message, $Target) {
+function Write-EventRefusal($Cmdlet, [hashtable] $Refusal, $Target) {
     $record = [Management.Automation.ErrorRecord]::new(
-        [Exception]::new($Message), "$Id,Microsoft.PowerShell.Commands.GetWinEventCommand", 'ObjectNotFound', $Target)
+        [Exception]::new([string] $Refusal['message']),
+        ('{0},Microsoft.PowerShell.Commands.GetWinEventCommand' -f $Refusal['identifier']),
+        [Management.Automation.ErrorCategory] $Refusal['category'], $Target)
+    if ($Refusal['terminating']) {
+        $Cmdlet.ThrowTerminatingError($record)
+    }
     $Cmdlet.WriteError($record)
 }
 
@@ -28,14 +33,23 @@ function Get-WinEvent {
         if ($filter['StartTime']) {
             $asked['after'] = ([DateTime] $filter['StartTime']).ToUniversalTime().ToString('o')
         }
-        $answer = (Invoke-Model 'event.list' $asked)['result']
+        $reply = Invoke-Model 'event.list' $asked
+        if ($reply.ContainsKey('error')) {
+            Write-EventRefusal $PSCmdlet $reply['error'] $null
+            continue
+        }
+        $answer = $reply['result']
         if (-not @($answer['logs']).Count) {
-            Write-EventRefusal $PSCmdlet 'NoMatchingLogsFound' "There is not an event log that matches `"$($asked['logs'])`"." $null
+            $message = "There is not an event log that matches `"$($asked['logs'])`"."
+            $refusal = @{ identifier = 'NoMatchingLogsFound'; category = 'ObjectNotFound'; message = $message }
+            Write-EventRefusal $PSCmdlet $refusal $null
             continue
         }
         $found = @($answer['events'])
         if (-not $found.Count) {
-            Write-EventRefusal $PSCmdlet 'NoMatchingEventsFound' 'No events were found that match the specified selection criteria.' $null
+            $message = 'No events were found that match the specified selection criteria.'
+            $refusal = @{ identifier = 'NoMatchingEventsFound'; category = 'ObjectNotFound'; message = $message }
+            Write-EventRefusal $PSCmdlet $refusal $null
             continue
         }
         if ($Oldest) {

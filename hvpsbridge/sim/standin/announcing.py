@@ -1,0 +1,68 @@
+"""Which call of a host program a request of the stand-in modules is, for the faults of single calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+# Requests and the cmdlets that make them.
+CMDLETS = {
+    "event.list": "Get-WinEvent",
+    "vm.bios": "Get-VMBios",
+    "vm.checkpoint_vm": "Checkpoint-VM",
+    "vm.cluster": "Get-Cluster",
+    "vm.drives": "Get-VMHardDiskDrive",
+    "vm.dvd_drives": "Get-VMDvdDrive",
+    "vm.firmware": "Get-VMFirmware",
+    "vm.host": "Get-VMHost",
+    "vm.integration_services": "Get-VMIntegrationService",
+    "vm.key_protector": "Get-VMKeyProtector",
+    "vm.machines": "Get-VM",
+    "vm.memory": "Get-VMMemory",
+    "vm.network_adapters": "Get-VMNetworkAdapter",
+    "vm.processor": "Get-VMProcessor",
+    "vm.remove_snapshot": "Remove-VMSnapshot",
+    "vm.rename_snapshot": "Rename-VMSnapshot",
+    "vm.scsi_controllers": "Get-VMScsiController",
+    "vm.security": "Get-VMSecurity",
+    "vm.snapshots": "Get-VMSnapshot",
+    "vm.supported_versions": "Get-VMHostSupportedVersion",
+    "vm.types": "Import-Module",
+    "vm.vhds": "Get-VHD",
+    "vm.vlan": "Get-VMNetworkAdapterVlan",
+}
+# Requests of the CIM cmdlets, and which argument has the class.
+QUERIES = {
+    "cim.associated": ("Get-CimAssociatedInstance", "result_class"),
+    "cim.get": ("Get-CimInstance", "class_name"),
+    "cim.instances": ("Get-CimInstance", "class_name"),
+    "cim.schema": ("Get-CimClass", "class_name"),
+}
+
+
+def query_name(request: dict[str, Any]) -> str:
+    """The full name of a CIM query: ``Get-CimInstance:Win32_Volume``."""
+    cmdlet, argument = QUERIES[request["call"]]
+    wanted = request.get(argument)
+    return f"{cmdlet}:{wanted}" if wanted else cmdlet
+
+
+def method_name(request: dict[str, Any]) -> str:
+    """The full name of a method: ``Msvm_VirtualSystemSnapshotService.CreateSnapshot``."""
+    return f"{request['class_name']}.{request['method']}"
+
+
+def subject(request: Any) -> str:
+    """All text of a request: ids and paths in it show which VM it is about."""
+    return " ".join(_texts(request))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None:
+        yield str(value)
