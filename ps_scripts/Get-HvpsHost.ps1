@@ -8,6 +8,7 @@
       MachineId            guid?    SMBIOS UUID; not always unique
       OsVersion            text     for example 10.0.20348
       OsBuild              int      build number
+      OsRevision           int?     revision of the build (UBR)
       PowershellVersion    text     of the session
       LanguageMode         text     must be FullLanguage to compile C#
       Is64bit              bool     64-bit process
@@ -48,6 +49,28 @@ try {
             $cluster = [string] $found.Name
         }
     }
+    # A cumulative update changes nothing of the version but this (docs/hyperv-facts.md#os-revision).
+    $revision = $null
+    try {
+        $parameters = @{
+            Namespace   = 'root/cimv2'
+            ClassName   = 'StdRegProv'
+            MethodName  = 'GetDWORDValue'
+            Arguments   = @{
+                hDefKey     = [uint32] 2147483650
+                sSubKeyName = 'SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+                sValueName  = 'UBR'
+            }
+            ErrorAction = 'Stop'
+        }
+        $answer = Invoke-CimMethod @parameters
+        if (0 -eq $answer.ReturnValue -and $null -ne $answer.uValue) {
+            $revision = [int] $answer.uValue
+        }
+    }
+    catch {
+        Write-Verbose -Message ([string] $_)
+    }
     # Not every machine reports one (docs/hyperv-facts.md#machine-id).
     $product = @(Get-CimInstance -ClassName Win32_ComputerSystemProduct -ErrorAction SilentlyContinue)
     $machineId = [guid]::Empty
@@ -69,6 +92,7 @@ try {
         MachineId           = $machineText
         OsVersion           = [string] $os.Version
         OsBuild             = [int] $os.BuildNumber
+        OsRevision          = $revision
         PowershellVersion   = [string] $PSVersionTable.PSVersion
         LanguageMode        = [string] $ExecutionContext.SessionState.LanguageMode
         Is64bit             = [IntPtr]::Size -eq 8

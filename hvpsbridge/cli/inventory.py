@@ -20,6 +20,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import Inventory, inventory_vm
 from hvpsbridge.report.documents.run import condition
 from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.host_records import build_of
 from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.eligibility import Finding, examine
 from hvpsbridge.units import size_text
@@ -80,8 +81,7 @@ def _look(host: HyperVHost, vm: VmInfo) -> _Listed:
 
 def _print(info: HostInfo, listed: tuple[_Listed, ...]) -> None:
     console.line(
-        f"{info.name}: Windows {info.os_version} build {info.os_build}, "
-        f"PowerShell {info.powershell_version}, {len(listed)} VMs"
+        f"{info.name}: Windows {build_of(info)}, PowerShell {info.powershell_version}, {len(listed)} VMs"
     )
     rows = []
     for entry in listed:

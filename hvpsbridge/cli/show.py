@@ -43,7 +43,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     for name, value in (
         ("point", str(manifest.point_id)),
         ("VM", f"{manifest.vm_name} ({manifest.vm_id})"),
-        ("host", f"{manifest.host}, build {manifest.os_build}"),
+        ("host", f"{manifest.host}, Windows {manifest.os}"),
         ("created", moment_text(manifest.created)),
         ("created by", f"hvps {manifest.hvps_version}, contract {manifest.contract}, run {manifest.run_id}"),
         ("consistency", f"{manifest.consistency} (asked for {manifest.consistency_asked})"),

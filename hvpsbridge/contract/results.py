@@ -108,6 +108,8 @@ class HostInfo:
     """A host, and the process of the session on it.
 
     Attributes:
+        os_revision: revision of the build (UBR), which grows with each update; None if it cannot be read
+            (docs/hyperv-facts.md#os-revision).
         machine_id: SMBIOS UUID; None if the machine reports none. Two machines can have the same
             (docs/hyperv-facts.md#machine-id).
     """
@@ -117,6 +119,7 @@ class HostInfo:
     machine_id: UUID | None
     os_version: str
     os_build: int
+    os_revision: int | None
     powershell_version: str
     language_mode: str
     is_64bit: bool

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.formats.record import decode_record, encode_record
 
 # In the order of what they prove.
@@ -135,6 +136,8 @@ class Manifest:
         consistency_asked: what the policy required.
         consistency: what was reached, a value of ``contract.results.Consistency``.
         definition: portable definition of the VM, JSON text.
+        os_build: build number of the host's Windows.
+        os_revision: its revision (UBR); 0 if unknown, as in points of older versions of hvps.
         excluded: disks of the VM that are not in the point.
         durable: whether the store could guarantee that the point survives a power loss.
     """
@@ -158,6 +161,12 @@ class Manifest:
     previous: bytes | None = None
     durable: bool = True
     excluded: tuple[ExcludedDisk, ...] = ()
+    os_revision: int = 0
+
+    @property
+    def os(self) -> OsBuild:
+        """The build of Windows on the host."""
+        return OsBuild(self.os_build, self.os_revision)
 
     def encode(self) -> bytes:
         """Canonical text."""
@@ -201,6 +210,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_number("sequence", manifest.sequence)
     _check_number("contract", manifest.contract)
     _check_number("os_build", manifest.os_build)
+    _check_number("os_revision", manifest.os_revision)
     _check_digest("previous", manifest.previous)
     slots = [disk.slot for disk in manifest.disks]
     for slot in (*slots, *(disk.slot for disk in manifest.excluded)):

@@ -57,8 +57,8 @@ def check_result(operation: str, parameters: Mapping[str, object], result: objec
             raise BindingError(f"disk {slot_of(result)} has sectors of {result.logical_sector_bytes} bytes")
         if not 0 < result.size_bytes <= MAX_DISK_BYTES:
             raise BindingError(f"disk {slot_of(result)} has {result.size_bytes} bytes")
-    if isinstance(result, HostInfo) and result.os_build > MAX_BUILD:
-        raise BindingError(f"the build of Windows is {result.os_build}")
+    if isinstance(result, HostInfo) and max(result.os_build, result.os_revision or 0) > MAX_BUILD:
+        raise BindingError(f"the build of Windows is {result.os_build}.{result.os_revision}")
     if operation == "New-HvpsCheckpoint" and isinstance(result, CheckpointInfo):
         name = parameters["Name"]
         if result.name != name or result.kind is not CheckpointKind.RECOVERY:

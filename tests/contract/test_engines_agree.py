@@ -285,6 +285,16 @@ def a_host_without_an_id(side: Side) -> UUID | None:
         node.machine_id = before
 
 
+@case("Get-HvpsHost")
+def a_host_without_a_revision(side: Side) -> int | None:
+    node = side.model.nodes.get()
+    before, node.os_revision = node.os_revision, None
+    try:
+        return side.host.host_info().os_revision
+    finally:
+        node.os_revision = before
+
+
 @case("New-HvpsCheckpoint")
 def a_checkpoint_while_another_is_made(side: Side) -> Any:
     vm_id = side.vm("taken")

@@ -15,6 +15,7 @@ from hvpsbridge.contract.results import (
     DiskInfo,
     DiskKind,
     FrozenDisk,
+    HostInfo,
     ReferencePointInfo,
     ReferencePointKind,
     ReplicationMode,
@@ -25,6 +26,7 @@ from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import DiskStats, Manifest, ManifestDisk, Proof
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.units import GIB
 
@@ -37,7 +39,33 @@ RUN_ID = uuid5(NAMES, "run")
 SLOT = "scsi 0:0"
 CHAIN = ("C:\\VMs\\web\\web.vhdx",)
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-BUILD = 20348
+BUILD = OsBuild(20348, 2700)
+
+
+def host(**changes: object) -> HostInfo:
+    facts: dict[str, object] = {
+        "name": "HV01",
+        "fqdn": "hv01.example.net",
+        "machine_id": uuid5(NAMES, "machine"),
+        "os_version": "10.0.20348",
+        "os_build": BUILD.build,
+        "os_revision": BUILD.revision,
+        "powershell_version": "5.1.20348.1",
+        "language_mode": "FullLanguage",
+        "is_64bit": True,
+        "is_administrator": True,
+        "culture": "en-US",
+        "hyperv_module_version": "2.0.0.0",
+        "supported_vm_versions": ("10.0",),
+        "logical_processors": 16,
+        "memory_bytes": 128 * GIB,
+        "cluster": None,
+        "time": NOON,
+        "boot_time": NOON - timedelta(days=1),
+        "process_id": 1234,
+        "process_started": NOON,
+    }
+    return HostInfo(**{**facts, **changes})  # type: ignore[arg-type]
 
 
 def vm(**changes: object) -> VmInfo:
@@ -142,7 +170,8 @@ def manifest(*disks: ManifestDisk, age: int = 0, **changes: object) -> Manifest:
         "consistency": Consistency.CRASH,
         "checkpoint_id": uuid5(NAMES, f"checkpoint {age}"),
         "disks": disks or (disk(),),
-        "os_build": BUILD,
+        "os_build": BUILD.build,
+        "os_revision": BUILD.revision,
     }
     return Manifest(**{**facts, **changes})  # type: ignore[arg-type]
 

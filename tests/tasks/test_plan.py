@@ -130,7 +130,7 @@ def test_a_lie_is_made_up_for_by_two_compares_in_which_tracking_was_right(
 def test_trust_is_earned_per_disk_and_build_and_lost_by_a_lie() -> None:
     line = lies("tracked", "tracked", mode="incremental")
     assert planned(lineage=line).proved == 2
-    assert line.trust(make.SLOT, make.DISK_ID, make.BUILD + 1).proved_increments == 0
+    assert line.trust(make.SLOT, make.DISK_ID, replace(make.BUILD, revision=2701)).proved_increments == 0
     assert line.trust("scsi 0:1", make.DISK_ID, make.BUILD).proved_increments == 0
     assert (
         not lies("tracked", "tracking_lied", mode="incremental")

@@ -38,6 +38,7 @@ class Node:
     booted: float
     os_version: str = "10.0.20348"
     os_build: int = 20348
+    os_revision: int | None = 2700
     supported_vm_versions: tuple[str, ...] = ("8.0", "9.0", "10.0")
     logical_processors: int = 16
     memory_bytes: int = 137438953472

@@ -51,6 +51,7 @@ _CIM_CALLS = {
         Provider.get,
         Provider.associated,
         Provider.invoke,
+        Provider.invoke_static,
     )
 }
 # Calls that wait for a job: the world must not be held meanwhile.

@@ -265,6 +265,16 @@ CLASSES: dict[str, CimClass] = {
         ("Name",),
         {"Name": "string", "Vendor": "string", "IdentifyingNumber": "string", "UUID": "string"},
     ),
+    "StdRegProv": CimClass(
+        CIMV2,
+        (),
+        {},
+        {
+            "GetDWORDValue": Method(
+                {"hDefKey": "uint32", "sSubKeyName": "string", "sValueName": "string"}, {"uValue": "uint32"}
+            )
+        },
+    ),
     "Win32_Volume": CimClass(
         CIMV2,
         ("DeviceID",),

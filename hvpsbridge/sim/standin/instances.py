@@ -42,12 +42,18 @@ class Instances:
             "Win32_ComputerSystem": self._computer,
             "Win32_ComputerSystemProduct": self._product,
             "Win32_Volume": self._volumes,
+            "StdRegProv": lambda: (),
         }
 
     @property
     def host_build(self) -> int:
         """The host's Windows build."""
         return self._host.os_build
+
+    @property
+    def host_revision(self) -> int | None:
+        """The revision of that build; None if the host does not say."""
+        return self._host.os_revision
 
     def rows(self, name: str) -> Iterable[Row]:
         """All instances of a class as rows: values by property."""

@@ -33,6 +33,8 @@ _EMBEDDED = re.compile(r"\s*<INSTANCE CLASSNAME=\"(\w+)\"\s*>(.*)</INSTANCE>\s*"
 _PROPERTY = re.compile(
     r"\s*<PROPERTY NAME=\"(\w+)\" TYPE=\"(\w+)\"\s*>\s*<VALUE>([^<]*)</VALUE>\s*</PROPERTY>\s*"
 )
+# HKEY_LOCAL_MACHINE, and where Windows keeps the revision of its build.
+_REVISION = (0x80000002, "software\\microsoft\\windows nt\\currentversion", "UBR")
 _SNAPSHOT_TYPES = {2: SnapshotType.Standard, 32768: SnapshotType.Recovery}
 
 
@@ -105,6 +107,18 @@ class Provider:
     ) -> Row:
         """Run a method, or answer with ``instead``. Returns ``ReturnValue`` and all out parameters."""
         self._row(class_name, keys)
+        return self._run(class_name, method, arguments, instead)
+
+    def invoke_static(self, class_name: str, namespace: str, method: str, arguments: Row) -> Row:
+        """Run a static method. Returns ``ReturnValue`` and all out parameters."""
+        name, found = self._class(class_name, namespace)
+        if found.key:
+            raise CimError(f"Invalid method: {method}", INVALID_METHOD)
+        return self._run(name, method, arguments)
+
+    def _run(
+        self, class_name: str, method: str, arguments: Row, instead: Job | HyperVError | None = None
+    ) -> Row:
         declared = CLASSES[class_name].methods.get(method)
         if declared is None:
             raise CimError(f"Invalid method: {method}", INVALID_METHOD)
@@ -205,6 +219,12 @@ class Provider:
         # An empty CIM array comes back as null (docs/hyperv-facts.md#empty-cim-arrays).
         outcome["ChangedByteOffsets"] = [extent.offset for extent in answer.extents] or None
         outcome["ChangedByteLengths"] = [extent.length for extent in answer.extents] or None
+
+    def _run_GetDWORDValue(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+        asked = (int(arguments["hDefKey"]), str(arguments["sSubKeyName"]).casefold(), arguments["sValueName"])
+        outcome["uValue"] = self._instances.host_revision if asked == _REVISION else None
+        if outcome["uValue"] is None:
+            outcome["ReturnValue"] = 2  # ERROR_FILE_NOT_FOUND
 
     def _started(self, job: Job, outcome: Row) -> None:
         if not job.done:

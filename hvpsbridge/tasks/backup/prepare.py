@@ -22,6 +22,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points
+from hvpsbridge.tasks.host_records import build_of
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.eligibility import (
     NO_DISK,
@@ -119,7 +120,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         vm,
         map(DiskFacts.of_drive, drives),
         lineage,
-        os_build=info.os_build,
+        os_build=build_of(info),
         reference_points=[point.instance_id for point in ours],
         force_compare=context.options.force_compare,
         excluded=excluded,

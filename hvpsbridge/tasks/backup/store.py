@@ -181,6 +181,7 @@ def commit(
             files=stored.files,
             definition=stored.definition,
             os_build=leased.info.os_build,
+            os_revision=leased.info.os_revision or 0,
             excluded=planned.plan.excluded,
         )
         try:

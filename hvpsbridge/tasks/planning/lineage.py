@@ -11,6 +11,7 @@ from uuid import UUID
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
+from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 
@@ -122,13 +123,13 @@ class Lineage:
                         return known
         return None
 
-    def trust(self, slot: str, disk_id: UUID | None, os_build: int) -> Trust:
+    def trust(self, slot: str, disk_id: UUID | None, os_build: OsBuild) -> Trust:
         """Counts increments on ``os_build`` that were proved whole since tracking was last wrong."""
         proved = 0
         for point, disk in self._history(slot, disk_id):
             if disk.reason == Reason.TRACKING_LIED.word:
                 break
-            if point.manifest.os_build == os_build and disk.mode == Mode.INCREMENTAL and _proved_whole(disk):
+            if point.manifest.os == os_build and disk.mode == Mode.INCREMENTAL and _proved_whole(disk):
                 proved += 1
         return Trust(proved)
 

@@ -17,6 +17,7 @@ from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import StoppedByPolicy
 from hvpsbridge.formats.manifest import ExcludedDisk
+from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.tasks.planning.chains import chain_text, differ_by_checkpoints, same_chain
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
@@ -120,7 +121,7 @@ def plan_disks(
     drives: Iterable[DiskFacts],
     lineage: Lineage,
     *,
-    os_build: int,
+    os_build: OsBuild,
     reference_points: Sequence[str],
     force_compare: bool = False,
     excluded: Sequence[DiskInfo] = (),
@@ -131,7 +132,7 @@ def plan_disks(
         vm: the VM.
         drives: the disks to back up.
         lineage: the VM's points in the repository.
-        os_build: of the host; trust in tracking is earned per build.
+        os_build: of the host; trust in tracking is earned per build and revision.
         reference_points: ``InstanceID`` of all that are on the host.
         force_compare: compare every disk.
         excluded: disks that are excluded; one of them may share its id with a disk to back up.

@@ -77,6 +77,7 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         machine_id=node.machine_id if identified else None,
         os_version=node.os_version,
         os_build=node.os_build,
+        os_revision=node.os_revision,
         powershell_version="5.1.20348.1",
         language_mode="FullLanguage",
         is_64bit=True,

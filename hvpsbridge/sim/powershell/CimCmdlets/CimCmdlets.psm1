@@ -231,9 +231,9 @@ function Invoke-CimMethod {
         [Alias('CN', 'ServerName')] [string[]] $ComputerName, [object[]] $CimSession
     )
     process {
-        if ($PSCmdlet.ParameterSetName -cne 'CimInstanceComputerSet') {
-            $refusal = @{ message = 'static methods are not simulated'; hresult = 0x80041055L; category = 'MetadataError' }
-            Write-CimRefusal $PSCmdlet 'InvokeCimMethodCommand' $refusal $ClassName
+        if ($PSCmdlet.ParameterSetName -ceq 'QueryComputerSet') {
+            $refusal = @{ message = 'methods of queries are not simulated'; hresult = 0x80041055L; category = 'MetadataError' }
+            Write-CimRefusal $PSCmdlet 'InvokeCimMethodCommand' $refusal $Query
             return
         }
         $plain = @{}
@@ -246,12 +246,19 @@ function Invoke-CimMethod {
                 $plain[$name] = $value
             }
         }
-        $class = $InputObject.CimSystemProperties.ClassName
+        $static = $PSCmdlet.ParameterSetName -ceq 'ClassNameComputerSet'
+        $class = $(if ($static) { $ClassName } else { $InputObject.CimSystemProperties.ClassName })
         if (-not $PSCmdlet.ShouldProcess($class, $MethodName)) {
             return
         }
-        $reply = Invoke-Model 'cim.invoke' @{
-            class_name = $class; keys = Get-CimKey $InputObject; method = $MethodName; arguments = $plain
+        $asked = @{ class_name = $class; method = $MethodName; arguments = $plain }
+        if ($static) {
+            $asked['namespace'] = $(if ($Namespace) { $Namespace } else { $script:CimDefaultNamespace })
+            $reply = Invoke-Model 'cim.invoke_static' $asked
+        }
+        else {
+            $asked['keys'] = Get-CimKey $InputObject
+            $reply = Invoke-Model 'cim.invoke' $asked
         }
         if ($reply.ContainsKey('error')) {
             Write-CimRefusal $PSCmdlet 'InvokeCimMethodCommand' $reply['error'] $InputObject
