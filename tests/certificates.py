@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_END = "-----END CERTIFICATE-----"
+
 
 def issue(
     folder: Path,
@@ -23,6 +25,8 @@ def issue(
     *,
     days: tuple[int, int] = (-1, 1),
     self_signed: bool = False,
+    subject: str = "hv01",
+    password: bytes = b"",
 ) -> tuple[Path, Path]:
     """A certificate with its key in one file, and the file of the CA that issued it.
 
@@ -31,17 +35,19 @@ def issue(
         names: DNS names and IP addresses that the certificate is for.
         days: from when and until when it is valid, counted from now.
         self_signed: without a CA; the second file is the certificate then.
+        subject: common name.
+        password: of the key, which is not encrypted without one.
     """
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    issuer = _name("hv01" if self_signed else "Example CA")
+    issuer = _name(subject if self_signed else "Example CA")
 
-    def signed(subject: x509.Name, public: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> bytes:
+    def signed(owner: x509.Name, public: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> bytes:
         start, end = (now + datetime.timedelta(days=day) for day in days)
         signer = key if self_signed else ca_key
         return (
             x509.CertificateBuilder()
-            .subject_name(subject)
+            .subject_name(owner)
             .issuer_name(issuer)
             .public_key(public)
             .serial_number(x509.random_serial_number())
@@ -53,11 +59,10 @@ def issue(
         )
 
     leaf = signed(
-        _name("hv01"), key.public_key(), x509.SubjectAlternativeName([_general(name) for name in names])
+        _name(subject), key.public_key(), x509.SubjectAlternativeName([_general(name) for name in names])
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     (folder / "chain.pem").write_bytes(leaf + private)
     ca = (
         leaf
@@ -66,6 +71,12 @@ def issue(
     )
     (folder / "issuer.pem").write_bytes(ca)
     return folder / "chain.pem", folder / "issuer.pem"
+
+
+def der_of(chain: Path) -> bytes:
+    """The first certificate of a PEM file, in DER form."""
+    text = chain.read_text()
+    return ssl.PEM_cert_to_DER_cert(text[: text.index(_END) + len(_END)])
 
 
 def _name(text: str) -> x509.Name:

@@ -5,6 +5,7 @@ Nothing else does, so this module shows what a run touches.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from functools import partial
 
@@ -30,6 +31,13 @@ from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook
 from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 
+logger = logging.getLogger(__name__)
+
+INSECURE = (
+    "host {host} is insecure: its certificate is not checked, so anyone who can intercept the connection can "
+    "log in there as this account, and read and alter backups; pin it with hvps host trust instead"
+)
+
 
 def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnection:
     """The connection to a host, with its password.
@@ -43,7 +51,13 @@ def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnect
     keys = {field.name: getattr(spec, field.name) for field in fields(HostOptions)}
     if spec.password is not None:
         keys["password"] = invocation.secret(spec.password, f"password of host {name}")
-    return HostConnection(**keys, name=name)
+    if spec.certificate_key is not None:
+        keys["certificate_key"] = invocation.secret(spec.certificate_key, f"certificate_key of host {name}")
+    reached = HostConnection(**keys, name=name)
+    if reached.insecure:
+        console.note(f"hvps: warning: {INSECURE.format(host=name)}")
+        logger.warning(INSECURE.format(host=name))
+    return reached
 
 
 def repository_key(spec: RepositorySpec, invocation: Invocation) -> Secret | None:

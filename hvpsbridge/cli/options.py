@@ -65,11 +65,21 @@ def secret_options(name: str, what: str) -> Callable[[_Command], _Command]:
 
 _CONNECTION = OptionGroup(
     HostSpec,
-    {"user": "--user -u", "auth": "--auth", "ca": "--ca", "connect_timeout": "--connect-timeout"},
+    {
+        "user": "--user -u",
+        "auth": "--auth",
+        "certificate": "--certificate",
+        "ca": "--ca",
+        "fingerprint": "--fingerprint",
+        "insecure": "--insecure",
+        "proxy": "--proxy",
+        "connect_timeout": "--connect-timeout",
+    },
 )
 connection_options = _stacked(
     _CONNECTION,
     secret_options("password", "password"),
+    secret_options("certificate-key", "private key of --certificate"),
     click.option("--port", type=click.IntRange(1, 65535), help="Port, when HOST is a bare host name."),
 )
 
@@ -159,10 +169,11 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
         except ValueError as err:
             raise UsageError(f"--port is for a bare host name or IP address: {err}") from err
     spec = replace(spec, **_CONNECTION.given(options))
+    key = secret_reference("certificate-key", options) or spec.certificate_key
     password = secret_reference("password", options) or spec.password
     if password is None and spec.user is not None and spec.auth is not Authentication.KERBEROS:
         password = SecretRef(prompt=f"Password of {spec.user} on {host}")
-    return replace(spec, password=password)
+    return replace(spec, password=password, certificate_key=key)
 
 
 def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:

@@ -50,6 +50,13 @@ def folder_option(command: _Command) -> _Command:
     help="Run the scripts in Python (builtin) or in the PowerShell of HVPS_PWSH.",
 )
 @click.option(
+    "--address",
+    type=click.Choice(("127.0.0.1", "::1")),
+    default="127.0.0.1",
+    show_default=True,
+    help="Loopback address to listen on.",
+)
+@click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on [default: a free one]."
 )
 @click.option(
@@ -63,7 +70,17 @@ def folder_option(command: _Command) -> _Command:
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM file with certificate and key, to use TLS.",
+    help="PEM file with certificate and key, to use TLS; read again when it has changed.",
+)
+@click.option(
+    "--client-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file with the CA of client certificates, for --auth certificate.",
+)
+@click.option(
+    "--strict-binding",
+    is_flag=True,
+    help="Refuse NTLM and Kerberos over TLS that is not bound to the certificate.",
 )
 @click.option(
     "--keytab",
@@ -80,9 +97,12 @@ def serve(
     /,
     folder: Path,
     engine: str,
+    address: str,
     port: int,
     auth: tuple[str, ...],
     certificate: Path | None,
+    client_ca: Path | None,
+    strict_binding: bool,
     keytab: Path | None,
     user: str,
     seed: int,
@@ -113,8 +133,11 @@ def serve(
             folder,
             engine=engine,
             users={user: password},
+            address=address,
             port=port,
             certificate=certificate,
+            client_ca=client_ca,
+            strict_binding=strict_binding,
             auth=auth,
             keytab=keytab,
             seed=seed,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from hvpsbridge.errors.base import PRECEDENCE, ExitCode, HvpsError, worst
 from hvpsbridge.errors.host import (
     AmbiguousVm,
+    CertificateChanged,
     CertificateRejected,
     CheckpointGone,
     CheckpointNotFound,
@@ -80,6 +81,7 @@ __all__ = [
     "PRECEDENCE",
     "AmbiguousPoint",
     "AmbiguousVm",
+    "CertificateChanged",
     "CertificateRejected",
     "CheckpointGone",
     "CheckpointNotFound",

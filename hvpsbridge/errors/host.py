@@ -77,11 +77,22 @@ class KdcUnreachable(HostUnreachable):
 
 @dataclass(eq=False)
 class CertificateRejected(HostError):
-    """TLS verification failed. hvps never ignores that. The reason includes a remedy."""
+    """TLS verification failed. The reason includes a remedy."""
 
     reason: str
     template: ClassVar[str] = "the certificate of host {host} was not accepted: {reason}"
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+@dataclass(eq=False)
+class CertificateChanged(CertificateRejected):
+    """The host shows another certificate than the one that is pinned. Nothing was sent to it."""
+
+    template: ClassVar[str] = "the certificate of host {host} is not the pinned one: it has {reason}"
+    remedy: ClassVar[str] = (
+        "if it was renewed, compare it on the host, then pin it with `hvps host trust {host}`; "
+        "if not, somebody may be intercepting the connection"
+    )
 
 
 @dataclass(eq=False)

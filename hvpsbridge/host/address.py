@@ -16,16 +16,29 @@ HTTPS_PORT = 5986
 HAS_USER = "must not contain a user or password; use user and password"
 # Also refuses what URLs give a meaning, and blanks, which urlsplit would drop or keep silently.
 _NAME = re.compile(r"[^\s\x00-\x20\x7f/\\?#@%:\[\]<>\"{}|^`]+")
+# Linux cuts names of interfaces at 15 letters.
+_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a WSMan listener is. An IPv6 address has no brackets here."""
+    """Where a WSMan listener is, or a proxy.
+
+    Attributes:
+        tls: whether it speaks TLS.
+        server: name in lower case, or IP address without brackets and zone: what a certificate, a Kerberos
+            ticket and HTTP know it by.
+        port: TCP port.
+        path: of the URL, without slashes around it.
+        resolved: what the resolver of this machine is asked for, where that differs from ``server``: a name
+            with its trailing dot, or an IPv6 address with its zone.
+    """
 
     tls: bool
     server: str
     port: int
     path: str
+    resolved: str = ""
 
     @property
     def location(self) -> str:
@@ -48,7 +61,29 @@ def parse_address(address: str) -> Endpoint:
         raise ValueError("the port must be between 1 and 65535")
     tls = parts.scheme == "https"
     default = HTTPS_PORT if tls else HTTP_PORT
-    return Endpoint(tls, parts.hostname or "", port or default, parts.path.strip("/") or "wsman")
+    full = _unescaped(parts.hostname or "")
+    # A trailing dot keeps the resolver from adding domains, and a zone selects an interface of this machine.
+    # Neither is part of the host's name.
+    server = full.partition("%")[0].removesuffix(".")
+    path = parts.path.strip("/") or "wsman"
+    return Endpoint(tls, server, port or default, path, full if full != server else "")
+
+
+def parse_proxy(address: str) -> Endpoint:
+    """The endpoint of the URL of an HTTP proxy.
+
+    Raises:
+        ValueError: it is not one. The text contains nothing of one with a user.
+    """
+    if "@" in address:
+        raise ValueError("it must not contain a user or password; hvps cannot log in to a proxy")
+    form = "write http://HOST:PORT"
+    parts = _split(address)
+    if not address.strip().lower().startswith("http://"):
+        raise ValueError(f"only proxies that are reached by plain http can be used; {form}")
+    if parts.path.strip("/") or parts.port is None:
+        raise ValueError(form)
+    return parse_address(address)
 
 
 def with_port(address: str, port: int) -> str:
@@ -61,23 +96,32 @@ def with_port(address: str, port: int) -> str:
     parts = _split(address)
     if "//" in address or parts.port is not None:
         raise ValueError("the address has its own port")
-    return urlunsplit(("https", f"{bracketed(endpoint.server)}:{port}", parts.path, "", ""))
+    return urlunsplit(
+        ("https", f"{bracketed(endpoint.resolved or endpoint.server)}:{port}", parts.path, "", "")
+    )
 
 
 def name_of(address: str) -> str:
     """What a host is called that has only an address: the server, with the port if the address has one.
+
+    A trailing dot is left out, since it is the same host.
 
     Raises:
         ValueError: it is not an address.
     """
     parse_address(address)
     parts = _split(address)
-    return parts.netloc if parts.port is not None else parts.netloc.rstrip(":").strip("[]")
+    name = re.sub(r"\.(?=:\d+$|$)", "", parts.netloc.rstrip(":"))
+    return _unescaped(name if parts.port is not None else name.strip("[]"))
 
 
 def bracketed(server: str) -> str:
-    """The server as in a URL: an IPv6 address is in brackets."""
-    return f"[{server}]" if ":" in server else server
+    """The server as in a URL: an IPv6 address is in brackets, and the zone of one is escaped (RFC 6874)."""
+    return f"[{server.replace('%', '%25')}]" if ":" in server else server
+
+
+def _unescaped(server: str) -> str:
+    return re.sub("%(25)?", "%", server, count=1)
 
 
 def _split(address: str) -> SplitResult:
@@ -103,15 +147,19 @@ def _split(address: str) -> SplitResult:
         raise ValueError("it must not have a query or a fragment")
     server = parts.hostname or ""
     if "[" in parts.netloc:
-        if "%" in server:  # requests cannot connect to one
-            raise ValueError(
-                "an address with a zone cannot be used; use the name or another address of the host"
-            )
-        if not re.fullmatch(r"\[[^]]*\](:.*)?", parts.netloc) or not _is_ipv6(server):
+        address, percent, zone = _unescaped(server).partition("%")
+        if not re.fullmatch(r"\[[^]]*\](:.*)?", parts.netloc) or not _is_ipv6(address):
             raise ValueError("brackets are for an IPv6 address: https://[fd00::1]:5986")
+        if percent and not _ZONE.fullmatch(zone):
+            raise ValueError("a zone is the name or number of an interface: https://[fe80::1%25eth0]:5986")
     elif parts.netloc.count(":") > 1:
         raise ValueError("an IPv6 address must be in brackets: https://[fd00::1]:5986")
-    elif not _NAME.fullmatch(server) or parts.netloc.lower() in ("http:", "https:"):  # such as https:/hv01
+    elif (
+        not _NAME.fullmatch(server)
+        or server.startswith(".")
+        or ".." in server
+        or parts.netloc.lower() in ("http:", "https:")
+    ):  # such as https:/hv01
         raise ValueError("use https://HOST:5986, or a host name")
     return parts
 

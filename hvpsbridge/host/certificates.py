@@ -20,13 +20,13 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 def check_authorities(connection: HostConnection) -> None:
-    """Return if the CA certificates for the host can be read. Without TLS none are needed.
+    """Return if the CA certificates for the host can be read, or none are needed.
 
     Raises:
         ConfigurationError: they cannot; the text says what to do.
     """
     name, path = authorities(connection)
-    if path is not None and connection.endpoint.tls and (problem := _problem(path)):
+    if path is not None and connection.checks_authority and (problem := _problem(path)):
         raise ConfigurationError(f"host {connection.name}", f"{name}: {path} {problem}")
 
 

@@ -51,7 +51,13 @@ SecretReference = Annotated[SecretRef, BeforeValidator(_reference_only)]
 class HostSpec(HostOptions):
     """How to reach a Hyper-V host."""
 
-    password: Annotated[SecretReference | None, Option("where the password is")] = None
+    password: Annotated[
+        SecretReference | None, Option("where the password is; with auth certificate, that of its key")
+    ] = None
+    certificate_key: Annotated[
+        SecretReference | None,
+        Option("where the private key of certificate is, PEM; in the same file by default"),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.read_timeout <= self.operation_timeout:

@@ -30,6 +30,9 @@ MAX_SECRET_BYTES = 64 * 1024
 # For a command or a pipe. A password manager may ask for a fingerprint or a passphrase first.
 WAIT_SECONDS = 120
 
+# How a private key in PEM form begins.
+PEM_MARK = "-----BEGIN "
+
 _NOT_TEXT = "the secret is not UTF-8 text"
 
 # Any permission of group or others.
@@ -147,7 +150,7 @@ def _first_line(data: bytes, where: str) -> str:
     except UnicodeDecodeError:
         # Not chained: the exception contains the bytes.
         raise SecretUnavailable(where, _NOT_TEXT) from None
-    if text.startswith(EXPORT_MARK):
-        # An exported key may have several lines, as on its printed page.
+    if text.startswith((EXPORT_MARK, PEM_MARK)):
+        # An exported key may have several lines, as on its printed page, and a private key in PEM form has.
         return text.strip()
     return text.split("\n", 1)[0].removesuffix("\r")

@@ -1,4 +1,4 @@
-"""How stored bytes are authenticated and, with a key, encrypted. The only module that uses ``cryptography``.
+"""How stored bytes are authenticated and, with a key, encrypted. The only module that encrypts.
 
 Both sealers bind every object to its place (``formats.envelope.context``) and every chunk to its id. The
 plain one uses SHA-256, which detects damage. The one with a key uses AES-256-GCM, which also detects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock, Thread
@@ -20,17 +21,19 @@ from hvpsbridge.sim.model import Model, SystemClock
 from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.sim.wsman.auth import AnyAuthenticator, Authenticator, BasicAuthenticator
 from hvpsbridge.sim.wsman.counters import Counters
-from hvpsbridge.sim.wsman.listener import Listener
+from hvpsbridge.sim.wsman.listener import LOOPBACK, Listener
+from hvpsbridge.sim.wsman.mutual import MUTUAL_TLS, MutualAuthenticator
 from hvpsbridge.sim.wsman.negotiate import Accounts, NegotiateAuthenticator
 from hvpsbridge.sim.wsman.service import Service
 from hvpsbridge.sim.wsman.shells import Quotas
+from hvpsbridge.sim.wsman.tls import ServerTls
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_USERS: Mapping[str, Secret] = {"backup": Secret("backup")}
 ENGINES = ("builtin", "powershell")
 # ntlm is Negotiate on a host without a domain. In a domain, Negotiate also accepts Kerberos.
-SCHEMES = ("basic", "ntlm", "negotiate", "kerberos")
+SCHEMES = ("basic", "ntlm", "negotiate", "kerberos", "certificate")
 
 # How long a power-cycled host is down.
 BOOT_SECONDS = 0.3
@@ -44,14 +47,18 @@ class WSManHost:
     Args:
         factory: creates the engine of a new shell.
         users: accounts that may log on, with their passwords.
+        address: loopback address to listen on, IPv4 or IPv6.
         port: TCP port; 0 for a free one.
         quotas: limits of the service.
         certificate: PEM file with chain and key, for HTTPS.
+        client_ca: PEM file with the CAs of client certificates, for ``certificate``.
+        strict_binding: whether NTLM and Kerberos over HTTPS must be bound to the certificate.
         auth: accepted schemes, of ``SCHEMES``.
         keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
 
     Attributes:
         service: the WSMan service, with its shells.
+        tls: its certificates; None without HTTPS.
         listener: the socket, with its connections.
     """
 
@@ -60,9 +67,12 @@ class WSManHost:
         factory: EngineFactory,
         *,
         users: Mapping[str, Secret] = DEFAULT_USERS,
+        address: str = LOOPBACK,
         port: int = 0,
         quotas: Quotas | None = None,
         certificate: Path | None = None,
+        client_ca: Path | None = None,
+        strict_binding: bool = False,
         auth: Sequence[str] = ("basic",),
         keytab: Path | None = None,
     ) -> None:
@@ -72,17 +82,22 @@ class WSManHost:
             )
         if keytab is None and (named := {"negotiate", "kerberos"} & set(auth)):
             raise ConfigurationError("auth", f"{' and '.join(sorted(named))} need the keytab of the host")
+        if "certificate" in auth and (certificate is None or client_ca is None):
+            raise ConfigurationError("auth", "certificate needs HTTPS and the CA of client certificates")
         self._auth = auth
         self._users = users
+        self._strict_binding = strict_binding
         self._accounts: Accounts | None = None
-        if set(auth) != {"basic"}:
+        if set(auth) - {"basic", "certificate"}:
             self._accounts = Accounts(users, ntlm=bool({"ntlm", "negotiate"} & set(auth)), keytab=keytab)
         self.service = Service(factory, quotas)
+        self.tls = None if certificate is None else ServerTls(certificate, client_ca)
         self.listener = Listener(
             self.service,
             self._authenticator,
+            address=address,
             port=port,
-            certificate=certificate,
+            tls=self.tls,
             machine=self,
         )
 
@@ -113,18 +128,22 @@ class WSManHost:
         """Counters of requests and replies."""
         return self.service.counters
 
-    def _authenticator(self) -> Authenticator:
+    def _authenticator(self, sock: socket.socket) -> Authenticator:
         schemes: dict[str, Authenticator] = {}
         if self._accounts is not None and {"ntlm", "negotiate"} & set(self._auth):
-            negotiate = NegotiateAuthenticator(self._accounts, tls=self.listener.tls)
+            negotiate = self._negotiating(self._accounts, "Negotiate")
             schemes.update(negotiate=negotiate, ntlm=negotiate)
         if self._accounts is not None and "kerberos" in self._auth:
-            schemes["kerberos"] = NegotiateAuthenticator(
-                self._accounts, tls=self.listener.tls, challenge="Kerberos"
-            )
+            schemes["kerberos"] = self._negotiating(self._accounts, "Kerberos")
         if "basic" in self._auth:
             schemes["basic"] = BasicAuthenticator(self._users)
+        if "certificate" in self._auth:
+            schemes[MUTUAL_TLS] = MutualAuthenticator(self._users, sock)
         return AnyAuthenticator(schemes)
+
+    def _negotiating(self, accounts: Accounts, challenge: str) -> NegotiateAuthenticator:
+        binding = self.tls.binding() if self.tls is not None and self._strict_binding else None
+        return NegotiateAuthenticator(accounts, tls=self.listener.tls, challenge=challenge, binding=binding)
 
     def reboot(self, down_seconds: float = 0.5) -> None:
         """Lose all shells and connections, and come up again at the same address."""

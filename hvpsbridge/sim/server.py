@@ -15,6 +15,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.control import ControlServer
 from hvpsbridge.sim.hosts import DEFAULT_USERS, SimulatedHost
 from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.wsman.listener import LOOPBACK
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,11 @@ def serve(
     *,
     engine: str = "builtin",
     users: Mapping[str, Secret] = DEFAULT_USERS,
+    address: str = LOOPBACK,
     port: int = 0,
     certificate: Path | None = None,
+    client_ca: Path | None = None,
+    strict_binding: bool = False,
     auth: Sequence[str] = ("basic",),
     keytab: Path | None = None,
     seed: int = 0,
@@ -52,8 +56,11 @@ def serve(
                 model,
                 engine=engine,
                 users=users,
+                address=address,
                 port=port,
                 certificate=certificate,
+                client_ca=client_ca,
+                strict_binding=strict_binding,
                 auth=auth,
                 keytab=keytab,
             )

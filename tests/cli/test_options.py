@@ -24,7 +24,15 @@ NO_CONNECTION: dict[str, Any] = {
     "password_command": None,
     "password_env": None,
     "password_fd": None,
+    "certificate": None,
+    "certificate_key_file": None,
+    "certificate_key_command": None,
+    "certificate_key_env": None,
+    "certificate_key_fd": None,
     "ca": None,
+    "fingerprint": None,
+    "insecure": None,
+    "proxy": None,
     "port": None,
     "connect_timeout": None,
 }
@@ -174,3 +182,27 @@ def test_help_shows_what_the_dataclass_declares(hvps: Hvps) -> None:
     wrong = hvps("backup", "h", "vm", "--block", "5")
     assert wrong.code == 64
     assert "must be between 64 KiB and 4 MiB" in wrong.err
+
+
+def test_an_insecure_host_is_warned_about_in_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invocation = _invocation(tmp_path, "hosts: {hv01: {address: hv01, insecure: true}}")
+    spec = host_spec("hv01", dict(NO_CONNECTION), invocation)
+    for _ in range(2):
+        assert connection("hv01", spec, invocation).insecure
+        warned = capsys.readouterr().err
+        assert "warning: host hv01 is insecure: its certificate is not checked" in warned
+        assert "log in there as this account, and read and alter backups" in warned
+
+
+def test_a_private_key_of_several_lines_is_a_secret_like_any_other(tmp_path: Path) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    (tmp_path / "key.pem").write_text(key)
+    (tmp_path / "key.pem").chmod(0o600)
+    options = {**NO_CONNECTION, "auth": Authentication.CERTIFICATE, "certificate": tmp_path / "login.crt"}
+    invocation = _invocation(tmp_path)
+    spec = host_spec("hv02", {**options, "certificate_key_file": tmp_path / "key.pem"}, invocation)
+    reached = connection("hv02", spec, invocation)
+    assert reached.certificate_key is not None
+    assert reached.certificate_key.reveal() == key.strip()

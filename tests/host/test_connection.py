@@ -35,6 +35,11 @@ def connection(address: str, **changes: Any) -> HostConnection:
         ("fd00::1", Endpoint(True, "fd00::1", 5986, "wsman")),
         ("[fd00::1]:443", Endpoint(True, "fd00::1", 443, "wsman")),
         ("hv01:443", Endpoint(True, "hv01", 443, "wsman")),
+        ("HV01.Example.net", Endpoint(True, "hv01.example.net", 5986, "wsman")),
+        ("hv01.example.net.", Endpoint(True, "hv01.example.net", 5986, "wsman", "hv01.example.net.")),
+        ("https://hv01.:443", Endpoint(True, "hv01", 443, "wsman", "hv01.")),
+        ("fe80::1%Eth0", Endpoint(True, "fe80::1", 5986, "wsman", "fe80::1%Eth0")),
+        ("https://[fe80::1%25eth0]:443", Endpoint(True, "fe80::1", 443, "wsman", "fe80::1%eth0")),
     ],
 )
 def test_an_address_names_an_endpoint_and_a_bare_name_means_https(address: str, endpoint: Endpoint) -> None:
@@ -73,8 +78,8 @@ def test_what_cannot_or_must_not_be_used_is_a_configuration_error(
         ("https://fd00::1:5986", r"must be in brackets: https://\[fd00::1\]:5986"),
         ("hv01:5986:1", r"write HOST:PORT, or an IPv6 address in brackets"),
         ("https://[hv01]:5986", "brackets are for an IPv6 address"),
-        ("fe80::1%eth0", "an address with a zone cannot be used"),
-        ("https://[fe80::1%25eth0]", "an address with a zone cannot be used"),
+        ("https://[fe80::1%25]", "a zone is the name or number of an interface"),
+        ("hv01..example.net", "use https://HOST:5986"),
         ("https://hv01:0", "port must be between 1 and 65535"),
         ("hv01:5986x", "port must be between 1 and 65535"),
         ("https:/hv01", "use https://HOST:5986"),
@@ -91,6 +96,7 @@ def test_a_slip_in_an_address_is_named_and_a_password_is_not(address: str, text:
 def test_a_port_is_added_to_a_bare_name_or_ip_address_only() -> None:
     assert with_port("hv01", 443) == "https://hv01:443"
     assert with_port("fd00::1", 443) == "https://[fd00::1]:443"
+    assert with_port("fe80::1%eth0", 443) == "https://[fe80::1%25eth0]:443"
     for address in ("hv01:5986", "[fd00::1]:5986", "https://hv01"):
         with pytest.raises(ValueError, match="has its own port"):
             with_port(address, 443)
@@ -99,7 +105,7 @@ def test_a_port_is_added_to_a_bare_name_or_ip_address_only() -> None:
 def test_a_host_without_a_name_is_called_by_its_address() -> None:
     assert [
         name_of(address)
-        for address in ("HV01", "https://HV01:5986/wsman", "http://hv01", "fd00::1", "https://[fd00::1]:443")
+        for address in ("HV01", "https://HV01:5986/wsman", "http://hv01.", "fd00::1", "https://[fd00::1]:443")
     ] == ["HV01", "HV01:5986", "hv01", "fd00::1", "[fd00::1]:443"]
 
 

@@ -93,9 +93,9 @@ def new_wsman(connection: HostConnection) -> WSMan:
         "auth": str(connection.auth),
         "username": connection.user,
         "password": None if connection.password is None else connection.password.reveal(),
-        "cert_validation": True if connection.ca is None else str(connection.ca),
-        "encryption": "never" if connection.auth == "basic" else "auto",
-        # Hosts are on the administrator's own network, never behind a web proxy of the environment.
+        "cert_validation": _authorities(connection),
+        "encryption": "never" if connection.auth in ("basic", "certificate") else "auto",
+        # Those of the environment; ``dialing`` uses the one that is configured.
         "no_proxy": True,
         "read_timeout": max(2, round(connection.read_timeout)),
         "connection_timeout": max(1, round(connection.connect_timeout)),
@@ -105,8 +105,15 @@ def new_wsman(connection: HostConnection) -> WSMan:
         operation_timeout=max(1, round(connection.operation_timeout)),
         **options,
     )
-    wsman.transport = Transport(**options)
+    wsman.transport = Transport(connection, **options)
     return wsman
+
+
+def _authorities(connection: HostConnection) -> bool | str:
+    """Whose signature the host's certificate needs, as requests has it: a path, the known CAs, or none's."""
+    if not connection.checks_authority:
+        return False
+    return True if connection.ca is None else str(connection.ca)
 
 
 class WSManClient:

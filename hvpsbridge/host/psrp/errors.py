@@ -22,7 +22,7 @@ from hvpsbridge.errors import (
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.kerberos import LIBRARY_ERRORS, context_failure, ticket_failure, ticket_not_taken
 from hvpsbridge.host.psrp.safe_xml import UnusableReply, fault_text
-from hvpsbridge.host.psrp.tls import tls_failure
+from hvpsbridge.host.psrp.tls import changed_certificate, tls_failure
 from hvpsbridge.text import MAX_REASON, one_line, without_users
 
 # Codes of WSMan faults (docs/hyperv-facts.md#wsman-faults). The first means that there is nothing to send
@@ -45,6 +45,11 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
 _FILE_LIMITS = frozenset({errno.EMFILE, errno.ENFILE})
 _LIMITS = _FILE_LIMITS | {errno.ENOBUFS, errno.ENOMEM}
 
+_NOT_MAPPED = (
+    "it maps the client certificate to no account, or has certificate authentication switched off "
+    "(docs/real-host.md, Client certificates)"
+)
+
 # HTTP.sys answers with this while the WinRM service starts or stops.
 HTTP_UNAVAILABLE = 503
 
@@ -58,6 +63,8 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
         return failure
     if isinstance(err, AuthenticationError) and connection.auth == "kerberos":
         return ticket_not_taken(host)
+    if isinstance(err, AuthenticationError) and connection.auth == "certificate":
+        return HostRefused(host, _NOT_MAPPED)
     if isinstance(err, AuthenticationError):
         return HostRefused(host, "authentication failed")
     if failure := tls_failure(connection, err):
@@ -97,7 +104,7 @@ def transport_failure(host: str, operation: str, err: Exception) -> HostError:
         return ProtocolViolation(
             host, operation, f"unreadable ({type(err).__name__}: {str(err)[:MAX_REASON]})"
         )
-    if failure := ticket_failure(host, err):
+    if failure := ticket_failure(host, err) or changed_certificate(host, err):
         return failure
     if isinstance(err, AuthenticationError):
         return HostRefused(host, f"{operation}: authentication failed")

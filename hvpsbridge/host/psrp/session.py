@@ -23,6 +23,7 @@ from pypsrp.wsman import SelectorSet
 from hvpsbridge import stopping
 from hvpsbridge.errors import HvpsError, OperationTimedOut, ProtocolViolation, SessionLost
 from hvpsbridge.host.certificates import check_authorities
+from hvpsbridge.host.client_certificates import check_client_certificate
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.client import WSManClient, new_wsman
 from hvpsbridge.host.psrp.errors import (
@@ -82,10 +83,11 @@ class Session:
             HostBusy: the host answers, but cannot open a shell at the moment.
             HostRefused: the login failed, or the host allows no more shells.
             CertificateRejected: TLS verification failed.
-            ConfigurationError: Kerberos is needed and not installed, or the CA certificates cannot be read.
+            ConfigurationError: Kerberos is needed and not installed, or certificates cannot be read.
         """
         check_installed(connection)
         check_authorities(connection)
+        check_client_certificate(connection)
         wsman = new_wsman(connection)
         pool = BoundedPool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
         # Shows in the host's list of shells, so that an administrator can see what it is for.

@@ -1,23 +1,23 @@
-"""What is wrong with the TLS connection to a host, and what to do about it. hvps never ignores it."""
+"""What is wrong with the TLS connection to a host, and what to do about it."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
-import socket
 import ssl
 from collections.abc import Iterator
 
 import requests
 
-from hvpsbridge.errors import CertificateRejected, HostError, HostUnreachable
-from hvpsbridge.host.address import HTTP_PORT, HTTPS_PORT, Endpoint
+from hvpsbridge.errors import CertificateChanged, CertificateRejected, HostError, HostRefused, HostUnreachable
+from hvpsbridge.host.address import HTTP_PORT, HTTPS_PORT
 from hvpsbridge.host.certificates import authorities
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.fingerprints import fingerprint_of
+from hvpsbridge.host.psrp.dialing import WrongFingerprint, dialed_tls
 from hvpsbridge.text import MAX_REASON, one_line
 
-_GIVE_CA = "give the certificate of its CA with `ca` in the playbook or with --ca"
+_GIVE_CA = "give the certificate of its CA as ca, or pin it with hvps host trust"
 _NO_CERTIFICATE = "it ended the TLS connection; check that its HTTPS listener has a certificate"
 # Numbers of OpenSSL (X509_V_ERR_...), which are the same in all versions.
 _OTHER_NAME = frozenset({62, 64})
@@ -25,7 +25,7 @@ _REASONS = {
     7: f"it was issued by another CA of the same name; {_GIVE_CA}",
     9: "it is not valid yet; check the clocks of the host and of this machine",
     10: "it has expired; renew it on the host, and bind the new one to the WinRM listener",
-    18: "it is self-signed; compare its thumbprint on the host, then give the certificate itself as CA",
+    18: "it is self-signed; compare it on the host, then pin it with hvps host trust",
     19: f"its CA is unknown here; {_GIVE_CA}",
     20: f"its CA is unknown here; {_GIVE_CA}",
     21: f"its CA is unknown here; {_GIVE_CA}",
@@ -39,6 +39,13 @@ _OLD_TLS = frozenset(
     {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE", "HANDSHAKE_FAILURE"}
     | {"SSLV3_ALERT_HANDSHAKE_FAILURE", "DH_KEY_TOO_SMALL", "EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
 )
+# How a host refuses the certificate of its client, within TLS.
+_CLIENT_REFUSED = frozenset(
+    {"TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_EXPIRED"}
+    | {"SSLV3_ALERT_CERTIFICATE_REVOKED", "SSLV3_ALERT_CERTIFICATE_UNKNOWN", "TLSV1_ALERT_ACCESS_DENIED"}
+    | {"SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"}
+    | {"TLSV1_ALERT_DECRYPT_ERROR"}
+)
 # Enough to recognise a host by.
 MAX_NAMES = 5
 
@@ -49,6 +56,8 @@ def tls_failure(connection: HostConnection, err: Exception) -> HostError | None:
     May connect once more, without sending anything secret, to learn what the host speaks or shows.
     """
     endpoint = connection.endpoint
+    if changed := changed_certificate(connection.name, err):
+        return changed
     causes = list(_causes(err))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -60,12 +69,20 @@ def tls_failure(connection: HostConnection, err: Exception) -> HostError | None:
     ended = any(isinstance(cause, http.client.RemoteDisconnected | ConnectionResetError) for cause in causes)
     if not ended:
         return None
-    speaks_tls = _speaks_tls(endpoint, connection.connect_timeout)
+    speaks_tls = _speaks_tls(connection)
     if endpoint.tls and not speaks_tls:
         return HostUnreachable(connection.name, _NO_CERTIFICATE)
     if speaks_tls and not endpoint.tls:
         reason = f"port {endpoint.port} speaks TLS; write https:// in the address (usually port {HTTPS_PORT})"
         return HostUnreachable(connection.name, reason)
+    return None
+
+
+def changed_certificate(host: str, err: Exception) -> CertificateChanged | None:
+    """The error for an exception about a certificate that is not the pinned one; None for others."""
+    for cause in _causes(err):
+        if isinstance(cause, WrongFingerprint):
+            return CertificateChanged(host, fingerprint_of(cause.certificate))
     return None
 
 
@@ -75,6 +92,10 @@ def _handshake_failure(connection: HostConnection, err: ssl.SSLError) -> HostErr
             f"port {connection.endpoint.port} does not speak TLS; the HTTPS listener usually has {HTTPS_PORT}"
         )
         return HostUnreachable(connection.name, f"{reason}, and http:// in the address means {HTTP_PORT}")
+    if err.reason in _CLIENT_REFUSED:
+        if connection.certificate is None:
+            return HostRefused(connection.name, "it wants a client certificate; set auth: certificate")
+        return HostRefused(connection.name, f"it does not accept the client certificate ({err.reason})")
     if err.reason in _OLD_TLS:
         reason = "it has no TLS version, cipher or key that this machine accepts; enable TLS 1.2 on the host"
         return HostUnreachable(connection.name, reason)
@@ -107,39 +128,23 @@ def _names(connection: HostConnection) -> list[str]:
             context.load_verify_locations(
                 cafile=None if is_folder else path, capath=path if is_folder else None
             )
-        with _connected(connection.endpoint, context, connection.connect_timeout) as secure:
+        with dialed_tls(connection, context) as secure:
             certificate = secure.getpeercert() or {}
             found = certificate.get("subjectAltName", ())
             return [str(pair[1]) for pair in found if pair[0] in ("DNS", "IP Address")]
     return []
 
 
-def _speaks_tls(endpoint: Endpoint, timeout_seconds: float) -> bool:
+def _speaks_tls(connection: HostConnection) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Only whether there is TLS: nothing is sent, and nothing received is believed.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with _connected(endpoint, context, timeout_seconds):
+        with dialed_tls(connection, context):
             return True
     except (OSError, ValueError):
         return False
-
-
-@contextlib.contextmanager
-def _connected(
-    endpoint: Endpoint, context: ssl.SSLContext, timeout_seconds: float
-) -> Iterator[ssl.SSLSocket]:
-    try:
-        ipaddress.ip_address(endpoint.server)
-        name = None
-    except ValueError:
-        name = endpoint.server
-    with (
-        socket.create_connection((endpoint.server, endpoint.port), timeout_seconds) as plain,
-        context.wrap_socket(plain, server_hostname=name) as secure,
-    ):
-        yield secure
 
 
 def _causes(err: BaseException) -> Iterator[BaseException]:

@@ -2,14 +2,15 @@
 
 requests would follow redirects with the account's credentials, expand any content encoding, and read a body
 of any length, all before the host has proved who it is. Here a message is a POST to the one address of the
-host, and its reply is read by ``http``, within a bound and a deadline. urllib3 opens the connection and
-verifies the certificate.
+host, and its reply is read by ``http``, within a bound and a deadline. ``dialing`` opens the connection, and
+urllib3 verifies the certificate.
 """
 
 from __future__ import annotations
 
 import ssl
 import struct
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from pypsrp.wsman import _TransportHTTP
 from requests.adapters import HTTPAdapter
 from requests.packages import urllib3  # type: ignore[attr-defined]  # requests has it there in every version
 
+from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.psrp.dialing import DialedHttp, DialedHttps, tls_context
 from hvpsbridge.host.psrp.http import HttpConnection, HttpReply
 from hvpsbridge.host.psrp.safe_xml import UnusableReply, check_xml, fault_text
 
@@ -27,6 +30,8 @@ UNAUTHORIZED = 401
 FIRST_ERROR_STATUS = 400
 # NTLM takes two refusals of a message, Kerberos one or two.
 MAX_REFUSALS = 10
+# What stands for a login in the headers of a request whose connection has a client certificate (MS-WSMV).
+MUTUAL_TLS = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
 
 Timeout = int | float | tuple[int | float, int | float] | None
 
@@ -41,12 +46,25 @@ class OneEndpoint(HTTPAdapter):
 
     Args:
         url: the host's endpoint.
+        connection: how to reach it, and what to check.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connection: HostConnection) -> None:
+        self._connection = connection
         super().__init__()
         self._url = str(requests.Request("POST", url).prepare().url)
         self._refusals = 0
+
+    def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+        """Make the pools of this adapter, which requests calls for."""
+        super().init_poolmanager(*sizes, **options, ssl_context=tls_context(self._connection))
+
+    def get_connection_with_tls_context(self, *request: Any, **options: Any) -> Any:
+        """The pool of the endpoint's connections."""
+        pool: Any = super().get_connection_with_tls_context(*request, **options)
+        kind: Any = DialedHttps if pool.scheme == "https" else DialedHttp
+        pool.ConnectionCls = partial(kind, target=self._connection)
+        return pool
 
     def send(  # type: ignore[override]  # pypsrp passes what is needed
         self,
@@ -137,25 +155,40 @@ def _exchange(sock: Any, request: requests.PreparedRequest, read_seconds: float)
 def _as_requests(err: BaseException) -> requests.RequestException | None:
     """An exception of a connection as requests raises it; None for others."""
     exceptions = urllib3.exceptions
+    if isinstance(err, requests.RequestException):
+        return None
     if isinstance(err, (ssl.SSLError, ssl.CertificateError, exceptions.SSLError)):
         return requests.exceptions.SSLError(err)
     if isinstance(err, exceptions.ConnectTimeoutError) and not isinstance(err, exceptions.NewConnectionError):
         return requests.ConnectTimeout(err)
     if isinstance(err, TimeoutError):
         return requests.ReadTimeout(err)
-    if isinstance(err, (OSError, exceptions.HTTPError)) and not isinstance(err, requests.RequestException):
+    if isinstance(err, (OSError, exceptions.HTTPError)):
         return requests.ConnectionError(err)
     return None
 
 
 class Transport(_TransportHTTP):
-    """pypsrp's transport, with :class:`OneEndpoint` below it."""
+    """pypsrp's transport, with :class:`OneEndpoint` below it.
+
+    Args:
+        connection: how to reach the host, and what to check.
+        options: those of pypsrp.
+    """
+
+    def __init__(self, connection: HostConnection, **options: Any) -> None:
+        super().__init__(**options)
+        self._connection = connection
+
+    def _build_auth_certificate(self, session: requests.Session) -> None:
+        # The certificate itself is in the TLS context; pypsrp would take the key from a file only.
+        session.headers["Authorization"] = MUTUAL_TLS
 
     def _build_session(self) -> requests.Session:
         session = super()._build_session()
         # Its settings were read; .netrc and proxies of the environment are not wanted.
         session.trust_env = False
-        adapter = OneEndpoint(self.endpoint)
+        adapter = OneEndpoint(self.endpoint, self._connection)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         return session

@@ -12,9 +12,10 @@ the last (``outbox``), which ones are blocks of a disk (``tampering``) and what 
 - ``listing``: shells and commands as Enumerate shows them.
 - ``shell_actions``, ``command_actions``: one method per WSMan action.
 - ``service``: dispatches requests to them.
-- ``auth``, ``negotiate``: authentication and message encryption.
+- ``auth``, ``negotiate``, ``mutual``: authentication and message encryption.
 - ``connection_faults``, ``tampering``: faults of connections and of an engine's output.
 - ``counters``: what was requested and sent.
 - ``http``: one connection.
-- ``listener``: the socket, its threads, TLS.
+- ``tls``: certificates.
+- ``listener``: the socket and its threads.
 """

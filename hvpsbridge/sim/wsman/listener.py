@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event, Lock, Thread
 
 from hvpsbridge.sim.wsman.auth import Authenticator
 from hvpsbridge.sim.wsman.connection_faults import ConnectionFaults, Machine
 from hvpsbridge.sim.wsman.http import Connection
 from hvpsbridge.sim.wsman.service import Service
+from hvpsbridge.sim.wsman.tls import ServerTls
 
 logger = logging.getLogger(__name__)
 
+LOOPBACK = "127.0.0.1"
 BACKLOG = 128
 JANITOR_SECONDS = 1.0
 HANDSHAKE_SECONDS = 30.0
@@ -28,32 +28,33 @@ class Listener:
     Args:
         service: answers requests.
         authenticators: creates the authenticator of a new connection.
+        address: loopback address to listen on, IPv4 or IPv6.
         port: TCP port; 0 for a free one.
-        certificate: PEM file with certificate chain and key, for HTTPS.
+        tls: certificates, for HTTPS.
         machine: the host, for faults that affect it as a whole.
     """
 
     def __init__(
         self,
         service: Service,
-        authenticators: Callable[[], Authenticator],
+        authenticators: Callable[[socket.socket], Authenticator],
         *,
+        address: str = LOOPBACK,
         port: int = 0,
-        certificate: Path | None = None,
+        tls: ServerTls | None = None,
         machine: Machine,
     ) -> None:
         self._service = service
         self._authenticators = authenticators
-        self._tls = None
-        if certificate is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(certificate)
+        self._tls = tls
+        self._address = address
+        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # Bound but never listening: reserves the port while the host is down.
-        self._reserved = socket.socket()
+        self._reserved = socket.socket(self._family)
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reserved.bind(("127.0.0.1", port))
+        self._reserved.bind((address, port))
         self._port = int(self._reserved.getsockname()[1])
-        self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
+        self._socket = self._listen()
         self.connection_faults = ConnectionFaults(service.faults, service, machine)
         self._stopping = Event()
         self._lock = Lock()
@@ -75,7 +76,11 @@ class Listener:
     @property
     def url(self) -> str:
         """URL without a path."""
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        server = f"[{self._address}]" if ":" in self._address else self._address
+        return f"{'https' if self.tls else 'http'}://{server}:{self.port}"
+
+    def _listen(self) -> socket.socket:
+        return socket.create_server((self._address, self._port), family=self._family, backlog=BACKLOG)
 
     def start(self) -> None:
         """Start accepting connections."""
@@ -131,7 +136,7 @@ class Listener:
         with self._lock:
             if self._boots != boots:
                 return  # it went down again meanwhile
-            self._socket = socket.create_server(("127.0.0.1", self._port), backlog=BACKLOG)
+            self._socket = self._listen()
         if self._stopping.is_set():
             self._socket.close()
         self._accept()
@@ -154,7 +159,7 @@ class Listener:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 accepted.settimeout(HANDSHAKE_SECONDS)
-                sock = self._tls.wrap_socket(accepted, server_side=True)
+                sock = self._tls.context().wrap_socket(accepted, server_side=True)
         except OSError as err:
             logger.debug("handshake with %s failed: %s", address, err)
             accepted.close()
@@ -162,7 +167,8 @@ class Listener:
         with self._lock:
             self._open.add(sock)
         try:
-            Connection(sock, address, self._service, self._authenticators(), self.connection_faults).serve()
+            authenticator = self._authenticators(sock)
+            Connection(sock, address, self._service, authenticator, self.connection_faults).serve()
         finally:
             with self._lock:
                 self._open.discard(sock)

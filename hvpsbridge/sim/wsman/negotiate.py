@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 
 import spnego
+from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
 from hvpsbridge.errors import ConfigurationError
@@ -111,10 +112,19 @@ class NegotiateAuthenticator:
         accounts: accounts that may log on.
         tls: whether the connection uses TLS. Without it messages must be encrypted.
         challenge: the scheme, ``Negotiate`` or ``Kerberos``.
+        binding: what a login must be bound to, as with ``CbtHardeningLevel`` ``Strict``; None for no matter.
     """
 
-    def __init__(self, accounts: Accounts, *, tls: bool, challenge: str = "Negotiate") -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        *,
+        tls: bool,
+        challenge: str = "Negotiate",
+        binding: bytes | None = None,
+    ) -> None:
         self.challenge = challenge
+        self._binding = None if binding is None else GssChannelBindings(application_data=binding)
         self._accounts = accounts
         self._tls = tls
         self._context: spnego.ContextProxy | None = None
@@ -138,7 +148,9 @@ class NegotiateAuthenticator:
             with self._accounts.current():
                 if self._context is None or self._context.complete:
                     self._context = spnego.server(
-                        protocol=self.challenge.lower(), options=spnego.NegotiateOptions.wrapping_winrm
+                        protocol=self.challenge.lower(),
+                        options=spnego.NegotiateOptions.wrapping_winrm,
+                        channel_bindings=self._binding,
                     )
                 answer = self._context.step(token)
         except (SpnegoError, AttributeError) as err:
