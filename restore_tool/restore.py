@@ -693,6 +693,17 @@ def command_files(repository, options):
         with new_file(options.to / "definition.json") as out:
             out.write(point["definition"].encode(errors="replace"))
         print(options.to / "definition.json")
+        for section in missing_sections(point["definition"]):
+            print(f"  lacks {section!r}: the host could not read it")
+
+
+def missing_sections(definition):
+    """Names of the sections that a definition lacks."""
+    try:
+        problems = json.loads(definition).get("problems", ())
+        return sorted({str(problem["section"])[:200] for problem in problems})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return []
 
 
 def main(arguments=None):

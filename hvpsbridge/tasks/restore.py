@@ -11,6 +11,7 @@ from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, PointNotFound
+from hvpsbridge.formats.definition import missing_sections
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.manifest import ExcludedDisk, ManifestDisk
 from hvpsbridge.options import Option
@@ -73,6 +74,7 @@ class RestoreSection:
         excluded: disks of the VM that are not in the point.
         mapped: names that were changed to become file names.
         unfinished: files that killed restores left beside the disks.
+        definition_lacks: sections that the VM's definition in the point lacks.
     """
 
     point_id: UUID | None
@@ -80,6 +82,7 @@ class RestoreSection:
     excluded: tuple[ExcludedDisk, ...] = ()
     mapped: tuple[MappedName, ...] = ()
     unfinished: tuple[str, ...] = ()
+    definition_lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,14 @@ class RestoreResult(TaskResult):
     excluded: tuple[ExcludedDisk, ...] = ()
     mapped: tuple[MappedName, ...] = ()
     unfinished: tuple[str, ...] = ()
+    definition_lacks: tuple[str, ...] = ()
 
     @property
     def section(self) -> RestoreSection:
         """What reports contain of it."""
-        return RestoreSection(self.point_id, self.disks, self.excluded, self.mapped, self.unfinished)
+        return RestoreSection(
+            self.point_id, self.disks, self.excluded, self.mapped, self.unfinished, self.definition_lacks
+        )
 
 
 def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
@@ -230,6 +236,7 @@ def restore_vm(
         excluded=() if point is None else point.manifest.excluded,
         mapped=() if target is None else target.mapped,
         unfinished=() if target is None else tuple(map(str, target.unfinished())),
+        definition_lacks=() if point is None else missing_sections(point.manifest.definition),
     )
 
 
@@ -253,6 +260,8 @@ def _names(vm: VmRef, run_id: UUID) -> dict[str, str]:
 def _lines(section: RestoreSection, planned: bool) -> Iterator[str]:
     for excluded in section.excluded:
         yield f"disk {excluded.slot} ({excluded.path or 'physical disk'}) was left out of this point"
+    for lacking in section.definition_lacks:
+        yield f"the VM's definition in this point lacks {lacking}"
     for mapped in section.mapped:
         yield f"{mapped.name!r} is {mapped.file_name!r} in the path, as a file name"
     for path in section.unfinished:

@@ -23,7 +23,7 @@ class Step(Enum):
     RECORD_CHECKPOINT = (4, "record the checkpoint's id")
     CHECK_FROZEN = (4, "check that the frozen disks are the planned ones")
     READ = (5, "read and store what changed")
-    CONFIGURATION = (6, "store configuration files and the definition")
+    CONFIGURATION = (6, "store configuration files")
     PROVE = (7, "compare the stored disks with the frozen ones")
     COMMIT = (8, "make the recovery point durable")
     CLOSE_READERS = (9, "close the readers")

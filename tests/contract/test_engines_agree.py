@@ -62,6 +62,12 @@ IDS = re.compile(r"(?i)rctX:[0-9a-f:]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{1
 FIRST = Slot(ControllerType.SCSI, 0, 0)
 SECOND = Slot(ControllerType.IDE, 1, 0)
 SIZE = 9 * MIB + 512
+# Cmdlets of a definition that fail by themselves.
+DEFINED_BY = (
+    *("Get-VMProcessor", "Get-VMMemory", "Get-VMFirmware", "Get-VMSecurity", "Get-VMKeyProtector"),
+    *("Get-VMScsiController", "Get-VMHardDiskDrive", "Get-VHD", "Get-VMDvdDrive", "Get-VMNetworkAdapter"),
+    *("Get-VMNetworkAdapterVlan", "Get-VMIntegrationService"),
+)
 NOBODY = UUID("00000000-0000-0000-0000-00000000000b")
 
 
@@ -230,8 +236,26 @@ def volumes_of_nobody(side: Side) -> Any:
 
 @case("Get-HvpsVmDefinition")
 def definition(side: Side) -> Any:
-    answer = side.host.definition(side.vm("defined"))
-    return answer.vm_id, json.loads(answer.json)
+    return [_defined(side, side.vm(f"defined {generation}", generation=generation)) for generation in (1, 2)]
+
+
+def _defined(side: Side, vm_id: UUID) -> Any:
+    answer = side.host.definition(vm_id)
+    found = json.loads(answer.json)
+    # Texts differ: those of the scripts name the cmdlet.
+    for problem in found["problems"]:
+        del problem["message"]
+    return answer.vm_id, found
+
+
+@case("Get-HvpsVmDefinition")
+def a_definition_that_cannot_be_read_whole(side: Side) -> Any:
+    vm_id = side.vm("partly", generation=2)
+    found = []
+    for cmdlet in DEFINED_BY:
+        side.model.faults.arm_call(cmdlet, code=0x80070005)
+        found.append(_defined(side, vm_id))
+    return found
 
 
 @case("Get-HvpsVmDefinition")

@@ -12,7 +12,17 @@ from uuid import uuid4
 from hvpsbridge import __version__, stopping
 from hvpsbridge.contract.operations import CONTRACT
 from hvpsbridge.contract.results import CheckpointInfo
-from hvpsbridge.errors import CheckpointGone, HostError, ProtocolViolation, TrackingLied
+from hvpsbridge.errors import (
+    CheckpointGone,
+    CommitForkFailed,
+    HostError,
+    OperationFailed,
+    OperationTimedOut,
+    ProtocolViolation,
+    TrackingLied,
+    VmNotFound,
+)
+from hvpsbridge.formats.definition import missing_sections, without_sections
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.receiver.settings import WIRE_FACTOR
@@ -66,10 +76,11 @@ def store(
     host, guard = context.host, state.guard
     with _noticing_loss(context, frozen.checkpoint):
         with guard.watching(host), step(context, state, Step.READ):
+            # First: reading the disks takes hours, in which the VM may be changed.
+            definition = _definition(context, state)
             disks = _read(context, state, leased, planned, frozen, writer)
         with step(context, state, Step.CONFIGURATION):
             files = _files(context, frozen.checkpoint, writer)
-            definition = host.definition(context.vm_id).json
         with guard.watching(host), step(context, state, Step.PROVE):
             turn = planned.lineage.last_sequence
             proofs = [partial(_prove, context.options.proof, disk, turn) for disk in disks]
@@ -131,6 +142,22 @@ def _files(context: BackupContext, checkpoint: CheckpointInfo, writer: Writer) -
         writer.file(name, (counted(piece.data or b"") for piece in group))
         for (_, name), group in itertools.groupby(pieces, key=lambda piece: (piece.path, piece.name))
     )
+
+
+def _definition(context: BackupContext, state: BackupState) -> str:
+    """The definition of the VM, as far as it can be read; a warning names what is missing."""
+    try:
+        definition = context.host.definition(context.vm_id).json
+    except (VmNotFound, CommitForkFailed):
+        raise
+    except OperationFailed as err:
+        definition = without_sections(err.error_id, err.message)
+    except OperationTimedOut as err:
+        definition = without_sections(type(err).__name__, err.describe())
+    missing = missing_sections(definition)
+    if missing:
+        state.warn(f"the definition of the VM lacks {'; '.join(missing)}")
+    return definition
 
 
 def _prove(policy: ProofPolicy, disk: DiskBackup, turn: int) -> None:

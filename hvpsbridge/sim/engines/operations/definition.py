@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvpsbridge.contract import results
+from hvpsbridge.sim.engines.failure import Failure, of_call
 from hvpsbridge.sim.engines.operations.context import Context, DriveChain
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Vm
 from hvpsbridge.sim.standin import cmdlets, hardware
 from hvpsbridge.sim.standin.rows import Rows
@@ -65,44 +67,52 @@ _SECURITY = _names(
 def get_definition(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsVmDefinition``."""
     vm = context.vm(given["VmId"])
-    vm_id = str(vm.vm_id)
     rows = Rows(context.model, context.node)
-    definition: dict[str, Any] = {"format": 1}
-    asked = _Asked(context, rows, vm_id)
-    definition["vm"] = _select(cmdlets.machines(rows, id=vm_id)["objects"][0], _VM)
-    definition["processor"] = _select(asked("Get-VMProcessor", hardware.processor)[0], _PROCESSOR)
-    definition["memory"] = _select(asked("Get-VMMemory", hardware.memory)[0], _MEMORY)
-    if vm.generation == 2:
-        firmware = asked("Get-VMFirmware", hardware.firmware)[0]
-        definition["firmware"] = _select(firmware, _FIRMWARE)
-        definition["firmware"]["BootOrder"] = [_boot(entry) for entry in firmware["BootOrder"]]
-    else:
-        definition["bios"] = _select(asked("Get-VMBios", hardware.bios)[0], _BIOS)
-    definition["disks"] = _disks(context, rows, vm)
-    definition["scsi_controllers"] = len(asked("Get-VMScsiController", cmdlets.scsi_controllers))
-    definition["dvd"] = [_select(drive, _DVD) for drive in asked("Get-VMDvdDrive", cmdlets.dvd_drives)]
-    definition["network"] = [
-        {
-            **_select(adapter, _NETWORK),
-            "Vlan": _select(
-                asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows))[0], _VLAN
-            ),
-        }
-        for adapter in asked("Get-VMNetworkAdapter", hardware.network_adapters)
-    ]
-    definition["security"] = _select(asked("Get-VMSecurity", hardware.security)[0], _SECURITY)
-    definition["key_protector"] = base64.b64encode(
-        bytes(asked("Get-VMKeyProtector", hardware.key_protector))
-    ).decode()
-    definition["integration_services"] = [
-        _select(service, ("Id", "Enabled"))
-        for service in asked("Get-VMIntegrationService", hardware.integration_services)
-    ]
+    asked = _Asked(context, rows, str(vm.vm_id))
+    problems: list[dict[str, str]] = []
+
+    def network() -> list[dict[str, Any]]:
+        return [
+            _adapter(asked, row, problems) for row in asked("Get-VMNetworkAdapter", hardware.network_adapters)
+        ]
+
+    # In the order in which the script asks.
+    sections: dict[str, Callable[[], Any]] = {
+        "vm": lambda: _select(cmdlets.machines(rows, id=asked.vm_id)["objects"][0], _VM),
+        "processor": lambda: _select(asked("Get-VMProcessor", hardware.processor)[0], _PROCESSOR),
+        "memory": lambda: _select(asked("Get-VMMemory", hardware.memory)[0], _MEMORY),
+        "firmware": lambda: _firmware(asked("Get-VMFirmware", hardware.firmware)[0]),
+        "bios": lambda: _select(asked("Get-VMBios", hardware.bios)[0], _BIOS),
+        "security": lambda: _select(asked("Get-VMSecurity", hardware.security)[0], _SECURITY),
+        "key_protector": lambda: base64.b64encode(
+            bytes(asked("Get-VMKeyProtector", hardware.key_protector))
+        ).decode(),
+        "scsi_controllers": lambda: len(asked("Get-VMScsiController", cmdlets.scsi_controllers)),
+        "disks": lambda: _disks(context, rows, vm, problems),
+        "dvd": lambda: [_select(drive, _DVD) for drive in asked("Get-VMDvdDrive", cmdlets.dvd_drives)],
+        "network": network,
+        "integration_services": lambda: [
+            _select(service, ("Id", "Enabled"))
+            for service in asked("Get-VMIntegrationService", hardware.integration_services)
+        ],
+    }
+    del sections["bios" if vm.generation == 2 else "firmware"]
+    definition: dict[str, Any] = {"format": 1, "problems": problems}
+    for section, read in sections.items():
+        try:
+            definition[section] = read()
+        except CallRefused as err:
+            definition[section] = None
+            problems.append(_problem(section, of_call(err)))
     yield results.VmDefinition(vm.vm_id, json.dumps(definition, separators=(",", ":")))
 
 
-def _vlan(rows: Rows, vm: str) -> list[Any]:
-    return hardware.vlan(rows)
+def _problem(section: str, failed: Failure) -> dict[str, str]:
+    return {"section": section, "error": failed.error_id, "message": failed.message}
+
+
+def _firmware(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_select(row, _FIRMWARE), "BootOrder": [_boot(entry) for entry in row["BootOrder"]]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +145,20 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
     return boot
 
 
-def _disks(context: Context, rows: Rows, vm: Vm) -> list[dict[str, Any]]:
+def _adapter(asked: _Asked, row: Mapping[str, Any], problems: list[dict[str, str]]) -> dict[str, Any]:
+    adapter = {**_select(row, _NETWORK), "Vlan": None}
+    try:
+        vlan = asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows))[0]
+        adapter["Vlan"] = _select(vlan, _VLAN)
+    except CallRefused as err:
+        problems.append(_problem("vlan", of_call(err)))
+    return adapter
+
+
+def _disks(context: Context, rows: Rows, vm: Vm, problems: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Drives and their files."""
     found = context.drive_chains(vm)
+    problems += [_problem("disks", row.problem) for row in found if row.problem is not None]
     return [_disk(rows, rows.drive(vm, row.drive, None), row) for row in found]
 
 
