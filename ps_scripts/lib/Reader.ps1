@@ -6,7 +6,8 @@ function Import-HvpsReader {
     Compiles the reader unless this process already has it.
     .NOTES
     The files of lib/reader are compiled as one text, by the C# 5 compiler of Windows PowerShell 5.1. The text is
-    the same from run to run, because endpoint protection sees it (docs/hyperv-facts.md#ps51-csharp).
+    the same from run to run, because endpoint protection sees it. Without -IgnoreWarnings that compiler takes every
+    warning for an error (docs/hyperv-facts.md#ps51-csharp).
     Contents of disks are handled in C# only, never in PowerShell loops.
     #>
     [CmdletBinding()]
@@ -30,7 +31,7 @@ function Import-HvpsReader {
 #% include "lib/reader/HostFile.cs"
 '@
     try {
-        Add-Type -TypeDefinition $source -Language CSharp -ErrorAction Stop
+        Add-Type -TypeDefinition $source -Language CSharp -IgnoreWarnings -ErrorAction Stop
     }
     catch {
         # Another runspace of this process may have compiled it at the same time.

@@ -13,5 +13,5 @@ function Import-HvpsVhdx {
     $source = @'
 #% include "lib/HvpsVhdx.cs"
 '@
-    Add-Type -TypeDefinition $source -Language CSharp -ErrorAction Stop
+    Add-Type -TypeDefinition $source -Language CSharp -IgnoreWarnings -ErrorAction Stop
 }

@@ -34,6 +34,39 @@ def test_the_reader_compiles_there_as_one_text(pwsh: Path, tmp_path: Path) -> No
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
+def compiled_as_framework(pwsh: Path, file: Path) -> str:
+    script = Path(__file__).with_name("Compile-AsFramework.ps1")
+    done = subprocess.run(
+        [str(pwsh), "-NoProfile", "-File", str(script), str(file)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_source_has_a_warning_which_windows_powershell_takes_for_an_error(
+    pwsh: Path, tmp_path: Path
+) -> None:
+    for operation in ("Test-HvpsReader", "Get-HvpsAllocation"):
+        for number, source in enumerate(
+            re.findall(r"@'\n(.*?\n)'@\n", script_text(OPERATIONS[operation]), re.DOTALL)
+        ):
+            file = tmp_path / f"{operation}{number}.cs"
+            file.write_text(source, encoding="ascii")
+            assert compiled_as_framework(pwsh, file) == ""
+    unused = tmp_path / "unused.cs"
+    unused.write_text("class Unused { int field; }")
+    assert "CS0169" in compiled_as_framework(pwsh, unused)
+
+
+def test_warnings_do_not_stop_the_compiler_on_a_host() -> None:
+    for path in FOLDER.rglob("*.ps1"):
+        for line in path.read_text(encoding="ascii").splitlines():
+            assert "Add-Type -" not in line or "-IgnoreWarnings" in line, path.name
+
+
 def test_a_rendered_script_passes_too(pwsh: Path, tmp_path: Path) -> None:
     files = []
     for operation in OPERATIONS.values():

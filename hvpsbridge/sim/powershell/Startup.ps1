@@ -2,7 +2,7 @@
 # configuration. It moves the compiler to a separate process, as csc.exe is for Windows PowerShell 5.1. PowerShell 7
 # compiles inside the process, which then keeps the compiler: 150 MiB, and seconds for each shell.
 
-# Add-Type with the documented parameters. Source without other parameters than ReferencedAssemblies is compiled in
+# Add-Type with the documented parameters. Source without other parameters than these is compiled in
 # another process, once for all shells (Compile.ps1), and loaded here. The real Add-Type does everything else, including
 # errors.
 function global:Add-Type {
@@ -40,7 +40,7 @@ function global:Add-Type {
         [switch] $IgnoreWarnings
     )
     $common = [Management.Automation.PSCmdlet]::CommonParameters
-    $apart = 'TypeDefinition', 'Language', 'ReferencedAssemblies'
+    $apart = 'TypeDefinition', 'Language', 'ReferencedAssemblies', 'IgnoreWarnings'
     $other = @($PSBoundParameters.Keys | & { process { if ($_ -notin $common -and $_ -notin $apart) { $_ } } })
     if ($other.Count -or ($Language -and $Language -ne 'CSharp')) {
         return Microsoft.PowerShell.Utility\Add-Type @PSBoundParameters
