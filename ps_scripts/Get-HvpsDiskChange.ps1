@@ -2,6 +2,7 @@
 .SYNOPSIS
     Lists what changed on a frozen disk since an RCT id, in pages.
 .DESCRIPTION
+    Asked on the handle that reads the disk, which is attached on first use (docs/hyperv-facts.md#tracking-handle).
     Pages follow each other from the offset until the length is covered (docs/hyperv-facts.md#change-paging). A
     page without progress is the last one; the caller sees that it does not reach the end. No answer does not mean
     no change.
@@ -34,10 +35,11 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Reader.ps1"
 try {
     Import-HvpsReader
+    $disk = [Hvps.Disk]::Get($Path)
     $position = $OffsetBytes
     $end = [uint64] ($OffsetBytes + $LengthBytes)
     while ($position -lt $end) {
-        $page = [Hvps.DiskQuery]::Changes($Path, $RctId, $position, [uint64] ($end - $position))
+        $page = [Hvps.DiskQuery]::Changes($disk, $RctId, $position, [uint64] ($end - $position))
         [pscustomobject]@{
             PSTypeName     = 'Hvps.ExtentPage'
             OffsetBytes    = [uint64] $page.Offset

@@ -1,8 +1,9 @@
 <#
 .SYNOPSIS
-    Lists the disks of a checkpoint, as their frozen handles report them.
+    Lists the disks of a checkpoint.
 .DESCRIPTION
-    See docs/hyperv-facts.md#frozen-files.
+    See docs/hyperv-facts.md#frozen-files. No disk is attached, so change tracking is as a handle for information
+    reports it (docs/hyperv-facts.md#tracking-handle); Get-HvpsDiskTracking asks the handle that reads.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER CheckpointId
@@ -16,12 +17,13 @@
       ControllerLocation  int      location
       Path                text     frozen file
       Chain               text[]   frozen file and its parents
-      SizeBytes           int      virtual size, of the handle
-      LogicalSectorBytes  int      of the handle
+      SizeBytes           int      virtual size
+      LogicalSectorBytes  int      sector size
       DiskId              guid?    VirtualDiskId
       TrackingEnabled     bool     change tracking is on
       NewerChanges        bool     there were writes after RctId
       RctId               text?    MostRecentId
+      TrackingCode        int      Windows's code if the handle does not report on tracking, else 0
 #>
 [CmdletBinding()]
 [OutputType('Hvps.FrozenDisk')]
@@ -49,10 +51,10 @@ try {
     foreach ($drive in $drives) {
         $path = [string] $drive.Path
         $chain = @(Get-HvpsChain -Path $path)
-        $facts = [Hvps.DiskQuery]::Facts($path)
+        $facts = [Hvps.DiskQuery]::InfoOnlyFacts($path)
         $rctId = $null
         if ($facts.TrackingEnabled) {
-            $rctId = [string] $facts.RctId
+            $rctId = $facts.RctId
         }
         [pscustomobject]@{
             PSTypeName         = 'Hvps.FrozenDisk'
@@ -63,12 +65,13 @@ try {
             ControllerLocation = [int] $drive.ControllerLocation
             Path               = $path
             Chain              = [string[]] @($chain | ForEach-Object { [string] $_.Path })
-            SizeBytes          = [uint64] $facts.Size
-            LogicalSectorBytes = [int] $facts.SectorSize
+            SizeBytes          = [uint64] $chain[0].Size
+            LogicalSectorBytes = [int] $chain[0].LogicalSectorSize
             DiskId             = ConvertTo-HvpsGuid -Value $chain[0].DiskIdentifier
             TrackingEnabled    = [bool] $facts.TrackingEnabled
             NewerChanges       = [bool] $facts.NewerChanges
             RctId              = $rctId
+            TrackingCode       = [uint64] $facts.TrackingCode
         }
     }
 }

@@ -97,6 +97,10 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("Hvps.Unexpected", "NotSpecified"),
 )
 
+# Codes that say that a disk's handle is gone, so that nothing can be read through it either
+# (docs/hyperv-facts.md#virtdisk-codes).
+LOST_HANDLE_CODES = frozenset({6, 21, 55, 59, 64, 433, 1006, 1117, 1167})
+
 ERRORS: dict[str, ErrorKind] = {kind.id: kind for kind in _TABLE}
 
 

@@ -78,6 +78,7 @@ _TABLE: tuple[Operation, ...] = (
         ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", *_DISK_ERRORS),
         many=True,
     ),
+    Operation("Get-HvpsDiskTracking", (_PATH,), results.DiskTracking, Effect.READS, 300, _DISK_ERRORS),
     Operation(
         "Get-HvpsDiskChange",
         (

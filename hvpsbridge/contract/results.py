@@ -229,13 +229,16 @@ class CheckpointInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenDisk:
-    """A disk of a checkpoint, as its frozen handle reports it.
+    """A disk of a checkpoint.
 
     Attributes:
         path: the frozen file.
         chain: the frozen file and its parents.
-        rct_id: ``MostRecentId`` of the frozen handle; None if tracking is off.
-        newer_changes: ``NewerChanges`` of the handle: there were writes after ``rct_id``.
+        tracking_enabled: change tracking is on, as a handle for information reports it. :class:`DiskTracking`
+            has the same from the handle that reads the disk, which counts for more.
+        newer_changes: ``NewerChanges`` of that handle: there were writes after ``rct_id``.
+        rct_id: its ``MostRecentId``; None if tracking is off.
+        tracking_code: Windows's code if that handle does not report on tracking; else 0.
     """
 
     vm_id: UUID
@@ -251,6 +254,25 @@ class FrozenDisk:
     tracking_enabled: bool
     newer_changes: bool
     rct_id: str | None
+    tracking_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskTracking:
+    """Size and change tracking of a frozen disk, as the handle that reads it reports them.
+
+    Attributes:
+        newer_changes: there were writes after ``rct_id``.
+        rct_id: ``MostRecentId``; None if tracking is off.
+        tracking_code: Windows's code if the handle does not report on tracking; else 0.
+    """
+
+    size_bytes: int
+    logical_sector_bytes: int
+    tracking_enabled: bool
+    newer_changes: bool
+    rct_id: str | None
+    tracking_code: int
 
 
 @dataclass(frozen=True, slots=True)

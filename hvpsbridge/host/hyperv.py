@@ -17,6 +17,7 @@ from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
     DiskInfo,
+    DiskTracking,
     FrozenDisk,
     HostInfo,
     JobInfo,
@@ -287,12 +288,22 @@ class HyperVHost:
     # -- frozen disks ---------------------------------------------------------------------
 
     def frozen_disks(self, vm_id: UUID, checkpoint_id: UUID) -> tuple[FrozenDisk, ...]:
-        """The checkpoint's disks, as their frozen handles report them.
+        """The checkpoint's disks.
 
         Raises:
             ProtocolViolation: two disks are in one slot.
         """
         return self._runner.many("Get-HvpsFrozenDisk", VmId=vm_id, CheckpointId=checkpoint_id)
+
+    def tracking(self, path: str) -> DiskTracking:
+        """Size and change tracking of a frozen disk; attaches the disk in this shell's process.
+
+        Raises:
+            DiskBusy: another process has attached it.
+            DiskUnreadable: it cannot be opened.
+        """
+        tracking: DiskTracking = self._runner.one("Get-HvpsDiskTracking", Path=path)
+        return tracking
 
     def changes(self, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on a frozen disk since ``rct_id``: a sorted set of extents within the disk.

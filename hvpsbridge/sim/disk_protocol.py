@@ -133,10 +133,11 @@ class DiskConnection:
                 self._page.show(self._model)
                 return str(self._page.path).encode()
             case Op.OPEN:
-                # The first four bytes tell whether it is for queries only, which does not matter here.
-                path = body[4:].decode(errors="replace")
+                info_only, path = struct.unpack_from("<I", body)[0], body[4:].decode(errors="replace")
                 calls.function("OpenVirtualDisk", path)
-                self._handle = self._model.driver.open(path, self._owner, self._node)
+                self._handle = self._model.driver.open(
+                    path, self._owner, self._node, info_only=bool(info_only)
+                )
                 return b""
             case Op.ATTACH:
                 handle = self._opened()
@@ -155,9 +156,9 @@ class DiskConnection:
                 return self._information(version)
             case Op.QUERY:
                 offset, length, room = struct.unpack_from("<QQI", body)
-                path, rct_id = self._opened().path, body[20:].decode(errors="replace")
-                calls.function("QueryChangesVirtualDisk", path)
-                answer = self._model.driver.query_changes(path, rct_id, offset, length, room)
+                handle, rct_id = self._opened(), body[20:].decode(errors="replace")
+                calls.function("QueryChangesVirtualDisk", handle.path)
+                answer = self._model.driver.asked_changes(handle, rct_id, offset, length, room)
                 return struct.pack("<Q", answer.processed_bytes) + pack_extents(answer.extents)
             case Op.OPEN_FILE:
                 path = body[8:].decode(errors="replace")
@@ -217,7 +218,7 @@ class DiskConnection:
             case Info.PROVIDER_SUBTYPE:
                 return struct.pack("<I", int(layer.kind))
             case Info.CHANGE_TRACKING:
-                enabled, newer, recent = model.driver.tracking_state(path)
+                enabled, newer, recent = model.driver.asked_state(self._opened())
                 return struct.pack("<II", enabled, newer) + ((recent or "") + "\0").encode("utf-16-le")
         raise DiskError(Win32.INVALID_PARAMETER, path)
 

@@ -108,7 +108,7 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
         scratch: folder for a scratch file.
 
     Raises:
-        DiskError: there is no such file, or a running VM has it open.
+        DiskError: there is no such file, or others hold it.
     """
     for vm in model.vms.all(node):
         for owner in (None, *(point.checkpoint_id for point in model.checkpoints.all(vm.vm_id, hidden=True))):
@@ -120,6 +120,7 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
                 if normal_path(file.path) == normal_path(path):
                     return _from_bytes(file.content, scratch)
     layer = model.disks.at(path)
+    model.driver.check_sharing(path)
     for vm in model.vms.all():
         live = {drive.layer for drive in model.disks.drives(vm.vm_id)}
         if layer.number in live and vm.state not in (VMState.Off, VMState.Saved):

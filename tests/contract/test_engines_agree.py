@@ -585,6 +585,79 @@ def changes_that_cannot_be_had(side: Side) -> Any:
     )
 
 
+@contextmanager
+def knobs(side: Side, **values: int) -> Iterator[None]:
+    for name, value in values.items():
+        side.model.set_knob(name, value)
+    try:
+        yield
+    finally:
+        for name in values:
+            side.model.set_knob(name, 0)
+
+
+@case("Get-HvpsDiskTracking", "Get-HvpsFrozenDisk", "Get-HvpsDiskChange")
+def tracking_by_handles_that_refuse(side: Side) -> Any:
+    vm_id = side.vm("refused")
+    _, base = side.frozen(vm_id)
+    rct_id = side.model.driver.tracking_state(base)[2] or ""
+    side.model.guests.write(vm_id, FIRST, 2 * MIB, b"\x11" * 64 * KIB)
+    checkpoint_id, path = side.frozen(vm_id)
+    found = []
+    for refusals in (
+        {},
+        {"attached_refusal": 5},
+        {"attached_refusal": 0xC03A002A},
+        {"info_only_refusal": 50},
+        {"state_refusal": 0xC03A001B},
+        {"query_refusal": 87},
+        {"attached_refusal": 6},
+    ):
+        with knobs(side, **refusals):
+            found.append(
+                _both(
+                    lambda: side.host.frozen_disks(vm_id, checkpoint_id),
+                    lambda: side.host.tracking(path),
+                    lambda: side.host.changes(path, rct_id, SIZE),
+                )
+            )
+    found.append(_both(lambda: side.host.tracking("C:\\no such.vhdx")))
+    side.host.close_readers()
+    return found
+
+
+@case("Get-HvpsDiskTracking", "Get-HvpsFrozenDisk")
+def tracking_of_a_vhd(side: Side) -> Any:
+    vm_id = side.model.setup.create_vm("vhd").vm_id
+    side.model.setup.add_disk(vm_id, FIRST, size_bytes=1 * MIB, format=VhdFormat.VHD)
+    checkpoint_id, path = side.frozen(vm_id)
+    with knobs(side, vhd_state_refusal=0xC03A001B):
+        found = side.host.frozen_disks(vm_id, checkpoint_id), side.host.tracking(path)
+    side.host.close_readers()
+    return found
+
+
+@case("Get-HvpsDiskTracking", "Close-HvpsReader")
+def a_disk_let_go_where_windows_detaches_late(side: Side) -> Any:
+    _, path = side.frozen(side.vm("late"))
+    with knobs(side, detach_seconds=3600):
+        first = side.host.tracking(path)
+        side.host.close_readers()
+        # Detached before the handle closed, so it can be attached again at once.
+        again = side.host.tracking(path)
+        return first == again, side.host.close_readers()
+
+
+@case("Get-HvpsAllocation")
+def allocation_of_files_that_others_hold(side: Side) -> Any:
+    _, path = side.frozen(side.vm("held"))
+    side.model.set_knob("files_held", True)
+    try:
+        return _both(lambda: side.host.allocation((path,), SIZE))
+    finally:
+        side.model.set_knob("files_held", False)
+
+
 @case("Get-HvpsAllocation")
 def allocation(side: Side) -> Any:
     vm_id = side.model.setup.create_vm("sparse").vm_id

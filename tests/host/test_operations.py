@@ -221,7 +221,13 @@ def test_a_checkpoint_is_made_marked_read_converted_and_retired(
     disk = next(d for d in host.frozen_disks(vm_id, second.checkpoint_id) if d.controller_number == 1)
     base = next(d.rct_id for d in frozen if d.controller_number == 1)
     assert base
+    tracking = host.tracking(disk.path)
+    assert (tracking.size_bytes, tracking.logical_sector_bytes) == (SIZE, disk.logical_sector_bytes)
+    assert (tracking.rct_id, tracking.tracking_code) == (disk.rct_id, 0)
     assert subtract((Extent(2 * MIB, 4096),), host.changes(disk.path, base, SIZE)) == ()
+    assert [handle.path for handle in model.driver.attached()] == [disk.path]
+    assert host.close_readers(disk.path).open_paths == ()
+    assert not model.driver.attached()
 
     assert host.remove_checkpoint(vm_id, second.checkpoint_id, NAME).removed
     assert not host.remove_checkpoint(vm_id, second.checkpoint_id, NAME).removed
@@ -405,6 +411,7 @@ def test_a_change_query_that_does_not_answer_whole_is_never_no_change(
     assert disk.rct_id
     with fault(model, name, 2), pytest.raises(error):
         host.changes(disk.path, disk.rct_id, SIZE)
+    host.close_readers(disk.path)
     host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
     settle(host, vm_id)
 
@@ -428,6 +435,7 @@ def test_changes_are_whole_however_their_answer_is_paged(
     assert base.rct_id
     with knob(model, name, value):
         changes = host.changes(disk.path, base.rct_id, SIZE)
+    host.close_readers(disk.path)
     assert subtract(written, changes) == ()
     assert changes[-1].end == SIZE
     host.remove_checkpoint(vm_id, second.checkpoint_id, NAME)
@@ -463,6 +471,7 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Get-HvpsJob": "jobs",
         "New-HvpsCheckpoint": "create_checkpoint",
         "Get-HvpsFrozenDisk": "frozen_disks",
+        "Get-HvpsDiskTracking": "tracking",
         "Get-HvpsDiskChange": "changes",
         "Get-HvpsAllocation": "allocation",
         "Get-HvpsDiskDigest": "digests",

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.errors import ERRORS
+from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES
 from hvpsbridge.contract.operation import COMMON_ERRORS
 from hvpsbridge.host.binding import pascal_case
 from tests.scripts.helps import FOLDER, outputs, parameters, script, section
@@ -87,6 +87,8 @@ def test_the_table_of_errors_is_the_same_in_the_scripts() -> None:
 def test_the_reader_has_the_same_codes_of_disks() -> None:
     text = (FOLDER / "lib" / "reader" / "Failure.cs").read_text()
     cases = re.findall(r"((?:case \w+:\s+)+)return \"(Hvps\.\w+)\"", text)
+    (lost,) = re.findall(r"((?:case \w+:\s+)+)return true", text)
+    assert set(numbers(lost)) == LOST_HANDLE_CODES
     assert {error_id: set(numbers(codes)) for codes, error_id in cases} == {
         kind.id: set(kind.disk_codes) for kind in ERRORS.values() if kind.disk_codes
     }

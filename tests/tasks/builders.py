@@ -14,6 +14,7 @@ from hvpsbridge.contract.results import (
     DiskFormat,
     DiskInfo,
     DiskKind,
+    DiskTracking,
     FrozenDisk,
     HostInfo,
     ReferencePointInfo,
@@ -134,8 +135,21 @@ def frozen(**changes: object) -> FrozenDisk:
         "tracking_enabled": True,
         "newer_changes": False,
         "rct_id": "rctX:2",
+        "tracking_code": 0,
     }
     return FrozenDisk(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def tracking(**changes: object) -> DiskTracking:
+    facts: dict[str, object] = {
+        "size_bytes": 1 * GIB,
+        "logical_sector_bytes": 512,
+        "tracking_enabled": True,
+        "newer_changes": False,
+        "rct_id": "rctX:2",
+        "tracking_code": 0,
+    }
+    return DiskTracking(**{**facts, **changes})  # type: ignore[arg-type]
 
 
 def disk(**changes: object) -> ManifestDisk:

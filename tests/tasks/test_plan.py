@@ -9,7 +9,8 @@ import pytest
 from hvpsbridge.contract.results import DiskFormat
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
-from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, confirm, plan_disks
+from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, confirm, confirm_tracking, plan_disks
+from hvpsbridge.tasks.planning.tracking import tracking_of
 from hvpsbridge.units import GIB
 from tests.tasks import builders as make
 
@@ -145,8 +146,6 @@ def test_trust_is_earned_per_disk_and_build_and_lost_by_a_lie() -> None:
     ("change", "mode", "reason"),
     [
         ({}, Mode.INCREMENTAL, Reason.TRACKED),
-        ({"tracking_enabled": False}, Mode.COMPARE, Reason.TRACKING_OFF),
-        ({"rct_id": None}, Mode.COMPARE, Reason.TRACKING_OFF),
         ({"disk_id": make.OTHER_ID}, Mode.COMPARE, Reason.DISK_REPLACED),
         ({"size_bytes": 2 * GIB}, Mode.FULL, Reason.SIZE_CHANGED),
         ({"logical_sector_bytes": 4096}, Mode.COMPARE, Reason.SECTOR_CHANGED),
@@ -164,6 +163,36 @@ def test_the_frozen_handle_never_makes_a_plan_bolder() -> None:
     assert confirm(doubted, make.frozen()).mode is Mode.COMPARE
     full = planned(lineage=Lineage(()))
     assert confirm(full, make.frozen()).mode is Mode.FULL
+
+
+REFUSED = {"tracking_enabled": False, "rct_id": None, "tracking_code": 5}
+
+
+@pytest.mark.parametrize(
+    ("reading", "listed", "mode", "reason"),
+    [
+        ({}, {}, Mode.INCREMENTAL, Reason.TRACKED),
+        ({}, REFUSED, Mode.INCREMENTAL, Reason.TRACKED),
+        (REFUSED, {}, Mode.INCREMENTAL, Reason.TRACKED),
+        ({"tracking_enabled": False, "rct_id": None}, {}, Mode.COMPARE, Reason.TRACKING_OFF),
+        ({"rct_id": None}, {}, Mode.COMPARE, Reason.TRACKING_OFF),
+        (REFUSED, {"rct_id": None}, Mode.COMPARE, Reason.TRACKING_OFF),
+        (REFUSED, REFUSED, Mode.COMPARE, Reason.TRACKING_UNUSABLE),
+    ],
+)
+def test_the_handle_that_reads_is_believed_and_one_for_information_if_it_does_not_answer(
+    reading: dict[str, object], listed: dict[str, object], mode: Mode, reason: Reason
+) -> None:
+    found = tracking_of(make.tracking(**reading), make.frozen(**listed))
+    plan = confirm_tracking(planned(), found)
+    assert (plan.mode, plan.reason) == (mode, reason)
+    assert (found.rct_id is None) == (mode is Mode.COMPARE)
+
+
+def test_codes_of_a_refusal_are_in_the_plan_whatever_its_mode() -> None:
+    both = tracking_of(make.tracking(**REFUSED), make.frozen(**{**REFUSED, "tracking_code": 0xC03A001B}))
+    for plan in (planned(), planned(reference_points=()), planned(lineage=Lineage(()))):
+        assert "0x00000005 and 0xC03A001B" in confirm_tracking(plan, both).why
 
 
 def test_reason_words_are_unique_and_fit_a_manifest() -> None:

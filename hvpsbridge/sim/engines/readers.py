@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock, RLock
 
@@ -31,8 +31,8 @@ class Disk:
         layer = model.disks.layer(handle.layer)
         self.size_bytes = layer.size_bytes
         self.sector_bytes = layer.logical_sector_bytes
+        self.handle = handle
         self._model = model
-        self._handle = handle
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes, from whole sectors.
@@ -44,8 +44,8 @@ class Disk:
         start = offset // sector * sector
         end = min(self.size_bytes, -(-(offset + length) // sector) * sector)
         try:
-            self._model.calls.function("ReadFile", self._handle.path)
-            data = self._model.driver.read(self._handle, start, end - start)
+            self._model.calls.function("ReadFile", self.handle.path)
+            data = self._model.driver.read(self.handle, start, end - start)
         except DiskError as err:
             message = f"cannot read {length} bytes at {offset}"
             raise failure("Hvps.ReadFailed", message, err.code) from err
@@ -94,6 +94,20 @@ class Readers:
             finally:
                 reader.touched = time.monotonic()
 
+    @contextmanager
+    def info_only(self, path: str) -> Iterator[DiskHandle]:
+        """A handle for information, closed afterwards.
+
+        Raises:
+            DiskError: it cannot be opened.
+        """
+        self._model.calls.function("OpenVirtualDisk", path)
+        handle = self._model.driver.open(path, self._owner, self._node, info_only=True)
+        try:
+            yield handle
+        finally:
+            self._model.driver.close(handle)
+
     def _attach(self, path: str) -> DiskHandle:
         calls = self._model.calls
         calls.function("OpenVirtualDisk", path)
@@ -130,5 +144,8 @@ class Readers:
         with reader.lock:
             reader.retired = reader.retired or for_good
             if reader.handle is not None:
+                with suppress(DiskError):
+                    self._model.calls.function("DetachVirtualDisk", reader.path)
+                    self._model.driver.detach(reader.handle)
                 self._model.driver.close(reader.handle)
                 reader.handle = None

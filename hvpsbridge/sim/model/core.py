@@ -60,7 +60,7 @@ class Core:
         self.files = DiskFiles(folder / "disks", self.world)
         self.files.remove_unknown()
         self.tracking = Tracking(self.world, self.knobs)
-        self.handles = Handles(self.world, self.files, self.knobs, self.faults)
+        self.handles = Handles(self.world, self.files, self.knobs, self.faults, lambda: self.time)
         self.time = clock.now()
         self._watchers: list[Callable[[], None]] = []
         if not self.world.nodes:

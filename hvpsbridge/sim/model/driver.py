@@ -9,7 +9,7 @@ from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.files import Piece
 from hvpsbridge.sim.model.handles import DiskHandle
-from hvpsbridge.sim.model.state import Layer
+from hvpsbridge.sim.model.state import Layer, VhdFormat
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.tracking import Answer
 
@@ -24,14 +24,14 @@ class Driver:
         self._core = core
         self._timeline = timeline
 
-    def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
+    def open(self, path: str, owner: str, node: str | None = None, *, info_only: bool = False) -> DiskHandle:
         """Open a virtual disk file. Reading it needs :meth:`attach`.
 
         Raises:
             DiskError: there is no such file.
         """
         with self._timeline.now():
-            return self._core.handles.open(path, owner, node)
+            return self._core.handles.open(path, owner, node, info_only=info_only)
 
     def attach(self, handle: DiskHandle) -> None:
         """Attach read-only. A file can be attached once.
@@ -162,7 +162,51 @@ class Driver:
             lie = core.faults.fires("query_lies")
             return core.tracking.answer(chain, rct_id, offset, length, room, lie=lie)
 
+    def asked_state(self, handle: DiskHandle) -> tuple[bool, bool, str | None]:
+        """Version 15 of ``GetVirtualDiskInformation`` on a handle: as :meth:`tracking_state`.
+
+        Raises:
+            DiskError: the handle was taken away, or this host refuses the question.
+        """
+        with self._timeline.now():
+            knobs = self._core.knobs
+            vhd = self._core.files.by_path(handle.path).format is not VhdFormat.VHDX
+            self._check_asked(handle, knobs.state_refusal, knobs.vhd_state_refusal if vhd else 0)
+            return self.tracking_state(handle.path)
+
+    def asked_changes(
+        self, handle: DiskHandle, rct_id: str, offset: int, length: int, room: int = 4096
+    ) -> Answer:
+        """``QueryChangesVirtualDisk`` on a handle: as :meth:`query_changes`.
+
+        Raises:
+            DiskError: the handle was taken away, this host refuses the question, or tracking cannot answer.
+        """
+        with self._timeline.now():
+            self._check_asked(handle, self._core.knobs.query_refusal)
+            return self.query_changes(handle.path, rct_id, offset, length, room)
+
+    def check_sharing(self, path: str) -> None:
+        """Return if the file of a virtual disk may be opened for reading.
+
+        Raises:
+            DiskError: others hold it.
+        """
+        with self._core.lock:
+            if self._core.knobs.files_held:
+                raise DiskError(Win32.SHARING_VIOLATION, path)
+
     # -- inside -----------------------------------------------------------------------------------------
+
+    def _check_asked(self, handle: DiskHandle, *refusals: int) -> None:
+        """Raise if a handle does not answer about tracking."""
+        knobs = self._core.knobs
+        if not self._core.handles.is_open(handle):
+            raise DiskError(Win32.INVALID_HANDLE, handle.path)
+        own = knobs.info_only_refusal if handle.info_only else knobs.attached_refusal
+        for code in (own, *refusals):
+            if code:
+                raise DiskError(code, handle.path)
 
     def _attached_layer(self, handle: DiskHandle) -> Layer:
         layer = self._core.world.layers.get(handle.layer)

@@ -25,6 +25,7 @@ class DiskHandle:
         layer: number of the layer that was opened.
         owner: the host process that opened it, such as ``pid:4711``.
         node: the host of that process.
+        info_only: opened with ``GetInfoOnly``.
     """
 
     number: int
@@ -32,20 +33,26 @@ class DiskHandle:
     path: str
     owner: str
     node: str | None
+    info_only: bool = False
     attached: bool = False
 
 
 class Handles:
     """All open handles. Callers hold the model's lock."""
 
-    def __init__(self, world: World, files: DiskFiles, knobs: Knobs, faults: Faults) -> None:
+    def __init__(
+        self, world: World, files: DiskFiles, knobs: Knobs, faults: Faults, time: Callable[[], float]
+    ) -> None:
         self._world = world
         self._knobs = knobs
+        self._time = time
         self._files = files
         self._faults = faults
         self._open: dict[int, DiskHandle] = {}
         # Handles that were taken away and not yet closed by their owners: reads through them fail.
         self._broken: set[int] = set()
+        # Layers that the driver still holds after their handles were closed, and until when.
+        self._held: dict[int, float] = {}
         self._watchers: list[Callable[[], None]] = []
         self._last = 0
 
@@ -58,7 +65,7 @@ class Handles:
         """Whether an owner has not yet closed a handle that was taken away."""
         return bool(self._broken)
 
-    def open(self, path: str, owner: str, node: str | None = None) -> DiskHandle:
+    def open(self, path: str, owner: str, node: str | None = None, *, info_only: bool = False) -> DiskHandle:
         """Open the file at ``path``.
 
         Raises:
@@ -67,7 +74,14 @@ class Handles:
         layer = self._files.by_path(path)
         self._files.chain(layer)
         self._last += 1
-        handle = DiskHandle(number=self._last, layer=layer.number, path=layer.path, owner=owner, node=node)
+        handle = DiskHandle(
+            number=self._last,
+            layer=layer.number,
+            path=layer.path,
+            owner=owner,
+            node=node,
+            info_only=info_only,
+        )
         self._open[handle.number] = handle
         return handle
 
@@ -75,8 +89,11 @@ class Handles:
         """Attach the disk read-only.
 
         Raises:
-            DiskError: it is attached already, in use by a running VM, or gone.
+            DiskError: the handle is for information only; or the disk is attached already, in use by a
+                running VM, or gone.
         """
+        if handle.info_only:
+            raise DiskError(Win32.ACCESS_DENIED, handle.path)
         layer = self._world.layers.get(handle.layer)
         if layer is None:
             raise DiskError(Win32.FILE_NOT_FOUND, handle.path)
@@ -84,7 +101,8 @@ class Handles:
             raise DiskError(Win32.PRIVILEGE_NOT_HELD, handle.path)
         if self._faults.fires("attach_busy"):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
-        if any(other.attached and other.layer == handle.layer for other in self._open.values()):
+        attached = any(other.attached and other.layer == handle.layer for other in self._open.values())
+        if attached or self._holds(handle.layer):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)
         for vm in self._world.vms.values():
             if vm.state in _LIVE and any(drive.layer == handle.layer for drive in vm.drives.values()):
@@ -96,7 +114,9 @@ class Handles:
         handle.attached = False
 
     def close(self, handle: DiskHandle) -> None:
-        """Close a handle and detach its disk."""
+        """Close a handle. A disk that it still has is detached, knob ``detach_seconds`` later."""
+        if handle.attached and self._knobs.detach_seconds:
+            self._held[handle.layer] = self._time() + self._knobs.detach_seconds
         handle.attached = False
         self._open.pop(handle.number, None)
         self._broken.discard(handle.number)
@@ -116,13 +136,16 @@ class Handles:
 
     def locks(self, number: int) -> bool:
         """Whether layer ``number`` is attached, itself or as a parent."""
-        for handle in self._open.values():
-            layer = self._world.layers.get(handle.layer)
-            if not handle.attached or layer is None:
-                continue
-            if any(member.number == number for member in self._files.chain(layer)):
+        attached = {handle.layer for handle in self._open.values() if handle.attached}
+        for top in attached | {held for held in self._held if self._holds(held)}:
+            layer = self._world.layers.get(top)
+            if layer is not None and any(member.number == number for member in self._files.chain(layer)):
                 return True
         return False
+
+    def is_open(self, handle: DiskHandle) -> bool:
+        """Whether the handle was neither closed nor taken away."""
+        return handle.number in self._open
 
     def attached(self) -> tuple[DiskHandle, ...]:
         """Handles that have a disk attached."""
@@ -130,6 +153,9 @@ class Handles:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def _holds(self, number: int) -> bool:
+        return self._held.get(number, 0.0) > self._time()
 
     def _take(self, handles: list[DiskHandle]) -> None:
         for handle in handles:

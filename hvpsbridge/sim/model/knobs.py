@@ -48,7 +48,16 @@ class Knobs:
         power_loss_forgets: a power loss loses the changes in the memory bitmap, without an error.
         newer_changes: ``NewerChanges`` of a frozen handle.
         info_without_id: a frozen handle reports that tracking is on, but an empty ``MostRecentId``.
+        attached_refusal: code with which an attached handle refuses questions about tracking: version 15 of
+            GetVirtualDiskInformation and QueryChangesVirtualDisk; 0 for none.
+        info_only_refusal: the same for a handle opened with ``GetInfoOnly``.
+        state_refusal: code with which every handle refuses version 15; 0 for none.
+        query_refusal: code with which every handle refuses QueryChangesVirtualDisk; 0 for none.
+        vhd_state_refusal: code with which a VHD refuses version 15; 0 for the answer that tracking is off.
         frozen_log: the header of a frozen VHDX names a log to replay (LogGuid is not zero).
+        files_held: opening the file of a virtual disk with CreateFile is a sharing violation.
+        detach_seconds: how long a disk remains attached after its handle was closed without
+            DetachVirtualDisk.
         wmi_changes_as_job: GetVirtualDiskChanges returns 4096 and no arrays.
         wmi_length_below_size: GetVirtualDiskChanges refuses a length equal to the disk's size.
         no_volume_privilege: attaching a disk fails with 1314, as without SeManageVolumePrivilege.
@@ -91,7 +100,14 @@ class Knobs:
     power_loss_forgets: bool = False
     newer_changes: bool = False
     info_without_id: bool = False
+    attached_refusal: int = 0
+    info_only_refusal: int = 0
+    state_refusal: int = 0
+    query_refusal: int = 0
+    vhd_state_refusal: int = 0
     frozen_log: bool = False
+    files_held: bool = False
+    detach_seconds: float = 0.0
     wmi_changes_as_job: bool = False
     wmi_length_below_size: bool = False
     no_volume_privilege: bool = False
@@ -122,6 +138,8 @@ class Knobs:
             setattr(self, name, value)
             return
         try:
+            if isinstance(current, int) and isinstance(value, str):
+                value = int(value, 0)  # codes are in hex
             setattr(self, name, type(current)(value))
         except (TypeError, ValueError):
             raise ValueError(f"knob {name} takes a {type(current).__name__}, not {value!r}") from None
@@ -155,7 +173,14 @@ HOSTILE: dict[str, object] = {
     "power_loss_forgets": True,
     "newer_changes": True,
     "info_without_id": True,
+    "attached_refusal": 5,
+    "info_only_refusal": 5,
+    "state_refusal": 5,
+    "query_refusal": 5,
+    "vhd_state_refusal": 0xC03A001B,
     "frozen_log": True,
+    "files_held": True,
+    "detach_seconds": 1.5,
     "wmi_changes_as_job": True,
     "wmi_length_below_size": True,
     "read_delay_seconds": 0.02,

@@ -117,6 +117,7 @@ def _read(
             context.host.name,
             context.shared.shells,
             state.guard.check,
+            state.guard.pause,
         )
         backup = DiskBackup(plan, disk, reader, transfer)
         state.disks.append(backup)

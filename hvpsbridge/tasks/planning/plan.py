@@ -21,6 +21,7 @@ from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.tasks.planning.chains import chain_text, differ_by_checkpoints, same_chain
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.planning.tracking import Tracking
 from hvpsbridge.tasks.policy import BackupOptions, OnUnexpectedFull
 
 
@@ -88,6 +89,10 @@ class DiskPlan:
         if self.base is None:
             return replace(self, mode=Mode.FULL, reason=reason, detail=detail)
         return replace(self, mode=Mode.COMPARE, reason=reason, detail=detail)
+
+    def noted(self, detail: str) -> DiskPlan:
+        """The plan with more detail."""
+        return replace(self, detail=f"{self.detail}; {detail}" if self.detail else detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,6 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
         return replace(_resized(facts, plan.base), proved=plan.proved)
     if plan.mode is not Mode.INCREMENTAL:
         return plan
-    if not frozen.tracking_enabled or frozen.rct_id is None:
-        return plan.doubted(Reason.TRACKING_OFF)
     if facts.disk_id != plan.base.disk_id:
         return plan.doubted(Reason.DISK_REPLACED, f"was {plan.base.disk_id}")
     if facts.sector_bytes != plan.base.sector_bytes:
@@ -174,6 +177,18 @@ def confirm(plan: DiskPlan, frozen: FrozenDisk) -> DiskPlan:
     if not same_chain(facts.chain, plan.base.chain):
         return plan.doubted(*_chain_doubt(plan.base.chain, facts.chain))
     return plan
+
+
+def confirm_tracking(plan: DiskPlan, tracking: Tracking) -> DiskPlan:
+    """The plan checked against change tracking of the frozen disk.
+
+    What the host refused to say is in the detail of the plan, whatever the mode: without tracking the point
+    cannot be a base.
+    """
+    if plan.mode is Mode.INCREMENTAL and tracking.rct_id is None:
+        reason = Reason.TRACKING_UNUSABLE if tracking.refusal else Reason.TRACKING_OFF
+        return plan.doubted(reason, tracking.refusal)
+    return plan.noted(tracking.refusal) if tracking.refusal else plan
 
 
 def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> None:

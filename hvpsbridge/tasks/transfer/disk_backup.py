@@ -12,7 +12,14 @@ from functools import cached_property
 from uuid import UUID
 
 from hvpsbridge.contract.results import FrozenDisk
-from hvpsbridge.errors import Damaged, ProtocolViolation, TrackingUnusable
+from hvpsbridge.errors import (
+    Damaged,
+    HostRefused,
+    HvpsError,
+    OperationFailed,
+    ProtocolViolation,
+    TrackingUnusable,
+)
 from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
 from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
@@ -20,7 +27,8 @@ from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.patching import owed_extents
-from hvpsbridge.tasks.planning.plan import DiskPlan, confirm, stop_if_unexpected
+from hvpsbridge.tasks.planning.plan import DiskPlan, confirm, confirm_tracking, stop_if_unexpected
+from hvpsbridge.tasks.planning.tracking import tracking_of
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
@@ -64,6 +72,7 @@ class DiskBackup:
         self._stored = RepositorySide(
             context.repository, context.writer, self._size_bytes, None if base is None else base.tree
         )
+        self._rct_id: str | None = None
         self._host = HostSide(self.plan.slot, frozen, reader, context)
         # Whether only what tracking reported was read.
         self._trusted = False
@@ -82,6 +91,7 @@ class DiskBackup:
                 that.
         """
         with self.reader.in_use(), self._timed():
+            self._ask_tracking()
             try:
                 self._pull()
             except Damaged as err:
@@ -93,6 +103,22 @@ class DiskBackup:
                 )
                 self._stored.start_over()
                 self._pull()
+
+    def _ask_tracking(self) -> None:
+        """Attach the disk, and check the plan against its change tracking."""
+        state, frozen = self.reader.tracking(), self.frozen
+        if (state.size_bytes, state.logical_sector_bytes) != (frozen.size_bytes, frozen.logical_sector_bytes):
+            raise ProtocolViolation(
+                self._context.host_name,
+                "Get-HvpsDiskTracking",
+                f"frozen disk {self.plan.slot} has {state.size_bytes} bytes in sectors of "
+                f"{state.logical_sector_bytes}, and was listed with {frozen.size_bytes} and "
+                f"{frozen.logical_sector_bytes}",
+            )
+        tracking = tracking_of(state, frozen)
+        self._rct_id = tracking.rct_id
+        if (plan := confirm_tracking(self.plan, tracking)) != self.plan:
+            self._decide(plan)
 
     def _pull(self) -> None:
         if not self._size_bytes:
@@ -120,8 +146,7 @@ class DiskBackup:
         try:
             changes = self.reader.changes(base.rct_id, self._size_bytes)
         except TrackingUnusable as err:
-            native = "" if err.native is None else f", 0x{err.native & 0xFFFFFFFF:08X}"
-            self._decide(self.plan.doubted(Reason.TRACKING_UNUSABLE, f"{err.error_id}{native}"))
+            self._decide(self.plan.doubted(Reason.TRACKING_UNUSABLE, _code_of(err)))
             return None
         if not changes:  # docs/hyperv-facts.md#empty-answers
             self._decide(self.plan.doubted(Reason.EMPTY_ANSWER))
@@ -299,7 +324,7 @@ class DiskBackup:
             path=self.frozen.path,
             chain=self.frozen.chain,
             tree=tree,
-            rct_id=self.frozen.rct_id if self.frozen.tracking_enabled else None,
+            rct_id=self._rct_id,
             mode=self.plan.mode.value,
             reason=self.plan.reason.word,
             base=base.point_id if base is not None else None,
@@ -346,4 +371,17 @@ class DiskBackup:
     @cached_property
     def _allocation(self) -> tuple[Extent, ...] | None:
         """Where the frozen files hold data; None if the host cannot tell."""
-        return self.reader.allocation(self.frozen.chain, self._size_bytes)
+        try:
+            return self.reader.allocation(self.frozen.chain, self._size_bytes)
+        except (OperationFailed, HostRefused) as err:  # docs/hyperv-facts.md#frozen-file-sharing
+            logger.warning("disk %s: the host cannot open its files: %s", self.plan.slot, err)
+            self.plan = self.plan.noted(f"its files cannot be opened: {_code_of(err)}")
+            return None
+
+
+def _code_of(error: HvpsError) -> str:
+    """The id of a host's error and its Windows code."""
+    if not isinstance(error, OperationFailed):
+        return type(error).__name__
+    native = "" if error.native is None else f", 0x{error.native & 0xFFFFFFFF:08X}"
+    return f"{error.error_id}{native}"

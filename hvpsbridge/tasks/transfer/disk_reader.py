@@ -10,11 +10,20 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.contract.readings import DigestPage
+from hvpsbridge.contract.results import DiskTracking
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import HostUnreachable, HvpsError, InternalError, OperationFailed, SessionLost
+from hvpsbridge.errors import (
+    DiskBusy,
+    HostUnreachable,
+    HvpsError,
+    InternalError,
+    OperationFailed,
+    SessionLost,
+)
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.settings import RetryLimits
@@ -23,11 +32,16 @@ from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # Error id of a host that cannot tell which parts of a file hold data.
 FORMAT_UNSUPPORTED = "Hvps.FormatUnsupported"
 # How long to keep trying to open a shell on a host that answered a moment ago: its WinRM service restarts
 # within seconds. A reboot takes minutes; the pump's RetryLimits cover that.
 OPEN_SECONDS = 60.0
+# How long a disk may be attached elsewhere: Windows may still be detaching it from a process that has ended
+# (docs/hyperv-facts.md#detach-on-close).
+BUSY_SECONDS = 30.0
 
 
 def open_shell(host: HyperVHost, retry_limits: RetryLimits, pause: Callable[[float], None]) -> HyperVHost:
@@ -69,6 +83,7 @@ class DiskReader:
         host: name of the host.
         slots: limits the shells of the host.
         check: raises when the backup must stop.
+        pause: waits for so many seconds; raises when the backup must stop.
     """
 
     def __init__(
@@ -79,6 +94,7 @@ class DiskReader:
         host: str,
         slots: ShellSlots,
         check: Callable[[], None],
+        pause: Callable[[float], None],
     ) -> None:
         self.path = path
         self._open_shell = open_shell
@@ -86,6 +102,7 @@ class DiskReader:
         self._host = host
         self._slots = slots
         self._check = check
+        self._pause = pause
         self._lock = threading.RLock()
         self._opened: HyperVHost | None = None
         self._known_shell = ""
@@ -136,18 +153,45 @@ class DiskReader:
         self._record_shell()
         return source
 
+    def tracking(self) -> DiskTracking:
+        """Size and change tracking, as the handle that reads the disk reports them.
+
+        Raises:
+            DiskBusy: another process has the disk, for longer than :data:`BUSY_SECONDS`.
+        """
+        found = self._when_free(lambda: self._shell.tracking(self.path))
+        self._record_shell()
+        return found
+
     def changes(self, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on the disk since ``rct_id``, as change tracking reports it; a sorted set.
 
         Raises:
             TrackingUnusable: change tracking cannot answer for that id.
         """
-        found = self._shell.changes(self.path, rct_id, size_bytes)
+        found = self._when_free(lambda: self._shell.changes(self.path, rct_id, size_bytes))
         self._record_shell()
         return found
 
+    def _when_free(self, call: Callable[[], T]) -> T:
+        """The result of ``call``, tried again while another process has the disk."""
+        return retry(
+            call,
+            DiskBusy,
+            Backoff(0.2, 5.0, give_up_seconds=BUSY_SECONDS),
+            pause=self._pause,
+            on_retry=lambda err, seconds: logger.info(
+                "%s is still in use, trying again in %.1f s: %s", self.path, seconds, err
+            ),
+        )
+
     def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...] | None:
-        """Where the files hold data; None if the host cannot tell, so that the whole disk must be read."""
+        """Where the files hold data; None if their format does not tell, so that all must be read.
+
+        Raises:
+            OperationFailed: the files cannot be opened beside the disk.
+            HostRefused: as above.
+        """
         try:
             return self._shell.allocation(chain, size_bytes)
         except OperationFailed as err:

@@ -31,6 +31,11 @@ namespace Hvps
             this.path = path;
         }
 
+        public string Path
+        {
+            get { return path; }
+        }
+
         public ulong Size { get; private set; }
         public uint SectorSize { get; private set; }
 
@@ -147,10 +152,15 @@ namespace Hvps
 
         SafeFileHandle Open()
         {
-            SafeFileHandle opened = Native.OpenDisk(path, false);
+            SafeFileHandle opened = Native.OpenDisk(path);
             try
             {
-                byte[] size = Native.Information(opened, 1, path);
+                byte[] size;
+                int code = Native.TryInformation(opened, 1, out size);
+                if (code != 0)
+                {
+                    throw Failure.FromCode(code, "Hvps.DiskUnreadable", "cannot query " + path);
+                }
                 Size = BitConverter.ToUInt64(size, 8);
                 SectorSize = BitConverter.ToUInt32(size, 28);
                 Native.Attach(opened, path);
@@ -171,6 +181,7 @@ namespace Hvps
                 retired = retired || forGood;
                 if (handle != null)
                 {
+                    Native.Detach(handle);
                     handle.Dispose();
                     handle = null;
                 }

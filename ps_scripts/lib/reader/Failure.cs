@@ -22,6 +22,24 @@ namespace Hvps
             return new Failure(IdOf(unchecked((uint)native), fallback), native, message);
         }
 
+        // Whether a code says that the handle is gone, so that nothing can be read through it either.
+        public static bool IsLost(int native)
+        {
+            switch (unchecked((uint)native))
+            {
+                case 6: case 21: case 55: case 59: case 64: case 433: case 1006: case 1117: case 1167:
+                    return true;
+                default:
+                    return false;
+            }
+        }
+
+        // Whether a code says why change tracking has no answer, whatever the handle.
+        public static bool IsOfTracking(int native)
+        {
+            return IdOf(unchecked((uint)native), null) == "Hvps.TrackingUnusable";
+        }
+
         // Codes of winerror.h (docs/hyperv-facts.md#virtdisk-codes).
         static string IdOf(uint code, string fallback)
         {

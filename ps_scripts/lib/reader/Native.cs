@@ -47,6 +47,9 @@ namespace Hvps
         static extern int AttachVirtualDisk(SafeFileHandle handle, IntPtr security, int flags, int provider,
             ref AttachParameters parameters, IntPtr overlapped);
 
+        [DllImport("virtdisk.dll")]
+        static extern int DetachVirtualDisk(SafeFileHandle handle, int flags, int provider);
+
         [DllImport("virtdisk.dll", CharSet = CharSet.Unicode)]
         internal static extern int QueryChangesVirtualDisk(SafeFileHandle handle, string id, ulong offset,
             ulong length, int flags, [Out] ChangedRange[] ranges, ref uint count, out ulong processed);
@@ -70,17 +73,22 @@ namespace Hvps
         [DllImport("kernel32.dll", SetLastError = true)]
         static extern bool GetFileSizeEx(SafeFileHandle handle, out long size);
 
-        // Opens a virtual disk read-only. Version 2 parameters require access 0
+        // Opens a virtual disk read-only; returns Windows's code. Version 2 parameters require access 0
         // (docs/hyperv-facts.md#virtdisk-open).
-        internal static SafeFileHandle OpenDisk(string path, bool infoOnly)
+        internal static int TryOpenDisk(string path, bool infoOnly, out SafeFileHandle handle)
         {
             StorageType any = new StorageType();
             OpenParameters parameters = new OpenParameters();
             parameters.Version = 2;
             parameters.GetInfoOnly = infoOnly ? 1 : 0;
             parameters.ReadOnly = 1;
+            return OpenVirtualDisk(ref any, path, 0, 0, ref parameters, out handle);
+        }
+
+        internal static SafeFileHandle OpenDisk(string path)
+        {
             SafeFileHandle handle;
-            int code = OpenVirtualDisk(ref any, path, 0, 0, ref parameters, out handle);
+            int code = TryOpenDisk(path, false, out handle);
             if (code != 0)
             {
                 throw Failure.FromCode(code, "Hvps.DiskUnreadable", "cannot open " + path);
@@ -101,23 +109,26 @@ namespace Hvps
             }
         }
 
-        // The bytes of a GET_VIRTUAL_DISK_INFO of the given version.
-        internal static byte[] Information(SafeFileHandle handle, int version, string path)
+        // Detaches before the handle is closed: closing detaches as well, but nothing says when that is over
+        // (docs/hyperv-facts.md#detach-on-close). A refusal changes nothing for the caller.
+        internal static void Detach(SafeFileHandle handle)
+        {
+            DetachVirtualDisk(handle, 0, 0);
+        }
+
+        // Fetches a GET_VIRTUAL_DISK_INFO of the given version; returns Windows's code.
+        internal static int TryInformation(SafeFileHandle handle, int version, out byte[] info)
         {
             uint size = 4096, used;
             IntPtr memory = Marshal.AllocHGlobal((int)size);
             try
             {
-                byte[] info = new byte[size];
+                info = new byte[size];
                 Marshal.Copy(info, 0, memory, info.Length);
                 Marshal.WriteInt32(memory, version);
                 int code = GetVirtualDiskInformation(handle, ref size, memory, out used);
-                if (code != 0)
-                {
-                    throw Failure.FromCode(code, "Hvps.DiskUnreadable", "cannot query " + path);
-                }
                 Marshal.Copy(memory, info, 0, info.Length);
-                return info;
+                return code;
             }
             finally
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from hvpsbridge.sim.model import (
     SnapshotType,
 )
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
-from hvpsbridge.sim.model.state import JobState
+from hvpsbridge.sim.model.state import JobState, VhdFormat
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.units import KIB, MIB
 
@@ -338,6 +339,86 @@ def newer_changes(lab: Lab) -> None:
 def info_without_id(lab: Lab) -> None:
     lab.model.knobs.info_without_id = True
     assert lab.model.driver.tracking_state(lab.path(lab.checkpoint())) == (True, False, None)
+
+
+def _code(ask: Callable[[], object]) -> int:
+    with pytest.raises(DiskError) as refused:
+        ask()
+    return refused.value.code
+
+
+def _answers(lab: Lab, path: str, rct_id: str = "rctX:1") -> dict[str, int]:
+    """Code of version 15 and of a query on either kind of handle; 0 for an answer."""
+    driver = lab.model.driver
+    found = {}
+    for kind, info_only in (("attached", False), ("info_only", True)):
+        handle = driver.open(path, "test", info_only=info_only)
+        if not info_only:
+            driver.attach(handle)
+        for what, ask in (
+            ("state", partial(driver.asked_state, handle)),
+            ("query", partial(driver.asked_changes, handle, rct_id, 0, SIZE)),
+        ):
+            try:
+                ask()
+                found[f"{kind} {what}"] = 0
+            except DiskError as err:
+                found[f"{kind} {what}"] = err.code
+        driver.close(handle)
+    return {name: code for name, code in found.items() if code}
+
+
+def attached_refusal(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.attached_refusal = 5
+    assert _answers(lab, lab.path(lab.checkpoint()), base) == {"attached state": 5, "attached query": 5}
+
+
+def info_only_refusal(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.info_only_refusal = 5
+    assert _answers(lab, lab.path(lab.checkpoint()), base) == {"info_only state": 5, "info_only query": 5}
+
+
+def state_refusal(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.state_refusal = 5
+    assert _answers(lab, lab.path(lab.checkpoint()), base) == {"attached state": 5, "info_only state": 5}
+
+
+def query_refusal(lab: Lab) -> None:
+    base = lab.base()
+    lab.model.knobs.query_refusal = 5
+    assert _answers(lab, lab.path(lab.checkpoint()), base) == {"attached query": 5, "info_only query": 5}
+
+
+def vhd_state_refusal(lab: Lab) -> None:
+    lab.model.knobs.vhd_state_refusal = 0xC03A001B
+    vm_id = lab.model.setup.create_vm("old").vm_id
+    path = "C:\\old.vhd"
+    lab.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, format=VhdFormat.VHD, path=path)
+    assert _code(lambda: lab.model.driver.asked_state(lab.model.driver.open(path, "test"))) == 0xC03A001B
+    lab.model.driver.asked_state(lab.model.driver.open(lab.path(lab.checkpoint()), "test"))
+
+
+def files_held(lab: Lab) -> None:
+    lab.model.knobs.files_held = True
+    assert _code(lambda: file_table(lab.model, lab.path(lab.checkpoint()), lab.folder / "scratch")) == 32
+
+
+def detach_seconds(lab: Lab) -> None:
+    lab.model.knobs.detach_seconds = 4.0
+    driver, path = lab.model.driver, lab.path(lab.checkpoint())
+    first, second = driver.open(path, "test"), driver.open(path, "test")
+    driver.attach(first)
+    driver.detach(first)
+    driver.close(first)
+    driver.attach(second)
+    driver.close(second)
+    third = driver.open(path, "test")
+    assert _code(lambda: driver.attach(third)) == 0xC03A001E
+    lab.clock.advance(4.0)
+    driver.attach(third)
 
 
 def frozen_log(lab: Lab) -> None:

@@ -20,6 +20,7 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsMerge": checkpoints.get_merge,
     "Read-HvpsConfiguration": configuration.read_configuration,
     "Get-HvpsFrozenDisk": disks.get_frozen_disk,
+    "Get-HvpsDiskTracking": disks.get_tracking,
     "Get-HvpsDiskChange": disks.get_change,
     "Get-HvpsAllocation": disks.get_allocation,
     "Get-HvpsDiskDigest": disks.get_digest,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hvpsbridge.contract import readings, results
+from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES
 from hvpsbridge.formats.extents import Extent, normalise, pack_extents
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.sim.engines.failure import failure, of_disk
 from hvpsbridge.sim.engines.operations.checkpoints import find
 from hvpsbridge.sim.engines.operations.context import Context
 from hvpsbridge.sim.engines.operations.inventory import CONTROLLERS
-from hvpsbridge.sim.model import DiskError, VhdFormat
+from hvpsbridge.sim.model import DiskError, DiskHandle, VhdFormat
+from hvpsbridge.sim.model.tracking import Answer
 from hvpsbridge.units import MIB
 
 CHUNKS_PER_PAGE = 1024
@@ -38,12 +41,9 @@ def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[obje
         chain = tuple(member.path for member in context.chain(drive.layer))
         try:
             layer = model.disks.layer(drive.layer)
-            context.function("OpenVirtualDisk", layer.path)
-            context.function("GetVirtualDiskInformation:1", layer.path)
-            context.function("GetVirtualDiskInformation:15", layer.path)
-            enabled, newer, recent = model.driver.tracking_state(layer.path)
         except DiskError as err:
             raise of_disk(err) from err
+        enabled, newer, recent, code = _info_only_state(context, layer.path)
         yield results.FrozenDisk(
             vm_id=point.vm_id,
             checkpoint_id=point.checkpoint_id,
@@ -58,6 +58,34 @@ def get_frozen_disk(context: Context, given: Mapping[str, Any]) -> Iterator[obje
             tracking_enabled=enabled,
             newer_changes=newer,
             rct_id=recent or None,
+            tracking_code=code,
+        )
+
+
+def _info_only_state(context: Context, path: str) -> tuple[bool, bool, str | None, int]:
+    """Tracking as a handle for information reports it, and the code if it does not."""
+    try:
+        with context.process.readers.info_only(path) as handle:
+            return *_state(context, handle), 0
+    except DiskError as err:
+        return False, False, None, err.code
+
+
+def get_tracking(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsDiskTracking``."""
+    enabled, newer, recent, code = False, False, None, 0
+    with context.process.readers.use(given["Path"]) as disk:
+        try:
+            enabled, newer, recent = _state(context, disk.handle)
+        except DiskError as err:
+            code = _unless_lost(err)
+        yield results.DiskTracking(
+            size_bytes=disk.size_bytes,
+            logical_sector_bytes=disk.sector_bytes,
+            tracking_enabled=enabled,
+            newer_changes=newer,
+            rct_id=recent or None,
+            tracking_code=code,
         )
 
 
@@ -66,16 +94,46 @@ def get_change(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     offset, end = given["OffsetBytes"], given["OffsetBytes"] + given["LengthBytes"]
     while True:
         context.check()
-        try:
-            context.function("OpenVirtualDisk", given["Path"])
-            context.function("QueryChangesVirtualDisk", given["Path"])
-            answer = context.model.driver.query_changes(given["Path"], given["RctId"], offset, end - offset)
-        except DiskError as err:
-            raise of_disk(err, "Hvps.TrackingUnusable") from err
+        answer = _changes(context, given["Path"], given["RctId"], offset, end - offset)
         yield readings.ExtentPage(offset, answer.processed_bytes, pack_extents(answer.extents) or None)
         offset += answer.processed_bytes
         if not answer.processed_bytes or offset >= end:
             return
+
+
+def _state(context: Context, handle: DiskHandle) -> tuple[bool, bool, str | None]:
+    context.function("GetVirtualDiskInformation:15", handle.path)
+    return context.model.driver.asked_state(handle)
+
+
+def _changes(context: Context, path: str, rct_id: str, offset: int, length: int) -> Answer:
+    """One step of a query: on the attached handle, else on a handle for information, as the C# asks."""
+    readers = context.process.readers
+
+    def ask(handle: DiskHandle) -> Answer:
+        context.function("QueryChangesVirtualDisk", path)
+        return context.model.driver.asked_changes(handle, rct_id, offset, length)
+
+    try:
+        with readers.use(path) as disk:
+            return ask(disk.handle)
+    except DiskError as err:
+        code = _unless_lost(err)
+    if code not in ERRORS["Hvps.TrackingUnusable"].disk_codes:
+        with contextlib.suppress(DiskError), readers.info_only(path) as handle:
+            return ask(handle)
+    raise failure("Hvps.TrackingUnusable", f"cannot query changes of {path}", code)
+
+
+def _unless_lost(error: DiskError) -> int:
+    """The code of a refusal about tracking.
+
+    Raises:
+        Failure: the handle is gone.
+    """
+    if error.code in LOST_HANDLE_CODES:
+        raise failure("Hvps.DiskUnreadable", f"the handle of {error.path} was lost", error.code) from error
+    return int(error.code)
 
 
 def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -87,6 +145,7 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         try:
             context.function("CreateFile", path)
             layer = model.disks.at(path)
+            model.driver.check_sharing(path)
             if layer.format is not VhdFormat.VHDX:
                 raise failure("Hvps.FormatUnsupported", f"{path} is not a VHDX")
             extents += model.driver.allocated(path)
