@@ -12,7 +12,7 @@
       PowershellVersion    text     of the session
       LanguageMode         text     must be FullLanguage to compile C#
       Is64bit              bool     64-bit process
-      IsAdministrator      bool     elevated; required to attach disks
+      IsAdministrator      bool     elevated member of Administrators; required to attach disks
       Culture              text     language of texts in this session
       HypervModuleVersion  text?    of the loaded module
       SupportedVmVersions  text[]   configuration versions
@@ -31,6 +31,7 @@ Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
+#% include "lib/Token.ps1"
 try {
     #% include "lib/HyperV.ps1"
     $hyperv = Hyper-V\Get-VMHost -ErrorAction Stop
@@ -83,8 +84,7 @@ try {
     if ($hyperv.FullyQualifiedDomainName) {
         $fqdn = [string] $hyperv.FullyQualifiedDomainName
     }
-    # High or system integrity level: S-1-16-12288, S-1-16-16384.
-    $elevated = @(& whoami.exe /groups /fo csv /nh | Where-Object { $_ -match 'S-1-16-(12288|16384)\b' })
+    $token = Get-HvpsToken
     [pscustomobject]@{
         PSTypeName          = 'Hvps.HostInfo'
         Name                = [string] $hyperv.Name
@@ -96,7 +96,7 @@ try {
         PowershellVersion   = [string] $PSVersionTable.PSVersion
         LanguageMode        = [string] $ExecutionContext.SessionState.LanguageMode
         Is64bit             = [IntPtr]::Size -eq 8
-        IsAdministrator     = $elevated.Count -gt 0
+        IsAdministrator     = $token.Elevated -and $token.Groups -contains 'S-1-5-32-544'
         Culture             = [Globalization.CultureInfo]::CurrentCulture.Name
         HypervModuleVersion = $moduleVersion
         SupportedVmVersions = [string[]] @($hyperv.SupportedVmVersions | ForEach-Object { [string] $_ })

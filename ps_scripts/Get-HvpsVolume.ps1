@@ -19,28 +19,16 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Chain.ps1"
+#% include "lib/Volume.ps1"
 try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
-    $paths = @([string] $vm.ConfigurationLocation, [string] $vm.SnapshotFileLocation)
-    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
-        if ($row.Drive.Path -and $null -eq $row.Drive.DiskNumber) {
-            # Include the file itself: if it cannot be queried its chain is empty, but its volume still counts.
-            $paths += [string] $row.Drive.Path
-            $paths += @($row.Chain | ForEach-Object { [string] $_.Path })
-        }
-    }
-    # A volume can be mounted in a folder of another one: the longest mount point above a path is that of its volume.
-    $volumes = @(Get-CimInstance -ClassName Win32_Volume -ErrorAction Stop |
-            Where-Object { $_.Name -and $null -ne $_.Capacity } |
-            Sort-Object -Property @{ Expression = { $_.Name.Length }; Descending = $true })
+    $volumes = @(Get-HvpsVolumeList)
     $used = @{}
-    foreach ($path in $paths) {
-        foreach ($volume in $volumes) {
-            if ($path.StartsWith($volume.Name, [StringComparison]::OrdinalIgnoreCase)) {
-                $used[$volume.Name] = $volume
-                break
-            }
+    foreach ($path in @(Get-HvpsVmPath -Vm $vm)) {
+        $volume = Find-HvpsVolume -Path $path -Volumes $volumes
+        if ($null -ne $volume) {
+            $used[$volume.Name] = $volume
         }
     }
     foreach ($name in @($used.Keys | Sort-Object)) {

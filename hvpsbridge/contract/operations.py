@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvpsbridge.contract import readings, results
+from hvpsbridge.contract import checks, readings, results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
 
 # Incremented whenever a parameter, a field or a meaning changes. It is in the first line of every rendered
@@ -22,6 +22,16 @@ _JOB_ERRORS = ("Hvps.JobFailed", "Hvps.JobTimedOut", "Hvps.VmBusy", "Hvps.Commit
 _TABLE: tuple[Operation, ...] = (
     Operation("Get-HvpsHost", (), results.HostInfo, Effect.READS, 60),
     Operation("Test-HvpsReader", (), readings.ReaderCheck, Effect.READS, 120),
+    Operation("Get-HvpsAccess", (), checks.HostAccess, Effect.READS, 60),
+    Operation("Test-HvpsDisk", (_PATH,), checks.DiskProbe, Effect.READS, 120),
+    Operation(
+        "Read-HvpsSample",
+        (Parameter("LengthBytes", "int", "how much to send, bytes"),),
+        readings.BlockMessage,
+        Effect.READS,
+        120,
+        many=True,
+    ),
     Operation(
         "Get-HvpsVm",
         (Parameter("VmId", "guid", "id of one VM; all VMs without it", required=False),),
@@ -34,6 +44,22 @@ _TABLE: tuple[Operation, ...] = (
     Operation("Get-HvpsDisk", (_VM,), results.DiskInfo, Effect.READS, 300, ("Hvps.VmNotFound",), many=True),
     Operation(
         "Get-HvpsVolume", (_VM,), results.VolumeInfo, Effect.READS, 60, ("Hvps.VmNotFound",), many=True
+    ),
+    Operation(
+        "Get-HvpsStorage", (_VM,), checks.StorageInfo, Effect.READS, 60, ("Hvps.VmNotFound",), many=True
+    ),
+    Operation(
+        "Get-HvpsEvent",
+        (
+            _VM,
+            Parameter("Seconds", "int", "age of the oldest entry"),
+            Parameter("Disks", "string[]", "its disk files without extension", required=False),
+            Parameter("Most", "int", "maximum number of entries"),
+        ),
+        checks.EventInfo,
+        Effect.READS,
+        60,
+        many=True,
     ),
     Operation("Get-HvpsVmDefinition", (_VM,), results.VmDefinition, Effect.READS, 120, ("Hvps.VmNotFound",)),
     Operation(

@@ -16,14 +16,10 @@ from hvpsbridge.errors import HostError, HostRefused, OperationFailed
 from hvpsbridge.errors.codes import code_text
 from hvpsbridge.text import one_line
 
-# Raised by the engine before the script runs: antivirus, language mode
+# Raised by the engine instead of running the script: antivirus, language mode
 # (docs/hyperv-facts.md#engine-refusals).
-ENGINE_REFUSALS = frozenset(
-    {
-        "ScriptContainedMaliciousContent",
-        "CannotDefineNewType",
-        "MethodInvocationNotSupportedInConstrainedLanguage",
-    }
+ENGINE_REFUSALS = re.compile(
+    r"ScriptContainedMaliciousContent|CannotDefineNewType(NotSupported)?|\w+InConstrainedLanguage"
 )
 
 # ErrorCategory as the wire numbers it (docs/hyperv-facts.md#error-categories).
@@ -98,7 +94,7 @@ def from_record(host: str, operation: str, record: Record) -> HostError:
     """The error that an error record of the host means."""
     error_id = record.error_id.split(",", 1)[0].strip()[:MAX_ID]
     message = one_line(record.message, MAX_MESSAGE)
-    if error_id in ENGINE_REFUSALS:
+    if ENGINE_REFUSALS.fullmatch(error_id):
         error_id = "Hvps.ScriptsRefused"
     raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed
     native = native_code(record)

@@ -1,7 +1,6 @@
 """A Hyper-V host as typed operations, one short method each.
 
-This is what other packages use of ``host``. Each method runs one script of the contract, retried as its
-effect allows, and returns values of ``contract.results``.
+This is what other packages use of ``host``. Each method runs a script, retried as its effect allows.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import HostError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import paged
+from hvpsbridge.host.checks import HostChecks
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.psrp.shells import HostShell
@@ -46,11 +46,13 @@ class HyperVHost:
 
     Attributes:
         name: name of the host.
+        checks: what it is asked to find out whether backups work, and why one failed.
     """
 
     def __init__(self, runner: OperationRunner) -> None:
         self._runner = runner
         self.name = runner.connection.name
+        self.checks = HostChecks(runner)
 
     @classmethod
     def connect(cls, connection: HostConnection, *, run_id: UUID | None = None) -> HyperVHost:

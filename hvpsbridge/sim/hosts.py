@@ -217,6 +217,7 @@ class SimulatedHost(WSManHost):
         model.watch(self._look_for_power)
         self.service.machine = self.node
         self.service.language = lambda: model.knobs.language
+        self.service.config_readable = lambda: not model.knobs.config_unreadable
 
     def _factory(self) -> EngineFactory:
         model, node = self.model, self.node
@@ -228,7 +229,11 @@ class SimulatedHost(WSManHost):
 
         def factory(sink: Sink) -> Engine:
             # Its handles of disks are sockets to the model, which close with the process.
-            return PowerShellEngine(sink, pwsh, environment)
+            knobs = {
+                "HVPS_SIM_RIGHTS": model.knobs.rights,
+                "HVPS_SIM_LANGUAGE_MODE": model.knobs.language_mode,
+            }
+            return PowerShellEngine(sink, pwsh, {**environment, **knobs})
 
         return factory
 

@@ -23,6 +23,7 @@ function Import-HvpsReader {
 #% include "lib/reader/Slot.cs"
 #% include "lib/reader/Disk.cs"
 #% include "lib/reader/DiskQuery.cs"
+#% include "lib/reader/DiskProbe.cs"
 #% include "lib/reader/ReadAhead.cs"
 #% include "lib/reader/Request.cs"
 #% include "lib/reader/BlockBuilder.cs"

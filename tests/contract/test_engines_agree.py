@@ -151,6 +151,18 @@ def never_ending(side: Side, vm_id: UUID, knob: str) -> Iterator[None]:
         side.model.jobs.finish_all(vm_id)
 
 
+@contextmanager
+def knob(side: Side, name: str, value: object) -> Iterator[HyperVHost]:
+    """A knob set for the block, and a shell that began with it."""
+    before = getattr(side.model.knobs, name)
+    side.model.set_knob(name, value)
+    try:
+        with side.host.new_shell() as host:
+            yield host
+    finally:
+        side.model.set_knob(name, before)
+
+
 # -- queries -------------------------------------------------------------------------------------------
 
 
@@ -159,9 +171,82 @@ def host_information(side: Side) -> HostInfo:
     return side.host.host_info()
 
 
+@case("Get-HvpsHost")
+def a_constrained_language_mode(side: Side) -> Any:
+    with knob(side, "language_mode", "ConstrainedLanguage") as host:
+        return _outcome(host.host_info)[0]
+
+
 @case("Test-HvpsReader")
 def reader_check(side: Side) -> ReaderCheck:
     return side.host.check_reader()
+
+
+@case("Get-HvpsAccess")
+def access(side: Side) -> Any:
+    return side.host.checks.access()
+
+
+@case("Get-HvpsAccess", "Get-HvpsHost")
+def access_with_other_rights(side: Side) -> Any:
+    found: list[Any] = []
+    for rights in ("filtered", "hyperv_administrator", "user"):
+        with knob(side, "rights", rights) as host:
+            found += (host.checks.access(), host.host_info().is_administrator)
+    return found
+
+
+@case("Get-HvpsAccess")
+def rules_of_defender(side: Side) -> Any:
+    with knob(side, "defender", "d1e49aac-8f56-4280-b9ba-993a6d77406c=1,be9ba2d9=2") as host:
+        return host.checks.access()
+
+
+@case("Test-HvpsDisk")
+def disks_opened_for_information(side: Side) -> Any:
+    drives = side.host.disks(side.vm("probed"))
+    paths = [drive.path for drive in drives if drive.path]
+    return [side.host.checks.probe_disk(path) for path in (*paths, "C:\\VMs\\nothing.vhdx")]
+
+
+@case("Test-HvpsDisk", "Get-HvpsStorage")
+def disks_on_a_share(side: Side) -> Any:
+    vm_id = side.vm("shared", folder="\\\\FS01\\VMs\\shared")
+    path = side.host.disks(vm_id)[0].path
+    assert path is not None
+    with knob(side, "smb_without_delegation", True) as host:
+        refused = host.checks.probe_disk(path)
+    return refused, side.host.checks.probe_disk(path), side.host.checks.storage(vm_id)
+
+
+@case("Get-HvpsStorage")
+def storage_of_volumes(side: Side) -> Any:
+    found: list[Any] = []
+    for number, file_system in enumerate(("NTFS", "ReFS", "CSVFS", "FAT32")):
+        root = f"C:\\ClusterStorage\\Volume{number}\\"
+        side.model.setup.add_volume(root, 64 * MIB, file_system=file_system)
+        found.append(side.host.checks.storage(side.vm("stored", folder=f"{root}vm")))
+    return found
+
+
+@case("Get-HvpsStorage")
+def storage_of_nobody(side: Side) -> Any:
+    return side.host.checks.storage(NOBODY)
+
+
+@case("Read-HvpsSample")
+def a_sample_of_the_rate(side: Side) -> Any:
+    return side.host.checks.measure_rate(3 * MIB + 1000).sent_bytes
+
+
+@case("Get-HvpsEvent")
+def events_of_a_vm(side: Side) -> Any:
+    vm_id, other = side.vm("logged"), side.vm("other")
+    for one in (vm_id, other):
+        side.model.faults.arm("checkpoint_no_space")
+        side.model.jobs.wait(side.model.checkpoints.create(one, name="fails"))
+    none = side.host.checks.events(NOBODY, 600, (), 5)
+    return none, [(e.log, e.event_id, e.level, e.text) for e in side.host.checks.events(vm_id, 600, (), 5)]
 
 
 @case("Get-HvpsVm")

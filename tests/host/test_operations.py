@@ -462,6 +462,11 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
     methods = {
         "Get-HvpsHost": "host_info",
         "Test-HvpsReader": "check_reader",
+        "Get-HvpsAccess": "checks.access",
+        "Test-HvpsDisk": "checks.probe_disk",
+        "Read-HvpsSample": "checks.measure_rate",
+        "Get-HvpsStorage": "checks.storage",
+        "Get-HvpsEvent": "checks.events",
         "Get-HvpsVm": "list_vms",
         "Get-HvpsDisk": "disks",
         "Get-HvpsVolume": "volumes",

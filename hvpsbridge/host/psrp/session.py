@@ -26,6 +26,7 @@ from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.client_certificates import check_client_certificate
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.psrp.client import WSManClient, new_wsman
+from hvpsbridge.host.psrp.configuration import WinRmLimits, read_limits
 from hvpsbridge.host.psrp.errors import (
     FAULT_NO_SUCH_SHELL,
     connect_failure,
@@ -229,6 +230,10 @@ class Session:
                 return list_shells(self.client().wsman)
             except Exception as err:
                 raise transport_failure(self.host, "list shells", err) from err
+
+    def limits(self) -> WinRmLimits:
+        """Limits of WinRM on the host, as far as the account may read them."""
+        return read_limits(self.client().wsman)
 
     def end_shell(self, shell_id: str) -> bool:
         """Delete another shell of the same account; false if it does not exist.

@@ -240,6 +240,12 @@ class BuiltinEngine:
                 "InvalidArgument",
                 f"{line[1]} was written for contract {line[2]}, this simulated host has {CONTRACT}",
             )
+        if self._model.knobs.language_mode != "FullLanguage":
+            raise Failure(
+                "MethodInvocationNotSupportedInConstrainedLanguage",
+                "InvalidOperation",
+                "Method invocation is supported only on core types in this language mode.",
+            )
         given = binder.bind(OPERATIONS[line[1]], commands[0].parameters)
         return ANSWERS[line[1]](run.context, given)
 

@@ -25,6 +25,7 @@ FIRST_NODE = "HV01"
 # Names of the event logs that Hyper-V writes to.
 ADMIN_LOG = "Microsoft-Windows-Hyper-V-VMMS-Admin"
 WORKER_LOG = "Microsoft-Windows-Hyper-V-Worker-Admin"
+DISK_LOG = "Microsoft-Windows-VHDMP-Operational"
 _STATE_FILE = "state.json"
 # How long a new world's host has been up.
 _UP_SECONDS = 86400.0

@@ -72,6 +72,8 @@ class Handles:
             DiskError: the file or one of its parents does not exist.
         """
         layer = self._files.by_path(path)
+        if self._knobs.smb_without_delegation and layer.path.startswith("\\\\"):
+            raise DiskError(Win32.ACCESS_DENIED, path)
         self._files.chain(layer)
         self._last += 1
         handle = DiskHandle(
@@ -97,7 +99,7 @@ class Handles:
         layer = self._world.layers.get(handle.layer)
         if layer is None:
             raise DiskError(Win32.FILE_NOT_FOUND, handle.path)
-        if self._knobs.no_volume_privilege:
+        if self._knobs.no_volume_privilege or self._knobs.rights != "administrator":
             raise DiskError(Win32.PRIVILEGE_NOT_HELD, handle.path)
         if self._faults.fires("attach_busy"):
             raise DiskError(Win32.VHD_ALREADY_OWNED, handle.path)

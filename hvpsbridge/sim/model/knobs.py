@@ -67,6 +67,13 @@ class Knobs:
         disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
         operational_status: second operational status that VMs show when nothing happens; 0 for none.
         language: language of the host's messages, ``en`` or ``de``.
+        rights: of sessions: ``administrator``, ``filtered`` by User Account Control,
+            ``hyperv_administrator``, or ``user``.
+        smb_without_delegation: files on shares cannot be opened by sessions, as without delegation.
+        language_mode: of PowerShell; operations fail in any other than ``FullLanguage``.
+        config_unreadable: the WinRM configuration cannot be read.
+        defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
+            empty without Defender.
     """
 
     job_seconds: float = 0.05
@@ -117,6 +124,11 @@ class Knobs:
     disabled_refuses_backups: bool = False
     operational_status: int = 0
     language: str = "en"
+    rights: str = "administrator"
+    smb_without_delegation: bool = False
+    language_mode: str = "FullLanguage"
+    config_unreadable: bool = False
+    defender: str = ""
 
     def set(self, name: str, value: object) -> None:
         """Set a knob; text is converted to the type of the knob.
@@ -146,7 +158,8 @@ class Knobs:
 
 
 # One hostile setting per knob that stands for an open question or a caution; the backup matrix runs each. Not
-# here: no_volume_privilege, with which no backup is possible at all.
+# here: no_volume_privilege, rights, language_mode and smb_without_delegation, which allow no backup at all
+# (`hvps host check` finds them).
 HOSTILE: dict[str, object] = {
     "job_vanishes": True,
     "jobs_at_once": True,
@@ -190,4 +203,6 @@ HOSTILE: dict[str, object] = {
     # A number that no Windows has yet.
     "operational_status": 32999,
     "language": "de",
+    "config_unreadable": True,
+    "defender": "d1e49aac-8f56-4280-b9ba-993a6d77406c=1",
 }

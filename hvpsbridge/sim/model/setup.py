@@ -46,10 +46,12 @@ class Setup:
             core.world.nodes[name] = node
             return node
 
-    def add_volume(self, root: str, total_bytes: int, used_elsewhere_bytes: int = 0) -> Volume:
+    def add_volume(
+        self, root: str, total_bytes: int, used_elsewhere_bytes: int = 0, file_system: str = "NTFS"
+    ) -> Volume:
         """Add a volume such as ``D:\\``, or change its size."""
         with self._timeline.now():
-            volume = Volume(root, total_bytes, used_elsewhere_bytes)
+            volume = Volume(root, total_bytes, used_elsewhere_bytes, file_system)
             self._core.world.volumes[root] = volume
             return volume
 

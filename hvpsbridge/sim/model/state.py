@@ -54,6 +54,7 @@ class Volume:
     root: str
     total_bytes: int
     used_elsewhere_bytes: int = 0
+    file_system: str = "NTFS"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hvpsbridge.sim.model.core import Core
+from hvpsbridge.sim.model.core import ADMIN_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.merges import Merges
@@ -120,5 +120,7 @@ class Timeline:
             self._lifecycle.perform(job, vm)
         except HyperVError as err:
             job.error_code, job.error_text = err.code, err.message
+            if vm is not None:
+                core.log(ADMIN_LOG, 18012, vm, err.message)
         job.done = True
         job.vanishes = core.time + (0.0 if core.knobs.job_vanishes else core.knobs.job_lifetime_seconds)

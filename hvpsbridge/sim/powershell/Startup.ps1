@@ -93,3 +93,9 @@ function global:Add-Type {
 # Other runspaces of the pool are created from the initial state of this one.
 [runspace]::DefaultRunspace.InitialSessionState.Commands.Add(
     [Management.Automation.Runspaces.SessionStateFunctionEntry]::new('Add-Type', ${function:Add-Type}))
+
+# Runspaces that the pool creates later are constrained from their beginning, as under WDAC or AppLocker.
+if ($env:HVPS_SIM_LANGUAGE_MODE -eq 'ConstrainedLanguage') {
+    [runspace]::DefaultRunspace.InitialSessionState.LanguageMode = 'ConstrainedLanguage'
+    $ExecutionContext.SessionState.LanguageMode = 'ConstrainedLanguage'
+}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 VIRTUALIZATION = "root/virtualization/v2"
 CIMV2 = "root/cimv2"
+DEFENDER = "root/microsoft/windows/defender"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,18 @@ CLASSES: dict[str, CimClass] = {
             "GetDWORDValue": Method(
                 {"hDefKey": "uint32", "sSubKeyName": "string", "sValueName": "string"}, {"uValue": "uint32"}
             )
+        },
+    ),
+    "MSFT_MpComputerStatus": CimClass(
+        DEFENDER, ("ComputerID",), {"ComputerID": "string", "RealTimeProtectionEnabled": "boolean"}
+    ),
+    "MSFT_MpPreference": CimClass(
+        DEFENDER,
+        ("ComputerID",),
+        {
+            "ComputerID": "string",
+            "AttackSurfaceReductionRules_Ids": "string[]",
+            "AttackSurfaceReductionRules_Actions": "uint8[]",
         },
     ),
     "Win32_Volume": CimClass(

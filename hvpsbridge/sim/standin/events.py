@@ -7,9 +7,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.clock import utc
-from hvpsbridge.sim.model.core import ADMIN_LOG, WORKER_LOG
+from hvpsbridge.sim.model.core import ADMIN_LOG, DISK_LOG, WORKER_LOG
 
-_LOGS = (ADMIN_LOG, WORKER_LOG)
+_LOGS = (ADMIN_LOG, WORKER_LOG, DISK_LOG)
+_ERRORS = (3216, 16050, 18012, 19100)
+
+
+def level(event_id: int) -> int:
+    """Level of an entry: 2 error, 4 information."""
+    return 2 if event_id in _ERRORS else 4
 
 
 def events(
@@ -24,7 +30,7 @@ def events(
             "TimeCreated": utc(event.time).isoformat(),
             "Message": event.message,
             "MachineName": event.node,
-            "Level": 2 if event.event_id in (3216, 16050, 19100) else 4,
+            "Level": level(event.event_id),
             "Xml": _xml(event.log, event.event_id, utc(event.time).isoformat(), str(event.vm_id or "")),
         }
         for event in reversed(model.nodes.events(node))

@@ -43,6 +43,8 @@ class Instances:
             "Win32_ComputerSystemProduct": self._product,
             "Win32_Volume": self._volumes,
             "StdRegProv": lambda: (),
+            "MSFT_MpComputerStatus": self._defender_status,
+            "MSFT_MpPreference": self._defender_rules,
         }
 
     @property
@@ -274,12 +276,23 @@ class Instances:
                 "Caption": volume.root,
                 "DriveLetter": volume.root[:2] if len(volume.root) == 3 else None,
                 "Label": "",
-                "FileSystem": "NTFS",
+                "FileSystem": volume.file_system,
                 "DriveType": 3,
                 "BlockSize": 4096,
                 "Capacity": volume.total_bytes,
                 "FreeSpace": self._model.volumes.free_bytes(volume.root),
             }
+
+    def _defender_status(self) -> Iterable[Row]:
+        yield {"ComputerID": self._host.name, "RealTimeProtectionEnabled": True}
+
+    def _defender_rules(self) -> Iterable[Row]:
+        rules = [rule.split("=") for rule in self._model.knobs.defender.split(",") if "=" in rule]
+        yield {
+            "ComputerID": self._host.name,
+            "AttackSurfaceReductionRules_Ids": [rule for rule, _ in rules] or None,
+            "AttackSurfaceReductionRules_Actions": [int(action) for _, action in rules] or None,
+        }
 
 
 def settings_id(owner: UUID) -> str:

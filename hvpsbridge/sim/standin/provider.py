@@ -16,7 +16,7 @@ from hvpsbridge.sim.model import Consistency, DiskError, HyperVError, Model, Sna
 from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import Checkpoint, Job, Vm
 from hvpsbridge.sim.standin.associations import Associations
-from hvpsbridge.sim.standin.classes import ASSOCIATIONS, CLASSES, GUEST_BACKUP_BUILD, CimClass
+from hvpsbridge.sim.standin.classes import ASSOCIATIONS, CLASSES, DEFENDER, GUEST_BACKUP_BUILD, CimClass
 from hvpsbridge.sim.standin.instances import Instances, job_id, settings_id
 from hvpsbridge.sim.standin.wql import (
     INVALID_CLASS,
@@ -273,7 +273,8 @@ class Provider:
 
     def _class(self, class_name: str, namespace: str) -> tuple[str, CimClass]:
         wanted = namespace.replace("\\", "/").lower().rstrip("/")
-        if wanted not in {known.namespace for known in CLASSES.values()}:
+        absent = wanted == DEFENDER and not self._model.knobs.defender
+        if absent or wanted not in {known.namespace for known in CLASSES.values()}:
             raise CimError(f"Invalid namespace: {namespace}", INVALID_NAMESPACE)
         for name, found in CLASSES.items():
             if name.lower() == class_name.lower() and found.namespace == wanted:

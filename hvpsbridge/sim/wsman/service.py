@@ -9,6 +9,7 @@ from hvpsbridge.sim.engines.protocols import EngineFactory, EngineGone
 from hvpsbridge.sim.faults import WireFaults
 from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.command_actions import CommandActions
+from hvpsbridge.sim.wsman.configuration import describe_configuration
 from hvpsbridge.sim.wsman.counters import Counters
 from hvpsbridge.sim.wsman.envelope import Fault, fault_reply, parse_request
 from hvpsbridge.sim.wsman.exchange import Caller, Handler, Reply, aborted
@@ -32,6 +33,7 @@ class Service:
     Attributes:
         machine: name of the host in WSMan faults.
         language: returns the language of fault texts, ``en`` or ``de``.
+        config_readable: returns whether the configuration may be read.
         shells: all shells.
         counters: counts requests and replies.
     """
@@ -46,11 +48,12 @@ class Service:
         self.quotas = quotas or Quotas()
         self.machine = machine
         self.language: Callable[[], str] = lambda: "en"
+        self.config_readable: Callable[[], bool] = lambda: True
         self.faults = faults or WireFaults()
         self.counters = Counters()
         self.shells = ShellTable(self.quotas)
         self._handlers: dict[str, Handler] = {
-            **ShellActions(self.shells, self.quotas, self.faults, factory).handlers(),
+            **ShellActions(self.shells, self.quotas, self.faults, factory, self._configuration).handlers(),
             **CommandActions(self.shells, self.quotas, self.counters).handlers(),
         }
 
@@ -107,6 +110,11 @@ class Service:
         self.counters.faulted(int(fault.code))
         text = names.TEXTS.get(self.language(), {}).get(fault.code, fault.text)
         return Reply(500, fault_reply(message_id, Fault(fault.code, text), self.machine), action)
+
+    def _configuration(self, resource_uri: str) -> bytes:
+        if not self.config_readable():
+            raise Fault(Code.ACCESS_DENIED, "Access is denied.")
+        return describe_configuration(resource_uri, self.quotas)
 
     def close(self) -> None:
         """Close all shells."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape
 
 from hvpsbridge.sim.engines.protocols import EngineFactory
@@ -23,8 +23,14 @@ class ShellActions:
     """Actions on the shells of a host. A handler raises ``Fault`` if it refuses a request."""
 
     def __init__(
-        self, shells: ShellTable, quotas: Quotas, faults: WireFaults, factory: EngineFactory
+        self,
+        shells: ShellTable,
+        quotas: Quotas,
+        faults: WireFaults,
+        factory: EngineFactory,
+        configuration: Callable[[str], bytes],
     ) -> None:
+        self._configuration = configuration
         self._shells = shells
         self._quotas = quotas
         self._faults = faults
@@ -80,12 +86,7 @@ class ShellActions:
 
     def _get(self, request: Request, caller: Caller) -> Reply:
         if request.resource_uri.startswith(names.CONFIG):
-            config = (
-                f'<cfg:Config xmlns:cfg="{names.CONFIG}"><cfg:MaxEnvelopeSizekb>'
-                f"{self._quotas.envelope_bytes // 1024}</cfg:MaxEnvelopeSizekb><cfg:MaxTimeoutms>60000"
-                "</cfg:MaxTimeoutms><cfg:MaxBatchItems>32000</cfg:MaxBatchItems></cfg:Config>"
-            )
-            return Reply(200, reply(request, (config.encode(),)))
+            return Reply(200, reply(request, (self._configuration(request.resource_uri),)))
         shell = self._shells.find(request.shell_id, caller.user)
         return Reply(200, reply(request, (describe_shell(shell).encode(),)))
 

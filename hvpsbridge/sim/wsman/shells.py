@@ -32,6 +32,8 @@ class Quotas:
     Attributes:
         envelope_bytes: ``MaxEnvelopeSizekb``, for either direction.
         shells_per_user: ``MaxShellsPerUser``.
+        shell_memory_mb: ``MaxMemoryPerShellMB``; shown, not enforced.
+        operations_per_user: ``MaxConcurrentOperationsPerUser``; shown, not enforced.
         commands_per_shell: ``MaxConcurrentCommandsPerShell``.
         idle_seconds: ``IdleTimeout`` of a shell if the client sets none.
         object_bytes: maximum size of a received object.
@@ -44,6 +46,8 @@ class Quotas:
 
     envelope_bytes: int = 512_000
     shells_per_user: int = 2_147_483_647
+    shell_memory_mb: int = 2_147_483_647
+    operations_per_user: int = 1500
     commands_per_shell: int = 1000
     idle_seconds: float = 7200.0
     object_bytes: int = 10 * MIB

@@ -464,6 +464,26 @@ def no_volume_privilege(lab: Lab) -> None:
     assert refused.value.code == 1314
 
 
+def rights(lab: Lab) -> None:
+    lab.model.knobs.rights = "filtered"
+    handle = lab.model.driver.open(lab.path(lab.checkpoint()), "test")
+    with pytest.raises(DiskError) as refused:
+        lab.model.driver.attach(handle)
+    assert refused.value.code == 1314
+
+
+def smb_without_delegation(lab: Lab) -> None:
+    lab.model.knobs.smb_without_delegation = True
+    vm_id = lab.model.setup.create_vm("shared", folder=r"\\fs01\vms\shared").vm_id
+    lab.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE)
+    (drive,) = lab.model.disks.drives(vm_id)
+    assert drive.layer is not None
+    with pytest.raises(DiskError) as refused:
+        lab.model.driver.open(lab.model.disks.layer(drive.layer).path, "test")
+    assert refused.value.code == 5
+    assert lab.model.driver.open(lab.path(lab.checkpoint()), "test")
+
+
 def short_reads(lab: Lab) -> None:
     lab.model.knobs.short_reads = 1.0
     handle = lab.model.driver.open(lab.path(lab.checkpoint()), "test")
@@ -502,6 +522,8 @@ CASES: dict[str, Callable[[Lab], None]] = {
 }
 # Seen in the library only: tests/sim/test_native.py.
 IN_THE_LIBRARY = {"read_delay_seconds", "read_sync"}
+# Seen in shells and by WSMan only: tests/contract/test_engines_agree.py, tests/host/test_checks.py.
+IN_SESSIONS = {"language_mode", "config_unreadable", "defender"}
 
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulated-host.md").read_text()
@@ -513,7 +535,7 @@ def test_every_fault_of_the_model_is_documented_in_its_own_words() -> None:
 
 def test_every_knob_has_a_case_and_is_documented() -> None:
     names = {field.name for field in fields(Knobs)}
-    assert names == CASES.keys() | IN_THE_LIBRARY
+    assert names == CASES.keys() | IN_THE_LIBRARY | IN_SESSIONS
     assert HOSTILE.keys() <= names
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
 

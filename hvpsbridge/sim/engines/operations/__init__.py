@@ -1,11 +1,24 @@
 """The operations of the contract, answered from the model, for the builtin engine."""
 
-from hvpsbridge.sim.engines.operations import checkpoints, configuration, definition, disks, inventory, reader
+from hvpsbridge.sim.engines.operations import (
+    checkpoints,
+    checks,
+    configuration,
+    definition,
+    disks,
+    inventory,
+    reader,
+)
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
 
 ANSWERS: dict[str, Operation] = {
     "Get-HvpsHost": inventory.get_host,
     "Test-HvpsReader": inventory.test_reader,
+    "Get-HvpsAccess": checks.get_access,
+    "Test-HvpsDisk": checks.test_disk,
+    "Read-HvpsSample": checks.read_sample,
+    "Get-HvpsStorage": checks.get_storage,
+    "Get-HvpsEvent": checks.get_event,
     "Get-HvpsVm": inventory.get_vm,
     "Get-HvpsDisk": inventory.get_disk,
     "Get-HvpsVolume": inventory.get_volume,
