@@ -18,6 +18,7 @@ COMMANDS = {
     "backup": "Back up VMs now, without a playbook.",
     "inventory": "List VMs and disks, and what prevents a backup.",
     "host": "Check hosts and clean them up.",
+    "jea": "Write the files that make a JEA endpoint for hvps.",
     "repo": "Create repositories, test stores, rebuild indexes.",
     "list": "List recovery points.",
     "show": "Show one recovery point.",

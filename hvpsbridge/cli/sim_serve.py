@@ -87,6 +87,11 @@ def folder_option(command: _Command) -> _Command:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Keytab of the host, for --auth negotiate and kerberos.",
 )
+@click.option(
+    "--jea",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of hvps jea, to have its endpoint too; needs the powershell engine.",
+)
 @click.option("--user", default="backup", show_default=True, help="User that can log in.")
 @secret_options("password", "password of the user")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
@@ -104,6 +109,7 @@ def serve(
     client_ca: Path | None,
     strict_binding: bool,
     keytab: Path | None,
+    jea: Path | None,
     user: str,
     seed: int,
     as_json: bool,
@@ -140,6 +146,7 @@ def serve(
             strict_binding=strict_binding,
             auth=auth,
             keytab=keytab,
+            jea=jea,
             seed=seed,
             announce=announce,
         )

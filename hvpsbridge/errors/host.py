@@ -60,6 +60,17 @@ class HostRefused(HostError):
 
 
 @dataclass(eq=False)
+class EndpointDiffers(HostError):
+    """The JEA endpoint of the host does not have the commands of this version."""
+
+    endpoint: str
+    reason: str
+    template: ClassVar[str] = "host {host}: cannot use its JEA endpoint {endpoint}: {reason}"
+    remedy: ClassVar[str] = "write the kit of this version with hvps jea and register it on the host"
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+@dataclass(eq=False)
 class TicketRefused(HostRefused):
     """There is no Kerberos ticket for the host, or the host does not accept it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,21 @@ class Authentication(StrEnum):
     CERTIFICATE = "certificate"
 
 
+# Part of a URL and of a file name.
+_ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def endpoint_name(text: str) -> str:
+    """The name of a session configuration.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if _ENDPOINT.fullmatch(text):
+        return text
+    raise ValueError("an endpoint's name has up to 64 letters, digits, dots, hyphens and underscores")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
     """How to reach a Hyper-V host.
@@ -44,6 +60,9 @@ class HostOptions:
         Path | None, Option("certificate to log in with, PEM; needs auth certificate and https")
     ] = None
     certificate_key: object | None = None
+    jea: Annotated[
+        str | None, Option("JEA endpoint to use instead of PowerShell's own; `hvps jea` makes it")
+    ] = None
     ca: Annotated[Path | None, Option("CA certificates to trust for the host, PEM")] = None
     fingerprint: Annotated[
         str | None,
@@ -98,6 +117,11 @@ class HostOptions:
                 parse_proxy(self.proxy)
             except ValueError as err:
                 yield "proxy", f"is not the URL of a proxy: {err}"
+        if self.jea is not None:
+            try:
+                endpoint_name(self.jea)
+            except ValueError as err:
+                yield "jea", str(err)
         yield from self._login_problems(endpoint)
         yield from self._trust_problems(endpoint)
         if self.read_timeout <= self.operation_timeout:

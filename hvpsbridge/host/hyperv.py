@@ -33,7 +33,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host import paged
 from hvpsbridge.host.checks import HostChecks
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.psrp.session import Session
+from hvpsbridge.host.opening import open_session
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.host.retry import while_busy
 from hvpsbridge.host.runner import OperationRunner
@@ -64,10 +64,10 @@ class HyperVHost:
 
         Raises:
             HostUnreachable: the host does not answer, or (HostBusy) opens no shell in several tries.
-            HostRefused: the login failed.
+            HostRefused: the login failed, or (EndpointDiffers) the JEA endpoint has other commands.
             CertificateRejected: TLS verification failed.
         """
-        session = while_busy(lambda: Session.open(connection, run_id))
+        session = while_busy(lambda: open_session(connection, run_id))
         return cls(OperationRunner(connection, session, run_id))
 
     def new_shell(self) -> HyperVHost:
@@ -79,7 +79,7 @@ class HyperVHost:
             HostError: as :meth:`connect`.
         """
         connection, run_id = self._runner.connection, self._runner.run_id
-        return HyperVHost(OperationRunner(connection, Session.open(connection, run_id), run_id))
+        return HyperVHost(OperationRunner(connection, open_session(connection, run_id), run_id))
 
     def __enter__(self) -> HyperVHost:
         return self

@@ -37,13 +37,13 @@ _MESSAGE_BYTES = 512
 class PipelineSource:
     """One reader pipeline (a ``contract.stream.BlockSource``), for one thread at a time."""
 
-    def __init__(self, session: Session, path: str, text: str) -> None:
+    def __init__(self, session: Session, path: str, text: str | None) -> None:
         """Start the pipeline.
 
         Args:
             session: the shell whose process has, or will have, the disk's handle.
             path: the frozen disk.
-            text: the rendered reader script.
+            text: the rendered reader script; None where the endpoint has it as a command.
 
         Raises:
             SessionLost: the connection or the shell is gone.

@@ -15,6 +15,7 @@ from hvpsbridge.errors import ConnectionLimit, ProtocolViolation, SessionLost
 from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.opening import open_session
 from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import READ_EXTENT, PipelineSource
 from hvpsbridge.host.retry import by_effect
@@ -84,7 +85,7 @@ class OperationRunner:
             deadline_seconds = min(deadline_seconds, job_seconds + JOB_REPLY_SECONDS)
         emitted = self.session.run(
             name,
-            script_text(operation),
+            self._text(operation),
             values,
             deadline_seconds,
             # Half of a creation would leave something that nothing marks as created by hvps.
@@ -152,7 +153,7 @@ class OperationRunner:
             SessionLost: the shell is gone and a new one could not be opened.
         """
         return self._tried(
-            READ_EXTENT.name, lambda: PipelineSource(self.session, path, script_text(READ_EXTENT))
+            READ_EXTENT.name, lambda: PipelineSource(self.session, path, self._text(READ_EXTENT))
         )
 
     def renew(self) -> None:
@@ -162,13 +163,17 @@ class OperationRunner:
                 return
             old = self.session
             logger.warning("%s: session lost, opening a new shell", self.connection.name)
-            self.session = Session.open(self.connection, self.run_id)
+            self.session = open_session(self.connection, self.run_id)
             old.close()
             # The old process may still run and hold a disk, so end it, but do not wait for that.
             try:
                 self.session.end_shell(old.shell_id)
             except (SessionLost, ConnectionLimit):
                 logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
+
+    def _text(self, operation: Operation) -> str | None:
+        """The script to send; None if the endpoint has a command for it."""
+        return script_text(operation) if self.connection.jea is None else None
 
     def violation(self, operation: Operation, problem: str) -> ProtocolViolation:
         """The error for a result that does not follow the contract."""

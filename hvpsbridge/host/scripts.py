@@ -37,9 +37,11 @@ def literal(value: object) -> str:
 
 
 @cache
-def _environment(folder: Path) -> jinja2.Environment:
+def _environment(folder: Path, left_out: tuple[str, ...] = ()) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.DictLoader(dict.fromkeys(left_out, "")), jinja2.FileSystemLoader(folder)]
+        ),
         line_statement_prefix="#%",
         block_start_string="<#%",
         block_end_string="%#>",
@@ -70,9 +72,22 @@ def script_text(operation: Operation, folder: Path | None = None) -> str:
     Raises:
         InternalError: the script is missing or cannot be rendered.
     """
+    return f"{first_line(operation)}\n{rendered(f'{operation.name}.ps1', folder)}"
+
+
+def rendered(name: str, folder: Path | None = None, *, left_out: tuple[str, ...] = ()) -> str:
+    """A file of ``ps_scripts`` with what it includes.
+
+    Args:
+        name: path within the folder.
+        folder: folder with the scripts; the installed one by default.
+        left_out: files whose text is not included.
+
+    Raises:
+        InternalError: the file is missing or cannot be rendered.
+    """
     folder = folder or resource_folder("ps_scripts")
     try:
-        body = _environment(folder).get_template(f"{operation.name}.ps1").render()
+        return _environment(folder, left_out).get_template(name).render()
     except jinja2.TemplateError as err:
-        raise InternalError(f"script {operation.name}: {type(err).__name__} {err}") from err
-    return f"{first_line(operation)}\n{body}"
+        raise InternalError(f"script {name}: {type(err).__name__} {err}") from err

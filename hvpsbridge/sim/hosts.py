@@ -55,6 +55,7 @@ class WSManHost:
         strict_binding: whether NTLM and Kerberos over HTTPS must be bound to the certificate.
         auth: accepted schemes, of ``SCHEMES``.
         keytab: keys of the host in its Kerberos realm, for ``negotiate`` and ``kerberos``.
+        endpoints: engines of further session configurations, by name in lower case.
 
     Attributes:
         service: the WSMan service, with its shells.
@@ -75,6 +76,7 @@ class WSManHost:
         strict_binding: bool = False,
         auth: Sequence[str] = ("basic",),
         keytab: Path | None = None,
+        endpoints: Mapping[str, EngineFactory] | None = None,
     ) -> None:
         if unknown := set(auth) - set(SCHEMES):
             raise ConfigurationError(
@@ -90,7 +92,7 @@ class WSManHost:
         self._accounts: Accounts | None = None
         if set(auth) - {"basic", "certificate"}:
             self._accounts = Accounts(users, ntlm=bool({"ntlm", "negotiate"} & set(auth)), keytab=keytab)
-        self.service = Service(factory, quotas)
+        self.service = Service(factory, quotas, endpoints=endpoints)
         self.tls = None if certificate is None else ServerTls(certificate, client_ca)
         self.listener = Listener(
             self.service,
@@ -194,6 +196,8 @@ class SimulatedHost(WSManHost):
         model: the world.
         engine: what runs operations: ``builtin`` (Python) or ``powershell`` (the scripts themselves).
         node: name of the host; None for the first.
+        jea: folder of a JEA kit that ``hvps jea`` wrote, to have its endpoint as well; the engine must be
+            ``powershell``.
 
     Other arguments are those of ``WSManHost``.
 
@@ -202,7 +206,13 @@ class SimulatedHost(WSManHost):
     """
 
     def __init__(
-        self, model: Model, *, engine: str = "builtin", node: str | None = None, **settings: Any
+        self,
+        model: Model,
+        *,
+        engine: str = "builtin",
+        node: str | None = None,
+        jea: Path | None = None,
+        **settings: Any,
     ) -> None:
         self.model = model
         self.engine = engine
@@ -213,7 +223,9 @@ class SimulatedHost(WSManHost):
         self._power = Lock()
         self._serving = True
         self._booted = self._record.booted
-        super().__init__(self._factory(), **settings)
+        factory = self._factory()
+        endpoints = {} if jea is None else self._jea_endpoint(jea)
+        super().__init__(factory, endpoints=endpoints, **settings)
         model.watch(self._look_for_power)
         self.service.machine = self.node
         self.service.language = lambda: model.knobs.language
@@ -236,6 +248,20 @@ class SimulatedHost(WSManHost):
             return PowerShellEngine(sink, pwsh, {**environment, **knobs})
 
         return factory
+
+    def _jea_endpoint(self, kit: Path) -> dict[str, EngineFactory]:
+        configuration = next(iter(sorted(kit.glob("*.pssc"))), None)
+        if configuration is None:
+            raise ConfigurationError("jea", f"{kit} has no session configuration; write it with hvps jea")
+        if self._model_service is None:
+            raise ConfigurationError("jea", "only the powershell engine has a JEA endpoint")
+        pwsh = find_pwsh(os.environ)
+        environment = {**self._model_service.environment(self.node), "HVPS_SIM_JEA": str(configuration)}
+
+        def factory(sink: Sink) -> Engine:
+            return PowerShellEngine(sink, pwsh, environment, restricted=True)
+
+        return {configuration.stem.lower(): factory}
 
     def skew_clock(self, seconds: float) -> None:
         """Set the clock ahead of the true time.

@@ -32,6 +32,7 @@ def serve(
     strict_binding: bool = False,
     auth: Sequence[str] = ("basic",),
     keytab: Path | None = None,
+    jea: Path | None = None,
     seed: int = 0,
     announce: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
@@ -63,6 +64,7 @@ def serve(
                 strict_binding=strict_binding,
                 auth=auth,
                 keytab=keytab,
+                jea=jea,
             )
         )
         info = {"url": host.url, "engine": engine, "pid": os.getpid(), "folder": str(folder.absolute())}

@@ -17,7 +17,7 @@ from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.psrp import raw_connection
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.http import Body, HttpReply
-from hvpsbridge.host.psrp.session import POWERSHELL_URI, Session
+from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import PowerShellHost
 from tests.host.conftest import PASSWORD, USER
@@ -126,7 +126,7 @@ def test_a_fault_is_what_pypsrp_makes_of_it(session: Session) -> None:
     selectors = SelectorSet()
     selectors.add_option("ShellId", "00000000-0000-0000-0000-000000000000")
     with pytest.raises(WSManFaultError) as caught:
-        wsman.delete(POWERSHELL_URI, selector_set=selectors)
+        wsman.delete("http://schemas.microsoft.com/powershell/Microsoft.PowerShell", selector_set=selectors)
     assert caught.value.code == 0x8033805B
     assert session.end_shell("00000000-0000-0000-0000-000000000000") is False
     works(session, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -27,9 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class WireWorld(World):
     """A world that is reached over the wire."""
 
-    def __init__(self, folder: Path, engine: str = "builtin", seed: int = 1) -> None:
+    def __init__(self, folder: Path, engine: str = "builtin", seed: int = 1, jea: Path | None = None) -> None:
         super().__init__(folder, seed)
-        self.server = SimulatedHost(self.model, engine=engine)
+        self.server = SimulatedHost(self.model, engine=engine, jea=jea)
+        self._jea = None if jea is None else jea.name
         self.server.__enter__()
 
     def close(self) -> None:
@@ -37,7 +39,7 @@ class WireWorld(World):
         super().close()
 
     def connect(self, run_id: UUID) -> HyperVHost:
-        return HyperVHost.connect(connection(self.server.url), run_id=run_id)
+        return HyperVHost.connect(replace(connection(self.server.url), jea=self._jea), run_id=run_id)
 
     def backup(  # type: ignore[override]
         self,

@@ -63,7 +63,7 @@ class BulkPipeline(Pipeline):
         client: WSManClient,
         replies: WSManClient,
         operation: str,
-        text: str,
+        text: str | None,
         parameters: Mapping[str, object],
         *,
         operation_timeout_seconds: int,
@@ -75,7 +75,7 @@ class BulkPipeline(Pipeline):
             replies: a second connection to the same shell, which receives: a Receive waits there while the
                 next request is sent on the other.
             operation: name for errors.
-            text: the whole script.
+            text: the whole script; None to call the command ``operation``.
             parameters: bound values by name.
             operation_timeout_seconds: how long the host may hold a Receive.
 

@@ -12,6 +12,7 @@ from pypsrp.wsman import WSMan
 
 from hvpsbridge.errors import (
     ConnectionLimit,
+    EndpointDiffers,
     HostBusy,
     HostError,
     HostRefused,
@@ -30,6 +31,8 @@ from hvpsbridge.text import MAX_REASON, one_line, without_users
 FAULT_OPERATION_TIMEOUT = 0x80338029
 FAULT_ACCESS_DENIED = 5
 FAULT_NO_SUCH_SHELL = 0x8033805B
+# Of a session configuration that does not exist (docs/hyperv-facts.md#jea-sessions).
+FAULTS_NO_SUCH_RESOURCE = frozenset({0x8033803B, 0x80338000})
 
 # Everything that pypsrp, requests and the security libraries raise while a host is contacted.
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
@@ -72,6 +75,8 @@ def connect_failure(connection: HostConnection, err: Exception) -> HostError:
     if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
         # The shell disappeared while it was being opened, as when the host restarts: try again.
         return HostBusy(host, _short(err))
+    if isinstance(err, WSManFaultError) and err.code in FAULTS_NO_SUCH_RESOURCE and connection.jea:
+        return EndpointDiffers(host, connection.jea, "it does not exist")
     if isinstance(err, WSManFaultError):
         return HostRefused(host, _short(err))
     if isinstance(err, WinRMTransportError) and err.code in (401, 403):

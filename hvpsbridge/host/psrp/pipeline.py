@@ -38,7 +38,7 @@ class Pipeline:
         self,
         client: WSManClient,
         operation: str,
-        text: str,
+        text: str | None,
         parameters: Mapping[str, object],
         *,
         input_open: bool = False,
@@ -47,8 +47,8 @@ class Pipeline:
 
         Args:
             client: a connection that no other thread uses at the same time.
-            operation: name for errors.
-            text: the whole script.
+            operation: name for errors, and of the command where there is no script.
+            text: the whole script; None to call the command of that name, which the endpoint must have.
             parameters: bound values by name.
             input_open: whether :meth:`send` will be called; otherwise the input is closed at once.
 
@@ -58,7 +58,10 @@ class Pipeline:
         self.client = client
         self._operation = operation
         self._shell = PowerShell(client.pool)
-        self._shell.add_script(text, use_local_scope=True)
+        if text is None:
+            self._shell.add_cmdlet(operation)
+        else:
+            self._shell.add_script(text, use_local_scope=True)
         self._shell.add_parameters({name: _to_wire(value) for name, value in parameters.items()})
         try:
             self._shell.begin_invoke(input=_input_left_open() if input_open else None)

@@ -48,7 +48,7 @@ RUNSPACES = 8
 LOOK_SECONDS = 5
 # How long to wait for a host to end a shell.
 CLOSE_SECONDS = 5
-POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
+DEFAULT_CONFIGURATION = "Microsoft.PowerShell"
 
 
 class Session:
@@ -90,7 +90,12 @@ class Session:
         check_authorities(connection)
         check_client_certificate(connection)
         wsman = new_wsman(connection)
-        pool = BoundedPool(wsman, max_runspaces=RUNSPACES, idle_timeout=IDLE_TIMEOUT_SECONDS)
+        pool = BoundedPool(
+            wsman,
+            max_runspaces=RUNSPACES,
+            idle_timeout=IDLE_TIMEOUT_SECONDS,
+            configuration_name=connection.jea or DEFAULT_CONFIGURATION,
+        )
         # Shows in the host's list of shells, so that an administrator can see what it is for.
         pool.shell.name = shell_name(run_id)
         try:
@@ -131,7 +136,11 @@ class Session:
         # To WinRM all connections are one client: a shell belongs to the session id that created it.
         wsman.session_id = self._pool.connection.session_id
         wsman.update_max_payload_size(self._pool.connection.max_envelope_size)
-        pool = BoundedPool(wsman, max_runspaces=RUNSPACES)
+        pool = BoundedPool(
+            wsman,
+            max_runspaces=RUNSPACES,
+            configuration_name=self._connection.jea or DEFAULT_CONFIGURATION,
+        )
         pool.id, pool.shell.id = self._pool.id, self.shell_id
         pool.shell.opened = True
         pool.shell._selector_set = self._pool.shell._selector_set
@@ -151,7 +160,7 @@ class Session:
     def run(
         self,
         operation: str,
-        text: str,
+        text: str | None,
         parameters: Mapping[str, object],
         deadline_seconds: float,
         *,
@@ -162,7 +171,7 @@ class Session:
 
         Args:
             operation: name for errors.
-            text: the whole script.
+            text: the whole script; None to call the command ``operation``.
             parameters: bound values by name.
             deadline_seconds: how long it may take.
             to_the_end: do not stop it in the middle because the work must stop.
@@ -211,7 +220,9 @@ class Session:
         try:
             # Also if the shell seems lost: it may still exist and hold a disk.
             wsman = self.new_client().wsman
-            wsman.delete(POWERSHELL_URI, selector_set=_selectors(self.shell_id), timeout=CLOSE_SECONDS)
+            wsman.delete(
+                self._pool.shell.resource_uri, selector_set=_selectors(self.shell_id), timeout=CLOSE_SECONDS
+            )
         except Exception as err:  # noqa: BLE001 - best effort; the idle timeout does the rest
             logger.debug("shell %s on %s did not close: %s", self.shell_id, self.host, type(err).__name__)
         with self._lock:
@@ -243,7 +254,7 @@ class Session:
         """
         with self.tracking_loss():
             try:
-                self.client().wsman.delete(POWERSHELL_URI, selector_set=_selectors(shell_id))
+                self.client().wsman.delete(self._pool.shell.resource_uri, selector_set=_selectors(shell_id))
             except Exception as err:
                 if isinstance(err, WSManFaultError) and err.code == FAULT_NO_SUCH_SHELL:
                     return False

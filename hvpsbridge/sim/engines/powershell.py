@@ -77,6 +77,7 @@ class PowerShellEngine:
         sink: takes fragments.
         pwsh: the executable.
         environment: variables to set in addition to those of this process.
+        restricted: whether the session is that of the JEA endpoint which HVPS_SIM_JEA names.
     """
 
     def __init__(
@@ -84,8 +85,11 @@ class PowerShellEngine:
         sink: Sink,
         pwsh: Path,
         environment: Mapping[str, str],
+        *,
+        restricted: bool = False,
     ) -> None:
         self._sink = sink
+        self._restricted = restricted
         self._lock = RLock()
         # Lines for the process, in order; None closes its input.
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
@@ -125,7 +129,7 @@ class PowerShellEngine:
 
     def open(self, fragments: bytes) -> None:
         """Start the runspace pool."""
-        self._startup = startup.Startup(fragments)
+        self._startup = startup.Startup(fragments, restricted=self._restricted)
         self._order(POOL_ID, _data_line(POOL_ID, fragments))
 
     def start(self, key: str, fragments: bytes) -> None:

@@ -72,10 +72,16 @@ class Startup:
         done: whether it has ended.
     """
 
-    def __init__(self, pool_fragments: bytes) -> None:
-        """``pool_fragments`` are the fragments in base64 with which the client opened its pool."""
+    def __init__(self, pool_fragments: bytes, *, restricted: bool = False) -> None:
+        """Prepare the pipeline.
+
+        Args:
+            pool_fragments: the fragments in base64 with which the client opened its pool.
+            restricted: make the session that of a JEA endpoint.
+        """
         self.key = str(uuid.uuid4())
         self.done = False
+        self._restricted = restricted
         first = binascii.a2b_base64(pool_fragments)
         self._pool_id = uuid.UUID(bytes_le=first[_POOL_ID_AT : _POOL_ID_AT + _UUID_BYTES])
 
@@ -85,7 +91,7 @@ class Startup:
             _CREATE_PIPELINE,
             self._pool_id,
             uuid.UUID(self.key),
-            _PIPELINE.format(script=clixml.escape(_script())).encode(),
+            _PIPELINE.format(script=clixml.escape(_script(self._restricted))).encode(),
             destination=clixml.TO_SERVER,
         )
         return b"".join(clixml.fragments(1, data))
@@ -105,8 +111,9 @@ class Startup:
 
 
 @cache
-def _script() -> str:
-    return (_FOLDER / "Startup.ps1").read_text()
+def _script(restricted: bool) -> str:
+    names = ("Startup.ps1", "Restrict.ps1") if restricted else ("Startup.ps1",)
+    return "\n".join((_FOLDER / name).read_text() for name in names)
 
 
 __all__ = ["Startup", "environment"]

@@ -15,6 +15,8 @@ CONFIG = "http://schemas.microsoft.com/wbem/wsman/1/config"
 FAULT = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
 IDENTITY = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
 POWERSHELL = "http://schemas.microsoft.com/powershell"
+# The session configuration that hosts have by default, in lower case.
+DEFAULT_ENDPOINT = "microsoft.powershell"
 ANONYMOUS = "http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous"
 
 GET = f"{TRANSFER}/Get"
@@ -44,7 +46,7 @@ class Code(IntEnum):
     UNSPECIFIED = 0x80004005
     OPERATION_TIMED_OUT = 0x80338029
     UNEXPECTED_SELECTORS = 0x8033805B
-    INVALID_RESOURCE_URI = 0x80338000
+    INVALID_RESOURCE_URI = 0x8033803B
     ACTION_NOT_SUPPORTED = 0x80338002
     ENVELOPE_TOO_LARGE = 0x80338048
     SCHEMA_VALIDATION = 0x80338041

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hvpsbridge.sim.engines.protocols import EngineFactory, EngineGone
 from hvpsbridge.sim.faults import WireFaults
@@ -29,6 +29,7 @@ class Service:
         quotas: limits of the service.
         machine: name of the host in WSMan faults.
         faults: faults that tests arm.
+        endpoints: engines of further session configurations, by name in lower case.
 
     Attributes:
         machine: name of the host in WSMan faults.
@@ -44,6 +45,7 @@ class Service:
         quotas: Quotas | None = None,
         machine: str = "HV01",
         faults: WireFaults | None = None,
+        endpoints: Mapping[str, EngineFactory] | None = None,
     ) -> None:
         self.quotas = quotas or Quotas()
         self.machine = machine
@@ -52,8 +54,9 @@ class Service:
         self.faults = faults or WireFaults()
         self.counters = Counters()
         self.shells = ShellTable(self.quotas)
+        engines = {names.DEFAULT_ENDPOINT: factory, **(endpoints or {})}
         self._handlers: dict[str, Handler] = {
-            **ShellActions(self.shells, self.quotas, self.faults, factory, self._configuration).handlers(),
+            **ShellActions(self.shells, self.quotas, self.faults, engines, self._configuration).handlers(),
             **CommandActions(self.shells, self.quotas, self.counters).handlers(),
         }
 

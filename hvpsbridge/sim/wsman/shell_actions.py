@@ -27,14 +27,14 @@ class ShellActions:
         shells: ShellTable,
         quotas: Quotas,
         faults: WireFaults,
-        factory: EngineFactory,
+        endpoints: Mapping[str, EngineFactory],
         configuration: Callable[[str], bytes],
     ) -> None:
         self._configuration = configuration
         self._shells = shells
         self._quotas = quotas
         self._faults = faults
-        self._factory = factory
+        self._endpoints = endpoints
 
     def handlers(self) -> Mapping[str, Handler]:
         """Handlers by action."""
@@ -48,7 +48,9 @@ class ShellActions:
         }
 
     def _create(self, request: Request, caller: Caller) -> Reply:
-        if not request.resource_uri.startswith(f"{names.POWERSHELL}/") or request.body is None:
+        head, _, endpoint = request.resource_uri.rpartition("/")
+        factory = self._endpoints.get(endpoint.lower()) if head == names.POWERSHELL else None
+        if factory is None or request.body is None:
             raise Fault(Code.INVALID_RESOURCE_URI, f"The resource {request.resource_uri!r} does not exist.")
         first = request.body.findtext(f"{{{names.POWERSHELL}}}creationXml")
         if first is None:
@@ -69,7 +71,7 @@ class ShellActions:
             )
 
         shell = self._shells.create(
-            shell_id, caller.user, lambda outbox: TamperingSink(outbox, self._faults), self._factory, build
+            shell_id, caller.user, lambda outbox: TamperingSink(outbox, self._faults), factory, build
         )
         shell.engine.open(compact(first))
         body = (
