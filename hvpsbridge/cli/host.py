@@ -18,6 +18,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
+from hvpsbridge.cli.trust import trust
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import ExitCode, Interrupted
 from hvpsbridge.host.hyperv import HyperVHost
@@ -92,5 +93,6 @@ def _vm_findings(host: HyperVHost, vm: VmInfo) -> tuple[Finding, ...]:
         return (Finding(Severity.REFUSE, text, "see the event logs of the host"),)
 
 
+host_.add_command(trust)
 host_.add_command(sweep)
 host_.add_command(forget)

@@ -76,11 +76,14 @@ _CONNECTION = OptionGroup(
         "connect_timeout": "--connect-timeout",
     },
 )
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port, when HOST is a bare host name."
+)
 connection_options = _stacked(
     _CONNECTION,
     secret_options("password", "password"),
     secret_options("certificate-key", "private key of --certificate"),
-    click.option("--port", type=click.IntRange(1, 65535), help="Port, when HOST is a bare host name."),
+    port_option,
 )
 
 repository_options = _stacked(
@@ -162,18 +165,27 @@ def host_spec(host: str, options: dict[str, Any], invocation: Invocation) -> Hos
     if host not in invocation.settings.hosts and "@" in host:  # not quoted, it may contain a password
         raise UsageError("HOST must not contain a user or password; use --user and --password-file")
     spec = invocation.settings.hosts.get(host) or HostSpec(address=host)
-    port = options.pop("port")
-    if port is not None:
-        try:
-            spec = replace(spec, address=with_port(spec.address, port))
-        except ValueError as err:
-            raise UsageError(f"--port is for a bare host name or IP address: {err}") from err
-    spec = replace(spec, **_CONNECTION.given(options))
+    spec = replace(with_port_option(spec, options), **_CONNECTION.given(options))
     key = secret_reference("certificate-key", options) or spec.certificate_key
     password = secret_reference("password", options) or spec.password
     if password is None and spec.user is not None and spec.auth is not Authentication.KERBEROS:
         password = SecretRef(prompt=f"Password of {spec.user} on {host}")
     return replace(spec, password=password, certificate_key=key)
+
+
+def with_port_option(spec: HostSpec, options: dict[str, Any]) -> HostSpec:
+    """The spec with the port of ``--port``, which is removed from ``options``.
+
+    Raises:
+        UsageError: the address has a port, or is a URL.
+    """
+    port = options.pop("port")
+    if port is None:
+        return spec
+    try:
+        return replace(spec, address=with_port(spec.address, port))
+    except ValueError as err:
+        raise UsageError(f"--port is for a bare host name or IP address: {err}") from err
 
 
 def run_limits(options: dict[str, Any], before: RunLimits) -> RunLimits:

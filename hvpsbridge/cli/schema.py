@@ -12,7 +12,7 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli import sim_documents as sim
 from hvpsbridge.playbook.read import playbook_schema
 from hvpsbridge.report.documents import Document, document_schema
-from hvpsbridge.report.documents.hosts import HostChecked, HostSwept, Inventory
+from hvpsbridge.report.documents.hosts import CertificateShown, HostChecked, HostSwept, Inventory
 from hvpsbridge.report.documents.points import Copied, PointList, PointShown, Verified
 from hvpsbridge.report.documents.repositories import (
     IndexRebuilt,
@@ -38,6 +38,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "copy": (Copied,),
     "inventory": (Inventory,),
     "host check": (HostChecked,),
+    "host trust": (CertificateShown,),
     "host sweep": (HostSwept,),
     "host forget": (HostSwept,),
     "repo init": (RepositoryCreated,),

@@ -9,7 +9,9 @@ from hvpsbridge.options import TextForm
 
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 # What Windows shows as the thumbprint of a certificate, with or without separators.
-_SHA1 = re.compile(r"(sha1:)?[0-9a-f]{40}")
+_SHA1 = re.compile(r"([0-9A-F]{40})", re.IGNORECASE)
+# Windows's certificate dialog puts U+200E before a thumbprint that is copied from it.
+_SEPARATORS = re.compile("[ :\u200e]")
 
 
 def fingerprint_of(certificate: bytes) -> str:
@@ -27,11 +29,17 @@ def parse_fingerprint(text: str) -> str:
     plain = f"{kind}:{digits.replace(':', '')}"
     if _SHA256.fullmatch(plain):
         return plain
-    if _SHA1.fullmatch(re.sub("[: \\u200e]", "", text.lower()).replace("sha1", "sha1:")):
+    if plain_thumbprint(text):
         raise ValueError(
             "is a SHA-1 thumbprint, which can be forged; use the SHA-256 that hvps host trust shows"
         )
     raise ValueError("must be sha256: and 64 hexadecimal digits, as hvps host trust shows it")
+
+
+def plain_thumbprint(text: str) -> str | None:
+    """A SHA-1 thumbprint as Windows shows it, in capitals and without separators; None if it is not one."""
+    found = _SHA1.fullmatch(_SEPARATORS.sub("", text.strip().removeprefix("sha1:")))
+    return found[1].upper() if found else None
 
 
 FINGERPRINT = TextForm(

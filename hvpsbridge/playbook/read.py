@@ -54,6 +54,15 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigurationError: it cannot be read, or is not UTF-8.
     """
+    return read_exactly(path).removeprefix("\ufeff")
+
+
+def read_exactly(path: Path) -> str:
+    """Text of a UTF-8 file with its byte order mark, if it has one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
@@ -61,7 +70,7 @@ def read_text(path: Path) -> str:
             raise ConfigurationError(
                 str(path), f"has more than {_MAX_FILE_BYTES} bytes; is this the right file?"
             )
-        return data.decode("utf-8-sig")
+        return data.decode()
     except OSError as err:
         raise ConfigurationError(str(path), f"cannot be read: {err.strerror}") from err
     except UnicodeDecodeError as err:

@@ -61,7 +61,7 @@ def tls_failure(connection: HostConnection, err: Exception) -> HostError | None:
     causes = list(_causes(err))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return CertificateRejected(connection.name, _reason(connection, cause))
+            return CertificateRejected(connection.name, refusal_of(connection, cause))
         if isinstance(cause, ssl.SSLError):
             return _handshake_failure(connection, cause)
     if isinstance(err, requests.exceptions.SSLError):
@@ -104,7 +104,8 @@ def _handshake_failure(connection: HostConnection, err: ssl.SSLError) -> HostErr
     return HostUnreachable(connection.name, f"TLS failed: {err.reason or type(err).__name__}")
 
 
-def _reason(connection: HostConnection, err: ssl.SSLCertVerificationError) -> str:
+def refusal_of(connection: HostConnection, err: ssl.SSLCertVerificationError) -> str:
+    """Why a certificate is not accepted, and what to do about it."""
     if err.verify_code not in _OTHER_NAME:
         return _REASONS.get(err.verify_code) or f"{err.verify_message}; {_GIVE_CA}"
     server = connection.endpoint.server

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.host.shown_certificate import ShownCertificate
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.documents.run import ConditionReport, condition
 from hvpsbridge.report.values import INLINE
@@ -43,6 +45,21 @@ class HostChecked(Document):
     vms: tuple[VmChecked, ...]
     exit_code: int
     problems: tuple[ConditionReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateShown(Document):
+    """The certificate of a host.
+
+    Attributes:
+        address: server and port.
+        file: the file that pins the certificate now, if one was given, else null.
+    """
+
+    host: str
+    address: str
+    certificate: ShownCertificate
+    file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
