@@ -18,8 +18,8 @@ from .schemas import assert_valid
 from .world import World
 
 LINES = "run --json-lines"
-# Checked in tests/test_demo.py, and below.
-ELSEWHERE = {"demo", "backup"}
+# Checked in tests/test_demo.py, below, and in test_trust.py.
+ELSEWHERE = {"demo", "backup", "host trust"}
 
 
 def commands_with_json(group: click.Group, path: str = "") -> set[str]:
