@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
-from hvpsbridge.errors import SessionLost
+from hvpsbridge.contract.readings import DigestPage
+from hvpsbridge.errors import DiskBusy, SessionLost
+from hvpsbridge.formats.extents import Extent
 from hvpsbridge.sim.model.state import VhdFormat
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.transfer import disk_reader
+from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.units import MIB
 from tests.tasks.world import SECOND, SLOT, Died, Steps, World, die
 
@@ -142,6 +147,43 @@ def test_the_disk_of_a_killed_run_is_waited_for(world: World) -> None:
         world.backup(vm_id, observer=Steps(("CONFIGURATION", "before"), die))
     world.good_backup(vm_id)
     world.assert_points_equal(vm_id)
+
+
+def test_digests_go_on_where_a_lost_shell_held_the_disk() -> None:
+    """After a loss the host goes on in a new shell, which cannot attach the disk at once."""
+    asked: list[tuple[int, int]] = []
+
+    class Shell:
+        shell_id = "1"
+
+        def digests(self, path: str, chunk_bytes: int, offset: int, length: int) -> Iterator[DigestPage]:
+            asked.append((offset, length))
+            if len(asked) in (2, 3):
+                raise DiskBusy("HV01", "Get-HvpsDiskDigest", "Hvps.DiskBusy", "ResourceBusy", 32, "in use")
+            first = offset // chunk_bytes
+            yield DigestPage(first, bytes(32))
+            if len(asked) > 1:
+                yield DigestPage(first + 1, bytes(32 * 2))
+            else:
+                yield from self.digests(path, chunk_bytes, offset + chunk_bytes, length - chunk_bytes)
+
+        def host_info(self) -> None:
+            return None
+
+    paused: list[float] = []
+    reader = DiskReader(
+        lambda: Shell(),  # type: ignore[arg-type,return-value]
+        "C:\\x.vhdx",
+        SimpleNamespace(shell_opened=lambda *_: None),  # type: ignore[arg-type]
+        "HV01",
+        SimpleNamespace(acquire=lambda *_: None, mark_idle=lambda *_: None),  # type: ignore[arg-type]
+        lambda: None,
+        paused.append,
+    )
+    with reader.in_use():
+        pages = list(reader.digests(4096, Extent(0, 4 * 4096 - 512)))
+    assert [page.first_chunk for page in pages] == [0, 1, 2]
+    assert len(paused) == 2
 
 
 def test_a_disk_that_another_process_keeps_fails_the_vm(

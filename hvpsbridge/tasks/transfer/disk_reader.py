@@ -25,6 +25,7 @@ from hvpsbridge.errors import (
     SessionLost,
 )
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.tasks.journal import Journal
@@ -175,15 +176,14 @@ class DiskReader:
 
     def _when_free(self, call: Callable[[], T]) -> T:
         """The result of ``call``, tried again while another process has the disk."""
-        return retry(
-            call,
-            DiskBusy,
-            Backoff(0.2, 5.0, give_up_seconds=BUSY_SECONDS),
-            pause=self._pause,
-            on_retry=lambda err, seconds: logger.info(
-                "%s is still in use, trying again in %.1f s: %s", self.path, seconds, err
-            ),
-        )
+        return retry(call, DiskBusy, self._new_backoff(), pause=self._pause, on_retry=self._busy)
+
+    def _new_backoff(self) -> Backoff:
+        return Backoff(0.2, 5.0, give_up_seconds=BUSY_SECONDS)
+
+    def _busy(self, err: Exception, seconds: float) -> float:
+        logger.info("%s is still in use, trying again in %.1f s: %s", self.path, seconds, err)
+        return seconds
 
     def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...] | None:
         """Where the files hold data; None if their format does not tell, so that all must be read.
@@ -202,7 +202,16 @@ class DiskReader:
 
     def digests(self, chunk_bytes: int, extent: Extent) -> Iterator[DigestPage]:
         """SHA-256 of each chunk of ``extent``, in order, hashed on the host."""
-        yield from self._shell.digests(self.path, chunk_bytes, extent.offset, extent.length)
+        position, backoff = extent.offset, self._new_backoff()
+        while position < extent.end:
+            try:
+                for page in self._shell.digests(self.path, chunk_bytes, position, extent.end - position):
+                    position = (page.first_chunk + len(page.digests) // DIGEST_BYTES) * chunk_bytes
+                    backoff.reset()
+                    yield page
+            except DiskBusy as err:
+                # The session was lost, and the process of the old one still has the disk.
+                self._pause(self._busy(err, backoff.failed(err)))
         self._record_shell()
 
     def close(self) -> None:
