@@ -10,9 +10,15 @@ namespace Hvps
         // Opens a disk for information only. Returns the Windows code of a refusal, or 0.
         public static int Open(string path, ref ulong size)
         {
+            SafeFileHandle info;
+            int code = Native.TryOpenDisk(path, true, out info);
+            if (code != 0)
+            {
+                return code;
+            }
             try
             {
-                using (SafeFileHandle info = Native.OpenDisk(path, true))
+                using (info)
                 {
                     size = BitConverter.ToUInt64(Native.Information(info, 1, path), 8);
                     return 0;
