@@ -8,122 +8,33 @@ of PowerShell) is left out by name.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.serializer import TaggedValue
-from pypsrp.wsman import WSMan
 
 from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.readings import FilePiece, ReaderCheck
 from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
-from hvpsbridge.host.connection import Authentication, HostConnection
-from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.scripts import script_text
-from hvpsbridge.secret import Secret
-from hvpsbridge.sim.hosts import SimulatedHost
-from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType, VhdFormat, VMState
+from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
+from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, on_both, outcome
 from tests.waiting import DEADLINE_SECONDS
 
-# Fields that differ between any two runs, or between the engines.
-VARYING = {
-    "time",
-    "boot_time",
-    "created",
-    "process_id",
-    "process_started",
-    "powershell_version",
-    "seconds",
-    "uptime_seconds",
-    "percent",
-    "free_bytes",
-    "culture",
-    # The content of configuration files depends on ids in their paths.
-    "sha256",
-    "data",
-}
-# Ids are random in each world; they are compared by the order in which they first appear.
-IDS = re.compile(r"(?i)rctX:[0-9a-f:]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|00155D[0-9A-F]{6}")
-FIRST = Slot(ControllerType.SCSI, 0, 0)
-SECOND = Slot(ControllerType.IDE, 1, 0)
-SIZE = 9 * MIB + 512
 # Cmdlets of a definition that fail by themselves.
 DEFINED_BY = (
     *("Get-VMProcessor", "Get-VMMemory", "Get-VMFirmware", "Get-VMSecurity", "Get-VMKeyProtector"),
     *("Get-VMScsiController", "Get-VMHardDiskDrive", "Get-VHD", "Get-VMDvdDrive", "Get-VMNetworkAdapter"),
     *("Get-VMNetworkAdapterVlan", "Get-VMIntegrationService"),
 )
-NOBODY = UUID("00000000-0000-0000-0000-00000000000b")
-
-
-@dataclass
-class Side:
-    """One engine with its world."""
-
-    model: Model
-    served: SimulatedHost
-    host: HyperVHost
-    made: int = 0
-    pool: RunspacePool | None = None
-
-    def vm(self, name: str = "vm", **settings: Any) -> UUID:
-        """A VM with two disks, of which the first has data."""
-        self.made += 1
-        settings.setdefault("folder", f"C:\\VMs\\{self.made}")
-        vm_id = self.model.setup.create_vm(name, **settings).vm_id
-        self.model.setup.add_disk(vm_id, FIRST, size_bytes=SIZE)
-        self.model.setup.add_disk(vm_id, SECOND, size_bytes=1 * MIB, logical_sector_bytes=4096)
-        if settings.get("state", VMState.Running) is VMState.Running:
-            self.model.guests.write(vm_id, FIRST, 1 * MIB, bytes(range(256)) * 1024)
-            self.model.guests.write(vm_id, FIRST, SIZE - 512, b"\xee" * 512)
-        return vm_id
-
-    def frozen(self, vm_id: UUID, slot: Slot = FIRST) -> tuple[UUID, str]:
-        """A checkpoint of a VM and the path of one frozen disk."""
-        job = self.model.jobs.wait(self.model.checkpoints.create(vm_id, name="by hand"))
-        point = self.model.checkpoints.get(UUID(job.results["checkpoint"]))
-        time.sleep(self.model.knobs.visibility_seconds)
-        return point.checkpoint_id, self.model.disks.layer(point.disks[str(slot)]).path
-
-    def raw(self, operation: str, parameters: dict[str, Any]) -> tuple[str, int]:
-        """Error id and category of a script called with parameters that the host layer would refuse."""
-        if self.pool is None:
-            self.pool = RunspacePool(
-                WSMan(
-                    "127.0.0.1",
-                    port=self.served.listener.port,
-                    ssl=False,
-                    auth="basic",
-                    encryption="never",
-                    username="backup",
-                    password="backup",
-                )
-            )
-            self.pool.open()
-        shell = PowerShell(self.pool)
-        shell.add_script(script_text(OPERATIONS[operation]), use_local_scope=True)
-        shell.add_parameters(parameters)
-        shell.invoke()
-        shell.close()
-        assert shell.had_errors, shell.output
-        record = shell.streams.error[-1]
-        return str(record.fq_error), int(record.category)
-
 
 Case = Callable[[Side], Any]
 CASES: dict[str, tuple[tuple[str, ...], Case]] = {}
@@ -445,7 +356,7 @@ def a_checkpoint_of_a_vm_with_checkpoints_disabled(side: Side) -> Any:
     side.host.remove_checkpoint(vm_id, made.checkpoint_id, "x")
     side.model.set_knob("disabled_refuses_backups", True)
     try:
-        refused = _outcome(lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH))
+        refused = outcome(lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH))
     finally:
         side.model.set_knob("disabled_refuses_backups", False)
     return made, refused
@@ -932,70 +843,13 @@ def configuration_of_a_first_generation(side: Side) -> list[FilePiece]:
 
 
 def _both(*calls: Callable[[], Any]) -> list[Any]:
-    return [_outcome(call) for call in calls]
-
-
-def _outcome(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except OperationFailed as err:
-        return type(err).__name__, err.error_id, err.category, err.native
-
-
-def comparable(value: Any, seen: dict[str, str]) -> Any:
-    """A value without what differs between any two runs; ``seen`` numbers the ids so far."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value).__name__, {
-            field.name: comparable(getattr(value, field.name), seen)
-            for field in fields(value)
-            if field.name not in VARYING
-        }
-    if isinstance(value, list | tuple):
-        return [comparable(item, seen) for item in value]
-    if isinstance(value, dict):
-        return {key: comparable(item, seen) for key, item in value.items()}
-    if isinstance(value, UUID):
-        return comparable(str(value), seen)
-    if isinstance(value, str):
-        return IDS.sub(lambda found: seen.setdefault(found[0].lower(), f"<id {len(seen)}>"), value)
-    return value
-
-
-@pytest.fixture(scope="module")
-def sides(pwsh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Side]]:
-    made: dict[str, Side] = {}
-    for engine in ("builtin", "powershell"):
-        model = Model(tmp_path_factory.mktemp(engine), seed=7)
-        # What is reported in excess is random at each query.
-        model.set_knob("over_report", 0.0)
-        served = SimulatedHost(model, engine=engine)
-        served.__enter__()
-        connection = HostConnection(
-            name="hv01",
-            address=served.url,
-            user="backup",
-            password=Secret("backup"),
-            auth=Authentication.BASIC,
-            operation_timeout=5,
-        )
-        made[engine] = Side(model, served, HyperVHost.connect(connection))
-    yield made
-    for side in made.values():
-        side.host.close()
-        side.served.close()
-        side.model.close()
-
-
-def on_both(sides: dict[str, Side], run: Callable[[Side], Any]) -> dict[str, Any]:
-    """Answers by engine. The engines run at the same time, since most of a case is waiting."""
-    with ThreadPoolExecutor(len(sides)) as threads:
-        return dict(zip(sides, threads.map(run, sides.values()), strict=True))
+    return [outcome(call) for call in calls]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_engines_give_the_same(name: str, sides: dict[str, Side]) -> None:
     _, run = CASES[name]
-    answers = on_both(sides, lambda side: comparable(_outcome(lambda: run(side)), {}))
+    answers = on_both(sides, lambda side: comparable(outcome(lambda: run(side)), {}))
     assert answers["powershell"] == answers["builtin"]
 
 
