@@ -1,0 +1,218 @@
+"""The calls that each operation makes on a host: the same on both engines, with the same result if one fails.
+
+A script that makes a new call fails here until the builtin engine declares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from hvpsbridge.contract import OPERATIONS
+from hvpsbridge.contract.results import Consistency
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.wire import Request
+from hvpsbridge.sim.model.call_faults import METHODS
+from tests.contract.sides import SIZE, Side, comparable, on_both
+from tests.waiting import DEADLINE_SECONDS
+
+Call = Callable[[], Any]
+# What an operation is called with; the preparation may call the host, too.
+PREPARED: dict[str, Callable[[Side], Call]] = {}
+# Asked at every read in the builtin engine, and by the library only while a fault is armed.
+READS = {"ReadFile"}
+
+
+def prepared(operation: str) -> Callable[[Callable[[Side], Call]], None]:
+    def register(prepare: Callable[[Side], Call]) -> None:
+        PREPARED[operation] = prepare
+
+    return register
+
+
+def _about_vm(operation: str, ask: Callable[[Side, UUID], Any], **settings: Any) -> None:
+    def prepare(side: Side) -> Call:
+        vm_id = side.vm(**settings)
+        return lambda: ask(side, vm_id)
+
+    PREPARED[operation] = prepare
+
+
+def _frozen(side: Side) -> tuple[UUID, UUID, str]:
+    vm_id = side.vm()
+    return vm_id, *side.frozen(vm_id)
+
+
+PREPARED["Get-HvpsHost"] = lambda side: side.host.host_info
+PREPARED["Test-HvpsReader"] = lambda side: side.host.check_reader
+_about_vm("Get-HvpsVm", lambda side, vm_id: side.host.vm(vm_id))
+_about_vm("Get-HvpsDisk", lambda side, vm_id: side.host.disks(vm_id))
+_about_vm("Get-HvpsVolume", lambda side, vm_id: [volume.root for volume in side.host.volumes(vm_id)])
+_about_vm("Get-HvpsVmDefinition", lambda side, vm_id: side.host.definition(vm_id))
+_about_vm(
+    "Get-HvpsVmDefinition of generation 1", lambda side, vm_id: side.host.definition(vm_id), generation=1
+)
+_about_vm("Get-HvpsJob", lambda side, vm_id: side.host.jobs(vm_id))
+_about_vm("Get-HvpsMerge", lambda side, vm_id: side.host.merge_state(vm_id))
+_about_vm("Get-HvpsReferencePoint", lambda side, vm_id: side.host.reference_points(vm_id))
+_about_vm(
+    "New-HvpsCheckpoint",
+    lambda side, vm_id: side.host.create_checkpoint(vm_id, "mark", Consistency.APPLICATION),
+)
+
+
+@prepared("Get-HvpsCheckpoint")
+def _checkpoints(side: Side) -> Call:
+    vm_id, _, _ = _frozen(side)
+    return lambda: side.host.checkpoints(vm_id)
+
+
+@prepared("Remove-HvpsCheckpoint")
+def _removal(side: Side) -> Call:
+    vm_id, checkpoint_id, _ = _frozen(side)
+    return lambda: side.host.remove_checkpoint(vm_id, checkpoint_id, "by hand")
+
+
+@prepared("ConvertTo-HvpsReferencePoint")
+def _conversion(side: Side) -> Call:
+    vm_id, checkpoint_id, _ = _frozen(side)
+    return lambda: side.host.convert(vm_id, checkpoint_id)
+
+
+@prepared("ConvertTo-HvpsReferencePoint with other ids")
+def _conversion_in_vain(side: Side) -> Call:
+    vm_id, checkpoint_id, _ = _frozen(side)
+    return lambda: side.host.convert(vm_id, checkpoint_id, rct_ids=("rctX:other",))
+
+
+@prepared("Remove-HvpsReferencePoint")
+def _reference_point_removal(side: Side) -> Call:
+    vm_id = side.vm()
+    point = side.model.incidents.add_reference_point(vm_id)
+    return lambda: side.host.remove_reference_point(vm_id, point, ())
+
+
+@prepared("Get-HvpsFrozenDisk")
+def _frozen_disks(side: Side) -> Call:
+    vm_id, checkpoint_id, _ = _frozen(side)
+    return lambda: side.host.frozen_disks(vm_id, checkpoint_id)
+
+
+@prepared("Read-HvpsConfiguration")
+def _configuration(side: Side) -> Call:
+    vm_id, checkpoint_id, _ = _frozen(side)
+    return lambda: [piece.name.rpartition(".")[2] for piece in side.host.configuration(vm_id, checkpoint_id)]
+
+
+@prepared("Get-HvpsDiskChange")
+def _changes(side: Side) -> Call:
+    _, _, path = _frozen(side)
+    rct_id = side.model.driver.tracking_state(path)[2] or ""
+    return lambda: side.host.changes(path, rct_id, SIZE)
+
+
+@prepared("Get-HvpsAllocation")
+def _allocation(side: Side) -> Call:
+    _, _, path = _frozen(side)
+    return lambda: side.host.allocation((path,), SIZE)
+
+
+@prepared("Get-HvpsDiskDigest")
+def _digests(side: Side) -> Call:
+    _, _, path = _frozen(side)
+
+    def ask() -> Any:
+        try:
+            return [str(found) for found in side.host.digests(path, 65536, 0, SIZE)]
+        finally:
+            side.host.close_readers()
+
+    return ask
+
+
+@prepared("Read-HvpsExtent")
+def _blocks(side: Side) -> Call:
+    _, _, path = _frozen(side)
+
+    def ask() -> Any:
+        source = side.host.open_reader(path)
+        try:
+            source.send(
+                Request(number=1, chunk_bytes=65536, block_bytes=65536, extents=(Extent(0, 65536),)).pack()
+            )
+            return len(source.receive(DEADLINE_SECONDS))
+        finally:
+            source.close()
+            side.host.close_readers()
+
+    return ask
+
+
+PREPARED["Close-HvpsReader"] = lambda side: side.host.close_readers
+
+
+def _outcome(call: Call) -> Any:
+    try:
+        return call()
+    except HvpsError as err:
+        return type(err).__name__, *(getattr(err, name, None) for name in ("error_id", "category", "native"))
+
+
+def _calls(side: Side, prepare: Callable[[Side], Call]) -> set[str]:
+    """The calls of an operation that succeeds."""
+    ask = prepare(side)
+    before = side.model.faults.calls.seen.copy()
+    ask()
+    return set(side.model.faults.calls.seen - before) - READS - {"Import-Module"}
+
+
+def _struck(side: Side, prepare: Callable[[Side], Call], call: str, settings: dict[str, Any]) -> Any:
+    """The outcome of an operation one of whose calls always fails."""
+    ask = prepare(side)
+    side.model.faults.arm_call(call, 1000, **settings)
+    try:
+        return comparable(_outcome(ask), {})
+    finally:
+        side.model.faults.clear()
+
+
+def _other_ways(call: str) -> list[dict[str, Any]]:
+    """Further errors of a call, which a script may catch elsewhere."""
+    ways: list[dict[str, Any]] = [{"error": "busy"}, {"error": "not_found"}]
+    if call in METHODS:
+        ways += [{"job": True}, {"code": 0x800706BA}]
+    elif "Virtual" not in call:
+        ways += [{"error": "access_denied"}]
+    return ways
+
+
+def _differences(sides: dict[str, Side], name: str, ways: Callable[[str], list[dict[str, Any]]]) -> list[Any]:
+    prepare = PREPARED[name]
+    calls = on_both(sides, lambda side: _calls(side, prepare))
+    assert calls["powershell"] == calls["builtin"]
+    different = []
+    for call in sorted(calls["builtin"]):
+        for settings in ways(call):
+            answers = on_both(sides, lambda side: _struck(side, prepare, call, settings))  # noqa: B023
+            if answers["powershell"] != answers["builtin"]:
+                different.append((call, settings, answers))
+    return different
+
+
+def test_every_operation_is_prepared() -> None:
+    assert {name.partition(" ")[0] for name in PREPARED} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_an_operation_makes_the_same_calls_and_fails_alike(sides: dict[str, Side], name: str) -> None:
+    assert not _differences(sides, name, lambda call: [{"error": "failed"}])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", PREPARED)
+def test_an_operation_fails_alike_with_every_error(sides: dict[str, Side], name: str) -> None:
+    assert not _differences(sides, name, _other_ways)
