@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -105,6 +106,15 @@ def outcome(call: Callable[[], Any]) -> Any:
         return call()
     except OperationFailed as err:
         return type(err).__name__, err.error_id, err.category, err.native
+
+
+def defined(side: Side, vm_id: UUID) -> Any:
+    """The definition of a VM. Texts of problems are left out: those of the scripts name the cmdlet."""
+    answer = side.host.definition(vm_id)
+    found = json.loads(answer.json)
+    for problem in found["problems"]:
+        del problem["message"]
+    return answer.vm_id, found
 
 
 def comparable(value: Any, seen: dict[str, str]) -> Any:

@@ -17,7 +17,7 @@ from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request
 from hvpsbridge.sim.model.call_faults import METHODS
-from tests.contract.sides import SIZE, Side, comparable, on_both
+from tests.contract.sides import SIZE, Side, comparable, defined, on_both
 from tests.waiting import DEADLINE_SECONDS
 
 Call = Callable[[], Any]
@@ -52,10 +52,8 @@ PREPARED["Test-HvpsReader"] = lambda side: side.host.check_reader
 _about_vm("Get-HvpsVm", lambda side, vm_id: side.host.vm(vm_id))
 _about_vm("Get-HvpsDisk", lambda side, vm_id: side.host.disks(vm_id))
 _about_vm("Get-HvpsVolume", lambda side, vm_id: [volume.root for volume in side.host.volumes(vm_id)])
-_about_vm("Get-HvpsVmDefinition", lambda side, vm_id: side.host.definition(vm_id))
-_about_vm(
-    "Get-HvpsVmDefinition of generation 1", lambda side, vm_id: side.host.definition(vm_id), generation=1
-)
+_about_vm("Get-HvpsVmDefinition", defined)
+_about_vm("Get-HvpsVmDefinition of generation 1", defined, generation=1)
 _about_vm("Get-HvpsJob", lambda side, vm_id: side.host.jobs(vm_id))
 _about_vm("Get-HvpsMerge", lambda side, vm_id: side.host.merge_state(vm_id))
 _about_vm("Get-HvpsReferencePoint", lambda side, vm_id: side.host.reference_points(vm_id))

@@ -26,7 +26,7 @@ from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
-from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, on_both, outcome
+from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, defined, on_both, outcome
 from tests.waiting import DEADLINE_SECONDS
 
 # Cmdlets of a definition that fail by themselves.
@@ -232,16 +232,7 @@ def volumes_of_nobody(side: Side) -> Any:
 
 @case("Get-HvpsVmDefinition")
 def definition(side: Side) -> Any:
-    return [_defined(side, side.vm(f"defined {generation}", generation=generation)) for generation in (1, 2)]
-
-
-def _defined(side: Side, vm_id: UUID) -> Any:
-    answer = side.host.definition(vm_id)
-    found = json.loads(answer.json)
-    # Texts differ: those of the scripts name the cmdlet.
-    for problem in found["problems"]:
-        del problem["message"]
-    return answer.vm_id, found
+    return [defined(side, side.vm(f"defined {generation}", generation=generation)) for generation in (1, 2)]
 
 
 @case("Get-HvpsVmDefinition")
@@ -250,7 +241,7 @@ def a_definition_that_cannot_be_read_whole(side: Side) -> Any:
     found = []
     for cmdlet in DEFINED_BY:
         side.model.faults.arm_call(cmdlet, code=0x80070005)
-        found.append(_defined(side, vm_id))
+        found.append(defined(side, vm_id))
     return found
 
 
