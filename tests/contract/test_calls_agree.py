@@ -47,10 +47,26 @@ def _frozen(side: Side) -> tuple[UUID, UUID, str]:
     return vm_id, *side.frozen(vm_id)
 
 
+def _closing(side: Side, ask: Call) -> Call:
+    """A call after which the process has no disk attached."""
+
+    def closed() -> Any:
+        try:
+            return ask()
+        finally:
+            side.host.close_readers()
+
+    return closed
+
+
 PREPARED["Get-HvpsHost"] = lambda side: side.host.host_info
+PREPARED["Get-HvpsAccess"] = lambda side: side.host.checks.access
+PREPARED["Read-HvpsSample"] = lambda side: lambda: side.host.checks.measure_rate(1 << 20).sent_bytes
 PREPARED["Test-HvpsReader"] = lambda side: side.host.check_reader
 _about_vm("Get-HvpsVm", lambda side, vm_id: side.host.vm(vm_id))
 _about_vm("Get-HvpsDisk", lambda side, vm_id: side.host.disks(vm_id))
+_about_vm("Get-HvpsStorage", lambda side, vm_id: [found.root for found in side.host.checks.storage(vm_id)])
+_about_vm("Get-HvpsEvent", lambda side, vm_id: len(side.host.checks.events(vm_id, 60)))
 _about_vm("Get-HvpsVolume", lambda side, vm_id: [volume.root for volume in side.host.volumes(vm_id)])
 _about_vm("Get-HvpsVmDefinition", defined)
 _about_vm("Get-HvpsVmDefinition of generation 1", defined, generation=1)
@@ -100,6 +116,18 @@ def _frozen_disks(side: Side) -> Call:
     return lambda: side.host.frozen_disks(vm_id, checkpoint_id)
 
 
+@prepared("Get-HvpsDiskTracking")
+def _tracking(side: Side) -> Call:
+    _, _, path = _frozen(side)
+    return _closing(side, lambda: side.host.tracking(path))
+
+
+@prepared("Test-HvpsDisk")
+def _probe(side: Side) -> Call:
+    _, _, path = _frozen(side)
+    return lambda: side.host.checks.probe_disk(path)
+
+
 @prepared("Read-HvpsConfiguration")
 def _configuration(side: Side) -> Call:
     vm_id, checkpoint_id, _ = _frozen(side)
@@ -110,7 +138,7 @@ def _configuration(side: Side) -> Call:
 def _changes(side: Side) -> Call:
     _, _, path = _frozen(side)
     rct_id = side.model.driver.tracking_state(path)[2] or ""
-    return lambda: side.host.changes(path, rct_id, SIZE)
+    return _closing(side, lambda: side.host.changes(path, rct_id, SIZE))
 
 
 @prepared("Get-HvpsAllocation")
@@ -122,14 +150,7 @@ def _allocation(side: Side) -> Call:
 @prepared("Get-HvpsDiskDigest")
 def _digests(side: Side) -> Call:
     _, _, path = _frozen(side)
-
-    def ask() -> Any:
-        try:
-            return [str(found) for found in side.host.digests(path, 65536, 0, SIZE)]
-        finally:
-            side.host.close_readers()
-
-    return ask
+    return _closing(side, lambda: [str(found) for found in side.host.digests(path, 65536, 0, SIZE)])
 
 
 @prepared("Read-HvpsExtent")
@@ -145,9 +166,8 @@ def _blocks(side: Side) -> Call:
             return len(source.receive(DEADLINE_SECONDS))
         finally:
             source.close()
-            side.host.close_readers()
 
-    return ask
+    return _closing(side, ask)
 
 
 PREPARED["Close-HvpsReader"] = lambda side: side.host.close_readers

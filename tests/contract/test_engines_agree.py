@@ -23,6 +23,7 @@ from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
+from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
@@ -85,7 +86,7 @@ def host_information(side: Side) -> HostInfo:
 @case("Get-HvpsHost")
 def a_constrained_language_mode(side: Side) -> Any:
     with knob(side, "language_mode", "ConstrainedLanguage") as host:
-        return _outcome(host.host_info)[0]
+        return outcome(host.host_info)[0]
 
 
 @case("Test-HvpsReader")

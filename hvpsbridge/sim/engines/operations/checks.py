@@ -10,6 +10,7 @@ from typing import Any
 from hvpsbridge.contract import checks, readings
 from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import DiskError
+from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.core import ADMIN_LOG, DISK_LOG, WORKER_LOG
 from hvpsbridge.sim.standin.events import level
 from hvpsbridge.units import MIB
@@ -27,26 +28,35 @@ _SHARE = re.compile(r"\\\\(?:\?\\UNC\\)?([^\\?.][^\\]*\\[^\\]+)", re.IGNORECASE)
 def get_access(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsAccess``."""
     knobs = context.model.knobs
+    protected = _protection(context)
     states = {"administrator": checks.GroupState.ENABLED, "filtered": checks.GroupState.DENY_ONLY}
     yield checks.HostAccess(
         administrators=states.get(knobs.rights, checks.GroupState.ABSENT),
         hyperv_administrators=knobs.rights == "hyperv_administrator",
         volume_privilege=knobs.rights == "administrator" and not knobs.no_volume_privilege,
-        defender_active=bool(knobs.defender) or None,
-        defender_rules=tuple(rule for rule in knobs.defender.split(",") if "=" in rule),
+        defender_active=bool(knobs.defender) or None if protected else None,
+        defender_rules=tuple(rule for rule in knobs.defender.split(",") if "=" in rule) if protected else (),
     )
+
+
+def _protection(context: Context) -> bool:
+    """Whether the classes of Defender can be read."""
+    try:
+        context.query("MSFT_MpComputerStatus")
+        if context.model.knobs.defender:
+            context.query("MSFT_MpPreference")
+    except CallRefused:
+        return False
+    return True
 
 
 def test_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Test-HvpsDisk``."""
     path, native, size = given["Path"], None, 0
-    driver = context.model.driver
     try:
-        handle = driver.open(path, f"pid:{context.process.process_id}", context.node)
-        try:
+        with context.process.readers.info_only(path):
+            context.function("GetVirtualDiskInformation:1", path)
             size = context.model.disks.at(path).size_bytes
-        finally:
-            driver.close(handle)
     except DiskError as err:
         native = int(err.code)
     yield checks.DiskProbe(path=path, native=native, size_bytes=size)
@@ -62,11 +72,12 @@ def read_sample(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 def get_storage(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsStorage``."""
     vm, model = context.vm(given["VmId"]), context.model
+    context.query("Win32_Volume")
     paths = [vm.folder]
-    for drive in model.disks.drives(vm.vm_id):
-        if drive.layer is not None:
-            paths.append(model.disks.layer(drive.layer).path)
-            paths += _chain(context, drive.layer)
+    for row in context.drive_chains(vm):
+        if row.drive.layer is not None:
+            paths.append(model.disks.layer(row.drive.layer).path)
+            paths += [member.path for member in row.chain]
     volumes = sorted(model.volumes.all(), key=lambda volume: len(volume.root), reverse=True)
     found: dict[str, checks.StorageInfo] = {}
     for path in paths:
@@ -89,20 +100,23 @@ def get_storage(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     yield from (found[root] for root in sorted(found))
 
 
-def _chain(context: Context, layer: int) -> list[str]:
+def _is_read(context: Context) -> bool:
+    """Whether the next log can be read; the script leaves others out."""
     try:
-        return [member.path for member in context.model.disks.chain(layer)]
-    except DiskError:
-        return []
+        context.cmdlet("Get-WinEvent")
+    except CallRefused:
+        return False
+    return True
 
 
 def get_event(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsEvent``. Entries of the model are about one VM each."""
+    logs = [log for log in _LOGS if _is_read(context)]
     since = context.model.clock.now() - given["Seconds"]
     events = [
         event
         for event in context.model.nodes.events(context.node)
-        if event.vm_id == given["VmId"] and event.log in _LOGS and event.time >= since
+        if event.vm_id == given["VmId"] and event.log in logs and event.time >= since
     ]
     newest = sorted(events, key=lambda event: event.time, reverse=True)
     for event in newest[: given["Most"]]:
