@@ -10,23 +10,21 @@ namespace Hvps
         // Opens a disk for information only. Returns the Windows code of a refusal, or 0.
         public static int Open(string path, ref ulong size)
         {
-            SafeFileHandle info;
-            int code = Native.TryOpenDisk(path, true, out info);
+            SafeFileHandle handle;
+            int code = Native.TryOpenDisk(path, true, out handle);
             if (code != 0)
             {
                 return code;
             }
-            try
+            using (handle)
             {
-                using (info)
+                byte[] info;
+                code = Native.TryInformation(handle, 1, out info);
+                if (code == 0)
                 {
-                    size = BitConverter.ToUInt64(Native.Information(info, 1, path), 8);
-                    return 0;
+                    size = BitConverter.ToUInt64(info, 8);
                 }
-            }
-            catch (Failure failure)
-            {
-                return failure.Native;
+                return code;
             }
         }
     }
