@@ -12,6 +12,7 @@
       Created       time     creation time
       ParentId      guid?    parent checkpoint
       DiskPaths     text[]   frozen files
+      NameError     text?    why a new one does not have the wanted name
 #>
 [CmdletBinding()]
 [OutputType('Hvps.CheckpointInfo')]

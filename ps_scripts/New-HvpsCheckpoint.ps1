@@ -5,7 +5,7 @@
     No cmdlet creates recovery checkpoints (docs/hyperv-facts.md#recovery-checkpoint). CreateSnapshot has no
     parameter for the name, so the checkpoint is renamed as soon as its job has ended, before any cmdlet lists it
     (docs/hyperv-facts.md#checkpoint-name). It is known by the result of its job only: a new checkpoint may be
-    anybody's. If it cannot be named it is removed again.
+    anybody's. If it cannot be named, NameError says why, and the caller knows it by its id.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Name
@@ -25,6 +25,7 @@
       Created       time     creation time
       ParentId      guid?    parent checkpoint
       DiskPaths     text[]   frozen files
+      NameError     text?    why it does not have the wanted name
 #>
 [CmdletBinding()]
 [OutputType('Hvps.CheckpointInfo')]
@@ -44,19 +45,19 @@ $ProgressPreference = 'SilentlyContinue'
 
 # A new checkpoint may be listed late (docs/hyperv-facts.md#checkpoint-listed-late).
 $ListedSeconds = 60
+# How long a name is tried again while the checkpoint is busy, and how long its job may take.
+$BusySeconds = 10
+$RenameSeconds = 60
 $Recovery = 32768
 
 function Set-HvpsCheckpointName {
     <#
     .SYNOPSIS
-    Renames a checkpoint through WMI, which needs no cmdlet to list it.
+    Renames a checkpoint through WMI, which needs no cmdlet to list it. Returns the error if it cannot.
     #>
     [CmdletBinding()]
-    param(
-        [Parameter(Mandatory = $true)] [object] $Setting,
-        [Parameter(Mandatory = $true)] [string] $Name,
-        [Parameter(Mandatory = $true)] [int] $Seconds
-    )
+    [OutputType([Management.Automation.ErrorRecord])]
+    param([Parameter(Mandatory = $true)] [object] $Setting, [Parameter(Mandatory = $true)] [string] $Name)
     $properties = @{ InstanceID = @('string', [string] $Setting.InstanceID); ElementName = @('string', $Name) }
     $embedded = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
     $parameters = @{
@@ -64,7 +65,59 @@ function Set-HvpsCheckpointName {
         Method    = 'ModifySystemSettings'
         Arguments = @{ SystemSettings = $embedded }
     }
-    $null = Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $Seconds -What 'the renaming'
+    $end = [DateTime]::UtcNow.AddSeconds($BusySeconds)
+    while ($true) {
+        try {
+            $null = Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $RenameSeconds -What 'the renaming'
+            return
+        }
+        catch {
+            $busy = 'ResourceBusy' -eq [string] $_.CategoryInfo.Category
+            $problem = ConvertTo-HvpsError -Record $_
+        }
+        # VMMS may still be closing the job that made the checkpoint.
+        if (-not $busy -or [DateTime]::UtcNow -gt $end) {
+            return $problem
+        }
+        Start-Sleep -Milliseconds 250
+    }
+}
+
+function Rename-HvpsSnapshot {
+    <#
+    .SYNOPSIS
+    Renames a checkpoint by cmdlet, the second way. Returns the error if it cannot.
+    #>
+    [CmdletBinding()]
+    [OutputType([Management.Automation.ErrorRecord])]
+    param([Parameter(Mandatory = $true)] [object] $Snapshot, [Parameter(Mandatory = $true)] [string] $Name)
+    try {
+        Hyper-V\Rename-VMSnapshot -VMSnapshot $Snapshot -NewName $Name -ErrorAction Stop
+    }
+    catch {
+        ConvertTo-HvpsError -Record $_
+    }
+}
+
+function Wait-HvpsSnapshot {
+    <#
+    .SYNOPSIS
+    The checkpoint as the cmdlets know it, once they list it.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [guid] $CheckpointId)
+    $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
+    while ($true) {
+        $snapshot = Get-HvpsSnapshot -Vm $Vm | Where-Object { $CheckpointId -eq [guid] $_.Id } |
+            Select-Object -First 1
+        if ($null -ne $snapshot) {
+            return $snapshot
+        }
+        if ([DateTime]::UtcNow -gt $end) {
+            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the checkpoint was created but is not listed')
+        }
+        Start-Sleep -Milliseconds 250
+    }
 }
 
 function Undo-HvpsCheckpoint {
@@ -133,27 +186,31 @@ try {
         $message = 'the checkpoint was created, but its job was gone before it named it'
         throw (New-HvpsError -Id 'Hvps.JobFailed' -Message $message)
     }
+    $problem = Set-HvpsCheckpointName -Setting $made -Name $Name
+    $id = [guid] $made.ConfigurationID
+    $nameError = $null
     try {
-        Set-HvpsCheckpointName -Setting $made -Name $Name -Seconds $JobSeconds
+        $snapshot = Wait-HvpsSnapshot -Vm $vm -CheckpointId $id
+        if ($null -ne $problem) {
+            $again = Rename-HvpsSnapshot -Snapshot $snapshot -Name $Name
+            if ($null -ne $again) {
+                $nameError = '{0}; {1}' -f $problem.Exception.Message, $again.Exception.Message
+            }
+            # Its name may have been set all the same.
+            $snapshot = Wait-HvpsSnapshot -Vm $vm -CheckpointId $id
+        }
+        if ($Name -ceq [string] $snapshot.Name) {
+            $nameError = $null
+        }
+        ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId -NameError $nameError
     }
     catch {
-        # Without its name nothing would show that it is ours.
-        Undo-HvpsCheckpoint -Setting $made
+        # Without its name nothing shows that it is ours, unless the caller gets its id.
+        if ($null -ne $problem) {
+            Undo-HvpsCheckpoint -Setting $made
+        }
         throw
     }
-    $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
-    while ($true) {
-        $snapshot = Get-HvpsSnapshot -Vm $vm | Where-Object { [guid] $_.Id -eq [guid] $made.ConfigurationID } |
-            Select-Object -First 1
-        if ($null -ne $snapshot) {
-            break
-        }
-        if ([DateTime]::UtcNow -gt $end) {
-            throw (New-HvpsError -Id 'Hvps.JobFailed' -Message 'the checkpoint was created but is not listed')
-        }
-        Start-Sleep -Milliseconds 250
-    }
-    ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId
 }
 catch {
     throw (ConvertTo-HvpsError -Record $_)

@@ -216,6 +216,7 @@ class CheckpointInfo:
     Attributes:
         name: its element name; those of hvps have a mark.
         disk_paths: frozen files, one per disk.
+        name_error: why the host did not give a new one the name that was asked for; else None.
     """
 
     vm_id: UUID
@@ -225,6 +226,7 @@ class CheckpointInfo:
     created: datetime
     parent_id: UUID | None
     disk_paths: tuple[str, ...]
+    name_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,8 @@ class LedgerEntry:
         reference_points_before: ids of all reference points that were there, with CHECKPOINT_INTENDED and
             CONVERSION_INTENDED; of those of this repository that are still there, with SETTLED when
             :attr:`all_settled`.
-        mark: name given to the checkpoint; with CHECKPOINT_INTENDED.
+        mark: name given to the checkpoint, with CHECKPOINT_INTENDED; with CHECKPOINT_MADE the name that it
+            has, if the host did not give it the mark.
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
         reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.
         point_id: the recovery point; with CONVERSION_INTENDED and REFERENCE_POINT_MADE.

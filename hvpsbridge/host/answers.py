@@ -61,7 +61,8 @@ def check_result(operation: str, parameters: Mapping[str, object], result: objec
         raise BindingError(f"the build of Windows is {result.os_build}.{result.os_revision}")
     if operation == "New-HvpsCheckpoint" and isinstance(result, CheckpointInfo):
         name = parameters["Name"]
-        if result.name != name or result.kind is not CheckpointKind.RECOVERY:
+        named = result.name == name or result.name_error is not None
+        if not named or result.kind is not CheckpointKind.RECOVERY:
             raise BindingError(
                 f"asked for a recovery checkpoint named {name!r}, got one of kind {result.kind} "
                 f"named {result.name!r}"

@@ -189,6 +189,8 @@ class HyperVHost:
     ) -> CheckpointInfo:
         """Create a recovery checkpoint named ``name``. Never retried: look with :meth:`checkpoints` first.
 
+        A host may refuse the name. Then the result has another one, and ``name_error`` says why.
+
         Args:
             vm_id: the VM.
             name: the checkpoint's name.

@@ -52,9 +52,9 @@ class Journal:
             reference_points_before=tuple(point.instance_id for point in reference_points),
         )
 
-    def checkpoint_made(self, checkpoint_id: UUID) -> None:
-        """The checkpoint was created and has this id."""
-        self._write(LedgerKind.CHECKPOINT_MADE, checkpoint_id=checkpoint_id)
+    def checkpoint_made(self, checkpoint_id: UUID, unmarked: str | None = None) -> None:
+        """The checkpoint was created and has this id; ``unmarked`` is its name if that is not the mark."""
+        self._write(LedgerKind.CHECKPOINT_MADE, checkpoint_id=checkpoint_id, mark=unmarked)
 
     def conversion_intended(
         self, checkpoint_id: UUID, point_id: UUID, reference_points: Iterable[ReferencePointInfo]

@@ -19,7 +19,8 @@ function ConvertTo-HvpsCheckpointInfo {
     [OutputType('Hvps.CheckpointInfo')]
     param(
         [Parameter(Mandatory = $true)] [object] $Snapshot,
-        [Parameter(Mandatory = $true)] [guid] $VmId
+        [Parameter(Mandatory = $true)] [guid] $VmId,
+        [AllowNull()] [object] $NameError = $null
     )
     # SnapshotType (docs/hyperv-facts.md#snapshot-types).
     $words = @{ 0 = 'standard'; 1 = 'recovery'; 2 = 'planned'; 6 = 'replica'; 7 = 'replica'; 8 = 'replica' }
@@ -34,5 +35,6 @@ function ConvertTo-HvpsCheckpointInfo {
         Created      = ConvertTo-HvpsTime -Value $Snapshot.CreationTime
         ParentId     = ConvertTo-HvpsGuid -Value $Snapshot.ParentSnapshotId
         DiskPaths    = [string[]] @($drives | ForEach-Object { [string] $_.Path })
+        NameError    = $NameError
     }
 }

@@ -318,10 +318,40 @@ def a_checkpoint_while_another_is_made(side: Side) -> Any:
 @case("New-HvpsCheckpoint")
 def a_checkpoint_with_a_name_that_is_too_long(side: Side) -> Any:
     vm_id = side.vm("long name")
-    return _both(
-        lambda: side.host.create_checkpoint(vm_id, "x" * 100, Consistency.CRASH),
-        lambda: side.host.create_checkpoint(vm_id, "x" * 101, Consistency.CRASH),
-    )
+    made = side.host.create_checkpoint(vm_id, "x" * 100, Consistency.CRASH)
+    other = side.host.create_checkpoint(vm_id, "x" * 101, Consistency.CRASH)
+    return made.name, other.name.partition("(")[0], other.name_error is None
+
+
+def _named_with(side: Side, fault: str, count: int, settings: dict[str, object], vm_id: UUID) -> Any:
+    side.model.faults.arm_call(fault, count, **settings)
+    made = side.host.create_checkpoint(vm_id, "mark", Consistency.CRASH)
+    return made.name == "mark", made.name_error is None, made.kind
+
+
+RENAME = "Msvm_VirtualSystemManagementService.ModifySystemSettings"
+
+
+@case("New-HvpsCheckpoint")
+def a_checkpoint_that_is_busy_when_it_is_named(side: Side) -> Any:
+    return [
+        _named_with(side, RENAME, 3, settings, side.vm("busy name"))
+        for settings in ({"error": "busy"}, {"error": "busy", "job": True, "code": 32774})
+    ]
+
+
+@case("New-HvpsCheckpoint")
+def a_checkpoint_that_wmi_does_not_name(side: Side) -> Any:
+    return [
+        _named_with(side, RENAME, 1, settings, side.vm("second way"))
+        for settings in ({"error": "access_denied"}, {"error": "not_supported"}, {"code": 0x80041001})
+    ]
+
+
+@case("New-HvpsCheckpoint")
+def a_checkpoint_that_cannot_be_named(side: Side) -> Any:
+    side.model.faults.arm_call("Rename-VMSnapshot")
+    return _named_with(side, RENAME, 1, {}, side.vm("no name"))
 
 
 def _failing(fault: str, consistency: Consistency) -> Case:

@@ -94,10 +94,12 @@ class Checkpoints:
         """Rename a checkpoint.
 
         Raises:
-            HyperVError: it does not exist, or the name is too long.
+            HyperVError: it does not exist, the name is too long, or names are refused (``Knobs``).
         """
         with self._timeline.now():
             point = self._core.checkpoint(checkpoint_id)
+            if self._core.knobs.names_refused:
+                raise HyperVError(Wmi.NOT_SUPPORTED, self._core.text("failed"))
             self._check_name(name)
             point.name = name
 

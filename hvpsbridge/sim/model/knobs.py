@@ -21,6 +21,7 @@ class Knobs:
         job_vanishes: the job object disappears as soon as the job is done.
         jobs_at_once: methods finish at once and return 0 instead of 4096 and a job.
         visibility_seconds: delay before ``Get-VMSnapshot`` shows a new checkpoint.
+        names_refused: checkpoints keep the names that the host gave them.
         merge_seconds: minimum duration of a merge.
         merge_bytes_per_second: speed of a merge.
         merge_retry_seconds: delay before a failed merge is tried again; 0 for never.
@@ -81,6 +82,7 @@ class Knobs:
     job_vanishes: bool = False
     jobs_at_once: bool = False
     visibility_seconds: float = 0.05
+    names_refused: bool = False
     merge_seconds: float = 0.1
     merge_bytes_per_second: float = 400.0 * MIB
     merge_retry_seconds: float = 1.0
@@ -164,6 +166,7 @@ HOSTILE: dict[str, object] = {
     "job_vanishes": True,
     "jobs_at_once": True,
     "visibility_seconds": 2.0,
+    "names_refused": True,
     "merge_seconds": 3.0,
     "memory_granularity_bytes": 4 * MIB,
     "over_report": 1.0,

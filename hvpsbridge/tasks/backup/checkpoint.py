@@ -78,8 +78,12 @@ def freeze(context: BackupContext, state: BackupState, leased: Leased, planned: 
                 raise refusal from err
             raise
         state.guard.checkpoint_made()
+        unmarked = checkpoint.name if checkpoint.name != mark else None
+        if unmarked is not None:
+            state.found_unmarked(checkpoint)
+            state.warn(f"the checkpoint has no mark, only its id in the ledger: {checkpoint.name_error}")
     with step(context, state, Step.RECORD_CHECKPOINT):
-        leased.journal.checkpoint_made(checkpoint.checkpoint_id)
+        leased.journal.checkpoint_made(checkpoint.checkpoint_id, unmarked)
     with step(context, state, Step.CHECK_FROZEN):
         disks = {slot_of(disk): disk for disk in host.frozen_disks(vm_id, checkpoint.checkpoint_id)}
         _refuse_other_disks(planned.plan, disks)

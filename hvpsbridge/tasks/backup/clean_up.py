@@ -45,7 +45,8 @@ def clean_up_earlier_runs(context: BackupContext, state: BackupState, leased: Le
         return
     unclean = HostNotClean(context.host.name, context.vm_name, left)
     checkpoints = context.host.checkpoints(context.vm_id)
-    if any(is_ours(context.repository.repository_id, one) for one in checkpoints):
+    entries = cleanup.authentic_entries
+    if any(is_ours(context.repository.repository_id, one, entries) for one in checkpoints):
         # Only one checkpoint at a time: a second one would keep the chain of the first from being merged.
         raise unclean
     state.conditions.append(unclean)
@@ -117,4 +118,5 @@ def cleanup_context(context: BackupContext, state: BackupState, journal: Journal
         note=context.note,
         warn=state.warn,
         connect_to=context.connect_to,
+        claimed_ids=state.unmarked_ids,
     )

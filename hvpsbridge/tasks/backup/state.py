@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hvpsbridge.contract.results import Consistency
+from hvpsbridge.contract.results import CheckpointInfo, Consistency
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -52,6 +52,7 @@ class BackupState:
         conditions: errors that do not end the backup.
         leftovers: what is left on the host, one line each.
         mark: of a checkpoint that may be on the host; empty when there is none.
+        unmarked_ids: id of the checkpoint if the host did not let it be named; else empty.
         uncertain: whether that checkpoint may be in the making, unseen, at this moment.
     """
 
@@ -67,6 +68,7 @@ class BackupState:
         self.conditions: list[HvpsError] = []
         self.leftovers: tuple[str, ...] = ()
         self.mark = ""
+        self.unmarked_ids: frozenset[str] = frozenset()
         self.uncertain = False
         self._on_left = context.on_left
 
@@ -81,6 +83,11 @@ class BackupState:
         """A checkpoint of that mark may exist from now on."""
         self.mark = mark
         self._on_left(self.left)
+
+    def found_unmarked(self, checkpoint: CheckpointInfo) -> None:
+        """The checkpoint exists and does not have its mark."""
+        self.unmarked_ids = frozenset({str(checkpoint.checkpoint_id)})
+        self.expect_checkpoint(f"{checkpoint.name} ({checkpoint.checkpoint_id})")
 
     def cleaned_up(self, leftovers: tuple[str, ...]) -> None:
         """The host was cleaned up, of the checkpoint too; these are left."""

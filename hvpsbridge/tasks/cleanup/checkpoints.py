@@ -11,7 +11,7 @@ from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.merge_wait import children_of
-from hvpsbridge.tasks.cleanup.ownership import has_ids_of, open_intents, rct_ids_of
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, open_intents, rct_ids_of, unmarked_run
 from hvpsbridge.tasks.cleanup.reference_points import left_unproven, publish_ids
 from hvpsbridge.tasks.planning.mark import parse_mark
 
@@ -82,10 +82,14 @@ def _newest_point_of(context: CleanupContext, checkpoint: CheckpointInfo) -> Poi
     """The newest point, if a conversion of this checkpoint can make it a base."""
     points = context.repository.catalog.points(context.vm_id)
     mark = parse_mark(checkpoint.name)
-    if not points or mark is None:
+    if mark is None:
+        run_id = unmarked_run(checkpoint, context.journal.ledger.current_entries())
+    else:
+        run_id = mark.run_id
+    if not points or run_id is None:
         return None
     manifest = points[-1].manifest
-    if (manifest.checkpoint_id, manifest.run_id) != (checkpoint.checkpoint_id, mark.run_id):
+    if (manifest.checkpoint_id, manifest.run_id) != (checkpoint.checkpoint_id, run_id):
         return None
     return points[-1] if rct_ids_of(manifest) else None
 

@@ -48,6 +48,7 @@ def clean_up(context: CleanupContext, references: ReferencePoints) -> tuple[str,
         lineage,
         repository.repository_id,
         context.claimed_ids,
+        authentic=repository.encrypted,
     )
     children = children_above(context, ownership.ours)
     left.extend(dispose(context, ownership.ours))
@@ -124,8 +125,12 @@ def close_run(
 
 def unclean(context: CleanupContext, references: ReferencePoints) -> Iterator[str]:
     """Look once more at the host after a backup: a line for each thing that should not be there."""
+    entries = context.authentic_entries
     for checkpoint in context.host.checkpoints(context.vm_id):
-        if is_ours(context.repository.repository_id, checkpoint):
+        if (
+            is_ours(context.repository.repository_id, checkpoint, entries)
+            or str(checkpoint.checkpoint_id) in context.claimed_ids
+        ):
             yield f"recovery checkpoint {checkpoint.name!r}"
     there = [one.instance_id for one in references.look()]
     yield from (f"reference point {one}" for one in there if one not in references.keep)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.journal import Journal
@@ -30,7 +31,8 @@ class CleanupContext:
         connect_to: opens a session on another host by name, where the VM may have been; None if that host
             is unknown.
         uncertain: whether a checkpoint may be in the making at this moment, unseen.
-        claimed_ids: ids of unclear checkpoints and reference points that, as a user says, hvps created.
+        claimed_ids: ids of unclear checkpoints and reference points that hvps created, as a user says, or as
+            the run itself knows.
         foreign_ids: ids of checkpoints and reference points that, as a user says, hvps did not create.
         until: when cleaning up must have ended, on ``clock``; None for no deadline.
         clock: monotonic seconds.
@@ -51,6 +53,11 @@ class CleanupContext:
     foreign_ids: frozenset[str] = frozenset()
     until: float | None = None
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def authentic_entries(self) -> tuple[LedgerEntry, ...]:
+        """Entries of the ledger that only hvps can have written; none in a plain repository."""
+        return self.journal.ledger.current_entries() if self.repository.encrypted else ()
 
     @property
     def job_seconds(self) -> int:

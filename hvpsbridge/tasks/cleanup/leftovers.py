@@ -108,7 +108,13 @@ def find_objects(
     checkpoints = host.checkpoints(vm.vm_id)
     reference_points = host.reference_points(vm.vm_id)
     ownership = decide_ownership(
-        entries, open_entries, checkpoints, reference_points, lineage, repository.repository_id
+        entries,
+        open_entries,
+        checkpoints,
+        reference_points,
+        lineage,
+        repository.repository_id,
+        authentic=repository.encrypted,
     )
     return VmObjects(
         vm,

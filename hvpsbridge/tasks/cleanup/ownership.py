@@ -1,10 +1,12 @@
 """Decides which checkpoints and reference points of a VM hvps created. Pure.
 
-A checkpoint is ours if it is a recovery checkpoint whose name is a mark of this repository. A reference point
-carries no mark: it is ours if the ledger or an ids object names it and it has the RCT ids of that recovery
-point. No id in the repository is enough by itself: a host may have given it falsely, and whoever can write
-to a plain repository can forge it. What hvps may have created, but cannot prove, is unclear and never
-removed until a person decides.
+A checkpoint is ours if it is a recovery checkpoint whose name is a mark of this repository. Where a host
+does not let hvps name it, it is ours if the ledger has both its id and the name that it has, and nobody
+without the key can have written that: in a plain repository it is unclear. A reference point carries no
+mark: it is ours if the ledger or an ids object names it and it has the RCT ids of that recovery point. No
+other id in the repository is enough by itself: a host may have given it falsely, and whoever can write to a
+plain repository can forge it. What hvps may have created, but cannot prove, is unclear and never removed
+until a person decides.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ def decide_ownership(
     lineage: Lineage,
     repository_id: UUID,
     claimed: Collection[str] = (),
+    *,
+    authentic: bool = False,
 ) -> Ownership:
     """Which checkpoints and reference points of a VM hvps created.
 
@@ -83,9 +87,10 @@ def decide_ownership(
         reference_points: all that are on the host.
         lineage: the VM's recovery points in this repository.
         repository_id: of this repository, as marks carry it.
-        claimed: ids of unclear objects that, as a user says now, hvps created.
+        claimed: ids of unclear objects that, as a user or the run says now, hvps created.
+        authentic: whether only hvps can have written the entries, as in an encrypted repository.
     """
-    ours = [one for one in checkpoints if is_ours(repository_id, one)]
+    ours = [one for one in checkpoints if is_ours(repository_id, one, entries if authentic else ())]
     unclear = _unclear(entries, open_entries, [one for one in checkpoints if one not in ours], ours)
     proven = own_reference_points(entries, lineage, reference_points)
     named = {name for entry in entries for name in entry.own_reference_points}
@@ -110,9 +115,25 @@ def decide_ownership(
     )
 
 
-def is_ours(repository_id: UUID, checkpoint: CheckpointInfo) -> bool:
-    """Whether hvps created a checkpoint for that repository: its kind and its mark say so."""
-    return checkpoint.kind is CheckpointKind.RECOVERY and has_mark_of(repository_id, checkpoint.name)
+def is_ours(
+    repository_id: UUID, checkpoint: CheckpointInfo, authentic_entries: Iterable[LedgerEntry] = ()
+) -> bool:
+    """Whether hvps created a checkpoint for that repository: its kind and its mark say so, or the ledger."""
+    return checkpoint.kind is CheckpointKind.RECOVERY and (
+        has_mark_of(repository_id, checkpoint.name) or unmarked_run(checkpoint, authentic_entries) is not None
+    )
+
+
+def unmarked_run(checkpoint: CheckpointInfo, entries: Iterable[LedgerEntry]) -> UUID | None:
+    """The run that created a checkpoint which it could not name, as the ledger has its id and its name."""
+    for entry in entries:
+        if (
+            entry.kind is LedgerKind.CHECKPOINT_MADE
+            and entry.checkpoint_id == checkpoint.checkpoint_id
+            and entry.mark == checkpoint.name
+        ):
+            return entry.run_id
+    return None
 
 
 def _unclear(

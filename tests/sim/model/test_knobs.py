@@ -224,6 +224,13 @@ def range_past_end(lab: Lab) -> None:
     assert lab.ask(base)[1][-1].end > SIZE
 
 
+def names_refused(lab: Lab) -> None:
+    lab.model.knobs.names_refused = True
+    point = lab.checkpoint()
+    with pytest.raises(HyperVError):
+        lab.model.checkpoints.rename(point, "mine")
+
+
 def new_id_at_conversion(lab: Lab) -> None:
     lab.model.knobs.new_id_at_conversion = True
     point = lab.checkpoint()

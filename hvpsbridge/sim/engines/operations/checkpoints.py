@@ -10,9 +10,9 @@ from uuid import UUID
 
 from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.binder import VALIDATION
-from hvpsbridge.sim.engines.failure import Failure, failure
+from hvpsbridge.sim.engines.failure import Failure, failure, of_call
 from hvpsbridge.sim.engines.operations.context import Context, utc
-from hvpsbridge.sim.model import Consistency, SnapshotType
+from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Checkpoint, Job, Operational, ReferencePoint
 
@@ -39,6 +39,9 @@ _SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
 _DESTROY_REFERENCE_POINT = "Msvm_VirtualSystemReferencePointService.DestroyReferencePoint"
 # How long to wait until cmdlets show a new checkpoint (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
+# How long a name is tried again while the checkpoint is busy, and how long its job may take.
+BUSY_SECONDS = 10.0
+RENAME_SECONDS = 60
 
 
 def get_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -49,7 +52,9 @@ def get_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         yield _checkpoint_info(context, point)
 
 
-def _checkpoint_info(context: Context, point: Checkpoint) -> results.CheckpointInfo:
+def _checkpoint_info(
+    context: Context, point: Checkpoint, name_error: str | None = None
+) -> results.CheckpointInfo:
     context.cmdlet("Get-VMHardDiskDrive", point.checkpoint_id)
     return results.CheckpointInfo(
         vm_id=point.vm_id,
@@ -63,6 +68,7 @@ def _checkpoint_info(context: Context, point: Checkpoint) -> results.CheckpointI
             for drive in context.model.disks.drives(point.vm_id, point.checkpoint_id)
             if drive.layer is not None
         ),
+        name_error=name_error,
     )
 
 
@@ -100,42 +106,77 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
     checkpoint_id = UUID(_result(context, job, "checkpoint", "Msvm_VirtualSystemSettingData"))
+    problem = _set_name(context, checkpoint_id, given["Name"])
     try:
-        _rename(context, checkpoint_id, given)
+        point = _listed(context, vm.vm_id, checkpoint_id)
+        name_error = None
+        if problem is not None:
+            again = _rename(context, checkpoint_id, given["Name"])
+            name_error = None if again is None else f"{problem.message}; {again.message}"
+            point = _listed(context, vm.vm_id, checkpoint_id)
+        yield _checkpoint_info(context, point, None if point.name == given["Name"] else name_error)
     except (Failure, CallRefused):
-        # Without its name nothing would show that it is ours.
-        with suppress(Failure, CallRefused):
-            context.call_method(
-                "removing the checkpoint",
-                _SNAPSHOTS + "DestroySnapshot",
-                checkpoint_id,
-                lambda: context.model.checkpoints.remove(checkpoint_id),
-            )
+        # Without its name nothing shows that it is ours, unless the caller gets its id.
+        if problem is not None:
+            with suppress(Failure, CallRefused):
+                context.call_method(
+                    "removing the checkpoint",
+                    _SNAPSHOTS + "DestroySnapshot",
+                    checkpoint_id,
+                    lambda: context.model.checkpoints.remove(checkpoint_id),
+                )
         raise
-    end = time.monotonic() + VISIBLE_SECONDS
-    while time.monotonic() < end:
-        context.cmdlet("Get-VMSnapshot", vm.vm_id)
-        for point in context.model.checkpoints.all(vm.vm_id):
-            if point.checkpoint_id == checkpoint_id:
-                yield _checkpoint_info(context, point)
-                return
+
+
+def _set_name(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
+    """``Set-HvpsCheckpointName``: tried again for some seconds while the checkpoint is busy."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            context.run_method(
+                "the renaming",
+                "Msvm_VirtualSystemManagementService.ModifySystemSettings",
+                checkpoint_id,
+                lambda: context.model.checkpoints.rename(checkpoint_id, name),
+                RENAME_SECONDS,
+            )
+            return None
+        except (Failure, CallRefused) as err:
+            busy = err.category == "ResourceBusy"
+            problem = err if isinstance(err, Failure) else of_call(err)
+        if not busy or time.monotonic() > end:
+            return problem
         context.pause()
-    raise failure("Hvps.JobFailed", f"checkpoint {checkpoint_id} does not appear")
 
 
-def _rename(context: Context, checkpoint_id: UUID, given: Mapping[str, Any]) -> None:
-    """``Set-HvpsCheckpointName``."""
+def _rename(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
+    """``Rename-HvpsSnapshot``."""
+    try:
+        context.cmdlet("Rename-VMSnapshot", checkpoint_id)
+        context.model.checkpoints.rename(checkpoint_id, name)
+    except CallRefused as err:
+        return of_call(err)
+    except HyperVError as err:
+        return failure("Hvps.Unexpected", err.message, err.hresult)
+    return None
 
-    def rename() -> None:
-        context.model.checkpoints.rename(checkpoint_id, given["Name"])
 
-    context.run_method(
-        "the renaming",
-        "Msvm_VirtualSystemManagementService.ModifySystemSettings",
-        checkpoint_id,
-        rename,
-        given["JobSeconds"],
-    )
+def _listed(context: Context, vm_id: UUID, checkpoint_id: UUID) -> Checkpoint:
+    """``Wait-HvpsSnapshot``.
+
+    Raises:
+        Failure: cmdlets do not list it.
+        CallRefused: they fail.
+    """
+    end = time.monotonic() + VISIBLE_SECONDS
+    while True:
+        context.cmdlet("Get-VMSnapshot", vm_id)
+        for point in context.model.checkpoints.all(vm_id):
+            if point.checkpoint_id == checkpoint_id:
+                return point
+        if time.monotonic() > end:
+            raise failure("Hvps.JobFailed", f"checkpoint {checkpoint_id} does not appear")
+        context.pause()
 
 
 def _result(context: Context, job: Job | None, name: str, class_name: str) -> str:
