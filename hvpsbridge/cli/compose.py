@@ -22,6 +22,7 @@ from hvpsbridge.repository import Repository, open_repository
 from hvpsbridge.repository.opening import default_cache_folder
 from hvpsbridge.repository.stores.urls import check_url
 from hvpsbridge.secret import Secret
+from hvpsbridge.tasks.host_records import HostRecords, default_state_folder
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import RunLimits
@@ -151,4 +152,5 @@ def shared_limits(limits: RunLimits) -> SharedLimits:
         # A limited read measures the limit, not the host.
         tuning=TuningBook(kept, measures=not limits.limits_reads),
         shells=ShellSlots(limits.shells_per_host),
+        records=HostRecords(default_state_folder()),
     )

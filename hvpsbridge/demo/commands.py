@@ -31,7 +31,12 @@ class Commands:
         # The configuration of the user must not affect the demo.
         empty = folder / "config.yaml"
         empty.write_text("{}\n", encoding="utf-8")
-        self._environment = {**os.environ, "HVPS_CONFIG": str(empty), **environment}
+        self._environment = {
+            **os.environ,
+            "HVPS_CONFIG": str(empty),
+            "XDG_STATE_HOME": str(folder / "state"),
+            **environment,
+        }
         self._environment.pop("HVPS_REPO", None)
 
     def json(self, *arguments: str | Path, show: bool = False, accept: Sequence[ExitCode] = ()) -> Any:

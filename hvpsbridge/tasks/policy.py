@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
+from hvpsbridge.formats.os_build import parse_os_build
 from hvpsbridge.options import Option, TextForm, Unit
 from hvpsbridge.receiver.settings import ReadSettings, RetryLimits
 from hvpsbridge.units import GIB, KIB, MIB
@@ -17,6 +18,8 @@ MAX_READERS = 8
 # What the reader on the host accepts; also bounds its memory and that of hvps.
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 64 * KIB, 4 * MIB
 MIN_WINDOW_BYTES, MAX_WINDOW_BYTES = 1 * MIB, 16 * MIB
+# After a declared build: increments from ids of reference points were proved there.
+REFERENCE_IDS = ":reference"
 
 
 class ConsistencyPolicy(StrEnum):
@@ -38,11 +41,13 @@ class OnUnexpectedFull(StrEnum):
 class ProofPolicy(StrEnum):
     """When a point is proved equal to the frozen disk before it is committed.
 
-    ``auto``: the first two increments of a disk on an OS build whole, then a rotating sample.
+    ``auto``: always, until ``hvps host prove`` ended well on the host's build of Windows; then as ``sample``.
+    ``sample``: the first two increments of a disk on a build whole, then a rotating part.
     """
 
     AUTO = "auto"
     ALWAYS = "always"
+    SAMPLE = "sample"
     NEVER = "never"
 
 
@@ -63,6 +68,17 @@ def disk_pattern(text: str) -> str:
     if re.match(r"(ide|scsi|pmem) ", text, re.IGNORECASE) or "\\" in text or "*" in text:
         return text
     raise ValueError(f"{text!r} cannot match a disk; use for example 'scsi 0:1' or '*\\scratch.vhdx'")
+
+
+def declared_build(text: str) -> str:
+    """A build that a playbook declares to be proved, ``10.0.20348.2700``; ``:reference`` after it declares
+    that increments from ids of reference points were proved there, too.
+
+    Raises:
+        ValueError: it names no build.
+    """
+    parse_os_build(text.removesuffix(REFERENCE_IDS))
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +190,18 @@ class BackupOptions:
     proof: Annotated[
         ProofPolicy, Option("when to compare a point with the frozen disk before committing it")
     ] = ProofPolicy.AUTO
+    proved_builds: Annotated[
+        tuple[str, ...],
+        Option(
+            "builds of Windows that count as proved, for machines that do not keep what was proved",
+            form=TextForm(
+                read=declared_build,
+                name="text",
+                metavar="BUILD",
+                examples=("10.0.20348.2700", "10.0.20348.2700:reference"),
+            ),
+        ),
+    ] = ()
     disks: Annotated[DiskSelection, Option("disks to back up; all by default")] = field(
         default_factory=DiskSelection
     )

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hvpsbridge.cli import logs
 from hvpsbridge.cli.main import main
+from hvpsbridge.tasks.host_records import HostRecords, IdWay, ProvedBuild
 from tests.forked import Forked, command_line
 from tests.repository.servers import s3, ssh  # noqa: F401 - fixtures
 from tests.waiting import DEADLINE_SECONDS
@@ -39,8 +41,16 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
     # A real process runs one command line with its secrets; here many run in one.
     monkeypatch.setattr(logs.redact, "_values", ())
+
+
+@pytest.fixture(autouse=True)
+def proved_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build of every host counts as proved, in command lines of this process."""
+    proved = ProvedBuild(proved=datetime(2026, 3, 1, tzinfo=UTC), way=IdWay.FROZEN)
+    monkeypatch.setattr(HostRecords, "load", lambda self, info: proved)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Life:
         self.vm_id = self.world.vm(disks=[1 * MIB + 512 * self.chance.randrange(8)])
         self.history = History(self.world.model, self.vm_id, seed, leave_out=frozenset({"crash_host"}))
         self.log: list[str] = [f"seed {seed}"]
-        self.proof = ProofPolicy.AUTO
+        self.proof = ProofPolicy.SAMPLE
         self.unsettled = False
         if self.chance.random() < 0.5:
             knob = self.chance.choice(sorted(HOSTILE.keys() - LEFT_OUT))

@@ -37,7 +37,7 @@ def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResul
     results = []
 
     def backup() -> None:
-        proof = ProofPolicy.AUTO if len(results) < 3 else policy_after
+        proof = ProofPolicy.SAMPLE if len(results) < 3 else policy_after
         result = world.backup(vm_id, proof=proof, wait=20.0)
         assert result.error is None, result.error
         results.append(result)
@@ -84,7 +84,7 @@ def troubled_rounds(world: World, policy_after: ProofPolicy) -> list[BackupResul
 
 
 def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) -> None:
-    reasons = [one(result)[1] for result in troubled_rounds(world, ProofPolicy.AUTO)]
+    reasons = [one(result)[1] for result in troubled_rounds(world, ProofPolicy.SAMPLE)]
     assert reasons == [
         Reason.FIRST_BACKUP,
         Reason.TRACKED,
@@ -104,7 +104,7 @@ def test_the_benign_host_is_incremental_wherever_nothing_happened(world: World) 
 @pytest.mark.parametrize("knob", sorted(HOSTILE.keys() - {"short_reads", "job_vanishes"}))
 def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
     world.model.set_knob(knob, SHORTER.get(knob, HOSTILE[knob]))
-    results = troubled_rounds(world, ProofPolicy.ALWAYS if knob in SILENT_LIES else ProofPolicy.AUTO)
+    results = troubled_rounds(world, ProofPolicy.ALWAYS if knob in SILENT_LIES else ProofPolicy.SAMPLE)
     reasons = [one(result)[1] for result in results]
     match knob:
         case "empty_answers":

@@ -25,8 +25,9 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.mark import parse_mark
-from hvpsbridge.tasks.policy import BackupLimits, BackupOptions
+from hvpsbridge.tasks.policy import BackupLimits, BackupOptions, ProofPolicy
 from hvpsbridge.tasks.task import TaskContext
+from hvpsbridge.tasks.transfer.limits import SharedLimits
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.model_host import ModelHost
 
@@ -48,6 +49,7 @@ def die() -> None:
 # Pauses are short. What ends a wait without success is long, since the machine may be busy: no test may run
 # into it that does not say so.
 QUICK = BackupOptions(
+    proof=ProofPolicy.SAMPLE,  # as on a proved build
     limits=BackupLimits(
         free_space_floor=1 * MIB,
         watch_seconds=0.05,
@@ -85,6 +87,8 @@ class World:
         self.store = folder / "repository"
         self.store.mkdir(exist_ok=True)
         self.repository = create_on_store(LocalStore(self.store), GRID)
+        self.shared = SharedLimits()
+        self.records = self.shared.records
         self.before: Callable[[str], None] | None = None
 
     def close(self) -> None:
@@ -161,6 +165,7 @@ class World:
                 observer=observer or Observer(),
                 cancel=cancel or Cancellation(),
                 budget=ByteBudget(16 * MIB),
+                shared=self.shared,
                 connect=lambda: self.host(node, run_id),  # type: ignore[arg-type,return-value]
             )
             return backup.check(context) if check else backup.run(context)

@@ -24,6 +24,7 @@ from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points
 from hvpsbridge.tasks.host_records import build_of
 from hvpsbridge.tasks.journal import Journal
+from hvpsbridge.tasks.planning.build_trust import BuildTrust, trust_build
 from hvpsbridge.tasks.planning.eligibility import (
     NO_DISK,
     Finding,
@@ -37,6 +38,7 @@ from hvpsbridge.tasks.planning.eligibility import (
 from hvpsbridge.tasks.planning.lineage import Lineage, read_lineage
 from hvpsbridge.tasks.planning.plan import DiskFacts, VmPlan, plan_disks
 from hvpsbridge.tasks.planning.space import child_growth, space_shortage
+from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
 
 
@@ -64,12 +66,14 @@ class Planned:
         lineage: the VM's recovery points so far.
         volumes: those the VM's disks are on.
         ignore_disks: whether the checkpoint must leave out disks that Hyper-V cannot freeze.
+        trust: how far the host is trusted on its build of Windows.
     """
 
     plan: VmPlan
     lineage: Lineage
     volumes: tuple[VolumeInfo, ...]
     ignore_disks: bool
+    trust: BuildTrust
 
 
 @contextlib.contextmanager
@@ -116,11 +120,12 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
+    trust = _trust(context, info)
     decided = plan_disks(
         vm,
         map(DiskFacts.of_drive, drives),
         lineage,
-        os_build=build_of(info),
+        os_build=trust.build,
         reference_points=[point.instance_id for point in ours],
         force_compare=context.options.force_compare,
         excluded=excluded,
@@ -141,7 +146,19 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     shortage = space_shortage(volumes, context.options.limits.free_space_floor, growth)
     if shortage is not None:
         raise HostNoSpace(vm.name, shortage)
-    return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)))
+    return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)), trust)
+
+
+def _trust(context: BackupContext, info: HostInfo) -> BuildTrust:
+    """How far the host is trusted; a note if its build was not proved."""
+    options = context.options
+    trust = trust_build(build_of(info), context.shared.records.load(info), options.proved_builds)
+    if options.proof is ProofPolicy.AUTO and not trust.proved:
+        context.note(
+            f"Windows {trust.build} was never proved on this host, so every point is compared with its "
+            "frozen disks; hvps host prove ends that"
+        )
+    return trust
 
 
 def _report_move(

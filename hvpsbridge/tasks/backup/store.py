@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -83,8 +83,10 @@ def store(
             files = _files(context, frozen.checkpoint, writer)
         with guard.watching(host), step(context, state, Step.PROVE):
             turn = planned.lineage.last_sequence
-            proofs = [partial(_prove, context.options.proof, disk, turn) for disk in disks]
+            policy = planned.trust.policy(context.options.proof)
+            proofs = [partial(_prove, policy, disk, turn) for disk in disks]
             run_parallel(proofs, guard.halt)
+            _note_proofs(context, state, leased, planned, disks)
     return Stored(disks, files, definition)
 
 
@@ -107,6 +109,7 @@ def _read(
         on_progress=partial(context.observer.progress, context.vm),
         shared=context.shared,
         permit=partial(_permit, context, planned),
+        hash_bytes=planned.trust.hash_bytes,
     )
     for plan in planned.plan.disks:
         disk = frozen.disks[plan.slot]
@@ -161,13 +164,29 @@ def _definition(context: BackupContext, state: BackupState) -> str:
     return definition
 
 
+def _note_proofs(
+    context: BackupContext,
+    state: BackupState,
+    leased: Leased,
+    planned: Planned,
+    disks: Iterable[DiskBackup],
+) -> None:
+    """Warn of proofs that were left out, and remember how fast the host hashes."""
+    for disk in disks:
+        if disk.proof_left_out:
+            state.warn(f"disk {disk.plan.slot}: written, but not proved: {disk.proof_left_out}")
+    rate = max((disk.hash_rate for disk in disks), default=0.0)
+    if rate and not 0.8 < planned.trust.hash_bytes / rate < 1.25:
+        context.shared.records.save(leased.info, hash_bytes=rate)
+
+
 def _prove(policy: ProofPolicy, disk: DiskBackup, turn: int) -> None:
     match policy:
         case ProofPolicy.NEVER:
             return
-        case ProofPolicy.ALWAYS:
+        case ProofPolicy.ALWAYS | ProofPolicy.AUTO:
             disk.prove_whole(believe_allocation=False)
-        case ProofPolicy.AUTO:
+        case ProofPolicy.SAMPLE:
             if disk.plan.mode is not Mode.INCREMENTAL:
                 return
             if disk.plan.proved < PROOFS_WANTED:

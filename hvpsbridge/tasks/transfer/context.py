@@ -28,6 +28,7 @@ class TransferContext:
         host_name: for messages and tuning.
         on_progress: called with the progress of each disk.
         shared: what all reads of the run share.
+        hash_bytes: bytes per second that the host hashes; 0 if unknown.
         permit: makes a permit to read the frozen disk at a path.
     """
 
@@ -41,3 +42,4 @@ class TransferContext:
     on_progress: Callable[[Progress], None]
     shared: SharedLimits
     permit: Callable[[str], ReadPermit]
+    hash_bytes: float = 0.0

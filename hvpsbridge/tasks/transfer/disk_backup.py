@@ -33,6 +33,7 @@ from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.tasks.transfer.host_side import HostSide
+from hvpsbridge.tasks.transfer.proof_time import RESERVE, ProofLeftOutError, ProofTime
 from hvpsbridge.tasks.transfer.repository_side import RepositorySide
 from hvpsbridge.text import one_line
 
@@ -56,6 +57,7 @@ class DiskBackup:
     Attributes:
         plan: as confirmed by the frozen disk; changes when change tracking or the base turn out unusable.
         lied_chunks: changed chunks that tracking did not report, found by a digest.
+        proof_left_out: why a proof that was due was left out; empty if it was not.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class DiskBackup:
         self.frozen = frozen
         self.reader = reader
         self.lied_chunks = 0
+        self.proof_left_out = ""
         self._context = context
         self._grid = context.repository.grid
         self._size_bytes = frozen.size_bytes
@@ -236,8 +239,9 @@ class DiskBackup:
         """
         with self.reader.in_use():
             allocation = self._allocation if believe_allocation else None
-            self._prove(ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored.extents()))
-            self._proved_bytes = self._size_bytes
+            ranges = ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored.extents())
+            if self._prove(ranges):
+                self._proved_bytes = self._size_bytes
 
     def audit(self, turn: int) -> None:
         """Prove one part of the disk, another one in each ``turn``; all of it if tracking was wrong there."""
@@ -251,24 +255,38 @@ class DiskBackup:
             ranges = ranges_to_compare(
                 self._size_bytes, self._grid, self._allocation, self._stored.extents(), within
             )
-            self._prove(ranges)
+            proved = self._prove(ranges)
             if self.lied_chunks:
                 self.prove_whole()
-            else:
+            elif proved:
                 self._proved_bytes = within.length
 
-    def _prove(self, ranges: tuple[Extent, ...]) -> None:
+    def _prove(self, ranges: tuple[Extent, ...]) -> bool:
+        """Prove ``ranges``; false if there is not enough time, and then what was repaired so far stays."""
+        guard, limits = self._context.guard, self._context.options.limits
+        proof_time = ProofTime(
+            total_bytes(ranges),
+            lambda: guard.seconds_left - RESERVE * limits.checkpoint_age,
+            self._host.hash_rate or self._context.hash_bytes,
+        )
+        repaired: list[Extent] = []
+        before: dict[int, bytes] = {}
         with self._timed():
             self._stored.make_comparable()
-            repaired: list[Extent] = []
-            before: dict[int, bytes] = {}
-            for found in self._host.differences(self._stored.comparable, ranges, "prove", confirm=True):
-                repaired.extend(found)
-                before.update(self._stored.ids(found))
-                self._pull_whole(found)
+            try:
+                proof_time.check()
+                for found in self._host.differences(
+                    self._stored.comparable, ranges, "prove", confirm=True, proof_time=proof_time
+                ):
+                    repaired.extend(found)
+                    before.update(self._stored.ids(found))
+                    self._pull_whole(found)
+            except ProofLeftOutError as err:
+                self.proof_left_out = str(err)
             if repaired:
                 self._stored.make_comparable()
                 self._check_repaired(tuple(repaired), before)
+        return not self.proof_left_out
 
     def _check_repaired(self, repaired: tuple[Extent, ...], before: dict[int, bytes]) -> None:
         """Blame what was wrong: the host's digests, change tracking, or the first read.
@@ -339,6 +357,11 @@ class DiskBackup:
             ),
             proof=Proof(EQUAL, datetime.now(UTC), self._proved_bytes, run_id) if self._proved_bytes else None,
         )
+
+    @property
+    def hash_rate(self) -> float:
+        """Bytes per second that the host hashed; 0 if unknown."""
+        return self._host.hash_rate
 
     def figures(self) -> DiskFigures:
         """What the backup of the disk took."""

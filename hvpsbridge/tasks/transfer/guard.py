@@ -49,6 +49,12 @@ class Guard:
         """The checkpoint's age counts from now."""
         self._checkpoint_made = self._clock()
 
+    @property
+    def seconds_left(self) -> float:
+        """How long the checkpoint may still exist before the backup stops."""
+        age = 0.0 if self._checkpoint_made is None else self._clock() - self._checkpoint_made
+        return self._limits.checkpoint_age - age
+
     def halt(self) -> None:
         """One disk failed: the others stop at their next check."""
         self._halted = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 from hvpsbridge.contract.results import FrozenDisk
@@ -16,8 +17,13 @@ from hvpsbridge.tasks.planning.compare import differing, regions
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
 from hvpsbridge.tasks.transfer.guard import ReadWatcher
+from hvpsbridge.tasks.transfer.proof_time import ProofTime
+from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
+
+# The start of an operation weighs less than a tenth in the time for so much.
+MEASURABLE_BYTES = 256 * MIB
 
 
 class HostSide:
@@ -33,17 +39,28 @@ class HostSide:
         read_bytes: raw bytes read from the frozen disk.
         wire_bytes: bytes received for them, digests included.
         resumed: how often a lost reader was replaced.
+        hashed_bytes: bytes that the host hashed.
+        hash_seconds: how long that took.
     """
 
     def __init__(self, slot: str, frozen: FrozenDisk, reader: DiskReader, context: TransferContext) -> None:
         self.read_bytes = 0
         self.wire_bytes = 0
         self.resumed = 0
+        self.hashed_bytes = 0
+        self.hash_seconds = 0.0
         self._slot = slot
         self._frozen = frozen
         self._reader = reader
         self._context = context
         self._grid = context.repository.grid
+
+    @property
+    def hash_rate(self) -> float:
+        """Bytes per second that the host hashed; 0 if it hashed too little to tell."""
+        if self.hashed_bytes < MEASURABLE_BYTES or self.hash_seconds <= 0:
+            return 0.0
+        return self.hashed_bytes / self.hash_seconds
 
     def read(self, wanted: tuple[Extent, ...], sink: BlockSink, *, want_chunk_digests: bool = False) -> None:
         """Deliver ``wanted`` of the frozen disk to ``sink``.
@@ -81,7 +98,13 @@ class HostSide:
         self.resumed += moved.resumed
 
     def differences(
-        self, stored: DiskWriter, ranges: tuple[Extent, ...], activity: str, *, confirm: bool = False
+        self,
+        stored: DiskWriter,
+        ranges: tuple[Extent, ...],
+        activity: str,
+        *,
+        confirm: bool = False,
+        proof_time: ProofTime | None = None,
     ) -> Iterator[tuple[Extent, ...]]:
         """Whole chunks that differ from ``stored``, one region of the disk at a time.
 
@@ -91,6 +114,10 @@ class HostSide:
             activity: name of the work in progress reports.
             confirm: look a second time at what differs, and leave out what no longer does: one wrong bit
                 in one read of the host must not discredit change tracking.
+            proof_time: checked for each page.
+
+        Raises:
+            ProofLeftOutError: there is not enough time.
         """
         context = self._context
         meter = Meter(context.on_progress, self._slot, activity, total_bytes(ranges))
@@ -98,12 +125,17 @@ class HostSide:
         def count(compared_bytes: int, received_bytes: int) -> None:
             self._received(received_bytes)
             meter.moved(compared_bytes, received_bytes)
+            self.hashed_bytes += compared_bytes
+            if proof_time is not None:
+                proof_time.hashed(compared_bytes)
+                proof_time.check()
 
         permit, check = self._permit(), context.guard.check
         for region in regions(ranges):
             while (delay := context.shared.rate.delay()) > 0:
                 context.guard.pause(delay)
             permit.enter(check)  # the host reads the whole region for its digests
+            started = time.monotonic()
             try:
                 found = differing(
                     self._reader.digests, region, stored, self._grid, check=check, on_page=count
@@ -112,6 +144,7 @@ class HostSide:
                     found = self._still_differing(stored, found)
             finally:
                 permit.leave()
+                self.hash_seconds += time.monotonic() - started
             yield found
 
     def _still_differing(self, stored: DiskWriter, found: tuple[Extent, ...]) -> tuple[Extent, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hvpsbridge.receiver.throttling import NoRateLimit, RateLimiter
+from hvpsbridge.tasks.host_records import HostRecords
 from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
@@ -104,9 +105,11 @@ class SharedLimits:
         rate: limits the bytes received per second.
         tuning: how best to read each host.
         shells: limits the shells for disks on each host.
+        records: what was proved and measured about hosts.
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
     rate: RateLimiter = field(default_factory=NoRateLimit)
     tuning: TuningBook = field(default_factory=TuningBook)
     shells: ShellSlots = field(default_factory=ShellSlots)
+    records: HostRecords = field(default_factory=HostRecords)
