@@ -25,6 +25,7 @@ CHECKPOINT: dict[str, Any] = {
     "Created": "2026-03-01T02:00:00.1234567Z",
     "ParentId": None,
     "DiskPaths": ["C:\\a.vhdx"],
+    "NameError": None,
 }
 
 
