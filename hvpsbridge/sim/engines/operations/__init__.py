@@ -8,6 +8,7 @@ from hvpsbridge.sim.engines.operations import (
     disks,
     inventory,
     reader,
+    reference_points,
 )
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
 
@@ -27,9 +28,9 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsCheckpoint": checkpoints.get_checkpoint,
     "New-HvpsCheckpoint": checkpoints.new_checkpoint,
     "Remove-HvpsCheckpoint": checkpoints.remove_checkpoint,
-    "Get-HvpsReferencePoint": checkpoints.get_reference_point,
-    "ConvertTo-HvpsReferencePoint": checkpoints.convert,
-    "Remove-HvpsReferencePoint": checkpoints.remove_reference_point,
+    "Get-HvpsReferencePoint": reference_points.get_reference_point,
+    "ConvertTo-HvpsReferencePoint": reference_points.convert,
+    "Remove-HvpsReferencePoint": reference_points.remove_reference_point,
     "Get-HvpsMerge": checkpoints.get_merge,
     "Read-HvpsConfiguration": configuration.read_configuration,
     "Get-HvpsFrozenDisk": disks.get_frozen_disk,

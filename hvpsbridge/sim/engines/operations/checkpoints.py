@@ -1,4 +1,4 @@
-"""Operations on checkpoints, reference points, merges and configuration files."""
+"""Operations on checkpoints and merges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hvpsbridge.sim.engines.failure import Failure, failure, of_call
 from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
 from hvpsbridge.sim.model.calls import CallRefused
-from hvpsbridge.sim.model.state import Checkpoint, Job, Operational, ReferencePoint
+from hvpsbridge.sim.model.state import Checkpoint, Job, Operational
 
 _KINDS = {
     SnapshotType.Standard: results.CheckpointKind.STANDARD,
@@ -24,10 +24,6 @@ _KINDS = {
     SnapshotType.AppConsistentReplica: results.CheckpointKind.REPLICA,
     SnapshotType.SyncedReplica: results.CheckpointKind.REPLICA,
 }
-_CONSISTENCY = {
-    Consistency.Application: results.Consistency.APPLICATION,
-    Consistency.Crash: results.Consistency.CRASH,
-}
 _LEVELS = {"application": Consistency.Application, "crash": Consistency.Crash}
 _MERGING = {
     Operational.CreatingSnapshot,
@@ -35,8 +31,7 @@ _MERGING = {
     Operational.MergingDisks,
     Operational.BackingUpVirtualMachine,
 }
-_SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
-_DESTROY_REFERENCE_POINT = "Msvm_VirtualSystemReferencePointService.DestroyReferencePoint"
+SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
 # How long to wait until cmdlets show a new checkpoint (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
 # How long a name is tried again while the checkpoint is busy, and how long its job may take.
@@ -90,7 +85,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
     try:
         job = context.run_job(
             "making a checkpoint",
-            _SNAPSHOTS + "CreateSnapshot",
+            SNAPSHOTS + "CreateSnapshot",
             vm.vm_id,
             lambda: context.model.checkpoints.create(
                 vm.vm_id,
@@ -105,7 +100,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         if level is Consistency.Application and err.error_id.startswith("Hvps.JobFailed"):
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
-    checkpoint_id = UUID(_result(context, job, "checkpoint", "Msvm_VirtualSystemSettingData"))
+    checkpoint_id = UUID(result_of(context, job, "checkpoint", "Msvm_VirtualSystemSettingData"))
     problem = _set_name(context, checkpoint_id, given["Name"])
     try:
         point = _listed(context, vm.vm_id, checkpoint_id)
@@ -121,7 +116,7 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             with suppress(Failure, CallRefused):
                 context.call_method(
                     "removing the checkpoint",
-                    _SNAPSHOTS + "DestroySnapshot",
+                    SNAPSHOTS + "DestroySnapshot",
                     checkpoint_id,
                     lambda: context.model.checkpoints.remove(checkpoint_id),
                 )
@@ -179,7 +174,7 @@ def _listed(context: Context, vm_id: UUID, checkpoint_id: UUID) -> Checkpoint:
         context.pause()
 
 
-def _result(context: Context, job: Job | None, name: str, class_name: str) -> str:
+def result_of(context: Context, job: Job | None, name: str, class_name: str) -> str:
     """The id of what a job made, which only the job itself tells.
 
     Raises:
@@ -199,7 +194,7 @@ def _result(context: Context, job: Job | None, name: str, class_name: str) -> st
 def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Remove-HvpsCheckpoint``. A checkpoint that does not exist counts as removed."""
     point = None
-    with _vm_may_be_gone():
+    with vm_may_be_gone():
         context.wmi_vm(given["VmId"])
         context.associated("Msvm_VirtualSystemSettingData", given["VmId"])
         point = find(context, given)
@@ -213,7 +208,7 @@ def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[ob
             )
         job = context.run_job(
             "removing the checkpoint",
-            _SNAPSHOTS + "DestroySnapshot",
+            SNAPSHOTS + "DestroySnapshot",
             checkpoint_id,
             lambda: context.model.checkpoints.remove(checkpoint_id),
             given["JobSeconds"],
@@ -226,7 +221,7 @@ def remove_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[ob
 
 
 @contextmanager
-def _vm_may_be_gone() -> Iterator[None]:
+def vm_may_be_gone() -> Iterator[None]:
     """Pass over ``Hvps.VmNotFound``."""
     try:
         yield
@@ -256,94 +251,6 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
     if point is None:
         raise failure("Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist")
     return point
-
-
-def get_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsReferencePoint``."""
-    context.import_module()
-    vm = context.wmi_vm(given["VmId"])
-    context.associated("Msvm_VirtualSystemReferencePoint", vm.vm_id)
-    for point in context.model.reference_points.all(vm.vm_id):
-        yield _reference_point_info(point)
-
-
-def _reference_point_info(point: ReferencePoint) -> results.ReferencePointInfo:
-    return results.ReferencePointInfo(
-        vm_id=point.vm_id,
-        instance_id=point.instance_id,
-        kind=results.ReferencePointKind.LOG if point.kind == 1 else results.ReferencePointKind.RCT,
-        consistency=_CONSISTENCY.get(point.consistency, results.Consistency.UNKNOWN),
-        disk_instance_ids=tuple(point.disks),
-        rct_ids=tuple(point.rct_ids),
-    )
-
-
-def convert(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``ConvertTo-HvpsReferencePoint``."""
-    context.import_module()
-    point = found(context, given)
-    job = context.run_job(
-        "converting the checkpoint",
-        _SNAPSHOTS + "ConvertToReferencePoint",
-        point.checkpoint_id,
-        lambda: context.model.checkpoints.convert(point.checkpoint_id),
-        given["JobSeconds"],
-    )
-    wanted = _result(context, job, "reference_point", "Msvm_VirtualSystemReferencePoint")
-    for made in context.model.reference_points.all(point.vm_id):
-        if made.instance_id == wanted:
-            yield _reference_point_info(made)
-            if not _has_ids(made, given):
-                _discard(context, made, given["JobSeconds"])
-            return
-    raise failure("Hvps.JobFailed", f"reference point {wanted} does not appear")
-
-
-def _has_ids(point: ReferencePoint, given: Mapping[str, Any]) -> bool:
-    return set(given.get("RctIds") or ()).issubset(point.rct_ids)
-
-
-def _discard(context: Context, point: ReferencePoint, seconds: int) -> None:
-    """Destroy what the conversion made; if that fails, it stays."""
-    with suppress(Failure, CallRefused):
-        context.run_job(
-            "removing the reference point",
-            _DESTROY_REFERENCE_POINT,
-            point.instance_id,
-            lambda: context.model.reference_points.remove(point.instance_id),
-            seconds,
-        )
-
-
-def remove_reference_point(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Remove-HvpsReferencePoint``. A reference point that does not exist counts as removed."""
-    instance_id = given["InstanceId"]
-    known: dict[str, ReferencePoint] = {}
-    with _vm_may_be_gone():
-        vm = context.wmi_vm(given["VmId"])
-        context.associated("Msvm_VirtualSystemReferencePoint", vm.vm_id)
-        known = {point.instance_id: point for point in context.model.reference_points.all(vm.vm_id)}
-    removed = instance_id in known
-    if removed:
-        if not _has_ids(known[instance_id], given):
-            raise failure(
-                "Hvps.BadRequest",
-                f"reference point {instance_id} does not have the expected RCT ids; it is left alone",
-            )
-        try:
-            context.run_job(
-                "removing the reference point",
-                _DESTROY_REFERENCE_POINT,
-                instance_id,
-                lambda: context.model.reference_points.remove(instance_id),
-                given["JobSeconds"],
-            )
-        except Failure as err:
-            # Something else removed it meanwhile.
-            if err.native not in (32779, 32789):
-                raise
-            removed = False
-    yield results.Removal(removed=removed)
 
 
 def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
