@@ -14,7 +14,6 @@ from hvpsbridge.host.binding import bind_parameters
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.configuration import WinRmLimits
 from hvpsbridge.host.runner import OperationRunner
-from hvpsbridge.host.scripts import script_text
 from hvpsbridge.units import MIB
 
 # Enough for the rate to settle, and 16 s on a host with 2 MB/s.
@@ -91,7 +90,7 @@ class HostChecks:
                         client,
                         replies,
                         operation.name,
-                        script_text(operation),
+                        self._runner.text(operation),
                         bind_parameters(operation, {"LengthBytes": length_bytes}),
                         operation_timeout_seconds=session.operation_timeout_seconds,
                     )

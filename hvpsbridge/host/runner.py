@@ -85,7 +85,7 @@ class OperationRunner:
             deadline_seconds = min(deadline_seconds, job_seconds + JOB_REPLY_SECONDS)
         emitted = self.session.run(
             name,
-            self._text(operation),
+            self.text(operation),
             values,
             deadline_seconds,
             # Half of a creation would leave something that nothing marks as created by hvps.
@@ -153,7 +153,7 @@ class OperationRunner:
             SessionLost: the shell is gone and a new one could not be opened.
         """
         return self._tried(
-            READ_EXTENT.name, lambda: PipelineSource(self.session, path, self._text(READ_EXTENT))
+            READ_EXTENT.name, lambda: PipelineSource(self.session, path, self.text(READ_EXTENT))
         )
 
     def renew(self) -> None:
@@ -171,7 +171,7 @@ class OperationRunner:
             except (SessionLost, ConnectionLimit):
                 logger.warning("%s: shell %s may still exist", self.connection.name, old.shell_id)
 
-    def _text(self, operation: Operation) -> str | None:
+    def text(self, operation: Operation) -> str | None:
         """The script to send; None if the endpoint has a command for it."""
         return script_text(operation) if self.connection.jea is None else None
 

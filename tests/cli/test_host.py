@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,66 @@ def test_check_reports_whether_the_host_and_each_vm_can_be_backed_up(world: Worl
     checked = document(done)
     assert checked["findings"] == []
     assert {vm["vm"]: len(vm["findings"]) for vm in checked["vms"]} == {"web01": 0, "empty01": 1}
+    states = {check["topic"]: check["state"] for check in checked["checks"]}
+    assert set(states.values()) <= {"good", "unknown"}, checked["checks"]
+    assert states["rights"] == states["disk"] == states["rate"] == states["compiler"] == "good"
+    assert checked["rate"]["sent_bytes"] > 1 << 20
+    (stored,) = [vm for vm in checked["vms"] if vm["vm"] == "web01"]
+    assert [place["kind"] for place in stored["storage"]] == ["ntfs"]
+    assert 0 < stored["full_seconds"] < 600
     shown = host(world, "check")
-    assert "1 of 2 VMs can be backed up" in shown.out
-    assert "empty01: refuse: it has no virtual disk; exclude the VM from the play" in shown.out
+    assert "1 of 2 VMs can be backed up; fulls of all read" in shown.out
+    assert re.search(r"^empty01 .* refuse +it has no virtual disk +exclude the VM", shown.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "topic", "text"),
+    [
+        ("rights", "filtered", "rights", "LocalAccountTokenFilterPolicy"),
+        ("rights", "hyperv_administrator", "rights", "Hyper-V Administrators can only make checkpoints"),
+        ("rights", "user", "rights", "not an administrator"),
+        ("no_volume_privilege", "on", "rights", "Perform volume maintenance tasks"),
+        ("language_mode", "ConstrainedLanguage", "language mode", "refuses the scripts"),
+    ],
+)
+def test_check_refuses_a_host_on_which_no_backup_works(
+    world: World, knob: str, value: str, topic: str, text: str
+) -> None:
+    world.sim("knob", knob, value)
+    done = host(world, "check", "--json")
+    assert done.code == 14, done.err
+    (refused,) = [check for check in document(done)["checks"] if check["state"] == "refuse"]
+    assert refused["topic"] == topic
+    assert text in f"{refused['text']} {refused['remedy']}"
+    assert "0 of " in host(world, "check").out
+
+
+def test_check_finds_shares_without_delegation_before_anything_is_made(world: World) -> None:
+    with Control(world.served.folder) as control:
+        control.create_vm("share01", folder=r"\\FS01\vms\share01")
+        control.add_empty_disk("share01", 1 << 20)
+    world.sim("knob", "smb_without_delegation", "on")
+    done = host(world, "check", "--json")
+    assert done.code == 2, done.err
+    (vm,) = [vm for vm in document(done)["vms"] if vm["vm"] == "share01"]
+    refused, note = vm["findings"]
+    assert (refused["severity"], note["severity"]) == ("refuse", "note")
+    assert "ERROR_ACCESS_DENIED" in refused["text"]
+    assert "delegation" in refused["remedy"]
+    assert r"no free space is known for \\fs01\vms" in note["text"]
+    world.sim("knob", "smb_without_delegation", "off")
+    assert host(world, "check").code == 0
+
+
+def test_check_names_rules_of_defender_and_limits_it_cannot_read(world: World) -> None:
+    world.sim("knob", "defender", "5beb7efe-fd9a-4556-801d-275e5ffc04cc=1")
+    world.sim("knob", "config_unreadable", "on")
+    done = host(world, "check", "--json")
+    assert done.code == 0, done.err
+    checks = {check["topic"]: check for check in document(done)["checks"]}
+    assert "blocks scripts that look obfuscated" in checks["protection"]["text"]
+    assert (checks["protection"]["state"], checks["limits"]["state"]) == ("note", "unknown")
+    assert document(done)["limits"]["shells_per_user"] is None
 
 
 def test_sweep_shows_first_and_removes_only_what_ended_runs_left(world: World) -> None:

@@ -14,7 +14,6 @@ from hvpsbridge.errors import HvpsError
 logger = logging.getLogger(__name__)
 
 CONFIG_URI = "http://schemas.microsoft.com/wbem/wsman/1/config"
-ENDPOINT = "microsoft.powershell"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +44,9 @@ class WinRmLimits:
     run_ms: int | None = None
 
 
-def read_limits(wsman: WSMan) -> WinRmLimits:
+def read_limits(wsman: WSMan, endpoint_name: str) -> WinRmLimits:
     """The limits, as far as the account may read them; each part alone may be unreadable."""
-    service, endpoint = _service(wsman), _endpoint(wsman)
+    service, endpoint = _service(wsman), _endpoint(wsman, endpoint_name)
 
     def least(*names: str) -> int | None:
         return min(
@@ -73,9 +72,9 @@ def _service(wsman: WSMan) -> Mapping[str, int]:
     return _numbers({element.tag.rpartition("}")[2]: element.text or "" for element in config.iter()})
 
 
-def _endpoint(wsman: WSMan) -> Mapping[str, int]:
+def _endpoint(wsman: WSMan, name: str) -> Mapping[str, int]:
     selectors = SelectorSet()
-    selectors.add_option("Name", ENDPOINT)
+    selectors.add_option("Name", name)
     config = _get(wsman, f"{CONFIG_URI}/plugin", selectors)
     quotas = None if config is None else config.find(".//plugin:Quotas", NAMESPACES)
     return {} if quotas is None else _numbers(quotas.attrib)

@@ -244,7 +244,7 @@ class Session:
 
     def limits(self) -> WinRmLimits:
         """Limits of WinRM on the host, as far as the account may read them."""
-        return read_limits(self.client().wsman)
+        return read_limits(self.client().wsman, self._connection.jea or DEFAULT_CONFIGURATION)
 
     def end_shell(self, shell_id: str) -> bool:
         """Delete another shell of the same account; false if it does not exist.

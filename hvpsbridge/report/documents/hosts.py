@@ -8,26 +8,40 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
+from hvpsbridge.contract.checks import HostAccess, StorageInfo
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.host.checks import RateSample
+from hvpsbridge.host.psrp.configuration import WinRmLimits
 from hvpsbridge.host.shown_certificate import ShownCertificate
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.documents.run import ConditionReport, condition
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.tasks.cleanup.leftovers import HostObject, VmObjects
 from hvpsbridge.tasks.cleanup.sweep import SweepResult
-from hvpsbridge.tasks.planning.eligibility import Finding
+from hvpsbridge.tasks.host_check import CheckState, HostCheck
+from hvpsbridge.tasks.host_facts import CheckedHost
+from hvpsbridge.tasks.planning.eligibility import Finding, Severity
 from hvpsbridge.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
 class VmChecked:
-    """What matters to a backup of one VM."""
+    """What matters to a backup of one VM.
+
+    Attributes:
+        storage: volumes and shares behind it.
+        full_bytes: about how much a full reads.
+        full_seconds: how long that takes at the measured rate; null if none was measured.
+    """
 
     vm: str
     vm_id: UUID
     findings: tuple[Finding, ...]
+    storage: tuple[StorageInfo, ...]
+    full_bytes: int
+    full_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +49,25 @@ class HostChecked(Document):
     """Whether a host and its VMs can be backed up.
 
     Attributes:
-        findings: what matters to every backup on this host.
+        host: null if the host refuses the scripts of hvps.
+        findings: the checks that need attention, as findings.
+        checks: everything that was checked.
+        access: rights of the session; null if they could not be asked.
+        limits: limits of WinRM; null for each that could not be read.
+        rate: how fast one reader of the host sends; null if it was not measured.
         exit_code: exit code of the command.
         problems: VMs that cannot be read.
     """
 
-    host: HostInfo
+    host: HostInfo | None
     findings: tuple[Finding, ...]
     vms: tuple[VmChecked, ...]
     exit_code: int
     problems: tuple[ConditionReport, ...]
+    checks: tuple[HostCheck, ...]
+    access: HostAccess | None
+    limits: WinRmLimits | None
+    rate: RateSample | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,31 @@ class HostSwept(Document):
     exit_code: int
     vms: tuple[VmSwept, ...]
     problems: tuple[ConditionReport, ...]
+
+
+_SEVERITIES = {CheckState.REFUSE: Severity.REFUSE, CheckState.NOTE: Severity.NOTE}
+
+
+def host_checked(found: CheckedHost, exit_code: ExitCode) -> HostChecked:
+    """The document of ``hvps host check``."""
+    return HostChecked(
+        host=found.info,
+        findings=tuple(
+            Finding(_SEVERITIES[check.state], check.text, check.remedy)
+            for check in found.checks
+            if check.state in _SEVERITIES
+        ),
+        vms=tuple(
+            VmChecked(one.vm.name, one.vm.vm_id, one.findings, one.storage, one.full_bytes, one.full_seconds)
+            for one in found.vms
+        ),
+        exit_code=int(exit_code),
+        problems=tuple(map(condition, found.problems)),
+        checks=found.checks,
+        access=found.access,
+        limits=found.limits,
+        rate=found.rate,
+    )
 
 
 def inventory_vm(
