@@ -38,19 +38,24 @@ $ProgressPreference = 'SilentlyContinue'
 try {
     #% include "lib/HyperV.ps1"
     $vm = Get-HvpsVmObject -VmId $VmId
-    $computer = Get-HvpsWmiVm -VmId $VmId
     # Drives and storage allocations are matched by path. If a merge ends between the two listings the path of the
-    # drive changes, so drives without a match are listed again.
+    # drive changes, so drives without a match are listed again, and so they are when WMI fails.
     $rounds = 3
     for ($round = 1; $round -le $rounds; $round++) {
         $rows = @(Get-HvpsDriveChain -Vm $vm)
         $allocations = @{}
-        $settings = @(Get-HvpsAssociated -InputObject $computer `
-                -ClassName Msvm_VirtualSystemSettingData -Association Msvm_SettingsDefineState)
-        foreach ($setting in $settings) {
-            foreach ($disk in @(Get-HvpsWmiDisk -Setting $setting)) {
-                $allocations[$disk.Path.ToUpperInvariant()] = $disk.InstanceId
+        try {
+            $settings = @(Get-HvpsAssociated -InputObject (Get-HvpsWmiVm -VmId $VmId) `
+                    -ClassName Msvm_VirtualSystemSettingData -Association Msvm_SettingsDefineState)
+            foreach ($setting in $settings) {
+                foreach ($disk in @(Get-HvpsWmiDisk -Setting $setting)) {
+                    $allocations[$disk.Path.ToUpperInvariant()] = $disk.InstanceId
+                }
             }
+        }
+        catch {
+            # Without its InstanceId a disk has no id of change tracking: it is compared.
+            Write-Verbose "the storage allocations cannot be read: $_"
         }
         $lonely = @($rows | Where-Object {
                 $_.Drive.Path -and $null -eq $_.Drive.DiskNumber -and

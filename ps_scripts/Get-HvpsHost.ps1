@@ -43,12 +43,17 @@ try {
         $moduleVersion = [string] $module.Version
     }
     $cluster = $null
-    if (Get-Command -Name Get-Cluster -ErrorAction SilentlyContinue) {
-        # The module can be installed without a cluster.
-        $found = Get-Cluster -ErrorAction SilentlyContinue
-        if ($null -ne $found) {
-            $cluster = [string] $found.Name
+    try {
+        # The module can be installed without a cluster, and may throw whatever the ErrorAction.
+        if (Get-Command -Name Get-Cluster -ErrorAction SilentlyContinue) {
+            $found = @(Get-Cluster -ErrorAction Stop -WarningAction SilentlyContinue | Where-Object { $null -ne $_ })
+            if ($found.Count -gt 0) {
+                $cluster = [string] $found[0].Name
+            }
         }
+    }
+    catch {
+        Write-Verbose "the cluster cannot be asked: $_"
     }
     # A cumulative update changes nothing of the version but this (docs/hyperv-facts.md#os-revision).
     $revision = $null
@@ -73,7 +78,13 @@ try {
         Write-Verbose -Message ([string] $_)
     }
     # Not every machine reports one (docs/hyperv-facts.md#machine-id).
-    $product = @(Get-CimInstance -ClassName Win32_ComputerSystemProduct -ErrorAction SilentlyContinue)
+    $product = @()
+    try {
+        $product = @(Get-CimInstance -ClassName Win32_ComputerSystemProduct -ErrorAction Stop)
+    }
+    catch {
+        Write-Verbose "Win32_ComputerSystemProduct cannot be read: $_"
+    }
     $machineId = [guid]::Empty
     $machineText = $null
     if ($product.Count -gt 0 -and [guid]::TryParse([string] $product[0].UUID, [ref] $machineId) -and

@@ -3,6 +3,8 @@
     Lists VMs of the host, with what decides whether they can be backed up.
 .PARAMETER VmId
     Id of one VM; all VMs without it.
+.PARAMETER ReadEvents
+    Read the event log, too.
 .OUTPUTS
     Hvps.VmInfo
       VmId                  guid     id
@@ -16,21 +18,23 @@
       ParentCheckpointId    guid?    newest checkpoint the VM runs on
       ReplicationMode       word     role in Hyper-V Replica
       IsClustered           bool     highly available
-      Shielded              bool     disks are encrypted on the host
-      TpmEnabled            bool     virtual TPM
-      MergeEnabled          bool     disk merging is not disabled
-      CommitForkEvents      int      events 3216 of this VM
+      Shielded              bool?    disks are encrypted on the host; null if unknown
+      TpmEnabled            bool?    virtual TPM; null if unknown
+      MergeEnabled          bool?    disk merging is not disabled; null if unknown
+      CommitForkEvents      int?     events 3216 of this VM since its start; null if they were not read
+      LastCommitFork        time?    of the newest of them
       ConfigurationPath     text     folder
       CheckpointPath        text     folder
       UptimeSeconds         int      0 if off
       ProcessorCount        int      virtual processors
       MemoryBytes           int      at start
-      SettingsError         text?    why its settings could not be read, in a listing
+      SettingsError         text?    which of its settings could not be read
 #>
 [CmdletBinding()]
 [OutputType('Hvps.VmInfo')]
 param(
-    [Nullable[guid]] $VmId
+    [Nullable[guid]] $VmId,
+    [bool] $ReadEvents
 )
 Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
@@ -40,22 +44,21 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/VmFacts.ps1"
 try {
     #% include "lib/HyperV.ps1"
-    $forks = Get-HvpsForkEvent
+    $facts = Get-HvpsHostFact -VmId $VmId -ReadEvents $ReadEvents
     if ($null -ne $VmId) {
-        ConvertTo-HvpsVmInfo -Vm (Get-HvpsVmObject -VmId $VmId) -ForkEvents $forks
+        $info = ConvertTo-HvpsVmInfo -Vm (Get-HvpsVmObject -VmId $VmId) -Facts $facts
+        if ($null -eq $info) {
+            throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "VM $VmId does not exist")
+        }
+        $info
     }
     else {
-        foreach ($vm in @(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $null -ne $_ })) {
-            try {
-                ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks
-            }
-            catch {
-                # A VM that was removed or moved meanwhile is left out. Another one must not hide the others.
-                $problem = [string] $_.Exception.Message
-                if (@(Hyper-V\Get-VM -ErrorAction Stop | Where-Object { $_.Id -eq $vm.Id }).Count -gt 0) {
-                    ConvertTo-HvpsVmInfo -Vm $vm -ForkEvents $forks -Problem $problem
-                }
-            }
+        # An error about one VM must not hide those that can be listed, so it comes last.
+        $refused = @()
+        Hyper-V\Get-VM -ErrorAction SilentlyContinue -ErrorVariable refused | Where-Object { $null -ne $_ } |
+            ForEach-Object { ConvertTo-HvpsVmInfo -Vm $_ -Facts $facts }
+        if ($refused.Count -gt 0) {
+            throw $refused[0]
         }
     }
 }

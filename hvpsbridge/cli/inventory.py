@@ -51,7 +51,7 @@ def inventory_(invocation: Invocation, /, host: str, as_json: bool, **options: A
     """
     with interrupting(), connect(host, options, invocation) as connected:
         info = connected.host_info()
-        vms, problems = connected.list_vms()
+        vms, problems = connected.list_vms(read_events=True)
         listed = tuple(_look(connected, vm) for vm in vms)
     code = ExitCode.VM_FAILED if problems else ExitCode.DONE
     for problem in problems:

@@ -46,6 +46,7 @@ class Operation:
         result: dataclass of an emitted object; its fields are the script's OUTPUTS table.
         effect: what it does to the host.
         deadline_seconds: how long one call may take.
+        seconds_each: how much longer for each object that it emits.
         error_ids: ``Hvps.*`` ids it may report besides :data:`COMMON_ERRORS`.
         many: whether any number of objects may come, instead of exactly one.
         takes_input: whether it is a reader pipeline, which gets requests while it runs.
@@ -59,6 +60,7 @@ class Operation:
     error_ids: tuple[str, ...] = ()
     many: bool = False
     takes_input: bool = False
+    seconds_each: float = 0.0
 
 
 # Errors that any operation may report.

@@ -34,14 +34,28 @@ _TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "Get-HvpsVm",
-        (Parameter("VmId", "guid", "id of one VM; all VMs without it", required=False),),
+        (
+            Parameter("VmId", "guid", "id of one VM; all VMs without it", required=False),
+            Parameter("ReadEvents", "bool", "read the event log, too", required=False),
+        ),
         results.VmInfo,
         Effect.READS,
         300,
         ("Hvps.VmNotFound",),
         many=True,
+        # Some hosts have a thousand VMs.
+        seconds_each=10,
     ),
-    Operation("Get-HvpsDisk", (_VM,), results.DiskInfo, Effect.READS, 300, ("Hvps.VmNotFound",), many=True),
+    Operation(
+        "Get-HvpsDisk",
+        (_VM,),
+        results.DiskInfo,
+        Effect.READS,
+        300,
+        ("Hvps.VmNotFound",),
+        many=True,
+        seconds_each=10,
+    ),
     Operation(
         "Get-HvpsVolume", (_VM,), results.VolumeInfo, Effect.READS, 60, ("Hvps.VmNotFound",), many=True
     ),

@@ -143,13 +143,14 @@ class VmInfo:
     Attributes:
         operational_status: ``VMOperationalStatus`` integers; 32772 is MergingDisks
             (docs/hyperv-facts.md#operational-status).
-        merge_enabled: false if disk merging is disabled for this VM
+        shielded: whether its disks are encrypted on the host; None if that is unknown, like tpm_enabled.
+        merge_enabled: false if disk merging is disabled for this VM; None if that is unknown
             (docs/hyperv-facts.md#export-disables-merging).
-        commit_fork_events: how many events 3216 of this VM are in the Worker log
-            (docs/hyperv-facts.md#commit-forks).
+        commit_fork_events: how many events 3216 of this VM are in the Worker log since the VM was started;
+            None if the log was not or could not be read (docs/hyperv-facts.md#commit-forks).
+        last_commit_fork: time of the newest of them.
         uptime_seconds: 0 if it is off.
-        settings_error: why settings of the VM could not be read in a listing; then merge_enabled, shielded
-            and tpm_enabled are unknown.
+        settings_error: which of its settings could not be read; these have defaults.
     """
 
     vm_id: UUID
@@ -163,10 +164,11 @@ class VmInfo:
     parent_checkpoint_id: UUID | None
     replication_mode: ReplicationMode
     is_clustered: bool
-    shielded: bool
-    tpm_enabled: bool
-    merge_enabled: bool
-    commit_fork_events: int
+    shielded: bool | None
+    tpm_enabled: bool | None
+    merge_enabled: bool | None
+    commit_fork_events: int | None
+    last_commit_fork: datetime | None
     configuration_path: str
     checkpoint_path: str
     uptime_seconds: int

@@ -120,10 +120,14 @@ class HyperVHost:
         check: ReaderCheck = self._runner.one("Test-HvpsReader")
         return check
 
-    def list_vms(self) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
-        """All VMs that can be read, and an error for each that cannot."""
+    def list_vms(self, *, read_events: bool = False) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
+        """All VMs that can be read, and an error for what cannot: a VM, or the rest of the list.
+
+        Args:
+            read_events: read the event log, too.
+        """
         operation = OPERATIONS["Get-HvpsVm"]
-        listed = self._runner.each(operation.name)
+        listed = self._runner.each(operation.name, ReadEvents=read_events)
         vms = [vm for vm in listed if isinstance(vm, VmInfo)]
         problems = [err for err in listed if isinstance(err, HostError)]
         count = Counter(vm.vm_id for vm in vms)
@@ -131,14 +135,18 @@ class HyperVHost:
         problems += [self._runner.violation(operation, f"VM {vm_id} is listed twice") for vm_id in again]
         return tuple(vm for vm in vms if vm.vm_id not in again), tuple(problems)
 
-    def vm(self, vm_id: UUID) -> VmInfo:
+    def vm(self, vm_id: UUID, *, read_events: bool = False) -> VmInfo:
         """The VM with that id.
+
+        Args:
+            vm_id: the id.
+            read_events: read the event log, too.
 
         Raises:
             VmNotFound: the host does not list it.
             ProtocolViolation: the answer is not this VM.
         """
-        vm: VmInfo = self._runner.one("Get-HvpsVm", VmId=vm_id)
+        vm: VmInfo = self._runner.one("Get-HvpsVm", VmId=vm_id, ReadEvents=read_events)
         return vm
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import ConnectionLimit, ProtocolViolation, SessionLost
+from hvpsbridge.errors import ConnectionLimit, OperationFailed, ProtocolViolation, SessionLost
 from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, bind_parameters, bind_result
 from hvpsbridge.host.connection import HostConnection
@@ -67,8 +67,23 @@ class OperationRunner:
         return self._tried(name, taken)
 
     def each(self, name: str, **parameters: object) -> tuple[Any, ...]:
-        """All results of an operation that reads; one that cannot be read is a ProtocolViolation."""
-        return self._tried(name, lambda: tuple(self._results(name, parameters, MAX_ANSWER_BYTES)))
+        """All results of an operation that reads; one that cannot be read is a ProtocolViolation.
+
+        An error that the host reports after some results comes last in place of the rest.
+        """
+
+        def listed() -> tuple[Any, ...]:
+            found: list[Any] = []
+            try:
+                for result in self._results(name, parameters, MAX_ANSWER_BYTES):
+                    found.append(result)
+            except OperationFailed as err:
+                if not found:
+                    raise
+                found.append(err)
+            return tuple(found)
+
+        return self._tried(name, listed)
 
     def _tried(self, name: str, call: Callable[[], T]) -> T:
         return by_effect(OPERATIONS[name].effect, call, self.renew)
@@ -90,6 +105,7 @@ class OperationRunner:
             deadline_seconds,
             # Half of a creation would leave something that nothing marks as created by hvps.
             to_the_end=operation.effect is Effect.CREATES,
+            seconds_each=operation.seconds_each,
             max_bytes=max_bytes,
         )
         # Closed at once: the garbage collector would stop the script much later, in whatever thread it runs.

@@ -120,7 +120,7 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
 
 
 def _with_vms(state: CheckedHost, host: HyperVHost) -> CheckedHost:
-    listed, problems = host.list_vms()
+    listed, problems = host.list_vms(read_events=True)
     probes = _Probes(host, enabled=state.fit)
     vms = tuple(_checked_vm(host, vm, probes, state.rate) for vm in listed)
     state = replace(state, vms=vms, problems=problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -57,6 +58,30 @@ class Compression(StrEnum):
     AUTO = "auto"
     ALLOWED = "allowed"
     NONE = "none"
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO 8601, as UTC.
+
+    Raises:
+        ValueError: it is none, or has no time zone.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        read = None
+    if read is None or read.tzinfo is None:
+        raise ValueError(f"{text!r} is not a time with its zone; use for example {MOMENT.examples[0]}")
+    return read.astimezone(UTC)
+
+
+MOMENT = TextForm(
+    read=moment,
+    name="time",
+    pattern=r"^\d{4}-\d{2}-\d{2}[T ].*(Z|[+-]\d{2}:?\d{2})$",
+    examples=("2026-11-27T08:00:00Z",),
+    metavar="TIME",
+)
 
 
 def disk_pattern(text: str) -> str:
@@ -208,6 +233,14 @@ class BackupOptions:
     limits: Annotated[BackupLimits, Option("when to abort, and how long to wait")] = field(
         default_factory=BackupLimits
     )
+    accept_event_3216_until: Annotated[
+        datetime | None,
+        Option(
+            "back up VMs despite events 3216 in the Hyper-V Worker log up to this time; first make sure "
+            "that they lost nothing",
+            form=MOMENT,
+        ),
+    ] = None
     force_compare: Annotated[
         bool, Option("compare every disk with its last point, whatever change tracking reports")
     ] = False

@@ -32,6 +32,7 @@ VARYING = {
     "powershell_version",
     "seconds",
     "uptime_seconds",
+    "last_commit_fork",
     "percent",
     "free_bytes",
     "culture",

@@ -64,6 +64,8 @@ PREPARED["Get-HvpsAccess"] = lambda side: side.host.checks.access
 PREPARED["Read-HvpsSample"] = lambda side: lambda: side.host.checks.measure_rate(1 << 20).sent_bytes
 PREPARED["Test-HvpsReader"] = lambda side: side.host.check_reader
 _about_vm("Get-HvpsVm", lambda side, vm_id: side.host.vm(vm_id))
+_about_vm("Get-HvpsVm with events", lambda side, vm_id: side.host.vm(vm_id, read_events=True))
+_about_vm("Get-HvpsVm of all", lambda side, vm_id: [vm.name for vm in side.host.list_vms()[0]])
 _about_vm("Get-HvpsDisk", lambda side, vm_id: side.host.disks(vm_id))
 _about_vm("Get-HvpsStorage", lambda side, vm_id: [found.root for found in side.host.checks.storage(vm_id)])
 _about_vm("Get-HvpsEvent", lambda side, vm_id: len(side.host.checks.events(vm_id, 60)))

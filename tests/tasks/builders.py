@@ -86,6 +86,7 @@ def vm(**changes: object) -> VmInfo:
         "tpm_enabled": False,
         "merge_enabled": True,
         "commit_fork_events": 0,
+        "last_commit_fork": None,
         "configuration_path": "C:\\VMs\\web",
         "checkpoint_path": "C:\\VMs\\web",
         "uptime_seconds": 3600,

@@ -165,6 +165,7 @@ class Session:
         deadline_seconds: float,
         *,
         to_the_end: bool = False,
+        seconds_each: float = 0.0,
         max_bytes: int | None = None,
     ) -> Generator[Emitted, None, None]:
         """Objects that a script emits, as they arrive. Closing the iterator stops the script.
@@ -174,6 +175,7 @@ class Session:
             text: the whole script; None to call the command ``operation``.
             parameters: bound values by name.
             deadline_seconds: how long it may take.
+            seconds_each: how much longer it may take for each object that it emits.
             to_the_end: do not stop it in the middle because the work must stop.
             max_bytes: of all replies together; None for output that is not kept.
 
@@ -184,7 +186,7 @@ class Session:
             ProtocolViolation: a reply cannot be read, or there are too many.
             OperationFailed: the host reported an error; often a subclass.
         """
-        deadline = time.monotonic() + deadline_seconds
+        started, allowed_seconds = time.monotonic(), deadline_seconds
         with self.tracking_loss():
             client = self.client()
             pipeline = Pipeline(client, operation, text, parameters)
@@ -192,12 +194,14 @@ class Session:
             try:
                 while pipeline.running:
                     self._used = time.monotonic()
-                    left = deadline - time.monotonic()
+                    left = started + allowed_seconds - time.monotonic()
                     if left <= 0:
-                        raise OperationTimedOut(self.host, operation, deadline_seconds)
+                        raise OperationTimedOut(self.host, operation, allowed_seconds)
                     if not to_the_end:
                         stopping.check()
-                    yield from pipeline.poll(min(self.operation_timeout_seconds, LOOK_SECONDS, left))
+                    for emitted in pipeline.poll(min(self.operation_timeout_seconds, LOOK_SECONDS, left)):
+                        allowed_seconds += seconds_each
+                        yield emitted
                     if max_bytes is not None and client.received_bytes - before > max_bytes:
                         raise ProtocolViolation(self.host, operation, f"more than {max_bytes} bytes")
                 if problem := pipeline.error():

@@ -65,6 +65,8 @@ class Knobs:
         read_delay_seconds: delay before a read's buffer is filled.
         read_sync: share of reads that complete at once instead of pending, 0 to 1.
         short_reads: share of reads that return fewer bytes than requested, 0 to 1, seeded.
+        no_merge_settings: there are no instances of Msvm_DiskMergeSettingData.
+        no_security_settings: there are no instances of Msvm_SecuritySettingData.
         disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
         operational_status: second operational status that VMs show when nothing happens; 0 for none.
         language: language of the host's messages, ``en`` or ``de``.
@@ -123,6 +125,8 @@ class Knobs:
     read_delay_seconds: float = 0.0
     read_sync: float = 0.0
     short_reads: float = 0.0
+    no_merge_settings: bool = False
+    no_security_settings: bool = False
     disabled_refuses_backups: bool = False
     operational_status: int = 0
     language: str = "en"
@@ -202,6 +206,8 @@ HOSTILE: dict[str, object] = {
     "read_delay_seconds": 0.02,
     "read_sync": 1.0,
     "short_reads": 0.05,
+    "no_merge_settings": True,
+    "no_security_settings": True,
     "disabled_refuses_backups": True,
     # A number that no Windows has yet.
     "operational_status": 32999,

@@ -197,7 +197,7 @@ class Lifecycle:
             drive.layer = self.new_child(frozen).number
             core.golden.apply(checkpoint.checkpoint_id, vm.vm_id, drive.slot)
         vm.parent_checkpoint = checkpoint.checkpoint_id
-        vm.state = checkpoint.state
+        vm.state, vm.started = checkpoint.state, None
         self._merges.plan(vm)
 
     def arrive(self, vm: Vm, node: str) -> None:

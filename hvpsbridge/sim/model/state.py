@@ -154,6 +154,8 @@ class Vm:
     Attributes:
         primary_status: first value of ``OperationalStatus``.
         second_status: its second value when nothing happens; 0 for none.
+        unreadable: some of its members fail when they are read, as if its storage were offline.
+        started: when it was started or restored; None if it has no worker process.
     """
 
     vm_id: UUID
@@ -179,6 +181,7 @@ class Vm:
     notes: str = ""
     primary_status: int = int(Operational.Ok)
     second_status: int = 0
+    unreadable: bool = False
     parent_checkpoint: UUID | None = None
     migrating_until: float | None = None
     migrating_to: str | None = None

@@ -94,6 +94,6 @@ class Vms:
                     core.tracking.power_loss(core.layer(drive))
             if after is VMState.Running and vm.started is None:
                 vm.started = core.clock.now()
-            elif action in ("stop", "power_off"):
+            elif action in ("stop", "power_off", "save"):
                 vm.started = None
             vm.state = after

@@ -36,9 +36,6 @@ class Associations:
                             "Msvm_StorageAllocationSettingData",
                             row,
                         )
-                for row in self._instances.rows("Msvm_DiskMergeSettingData"):
-                    if row["InstanceID"].startswith(f"Microsoft:{identity}\\"):
-                        yield "Msvm_VirtualSystemSettingDataComponent", "Msvm_DiskMergeSettingData", row
                 for row in self._instances.rows("Msvm_ComputerSystem"):
                     if row["Name"] == start["VirtualSystemIdentifier"]:
                         own = start["VirtualSystemType"].endswith("System:Realized")

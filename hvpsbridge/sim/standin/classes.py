@@ -122,7 +122,29 @@ CLASSES: dict[str, CimClass] = {
     "Msvm_DiskMergeSettingData": CimClass(
         VIRTUALIZATION,
         ("InstanceID",),
-        {"InstanceID": "string", "ElementName": "string", "Caption": "string", "EnabledState": "uint16"},
+        {
+            "InstanceID": "string",
+            "Caption": "string",
+            "Description": "string",
+            "ElementName": "string",
+            "EnabledState": "uint32",
+        },
+    ),
+    "Msvm_SecuritySettingData": CimClass(
+        VIRTUALIZATION,
+        ("InstanceID",),
+        {
+            "InstanceID": "string",
+            "Caption": "string",
+            "Description": "string",
+            "ElementName": "string",
+            "TpmEnabled": "boolean",
+            "KsdEnabled": "boolean",
+            "ShieldingRequested": "boolean",
+            "DataProtectionRequested": "boolean",
+            "EncryptStateAndVmMigrationTraffic": "boolean",
+            "VirtualizationBasedSecurityOptOut": "boolean",
+        },
     ),
     "Msvm_VirtualSystemReferencePoint": CimClass(
         VIRTUALIZATION,
@@ -286,6 +308,17 @@ CLASSES: dict[str, CimClass] = {
             "ComputerID": "string",
             "AttackSurfaceReductionRules_Ids": "string[]",
             "AttackSurfaceReductionRules_Actions": "uint8[]",
+        },
+    ),
+    "Win32_Process": CimClass(
+        CIMV2,
+        ("Handle",),
+        {
+            "Handle": "string",
+            "Name": "string",
+            "Caption": "string",
+            "ProcessId": "uint32",
+            "CreationDate": "datetime",
         },
     ),
     "Win32_Volume": CimClass(

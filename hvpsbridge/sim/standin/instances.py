@@ -36,11 +36,13 @@ class Instances:
             "Msvm_VirtualSystemSettingData": self._settings,
             "Msvm_StorageAllocationSettingData": self._storage,
             "Msvm_DiskMergeSettingData": self._merge_settings,
+            "Msvm_SecuritySettingData": self._security_settings,
             "Msvm_VirtualSystemReferencePoint": self._points,
             "Msvm_ConcreteJob": self._jobs,
             "Win32_OperatingSystem": self._operating_system,
             "Win32_ComputerSystem": self._computer,
             "Win32_ComputerSystemProduct": self._product,
+            "Win32_Process": self._workers,
             "Win32_Volume": self._volumes,
             "StdRegProv": lambda: (),
             "MSFT_MpComputerStatus": self._defender_status,
@@ -106,6 +108,7 @@ class Instances:
                 "OperationalStatus": list(self._model.vms.status(vm.vm_id)),
                 "InstallDate": utc(vm.created).isoformat(),
                 "OnTimeInMilliseconds": int((now - vm.started) * 1000) if vm.started else 0,
+                "ProcessID": _process_id(vm) if vm.started else None,
                 "ReplicationMode": int(vm.replication_mode),
             }
 
@@ -187,13 +190,35 @@ class Instances:
         }
 
     def _merge_settings(self) -> Iterable[Row]:
+        if self._model.knobs.no_merge_settings:
+            return
         for vm in self._model.vms.all(self._node):
             yield {
-                "InstanceID": f"Microsoft:{str(vm.vm_id).upper()}\\DiskMerge",
-                "ElementName": "Disk Merge",
-                "Caption": "Disk Merge",
+                "InstanceID": f"{settings_id(vm.vm_id)}\\DiskMerge",
+                "Caption": "Disk Merge Setting Data",
+                "Description": "Microsoft Disk Merge Setting Data",
+                "ElementName": "Disk Merge Setting Data",
                 "EnabledState": int(vm.merge_enabled),
             }
+
+    def _security_settings(self) -> Iterable[Row]:
+        if self._model.knobs.no_security_settings:
+            return
+        for vm in self._model.vms.all(self._node):
+            owners = [vm.vm_id, *(one.checkpoint_id for one in self._model.checkpoints.all(vm.vm_id))]
+            for owner in owners:
+                yield {
+                    "InstanceID": f"{settings_id(owner)}\\Security",
+                    "Caption": "Security Settings",
+                    "Description": "Settings for the virtual machine security.",
+                    "ElementName": "Security Settings",
+                    "TpmEnabled": vm.tpm_enabled,
+                    "KsdEnabled": False,
+                    "ShieldingRequested": vm.shielded,
+                    "DataProtectionRequested": False,
+                    "EncryptStateAndVmMigrationTraffic": vm.shielded,
+                    "VirtualizationBasedSecurityOptOut": False,
+                }
 
     def _points(self) -> Iterable[Row]:
         for vm in self._model.vms.all(self._node):
@@ -267,6 +292,18 @@ class Instances:
             "UUID": str(self._host.machine_id).upper(),
         }
 
+    def _workers(self) -> Iterable[Row]:
+        """Worker processes: one for each VM that runs."""
+        for vm in self._model.vms.all(self._node):
+            if vm.started is not None:
+                yield {
+                    "Handle": str(_process_id(vm)),
+                    "Name": "vmwp.exe",
+                    "Caption": "vmwp.exe",
+                    "ProcessId": _process_id(vm),
+                    "CreationDate": utc(vm.started).isoformat(),
+                }
+
     def _volumes(self) -> Iterable[Row]:
         for volume in self._model.volumes.all():
             identity = uuid5(NAMESPACE_URL, volume.root)
@@ -298,6 +335,11 @@ class Instances:
 def settings_id(owner: UUID) -> str:
     """``InstanceID`` of the settings of a VM or checkpoint."""
     return f"Microsoft:{str(owner).upper()}"
+
+
+def _process_id(vm: Vm) -> int:
+    """Id of a VM's worker process."""
+    return 0x10000 + 4 * (vm.vm_id.int % 0xFFFFFF)
 
 
 def job_id(job: Job) -> str:

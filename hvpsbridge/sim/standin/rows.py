@@ -108,6 +108,8 @@ class Rows:
             "HighMemoryMappedIoSpace": 536870912,
             "LockOnDisconnect": 1,
             "BatteryPassthroughEnabled": True,
+            # Not a field: members that fail when they are read.
+            "unreadable": ["ReplicationMode", "Uptime"] if vm.unreadable else [],
         }
 
     def _shared_row(self, vm: Vm) -> Row:

@@ -16,7 +16,9 @@ INVALID_METHOD = 0x80041055
 INVALID_NAMESPACE = 0x8004100E
 INVALID_PARAMETER = 0x80041008
 
-_TERM = re.compile(r"\s*(\w+)\s*(=|<>|!=)\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|(\w+))\s*")
+_TERM = re.compile(
+    r"\s*(\w+)\s*(=|<>|!=|LIKE\b)\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|(\w+))\s*", re.IGNORECASE
+)
 
 
 @dataclass(eq=False)
@@ -29,7 +31,7 @@ class CimError(HyperVError):
 
 
 def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
-    """Whether a row meets a WQL condition of equality comparisons joined by AND.
+    """Whether a row meets a WQL condition of comparisons (``=``, ``<>``, ``LIKE``) joined by AND.
 
     Raises:
         CimError: anything else.
@@ -45,8 +47,11 @@ def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
         quoted = term[3] if term[3] is not None else term[4]
         wanted = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else term[5]
         # WQL ignores case (docs/hyperv-facts.md#wql).
-        equal = str(row[name]).lower() == wanted.lower()
-        if equal != (term[2] == "="):
+        if term[2].upper() == "LIKE":
+            met = _like(str(row[name]), wanted)
+        else:
+            met = (str(row[name]).lower() == wanted.lower()) is (term[2] == "=")
+        if not met:
             return False
         position = term.end()
         if position == len(condition):
@@ -55,3 +60,10 @@ def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
         if joined is None:
             raise CimError("Invalid query", INVALID_QUERY)
         position = joined.end()
+
+
+def _like(value: str, pattern: str) -> bool:
+    """``%`` stands for any characters and ``_`` for one, as in WQL; sets in brackets are not supported."""
+    parts = {"%": ".*", "_": "."}
+    expression = "".join(parts.get(character) or re.escape(character) for character in pattern)
+    return re.fullmatch(expression, value, re.IGNORECASE | re.DOTALL) is not None

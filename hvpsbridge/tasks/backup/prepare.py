@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hvpsbridge.contract.results import (
     CheckpointInfo,
@@ -15,7 +15,15 @@ from hvpsbridge.contract.results import (
     VolumeInfo,
 )
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.errors import Gated, HostNoSpace, NotEligible, NothingToBackUp
+from hvpsbridge.errors import (
+    Gated,
+    HostNoSpace,
+    NotEligible,
+    NothingToBackUp,
+    OperationFailed,
+    ScriptsRefused,
+    VmNotFound,
+)
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.lease import Lease
@@ -76,6 +84,21 @@ class Planned:
     trust: BuildTrust
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The VM and its drives; checkpoints is None before earlier runs are cleaned up after."""
+
+    vm: VmInfo
+    disks: tuple[DiskInfo, ...]
+    checkpoints: tuple[CheckpointInfo, ...] | None = None
+    reference_points: tuple[ReferencePointInfo, ...] = ()
+    volumes: tuple[VolumeInfo, ...] = ()
+
+
+# Errors that the host does not take back within moments.
+_LASTING = (VmNotFound, ScriptsRefused)
+
+
 @contextlib.contextmanager
 def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     """Find the VM, refuse it if it cannot be backed up, and hold its lease while the block runs.
@@ -90,10 +113,10 @@ def resolve(context: BackupContext, state: BackupState) -> Iterator[Leased]:
     with contextlib.ExitStack() as stack:
         with step(context, state, Step.RESOLVE):
             info = host.host_info()
-            vm = host.vm(context.vm_id)
-            _refuse_unfit(context, state, vm, host.disks(vm.vm_id), None)
-            lease = stack.enter_context(repository.lease(vm.vm_id, current_holder(context.run_id)))
-            journal = Journal(repository.ledger(vm.vm_id), context.run_id, vm.vm_id, host.name)
+            _refuse_early(context, state)
+            vm_id = context.vm_id
+            lease = stack.enter_context(repository.lease(vm_id, current_holder(context.run_id)))
+            journal = Journal(repository.ledger(vm_id), context.run_id, vm_id, host.name)
             # From here on hvps has something on the host: this shell.
             journal.shell_opened(host.shell_id, info)
         yield Leased(info, lease, journal)
@@ -113,9 +136,10 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         Gated: a temporary condition did not pass in time.
         HostNoSpace: a volume has no room for what the checkpoint may take.
     """
-    vm, disks = _look(context, state, wait=wait)
+    looked = _look(context, state, wait=wait)
+    vm, disks, volumes = looked.vm, looked.disks, looked.volumes
     lineage = read_lineage(context.repository, vm.vm_id)
-    ours = own_reference_points((), lineage, context.host.reference_points(vm.vm_id))
+    ours = own_reference_points((), lineage, looked.reference_points)
     _report_move(context, state, info, lineage, ours)
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
@@ -130,7 +154,6 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         force_compare=context.options.force_compare,
         excluded=excluded,
     )
-    volumes = context.host.volumes(vm.vm_id)
     paths = {slot_of(drive): drive.path or "" for drive in drives}
     growth = child_growth(decided, paths, volumes, lineage, excluded)
     state.plan = VmPlan(
@@ -161,6 +184,19 @@ def _trust(context: BackupContext, info: HostInfo) -> BuildTrust:
     return trust
 
 
+def _refuse_early(context: BackupContext, state: BackupState) -> None:
+    """Refuse a VM that cannot be backed up before its lease is taken; what may pass is left to the plan."""
+    host, vm_id = context.host, context.vm_id
+    try:
+        looked = _Looked(_read_vm(context, state, read_events=True), host.disks(vm_id))
+    except OperationFailed as err:
+        if isinstance(err, _LASTING):
+            raise
+        context.note(f"cannot be examined yet: {err}")
+        return
+    _refuse_unfit(context, state, looked, patient=True)
+
+
 def _report_move(
     context: BackupContext,
     state: BackupState,
@@ -189,41 +225,70 @@ def _report_move(
         state.warn(text)
 
 
-def _look(context: BackupContext, state: BackupState, *, wait: bool) -> tuple[VmInfo, tuple[DiskInfo, ...]]:
-    """The VM and its drives, once nothing prevents a backup."""
+def _look(context: BackupContext, state: BackupState, *, wait: bool) -> _Looked:
+    """The VM as the host describes it, once nothing prevents a backup and all of it can be read."""
     limits = context.options.limits
     until = context.clock() + (limits.wait if wait else 0)
     patient_until = context.clock() + (limits.held_merge_seconds if wait else 0)
-    noted = False
+    read_events, noted, waited = state.forks is None, False, False
     while True:
-        vm = context.host.vm(context.vm_id)
-        disks = context.host.disks(vm.vm_id)
-        checkpoints = context.host.checkpoints(vm.vm_id)
         patient = context.clock() < patient_until
-        gates = _refuse_unfit(context, state, vm, disks, checkpoints, patient=patient)
-        if not gates:
-            return vm, disks
-        lasting = [finding for finding in gates if not finding.may_pass]
-        if lasting and context.clock() >= until:
-            raise Gated(vm.name, str(lasting[0]))
+        try:
+            looked = _read_all(context, state, read_events=read_events)
+            gates = _refuse_unfit(context, state, looked, patient=patient)
+        except OperationFailed as err:
+            if not patient or isinstance(err, _LASTING):
+                raise
+            reason = str(err)
+        else:
+            if not gates and not waited:
+                return looked
+            if not gates:
+                # What ended meanwhile may have logged an event.
+                read_events, waited = True, False
+                continue
+            lasting = [finding for finding in gates if not finding.may_pass]
+            if lasting and context.clock() >= until:
+                raise Gated(looked.vm.name, str(lasting[0]))
+            reason = gates[0].text
         if not noted:
-            context.note(f"waiting: {gates[0].text}")
-            noted = True
+            context.note(f"waiting: {reason}")
+        read_events, noted, waited = state.forks is None, True, True
         context.cancel.pause(limits.poll_seconds)
 
 
+def _read_vm(context: BackupContext, state: BackupState, *, read_events: bool) -> VmInfo:
+    """The VM. The event log is read when asked for; otherwise what it had before counts."""
+    vm = context.host.vm(context.vm_id, read_events=read_events)
+    if read_events or state.forks is None:
+        state.forks = (vm.commit_fork_events, vm.last_commit_fork)
+    count, last = state.forks
+    return replace(vm, commit_fork_events=count, last_commit_fork=last)
+
+
+def _read_all(context: BackupContext, state: BackupState, *, read_events: bool) -> _Looked:
+    host, vm_id = context.host, context.vm_id
+    return _Looked(
+        _read_vm(context, state, read_events=read_events),
+        host.disks(vm_id),
+        host.checkpoints(vm_id),
+        host.reference_points(vm_id),
+        host.volumes(vm_id),
+    )
+
+
 def _refuse_unfit(
-    context: BackupContext,
-    state: BackupState,
-    vm: VmInfo,
-    disks: tuple[DiskInfo, ...],
-    checkpoints: tuple[CheckpointInfo, ...] | None,
-    *,
-    patient: bool = False,
+    context: BackupContext, state: BackupState, looked: _Looked, *, patient: bool
 ) -> tuple[Finding, ...]:
     """What has to be waited for; with ``patient`` also refusals that may pass. Other refusals are raised."""
+    vm = looked.vm
     state.findings = examine(
-        vm, disks, checkpoints, context.repository.repository_id, context.options.disks.exclude
+        vm,
+        looked.disks,
+        looked.checkpoints,
+        context.repository.repository_id,
+        context.options.disks.exclude,
+        context.options.accept_event_3216_until,
     )
     refused = refusals(state.findings)
     if NO_DISK in refused and not context.named and not read_lineage(context.repository, vm.vm_id).points:

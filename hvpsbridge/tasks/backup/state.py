@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from hvpsbridge.contract.results import CheckpointInfo, Consistency
 from hvpsbridge.errors import HvpsError
@@ -44,6 +45,7 @@ class BackupState:
         guard: stops the attempt.
         ending: deadline of cleaning up after the attempt.
         findings: what matters to the backup about the VM and its disks.
+        forks: number of events 3216 of the VM, and time of the last one; None before they were looked for.
         plan: None before it is made.
         consistency: of the checkpoint; None before it is made.
         disks: those that are or were read.
@@ -60,6 +62,7 @@ class BackupState:
         self.guard = Guard(context.vm_id, context.vm_name, context.options.limits, context.cancel)
         self.ending = Ending(context)
         self.findings: tuple[Finding, ...] = ()
+        self.forks: tuple[int | None, datetime | None] | None = None
         self.plan: VmPlan | None = None
         self.consistency: Consistency | None = None
         self.disks: list[DiskBackup] = []

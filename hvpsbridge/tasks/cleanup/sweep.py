@@ -91,7 +91,7 @@ def _sweep(context: SweepContext, found: VmObjects, *, forget: bool) -> SweepRes
     done: list[str] = []
     try:
         context.cancel.check()
-        if vm.commit_fork_events:
+        if context.host.vm(vm.vm_id, read_events=True).commit_fork_events:
             # Removing anything there may lose the VM's data (docs/hyperv-facts.md#commit-forks).
             raise NotEligible(vm.name, "event 3216 is in its Hyper-V Worker log; see docs/troubleshooting.md")
         with context.repository.lease(vm.vm_id, current_holder(context.run_id)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -80,6 +81,7 @@ def examine(
     checkpoints: Sequence[CheckpointInfo] | None,
     repository_id: UUID,
     exclude: Sequence[str] = (),
+    forks_known_until: datetime | None = None,
 ) -> tuple[Finding, ...]:
     """Everything about the VM that matters to a backup, most severe first.
 
@@ -90,8 +92,9 @@ def examine(
             checkpoints would explain what is found.
         repository_id: of this repository; checkpoints marked with it are leftovers, not findings.
         exclude: patterns of disks to exclude; these disks cannot keep the VM from being backed up.
+        forks_known_until: events 3216 up to this time do not keep it from being backed up either.
     """
-    findings = _vm_findings(vm)
+    findings = [*_event_findings(vm, forks_known_until), *_vm_findings(vm)]
     excluded = excluded_disks(disks, exclude)
     findings.extend(_excluded(disk, pattern) for disk, pattern in excluded)
     disks = [disk for disk in disks if disk not in [one for one, _ in excluded]]
@@ -155,14 +158,15 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
     def note(text: str, remedy: str) -> None:
         found.append(Finding(Severity.NOTE, text, remedy))
 
-    if count := vm.commit_fork_events:
-        refuse(
-            f"event 3216 was logged {count} {'time' if count == 1 else 'times'} in the Hyper-V Worker log: "
-            "the disk chain is at risk",
-            "do not restart or migrate it; see docs/troubleshooting.md",
-        )
     if vm.settings_error is not None:
-        refuse(f"its settings cannot be read: {vm.settings_error}", "see the event logs of the host")
+        found.append(
+            Finding(
+                Severity.REFUSE,
+                f"its settings cannot be read: {vm.settings_error}",
+                "see the event logs of the host",
+                may_pass=True,
+            )
+        )
     if vm.checkpoint_policy is CheckpointPolicy.DISABLED:
         note(f"checkpoints are disabled; {TRIED}", ENABLE_CHECKPOINTS)
     if vm.checkpoint_policy is CheckpointPolicy.UNKNOWN:
@@ -174,10 +178,17 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
             "it is shielded: its disks cannot be restored without its guardian",
             "back it up from inside the VM",
         )
-    if not vm.merge_enabled:
+    if vm.shielded is None:
+        note(f"the host does not tell whether it is shielded; {TRIED}", "look with Get-VMSecurity")
+    if vm.merge_enabled is False:
         refuse(
             "merging of its disks is disabled",
             "find out what exported the VM, then enable merging with WMI ModifyDiskMergeSettings",
+        )
+    if vm.merge_enabled is None:
+        note(
+            f"the host does not tell whether merging of its disks is enabled; {TRIED}",
+            "if its disks are not merged afterwards, look at Msvm_DiskMergeSettingData",
         )
     if vm.state is VmState.CRITICAL:
         refuse("its state is critical", "bring it to a normal state")
@@ -194,6 +205,34 @@ def _vm_findings(vm: VmInfo) -> list[Finding]:
         elif status not in IGNORED_STATUS:
             note(f"hvps does not know its operational status {status}; {TRIED}", "look at it with Get-VM")
     return found
+
+
+def _event_findings(vm: VmInfo, known_until: datetime | None) -> list[Finding]:
+    count, last = vm.commit_fork_events, vm.last_commit_fork
+    if count is None:
+        text = "the Hyper-V Worker log cannot be read, so events 3216 would be missed"
+        return [Finding(Severity.NOTE, f"{text}; {TRIED}", "give the account access to the event logs")]
+    if count == 0:
+        return []
+    times = f"{count} {'time' if count == 1 else 'times'}"
+    if last is not None:
+        times += f", last at {last:%Y-%m-%d %H:%M:%S} UTC"
+    if known_until is not None and last is not None and last <= known_until:
+        return [
+            Finding(
+                Severity.NOTE,
+                f"event 3216 was logged {times}, which the playbook accepts",
+                "remove accept_event_3216_until once the VM was started again",
+            )
+        ]
+    return [
+        Finding(
+            Severity.REFUSE,
+            f"event 3216 was logged in the Hyper-V Worker log since the VM was started ({times}): "
+            "the disk chain is at risk",
+            "do not restart or migrate it; see docs/troubleshooting.md",
+        )
+    ]
 
 
 def _excluded(disk: DiskInfo, pattern: str) -> Finding:
@@ -264,7 +303,15 @@ def _disk_findings(disk: DiskInfo) -> list[Finding]:
             )
         ]
     if disk.error is not None:
-        return [Finding(Severity.REFUSE, f"disk {slot} cannot be read: {disk.error}", "repair its file")]
+        return [
+            Finding(
+                Severity.REFUSE,
+                f"disk {slot} cannot be read: {disk.error}",
+                "repair its file",
+                # As while a merge or another program has the file (docs/hyperv-facts.md#get-vhd-in-use).
+                may_pass=disk.error.startswith("Hvps.DiskBusy"),
+            )
+        ]
     if disk.format is DiskFormat.VHD:
         return [
             Finding(

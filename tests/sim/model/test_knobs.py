@@ -498,6 +498,22 @@ def short_reads(lab: Lab) -> None:
     assert len(lab.model.driver.read(handle, 0, 4096)) == 4096 - 512
 
 
+def _instances(lab: Lab, class_name: str) -> list[object]:
+    return list(Provider(lab.model, None).instances(class_name, "root/virtualization/v2")["rows"])
+
+
+def no_merge_settings(lab: Lab) -> None:
+    assert len(_instances(lab, "Msvm_DiskMergeSettingData")) == 1
+    lab.model.knobs.no_merge_settings = True
+    assert not _instances(lab, "Msvm_DiskMergeSettingData")
+
+
+def no_security_settings(lab: Lab) -> None:
+    assert len(_instances(lab, "Msvm_SecuritySettingData")) == 1
+    lab.model.knobs.no_security_settings = True
+    assert not _instances(lab, "Msvm_SecuritySettingData")
+
+
 def disabled_refuses_backups(lab: Lab) -> None:
     lab.model.setup.change_vm(lab.vm, checkpoint_type="disabled")
     lab.model.checkpoints.remove(lab.checkpoint())

@@ -9,6 +9,7 @@ from hvpsbridge.sim.engines.operations import (
     inventory,
     reader,
     reference_points,
+    vms,
 )
 from hvpsbridge.sim.engines.operations.context import Context, HostProcess, Operation, Stopped
 
@@ -20,7 +21,7 @@ ANSWERS: dict[str, Operation] = {
     "Read-HvpsSample": checks.read_sample,
     "Get-HvpsStorage": checks.get_storage,
     "Get-HvpsEvent": checks.get_event,
-    "Get-HvpsVm": inventory.get_vm,
+    "Get-HvpsVm": vms.get_vm,
     "Get-HvpsDisk": inventory.get_disk,
     "Get-HvpsVolume": inventory.get_volume,
     "Get-HvpsVmDefinition": definition.get_definition,

@@ -300,6 +300,15 @@ class Context:
         return bool(job.done)
 
 
+def answers(call: Callable[[], None]) -> bool:
+    """Whether a call succeeds whose errors the script catches."""
+    try:
+        call()
+    except CallRefused:
+        return False
+    return True
+
+
 Operation = Callable[[Context, Mapping[str, Any]], Iterator[object]]
 
 

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from hvpsbridge.contract import readings, results
-from hvpsbridge.sim.engines.operations.context import Context, DriveChain, utc
-from hvpsbridge.sim.model import ControllerType, DiskError, VhdFormat, VhdType, VMState
-from hvpsbridge.sim.model.calls import CallRefused
-from hvpsbridge.sim.model.state import CheckpointType, ReplicationMode, Vm
+from hvpsbridge.sim.engines.operations.context import Context, DriveChain, answers, utc
+from hvpsbridge.sim.model import ControllerType, DiskError, VhdFormat, VhdType
+from hvpsbridge.sim.model.state import Vm
 
-_STATES = {
-    VMState.Running: results.VmState.RUNNING,
-    VMState.Off: results.VmState.OFF,
-    VMState.Saved: results.VmState.SAVED,
-    VMState.Paused: results.VmState.PAUSED,
-    VMState.Starting: results.VmState.STARTING,
-    VMState.Stopping: results.VmState.STOPPING,
-    VMState.Saving: results.VmState.SAVING,
-    VMState.Reset: results.VmState.RESETTING,
-    VMState.Pausing: results.VmState.PAUSING,
-    VMState.Resuming: results.VmState.RESUMING,
-    VMState.FastSaved: results.VmState.SAVED,
-    VMState.FastSaving: results.VmState.SAVING,
-    VMState.ForceShutdown: results.VmState.STOPPING,
-    VMState.ForceReboot: results.VmState.RESETTING,
-    VMState.Hibernated: results.VmState.SAVED,
-    VMState.ComponentServicing: results.VmState.SERVICING,
-    **{state: results.VmState.CRITICAL for state in VMState if state.name.endswith("Critical")},
-}
-_POLICIES = {
-    CheckpointType.Disabled: results.CheckpointPolicy.DISABLED,
-    CheckpointType.Production: results.CheckpointPolicy.PRODUCTION,
-    CheckpointType.ProductionOnly: results.CheckpointPolicy.PRODUCTION_ONLY,
-    CheckpointType.Standard: results.CheckpointPolicy.STANDARD,
-}
-_REPLICATION = {
-    ReplicationMode.None_: results.ReplicationMode.NONE,
-    ReplicationMode.Primary: results.ReplicationMode.PRIMARY,
-    ReplicationMode.Replica: results.ReplicationMode.REPLICA,
-    ReplicationMode.TestReplica: results.ReplicationMode.TEST_REPLICA,
-    ReplicationMode.ExtendedReplica: results.ReplicationMode.EXTENDED_REPLICA,
-}
+# How often the drives of a VM are listed until each has an allocation.
+ROUNDS = 3
 CONTROLLERS = {
     ControllerType.IDE: results.ControllerType.IDE,
     ControllerType.SCSI: results.ControllerType.SCSI,
@@ -69,8 +38,8 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     context.import_module()
     context.cmdlet("Get-VMHost")
     context.query("Win32_OperatingSystem")
-    clustered = _answers(lambda: context.cmdlet("Get-Cluster"))
-    identified = _answers(lambda: context.query("Win32_ComputerSystemProduct"))
+    clustered = answers(lambda: context.cmdlet("Get-Cluster"))
+    identified = answers(lambda: context.query("Win32_ComputerSystemProduct"))
     yield results.HostInfo(
         name=node.name,
         fqdn=node.fqdn,
@@ -95,17 +64,6 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     )
 
 
-def _answers(call: Callable[[], None]) -> bool:
-    """Whether a call succeeds whose errors the script leaves out, unless they are terminating."""
-    try:
-        call()
-    except CallRefused as err:
-        if err.terminating:
-            raise
-        return False
-    return True
-
-
 def test_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Test-HvpsReader``. There is nothing to compile, which shows in the time it takes."""
     started = time.monotonic()
@@ -115,86 +73,28 @@ def test_reader(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     yield readings.ReaderCheck(compiled=True, seconds=time.monotonic() - started)
 
 
-def get_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
-    """``Get-HvpsVm``."""
-    wanted = given.get("VmId")
-    context.import_module()
-    forks = _fork_events(context)
-    if wanted is not None:
-        vm = context.vm(wanted)
-        _ask_settings(context, vm)
-        yield _vm_info(context, vm, forks=forks)
-        return
-    context.cmdlet("Get-VM")
-    for vm in context.model.vms.all(context.node):
-        problem = None
-        try:
-            _ask_settings(context, vm)
-        except CallRefused as err:
-            problem = err.message
-            context.cmdlet("Get-VM")
-        yield _vm_info(context, vm, forks=forks, problem=problem)
-
-
-def _fork_events(context: Context) -> bool:
-    """Whether events 3216 can be read (``Get-HvpsForkEvent``)."""
-    try:
-        context.cmdlet("Get-WinEvent")
-    except CallRefused as err:
-        if not err.identifier.startswith(("NoMatchingEventsFound", "NoMatchingLogsFound")):
-            raise
-        return False
-    return True
-
-
-def _ask_settings(context: Context, vm: Vm) -> None:
-    """What the script asks about each VM (``ConvertTo-HvpsVmInfo``)."""
-    context.cmdlet("Get-VMSecurity", vm.vm_id)
-    context.query("Msvm_ComputerSystem", vm.vm_id)
-    context.associated("Msvm_VirtualSystemSettingData", vm.vm_id)
-    context.associated("Msvm_DiskMergeSettingData", vm.vm_id)
-
-
-def _vm_info(context: Context, vm: Vm, *, forks: bool, problem: str | None = None) -> results.VmInfo:
-    now = context.model.clock.now()
-    running = vm.state in (VMState.Running, VMState.Paused) and vm.started is not None
-    return results.VmInfo(
-        vm_id=vm.vm_id,
-        name=vm.name,
-        state=_STATES.get(vm.state, results.VmState.OTHER),
-        operational_status=context.model.vms.status(vm.vm_id),
-        generation=vm.generation,
-        version=vm.version,
-        checkpoint_policy=_POLICIES.get(vm.checkpoint_type, results.CheckpointPolicy.UNKNOWN),
-        automatic_checkpoints=vm.automatic_checkpoints,
-        parent_checkpoint_id=vm.parent_checkpoint,
-        replication_mode=_REPLICATION[vm.replication_mode],
-        is_clustered=vm.clustered,
-        shielded=vm.shielded and problem is None,
-        tpm_enabled=vm.tpm_enabled and problem is None,
-        merge_enabled=vm.merge_enabled or problem is not None,
-        commit_fork_events=vm.commit_fork_events if forks else 0,
-        configuration_path=vm.folder,
-        checkpoint_path=vm.folder,
-        uptime_seconds=int(now - vm.started) if running and vm.started is not None else 0,
-        processor_count=vm.processor_count,
-        memory_bytes=vm.memory_bytes,
-        settings_error=problem,
-    )
-
-
 def get_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsDisk``."""
     vm = context.vm(given["VmId"])
-    context.query("Msvm_ComputerSystem", vm.vm_id)
-    rows = context.drive_chains(vm)
-    context.associated("Msvm_VirtualSystemSettingData", vm.vm_id)
-    context.associated("Msvm_StorageAllocationSettingData", vm.vm_id)
+    for _ in range(ROUNDS):
+        rows = context.drive_chains(vm)
+        allocated = _allocations_can_be_read(context, vm)
+        if allocated or not any(row.drive.layer is not None for row in rows):
+            break
+        context.pause()
     for row in rows:
-        yield _disk_info(context, vm, row)
+        yield _disk_info(context, vm, row, allocated=allocated)
 
 
-def _disk_info(context: Context, vm: Vm, row: DriveChain) -> results.DiskInfo:
+def _allocations_can_be_read(context: Context, vm: Vm) -> bool:
+    return (
+        answers(lambda: context.query("Msvm_ComputerSystem", vm.vm_id))
+        and answers(lambda: context.associated("Msvm_VirtualSystemSettingData", vm.vm_id))
+        and answers(lambda: context.associated("Msvm_StorageAllocationSettingData", vm.vm_id))
+    )
+
+
+def _disk_info(context: Context, vm: Vm, row: DriveChain, *, allocated: bool) -> results.DiskInfo:
     model, drive = context.model, row.drive
     slot = drive.slot
     facts: dict[str, Any] = {
@@ -207,7 +107,7 @@ def _disk_info(context: Context, vm: Vm, row: DriveChain) -> results.DiskInfo:
     }
     # After the chain: a merge that ended meanwhile has moved the drive to the merged layer.
     layer = None if drive.layer is None else model.disks.layer(drive.layer)
-    facts["instance_id"] = None if layer is None else vm.instance_id(slot)
+    facts["instance_id"] = None if layer is None or not allocated else vm.instance_id(slot)
     facts["path"] = None if layer is None else layer.path
     if layer is None or row.problem is not None:
         problem = row.problem

@@ -99,6 +99,11 @@ function New-HvObject([hashtable] $Row) {
             $field.SetValue($object, (ConvertTo-HvValue $value $field.FieldType))
         }
     }
+    if ($Row.ContainsKey('unreadable')) {
+        foreach ($name in $Row['unreadable']) {
+            Add-Member -InputObject $object -MemberType ScriptProperty -Name $name -Force -Value { throw 'offline' }
+        }
+    }
     $object
 }
 
