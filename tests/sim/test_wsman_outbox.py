@@ -33,7 +33,7 @@ def take(outbox: Outbox, **settings: object) -> tuple[list[bytes], bool]:
     defaults = {
         "limit_bytes": 512_000,
         "overhead_bytes": 100,
-        "limit_fragments": 1000,
+        "enough_bytes": 512_000,
         "timeout_seconds": DEADLINE_SECONDS,
         "alive": lambda: True,
     }
@@ -60,7 +60,7 @@ def test_fragments_come_in_order_and_within_the_limits(outbox: Outbox) -> None:
         outbox.put(KEY, fragment)
     first, _ = take(outbox, limit_bytes=100_000)
     assert sum(map(len, first)) + 100 * len(first) <= 100_000
-    second, _ = take(outbox, limit_fragments=2)
+    second, _ = take(outbox, enough_bytes=KIB + len(sent[0]) * 3 // 4)
     rest, done = take(outbox)
     assert len(second) == 2
     assert first + second + rest == sent
@@ -78,7 +78,7 @@ def test_the_last_state_ends_the_pipeline_once_all_is_taken(outbox: Outbox, valu
     outbox.put(KEY, state(2))
     outbox.put(KEY, state(value))
     assert outbox.is_done(KEY)
-    assert take(outbox, limit_fragments=2)[1] is False
+    assert take(outbox, enough_bytes=20)[1] is False
     assert take(outbox)[1] is True
     # Asked again, it says so again.
     assert take(outbox) == ([], True)
@@ -127,7 +127,7 @@ def test_a_full_lane_lets_another_pipeline_that_waits_through(outbox: Outbox) ->
         "other",
         limit_bytes=1000,
         overhead_bytes=0,
-        limit_fragments=10,
+        enough_bytes=1000,
         timeout_seconds=DEADLINE_SECONDS,
         alive=lambda: True,
     )

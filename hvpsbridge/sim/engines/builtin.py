@@ -59,6 +59,10 @@ class _Run:
     thread: Thread | None = None
 
 
+# Leaves room for the byte order mark.
+_SENT_BYTES = clixml.FRAGMENT_BYTES - 3
+
+
 class BuiltinEngine:
     """One shell. Each pipeline is a thread; the size of the pool limits how many run.
 
@@ -160,7 +164,7 @@ class BuiltinEngine:
 
     def _drain(self) -> Iterator[tuple[str | None, bytes]]:
         """Output of psrpcore. Hold the lock."""
-        while (payload := self._pool.data_to_send(clixml.FRAGMENT_BYTES)) is not None:
+        while (payload := self._pool.data_to_send(_SENT_BYTES)) is not None:
             key = str(payload.pipeline_id) if payload.pipeline_id else None
             for fragment in clixml.split_fragments(payload.data):
                 yield key, fragment

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -21,7 +22,8 @@ from uuid import UUID
 
 import pybase64
 
-# What pwsh -s uses, and what Windows was recorded with (docs/hyperv-facts.md#fragments-per-reply).
+# With their headers: what pwsh -s uses, and what Windows was recorded with
+# (docs/hyperv-facts.md#fragments-per-reply).
 FRAGMENT_BYTES = 32 * 1024
 PIPELINE_OUTPUT = 0x00041004
 TO_CLIENT, TO_SERVER = 1, 2
@@ -134,23 +136,28 @@ def _escaped(found: re.Match[str]) -> str:
 def message(
     kind: int, pool_id: UUID, pipeline_id: UUID | None, data: bytes, *, destination: int = TO_CLIENT
 ) -> bytes:
-    """A PSRP message."""
+    """A PSRP message; its CLIXML begins with a byte order mark (docs/hyperv-facts.md#clixml-mark)."""
     pipeline = pipeline_id.bytes_le if pipeline_id is not None else bytes(16)
-    return _MESSAGE_HEAD.pack(destination, kind, pool_id.bytes_le, pipeline) + data
+    return b"".join((_MESSAGE_HEAD.pack(destination, kind, pool_id.bytes_le, pipeline), BOM_UTF8, data))
 
 
 def fragments(object_id: int, data: bytes) -> Iterator[bytes]:
     """``data`` cut into PSRP fragments, each in base64."""
-    for number, start in enumerate(range(0, max(len(data), 1), FRAGMENT_BYTES)):
-        part = data[start : start + FRAGMENT_BYTES]
-        flags = (_START if start == 0 else 0) | (_END if start + FRAGMENT_BYTES >= len(data) else 0)
+    size = FRAGMENT_BYTES - _FRAGMENT_HEAD.size
+    for number, start in enumerate(range(0, max(len(data), 1), size)):
+        part = data[start : start + size]
+        flags = (_START if start == 0 else 0) | (_END if start + size >= len(data) else 0)
         yield pybase64.b64encode(_FRAGMENT_HEAD.pack(object_id, number, flags, len(part)) + part)
 
 
 def split_fragments(data: bytes) -> Iterator[bytes]:
-    """The fragments in a sequence of them, each in base64."""
+    """The fragments in a sequence of them, each in base64, with the mark that psrpcore leaves out."""
     position = 0
     while position + _FRAGMENT_HEAD.size <= len(data):
-        end = position + _FRAGMENT_HEAD.size + _FRAGMENT_HEAD.unpack_from(data, position)[3]
-        yield pybase64.b64encode(data[position:end])
-        position = end
+        number, index, flags, length = _FRAGMENT_HEAD.unpack_from(data, position)
+        start = position + _FRAGMENT_HEAD.size
+        position = start + length
+        content = data[start:position]
+        if flags & _START and length >= _MESSAGE_HEAD.size:
+            content = content[: _MESSAGE_HEAD.size] + BOM_UTF8 + content[_MESSAGE_HEAD.size :]
+        yield pybase64.b64encode(_FRAGMENT_HEAD.pack(number, index, flags, len(content)) + content)

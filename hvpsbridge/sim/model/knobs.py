@@ -74,6 +74,7 @@ class Knobs:
             ``hyperv_administrator``, or ``user``.
         smb_without_delegation: files on shares cannot be opened by sessions, as without delegation.
         language_mode: of PowerShell; operations fail in any other than ``FullLanguage``.
+        reply_bytes: bytes of fragments that end a reply to a Receive; 0 for as many as the envelope holds.
         config_unreadable: the WinRM configuration cannot be read.
         defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
             empty without Defender.
@@ -133,6 +134,7 @@ class Knobs:
     rights: str = "administrator"
     smb_without_delegation: bool = False
     language_mode: str = "FullLanguage"
+    reply_bytes: int = 0
     config_unreadable: bool = False
     defender: str = ""
 
@@ -212,6 +214,8 @@ HOSTILE: dict[str, object] = {
     # A number that no Windows has yet.
     "operational_status": 32999,
     "language": "de",
+    # Four fragments, as recorded.
+    "reply_bytes": 128 * KIB,
     "config_unreadable": True,
     "defender": "d1e49aac-8f56-4280-b9ba-993a6d77406c=1",
 }

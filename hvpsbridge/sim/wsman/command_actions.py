@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape
 
 from hvpsbridge.sim.wsman import names
@@ -31,7 +32,10 @@ _STREAM_TAIL_BYTES = len(b"</rsp:Stream>")
 class CommandActions:
     """Actions on the commands of shells. A handler raises ``Fault`` if it refuses a request."""
 
-    def __init__(self, shells: ShellTable, quotas: Quotas, counters: Counters) -> None:
+    def __init__(
+        self, shells: ShellTable, quotas: Quotas, counters: Counters, reply_bytes: Callable[[], int]
+    ) -> None:
+        self._reply_bytes = reply_bytes
         self._shells = shells
         self._quotas = quotas
         self._counters = counters
@@ -119,7 +123,7 @@ class CommandActions:
                 command.key if command else None,
                 limit_bytes=min(request.envelope_bytes, self._quotas.envelope_bytes) - REPLY_OVERHEAD_BYTES,
                 overhead_bytes=len(head) + _STREAM_TAIL_BYTES,
-                limit_fragments=self._quotas.fragments_per_reply,
+                enough_bytes=self._reply_bytes() or sys.maxsize,
                 timeout_seconds=request.timeout_seconds,
                 alive=caller.alive,
             )

@@ -27,12 +27,14 @@ class Fault(Exception):
     Attributes:
         code: ``WSManFault`` code.
         text: message for the user.
+        of_shell: whether the shell provider raises it, rather than the service.
     """
 
-    def __init__(self, code: Code, text: str) -> None:
+    def __init__(self, code: Code, text: str, *, of_shell: bool = False) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.of_shell = of_shell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Request:
 
     action: str
     message_id: str
+    to: str
     resource_uri: str
     envelope_bytes: int
     timeout_seconds: float
@@ -90,6 +93,7 @@ def parse_request(data: bytes) -> Request:
     return Request(
         action=(header.findtext(f"{{{names.ADDRESSING}}}Action") or "").strip(),
         message_id=(header.findtext(f"{{{names.ADDRESSING}}}MessageID") or "").strip(),
+        to=(header.findtext(f"{{{names.ADDRESSING}}}To") or "").strip(),
         resource_uri=(header.findtext(f"{{{names.WSMAN}}}ResourceURI") or "").strip(),
         envelope_bytes=int(envelope_bytes) if envelope_bytes else DEFAULT_ENVELOPE_BYTES,
         timeout_seconds=min(timeout, MAX_TIMEOUT_SECONDS),
@@ -109,11 +113,6 @@ def _named(elements: Iterable[ElementTree.Element]) -> dict[str, str]:
     return {element.get("Name", ""): element.text or "" for element in elements}
 
 
-_HEAD = (
-    f'<s:Envelope xml:lang="en-US" xmlns:s="{names.ENVELOPE}" xmlns:a="{names.ADDRESSING}"'
-    f' xmlns:x="{names.TRANSFER}" xmlns:n="{names.ENUMERATION}" xmlns:w="{names.WSMAN}"'
-    f' xmlns:rsp="{names.SHELL}" xmlns:p="{names.WSMV}"><s:Header><a:Action>'
-)
 _TAIL = b"</s:Body></s:Envelope>"
 # Space for head, tail and command state of a reply, rounded up.
 REPLY_OVERHEAD_BYTES = 2048
@@ -122,15 +121,24 @@ REPLY_OVERHEAD_BYTES = 2048
 Parts = Sequence[bytes | memoryview]
 
 
-def reply(request: Request, body: Parts, action: str | None = None) -> Parts:
-    """Envelope of a reply. The default action is that of the request plus ``Response``."""
-    head = (
-        f"{_HEAD}{action or request.action + 'Response'}</a:Action>"
-        f"<a:MessageID>uuid:{str(uuid.uuid4()).upper()}</a:MessageID><p:SequenceId>1</p:SequenceId>"
-        f"<a:To>{names.ANONYMOUS}</a:To><a:RelatesTo>{escape(request.message_id)}</a:RelatesTo>"
-        "</s:Header><s:Body>"
+def reply(request: Request, body: Parts) -> Parts:
+    """Envelope of a reply."""
+    head = _head(names.declarations(request.action), f"{request.action}Response", request.message_id)
+    return (head, *body, _TAIL)
+
+
+def _head(declared: str, action: str, relates_to: str) -> bytes:
+    """Everything before the content of the body (docs/hyperv-facts.md#wsman-replies)."""
+    text = (
+        f'<s:Envelope xml:lang="en-US" {declared}><s:Header><a:Action>{action}</a:Action>'
+        f"<a:MessageID>uuid:{_new_id()}</a:MessageID><p:ActivityId>{_new_id()}</p:ActivityId>"
+        f"<a:To>{names.ANONYMOUS}</a:To><a:RelatesTo>{escape(relates_to)}</a:RelatesTo></s:Header><s:Body>"
     )
-    return (head.encode(), *body, _TAIL)
+    return text.encode()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4()).upper()
 
 
 def receive_body(stream_head: bytes, fragments: Parts, command_id: str | None, *, done: bool) -> Parts:
@@ -159,13 +167,21 @@ def fault_reply(message_id: str, fault: Fault, machine: str) -> Parts:
     text = escape(fault.text)
     subcode = names.SUBCODES.get(fault.code, "w:InternalError")
     side = "Receiver" if subcode in {"w:InternalError", "w:TimedOut"} else "Sender"
+    specification = names.ADDRESSING if subcode.startswith("a:") else names.WSMAN_FAULTS.rpartition("/")[0]
+    detail = names.DETAILS.get(fault.code, "")
+    attributes = f'Code="{int(fault.code)}" Machine="{escape(machine)}"'
+    message = text
+    if fault.of_shell:
+        message = (
+            '<f:ProviderFault provider="Shell provider" path="%systemroot%\\system32\\WsmSvc.dll">'
+            f'<f:WSManFault xmlns:f="{names.FAULT}" {attributes}><f:Message>{text}</f:Message></f:WSManFault>'
+            "</f:ProviderFault>"
+        )
     fault_text = (
-        f"{_HEAD}{names.WSMAN.rsplit('/', 1)[0]}/fault</a:Action>"
-        f"<a:MessageID>uuid:{str(uuid.uuid4()).upper()}</a:MessageID>"
-        f"<a:To>{names.ANONYMOUS}</a:To><a:RelatesTo>{escape(message_id)}</a:RelatesTo></s:Header><s:Body>"
         f"<s:Fault><s:Code><s:Value>s:{side}</s:Value><s:Subcode><s:Value>{subcode}</s:Value></s:Subcode>"
         f'</s:Code><s:Reason><s:Text xml:lang="en-US">{text}</s:Text></s:Reason><s:Detail>'
-        f'<f:WSManFault xmlns:f="{names.FAULT}" Code="{int(fault.code)}" Machine="{escape(machine)}">'
-        f"<f:Message>{text}</f:Message></f:WSManFault></s:Detail></s:Fault>"
+        + (f"<w:FaultDetail>{detail}</w:FaultDetail>" if detail else "")
+        + f'<f:WSManFault xmlns:f="{names.FAULT}" {attributes}><f:Message>{message}</f:Message>'
+        "</f:WSManFault></s:Detail></s:Fault>"
     )
-    return fault_text.encode(), _TAIL
+    return _head(names.declarations(""), f"{specification}/fault", message_id), fault_text.encode(), _TAIL

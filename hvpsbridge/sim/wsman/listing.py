@@ -7,17 +7,21 @@ import time
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.shells import Command, Shell
 
 
-def describe_shell(shell: Shell) -> str:
-    """A shell as Create, Get and Enumerate show it."""
+def describe_shell(shell: Shell, machine: str, *, memory: bool = True) -> str:
+    """A shell as Get and Enumerate show it, and Create without its memory.
+
+    Layout: docs/hyperv-facts.md#wsman-replies.
+    """
     now = time.monotonic()
     fields = {
         "ShellId": shell.shell_id,
         "Name": shell.name,
         "ResourceUri": shell.resource_uri,
-        "Owner": shell.owner,
+        "Owner": shell.owner if "\\" in shell.owner or "@" in shell.owner else f"{machine}\\{shell.owner}",
         "ClientIP": shell.client_address,
         "ProcessId": str(shell.engine.process_id),
         "IdleTimeOut": f"PT{shell.idle_seconds:.3f}S",
@@ -33,19 +37,22 @@ def describe_shell(shell: Shell) -> str:
         "State": "Disconnected" if shell.disconnected else "Connected",
         "ShellRunTime": f"P0DT0H0M{int(now - shell.created)}S",
         "ShellInactivity": f"P0DT0H0M{int(now - shell.used)}S",
-        "MemoryUsed": f"{_resident_bytes(shell.engine.process_id) >> 20}MB",
-        "ChildProcesses": "0",
     }
+    if memory:
+        fields |= _memory(shell)
     inner = "".join(f"<rsp:{name}>{escape(text)}</rsp:{name}>" for name, text in fields.items() if text)
-    return f"<rsp:Shell>{inner}</rsp:Shell>"
+    return f'<rsp:Shell xmlns:rsp="{names.SHELL}">{inner}</rsp:Shell>'
 
 
-def describe_command(shell: Shell, command: Command) -> str:
+def _memory(shell: Shell) -> dict[str, str]:
+    return {"MemoryUsed": f"{_resident_bytes(shell.engine.process_id) >> 20}MB", "ChildProcesses": "0"}
+
+
+def describe_command(command: Command) -> str:
     """A command of a shell as Enumerate shows it."""
     return (
-        f"<rsp:Command><rsp:CommandId>{escape(command.command_id)}</rsp:CommandId>"
-        f"<rsp:ShellId>{escape(shell.shell_id)}</rsp:ShellId><rsp:State>Running</rsp:State>"
-        "<rsp:CommandLine></rsp:CommandLine></rsp:Command>"
+        f'<rsp:Command xmlns:rsp="{names.SHELL}"><rsp:CommandId>{escape(command.command_id)}</rsp:CommandId>'
+        "<rsp:CommandLine></rsp:CommandLine><rsp:CommandState>Running</rsp:CommandState></rsp:Command>"
     )
 
 

@@ -11,8 +11,10 @@ WSMV = "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd"
 SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 ENUMERATION = "http://schemas.xmlsoap.org/ws/2004/09/enumeration"
+EVENTING = "http://schemas.xmlsoap.org/ws/2004/08/eventing"
 CONFIG = "http://schemas.microsoft.com/wbem/wsman/1/config"
 FAULT = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
+WSMAN_FAULTS = "http://schemas.dmtf.org/wbem/wsman/1/wsman/faultDetail"
 IDENTITY = "http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"
 POWERSHELL = "http://schemas.microsoft.com/powershell"
 # The session configuration that hosts have by default, in lower case.
@@ -30,6 +32,33 @@ SIGNAL = f"{SHELL}/Signal"
 DISCONNECT = f"{SHELL}/Disconnect"
 RECONNECT = f"{SHELL}/Reconnect"
 CONNECT = f"{SHELL}/Connect"
+
+# Namespaces that a reply declares, by action, in the order of Windows (docs/hyperv-facts.md#wsman-replies).
+_PREFIXES = {
+    "s": ENVELOPE,
+    "a": ADDRESSING,
+    "x": TRANSFER,
+    "e": EVENTING,
+    "n": ENUMERATION,
+    "w": WSMAN,
+    "rsp": SHELL,
+    "p": WSMV,
+}
+_DECLARED = {
+    **dict.fromkeys((CREATE, COMMAND, SEND, SIGNAL, CONNECT), "s a x w rsp p"),
+    **dict.fromkeys((DELETE, DISCONNECT, RECONNECT), "s a w p"),
+    RECEIVE: "s a w rsp p",
+    ENUMERATE: "s a n w p",
+    GET: "s a x w p",
+}
+_IN_FAULTS = "s a x e n w p"
+
+
+def declarations(action: str) -> str:
+    """Attributes that declare the namespaces of a reply to an action, or of a fault if it is empty."""
+    prefixes = _DECLARED.get(action, _IN_FAULTS)
+    return " ".join(f'xmlns:{prefix}="{_PREFIXES[prefix]}"' for prefix in prefixes.split())
+
 
 COMMAND_DONE = f"{SHELL}/CommandState/Done"
 SIGNAL_TERMINATE = f"{SHELL}/signal/terminate"
@@ -66,6 +95,9 @@ SUBCODES = {
     Code.QUOTA_SHELLS: "w:QuotaLimit",
     Code.QUOTA_OPERATIONS: "w:QuotaLimit",
 }
+
+# What ``FaultDetail`` names, for codes whose faults have one.
+DETAILS = {Code.UNEXPECTED_SELECTORS: f"{WSMAN_FAULTS}/UnexpectedSelectors"}
 
 # Texts in other languages. No code may depend on a text; these find code that does.
 TEXTS: dict[str, dict[Code, str]] = {

@@ -130,7 +130,7 @@ class Outbox:
         *,
         limit_bytes: int,
         overhead_bytes: int,
-        limit_fragments: int,
+        enough_bytes: int,
         timeout_seconds: float,
         alive: Callable[[], bool],
     ) -> tuple[list[bytes | memoryview], bool]:
@@ -140,7 +140,7 @@ class Outbox:
             key: the lane.
             limit_bytes: maximum size; at least one fragment is returned.
             overhead_bytes: additional size of each fragment.
-            limit_fragments: maximum number of fragments.
+            enough_bytes: content of fragments after which no further one is added.
             timeout_seconds: how long to wait for the first fragment.
             alive: whether the waiting client is still connected.
 
@@ -167,8 +167,8 @@ class Outbox:
                         raise TimeoutError
                     self._changed.wait(min(remaining, LOOK_SECONDS))
                     self._check(key, lane, ticket, alive)
-                self._gather(key, lane, ticket, limit_bytes, limit_fragments, overhead_bytes, alive)
-                taken = _pop(lane, limit_bytes, limit_fragments, overhead_bytes)
+                self._gather(key, lane, ticket, limit_bytes, enough_bytes, overhead_bytes, alive)
+                taken = _pop(lane, limit_bytes, enough_bytes, overhead_bytes)
             finally:
                 if lane.ticket == ticket:
                     lane.wanted_bytes = 0
@@ -181,7 +181,7 @@ class Outbox:
         lane: _Lane,
         ticket: int,
         limit_bytes: int,
-        limit_fragments: int,
+        enough_bytes: int,
         overhead_bytes: int,
         alive: Callable[[], bool],
     ) -> None:
@@ -191,7 +191,7 @@ class Outbox:
         while (
             not lane.complete
             and self._broken is None
-            and len(lane.fragments) < limit_fragments
+            and _content_bytes(lane.waiting_bytes) < enough_bytes
             and lane.waiting_bytes + len(lane.fragments) * overhead_bytes < limit_bytes
         ):
             remaining = deadline - time.monotonic()
@@ -207,13 +207,17 @@ class Outbox:
             raise ClientGone
 
 
-def _pop(
-    lane: _Lane, limit_bytes: int, limit_fragments: int, overhead_bytes: int
-) -> list[bytes | memoryview]:
+def _content_bytes(base64_length: int) -> int:
+    """About how many bytes a text in base64 stands for."""
+    return base64_length * 3 // 4
+
+
+def _pop(lane: _Lane, limit_bytes: int, enough_bytes: int, overhead_bytes: int) -> list[bytes | memoryview]:
     taken: list[bytes | memoryview] = []
-    size = 0
-    while lane.fragments and len(taken) < limit_fragments:
+    size = content = 0
+    while lane.fragments and content < enough_bytes:
         size += len(lane.fragments[0]) + overhead_bytes
+        content += _content_bytes(len(lane.fragments[0]))
         if taken and size > limit_bytes:
             break
         fragment = lane.fragments.popleft()

@@ -32,7 +32,8 @@ class Service:
         endpoints: engines of further session configurations, by name in lower case.
 
     Attributes:
-        machine: name of the host in WSMan faults.
+        machine: name of the host in WSMan faults and owners of shells.
+        reply_bytes: returns how many bytes of fragments end a reply; 0 for as many as the envelope holds.
         language: returns the language of fault texts, ``en`` or ``de``.
         config_readable: returns whether the configuration may be read.
         shells: all shells.
@@ -50,14 +51,17 @@ class Service:
         self.quotas = quotas or Quotas()
         self.machine = machine
         self.language: Callable[[], str] = lambda: "en"
+        self.reply_bytes: Callable[[], int] = lambda: 0
         self.config_readable: Callable[[], bool] = lambda: True
         self.faults = faults or WireFaults()
         self.counters = Counters()
         self.shells = ShellTable(self.quotas)
         engines = {names.DEFAULT_ENDPOINT: factory, **(endpoints or {})}
         self._handlers: dict[str, Handler] = {
-            **ShellActions(self.shells, self.quotas, self.faults, engines, self._configuration).handlers(),
-            **CommandActions(self.shells, self.quotas, self.counters).handlers(),
+            **ShellActions(
+                self.shells, self.quotas, self.faults, engines, self._configuration, lambda: self.machine
+            ).handlers(),
+            **CommandActions(self.shells, self.quotas, self.counters, lambda: self.reply_bytes()).handlers(),
         }
 
     def handle(self, data: bytes, caller: Caller) -> Reply:
@@ -112,7 +116,8 @@ class Service:
     def _refuse(self, message_id: str, action: str, fault: Fault) -> Reply:
         self.counters.faulted(int(fault.code))
         text = names.TEXTS.get(self.language(), {}).get(fault.code, fault.text)
-        return Reply(500, fault_reply(message_id, Fault(fault.code, text), self.machine), action)
+        shown = Fault(fault.code, text, of_shell=fault.of_shell)
+        return Reply(500, fault_reply(message_id, shown, self.machine), action)
 
     def _configuration(self, resource_uri: str) -> bytes:
         if not self.config_readable():

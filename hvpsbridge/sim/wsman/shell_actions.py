@@ -29,7 +29,9 @@ class ShellActions:
         faults: WireFaults,
         endpoints: Mapping[str, EngineFactory],
         configuration: Callable[[str], bytes],
+        machine: Callable[[], str],
     ) -> None:
+        self._machine = machine
         self._configuration = configuration
         self._shells = shells
         self._quotas = quotas
@@ -75,10 +77,11 @@ class ShellActions:
         )
         shell.engine.open(compact(first))
         body = (
-            f"<x:ResourceCreated><a:Address>{escape(names.ANONYMOUS)}</a:Address><a:ReferenceParameters>"
+            f"<x:ResourceCreated><a:Address>{escape(request.to)}</a:Address><a:ReferenceParameters>"
             f"<w:ResourceURI>{escape(request.resource_uri)}</w:ResourceURI><w:SelectorSet>"
             f'<w:Selector Name="ShellId">{escape(shell_id)}</w:Selector></w:SelectorSet>'
-            f"</a:ReferenceParameters></x:ResourceCreated>{describe_shell(shell)}"
+            f"</a:ReferenceParameters></x:ResourceCreated>"
+            + describe_shell(shell, self._machine(), memory=False)
         )
         return Reply(200, reply(request, (body.encode(),)))
 
@@ -90,28 +93,34 @@ class ShellActions:
         if request.resource_uri.startswith(names.CONFIG):
             return Reply(200, reply(request, (self._configuration(request.resource_uri),)))
         shell = self._shells.find(request.shell_id, caller.user)
-        return Reply(200, reply(request, (describe_shell(shell).encode(),)))
+        return Reply(200, reply(request, (describe_shell(shell, self._machine()).encode(),)))
 
     def _enumerate(self, request: Request, caller: Caller) -> Reply:
         if request.resource_uri == names.SHELLS:
             items = "".join(
-                describe_shell(shell) for shell in self._shells.all() if shell.owner == caller.user
+                describe_shell(shell, self._machine())
+                for shell in self._shells.all()
+                if shell.owner == caller.user
             )
         elif request.resource_uri == names.COMMANDS:
             selector = None
             if request.body is not None:
                 selector = request.body.findtext(f".//{{{names.WSMAN}}}Selector[@Name='ShellId']")
             shell = self._shells.find(selector or "", caller.user)
-            items = "".join(describe_command(shell, command) for command in tuple(shell.commands.values()))
+            items = "".join(describe_command(command) for command in tuple(shell.commands.values()))
         else:
             raise Fault(Code.INVALID_RESOURCE_URI, f"The resource {request.resource_uri!r} does not exist.")
-        body = f"<n:EnumerateResponse><w:Items>{items}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
+        found = f"<w:Items>{items}</w:Items>" if items else ""
+        body = (
+            f"<n:EnumerateResponse><n:EnumerationContext></n:EnumerationContext>{found}<w:EndOfSequence/>"
+            "</n:EnumerateResponse>"
+        )
         return Reply(200, reply(request, (body.encode(),)))
 
     def _disconnect(self, request: Request, caller: Caller) -> Reply:
         self._shells.find(request.shell_id, caller.user).disconnected = True
-        return Reply(200, reply(request, (b"<rsp:DisconnectResponse/>",)))
+        return Reply(200, reply(request, ()))
 
     def _reconnect(self, request: Request, caller: Caller) -> Reply:
         self._shells.find(request.shell_id, caller.user).disconnected = False
-        return Reply(200, reply(request, (b"<rsp:ReconnectResponse/>",)))
+        return Reply(200, reply(request, ()))

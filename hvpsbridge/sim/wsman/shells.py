@@ -40,8 +40,6 @@ class Quotas:
         command_bytes: maximum bytes that one pipeline may receive.
         waiting_bytes: output of a pipeline that may wait for a Receive before its process is blocked;
             whether Windows blocks it is unconfirmed (docs/hyperv-facts.md#slow-client).
-        fragments_per_reply: maximum fragments in one reply; recordings of Windows show 4
-            (docs/hyperv-facts.md#fragments-per-reply).
     """
 
     envelope_bytes: int = 512_000
@@ -52,7 +50,6 @@ class Quotas:
     idle_seconds: float = 7200.0
     object_bytes: int = 10 * MIB
     command_bytes: int = 50 * MIB
-    fragments_per_reply: int = 1_000_000
     waiting_bytes: int = SOFT_BYTES
 
 
@@ -196,6 +193,7 @@ class ShellTable:
             Code.UNEXPECTED_SELECTORS,
             f"The request for the Windows Remote Shell with ShellId {shell_id} failed because the shell was "
             "not found on the server.",
+            of_shell=True,
         )
 
     def kill(self, shell: Shell) -> None:

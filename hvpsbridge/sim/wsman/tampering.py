@@ -99,7 +99,7 @@ def _message(fragments: list[bytes | memoryview]) -> tuple[int, bytes]:
 
 
 def _fragments(number: int, message: bytes) -> Iterator[bytes]:
-    size = 32768
+    size = 32768 - _HEAD.size
     for index, start in enumerate(range(0, len(message), size)):
         part = message[start : start + size]
         flags = (_START if not start else 0) | (_END if start + size >= len(message) else 0)
