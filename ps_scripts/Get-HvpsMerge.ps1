@@ -9,6 +9,7 @@
       Merging            bool     status is creating, deleting or merging
       OperationalStatus  int[]    VMOperationalStatus numbers
       ChainPaths         text[]   every file of every chain
+      UnreadPaths        text[]   files of drives whose chain cannot be read now
 #>
 [CmdletBinding()]
 [OutputType('Hvps.MergeState')]
@@ -30,9 +31,11 @@ try {
     $vm = Get-HvpsVmObject -VmId $VmId
     $status = [int[]] @($vm.OperationalStatus | Where-Object { $null -ne $_ } | ForEach-Object { [int] $_ })
     $paths = @()
-    foreach ($row in @(Get-HvpsDriveChain -Vm $vm)) {
+    $unread = @()
+    # The caller asks again by itself.
+    foreach ($row in @(Get-HvpsDriveChain -Vm $vm -BusySeconds 0)) {
         if ($null -ne $row.Problem) {
-            throw $row.Problem
+            $unread += [string] $row.Drive.Path
         }
         $paths += @($row.Chain | ForEach-Object { [string] $_.Path })
     }
@@ -42,6 +45,7 @@ try {
         Merging           = @($status | Where-Object { $BusyStatus -contains $_ }).Count -gt 0
         OperationalStatus = $status
         ChainPaths        = [string[]] $paths
+        UnreadPaths       = [string[]] $unread
     }
 }
 catch {

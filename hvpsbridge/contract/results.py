@@ -318,12 +318,14 @@ class MergeState:
         merging: whether an operational status means creating, deleting or merging (32768, 32770, 32772,
             32776).
         chain_paths: all files of all chains of the VM, as ``Get-VHD`` finds them.
+        unread_paths: files of drives whose chain cannot be read now, such as those that a merge is switching.
     """
 
     vm_id: UUID
     merging: bool
     operational_status: tuple[int, ...]
     chain_paths: tuple[str, ...]
+    unread_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,14 +33,18 @@ function Get-HvpsDriveChain {
     .SYNOPSIS
     Each disk drive of a VM with its chain: Drive, Chain (objects of Get-VHD, top first) and Problem.
     .DESCRIPTION
-    A merge that ends after the drives were listed removes files from their chains, so the drives are listed again
-    if a file is missing. If it is still missing after some rounds, Problem is its ErrorRecord and Chain is empty.
-    Chain is also empty for empty and pass-through drives.
+    A merge that ends after the drives were listed removes files from their chains, and Get-VHD refuses files that a
+    merge is switching (docs/hyperv-facts.md#get-vhd-in-use). So the drives are listed again if a file is missing, for
+    some rounds, or busy, for some seconds. After that Problem is the ErrorRecord and Chain is empty. Chain is also
+    empty for empty and pass-through drives.
+    .PARAMETER BusySeconds
+    How long to wait for files that are busy.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [object] $Vm)
+    param([Parameter(Mandatory = $true)] [object] $Vm, [int] $BusySeconds = 5)
     $rounds = 5
-    for ($round = 1; $round -le $rounds; $round++) {
+    $end = [DateTime]::UtcNow.AddSeconds($BusySeconds)
+    for ($round = 1; $true; $round++) {
         $rows = @(
             Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ } | ForEach-Object {
                 $row = [pscustomobject]@{ Drive = $_; Chain = @(); Problem = $null }
@@ -55,10 +59,11 @@ function Get-HvpsDriveChain {
                 $row
             }
         )
-        $vanished = @($rows | Where-Object {
-                $null -ne $_.Problem -and $_.Problem.FullyQualifiedErrorId -like 'Hvps.FileNotFound*'
-            })
-        if ($vanished.Count -eq 0 -or $round -eq $rounds) {
+        $problems = @($rows | Where-Object { $null -ne $_.Problem } |
+                ForEach-Object { $_.Problem.FullyQualifiedErrorId.Split(',')[0] })
+        $passing = ($problems -contains 'Hvps.FileNotFound' -and $round -lt $rounds) -or
+            ($problems -contains 'Hvps.DiskBusy' -and [DateTime]::UtcNow -lt $end)
+        if (-not $passing) {
             return $rows
         }
         Start-Sleep -Milliseconds 300

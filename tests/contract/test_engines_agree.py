@@ -512,6 +512,26 @@ def a_merge(side: Side) -> Any:
     return before, during, side.host.merge_state(vm_id)
 
 
+@case("Get-HvpsMerge", "Get-HvpsDisk")
+def files_that_are_busy_while_they_merge(side: Side) -> Any:
+    vm_id = side.vm("busy merge")
+    checkpoint_id, _ = side.frozen(vm_id)
+    with never_ending(side, vm_id, "merge_seconds"):
+        side.model.knobs.vhd_busy_while_merging = True
+        try:
+            side.model.jobs.wait(side.model.checkpoints.remove(checkpoint_id))
+            return side.host.merge_state(vm_id), side.host.disks(vm_id)
+        finally:
+            side.model.knobs.vhd_busy_while_merging = False
+
+
+@case("Get-HvpsDisk")
+def a_file_that_is_busy_for_a_moment(side: Side) -> Any:
+    vm_id = side.vm("busy for a moment")
+    side.model.faults.arm_call("Get-VHD", 3, error="busy")
+    return side.host.disks(vm_id)
+
+
 @case("Get-HvpsMerge", "Get-HvpsDisk", "Get-HvpsVolume", "Get-HvpsVmDefinition")
 def a_merge_that_ends_under_a_walk(side: Side) -> Any:
     return [

@@ -75,7 +75,7 @@ def of_call(error: CallRefused) -> Failure:
     return failure(error_id, f"{error.message} [{shown}]", code)
 
 
-def of_disk_call(error: CallRefused, path: str) -> Failure:
+def of_disk_call(error: HyperVError, path: str) -> Failure:
     """``Get-VHD`` that failed (``ConvertTo-HvpsDiskError``)."""
     by_category = {
         "ResourceBusy": "Hvps.DiskBusy",
@@ -97,7 +97,7 @@ def is_not_found(error: CallRefused) -> bool:
     return error.hresult == 0x80041002 or error.category == "ObjectNotFound"
 
 
-def _code(error: CallRefused) -> int:
+def _code(error: HyperVError) -> int:
     """The code that a script finds in the id or the text."""
     shown = _HRESULT.search(error.message)
     return error.hresult or (int(shown[1], 16) if shown else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from hvpsbridge.sim.model.core import Core
+from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.state import Drive, Layer, Slot, VMState
 from hvpsbridge.sim.model.timeline import Timeline
@@ -80,6 +81,17 @@ class Disks:
                 if drive.layer is not None
                 for member in core.files.chain(core.layer(drive))
             )
+
+    def check_busy(self, number: int) -> None:
+        """Refuse a layer that a merge is working on (``Knobs.vhd_busy_while_merging``).
+
+        Raises:
+            HyperVError: as ``Get-VHD`` refuses it.
+        """
+        with self._timeline.now():
+            core = self._core
+            if core.knobs.vhd_busy_while_merging and self._merges.works_on(number):
+                raise HyperVError(Wmi.IN_USE, core.text("in_use"))
 
     def _maybe_end_merges(self) -> None:
         """Fault ``merge_ends``: a file that the caller has just listed may be gone now."""

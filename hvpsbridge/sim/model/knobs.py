@@ -24,6 +24,7 @@ class Knobs:
         names_refused: checkpoints keep the names that the host gave them.
         merge_seconds: minimum duration of a merge.
         merge_bytes_per_second: speed of a merge.
+        vhd_busy_while_merging: ``Get-VHD`` refuses the files of a merge that is running.
         merge_retry_seconds: delay before a failed merge is tried again; 0 for never.
         memory_granularity_bytes: resolution of the kernel's bitmap.
         rct_granularity_bytes: resolution of the ``.rct`` file.
@@ -88,6 +89,7 @@ class Knobs:
     names_refused: bool = False
     merge_seconds: float = 0.1
     merge_bytes_per_second: float = 400.0 * MIB
+    vhd_busy_while_merging: bool = False
     merge_retry_seconds: float = 1.0
     memory_granularity_bytes: int = 32 * KIB
     rct_granularity_bytes: int = 64 * KIB
@@ -174,6 +176,7 @@ HOSTILE: dict[str, object] = {
     "visibility_seconds": 2.0,
     "names_refused": True,
     "merge_seconds": 3.0,
+    "vhd_busy_while_merging": True,
     "memory_granularity_bytes": 4 * MIB,
     "over_report": 1.0,
     "unsorted_answers": True,

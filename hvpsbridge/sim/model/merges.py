@@ -24,6 +24,16 @@ class Merges:
             for merge in self._core.world.merges.values()
         )
 
+    def works_on(self, number: int) -> bool:
+        """Whether a running merge reads or writes that layer."""
+        layers = self._core.world.layers
+        return any(
+            merge.phase is MergePhase.RUNNING
+            and merge.child in layers
+            and number in (merge.child, layers[merge.child].parent)
+            for merge in self._core.world.merges.values()
+        )
+
     def hurry(self) -> None:
         """Make every running merge due now."""
         for merge in self._core.world.merges.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 _TEXTS: dict[str, dict[str, str]] = {
     "en": {
         "busy": "The operation cannot be performed while the virtual machine is in its current state.",
+        "in_use": "The operation cannot be performed while the object is in use.",
         "disabled": "Checkpoints have been disabled for '{vm}'.",
         "unsupported_disk": "'{vm}' cannot be checkpointed: a disk does not support checkpoints.",
         "guest": "'{vm}' failed to create a production checkpoint in the guest. (0x800423F4)",
@@ -30,6 +31,7 @@ _TEXTS: dict[str, dict[str, str]] = {
     },
     "de": {
         "busy": "Der Vorgang kann im aktuellen Zustand des virtuellen Computers nicht ausgeführt werden.",
+        "in_use": "Der Vorgang kann nicht ausgeführt werden, während das Objekt verwendet wird.",
         "disabled": 'Prüfpunkte wurden für "{vm}" deaktiviert.',
         "unsupported_disk": 'Für "{vm}" kann kein Prüfpunkt erstellt werden.',
         "guest": 'Fehler beim Erstellen eines Produktionsprüfpunkts für "{vm}". (0x800423F4)',

@@ -125,9 +125,13 @@ def vhds(rows: Rows, paths: list[str]) -> Row:
     for path in paths:
         try:
             with rows.model.timeline.hold():
-                found.append(rows.vhd(rows.model.disks.at(path)))
+                layer = rows.model.disks.at(path)
+                rows.model.disks.check_busy(layer.number)
+                found.append(rows.vhd(layer))
         except DiskError as err:
             refused.append(rows.vhd_refusal(err, path))
+        except HyperVError as err:
+            refused.append(refusal(err, path))
     return {"objects": found, "refused": refused}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo
+from hvpsbridge.errors import CommitForkFailed, OperationFailed, OperationTimedOut, VmNotFound
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.policy import BackupLimits
 
@@ -33,13 +34,30 @@ def wait_for_merge(
     """Wait until none of ``children`` is on a chain of the VM; a line for each that still is.
 
     It does not wait for anything else: a user may have added a disk or a checkpoint meanwhile
-    (docs/hyperv-facts.md#merge-after-removal).
+    (docs/hyperv-facts.md#merge-after-removal). While a merge switches files, the host may not be able to say
+    which they are (docs/hyperv-facts.md#get-vhd-in-use), so that only the deadline ends the waiting.
+
+    Raises:
+        VmNotFound: the VM is not on the host any more.
+        CommitForkFailed: waiting cannot solve that.
+        HostError: the connection is lost.
     """
     until = clock() + limits.merge_seconds
-    while True:
-        if not children:
-            return ()
-        chains = {path.casefold() for path in host.merge_state(vm_id).chain_paths}
-        children = tuple(path for path in children if path.casefold() in chains)
+    while children:
+        unknown = ""
+        try:
+            state = host.merge_state(vm_id)
+        except (VmNotFound, CommitForkFailed):
+            raise
+        except (OperationFailed, OperationTimedOut) as err:
+            unknown = err.describe()
+        else:
+            chains = {path.casefold() for path in state.chain_paths}
+            if state.unread_paths:
+                unknown = f"{', '.join(state.unread_paths)} cannot be read now"
+            else:
+                children = tuple(path for path in children if path.casefold() in chains)
         if children and (clock() > until or not pause(limits.poll_seconds)):
-            return tuple(f"{path} is still being merged" for path in children)
+            state_text = f"may still be merged: {unknown}" if unknown else "is still being merged"
+            return tuple(f"{path} {state_text}" for path in children)
+    return ()

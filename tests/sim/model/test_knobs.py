@@ -224,6 +224,19 @@ def range_past_end(lab: Lab) -> None:
     assert lab.ask(base)[1][-1].end > SIZE
 
 
+def vhd_busy_while_merging(lab: Lab) -> None:
+    lab.model.knobs.vhd_busy_while_merging = True
+    lab.model.knobs.merge_seconds = 60.0
+    point = lab.checkpoint()
+    child = lab.model.disks.drives(lab.vm)[0].layer
+    assert child is not None
+    lab.model.disks.check_busy(child)
+    lab.convert(point)
+    with pytest.raises(HyperVError) as refused:
+        lab.model.disks.check_busy(child)
+    assert (refused.value.identifier, refused.value.category) == ("ObjectInUse", "ResourceBusy")
+
+
 def names_refused(lab: Lab) -> None:
     lab.model.knobs.names_refused = True
     point = lab.checkpoint()

@@ -258,9 +258,12 @@ def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     vm = context.vm(given["VmId"])
     model = context.model
     status = model.vms.status(vm.vm_id)
-    paths: list[str] = []
-    for row in context.drive_chains(vm):
-        if row.problem is not None:
-            raise row.problem
-        paths += [layer.path for layer in row.chain]
-    yield results.MergeState(vm.vm_id, not _MERGING.isdisjoint(status), status, tuple(paths))
+    rows = context.drive_chains(vm, busy_seconds=0)
+    unread = [row.drive.layer for row in rows if row.problem is not None and row.drive.layer is not None]
+    yield results.MergeState(
+        vm.vm_id,
+        not _MERGING.isdisjoint(status),
+        status,
+        tuple(layer.path for row in rows for layer in row.chain),
+        tuple(model.disks.layer(number).path for number in unread),
+    )

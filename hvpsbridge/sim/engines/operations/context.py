@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from hvpsbridge.sim.model.state import Drive, Job, Layer, Vm
 POLL_SECONDS = 0.02
 # How often drives are listed before a file counts as missing (``Get-HvpsDriveChain``).
 ROUNDS = 5
+# How long drives are listed again while a file is busy.
+BUSY_SECONDS = 5.0
 
 
 class Stopped(Exception):
@@ -203,21 +206,25 @@ class Context:
         for member in members:
             try:
                 self.cmdlet("Get-VHD", member.path)
-            except CallRefused as err:
+                self.model.disks.check_busy(member.number)
+            except HyperVError as err:
                 raise of_disk_call(err, member.path) from err
         return members
 
-    def drive_chains(self, vm: Vm) -> list[DriveChain]:
-        """Drives with their files (``Get-HvpsDriveChain``): listed again while a file is missing.
+    def drive_chains(self, vm: Vm, busy_seconds: float | None = None) -> list[DriveChain]:
+        """Drives with their files (``Get-HvpsDriveChain``): listed again while a file is missing or busy.
 
         Raises:
             CallRefused: the drives cannot be listed.
         """
-        for _ in range(ROUNDS):
+        end = time.monotonic() + (BUSY_SECONDS if busy_seconds is None else busy_seconds)
+        for turn in itertools.count(1):
             self.cmdlet("Get-VMHardDiskDrive", vm.vm_id)
             rows = [self._drive_chain(drive) for drive in self.model.disks.drives(vm.vm_id)]
-            missing = [row for row in rows if row.problem and row.problem.is_a("Hvps.FileNotFound")]
-            if not missing:
+            problems = [row.problem for row in rows if row.problem is not None]
+            missing = any(problem.is_a("Hvps.FileNotFound") for problem in problems)
+            busy = any(problem.is_a("Hvps.DiskBusy") for problem in problems)
+            if not (missing and turn < ROUNDS) and not (busy and time.monotonic() < end):
                 break
             self.pause()
         return rows
