@@ -19,7 +19,7 @@ from hvpsbridge.text import one_line
 # Raised by the engine instead of running the script: antivirus, language mode
 # (docs/hyperv-facts.md#engine-refusals).
 ENGINE_REFUSALS = re.compile(
-    r"ScriptContainedMaliciousContent|CannotDefineNewType(NotSupported)?|\w+InConstrainedLanguage"
+    r"ScriptContainedMaliciousContent|CannotDefineNewType(NotSupported)?|\w+InConstrainedLanguage|ScriptsNotAllowed"
 )
 
 # ErrorCategory as the wire numbers it (docs/hyperv-facts.md#error-categories).
@@ -92,7 +92,8 @@ def native_code(record: Record) -> int | None:
 
 def from_record(host: str, operation: str, record: Record) -> HostError:
     """The error that an error record of the host means."""
-    error_id = record.error_id.split(",", 1)[0].strip()[:MAX_ID]
+    # The id of what `throw` throws is its text, which may have several lines.
+    error_id = one_line(record.error_id.split(",", 1)[0], MAX_ID)
     message = one_line(record.message, MAX_MESSAGE)
     if ENGINE_REFUSALS.fullmatch(error_id):
         error_id = "Hvps.ScriptsRefused"
