@@ -296,3 +296,42 @@ def test_importing_the_module_is_fast(pwsh: Path, service: ModelService) -> None
         $p.Refresh(); @{ ms = ($p.TotalProcessorTime - $before).TotalMilliseconds }""",
     )
     assert 0 < said["ms"] < 5000
+
+
+def test_properties_that_were_not_asked_for_are_null(pwsh: Path, service: ModelService, vm_id: UUID) -> None:
+    namespace = "-Namespace root/virtualization/v2"
+    name = f"Name='{str(vm_id).upper()}'"
+    shown = ask(
+        pwsh,
+        service,
+        f"""
+        $class = @{{ Namespace = 'root/virtualization/v2'; ClassName = 'Msvm_ComputerSystem'; Filter = "{name}" }}
+        $rows = @(
+            Get-CimInstance @class
+            Get-CimInstance @class -Property ElementName
+            Get-CimInstance @class -KeyOnly
+            Get-CimInstance {namespace} -Query "SELECT ElementName FROM Msvm_ComputerSystem WHERE {name}"
+            Get-CimAssociatedInstance (Get-CimInstance @class) -Association Msvm_SettingsDefineState -KeyOnly
+        )
+        ,@($rows | ForEach-Object {{ ,@($_.ElementName, $_.CimSystemProperties.Namespace) }})
+        """,
+    )
+    rooted = "ROOT/virtualization/v2"
+    named = ["it's [a] $test", rooted]
+    assert shown == [named, named, [None, rooted], named, [None, rooted]]
+
+
+def test_a_method_that_is_refused_has_no_other_out_parameter(
+    pwsh: Path, service: ModelService, model: Model
+) -> None:
+    model.faults.arm_call("Msvm_VirtualSystemSnapshotService.CreateSnapshot", error="busy")
+    shown = ask(
+        pwsh,
+        service,
+        """
+        $found = Get-CimInstance -Namespace root/virtualization/v2 -ClassName Msvm_VirtualSystemSnapshotService
+        $result = Invoke-CimMethod -InputObject $found -MethodName CreateSnapshot -Arguments @{}
+        ,@($result.PSObject.Properties | ForEach-Object { '{0}={1}' -f $_.Name, $_.Value })
+        """,
+    )
+    assert shown == ["ReturnValue=32775", "PSComputerName="]

@@ -33,7 +33,10 @@ STEPS_BETWEEN = 4
 # Knobs under which tracking leaves changes out without a sign; only a proof of the whole disk sees that.
 SILENT = {"missing_changes", "unmap_unreported", "power_loss_forgets", "ids_survive_apply"}
 # Knobs that only take time here, and those under which no run is sure to end well.
-LEFT_OUT = {"merge_seconds", "visibility_seconds", "read_delay_seconds", "short_reads", "job_vanishes"}
+LEFT_OUT = {
+    *("merge_seconds", "merge_delay_seconds", "visibility_seconds", "read_delay_seconds", "call_seconds"),
+    *("short_reads", "job_vanishes"),
+}
 EVENTS = ["nothing", "nothing", "death", "signal", "lost message", "fault", "trouble during"]
 FAULTS = [
     "checkpoint_fails",

@@ -15,8 +15,8 @@ from typing import Any
 from hvpsbridge.sim.model.enums import JobKind
 from hvpsbridge.sim.model.errors import Wmi
 
-# Methods of Hyper-V's services, and the kind of job that each starts.
-METHODS: dict[str, JobKind] = {
+# WMI methods, and the kind of job that each starts.
+METHODS: dict[str, JobKind | None] = {
     "Msvm_VirtualSystemSnapshotService.CreateSnapshot": JobKind.CreateCheckpoint,
     "Msvm_VirtualSystemSnapshotService.DestroySnapshot": JobKind.RemoveCheckpoint,
     "Msvm_VirtualSystemSnapshotService.ApplySnapshot": JobKind.ApplyCheckpoint,
@@ -24,6 +24,7 @@ METHODS: dict[str, JobKind] = {
     "Msvm_VirtualSystemReferencePointService.DestroyReferencePoint": JobKind.RemoveReferencePoint,
     "Msvm_VirtualSystemManagementService.ModifySystemSettings": JobKind.ModifySettings,
     "Msvm_ImageManagementService.GetVirtualDiskChanges": JobKind.GetDiskChanges,
+    "StdRegProv.GetDWORDValue": None,
 }
 # Functions of virtdisk.dll and kernel32.dll. Information is asked by version: GetVirtualDiskInformation:15.
 FUNCTIONS = (
@@ -167,6 +168,8 @@ class CallFaults:
         fault = CallFault(**given)
         if fault.error and fault.error not in ERRORS:
             raise ValueError(f"unknown error {fault.error!r}; use one of {', '.join(ERRORS)}")
+        if fault.job and METHODS.get(name) is None:
+            raise ValueError(f"{name} starts no job")
         with self._lock:
             if count == 0:
                 self._armed = [armed for armed in self._armed if armed.name != name]

@@ -89,11 +89,12 @@ class Calls:
             return None
         code = fault.code or ERRORS[fault.error].method
         text = fault.text or self._text(fault)
-        if fault.job:
+        kind = METHODS[name]
+        if fault.job and kind is not None:
             with self._timeline.now():
                 vm = self._vm(about)
                 if vm is not None:
-                    return self._timeline.start(METHODS[name], vm, fails=str(code), text=text)
+                    return self._timeline.start(kind, vm, fails=str(code), text=text)
         if code >= _HRESULTS:
             refused = self._refused(fault, int(ERRORS[fault.error].cmdlet), 0)
             refused.hresult = code
@@ -114,6 +115,8 @@ class Calls:
 
     def _meet(self, name: str, about: str, pause: Callable[[float], object]) -> CallFault | None:
         """The fault that makes a call fail, after the time that it takes."""
+        if self._core.knobs.call_seconds:
+            pause(self._core.knobs.call_seconds)
         fault = self._core.faults.calls.meet(name, lambda vm: self._affects(vm, about))
         if fault is not None and fault.seconds:
             pause(fault.seconds)
@@ -121,7 +124,7 @@ class Calls:
 
     def _refused(self, fault: CallFault, code: int, shown: int) -> CallRefused:
         text = fault.text or self._text(fault)
-        if shown:
+        if shown and not self._core.knobs.texts_without_codes:
             text = f"{text} (0x{shown:08X})"
         return CallRefused(
             code,

@@ -154,3 +154,11 @@ class Checkpoints:
             raise HyperVError(Wmi.INVALID_STATE, text("disabled", vm=vm.name))
         if self._merges.merging(vm):
             raise HyperVError(Wmi.IN_USE, text("busy"))
+        if self._core.knobs.one_recovery_checkpoint and kind is SnapshotType.Recovery:
+            self._check_only(vm)
+
+    def _check_only(self, vm: Vm) -> None:
+        """Refuse if the VM has a recovery checkpoint."""
+        for point in self._core.world.checkpoints.values():
+            if point.vm_id == vm.vm_id and point.kind is SnapshotType.Recovery:
+                raise HyperVError(Wmi.IN_USE, self._core.text("busy"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ ADMIN_LOG = "Microsoft-Windows-Hyper-V-VMMS-Admin"
 WORKER_LOG = "Microsoft-Windows-Hyper-V-Worker-Admin"
 DISK_LOG = "Microsoft-Windows-VHDMP-Operational"
 _STATE_FILE = "state.json"
+# An HRESULT at the end of a message.
+_CODE = re.compile(r" ?\(0x[0-9A-F]{8}\)")
 # How long a new world's host has been up.
 _UP_SECONDS = 86400.0
 
@@ -85,8 +88,9 @@ class Core:
         return UUID(int=chance.getrandbits(128), version=4)
 
     def text(self, key: str, **values: object) -> str:
-        """A message in the host's language."""
-        return text(self.knobs.language, key, **values)
+        """A message in the host's language, without its HRESULT with knob ``texts_without_codes``."""
+        message = text(self.knobs.language, key, **values)
+        return _CODE.sub("", message) if self.knobs.texts_without_codes else message
 
     def log(self, log: str, event_id: int, vm: Vm, message: str) -> None:
         """Add an entry to an event log of the VM's host."""

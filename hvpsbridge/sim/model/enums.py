@@ -172,5 +172,6 @@ class JobKind(IntEnum):
 class MergePhase(StrEnum):
     """Phase of a merge that is not complete."""
 
+    WAITING = "waiting"
     RUNNING = "running"
     FAILED = "failed"

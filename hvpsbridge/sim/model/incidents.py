@@ -212,4 +212,4 @@ class Incidents:
         for merge in core.world.merges.values():
             if merge.vm_id == vm.vm_id:
                 merge.phase = MergePhase.FAILED
-                merge.ends = now + core.knobs.merge_retry_seconds if core.knobs.merge_retry_seconds else None
+                merge.ends = core.knobs.merge_retry_time(now)

@@ -26,6 +26,8 @@ class Knobs:
         merge_bytes_per_second: speed of a merge.
         vhd_busy_while_merging: ``Get-VHD`` refuses the files of a merge that is running.
         merge_retry_seconds: delay before a failed merge is tried again; 0 for never.
+        merge_retry_at_start: a failed merge is tried again when its VM is started, and not before.
+        merge_delay_seconds: delay before a merge begins; until then nothing shows that it will.
         memory_granularity_bytes: resolution of the kernel's bitmap.
         rct_granularity_bytes: resolution of the ``.rct`` file.
         mrt_granularity_bytes: resolution of the ``.mrt`` file.
@@ -70,7 +72,10 @@ class Knobs:
         no_security_settings: there are no instances of Msvm_SecuritySettingData.
         disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
         operational_status: second operational status that VMs show when nothing happens; 0 for none.
-        language: language of the host's messages, ``en`` or ``de``.
+        language: language of the host's messages: ``en``, ``de`` or ``ja``.
+        texts_without_codes: messages have no HRESULT in parentheses.
+        call_seconds: duration of each cmdlet, WMI call and disk function.
+        one_recovery_checkpoint: a recovery checkpoint is refused while the VM has another one.
         rights: of sessions: ``administrator``, ``filtered`` by User Account Control,
             ``hyperv_administrator``, or ``user``.
         smb_without_delegation: files on shares cannot be opened by sessions, as without delegation.
@@ -91,6 +96,8 @@ class Knobs:
     merge_bytes_per_second: float = 400.0 * MIB
     vhd_busy_while_merging: bool = False
     merge_retry_seconds: float = 1.0
+    merge_retry_at_start: bool = False
+    merge_delay_seconds: float = 0.0
     memory_granularity_bytes: int = 32 * KIB
     rct_granularity_bytes: int = 64 * KIB
     mrt_granularity_bytes: int = 2 * MIB
@@ -133,12 +140,21 @@ class Knobs:
     disabled_refuses_backups: bool = False
     operational_status: int = 0
     language: str = "en"
+    texts_without_codes: bool = False
+    call_seconds: float = 0.0
+    one_recovery_checkpoint: bool = False
     rights: str = "administrator"
     smb_without_delegation: bool = False
     language_mode: str = "FullLanguage"
     reply_bytes: int = 0
     config_unreadable: bool = False
     defender: str = ""
+
+    def merge_retry_time(self, now: float) -> float | None:
+        """When a merge that fails ``now`` is tried again; None if only the start of its VM does that."""
+        if self.merge_retry_at_start or not self.merge_retry_seconds:
+            return None
+        return now + self.merge_retry_seconds
 
     def set(self, name: str, value: object) -> None:
         """Set a knob; text is converted to the type of the knob.
@@ -177,6 +193,8 @@ HOSTILE: dict[str, object] = {
     "names_refused": True,
     "merge_seconds": 3.0,
     "vhd_busy_while_merging": True,
+    "merge_retry_at_start": True,
+    "merge_delay_seconds": 2.0,
     "memory_granularity_bytes": 4 * MIB,
     "over_report": 1.0,
     "unsorted_answers": True,
@@ -216,9 +234,12 @@ HOSTILE: dict[str, object] = {
     "disabled_refuses_backups": True,
     # A number that no Windows has yet.
     "operational_status": 32999,
-    "language": "de",
+    "language": "ja",
     # Four fragments, as recorded.
     "reply_bytes": 128 * KIB,
+    "texts_without_codes": True,
+    "call_seconds": 0.05,
+    "one_recovery_checkpoint": True,
     "config_unreadable": True,
     "defender": "d1e49aac-8f56-4280-b9ba-993a6d77406c=1",
 }

@@ -82,29 +82,43 @@ class Merges:
                     core.files.delete(layer)
                     found = True
 
+    def retry(self, vm: Vm) -> None:
+        """Run failed merges of the VM again that nothing else retries, as when it is started."""
+        for merge in self._core.world.merges.values():
+            if merge.vm_id == vm.vm_id and merge.phase is MergePhase.FAILED and merge.ends is None:
+                merge.ends = self._core.time
+
     def _start(self, child: Layer, vm: Vm) -> None:
+        core = self._core
+        merge = Merge(child.number, vm.vm_id, MergePhase.WAITING, core.time + core.knobs.merge_delay_seconds)
+        core.world.merges[child.number] = merge
+        if not core.knobs.merge_delay_seconds:
+            self._run(merge, child, vm)
+
+    def _run(self, merge: Merge, child: Layer, vm: Vm) -> None:
         core = self._core
         seconds = max(
             core.knobs.merge_seconds, core.files.stored_bytes(child) / core.knobs.merge_bytes_per_second
         )
-        merge = Merge(child.number, vm.vm_id, MergePhase.RUNNING, core.time + seconds)
-        core.world.merges[child.number] = merge
+        merge.phase, merge.ends = MergePhase.RUNNING, core.time + seconds
         core.log(ADMIN_LOG, 19070, vm, core.text("merge_started", path=child.path))
 
     def finish(self, merge: Merge) -> None:
-        """Complete a merge that is due. It fails if a file is in use or fault ``merge_fails`` is armed."""
+        """Begin or complete a merge that is due. Fails if a file is in use, or with fault ``merge_fails``."""
         core, world = self._core, self._core.world
         vm, child = world.vms.get(merge.vm_id), world.layers.get(merge.child)
         if vm is None or child is None or child.parent is None:
             del world.merges[merge.child]
+            return
+        if merge.phase is MergePhase.WAITING:
+            self._run(merge, child, vm)
             return
         parent = world.layers[child.parent]
         blocked = core.handles.locks(child.number) or core.handles.locks(parent.number)
         if blocked or core.faults.fires("merge_fails"):
             merge.phase = MergePhase.FAILED
             merge.failures += 1
-            retry = core.knobs.merge_retry_seconds
-            merge.ends = core.time + retry if retry else None
+            merge.ends = core.knobs.merge_retry_time(core.time)
             if merge.failures == 1:
                 core.log(ADMIN_LOG, 19100, vm, core.text("merge_failed", vm=vm.name))
             return

@@ -55,6 +55,28 @@ _TEXTS: dict[str, dict[str, str]] = {
         "merge_failed": 'Fehler beim Zusammenführen der Datenträger von "{vm}". (0x80070020)',
         "full": '"{vm}" wurde angehalten, da das Volume voll ist.',
     },
+    "ja": {
+        "busy": "仮想マシンの現在の状態では、この操作を実行できません。",
+        "disabled": "'{vm}' のチェックポイントは無効になっています。",
+        "unsupported_disk": "'{vm}' のチェックポイントを作成できません。",
+        "guest": "'{vm}' の運用チェックポイントを作成できませんでした。 (0x800423F4)",
+        "failed": "操作に失敗しました。",
+        "locked": "'{vm}' のチェックポイント操作を開始できませんでした: ファイルは別のプロセスが使用中です。 "
+        "(0x80070020)",
+        "no_space": "'{vm}' のチェックポイントに必要な記憶域を作成できません。 (0x80070070)",
+        "commit_forks": "'{vm}' のディスクを確定できませんでした。 (0x80048102)",
+        "logon_right": "VHD 添付ファイルを書き込めませんでした。 (0x8007052F)",
+        "not_found": "オブジェクトが見つかりません。",
+        "not_recovery": "回復チェックポイントではありません。",
+        "creating": "チェックポイントを作成しています",
+        "deleting": "チェックポイントを削除しています",
+        "merging": "ディスクを結合しています",
+        "normal": "正常に稼働しています",
+        "merge_started": "'{path}' の結合を開始しました。",
+        "merge_done": "'{path}' の結合が完了しました。",
+        "merge_failed": "'{vm}' のディスクの結合に失敗しました。 (0x80070020)",
+        "full": "ボリュームがいっぱいのため、'{vm}' を一時停止しました。",
+    },
 }
 
 

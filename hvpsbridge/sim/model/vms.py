@@ -97,3 +97,5 @@ class Vms:
             elif action in ("stop", "power_off", "save"):
                 vm.started = None
             vm.state = after
+            if action == "start":
+                self._merges.retry(vm)

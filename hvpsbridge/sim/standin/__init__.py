@@ -92,7 +92,7 @@ class StandIn:
             calls.cmdlet(announcing.CMDLETS[call], about)
         elif call in announcing.QUERIES:
             calls.query(announcing.query_name(request), about)
-        elif call == "cim.invoke":
+        elif call in ("cim.invoke", "cim.invoke_static"):
             try:
                 return calls.method(announcing.method_name(request), about)
             except CallRefused:

@@ -105,16 +105,26 @@ class Provider:
         arguments: Row,
         instead: Job | HyperVError | None = None,
     ) -> Row:
-        """Run a method, or answer with ``instead``. Returns ``ReturnValue`` and all out parameters."""
+        """Run a method, or answer with ``instead``.
+
+        Returns ``ReturnValue``, and all out parameters unless it is refused.
+        """
         self._row(class_name, keys)
         return self._run(class_name, method, arguments, instead)
 
-    def invoke_static(self, class_name: str, namespace: str, method: str, arguments: Row) -> Row:
-        """Run a static method. Returns ``ReturnValue`` and all out parameters."""
+    def invoke_static(
+        self,
+        class_name: str,
+        namespace: str,
+        method: str,
+        arguments: Row,
+        instead: Job | HyperVError | None = None,
+    ) -> Row:
+        """As :meth:`invoke`, of a static method."""
         name, found = self._class(class_name, namespace)
         if found.key:
             raise CimError(f"Invalid method: {method}", INVALID_METHOD)
-        return self._run(name, method, arguments)
+        return self._run(name, method, arguments, instead)
 
     def _run(
         self, class_name: str, method: str, arguments: Row, instead: Job | HyperVError | None = None
@@ -135,7 +145,8 @@ class Provider:
             else:
                 run(arguments, outcome)
         except HyperVError as err:
-            outcome["ReturnValue"] = int(err.code)
+            # A method that refuses sets no other out parameter.
+            return {"types": {"ReturnValue": "uint32"}, "values": {"ReturnValue": int(err.code)}}
         return {"types": {"ReturnValue": "uint32", **declared.outputs}, "values": outcome}
 
     # -- methods --------------------------------------------------------------------------------------

@@ -78,7 +78,10 @@ def test_every_method_of_the_scripts_can_fail() -> None:
     text = "\n".join(_code(path) for path in SCRIPTS.rglob("*.ps1"))
     pairs = re.findall(r"Service\s*=\s*'(\w+)'\s+Method\s*=\s*'(\w+)'", text)
     assert len(pairs) >= 5
+    pairs += re.findall(r"ClassName\s*=\s*'(\w+)'\s+MethodName\s*=\s*'(\w+)'", text)
     assert {f"{service}.{method}" for service, method in pairs} <= METHODS.keys()
+    # Each is called in one of these two forms.
+    assert len(re.findall(r"Method(?:Name)?\s*=\s*'", text)) == len(pairs)
 
 
 def test_every_function_of_the_reader_can_fail() -> None:
@@ -187,6 +190,7 @@ def test_a_method_is_refused_throws_or_starts_a_job_that_fails(model: Model) -> 
         ("Get-VHD:seconds=soon", "seconds takes a float"),
         ("Get-VHD:job=maybe", "job takes a bool"),
         ("Get-VHD:error=busy,vm", "'vm' is not key=value"),
+        ("Get-VHD:job=on", "Get-VHD starts no job"),
     ],
 )
 def test_what_cannot_be_armed_is_refused(model: Model, text: str, said: str) -> None:

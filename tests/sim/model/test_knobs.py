@@ -162,6 +162,65 @@ def merge_retry_seconds(lab: Lab) -> None:
     assert [event.event_id for event in lab.model.nodes.events()] == [19070, 19100]
 
 
+def _files(lab: Lab) -> int:
+    return len(lab.model.disks.chain(lab.model.disks.drives(lab.vm)[0].layer or 0))
+
+
+def merge_retry_at_start(lab: Lab) -> None:
+    lab.model.knobs.merge_retry_at_start = True
+    lab.model.faults.arm("merge_fails")
+    lab.convert(lab.checkpoint())
+    lab.clock.advance(1000.0)
+    lab.model.vms.set_state(lab.vm, "stop")
+    assert _files(lab) == 2
+    lab.model.vms.set_state(lab.vm, "start")
+    assert _files(lab) == 1
+
+
+def merge_delay_seconds(lab: Lab) -> None:
+    lab.model.knobs.merge_delay_seconds = 30.0
+    lab.model.knobs.merge_seconds = 30.0
+    lab.convert(lab.checkpoint())
+    assert (_files(lab), lab.model.vms.status(lab.vm)) == (2, (2,))
+    lab.clock.advance(30.0)
+    assert (_files(lab), lab.model.vms.status(lab.vm)) == (2, (2, 32772))
+    lab.clock.advance(30.0)
+    assert (_files(lab), lab.model.vms.status(lab.vm)) == (1, (2,))
+
+
+def one_recovery_checkpoint(lab: Lab) -> None:
+    lab.model.knobs.one_recovery_checkpoint = True
+    lab.checkpoint(SnapshotType.Standard)
+    point = lab.checkpoint()
+    with pytest.raises(HyperVError) as refused:
+        lab.model.checkpoints.create(lab.vm)
+    assert refused.value.code == 32774
+    lab.convert(point)
+    lab.checkpoint()
+
+
+def texts_without_codes(lab: Lab) -> None:
+    for language in ("en", "de", "ja"):
+        lab.model.knobs.language = language
+        texts = []
+        for knob in (False, True):
+            lab.model.knobs.texts_without_codes = knob
+            lab.model.faults.arm("checkpoint_file_locked")
+            job = lab.model.checkpoints.create(lab.vm)
+            lab.clock.advance(1.0)
+            lab.model.jobs.all()
+            texts.append(job.error_text)
+        assert [text.endswith("(0x80070020)") for text in texts] == [True, False]
+
+
+def call_seconds(lab: Lab) -> None:
+    lab.model.knobs.call_seconds = 0.5
+    waited: list[float] = []
+    lab.model.calls.cmdlet("Get-VM", pause=waited.append)
+    lab.model.calls.function("CreateFile", "x", waited.append)
+    assert waited == [0.5, 0.5]
+
+
 def memory_granularity_bytes(lab: Lab) -> None:
     lab.model.knobs.memory_granularity_bytes = 128 * KIB
     base = lab.base()

@@ -26,7 +26,7 @@ from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import DiskError, HyperVError, Model
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.sim.model.calls import CallRefused
-from hvpsbridge.sim.model.state import Drive, Job, Layer, Vm
+from hvpsbridge.sim.model.state import Drive, Job, JobKind, Layer, Vm
 
 # How often a waiting operation checks.
 POLL_SECONDS = 0.02
@@ -142,6 +142,14 @@ class Context:
             CallRefused: it fails.
         """
         self.query(class_name, about, cmdlet="Get-CimAssociatedInstance")
+
+    def method(self, name: str) -> None:
+        """The script calls a static method.
+
+        Raises:
+            HyperVError: it is refused or cannot be called.
+        """
+        self.model.calls.method(name, pause=self.wait)
 
     def function(self, name: str, path: str) -> None:
         """The reader calls a function of virtdisk.dll or kernel32.dll.
@@ -277,7 +285,7 @@ class Context:
             CallRefused: the service or its method cannot be called.
         """
         nobody = UUID(int=0)
-        kind = METHODS[method]
+        kind = METHODS[method] or JobKind.ModifySettings
         done = Job(job_id=nobody, kind=kind, vm_id=nobody, started=0, ends=0, arguments={}, done=True)
 
         def start() -> Job:
@@ -311,7 +319,7 @@ def answers(call: Callable[[], None]) -> bool:
     """Whether a call succeeds whose errors the script catches."""
     try:
         call()
-    except CallRefused:
+    except HyperVError:
         return False
     return True
 

@@ -39,6 +39,7 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     context.cmdlet("Get-VMHost")
     context.query("Win32_OperatingSystem")
     clustered = answers(lambda: context.cmdlet("Get-Cluster"))
+    updated = answers(lambda: context.method("StdRegProv.GetDWORDValue"))
     identified = answers(lambda: context.query("Win32_ComputerSystemProduct"))
     yield results.HostInfo(
         name=node.name,
@@ -46,12 +47,12 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         machine_id=node.machine_id if identified else None,
         os_version=node.os_version,
         os_build=node.os_build,
-        os_revision=node.os_revision,
+        os_revision=node.os_revision if updated else None,
         powershell_version="5.1.20348.1",
         language_mode=model.knobs.language_mode,
         is_64bit=True,
         is_administrator=model.knobs.rights == "administrator",
-        culture={"de": "de-DE"}.get(model.knobs.language, "en-US"),
+        culture={"de": "de-DE", "ja": "ja-JP"}.get(model.knobs.language, "en-US"),
         hyperv_module_version="2.0.0.0",
         supported_vm_versions=node.supported_vm_versions,
         logical_processors=node.logical_processors,

@@ -50,13 +50,17 @@ function ConvertTo-CimValue($Value, [string] $Type) {
     [Management.Automation.LanguagePrimitives]::ConvertTo($Value, $script:CimTypes[$Type])
 }
 
-function New-CimObject([hashtable] $Schema, [hashtable] $Row) {
+# With names of properties, others are null, as WMI leaves them.
+function New-CimObject([hashtable] $Schema, [hashtable] $Row, [string[]] $Wanted) {
     $object = [psobject]::new()
     $object.PSObject.TypeNames.Clear()
     $object.PSObject.TypeNames.Add(('{0}#{1}/{2}' -f $script:CimBase, $Schema['namespace'], $Schema['name']))
     $object.PSObject.TypeNames.Add($script:CimBase)
     foreach ($name in $Schema['properties'].Keys) {
-        $value = ConvertTo-CimValue $Row[$name] $Schema['properties'][$name]
+        $value = $null
+        if ($null -eq $Wanted -or $Wanted -contains $name) {
+            $value = ConvertTo-CimValue $Row[$name] $Schema['properties'][$name]
+        }
         $object.PSObject.Properties.Add([psnoteproperty]::new($name, $value))
     }
     Add-CimSystem $object $Schema
@@ -75,7 +79,11 @@ function New-CimReference([string] $Class, [hashtable] $Keys) {
 }
 
 function Add-CimSystem([psobject] $Object, [hashtable] $Schema) {
-    $system = [pscustomobject]@{ ClassName = $Schema['name']; Namespace = $Schema['namespace']; ServerName = $env:HVPS_SIM_NODE }
+    # Windows shows namespaces of instances with ROOT in upper case.
+    $system = [pscustomobject]@{
+        Namespace = $Schema['namespace'] -creplace '^root', 'ROOT'; ServerName = $env:HVPS_SIM_NODE
+        ClassName = $Schema['name']; Path = $null
+    }
     $Object.PSObject.Properties.Add([psnoteproperty]::new('CimSystemProperties', $system))
     $Object.PSObject.Properties.Add([psnoteproperty]::new('CimClass', (New-CimClassObject $Schema)))
     $Object.PSObject.Properties.Add([psnoteproperty]::new('PSComputerName', $null))
@@ -120,9 +128,12 @@ function Get-CimKey([psobject] $Object) {
     $keys
 }
 
-function Write-CimBlock($Cmdlet, [hashtable] $Block) {
+function Write-CimBlock($Cmdlet, [hashtable] $Block, [string[]] $Wanted, [bool] $KeyOnly) {
+    if ($KeyOnly) {
+        $Wanted = @($Block['schema']['key'])
+    }
     foreach ($row in $Block['rows']) {
-        $Cmdlet.WriteObject((New-CimObject $Block['schema'] $row))
+        $Cmdlet.WriteObject((New-CimObject $Block['schema'] $row $Wanted))
     }
 }
 
@@ -143,19 +154,23 @@ function Get-CimInstance {
     )
     process {
         if ($PSCmdlet.ParameterSetName -ceq 'CimInstanceComputerSet') {
+            $wanted = $null
             $reply = Invoke-Model 'cim.get' @{
                 class_name = $InputObject.CimSystemProperties.ClassName; keys = Get-CimKey $InputObject
             }
         }
         else {
-            $class, $condition = $ClassName, $Filter
+            $class, $condition, $wanted = $ClassName, $Filter, $(if ($Property) { $Property })
             if ($Query) {
-                if ($Query -notmatch '^\s*SELECT\s+\*\s+FROM\s+(\w+)(?:\s+WHERE\s+(.+?))?\s*$') {
+                if ($Query -notmatch '^\s*SELECT\s+(\*|\w+(?:\s*,\s*\w+)*)\s+FROM\s+(\w+)(?:\s+WHERE\s+(.+?))?\s*$') {
                     Write-CimRefusal $PSCmdlet 'GetCimInstanceCommand' @{ message = 'Invalid query'; hresult = 0x80041017L; category = 'InvalidArgument' } $Query
                     return
                 }
-                $class = $Matches[1]
-                $condition = $(if ($Matches.ContainsKey(2)) { $Matches[2] } else { '' })
+                $class = $Matches[2]
+                $condition = $(if ($Matches.ContainsKey(3)) { $Matches[3] } else { '' })
+                if ($Matches[1] -cne '*') {
+                    $wanted = $Matches[1] -split '\s*,\s*'
+                }
             }
             $asked = @{ class_name = $class; namespace = $(if ($Namespace) { $Namespace } else { $script:CimDefaultNamespace }) }
             if ($condition) {
@@ -167,7 +182,7 @@ function Get-CimInstance {
             Write-CimRefusal $PSCmdlet 'GetCimInstanceCommand' $reply['error'] $ClassName
         }
         else {
-            Write-CimBlock $PSCmdlet $reply['result']
+            Write-CimBlock $PSCmdlet $reply['result'] $wanted ([bool] $KeyOnly)
         }
     }
 }
@@ -213,7 +228,7 @@ function Get-CimAssociatedInstance {
             return
         }
         foreach ($block in $reply['result']) {
-            Write-CimBlock $PSCmdlet $block
+            Write-CimBlock $PSCmdlet $block $null ([bool] $KeyOnly)
         }
     }
 }
