@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hvpsbridge.contract.checks import EventInfo
 from hvpsbridge.errors import HostNotClean
 from hvpsbridge.report.documents import Document
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent, TaskReport
 from hvpsbridge.tasks.registry import TASKS, find_task
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.units import duration_text
+
+# Levels of Windows: 1 critical, 2 error, 3 warning.
+WARNING_LEVEL = 3
+MAX_EVENT_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,18 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
         # HostNotClean lists the leftovers.
         if task.leftovers and not any(problem.kind == HostNotClean.__name__ for problem in task.conditions):
             lines.append(f"{who}: left on the host: {', '.join(task.leftovers)}")
+        lines += [f"{who}: {line}" for line in event_lines(task.host_events)]
     return tuple(dict.fromkeys(lines))
+
+
+def event_lines(events: Iterable[EventInfo]) -> tuple[str, ...]:
+    """The last few warnings and errors in the event logs of a host; the document has all entries."""
+    grave = [event for event in events if event.level <= WARNING_LEVEL]
+    return tuple(
+        f"event {event.event_id} of {event.log.removeprefix('Microsoft-Windows-')} "
+        f"at {event.time:%H:%M:%S}: {event.text}"
+        for event in grave[-MAX_EVENT_LINES:]
+    )
 
 
 def summary_line(report: RunReport) -> str:

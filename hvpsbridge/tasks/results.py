@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from hvpsbridge.contract.checks import EventInfo
 from hvpsbridge.errors import ExitCode, Gated, HvpsError, NothingToBackUp, worst
 from hvpsbridge.tasks.events import VmRef
 
@@ -33,6 +34,7 @@ class TaskResult:
         conditions: errors that did not end it: a host that was not left clean, wrong change tracking.
         warnings: one line each, for people.
         leftovers: what it left on a host, one line each.
+        host_events: what the event logs of the host have about a failure, oldest first.
     """
 
     vm: VmRef
@@ -44,6 +46,7 @@ class TaskResult:
     warnings: tuple[str, ...] = ()
     planned_only: bool = False
     leftovers: tuple[str, ...] = ()
+    host_events: tuple[EventInfo, ...] = ()
 
     @property
     def section(self) -> object:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hvpsbridge import __version__
 from hvpsbridge.contract import CONTRACT
+from hvpsbridge.contract.checks import EventInfo
 from hvpsbridge.errors import ExitCode, HvpsError
 from hvpsbridge.report.documents import VERSION, Document
 from hvpsbridge.report.sections import task_sections
@@ -49,6 +50,7 @@ class TaskReport:
         conditions: errors, first the one that ended the task.
         warnings: one line each.
         leftovers: what the task left on a host, one line each.
+        host_events: what the event logs of the host have about a failure, oldest first.
         sections: what the task did; a key for each kind of task, null for all other kinds.
     """
 
@@ -63,6 +65,7 @@ class TaskReport:
     conditions: tuple[ConditionReport, ...]
     warnings: tuple[str, ...]
     leftovers: tuple[str, ...]
+    host_events: tuple[EventInfo, ...]
     sections: object = field(metadata=inline(made_by=task_sections))
 
     @property
@@ -157,6 +160,7 @@ def task_report(result: TaskResult) -> TaskReport:
         conditions=tuple(map(condition, result.problems)),
         warnings=result.warnings,
         leftovers=result.leftovers,
+        host_events=result.host_events,
         sections=task_sections()(**{result.task: result.section}),
     )
 

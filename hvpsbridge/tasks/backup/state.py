@@ -52,6 +52,7 @@ class BackupState:
         committed: None until the recovery point exists.
         warnings: one line each, for people.
         conditions: errors that do not end the backup.
+        host_failures: errors of the host that became warnings.
         leftovers: what is left on the host, one line each.
         mark: of a checkpoint that may be on the host; empty when there is none.
         unmarked_ids: id of the checkpoint if the host did not let it be named; else empty.
@@ -69,6 +70,7 @@ class BackupState:
         self.committed: Committed | None = None
         self.warnings = list(warnings)
         self.conditions: list[HvpsError] = []
+        self.host_failures: list[HvpsError] = []
         self.leftovers: tuple[str, ...] = ()
         self.mark = ""
         self.unmarked_ids: frozenset[str] = frozenset()

@@ -22,6 +22,7 @@ from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrup
 from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.evidence import gather
 from hvpsbridge.tasks.backup.finish import finish
 from hvpsbridge.tasks.backup.prepare import Leased, plan, resolve
 from hvpsbridge.tasks.backup.results import BackupResult
@@ -52,7 +53,9 @@ def run(context: BackupContext) -> BackupResult:
         context.cancel.check()
     except Exception as err:  # noqa: BLE001 - the boundary: any error becomes the result's
         error = _known(context, err)
-    return _result(context, state, started, error)
+    return replace(
+        _result(context, state, started, error), host_events=gather(context, state, started, error)
+    )
 
 
 def check(context: BackupContext) -> BackupResult:
@@ -86,6 +89,7 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
             if state.committed is None or isinstance(known, lasting):
                 raise
             state.warn(f"the point is safe, but after it: {known.describe()}")
+            state.host_failures.append(known)
 
 
 def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:

@@ -118,8 +118,7 @@ def get_event(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         for event in context.model.nodes.events(context.node)
         if event.vm_id == given["VmId"] and event.log in logs and event.time >= since
     ]
-    newest = sorted(events, key=lambda event: event.time, reverse=True)
-    for event in newest[: given["Most"]]:
+    for event in events[::-1][: given["Most"]]:
         yield checks.EventInfo(
             log=event.log,
             event_id=event.event_id,
