@@ -16,37 +16,18 @@ import pytest
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.model_service import ModelService
 from hvpsbridge.units import MIB
+from tools.documented.generate import TABLES
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 
-# Documented parameters (docs/hyperv-facts.md#cmdlet-shapes) without -WhatIf and -Confirm.
-REMOTE = {"CimSession", "ComputerName", "Credential"}
+CMDLETS = json.loads((TABLES / "cmdlets.json").read_text(encoding="utf-8"))["cmdlets"]
+EXACT = (
+    *("Get-VM", "Get-VMHost", "Get-VMHardDiskDrive", "Get-VHD", "Get-VMSnapshot"),
+    *("Checkpoint-VM", "Remove-VMSnapshot", "Rename-VMSnapshot"),
+)
+# Documented parameters without -WhatIf and -Confirm; those of CIM as its pages list them.
 PARAMETERS: dict[str, set[str]] = {
-    "Get-VM": {"Name", "Id", "ClusterObject", *REMOTE},
-    "Get-VMHost": REMOTE,
-    "Get-VMHardDiskDrive": {
-        "VMName",
-        "VM",
-        "VMSnapshot",
-        "VMDriveController",
-        "ControllerType",
-        "ControllerNumber",
-        "ControllerLocation",
-        *REMOTE,
-    },
-    "Get-VHD": {"Path", "DiskNumber", "VMId", *REMOTE},
-    "Get-VMSnapshot": {"VMName", "VM", "Id", "ChildOf", "ParentOf", "Name", "SnapshotType", *REMOTE},
-    "Checkpoint-VM": {"Name", "VM", "SnapshotName", "AsJob", "Passthru", *REMOTE},
-    "Remove-VMSnapshot": {
-        "VMSnapshot",
-        "VMName",
-        "Name",
-        "IncludeAllChildSnapshots",
-        "AsJob",
-        "Passthru",
-        *REMOTE,
-    },
-    "Rename-VMSnapshot": {"VMSnapshot", "VM", "Name", "VMName", "NewName", "Passthru", *REMOTE},
+    **{name: set(CMDLETS[name]["parameters"]) - {"WhatIf", "Confirm"} for name in EXACT},
     "Get-CimClass": {
         "ClassName",
         "Namespace",
@@ -98,10 +79,10 @@ PARAMETERS: dict[str, set[str]] = {
     },
 }
 ALIASES = {
-    ("Get-VM", "Name"): "VMName",
-    ("Get-VHD", "Path"): "FullName",
-    ("Get-VMHardDiskDrive", "VMSnapshot"): "VMCheckpoint",
-    ("Get-VMSnapshot", "SnapshotType"): "VMRecoveryCheckpoint",
+    (name, parameter): alias
+    for name in EXACT
+    for parameter, facts in CMDLETS[name]["parameters"].items()
+    for alias in facts.get("aliases", ())
 }
 
 

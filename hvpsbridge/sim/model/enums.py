@@ -157,16 +157,16 @@ class JobState(IntEnum):
 
 
 class JobKind(IntEnum):
-    """``Msvm_ConcreteJob.JobType``. The numbers from 90 on are this model's choice."""
+    """``Msvm_ConcreteJob.JobType``. The last number is this model's choice, for it is not documented."""
 
     MergeDisks = 50
     CreateCheckpoint = 70
     ApplyCheckpoint = 71
     RemoveCheckpoint = 72
-    ConvertCheckpoint = 90
-    RemoveReferencePoint = 91
-    ModifySettings = 92
-    GetDiskChanges = 93
+    ConvertCheckpoint = 200
+    RemoveReferencePoint = 202
+    ModifySettings = 2
+    GetDiskChanges = 60000
 
 
 class MergePhase(StrEnum):

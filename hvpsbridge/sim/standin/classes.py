@@ -97,7 +97,7 @@ CLASSES: dict[str, CimClass] = {
             "UserSnapshotType": "uint16",
             "IsAutomaticSnapshot": "boolean",
             "Version": "string",
-            "Parent": _SETTINGS,
+            "Parent": "string",
         },
     ),
     "Msvm_StorageAllocationSettingData": CimClass(

@@ -63,6 +63,10 @@ $script:HvExtra = @{
     'Get-VMNetworkAdapter'     = '[string] $Name, [Nullable[bool]] $IsLegacy,'
     'Get-VMScsiController'     = '[Nullable[int]] $ControllerNumber,'
 }
+$script:HvOfSnapshot = @'
+[Parameter(ParameterSetName = 'VMSnapshot', Position = 0, Mandatory = $true, ValueFromPipeline = $true)]
+        [Alias('VMCheckpoint')] [Microsoft.HyperV.PowerShell.VMSnapshot] $VMSnapshot,
+'@
 foreach ($command in $script:HvReaders.Keys) {
     $text = @'
     [CmdletBinding(DefaultParameterSetName = 'VMName')]
@@ -70,8 +74,7 @@ foreach ($command in $script:HvReaders.Keys) {
         [Parameter(ParameterSetName = 'VMName', Position = 0, Mandatory = $true)] [string[]] $VMName,
         [Parameter(ParameterSetName = 'VMObject', Position = 0, Mandatory = $true, ValueFromPipeline = $true)]
         [Microsoft.HyperV.PowerShell.VirtualMachine[]] $VM,
-        [Parameter(ParameterSetName = 'VMSnapshot', Position = 0, Mandatory = $true, ValueFromPipeline = $true)]
-        [Alias('VMCheckpoint')] [Microsoft.HyperV.PowerShell.VMSnapshot] $VMSnapshot,
+        SNAPSHOT
         EXTRA
         [Parameter(ParameterSetName = 'VMName')] [object[]] $CimSession,
         [Parameter(ParameterSetName = 'VMName')] [string[]] $ComputerName,
@@ -92,6 +95,8 @@ foreach ($command in $script:HvReaders.Keys) {
         }
     }
 '@
+    # Get-VMSecurity takes no checkpoint.
+    $text = $text.Replace('SNAPSHOT', [string] $(if ($command -cne 'Get-VMSecurity') { $script:HvOfSnapshot }))
     $text = $text.Replace('EXTRA', [string] $script:HvExtra[$command]).Replace('CALL', $script:HvReaders[$command])
     $text = $text.Replace('COMMAND', $command.Replace('-', ''))
     # The text comes from this file only. Invoke-Expression defines the functions in this module.

@@ -123,8 +123,11 @@ function Remove-VMSnapshot {
     param(
         [Parameter(ParameterSetName = 'SnapshotObject', Position = 0, Mandatory = $true, ValueFromPipeline = $true)]
         [Alias('VMCheckpoint')] [Microsoft.HyperV.PowerShell.VMSnapshot[]] $VMSnapshot,
+        [Parameter(ParameterSetName = 'VMObject', Position = 0, Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine[]] $VM,
         [Parameter(ParameterSetName = 'SnapshotName', Position = 0, Mandatory = $true)] [string[]] $VMName,
-        [Parameter(ParameterSetName = 'SnapshotName', Position = 1)] [string[]] $Name,
+        [Parameter(ParameterSetName = 'SnapshotName', Position = 1)]
+        [Parameter(ParameterSetName = 'VMObject', Position = 1)] [string[]] $Name,
         [switch] $IncludeAllChildSnapshots, [switch] $AsJob, [switch] $Passthru,
         [Parameter(ParameterSetName = 'SnapshotName')] [object[]] $CimSession,
         [Parameter(ParameterSetName = 'SnapshotName')] [string[]] $ComputerName,
