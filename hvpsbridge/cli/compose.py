@@ -57,7 +57,7 @@ def connection(name: str, spec: HostSpec, invocation: Invocation) -> HostConnect
     reached = HostConnection(**keys, name=name)
     if reached.insecure:
         console.note(f"hvps: warning: {INSECURE.format(host=name)}")
-        logger.warning(INSECURE.format(host=name))
+        logger.info(INSECURE.format(host=name))  # for the log file
     return reached
 
 

@@ -17,11 +17,15 @@ class SecretRef:
     """Where a secret is. Exactly one key; secrets themselves are never in a file."""
 
     file: Annotated[
-        Path | None, Option("file whose first line is the secret; only its owner may have access")
+        Path | None,
+        Option("file whose first line, or PEM text, is the secret; only its owner may have access"),
     ] = None
     command: Annotated[
         tuple[str, ...] | None,
-        Option("program and arguments, run without a shell; the first line of its output", min_items=1),
+        Option(
+            "program and arguments, run without a shell; the first line, or PEM text, of its output",
+            min_items=1,
+        ),
     ] = None
     env: Annotated[str | None, Option("environment variable")] = None
     fd: Annotated[int | None, Option("open file descriptor, read to its end", at_least=0)] = None

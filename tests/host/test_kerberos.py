@@ -71,7 +71,9 @@ def hosts(
         yield {
             "negotiate": stack.enter_context(PowerShellHost(auth=("negotiate",), **settings)),
             "kerberos": stack.enter_context(PowerShellHost(auth=("kerberos",), **settings)),
-            "tls": stack.enter_context(PowerShellHost(auth=("negotiate",), certificate=chain, **settings)),
+            "tls": stack.enter_context(
+                PowerShellHost(auth=("negotiate",), certificate=chain, strict_binding=True, **settings)
+            ),
         }
 
 

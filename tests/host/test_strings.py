@@ -23,6 +23,10 @@ from hvpsbridge.sim.engines.clixml import escape
         ("cut _xD83D_", "cut \N{REPLACEMENT CHARACTER}"),
         ("_xDE00_ cut", "\N{REPLACEMENT CHARACTER} cut"),
         ("_x00_ _x0041", "_x00_ _x0041"),
+        ("_x005G_ _x005f_", "_x005G_ _"),
+        ("_x005F__x000A_", "_\n"),
+        # Hexadecimal digits in UTF-16, were it read byte by byte.
+        ("_x\u6100\u6200\u6300\u6400_", "_x\u6100\u6200\u6300\u6400_"),
         ("", ""),
     ],
 )
