@@ -82,6 +82,7 @@ ALIASES = {
     (name, parameter): alias
     for name in EXACT
     for parameter, facts in CMDLETS[name]["parameters"].items()
+    if parameter in PARAMETERS[name]
     for alias in facts.get("aliases", ())
 }
 

@@ -128,7 +128,7 @@ function Remove-VMSnapshot {
         [Parameter(ParameterSetName = 'SnapshotName', Position = 0, Mandatory = $true)] [string[]] $VMName,
         [Parameter(ParameterSetName = 'SnapshotName', Position = 1)]
         [Parameter(ParameterSetName = 'VMObject', Position = 1)] [string[]] $Name,
-        [switch] $IncludeAllChildSnapshots, [switch] $AsJob, [switch] $Passthru,
+        [Alias('IncludeAllChildCheckpoints')] [switch] $IncludeAllChildSnapshots, [switch] $AsJob, [switch] $Passthru,
         [Parameter(ParameterSetName = 'SnapshotName')] [object[]] $CimSession,
         [Parameter(ParameterSetName = 'SnapshotName')] [string[]] $ComputerName,
         [Parameter(ParameterSetName = 'SnapshotName')] [pscredential] $Credential
