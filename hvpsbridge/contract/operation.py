@@ -64,4 +64,9 @@ class Operation:
 
 
 # Errors that any operation may report.
-COMMON_ERRORS: tuple[str, ...] = ("Hvps.AccessDenied", "Hvps.ScriptsRefused", "Hvps.Unexpected")
+COMMON_ERRORS: tuple[str, ...] = (
+    "Hvps.AccessDenied",
+    "Hvps.VmBusy",
+    "Hvps.ScriptsRefused",
+    "Hvps.Unexpected",
+)

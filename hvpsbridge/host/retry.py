@@ -1,21 +1,22 @@
 """Whether an operation may be tried again, and when.
 
-The effect decides. Operations that read are repeated. Operations that remove are repeated, since an object
-that is gone counts as removed. Operations that create are never repeated here, because it is unknown whether
-the first try succeeded: the caller looks first. An error that the host reported is an answer and is never
-retried.
+The effect decides. Operations that read are repeated, also while a VM or a disk is in use for a moment.
+Operations that remove are repeated, since an object that is gone counts as removed. Operations that create
+are never repeated here, because it is unknown whether the first try succeeded: the caller looks first. Any
+other error that the host reported is an answer and is never retried.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from hvpsbridge import stopping
 from hvpsbridge.backoff import Backoff, retry
 from hvpsbridge.contract import Effect
-from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, SessionLost
+from hvpsbridge.errors import DiskBusy, HostBusy, HostError, HostUnreachable, SessionLost, VmBusy
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 15.0
+# Fifteen seconds in all.
+BUSY_ATTEMPTS = 5
 
 
 def by_effect(
@@ -50,6 +53,8 @@ def by_effect(
     """
     if effect is Effect.CREATES:
         return call()
+    if effect is Effect.READS:
+        call = partial(while_vm_busy, call, first_pause_seconds=first_pause_seconds)
     lost = False
 
     def one_try() -> T:
@@ -64,6 +69,18 @@ def by_effect(
             raise
 
     return _retry(one_try, (SessionLost, HostUnreachable), attempts, first_pause_seconds)
+
+
+def while_vm_busy(call: Callable[[], T], *, first_pause_seconds: float = FIRST_PAUSE_SECONDS) -> T:
+    """The result of ``call``, which reads, tried again while the host says that the VM or a disk is in use.
+
+    Cmdlets say so for moments, for example when a merge ends (docs/hyperv-facts.md#get-vhd-in-use).
+
+    Raises:
+        VmBusy: from the last try.
+        DiskBusy: the same.
+    """
+    return _retry(call, (VmBusy, DiskBusy), BUSY_ATTEMPTS, first_pause_seconds)
 
 
 def while_busy(

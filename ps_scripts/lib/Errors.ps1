@@ -160,5 +160,8 @@ function ConvertTo-HvpsError {
     elseif ($original -match '^AccessDenied' -or [string] $Record.CategoryInfo.Category -eq 'PermissionDenied') {
         $id = 'Hvps.AccessDenied'
     }
+    elseif ($original -match '^ObjectInUse' -or [string] $Record.CategoryInfo.Category -eq 'ResourceBusy') {
+        $id = 'Hvps.VmBusy'
+    }
     New-HvpsError -Id $id -Message $message -Native $code -Cause $Record.Exception
 }

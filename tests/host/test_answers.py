@@ -37,7 +37,7 @@ def host(*items: Any) -> HyperVHost:
     """A host that answers every operation with the same objects."""
     ready = [item if isinstance(item, SimpleNamespace) else emitted(item) for item in items]
     session = SimpleNamespace(run=lambda *arguments, **more: (item for item in ready), idle_seconds=0.0)
-    return HyperVHost(OperationRunner(SimpleNamespace(name="HV01"), session, None))  # type: ignore[arg-type]
+    return HyperVHost(OperationRunner(SimpleNamespace(name="HV01", jea=None), session, None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("objects", [(), (make.vm(), make.vm())], ids=["none", "two"])

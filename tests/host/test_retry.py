@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hvpsbridge.contract import Effect
-from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, OperationFailed, SessionLost
+from hvpsbridge.errors import HostBusy, HostError, HostUnreachable, OperationFailed, SessionLost, VmBusy
 from hvpsbridge.host.retry import by_effect, while_busy
 
 LOST = SessionLost("hv01", "Get-HvpsVm", "gone")
@@ -76,6 +76,28 @@ def test_a_session_that_cannot_be_had_counts_as_a_try() -> None:
     assert run(Effect.READS, script, renew) == "answer"
     assert len(tries) == 3
     assert script.log == ["call", "call"]
+
+
+def busy() -> VmBusy:
+    return VmBusy("hv01", "Get-HvpsVm", "Hvps.VmBusy", "ResourceBusy", None, "in use")
+
+
+def test_reading_is_tried_again_while_the_vm_is_in_use() -> None:
+    script = Script(busy(), busy(), LOST, busy())
+    assert run(Effect.READS, script) == "answer"
+    assert script.log.count("call") == 5
+    script = Script(*[busy()] * 9)
+    with pytest.raises(VmBusy):
+        run(Effect.READS, script)
+    assert script.log == ["call"] * 5
+
+
+@pytest.mark.parametrize("effect", [Effect.CREATES, Effect.REMOVES])
+def test_nothing_else_is_tried_again_for_a_vm_in_use(effect: Effect) -> None:
+    script = Script(busy())
+    with pytest.raises(VmBusy):
+        run(effect, script)
+    assert script.log == ["call"]
 
 
 def test_opening_a_shell_is_tried_again_while_the_host_says_not_now() -> None:

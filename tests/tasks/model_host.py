@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from hvpsbridge import errors
-from hvpsbridge.contract import OPERATIONS, Operation
+from hvpsbridge.contract import OPERATIONS, Effect, Operation
 from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
+from hvpsbridge.host.retry import while_vm_busy
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.sim.engines import binder
 from hvpsbridge.sim.engines.failure import Failure, of_call
@@ -138,7 +139,7 @@ class MessageContext(Context):
 
 
 class ModelHost(HyperVHost):
-    """One node of a model, through one pretended shell. Nothing is tried again.
+    """One node of a model, through one pretended shell. Only a VM in use is tried again.
 
     ``before`` is called with the name of each message and may raise; that is how tests cut the wire.
     """
@@ -188,6 +189,8 @@ class ModelRunner(OperationRunner):
             context.reply()
 
     def _tried(self, name: str, call: Callable[[], T]) -> T:
+        if OPERATIONS[name].effect is Effect.READS:
+            return while_vm_busy(call, first_pause_seconds=0.01)
         return call()
 
     def renew(self) -> None:

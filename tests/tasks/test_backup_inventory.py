@@ -42,12 +42,13 @@ def at(step: str, world: World, call: str, count: int, **settings: object) -> St
     return Steps((step, "before"), lambda: world.model.faults.arm_call(call, count, **settings))
 
 
+@pytest.mark.parametrize("step", ["RESOLVE", "SETTLE", "PLAN", "RECORD_CHECKPOINT"])
 @pytest.mark.parametrize("call", LOOKS)
-def test_a_call_that_is_busy_for_a_while_costs_nothing(world: World, call: str) -> None:
+def test_a_call_that_is_busy_for_a_while_costs_nothing(world: World, call: str, step: str) -> None:
     vm_id = world.vm(disks=(SIZE,))
     world.good_backup(vm_id)
     world.churn(vm_id)
-    world.good_backup(vm_id, observer=at("PLAN", world, call, 3, error="busy"))
+    world.good_backup(vm_id, observer=at(step, world, call, 3, error="busy"))
     world.assert_points_equal(vm_id)
 
 
@@ -188,6 +189,13 @@ def test_a_vm_is_shielded_whoever_tells(world: World) -> None:
     vm_id = world.vm(disks=(SIZE,), shielded=True)
     world.model.set_knob("no_security_settings", True)
     assert isinstance(world.backup(vm_id).error, NotEligible)
+
+
+def test_volumes_that_cannot_be_read_are_a_warning(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.faults.arm_call("Get-CimInstance:Win32_Volume", 10_000)
+    result = world.good_backup(vm_id)
+    assert any("free space on the volumes of the VM is unknown" in text for text in result.warnings)
 
 
 # -- lists --------------------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def of_call(error: CallRefused) -> Failure:
     """A cmdlet or WMI query that failed, where the script does not expect it (``ConvertTo-HvpsError``)."""
     code = _code(error)
     shown = f"HRESULT 0x{error.hresult:08x}" if error.hresult else error.identifier
-    error_id = "Hvps.AccessDenied" if error.category == "PermissionDenied" else "Hvps.Unexpected"
+    by_category = {"PermissionDenied": "Hvps.AccessDenied", "ResourceBusy": "Hvps.VmBusy"}
+    error_id = by_category.get(error.category, "Hvps.Unexpected")
     return failure(error_id, f"{error.message} [{shown}]", code)
 
 

@@ -273,8 +273,17 @@ def _read_all(context: BackupContext, state: BackupState, *, read_events: bool) 
         host.disks(vm_id),
         host.checkpoints(vm_id),
         host.reference_points(vm_id),
-        host.volumes(vm_id),
+        _read_volumes(context, state),
     )
+
+
+def _read_volumes(context: BackupContext, state: BackupState) -> tuple[VolumeInfo, ...]:
+    """The volumes; none if the host cannot tell them, since the guard asks again while disks are read."""
+    try:
+        return context.host.volumes(context.vm_id)
+    except OperationFailed as err:
+        state.warn(f"free space on the volumes of the VM is unknown: {err}")
+        return ()
 
 
 def _refuse_unfit(
