@@ -17,7 +17,7 @@ from hvpsbridge.contract.results import HostInfo
 from hvpsbridge.errors.codes import code_text, find_code
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.tasks.host_records import ProvedBuild, build_of
-from hvpsbridge.tasks.planning.storage import ACCESS_DENIED, DELEGATION, is_share
+from hvpsbridge.tasks.planning.storage import ACCESS_DENIED, DELEGATION, share_of
 from hvpsbridge.units import duration_text, size_text
 
 # Windows Server 2016, the first with change tracking (docs/hyperv-facts.md#rct-requirements).
@@ -228,7 +228,7 @@ def check_disk(probe: DiskProbe) -> HostCheck:
     if probe.native in IN_USE:
         return HostCheck("disk", CheckState.GOOD, f"the driver answers for {reason}")
     if probe.native in ACCESS_DENIED:
-        remedy = DELEGATION if is_share(probe.path) else "make the account an administrator of the host"
+        remedy = DELEGATION if share_of(probe.path) else "make the account an administrator of the host"
         return HostCheck("disk", CheckState.REFUSE, f"cannot open {reason}", remedy)
     known = find_code(probe.native)
     remedy = "see docs/windows-codes.md" if known is None else known.remedy

@@ -24,7 +24,7 @@ from hvpsbridge.tasks.host_records import HostRecords
 from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity, examine, included_disks, refusals
 from hvpsbridge.tasks.planning.estimate import duration_finding, full_bytes
-from hvpsbridge.tasks.planning.storage import is_share, share_findings, storage_findings
+from hvpsbridge.tasks.planning.storage import share_findings, share_of, storage_findings
 from hvpsbridge.tasks.policy import BackupLimits
 
 T = TypeVar("T")
@@ -146,8 +146,7 @@ class _Probes:
         """Results for the shares of these disks."""
         for disk in disks if self._enabled else ():
             path = disk.path or ""
-            if is_share(path):
-                share = "\\".join(path.lower().removeprefix("\\\\?\\unc").lstrip("\\").split("\\")[:2])
+            if (share := share_of(path)) is not None:
                 if share not in self._shares:
                     self._shares[share] = self._host.checks.probe_disk(path)
                 yield replace(self._shares[share], path=path)

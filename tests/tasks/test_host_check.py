@@ -26,7 +26,7 @@ from hvpsbridge.tasks.host_limits import check_limits
 from hvpsbridge.tasks.host_records import IdWay, ProvedBuild
 from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.estimate import duration_finding, full_bytes
-from hvpsbridge.tasks.planning.storage import is_share, share_findings, storage_findings
+from hvpsbridge.tasks.planning.storage import share_findings, share_of, storage_findings
 from hvpsbridge.units import GIB, MIB, TIB
 from tests.tasks import builders as make
 
@@ -147,7 +147,7 @@ def test_rules_that_concern_hvps_are_named_and_others_are_not() -> None:
 def test_in_use_is_an_answer_of_the_driver(native: int | None, path: str, state: CheckState) -> None:
     found = check_disk(DiskProbe(path=path, native=native, size_bytes=0))
     assert found.state is state
-    assert ("delegation" in found.remedy) == (native == 5 and is_share(path))
+    assert ("delegation" in found.remedy) == (native == 5 and share_of(path) is not None)
 
 
 @pytest.mark.parametrize(
@@ -185,17 +185,18 @@ def test_what_is_known_of_a_build() -> None:
 @pytest.mark.parametrize(
     ("path", "share"),
     [
-        (r"\\fs\vms\a.vhdx", True),
-        (r"\\?\UNC\fs\vms\a.vhdx", True),
-        (r"C:\a.vhdx", False),
-        (r"\\?\C:\a.vhdx", False),
-        (r"\\?\Volume{0b}\a.vhdx", False),
-        (r"\\.\PhysicalDrive1", False),
-        ("", False),
+        (r"\\Fs\vms\a.vhdx", r"\\fs\vms"),
+        (r"\\?\UNC\fs\vms\a.vhdx", r"\\fs\vms"),
+        (r"\\10.0.0.1\vms$\a.vhdx", r"\\10.0.0.1\vms$"),
+        (r"C:\a.vhdx", None),
+        (r"\\?\C:\a.vhdx", None),
+        (r"\\?\Volume{0b}\a.vhdx", None),
+        (r"\\.\PhysicalDrive1\x", None),
+        ("", None),
     ],
 )
-def test_which_paths_are_on_a_share(path: str, share: bool) -> None:
-    assert is_share(path) is share
+def test_which_paths_are_on_a_share(path: str, share: str | None) -> None:
+    assert share_of(path) == share
 
 
 def test_a_share_is_refused_only_when_the_login_cannot_open_its_disk() -> None:

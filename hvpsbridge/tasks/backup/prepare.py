@@ -28,6 +28,7 @@ from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.preflight import check_shares, note_duration
 from hvpsbridge.tasks.backup.state import BackupState, step
 from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points
 from hvpsbridge.tasks.host_records import build_of
@@ -129,7 +130,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         context: the backup.
         state: of the attempt.
         info: the host.
-        wait: wait for temporary conditions to pass.
+        wait: wait for temporary conditions to pass; false for a run that only plans.
 
     Raises:
         NotEligible: the VM cannot be backed up.
@@ -144,6 +145,7 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     exclude = context.options.disks.exclude
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
+    check_shares(context, state, drives)
     trust = _trust(context, info)
     decided = plan_disks(
         vm,
@@ -166,6 +168,8 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
         ),
     )
     context.observer.planned(context.vm, state.plan)
+    if not wait:
+        note_duration(context, state, drives, decided)
     shortage = space_shortage(volumes, context.options.limits.free_space_floor, growth)
     if shortage is not None:
         raise HostNoSpace(vm.name, shortage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from hvpsbridge.contract.checks import DiskProbe, StorageInfo, StorageKind
@@ -14,12 +15,13 @@ ACCESS_DENIED = frozenset({5, 0x80070005, 1314, 0x80070522})
 DELEGATION = "allow the host delegation to the file server, see VMs on SMB in docs/real-host.md"
 
 
-def is_share(path: str) -> bool:
-    """Whether a path of Windows is on an SMB share."""
-    lower = path.lower()
-    return lower.startswith("\\\\?\\unc\\") or (
-        lower.startswith("\\\\") and not lower.startswith(("\\\\?\\", "\\\\.\\"))
-    )
+_SHARE = re.compile(r"\\\\(?:\?\\UNC\\)?([^\\?.][^\\]*\\[^\\]+)", re.IGNORECASE)
+
+
+def share_of(path: str) -> str | None:
+    """``\\\\server\\share`` of a path on an SMB share, in lower case; None for other paths."""
+    found = _SHARE.match(path)
+    return f"\\\\{found[1].lower()}" if found else None
 
 
 def share_findings(probes: Iterable[DiskProbe]) -> Iterator[Finding]:
@@ -29,7 +31,7 @@ def share_findings(probes: Iterable[DiskProbe]) -> Iterator[Finding]:
     second hop without delegation. So everything looks well until a disk is read.
     """
     for probe in probes:
-        if is_share(probe.path) and probe.native in ACCESS_DENIED:
+        if share_of(probe.path) and probe.native in ACCESS_DENIED:
             yield Finding(
                 Severity.REFUSE,
                 f"the login has no access to {probe.path}: {code_text(probe.native)}",

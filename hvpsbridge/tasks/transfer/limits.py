@@ -11,6 +11,7 @@ from hvpsbridge.receiver.throttling import NoRateLimit, RateLimiter
 from hvpsbridge.tasks.host_records import HostRecords
 from hvpsbridge.tasks.policy import RunLimits
 from hvpsbridge.tasks.transfer.permits import TURN_SECONDS, Claim, Permits
+from hvpsbridge.tasks.transfer.rates import MeasuredRates
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook
 
@@ -106,6 +107,7 @@ class SharedLimits:
         tuning: how best to read each host.
         shells: limits the shells for disks on each host.
         records: what was proved and measured about hosts.
+        rates: how fast hosts send.
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
@@ -113,3 +115,4 @@ class SharedLimits:
     tuning: TuningBook = field(default_factory=TuningBook)
     shells: ShellSlots = field(default_factory=ShellSlots)
     records: HostRecords = field(default_factory=HostRecords)
+    rates: MeasuredRates = field(default_factory=MeasuredRates)
