@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import random
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.psrp.replies import FRAGMENT
 from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.host.psrp.shells import SHELL_URI
 from hvpsbridge.secret import Secret
@@ -184,6 +186,26 @@ def read_disk(host: HyperVHost, path: str, size: int) -> bytes:
     finally:
         source.close()
     return bytes(image)
+
+
+def test_messages_of_the_real_engine_are_laid_out_as_those_of_windows(pwsh: Path, tmp_path: Path) -> None:
+    model = Model(tmp_path / "world", seed=1)
+    with SimulatedHost(model, engine="powershell", users={"backup": Secret("p")}) as host:
+        recorder = Recorder(host)
+        settings = {"user": "backup", "password": Secret("p"), "auth": Authentication.BASIC}
+        with HyperVHost.connect(HostConnection(name="hv01", address=host.url, **settings)) as connected:  # type: ignore[arg-type]
+            connected.host_info()
+        sent = [one for reply in recorder.of("Receive") for one in fragments_of(reply)]
+    model.close()
+    first = [one[FRAGMENT.size :] for one in sent if one[16] & 1]
+    assert {one[40:43] for one in first} == {BOM_UTF8}
+    for kind, name in (
+        (0x00010002, "clixml_capability"),
+        (0x00021005, "clixml_opened"),
+        (0x00041006, "clixml_completed"),
+    ):
+        found = [one[43:] for one in first if int.from_bytes(one[4:8], "little") == kind]
+        assert [layout_of(one) for one in found] == [layout_of(recorded(name))] * len(found) != [], name
 
 
 def fragments_of(reply: bytes) -> list[bytes]:
