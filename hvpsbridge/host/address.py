@@ -161,7 +161,17 @@ def _split(address: str) -> SplitResult:
         or parts.netloc.lower() in ("http:", "https:")
     ):  # such as https:/hv01
         raise ValueError("use https://HOST:5986, or a host name")
+    elif not _is_encodable(server):
+        raise ValueError("it is not the name of a host; a name has labels of at most 63 letters")
     return parts
+
+
+def _is_encodable(name: str) -> bool:
+    """Whether a resolver can be asked for a name, which may have letters beyond ASCII (RFC 3490)."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _is_ipv6(text: str) -> bool:

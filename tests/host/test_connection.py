@@ -80,6 +80,7 @@ def test_what_cannot_or_must_not_be_used_is_a_configuration_error(
         ("https://[hv01]:5986", "brackets are for an IPv6 address"),
         ("https://[fe80::1%25]", "a zone is the name or number of an interface"),
         ("hv01..example.net", "use https://HOST:5986"),
+        (64 * "h", "not the name of a host"),
         ("https://hv01:0", "port must be between 1 and 65535"),
         ("hv01:5986x", "port must be between 1 and 65535"),
         ("https:/hv01", "use https://HOST:5986"),

@@ -20,7 +20,7 @@ from requests.packages import urllib3  # type: ignore[attr-defined]  # requests 
 from hvpsbridge.host.address import parse_proxy
 from hvpsbridge.host.client_certificates import load_client_certificate
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.fingerprints import fingerprint_of
+from hvpsbridge.host.fingerprints import fingerprint_of, parse_fingerprint
 
 _HEAD_END = b"\r\n\r\n"
 # Of a proxy's answer to CONNECT.
@@ -71,7 +71,7 @@ def _connected(address: tuple[str, int], timeout_seconds: float) -> socket.socke
 
 def _open_tunnel(sock: socket.socket, proxy: str, location: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
-    sock.sendall(f"CONNECT {location} HTTP/1.1\r\nHost: {location}\r\n\r\n".encode("latin-1"))
+    sock.sendall(f"CONNECT {location} HTTP/1.1\r\nHost: {location}\r\n\r\n".encode("idna"))
     head = b""
     while not head.endswith(_HEAD_END):
         # Byte by byte, because what follows belongs to the host; a proxy answers with few.
@@ -127,21 +127,22 @@ def check_pin(connection: HostConnection, sock: Any) -> None:
     if connection.fingerprint is None:
         return
     certificate = sock.getpeercert(binary_form=True) or b""
-    if fingerprint_of(certificate) != connection.fingerprint:
+    if fingerprint_of(certificate) != parse_fingerprint(connection.fingerprint):
         raise WrongFingerprint(certificate)
 
 
 class _Dialed:
     """What both kinds of connections of urllib3 share: they are opened by :func:`dial`."""
 
+    timeout: float
+
     def __init__(self, *args: Any, target: HostConnection, **options: Any) -> None:
         super().__init__(*args, **options)
         self._target = target
 
     def _new_conn(self) -> socket.socket:
-        target: Any = self
         try:
-            return dial(self._target, target.timeout)
+            return dial(self._target, self.timeout)
         except socket.gaierror as err:
             raise urllib3.exceptions.NewConnectionError(self, f"the name was not found: {err}") from err
         except TimeoutError as err:
