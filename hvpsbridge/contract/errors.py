@@ -40,7 +40,9 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("Hvps.CommitForkFailed", "DeviceError", errors.CommitForkFailed, (0x80048102, 0x800703EE)),
     ErrorKind("Hvps.NoSpace", "LimitsExceeded", errors.HostDiskFull, (0x80070070, 0x80070027, 112)),
     ErrorKind("Hvps.LogonRightMissing", "AuthenticationError", vmms_codes=(0x8007052F, 0x80070569)),
-    ErrorKind("Hvps.VmBusy", "ResourceBusy", errors.VmBusy, (32774, 32775, 0x80070020)),
+    # Before VmBusy: its code, 32774, comes along.
+    ErrorKind("Hvps.FileLocked", "ResourceBusy", errors.FileLocked, (0x80070020,)),
+    ErrorKind("Hvps.VmBusy", "ResourceBusy", errors.VmBusy, (32774, 32775)),
     ErrorKind(
         "Hvps.AccessDenied",
         "PermissionDenied",
@@ -92,6 +94,8 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("Hvps.CheckpointNotFound", "ObjectNotFound", errors.CheckpointNotFound),
     ErrorKind("Hvps.ConsistencyFailed", "InvalidResult", errors.ConsistencyNotReached),
     ErrorKind("Hvps.JobFailed", "InvalidResult"),
+    # A job that ends with a code of VmBusy.
+    ErrorKind("Hvps.JobBusy", "ResourceBusy", errors.JobBusy),
     ErrorKind("Hvps.JobTimedOut", "OperationTimeout"),
     ErrorKind("Hvps.ScriptsRefused", "SecurityError", errors.ScriptsRefused),
     ErrorKind("Hvps.Unexpected", "NotSpecified"),

@@ -17,7 +17,13 @@ _OFFSET = Parameter("OffsetBytes", "uint64", "where to start, bytes from the dis
 _LENGTH = Parameter("LengthBytes", "uint64", "how much from there, bytes")
 
 _DISK_ERRORS = ("Hvps.FileNotFound", "Hvps.DiskBusy", "Hvps.DiskUnreadable", "Hvps.ChainBroken")
-_JOB_ERRORS = ("Hvps.JobFailed", "Hvps.JobTimedOut", "Hvps.CommitForkFailed")
+_JOB_ERRORS = (
+    "Hvps.JobFailed",
+    "Hvps.JobBusy",
+    "Hvps.JobTimedOut",
+    "Hvps.FileLocked",
+    "Hvps.CommitForkFailed",
+)
 
 _TABLE: tuple[Operation, ...] = (
     Operation("Get-HvpsHost", (), results.HostInfo, Effect.READS, 60),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
 from hvpsbridge.errors.base import ExitCode, HvpsError
 from hvpsbridge.errors.codes import code_text, find_code
+
+# A file of a VM in a text of a host, and in how many letters of it that is looked for.
+_VM_FILE = re.compile(
+    r"""(?:[A-Z]:|\\\\[^\\:*?"<>|']+)\\[^:*?"<>|']+?\.(?:a?vhdx?|vhds|vmcx|vmrs|vmgs)\b""", re.IGNORECASE
+)
+_SEARCHED = 2000
 
 
 @dataclass(eq=False)
@@ -184,6 +191,29 @@ class VmBusy(OperationFailed):
     """Another checkpoint operation, migration or backup uses the VM."""
 
     remedy: ClassVar[str] = "wait until the other backup, checkpoint or migration of this VM has finished"
+
+
+@dataclass(eq=False)
+class JobBusy(VmBusy):
+    """The host began an operation, which failed because something was busy or in use."""
+
+
+@dataclass(eq=False)
+class FileLocked(JobBusy):
+    """A file of the VM is open in another program, so that the operation failed.
+
+    The text of the host often names the file. It is for people: nothing decides on it.
+    """
+
+    remedy: ClassVar[str] = (
+        "find out what has a file of the VM open, such as an antivirus or backup program on the host; a lock "
+        "that stays ends when that program ends, or when the host restarts"
+    )
+
+    def _values(self) -> dict[str, object]:
+        found = _VM_FILE.search(self.message[:_SEARCHED])
+        message = f"{found[0]} is in use: {self.message}" if found else self.message
+        return {**super()._values(), "message": message}
 
 
 @dataclass(eq=False)

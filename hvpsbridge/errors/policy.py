@@ -39,6 +39,23 @@ class Gated(HvpsError):
 
 
 @dataclass(eq=False)
+class StaysBusy(HvpsError):
+    """A VM was busy whenever it was to be backed up, on several days: that does not pass by itself.
+
+    Attributes:
+        reason: what the last run met.
+        days: on how many days there were runs since its newest recovery point.
+    """
+
+    vm: str
+    reason: str
+    days: int
+    template: ClassVar[str] = "VM {vm} has had no recovery point in its runs on {days} days: {reason}"
+    remedy: ClassVar[str] = "find out what keeps it busy; that does not end by itself"
+    exit_code: ClassVar[ExitCode] = ExitCode.VM_FAILED
+
+
+@dataclass(eq=False)
 class StoppedByPolicy(HvpsError):
     """A limit that the user set (age, free space, deadline, unexpected full) stopped the backup."""
 

@@ -168,6 +168,10 @@ function Wait-HvpsJob {
         $native = [long] $job.ErrorCode
     }
     $id = Get-HvpsErrorId -Text $text -Code ([long] $job.ErrorCode) -Fallback 'Hvps.JobFailed'
+    if ($id -eq 'Hvps.VmBusy') {
+        # The host took the call: what is busy may be in the guest, and another kind of checkpoint may work.
+        $id = 'Hvps.JobBusy'
+    }
     $message = '{0} failed in state {1} ({2}): {3}' -f $What, $job.JobState, $job.ErrorCode, $text
     throw (New-HvpsError -Id $id -Message $message -Native $native)
 }

@@ -329,6 +329,7 @@ def _named_with(side: Side, fault: str, count: int, settings: dict[str, object],
     return made.name == "mark", made.name_error is None, made.kind
 
 
+SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
 RENAME = "Msvm_VirtualSystemManagementService.ModifySystemSettings"
 
 
@@ -368,6 +369,18 @@ for _fault in ("checkpoint_fails", "checkpoint_busy", "checkpoint_file_locked", 
     for _consistency in (Consistency.CRASH, Consistency.APPLICATION):
         case("New-HvpsCheckpoint")(_failing(_fault, _consistency))
 case("New-HvpsCheckpoint")(_failing("commit_forks", Consistency.CRASH))
+
+
+@case("New-HvpsCheckpoint")
+def a_checkpoint_whose_job_is_busy(side: Side) -> Any:
+    vm_id = side.vm("busy job")
+    found = []
+    for settings in ({"code": 32774}, {"code": 32775}, {"code": 32774, "text": "zu: 0x80070020"}):
+        side.model.faults.arm_call(SNAPSHOTS + "CreateSnapshot", job=True, **settings)
+        found += _both(lambda: side.host.create_checkpoint(vm_id, "x", Consistency.APPLICATION))
+    return found
+
+
 case("New-HvpsCheckpoint")(_failing("guest_backup_fails", Consistency.APPLICATION))
 
 

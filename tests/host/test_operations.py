@@ -26,6 +26,7 @@ from hvpsbridge.errors import (
     CheckpointNotFound,
     CommitForkFailed,
     ConsistencyNotReached,
+    FileLocked,
     HostDiskFull,
     HostError,
     OperationFailed,
@@ -294,18 +295,32 @@ def test_a_reference_point_without_the_expected_ids_is_destroyed_at_once(
     settle(host, vm_id)
 
 
-def test_a_checkpoint_that_cannot_be_named_is_removed_again(
+def test_a_checkpoint_that_cannot_be_named_says_why(
     host: HyperVHost, model: Model, vm_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing would show that it is ours."""
-
     def refuse(*_: object) -> None:
         raise HyperVError(Wmi.INVALID_PARAMETER, "the name is too long")
 
     monkeypatch.setattr(type(model.checkpoints), "rename", refuse)
+    made = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+    assert made.name != NAME
+    assert made.name_error is not None
+    assert "32773" in made.name_error
+    assert "the name is too long" in made.name_error
+    host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
+    settle(host, vm_id)
+
+
+def test_a_checkpoint_that_has_no_name_and_is_not_listed_is_removed_again(
+    host: HyperVHost, model: Model, vm_id: UUID
+) -> None:
+    """Nothing would show that it is ours."""
+    model.set_knob("names_refused", True)
+    model.faults.arm_call("Get-VMSnapshot")
     with pytest.raises(OperationFailed):
         host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
     wait_until(lambda: not model.checkpoints.all(vm_id, hidden=True))
+    model.set_knob("names_refused", False)
     settle(host, vm_id)
 
 
@@ -334,7 +349,7 @@ def _standard() -> object:
     [
         ("guest_backup_fails", ConsistencyNotReached, "Hvps.ConsistencyFailed", "InvalidResult"),
         ("checkpoint_busy", VmBusy, "Hvps.VmBusy", "ResourceBusy"),
-        ("checkpoint_file_locked", VmBusy, "Hvps.VmBusy", "ResourceBusy"),
+        ("checkpoint_file_locked", FileLocked, "Hvps.FileLocked", "ResourceBusy"),
         ("checkpoint_no_space", HostDiskFull, "Hvps.NoSpace", "LimitsExceeded"),
         ("commit_forks", CommitForkFailed, "Hvps.CommitForkFailed", "DeviceError"),
     ],

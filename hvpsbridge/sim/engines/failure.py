@@ -52,6 +52,8 @@ def of_job(what: str, code: int, text: str) -> Failure:
     """A WMI job or method that failed with ``code`` and the host's text."""
     shown = [int(found, 16) for found in _HRESULT.findall(text)]
     error_id = vmms_error_id((code, *shown), "Hvps.JobFailed")
+    if error_id == "Hvps.VmBusy":
+        error_id = "Hvps.JobBusy"
     return failure(error_id, f"{what} failed ({code}): {text}", shown[0] if shown else code)
 
 

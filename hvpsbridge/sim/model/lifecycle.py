@@ -113,7 +113,9 @@ class Lifecycle:
                 raise HyperVError(Wmi.FAILED, core.text("guest", vm=vm.name), 0x800423F4)
         self._fail_if("checkpoint_fails")
         if core.faults.fires("checkpoint_file_locked"):
-            raise HyperVError(Wmi.IN_USE, core.text("locked", vm=vm.name), 0x80070020)
+            files = [core.layer(drive).path for drive in vm.drives.values() if drive.layer is not None]
+            path = files[0] if files else vm.folder
+            raise HyperVError(Wmi.IN_USE, core.text("locked", vm=vm.name, path=path), 0x80070020)
         if core.faults.fires("checkpoint_no_space"):
             raise HyperVError(Wmi.FAILED, core.text("no_space", vm=vm.name), 0x80070070)
         if core.faults.fires("commit_forks"):

@@ -10,8 +10,8 @@ _TEXTS: dict[str, dict[str, str]] = {
         "unsupported_disk": "'{vm}' cannot be checkpointed: a disk does not support checkpoints.",
         "guest": "'{vm}' failed to create a production checkpoint in the guest. (0x800423F4)",
         "failed": "The operation failed.",
-        "locked": "'{vm}' could not initiate a checkpoint operation: the process cannot access the file "
-        "because it is being used by another process. (0x80070020)",
+        "locked": "'{vm}' could not initiate a checkpoint operation: '{path}': the process cannot access the "
+        "file because it is being used by another process. (0x80070020)",
         "no_space": "'{vm}' cannot create the storage required for the checkpoint: there is not enough "
         "space on the disk. (0x80070070)",
         "commit_forks": "'{vm}' failed to commit the checkpoint's disks. (0x80048102)",
@@ -36,8 +36,8 @@ _TEXTS: dict[str, dict[str, str]] = {
         "unsupported_disk": 'Für "{vm}" kann kein Prüfpunkt erstellt werden.',
         "guest": 'Fehler beim Erstellen eines Produktionsprüfpunkts für "{vm}". (0x800423F4)',
         "failed": "Fehler bei dem Vorgang.",
-        "locked": 'Für "{vm}" konnte kein Prüfpunktvorgang gestartet werden: Der Prozess kann nicht auf '
-        "die Datei zugreifen, da sie von einem anderen Prozess verwendet wird. (0x80070020)",
+        "locked": 'Für "{vm}" konnte kein Prüfpunktvorgang gestartet werden: "{path}": Der Prozess kann '
+        "nicht auf die Datei zugreifen, da sie von einem anderen Prozess verwendet wird. (0x80070020)",
         "no_space": 'Speicher für den Prüfpunkt von "{vm}" kann nicht erstellt werden: Es steht nicht '
         "genug Speicherplatz zur Verfügung. (0x80070070)",
         "commit_forks": 'Fehler beim Übernehmen der Datenträger von "{vm}". (0x80048102)',

@@ -18,6 +18,8 @@ from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import (
     ConnectionLimit,
     ConsistencyNotReached,
+    FileLocked,
+    JobBusy,
     NotEligible,
     OperationFailed,
     OperationTimedOut,
@@ -105,6 +107,7 @@ def _by_setting(vm: VmInfo, err: OperationFailed) -> NotEligible | None:
     """
     settings = {CheckpointPolicy.DISABLED: "disabled", CheckpointPolicy.UNKNOWN: "unknown to hvps"}
     refused = isinstance(err, VmBusy | ConsistencyNotReached) or err.error_id == "Hvps.JobFailed"
+    refused = refused and not isinstance(err, FileLocked)
     if vm.checkpoint_policy not in settings or not refused:
         return None
     return NotEligible(
@@ -141,8 +144,9 @@ def _make_checkpoint(
         level = Consistency.CRASH
     try:
         made = _create(context, state, planned, mark, before, level)
-    except ConsistencyNotReached as err:
-        if required is not ConsistencyPolicy.APPLICATION_OR_CRASH:
+    except (ConsistencyNotReached, JobBusy) as err:
+        # A job that the host began may have failed in the guest, with any code.
+        if required is not ConsistencyPolicy.APPLICATION_OR_CRASH or level is Consistency.CRASH:
             raise
         context.note(f"falling back to crash consistency: {err.describe()}")
         level = Consistency.CRASH

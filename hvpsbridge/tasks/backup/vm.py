@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from hvpsbridge import stopping
 from hvpsbridge.errors import CheckpointGone, HvpsError, InternalError, Interrupted, LeaseLost, as_error
+from hvpsbridge.tasks.backup.busy import judge_busy
 from hvpsbridge.tasks.backup.checkpoint import freeze
 from hvpsbridge.tasks.backup.clean_up import clean_up_earlier_runs, undo
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -52,7 +53,7 @@ def run(context: BackupContext) -> BackupResult:
             _attempt(context, state)
         context.cancel.check()
     except Exception as err:  # noqa: BLE001 - the boundary: any error becomes the result's
-        error = _known(context, err)
+        error = judge_busy(context, state, _known(context, err))
     return replace(
         _result(context, state, started, error), host_events=gather(context, state, started, error)
     )
