@@ -10,6 +10,7 @@ from hvpsbridge.contract.errors import ERRORS
 from hvpsbridge.errors import DiskBusy, DiskUnreadable, OperationFailed
 from hvpsbridge.errors.codes import CODES, code_text, find_code
 from hvpsbridge.host.error_records import Record, from_record
+from hvpsbridge.sim.model.errors import Win32, Wmi
 from tests.native_codes import END, PAGE, START, tables
 
 
@@ -22,6 +23,20 @@ def test_the_page_has_the_table() -> None:
 def test_every_code_of_the_contract_has_a_name(kind) -> None:
     """The tables of the scripts are tested against the contract, so they have no other codes either."""
     assert [hex(code) for code in (*kind.vmms_codes, *kind.disk_codes) if find_code(code) is None] == []
+
+
+def test_every_code_of_the_simulated_host_has_a_name() -> None:
+    codes = [*Win32, *(code for code in Wmi if code not in (Wmi.DONE, Wmi.JOB_STARTED))]
+    assert [code.name for code in codes if find_code(code) is None] == []
+
+
+def test_every_code_in_the_documents_has_a_name() -> None:
+    found = {
+        (page.name, code)
+        for page in PAGE.parent.glob("*.md")
+        for code in re.findall(r"\b0x(?:8004|8007|C03A)[0-9A-Fa-f]{4}\b", page.read_text(encoding="utf-8"))
+    }
+    assert {one for one in found if find_code(int(one[1], 16)) is None} == set()
 
 
 def test_names_are_different_and_texts_are_one_line() -> None:

@@ -66,6 +66,7 @@ _WINDOWS: tuple[tuple[int, str, str, str], ...] = (
     (19, "ERROR_WRITE_PROTECT", "the volume is read-only", "make the volume writable"),
     (21, "ERROR_NOT_READY", "the volume is not ready", "bring the volume online"),
     (23, "ERROR_CRC", "the storage returned damaged data", _STORAGE),
+    (27, "ERROR_SECTOR_NOT_FOUND", "a read ends beyond the end of the disk", _REPORT),
     (32, "ERROR_SHARING_VIOLATION", "another program has the file open", _HOLDER),
     (33, "ERROR_LOCK_VIOLATION", "another program has locked a part of the file", _HOLDER),
     (38, "ERROR_HANDLE_EOF", "a read begins beyond the end of the disk", _REPORT),

@@ -89,7 +89,9 @@ class Reached:
 def check_reached(reached: Reached) -> Iterator[HostCheck]:
     """Name, port, certificate and login of a host that let us in."""
     yield HostCheck("name", CheckState.GOOD, reached.server)
-    scheme = "https" if reached.tls else "http, with encrypted messages"
+    # Basic over http is allowed on loopback only.
+    encrypted = "" if reached.auth == "basic" else ", with encrypted messages"
+    scheme = "https" if reached.tls else f"http{encrypted}"
     yield HostCheck("port", CheckState.GOOD, f"{reached.port} ({scheme})")
     if reached.tls:
         yield _certificate(reached)
@@ -113,12 +115,14 @@ def _certificate(reached: Reached) -> HostCheck:
 
 
 def check_system(info: HostInfo, now: datetime) -> Iterator[HostCheck]:
-    """Clock, PowerShell and Windows.
+    """Which machine it is, its clock, PowerShell and Windows.
 
     Args:
         info: the host as it describes itself.
         now: this machine's time, UTC.
     """
+    names = [info.name, info.fqdn and f"({info.fqdn})", info.cluster and f"in cluster {info.cluster}"]
+    yield HostCheck("machine", CheckState.GOOD, " ".join(name for name in names if name))
     skew = abs(info.time - now)
     text = f"differs from the clock of this machine by {duration_text(skew.total_seconds())}"
     if skew > MAX_SKEW:

@@ -194,3 +194,17 @@ def test_a_sweep_works_on_the_real_engine(
         (vm,) = document(done)["vms"]
         assert [thing["whose"] for thing in vm["things"]] == ["leftover"]
         assert world.on_host()["checkpoints"] == 0
+
+
+def test_a_check_works_on_the_real_engine(
+    hvps: Hvps, tmp_path: Path, pwsh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVPS_PWSH", str(pwsh))
+    with serving(tmp_path / "world", "--engine", "powershell") as served:
+        world = World(hvps, served, tmp_path)
+        world.build("web01")
+        done = host(world, "check", "--json")
+        assert done.code == 0, done.err
+        checks = {check["topic"]: check["state"] for check in document(done)["checks"]}
+        assert checks["rights"] == checks["compiler"] == checks["disk"] == checks["rate"] == "good"
+        assert set(checks.values()) <= {"good", "unknown"}
