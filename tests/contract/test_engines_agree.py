@@ -702,11 +702,14 @@ def a_disk_let_go_where_windows_detaches_late(side: Side) -> Any:
 @case("Get-HvpsAllocation")
 def allocation_of_files_that_others_hold(side: Side) -> Any:
     _, path = side.frozen(side.vm("held"))
-    side.model.set_knob("files_held", True)
-    try:
-        return _both(lambda: side.host.allocation((path,), SIZE))
-    finally:
-        side.model.set_knob("files_held", False)
+    found = []
+    for knob in ("files_held", "frozen_log"):
+        side.model.set_knob(knob, True)
+        try:
+            found.append(_both(lambda: side.host.allocation((path,), SIZE)))
+        finally:
+            side.model.set_knob(knob, False)
+    return found
 
 
 @case("Get-HvpsAllocation")

@@ -106,13 +106,16 @@ def test_a_vhd_among_vhdx_is_compared_and_they_are_tracked(world: World) -> None
     assert not any(result.warnings for result in results)
 
 
-def test_files_that_others_hold_are_read_whole_with_a_reason(world: World) -> None:
-    world.model.set_knob("files_held", True)
+@pytest.mark.parametrize(
+    ("knob", "code"), [("files_held", "Hvps.DiskBusy, 0x00000020"), ("frozen_log", "Hvps.FormatUnsupported")]
+)
+def test_files_that_others_hold_are_read_whole_with_a_reason(world: World, knob: str, code: str) -> None:
+    world.model.set_knob(knob, True)
     vm_id = world.vm(disks=())
     world.model.setup.add_disk(vm_id, SLOT, size_bytes=SIZE, block_bytes=1 * MIB)
     (first,) = rounds(world, vm_id, 1)
     assert first.disks[0].read_bytes == SIZE
-    assert "Hvps.DiskBusy, 0x00000020" in first.disks[0].reason_text
+    assert code in first.disks[0].reason_text
     assert not first.warnings
 
 

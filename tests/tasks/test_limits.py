@@ -140,7 +140,7 @@ class Readers:
         read = Disk.read
 
         def watched(disk: Disk, offset: int, length: int) -> bytes:
-            claim = claims[disk._model.disks.layer(disk._handle.layer).path.rpartition("\\")[2][0]]
+            claim = claims[disk._model.disks.layer(disk.handle.layer).path.rpartition("\\")[2][0]]
             with self._changed:
                 self.now.append(claim)
                 self.seen.append(list(self.now))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
 
-from hvpsbridge.contract.results import FrozenDisk
+from hvpsbridge.contract.results import DiskFormat, FrozenDisk
 from hvpsbridge.errors import (
     Damaged,
     HostRefused,
@@ -397,8 +397,9 @@ class DiskBackup:
         try:
             return self.reader.allocation(self.frozen.chain, self._size_bytes)
         except (OperationFailed, HostRefused) as err:  # docs/hyperv-facts.md#frozen-file-sharing
-            logger.warning("disk %s: the host cannot open its files: %s", self.plan.slot, err)
-            self.plan = self.plan.noted(f"its files cannot be opened: {_code_of(err)}")
+            logger.warning("disk %s: it is unknown where its files hold data: %s", self.plan.slot, err)
+            if self.plan.facts.format is DiskFormat.VHDX:  # others are read whole by design
+                self.plan = self.plan.noted(f"it is unknown where its files hold data: {_code_of(err)}")
             return None
 
 

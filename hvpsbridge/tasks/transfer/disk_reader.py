@@ -21,7 +21,6 @@ from hvpsbridge.errors import (
     HostUnreachable,
     HvpsError,
     InternalError,
-    OperationFailed,
     SessionLost,
 )
 from hvpsbridge.formats.extents import Extent
@@ -35,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Error id of a host that cannot tell which parts of a file hold data.
-FORMAT_UNSUPPORTED = "Hvps.FormatUnsupported"
 # How long to keep trying to open a shell on a host that answered a moment ago: its WinRM service restarts
 # within seconds. A reboot takes minutes; the pump's RetryLimits cover that.
 OPEN_SECONDS = 60.0
@@ -183,22 +180,18 @@ class DiskReader:
 
     def _busy(self, err: Exception, seconds: float) -> float:
         logger.info("%s is still in use, trying again in %.1f s: %s", self.path, seconds, err)
+        # If the session was lost, its shell is ended now, and lets go of the disk.
+        self._record_shell()
         return seconds
 
-    def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...] | None:
-        """Where the files hold data; None if their format does not tell, so that all must be read.
+    def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...]:
+        """Where the files hold data.
 
         Raises:
-            OperationFailed: the files cannot be opened beside the disk.
-            HostRefused: as above.
+            OperationFailed: the files cannot be opened beside the disk, or their format does not tell.
+            HostRefused: they must not be opened.
         """
-        try:
-            return self._shell.allocation(chain, size_bytes)
-        except OperationFailed as err:
-            if err.error_id != FORMAT_UNSUPPORTED:
-                raise
-            logger.info("cannot tell the allocation of %s: %s", self.path, err)
-            return None
+        return self._shell.allocation(chain, size_bytes)
 
     def digests(self, chunk_bytes: int, extent: Extent) -> Iterator[DigestPage]:
         """SHA-256 of each chunk of ``extent``, in order, hashed on the host."""

@@ -148,6 +148,8 @@ def get_allocation(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             model.driver.check_sharing(path)
             if layer.format is not VhdFormat.VHDX:
                 raise failure("Hvps.FormatUnsupported", f"{path} is not a VHDX")
+            if model.knobs.frozen_log:
+                raise failure("Hvps.FormatUnsupported", f"{path} has a log to replay")
             extents += model.driver.allocated(path)
         except DiskError as err:
             raise of_disk(err) from err
