@@ -229,6 +229,7 @@ class SimulatedHost(WSManHost):
         model.watch(self._look_for_power)
         self.service.machine = self.node
         self.service.language = lambda: model.knobs.language
+        self.service.shells.unread_bytes = lambda: model.knobs.unread_bytes
         self.service.reply_bytes = lambda: model.knobs.reply_bytes
         self.service.config_readable = lambda: not model.knobs.config_unreadable
 

@@ -30,7 +30,7 @@ from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.exchange import Caller, Reply
 from hvpsbridge.units import KIB, MIB
 from tests.host.layouts import Layout, layout_of, recorded
-from tests.waiting import DEADLINE_SECONDS
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 POWERSHELL_URI = "http://schemas.microsoft.com/powershell/Microsoft.PowerShell"
 STREAM = '<rsp:Stream Name="stdout"{}>AA==</rsp:Stream>'
@@ -161,6 +161,30 @@ def test_a_reply_ends_at_128_kib_of_fragments_as_recorded(
     assert 4 <= most[128 * KIB] <= 5
 
 
+@pytest.mark.parametrize("unread", [64 * KIB, 1 << 40])
+def test_a_process_is_held_back_or_not_and_a_disk_is_read_all_the_same(
+    host: SimulatedHost, connection: HostConnection, unread: int
+) -> None:
+    content = random.Random(7).randbytes(2 * MIB)
+    path = frozen_disk(host.model, content)
+    host.model.knobs.unread_bytes = unread
+    with HyperVHost.connect(connection) as connected:
+        source = connected.open_reader(path)
+        source.send(whole(len(content)))
+        (shell,) = host.service.shells.all()
+        wait_until(lambda: shell.outbox.peak_bytes > (unread if unread < MIB else len(content)))
+        source.close()
+        assert read_disk(connected, path, len(content)) == content
+        if unread < MIB:
+            assert shell.outbox.peak_bytes < unread + 64 * KIB
+
+
+def whole(size: int) -> bytes:
+    """A request for all of a disk."""
+    extents = (Extent(0, size),)
+    return Request(number=0, extents=extents, chunk_bytes=64 * KIB, block_bytes=MIB).pack()
+
+
 def frozen_disk(model: Model, content: bytes) -> str:
     """Path of the frozen disk of a new VM, with that content."""
     slot = Slot(ControllerType.SCSI, 0, 0)
@@ -175,8 +199,7 @@ def read_disk(host: HyperVHost, path: str, size: int) -> bytes:
     source = host.open_reader(path)
     image = bytearray(size)
     try:
-        whole = (Extent(0, size),)
-        source.send(Request(number=0, extents=whole, chunk_bytes=64 * KIB, block_bytes=MIB).pack())
+        source.send(whole(size))
         last = False
         while not last:
             for block in map(decode_block, source.receive(DEADLINE_SECONDS)):

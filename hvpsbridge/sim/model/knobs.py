@@ -80,6 +80,8 @@ class Knobs:
             ``hyperv_administrator``, or ``user``.
         smb_without_delegation: files on shares cannot be opened by sessions, as without delegation.
         language_mode: of PowerShell; operations fail in any other than ``FullLanguage``.
+        unread_bytes: output of a pipeline that may wait for a Receive before its process is held back; of
+            new shells.
         reply_bytes: bytes of fragments that end a reply to a Receive; 0 for as many as the envelope holds.
         config_unreadable: the WinRM configuration cannot be read.
         defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
@@ -146,6 +148,7 @@ class Knobs:
     rights: str = "administrator"
     smb_without_delegation: bool = False
     language_mode: str = "FullLanguage"
+    unread_bytes: int = 4 * MIB
     reply_bytes: int = 0
     config_unreadable: bool = False
     defender: str = ""
@@ -235,6 +238,8 @@ HOSTILE: dict[str, object] = {
     # A number that no Windows has yet.
     "operational_status": 32999,
     "language": "ja",
+    # A host that never holds a process back.
+    "unread_bytes": 1 << 40,
     # Four fragments, as recorded.
     "reply_bytes": 128 * KIB,
     "texts_without_codes": True,

@@ -38,8 +38,6 @@ class Quotas:
         idle_seconds: ``IdleTimeout`` of a shell if the client sets none.
         object_bytes: maximum size of a received object.
         command_bytes: maximum bytes that one pipeline may receive.
-        waiting_bytes: output of a pipeline that may wait for a Receive before its process is blocked;
-            whether Windows blocks it is unconfirmed (docs/hyperv-facts.md#slow-client).
     """
 
     envelope_bytes: int = 512_000
@@ -50,7 +48,6 @@ class Quotas:
     idle_seconds: float = 7200.0
     object_bytes: int = 10 * MIB
     command_bytes: int = 50 * MIB
-    waiting_bytes: int = SOFT_BYTES
 
 
 @dataclass(slots=True)
@@ -141,10 +138,17 @@ class Shell:
 
 
 class ShellTable:
-    """All shells of a host. Thread-safe."""
+    """All shells of a host. Thread-safe.
+
+    Attributes:
+        quotas: limits of the service.
+        unread_bytes: returns how much output of a pipeline may wait for a Receive before its process is held
+            back; whether Windows does so is unconfirmed (docs/hyperv-facts.md#slow-client).
+    """
 
     def __init__(self, quotas: Quotas) -> None:
         self.quotas = quotas
+        self.unread_bytes: Callable[[], int] = lambda: SOFT_BYTES
         self._lock = Lock()
         self._shells: dict[str, Shell] = {}
 
@@ -161,9 +165,7 @@ class ShellTable:
         Raises:
             Fault: the owner has the maximum number of shells, or the id is taken.
         """
-        outbox = Outbox(
-            soft_bytes=self.quotas.waiting_bytes, hard_bytes=max(self.quotas.waiting_bytes, HARD_BYTES)
-        )
+        outbox = Outbox(soft_bytes=self.unread_bytes(), hard_bytes=max(self.unread_bytes(), HARD_BYTES))
         with self._lock:
             if sum(shell.owner == owner for shell in self._shells.values()) >= self.quotas.shells_per_user:
                 raise Fault(
