@@ -21,6 +21,9 @@ from hvpsbridge.host.jea import KIT_INFO, kit, kit_digest
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
+from hvpsbridge.tasks.host_check import CheckState, Reached
+from hvpsbridge.tasks.host_facts import examine_host
+from hvpsbridge.tasks.host_records import HostRecords
 from tests.host.jea_kit import write_kit
 
 
@@ -111,6 +114,16 @@ def test_the_endpoint_runs_operations_and_nothing_else(pwsh: Path, tmp_path: Pat
             assert _refusal(PowerShell(pool).add_cmdlet(command)) == "CommandNotFoundException"
         # In every runspace of the pool, and after the operations loaded modules.
         assert host.list_vms() == ((), ())
+
+
+def test_the_endpoint_can_be_checked(pwsh: Path, tmp_path: Path) -> None:
+    folder = write_kit(tmp_path / "hvps")
+    reached = Reached(server="hv01", port=5985, tls=False, auth="basic", user="backup", certificate_days=None)
+    with endpoint(tmp_path, folder) as connection, HyperVHost.connect(connection) as host:
+        found = examine_host(host, reached, HostRecords())
+        assert {check.state for check in found.checks} <= {CheckState.GOOD, CheckState.UNKNOWN}, found.checks
+        assert found.rate is not None
+        assert found.access is not None
 
 
 def _refusal(command: PowerShell) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hvpsbridge.contract.checks import EventInfo
-from hvpsbridge.errors import HostError, HostUnreachable, HvpsError, SessionLost
+from hvpsbridge.errors import HostError, HostUnreachable, HvpsError, SessionLost, StaysBusy
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.state import BackupState
 from hvpsbridge.text import one_line
@@ -23,6 +23,8 @@ MAX_EVENTS = 20
 MAX_LETTERS = 500
 # The clocks of the host and of its services may differ a little, and what failed may have begun before.
 EARLIER_SECONDS = 60.0
+# Errors whose reason may be in the logs. A VM that is busy for days may have a lock that stays.
+_TELLING = (HostError, StaysBusy)
 # After these the host cannot be asked.
 _SILENT = (HostUnreachable, SessionLost)
 
@@ -39,7 +41,7 @@ def gather(
         error: the error that ended the backup.
     """
     errors = [error, *state.conditions, *state.host_failures]
-    failures = [one for one in errors if isinstance(one, HostError) and not isinstance(one, _SILENT)]
+    failures = [one for one in errors if isinstance(one, _TELLING) and not isinstance(one, _SILENT)]
     if not failures or context.cancel.requested:
         return ()
     seconds = (datetime.now(UTC) - started).total_seconds() + EARLIER_SECONDS
