@@ -32,7 +32,8 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
-        has_ids = repository.catalog.ids(found) is not None
+        ids = repository.catalog.ids(found)
+        has_ids = ids is not None and ids.may_be_base
         proofs = best_proofs(repository, found)
         lost_chunks = repository.lost_chunks([found])
     code = ExitCode.DAMAGE if lost_chunks else ExitCode.DONE

@@ -42,6 +42,7 @@ class LedgerEntry:
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
         reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.
         point_id: the recovery point; with CONVERSION_INTENDED and REFERENCE_POINT_MADE.
+        rct_ids: with REFERENCE_POINT_MADE, its ids, if they are not those of the recovery point.
     """
 
     kind: LedgerKind
@@ -59,6 +60,7 @@ class LedgerEntry:
     reference_point: str | None = None
     point_id: UUID | None = None
     note: str = ""
+    rct_ids: tuple[str, ...] = ()
 
     @property
     def all_settled(self) -> bool:

@@ -81,6 +81,8 @@ class ManifestDisk:
         mode: full, incremental or compare.
         reason: why, as a value of ``Reason``.
         base: the point whose chunks were patched; None for a full backup.
+        way: where the id came from that tracking was asked with, as a value of ``IdWay``.
+        tracked_without_id: tracking was on, but the frozen handle showed no id.
     """
 
     slot: str
@@ -96,6 +98,8 @@ class ManifestDisk:
     base: UUID | None = None
     stats: DiskStats = DiskStats()
     proof: Proof | None = None
+    way: str = "frozen"
+    tracked_without_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)

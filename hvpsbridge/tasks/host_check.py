@@ -15,6 +15,7 @@ from hvpsbridge.contract.checks import DiskProbe, GroupState, HostAccess
 from hvpsbridge.contract.readings import ReaderCheck
 from hvpsbridge.contract.results import HostInfo
 from hvpsbridge.errors.codes import code_text, find_code
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.tasks.host_records import ProvedBuild, build_of
 from hvpsbridge.tasks.planning.storage import ACCESS_DENIED, DELEGATION, share_of
@@ -254,8 +255,25 @@ def check_proof(known: ProvedBuild) -> HostCheck:
             "this build of Windows has not been proved, so points are proved whole where time allows",
             "run `hvps host prove` with a scratch VM, see docs/real-host.md",
         )
-    way = "" if known.way is None else f"; ids come from the {known.way.value} disk or point"
-    return HostCheck("tracking", CheckState.GOOD, f"proved on {known.proved:%Y-%m-%d}{way}")
+    return HostCheck("tracking", CheckState.GOOD, f"proved on {known.proved:%Y-%m-%d}")
+
+
+def check_ids(known: ProvedBuild) -> HostCheck:
+    """Which id increments start from on this build (docs/hyperv-facts.md#sealed-moment)."""
+    if known.refuted is not None:
+        text = "ids of reference points missed changes on this build, so disks are compared in each run"
+        return HostCheck("increments", CheckState.NOTE, text, "report the build to the makers of hvps")
+    if known.way is IdWay.REFERENCE:
+        text = "start from ids of reference points, as proved"
+        return HostCheck("increments", CheckState.GOOD, text)
+    if known.differ:
+        text = "reference points have other ids than frozen disks, so disks are compared in each run"
+        remedy = "run `hvps host prove` with a scratch VM, see docs/real-host.md"
+        return HostCheck("increments", CheckState.NOTE, text, remedy)
+    if known.differ is None and known.way is None:
+        return HostCheck("increments", CheckState.UNKNOWN, "the first backup shows which ids they start from")
+    text = "start from ids that frozen disks and reference points share"
+    return HostCheck("increments", CheckState.GOOD, text)
 
 
 def not_found_out(topic: str, reason: str, remedy: str = "") -> HostCheck:

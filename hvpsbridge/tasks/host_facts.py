@@ -104,7 +104,9 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
         state = _add(state, host_check.check_rights(access), host_check.check_protection(access))
     limits = host.checks.limits()
     state = replace(_add(state, *check_limits(limits)), limits=limits)
-    state = _add(state, host_check.check_proof(records.load(info)))
+    known = records.load(info)
+    state = _add(state, host_check.check_proof(known))
+    state = _add(state, host_check.check_ids(known))
     if not state.fit:
         # The compiler, disks and rate would only repeat it.
         return _with_vms(state, host)

@@ -18,7 +18,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +25,7 @@ from uuid import UUID
 from hvpsbridge.contract.results import HostInfo
 from hvpsbridge.files import FOLDER_MODE, replace_file
 from hvpsbridge.folders import home_folder
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.os_build import OsBuild
 
 logger = logging.getLogger(__name__)
@@ -34,17 +34,6 @@ VERSION = 1
 FILE_NAME = "hosts.json"
 # A build takes 200 bytes; a larger file was not written by hvps.
 MAX_BYTES = 1 << 20
-
-
-class IdWay(StrEnum):
-    """Where the RCT id of a point comes from, from which the next increment starts.
-
-    ``frozen``: the frozen disk and the reference point have the same id. ``reference``: they differ, and the
-    reference point's id is used, as Microsoft documents it.
-    """
-
-    FROZEN = "frozen"
-    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,9 +67,20 @@ class Journal:
             reference_points_before=tuple(point.instance_id for point in reference_points),
         )
 
-    def reference_point_made(self, instance_id: str, point_id: UUID) -> None:
-        """The reference point was created, has this id, and has the RCT ids of the recovery point."""
-        self._write(LedgerKind.REFERENCE_POINT_MADE, reference_point=instance_id, point_id=point_id)
+    def reference_point_made(self, instance_id: str, point_id: UUID, rct_ids: Iterable[str] = ()) -> None:
+        """The reference point was created and has this id.
+
+        Args:
+            instance_id: of the reference point.
+            point_id: its recovery point.
+            rct_ids: its RCT ids, if they are not those of the recovery point.
+        """
+        self._write(
+            LedgerKind.REFERENCE_POINT_MADE,
+            reference_point=instance_id,
+            point_id=point_id,
+            rct_ids=tuple(rct_ids),
+        )
 
     def checkpoint_claimed(self, checkpoint_id: UUID, run_id: UUID) -> None:
         """A user says that this checkpoint is the one that the run intended."""

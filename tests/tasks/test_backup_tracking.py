@@ -110,18 +110,19 @@ def test_no_hostile_knob_makes_a_wrong_point(world: World, knob: str) -> None:
         case "empty_answers":
             assert Reason.TRACKED not in reasons
             assert reasons[1] is Reason.EMPTY_ANSWER
-        case "new_id_at_conversion" | "conversion_drops_disk":
+        case "conversion_drops_disk":
             assert reasons[1:] == [Reason.IDS_MISSING] * (len(reasons) - 1)
-            assert "ids are not those" in results[0].warnings[0]
+            assert "has no ids of some disks" in results[0].warnings[0]
             # They are of no use, and nothing would show whose they are.
             assert not world.model.reference_points.all(world.model.vms.all()[0].vm_id)
+        case "new_id_at_conversion" | "new_id_of_freeze" | "frozen_id_of_last_point" | "info_without_id":
+            assert Reason.TRACKED not in reasons
+            assert "ids are not those" in results[0].warnings[0]
         case "reference_point_arrays_differ":
             assert reasons[1:] == [Reason.IDS_MISSING] * (len(reasons) - 1)
             assert "which ids belong to which disks" in results[0].warnings[0]
             # The newest one is known by its ids, though they are of no use.
             assert len(world.model.reference_points.all(world.model.vms.all()[0].vm_id)) == 1
-        case "info_without_id":
-            assert Reason.TRACKED not in reasons
         case "missing_changes":
             assert Reason.TRACKING_LIED in reasons
             lied = results[reasons.index(Reason.TRACKING_LIED)]

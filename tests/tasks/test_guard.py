@@ -12,6 +12,7 @@ from hvpsbridge.contract.results import VolumeInfo
 from hvpsbridge.errors import ExitCode, Gated, HostNoSpace, NotEligible, StoppedByPolicy
 from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.events import Meter, Progress
+from hvpsbridge.tasks.planning.build_trust import BuildTrust
 from hvpsbridge.tasks.planning.plan import DiskFacts, plan_disks
 from hvpsbridge.tasks.planning.space import MIN_CHILD_BYTES, child_growth, volume_of
 from hvpsbridge.tasks.policy import ConsistencyPolicy, OnUnexpectedFull
@@ -163,7 +164,13 @@ def test_disks_that_change_between_plan_and_freeze_end_the_run(world: World) -> 
 
 def test_growth_is_estimated_per_volume_and_never_beyond_the_disk() -> None:
     disk = DiskFacts.of_drive(make.drive(size_bytes=100 * GIB))
-    plans = plan_disks(make.vm(), [disk], make.lineage(), os_build=make.BUILD, reference_points=["rp-1"])
+    plans = plan_disks(
+        make.vm(),
+        [disk],
+        make.lineage(),
+        build=BuildTrust(build=make.BUILD, host="hv01"),
+        reference_points=["rp-1"],
+    )
     volumes = [VolumeInfo("C:\\", 1, 1), VolumeInfo("C:\\ClusterStorage\\one\\", 1, 1)]
     growth = child_growth(plans, {disk.slot: "c:\\clusterstorage\\one\\web.vhdx"}, volumes, make.lineage())
     assert set(growth) == {"C:\\ClusterStorage\\one\\"}

@@ -16,6 +16,7 @@ from hvpsbridge.tasks.host_check import (
     Reached,
     check_compiler,
     check_disk,
+    check_ids,
     check_proof,
     check_protection,
     check_reached,
@@ -177,9 +178,24 @@ def test_limits_that_cannot_be_read_are_one_row() -> None:
 def test_what_is_known_of_a_build() -> None:
     assert check_proof(ProvedBuild()).state is CheckState.UNKNOWN
     known = check_proof(ProvedBuild(proved=NOW, way=IdWay.REFERENCE))
-    assert known == HostCheck(
-        "tracking", CheckState.GOOD, "proved on 2026-01-01; ids come from the reference disk or point"
-    )
+    assert known == HostCheck("tracking", CheckState.GOOD, "proved on 2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "text"),
+    [
+        (ProvedBuild(), CheckState.UNKNOWN, "the first backup shows"),
+        (ProvedBuild(differ=False), CheckState.GOOD, "share"),
+        (ProvedBuild(proved=NOW, way=IdWay.FROZEN), CheckState.GOOD, "share"),
+        (ProvedBuild(differ=True), CheckState.NOTE, "other ids than frozen disks"),
+        (ProvedBuild(differ=True, way=IdWay.REFERENCE), CheckState.GOOD, "as proved"),
+        (ProvedBuild(way=IdWay.REFERENCE, refuted=NOW), CheckState.NOTE, "missed changes"),
+    ],
+)
+def test_which_id_increments_start_from(known: ProvedBuild, state: CheckState, text: str) -> None:
+    check = check_ids(known)
+    assert (check.topic, check.state) == ("increments", state)
+    assert text in check.text
 
 
 @pytest.mark.parametrize(

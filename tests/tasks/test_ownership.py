@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
     ReferencePointKind,
 )
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.ledger import ALL_SETTLED, LedgerEntry, LedgerKind
 from hvpsbridge.tasks.cleanup.ownership import (
     Candidate,
@@ -187,12 +189,44 @@ def test_a_recovery_point_without_ids_proves_nothing() -> None:
     assert judged([], [], empty, lineage=make.lineage()).reference_points == ()
 
 
-def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
-    point = make.manifest()
-    found = ids_of(point, make.reference_point(), [make.drive()])
+@pytest.mark.parametrize(
+    ("disk", "rct_id", "way"),
+    [
+        ({}, "rctX:1", IdWay.FROZEN),
+        ({}, "rctX:other", IdWay.REFERENCE),
+        ({"rct_id": None, "tracked_without_id": True}, "rctX:1", IdWay.REFERENCE),
+        ({"rct_id": None}, "rctX:1", IdWay.LATE),
+    ],
+)
+def test_ids_say_how_they_relate_to_the_frozen_disk(disk: dict[str, object], rct_id: str, way: IdWay) -> None:
+    point = make.manifest(make.disk(**disk))
+    found = ids_of(point, make.reference_point(rct_ids=(rct_id,)), [make.drive()])
     assert found is not None
+    assert [(one.rct_id, one.way) for one in found.disks] == [(rct_id, way)]
     assert found.fits(point)
-    assert ids_of(point, make.reference_point(rct_ids=("rctX:other",)), [make.drive()]) is None
+    assert not found.fits(replace(point, disks=(replace(point.disks[0], disk_id=make.OTHER_ID),)))
+
+
+def test_a_reference_point_of_other_ids_is_ours_by_those_its_conversion_gave() -> None:
+    point, there = make.manifest(), make.reference_point(rct_ids=("rctX:other",))
+    ids = ids_of(point, there, [make.drive()])
+    line = make.lineage(KnownPoint(point, ids))
+    assert judged([], [], there, lineage=line).reference_points == (there,)
+    forged = make.reference_point(rct_ids=("rctX:third",))
+    assert judged([], [], forged, lineage=line).reference_points == ()
+    bare = make.lineage(KnownPoint(point, None))
+    made = make.entry(
+        LedgerKind.REFERENCE_POINT_MADE,
+        reference_point="rp-1",
+        point_id=point.point_id,
+        rct_ids=("rctX:other",),
+    )
+    assert judged([made], [], there, lineage=bare).reference_points == (there,)
+    assert judged([made], [], forged, lineage=bare).reference_points == ()
+
+
+def test_ids_are_taken_only_when_every_tracked_disk_has_one() -> None:
+    point = make.manifest()
     assert ids_of(point, make.reference_point(disk_instance_ids=(), rct_ids=()), [make.drive()]) is None
     fewer = make.reference_point(rct_ids=())
     assert ids_of(point, fewer, [make.drive()]) is None
@@ -200,8 +234,6 @@ def test_ids_are_taken_only_when_every_one_is_the_manifests() -> None:
     more = make.reference_point(rct_ids=("rctX:other", *make.reference_point().rct_ids))
     assert ids_of(point, more, [make.drive()]) is None
     assert "1 disks, 2 ids" in why_no_ids(more)
-    untracked = make.manifest(make.disk(rct_id=None))
-    assert ids_of(untracked, make.reference_point(), [make.drive()]) is None
 
 
 def test_the_reference_point_that_stays_is_the_newest_usable_one() -> None:

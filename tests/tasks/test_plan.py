@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hvpsbridge.contract.results import DiskFormat
+from hvpsbridge.tasks.planning.build_trust import BuildTrust
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, confirm, confirm_tracking, plan_disks
@@ -27,7 +28,7 @@ def planned(
         make.vm(**vm),
         drives or (FACTS,),
         make.lineage() if lineage is None else lineage,
-        os_build=make.BUILD,
+        build=BuildTrust(build=make.BUILD, host="hv01"),
         reference_points=reference_points,
     )[0]
 

@@ -37,6 +37,10 @@ class Knobs:
         pages_bytes: maximum bytes of the disk examined in one answer; 0 for no limit.
         range_past_end: the last range may end beyond the disk's size.
         new_id_at_conversion: the reference point's ids are taken at the conversion, not at the checkpoint.
+        new_id_of_freeze: the reference point's ids are not those of the frozen disks, but of the same moment.
+        frozen_id_of_last_point: a frozen handle shows the id of the reference point before; the next one's
+            are of the moment of the checkpoint.
+        tracking_starts_at_conversion: a disk is not tracked before the first conversion.
         conversion_drops_disk: the reference point lacks the id of its last disk.
         reference_point_arrays_differ: the reference point names one more disk than it has ids.
         ids_die_on_user_checkpoint: a user's checkpoint makes older ids unknown.
@@ -109,6 +113,9 @@ class Knobs:
     pages_bytes: int = 0
     range_past_end: bool = False
     new_id_at_conversion: bool = False
+    new_id_of_freeze: bool = False
+    frozen_id_of_last_point: bool = False
+    tracking_starts_at_conversion: bool = False
     conversion_drops_disk: bool = False
     reference_point_arrays_differ: bool = False
     ids_die_on_user_checkpoint: bool = False
@@ -205,6 +212,9 @@ HOSTILE: dict[str, object] = {
     "pages_bytes": 7 * MIB,
     "range_past_end": True,
     "new_id_at_conversion": True,
+    "new_id_of_freeze": True,
+    "frozen_id_of_last_point": True,
+    "tracking_starts_at_conversion": True,
     "conversion_drops_disk": True,
     "reference_point_arrays_differ": True,
     "ids_die_on_user_checkpoint": True,

@@ -94,7 +94,7 @@ class Lifecycle:
         for drive in drives:
             slot = str(drive.slot)
             frozen = core.layer(drive)
-            checkpoint.sealed[slot] = core.tracking.seal(frozen)
+            checkpoint.sealed[slot] = core.tracking.freeze(frozen)
             checkpoint.disks[slot] = frozen.number
             drive.layer = self.new_child(frozen).number
             if kind is not SnapshotType.Recovery and core.knobs.ids_die_on_user_checkpoint:
@@ -164,10 +164,12 @@ class Lifecycle:
         )
         for slot in checkpoint.disks:
             rct_id, drive = checkpoint.sealed[slot], vm.drives.get(slot)
-            if rct_id is None or drive is None or drive.layer is None:
+            if drive is None or drive.layer is None:
                 continue
-            if other:
-                rct_id = core.tracking.seal(core.layer(drive)) or rct_id
+            frozen = core.world.layers.get(checkpoint.disks[slot])
+            rct_id = core.tracking.convert(frozen, core.layer(drive), rct_id, late=other)
+            if rct_id is None:
+                continue
             point.disks.append(vm.instance_id(drive.slot))
             point.rct_ids.append(rct_id)
         if core.knobs.conversion_drops_disk and point.disks:

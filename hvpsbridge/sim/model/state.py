@@ -67,12 +67,16 @@ class Epoch:
         order: number of the id in order of time, over the whole world.
         memory: changes in the kernel's bitmap only.
         flushed: changes on stable storage (``.rct``, or ``.mrt`` after a power loss).
+        other_ids: further ids of the same moment.
+        shown: whether handles show ``rct_id``; they show the last of ``other_ids`` where there is one.
     """
 
     rct_id: str | None
     order: int
     memory: ExtentSet = field(default_factory=ExtentSet)
     flushed: ExtentSet = field(default_factory=ExtentSet)
+    other_ids: list[str] = field(default_factory=list)
+    shown: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -43,6 +43,36 @@ class Tracking:
         if layer.epochs:
             layer.epochs[-1].memory.add(offset, offset + length)
 
+    def freeze(self, layer: Layer) -> str | None:
+        """Take an id on a layer that a checkpoint freezes; None if it is not tracked."""
+        if self._knobs.tracking_starts_at_conversion and not layer.tracking_enabled:
+            return None
+        rct_id = self.seal(layer)
+        if rct_id is not None:
+            layer.epochs[-1].shown = not self._knobs.frozen_id_of_last_point
+        return rct_id
+
+    def convert(self, frozen: Layer | None, live: Layer, sealed: str | None, *, late: bool) -> str | None:
+        """The id that a reference point gets for a disk; None for a disk without tracking.
+
+        Args:
+            frozen: what the checkpoint froze; None if it is gone.
+            live: what the VM writes to.
+            sealed: the id taken at the freeze, if any.
+            late: take a new id at the conversion.
+        """
+        knobs = self._knobs
+        if late or sealed is None:
+            return self.seal(live) if sealed is not None or knobs.tracking_starts_at_conversion else None
+        if frozen is None or not (knobs.new_id_of_freeze or knobs.frozen_id_of_last_point):
+            return sealed
+        order = self._world.next()
+        other = self._new_id(frozen.disk_id, order)
+        for epoch in frozen.epochs:
+            if epoch.rct_id == sealed:
+                epoch.other_ids.append(other)
+        return other
+
     def seal(self, layer: Layer) -> str | None:
         """Take an id on a layer and turn tracking on. Returns None for a VHD, which has no tracking."""
         if layer.format is not VhdFormat.VHDX:
@@ -87,6 +117,7 @@ class Tracking:
         """Make all ids of this layer unknown; tracking continues."""
         for epoch in layer.epochs:
             epoch.rct_id = None
+            epoch.other_ids.clear()
 
     def most_recent(self, chain: Sequence[Layer]) -> str | None:
         """``MostRecentId`` of a handle of the top of ``chain``."""
@@ -94,8 +125,10 @@ class Tracking:
             return None
         for layer in chain:
             for epoch in reversed(layer.epochs):
-                if epoch.rct_id is not None:
+                if epoch.rct_id is not None and epoch.shown:
                     return epoch.rct_id
+                if epoch.other_ids:
+                    return epoch.other_ids[-1]
         return None
 
     def newer_changes(self, chain: Sequence[Layer]) -> bool:
@@ -126,7 +159,7 @@ class Tracking:
             for epoch in reversed(layer.epochs):
                 found.update(epoch.memory.aligned(self._knobs.memory_granularity_bytes, top.size_bytes))
                 found.update(epoch.flushed)
-                if epoch.rct_id == rct_id:
+                if rct_id == epoch.rct_id or rct_id in epoch.other_ids:
                     return found
             if self._knobs.ids_differ_on_children:
                 break

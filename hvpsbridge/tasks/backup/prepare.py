@@ -30,7 +30,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.preflight import check_shares, note_duration
 from hvpsbridge.tasks.backup.state import BackupState, step
-from hvpsbridge.tasks.cleanup.ownership import has_ids_of, own_reference_points
+from hvpsbridge.tasks.cleanup.ownership import has_ids_of, has_published_ids, own_reference_points
 from hvpsbridge.tasks.host_records import build_of
 from hvpsbridge.tasks.journal import Journal
 from hvpsbridge.tasks.planning.build_trust import BuildTrust, trust_build
@@ -146,12 +146,12 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     drives, out = included_disks(disks, exclude), excluded_disks(disks, exclude)
     excluded = [disk for disk, _ in out]
     check_shares(context, state, drives)
-    trust = _trust(context, info)
+    trust = _trust(context, info, lineage)
     decided = plan_disks(
         vm,
         map(DiskFacts.of_drive, drives),
         lineage,
-        os_build=trust.build,
+        build=trust,
         reference_points=[point.instance_id for point in ours],
         force_compare=context.options.force_compare,
         excluded=excluded,
@@ -176,10 +176,11 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
     return Planned(state.plan, lineage, volumes, any(map(cannot_be_frozen, excluded)), trust)
 
 
-def _trust(context: BackupContext, info: HostInfo) -> BuildTrust:
+def _trust(context: BackupContext, info: HostInfo, lineage: Lineage) -> BuildTrust:
     """How far the host is trusted; a note if its build was not proved."""
     options = context.options
-    trust = trust_build(build_of(info), context.shared.records.load(info), options.proved_builds)
+    record = context.shared.records.load(info)
+    trust = trust_build(build_of(info), context.host.name, record, options.proved_builds, lineage)
     if options.proof is ProofPolicy.AUTO and not trust.proved:
         context.note(
             f"Windows {trust.build} was never proved on this host, so every point is compared with its "
@@ -220,7 +221,9 @@ def _report_move(
         return
     text = f"its newest point was made on {newest.host}, and now it is on {now}"
     own_names = {name.casefold() for name in (info.name, info.fqdn) if name}
-    renamed = newest.host.casefold() in own_names and any(has_ids_of(newest, one) for one in ours)
+    renamed = newest.host.casefold() in own_names and any(
+        has_ids_of(newest, one) or has_published_ids(lineage.points[-1], one) for one in ours
+    )
     if context.is_without(newest.host):
         context.note(text)
     elif renamed:

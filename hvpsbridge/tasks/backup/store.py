@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from hvpsbridge.errors import (
     VmNotFound,
 )
 from hvpsbridge.formats.definition import missing_sections, without_sections
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.receiver.settings import WIRE_FACTOR
@@ -32,7 +34,7 @@ from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.prepare import Leased, Planned
 from hvpsbridge.tasks.backup.state import BackupState, Committed, step
 from hvpsbridge.tasks.planning.lineage import PROOFS_WANTED
-from hvpsbridge.tasks.planning.modes import Mode
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.plan import stop_if_unexpected
 from hvpsbridge.tasks.planning.space import volume_of
 from hvpsbridge.tasks.policy import ProofPolicy
@@ -86,7 +88,7 @@ def store(
             policy = planned.trust.policy(context.options.proof)
             proofs = [partial(_prove, policy, disk, turn) for disk in disks]
             run_parallel(proofs, guard.halt)
-            _note_proofs(context, state, leased, planned, disks)
+            _note_results(context, state, leased, planned, disks)
     return Stored(disks, files, definition)
 
 
@@ -164,20 +166,24 @@ def _definition(context: BackupContext, state: BackupState) -> str:
     return definition
 
 
-def _note_proofs(
+def _note_results(
     context: BackupContext,
     state: BackupState,
     leased: Leased,
     planned: Planned,
     disks: Iterable[DiskBackup],
 ) -> None:
-    """Warn of proofs that were left out, and remember how fast the host hashes."""
+    """Warn of proofs that were left out; remember ids that missed changes, and how fast the host hashes."""
+    records = context.shared.records
     for disk in disks:
+        by_reference = disk.plan.base is not None and disk.plan.base.way is IdWay.REFERENCE
+        if by_reference and disk.plan.reason in (Reason.TRACKING_LIED, Reason.IDS_LATE):
+            records.save(leased.info, refuted=datetime.now(UTC))
         if disk.proof_left_out:
             state.warn(f"disk {disk.plan.slot}: written, but not proved: {disk.proof_left_out}")
     rate = max((disk.hash_rate for disk in disks), default=0.0)
     if rate and not 0.8 < planned.trust.hash_bytes / rate < 1.25:
-        context.shared.records.save(leased.info, hash_bytes=rate)
+        records.save(leased.info, hash_bytes=rate)
 
 
 def _prove(policy: ProofPolicy, disk: DiskBackup, turn: int) -> None:

@@ -11,8 +11,9 @@ from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.merge_wait import children_of
-from hvpsbridge.tasks.cleanup.ownership import has_ids_of, open_intents, rct_ids_of, unmarked_run
-from hvpsbridge.tasks.cleanup.reference_points import left_unproven, publish_ids
+from hvpsbridge.tasks.cleanup.ownership import open_intents, rct_ids_of, unmarked_run
+from hvpsbridge.tasks.cleanup.reference_points import discard, known_by, left_unproven, publish_ids
+from hvpsbridge.tasks.planning.lineage import read_lineage
 from hvpsbridge.tasks.planning.mark import parse_mark
 
 
@@ -91,7 +92,8 @@ def _newest_point_of(context: CleanupContext, checkpoint: CheckpointInfo) -> Poi
     manifest = points[-1].manifest
     if (manifest.checkpoint_id, manifest.run_id) != (checkpoint.checkpoint_id, run_id):
         return None
-    return points[-1] if rct_ids_of(manifest) else None
+    may_have_ids = any(disk.rct_id or disk.tracked_without_id for disk in manifest.disks)
+    return points[-1] if may_have_ids else None
 
 
 def _convert(
@@ -99,20 +101,26 @@ def _convert(
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether the checkpoint was converted, and a line for what cannot be proved to be ours."""
     try:
+        rct_ids = rct_ids_of(point.manifest)
+        differ = read_lineage(context.repository, context.vm_id).ids_differ
         before = context.host.reference_points(context.vm_id)
         context.journal.conversion_intended(checkpoint.checkpoint_id, point.point_id, before)
         made = context.host.convert(
             context.vm_id,
             checkpoint.checkpoint_id,
-            rct_ids=rct_ids_of(point.manifest),
+            rct_ids=() if differ else rct_ids,
             existing=[one.instance_id for one in before],
             job_seconds=context.job_seconds,
         )
-        if not has_ids_of(point.manifest, made):
+        own_ids = known_by(
+            context.host, context.vm_id, point.manifest, made, before, differ=differ or not rct_ids
+        )
+        if own_ids is None:
             return True, left_unproven(context.host, context.vm_id, made)
-        context.journal.reference_point_made(made.instance_id, point.point_id)
+        context.journal.reference_point_made(made.instance_id, point.point_id, own_ids)
         context.note(f"converted the checkpoint of point {point.short_id}")
-        publish_ids(context, made, point)
+        if not publish_ids(context, made, point) and own_ids:
+            return True, discard(context.host, context.vm_id, made, context.job_seconds)
     except CommitForkFailed:
         raise
     except (OperationFailed, RepositoryError) as err:

@@ -16,7 +16,7 @@ from hvpsbridge.tasks.cleanup.checkpoints import children_above, dispose, list_c
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import decide_ownership, is_ours
-from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, adopt, unproven_line
+from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, adopt, publish_recorded, unproven_line
 from hvpsbridge.tasks.cleanup.shells import end_shells, wait_for_jobs
 from hvpsbridge.tasks.planning.lineage import read_lineage
 
@@ -71,6 +71,7 @@ def clean_up(context: CleanupContext, references: ReferencePoints) -> tuple[str,
     left.extend(
         unproven_line(one) for one in ownership.unproven if one.instance_id not in context.foreign_ids
     )
+    publish_recorded(context, entries, ownership.reference_points)
     left.extend(references.retire())
     left.extend(wait_for_merge(host, context.vm_id, children, context.limits, context.pause, context.clock))
     if not left:

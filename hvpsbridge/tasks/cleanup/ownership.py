@@ -24,10 +24,10 @@ from hvpsbridge.contract.results import (
     ReferencePointKind,
 )
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.formats.ids import DiskIds, PointIds
+from hvpsbridge.formats.ids import DiskIds, IdWay, PointIds
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
-from hvpsbridge.formats.manifest import Manifest
-from hvpsbridge.tasks.planning.lineage import Lineage
+from hvpsbridge.formats.manifest import Manifest, ManifestDisk
+from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.mark import has_mark_of, parse_mark
 
 # How far a checkpoint's creation may be from its intent: the longest job, and two clocks that differ.
@@ -159,6 +159,7 @@ def own_reference_points(
     entries: Iterable[LedgerEntry], lineage: Lineage, reference_points: Iterable[ReferencePointInfo]
 ) -> tuple[ReferencePointInfo, ...]:
     """Those that the ledger or an ids object names for a recovery point whose RCT ids they have."""
+    entries = tuple(entries)
     named: dict[str, set[UUID | None]] = {}
     for point in lineage.points:
         if point.ids is not None:
@@ -169,12 +170,14 @@ def own_reference_points(
 
     def proven(one: ReferencePointInfo) -> bool:
         points = named.get(one.instance_id, set())
-        return one.kind is ReferencePointKind.RCT and any(
-            has_ids_of(point.manifest, one)
+        if one.kind is not ReferencePointKind.RCT:
+            return False
+        return any(
+            has_ids_of(point.manifest, one) or has_published_ids(point, one)
             for point in lineage.points
             # An entry that closes the ledger names reference points without their recovery points.
             if point.manifest.point_id in points or None in points
-        )
+        ) or any(has_recorded_ids(entry, one) for entry in entries)
 
     return tuple(one for one in reference_points if proven(one))
 
@@ -191,6 +194,21 @@ def has_ids_of(manifest: Manifest, reference_point: ReferencePointInfo) -> bool:
     """
     tracked = rct_ids_of(manifest)
     return bool(tracked) and set(tracked).issubset(reference_point.rct_ids)
+
+
+def has_published_ids(point: KnownPoint, reference_point: ReferencePointInfo) -> bool:
+    """Whether a reference point has the ids that its conversion gave, as the ids object of a point says."""
+    ids = point.ids
+    if ids is None or not point.usable or ids.reference_point != reference_point.instance_id:
+        return False
+    published = {disk.rct_id for disk in ids.disks}
+    return bool(published) and published.issubset(reference_point.rct_ids)
+
+
+def has_recorded_ids(entry: LedgerEntry, reference_point: ReferencePointInfo) -> bool:
+    """Whether a reference point has the ids that its conversion gave, as the ledger says."""
+    named = reference_point.instance_id in entry.own_reference_points
+    return named and bool(entry.rct_ids) and set(entry.rct_ids).issubset(reference_point.rct_ids)
 
 
 def open_intents(
@@ -250,12 +268,12 @@ def _converted_to(
 def ids_of(
     manifest: Manifest, reference_point: ReferencePointInfo, disks: Iterable[DiskInfo]
 ) -> PointIds | None:
-    """The ids object of a recovery point, from its reference point; None unless all ids equal the manifest's.
+    """The ids object of a recovery point, from its reference point; None if that lacks a tracked disk.
 
     An id that was read from the frozen disk before its data, and comes back from the conversion, marks the
-    moment of the recovery point. Any other id may mark any other moment
-    (docs/hyperv-facts.md#sealed-moment). Arrays of unequal length do not say which id belongs to which disk
-    (docs/hyperv-facts.md#reference-point-ids).
+    moment of the recovery point. Any other id may mark any other moment (docs/hyperv-facts.md#sealed-moment),
+    so it says how it relates to the frozen disk. Arrays of unequal length do not say which id belongs to
+    which disk (docs/hyperv-facts.md#reference-point-ids).
     """
     if len(reference_point.disk_instance_ids) != len(reference_point.rct_ids):
         return None
@@ -267,15 +285,24 @@ def ids_of(
         )
         if instance_id in slots
     }
-    tracked = [disk for disk in manifest.disks if disk.rct_id is not None]
-    if not tracked or any(returned.get(disk.slot) != disk.rct_id for disk in tracked):
+    if any(disk.rct_id is not None and disk.slot not in returned for disk in manifest.disks):
         return None
-    return PointIds(
-        manifest.digest(),
-        manifest.vm_id,
-        reference_point.instance_id,
-        tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in tracked),
-    )
+    ids = [
+        DiskIds(disk.slot, disk.disk_id, returned[disk.slot], _way(disk, returned[disk.slot]))
+        for disk in manifest.disks
+        if disk.slot in returned
+    ]
+    # Late ids only show whose a reference point is that has no others.
+    usable = [disk for disk in ids if disk.way is not IdWay.LATE] or ids
+    if not usable:
+        return None
+    return PointIds(manifest.digest(), manifest.vm_id, reference_point.instance_id, tuple(usable))
+
+
+def _way(disk: ManifestDisk, rct_id: str) -> IdWay:
+    if rct_id == disk.rct_id:
+        return IdWay.FROZEN
+    return IdWay.REFERENCE if disk.rct_id is not None or disk.tracked_without_id else IdWay.LATE
 
 
 def why_no_ids(reference_point: ReferencePointInfo) -> str:
@@ -283,7 +310,7 @@ def why_no_ids(reference_point: ReferencePointInfo) -> str:
     disks, ids = len(reference_point.disk_instance_ids), len(reference_point.rct_ids)
     if disks != ids:
         return f"the reference point does not say which ids belong to which disks ({disks} disks, {ids} ids)"
-    return "the reference point's ids are not those of the frozen disks"
+    return "the reference point has no ids of some disks"
 
 
 def reference_points_to_keep(lineage: Lineage, there: Sequence[str], *, durable: bool) -> tuple[str, ...]:

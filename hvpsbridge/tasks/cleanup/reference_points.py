@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from hvpsbridge.contract.results import ReferencePointInfo
-from hvpsbridge.errors import OperationFailed
+from hvpsbridge.errors import CommitForkFailed, OperationFailed
+from hvpsbridge.formats.ledger import LedgerEntry
+from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
 from hvpsbridge.tasks.cleanup.ownership import (
     Candidate,
     has_ids_of,
+    has_recorded_ids,
     ids_of,
     own_reference_points,
     reference_points_to_keep,
@@ -20,14 +24,75 @@ from hvpsbridge.tasks.cleanup.ownership import (
 )
 from hvpsbridge.tasks.planning.lineage import read_lineage
 
+logger = logging.getLogger(__name__)
 
-def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point) -> None:
-    """Publish the ids of ``made`` if they are those of ``point``."""
+
+def known_by(
+    host: HyperVHost,
+    vm_id: UUID,
+    manifest: Manifest,
+    made: ReferencePointInfo,
+    before: Iterable[ReferencePointInfo],
+    *,
+    differ: bool,
+) -> tuple[str, ...] | None:
+    """The ids by which the result of a conversion is known to be ours later; None if nothing shows that.
+
+    Empty if they are those of the recovery point. Other ids count only where they are expected, and only if
+    no other reference point appeared meanwhile.
+
+    Args:
+        host: the host.
+        vm_id: the VM.
+        manifest: of the recovery point.
+        made: what the host says it made.
+        before: reference points that were there before the conversion.
+        differ: whether other ids than those of the frozen disks are expected.
+    """
+    if has_ids_of(manifest, made):
+        return ()
+    if not differ or not made.rct_ids:
+        return None
+    known = {one.instance_id for one in before}
+    new = [one for one in host.reference_points(vm_id) if one.instance_id not in known]
+    return made.rct_ids if [one.instance_id for one in new] == [made.instance_id] else None
+
+
+def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point) -> bool:
+    """Publish the ids of the reference point of ``point``; false if it has none."""
     ids = ids_of(point.manifest, made, context.host.disks(context.vm_id))
     if ids is None:
         context.note(f"{why_no_ids(made)}: the next backup compares")
-    elif context.repository.catalog.ids(point) is None:
+        return False
+    if context.repository.catalog.ids(point) is None:
         context.repository.catalog.publish_ids(point, ids)
+    return True
+
+
+def publish_recorded(
+    context: CleanupContext, entries: Iterable[LedgerEntry], there: Iterable[ReferencePointInfo]
+) -> None:
+    """Publish ids that a run which ended early had only recorded in the ledger."""
+    recorded = [entry for entry in entries if entry.rct_ids]
+    if not recorded:
+        return
+    points = {point.point_id: point for point in context.repository.catalog.points(context.vm_id)}
+    for one in there:
+        for entry in recorded:
+            point = None if entry.point_id is None else points.get(entry.point_id)
+            if point is not None and has_recorded_ids(entry, one):
+                publish_ids(context, one, point)
+
+
+def discard(host: HyperVHost, vm_id: UUID, made: ReferencePointInfo, job_seconds: int) -> tuple[str, ...]:
+    """Destroy a reference point that was just made and has no ids; a line for it if it stays."""
+    try:
+        host.remove_reference_point(vm_id, made.instance_id, made.rct_ids, job_seconds=job_seconds)
+    except CommitForkFailed:
+        raise
+    except OperationFailed as err:
+        logger.info("cannot destroy reference point %s: %s", made.instance_id, err)
+    return left_unproven(host, vm_id, made)
 
 
 def left_unproven(host: HyperVHost, vm_id: UUID, made: ReferencePointInfo) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from hvpsbridge.formats.ids import PointIds
+from hvpsbridge.formats.ids import IdWay, PointIds
 from hvpsbridge.formats.manifest import Manifest, ManifestDisk
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.os_build import OsBuild
@@ -28,10 +28,13 @@ class KnownDisk:
 
     Attributes:
         rct_id: usable id of the disk in that point; None if there is none.
+        way: how that id relates to the one the frozen disk had.
         id_fault: why there is none.
         reference_point: ``InstanceID`` of the reference point the id belongs to.
         changed_bytes: what tracking reported for that point.
         created: when the checkpoint of that point was created.
+        host: where it was created.
+        os: the build of that host at the time.
     """
 
     point_id: UUID
@@ -42,10 +45,13 @@ class KnownDisk:
     chain: tuple[str, ...]
     tree: TreeRoot
     rct_id: str | None
+    way: IdWay
     id_fault: str
     reference_point: str | None
     changed_bytes: int
     created: datetime
+    host: str
+    os: OsBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +129,39 @@ class Lineage:
                         return known
         return None
 
-    def trust(self, slot: str, disk_id: UUID | None, os_build: OsBuild) -> Trust:
-        """Counts increments on ``os_build`` that were proved whole since tracking was last wrong."""
+    @property
+    def ids_differ(self) -> bool:
+        """Whether the newest reference point had other ids than the frozen disks."""
+        newest = next((point.ids for point in reversed(self.points) if point.ids is not None), None)
+        return newest is not None and any(disk.way is not IdWay.FROZEN for disk in newest.disks)
+
+    def reference_ids_missed(self, os_build: OsBuild) -> bool:
+        """Whether an id of a reference point was seen to miss changes on ``os_build``."""
+        return any(
+            point.manifest.os == os_build
+            and disk.way == IdWay.REFERENCE
+            and disk.reason in (Reason.TRACKING_LIED.word, Reason.IDS_LATE.word)
+            for point in self.points
+            for disk in point.manifest.disks
+        )
+
+    def proved_reference_ids(self, os_build: OsBuild, host: str) -> int:
+        """How many increments from ids of reference points were proved whole on a host and build."""
+        return sum(
+            disk.mode == Mode.INCREMENTAL and disk.way == IdWay.REFERENCE and _proved_whole(disk)
+            for point in self.points
+            if point.manifest.os == os_build and point.manifest.host.casefold() == host.casefold()
+            for disk in point.manifest.disks
+        )
+
+    def trust(self, slot: str, disk_id: UUID | None, os_build: OsBuild, way: IdWay = IdWay.FROZEN) -> Trust:
+        """Counts increments on ``os_build`` from such ids that were proved whole since tracking was wrong."""
         proved = 0
         for point, disk in self._history(slot, disk_id):
             if disk.reason == Reason.TRACKING_LIED.word:
                 break
-            if point.manifest.os == os_build and disk.mode == Mode.INCREMENTAL and _proved_whole(disk):
+            same = point.manifest.os == os_build and disk.way == way
+            if same and disk.mode == Mode.INCREMENTAL and _proved_whole(disk):
                 proved += 1
         return Trust(proved)
 
@@ -185,13 +217,19 @@ def _proved_whole(disk: ManifestDisk) -> bool:
 
 def _known(point: KnownPoint, disk: ManifestDisk) -> KnownDisk:
     rct_id: str | None = None
+    way = IdWay.FROZEN
     if point.ids is None:
         fault = "its checkpoint was never converted"
     elif not point.usable:
         fault = "its ids object does not match its manifest"
     else:
-        rct_id = point.ids.rct_id(disk.slot)
-        fault = "" if rct_id is not None else "its reference point has no id for the disk"
+        found = point.ids.disk(disk.slot)
+        if found is None:
+            fault = "its reference point has no id for the disk"
+        elif found.way is IdWay.LATE:
+            fault = "the disk was not tracked when its checkpoint was made"
+        else:
+            rct_id, way, fault = found.rct_id, found.way, ""
     return KnownDisk(
         point.manifest.point_id,
         disk.slot,
@@ -201,8 +239,11 @@ def _known(point: KnownPoint, disk: ManifestDisk) -> KnownDisk:
         disk.chain,
         disk.tree,
         rct_id,
+        way,
         fault,
         point.ids.reference_point if point.ids is not None else None,
         disk.stats.changed_bytes,
         point.manifest.created,
+        point.manifest.host,
+        point.manifest.os,
     )

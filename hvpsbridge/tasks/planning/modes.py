@@ -48,6 +48,16 @@ class Reason(Enum):
     SIZE_CHANGED = ("size_changed", "the disk was resized", False)
     SECTOR_CHANGED = ("sector_changed", "the sector size of the disk changed", False)
     CHAIN_CHANGED = ("chain_changed", "the disk has other files than in the last point", False)
+    IDS_UNPROVED = (
+        "ids_unproved",
+        "the reference point has another RCT id than the frozen disk had, and was not proved to miss nothing",
+        False,
+    )
+    IDS_LATE = (
+        "ids_late",
+        "the reference point's RCT id is later than its checkpoint: changes in between would be missed",
+        False,
+    )
     IDS_MISSING = ("ids_missing", "the last point has no usable RCT ids", False)
     REFERENCE_POINT_GONE = (
         "reference_point_gone",

@@ -16,8 +16,9 @@ from uuid import UUID
 from hvpsbridge.contract.results import DiskFormat, DiskInfo, FrozenDisk, VmInfo
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import StoppedByPolicy
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.manifest import ExcludedDisk
-from hvpsbridge.formats.os_build import OsBuild
+from hvpsbridge.tasks.planning.build_trust import BuildTrust
 from hvpsbridge.tasks.planning.chains import chain_text, differ_by_checkpoints, same_chain
 from hvpsbridge.tasks.planning.lineage import KnownDisk, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
@@ -126,7 +127,7 @@ def plan_disks(
     drives: Iterable[DiskFacts],
     lineage: Lineage,
     *,
-    os_build: OsBuild,
+    build: BuildTrust,
     reference_points: Sequence[str],
     force_compare: bool = False,
     excluded: Sequence[DiskInfo] = (),
@@ -137,7 +138,7 @@ def plan_disks(
         vm: the VM.
         drives: the disks to back up.
         lineage: the VM's points in the repository.
-        os_build: of the host; trust in tracking is earned per build and revision.
+        build: what the host is trusted with; trust in tracking of a disk is earned per build.
         reference_points: ``InstanceID`` of all that are on the host.
         force_compare: compare every disk.
         excluded: disks that are excluded; one of them may share its id with a disk to back up.
@@ -152,10 +153,11 @@ def plan_disks(
         if plan.mode is not Mode.FULL:
             doubt = _general_doubt(vm, disk, shared, force_compare)
         if doubt is None and plan.mode is Mode.INCREMENTAL:
-            doubt = _doubt(disk, plan.base, lineage, reference_points)
+            doubt = _doubt(disk, plan.base, lineage, reference_points, build)
         if doubt is not None:
             plan = plan.doubted(*doubt)
-        trust = lineage.trust(disk.slot, disk.disk_id, os_build)
+        way = IdWay.FROZEN if plan.base is None else plan.base.way
+        trust = lineage.trust(disk.slot, disk.disk_id, build.build, way)
         plans.append(replace(plan, proved=trust.proved_increments))
     return tuple(plans)
 
@@ -185,10 +187,17 @@ def confirm_tracking(plan: DiskPlan, tracking: Tracking) -> DiskPlan:
     What the host refused to say is in the detail of the plan, whatever the mode: without tracking the point
     cannot be a base.
     """
-    if plan.mode is Mode.INCREMENTAL and tracking.rct_id is None:
+    # An id of a reference point does not need one of the frozen disk.
+    by_reference = plan.base is not None and plan.base.way is IdWay.REFERENCE and tracking.enabled
+    if plan.mode is Mode.INCREMENTAL and tracking.rct_id is None and not by_reference:
         reason = Reason.TRACKING_UNUSABLE if tracking.refusal else Reason.TRACKING_OFF
         return plan.doubted(reason, tracking.refusal)
     return plan.noted(tracking.refusal) if tracking.refusal else plan
+
+
+def may_be_tracked(vm: VmInfo, disk: DiskFacts) -> bool:
+    """Whether Hyper-V can track the changes of a disk of its kind."""
+    return disk.format is DiskFormat.VHDX and _version(vm.version) >= TRACKED_VERSION
 
 
 def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> None:
@@ -252,7 +261,11 @@ def _general_doubt(
 
 
 def _doubt(
-    disk: DiskFacts, base: KnownDisk | None, lineage: Lineage, reference_points: Sequence[str]
+    disk: DiskFacts,
+    base: KnownDisk | None,
+    lineage: Lineage,
+    reference_points: Sequence[str],
+    build: BuildTrust,
 ) -> tuple[Reason, str] | None:
     """The first reason not to trust what tracking reports since ``base``; None if there is none."""
     assert base is not None
@@ -260,6 +273,8 @@ def _doubt(
         return Reason.SECTOR_CHANGED, f"from {base.sector_bytes} to {disk.sector_bytes} bytes"
     if not same_chain(disk.chain, base.chain):
         return _chain_doubt(base.chain, disk.chain)
+    if base.way is IdWay.REFERENCE and (missing := build.doubt_of(base)):
+        return Reason.IDS_UNPROVED, missing
     if base.reference_point not in reference_points:
         return Reason.REFERENCE_POINT_GONE, ""
     if lineage.distrusted(disk.slot, disk.disk_id):

@@ -13,11 +13,13 @@ class Tracking:
 
     Attributes:
         rct_id: the newest id; None if tracking is off, or no handle reports on it.
+        enabled: whether tracking is on, even if no id is shown.
         refusal: the Windows codes of the handles that do not, for people; empty if one does.
     """
 
     rct_id: str | None
     refusal: str = ""
+    enabled: bool = False
 
 
 def tracking_of(reading: DiskTracking, listed: FrozenDisk) -> Tracking:
@@ -27,6 +29,7 @@ def tracking_of(reading: DiskTracking, listed: FrozenDisk) -> Tracking:
     """
     for state in (reading, listed):
         if not state.tracking_code:
-            return Tracking(state.rct_id if state.tracking_enabled else None)
+            enabled = state.tracking_enabled
+            return Tracking(state.rct_id if enabled else None, enabled=enabled)
     codes = dict.fromkeys(f"0x{state.tracking_code:08X}" for state in (reading, listed))
     return Tracking(None, f"the host does not report on tracking: {' and '.join(codes)}")

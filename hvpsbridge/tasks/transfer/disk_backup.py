@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,28 +18,27 @@ from hvpsbridge.errors import (
     TrackingUnusable,
 )
 from hvpsbridge.formats.extents import Extent, align, subtract, total_bytes
-from hvpsbridge.formats.manifest import DiskStats, ManifestDisk, Proof
+from hvpsbridge.formats.ids import IdWay
+from hvpsbridge.formats.manifest import ManifestDisk, Proof
 from hvpsbridge.receiver.assembly import PatchedChunks, WholeChunks
 from hvpsbridge.tasks.planning.compare import ranges_to_compare
 from hvpsbridge.tasks.planning.lineage import EQUAL
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.patching import owed_extents
 from hvpsbridge.tasks.planning.plan import DiskPlan, confirm, confirm_tracking, stop_if_unexpected
-from hvpsbridge.tasks.planning.tracking import tracking_of
+from hvpsbridge.tasks.planning.tracking import Tracking, tracking_of
 from hvpsbridge.tasks.transfer.context import TransferContext
 from hvpsbridge.tasks.transfer.disk_reader import DiskReader
-from hvpsbridge.tasks.transfer.figures import DiskFigures
+from hvpsbridge.tasks.transfer.figures import DiskCounts, DiskFigures
 from hvpsbridge.tasks.transfer.host_side import HostSide
-from hvpsbridge.tasks.transfer.proof_time import RESERVE, ProofLeftOutError, ProofTime
+from hvpsbridge.tasks.transfer.proof_time import RESERVE, ProofTime
+from hvpsbridge.tasks.transfer.proving import audited_part, count_replaced, prove
 from hvpsbridge.tasks.transfer.repository_side import RepositorySide
-from hvpsbridge.text import one_line
 
 logger = logging.getLogger(__name__)
 
 # Reads are aligned to the largest sector a virtual disk can have.
 SECTOR_BYTES = 4096
-# The rotating audit proves one part of the disk in each run, and all of it in this many runs.
-AUDIT_PARTS = 16
 
 
 class DiskBackup:
@@ -56,7 +52,7 @@ class DiskBackup:
 
     Attributes:
         plan: as confirmed by the frozen disk; changes when change tracking or the base turn out unusable.
-        lied_chunks: changed chunks that tracking did not report, found by a digest.
+        tracking: of the frozen disk; None before it was asked.
         proof_left_out: why a proof that was due was left out; empty if it was not.
     """
 
@@ -66,7 +62,6 @@ class DiskBackup:
         self.plan = confirm(plan, frozen)
         self.frozen = frozen
         self.reader = reader
-        self.lied_chunks = 0
         self.proof_left_out = ""
         self._context = context
         self._grid = context.repository.grid
@@ -75,14 +70,11 @@ class DiskBackup:
         self._stored = RepositorySide(
             context.repository, context.writer, self._size_bytes, None if base is None else base.tree
         )
-        self._rct_id: str | None = None
+        self.tracking: Tracking | None = None
         self._host = HostSide(self.plan.slot, frozen, reader, context)
         # Whether only what tracking reported was read.
         self._trusted = False
-        self._changed_bytes = 0
-        self._reread_chunks = 0
-        self._proved_bytes = 0
-        self._seconds = 0.0
+        self._counts = DiskCounts()
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -93,7 +85,7 @@ class DiskBackup:
             StoppedByPolicy: the disk must unexpectedly be compared or read whole, and the options forbid
                 that.
         """
-        with self.reader.in_use(), self._timed():
+        with self.reader.in_use(), self._counts.timed():
             self._ask_tracking()
             try:
                 self._pull()
@@ -118,9 +110,8 @@ class DiskBackup:
                 f"{state.logical_sector_bytes}, and was listed with {frozen.size_bytes} and "
                 f"{frozen.logical_sector_bytes}",
             )
-        tracking = tracking_of(state, frozen)
-        self._rct_id = tracking.rct_id
-        if (plan := confirm_tracking(self.plan, tracking)) != self.plan:
+        self.tracking = tracking_of(state, frozen)
+        if (plan := confirm_tracking(self.plan, self.tracking)) != self.plan:
             self._decide(plan)
 
     def _pull(self) -> None:
@@ -138,7 +129,7 @@ class DiskBackup:
             logger.warning(
                 "disk %s: %d chunks of the base are bad, reading them again", self.plan.slot, count
             )
-            self._reread_chunks += count
+            self._counts.reread_chunks += count
             self._pull_whole(bad)
 
     def _changes(self) -> tuple[Extent, ...] | None:
@@ -163,7 +154,7 @@ class DiskBackup:
 
     def _pull_changes(self, changes: tuple[Extent, ...]) -> None:
         self._trusted = True
-        self._changed_bytes = total_bytes(changes)
+        self._counts.changed_bytes = total_bytes(changes)
         aligned = align(changes, SECTOR_BYTES, self._size_bytes)
         wanted = owed_extents(aligned, self._grid, self._size_bytes, self._stored.base_cost)
         sink = PatchedChunks(self._stored, self._grid, self._size_bytes)
@@ -176,14 +167,14 @@ class DiskBackup:
                 self.plan.slot,
                 len(again),
             )
-            self._reread_chunks += len(again)
+            self._counts.reread_chunks += len(again)
             chunks = (self._grid.extent(number, self._size_bytes) for number in again)
             self._pull_whole(align(chunks, self._grid.chunk_bytes, self._size_bytes))
 
     def _pull_allocated(self) -> None:
         """Read everything that the frozen files hold data for, or the whole disk."""
         wanted = (Extent(0, self._size_bytes),) if self._allocation is None else self._allocation
-        self._changed_bytes = total_bytes(wanted)
+        self._counts.changed_bytes = total_bytes(wanted)
         self._pull_whole(align(wanted, self._grid.chunk_bytes, self._size_bytes), zeros_known=True)
 
     def _pull_differences(self) -> None:
@@ -196,20 +187,21 @@ class DiskBackup:
         for found in self._host.differences(
             self._stored.comparable, ranges, "compare", confirm=reported is not None
         ):
-            self._changed_bytes += total_bytes(found)
+            self._counts.changed_bytes += total_bytes(found)
             if reported is not None:
                 unreported.update(self._stored.ids(subtract(found, reported)))
             self._pull_whole(found)
-        self._proved_bytes = self._size_bytes
+        self._counts.proved_bytes = self._size_bytes
         if unreported:
             self._stored.make_comparable()
-            if count := self._replaced(unreported):
-                self._lied(count)
+            if count := count_replaced(self.plan.slot, self._stored, unreported):
+                self._missed(count)
 
     def _reported_for_evidence(self) -> tuple[Extent, ...] | None:
-        """What distrusted tracking reports, in whole chunks; None if it is trusted or cannot tell."""
+        """What doubted tracking reports, in whole chunks; None if it is not asked or cannot tell."""
         base = self.plan.base
-        if self.plan.reason is not Reason.DISTRUSTED or base is None or base.rct_id is None:
+        doubted = self.plan.reason in (Reason.DISTRUSTED, Reason.IDS_UNPROVED)
+        if not doubted or base is None or base.rct_id is None:
             return None
         try:
             changes = self.reader.changes(base.rct_id, self._size_bytes)
@@ -240,17 +232,17 @@ class DiskBackup:
         with self.reader.in_use():
             allocation = self._allocation if believe_allocation else None
             ranges = ranges_to_compare(self._size_bytes, self._grid, allocation, self._stored.extents())
-            if self._prove(ranges):
-                self._proved_bytes = self._size_bytes
+            proved = self._prove(ranges)
+            if self.lied_chunks and not proved:
+                proved = self._prove(ranges)
+            if proved:
+                self._counts.proved_bytes = self._size_bytes
 
     def audit(self, turn: int) -> None:
         """Prove one part of the disk, another one in each ``turn``; all of it if tracking was wrong there."""
-        chunks = self._grid.count(self._size_bytes)
-        part = -(-chunks // AUDIT_PARTS)
-        first = turn % AUDIT_PARTS * part * self._grid.chunk_bytes
-        if first >= self._size_bytes:
+        within = audited_part(self._grid, self._size_bytes, turn)
+        if within is None:
             return
-        within = Extent(first, min(part * self._grid.chunk_bytes, self._size_bytes - first))
         with self.reader.in_use():
             ranges = ranges_to_compare(
                 self._size_bytes, self._grid, self._allocation, self._stored.extents(), within
@@ -259,67 +251,47 @@ class DiskBackup:
             if self.lied_chunks:
                 self.prove_whole()
             elif proved:
-                self._proved_bytes = within.length
+                self._counts.proved_bytes = within.length
 
     def _prove(self, ranges: tuple[Extent, ...]) -> bool:
-        """Prove ``ranges``; false if there is not enough time, and then what was repaired so far stays."""
+        """Prove ``ranges``, and say who is to blame for what was wrong.
+
+        Returns:
+            False if there was not enough time. Once tracking was wrong there is no such limit: a point that
+            may be wrong must not be committed.
+        """
         guard, limits = self._context.guard, self._context.options.limits
-        proof_time = ProofTime(
+        time_left = ProofTime(
             total_bytes(ranges),
             lambda: guard.seconds_left - RESERVE * limits.checkpoint_age,
             self._host.hash_rate or self._context.hash_bytes,
         )
-        repaired: list[Extent] = []
-        before: dict[int, bytes] = {}
-        with self._timed():
-            self._stored.make_comparable()
-            try:
-                proof_time.check()
-                for found in self._host.differences(
-                    self._stored.comparable, ranges, "prove", confirm=True, proof_time=proof_time
-                ):
-                    repaired.extend(found)
-                    before.update(self._stored.ids(found))
-                    self._pull_whole(found)
-            except ProofLeftOutError as err:
-                self.proof_left_out = str(err)
-            if repaired:
-                self._stored.make_comparable()
-                self._check_repaired(tuple(repaired), before)
-        return not self.proof_left_out
-
-    def _check_repaired(self, repaired: tuple[Extent, ...], before: dict[int, bytes]) -> None:
-        """Blame what was wrong: the host's digests, change tracking, or the first read.
-
-        Raises:
-            ProtocolViolation: what was read still does not match the host's digests.
-        """
-        if any(self._host.differences(self._stored.comparable, repaired, "prove", confirm=True)):
-            raise ProtocolViolation(
-                self._context.host_name,
-                "Get-HvpsDiskDigest",
-                f"the data of frozen disk {self.plan.slot} does not match its digests",
-            )
-        count = self._replaced(before)
-        if count and self._trusted:
-            self._lied(count)
-        elif count:
+        limit = None if self.lied_chunks else time_left
+        with self._counts.timed():
+            found = prove(self.plan.slot, self._host, self._stored, ranges, self._pull_whole, limit)
+        self.proof_left_out = found.left_out
+        if found.replaced and self._trusted:
+            self._lied(found.replaced)
+        elif found.replaced:
             # Everything had been read, so the host or its storage returned wrong data the first time.
-            logger.error("disk %s: %d chunks were read wrong and were read again", self.plan.slot, count)
-            self._reread_chunks += count
+            logger.error(
+                "disk %s: %d chunks were read wrong and were read again", self.plan.slot, found.replaced
+            )
+            self._counts.reread_chunks += found.replaced
+        return not found.left_out
 
-    def _replaced(self, before: dict[int, bytes]) -> int:
-        """How many chunks, given by their former ids, have other content now.
-
-        The host's digests can be wrong twice; what was read is the third look, and decides.
-        """
-        count = self._stored.count_replaced(before)
-        if not count:
-            logger.warning("disk %s: the host's digests differed, but not what was read", self.plan.slot)
-        return count
+    def _missed(self, chunks: int) -> None:
+        """Doubted tracking did not report changed chunks: it lied, or was asked with a late id."""
+        if self.plan.reason is Reason.IDS_UNPROVED:
+            self.plan = replace(
+                self.plan, reason=Reason.IDS_LATE, detail=f"{chunks} changed chunks would have been missed"
+            )
+            logger.warning("disk %s: %s", self.plan.slot, self.plan.why)
+        else:
+            self._lied(chunks)
 
     def _lied(self, chunks: int) -> None:
-        self.lied_chunks += chunks
+        self._counts.lied_chunks += chunks
         self.plan = replace(
             self.plan,
             mode=Mode.COMPARE,
@@ -333,7 +305,7 @@ class DiskBackup:
     def finish(self, run_id: UUID) -> ManifestDisk:
         """The disk's entry in the manifest; nothing is stored for it afterwards."""
         tree = self._stored.finish()
-        base = self.plan.base
+        base, tracking, proved = self.plan.base, self.tracking, self._counts.proved_bytes
         return ManifestDisk(
             slot=self.plan.slot,
             disk_id=self.frozen.disk_id,
@@ -342,21 +314,20 @@ class DiskBackup:
             path=self.frozen.path,
             chain=self.frozen.chain,
             tree=tree,
-            rct_id=self._rct_id,
+            rct_id=None if tracking is None else tracking.rct_id,
             mode=self.plan.mode.value,
             reason=self.plan.reason.word,
             base=base.point_id if base is not None else None,
-            stats=DiskStats(
-                changed_bytes=self._changed_bytes,
-                read_bytes=self._host.read_bytes,
-                wire_bytes=self._host.wire_bytes,
-                stored_bytes=self._stored.stored_bytes,
-                new_chunks=self._stored.new_chunks,
-                reread_chunks=self._reread_chunks,
-                seconds=round(self._seconds, 3),
-            ),
-            proof=Proof(EQUAL, datetime.now(UTC), self._proved_bytes, run_id) if self._proved_bytes else None,
+            stats=self._counts.stats(self._host, self._stored),
+            proof=Proof(EQUAL, datetime.now(UTC), proved, run_id) if proved else None,
+            way=(IdWay.FROZEN if base is None else base.way).value,
+            tracked_without_id=tracking is not None and tracking.enabled and tracking.rct_id is None,
         )
+
+    @property
+    def lied_chunks(self) -> int:
+        """Changed chunks that tracking did not report, found by a digest."""
+        return self._counts.lied_chunks
 
     @property
     def hash_rate(self) -> float:
@@ -365,31 +336,7 @@ class DiskBackup:
 
     def figures(self) -> DiskFigures:
         """What the backup of the disk took."""
-        return DiskFigures(
-            slot=self.plan.slot,
-            size_bytes=self._size_bytes,
-            mode=self.plan.mode,
-            reason=self.plan.reason,
-            reason_text=one_line(self.plan.why),
-            changed_bytes=self._changed_bytes,
-            read_bytes=self._host.read_bytes,
-            wire_bytes=self._host.wire_bytes,
-            stored_bytes=self._stored.stored_bytes,
-            new_chunks=self._stored.new_chunks,
-            reread_chunks=self._reread_chunks,
-            resumed=self._host.resumed,
-            proved_bytes=self._proved_bytes,
-            lied_chunks=self.lied_chunks,
-            seconds=round(self._seconds, 3),
-        )
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds += time.monotonic() - started
+        return self._counts.figures(self.plan, self._size_bytes, self._host, self._stored)
 
     @cached_property
     def _allocation(self) -> tuple[Extent, ...] | None:

@@ -56,6 +56,11 @@ class HostSide:
         self._grid = context.repository.grid
 
     @property
+    def name(self) -> str:
+        """The host's name, for messages."""
+        return self._context.host_name
+
+    @property
     def hash_rate(self) -> float:
         """Bytes per second that the host hashed; 0 if it hashed too little to tell."""
         if self.hashed_bytes < MEASURABLE_BYTES or self.hash_seconds <= 0:
