@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
@@ -232,6 +233,9 @@ class SimulatedHost(WSManHost):
         self.service.shells.unread_bytes = lambda: model.knobs.unread_bytes
         self.service.reply_bytes = lambda: model.knobs.reply_bytes
         self.service.config_readable = lambda: not model.knobs.config_unreadable
+        self._quotas = self.service.quotas
+        model.watch(self._limit)
+        self._limit()
 
     def _factory(self) -> EngineFactory:
         model, node = self.model, self.node
@@ -283,6 +287,15 @@ class SimulatedHost(WSManHost):
     def _came_up(self) -> None:
         with self._power:
             self._record.booted = self._booted = self.model.clock.now()
+
+    def _limit(self) -> None:
+        """Lower the limits of WinRM to those of the knobs."""
+        knobs, quotas = self.model.knobs, self._quotas
+        self.service.shells.quotas = replace(
+            quotas,
+            shells_per_user=min(quotas.shells_per_user, knobs.shells_per_user),
+            shell_memory_mb=min(quotas.shell_memory_mb, knobs.shell_memory_mb),
+        )
 
     def _look_for_power(self) -> None:
         # May be called with the model's lock, which ending a shell may need: do it in another thread.

@@ -105,6 +105,11 @@ def test_check_finds_shares_without_delegation_before_anything_is_made(world: Wo
 
 def test_check_names_rules_of_defender_and_limits_it_cannot_read(world: World) -> None:
     world.sim("knob", "defender", "5beb7efe-fd9a-4556-801d-275e5ffc04cc=1")
+    world.sim("knob", "shells_per_user", "5")
+    limited = document(host(world, "check", "--json"))
+    (shells,) = [check for check in limited["checks"] if check["topic"] == "MaxShellsPerUser"]
+    assert (shells["state"], limited["limits"]["shells_per_user"]) == ("note", 5)
+    assert "set it to 30 or more" in shells["remedy"]
     world.sim("knob", "config_unreadable", "on")
     done = host(world, "check", "--json")
     assert done.code == 0, done.err

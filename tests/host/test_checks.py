@@ -6,7 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import pytest
+
 from hvpsbridge.contract.checks import GroupState, StorageKind
+from hvpsbridge.errors import HostRefused
 from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.configuration import WinRmLimits
@@ -84,6 +87,11 @@ def test_limits_are_the_smaller_of_service_and_endpoint(tmp_path: Path) -> None:
         assert (limits.shells_per_user, limits.shell_memory_mb, limits.envelope_kb) == (25, 150, 150)
         assert (limits.idle_ms, limits.operations_per_user) == (60_000, 1500)
         assert limits.run_ms == limits.max_idle_ms == 2_147_483_647
+        model.set_knob("shells_per_user", 1)
+        model.set_knob("shell_memory_mb", 100)
+        assert (host.checks.limits().shells_per_user, host.checks.limits().shell_memory_mb) == (1, 100)
+        with pytest.raises(HostRefused):
+            host.new_shell()
         model.set_knob("config_unreadable", True)
         assert host.checks.limits() == WinRmLimits()
         assert host.host_info()

@@ -88,6 +88,8 @@ class Knobs:
             new shells.
         reply_bytes: bytes of fragments that end a reply to a Receive; 0 for as many as the envelope holds.
         config_unreadable: the WinRM configuration cannot be read.
+        shells_per_user: ``MaxShellsPerUser``.
+        shell_memory_mb: ``MaxMemoryPerShellMB``; shown, not enforced.
         defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
             empty without Defender.
     """
@@ -158,6 +160,8 @@ class Knobs:
     unread_bytes: int = 4 * MIB
     reply_bytes: int = 0
     config_unreadable: bool = False
+    shells_per_user: int = 2_147_483_647
+    shell_memory_mb: int = 2_147_483_647
     defender: str = ""
 
     def merge_retry_time(self, now: float) -> float | None:
@@ -256,5 +260,7 @@ HOSTILE: dict[str, object] = {
     "call_seconds": 0.05,
     "one_recovery_checkpoint": True,
     "config_unreadable": True,
+    "shells_per_user": 5,
+    "shell_memory_mb": 150,
     "defender": "d1e49aac-8f56-4280-b9ba-993a6d77406c=1",
 }

@@ -122,7 +122,7 @@ class Service:
     def _configuration(self, resource_uri: str) -> bytes:
         if not self.config_readable():
             raise Fault(Code.ACCESS_DENIED, "Access is denied.")
-        return describe_configuration(resource_uri, self.quotas)
+        return describe_configuration(resource_uri, self.shells.quotas)
 
     def close(self) -> None:
         """Close all shells."""

@@ -619,7 +619,15 @@ CASES: dict[str, Callable[[Lab], None]] = {
 IN_THE_LIBRARY = {"read_delay_seconds", "read_sync"}
 # Seen in shells and by WSMan only: tests/contract/test_engines_agree.py, tests/host/test_checks.py and
 # tests/sim/test_wsman_replies.py.
-IN_SESSIONS = {"language_mode", "config_unreadable", "defender", "reply_bytes", "unread_bytes"}
+IN_SESSIONS = {
+    "language_mode",
+    "config_unreadable",
+    "shells_per_user",
+    "shell_memory_mb",
+    "defender",
+    "reply_bytes",
+    "unread_bytes",
+}
 
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulated-host.md").read_text()
