@@ -28,6 +28,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.wsman.http import Connection
+from hvpsbridge.sim.wsman.mutual import MutualAuthenticator
 from tests.certificates import der_of, issue
 
 PASSWORD = Secret("canary-7d1c")
@@ -339,3 +340,19 @@ def test_a_fingerprint_is_read_in_any_case_and_with_colons() -> None:
     for text in ("", "sha256", "md5:" + 16 * "5e", 32 * "5e", "sha256:" + 32 * "zz"):
         with pytest.raises(ValueError, match="hvps host trust"):
             parse_fingerprint(text)
+
+
+def test_a_host_that_wants_the_certificate_late_and_then_hangs_up_is_named(
+    model: Model, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login, ca = issue(tmp_path, (), subject="backup")
+
+    def hang_up(self: MutualAuthenticator, headers: object) -> None:
+        raise ConnectionResetError("TLS 1.3 on Server 2022")
+
+    monkeypatch.setattr(MutualAuthenticator, "check", hang_up)
+    with (
+        served(model, chain, auth=("certificate",), client_ca=ca) as host,
+        pytest.raises(HostRefused, match=r"with TLS 1\.3, switch that off"),
+    ):
+        reach(host, auth="certificate", user=None, password=None, certificate=login, fingerprint=pin(chain))

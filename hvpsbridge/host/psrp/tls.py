@@ -19,6 +19,10 @@ from hvpsbridge.text import MAX_REASON, one_line
 
 _GIVE_CA = "give the certificate of its CA as ca, or pin it with hvps host trust"
 _NO_CERTIFICATE = "it ended the TLS connection; check that its HTTPS listener has a certificate"
+_NO_LATE_CERTIFICATE = (
+    "it ended the connection instead of taking the client certificate; with TLS 1.3, switch that off for its "
+    "WinRM binding (docs/real-host.md, Client certificates)"
+)
 # Numbers of OpenSSL (X509_V_ERR_...), which are the same in all versions.
 _OTHER_NAME = frozenset({62, 64})
 _REASONS = {
@@ -70,6 +74,8 @@ def tls_failure(connection: HostConnection, err: Exception) -> HostError | None:
     if not ended:
         return None
     speaks_tls = _speaks_tls(connection)
+    if speaks_tls and connection.certificate is not None:
+        return HostRefused(connection.name, _NO_LATE_CERTIFICATE)
     if endpoint.tls and not speaks_tls:
         return HostUnreachable(connection.name, _NO_CERTIFICATE)
     if speaks_tls and not endpoint.tls:

@@ -93,6 +93,7 @@ class OneEndpoint(HTTPAdapter):
                 connection.timeout = connect_seconds
                 connection.connect()
             reply = _exchange(connection.sock, request, read_seconds or 0)
+            peer = _Peer(connection.sock)
             if not reply.keeps_alive:
                 connection.close()
         except BaseException as err:
@@ -107,11 +108,13 @@ class OneEndpoint(HTTPAdapter):
             raise AuthenticationError("the host asks for authentication again and again")
         if OK < reply.status < FIRST_ERROR_STATUS:
             raise UnusableReply(f"the host answered with HTTP {reply.status}, which is not followed")
-        return self._response(request, reply, connection.sock)
+        return self._response(request, reply, peer)
 
-    def _response(self, request: requests.PreparedRequest, reply: HttpReply, sock: Any) -> requests.Response:
+    def _response(
+        self, request: requests.PreparedRequest, reply: HttpReply, peer: _Peer
+    ) -> requests.Response:
         raw = urllib3.response.HTTPResponse(
-            body=_Peer(sock),
+            body=peer,
             headers={header_text(name): header_text(value) for name, value in reply.headers.items()},
             status=reply.status,
             preload_content=False,
@@ -123,11 +126,25 @@ class OneEndpoint(HTTPAdapter):
 
 
 class _Peer:
-    """Where pypsrp finds the certificate that NTLM and Kerberos bind to: ``fp.raw._sock`` of a body."""
+    """Where pypsrp finds the certificate that NTLM and Kerberos bind to: ``fp.raw._sock`` of a body.
+
+    A host closes the connection on which it asks for a login (docs/hyperv-facts.md#http-sys), so the
+    certificate is kept.
+    """
 
     def __init__(self, sock: Any) -> None:
-        self.fp = self.raw = self
-        self._sock = sock
+        self.fp = self.raw = self._sock = self
+        self._certificate = sock.getpeercert(True) if isinstance(sock, ssl.SSLSocket) else None
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        """The certificate, as a TLS socket gives it.
+
+        Raises:
+            AttributeError: the connection has no TLS, as pypsrp expects.
+        """
+        if self._certificate is None:
+            raise AttributeError("no TLS")
+        return self._certificate
 
     def read(self, *sizes: int) -> bytes:
         """Nothing: the body was read already."""

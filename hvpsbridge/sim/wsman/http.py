@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from itertools import islice
 
@@ -130,7 +131,7 @@ class Connection:
             return
         result = self._authenticator.check(message.headers)
         if isinstance(result, Denied):
-            self._write(HTTPStatus.UNAUTHORIZED, _challenge_headers(result), "", b"")
+            self._challenge(result)
             return
         user = result.user
         if not message.body:
@@ -154,6 +155,14 @@ class Connection:
             except ClientGone as err:
                 raise Closed("the client disconnected while it waited") from err
         self._send(reply, action, len(message.body), result.headers)
+
+    def _challenge(self, denied: Denied) -> None:
+        """Ask for a login. The connection stays only while a login is under way, as with http.sys."""
+        under_way = any(challenge.startswith(("Negotiate ", "Kerberos ")) for challenge in denied.challenges)
+        last = () if under_way else (("Connection", "close"),)
+        self._write(HTTPStatus.UNAUTHORIZED, (*_challenge_headers(denied), *last), "", b"")
+        if not under_way:
+            raise Closed("not authenticated")
 
     def _challenges(self, status: int) -> tuple[tuple[str, str], ...]:
         denied = self._authenticator.check({}) if status == HTTPStatus.UNAUTHORIZED else None
@@ -185,9 +194,11 @@ class Connection:
 
 def _head(status: HTTPStatus, headers: tuple[tuple[str, str], ...], content_type: str, length: int) -> bytes:
     lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
+        # Without a reason, as http.sys sends it (docs/hyperv-facts.md#http-sys).
+        f"HTTP/1.1 {status.value} ",
         "Server: Microsoft-HTTPAPI/2.0",
         *(f"{name}: {value}" for name, value in headers),
+        f"Date: {formatdate(usegmt=True)}",
         *((f"Content-Type: {content_type}",) if content_type else ()),
         f"Content-Length: {length}",
         "\r\n",
