@@ -103,7 +103,7 @@ def check_reached(reached: Reached) -> Iterator[HostCheck]:
 def _certificate(reached: Reached) -> HostCheck:
     days = reached.certificate_days
     if reached.insecure:
-        text = "any certificate is accepted, so anybody between could read and change everything"
+        text = "any certificate is accepted, so anyone in between can read and change everything"
         return HostCheck("certificate", CheckState.NOTE, text, "pin it with `hvps host trust`")
     how = "pinned" if reached.pinned else "verified"
     if days is None:
@@ -199,6 +199,18 @@ def check_rights(access: HostAccess) -> HostCheck:
     return HostCheck("rights", CheckState.GOOD, "administrator")
 
 
+def check_elevation(info: HostInfo) -> HostCheck:
+    """As :func:`check_rights`, for a host that did not describe the rights."""
+    if info.is_administrator:
+        return HostCheck("rights", CheckState.GOOD, "administrator")
+    return HostCheck(
+        "rights",
+        CheckState.REFUSE,
+        "the session has no rights of an administrator, so it cannot attach disks",
+        "see the account in docs/real-host.md",
+    )
+
+
 def check_protection(access: HostAccess) -> HostCheck:
     """What may stop the scripts and the compiler, as far as that can be asked."""
     rules = dict(rule.split("=", 1) for rule in access.defender_rules if "=" in rule)
@@ -223,6 +235,16 @@ def check_compiler(check: ReaderCheck) -> HostCheck:
         remedy = "find out what slows csc.exe down, for example a scanner"
         return HostCheck("compiler", CheckState.NOTE, text, remedy)
     return HostCheck("compiler", CheckState.GOOD, text)
+
+
+def compiler_failed(reason: str) -> HostCheck:
+    """The check of a host on which the reader does not compile."""
+    return HostCheck(
+        "compiler",
+        CheckState.REFUSE,
+        f"the reader does not compile: {reason}",
+        "see endpoint protection in docs/real-host.md",
+    )
 
 
 def check_disk(probe: DiskProbe) -> HostCheck:
@@ -276,6 +298,6 @@ def check_ids(known: ProvedBuild) -> HostCheck:
     return HostCheck("increments", CheckState.GOOD, text)
 
 
-def not_found_out(topic: str, reason: str, remedy: str = "") -> HostCheck:
+def not_found_out(topic: str, reason: str) -> HostCheck:
     """The check of something that the host did not answer."""
-    return HostCheck(topic, CheckState.UNKNOWN, f"cannot be found out: {reason}", remedy)
+    return HostCheck(topic, CheckState.UNKNOWN, f"cannot be found out: {reason}")

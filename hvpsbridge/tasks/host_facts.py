@@ -98,10 +98,12 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
         return replace(state, checks=(*state.checks, host_check.scripts_refused(err.message)))
     state = replace(state, info=info)
     state = _add(state, *host_check.check_system(info, datetime.now(UTC)))
-    access, failed = _ask(host, "rights", host.checks.access)
-    state = replace(_add(state, *failed), access=access)
-    if access is not None:
+    access, why = _ask(host, "Get-HvpsAccess", host.checks.access)
+    if access is None:
+        state = _add(state, host_check.check_elevation(info), host_check.not_found_out("protection", why))
+    else:
         state = _add(state, host_check.check_rights(access), host_check.check_protection(access))
+    state = replace(state, access=access)
     limits = host.checks.limits()
     state = replace(_add(state, *check_limits(limits)), limits=limits)
     known = records.load(info)
@@ -110,14 +112,12 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
     if not state.fit:
         # The compiler, disks and rate would only repeat it.
         return _with_vms(state, host)
-    reader, failed = _ask(host, "compiler", host.check_reader, CheckState.REFUSE)
-    state = _add(state, *failed)
-    if reader is not None:
-        state = _add(state, host_check.check_compiler(reader))
-    rate, failed = _ask(host, "rate", host.checks.measure_rate)
-    state = replace(_add(state, *failed), rate=rate)
-    if rate is not None:
-        state = _add(state, host_check.check_rate(rate))
+    reader, why = _ask(host, "Test-HvpsReader", host.check_reader)
+    if reader is None:
+        return _with_vms(_add(state, host_check.compiler_failed(why)), host)
+    rate, why = _ask(host, "Read-HvpsSample", host.checks.measure_rate)
+    measured = host_check.not_found_out("rate", why) if rate is None else host_check.check_rate(rate)
+    state = replace(_add(state, host_check.check_compiler(reader), measured), rate=rate)
     return _with_vms(state, host)
 
 
@@ -191,17 +191,14 @@ def _unreadable(host: HyperVHost, err: Exception) -> Finding:
     return Finding(Severity.REFUSE, text, "see the event logs of the host")
 
 
-def _ask(
-    host: HyperVHost, topic: str, question: Callable[[], T], failed: CheckState = CheckState.UNKNOWN
-) -> tuple[T | None, tuple[HostCheck, ...]]:
-    """The answer, or a check that says why there is none."""
+def _ask(host: HyperVHost, operation: str, question: Callable[[], T]) -> tuple[T | None, str]:
+    """The answer, or None and why there is none."""
     try:
-        return question(), ()
+        return question(), ""
     except Interrupted:
         raise
-    except Exception as err:  # noqa: BLE001 - a row of its own
-        check = host_check.not_found_out(topic, host_error(host.name, topic, err).describe())
-        return None, (replace(check, state=failed),)
+    except Exception as err:  # noqa: BLE001 - a row of the result says so
+        return None, host_error(host.name, operation, err).describe()
 
 
 def _add(state: CheckedHost, *checks: HostCheck) -> CheckedHost:

@@ -86,6 +86,15 @@ def test_check_refuses_a_host_on_which_no_backup_works(
     assert "0 of " in host(world, "check").out
 
 
+def test_check_shows_what_a_host_does_not_answer(world: World) -> None:
+    world.sim("fault", "OpenVirtualDisk:code=5", "1000")
+    done = host(world, "check", "--json")
+    assert done.code == 14, done.err
+    (refused,) = [check for check in document(done)["checks"] if check["state"] == "refuse"]
+    assert refused["topic"] == "disk"
+    assert "ERROR_ACCESS_DENIED" in refused["text"]
+
+
 def test_check_finds_shares_without_delegation_before_anything_is_made(world: World) -> None:
     with Control(world.served.folder) as control:
         control.create_vm("share01", folder=r"\\FS01\vms\share01")

@@ -16,6 +16,7 @@ from hvpsbridge.tasks.host_check import (
     Reached,
     check_compiler,
     check_disk,
+    check_elevation,
     check_ids,
     check_proof,
     check_protection,
@@ -123,6 +124,11 @@ def test_rights_that_do_not_attach_disks(changed: dict[str, object], text: str) 
     found = check_rights(replace(ACCESS, **changed))  # type: ignore[arg-type]
     assert found.state is CheckState.REFUSE
     assert text in f"{found.text} {found.remedy}"
+
+
+def test_rights_of_a_host_that_does_not_describe_them() -> None:
+    assert check_elevation(make.host()).state is CheckState.GOOD
+    assert check_elevation(replace(make.host(), is_administrator=False)).state is CheckState.REFUSE
 
 
 def test_rules_that_concern_hvps_are_named_and_others_are_not() -> None:
