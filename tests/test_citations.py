@@ -15,7 +15,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FACTS = CHECKOUT / "docs" / "hyperv-facts.md"
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 # Binary, or written by a program.
-NO_TEXT = ("tests/golden/",)
+# Tables name pages of Microsoft's repositories.
+NO_TEXT = ("tests/golden/", "tools/documented/tables/")
 # This file holds examples of what no other may hold.
 EXAMPLES = "tests/test_citations.py"
 # These name the folder beside a checkout in which CI finds its PowerShell.

@@ -105,6 +105,10 @@ _TABLE: tuple[ErrorKind, ...] = (
 # (docs/hyperv-facts.md#virtdisk-codes).
 LOST_HANDLE_CODES = frozenset({6, 21, 55, 59, 64, 433, 1006, 1117, 1167})
 
+# Return values that the pages of the snapshot service name, by what the other services return for the same
+# (docs/hyperv-facts.md#wmi-return-codes).
+SNAPSHOT_RETURNS = {1: 32770, 2: 32768, 3: 32772, 4: 32773, 5: 32775, 6: 32773}
+
 ERRORS: dict[str, ErrorKind] = {kind.id: kind for kind in _TABLE}
 
 

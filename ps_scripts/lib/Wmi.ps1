@@ -132,7 +132,13 @@ function Wait-HvpsJob {
         return
     }
     if ($code -ne 4096) {
-        $id = Get-HvpsErrorId -Text '' -Code $code -Fallback 'Hvps.JobFailed'
+        # What the pages of the snapshot service name, as other services return it
+        # (docs/hyperv-facts.md#wmi-return-codes).
+        $same = @{ 1 = 32770; 2 = 32768; 3 = 32772; 4 = 32773; 5 = 32775; 6 = 32773 }[$code]
+        if ($null -eq $same) {
+            $same = $code
+        }
+        $id = Get-HvpsErrorId -Text '' -Code $same -Fallback 'Hvps.JobFailed'
         throw (New-HvpsError -Id $id -Message "$What was refused ($code)" -Native $code)
     }
     $end = [DateTime]::UtcNow.AddSeconds($Seconds)

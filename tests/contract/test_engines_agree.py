@@ -381,6 +381,16 @@ def a_checkpoint_whose_job_is_busy(side: Side) -> Any:
     return found
 
 
+@case("New-HvpsCheckpoint")
+def a_checkpoint_that_is_refused_as_the_page_says(side: Side) -> Any:
+    vm_id = side.vm("refused")
+    found = []
+    for code in (1, 2, 3, 4, 5, 6):
+        side.model.faults.arm_call(SNAPSHOTS + "CreateSnapshot", code=code)
+        found += _both(lambda: side.host.create_checkpoint(vm_id, "x", Consistency.CRASH))
+    return found
+
+
 case("New-HvpsCheckpoint")(_failing("guest_backup_fails", Consistency.APPLICATION))
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES
+from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES, SNAPSHOT_RETURNS, vmms_error_id
 from hvpsbridge.contract.operation import COMMON_ERRORS
 from hvpsbridge.host.binding import pascal_case
 from tests.scripts.helps import FOLDER, outputs, parameters, script, section
@@ -92,6 +92,12 @@ def test_the_reader_has_the_same_codes_of_disks() -> None:
     assert {error_id: set(numbers(codes)) for codes, error_id in cases} == {
         kind.id: set(kind.disk_codes) for kind in ERRORS.values() if kind.disk_codes
     }
+
+
+def test_return_values_of_the_snapshot_service_are_the_same_in_the_scripts() -> None:
+    (listed,) = re.findall(r"@\{ ([^}]*) \}\[\$code\]", (FOLDER / "lib" / "Wmi.ps1").read_text())
+    assert dict(tuple(map(int, pair.split(" = "))) for pair in listed.split("; ")) == SNAPSHOT_RETURNS
+    assert vmms_error_id([SNAPSHOT_RETURNS[5]], "") == "Hvps.VmBusy"
 
 
 def test_no_code_of_a_disk_has_two_ids() -> None:

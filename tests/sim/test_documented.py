@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES
+from hvpsbridge.contract.errors import ERRORS, LOST_HANDLE_CODES, SNAPSHOT_RETURNS
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.sim import disk_protocol
 from hvpsbridge.sim.model import Model, enums
@@ -219,12 +219,18 @@ def test_jobs_of_the_model_are_what_the_page_calls_them() -> None:
 
 
 def test_return_values_are_those_of_the_services() -> None:
-    """Pages of the snapshot service name 1 to 6 instead; Bareos and os-win meet the numbers from 32768 on."""
+    """Pages of the snapshot service name 1 to 6 instead; hvps understands both."""
     methods = table("wmi")["methods"]
     named = set(map(int, methods["Msvm_ImageManagementService.GetVirtualDiskChanges"]["returns"]))
     assert set(map(int, Wmi)) <= named
     for facts in methods.values():
         assert {"0", "4096"} <= facts["returns"].keys()
+    # An invalid type of settings is an invalid parameter.
+    names = methods["Msvm_VirtualSystemSnapshotService.CreateSnapshot"]["returns"]
+    shared = methods["Msvm_ImageManagementService.GetVirtualDiskChanges"]["returns"]
+    for code, same in SNAPSHOT_RETURNS.items():
+        first = names[str(code)].lower().replace("type", "parameter")
+        assert shared[str(same)].lower().startswith(first)
 
 
 # -- the Hyper-V module ------------------------------------------------------------------------------
@@ -444,10 +450,14 @@ Data type: **uint16** array
 """
 
 
+PAGE = ".md"
+THING, RUN = (f"desktop-src/HyperV_v2/{name}{PAGE}" for name in ("toy-thing", "run-toy-thing"))
+
+
 class Pages:
     """A repository with one class and one method."""
 
-    paths = frozenset({"desktop-src/HyperV_v2/toy-thing.md", "desktop-src/HyperV_v2/run-toy-thing.md"})
+    paths = frozenset({THING, RUN})
 
     def source(self) -> dict[str, str]:
         return {"repository": "toys", "commit": "0"}
@@ -465,14 +475,14 @@ def test_a_page_becomes_a_row() -> None:
     made = wmi_pages.wmi_table(Pages(), {"Toy_Thing", "Toy_None"}, [("Toy_Thing", "Run")])  # type: ignore[arg-type]
     assert made["missing"] == ["CIM_Thing", "Toy_None"]
     assert made["classes"]["Toy_Thing"] == {
-        "path": "desktop-src/HyperV_v2/toy-thing.md",
+        "path": THING,
         "base": "CIM_Thing",
         "properties": {"Name": "string", "States": "uint16[]", "Owner": "ref:CIM_Thing"},
         "keys": ["Name"],
         "values": {"States": {"2": "OK", "11": "In Service"}},
     }
     assert made["methods"]["Toy_Thing.Run"] == {
-        "path": "desktop-src/HyperV_v2/run-toy-thing.md",
+        "path": RUN,
         "in": {"Text": "string", "Result": "ref:CIM_Thing"},
         "out": {"Result": "ref:CIM_Thing", "Parts": "uint64[]"},
         "returns": {"0": "Done"},
@@ -487,7 +497,7 @@ def test_a_cmdlet_becomes_a_row() -> None:
     )
 
     class Cmdlets(Pages):
-        paths = frozenset({"docset/winserver2025-ps/Hyper-V/Get-Toy.md"})
+        paths = frozenset({"docset/winserver2025-ps/Hyper-V/Get-Toy" + PAGE})
 
         def read(self, path: str) -> str:
             return page

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hvpsbridge.contract.errors import ERRORS, disk_error_id, vmms_error_id
+from hvpsbridge.contract.errors import ERRORS, SNAPSHOT_RETURNS, disk_error_id, vmms_error_id
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.errors import DiskError, HyperVError
 
@@ -59,7 +59,7 @@ def of_job(what: str, code: int, text: str) -> Failure:
 
 def of_refusal(what: str, error: HyperVError) -> Failure:
     """A method of VMMS that refused at once."""
-    error_id = vmms_error_id((error.code,), "Hvps.JobFailed")
+    error_id = vmms_error_id((SNAPSHOT_RETURNS.get(error.code, error.code),), "Hvps.JobFailed")
     return failure(error_id, f"{what} was refused ({error.code})", error.code)
 
 
