@@ -45,10 +45,32 @@ $ProgressPreference = 'SilentlyContinue'
 
 # A new checkpoint may be listed late (docs/hyperv-facts.md#checkpoint-listed-late).
 $ListedSeconds = 60
-# How long a name is tried again while the checkpoint is busy, and how long its job may take.
+# How long a call is tried again while the checkpoint is busy, or shows another name than it was given; and how long
+# the renaming may take.
 $BusySeconds = 10
 $RenameSeconds = 60
 $Recovery = 32768
+
+function Invoke-HvpsWhenFree {
+    <#
+    .SYNOPSIS
+    Runs a block, again for some seconds while something is busy: VMMS may still be closing the job.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [scriptblock] $Action)
+    $end = [DateTime]::UtcNow.AddSeconds($BusySeconds)
+    while ($true) {
+        try {
+            return & $Action
+        }
+        catch {
+            if ('ResourceBusy' -ne [string] $_.CategoryInfo.Category -or [DateTime]::UtcNow -gt $end) {
+                throw
+            }
+        }
+        Start-Sleep -Milliseconds 250
+    }
+}
 
 function Set-HvpsCheckpointName {
     <#
@@ -65,21 +87,13 @@ function Set-HvpsCheckpointName {
         Method    = 'ModifySystemSettings'
         Arguments = @{ SystemSettings = $embedded }
     }
-    $end = [DateTime]::UtcNow.AddSeconds($BusySeconds)
-    while ($true) {
-        try {
-            $null = Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $RenameSeconds -What 'the renaming'
-            return
+    try {
+        $null = Invoke-HvpsWhenFree -Action {
+            Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $RenameSeconds -What 'the renaming'
         }
-        catch {
-            $busy = 'ResourceBusy' -eq [string] $_.CategoryInfo.Category
-            $problem = ConvertTo-HvpsError -Record $_
-        }
-        # VMMS may still be closing the job that made the checkpoint.
-        if (-not $busy -or [DateTime]::UtcNow -gt $end) {
-            return $problem
-        }
-        Start-Sleep -Milliseconds 250
+    }
+    catch {
+        ConvertTo-HvpsError -Record $_
     }
 }
 
@@ -92,7 +106,9 @@ function Rename-HvpsSnapshot {
     [OutputType([Management.Automation.ErrorRecord])]
     param([Parameter(Mandatory = $true)] [object] $Snapshot, [Parameter(Mandatory = $true)] [string] $Name)
     try {
-        Hyper-V\Rename-VMSnapshot -VMSnapshot $Snapshot -NewName $Name -ErrorAction Stop
+        Invoke-HvpsWhenFree -Action {
+            Hyper-V\Rename-VMSnapshot -VMSnapshot $Snapshot -NewName $Name -ErrorAction Stop
+        }
     }
     catch {
         ConvertTo-HvpsError -Record $_
@@ -102,15 +118,21 @@ function Rename-HvpsSnapshot {
 function Wait-HvpsSnapshot {
     <#
     .SYNOPSIS
-    The checkpoint as the cmdlets know it, once they list it.
+    The checkpoint as the cmdlets know it, once they list it; with a name, once it shows, but for some seconds only.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [guid] $CheckpointId)
+    param(
+        [Parameter(Mandatory = $true)] [object] $Vm,
+        [Parameter(Mandatory = $true)] [guid] $CheckpointId,
+        [string] $Name = ''
+    )
     $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
+    $shown = [DateTime]::UtcNow.AddSeconds($BusySeconds)
     while ($true) {
-        $snapshot = Get-HvpsSnapshot -Vm $Vm | Where-Object { $CheckpointId -eq [guid] $_.Id } |
-            Select-Object -First 1
-        if ($null -ne $snapshot) {
+        $snapshot = Invoke-HvpsWhenFree -Action { Get-HvpsSnapshot -Vm $Vm } |
+            Where-Object { $CheckpointId -eq [guid] $_.Id } | Select-Object -First 1
+        $named = $Name -eq '' -or ($null -ne $snapshot -and $Name -ceq [string] $snapshot.Name)
+        if ($null -ne $snapshot -and ($named -or [DateTime]::UtcNow -gt $shown)) {
             return $snapshot
         }
         if ([DateTime]::UtcNow -gt $end) {
@@ -188,21 +210,22 @@ try {
     }
     $problem = Set-HvpsCheckpointName -Setting $made -Name $Name
     $id = [guid] $made.ConfigurationID
-    $nameError = $null
+    $nameError = 'the host took the name, but does not show it'
     try {
-        $snapshot = Wait-HvpsSnapshot -Vm $vm -CheckpointId $id
         if ($null -ne $problem) {
-            $again = Rename-HvpsSnapshot -Snapshot $snapshot -Name $Name
+            $again = Rename-HvpsSnapshot -Snapshot (Wait-HvpsSnapshot -Vm $vm -CheckpointId $id) -Name $Name
             if ($null -ne $again) {
                 $nameError = '{0}; {1}' -f $problem.Exception.Message, $again.Exception.Message
             }
-            # Its name may have been set all the same.
-            $snapshot = Wait-HvpsSnapshot -Vm $vm -CheckpointId $id
         }
+        $wanted = $(if ($null -eq $problem -or $null -eq $again) { $Name } else { '' })
+        $snapshot = Wait-HvpsSnapshot -Vm $vm -CheckpointId $id -Name $wanted
         if ($Name -ceq [string] $snapshot.Name) {
             $nameError = $null
         }
-        ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId -NameError $nameError
+        Invoke-HvpsWhenFree -Action {
+            ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId -NameError $nameError
+        }
     }
     catch {
         # Without its name nothing shows that it is ours, unless the caller gets its id.

@@ -342,6 +342,14 @@ def a_checkpoint_that_is_busy_when_it_is_named(side: Side) -> Any:
 
 
 @case("New-HvpsCheckpoint")
+def a_checkpoint_that_is_busy_when_it_is_listed(side: Side) -> Any:
+    return [
+        _named_with(side, cmdlet, 2, {"error": "busy"}, side.vm("busy list"))
+        for cmdlet in ("Get-VMSnapshot", "Get-VMHardDiskDrive")
+    ]
+
+
+@case("New-HvpsCheckpoint")
 def a_checkpoint_that_wmi_does_not_name(side: Side) -> Any:
     return [
         _named_with(side, RENAME, 1, settings, side.vm("second way"))

@@ -311,6 +311,17 @@ def test_a_checkpoint_that_cannot_be_named_says_why(
     settle(host, vm_id)
 
 
+def test_a_name_that_the_host_takes_and_does_not_show_is_an_error_of_the_name(
+    host: HyperVHost, model: Model, vm_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(model.checkpoints), "rename", lambda *_: None)
+    made = host.create_checkpoint(vm_id, NAME, Consistency.CRASH)
+    assert made.name != NAME
+    assert made.name_error == "the host took the name, but does not show it"
+    host.remove_checkpoint(vm_id, made.checkpoint_id, made.name)
+    settle(host, vm_id)
+
+
 def test_a_checkpoint_that_has_no_name_and_is_not_listed_is_removed_again(
     host: HyperVHost, model: Model, vm_id: UUID
 ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from hvpsbridge.contract import results
@@ -15,6 +15,8 @@ from hvpsbridge.sim.engines.operations.context import Context, utc
 from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Checkpoint, Job, Operational
+
+T = TypeVar("T")
 
 _KINDS = {
     SnapshotType.Standard: results.CheckpointKind.STANDARD,
@@ -34,7 +36,7 @@ _MERGING = {
 SNAPSHOTS = "Msvm_VirtualSystemSnapshotService."
 # How long to wait until cmdlets show a new checkpoint (docs/hyperv-facts.md#checkpoint-listed-late).
 VISIBLE_SECONDS = 60.0
-# How long a name is tried again while the checkpoint is busy, and how long its job may take.
+# How long a call is tried again while the checkpoint is busy, and how long the renaming may take.
 BUSY_SECONDS = 10.0
 RENAME_SECONDS = 60
 
@@ -101,15 +103,20 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
             raise failure("Hvps.ConsistencyFailed", err.message, err.native) from err
         raise
     checkpoint_id = UUID(result_of(context, job, "checkpoint", "Msvm_VirtualSystemSettingData"))
-    problem = _set_name(context, checkpoint_id, given["Name"])
+    name = given["Name"]
+    problem = _set_name(context, checkpoint_id, name)
+    again = None
     try:
-        point = _listed(context, vm.vm_id, checkpoint_id)
-        name_error = None
         if problem is not None:
-            again = _rename(context, checkpoint_id, given["Name"])
-            name_error = None if again is None else f"{problem.message}; {again.message}"
-            point = _listed(context, vm.vm_id, checkpoint_id)
-        yield _checkpoint_info(context, point, None if point.name == given["Name"] else name_error)
+            _listed(context, vm.vm_id, checkpoint_id)
+            again = _rename(context, checkpoint_id, name)
+        point = _listed(context, vm.vm_id, checkpoint_id, name if again is None else None)
+        name_error = "the host took the name, but does not show it"
+        if problem is not None and again is not None:
+            name_error = f"{problem.message}; {again.message}"
+        yield _when_free(
+            context, lambda: _checkpoint_info(context, point, None if point.name == name else name_error)
+        )
     except (Failure, CallRefused):
         # Without its name nothing shows that it is ours, unless the caller gets its id.
         if problem is not None:
@@ -123,31 +130,47 @@ def new_checkpoint(context: Context, given: Mapping[str, Any]) -> Iterator[objec
         raise
 
 
-def _set_name(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
-    """``Set-HvpsCheckpointName``: tried again for some seconds while the checkpoint is busy."""
+def _when_free(context: Context, action: Callable[[], T]) -> T:
+    """``Invoke-HvpsWhenFree``: run an action, again for some seconds while something is busy.
+
+    Raises:
+        Failure, CallRefused: as the action does.
+    """
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            context.run_method(
-                "the renaming",
-                "Msvm_VirtualSystemManagementService.ModifySystemSettings",
-                checkpoint_id,
-                lambda: context.model.checkpoints.rename(checkpoint_id, name),
-                RENAME_SECONDS,
-            )
-            return None
+            return action()
         except (Failure, CallRefused) as err:
-            busy = err.category == "ResourceBusy"
-            problem = err if isinstance(err, Failure) else of_call(err)
-        if not busy or time.monotonic() > end:
-            return problem
+            if err.category != "ResourceBusy" or time.monotonic() > end:
+                raise
         context.pause()
+
+
+def _set_name(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
+    """``Set-HvpsCheckpointName``."""
+
+    def set_name() -> None:
+        context.run_method(
+            "the renaming",
+            "Msvm_VirtualSystemManagementService.ModifySystemSettings",
+            checkpoint_id,
+            lambda: context.model.checkpoints.rename(checkpoint_id, name),
+            RENAME_SECONDS,
+        )
+
+    try:
+        _when_free(context, set_name)
+    except Failure as err:
+        return err
+    except CallRefused as err:
+        return of_call(err)
+    return None
 
 
 def _rename(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
     """``Rename-HvpsSnapshot``."""
     try:
-        context.cmdlet("Rename-VMSnapshot", checkpoint_id)
+        _when_free(context, lambda: context.cmdlet("Rename-VMSnapshot", checkpoint_id))
         context.model.checkpoints.rename(checkpoint_id, name)
     except CallRefused as err:
         return of_call(err)
@@ -156,18 +179,21 @@ def _rename(context: Context, checkpoint_id: UUID, name: str) -> Failure | None:
     return None
 
 
-def _listed(context: Context, vm_id: UUID, checkpoint_id: UUID) -> Checkpoint:
-    """``Wait-HvpsSnapshot``.
+def _listed(context: Context, vm_id: UUID, checkpoint_id: UUID, name: str | None = None) -> Checkpoint:
+    """``Wait-HvpsSnapshot``: the checkpoint once it is listed, with its name if that shows in some seconds.
 
     Raises:
         Failure: cmdlets do not list it.
         CallRefused: they fail.
     """
     end = time.monotonic() + VISIBLE_SECONDS
+    shown = time.monotonic() + BUSY_SECONDS
     while True:
-        context.cmdlet("Get-VMSnapshot", vm_id)
+        _when_free(context, lambda: context.cmdlet("Get-VMSnapshot", vm_id))
         for point in context.model.checkpoints.all(vm_id):
-            if point.checkpoint_id == checkpoint_id:
+            if point.checkpoint_id == checkpoint_id and (
+                name in (None, point.name) or time.monotonic() > shown
+            ):
                 return point
         if time.monotonic() > end:
             raise failure("Hvps.JobFailed", f"checkpoint {checkpoint_id} does not appear")
