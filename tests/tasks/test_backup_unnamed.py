@@ -89,7 +89,7 @@ def test_a_name_that_is_busy_for_long_does_not_end_the_run(
     monkeypatch.setattr(checkpoints, "BUSY_SECONDS", 0.2)
     vm_id = world.vm(disks=(2 * MIB,))
     world.model.faults.arm_call(RENAME, 1000, error="busy")
-    world.model.faults.arm_call("Rename-VMSnapshot", error="busy")
+    world.model.faults.arm_call("Rename-VMSnapshot", 1000, error="busy")
     (warning,) = world.good_backup(vm_id).warnings
     assert "has no mark" in warning
     assert "32775" in warning
