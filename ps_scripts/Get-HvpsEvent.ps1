@@ -9,7 +9,7 @@
 .PARAMETER Seconds
     Age of the oldest entry.
 .PARAMETER Disks
-    Its disk files without extension.
+    Its disk files without drive and extension.
 .PARAMETER Most
     Maximum number of entries.
 .OUTPUTS

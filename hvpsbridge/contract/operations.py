@@ -73,7 +73,7 @@ _TABLE: tuple[Operation, ...] = (
         (
             _VM,
             Parameter("Seconds", "int", "age of the oldest entry"),
-            Parameter("Disks", "string[]", "its disk files without extension", required=False),
+            Parameter("Disks", "string[]", "its disk files without drive and extension", required=False),
             Parameter("Most", "int", "maximum number of entries"),
         ),
         checks.EventInfo,

@@ -61,7 +61,8 @@ class HostRefused(HostError):
     reason: str
     template: ClassVar[str] = "host {host} refused the login: {reason}"
     remedy: ClassVar[str] = (
-        "check user, password and authentication method; the user must be an administrator on the host"
+        "check user, password and authentication method; the user must be an administrator on the host, "
+        "and Windows filters local ones: see the account in docs/real-host.md"
     )
     exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 

@@ -67,7 +67,7 @@ class HostChecks:
         Args:
             vm_id: the VM.
             seconds: age of the oldest entry.
-            disks: its disk files without extension.
+            disks: its disk files without drive and extension.
             most: maximum number of entries.
         """
         return self._runner.many(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.checks import DiskProbe, HostAccess, StorageInfo
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
-from hvpsbridge.errors import HostError, Interrupted, ScriptsRefused
+from hvpsbridge.errors import HostError, HostRefused, Interrupted, ScriptsRefused
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.configuration import WinRmLimits
@@ -61,7 +61,7 @@ class CheckedHost:
     """What was found about a host.
 
     Attributes:
-        info: None if the host refuses the scripts of hvps.
+        info: None if the host refuses the scripts of hvps, or shows nothing to the account.
         checks: in the order in which a backup would meet them.
         problems: VMs that cannot be read.
     """
@@ -89,13 +89,19 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
         records: what is known about hosts.
 
     Raises:
-        HostError: the host cannot describe itself or list its VMs.
+        HostError: the host does not describe itself or list its VMs, and its reason is not known.
     """
     state = CheckedHost(info=None, checks=tuple(host_check.check_reached(reached)))
     try:
         info = host.host_info()
     except ScriptsRefused as err:
-        return replace(state, checks=(*state.checks, host_check.scripts_refused(err.message)))
+        return _add(state, host_check.scripts_refused(err.message))
+    except HostRefused:
+        # Hyper-V shows nothing to this account. Its token may say why.
+        access, _ = _ask(host, "Get-HvpsAccess", host.checks.access)
+        if access is None or (rights := host_check.check_rights(access)).state is CheckState.GOOD:
+            raise
+        return replace(_add(state, rights), access=access)
     state = replace(state, info=info)
     state = _add(state, *host_check.check_system(info, datetime.now(UTC)))
     access, why = _ask(host, "Get-HvpsAccess", host.checks.access)

@@ -21,6 +21,7 @@ from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.readings import FilePiece, ReaderCheck
 from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
+from hvpsbridge.errors import HostRefused
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
@@ -104,7 +105,11 @@ def access_with_other_rights(side: Side) -> Any:
     found: list[Any] = []
     for rights in ("filtered", "hyperv_administrator", "user"):
         with knob(side, "rights", rights) as host:
-            found += (host.checks.access(), host.host_info().is_administrator)
+            try:
+                found.append(host.host_info().is_administrator)
+            except HostRefused as err:
+                found.append(type(err).__name__)
+            found.append(host.checks.access())
     return found
 
 

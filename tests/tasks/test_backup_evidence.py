@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,24 @@ def test_events_are_bounded_and_cleaned(world: World) -> None:
     assert len(events) == MAX_EVENTS
     assert events[-1].event_id == 18012
     assert all(len(event.text) <= MAX_LETTERS and "\n" not in event.text for event in events)
+
+
+def test_disks_are_named_without_their_drive(world: World) -> None:
+    given: list[tuple[str, ...]] = []
+
+    def events(checks: object, vm_id: object, seconds: float, disks: Iterable[str], most: int) -> tuple[()]:
+        given.append(tuple(disks))
+        return ()
+
+    world.model.faults.arm("checkpoint_no_space", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hvpsbridge.host.checks.HostChecks.events", events)
+        world.backup(world.vm(folder=r"D:\VMs\a.b"))
+        world.backup(world.vm("other", folder=r"\\fs\share\b"))
+    assert [disks[0].rpartition("\\")[0] for disks in given] == [
+        r"\VMs\a.b\Virtual Hard Disks",
+        r"\fs\share\b\Virtual Hard Disks",
+    ]
 
 
 def test_a_backup_without_failure_asks_for_none(world: World) -> None:

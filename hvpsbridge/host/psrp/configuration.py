@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from pypsrp.wsman import NAMESPACES, SelectorSet, WSMan
+from pypsrp.wsman import SelectorSet, WSMan
 
 from hvpsbridge.errors import HvpsError
 
@@ -76,8 +76,8 @@ def _endpoint(wsman: WSMan, name: str) -> Mapping[str, int]:
     selectors = SelectorSet()
     selectors.add_option("Name", name)
     config = _get(wsman, f"{CONFIG_URI}/plugin", selectors)
-    quotas = None if config is None else config.find(".//plugin:Quotas", NAMESPACES)
-    return {} if quotas is None else _numbers(quotas.attrib)
+    found = [] if config is None else [one for one in config.iter() if one.tag.endswith("}Quotas")]
+    return _numbers(found[0].attrib) if found else {}
 
 
 def _get(wsman: WSMan, uri: str, selectors: SelectorSet | None) -> ElementTree.Element | None:

@@ -49,7 +49,7 @@ class HostChecked(Document):
     """Whether a host and its VMs can be backed up.
 
     Attributes:
-        host: null if the host refuses the scripts of hvps.
+        host: null if the host refuses the scripts of hvps, or shows nothing to the account.
         findings: the checks that need attention, as findings.
         checks: everything that was checked.
         access: rights of the session; null if they could not be asked.

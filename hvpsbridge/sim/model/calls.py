@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hvpsbridge.sim.model.call_faults import ERRORS, METHODS, CallFault
 from hvpsbridge.sim.model.core import Core
-from hvpsbridge.sim.model.errors import DiskError, HyperVError
+from hvpsbridge.sim.model.errors import DiskError, HyperVError, Wmi
 from hvpsbridge.sim.model.state import Job, Vm
 from hvpsbridge.sim.model.timeline import Timeline
 
@@ -64,6 +64,8 @@ class Calls:
         fault = self._meet(name, about, pause)
         if fault is not None:
             raise self._refused(fault, int(ERRORS[fault.error].cmdlet), fault.code)
+        if name == "Get-VMHost" and self._core.knobs.rights in ("filtered", "user"):
+            raise CallRefused(int(Wmi.ACCESS_DENIED), self._core.text("denied"))
 
     def query(self, name: str, about: str = "", pause: Callable[[float], object] = time.sleep) -> None:
         """A cmdlet of CIM, with its class.

@@ -17,6 +17,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "commit_forks": "'{vm}' failed to commit the checkpoint's disks. (0x80048102)",
         "logon_right": "Failed to write VHD attachment. Account restrictions are preventing this user from "
         "signing in. (0x8007052F)",
+        "denied": "You do not have the permission to complete this task.",
         "not_found": "The object was not found.",
         "name_too_long": "The name is longer than 100 characters. (0x80070057)",
         "not_recovery": "The checkpoint is not a recovery checkpoint.",
@@ -43,6 +44,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "commit_forks": 'Fehler beim Übernehmen der Datenträger von "{vm}". (0x80048102)',
         "logon_right": "Fehler beim Schreiben der VHD-Anlage. Kontoeinschränkungen verhindern die "
         "Anmeldung dieses Benutzers. (0x8007052F)",
+        "denied": "Sie verfügen nicht über die Berechtigung, diese Aufgabe abzuschließen.",
         "not_found": "Das Objekt wurde nicht gefunden.",
         "name_too_long": "Der Name ist länger als 100 Zeichen. (0x80070057)",
         "not_recovery": "Der Prüfpunkt ist kein Wiederherstellungsprüfpunkt.",
@@ -66,6 +68,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "no_space": "'{vm}' のチェックポイントに必要な記憶域を作成できません。 (0x80070070)",
         "commit_forks": "'{vm}' のディスクを確定できませんでした。 (0x80048102)",
         "logon_right": "VHD 添付ファイルを書き込めませんでした。 (0x8007052F)",
+        "denied": "このタスクを完了するためのアクセス許可がありません。",
         "not_found": "オブジェクトが見つかりません。",
         "not_recovery": "回復チェックポイントではありません。",
         "creating": "チェックポイントを作成しています",

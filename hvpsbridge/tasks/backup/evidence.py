@@ -7,6 +7,7 @@ the log of hvps only.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from hvpsbridge.text import one_line
 
 logger = logging.getLogger(__name__)
 
+_DRIVE = re.compile(r"[A-Za-z]:|\\(?=\\)")
 MAX_EVENTS = 20
 MAX_LETTERS = 500
 # The clocks of the host and of its services may differ a little, and what failed may have begun before.
@@ -59,8 +61,11 @@ def gather(
 
 
 def _stems(state: BackupState) -> Iterable[str]:
-    """The VM's disk files without extension, by which events of the disk driver name them."""
+    """The VM's disk files without drive and extension.
+
+    The disk driver may name a volume by its device instead of its drive.
+    """
     if state.plan is None:
         return ()
     chains = (disk.facts.chain for disk in state.plan.disks)
-    return sorted({chain[-1].rpartition(".")[0] for chain in chains if chain})
+    return sorted({_DRIVE.sub("", chain[-1]).rpartition(".")[0] for chain in chains if chain})
