@@ -204,6 +204,24 @@ def test_numbers_are_named_on_the_page(place: str, enum: type[IntEnum] | str) ->
     assert numbers - documented == known.keys()
 
 
+@pytest.mark.parametrize(
+    ("enum", "name", "own"),
+    [
+        (enums.VMState, "VMState", set()),
+        (enums.ControllerType, "ControllerType", set()),
+        (enums.SnapshotType, "SnapshotType", set()),
+        (enums.CheckpointType, "CheckpointType", {"Unlisted"}),
+        (enums.ReplicationMode, "VMReplicationMode", set()),
+        (enums.VhdFormat, "VhdFormat", set()),
+        (enums.VhdType, "VhdType", set()),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_model_has_the_enumerations_of_the_module(enum: type[IntEnum], name: str, own: set[str]) -> None:
+    (module,) = [values for full, values in ENUMS.items() if full.endswith(f".{name}")]
+    assert {each.name.rstrip("_"): int(each) for each in enum if each.name not in own} == module
+
+
 def test_jobs_of_the_model_are_what_the_page_calls_them() -> None:
     names = table("wmi")["classes"]["Msvm_ConcreteJob"]["values"]["JobType"]
     assert {kind.name: names.get(str(int(kind)), "") for kind in enums.JobKind} == {
