@@ -6,7 +6,7 @@
 .OUTPUTS
     Hvps.MergeState
       VmId               guid     id of the VM
-      Merging            bool     status is creating, deleting or merging
+      Merging            bool     status says that its disks may change
       OperationalStatus  int[]    VMOperationalStatus numbers
       ChainPaths         text[]   every file of every chain
       UnreadPaths        text[]   files of drives whose chain cannot be read now
@@ -22,9 +22,9 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Chain.ps1"
 
-# CreatingSnapshot, DeletingSnapshot, MergingDisks, BackingUpVirtualMachine
+# A checkpoint is created, applied (two numbers) or deleted; disks are merged; the VM is backed up
 # (docs/hyperv-facts.md#operational-status).
-$BusyStatus = @(32768, 32770, 32772, 32776)
+$BusyStatus = @(32768, 32769, 23769, 32770, 32772, 32776)
 
 try {
     #% include "lib/HyperV.ps1"

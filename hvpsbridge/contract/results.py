@@ -315,8 +315,8 @@ class MergeState:
     """Whether disks of a VM are merging, and every file that its chains use.
 
     Attributes:
-        merging: whether an operational status means creating, deleting or merging (32768, 32770, 32772,
-            32776).
+        merging: whether an operational status says that its disks may change (32768, 32769, 23769, 32770,
+            32772, 32776).
         chain_paths: all files of all chains of the VM, as ``Get-VHD`` finds them.
         unread_paths: files of drives whose chain cannot be read now, such as those that a merge is switching.
     """

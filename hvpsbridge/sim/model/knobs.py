@@ -75,6 +75,7 @@ class Knobs:
         no_merge_settings: there are no instances of Msvm_DiskMergeSettingData.
         no_security_settings: there are no instances of Msvm_SecuritySettingData.
         disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
+        conversion_status: operational status of a VM while its checkpoint is converted.
         operational_status: second operational status that VMs show when nothing happens; 0 for none.
         language: language of the host's messages: ``en``, ``de`` or ``ja``.
         texts_without_codes: messages have no HRESULT in parentheses.
@@ -149,6 +150,7 @@ class Knobs:
     no_merge_settings: bool = False
     no_security_settings: bool = False
     disabled_refuses_backups: bool = False
+    conversion_status: int = 32770
     operational_status: int = 0
     language: str = "en"
     texts_without_codes: bool = False
@@ -249,6 +251,7 @@ HOSTILE: dict[str, object] = {
     "no_merge_settings": True,
     "no_security_settings": True,
     "disabled_refuses_backups": True,
+    "conversion_status": 32776,
     # A number that no Windows has yet.
     "operational_status": 32999,
     "language": "ja",

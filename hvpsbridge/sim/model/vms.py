@@ -53,8 +53,11 @@ class Vms:
             if vm.migrating_until is not None:
                 second = Operational.MigratingVirtualMachine
             elif job is not None:
-                create = job.kind is JobKind.CreateCheckpoint
-                second = Operational.CreatingSnapshot if create else Operational.DeletingSnapshot
+                second = {
+                    JobKind.CreateCheckpoint: int(Operational.CreatingSnapshot),
+                    JobKind.ApplyCheckpoint: int(Operational.ApplyingSnapshot),
+                    JobKind.ConvertCheckpoint: self._core.knobs.conversion_status,
+                }.get(job.kind, int(Operational.DeletingSnapshot))
             elif self._merges.merging(vm):
                 second = Operational.MergingDisks
             return (vm.primary_status, *((int(second),) if second else ()))

@@ -596,6 +596,13 @@ def disabled_refuses_backups(lab: Lab) -> None:
     assert refused.value.code == 32775
 
 
+def conversion_status(lab: Lab) -> None:
+    point = lab.checkpoint()
+    lab.model.knobs.conversion_status = 32776
+    lab.model.checkpoints.convert(point)
+    assert lab.model.vms.status(lab.vm) == (2, 32776)
+
+
 def operational_status(lab: Lab) -> None:
     assert lab.model.vms.status(lab.vm) == (2,)
     lab.model.knobs.operational_status = 32771

@@ -29,6 +29,8 @@ _KINDS = {
 _LEVELS = {"application": Consistency.Application, "crash": Consistency.Crash}
 _MERGING = {
     Operational.CreatingSnapshot,
+    Operational.ApplyingSnapshot,
+    Operational.ApplyingSnapshotOfModule,
     Operational.DeletingSnapshot,
     Operational.MergingDisks,
     Operational.BackingUpVirtualMachine,
