@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from hvpsbridge.sim.model import Model, SnapshotType, VMState
 from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.configuration import data_file, data_root
 from hvpsbridge.sim.model.state import Checkpoint, Drive, Job, ReferencePoint, Vm
 from hvpsbridge.sim.standin.classes import CLASSES
+from hvpsbridge.sim.standin.windows_instances import WindowsInstances, process_id
 
 Row = dict[str, Any]
 # Msvm_ComputerSystem.EnabledState for what Get-VM calls State.
@@ -39,14 +40,7 @@ class Instances:
             "Msvm_SecuritySettingData": self._security_settings,
             "Msvm_VirtualSystemReferencePoint": self._points,
             "Msvm_ConcreteJob": self._jobs,
-            "Win32_OperatingSystem": self._operating_system,
-            "Win32_ComputerSystem": self._computer,
-            "Win32_ComputerSystemProduct": self._product,
-            "Win32_Process": self._workers,
-            "Win32_Volume": self._volumes,
-            "StdRegProv": lambda: (),
-            "MSFT_MpComputerStatus": self._defender_status,
-            "MSFT_MpPreference": self._defender_rules,
+            **WindowsInstances(model, node).sources,
         }
 
     @property
@@ -108,7 +102,7 @@ class Instances:
                 "OperationalStatus": list(self._model.vms.status(vm.vm_id)),
                 "InstallDate": utc(vm.created).isoformat(),
                 "OnTimeInMilliseconds": int((now - vm.started) * 1000) if vm.started else 0,
-                "ProcessID": _process_id(vm) if vm.started else None,
+                "ProcessID": process_id(vm) if vm.started else None,
                 "ReplicationMode": int(vm.replication_mode),
             }
 
@@ -256,90 +250,10 @@ class Instances:
             "TimeBeforeRemoval": self._model.knobs.job_lifetime_seconds,
         }
 
-    def _operating_system(self) -> Iterable[Row]:
-        host = self._host
-        yield {
-            **dict.fromkeys(CLASSES["Win32_OperatingSystem"].properties),
-            "Name": "Microsoft Windows Server",
-            "Caption": "Microsoft Windows Server",
-            "CSName": host.name,
-            "Version": host.os_version,
-            "BuildNumber": str(host.os_build),
-            "ProductType": 3,
-            "OSArchitecture": "64-bit",
-            "LastBootUpTime": utc(host.booted).isoformat(),
-            "LocalDateTime": utc(self._model.clock.now()).isoformat(),
-            "TotalVisibleMemorySize": host.memory_bytes // 1024,
-            "FreePhysicalMemory": host.memory_bytes // 2048,
-        }
-
-    def _computer(self) -> Iterable[Row]:
-        host = self._host
-        yield {
-            "Name": host.name,
-            "DNSHostName": host.name,
-            "Domain": (host.fqdn or "WORKGROUP").partition(".")[2] or "WORKGROUP",
-            "PartOfDomain": host.fqdn is not None,
-            "NumberOfLogicalProcessors": host.logical_processors,
-            "TotalPhysicalMemory": host.memory_bytes,
-        }
-
-    def _product(self) -> Iterable[Row]:
-        yield {
-            "Name": "Virtual Machine Server",
-            "Vendor": "hvps",
-            "IdentifyingNumber": "1",
-            "UUID": str(self._host.machine_id).upper(),
-        }
-
-    def _workers(self) -> Iterable[Row]:
-        """Worker processes: one for each VM that runs."""
-        for vm in self._model.vms.all(self._node):
-            if vm.started is not None:
-                yield {
-                    "Handle": str(_process_id(vm)),
-                    "Name": "vmwp.exe",
-                    "Caption": "vmwp.exe",
-                    "ProcessId": _process_id(vm),
-                    "CreationDate": utc(vm.started).isoformat(),
-                }
-
-    def _volumes(self) -> Iterable[Row]:
-        for volume in self._model.volumes.all():
-            identity = uuid5(NAMESPACE_URL, volume.root)
-            yield {
-                "DeviceID": f"\\\\?\\Volume{{{identity}}}\\",
-                "Name": volume.root,
-                "Caption": volume.root,
-                "DriveLetter": volume.root[:2] if len(volume.root) == 3 else None,
-                "Label": "",
-                "FileSystem": volume.file_system,
-                "DriveType": 3,
-                "BlockSize": 4096,
-                "Capacity": volume.total_bytes,
-                "FreeSpace": self._model.volumes.free_bytes(volume.root),
-            }
-
-    def _defender_status(self) -> Iterable[Row]:
-        yield {"ComputerID": self._host.name, "RealTimeProtectionEnabled": True}
-
-    def _defender_rules(self) -> Iterable[Row]:
-        rules = [rule.split("=") for rule in self._model.knobs.defender.split(",") if "=" in rule]
-        yield {
-            "ComputerID": self._host.name,
-            "AttackSurfaceReductionRules_Ids": [rule for rule, _ in rules] or None,
-            "AttackSurfaceReductionRules_Actions": [int(action) for _, action in rules] or None,
-        }
-
 
 def settings_id(owner: UUID) -> str:
     """``InstanceID`` of the settings of a VM or checkpoint."""
     return f"Microsoft:{str(owner).upper()}"
-
-
-def _process_id(vm: Vm) -> int:
-    """Id of a VM's worker process."""
-    return 0x10000 + 4 * (vm.vm_id.int % 0xFFFFFF)
 
 
 def job_id(job: Job) -> str:
