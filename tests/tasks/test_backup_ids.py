@@ -199,6 +199,14 @@ def test_tracking_that_starts_with_the_first_reference_point_costs_one_compare(
     ]
 
 
+def test_a_reference_point_without_any_id_is_destroyed(world: World, vm_id: UUID) -> None:
+    world.model.set_knob("tracking_starts_at_conversion", True)
+    world.model.set_knob("conversion_drops_disk", True)
+    for _ in range(2):
+        assert "has no ids of some disks" in world.good_backup(vm_id).warnings[0]
+        assert not world.model.reference_points.all(vm_id)
+
+
 def test_ids_that_are_equal_again_are_used_again(world: World, vm_id: UUID) -> None:
     world.model.set_knob("new_id_of_freeze", True)
     rounds(world, vm_id, 3)

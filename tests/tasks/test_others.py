@@ -12,6 +12,7 @@ import pytest
 
 from hvpsbridge.contract.results import CheckpointKind
 from hvpsbridge.errors import ExitCode, ProtocolViolation
+from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.ledger import ALL_SETTLED, LedgerEntry, LedgerKind
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.sim.engines.operations import ANSWERS, Context
@@ -214,6 +215,33 @@ def test_a_conversion_that_names_another_moment_leaves_the_other_one(
     assert foreign[0] in others(world, vm_id)[1]
     assert sweep(world, vm_id, not_ours=foreign[0]).left == ()
     assert foreign[0] in others(world, vm_id)[1]
+
+
+def test_where_ids_differ_a_conversion_with_two_newcomers_claims_neither(
+    world: World, vm_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The foreign one appears during the conversion, and the host names it instead of ours."""
+    world.model.set_knob("new_id_of_freeze", True)
+    world.records.save(world.host().host_info(), proved=datetime.now(UTC), way=IdWay.REFERENCE)
+    honest = ANSWERS[CONVERT]
+    foreign: list[str] = []
+
+    def answer(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+        list(honest(context, given))
+        foreign.append(world.model.incidents.add_reference_point(vm_id))
+        listed = ANSWERS["Get-HvpsReferencePoint"](context, {"VmId": vm_id})
+        yield next(one for one in listed if one.instance_id == foreign[0])  # type: ignore[attr-defined]
+
+    with monkeypatch.context() as patch:
+        patch.setitem(ANSWERS, CONVERT, answer)
+        result = world.backup(vm_id)
+    assert result.exit_code is ExitCode.HOST_NOT_CLEAN
+    assert foreign[0] in result.leftovers[0]
+    for _ in range(2):
+        world.churn(vm_id)
+        nightly = world.backup(vm_id)
+        assert nightly.exit_code is ExitCode.HOST_NOT_CLEAN
+        assert foreign[0] in {one.instance_id for one in world.model.reference_points.all(vm_id)}
 
 
 @pytest.mark.parametrize(

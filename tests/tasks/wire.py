@@ -88,13 +88,14 @@ class WireWorld(World):
 
 
 def full_and_increments(
-    world: WireWorld, rounds: int, sizes: tuple[int, ...] = (4 * MIB, 3 * MIB + 512)
+    world: WireWorld, rounds: int, sizes: tuple[int, ...] = (4 * MIB, 3 * MIB + 512), **options: object
 ) -> None:
     """One full and ``rounds`` increments; every point is compared with its golden image."""
     vm_id = world.vm(disks=sizes)
     modes = []
     for _ in range(rounds + 1):
-        modes.append({disk.mode for disk in world.good_backup(vm_id).disks})
+        done = world.good_backup(vm_id, policy=replace(QUICK, **options))  # type: ignore[arg-type]
+        modes.append({disk.mode for disk in done.disks})
         for drive in world.model.disks.drives(vm_id):
             world.churn(vm_id, drive.slot)
     assert modes == [{Mode.FULL}] + [{Mode.INCREMENTAL}] * rounds

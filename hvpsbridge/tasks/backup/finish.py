@@ -105,10 +105,12 @@ def _convert(
         if made is None:
             return ()
         published = _publish(context, state, leased, planned, point, made, ours=own_ids is not None)
-        if own_ids is None:
+        if own_ids is not None and (published or not own_ids):
+            return ()
+        if own_ids is None and made.rct_ids:
             return left_unproven(host, vm_id, made)
         # Ids that are only in the ledger are forgotten when it is closed.
-        return discard(host, vm_id, made, job_seconds) if own_ids and not published else ()
+        return discard(host, vm_id, made, before, job_seconds)
 
 
 def _may_get_ids(planned: Planned, disk: DiskBackup) -> bool:

@@ -115,12 +115,13 @@ def _convert(
         own_ids = known_by(
             context.host, context.vm_id, point.manifest, made, before, differ=differ or not rct_ids
         )
-        if own_ids is None:
+        if own_ids is None and made.rct_ids:
             return True, left_unproven(context.host, context.vm_id, made)
-        context.journal.reference_point_made(made.instance_id, point.point_id, own_ids)
-        context.note(f"converted the checkpoint of point {point.short_id}")
-        if not publish_ids(context, made, point) and own_ids:
-            return True, discard(context.host, context.vm_id, made, context.job_seconds)
+        if own_ids is not None:
+            context.journal.reference_point_made(made.instance_id, point.point_id, own_ids)
+            context.note(f"converted the checkpoint of point {point.short_id}")
+        if not publish_ids(context, made, point) and own_ids != ():
+            return True, discard(context.host, context.vm_id, made, before, context.job_seconds)
     except CommitForkFailed:
         raise
     except (OperationFailed, RepositoryError) as err:

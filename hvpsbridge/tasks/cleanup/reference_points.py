@@ -51,11 +51,17 @@ def known_by(
     """
     if has_ids_of(manifest, made):
         return ()
-    if not differ or not made.rct_ids:
+    if not differ or not made.rct_ids or not _is_only_new_one(host, vm_id, made, before):
         return None
+    return made.rct_ids
+
+
+def _is_only_new_one(
+    host: HyperVHost, vm_id: UUID, made: ReferencePointInfo, before: Iterable[ReferencePointInfo]
+) -> bool:
     known = {one.instance_id for one in before}
-    new = [one for one in host.reference_points(vm_id) if one.instance_id not in known]
-    return made.rct_ids if [one.instance_id for one in new] == [made.instance_id] else None
+    new = [one.instance_id for one in host.reference_points(vm_id) if one.instance_id not in known]
+    return new == [made.instance_id]
 
 
 def publish_ids(context: CleanupContext, made: ReferencePointInfo, point: Point) -> bool:
@@ -84,14 +90,24 @@ def publish_recorded(
                 publish_ids(context, one, point)
 
 
-def discard(host: HyperVHost, vm_id: UUID, made: ReferencePointInfo, job_seconds: int) -> tuple[str, ...]:
-    """Destroy a reference point that was just made and has no ids; a line for it if it stays."""
-    try:
-        host.remove_reference_point(vm_id, made.instance_id, made.rct_ids, job_seconds=job_seconds)
-    except CommitForkFailed:
-        raise
-    except OperationFailed as err:
-        logger.info("cannot destroy reference point %s: %s", made.instance_id, err)
+def discard(
+    host: HyperVHost,
+    vm_id: UUID,
+    made: ReferencePointInfo,
+    before: Iterable[ReferencePointInfo],
+    job_seconds: int,
+) -> tuple[str, ...]:
+    """Destroy the result of a conversion, by which nothing could know it later; a line for it if it stays.
+
+    It stays if another reference point appeared during the conversion: the host may have named the wrong one.
+    """
+    if _is_only_new_one(host, vm_id, made, before):
+        try:
+            host.remove_reference_point(vm_id, made.instance_id, made.rct_ids, job_seconds=job_seconds)
+        except CommitForkFailed:
+            raise
+        except OperationFailed as err:
+            logger.info("cannot destroy reference point %s: %s", made.instance_id, err)
     return left_unproven(host, vm_id, made)
 
 
