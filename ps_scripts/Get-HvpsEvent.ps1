@@ -2,8 +2,8 @@
 .SYNOPSIS
     Lists entries of the Hyper-V event logs about a VM, newest first.
 .DESCRIPTION
-    An entry is about the VM if its data has the id of the VM or one of its disk files. A log that cannot be read is
-    left out.
+    An entry is about the VM if its data has the id of the VM or one of its disk files
+    (docs/hyperv-facts.md#event-logs). A log that cannot be read is left out.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Seconds
