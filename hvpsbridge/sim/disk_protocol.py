@@ -37,6 +37,7 @@ class Op(IntEnum):
     QUERY = 6
     OPEN_FILE = 7
     READ_CHECK = 8
+    WRITE = 9
 
 
 class ReadOutcome(IntEnum):
@@ -165,6 +166,10 @@ class DiskConnection:
                 calls.function("CreateFile", path)
                 self._table = file_table(self._model, path, self._scratch, node=self._node)
                 return self._table.pack()
+            case Op.WRITE:
+                (offset,) = struct.unpack_from("<Q", body)
+                self._model.guests.write_offline(self._opened(), offset, body[8:])
+                return b""
             case Op.READ_CHECK:
                 return struct.pack("<I", self._outcome())
         raise DiskError(Win32.INVALID_PARAMETER, "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 from hvpsbridge.sim.model.core import ADMIN_LOG, Core
-from hvpsbridge.sim.model.errors import HyperVError, Wmi
+from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
+from hvpsbridge.sim.model.handles import DiskHandle
 from hvpsbridge.sim.model.state import (
     Layer,
     Slot,
@@ -34,6 +37,24 @@ class Guests:
         with self._timeline.now():
             vm = self._running(vm_id)
             self._put(vm, slot, offset, data)
+
+    def write_offline(self, handle: DiskHandle, offset: int, data: bytes) -> None:
+        """The host writes into an attached disk of a VM that is off. Tracked like a guest's writes.
+
+        Raises:
+            DiskError: the disk is not attached, is not the top of a chain of a VM, or the range is not
+                whole sectors of it.
+        """
+        with self._timeline.now():
+            if not handle.attached:
+                raise DiskError(Win32.INVALID_HANDLE, handle.path)
+            for vm in self._core.world.vms.values():
+                for drive in vm.drives.values():
+                    if drive.layer == handle.layer:
+                        with _as_disk_errors(handle.path):
+                            self._put(vm, drive.slot, offset, data)
+                        return
+            raise DiskError(Win32.INVALID_PARAMETER, handle.path)
 
     def unmap(self, vm_id: UUID, slot: Slot, offset: int, length: int) -> None:
         """The guest trims a range, which reads as zeros afterwards.
@@ -131,3 +152,11 @@ class Guests:
             vm.state = VMState.PausedCritical
             core.log(ADMIN_LOG, 16050, vm, core.text("full", vm=vm.name))
             raise HyperVError(Wmi.INVALID_STATE, core.text("full", vm=vm.name), 0x80070070)
+
+
+@contextmanager
+def _as_disk_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as err:
+        raise DiskError(Win32.INVALID_PARAMETER, path) from err

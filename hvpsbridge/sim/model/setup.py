@@ -109,6 +109,20 @@ class Setup:
             vm.revision += 1
             self._merges.plan(vm)
 
+    def delete_vm(self, vm_id: UUID) -> None:
+        """Delete a VM whose disks were removed.
+
+        Raises:
+            HyperVError: it has checkpoints.
+        """
+        with self._timeline.now():
+            world = self._core.world
+            if any(point.vm_id == vm_id for point in world.checkpoints.values()):
+                raise HyperVError(Wmi.INVALID_STATE, self._core.text("busy"))
+            for key in [key for key, one in world.reference_points.items() if one.vm_id == vm_id]:
+                del world.reference_points[key]
+            del world.vms[vm_id]
+
     def add_disk(
         self,
         vm_id: UUID,

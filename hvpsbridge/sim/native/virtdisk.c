@@ -38,7 +38,7 @@ enum {
     E_IO_DEVICE = 1117,
 };
 
-enum { OP_HELLO = 1, OP_OPEN, OP_ATTACH, OP_DETACH, OP_INFO, OP_QUERY, OP_OPEN_FILE, OP_READ_CHECK };
+enum { OP_HELLO = 1, OP_OPEN, OP_ATTACH, OP_DETACH, OP_INFO, OP_QUERY, OP_OPEN_FILE, OP_READ_CHECK, OP_WRITE };
 
 enum { MAX_HANDLES = 65536, WORKERS = 4, BUCKETS = 64, MAX_REPLY = 1 << 30 };
 
@@ -72,6 +72,8 @@ struct table {
 struct handle {
     int fd;
     int is_file;
+    int writable; /* opened to write; only a VM that is off has such disks */
+    int is_raw;   /* the disk that the host sees for an attached handle; it shares that handle's socket */
     uint64_t position; /* of reads without OVERLAPPED */
     struct table *table;
     pthread_mutex_t talking;
@@ -537,10 +539,50 @@ int CancelIoEx(intptr_t fd, struct overlapped *overlapped) {
 
 int CloseHandle(intptr_t fd) { return close((int)fd) == 0 ? 1 : fail(E_INVALID_HANDLE); }
 
+static const char RAW_DISK[] = "\\\\.\\PhysicalDrive";
+
+/* The raw disk of an attached handle that was opened to write; its number is that handle. */
+static intptr_t open_raw(int number) {
+    struct handle *handle = hold(number), *raw;
+    int fd = handle && handle->writable && handle->table ? fcntl(number, F_DUPFD_CLOEXEC, 0) : -1;
+    drop_handle(handle);
+    if (fd < 0 || fd >= MAX_HANDLES || !(raw = new_handle(fd, 0))) {
+        if (fd >= 0) close(fd);
+        errno = E_FILE_NOT_FOUND;
+        return -1;
+    }
+    raw->is_raw = 1;
+    return fd;
+}
+
+int WriteFile(intptr_t fd, const uint8_t *buffer, uint32_t count, uint32_t *written, struct overlapped *overlapped) {
+    struct handle *handle = hold(fd);
+    uint32_t code = E_INVALID_HANDLE;
+    if (handle && handle->is_raw && !overlapped) {
+        uint8_t *body = malloc(8 + (size_t)count);
+        code = E_OUT_OF_MEMORY;
+        if (body) {
+            memcpy(body, &handle->position, 8);
+            memcpy(body + 8, buffer, count);
+            code = ask(handle->fd, &handle->talking, OP_WRITE, body, 8 + count, NULL, NULL);
+            free(body);
+        }
+        if (!code) handle->position += count;
+    }
+    drop_handle(handle);
+    *written = code ? 0 : count;
+    return code ? fail((int)code) : 1;
+}
+
 intptr_t CreateFileW(const wchar *path, uint32_t access, uint32_t share, void *security, uint32_t disposition,
                      uint32_t flags, intptr_t template_file) {
     (void)security, (void)flags, (void)template_file;
     char *name = utf8(path);
+    if (name && !strncmp(name, RAW_DISK, strlen(RAW_DISK))) {
+        intptr_t raw = open_raw(atoi(name + strlen(RAW_DISK)));
+        free(name);
+        return raw;
+    }
     int fd = connect_model();
     struct handle *handle;
     uint32_t code = E_FILE_NOT_FOUND;
@@ -582,6 +624,12 @@ int GetFileSizeEx(intptr_t fd, int64_t *size) {
 
 int SetFilePointerEx(intptr_t fd, int64_t distance, int64_t *result, uint32_t method) {
     struct handle *handle = hold(fd);
+    if (handle && handle->is_raw && method == 0 && distance >= 0) {
+        handle->position = (uint64_t)distance;
+        if (result) *result = distance;
+        drop_handle(handle);
+        return 1;
+    }
     if (!handle || !handle->table || method > 2) {
         drop_handle(handle);
         return fail(handle ? E_INVALID_PARAMETER : E_INVALID_HANDLE);
@@ -614,12 +662,12 @@ uint32_t OpenVirtualDisk(const void *type, const wchar *path, uint32_t access, u
     /* Version 2 wants access NONE and no flags; version 1 meets error 5 on a live chain
        (docs/hyperv-facts.md#virtdisk-open). */
     if (!parameters || parameters->version != 2 || access || flags) return E_INVALID_PARAMETER;
-    if (!parameters->read_only) return 5;
     char *name = utf8(path);
     int fd = connect_model();
     struct handle *handle = NULL;
     uint32_t code = E_FILE_NOT_FOUND;
     if (name && fd >= 0 && (handle = new_handle(fd, 0))) {
+        handle->writable = !parameters->read_only;
         uint32_t length = (uint32_t)strlen(name), info_only = parameters->get_info_only ? 1 : 0;
         uint8_t *body = malloc(4 + length);
         if (body) {
@@ -644,8 +692,8 @@ uint32_t AttachVirtualDisk(intptr_t fd, void *security, uint32_t flags, uint32_t
     struct handle *handle = hold(fd);
     if (!handle) return E_INVALID_HANDLE;
     uint32_t code = E_INVALID_PARAMETER;
-    /* READ_ONLY is required: frozen disks are never writable. */
-    if (parameters && *parameters == 1 && (flags & 1) && !overlapped && !handle->is_file)
+    /* READ_ONLY is required, but for a handle that was opened to write. */
+    if (parameters && *parameters == 1 && ((flags & 1) || handle->writable) && !overlapped && !handle->is_file)
         code = fetch_table(handle, OP_ATTACH, &flags, 4);
     drop_handle(handle);
     return code;
@@ -713,5 +761,19 @@ uint32_t QueryChangesVirtualDisk(intptr_t fd, const wchar *id, uint64_t offset, 
     }
     *count = found;
     free(reply);
+    return 0;
+}
+
+/* Where the host sees the disk: a name with the number of the handle. */
+uint32_t GetVirtualDiskPhysicalPath(intptr_t fd, uint32_t *size, wchar *path) {
+    struct handle *handle = hold(fd);
+    uint32_t code = handle && handle->table && handle->writable ? 0 : E_INVALID_HANDLE, length;
+    char name[64];
+    drop_handle(handle);
+    if (code) return code;
+    length = (uint32_t)snprintf(name, sizeof name, "%s%d", RAW_DISK, (int)fd) + 1;
+    if (*size < length * sizeof(wchar)) return E_INSUFFICIENT_BUFFER;
+    for (uint32_t i = 0; i < length; i++) path[i] = (wchar)(unsigned char)name[i];
+    *size = length * (uint32_t)sizeof(wchar);
     return 0;
 }

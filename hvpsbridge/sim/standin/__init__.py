@@ -11,7 +11,7 @@ from typing import Any
 from hvpsbridge.sim.model import HyperVError, Model
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Job
-from hvpsbridge.sim.standin import announcing, cmdlets, hardware
+from hvpsbridge.sim.standin import administration, announcing, cmdlets, hardware
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.sim.standin.rows import Rows
@@ -41,6 +41,13 @@ _VM_CALLS = {
         hardware.integration_services,
         hardware.network_adapters,
         hardware.vlan,
+        administration.new_vm,
+        administration.set_vm,
+        administration.add_drive,
+        administration.set_state,
+        administration.remove_vm,
+        administration.apply_snapshot,
+        administration.move_storage,
     )
 }
 _CIM_CALLS = {
@@ -55,7 +62,7 @@ _CIM_CALLS = {
     )
 }
 # Calls that wait for a job: the world must not be held meanwhile.
-_WAITING = {"vm.checkpoint_vm", "vm.remove_snapshot"}
+_WAITING = {"vm.checkpoint_vm", "vm.remove_snapshot", "vm.apply_snapshot"}
 
 
 class StandIn:

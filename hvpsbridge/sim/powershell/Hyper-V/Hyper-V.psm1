@@ -10,6 +10,7 @@ Initialize-HvType
 . "$PSScriptRoot/Disks.ps1"
 . "$PSScriptRoot/Snapshots.ps1"
 . "$PSScriptRoot/Hardware.ps1"
+. "$PSScriptRoot/Administration.ps1"
 Set-Alias -Name Get-VMCheckpoint -Value Get-VMSnapshot
 Set-Alias -Name Remove-VMCheckpoint -Value Remove-VMSnapshot
 Set-Alias -Name Rename-VMCheckpoint -Value Rename-VMSnapshot

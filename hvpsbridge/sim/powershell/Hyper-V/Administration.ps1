@@ -1,0 +1,125 @@
+# Commands that make and change VMs, as far as the probes of the conformance kit use them.
+
+# Files that New-VHD made and no VM has yet, by path.
+$script:LooseDisks = @{}
+
+function New-VM {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Position = 0)] [Alias('VMName')] [string] $Name,
+        [int16] $Generation = 1, [long] $MemoryStartupBytes, [string] $Path, [switch] $NoVHD
+    )
+    if ($PSCmdlet.ShouldProcess($Name)) {
+        $asked = @{ name = $Name; generation = [int] $Generation; folder = $Path }
+        Write-HvReply $PSCmdlet 'NewVM' (Invoke-Model 'vm.new_vm' $asked) $Name
+    }
+}
+
+function Set-VM {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
+        [string] $Notes, [Microsoft.HyperV.PowerShell.CheckpointType] $CheckpointType
+    )
+    process {
+        $asked = @{ vm = [string] $VM.Id }
+        if ($PSBoundParameters.ContainsKey('Notes')) {
+            $asked['notes'] = $Notes
+        }
+        if ($PSBoundParameters.ContainsKey('CheckpointType')) {
+            $asked['policy'] = [string] $CheckpointType
+        }
+        Write-HvReply $PSCmdlet 'SetVM' (Invoke-Model 'vm.set_vm' $asked) $VM
+    }
+}
+
+function New-VHD {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, Position = 0)] [string] $Path,
+        [Parameter(Mandatory = $true)] [uint64] $SizeBytes,
+        [switch] $Dynamic, [switch] $Fixed,
+        [ValidateSet(512, 4096)] [uint32] $LogicalSectorSizeBytes = 512,
+        [ValidateSet(512, 4096)] [uint32] $PhysicalSectorSizeBytes = 4096
+    )
+    $script:LooseDisks[$Path] = @{
+        size_bytes = [long] $SizeBytes; sector_bytes = [int] $LogicalSectorSizeBytes; fixed = [bool] $Fixed
+    }
+}
+
+function Add-VMHardDiskDrive {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
+        [ValidateSet('IDE', 'SCSI')] [string] $ControllerType,
+        [Parameter(Mandatory = $true)] [string] $Path
+    )
+    process {
+        $asked = @{ vm = [string] $VM.Id; path = $Path } + $script:LooseDisks[$Path]
+        Write-HvReply $PSCmdlet 'AddVMHardDiskDrive' (Invoke-Model 'vm.add_drive' $asked) $VM
+    }
+}
+
+function Start-VM {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM
+    )
+    process {
+        $asked = @{ vm = [string] $VM.Id; action = 'start' }
+        Write-HvReply $PSCmdlet 'StartVM' (Invoke-Model 'vm.set_state' $asked) $VM
+    }
+}
+
+function Stop-VM {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
+        [switch] $TurnOff, [switch] $Force
+    )
+    process {
+        $asked = @{ vm = [string] $VM.Id; action = $(if ($TurnOff) { 'power_off' } else { 'stop' }) }
+        Write-HvReply $PSCmdlet 'StopVM' (Invoke-Model 'vm.set_state' $asked) $VM
+    }
+}
+
+function Remove-VM {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
+        [switch] $Force
+    )
+    process {
+        Write-HvReply $PSCmdlet 'RemoveVM' (Invoke-Model 'vm.remove_vm' @{ vm = [string] $VM.Id }) $VM
+    }
+}
+
+function Restore-VMSnapshot {
+    [CmdletBinding(SupportsShouldProcess = $true, ConfirmImpact = 'Medium')]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)] [Alias('VMCheckpoint')]
+        [Microsoft.HyperV.PowerShell.VMSnapshot] $VMSnapshot
+    )
+    process {
+        $reply = Invoke-Model 'vm.apply_snapshot' @{ snapshot = [string] $VMSnapshot.Id }
+        Write-HvReply $PSCmdlet 'RestoreVMSnapshot' $reply $VMSnapshot
+    }
+}
+
+function Move-VMStorage {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
+        [Parameter(Mandatory = $true)] [string] $DestinationStoragePath
+    )
+    process {
+        $asked = @{ vm = [string] $VM.Id; folder = $DestinationStoragePath }
+        Write-HvReply $PSCmdlet 'MoveVMStorage' (Invoke-Model 'vm.move_storage' $asked) $VM
+    }
+}
