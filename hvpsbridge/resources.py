@@ -1,7 +1,7 @@
 """Files that ship with the code: host scripts and example playbooks.
 
-In a checkout they are top-level folders (``ps_scripts/``, ``playbooks/``), in a wheel package data under
-``hvpsbridge/_data``.
+In a checkout they are top-level folders or in ``tools`` (``ps_scripts/``, ``tools/conformance/``), in a wheel
+package data under ``hvpsbridge/_data``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def resource_folder(name: str) -> Path:
     Raises:
         FileNotFoundError: the folder is missing from the installation.
     """
-    for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
+    checkout = _PACKAGE.parent
+    for candidate in (_PACKAGE / "_data" / name, checkout / name, checkout / "tools" / name):
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(f"the folder {name} is missing from this installation; reinstall hvpsbridge")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.host.address import HAS_USER, Endpoint, parse_address, parse_proxy
@@ -173,12 +173,20 @@ class HostOptions:
             yield "insecure", "accepts any certificate, so fingerprint and ca would not be checked; remove it"
 
 
+class Recorder(Protocol):
+    """Takes exchanges with a host, in the clear."""
+
+    def exchange(self, request: bytes, reply: bytes, seconds: float, status: int) -> None:
+        """Called after each exchange; never raises."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostConnection(HostOptions):
     """Everything needed to open a session on a host.
 
     Attributes:
         name: what the host is called in playbooks, logs and errors.
+        recorder: takes every exchange; None to record nothing.
 
     Raises:
         ConfigurationError: something cannot or must not be used.
@@ -187,6 +195,7 @@ class HostConnection(HostOptions):
     name: str
     password: Secret | None = None
     certificate_key: Secret | None = None
+    recorder: Recorder | None = None
 
     def __post_init__(self) -> None:
         for field, text in self.problems():

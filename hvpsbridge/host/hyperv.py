@@ -6,12 +6,12 @@ This is what other packages use of ``host``. Each method runs a script, retried 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.readings import DigestPage, FilePiece, ReaderCheck, ReaderState
+from hvpsbridge.contract.readings import DigestPage, ExtentPage, FilePiece, ReaderCheck, ReaderState
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
@@ -36,7 +36,8 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.opening import open_session
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.host.retry import while_busy
-from hvpsbridge.host.runner import OperationRunner
+from hvpsbridge.host.runner import MAX_ANSWER_BYTES, OperationRunner
+from hvpsbridge.host.scripts import probe_text
 
 JOB_SECONDS = 1800
 
@@ -107,6 +108,22 @@ class HyperVHost:
     def end_shell(self, shell_id: str | UUID) -> bool:
         """End another shell of this account, and its process; false if it does not exist."""
         return self._runner.session.end_shell(str(shell_id).upper())
+
+    # -- probes -------------------------------------------------------------------------------
+
+    def probe(
+        self, name: str, parameters: Mapping[str, object], deadline_seconds: float
+    ) -> Iterator[tuple[str, str]]:
+        """Facts of a probe script of the conformance kit: names, and values as JSON text. Not retried.
+
+        Raises:
+            OperationFailed: the probe failed, or the host runs no scripts but those of hvps.
+        """
+        emitted = self._runner.session.run(
+            name, probe_text(name), parameters, deadline_seconds, to_the_end=True, max_bytes=MAX_ANSWER_BYTES
+        )
+        for item in emitted:
+            yield str(item.properties.get("Name")), str(item.properties.get("Json"))
 
     # -- host and VMs -------------------------------------------------------------------------
 
@@ -325,6 +342,16 @@ class HyperVHost:
             ProtocolViolation: the answer is incomplete, or has bytes beyond the disk.
         """
         return paged.changes(self._runner, path, rct_id, size_bytes)
+
+    def change_pages(self, path: str, rct_id: str, size_bytes: int) -> tuple[ExtentPage, ...]:
+        """The pages of one query of changes as the host sends them, in no certain order and unchecked.
+
+        Raises:
+            TrackingUnusable: change tracking cannot answer for this id.
+        """
+        return self._runner.many(
+            "Get-HvpsDiskChange", Path=path, RctId=rct_id, OffsetBytes=0, LengthBytes=size_bytes
+        )
 
     def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...]:
         """What the files of a frozen disk hold data for; the rest reads as zeros. A sorted set of extents.

@@ -37,10 +37,10 @@ def literal(value: object) -> str:
 
 
 @cache
-def _environment(folder: Path, left_out: tuple[str, ...] = ()) -> jinja2.Environment:
+def _environment(*folders: Path, left_out: tuple[str, ...] = ()) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.ChoiceLoader(
-            [jinja2.DictLoader(dict.fromkeys(left_out, "")), jinja2.FileSystemLoader(folder)]
+            [jinja2.DictLoader(dict.fromkeys(left_out, "")), jinja2.FileSystemLoader(folders)]
         ),
         line_statement_prefix="#%",
         block_start_string="<#%",
@@ -88,6 +88,21 @@ def rendered(name: str, folder: Path | None = None, *, left_out: tuple[str, ...]
     """
     folder = folder or resource_folder("ps_scripts")
     try:
-        return _environment(folder, left_out).get_template(name).render()
+        return _environment(folder, left_out=left_out).get_template(name).render()
     except jinja2.TemplateError as err:
         raise InternalError(f"script {name}: {type(err).__name__} {err}") from err
+
+
+@cache
+def probe_text(name: str) -> str:
+    """The whole probe script ``name`` of the conformance kit, with what it includes; it runs alone, too.
+
+    Raises:
+        InternalError: the script is missing or cannot be rendered.
+    """
+    try:
+        folders = (resource_folder("conformance"), resource_folder("ps_scripts"))
+        body = _environment(*folders).get_template(f"{name}.ps1").render()
+    except (jinja2.TemplateError, FileNotFoundError) as err:
+        raise InternalError(f"probe {name}: {type(err).__name__} {err}") from err
+    return f"# hvps probe={name} contract={CONTRACT}\n{body}"

@@ -22,6 +22,7 @@ from hvpsbridge.host import answers
 from hvpsbridge.host.binding import BindingError, Tagged, bind_parameters
 from hvpsbridge.host.error_records import Record, category_name, from_record
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.psrp.configuration import WinRmLimits
 from hvpsbridge.host.psrp.shells import HostShell, shell_name
 from hvpsbridge.host.retry import while_vm_busy
 from hvpsbridge.host.runner import OperationRunner
@@ -91,6 +92,9 @@ class ModelShell:
     def shells(self) -> tuple[HostShell, ...]:
         self.ask("list shells")
         return tuple(self._shells)
+
+    def limits(self) -> WinRmLimits:
+        return WinRmLimits(shells_per_user=30)
 
     def end_shell(self, shell_id: str) -> bool:
         self.ask("end shell")

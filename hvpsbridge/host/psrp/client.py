@@ -23,7 +23,7 @@ from pypsrp.serializer import Serializer
 from pypsrp.wsman import WSMan, WSManAction, _TransportHTTP
 
 from hvpsbridge.errors import InternalError
-from hvpsbridge.host.connection import HostConnection
+from hvpsbridge.host.connection import HostConnection, Recorder
 from hvpsbridge.host.psrp.kerberos import seconds_left
 from hvpsbridge.host.psrp.raw_connection import ConnectionUnavailable, RawConnection
 from hvpsbridge.host.psrp.safe_xml import check_xml, fault_text
@@ -70,6 +70,8 @@ for _owner, _name in PRIVATE_NAMES:
 class _QuietWSMan(WSMan):
     """pypsrp's WSMan without its repeated Receive."""
 
+    recorder: Recorder | None = None
+
     def receive(
         self,
         resource_uri: str,
@@ -106,6 +108,7 @@ def new_wsman(connection: HostConnection) -> WSMan:
         **options,
     )
     wsman.transport = Transport(connection, **options)
+    wsman.recorder = connection.recorder
     return wsman
 
 
@@ -147,7 +150,11 @@ class WSManClient:
             self.start_over()
         reply = self._send_raw(message, timeout) if self._opened else None
         if reply is None:
+            begun = time.monotonic()
             reply = self._send(message, timeout=timeout, **options)
+            recorder: Recorder | None = getattr(self.wsman, "recorder", None)
+            if recorder is not None:
+                recorder.exchange(message, reply, time.monotonic() - begun, OK)
             self._opened = True
         self._used = time.monotonic()
         self.received_bytes += len(reply)

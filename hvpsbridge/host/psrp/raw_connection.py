@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from pypsrp.encryption import WinRMEncryption
 from pypsrp.exceptions import WinRMError
 from pypsrp.wsman import WSMan
 
+from hvpsbridge.host.connection import Recorder
 from hvpsbridge.host.psrp.http import Body, HttpConnection, HttpReply
 from hvpsbridge.host.psrp.safe_xml import UnusableReply
 from hvpsbridge.host.psrp.transport import FIRST_ERROR_STATUS, UNAUTHORIZED, header_text
@@ -65,6 +68,8 @@ class RawConnection:
             raise ConnectionUnavailable("pypsrp's connection is closed")
         self.replies = 0
         self._http = HttpConnection(sock, read_timeout_seconds)
+        self._recorder: Recorder | None = getattr(wsman, "recorder", None)
+        self._sent: deque[tuple[bytes, float]] = deque()
         self._encryption = transport.encryption
         where = urlsplit(transport.endpoint)
         lines = [f"POST {where.path} HTTP/1.1", f"Host: {where.netloc}"]
@@ -92,6 +97,8 @@ class RawConnection:
         Raises:
             OSError: the connection is gone.
         """
+        if self._recorder is not None:
+            self._sent.append((text, time.monotonic()))
         if self._encryption is None:
             self._http.send(self._plain_head, text)
             return
@@ -121,6 +128,9 @@ class RawConnection:
             else:
                 # Anybody on the way can make these up: nothing but the status is read.
                 reply.body = Body(b"")
+        if self._recorder is not None and self._sent:
+            text, sent = self._sent.popleft()
+            self._recorder.exchange(text, bytes(reply.body), time.monotonic() - sent, reply.status)
         return reply
 
     def close(self) -> None:
