@@ -12,6 +12,7 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli.connect import connection_to
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, json_option
+from hvpsbridge.cli.prove import probes, prove
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.cli.trust import trust
@@ -87,3 +88,5 @@ def _reached(connection: HostConnection) -> Reached:
 host_.add_command(sweep)
 host_.add_command(forget)
 host_.add_command(trust)
+host_.add_command(prove)
+host_.add_command(probes)

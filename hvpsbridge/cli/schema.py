@@ -14,6 +14,7 @@ from hvpsbridge.playbook.read import playbook_schema
 from hvpsbridge.report.documents import Document, document_schema
 from hvpsbridge.report.documents.hosts import CertificateShown, HostChecked, HostSwept, Inventory
 from hvpsbridge.report.documents.points import Copied, PointList, PointShown, Verified
+from hvpsbridge.report.documents.proved import HostProved
 from hvpsbridge.report.documents.repositories import (
     IndexRebuilt,
     KeySlotAdded,
@@ -41,6 +42,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "host trust": (CertificateShown,),
     "host sweep": (HostSwept,),
     "host forget": (HostSwept,),
+    "host prove": (HostProved,),
     "repo init": (RepositoryCreated,),
     "repo probe": (StoreProbed,),
     "repo rebuild-index": (IndexRebuilt,),

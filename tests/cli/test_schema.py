@@ -18,8 +18,8 @@ from .schemas import assert_valid
 from .world import World
 
 LINES = "run --json-lines"
-# Checked in tests/test_demo.py, below, and in test_trust.py.
-ELSEWHERE = {"demo", "backup", "host trust"}
+# Checked in tests/test_demo.py, below, in test_trust.py and in test_prove.py.
+ELSEWHERE = {"demo", "backup", "host trust", "host prove"}
 
 
 def commands_with_json(group: click.Group, path: str = "") -> set[str]:

@@ -1,0 +1,337 @@
+"""``hvps host prove`` and ``hvps host probes``: the conformance kit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.invocation import Invocation
+from hvpsbridge.cli.options import connection_options, host_name, host_spec, json_option
+from hvpsbridge.cli.signals import interrupting, report_first
+from hvpsbridge.contract.results import HostInfo, VmInfo
+from hvpsbridge.errors import ConfigurationError, ExitCode, UsageError, VmMissing
+from hvpsbridge.files import replace_file
+from hvpsbridge.folders import absolute
+from hvpsbridge.formats.ids import IdWay
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.psrp.recording import WireRecorder
+from hvpsbridge.host.scripts import probe_text
+from hvpsbridge.report.documents.document import document_text
+from hvpsbridge.report.documents.proved import HostProved
+from hvpsbridge.report.views import Table
+from hvpsbridge.repository.opening import create_repository
+from hvpsbridge.tasks.backup import vm as backup_of_vm
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.cancel import Cancellation, catch_signals
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.host_records import HostRecords, default_state_folder
+from hvpsbridge.tasks.observer import Moment, Observer
+from hvpsbridge.tasks.policy import BackupLimits, BackupOptions
+from hvpsbridge.tasks.prove import remote
+from hvpsbridge.tasks.prove.cycle import Cycle
+from hvpsbridge.tasks.prove.findings import Findings, NotPossible
+from hvpsbridge.tasks.prove.operations import Operations
+from hvpsbridge.tasks.prove.prover import GROUPS, LIMIT_SECONDS, Prover, ProveResult, estimate_seconds
+from hvpsbridge.tasks.prove.scratch import ScratchLedger, require_scratch
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB, duration_text, rate_text, size_text
+
+FACTS_NAME = "facts.json"
+RECORDINGS_NAME = "recordings"
+# Scratch disks are small; the host's own volume keeps this much.
+FREE_SPACE_FLOOR = 2048 * MIB
+DEFAULT_DISK_MIB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the command line asks for."""
+
+    vm: str
+    only: Collection[str]
+    guest: bool
+    folder: Path
+    dry_run: bool
+
+
+@click.command("prove", short_help="Prove on a scratch VM that hvps and a host fit.")
+@click.argument("host")
+@click.option("--vm", required=True, metavar="NAME", help="Scratch VM that --make has made.")
+@click.option("--make", is_flag=True, help="Make the scratch VM first, off and without an operating system.")
+@click.option("--remove", is_flag=True, help="Remove the scratch VM at the end.")
+@click.option(
+    "--vm-folder",
+    default="",
+    metavar="PATH",
+    help="Windows folder for the scratch VM [default: the host's default folder].",
+)
+@click.option(
+    "--disk-mib",
+    type=click.IntRange(64, 65536),
+    default=DEFAULT_DISK_MIB,
+    show_default=True,
+    help="Size of the largest disk of the scratch VM, MiB.",
+)
+@click.option("--guest", is_flag=True, help="A guest runs in the scratch VM and writes all the time.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(GROUPS), help="Only these groups of stages; repeatable."
+)
+@click.option("--long", "long_", is_flag=True, help="Add a soak and hours of idling; takes a night.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="New folder for facts and recordings [default: hvps-prove-DATE].",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
+@json_option
+@connection_options
+@click.pass_obj
+def prove(
+    invocation: Invocation,
+    /,
+    host: str,
+    vm: str,
+    make: bool,
+    remove: bool,
+    vm_folder: str,
+    disk_mib: int,
+    guest: bool,
+    only: tuple[str, ...],
+    long_: bool,
+    folder: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> ExitCode:
+    """Run the conformance kit against HOST, which touches no VM but the scratch VM that it made itself.
+
+    Asks the host for facts, runs probes and hvps's own operations one by one, then a full backup, three
+    increments, a crash at every step, a sweep and a restore. Each point is compared with the frozen disks.
+    Writes facts.json and recordings into a folder, which hold no passwords, names or contents of disks.
+    docs/real-host.md says what each outcome means. Exits with 7 if a stage failed.
+    """
+    if guest and make:
+        raise UsageError(
+            "--make makes a VM without a guest; attach the Linux disk and start it, then use --guest"
+        )
+    groups = tuple(only or GROUPS) + (("long",) if long_ else ())
+    named = folder or Path(f"hvps-prove-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    wanted = _Wanted(vm=vm, only=groups, guest=guest, folder=absolute(named), dry_run=dry_run)
+    state = default_state_folder()
+    if state is None:
+        raise ConfigurationError("XDG_STATE_HOME", "is not set, and there is no home folder for the ledger")
+    ledger = ScratchLedger(state)
+    cancel = Cancellation()
+    reached = compose.connection(
+        host_name(host, invocation), host_spec(host, options, invocation), invocation
+    )
+    with ExitStack() as stack:
+        if not dry_run:
+            wanted.folder.mkdir(parents=True, exist_ok=True)
+            if any(wanted.folder.iterdir()):
+                raise ConfigurationError(str(wanted.folder), "is not empty; use a new folder")
+            recorder = stack.enter_context(WireRecorder(wanted.folder / RECORDINGS_NAME))
+            reached = replace(reached, recorder=recorder)
+        connect = partial(HyperVHost.connect, reached, run_id=invocation.run_id)
+        with interrupting():
+            connected = stack.enter_context(connect())
+            info = connected.host_info()
+            if make and not dry_run:
+                _make(connected, ledger, vm, vm_folder, disk_mib)
+            found = _find(connected, vm)
+            entry = require_scratch(connected, info, found, ledger)
+            size = sum(disk.size_bytes for disk in connected.disks(found.vm_id))
+            rate_bytes = connected.checks.measure_rate().rate_bytes
+            _announce(groups, size, rate_bytes)
+        if dry_run:
+            return ExitCode.DONE
+        with catch_signals(cancel, report_first):
+            helper = stack.enter_context(connect())
+            scratch = remote.HostScratch(helper, entry, guest=guest, pause=cancel.pause)
+            findings = Findings(note=lambda text: console.note(f"hvps: {text}"))
+            findings.fact("rate.bytes", round(rate_bytes))
+            result = _run(invocation, wanted, connected, info, found, scratch, connect, cancel, findings)
+            if remove:
+                scratch.remove()
+                ledger.forget(entry)
+            remember(HostRecords(state), info, result)
+    return _report(wanted, result, as_json=as_json)
+
+
+@click.command("probes", short_help="Write the probe scripts of the conformance kit into a folder.")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def probes(folder: Path) -> ExitCode:
+    """Write the probe scripts into FOLDER, to run them on a host by hand.
+
+    Each is one file for Windows PowerShell 5.1 and an administrator. Get-Help shows its parameters, and
+    -WhatIf what it would do.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (remote.NEW_SCRATCH_VM, remote.SET_SCRATCH_VM, remote.REMOVE_SCRATCH_VM, *remote.PROBES)
+    for name in names:
+        (folder / f"{name}.ps1").write_text(probe_text(name), encoding="ascii", newline="\r\n")
+        console.line(str(folder / f"{name}.ps1"))
+    return ExitCode.DONE
+
+
+def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int) -> None:
+    if any(one.name.casefold() == name.casefold() for one in host.list_vms()[0]):
+        raise ConfigurationError(f"VM {name}", f"exists on {host.name} already; use another name")
+    try:
+        remote.make_scratch_vm(host, ledger, name, folder, disk_mib)
+    except NotPossible as err:
+        raise ConfigurationError(f"host {host.name}", str(err)) from err
+
+
+def _find(host: HyperVHost, name: str) -> VmInfo:
+    found = [one for one in host.list_vms()[0] if one.name.casefold() == name.casefold()]
+    if len(found) != 1:
+        raise VmMissing(host.name, name) if not found else UsageError(f"{len(found)} VMs are named {name}")
+    return found[0]
+
+
+def _announce(groups: Collection[str], size_bytes: int, rate_bytes: float) -> None:
+    expected = estimate_seconds(size_bytes, rate_bytes)
+    time, rate = duration_text(expected), rate_text(round(rate_bytes), 1)
+    console.note(f"hvps: {', '.join(groups)}; {size_text(size_bytes)} of disks: about {time} at {rate}")
+    if expected > LIMIT_SECONDS and "long" not in groups:
+        console.note("hvps: that is more than three hours; use a scratch VM with smaller disks")
+
+
+def _run(
+    invocation: Invocation,
+    wanted: _Wanted,
+    host: HyperVHost,
+    info: HostInfo,
+    vm: VmInfo,
+    scratch: remote.HostScratch,
+    connect: Callable[[], HyperVHost],
+    cancel: Cancellation,
+    found: Findings,
+) -> ProveResult:
+    place = wanted.folder / "repository"
+    repository = invocation.closing.enter_context(create_repository(str(place)))
+    limits = BackupLimits(free_space_floor=FREE_SPACE_FLOOR)
+    with console.observer(quiet=True) as observer:
+        operations = Operations(
+            host=host,
+            vm_id=vm.vm_id,
+            repository_id=repository.repository_id,
+            scratch=scratch,
+            found=found,
+            limits=limits,
+            pause=cancel.pause,
+        )
+        cycle = Cycle(
+            vm=vm,
+            operations=operations,
+            repository=repository,
+            options=BackupOptions(limits=limits),
+            observer=observer,
+            cancel=cancel,
+            found=found,
+            connect=connect,
+            crash=kill_before,
+            folder=wanted.folder / "restored",
+        )
+        result = Prover(
+            host=host,
+            info=info,
+            vm=vm,
+            operations=operations,
+            cycle=cycle,
+            found=found,
+            only=wanted.only,
+            probes=remote.PROBES,
+        ).run()
+    shutil.rmtree(wanted.folder / "restored", ignore_errors=True)
+    if result.proved:
+        shutil.rmtree(place, ignore_errors=True)
+    return result
+
+
+def remember(records: HostRecords, info: HostInfo, result: ProveResult) -> None:
+    """Record what the proof says about this build, for later backups."""
+    equal = result.facts.get("reference_point.ids_equal_frozen")
+    covered = result.facts.get("window.covered")
+    if equal is False:
+        records.save(info, differ=True)
+        if covered is False:
+            records.save(info, refuted=datetime.now(UTC))
+    if result.proved:
+        way = IdWay.FROZEN if equal else IdWay.REFERENCE if covered else None
+        records.save(info, proved=datetime.now(UTC), way=way)
+
+
+class _Killer(Observer):
+    """Kills this process before a step."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def step(self, vm: VmRef, step: Step, moment: Moment) -> None:
+        if (step, moment) == (self._step, "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_before(make: Callable[[], BackupContext], step: Step) -> None:
+    """Run a backup in a process of its own, which is killed before a step."""
+    process = multiprocessing.get_context("fork").Process(target=_victim, args=(make, step))
+    process.start()
+    process.join()
+
+
+def _victim(make: Callable[[], BackupContext], step: Step) -> None:
+    backup_of_vm.run(replace(make(), observer=_Killer(step)))
+
+
+def _report(wanted: _Wanted, result: ProveResult, *, as_json: bool) -> ExitCode:
+    code = ExitCode.DONE if result.proved or not result.failed else ExitCode.DAMAGE
+    document = HostProved(result=result, exit_code=int(code))
+    replace_file(wanted.folder / FACTS_NAME, document_text(document))
+    if as_json:
+        console.document(document)
+        return code
+    console.table(
+        Table(
+            "stages",
+            ("stage", "questions", "verdict", "what", "time"),
+            tuple(
+                (
+                    row.stage,
+                    ", ".join(map(str, row.questions)),
+                    row.verdict.value,
+                    row.text,
+                    duration_text(row.seconds),
+                )
+                for row in result.rows
+            ),
+            frozenset({4}),
+        )
+    )
+    if result.deviations:
+        console.table(
+            Table(
+                "other than the simulated host",
+                ("question", "fact", "expected", "found", "knob"),
+                tuple(
+                    (str(one.question), one.fact, one.expected, str(one.found), one.knob or "none")
+                    for one in result.deviations
+                ),
+            )
+        )
+    verdict = "proved" if result.proved else "not proved"
+    console.line(f"{result.host}: {verdict} with {result.vm}; facts and recordings are in {wanted.folder}")
+    return code

@@ -1,0 +1,235 @@
+"""The product itself on the scratch VM: backups with proofs, a crash at each step, a sweep and a restore."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+from hvpsbridge.contract.results import VmInfo
+from hvpsbridge.contract.slots import slot_of
+from hvpsbridge.formats.wire import DIGEST_BYTES
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.receiver.throttling import ByteBudget
+from hvpsbridge.repository import Repository
+from hvpsbridge.tasks.backup import vm as backup_of_vm
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.backup.results import BackupResult
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.cleanup.leftovers import Owner, find_objects
+from hvpsbridge.tasks.cleanup.sweep import SweepContext, forget_vm, sweep_vm
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.planning.modes import Mode
+from hvpsbridge.tasks.policy import BackupOptions, ProofPolicy
+from hvpsbridge.tasks.prove.findings import Findings, NotPossible, StageFailed
+from hvpsbridge.tasks.prove.operations import Operations
+from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.task import TaskContext
+
+INCREMENTS = 3
+
+# Starts a backup from a function that opens a session for it, and kills it before a step.
+Crash = Callable[[Callable[[], BackupContext], Step], None]
+# Of --long.
+LONG_INCREMENTS = 20
+IDLE_SECONDS = 3 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """The stages of this module.
+
+    Attributes:
+        vm: the scratch VM.
+        repository: of this proof only.
+        options: of backups; each is proved whole, whatever they say.
+        observer: receives events of backups and the restore.
+        connect: opens a session on the host.
+        crash: makes a backup die before a step, as a killed process does.
+        folder: where disks are restored.
+        seed: of the first write; each backup gets a write of its own.
+    """
+
+    vm: VmInfo
+    operations: Operations
+    repository: Repository
+    options: BackupOptions
+    observer: Observer
+    cancel: Cancellation
+    found: Findings
+    connect: Callable[[], HyperVHost]
+    crash: Crash
+    folder: Path
+    seed: int = 100
+
+    def backups(self) -> None:
+        """A full and increments, each proved whole before it is committed."""
+        modes: list[str] = []
+        good = clean = True
+        tracked = {slot_of(disk) for disk in self.operations.tracked()}
+        for number in range(INCREMENTS + 1):
+            name = "full" if number == 0 else f"increment {number}"
+            with self.found.stage(name, 3, 5) as remarks:
+                if number:
+                    self.operations.write_everywhere(self.seed + number)
+                result = self._backup()
+                if number:
+                    modes += [disk.mode.value for disk in result.disks if disk.slot in tracked]
+                good, clean = good and result.point_id is not None, clean and not result.leftovers
+                self._judge(result, remarks)
+        self.found.fact("cycle.modes", modes)
+        self.found.fact("cycle.increments", bool(modes) and set(modes) == {Mode.INCREMENTAL.value})
+        self.found.fact("cycle.points_good", good)
+        self.found.fact("cycle.host_clean", clean)
+
+    def crashes(self) -> None:
+        """A backup dies before each step; the next one cleans up, and the last one ends well."""
+        with self.found.stage("crashes", 8, 9, 22) as remarks:
+            for number, step in enumerate(Step):
+                self.found.note(f"crash before: {step.text}")
+                self.operations.write_everywhere(self.seed + 20 + number)
+                self.crash(lambda: self._context(self.connect()), step)
+                self.repository.refresh()
+            result = self._backup()
+            self._judge(result, remarks)
+            remarks.append(f"{len(Step)} crashes")
+            self.found.fact("crashes.steps", len(Step))
+            self.found.fact("crashes.then_mode", [disk.mode.value for disk in result.disks])
+
+    def sweep(self) -> None:
+        """A crash with a checkpoint on the host, then a sweep instead of a backup."""
+        with self.found.stage("sweep", 9) as remarks:
+            self.operations.write_everywhere(self.seed + 60)
+            self.crash(lambda: self._context(self.connect()), Step.COMMIT)
+            self.repository.refresh()
+            with self.connect() as host:
+                found = find_objects(host, self.repository, self.vm, host.shells())
+                before = len(found.of(Owner.LEFTOVER))
+                result = sweep_vm(self._sweeping(host), found)
+                if result.error is not None:
+                    raise result.error
+                after = find_objects(host, self.repository, self.vm, host.shells())
+                left = [thing.name for thing in after.of(Owner.LEFTOVER)]
+            self.found.fact("sweep.found", before)
+            self.found.fact("sweep.left", left)
+            remarks.append(f"{before} leftovers removed")
+            if left or not before:
+                raise StageFailed(f"left: {', '.join(left)}" if left else "the crash left nothing to sweep")
+
+    def restore(self) -> None:
+        """Restore the newest point, and compare it with what the host hashes of the same moment."""
+        with self.found.stage("restore", 5) as remarks:
+            result = self._backup()
+            if result.error is not None or result.point_id is None:
+                raise result.error or StageFailed("there is no point to restore")
+            restored = restore_vm(
+                TaskContext(
+                    vm=VmRef(self.operations.host.name, self.vm.vm_id, self.vm.name),
+                    repository=self.repository,
+                    run_id=uuid4(),
+                    observer=self.observer,
+                    cancel=self.cancel,
+                ),
+                RestoreOptions(to=f"raw:{self.folder}", overwrite=True),
+            )
+            if restored.error is not None:
+                raise restored.error
+            paths = {disk.slot: Path(disk.path) for disk in restored.disks}
+            different = self._differences(paths)
+            self.found.fact("restore.different_chunks", different)
+            remarks.append(f"{len(paths)} disks equal")
+            for path in paths.values():
+                path.unlink(missing_ok=True)
+            if different:
+                raise StageFailed(f"{different} chunks differ from the frozen disks")
+
+    def soak(self) -> None:
+        """Many increments, and a session that was idle for hours."""
+        for number in range(LONG_INCREMENTS):
+            with self.found.stage(f"long: increment {number + 1}", 18, 20) as remarks:
+                self.operations.write_everywhere(self.seed + 200 + number)
+                self._judge(self._backup(), remarks)
+        with self.found.stage("long: idle session", 18):
+            if not self.cancel.pause(IDLE_SECONDS):
+                raise NotPossible("stopped")
+            self.operations.host.host_info()
+
+    def forget(self) -> None:
+        """Remove everything that hvps made for the scratch VM."""
+        with self.found.stage("clean up", 9), self.connect() as host:
+            self.repository.refresh()
+            result = forget_vm(
+                self._sweeping(host), find_objects(host, self.repository, self.vm, host.shells())
+            )
+            if result.error is not None:
+                raise result.error
+            if result.left:
+                raise StageFailed("; ".join(result.left))
+
+    # -- steps ------------------------------------------------------------------------------------------
+
+    def _differences(self, paths: dict[str, Path]) -> int:
+        """Chunks of restored disks that the host hashes differently now. Nothing has written since."""
+        different = 0
+        unit = self.repository.grid.chunk_bytes
+        with self.operations.frozen() as (_, disks):
+            for disk in disks:
+                with paths[slot_of(disk)].open("rb") as file:
+                    for page in self.operations.host.digests(disk.path, unit, 0, disk.size_bytes):
+                        for at in range(0, len(page.digests), DIGEST_BYTES):
+                            piece = file.read(unit)
+                            digest = page.digests[at : at + DIGEST_BYTES]
+                            different += hashlib.sha256(piece).digest() != digest
+        return different
+
+    def _backup(self) -> BackupResult:
+        with self.connect() as host:
+            return backup_of_vm.run(self._context(host))
+
+    def _context(self, host: HyperVHost) -> BackupContext:
+        return BackupContext(
+            host=host,
+            vm_id=self.vm.vm_id,
+            vm_name=self.vm.name,
+            options=replace(self.options, proof=ProofPolicy.ALWAYS),
+            repository=self.repository,
+            run_id=uuid4(),
+            observer=self.observer,
+            cancel=self.cancel,
+            budget=ByteBudget(),
+            connect=self.connect,
+        )
+
+    def _sweeping(self, host: HyperVHost) -> SweepContext:
+        return SweepContext(
+            host=host,
+            repository=self.repository,
+            run_id=uuid4(),
+            limits=self.options.limits,
+            cancel=self.cancel,
+        )
+
+    def _judge(self, result: BackupResult, remarks: list[str]) -> None:
+        """Remarks about a backup.
+
+        Raises:
+            HvpsError: it made no point.
+            StageFailed: it left something, or its proof found that tracking had missed something.
+        """
+        for disk in result.disks:
+            remarks.append(f"{disk.slot} {disk.mode.value} ({disk.reason_text})")
+            if disk.rate_bytes and disk.mode is Mode.FULL:
+                self.found.fact("read.rate_bytes", disk.rate_bytes)
+            if disk.proved_bytes < disk.size_bytes:
+                remarks.append(f"{disk.slot} was not proved whole")
+        lied = sum(disk.lied_chunks for disk in result.disks)
+        self.found.fact("proof.lied_chunks", int(self.found.facts.get("proof.lied_chunks") or 0) + lied)
+        remarks += result.warnings
+        if result.error is not None:
+            raise result.error
+        if result.leftovers:
+            raise StageFailed(f"left on the host: {'; '.join(result.leftovers)}")

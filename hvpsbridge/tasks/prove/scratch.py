@@ -1,0 +1,166 @@
+"""The scratch VM: which VM the kit may touch, and what it does to it.
+
+A scratch VM carries a mark in its notes with its own id and a random token, and a ledger on this machine
+holds the same id, token and host. Neither a copied name nor copied notes make another VM a scratch VM.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.files import replace_file
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.units import MIB
+
+FILE_NAME = "scratch-vms.json"
+VERSION = 1
+MAX_BYTES = 1 * MIB
+_REMEDY = "let hvps make one: hvps host prove HOST --vm NAME --make"
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchEntry:
+    """A scratch VM that was made, or is about to be made (without an id).
+
+    Attributes:
+        host: the host's own name and machine id, in one text.
+        token: random part of the mark.
+    """
+
+    host: str
+    name: str
+    token: str
+    vm_id: str = ""
+
+
+def mark_of(vm_id: UUID | str, token: str) -> str:
+    """The notes of a scratch VM."""
+    return f"hvps scratch VM {str(vm_id).lower()} {token}"
+
+
+def host_key(info: HostInfo) -> str:
+    """A host in the ledger: names change, and two machines can have one id."""
+    return f"{info.name.casefold()} {info.machine_id or '-'}"
+
+
+class ScratchLedger:
+    """The scratch VMs that the kit made from this machine, in a JSON file.
+
+    Args:
+        folder: where the file is; it is created if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+
+    def entries(self) -> tuple[ScratchEntry, ...]:
+        """All entries.
+
+        Raises:
+            ConfigurationError: the file cannot be read. Then no VM counts as a scratch VM.
+        """
+        try:
+            with self._path.open("rb") as file:
+                document = json.loads(file.read(MAX_BYTES))
+            if document["version"] != VERSION:
+                raise ValueError(f"version {document['version']}")
+            return tuple(ScratchEntry(**entry) for entry in document["vms"])
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as err:
+            raise ConfigurationError(str(self._path), f"cannot be read: {err}") from err
+
+    def begin(self, info: HostInfo, name: str) -> ScratchEntry:
+        """Record that a scratch VM will be made, with a new token."""
+        entry = ScratchEntry(host_key(info), name, secrets.token_hex(16))
+        self._write((*self.entries(), entry))
+        return entry
+
+    def made(self, entry: ScratchEntry, vm_id: UUID) -> ScratchEntry:
+        """Record the id of the scratch VM that was made."""
+        known = ScratchEntry(entry.host, entry.name, entry.token, str(vm_id))
+        others = tuple(one for one in self.entries() if one.token != entry.token)
+        self._write((*others, known))
+        return known
+
+    def forget(self, entry: ScratchEntry) -> None:
+        """Remove an entry: its VM is gone."""
+        self._write(tuple(one for one in self.entries() if one.token != entry.token))
+
+    def _write(self, entries: tuple[ScratchEntry, ...]) -> None:
+        document = {"version": VERSION, "vms": [asdict(entry) for entry in entries]}
+        replace_file(self._path, json.dumps(document, indent=1))
+
+
+def notes_of(host: HyperVHost, vm_id: UUID) -> str:
+    """The notes of a VM, from its portable definition; empty if they cannot be read."""
+    try:
+        definition: Any = json.loads(host.definition(vm_id).json)
+        return str(definition["vm"]["Notes"] or "").strip()
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def require_scratch(host: HyperVHost, info: HostInfo, vm: VmInfo, ledger: ScratchLedger) -> ScratchEntry:
+    """The entry of a scratch VM.
+
+    Raises:
+        ConfigurationError: the kit did not make this VM.
+    """
+    here = [one for one in ledger.entries() if one.host == host_key(info)]
+    entry = next((one for one in here if one.vm_id == str(vm.vm_id)), None)
+    if entry is None:
+        raise ConfigurationError(
+            f"VM {vm.name}",
+            f"is not in the ledger of scratch VMs on {info.name}, so it is not touched; {_REMEDY}",
+        )
+    if notes_of(host, vm.vm_id) != mark_of(vm.vm_id, entry.token):
+        raise ConfigurationError(
+            f"VM {vm.name}", f"does not have its mark in its notes, so it is not touched; {_REMEDY}"
+        )
+    return entry
+
+
+class Scratch(Protocol):
+    """What the kit does to a scratch VM between backups. Each method raises NotPossible where it cannot."""
+
+    def write(self, disk: DiskInfo, extents: tuple[Extent, ...], seed: int) -> tuple[Extent, ...]:
+        """Write new content; what was written, as far as it is known.
+
+        The disk of a VM that is off is written at ``extents``. A guest writes wherever it wants.
+        """
+
+    def unmap(self, disk: DiskInfo, extent: Extent) -> None:
+        """Trim a range, as the guest."""
+
+    def reads_zeros(self, disk: DiskInfo, extent: Extent) -> bool:
+        """Whether the guest reads zeros there."""
+
+    def user_checkpoint(self) -> str:
+        """Take a standard checkpoint; its id."""
+
+    def remove_user_checkpoint(self, checkpoint: str) -> None:
+        """Remove a checkpoint of :meth:`user_checkpoint`."""
+
+    def apply_user_checkpoint(self, checkpoint: str) -> None:
+        """Apply a checkpoint of :meth:`user_checkpoint`."""
+
+    def cut(self) -> None:
+        """Cut the VM's power and start it again; a VM without a guest stays off."""
+
+    def move_storage(self) -> None:
+        """Move the VM's disks to another folder."""
+
+    def migrate(self) -> None:
+        """Move the VM to another host and back."""
+
+    def observe(self, question: str) -> dict[str, Any]:
+        """Facts of a probe script, by name."""

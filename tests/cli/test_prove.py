@@ -1,0 +1,88 @@
+"""``hvps host prove`` on a simulated host whose scripts run in a real PowerShell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Hvps, Served, serving
+from tests.cli.schemas import assert_valid
+
+CANARY = "canary-7f3a9c"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, pwsh: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A simulated host that runs scripts."""
+    monkeypatch.setenv("HVPS_PWSH", str(pwsh))
+    with serving(tmp_path / "world", "--engine", "powershell") as served:
+        yield served
+
+
+def test_a_scratch_vm_is_made_probed_and_removed_and_no_secret_is_recorded(
+    hvps: Hvps, tmp_path: Path, scripted: Served
+) -> None:
+    other = hvps("sim", "create", f"{CANARY}-other", "--folder", scripted.folder)
+    assert other.code == 0, other.err
+    out = tmp_path / "out"
+    done = hvps(
+        *("host", "prove", scripted.url, *scripted.connection, "--vm", f"{CANARY}-vm", "--make"),
+        *("--disk-mib", "64", "--only", "facts", "--only", "probes", "--only", "operations"),
+        *("--remove", "--json", "--folder", out),
+    )
+    assert done.code == 0, done.err + done.out
+    document = json.loads(done.out)
+    assert_valid("host prove", document)
+    assert [row for row in document["rows"] if row["verdict"] != "pass"] == []
+    assert [one for one in document["deviations"] if not one["timed"]] == []
+    assert not document["proved"]  # the product itself did not run
+    assert document["facts"]["job.there_after_end"] is True
+    assert json.loads((out / "facts.json").read_text()) == document
+    named = json.loads(hvps("sim", "list", "--folder", scripted.folder, "--json").out)
+    assert [vm["name"] for vm in named["vms"]] == [f"{CANARY}-other"]
+    # The name of the scratch VM is in the facts; nothing else of the host's owner is anywhere.
+    recorded = "".join(path.read_text() for path in (out / "recordings").iterdir())
+    assert '"shape"' in recorded
+    password = (scripted.folder / "password").read_text().strip()
+    for secret in (CANARY, password, "backup"):
+        assert secret not in recorded
+    assert not re.search(r"[A-Za-z0-9+/]{100,}", recorded)  # nothing encoded either
+
+
+def test_a_vm_that_the_kit_did_not_make_is_refused(hvps: Hvps, served: Served, tmp_path: Path) -> None:
+    assert hvps("sim", "create", "web01", "--folder", served.folder).code == 0
+    done = hvps(
+        *("host", "prove", served.url, *served.connection, "--vm", "web01"), "--folder", tmp_path / "out"
+    )
+    assert done.code != 0
+    assert "is not in the ledger of scratch VMs" in done.err
+
+
+def test_a_host_that_runs_no_scripts_makes_no_scratch_vm(hvps: Hvps, served: Served, tmp_path: Path) -> None:
+    done = hvps(
+        *("host", "prove", served.url, *served.connection, "--vm", "new", "--make"),
+        *("--folder", tmp_path / "out"),
+    )
+    assert done.code != 0
+    assert "engine powershell" in done.err
+    assert json.loads((tmp_path / "home" / "state" / "hvps" / "scratch-vms.json").read_text())["vms"] == []
+
+
+def test_probes_are_written_as_single_files(hvps: Hvps, tmp_path: Path) -> None:
+    done = hvps("host", "probes", tmp_path / "probes")
+    assert done.code == 0
+    written = sorted(path.name for path in (tmp_path / "probes").iterdir())
+    assert "Probe-Checkpoint.ps1" in written
+    for name in written:
+        text = (tmp_path / "probes" / name).read_text(encoding="ascii")
+        assert "#%" not in text
+        assert ".SYNOPSIS" in text

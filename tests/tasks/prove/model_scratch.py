@@ -1,0 +1,145 @@
+"""A scratch VM of the simulator's model, and a proof of it without a wire."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from hvpsbridge.contract.results import ControllerType as Controller
+from hvpsbridge.contract.results import DiskInfo
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
+from hvpsbridge.tasks.backup import vm as backup_of_vm
+from hvpsbridge.tasks.backup.context import BackupContext
+from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.prove.cycle import Cycle
+from hvpsbridge.tasks.prove.findings import Findings, NotPossible
+from hvpsbridge.tasks.prove.operations import Operations
+from hvpsbridge.tasks.prove.prover import Prover, ProveResult
+from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, host_key, mark_of
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import QUICK, Died, Steps, World, die
+
+SIZE = 16 * MIB
+
+
+class ModelScratch:
+    """What the probes do to a scratch VM, done to the model."""
+
+    def __init__(self, world: World, vm_id: UUID) -> None:
+        self._model = world.model
+        self._vm_id = vm_id
+        self._chance = world.chance
+        self._moves = 0
+
+    def write(self, disk: DiskInfo, extents: tuple[Extent, ...], seed: int) -> tuple[Extent, ...]:
+        for extent in extents:
+            data = self._chance.randbytes(extent.length)
+            self._model.guests.write(self._vm_id, _slot(disk), extent.offset, data)
+        return extents
+
+    def unmap(self, disk: DiskInfo, extent: Extent) -> None:
+        self._model.guests.unmap(self._vm_id, _slot(disk), extent.offset, extent.length)
+
+    def reads_zeros(self, disk: DiskInfo, extent: Extent) -> bool:
+        return not any(self._model.guests.read(self._vm_id, _slot(disk), extent.offset, extent.length))
+
+    def user_checkpoint(self) -> str:
+        job = self._model.jobs.wait(
+            self._model.checkpoints.create(self._vm_id, name="user", kind=SnapshotType.Standard)
+        )
+        assert not job.error_code, job.error_text
+        return str(job.results["checkpoint"])
+
+    def remove_user_checkpoint(self, checkpoint: str) -> None:
+        self._model.jobs.wait(self._model.checkpoints.remove(UUID(checkpoint)))
+
+    def apply_user_checkpoint(self, checkpoint: str) -> None:
+        self._model.jobs.wait(self._model.checkpoints.apply(UUID(checkpoint)))
+        self._model.vms.set_state(self._vm_id, "start")
+
+    def cut(self) -> None:
+        self._model.vms.set_state(self._vm_id, "power_off")
+        self._model.vms.set_state(self._vm_id, "start")
+
+    def move_storage(self) -> None:
+        self._moves += 1
+        for drive in self._model.disks.drives(self._vm_id):
+            self._model.setup.move_disk(self._vm_id, drive.slot, f"C:\\Moved\\{self._moves}")
+
+    def migrate(self) -> None:
+        here = self._model.vms.get(self._vm_id).node
+        others = [node.name for node in self._model.nodes.all() if node.name != here]
+        if not others:
+            raise NotPossible("the host is not in a cluster")
+        self._model.incidents.migrate(self._vm_id, others[0])
+        self._model.incidents.migrate(self._vm_id, here)
+
+    def observe(self, question: str) -> dict[str, Any]:
+        raise NotPossible("the model runs no scripts")
+
+
+def _slot(disk: DiskInfo) -> Slot:
+    kind = ControllerType.SCSI if disk.controller_type is Controller.SCSI else ControllerType.IDE
+    return Slot(kind, disk.controller_number, disk.controller_location)
+
+
+def scratch_vm(world: World, ledger: ScratchLedger, **settings: object) -> tuple[UUID, ScratchEntry]:
+    """A VM that the kit takes for its own."""
+    vm_id = world.vm("scratch", disks=(SIZE, SIZE), **settings)
+    old = Slot(ControllerType.SCSI, 0, 2)
+    world.model.setup.add_disk(vm_id, old, size_bytes=4 * MIB, format=VhdFormat.VHD, block_bytes=1 * MIB)
+    with world.host() as host:
+        entry = ledger.made(ledger.begin(host.host_info(), "scratch"), vm_id)
+        assert entry.host == host_key(host.host_info())
+    world.model.setup.change_vm(vm_id, notes=mark_of(vm_id, entry.token))
+    return vm_id, entry
+
+
+def crash(make: Callable[[], BackupContext], step: Step) -> None:
+    """The backup ends before a step as if its process was killed."""
+    with contextlib.suppress(Died):
+        backup_of_vm.run(replace(make(), observer=Steps(at=(step.name, "before"), then=die)))
+
+
+def prove(world: World, vm_id: UUID, folder: Path, only: Collection[str]) -> ProveResult:
+    """A proof on the model. ``Died`` leaves what a killed process leaves."""
+    found = Findings()
+    with world.host() as host:
+        operations = Operations(
+            host=host,
+            vm_id=vm_id,
+            repository_id=world.repository.repository_id,
+            scratch=ModelScratch(world, vm_id),
+            found=found,
+            limits=QUICK.limits,
+            pause=lambda seconds: True,
+        )
+        cycle = Cycle(
+            vm=host.vm(vm_id),
+            operations=operations,
+            repository=world.repository,
+            options=QUICK,
+            observer=Observer(),
+            cancel=Cancellation(),
+            found=found,
+            connect=world.host,
+            crash=crash,
+            folder=folder,
+        )
+        prover = Prover(
+            host=host,
+            info=host.host_info(),
+            vm=host.vm(vm_id),
+            operations=operations,
+            cycle=cycle,
+            found=found,
+            only=only,
+        )
+        return prover.run()

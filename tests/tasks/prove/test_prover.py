@@ -1,0 +1,77 @@
+"""The conformance kit on the simulator's model: friendly knobs pass, and hostile ones are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
+from hvpsbridge.tasks.prove.findings import Verdict
+from hvpsbridge.tasks.prove.prover import GROUPS
+from hvpsbridge.tasks.prove.scratch import ScratchLedger
+from tests.tasks.prove.model_scratch import prove, scratch_vm
+from tests.tasks.world import World
+
+# Only scripts show these: the builtin engine reads no files, and starts no jobs that vanish.
+SCRIPTS_ONLY = {
+    "config_unreadable",
+    "defender",
+    "detach_seconds",
+    "disabled_refuses_backups",
+    "files_held",
+    "no_merge_settings",
+    "no_security_settings",
+    "vhd_busy_while_merging",
+    "frozen_log",
+    "job_vanishes",
+    "jobs_at_once",
+    "read_delay_seconds",
+    "read_sync",
+    "shell_memory_mb",
+    "shells_per_user",
+    "short_reads",
+    "wmi_changes_as_job",
+    "wmi_length_below_size",
+}
+# Its hostile value is shorter than what counts as slow.
+FASTER = {"call_seconds"}
+BY_HAND = ("facts", "operations", "ids")
+
+
+def test_a_friendly_host_passes(world: World, tmp_path: Path) -> None:
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    result = prove(world, vm_id, tmp_path / "restored", [one for one in GROUPS if one != "probes"])
+    bad = [row for row in result.rows if row.verdict is Verdict.FAIL]
+    assert not bad
+    assert [one for one in result.deviations if not one.timed] == []
+    assert result.proved
+
+
+KNOBS = {one.knob for one in EXPECTATIONS if one.knob in HOSTILE}
+
+
+# Of every kind of answer one; the others are soak tests.
+SAMPLE = {
+    "conversion_drops_disk",
+    "empty_answers",
+    "ids_survive_apply",
+    "info_without_id",
+    "unsorted_answers",
+}
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        pytest.param(one, marks=() if one in SAMPLE else pytest.mark.soak)
+        for one in sorted(KNOBS - SCRIPTS_ONLY - FASTER)
+    ],
+)
+def test_a_hostile_knob_is_named(world: World, tmp_path: Path, knob: str) -> None:
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    world.model.setup.add_node("HV02")
+    world.model.set_knob(knob, HOSTILE[knob])
+    result = prove(world, vm_id, tmp_path / "restored", BY_HAND)
+    assert knob in {one.knob for one in result.deviations}, result
