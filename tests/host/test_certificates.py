@@ -22,7 +22,7 @@ from hvpsbridge.errors import (
 )
 from hvpsbridge.host.client_certificates import check_client_certificate
 from hvpsbridge.host.connection import HostConnection
-from hvpsbridge.host.fingerprints import fingerprint_of, parse_fingerprint
+from hvpsbridge.host.fingerprints import fingerprint_of
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
@@ -305,41 +305,6 @@ def test_a_proxy_that_does_not_connect_is_named(model: Model, chain: Path, answe
         reach(host, fingerprint=pin(chain), proxy=proxy.url)
     assert f"proxy {proxy.url.removeprefix('http://')} {says}" in str(caught.value)
     proxy.close()
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"fingerprint": "sha256:5e"}, "64 hexadecimal digits"),
-        ({"fingerprint": 20 * "5E"}, "is a SHA-1 thumbprint"),
-        ({"fingerprint": "sha256:" + 32 * "5e", "address": "http://hv01"}, "is for https"),
-        ({"insecure": True, "address": "http://hv01"}, "is for https"),
-        ({"insecure": True, "fingerprint": "sha256:" + 32 * "5e"}, "would not be checked; remove it"),
-        ({"insecure": True, "ca": Path("ca.pem")}, "would not be checked; remove it"),
-        ({"insecure": True, "auth": "basic"}, "use fingerprint instead of insecure"),
-        ({"auth": "certificate", "user": None}, "set certificate"),
-        ({"auth": "certificate", "certificate": Path("x")}, "remove user"),
-        ({"auth": "certificate", "certificate": Path("x"), "address": "http://hv01"}, "needs https"),
-        ({"certificate": Path("x")}, "only used with auth certificate"),
-        ({"proxy": "proxy:3128"}, "write http://HOST:PORT"),
-        ({"proxy": "https://proxy:3128"}, "plain http"),
-        ({"proxy": "http://u:canary@proxy:3128"}, "must not contain a user or password"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(changes: dict[str, Any], says: str) -> None:
-    settings: dict[str, Any] = {"address": "hv01", "user": "u", "password": PASSWORD, "auth": "ntlm"}
-    with pytest.raises(ConfigurationError, match=says) as caught:
-        HostConnection(name="hv01", **settings | changes)
-    assert "canary" not in str(caught.value)
-
-
-def test_a_fingerprint_is_read_in_any_case_and_with_colons() -> None:
-    plain = "sha256:" + 32 * "5e"
-    for text in (plain.upper(), "SHA256:" + ":".join(32 * ["5E"]), f" {plain}"):
-        assert parse_fingerprint(text) == plain
-    for text in ("", "sha256", "md5:" + 16 * "5e", 32 * "5e", "sha256:" + 32 * "zz"):
-        with pytest.raises(ValueError, match="hvps host trust"):
-            parse_fingerprint(text)
 
 
 def test_a_host_that_wants_the_certificate_late_and_then_hangs_up_is_named(

@@ -15,6 +15,7 @@ from hvpsbridge.errors import ConfigurationError, ConnectionLimit, ExitCode, Ses
 from hvpsbridge.host.address import Endpoint, name_of, with_port
 from hvpsbridge.host.certificates import check_authorities
 from hvpsbridge.host.connection import HostConnection, is_loopback
+from hvpsbridge.host.fingerprints import parse_fingerprint
 from hvpsbridge.host.psrp.errors import connect_failure, transport_failure
 from hvpsbridge.secret import Secret
 from tests.host.test_session import self_signed
@@ -197,3 +198,43 @@ def test_a_limit_of_open_files_is_not_a_lost_connection(number: int, kind: type[
     err = requests.exceptions.ConnectionError("while a request was sent")
     err.__context__ = OSError(number, os.strerror(number))
     assert type(transport_failure("hv01", "Read-HvpsExtent", err)) is kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"fingerprint": "sha256:5e"}, "64 hexadecimal digits"),
+        ({"fingerprint": 20 * "5E"}, "is a SHA-1 thumbprint"),
+        ({"fingerprint": "sha256:" + 32 * "5e", "address": "http://hv01"}, "is for https"),
+        ({"insecure": True, "address": "http://hv01"}, "is for https"),
+        ({"insecure": True, "fingerprint": "sha256:" + 32 * "5e"}, "would not be checked; remove it"),
+        ({"insecure": True, "ca": Path("ca.pem")}, "would not be checked; remove it"),
+        ({"insecure": True, "auth": "basic"}, "use fingerprint instead of insecure"),
+        ({"auth": "certificate", "user": None}, "set certificate"),
+        ({"auth": "certificate", "certificate": Path("x")}, "remove user"),
+        ({"auth": "certificate", "certificate": Path("x"), "address": "http://hv01"}, "needs https"),
+        ({"certificate": Path("x")}, "only used with auth certificate"),
+        ({"proxy": "proxy:3128"}, "write http://HOST:PORT"),
+        ({"proxy": "https://proxy:3128"}, "plain http"),
+        ({"proxy": "http://u:canary@proxy:3128"}, "must not contain a user or password"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, Any], says: str) -> None:
+    settings: dict[str, Any] = {
+        "address": "hv01",
+        "user": "u",
+        "password": Secret("canary-p"),
+        "auth": "ntlm",
+    }
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        HostConnection(name="hv01", **settings | changes)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_fingerprint_is_read_in_any_case_and_with_colons() -> None:
+    plain = "sha256:" + 32 * "5e"
+    for text in (plain.upper(), "SHA256:" + ":".join(32 * ["5E"]), f" {plain}"):
+        assert parse_fingerprint(text) == plain
+    for text in ("", "sha256", "md5:" + 16 * "5e", 32 * "5e", "sha256:" + 32 * "zz"):
+        with pytest.raises(ValueError, match="hvps host trust"):
+            parse_fingerprint(text)
