@@ -156,6 +156,11 @@ class OperationFailed(HostError):
     remedy: ClassVar[str] = "{code_remedy}"
     otherwise: ClassVar[str] = "see the Hyper-V event logs of the host"
 
+    @property
+    def id_and_code(self) -> str:
+        """The id, and the code if there is one, such as ``Hvps.DiskBusy, 0x00000020``."""
+        return self.error_id if self.native is None else f"{self.error_id}, 0x{self.native & 0xFFFFFFFF:08X}"
+
     def _values(self) -> dict[str, object]:
         code, remedy = "", self.otherwise
         if self.native is not None:

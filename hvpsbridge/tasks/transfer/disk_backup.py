@@ -12,7 +12,6 @@ from hvpsbridge.contract.results import DiskFormat, FrozenDisk
 from hvpsbridge.errors import (
     Damaged,
     HostRefused,
-    HvpsError,
     OperationFailed,
     ProtocolViolation,
     TrackingUnusable,
@@ -106,9 +105,7 @@ class DiskBackup:
             raise ProtocolViolation(
                 self._context.host_name,
                 "Get-HvpsDiskTracking",
-                f"frozen disk {self.plan.slot} has {state.size_bytes} bytes in sectors of "
-                f"{state.logical_sector_bytes}, and was listed with {frozen.size_bytes} and "
-                f"{frozen.logical_sector_bytes}",
+                f"frozen disk {self.plan.slot} has another size or sector size than it was listed with",
             )
         self.tracking = tracking_of(state, frozen)
         if (plan := confirm_tracking(self.plan, self.tracking)) != self.plan:
@@ -140,7 +137,7 @@ class DiskBackup:
         try:
             changes = self.reader.changes(base.rct_id, self._size_bytes)
         except TrackingUnusable as err:
-            self._decide(self.plan.doubted(Reason.TRACKING_UNUSABLE, _code_of(err)))
+            self._decide(self.plan.doubted(Reason.TRACKING_UNUSABLE, err.id_and_code))
             return None
         if not changes:  # docs/hyperv-facts.md#empty-answers
             self._decide(self.plan.doubted(Reason.EMPTY_ANSWER))
@@ -346,13 +343,6 @@ class DiskBackup:
         except (OperationFailed, HostRefused) as err:  # docs/hyperv-facts.md#frozen-file-sharing
             logger.warning("disk %s: it is unknown where its files hold data: %s", self.plan.slot, err)
             if self.plan.facts.format is DiskFormat.VHDX:  # others are read whole by design
-                self.plan = self.plan.noted(f"it is unknown where its files hold data: {_code_of(err)}")
+                code = err.id_and_code if isinstance(err, OperationFailed) else err.kind
+                self.plan = self.plan.noted(f"it is unknown where its files hold data: {code}")
             return None
-
-
-def _code_of(error: HvpsError) -> str:
-    """The id of a host's error and its Windows code."""
-    if not isinstance(error, OperationFailed):
-        return type(error).__name__
-    native = "" if error.native is None else f", 0x{error.native & 0xFFFFFFFF:08X}"
-    return f"{error.error_id}{native}"
