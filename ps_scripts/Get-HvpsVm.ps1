@@ -55,10 +55,19 @@ try {
     else {
         # An error about one VM must not hide those that can be listed, so it comes last.
         $refused = @()
+        $failed = @()
         Hyper-V\Get-VM -ErrorAction SilentlyContinue -ErrorVariable refused | Where-Object { $null -ne $_ } |
-            ForEach-Object { ConvertTo-HvpsVmInfo -Vm $_ -Facts $facts }
-        if ($refused.Count -gt 0) {
-            throw $refused[0]
+            ForEach-Object {
+                try {
+                    ConvertTo-HvpsVmInfo -Vm $_ -Facts $facts
+                }
+                catch {
+                    $failed += $_
+                }
+            }
+        $failed = @($refused) + $failed
+        if ($failed.Count -gt 0) {
+            throw $failed[0]
         }
     }
 }
