@@ -52,11 +52,12 @@ try {
     $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the conversion'
     $made = $null
     if ($null -ne $job) {
-        $made = Get-HvpsAssociated -InputObject $job -ClassName Msvm_VirtualSystemReferencePoint `
-            -Association Msvm_AffectedJobElement | Select-Object -First 1
+        $made = Get-HvpsJobResult -Job $job -ClassName Msvm_VirtualSystemReferencePoint
     }
     elseif ($null -ne $result.ResultingReferencePoint) {
-        $made = Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
+        $made = Invoke-HvpsPatiently -Query {
+            Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
+        }
     }
     if ($null -eq $made) {
         # A new reference point may be anybody's. The next clean-up finds ours by its RCT ids.

@@ -198,11 +198,12 @@ try {
     }
     $made = $null
     if ($null -ne $job) {
-        $made = Get-HvpsAssociated -InputObject $job -ClassName Msvm_VirtualSystemSettingData `
-            -Association Msvm_AffectedJobElement | Select-Object -First 1
+        $made = Get-HvpsJobResult -Job $job -ClassName Msvm_VirtualSystemSettingData
     }
     elseif ($null -ne $result.ResultingSnapshot) {
-        $made = Get-CimInstance -InputObject $result.ResultingSnapshot -ErrorAction Stop
+        $made = Invoke-HvpsPatiently -Query {
+            Get-CimInstance -InputObject $result.ResultingSnapshot -ErrorAction Stop
+        }
     }
     if ($null -eq $made) {
         $message = 'the checkpoint was created, but its job was gone before it named it'

@@ -7,6 +7,42 @@ $HvpsNamespace = 'root/virtualization/v2'
 $HvpsJobGoing = @(2, 3, 4, 5, 6)
 $HvpsJobGood = @(7, 32768)
 
+# How long a query about a job is repeated, in seconds: what the job made is known by no other way.
+$HvpsPatienceSeconds = 3
+
+function Invoke-HvpsPatiently {
+    <#
+    .SYNOPSIS
+    Repeats a query that fails, for some seconds, unless what it asks for is gone or denied.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [scriptblock] $Query)
+    $end = [DateTime]::UtcNow.AddSeconds($HvpsPatienceSeconds)
+    while ($true) {
+        try {
+            return & $Query
+        }
+        catch {
+            if ((Test-HvpsNotFound -Record $_) -or [DateTime]::UtcNow -gt $end -or
+                'PermissionDenied' -eq [string] $_.CategoryInfo.Category) {
+                throw
+            }
+        }
+        Start-Sleep -Milliseconds 250
+    }
+}
+
+function Get-HvpsJobResult {
+    <#
+    .SYNOPSIS
+    What a job made; nothing if the job does not say.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Job, [Parameter(Mandatory = $true)] [string] $ClassName)
+    $parameters = @{ InputObject = $Job; ClassName = $ClassName; Association = 'Msvm_AffectedJobElement' }
+    Invoke-HvpsPatiently -Query { Get-HvpsAssociated @parameters } | Select-Object -First 1
+}
+
 function Get-HvpsWmiVm {
     <#
     .SYNOPSIS
@@ -144,7 +180,7 @@ function Wait-HvpsJob {
     $end = [DateTime]::UtcNow.AddSeconds($Seconds)
     while ($true) {
         try {
-            $job = Get-CimInstance -InputObject $Result.Job -ErrorAction Stop
+            $job = Invoke-HvpsPatiently -Query { Get-CimInstance -InputObject $Result.Job -ErrorAction Stop }
         }
         catch {
             if (Test-HvpsNotFound -Record $_) {

@@ -190,10 +190,12 @@ def _calls(side: Side, prepare: Callable[[Side], Call]) -> set[str]:
     return set(side.model.faults.calls.seen - before) - READS - {"Import-Module"}
 
 
-def _struck(side: Side, prepare: Callable[[Side], Call], call: str, settings: dict[str, Any]) -> Any:
-    """The outcome of an operation one of whose calls always fails."""
+def _struck(
+    side: Side, prepare: Callable[[Side], Call], call: str, settings: dict[str, Any], count: int = 1000
+) -> Any:
+    """The outcome of an operation one of whose calls fails, always or ``count`` times."""
     ask = prepare(side)
-    side.model.faults.arm_call(call, 1000, **settings)
+    side.model.faults.arm_call(call, count, **settings)
     try:
         return comparable(_outcome(ask), {})
     finally:
@@ -236,3 +238,19 @@ def test_an_operation_makes_the_same_calls_and_fails_alike(sides: dict[str, Side
 @pytest.mark.parametrize("name", PREPARED)
 def test_an_operation_fails_alike_with_every_error(sides: dict[str, Side], name: str) -> None:
     assert not _differences(sides, name, _other_ways)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("New-HvpsCheckpoint", "Get-CimInstance:Msvm_ConcreteJob"),
+        ("New-HvpsCheckpoint", "Get-CimAssociatedInstance:Msvm_VirtualSystemSettingData"),
+        ("ConvertTo-HvpsReferencePoint", "Get-CimAssociatedInstance:Msvm_VirtualSystemReferencePoint"),
+    ],
+)
+def test_a_query_about_a_job_is_repeated(sides: dict[str, Side], name: str, call: str) -> None:
+    prepare, busy = PREPARED[name], {"error": "busy"}
+    answers = on_both(sides, lambda side: _struck(side, prepare, call, busy, count=2))
+    assert answers["powershell"] == answers["builtin"]
+    # Without the answer nothing would show that the checkpoint or reference point is ours.
+    assert answers["builtin"][0] in ("CheckpointInfo", "ReferencePointInfo")

@@ -213,9 +213,9 @@ def result_of(context: Context, job: Job | None, name: str, class_name: str) -> 
     if job is None or (knobs.job_vanishes and not knobs.jobs_at_once):
         raise failure("Hvps.JobFailed", f"the {name} was created, but its job was gone before it named it")
     if knobs.jobs_at_once:
-        context.query(class_name, job.job_id)
+        context.patiently(lambda: context.query(class_name, job.job_id))
     else:
-        context.associated(class_name, job.job_id)
+        context.patiently(lambda: context.associated(class_name, job.job_id))
     return job.results[name]
 
 

@@ -30,6 +30,8 @@ from hvpsbridge.sim.model.state import Drive, Job, JobKind, Layer, Vm
 
 # How often a waiting operation checks.
 POLL_SECONDS = 0.02
+# How long a query about a job is repeated.
+PATIENCE_SECONDS = 3.0
 # How often drives are listed before a file counts as missing (``Get-HvpsDriveChain``).
 ROUNDS = 5
 # How long drives are listed again while a file is busy.
@@ -169,6 +171,22 @@ class Context:
             self.cmdlet("Import-Module")
             self.process.imported = True
 
+    def patiently(self, query: Callable[[], None]) -> None:
+        """Repeat a query that fails (``Invoke-HvpsPatiently``).
+
+        Raises:
+            CallRefused: what it asks for is gone or denied, or it fails for too long.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return query()
+            except CallRefused as err:
+                denied = err.category == "PermissionDenied"
+                if is_not_found(err) or denied or time.monotonic() > end:
+                    raise
+            self.pause()
+
     def vm(self, vm_id: UUID) -> Vm:
         """The VM with this id, from ``Get-VM`` (``Get-HvpsVmObject``).
 
@@ -261,7 +279,7 @@ class Context:
         end = time.monotonic() + seconds
         while not at_once:
             try:
-                self.query("Msvm_ConcreteJob", about)
+                self.patiently(lambda: self.query("Msvm_ConcreteJob", about))
             except CallRefused as err:
                 if is_not_found(err):
                     return None
