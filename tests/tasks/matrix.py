@@ -1,0 +1,211 @@
+"""The backup matrix: what a host can do wrong, at which moment, and what must be true of the outcome."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations, pairwise
+from uuid import UUID
+
+from hvpsbridge.errors import Gated, InternalError
+from hvpsbridge.sim.model.call_faults import METHODS
+from hvpsbridge.sim.model.knobs import HOSTILE, Knobs
+from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
+from hvpsbridge.tasks.backup.results import BackupResult
+from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.policy import ProofPolicy
+from hvpsbridge.tasks.steps import Step
+from hvpsbridge.units import MIB
+from tests.tasks.world import QUICK, Steps, World
+
+VHDX, VHD = Slot(ControllerType.SCSI, 0, 0), Slot(ControllerType.SCSI, 0, 1)
+# With these tracking leaves changes out without a sign, which only proofs of whole disks see.
+SILENT_LIES = {"missing_changes", "unmap_unreported", "power_loss_forgets", "ids_survive_apply"}
+# With these no run is sure to end well.
+FAILING = {"short_reads", "job_vanishes"}
+# Waits of the matrix are short: what a fault makes wait for ever must end.
+SHORTER = {
+    "merge_seconds": 0.3,
+    "merge_delay_seconds": 0.2,
+    "visibility_seconds": 0.2,
+    "detach_seconds": 0.2,
+    "read_delay_seconds": 0.002,
+    "call_seconds": 0.002,
+}
+# Knobs of a world whose jobs and merges take no time.
+QUIET = {"merge_seconds": 0.0, "visibility_seconds": 0.0}
+POLICY = replace(
+    QUICK,
+    limits=replace(QUICK.limits, wait=1.0, merge_seconds=2.0, held_merge_seconds=2.0, undo_seconds=2.0),
+)
+# How a call can fail: how often, and with which settings.
+WAYS: dict[str, tuple[int, dict[str, object]]] = {
+    "fails once": (1, {"error": "failed"}),
+    "always fails": (1000, {"error": "failed"}),
+    "is busy twice": (2, {"error": "busy"}),
+    "is denied": (1000, {"error": "access_denied"}),
+    "finds nothing once": (1, {"error": "not_found"}),
+    "fails later": (1, {"error": "failed", "after": 1}),
+    "is slow": (2, {"seconds": 0.1}),
+}
+METHOD_WAYS: dict[str, tuple[int, dict[str, object]]] = {
+    "fails in its job": (1, {"job": True, "code": 32768}),
+    "is locked in its job": (1, {"job": True, "code": 32774, "text": "in use (0x80070020)"}),
+    "throws": (1, {"code": 0x800706BA}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One disturbed backup: hostile knobs, and a call that fails in some way from a step on."""
+
+    knobs: tuple[str, ...] = ()
+    call: str = ""
+    step: str = Step.RESOLVE.name
+    way: str = ""
+
+    def __str__(self) -> str:
+        disturbed = f"{self.call} {self.way} from {self.step.lower()}" if self.call else "undisturbed"
+        return f"{'+'.join(self.knobs) or 'benign'}: {disturbed}"
+
+
+def ways_of(call: str) -> dict[str, tuple[int, dict[str, object]]]:
+    """The ways in which a call can fail."""
+    return {**WAYS, **METHOD_WAYS} if METHODS.get(call) is not None else WAYS
+
+
+def calls_by_step(world: World, vm_id: UUID) -> dict[str, list[str]]:
+    """The calls that a backup makes in each step, from one that goes well."""
+    marks: list[tuple[str, Counter[str]]] = []
+    seen = world.model.faults.calls.seen
+
+    class Marking(Steps):
+        def step(self, vm: object, step: object, moment: str) -> None:
+            if moment == "before":
+                marks.append((step.name, seen.copy()))  # type: ignore[attr-defined]
+
+    world.good_backup(vm_id, observer=Marking())
+    marks.append(("", seen.copy()))
+    found: dict[str, list[str]] = {}
+    for (step, before), (_, after) in pairwise(marks):
+        found.setdefault(step, []).extend(sorted((after - before).keys() - {"Import-Module"}))
+    return found
+
+
+def new_vm(world: World) -> UUID:
+    """A VM with a VHDX and a VHD."""
+    vm_id = world.vm(disks=(1 * MIB,))
+    world.model.setup.add_disk(vm_id, VHD, size_bytes=1 * MIB, format=VhdFormat.VHD)
+    world.churn(vm_id, VHD)
+    return vm_id
+
+
+class Matrix:
+    """A VM whose backups are disturbed one after the other."""
+
+    def __init__(self, world: World, knobs: Sequence[str] = ()) -> None:
+        self.world = world
+        self.vm_id = new_vm(world)
+        self.set_knobs(knobs)
+        self.calm("first")
+
+    def set_knobs(self, knobs: Sequence[str]) -> None:
+        """Make these knobs hostile, and all others those of a quick world."""
+        model = self.world.model
+        hostile, quiet = {**HOSTILE, **SHORTER}, {**asdict(Knobs()), **QUIET}
+        for knob in HOSTILE:
+            model.set_knob(knob, (hostile if knob in knobs else quiet)[knob])
+        self.sure = not FAILING.intersection(knobs)
+        self.policy = POLICY
+        if SILENT_LIES.intersection(knobs):
+            self.policy = replace(POLICY, proof=ProofPolicy.ALWAYS)
+
+    def run(self, cell: Cell) -> None:
+        """One disturbed backup, then calm ones until one ends well; all points must be right."""
+        model = self.world.model
+        self.set_knobs(cell.knobs)
+        self._churn()
+        count, settings = ways_of(cell.call)[cell.way] if cell.call else (0, {})
+        arm = Steps((cell.step, "before"), lambda: model.faults.arm_call(cell.call, count, **settings))
+        try:
+            self._backup(str(cell), arm if cell.call else None)
+        finally:
+            model.faults.clear()
+        self._churn()
+        self.calm(str(cell))
+
+    def calm(self, where: str) -> None:
+        """An undisturbed backup, which may have to clean up first."""
+        result = self._backup(f"after {where}")
+        if isinstance(result.error, Gated) and result.leftovers:
+            # A checkpoint that nothing shows to be ours was reported: an administrator removes it.
+            for checkpoint_id in self._recovery_checkpoints():
+                self.world.model.jobs.wait(self.world.model.checkpoints.remove(checkpoint_id))
+            result = self._backup(f"after {where}, cleaned up")
+        if self.sure:
+            said = (where, result.error, result.warnings, result.leftovers)
+            assert result.error is None, said
+            assert not result.leftovers, said
+            self.world.assert_clean(self.vm_id)
+
+    def _churn(self) -> None:
+        self.world.churn(self.vm_id, VHDX)
+        self.world.churn(self.vm_id, VHD, writes=1)
+
+    def _backup(self, where: str, observer: Observer | None = None) -> BackupResult:
+        """A backup whose outcome is judged, whatever it is."""
+        world = self.world
+        points = len(world.repository.catalog.points(self.vm_id))
+        before = self._recovery_checkpoints()
+        result = world.backup(self.vm_id, policy=self.policy, observer=observer)
+        said = (where, result.error, result.warnings, result.leftovers)
+        there = world.repository.catalog.points(self.vm_id)
+        for point in there[points:]:
+            world.assert_point_equal(point)
+        if result.error is None:
+            assert len(there) == points + 1, said
+        else:
+            assert not isinstance(result.error, InternalError), said
+            assert str(result.error), said
+        left = self._recovery_checkpoints() - before
+        assert result.leftovers or not left, (*said, left)
+        assert not world.model.driver.attached(), said
+        return result
+
+    def _recovery_checkpoints(self) -> set[UUID]:
+        found = self.world.model.checkpoints.all(self.vm_id, hidden=True)
+        return {point.checkpoint_id for point in found if point.kind is SnapshotType.Recovery}
+
+
+def covering(knobs: Sequence[str], calls: Sequence[Cell], size: int, seed: int = 1) -> Iterator[Cell]:
+    """Cells of ``size`` knobs each, in which each knob meets each other knob and each call at least once.
+
+    Greedy: each cell takes the knob that adds the most pairs not seen yet.
+    """
+    chance = random.Random(seed)
+    pairs = {frozenset(pair) for pair in combinations(knobs, 2)}
+    meetings = {(knob, cell.call) for knob in knobs for cell in calls}
+    turn = 0
+    while pairs or meetings:
+        missing = Counter(call for _, call in meetings)
+        if missing:
+            call = missing.most_common(1)[0][0]
+            cell = chance.choice([cell for cell in calls if cell.call == call])
+        else:
+            cell = calls[turn % len(calls)]
+        turn += 1
+        chosen: list[str] = []
+        for _ in range(min(size, len(knobs))):
+            rest = [knob for knob in knobs if knob not in chosen]
+            chance.shuffle(rest)
+            gains = [
+                sum(frozenset((knob, other)) in pairs for other in chosen)
+                + 2 * ((knob, cell.call) in meetings)
+                for knob in rest
+            ]
+            chosen.append(rest[gains.index(max(gains))])
+        pairs -= {frozenset(pair) for pair in combinations(chosen, 2)}
+        meetings -= {(knob, cell.call) for knob in chosen}
+        yield replace(cell, knobs=tuple(sorted(chosen)))
