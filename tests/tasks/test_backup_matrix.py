@@ -21,7 +21,7 @@ KNOBS = sorted(HOSTILE)
 # Parts of the long tests, for several workers.
 PARTS = 8
 # Knobs of one cell of the real engine.
-TOGETHER = 12
+TOGETHER = 16
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_TEXTS: dict[str, dict[str, str]] = {
+TEXTS: dict[str, dict[str, str]] = {
     "en": {
         "busy": "The operation cannot be performed while the virtual machine is in its current state.",
         "in_use": "The operation cannot be performed while the object is in use.",
@@ -59,6 +59,8 @@ _TEXTS: dict[str, dict[str, str]] = {
     },
     "ja": {
         "busy": "仮想マシンの現在の状態では、この操作を実行できません。",
+        "in_use": "オブジェクトが使用中のため、この操作を実行できません。",
+        "name_too_long": "名前が長すぎます。 (0x80070057)",
         "disabled": "'{vm}' のチェックポイントは無効になっています。",
         "unsupported_disk": "'{vm}' のチェックポイントを作成できません。",
         "guest": "'{vm}' の運用チェックポイントを作成できませんでした。 (0x800423F4)",
@@ -85,4 +87,4 @@ _TEXTS: dict[str, dict[str, str]] = {
 
 def text(language: str, key: str, **values: object) -> str:
     """Message ``key`` in ``language``, or in English."""
-    return _TEXTS.get(language, _TEXTS["en"])[key].format(**values)
+    return TEXTS.get(language, TEXTS["en"])[key].format(**values)

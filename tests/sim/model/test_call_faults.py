@@ -12,6 +12,7 @@ import pytest
 from hvpsbridge.sim.model import ControllerType, DiskError, HyperVError, Model, Slot, Wmi
 from hvpsbridge.sim.model.call_faults import CIM_CMDLETS, CMDLETS, ERRORS, FUNCTIONS, METHODS, is_call, parse
 from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.model.messages import TEXTS
 from hvpsbridge.sim.standin.announcing import CMDLETS as ANNOUNCED
 from hvpsbridge.sim.standin.classes import CLASSES
 from hvpsbridge.units import MIB
@@ -213,3 +214,9 @@ def test_nothing_is_left_after_disarming(model: Model) -> None:
     model.faults.clear()
     model.calls.cmdlet("Get-VM")
     model.calls.cmdlet("Get-VHD")
+
+
+def test_every_language_has_every_message() -> None:
+    assert {language: messages.keys() ^ TEXTS["en"].keys() for language, messages in TEXTS.items()} == {
+        language: set() for language in TEXTS
+    }
