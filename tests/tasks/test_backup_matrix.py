@@ -102,8 +102,8 @@ def test_hostile_hosts_of_all_sorts(tmp_path: Path, part: int) -> None:
     run(World(tmp_path), pairwise_cells()[part :: len(pairwise_cells()) // 8])
 
 
-def test_hostile_hosts_of_all_sorts_run_scripts(tmp_path: Path, pwsh: Path) -> None:
-    run(WireWorld(tmp_path, engine="powershell"), pairwise_cells()[:: len(pairwise_cells()) // 3])
+def test_a_hostile_host_runs_scripts(tmp_path: Path, pwsh: Path) -> None:
+    run(WireWorld(tmp_path, engine="powershell"), pairwise_cells()[:1])
 
 
 @pytest.mark.soak
