@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.contract.slots import slot_of
+from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.formats.wire import DIGEST_BYTES
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
@@ -21,9 +22,10 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.leftovers import Owner, find_objects
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, forget_vm, sweep_vm
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.host_records import build_of
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.modes import Mode
-from hvpsbridge.tasks.policy import BackupOptions, ProofPolicy
+from hvpsbridge.tasks.policy import REFERENCE_IDS, BackupOptions, ProofPolicy
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible, StageFailed
 from hvpsbridge.tasks.prove.operations import Operations
 from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
@@ -195,7 +197,11 @@ class Cycle:
             host=host,
             vm_id=self.vm.vm_id,
             vm_name=self.vm.name,
-            options=replace(self.options, proof=ProofPolicy.ALWAYS),
+            options=replace(
+                self.options,
+                proof=ProofPolicy.ALWAYS,
+                proved_builds=self._declared(build_of(host.host_info())),
+            ),
             repository=self.repository,
             run_id=uuid4(),
             observer=self.observer,
@@ -203,6 +209,13 @@ class Cycle:
             budget=ByteBudget(),
             connect=self.connect,
         )
+
+    def _declared(self, build: OsBuild) -> tuple[str, ...]:
+        """What backups of the scratch VM take for proved, so that it is: each increment is proved whole."""
+        facts = self.found.facts
+        differ = facts.get("reference_point.ids_equal_frozen") is False
+        tries = differ and facts.get("window.covered") is not False
+        return (f"{build}{REFERENCE_IDS}",) if tries else ()
 
     def _sweeping(self, host: HyperVHost) -> SweepContext:
         return SweepContext(

@@ -49,6 +49,15 @@ def test_a_friendly_host_passes(world: World, tmp_path: Path) -> None:
     assert result.proved
 
 
+def test_increments_from_other_ids_are_tried_on_the_scratch_vm(world: World, tmp_path: Path) -> None:
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    world.model.set_knob("new_id_of_freeze", True)
+    facts = prove(world, vm_id, tmp_path / "restored", ["operations", "cycle"]).facts
+    assert facts["reference_point.ids_equal_frozen"] is False
+    assert facts["window.covered"] is True
+    assert facts["cycle.increments"] is True
+
+
 KNOBS = {one.knob for one in EXPECTATIONS if one.knob in HOSTILE}
 
 
