@@ -162,6 +162,7 @@ def prove(
             scratch = remote.HostScratch(helper, entry, guest=guest, pause=cancel.pause)
             findings = Findings(note=lambda text: console.note(f"hvps: {text}"))
             findings.fact("rate.bytes", round(rate_bytes))
+            findings.fact("wire.largest_reply_bytes", recorder.largest_reply_bytes)
             result = _run(invocation, wanted, connected, info, found, scratch, connect, cancel, findings)
             if remove:
                 scratch.remove()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hvpsbridge.resources import resource_folder
+from hvpsbridge.sim.model.knobs import HOSTILE
 from tests.cli.conftest import Hvps, Served, serving
 from tests.cli.schemas import assert_valid
+from tests.tasks.prove.test_prover import SCRIPTS_ONLY
 
+PROBE_WIRE = resource_folder("conformance") / "probe_wire.py"
 CANARY = "canary-7f3a9c"
 
 
@@ -56,6 +62,82 @@ def test_a_scratch_vm_is_made_probed_and_removed_and_no_secret_is_recorded(
     for secret in (CANARY, password, "backup"):
         assert secret not in recorded
     assert not re.search(r"[A-Za-z0-9+/]{100,}", recorded)  # nothing encoded either
+
+
+# The group of stages whose facts name a knob that the model alone does not show.
+SHOWN_BY = {
+    "config_unreadable": "facts",
+    "defender": "facts",
+    "reply_bytes": "facts",
+    "shell_memory_mb": "facts",
+    "shells_per_user": "facts",
+    "frozen_log": "operations",
+    "files_held": "operations",
+    "read_delay_seconds": "cycle",
+    **dict.fromkeys(
+        (
+            "detach_seconds",
+            "disabled_refuses_backups",
+            "job_vanishes",
+            "jobs_at_once",
+            "no_merge_settings",
+            "no_security_settings",
+            "read_sync",
+            "short_reads",
+            "vhd_busy_while_merging",
+            "wmi_changes_as_job",
+            "wmi_length_below_size",
+        ),
+        "probes",
+    ),
+}
+
+
+def test_every_knob_that_only_scripts_show_has_a_stage() -> None:
+    assert SHOWN_BY.keys() == SCRIPTS_ONLY
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        pytest.param(knob, marks=() if knob == "shells_per_user" else pytest.mark.soak)
+        for knob in sorted(SHOWN_BY)
+    ],
+)
+def test_a_hostile_knob_is_named(hvps: Hvps, tmp_path: Path, scripted: Served, knob: str) -> None:
+    value = HOSTILE[knob]
+    shown = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    assert hvps("sim", "knob", knob, shown, "--folder", scripted.folder).code == 0
+    done = hvps(
+        *("host", "prove", scripted.url, *scripted.connection, "--vm", "scratch", "--make", "--json"),
+        *("--disk-mib", "64", "--only", SHOWN_BY[knob], "--folder", tmp_path / "out"),
+    )
+    document = json.loads(done.out)
+    assert knob in {one["knob"] for one in document["deviations"]}, document["rows"]
+
+
+def test_the_wire_is_measured_from_here(served: Served, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                PROBE_WIRE,
+                served.url,
+                "backup",
+                served.folder / "password",
+                "--auth",
+                "basic",
+            ),
+            *("--shells", "1,2", "--recordings", tmp_path / "recordings"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["wire.rate_bytes"].keys() == {"1", "2"}
+    assert facts["wire.largest_reply_bytes"] > 0
 
 
 def test_a_vm_that_the_kit_did_not_make_is_refused(hvps: Hvps, served: Served, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ _MESSAGE_HEAD_BYTES = 40
 class WireRecorder:
     """Writes exchanges into a folder, one line of JSON each. Thread-safe. Use as a context manager.
 
+    Attributes:
+        largest_reply_bytes: size of the largest reply so far.
+
     Args:
         folder: created if missing.
     """
@@ -61,7 +64,8 @@ class WireRecorder:
         self._file = (folder / FILE_NAME).open("w", encoding="utf-8")
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        self._count = self._written = 0
+        self._written = 0
+        self.largest_reply_bytes = 0
         self._write({"recording": VERSION})
 
     def __enter__(self) -> Self:
@@ -83,6 +87,7 @@ class WireRecorder:
             status: HTTP status of the reply.
         """
         ended = time.monotonic() - self._started
+        self.largest_reply_bytes = max(self.largest_reply_bytes, len(reply))
         try:
             line = {
                 "at": round(ended - seconds, 4),

@@ -16,6 +16,8 @@ SLOW_SECONDS = 1.8
 USUAL_UNIT_BYTES = 512 * 1024
 # Below this a scratch disk in memory is not read: even a gigabit wire brings more.
 SLOW_RATE_BYTES = 4_000_000
+# A reply with four fragments of 32 KiB in base64, and its envelope.
+FOUR_FRAGMENTS_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,13 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     _yes("unmap.reads_zeros", 5, "unmap_keeps_data"),
     # WinRM and what protects the host.
     _yes("winrm.readable", 18, "config_unreadable"),
+    Expectation(
+        fact="wire.largest_reply_bytes",
+        question=18,
+        expected=f"more than {FOUR_FRAGMENTS_BYTES}",
+        holds=lambda found: bool(found > FOUR_FRAGMENTS_BYTES),
+        knob="reply_bytes",
+    ),
     _yes("winrm.enough_shells", 18, "shells_per_user"),
     _yes("winrm.enough_memory", 18, "shell_memory_mb"),
     _yes("host.defender_has_rules", 19, "defender", wanted=False),

@@ -29,6 +29,7 @@ SCRIPTS_ONLY = {
     "jobs_at_once",
     "read_delay_seconds",
     "read_sync",
+    "reply_bytes",
     "shell_memory_mb",
     "shells_per_user",
     "short_reads",

@@ -125,7 +125,6 @@ def test_every_knob_that_an_expectation_names_exists() -> None:
 UNSEEN = {
     "merge_delay_seconds": "it is part of merge.seconds, which merge_seconds covers",
     "merge_retry_at_start": "the kit makes no merge fail",
-    "reply_bytes": "the recordings have it: sizes of replies",
     "unread_bytes": "it shows in the memory of the host's process, under load",
     "texts_without_codes": "the kit makes no job fail; the text of one that does is in job.trace",
 }
