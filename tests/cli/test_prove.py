@@ -164,7 +164,9 @@ def test_probes_are_written_as_single_files(hvps: Hvps, tmp_path: Path) -> None:
     assert done.code == 0
     written = sorted(path.name for path in (tmp_path / "probes").iterdir())
     assert "Probe-Checkpoint.ps1" in written
-    for name in written:
+    assert "probe_wire.py" in written
+    assert (tmp_path / "probes" / "linux" / "build").stat().st_mode & 0o111
+    for name in (name for name in written if name.endswith(".ps1")):
         text = (tmp_path / "probes" / name).read_text(encoding="ascii")
         assert "#%" not in text
         assert ".SYNOPSIS" in text

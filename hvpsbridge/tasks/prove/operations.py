@@ -1,4 +1,4 @@
-"""The operations of hvps one by one on the scratch VM, and what happens to ids of change tracking.
+"""The operations of hvps one by one on the scratch VM.
 
 Everything made here is removed here, and carries the mark of the kit's repository: a sweep would find it.
 """
@@ -21,13 +21,13 @@ from hvpsbridge.contract.results import (
     ReferencePointInfo,
 )
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.errors import HostError, HvpsError, OperationFailed
+from hvpsbridge.errors import HvpsError, OperationFailed
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes, unpack_extents
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cleanup.merge_wait import children_of, wait_for_merge
 from hvpsbridge.tasks.planning.mark import Mark
 from hvpsbridge.tasks.policy import BackupLimits
-from hvpsbridge.tasks.prove.findings import Findings, NotPossible
+from hvpsbridge.tasks.prove.findings import Findings
 from hvpsbridge.tasks.prove.scratch import Scratch
 from hvpsbridge.units import KIB, MIB
 
@@ -91,99 +91,12 @@ class Operations:
     def cycle_by_hand(self) -> None:
         """Checkpoint, read, convert, write, checkpoint, query, remove: each operation once."""
         with self.found.stage("operations", 1, 2, 3, 4, 5, 9, 12, 17, 20):
-            first = self._reference_point(describe=True)
+            first = self.reference_point(describe=True)
             try:
                 written = self.write_everywhere(1)
                 self._changes_since(first, written)
             finally:
-                self._remove(first)
-
-    def writes_in_the_window(self) -> None:
-        """Whether the reference point's id covers writes between the freeze and the conversion."""
-        with self.found.stage("writes before the conversion", 5):
-            window: dict[str, tuple[Extent, ...]] = {}
-            point = self._reference_point(lambda: window.update(self.write_everywhere(6)))
-            try:
-                if not any(window.values()):
-                    raise NotPossible("a guest writes wherever it wants; the increments prove its writes")
-                covered = self._covers(point, window)
-                self.found.fact("window.covered", covered)
-                equal = self.found.facts.get("reference_point.ids_equal_frozen", True)
-                self.found.fact("reference_point.own_id_of_freeze", covered and not equal)
-            finally:
-                self._remove(point)
-
-    def two_checkpoints(self) -> None:
-        """Whether a recovery checkpoint can be made beside another one, as that of another product."""
-        with self.found.stage("two checkpoints", 22), self.frozen():
-            try:
-                with self.frozen():
-                    self.found.fact("checkpoint.second_works", True)
-            except HostError as err:
-                self.found.fact("checkpoint.second_works", False)
-                self.found.fact("checkpoint.second_refusal", err.describe())
-
-    def ids_after(self, name: str, question: int, change: Callable[[], object]) -> None:
-        """Whether changes are still known after ``change`` of the VM, which writes before and after it.
-
-        The fact ``ids.NAME`` is true if the query answers and covers the writes.
-        """
-        with self.found.stage(f"ids {name.replace('_', ' ')}", question):
-            first = self._reference_point()
-            try:
-                written = self.write_everywhere(2)
-                change()
-                later = self.write_everywhere(3)
-                covered = self._covers(
-                    first, {slot: (*extents, *later[slot]) for slot, extents in written.items()}
-                )
-                self.found.fact(f"ids.{name}", covered)
-            finally:
-                self._remove(first)
-
-    def ids_in_a_child(self) -> None:
-        """Whether the child that a user's checkpoint makes knows the ids of its parent."""
-
-        def change() -> None:
-            self.found.fact("checkpoint.user", self.scratch.user_checkpoint())
-
-        try:
-            self.ids_after("known_in_child", 3, change)
-        finally:
-            self._remove_user_checkpoint()
-
-    def ids_after_apply(self) -> None:
-        """An id of a branch that was left must be refused, or its changes would be missing."""
-        with self.found.stage("ids after apply", 3):
-            checkpoint = self.scratch.user_checkpoint()
-            self.found.fact("checkpoint.user", checkpoint)
-            try:
-                self.write_everywhere(4)
-                abandoned = self._reference_point()
-                try:
-                    self.scratch.apply_user_checkpoint(checkpoint)
-                    answered = self._covers(abandoned, {}, answered=True)
-                    self.found.fact("ids.refused_after_apply", not answered)
-                finally:
-                    self._remove(abandoned)
-            finally:
-                self._remove_user_checkpoint()
-
-    def trims(self) -> None:
-        """Whether a trimmed range is reported and reads as zeros."""
-        with self.found.stage("trim", 5):
-            tracked = self.tracked()
-            if not tracked:
-                raise NotPossible("the scratch VM has no VHDX")
-            disk, trimmed = tracked[0], Extent(2 * MIB, LONG_WRITE_BYTES)
-            self.scratch.write(disk, (trimmed,), 5)
-            first = self._reference_point()
-            try:
-                self.scratch.unmap(disk, trimmed)
-                self.found.fact("unmap.reads_zeros", self.scratch.reads_zeros(disk, trimmed))
-                self.found.fact("unmap.reported", self._covers(first, {slot_of(disk): (trimmed,)}))
-            finally:
-                self._remove(first)
+                self.remove(first)
 
     # -- steps ------------------------------------------------------------------------------------------
 
@@ -206,7 +119,7 @@ class Operations:
                     made, lambda: self.host.remove_checkpoint(self.vm_id, made.checkpoint_id, made.name)
                 )
 
-    def _reference_point(
+    def reference_point(
         self, meanwhile: Callable[[], object] | None = None, *, describe: bool = False
     ) -> ReferencePointInfo:
         """A reference point of now.
@@ -344,7 +257,7 @@ class Operations:
         }
         return {slot: rct_id for slot, rct_id in found.items() if slot in {slot_of(disk) for disk in disks}}
 
-    def _covers(
+    def covers(
         self, first: ReferencePointInfo, written: dict[str, tuple[Extent, ...]], *, answered: bool = False
     ) -> bool:
         """Whether queries since a reference point answer, and cover what was written."""
@@ -378,15 +291,8 @@ class Operations:
         self.found.fact("merge.seconds", round(slowest, 3))
         self.found.fact("merge.left", list(left))
 
-    def _remove(self, point: ReferencePointInfo) -> None:
+    def remove(self, point: ReferencePointInfo) -> None:
         self.host.remove_reference_point(self.vm_id, point.instance_id, point.rct_ids)
-
-    def _remove_user_checkpoint(self) -> None:
-        checkpoint = self.found.facts.pop("checkpoint.user", None)
-        if checkpoint is not None:
-            self.scratch.remove_user_checkpoint(str(checkpoint))
-            while self.host.merge_state(self.vm_id).merging and self.pause(self.limits.poll_seconds):
-                pass
 
 
 def pattern(size_bytes: int, seed: int) -> tuple[Extent, ...]:

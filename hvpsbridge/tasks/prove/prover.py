@@ -16,6 +16,7 @@ from hvpsbridge.tasks.host_check import CheckState, check_system
 from hvpsbridge.tasks.prove.cycle import INCREMENTS, Cycle
 from hvpsbridge.tasks.prove.expectations import Deviation, deviations
 from hvpsbridge.tasks.prove.findings import Findings, Row, StageFailed, Verdict
+from hvpsbridge.tasks.prove.incidents import Incidents
 from hvpsbridge.tasks.prove.operations import Operations
 from hvpsbridge.tasks.steps import Step
 
@@ -103,8 +104,8 @@ class Prover:
                 self._probe(probe)
         if "operations" in self.only:
             self.operations.cycle_by_hand()
-            self.operations.writes_in_the_window()
-            self.operations.two_checkpoints()
+            Incidents(self.operations).writes_in_the_window()
+            Incidents(self.operations).two_checkpoints()
         if "ids" in self.only:
             self._ids()
         if "cycle" in self.only:
@@ -132,7 +133,7 @@ class Prover:
                 self.found.fact(f"volume.{volume.root}", [volume.free_bytes, volume.total_bytes])
             listed, problems = self.host.list_vms()
             self.found.fact("host.vms", len(listed))
-            self.found.fact("host.unreadable_vms", [problem.describe() for problem in problems])
+            self.found.fact("host.unreadable_vms", len(problems))
             self._optional_facts()
             checks = tuple(check_system(self.info, datetime.now(UTC)))
             remarks += [check.text for check in checks if check.state is not CheckState.GOOD]
@@ -176,14 +177,14 @@ class Prover:
                 self.found.fact(fact, value)
 
     def _ids(self) -> None:
-        scratch, ops = self.operations.scratch, self.operations
-        ops.ids_in_a_child()
-        ops.ids_after("after_user_checkpoint", 3, self._user_checkpoint)
-        ops.ids_after_apply()
-        ops.ids_after("cover_after_cut", 20, scratch.cut)
-        ops.ids_after("after_storage_move", 3, scratch.move_storage)
-        ops.ids_after("after_migration", 14, scratch.migrate)
-        ops.trims()
+        scratch, incidents = self.operations.scratch, Incidents(self.operations)
+        incidents.ids_in_a_child()
+        incidents.ids_after("after_user_checkpoint", 3, self._user_checkpoint)
+        incidents.ids_after_apply()
+        incidents.ids_after("cover_after_cut", 20, scratch.cut)
+        incidents.ids_after("after_storage_move", 3, scratch.move_storage)
+        incidents.ids_after("after_migration", 14, scratch.migrate)
+        incidents.trims()
 
     def _user_checkpoint(self) -> None:
         scratch = self.operations.scratch

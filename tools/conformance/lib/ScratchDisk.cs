@@ -123,6 +123,13 @@ namespace HvpsProbe
             return DetachVirtualDisk(handle, 0, 0);
         }
 
+        // Closes the handle without DetachVirtualDisk.
+        public void Abandon()
+        {
+            attached = false;
+            handle.Dispose();
+        }
+
         // GET_VIRTUAL_DISK_INFO version 15: Flag tells whether tracking is on, Text is MostRecentId.
         public Answer Tracking()
         {

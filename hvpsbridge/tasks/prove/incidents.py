@@ -1,0 +1,116 @@
+"""What happens to ids of change tracking, and to checkpoints, when the scratch VM is changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvpsbridge.contract.slots import slot_of
+from hvpsbridge.errors import HostError
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.tasks.prove.findings import NotPossible
+from hvpsbridge.tasks.prove.operations import LONG_WRITE_BYTES, Operations
+from hvpsbridge.units import MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Incidents:
+    """Stages that change the scratch VM between operations."""
+
+    ops: Operations
+
+    def writes_in_the_window(self) -> None:
+        """Whether the reference point's id covers writes between the freeze and the conversion."""
+        with self.ops.found.stage("writes before the conversion", 5):
+            window: dict[str, tuple[Extent, ...]] = {}
+            point = self.ops.reference_point(lambda: window.update(self.ops.write_everywhere(6)))
+            try:
+                if not any(window.values()):
+                    raise NotPossible("a guest writes wherever it wants; the increments prove its writes")
+                covered = self.ops.covers(point, window)
+                self.ops.found.fact("window.covered", covered)
+                equal = self.ops.found.facts.get("reference_point.ids_equal_frozen", True)
+                self.ops.found.fact("reference_point.own_id_of_freeze", covered and not equal)
+            finally:
+                self.ops.remove(point)
+
+    def two_checkpoints(self) -> None:
+        """Whether a recovery checkpoint can be made beside another one, as that of another product."""
+        with self.ops.found.stage("two checkpoints", 22), self.ops.frozen():
+            try:
+                with self.ops.frozen():
+                    self.ops.found.fact("checkpoint.second_works", True)
+            except HostError as err:
+                self.ops.found.fact("checkpoint.second_works", False)
+                self.ops.found.fact("checkpoint.second_refusal", err.describe())
+
+    def ids_after(self, name: str, question: int, change: Callable[[], object]) -> None:
+        """Whether changes are still known after ``change`` of the VM, which writes before and after it.
+
+        The fact ``ids.NAME`` is true if the query answers and covers the writes.
+        """
+        with self.ops.found.stage(f"ids {name.replace('_', ' ')}", question):
+            first = self.ops.reference_point()
+            try:
+                written = self.ops.write_everywhere(2)
+                change()
+                later = self.ops.write_everywhere(3)
+                covered = self.ops.covers(
+                    first, {slot: (*extents, *later[slot]) for slot, extents in written.items()}
+                )
+                self.ops.found.fact(f"ids.{name}", covered)
+            finally:
+                self.ops.remove(first)
+
+    def ids_in_a_child(self) -> None:
+        """Whether the child that a user's checkpoint makes knows the ids of its parent."""
+
+        def change() -> None:
+            self.ops.found.fact("checkpoint.user", self.ops.scratch.user_checkpoint())
+
+        try:
+            self.ids_after("known_in_child", 3, change)
+        finally:
+            self._remove_user_checkpoint()
+
+    def ids_after_apply(self) -> None:
+        """An id of a branch that was left must be refused, or its changes would be missing."""
+        with self.ops.found.stage("ids after apply", 3):
+            checkpoint = self.ops.scratch.user_checkpoint()
+            self.ops.found.fact("checkpoint.user", checkpoint)
+            try:
+                self.ops.write_everywhere(4)
+                abandoned = self.ops.reference_point()
+                try:
+                    self.ops.scratch.apply_user_checkpoint(checkpoint)
+                    answered = self.ops.covers(abandoned, {}, answered=True)
+                    self.ops.found.fact("ids.refused_after_apply", not answered)
+                finally:
+                    self.ops.remove(abandoned)
+            finally:
+                self._remove_user_checkpoint()
+
+    def trims(self) -> None:
+        """Whether a trimmed range is reported and reads as zeros."""
+        with self.ops.found.stage("trim", 5):
+            tracked = self.ops.tracked()
+            if not tracked:
+                raise NotPossible("the scratch VM has no VHDX")
+            disk, trimmed = tracked[0], Extent(2 * MIB, LONG_WRITE_BYTES)
+            self.ops.scratch.write(disk, (trimmed,), 5)
+            first = self.ops.reference_point()
+            try:
+                self.ops.scratch.unmap(disk, trimmed)
+                self.ops.found.fact("unmap.reads_zeros", self.ops.scratch.reads_zeros(disk, trimmed))
+                self.ops.found.fact("unmap.reported", self.ops.covers(first, {slot_of(disk): (trimmed,)}))
+            finally:
+                self.ops.remove(first)
+
+    def _remove_user_checkpoint(self) -> None:
+        checkpoint = self.ops.found.facts.pop("checkpoint.user", None)
+        if checkpoint is not None:
+            self.ops.scratch.remove_user_checkpoint(str(checkpoint))
+            while self.ops.host.merge_state(self.ops.vm_id).merging and self.ops.pause(
+                self.ops.limits.poll_seconds
+            ):
+                pass
