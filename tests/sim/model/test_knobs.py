@@ -624,6 +624,8 @@ CASES: dict[str, Callable[[Lab], None]] = {
 }
 # Seen in the library only: tests/sim/test_native.py.
 IN_THE_LIBRARY = {"read_delay_seconds", "read_sync"}
+# Seen in whole backups: tests/tasks/test_backup_ids.py.
+IN_BACKUPS = {"new_id_of_freeze", "frozen_id_of_last_point", "tracking_starts_at_conversion"}
 # Seen in shells and by WSMan only: tests/contract/test_engines_agree.py, tests/host/test_checks.py and
 # tests/sim/test_wsman_replies.py.
 IN_SESSIONS = {
@@ -646,7 +648,7 @@ def test_every_fault_of_the_model_is_documented_in_its_own_words() -> None:
 
 def test_every_knob_has_a_case_and_is_documented() -> None:
     names = {field.name for field in fields(Knobs)}
-    assert names == CASES.keys() | IN_THE_LIBRARY | IN_SESSIONS
+    assert names == CASES.keys() | IN_THE_LIBRARY | IN_BACKUPS | IN_SESSIONS
     assert HOSTILE.keys() <= names
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
 
