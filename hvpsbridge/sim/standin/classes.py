@@ -6,29 +6,10 @@ A class or property that is not here does not exist on the simulated host, and a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from hvpsbridge.sim.standin.cim_class import CimClass, Method
+from hvpsbridge.sim.standin.windows_classes import WINDOWS_CLASSES
 
 VIRTUALIZATION = "root/virtualization/v2"
-CIMV2 = "root/cimv2"
-DEFENDER = "root/microsoft/windows/defender"
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """CIM types of a method's parameters by name. ``ref:`` types are references to a class."""
-
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class CimClass:
-    """A class: CIM types of properties by name, the names of key properties, and methods."""
-
-    namespace: str
-    key: tuple[str, ...]
-    properties: dict[str, str]
-    methods: dict[str, Method] = field(default_factory=dict)
 
 
 def _service(methods: dict[str, Method] | None = None) -> CimClass:
@@ -54,7 +35,7 @@ _SETTINGS = "ref:Msvm_VirtualSystemSettingData"
 _POINT = "ref:Msvm_VirtualSystemReferencePoint"
 _SYSTEM = "ref:Msvm_ComputerSystem"
 
-CLASSES: dict[str, CimClass] = {
+_HYPER_V_CLASSES: dict[str, CimClass] = {
     "Msvm_ComputerSystem": CimClass(
         VIRTUALIZATION,
         ("CreationClassName", "Name"),
@@ -254,90 +235,9 @@ CLASSES: dict[str, CimClass] = {
         (),
         {"InstanceID": "string", "ElementName": "string", "ConsistencyLevel": "uint8"},
     ),
-    "Win32_OperatingSystem": CimClass(
-        CIMV2,
-        ("Name",),
-        {
-            "Name": "string",
-            "Caption": "string",
-            "CSName": "string",
-            "Version": "string",
-            "BuildNumber": "string",
-            "ProductType": "uint32",
-            "OSArchitecture": "string",
-            "LastBootUpTime": "datetime",
-            "LocalDateTime": "datetime",
-            "TotalVisibleMemorySize": "uint64",
-            "FreePhysicalMemory": "uint64",
-        },
-    ),
-    "Win32_ComputerSystem": CimClass(
-        CIMV2,
-        ("Name",),
-        {
-            "Name": "string",
-            "DNSHostName": "string",
-            "Domain": "string",
-            "PartOfDomain": "boolean",
-            "NumberOfLogicalProcessors": "uint32",
-            "TotalPhysicalMemory": "uint64",
-        },
-    ),
-    "Win32_ComputerSystemProduct": CimClass(
-        CIMV2,
-        ("Name",),
-        {"Name": "string", "Vendor": "string", "IdentifyingNumber": "string", "UUID": "string"},
-    ),
-    "StdRegProv": CimClass(
-        CIMV2,
-        (),
-        {},
-        {
-            "GetDWORDValue": Method(
-                {"hDefKey": "uint32", "sSubKeyName": "string", "sValueName": "string"}, {"uValue": "uint32"}
-            )
-        },
-    ),
-    "MSFT_MpComputerStatus": CimClass(
-        DEFENDER, ("ComputerID",), {"ComputerID": "string", "RealTimeProtectionEnabled": "boolean"}
-    ),
-    "MSFT_MpPreference": CimClass(
-        DEFENDER,
-        ("ComputerID",),
-        {
-            "ComputerID": "string",
-            "AttackSurfaceReductionRules_Ids": "string[]",
-            "AttackSurfaceReductionRules_Actions": "uint8[]",
-        },
-    ),
-    "Win32_Process": CimClass(
-        CIMV2,
-        ("Handle",),
-        {
-            "Handle": "string",
-            "Name": "string",
-            "Caption": "string",
-            "ProcessId": "uint32",
-            "CreationDate": "datetime",
-        },
-    ),
-    "Win32_Volume": CimClass(
-        CIMV2,
-        ("DeviceID",),
-        {
-            "DeviceID": "string",
-            "Name": "string",
-            "Caption": "string",
-            "DriveLetter": "string",
-            "Label": "string",
-            "FileSystem": "string",
-            "DriveType": "uint32",
-            "BlockSize": "uint64",
-            "Capacity": "uint64",
-            "FreeSpace": "uint64",
-        },
-    ),
 }
+
+CLASSES = _HYPER_V_CLASSES | WINDOWS_CLASSES
 
 ASSOCIATIONS = (
     "Msvm_AffectedJobElement",

@@ -16,8 +16,10 @@ from hvpsbridge.sim.model import Consistency, DiskError, HyperVError, Model, Sna
 from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import Checkpoint, Job, Vm
 from hvpsbridge.sim.standin.associations import Associations
-from hvpsbridge.sim.standin.classes import ASSOCIATIONS, CLASSES, DEFENDER, GUEST_BACKUP_BUILD, CimClass
+from hvpsbridge.sim.standin.cim_class import CimClass
+from hvpsbridge.sim.standin.classes import ASSOCIATIONS, CLASSES, GUEST_BACKUP_BUILD
 from hvpsbridge.sim.standin.instances import Instances, job_id, settings_id
+from hvpsbridge.sim.standin.windows_classes import DEFENDER
 from hvpsbridge.sim.standin.wql import (
     INVALID_CLASS,
     INVALID_METHOD,

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.state import Vm
-from hvpsbridge.sim.standin.classes import CLASSES
+from hvpsbridge.sim.standin.windows_classes import WINDOWS_CLASSES
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ class WindowsInstances:
     def _operating_system(self) -> Iterable[Row]:
         host = self._host
         yield {
-            **dict.fromkeys(CLASSES["Win32_OperatingSystem"].properties),
+            **dict.fromkeys(WINDOWS_CLASSES["Win32_OperatingSystem"].properties),
             "Name": "Microsoft Windows Server",
             "Caption": "Microsoft Windows Server",
             "CSName": host.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hvpsbridge.sim.model import HyperVError, Wmi
-from hvpsbridge.sim.standin.classes import CimClass
+from hvpsbridge.sim.standin.cim_class import CimClass
 
 NOT_FOUND = 0x80041002
 INVALID_CLASS = 0x80041010
