@@ -1,7 +1,7 @@
 """Knobs: how this simulated host behaves where real hosts differ or where their behaviour is unconfirmed.
 
-The defaults are benign; ``HOSTILE`` has for each open
-question of docs/hyperv-facts.md the value that hurts a backup most.
+The defaults are benign; ``HOSTILE`` has for each open question of docs/hyperv-facts.md the value that hurts a
+backup most.
 """
 
 from __future__ import annotations
