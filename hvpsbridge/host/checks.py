@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.checks import DiskProbe, EventInfo, HostAccess, StorageInfo
+from hvpsbridge.contract.readings import ExtentPage
 from hvpsbridge.host.binding import bind_parameters
 from hvpsbridge.host.psrp.bulk import BulkPipeline
 from hvpsbridge.host.psrp.configuration import WinRmLimits
-from hvpsbridge.host.runner import OperationRunner
+from hvpsbridge.host.runner import MAX_ANSWER_BYTES, OperationRunner
+from hvpsbridge.host.scripts import probe_text
 from hvpsbridge.units import MIB
 
 # Enough for the rate to settle, and 16 s on a host with 2 MB/s.
@@ -43,8 +45,7 @@ class HostChecks:
 
     def access(self) -> HostAccess:
         """What the session may do on the host."""
-        access: HostAccess = self._runner.one("Get-HvpsAccess")
-        return access
+        return self._runner.one(HostAccess, "Get-HvpsAccess")
 
     def limits(self) -> WinRmLimits:
         """Limits of WinRM, as far as they can be read."""
@@ -52,8 +53,7 @@ class HostChecks:
 
     def probe_disk(self, path: str) -> DiskProbe:
         """Open a virtual disk for information only. It is not attached, which would block its VM."""
-        probe: DiskProbe = self._runner.one("Test-HvpsDisk", Path=path)
-        return probe
+        return self._runner.one(DiskProbe, "Test-HvpsDisk", Path=path)
 
     def storage(self, vm_id: UUID) -> tuple[StorageInfo, ...]:
         """Volumes and shares that have files of the VM."""
@@ -73,6 +73,30 @@ class HostChecks:
         return self._runner.many(
             "Get-HvpsEvent", VmId=vm_id, Seconds=max(1, round(seconds)), Disks=tuple(disks) or None, Most=most
         )
+
+    def change_pages(self, path: str, rct_id: str, size_bytes: int) -> tuple[ExtentPage, ...]:
+        """The pages of one query of changes as the host sends them, in no certain order and unchecked.
+
+        Raises:
+            TrackingUnusable: change tracking cannot answer for this id.
+        """
+        return self._runner.many(
+            "Get-HvpsDiskChange", Path=path, RctId=rct_id, OffsetBytes=0, LengthBytes=size_bytes
+        )
+
+    def probe(
+        self, name: str, parameters: Mapping[str, object], deadline_seconds: float
+    ) -> Iterator[tuple[str, str]]:
+        """Facts of a probe script of the conformance kit: names, and values as JSON text. Not retried.
+
+        Raises:
+            OperationFailed: the probe failed, or the host runs no scripts but those of hvps.
+        """
+        emitted = self._runner.session.run(
+            name, probe_text(name), parameters, deadline_seconds, to_the_end=True, max_bytes=MAX_ANSWER_BYTES
+        )
+        for item in emitted:
+            yield str(item.properties.get("Name")), str(item.properties.get("Json"))
 
     def measure_rate(self, length_bytes: int = SAMPLE_BYTES) -> RateSample:
         """Have the host send random bytes, as a reader sends those of a disk, and take the time.

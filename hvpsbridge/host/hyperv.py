@@ -6,12 +6,12 @@ This is what other packages use of ``host``. Each method runs a script, retried 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from uuid import UUID
 
 from hvpsbridge.contract import OPERATIONS
-from hvpsbridge.contract.readings import DigestPage, ExtentPage, FilePiece, ReaderCheck, ReaderState
+from hvpsbridge.contract.readings import DigestPage, FilePiece, ReaderCheck, ReaderState
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     Consistency,
@@ -36,8 +36,7 @@ from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.opening import open_session
 from hvpsbridge.host.psrp.shells import HostShell
 from hvpsbridge.host.retry import while_busy
-from hvpsbridge.host.runner import MAX_ANSWER_BYTES, OperationRunner
-from hvpsbridge.host.scripts import probe_text
+from hvpsbridge.host.runner import OperationRunner
 
 JOB_SECONDS = 1800
 
@@ -109,33 +108,15 @@ class HyperVHost:
         """End another shell of this account, and its process; false if it does not exist."""
         return self._runner.session.end_shell(str(shell_id).upper())
 
-    # -- probes -------------------------------------------------------------------------------
-
-    def probe(
-        self, name: str, parameters: Mapping[str, object], deadline_seconds: float
-    ) -> Iterator[tuple[str, str]]:
-        """Facts of a probe script of the conformance kit: names, and values as JSON text. Not retried.
-
-        Raises:
-            OperationFailed: the probe failed, or the host runs no scripts but those of hvps.
-        """
-        emitted = self._runner.session.run(
-            name, probe_text(name), parameters, deadline_seconds, to_the_end=True, max_bytes=MAX_ANSWER_BYTES
-        )
-        for item in emitted:
-            yield str(item.properties.get("Name")), str(item.properties.get("Json"))
-
     # -- host and VMs -------------------------------------------------------------------------
 
     def host_info(self) -> HostInfo:
         """The host, and the process of the shell."""
-        info: HostInfo = self._runner.one("Get-HvpsHost")
-        return info
+        return self._runner.one(HostInfo, "Get-HvpsHost")
 
     def check_reader(self) -> ReaderCheck:
         """Compile the reader on the host and call its native library."""
-        check: ReaderCheck = self._runner.one("Test-HvpsReader")
-        return check
+        return self._runner.one(ReaderCheck, "Test-HvpsReader")
 
     def list_vms(self, *, read_events: bool = False) -> tuple[tuple[VmInfo, ...], tuple[HostError, ...]]:
         """All VMs that can be read, and an error for what cannot: a VM, or the rest of the list.
@@ -163,8 +144,7 @@ class HyperVHost:
             VmNotFound: the host does not list it.
             ProtocolViolation: the answer is not this VM.
         """
-        vm: VmInfo = self._runner.one("Get-HvpsVm", VmId=vm_id, ReadEvents=read_events)
-        return vm
+        return self._runner.one(VmInfo, "Get-HvpsVm", VmId=vm_id, ReadEvents=read_events)
 
     def disks(self, vm_id: UUID) -> tuple[DiskInfo, ...]:
         """The VM's disk drives.
@@ -180,8 +160,7 @@ class HyperVHost:
 
     def definition(self, vm_id: UUID) -> VmDefinition:
         """Everything needed to create the VM again, as JSON text."""
-        definition: VmDefinition = self._runner.one("Get-HvpsVmDefinition", VmId=vm_id)
-        return definition
+        return self._runner.one(VmDefinition, "Get-HvpsVmDefinition", VmId=vm_id)
 
     def checkpoints(self, vm_id: UUID) -> tuple[CheckpointInfo, ...]:
         """All checkpoints of the VM, those of other products included."""
@@ -197,8 +176,7 @@ class HyperVHost:
 
     def merge_state(self, vm_id: UUID) -> MergeState:
         """Whether disks of the VM are merging, and every file on its chains."""
-        state: MergeState = self._runner.one("Get-HvpsMerge", VmId=vm_id)
-        return state
+        return self._runner.one(MergeState, "Get-HvpsMerge", VmId=vm_id)
 
     # -- checkpoints and reference points --------------------------------------------------
 
@@ -285,14 +263,14 @@ class HyperVHost:
             name: its name. The host removes no checkpoint of another name or kind.
             job_seconds: how long to wait for the host's job.
         """
-        removal: Removal = self._runner.one(
+        return self._runner.one(
+            Removal,
             "Remove-HvpsCheckpoint",
             VmId=vm_id,
             CheckpointId=checkpoint_id,
             Name=name,
             JobSeconds=job_seconds,
         )
-        return removal
 
     def remove_reference_point(
         self, vm_id: UUID, instance_id: str, rct_ids: Iterable[str], *, job_seconds: int = JOB_SECONDS
@@ -305,14 +283,14 @@ class HyperVHost:
             rct_ids: its RCT ids. The host destroys no reference point that lacks one of them.
             job_seconds: how long to wait for the host's job.
         """
-        removal: Removal = self._runner.one(
+        return self._runner.one(
+            Removal,
             "Remove-HvpsReferencePoint",
             VmId=vm_id,
             InstanceId=instance_id,
             RctIds=tuple(rct_ids) or None,
             JobSeconds=job_seconds,
         )
-        return removal
 
     # -- frozen disks ---------------------------------------------------------------------
 
@@ -331,8 +309,7 @@ class HyperVHost:
             DiskBusy: another process has attached it.
             DiskUnreadable: it cannot be opened.
         """
-        tracking: DiskTracking = self._runner.one("Get-HvpsDiskTracking", Path=path)
-        return tracking
+        return self._runner.one(DiskTracking, "Get-HvpsDiskTracking", Path=path)
 
     def changes(self, path: str, rct_id: str, size_bytes: int) -> tuple[Extent, ...]:
         """What changed on a frozen disk since ``rct_id``: a sorted set of extents within the disk.
@@ -342,16 +319,6 @@ class HyperVHost:
             ProtocolViolation: the answer is incomplete, or has bytes beyond the disk.
         """
         return paged.changes(self._runner, path, rct_id, size_bytes)
-
-    def change_pages(self, path: str, rct_id: str, size_bytes: int) -> tuple[ExtentPage, ...]:
-        """The pages of one query of changes as the host sends them, in no certain order and unchecked.
-
-        Raises:
-            TrackingUnusable: change tracking cannot answer for this id.
-        """
-        return self._runner.many(
-            "Get-HvpsDiskChange", Path=path, RctId=rct_id, OffsetBytes=0, LengthBytes=size_bytes
-        )
 
     def allocation(self, chain: tuple[str, ...], size_bytes: int) -> tuple[Extent, ...]:
         """What the files of a frozen disk hold data for; the rest reads as zeros. A sorted set of extents.
@@ -390,8 +357,7 @@ class HyperVHost:
 
     def close_readers(self, path: str | None = None) -> ReaderState:
         """Close the process's handle of a disk, or of all disks; returns which are still attached."""
-        state: ReaderState = self._runner.one("Close-HvpsReader", Path=path)
-        return state
+        return self._runner.one(ReaderState, "Close-HvpsReader", Path=path)
 
     def configuration(self, vm_id: UUID, checkpoint_id: UUID) -> Iterator[FilePiece]:
         """Pieces of the checkpoint's configuration files, those of each file in order, digests verified."""

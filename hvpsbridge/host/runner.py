@@ -137,12 +137,19 @@ class OperationRunner:
             raise self.violation(operation, str(err)) from err
         return results
 
-    def one(self, name: str, **parameters: object) -> Any:
-        """The only result of an operation, retried as its effect allows."""
+    def one(self, kind: type[T], name: str, **parameters: object) -> T:
+        """The only result of an operation, retried as its effect allows.
+
+        Args:
+            kind: what the contract says the operation returns; for the type checker only.
+            name: of the operation.
+            parameters: of the operation.
+        """
         results = self.many(name, **parameters)
         if len(results) != 1:
             raise self.violation(OPERATIONS[name], f"{len(results)} objects instead of one")
-        return results[0]
+        only: T = results[0]
+        return only
 
     def new(
         self, name: str, id_of: Callable[[Any], object], existing: Iterable[object], **parameters: object
@@ -155,7 +162,7 @@ class OperationRunner:
             existing: the ids from before.
             parameters: of the operation.
         """
-        created = self.one(name, **parameters)
+        created: Any = self.one(object, name, **parameters)
         if (came := id_of(created)) in set(existing):
             raise self.violation(
                 OPERATIONS[name], f"asked for a new object, got {came}, which existed before"

@@ -234,7 +234,7 @@ class Operations:
             fact("changes.longer_share", round(longer / max(1, ranges), 3))
 
     def _raw_changes(self, disk: FrozenDisk, rct_id: str) -> RawChanges:
-        pages = self.host.change_pages(disk.path, rct_id, disk.size_bytes)
+        pages = self.host.checks.change_pages(disk.path, rct_id, disk.size_bytes)
         lists = [unpack_extents(page.extents or b"") for page in pages]
         cut_by = set()
         if len(pages) > 1:

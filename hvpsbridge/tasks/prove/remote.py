@@ -45,7 +45,7 @@ def run_probe(host: HyperVHost, name: str, parameters: Mapping[str, object]) -> 
     """
     facts: dict[str, Any] = {}
     try:
-        for fact, text in host.probe(name, parameters, PROBE_SECONDS):
+        for fact, text in host.checks.probe(name, parameters, PROBE_SECONDS):
             facts[fact] = json.loads(text)
     except OperationFailed as err:
         if err.error_id.startswith(RUNS_NO_SCRIPTS):
