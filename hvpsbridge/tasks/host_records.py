@@ -9,8 +9,6 @@ without one. Machines that lose the file after each run declare builds in the pl
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import logging
 import math
 import os
@@ -23,7 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from hvpsbridge.contract.results import HostInfo
-from hvpsbridge.files import FOLDER_MODE, replace_file
+from hvpsbridge.files import StateFile
 from hvpsbridge.folders import home_folder
 from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.os_build import OsBuild
@@ -32,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 FILE_NAME = "hosts.json"
-# A build takes 200 bytes; a larger file was not written by hvps.
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +77,7 @@ class HostRecords:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._path = None if folder is None else folder / FILE_NAME
+        self._file = None if folder is None else StateFile(folder / FILE_NAME, VERSION)
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, ProvedBuild]] = {}
 
@@ -107,40 +103,35 @@ class HostRecords:
             build = str(build_of(info))
             builds[build] = changed = replace(builds.get(build, ProvedBuild()), **changes)
             self._known = known
-            if self._path is not None:
+            if self._file is not None:
                 try:
-                    replace_file(self._path, _document(known))
+                    self._file.write(_content(known))
                 except (OSError, ValueError) as err:
-                    logger.warning("cannot write %s: %s", self._path, err)
+                    logger.warning("cannot write %s: %s", self._file.path, err)
             return changed
 
     def _read(self) -> dict[str, dict[str, ProvedBuild]]:
-        if self._path is None:
+        if self._file is None:
             return self._known
         try:
-            with self._path.open("rb") as file:
-                document = json.loads(file.read(MAX_BYTES + 1))
-            if document["version"] != VERSION:
+            document = self._file.read()
+            if document is None:
                 return self._known
             return {
                 host: {build: record for build, one in builds.items() if (record := _record(one)) is not None}
                 for host, builds in document["hosts"].items()
             }
-        except FileNotFoundError:
-            return self._known
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
-            logger.warning("cannot read %s, so no host counts as proved: %s", self._path, err)
+        except (OSError, ValueError, LookupError, AttributeError) as err:
+            logger.warning("cannot read %s, so no host counts as proved: %s", self._file.path, err)
             return self._known
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Another process may write about another host at the same time."""
         with contextlib.ExitStack() as stack:
-            if self._path is not None:
+            if self._file is not None:
                 with contextlib.suppress(OSError):
-                    self._path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-                    lock = stack.enter_context(self._path.with_suffix(".lock").open("w"))
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    stack.enter_context(self._file.locked())
             yield
 
 
@@ -149,9 +140,12 @@ def _key(info: HostInfo) -> str:
     return f"{info.name.casefold()} {info.machine_id or UUID(int=0)}"
 
 
-def _document(known: dict[str, dict[str, ProvedBuild]]) -> str:
-    hosts = {host: {build: _entry(one) for build, one in builds.items()} for host, builds in known.items()}
-    return json.dumps({"version": VERSION, "hosts": hosts}, indent=1, sort_keys=True)
+def _content(known: dict[str, dict[str, ProvedBuild]]) -> dict[str, Any]:
+    return {
+        "hosts": {
+            host: {build: _entry(one) for build, one in builds.items()} for host, builds in known.items()
+        }
+    }
 
 
 def _entry(one: ProvedBuild) -> dict[str, Any]:

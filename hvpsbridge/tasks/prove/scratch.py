@@ -15,14 +15,12 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.files import replace_file
+from hvpsbridge.files import StateFile
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.units import MIB
 
 FILE_NAME = "scratch-vms.json"
 VERSION = 1
-MAX_BYTES = 1 * MIB
 _REMEDY = "let hvps make one: hvps host prove HOST --vm NAME --make"
 
 
@@ -59,7 +57,7 @@ class ScratchLedger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self._file = StateFile(folder / FILE_NAME, VERSION)
 
     def entries(self) -> tuple[ScratchEntry, ...]:
         """All entries.
@@ -68,15 +66,10 @@ class ScratchLedger:
             ConfigurationError: the file cannot be read. Then no VM counts as a scratch VM.
         """
         try:
-            with self._path.open("rb") as file:
-                document = json.loads(file.read(MAX_BYTES))
-            if document["version"] != VERSION:
-                raise ValueError(f"version {document['version']}")
-            return tuple(ScratchEntry(**entry) for entry in document["vms"])
-        except FileNotFoundError:
-            return ()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as err:
-            raise ConfigurationError(str(self._path), f"cannot be read: {err}") from err
+            document = self._file.read()
+            return () if document is None else tuple(ScratchEntry(**entry) for entry in document["vms"])
+        except (OSError, ValueError, LookupError, TypeError) as err:
+            raise ConfigurationError(str(self._file.path), f"cannot be read: {err}") from err
 
     def begin(self, info: HostInfo, name: str) -> ScratchEntry:
         """Record that a scratch VM will be made, with a new token."""
@@ -96,8 +89,7 @@ class ScratchLedger:
         self._write(tuple(one for one in self.entries() if one.token != entry.token))
 
     def _write(self, entries: tuple[ScratchEntry, ...]) -> None:
-        document = {"version": VERSION, "vms": [asdict(entry) for entry in entries]}
-        replace_file(self._path, json.dumps(document, indent=1))
+        self._file.write({"vms": [asdict(entry) for entry in entries]})
 
 
 def notes_of(host: HyperVHost, vm_id: UUID) -> str:
