@@ -50,15 +50,13 @@ try {
     }
     $result = Invoke-HvpsMethod @parameters
     $job = Wait-HvpsJob -Result $result -Seconds $JobSeconds -What 'the conversion'
-    $made = $null
-    if ($null -ne $job) {
-        $made = Get-HvpsJobResult -Job $job -ClassName Msvm_VirtualSystemReferencePoint
+    $parameters = @{
+        Job       = $job
+        # A method that started a job may not have it.
+        Reference = $(if ($null -eq $job) { $result.ResultingReferencePoint })
+        ClassName = 'Msvm_VirtualSystemReferencePoint'
     }
-    elseif ($null -ne $result.ResultingReferencePoint) {
-        $made = Invoke-HvpsPatiently -Query {
-            Get-CimInstance -InputObject $result.ResultingReferencePoint -ErrorAction Stop
-        }
-    }
+    $made = Get-HvpsResult @parameters
     if ($null -eq $made) {
         # A new reference point may be anybody's. The next clean-up finds ours by its RCT ids.
         $message = 'the conversion ended, but its job was gone before it named the reference point'

@@ -51,27 +51,6 @@ $BusySeconds = 10
 $RenameSeconds = 60
 $Recovery = 32768
 
-function Invoke-HvpsWhenFree {
-    <#
-    .SYNOPSIS
-    Runs a block, again for some seconds while something is busy: VMMS may still be closing the job.
-    #>
-    [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [scriptblock] $Action)
-    $end = [DateTime]::UtcNow.AddSeconds($BusySeconds)
-    while ($true) {
-        try {
-            return & $Action
-        }
-        catch {
-            if ('ResourceBusy' -ne [string] $_.CategoryInfo.Category -or [DateTime]::UtcNow -gt $end) {
-                throw
-            }
-        }
-        Start-Sleep -Milliseconds 250
-    }
-}
-
 function Set-HvpsCheckpointName {
     <#
     .SYNOPSIS
@@ -88,7 +67,7 @@ function Set-HvpsCheckpointName {
         Arguments = @{ SystemSettings = $embedded }
     }
     try {
-        $null = Invoke-HvpsWhenFree -Action {
+        $null = Invoke-HvpsAgain -WhileBusy -Seconds $BusySeconds -Action {
             Wait-HvpsJob -Result (Invoke-HvpsMethod @parameters) -Seconds $RenameSeconds -What 'the renaming'
         }
     }
@@ -106,7 +85,7 @@ function Rename-HvpsSnapshot {
     [OutputType([Management.Automation.ErrorRecord])]
     param([Parameter(Mandatory = $true)] [object] $Snapshot, [Parameter(Mandatory = $true)] [string] $Name)
     try {
-        Invoke-HvpsWhenFree -Action {
+        Invoke-HvpsAgain -WhileBusy -Seconds $BusySeconds -Action {
             Hyper-V\Rename-VMSnapshot -VMSnapshot $Snapshot -NewName $Name -ErrorAction Stop
         }
     }
@@ -129,7 +108,7 @@ function Wait-HvpsSnapshot {
     $end = [DateTime]::UtcNow.AddSeconds($ListedSeconds)
     $shown = [DateTime]::UtcNow.AddSeconds($BusySeconds)
     while ($true) {
-        $snapshot = Invoke-HvpsWhenFree -Action { Get-HvpsSnapshot -Vm $Vm } |
+        $snapshot = Invoke-HvpsAgain -WhileBusy -Seconds $BusySeconds -Action { Get-HvpsSnapshot -Vm $Vm } |
             Where-Object { $CheckpointId -eq [guid] $_.Id } | Select-Object -First 1
         $named = $Name -eq '' -or ($null -ne $snapshot -and $Name -ceq [string] $snapshot.Name)
         if ($null -ne $snapshot -and ($named -or [DateTime]::UtcNow -gt $shown)) {
@@ -196,15 +175,13 @@ try {
         }
         throw
     }
-    $made = $null
-    if ($null -ne $job) {
-        $made = Get-HvpsJobResult -Job $job -ClassName Msvm_VirtualSystemSettingData
+    $parameters = @{
+        Job       = $job
+        # A method that started a job may not have it.
+        Reference = $(if ($null -eq $job) { $result.ResultingSnapshot })
+        ClassName = 'Msvm_VirtualSystemSettingData'
     }
-    elseif ($null -ne $result.ResultingSnapshot) {
-        $made = Invoke-HvpsPatiently -Query {
-            Get-CimInstance -InputObject $result.ResultingSnapshot -ErrorAction Stop
-        }
-    }
+    $made = Get-HvpsResult @parameters
     if ($null -eq $made) {
         $message = 'the checkpoint was created, but its job was gone before it named it'
         throw (New-HvpsError -Id 'Hvps.JobFailed' -Message $message)
@@ -224,7 +201,7 @@ try {
         if ($Name -ceq [string] $snapshot.Name) {
             $nameError = $null
         }
-        Invoke-HvpsWhenFree -Action {
+        Invoke-HvpsAgain -WhileBusy -Seconds $BusySeconds -Action {
             ConvertTo-HvpsCheckpointInfo -Snapshot $snapshot -VmId $VmId -NameError $nameError
         }
     }

@@ -10,21 +10,33 @@ $HvpsJobGood = @(7, 32768)
 # How long a query about a job is repeated, in seconds: what the job made is known by no other way.
 $HvpsPatienceSeconds = 3
 
-function Invoke-HvpsPatiently {
+function Invoke-HvpsAgain {
     <#
     .SYNOPSIS
-    Repeats a query that fails, for some seconds, unless what it asks for is gone or denied.
+    Runs a block, and runs it again for some seconds after errors that may pass.
+    .PARAMETER WhileBusy
+    Only an object in use may pass. Without it every error may, unless something does not exist or is denied.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [scriptblock] $Query)
-    $end = [DateTime]::UtcNow.AddSeconds($HvpsPatienceSeconds)
+    param(
+        [Parameter(Mandatory = $true)] [int] $Seconds,
+        [Parameter(Mandatory = $true)] [scriptblock] $Action,
+        [switch] $WhileBusy
+    )
+    $end = [DateTime]::UtcNow.AddSeconds($Seconds)
     while ($true) {
         try {
-            return & $Query
+            return & $Action
         }
         catch {
-            if ((Test-HvpsNotFound -Record $_) -or [DateTime]::UtcNow -gt $end -or
-                'PermissionDenied' -eq [string] $_.CategoryInfo.Category) {
+            $category = [string] $_.CategoryInfo.Category
+            if ($WhileBusy) {
+                $mayPass = $category -eq 'ResourceBusy'
+            }
+            else {
+                $mayPass = $category -ne 'PermissionDenied' -and -not (Test-HvpsNotFound -Record $_)
+            }
+            if (-not $mayPass -or [DateTime]::UtcNow -gt $end) {
                 throw
             }
         }
@@ -32,15 +44,27 @@ function Invoke-HvpsPatiently {
     }
 }
 
-function Get-HvpsJobResult {
+function Get-HvpsResult {
     <#
     .SYNOPSIS
-    What a job made; nothing if the job does not say.
+    What a method made, by its ended job or else by the reference that it returned; nothing if neither names it.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [object] $Job, [Parameter(Mandatory = $true)] [string] $ClassName)
-    $parameters = @{ InputObject = $Job; ClassName = $ClassName; Association = 'Msvm_AffectedJobElement' }
-    Invoke-HvpsPatiently -Query { Get-HvpsAssociated @parameters } | Select-Object -First 1
+    param(
+        [AllowNull()] [object] $Job,
+        [AllowNull()] [object] $Reference,
+        [Parameter(Mandatory = $true)] [string] $ClassName
+    )
+    if ($null -ne $Job) {
+        $parameters = @{ InputObject = $Job; ClassName = $ClassName; Association = 'Msvm_AffectedJobElement' }
+        Invoke-HvpsAgain -Seconds $HvpsPatienceSeconds -Action { Get-HvpsAssociated @parameters } |
+            Select-Object -First 1
+    }
+    elseif ($null -ne $Reference) {
+        Invoke-HvpsAgain -Seconds $HvpsPatienceSeconds -Action {
+            Get-CimInstance -InputObject $Reference -ErrorAction Stop
+        }
+    }
 }
 
 function Get-HvpsWmiVm {
@@ -180,7 +204,9 @@ function Wait-HvpsJob {
     $end = [DateTime]::UtcNow.AddSeconds($Seconds)
     while ($true) {
         try {
-            $job = Invoke-HvpsPatiently -Query { Get-CimInstance -InputObject $Result.Job -ErrorAction Stop }
+            $job = Invoke-HvpsAgain -Seconds $HvpsPatienceSeconds -Action {
+                Get-CimInstance -InputObject $Result.Job -ErrorAction Stop
+            }
         }
         catch {
             if (Test-HvpsNotFound -Record $_) {
