@@ -19,7 +19,7 @@ from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.tasks.host_records import ProvedBuild, build_of
 from hvpsbridge.tasks.planning.storage import ACCESS_DENIED, DELEGATION, share_of
-from hvpsbridge.units import duration_text, size_text
+from hvpsbridge.units import duration_text, rate_text, size_text
 
 # Windows Server 2016, the first with change tracking (docs/hyperv-facts.md#rct-requirements).
 FIRST_BUILD = 14393
@@ -264,7 +264,7 @@ def check_disk(probe: DiskProbe) -> HostCheck:
 
 def check_rate(sample: RateSample) -> HostCheck:
     """How fast one reader of the host sends."""
-    text = f"one reader sends {size_text(int(sample.rate_bytes))}/s"
+    text = f"one reader sends {rate_text(int(sample.rate_bytes), 1)}"
     return HostCheck("rate", CheckState.GOOD, f"{text} (measured with {size_text(sample.sent_bytes)})")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hvpsbridge.contract.results import DiskInfo, DiskKind
 from hvpsbridge.tasks.planning.eligibility import Finding, Severity
-from hvpsbridge.units import duration_text, size_text
+from hvpsbridge.units import duration_text, rate_text, size_text
 
 
 def full_bytes(disks: Iterable[DiskInfo]) -> int:
@@ -34,7 +34,7 @@ def duration_finding(read_bytes: int, rate_bytes: float, checkpoint_age: float) 
     seconds = read_bytes / max(rate_bytes, 1.0)
     if seconds <= checkpoint_age:
         return None
-    rate = f"{size_text(int(rate_bytes))}/s"
+    rate = rate_text(int(rate_bytes), 1)
     return Finding(
         Severity.NOTE,
         f"reading {size_text(read_bytes)} takes about {duration_text(seconds)} at {rate}, "

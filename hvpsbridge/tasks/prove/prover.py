@@ -163,10 +163,10 @@ class Prover:
         access = self.found.facts.get("host.access") or {}
         self.found.fact("host.defender_has_rules", bool(access.get("defender_rules")))
         started = time.monotonic()
-        self.host.vm(self.vm.vm_id)
+        status = list(self.host.vm(self.vm.vm_id).operational_status)
         self.found.fact("vm.asked_seconds", round(time.monotonic() - started, 3))
-        ask("vm.operational_status", lambda: list(self.host.vm(self.vm.vm_id).operational_status))
-        self.found.fact("vm.status_usual", self.found.facts.get("vm.operational_status") == [STATUS_OK])
+        self.found.fact("vm.operational_status", status)
+        self.found.fact("vm.status_usual", status == [STATUS_OK])
         ask("definition.problems", lambda: json.loads(self.host.definition(self.vm.vm_id).json)["problems"])
         problems = self.found.facts.get("definition.problems")
         self.found.fact("definition.whole", not problems and self.vm.settings_error is None)
