@@ -132,7 +132,10 @@ def prove(
     wanted = _Wanted(vm=vm, only=groups, guest=guest, folder=absolute(named), dry_run=dry_run)
     state = default_state_folder()
     if state is None:
-        raise ConfigurationError("XDG_STATE_HOME", "is not set, and there is no home folder for the ledger")
+        raise ConfigurationError(
+            "XDG_STATE_HOME",
+            "is not set, and the user has no home folder: the ledger of scratch VMs needs one",
+        )
     ledger = ScratchLedger(state)
     cancel = Cancellation()
     reached = compose.connection(

@@ -108,7 +108,7 @@ def file_table(model: Model, path: str, scratch: Path, *, node: str | None = Non
         scratch: folder for a scratch file.
 
     Raises:
-        DiskError: there is no such file, or others hold it.
+        DiskError: the file does not exist, or others hold it.
     """
     for vm in model.vms.all(node):
         for owner in (None, *(point.checkpoint_id for point in model.checkpoints.all(vm.vm_id, hidden=True))):

@@ -47,7 +47,7 @@ class Pipeline:
 
         Args:
             client: a connection that no other thread uses at the same time.
-            operation: name for errors, and of the command where there is no script.
+            operation: name for errors, and of the command if text is None.
             text: the whole script; None to call the command of that name, which the endpoint must have.
             parameters: bound values by name.
             input_open: whether :meth:`send` will be called; otherwise the input is closed at once.

@@ -72,8 +72,8 @@ class Knobs:
         read_delay_seconds: delay before a read's buffer is filled.
         read_sync: share of reads that complete at once instead of pending, 0 to 1.
         short_reads: share of reads that return fewer bytes than requested, 0 to 1, seeded.
-        no_merge_settings: there are no instances of Msvm_DiskMergeSettingData.
-        no_security_settings: there are no instances of Msvm_SecuritySettingData.
+        no_merge_settings: Msvm_DiskMergeSettingData has no instances.
+        no_security_settings: Msvm_SecuritySettingData has no instances.
         disabled_refuses_backups: recovery checkpoints are refused, too, when checkpoints are disabled.
         conversion_status: operational status of a VM while its checkpoint is converted.
         operational_status: second operational status that VMs show when nothing happens; 0 for none.

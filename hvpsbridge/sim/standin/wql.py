@@ -63,7 +63,7 @@ def matches(condition: str, row: dict[str, Any], known: CimClass) -> bool:
 
 
 def _like(value: str, pattern: str) -> bool:
-    """``%`` stands for any characters and ``_`` for one, as in WQL; sets in brackets are not supported."""
+    """``%`` matches any characters and ``_`` one, as in WQL; sets in brackets are not supported."""
     parts = {"%": ".*", "_": "."}
     expression = "".join(parts.get(character) or re.escape(character) for character in pattern)
     return re.fullmatch(expression, value, re.IGNORECASE | re.DOTALL) is not None

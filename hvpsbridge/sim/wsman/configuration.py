@@ -14,7 +14,7 @@ def describe_configuration(resource_uri: str, quotas: Quotas) -> bytes:
     """The configuration of the service, or of the PowerShell endpoint.
 
     Raises:
-        Fault: there is no such part.
+        Fault: the configuration has no such part.
     """
     if resource_uri == names.CONFIG:
         return _service(quotas).encode()
