@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
+from tests.connections import basic
 from tests.contract.sides import Side
 
 
@@ -24,14 +23,7 @@ def sides(pwsh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
         model.set_knob("over_report", 0.0)
         served = SimulatedHost(model, engine=engine)
         served.__enter__()
-        connection = HostConnection(
-            name="hv01",
-            address=served.url,
-            user="backup",
-            password=Secret("backup"),
-            auth=Authentication.BASIC,
-            operation_timeout=5,
-        )
+        connection = basic(served.url, operation_timeout=5)
         made[engine] = Side(model, served, HyperVHost.connect(connection))
     yield made
     for side in made.values():

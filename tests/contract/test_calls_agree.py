@@ -219,6 +219,7 @@ def _differences(sides: dict[str, Side], name: str, ways: Callable[[str], list[d
     different = []
     for call in sorted(calls["builtin"]):
         for settings in ways(call):
+            # Called before the next turn of the loop.
             answers = on_both(sides, lambda side: _struck(side, prepare, call, settings))  # noqa: B023
             if answers["powershell"] != answers["builtin"]:
                 different.append((call, settings, answers))

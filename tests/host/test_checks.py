@@ -10,14 +10,13 @@ import pytest
 
 from hvpsbridge.contract.checks import GroupState, StorageKind
 from hvpsbridge.errors import HostRefused
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.configuration import WinRmLimits
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.wsman.shells import Quotas
 from hvpsbridge.units import MIB
+from tests.connections import basic
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 
@@ -73,15 +72,7 @@ def test_limits_are_the_smaller_of_service_and_endpoint(tmp_path: Path) -> None:
     with (
         closing(Model(tmp_path / "world")) as model,
         SimulatedHost(model, quotas=quotas) as served,
-        HyperVHost.connect(
-            HostConnection(
-                name="hv01",
-                address=served.url,
-                user="backup",
-                password=Secret("backup"),
-                auth=Authentication.BASIC,
-            )
-        ) as host,
+        HyperVHost.connect(basic(served.url)) as host,
     ):
         limits = host.checks.limits()
         assert (limits.shells_per_user, limits.shell_memory_mb, limits.envelope_kb) == (25, 150, 150)

@@ -18,12 +18,12 @@ from hvpsbridge.errors import ConfigurationError, EndpointDiffers, ExitCode
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.jea import KIT_INFO, kit, kit_digest
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
 from hvpsbridge.tasks.host_check import CheckState, Reached
 from hvpsbridge.tasks.host_facts import examine_host
 from hvpsbridge.tasks.host_records import HostRecords
+from tests.connections import basic
 from tests.host.jea_kit import write_kit
 
 
@@ -31,15 +31,7 @@ from tests.host.jea_kit import write_kit
 def endpoint(tmp_path: Path, folder: Path) -> Iterator[HostConnection]:
     model = Model(tmp_path / "world")
     with SimulatedHost(model, engine="powershell", jea=folder) as host:
-        yield HostConnection(
-            name="hv01",
-            address=host.url,
-            user="backup",
-            password=Secret("backup"),
-            auth="basic",  # type: ignore[arg-type]
-            jea=folder.name,
-            read_timeout=120,
-        )
+        yield basic(host.url, jea=folder.name, read_timeout=120)
     model.close()
 
 
@@ -159,14 +151,7 @@ def test_an_endpoint_without_the_kit_is_refused(pwsh: Path, tmp_path: Path) -> N
 def test_a_host_without_the_endpoint_refuses_the_shell(tmp_path: Path) -> None:
     model = Model(tmp_path / "world")
     with SimulatedHost(model) as host:
-        connection = HostConnection(
-            name="hv01",
-            address=host.url,
-            user="backup",
-            password=Secret("backup"),
-            auth="basic",  # type: ignore[arg-type]
-            jea="hvps",
-        )
+        connection = basic(host.url, jea="hvps")
         with pytest.raises(EndpointDiffers, match="JEA endpoint hvps: it does not exist"):
             HyperVHost.connect(connection)
     model.close()

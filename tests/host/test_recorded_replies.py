@@ -20,12 +20,11 @@ from hvpsbridge.errors import (
     SessionLost,
     VmNotFound,
 )
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.psrp.errors import is_operation_timeout
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.replies import Assembler, Message, ends_command, read_reply
 from hvpsbridge.host.psrp.session import Session
-from hvpsbridge.secret import Secret
+from tests.connections import basic
 from tests.host.layouts import FOLDER, filled, fragments, message, recorded, streams
 from tests.host.replies import block_clixml
 
@@ -135,17 +134,7 @@ def windows() -> Iterator[Windows]:
 
 
 def opened(host: Windows) -> Session:
-    return Session.open(
-        HostConnection(
-            name="hv01",
-            address=host.url,
-            user="backup",
-            password=Secret("p"),
-            auth=Authentication.BASIC,
-            operation_timeout=1,
-            read_timeout=5,
-        )
-    )
+    return Session.open(basic(host.url, password="p", operation_timeout=1, read_timeout=5))
 
 
 def run(host: Windows) -> list[object]:

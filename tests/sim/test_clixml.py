@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.contract.results import Consistency
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.engines.clixml import escape
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.units import MIB
+from tests.connections import basic
 
 NAMES = (
     "web_xprod_01",
@@ -73,9 +72,7 @@ def carried(model: Model, url: str) -> None:
     for number, vm_id in enumerate(named):
         slot = Slot(ControllerType.SCSI, 0, 0)
         model.setup.add_disk(vm_id, slot, size_bytes=4 * MIB, path=f"C:\\{number}.vhdx")
-    connection = HostConnection(
-        name="hv01", address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
-    )
+    connection = basic(url)
     with HyperVHost.connect(connection) as host:
         # The client shows half a surrogate pair, which no text may have, as U+FFFD.
         halves = {model.setup.create_vm(name).vm_id: _HALF.sub("\ufffd", name) for name in HALVES}

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from hvpsbridge.errors import HostError, HostUnreachable, SessionLost
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import Model
 from hvpsbridge.units import MIB
+from tests.connections import basic
 from tests.sim.test_wsman_faults import listens
 from tests.waiting import wait_until
 
@@ -37,14 +36,7 @@ def hosts(model: Model) -> Iterator[dict[str, SimulatedHost]]:
 
 
 def connect(host: SimulatedHost) -> HyperVHost:
-    connection = HostConnection(
-        name="hv",
-        address=host.url,
-        user="backup",
-        password=Secret("backup"),
-        auth=Authentication.BASIC,
-        operation_timeout=2,
-    )
+    connection = basic(host.url, "hv", operation_timeout=2)
     return HyperVHost.connect(connection)
 
 

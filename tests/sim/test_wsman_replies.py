@@ -29,6 +29,7 @@ from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.sim.wsman import names
 from hvpsbridge.sim.wsman.exchange import Caller, Reply
 from hvpsbridge.units import KIB, MIB
+from tests.connections import basic
 from tests.host.layouts import Layout, layout_of, recorded
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
@@ -67,15 +68,7 @@ def host(tmp_path: Path) -> Iterator[SimulatedHost]:
 
 @pytest.fixture
 def connection(host: SimulatedHost) -> HostConnection:
-    return HostConnection(
-        name="hv01",
-        address=host.url,
-        user="backup",
-        password=Secret("p"),
-        auth=Authentication.BASIC,
-        operation_timeout=1,
-        read_timeout=30,
-    )
+    return basic(host.url, password="p", operation_timeout=1, read_timeout=30)
 
 
 def expected(name: str, *, of_command: bool = True) -> Layout:

@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from hvpsbridge.host.connection import Authentication, HostConnection
+from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository.opening import open_on_store
 from hvpsbridge.repository.stores.local import LocalStore
-from hvpsbridge.secret import Secret
 from hvpsbridge.tasks import backup
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.units import MIB
+from tests.connections import basic
 from tests.tasks.world import QUICK
 
 
@@ -39,9 +39,7 @@ class Strike(Observer):
 
 
 def connection(url: str) -> HostConnection:
-    return HostConnection(
-        name="HV01", address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
-    )
+    return basic(url, "HV01")
 
 
 def main(order: dict[str, str]) -> int:

@@ -9,9 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.host.connection import Authentication, HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
@@ -24,6 +22,7 @@ from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.units import MIB
+from tests.connections import basic
 from tests.tasks.world import IMPATIENT, QUICK, Died, Steps, World, die
 
 NODES = ("HV01", "HV02")
@@ -65,11 +64,7 @@ def cluster(world: World) -> Iterator[Cluster]:
 
 
 def connect(name: str, url: str) -> HyperVHost:
-    return HyperVHost.connect(
-        HostConnection(
-            name=name, address=url, user="backup", password=Secret("backup"), auth=Authentication.BASIC
-        )
-    )
+    return HyperVHost.connect(basic(url, name))
 
 
 @pytest.mark.parametrize(
