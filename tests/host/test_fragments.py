@@ -39,6 +39,17 @@ def test_a_message_in_any_number_of_fragments_is_joined(size: int) -> None:
     assert [one.data.data for one in found] == ["hello"]
 
 
+def test_a_message_that_comes_again_is_read_once() -> None:
+    made, whole = reader(), message(b"<S>hello</S>")
+    twice = fragment(whole[:9], number=7, flags=1) + fragment(whole[9:], number=7, index=1, flags=2)
+    assert [one.data.data for one in made.defragment(twice + twice)] == ["hello"]
+    assert made.defragment(twice) == []
+    # Only the very same one: what differs is for others to judge.
+    assert [one.data.data for one in made.defragment(fragment(whole, number=8))] == ["hello"]
+    other = fragment(message(b"<S>other</S>"), number=7)
+    assert [one.data.data for one in made.defragment(other)] == ["other"]
+
+
 def go_on(feed: Callable[[bytes], object], size: int) -> None:
     for index in range(1, 1_000_000):
         feed(fragment(bytes(size), index=index, flags=0))

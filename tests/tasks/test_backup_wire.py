@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -39,4 +41,24 @@ def test_increments_from_ids_of_reference_points(
 def test_a_jea_endpoint_carries_full_and_increments(tmp_path: Path, pwsh: Path) -> None:
     world = WireWorld(tmp_path, engine="powershell", jea=write_kit(tmp_path / "hvps"))
     full_and_increments(world, rounds=1, sizes=(3 * MIB,))
+    world.close()
+
+
+def test_a_reply_that_comes_twice_changes_no_answer(tmp_path: Path) -> None:
+    world = WireWorld(tmp_path)
+    vm_id = world.vm(disks=(1 * MIB,))
+    world.model.checkpoints.create(vm_id)
+    world.model.set_knob("reply_bytes", 1)  # one object in each reply
+    with world.connect(uuid4()) as host:
+        asks: tuple[Callable[[], object], ...] = (
+            lambda: host.vm(vm_id).vm_id,
+            lambda: host.disks(vm_id),
+            lambda: host.checkpoints(vm_id),
+            lambda: host.definition(vm_id),
+        )
+        answers = [ask() for ask in asks]
+        for ask, answer in zip(asks, answers, strict=True):
+            world.server.faults.arm("reply_twice")
+            assert ask() == answer
+    assert world.server.faults.fired["reply_twice"] == len(asks)
     world.close()

@@ -6,7 +6,9 @@ pipeline. Blocks of disks do not come here (``replies``).
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from collections import deque
 from collections.abc import Iterator
 
 from pypsrp.messages import Message, MessageType
@@ -33,6 +35,8 @@ DROPPED = frozenset(
 
 # Of stopped pipelines; the oldest is dropped.
 _MAX_INCOMPLETE = 16
+# More messages than one reply has that may come again.
+_MAX_REMEMBERED = 1024
 
 _TYPE = struct.Struct("<I")
 _TYPE_AT = 4
@@ -50,6 +54,8 @@ class BoundedFragmenter(Fragmenter):
         self.max_message_bytes = MAX_MESSAGE_BYTES
         # By object id: the next fragment's number, and what came. Several only if pipelines were stopped.
         self._incomplete: dict[int, tuple[int, bytearray]] = {}
+        # Messages that came whole: object id and digest.
+        self._came: deque[tuple[int, bytes]] = deque(maxlen=_MAX_REMEMBERED)
 
     def defragment(self, data: bytes) -> list[Message]:
         """Messages that end in these fragments, in order.
@@ -67,6 +73,17 @@ class BoundedFragmenter(Fragmenter):
         if _TYPE.unpack_from(message, _TYPE_AT)[0] in DROPPED:
             return False
         check_clixml(message[HEADER_BYTES:])
+        return True
+
+    def _is_new(self, number: int, message: bytearray) -> bool:
+        """Whether a message did not come before: a reply may come twice, and no two objects have one id.
+
+        PowerShell counts ids up for all objects of a process (docs/hyperv-facts.md#object-ids).
+        """
+        known = number, hashlib.sha256(message).digest()
+        if known in self._came:
+            return False
+        self._came.append(known)
         return True
 
     def _whole(self, data: bytes) -> Iterator[bytes]:
@@ -88,7 +105,8 @@ class BoundedFragmenter(Fragmenter):
                 raise MessageTooLong(f"a message is longer than {self.max_message_bytes} bytes")
             pieces += view[content:start]
             if flags & END:
-                yield bytes(pieces)
+                if self._is_new(number, pieces):
+                    yield bytes(pieces)
                 continue
             self._incomplete[number] = (index + 1, pieces)
             while sum(len(held) for _, held in self._incomplete.values()) > self.max_message_bytes or (
