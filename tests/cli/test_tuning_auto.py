@@ -16,7 +16,7 @@ from hvpsbridge.secret import Secret
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Model, Slot
 from hvpsbridge.tasks.transfer import tuning
-from hvpsbridge.tasks.transfer.tuning_store import FILE_NAME, TuningFile
+from hvpsbridge.tasks.transfer.tuning_store import TuningFile
 from hvpsbridge.units import KIB, MIB
 
 from .conftest import Hvps
@@ -84,13 +84,13 @@ def test_the_first_run_measures_and_the_second_reads_as_it_found_best(
         # The next run must use what is in the file, not its defaults or results of its own.
         remembered = replace(learned.settings, block_bytes=128 * KIB, deflate=False)
         store.save(name, replace(learned, settings=remembered))
-        written = (store._path.parent / FILE_NAME).read_bytes()
+        written = (store._file.path).read_bytes()
         model.guests.write(vm_id, SLOT, 0, chance.randbytes(SIZE // 4))
         before = len(asked(host))
         done = hvps("run", playbook, "--quiet")
         assert done.code == 0, done.err
         assert ways(asked(host)[before:]) == {(128 * KIB, False)}
-        assert (store._path.parent / FILE_NAME).read_bytes() == written
+        assert (store._file.path).read_bytes() == written
 
     points = json.loads(hvps("list", "--repo", repository, "--json").out)["points"]
     assert len(points) == 2
