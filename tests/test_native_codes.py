@@ -83,6 +83,5 @@ def test_an_unknown_code_leaves_the_remedy_of_the_error() -> None:
 
 def test_a_refusal_of_rights_shows_its_code_too() -> None:
     record = Record("Hvps.AccessDenied,native=0x00000005", 18, "Zugriff verweigert")
-    assert f"Get-HvpsDisk: {code_text(5)}: Zugriff verweigert" in str(
-        from_record("hv01", "Get-HvpsDisk", record)
-    )
+    said = str(from_record("hv01", "Get-HvpsDisk", record))
+    assert said.startswith(f"Get-HvpsDisk on hv01: access denied {code_text(5)}: Zugriff verweigert; ")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hvpsbridge import errors
-from hvpsbridge.errors import HostError, OperationFailed
+from hvpsbridge.errors import OperationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ErrorKind:
 
     id: str
     category: str
-    raised: type[HostError] = OperationFailed
+    raised: type[OperationFailed] = OperationFailed
     vmms_codes: tuple[int, ...] = ()
     disk_codes: tuple[int, ...] = ()
 
@@ -46,7 +46,7 @@ _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind(
         "Hvps.AccessDenied",
         "PermissionDenied",
-        errors.HostRefused,
+        errors.AccessDenied,
         (32769, 0x80070005, 5),
         (5, 1314, 0x80070005),
     ),

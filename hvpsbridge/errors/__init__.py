@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from hvpsbridge.errors.base import PRECEDENCE, ExitCode, HvpsError, worst
 from hvpsbridge.errors.host import (
+    AccessDenied,
     AmbiguousVm,
     CertificateChanged,
     CertificateRejected,
@@ -83,6 +84,7 @@ from hvpsbridge.errors.usage import (
 
 __all__ = [
     "PRECEDENCE",
+    "AccessDenied",
     "AmbiguousPoint",
     "AmbiguousVm",
     "CertificateChanged",

@@ -56,7 +56,7 @@ class HostBusy(HostUnreachable):
 
 @dataclass(eq=False)
 class HostRefused(HostError):
-    """The host refused the login, or the user may not do this there."""
+    """The host refused the login, or refuses it from now on."""
 
     reason: str
     template: ClassVar[str] = "host {host} refused the login: {reason}"
@@ -176,6 +176,17 @@ class VmNotFound(OperationFailed):
 
     remedy: ClassVar[str] = "run `hvps inventory {host}` to list its VMs"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
+class AccessDenied(OperationFailed):
+    """The login worked, but Windows denied one operation or a call in it."""
+
+    template: ClassVar[str] = "{operation} on {host}: access denied{native_code}: {message}"
+    otherwise: ClassVar[str] = (
+        "the user must be an administrator on the host; if it is, check the rights on the VM and its files"
+    )
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 @dataclass(eq=False)

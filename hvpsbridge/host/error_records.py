@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 
 from hvpsbridge.contract.errors import ERRORS
-from hvpsbridge.errors import HostError, HostRefused, OperationFailed
-from hvpsbridge.errors.codes import code_text
+from hvpsbridge.errors import OperationFailed
 from hvpsbridge.text import one_line
 
 # Raised by the engine instead of running the script: antivirus, language mode
@@ -90,7 +89,7 @@ def native_code(record: Record) -> int | None:
     return None
 
 
-def from_record(host: str, operation: str, record: Record) -> HostError:
+def from_record(host: str, operation: str, record: Record) -> OperationFailed:
     """The error that an error record of the host means."""
     # The id of what `throw` throws is its text, which may have several lines.
     error_id = one_line(record.error_id.split(",", 1)[0], MAX_ID)
@@ -99,7 +98,4 @@ def from_record(host: str, operation: str, record: Record) -> HostError:
         error_id = "Hvps.ScriptsRefused"
     raised = ERRORS[error_id].raised if error_id in ERRORS else OperationFailed
     native = native_code(record)
-    if not issubclass(raised, OperationFailed):
-        code = "" if native is None else f"{code_text(native)}: "
-        return HostRefused(host, f"{operation}: {code}{message}")
     return raised(host, operation, error_id, category_name(record.category), native, message)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.checks import DiskProbe, HostAccess, StorageInfo
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
-from hvpsbridge.errors import HostError, HostRefused, Interrupted, ScriptsRefused
+from hvpsbridge.errors import AccessDenied, HostError, Interrupted, ScriptsRefused
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.configuration import WinRmLimits
@@ -96,7 +96,7 @@ def examine_host(host: HyperVHost, reached: Reached, records: HostRecords) -> Ch
         info = host.host_info()
     except ScriptsRefused as err:
         return _add(state, host_check.scripts_refused(err.message))
-    except HostRefused:
+    except AccessDenied:
         # Hyper-V shows nothing to this account. Its token may say why.
         access, _ = _ask(host, "Get-HvpsAccess", host.checks.access)
         if access is None or (rights := host_check.check_rights(access)).state is CheckState.GOOD:

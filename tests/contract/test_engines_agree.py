@@ -21,7 +21,7 @@ from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.readings import FilePiece, ReaderCheck
 from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
-from hvpsbridge.errors import HostRefused
+from hvpsbridge.errors import AccessDenied
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
@@ -107,7 +107,7 @@ def access_with_other_rights(side: Side) -> Any:
         with knob(side, "rights", rights) as host:
             try:
                 found.append(host.host_info().is_administrator)
-            except HostRefused as err:
+            except AccessDenied as err:
                 found.append(type(err).__name__)
             found.append(host.checks.access())
     return found

@@ -6,7 +6,7 @@ import pytest
 
 from hvpsbridge import errors
 from hvpsbridge.contract.errors import ERRORS
-from hvpsbridge.errors import HostRefused, OperationFailed
+from hvpsbridge.errors import OperationFailed
 from hvpsbridge.host.error_records import Record, category_name, from_record
 
 
@@ -14,7 +14,7 @@ def failure(error_id: str, category: int = 0, message: str = "Es ging nicht.") -
     return from_record("hv01", "Get-HvpsVm", Record(error_id, category, message))
 
 
-OWN_CLASS = [kind.id for kind in ERRORS.values() if kind.raised not in (OperationFailed, HostRefused)]
+OWN_CLASS = [kind.id for kind in ERRORS.values() if kind.raised is not OperationFailed]
 
 
 @pytest.mark.parametrize("error_id", OWN_CLASS)
@@ -42,8 +42,10 @@ def test_the_native_code_is_kept(error_id: str, message: str, native: int | None
     assert found.native == native
 
 
-def test_missing_rights_are_the_hosts_refusal() -> None:
-    assert isinstance(failure("Hvps.AccessDenied", 18), HostRefused)
+def test_a_call_that_is_denied_is_no_failed_login() -> None:
+    found = failure("Hvps.AccessDenied", 18)
+    assert str(found).startswith("Get-HvpsVm on hv01: access denied: Es ging nicht.; ")
+    assert found.exit_code is errors.ExitCode.REFUSED
 
 
 def test_what_the_engine_itself_refuses_is_recognised_by_its_own_id() -> None:

@@ -256,3 +256,13 @@ def test_a_wait_that_does_not_end_names_its_reason(world: World) -> None:
     result = world.backup(vm_id, wait=0.1)
     assert isinstance(result.error, Gated)
     assert "it is being exported" in str(result.error)
+
+
+# -- calls that Windows denies ------------------------------------------------------------------------
+
+
+def test_volumes_that_are_denied_are_a_warning(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    world.model.faults.arm_call("Get-CimInstance:Win32_Volume", 10_000, error="access_denied")
+    result = world.good_backup(vm_id)
+    assert any("free space on the volumes of the VM is unknown" in text for text in result.warnings)

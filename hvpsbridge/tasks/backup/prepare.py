@@ -16,6 +16,7 @@ from hvpsbridge.contract.results import (
 )
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import (
+    AccessDenied,
     Gated,
     HostNoSpace,
     NotEligible,
@@ -97,7 +98,7 @@ class _Looked:
 
 
 # Errors that the host does not take back within moments.
-_LASTING = (VmNotFound, ScriptsRefused)
+_LASTING = (VmNotFound, ScriptsRefused, AccessDenied)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from uuid import UUID
 from hvpsbridge.contract.results import DiskFormat, FrozenDisk
 from hvpsbridge.errors import (
     Damaged,
-    HostRefused,
     OperationFailed,
     ProtocolViolation,
     TrackingUnusable,
@@ -340,9 +339,8 @@ class DiskBackup:
         """Where the frozen files hold data; None if the host cannot tell."""
         try:
             return self.reader.allocation(self.frozen.chain, self._size_bytes)
-        except (OperationFailed, HostRefused) as err:  # docs/hyperv-facts.md#frozen-file-sharing
+        except OperationFailed as err:  # docs/hyperv-facts.md#frozen-file-sharing
             logger.warning("disk %s: it is unknown where its files hold data: %s", self.plan.slot, err)
             if self.plan.facts.format is DiskFormat.VHDX:  # others are read whole by design
-                code = err.id_and_code if isinstance(err, OperationFailed) else err.kind
-                self.plan = self.plan.noted(f"it is unknown where its files hold data: {code}")
+                self.plan = self.plan.noted(f"it is unknown where its files hold data: {err.id_and_code}")
             return None
