@@ -275,7 +275,12 @@ def _run(
 
 
 def remember(records: HostRecords, info: HostInfo, result: ProveResult) -> None:
-    """Record what the proof says about this build, for later backups."""
+    """Record what the proof says about this build, for later backups.
+
+    Ids of reference points count as proved only if they were seen to differ, covered what a running guest
+    wrote between the freeze and the conversion, and gave increments in which whole proofs found nothing
+    missing. The disk of a VM that is off has another file stack below its writes, so it shows nothing.
+    """
     equal = result.facts.get("reference_point.ids_equal_frozen")
     covered = result.facts.get("window.covered")
     if equal is False:
@@ -283,7 +288,12 @@ def remember(records: HostRecords, info: HostInfo, result: ProveResult) -> None:
         if covered is False:
             records.save(info, refuted=datetime.now(UTC))
     if result.proved:
-        way = IdWay.FROZEN if equal else IdWay.REFERENCE if covered else None
+        facts = result.facts
+        whole = facts.get("cycle.increments") is True and facts.get("proof.lied_chunks") == 0
+        by_guest = covered is True and facts.get("window.by_guest") is True
+        way = IdWay.FROZEN if equal is True else None
+        if equal is False and by_guest and whole:
+            way = IdWay.REFERENCE
         records.save(info, proved=datetime.now(UTC), way=way)
 
 

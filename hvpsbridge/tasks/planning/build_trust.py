@@ -72,7 +72,7 @@ def trust_build(
     if missed:
         missing = f"on Windows {build} such an id missed changes"
     elif not shown:
-        missing = f"hvps host prove was not run for Windows {build}"
+        missing = f"it was not shown for Windows {build} that such an id misses nothing"
     return BuildTrust(
         build=build,
         host=host,

@@ -94,6 +94,7 @@ class HostScratch:
         self._host = host
         self._entry = entry
         self._guest = guest
+        self.writes_online = guest
         self._pause = pause
 
     def write(self, disk: DiskInfo, extents: tuple[Extent, ...], seed: int) -> tuple[Extent, ...]:

@@ -122,7 +122,13 @@ def require_scratch(host: HyperVHost, info: HostInfo, vm: VmInfo, ledger: Scratc
 
 
 class Scratch(Protocol):
-    """What the kit does to a scratch VM between backups. Each method raises NotPossible where it cannot."""
+    """What the kit does to a scratch VM between backups. Each method raises NotPossible where it cannot.
+
+    Attributes:
+        writes_online: whether :meth:`write` is a running guest's own writing.
+    """
+
+    writes_online: bool
 
     def write(self, disk: DiskInfo, extents: tuple[Extent, ...], seed: int) -> tuple[Extent, ...]:
         """Write new content; what was written, as far as it is known.

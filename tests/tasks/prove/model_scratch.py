@@ -32,6 +32,8 @@ SIZE = 16 * MIB
 class ModelScratch:
     """What the probes do to a scratch VM, done to the model."""
 
+    writes_online = True
+
     def __init__(self, world: World, vm_id: UUID) -> None:
         self._model = world.model
         self._vm_id = vm_id
