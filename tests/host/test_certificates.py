@@ -307,6 +307,15 @@ def test_a_proxy_that_does_not_connect_is_named(model: Model, chain: Path, answe
     proxy.close()
 
 
+def test_a_proxy_that_cannot_be_reached_is_named(model: Model, chain: Path) -> None:
+    with served(model, chain) as host, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        location = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(HostUnreachable) as caught:
+            reach(host, fingerprint=pin(chain), proxy=f"http://{location}")
+    assert f"proxy {location} cannot be reached" in str(caught.value)
+
+
 def test_a_host_that_wants_the_certificate_late_and_then_hangs_up_is_named(
     model: Model, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,15 @@ def dial(connection: HostConnection, timeout_seconds: float) -> socket.socket:
     if connection.proxy is None:
         return _connected((endpoint.resolved or endpoint.server, endpoint.port), timeout_seconds)
     proxy = parse_proxy(connection.proxy)
-    sock = _connected((proxy.server, proxy.port), timeout_seconds)
+    try:
+        sock = _connected((proxy.server, proxy.port), timeout_seconds)
+    except (ConnectionError, TimeoutError, socket.gaierror) as err:
+        failure = str(err)
+    else:
+        failure = ""
+    if failure:
+        # Not within the except: the innermost cause is what gets reported.
+        raise ProxyRefused(f"proxy {proxy.location} cannot be reached: {failure}")
     try:
         _open_tunnel(sock, f"proxy {proxy.location}", endpoint.location, timeout_seconds)
     except BaseException:
