@@ -154,6 +154,12 @@ def prove(
             info = connected.host_info()
             if make and not dry_run:
                 _make(connected, ledger, vm, vm_folder, disk_mib)
+            if make and dry_run:
+                _require_free(connected, vm)
+                # The disks of New-ScratchVm.
+                size = (disk_mib + 2 * max(64, disk_mib // 16) + 64) * MIB
+                _announce(groups, size, connected.checks.measure_rate().rate_bytes)
+                return ExitCode.DONE
             found = _find(connected, vm)
             entry = require_scratch(connected, info, found, ledger)
             size = sum(disk.size_bytes for disk in connected.disks(found.vm_id))
@@ -168,11 +174,13 @@ def prove(
             findings.fact("rate.bytes", round(rate_bytes))
             findings.fact("wire.largest_reply_bytes", recorder.largest_reply_bytes)
             result = _run(invocation, wanted, connected, info, found, scratch, connect, cancel, findings)
+            # Before the removal, which may fail.
+            remember(HostRecords(state), info, result)
+            code = _report(wanted, result, as_json=as_json)
             if remove:
                 scratch.remove()
                 ledger.forget(entry)
-            remember(HostRecords(state), info, result)
-    return _report(wanted, result, as_json=as_json)
+    return code
 
 
 @click.command("probes", short_help="Write the scripts of the conformance kit into a folder.")
@@ -199,12 +207,16 @@ def probes(folder: Path) -> ExitCode:
 
 
 def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int) -> None:
-    if any(one.name.casefold() == name.casefold() for one in host.list_vms()[0]):
-        raise ConfigurationError(f"VM {name}", f"exists on {host.name} already; use another name")
+    _require_free(host, name)
     try:
         remote.make_scratch_vm(host, ledger, name, folder, disk_mib)
     except NotPossible as err:
         raise ConfigurationError(f"host {host.name}", str(err)) from err
+
+
+def _require_free(host: HyperVHost, name: str) -> None:
+    if any(one.name.casefold() == name.casefold() for one in host.list_vms()[0]):
+        raise ConfigurationError(f"VM {name}", f"exists on {host.name} already; use another name")
 
 
 def _find(host: HyperVHost, name: str) -> VmInfo:

@@ -149,6 +149,20 @@ def test_a_vm_that_the_kit_did_not_make_is_refused(hvps: Hvps, served: Served, t
     assert "is not in the ledger of scratch VMs" in done.err
 
 
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
+    hvps: Hvps, served: Served, tmp_path: Path
+) -> None:
+    done = hvps(
+        *("host", "prove", served.url, *served.connection, "--vm", "new", "--make", "--dry-run"),
+        *("--folder", tmp_path / "out"),
+    )
+    assert done.code == 0, done.err
+    assert "about" in done.err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "home" / "state" / "hvps" / "scratch-vms.json").exists()
+    assert json.loads(hvps("sim", "list", "--folder", served.folder, "--json").out)["vms"] == []
+
+
 def test_a_host_that_runs_no_scripts_makes_no_scratch_vm(hvps: Hvps, served: Served, tmp_path: Path) -> None:
     done = hvps(
         *("host", "prove", served.url, *served.connection, "--vm", "new", "--make"),

@@ -105,6 +105,10 @@ try {
             $null = Remove-ScratchCheckpoint -VmId $VmId -Setting $disabled.Setting
         }
     }
+    catch {
+        Write-ProbeFact -Name 'checkpoint.disabled' -Value @{ Error = Get-ProbeFailure -Record $_ }
+        Write-ProbeFact -Name 'checkpoint.disabled_works' -Value $false
+    }
     finally {
         Hyper-V\Set-VM -VM $vm -CheckpointType $policy -ErrorAction Stop
     }

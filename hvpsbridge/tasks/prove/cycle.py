@@ -33,6 +33,7 @@ from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import TaskContext
 
 INCREMENTS = 3
+BACKUPS = ("full", *(f"increment {number + 1}" for number in range(INCREMENTS)))
 
 # Starts a backup from a function that opens a session for it, and kills it before a step.
 Crash = Callable[[Callable[[], BackupContext], Step], None]
@@ -73,8 +74,7 @@ class Cycle:
         modes: list[str] = []
         good = clean = True
         tracked = {slot_of(disk) for disk in self.operations.tracked()}
-        for number in range(INCREMENTS + 1):
-            name = "full" if number == 0 else f"increment {number}"
+        for number, name in enumerate(BACKUPS):
             with self.found.stage(name, 3, 5) as remarks:
                 if number:
                     self.operations.write_everywhere(self.seed + number)
@@ -239,6 +239,7 @@ class Cycle:
                 self.found.fact("read.rate_bytes", disk.rate_bytes)
             if disk.proved_bytes < disk.size_bytes:
                 remarks.append(f"{disk.slot} was not proved whole")
+                self.found.fact("proof.whole", False)
         lied = sum(disk.lied_chunks for disk in result.disks)
         self.found.fact("proof.lied_chunks", int(self.found.facts.get("proof.lied_chunks") or 0) + lied)
         remarks += result.warnings
@@ -246,3 +247,5 @@ class Cycle:
             raise result.error
         if result.leftovers:
             raise StageFailed(f"left on the host: {'; '.join(result.leftovers)}")
+        if lied:
+            raise StageFailed(f"change tracking did not report {lied} changed chunks; the proof found them")

@@ -178,6 +178,8 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     _yes("cycle.points_good", 5, None, wrong=True),
     _yes("cycle.host_clean", 9, None, wrong=True),
     _yes("cycle.increments", 3, None),
+    _yes("proof.whole", 5, None, wrong=True),
+    _yes("proof.lied_chunks", 5, "missing_changes", wanted=0, wrong=True),
 )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
-from hvpsbridge.tasks.prove.findings import Verdict
+from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
 from hvpsbridge.tasks.prove.prover import GROUPS
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
-from tests.tasks.prove.model_scratch import prove, scratch_vm
+from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
 from tests.tasks.world import World
 
 # Only scripts show these: the builtin engine reads no files, and starts no jobs that vanish.
@@ -38,6 +39,7 @@ SCRIPTS_ONLY = {
 }
 # Its hostile value is shorter than what counts as slow.
 FASTER = {"call_seconds"}
+NEEDED_GROUPS = ("operations", "cycle", "crashes", "sweep", "restore")
 BY_HAND = ("facts", "operations", "ids")
 
 
@@ -85,3 +87,25 @@ def test_a_hostile_knob_is_named(world: World, tmp_path: Path, knob: str) -> Non
     world.model.set_knob(knob, HOSTILE[knob])
     result = prove(world, vm_id, tmp_path / "restored", BY_HAND)
     assert knob in {one.knob for one in result.deviations}, result
+
+
+def test_a_host_whose_tracking_misses_changes_is_not_proved(world: World, tmp_path: Path) -> None:
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    world.model.set_knob("missing_changes", HOSTILE["missing_changes"])
+    result = prove(world, vm_id, tmp_path / "restored", NEEDED_GROUPS)
+    assert not result.proved
+    assert result.facts["proof.lied_chunks"] > 0
+    assert result.failed
+
+
+def test_stages_that_could_not_run_prove_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise NotPossible("the scratch VM must be off")
+
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    monkeypatch.setattr(ModelScratch, "write", refuse)
+    result = prove(world, vm_id, tmp_path / "restored", NEEDED_GROUPS)
+    assert not result.failed
+    assert not result.proved
