@@ -290,7 +290,7 @@ def check_ids(known: ProvedBuild) -> HostCheck:
         return HostCheck("increments", CheckState.GOOD, text)
     if known.differ:
         text = "reference points have other ids than frozen disks, so disks are compared in each run"
-        remedy = "no action is needed: points are right, but each backup hashes whole disks"
+        remedy = "points are right; for increments run `hvps host prove --guest`, see docs/real-host.md"
         return HostCheck("increments", CheckState.NOTE, text, remedy)
     if known.differ is None and known.way is None:
         return HostCheck("increments", CheckState.UNKNOWN, "the first backup shows which ids they start from")

@@ -83,8 +83,12 @@ try {
             Write-ProbeFact -Name 'scratch.merged' -Value (Wait-ScratchMerge -VmId $VmId)
         }
         'apply' {
+            $off = [int] $vm.State -eq 3
             $snapshot = Get-ScratchCheckpoint -Vm $vm -Id $Checkpoint
             Hyper-V\Restore-VMSnapshot -VMSnapshot $snapshot -Confirm:$false -ErrorAction Stop
+            if (-not $off) {
+                Hyper-V\Start-VM -VM $vm -ErrorAction Stop
+            }
         }
         'cut' {
             $off = [int] $vm.State -eq 3

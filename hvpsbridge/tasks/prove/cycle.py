@@ -73,7 +73,8 @@ class Cycle:
         """A full and increments, each proved whole before it is committed."""
         modes: list[str] = []
         good = clean = True
-        tracked = {slot_of(disk) for disk in self.operations.tracked()}
+        # Of several disks the guest of the kit writes one; the others change nothing, so they are compared.
+        tracked = set(self.found.facts.get("window.slots") or map(slot_of, self.operations.tracked()))
         for number, name in enumerate(BACKUPS):
             with self.found.stage(name, 3, 5) as remarks:
                 if number:
@@ -90,16 +91,19 @@ class Cycle:
 
     def crashes(self) -> None:
         """A backup dies before each step; the next one cleans up, and the last one ends well."""
+        claimed = 0
         with self.found.stage("crashes", 8, 9, 22) as remarks:
             for number, step in enumerate(Step):
                 self.found.note(f"crash before: {step.text}")
                 self.operations.write_everywhere(self.seed + 20 + number)
                 self.crash(lambda: self._context(self.connect()), step)
                 self.repository.refresh()
+                claimed += self._claim()
             result = self._backup()
             self._judge(result, remarks)
             remarks.append(f"{len(Step)} crashes")
             self.found.fact("crashes.steps", len(Step))
+            self.found.fact("crashes.reference_points_claimed", claimed)
             self.found.fact("crashes.then_mode", [disk.mode.value for disk in result.disks])
 
     def sweep(self) -> None:
@@ -123,7 +127,11 @@ class Cycle:
                 raise StageFailed(f"left: {', '.join(left)}" if left else "the crash left nothing to sweep")
 
     def restore(self) -> None:
-        """Restore the newest point, and compare it with what the host hashes of the same moment."""
+        """Restore a new point, and compare it with what the host hashes of the same moment.
+
+        While a guest writes, no later moment is the same: then the point itself, which was proved whole, is
+        compared.
+        """
         with self.found.stage("restore", 5) as remarks:
             result = self._backup()
             if result.error is not None or result.point_id is None:
@@ -141,13 +149,19 @@ class Cycle:
             if restored.error is not None:
                 raise restored.error
             paths = {disk.slot: Path(disk.path) for disk in restored.disks}
-            different = self._differences(paths)
+            if self.operations.scratch.writes_online:
+                unproved = [disk.slot for disk in result.disks if disk.proved_bytes < disk.size_bytes]
+                if unproved:
+                    raise StageFailed(f"not proved whole: {', '.join(unproved)}")
+                different = self._differences_of_point(paths)
+            else:
+                different = self._differences(paths)
             self.found.fact("restore.different_chunks", different)
-            remarks.append(f"{len(paths)} disks equal")
             for path in paths.values():
                 path.unlink(missing_ok=True)
             if different:
                 raise StageFailed(f"{different} chunks differ from the frozen disks")
+            remarks.append(f"{len(paths)} disks equal")
 
     def soak(self) -> None:
         """Many increments, and a session that was idle for hours."""
@@ -188,6 +202,17 @@ class Cycle:
                             different += hashlib.sha256(piece).digest() != digest
         return different
 
+    def _differences_of_point(self, paths: dict[str, Path]) -> int:
+        """Chunks of restored disks that differ from the newest point."""
+        different = 0
+        self.repository.refresh()
+        point = self.repository.catalog.points(self.vm.vm_id)[-1]
+        for disk in point.disks:
+            with paths[disk.slot].open("rb") as file, self.repository.image(point, disk) as image:
+                while piece := image.read(self.repository.grid.chunk_bytes):
+                    different += file.read(len(piece)) != piece
+        return different
+
     def _backup(self) -> BackupResult:
         with self.connect() as host:
             return backup_of_vm.run(self._context(host))
@@ -216,6 +241,22 @@ class Cycle:
         differ = facts.get("reference_point.ids_equal_frozen") is False
         tries = differ and facts.get("window.covered") is not False
         return (f"{build}{REFERENCE_IDS}",) if tries else ()
+
+    def _claim(self) -> int:
+        """Remove reference points that cannot be known by their ids, as a person would; their number.
+
+        A crash after the conversion leaves one where ids differ. Nobody else makes them for the scratch VM.
+        """
+        if self.found.facts.get("reference_point.ids_equal_frozen") is not False:
+            return 0
+        with self.connect() as host:
+            found = find_objects(host, self.repository, self.vm, host.shells())
+            unclear = {one.thing_id for one in found.of(Owner.UNCLEAR) if one.kind == "reference point"}
+            if unclear:
+                result = sweep_vm(replace(self._sweeping(host), ours=frozenset(unclear)), found)
+                if result.error is not None:
+                    raise result.error
+        return len(unclear)
 
     def _sweeping(self, host: HyperVHost) -> SweepContext:
         return SweepContext(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import HostError
-from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes
 from hvpsbridge.tasks.prove.findings import NotPossible
+from hvpsbridge.tasks.prove.guest_records import GuestRecord, read_records, written_within
 from hvpsbridge.tasks.prove.operations import LONG_WRITE_BYTES, Operations
 from hvpsbridge.units import MIB
+
+# How long the guest writes between the freeze and the conversion. Its round takes longer, so that what it
+# wrote then is still there at the next freeze.
+WINDOW_SECONDS = 10.0
+# With fewer records from before the conversion it is not shown that the guest was writing all the time.
+ENOUGH_RECORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +29,73 @@ class Incidents:
 
     def writes_in_the_window(self) -> None:
         """Whether the reference point's id covers writes between the freeze and the conversion."""
-        with self.ops.found.stage("writes before the conversion", 5):
-            window: dict[str, tuple[Extent, ...]] = {}
-            point = self.ops.reference_point(lambda: window.update(self.ops.write_everywhere(6)))
-            try:
-                if not any(window.values()):
-                    raise NotPossible(
-                        "what the guest wrote before the conversion is not known, so ids of reference points "
-                        "are not proved"
+        with self.ops.found.stage("writes before the conversion", 5) as remarks:
+            if self.ops.scratch.writes_online:
+                covered, count = self._guest_writes_covered()
+                remarks.append(f"{count} records of the guest, {'all' if covered else 'not all'} covered")
+            else:
+                covered = self._writes_covered()
+            self.ops.found.fact("window.covered", covered)
+            self.ops.found.fact("window.by_guest", self.ops.scratch.writes_online)
+            equal = self.ops.found.facts.get("reference_point.ids_equal_frozen", True)
+            self.ops.found.fact("reference_point.own_id_of_freeze", covered and not equal)
+
+    def _writes_covered(self) -> bool:
+        window: dict[str, tuple[Extent, ...]] = {}
+        point = self.ops.reference_point(lambda disks: window.update(self.ops.write_everywhere(6)))
+        try:
+            return self.ops.covers(point, window)
+        finally:
+            self.ops.remove(point)
+
+    def _guest_writes_covered(self) -> tuple[bool, int]:
+        """Whether changes have all that the guest is known to have written before the conversion.
+
+        Returns:
+            That, and the number of its records.
+
+        Raises:
+            NotPossible: too little is known.
+        """
+        before: dict[str, dict[int, GuestRecord]] = {}
+        seconds = 0.0
+
+        def wait(disks: Sequence[FrozenDisk]) -> None:
+            nonlocal seconds
+            started = self.ops.clock()
+            before.update({slot_of(disk): read_records(self.ops.host, disk) for disk in disks})
+            self.ops.pause(WINDOW_SECONDS)
+            seconds = self.ops.clock() - started
+
+        point = self.ops.reference_point(wait)
+        try:
+            with self.ops.frozen() as (_, disks):
+                ids = self.ops.ids_by_slot(point, disks)
+                written = {
+                    slot_of(disk): written_within(
+                        before[slot_of(disk)], read_records(self.ops.host, disk), seconds
                     )
-                covered = self.ops.covers(point, window)
-                self.ops.found.fact("window.covered", covered)
-                self.ops.found.fact("window.by_guest", self.ops.scratch.writes_online)
-                equal = self.ops.found.facts.get("reference_point.ids_equal_frozen", True)
-                self.ops.found.fact("reference_point.own_id_of_freeze", covered and not equal)
-            finally:
-                self.ops.remove(point)
+                    for disk in disks
+                    if slot_of(disk) in ids
+                }
+                count = sum(map(len, written.values()))
+                self.ops.found.fact("window.records", count)
+                self.ops.found.fact("window.slots", [slot for slot, extents in written.items() if extents])
+                if count < ENOUGH_RECORDS:
+                    raise NotPossible(
+                        f"only {count} records of the guest are known to be from before the conversion, so "
+                        "ids of reference points are not proved; is the Linux disk of this version running?"
+                    )
+                missing = 0
+                for disk in disks:
+                    if extents := written.get(slot_of(disk)):
+                        known = self.ops.raw_changes(disk, ids[slot_of(disk)]).extents
+                        wanted = normalise(extents, disk.size_bytes)
+                        missing += total_bytes(subtract(wanted, normalise(known, disk.size_bytes)))
+                self.ops.found.fact("window.missing_bytes", missing)
+                return missing == 0, count
+        finally:
+            self.ops.remove(point)
 
     def two_checkpoints(self) -> None:
         """Whether a recovery checkpoint can be made beside another one, as that of another product."""

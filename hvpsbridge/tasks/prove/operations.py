@@ -60,6 +60,7 @@ class Operations:
         repository_id: for the marks of checkpoints.
         limits: how long to wait for jobs and merges.
         pause: waits; false when the work must stop.
+        clock: monotonic seconds.
     """
 
     host: HyperVHost
@@ -69,6 +70,7 @@ class Operations:
     found: Findings
     limits: BackupLimits
     pause: Callable[[float], bool]
+    clock: Callable[[], float] = time.monotonic
 
     def disks(self) -> tuple[DiskInfo, ...]:
         """Disks of the VM that a backup reads."""
@@ -120,19 +122,19 @@ class Operations:
                 )
 
     def reference_point(
-        self, meanwhile: Callable[[], object] | None = None, *, describe: bool = False
+        self, meanwhile: Callable[[Sequence[FrozenDisk]], object] | None = None, *, describe: bool = False
     ) -> ReferencePointInfo:
         """A reference point of now.
 
         Args:
-            meanwhile: called between the freeze and the conversion.
+            meanwhile: called with the frozen disks, between the freeze and the conversion.
             describe: record facts of the way there.
         """
         with self.frozen() as (checkpoint, disks):
             if describe:
                 self._describe(disks)
             if meanwhile is not None:
-                meanwhile()
+                meanwhile(disks)
             before = [one.instance_id for one in self.host.reference_points(self.vm_id)]
             self.host.close_readers()
             made: list[ReferencePointInfo] = []
@@ -191,7 +193,7 @@ class Operations:
         """Raw answers of change tracking about what was written, as facts."""
         fact = self.found.fact
         with self.frozen() as (_, disks):
-            ids = self._ids_by_slot(first, disks)
+            ids = self.ids_by_slot(first, disks)
             fact("frozen.shows_last_id", any(disk.rct_id in first.rct_ids for disk in disks if disk.rct_id))
             pages, ranges, longer, missing, beyond, unit, in_order, empty = 0, 0, 0, 0, 0, 0, True, False
             cut_by: set[str] = set()
@@ -200,7 +202,7 @@ class Operations:
                 if slot_of(disk) not in ids:
                     continue
                 try:
-                    raw = self._raw_changes(disk, ids[slot_of(disk)])
+                    raw = self.raw_changes(disk, ids[slot_of(disk)])
                 except OperationFailed as err:
                     fact("changes.refusal", err.describe())
                     fact("changes.answered", False)
@@ -233,7 +235,8 @@ class Operations:
             fact("changes.unit_bytes", unit)
             fact("changes.longer_share", round(longer / max(1, ranges), 3))
 
-    def _raw_changes(self, disk: FrozenDisk, rct_id: str) -> RawChanges:
+    def raw_changes(self, disk: FrozenDisk, rct_id: str) -> RawChanges:
+        """What change tracking answers about a frozen disk since an id."""
         pages = self.host.checks.change_pages(disk.path, rct_id, disk.size_bytes)
         lists = [unpack_extents(page.extents or b"") for page in pages]
         cut_by = set()
@@ -245,7 +248,7 @@ class Operations:
             cut_by = cut_by or {"bytes"}
         return RawChanges(tuple(one for extents in lists for one in extents), len(pages), frozenset(cut_by))
 
-    def _ids_by_slot(self, point: ReferencePointInfo, disks: Sequence[FrozenDisk]) -> dict[str, str]:
+    def ids_by_slot(self, point: ReferencePointInfo, disks: Sequence[FrozenDisk]) -> dict[str, str]:
         """Ids of a reference point by the slot of their disk, as far as that is clear."""
         if len(point.rct_ids) != len(point.disk_instance_ids):
             return {}
@@ -262,7 +265,7 @@ class Operations:
     ) -> bool:
         """Whether queries since a reference point answer, and cover what was written."""
         with self.frozen() as (_, disks):
-            ids = self._ids_by_slot(first, disks)
+            ids = self.ids_by_slot(first, disks)
             if not ids:
                 return False
             for disk in disks:
@@ -270,7 +273,7 @@ class Operations:
                 if slot not in ids or (not answered and slot not in written):
                     continue
                 try:
-                    known = normalise(self._raw_changes(disk, ids[slot]).extents, disk.size_bytes)
+                    known = normalise(self.raw_changes(disk, ids[slot]).extents, disk.size_bytes)
                 except HvpsError as err:
                     self.found.fact("changes.refusal", err.describe())
                     return False

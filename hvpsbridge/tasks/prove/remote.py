@@ -123,7 +123,7 @@ class HostScratch:
         self._set("uncheckpoint", Checkpoint=checkpoint)
 
     def apply_user_checkpoint(self, checkpoint: str) -> None:
-        """Apply it; the VM stays off."""
+        """Apply it; a VM that was running is started again."""
         self._set("apply", Checkpoint=checkpoint)
 
     def cut(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,8 @@ from uuid import UUID
 from hvpsbridge.contract.results import ControllerType as Controller
 from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.sim.guests.pattern import PatternWriter
+from hvpsbridge.sim.model.errors import HyperVError
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
 from hvpsbridge.tasks.backup import vm as backup_of_vm
 from hvpsbridge.tasks.backup.context import BackupContext
@@ -24,15 +28,16 @@ from hvpsbridge.tasks.prove.prover import Prover, ProveResult
 from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, host_key, mark_of
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
-from tests.tasks.world import QUICK, Died, Steps, World, die
+from tests.tasks.world import QUICK, SLOT, Died, Steps, World, die
 
 SIZE = 16 * MIB
+RECORD_SECONDS = 0.25
 
 
 class ModelScratch:
     """What the probes do to a scratch VM, done to the model."""
 
-    writes_online = True
+    writes_online = False
 
     def __init__(self, world: World, vm_id: UUID) -> None:
         self._model = world.model
@@ -87,6 +92,49 @@ class ModelScratch:
         raise NotPossible("the model runs no scripts")
 
 
+class GuestScratch(ModelScratch):
+    """A scratch VM in which the Linux disk of the kit runs: what it writes, and where, is its own affair."""
+
+    writes_online = True
+
+    def write(self, disk: DiskInfo, extents: tuple[Extent, ...], seed: int) -> tuple[Extent, ...]:
+        return ()
+
+    def unmap(self, disk: DiskInfo, extent: Extent) -> None:
+        raise NotPossible("only a guest trims")
+
+
+class Guest:
+    """The guest of the kit, which writes a record at each message of hvps to the host, on a clock of its own.
+
+    Args:
+        records: of a round.
+    """
+
+    def __init__(self, world: World, vm_id: UUID, records: int) -> None:
+        def write(offset: int, data: bytes) -> None:
+            with contextlib.suppress(HyperVError):  # it is off for a moment
+                world.model.guests.write(vm_id, SLOT, offset, data)
+
+        self.stopped = False
+        self._writer = PatternWriter(write, start_bytes=1 * MIB, records=records)
+        self._seconds = 1000.0
+        self._lock = threading.Lock()
+        world.before = lambda name: self.work(RECORD_SECONDS)
+
+    def clock(self) -> float:
+        return self._seconds
+
+    def work(self, seconds: float) -> bool:
+        """Let time pass."""
+        with self._lock:
+            for _ in range(max(1, round(seconds / RECORD_SECONDS))):
+                self._seconds += RECORD_SECONDS
+                if not self.stopped:
+                    self._writer.write_record(self._seconds + 77)  # the guest started earlier than hvps
+        return True
+
+
 def _slot(disk: DiskInfo) -> Slot:
     kind = ControllerType.SCSI if disk.controller_type is Controller.SCSI else ControllerType.IDE
     return Slot(kind, disk.controller_number, disk.controller_location)
@@ -110,7 +158,9 @@ def crash(make: Callable[[], BackupContext], step: Step) -> None:
         backup_of_vm.run(replace(make(), observer=Steps(at=(step.name, "before"), then=die)))
 
 
-def prove(world: World, vm_id: UUID, folder: Path, only: Collection[str]) -> ProveResult:
+def prove(
+    world: World, vm_id: UUID, folder: Path, only: Collection[str], guest: Guest | None = None
+) -> ProveResult:
     """A proof on the model. ``Died`` leaves what a killed process leaves."""
     found = Findings()
     with world.host() as host:
@@ -118,10 +168,11 @@ def prove(world: World, vm_id: UUID, folder: Path, only: Collection[str]) -> Pro
             host=host,
             vm_id=vm_id,
             repository_id=world.repository.repository_id,
-            scratch=ModelScratch(world, vm_id),
+            scratch=GuestScratch(world, vm_id) if guest else ModelScratch(world, vm_id),
             found=found,
             limits=QUICK.limits,
-            pause=lambda seconds: True,
+            pause=guest.work if guest else lambda seconds: True,
+            clock=guest.clock if guest else time.monotonic,
         )
         cycle = Cycle(
             vm=host.vm(vm_id),
