@@ -18,14 +18,13 @@ places, blocks in ascending order. Readers accept any layout.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
 from hvpsbridge.formats.extents import Extent, align
 from hvpsbridge.formats.vhdx import (
     BAT_REGION,
-    HEADER_BYTES,
     HEADER_OFFSETS,
     LOG_OFFSET,
     METADATA_REGION,
@@ -37,22 +36,13 @@ from hvpsbridge.formats.vhdx import (
     pack_regions,
 )
 from hvpsbridge.formats.vhdx_metadata import CHUNK_SECTORS, Metadata
+from hvpsbridge.formats.views.view import Placed
 from hvpsbridge.units import MIB
 
 _CREATOR = "hvpsbridge"
 _METADATA_OFFSET = LOG_OFFSET + 1 * MIB
-_BAT_OFFSET = _METADATA_OFFSET + 1 * MIB
+BAT_OFFSET = _METADATA_OFFSET + 1 * MIB
 _BITMAP_PRESENT = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A run of payload blocks: ``length`` bytes of the disk at ``disk_offset`` are in the file at
-    ``file_offset``."""
-
-    disk_offset: int
-    file_offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +81,8 @@ def plan(
     extents = tuple(present)
     runs = align(extents, metadata.block_bytes, metadata.blocks * metadata.block_bytes)
     bat = array("Q", bytes(8 * metadata.bat_entries))
-    bat_bytes = -(-len(bat) * 8 // MIB) * MIB
-    position = _BAT_OFFSET + bat_bytes
+    bat_bytes = bat_region_bytes(metadata)
+    position = BAT_OFFSET + bat_bytes
     bitmaps: dict[int, bytearray] = {}
     if metadata.parent is not None:
         bitmaps = _bitmaps(metadata, extents)
@@ -108,24 +98,36 @@ def plan(
             bat[metadata.bat_index(block)] = position | state
             position += metadata.block_bytes
     head = bytearray(head_bytes)
-    creator = b"vhdxfile" + _CREATOR.encode("utf-16-le")
-    head[: len(creator)] = creator
-    for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
-        head[offset : offset + HEADER_BYTES] = VhdxHeader(
-            sequence=sequence, file_write_guid=write_guid, data_write_guid=write_guid, log_guid=log_guid
-        ).pack()
-    regions = pack_regions(
-        (Region(BAT_REGION, _BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
-    )
-    for offset in REGION_TABLE_OFFSETS:
-        head[offset : offset + len(regions)] = regions
-    packed = metadata.pack()
-    head[_METADATA_OFFSET : _METADATA_OFFSET + len(packed)] = packed
-    head[_BAT_OFFSET : _BAT_OFFSET + 8 * len(bat)] = bat.tobytes()
+    for offset, content in head_pieces(metadata, write_guid, bat_bytes, log_guid=log_guid):
+        head[offset : offset + len(content)] = content
+    head[BAT_OFFSET : BAT_OFFSET + 8 * len(bat)] = bat.tobytes()
     for chunk, bitmap in bitmaps.items():
         at = bat[metadata.bitmap_index(chunk)] & ~(MIB - 1)
         head[at : at + MIB] = bitmap
     return Layout(bytes(head), tuple(payload), position)
+
+
+def bat_region_bytes(metadata: Metadata) -> int:
+    """Size of the region of the block allocation table: whole MiB."""
+    return -(-metadata.bat_entries * 8 // MIB) * MIB
+
+
+def head_pieces(
+    metadata: Metadata, write_guid: UUID, bat_bytes: int, *, log_guid: UUID = NO_GUID
+) -> Iterator[tuple[int, bytes]]:
+    """Offset and content of all that is before the block allocation table, ascending."""
+    yield 0, b"vhdxfile" + _CREATOR.encode("utf-16-le")
+    for offset, sequence in zip(HEADER_OFFSETS, (1, 2), strict=True):
+        header = VhdxHeader(
+            sequence=sequence, file_write_guid=write_guid, data_write_guid=write_guid, log_guid=log_guid
+        )
+        yield offset, header.pack()
+    regions = pack_regions(
+        (Region(BAT_REGION, BAT_OFFSET, bat_bytes), Region(METADATA_REGION, _METADATA_OFFSET, MIB))
+    )
+    for offset in REGION_TABLE_OFFSETS:
+        yield offset, regions
+    yield _METADATA_OFFSET, metadata.pack()
 
 
 def allocated(metadata: Metadata, bat: bytes) -> tuple[Extent, ...]:
