@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from hvpsbridge.contract.results import FrozenDisk
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.errors import HostError
+from hvpsbridge.errors import HostError, OperationFailed
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes
 from hvpsbridge.tasks.prove.findings import NotPossible
 from hvpsbridge.tasks.prove.guest_records import GuestRecord, read_records, written_within
 from hvpsbridge.tasks.prove.operations import LONG_WRITE_BYTES, Operations
-from hvpsbridge.units import MIB
+from hvpsbridge.units import MIB, size_text
 
 # How long the guest writes between the freeze and the conversion. Its round takes longer, so that what it
 # wrote then is still there at the next freeze.
@@ -31,32 +31,22 @@ class Incidents:
         """Whether the reference point's id covers writes between the freeze and the conversion."""
         with self.ops.found.stage("writes before the conversion", 5) as remarks:
             if self.ops.scratch.writes_online:
-                covered, count = self._guest_writes_covered()
-                remarks.append(f"{count} records of the guest, {'all' if covered else 'not all'} covered")
+                missing = self._missing_of_guest()
+                records = self.ops.found.facts["window.records"]
+                remarks.append(f"{records} records of the guest, {size_text(missing)} missing")
             else:
-                covered = self._writes_covered()
-            self.ops.found.fact("window.covered", covered)
+                window: dict[str, tuple[Extent, ...]] = {}
+                missing = self._missing(
+                    lambda disks: window.update(self.ops.write_everywhere(6)), lambda disks: window
+                )
+            self.ops.found.fact("window.missing_bytes", missing)
+            self.ops.found.fact("window.covered", not missing)
             self.ops.found.fact("window.by_guest", self.ops.scratch.writes_online)
             equal = self.ops.found.facts.get("reference_point.ids_equal_frozen", True)
-            self.ops.found.fact("reference_point.own_id_of_freeze", covered and not equal)
+            self.ops.found.fact("reference_point.own_id_of_freeze", not missing and not equal)
 
-    def _writes_covered(self) -> bool:
-        window: dict[str, tuple[Extent, ...]] = {}
-        point = self.ops.reference_point(lambda disks: window.update(self.ops.write_everywhere(6)))
-        try:
-            return self.ops.covers(point, window)
-        finally:
-            self.ops.remove(point)
-
-    def _guest_writes_covered(self) -> tuple[bool, int]:
-        """Whether changes have all that the guest is known to have written before the conversion.
-
-        Returns:
-            That, and the number of its records.
-
-        Raises:
-            NotPossible: too little is known.
-        """
+    def _missing_of_guest(self) -> int:
+        """As :meth:`_missing`, of what the guest is known to have written before the conversion."""
         before: dict[str, dict[int, GuestRecord]] = {}
         seconds = 0.0
 
@@ -67,33 +57,56 @@ class Incidents:
             self.ops.pause(WINDOW_SECONDS)
             seconds = self.ops.clock() - started
 
-        point = self.ops.reference_point(wait)
+        def written(disks: Sequence[FrozenDisk]) -> dict[str, tuple[Extent, ...]]:
+            found = {
+                slot_of(disk): written_within(
+                    before[slot_of(disk)], read_records(self.ops.host, disk), seconds
+                )
+                for disk in disks
+            }
+            count = sum(map(len, found.values()))
+            self.ops.found.fact("window.records", count)
+            self.ops.found.fact("window.slots", [slot for slot, extents in found.items() if extents])
+            if count < ENOUGH_RECORDS:
+                raise NotPossible(
+                    f"only {count} records of the guest are known to be from before the conversion, so ids "
+                    "of reference points are not proved; is the Linux disk of this version running?"
+                )
+            return found
+
+        return self._missing(wait, written)
+
+    def _missing(
+        self,
+        meanwhile: Callable[[Sequence[FrozenDisk]], object],
+        written: Callable[[Sequence[FrozenDisk]], dict[str, tuple[Extent, ...]]],
+    ) -> int:
+        """Bytes of writes before a conversion that are not in the changes since its reference point's id.
+
+        Args:
+            meanwhile: called between the freeze and the conversion.
+            written: gives those writes by slot, from the frozen disks of the next checkpoint.
+
+        Raises:
+            NotPossible: tracking does not answer. That is no write that an id misses.
+        """
+        point = self.ops.reference_point(meanwhile)
         try:
             with self.ops.frozen() as (_, disks):
+                writes, missing = written(disks), 0
                 ids = self.ops.ids_by_slot(point, disks)
-                written = {
-                    slot_of(disk): written_within(
-                        before[slot_of(disk)], read_records(self.ops.host, disk), seconds
-                    )
-                    for disk in disks
-                    if slot_of(disk) in ids
-                }
-                count = sum(map(len, written.values()))
-                self.ops.found.fact("window.records", count)
-                self.ops.found.fact("window.slots", [slot for slot, extents in written.items() if extents])
-                if count < ENOUGH_RECORDS:
-                    raise NotPossible(
-                        f"only {count} records of the guest are known to be from before the conversion, so "
-                        "ids of reference points are not proved; is the Linux disk of this version running?"
-                    )
-                missing = 0
                 for disk in disks:
-                    if extents := written.get(slot_of(disk)):
-                        known = self.ops.raw_changes(disk, ids[slot_of(disk)]).extents
-                        wanted = normalise(extents, disk.size_bytes)
-                        missing += total_bytes(subtract(wanted, normalise(known, disk.size_bytes)))
-                self.ops.found.fact("window.missing_bytes", missing)
-                return missing == 0, count
+                    slot = slot_of(disk)
+                    if slot not in ids or not writes.get(slot):
+                        continue
+                    try:
+                        known = normalise(self.ops.raw_changes(disk, ids[slot]).extents, disk.size_bytes)
+                    except OperationFailed as err:
+                        raise NotPossible(f"change tracking does not answer: {err.describe()}") from err
+                    missing += total_bytes(subtract(normalise(writes[slot], disk.size_bytes), known))
+                if not any(writes.get(slot) for slot in ids):
+                    raise NotPossible("the reference point has no id of a disk that was written")
+                return missing
         finally:
             self.ops.remove(point)
 

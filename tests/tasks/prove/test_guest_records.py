@@ -12,6 +12,7 @@ from hvpsbridge.cli.prove import remember
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.sim.guests.pattern import PatternWriter
+from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.prove.findings import Verdict
 from hvpsbridge.tasks.prove.guest_records import RECORD_BYTES, GuestRecord, parse_record, written_within
@@ -94,11 +95,23 @@ def test_an_id_that_misses_writes_in_the_window_is_named_and_never_used(
     result, _ = proof()
     assert result.facts["window.covered"] is False
     assert result.facts["window.missing_bytes"] >= 30 * RECORD_BYTES
-    assert "not all covered" in text_of(result)
+    assert text_of(result).endswith("MiB missing")
     assert "window.covered" in {one.fact for one in result.deviations if one.knob == "new_id_at_conversion"}
     assert way_of(world) is not IdWay.REFERENCE
     assert world.records.load(world.host().host_info()).refuted is not None
     assert Mode.INCREMENTAL not in modes(world)
+
+
+def test_a_refused_query_is_no_id_that_misses_writes(
+    world: World, proof: Callable[..., tuple[ProveResult, Guest]]
+) -> None:
+    world.model.set_knob("new_id_of_freeze", True)
+    world.model.set_knob("query_refusal", HOSTILE["query_refusal"])
+    result, _ = proof()
+    assert "change tracking does not answer" in text_of(result)
+    assert "window.covered" not in result.facts
+    assert way_of(world) is None
+    assert world.records.load(world.host().host_info()).refuted is None
 
 
 @pytest.mark.parametrize("how", ["stopped", "written again"])
