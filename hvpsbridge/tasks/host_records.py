@@ -82,9 +82,14 @@ class HostRecords:
         self._known: dict[str, dict[str, ProvedBuild]] = {}
 
     def load(self, info: HostInfo) -> ProvedBuild:
-        """What is known about this machine on its build; an empty record if nothing is."""
+        """What is known about this machine on its build; an empty record if nothing is.
+
+        A machine that does not say which update it has never counts as proved: the next one would not show.
+        """
+        build = build_of(info)
         with self._lock:
-            return self._read().get(_key(info), {}).get(str(build_of(info)), ProvedBuild())
+            known = self._read().get(_key(info), {}).get(str(build), ProvedBuild())
+        return known if build.revision else replace(known, proved=None, way=None)
 
     def builds(self, info: HostInfo) -> dict[str, ProvedBuild]:
         """What is known about this machine, by build."""

@@ -84,7 +84,7 @@ def test_other_ids_are_compared_until_they_are_proved(world: World, vm_id: UUID,
     assert "ids are not those of the frozen disks" in first.warnings[0]
     assert rounds(world, vm_id, 3) == [COMPARE] * 3
     (plan,) = world.good_backup(vm_id).disks
-    assert f"it was not shown for Windows {BUILD} that such an id misses nothing" in plan.reason_text
+    assert f"has not shown for Windows {BUILD} that such an id misses nothing" in plan.reason_text
     prove(world, IdWay.FROZEN)
     assert rounds(world, vm_id, 1) == [COMPARE]
     prove(world)

@@ -139,7 +139,12 @@ def _publish(
     if IdWay.LATE in ways:
         context.note("tracking starts with this reference point: the next backup compares")
     elif IdWay.REFERENCE in ways and planned.trust.missing:
-        state.warn("the reference point's ids are not those of the frozen disks: the next backup compares")
+        text = "the reference point's ids are not those of the frozen disks: the next backup compares"
+        # A compare for this reason has a warning of its own.
+        if any(disk.reason is Reason.IDS_UNPROVED for disk in planned.plan.disks):
+            context.note(text)
+        else:
+            state.warn(text)
     differ = IdWay.REFERENCE in ways
     if IdWay.LATE not in ways and context.shared.records.load(leased.info).differ is not differ:
         context.shared.records.save(leased.info, differ=differ)

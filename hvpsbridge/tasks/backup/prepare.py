@@ -178,14 +178,16 @@ def plan(context: BackupContext, state: BackupState, info: HostInfo, *, wait: bo
 
 
 def _trust(context: BackupContext, info: HostInfo, lineage: Lineage) -> BuildTrust:
-    """How far the host is trusted; a note if its build was not proved."""
+    """How far the host is trusted; once in a run a note if its build was not proved."""
     options = context.options
     record = context.shared.records.load(info)
     trust = trust_build(build_of(info), context.host.name, record, options.proved_builds, lineage)
-    if options.proof is ProofPolicy.AUTO and not trust.proved:
+    unproved = options.proof is ProofPolicy.AUTO and not trust.proved
+    if unproved and context.shared.said.first(f"{context.host.name} {trust.build}"):
+        why = "" if trust.build.revision else ", because the host does not say which update it has"
         context.note(
-            f"Windows {trust.build} was never proved on this host, so every point is compared with its "
-            "frozen disks; hvps host prove ends that"
+            f"Windows {trust.build} does not count as proved on {context.host.name}{why}, so each point is "
+            "compared with its frozen disks; see docs/real-host.md#prove-a-host"
         )
     return trust
 

@@ -45,6 +45,7 @@ from hvpsbridge.tasks.transfer.disk_reader import DiskReader, open_shell
 from hvpsbridge.tasks.transfer.limits import SharedReadPermit
 from hvpsbridge.tasks.transfer.parallel import run_parallel
 from hvpsbridge.tasks.transfer.permits import Claim
+from hvpsbridge.units import size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +174,15 @@ def _note_results(
     planned: Planned,
     disks: Iterable[DiskBackup],
 ) -> None:
-    """Warn of proofs that were left out; remember ids that missed changes, and how fast the host hashes."""
+    """Warn of proofs that were left out and of wrong answers; remember what is known about the host."""
     records = context.shared.records
     for disk in disks:
         by_reference = disk.plan.base is not None and disk.plan.base.way is IdWay.REFERENCE
         if by_reference and disk.plan.reason in (Reason.TRACKING_LIED, Reason.IDS_LATE):
             records.save(leased.info, refuted=datetime.now(UTC))
+        if disk.plan.reason is Reason.EMPTY_ANSWER and (differ := disk.figures().changed_bytes):
+            text = f"change tracking reported no changes, but {size_text(differ)} differ; they were read"
+            state.warn(f"disk {disk.plan.slot}: {text}")
         if disk.proof_left_out:
             state.warn(f"disk {disk.plan.slot}: written, but not proved: {disk.proof_left_out}")
     rate = max((disk.hash_rate for disk in disks), default=0.0)

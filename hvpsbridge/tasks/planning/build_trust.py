@@ -66,13 +66,13 @@ def trust_build(
     shown = (
         (record.proved is not None and record.way is IdWay.REFERENCE)
         or f"{build}{REFERENCE_IDS}" in declared
-        or lineage.proved_reference_ids(build, host) >= PROOFS_WANTED
+        or (bool(build.revision) and lineage.proved_reference_ids(build, host) >= PROOFS_WANTED)
     )
     missing = ""
     if missed:
         missing = f"on Windows {build} such an id missed changes"
     elif not shown:
-        missing = f"it was not shown for Windows {build} that such an id misses nothing"
+        missing = f"hvps host prove --guest has not shown for Windows {build} that such an id misses nothing"
     return BuildTrust(
         build=build,
         host=host,

@@ -1,4 +1,4 @@
-"""What all reads of a run share: permits, a rate limit, shells, and what is known about reading each host."""
+"""What all backups of a run share: permits, a rate limit, shells, and what is known about each host."""
 
 from __future__ import annotations
 
@@ -97,6 +97,21 @@ class SharedReadPermit:
         return self._permits.due(self._ticket)
 
 
+class Said:
+    """What was said in this run. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._lock = threading.Lock()
+
+    def first(self, key: str) -> bool:
+        """Whether this is the first time; from then on it is not."""
+        with self._lock:
+            new = key not in self._keys
+            self._keys.add(key)
+            return new
+
+
 @dataclass(frozen=True, slots=True)
 class SharedLimits:
     """What all reads of a run go through.
@@ -108,6 +123,7 @@ class SharedLimits:
         shells: limits the shells for disks on each host.
         records: what was proved and measured about hosts.
         rates: how fast hosts send.
+        said: notes about hosts that were given already.
     """
 
     permits: SharedPermits = field(default_factory=SharedPermits)
@@ -116,3 +132,4 @@ class SharedLimits:
     shells: ShellSlots = field(default_factory=ShellSlots)
     records: HostRecords = field(default_factory=HostRecords)
     rates: MeasuredRates = field(default_factory=MeasuredRates)
+    said: Said = field(default_factory=Said)
