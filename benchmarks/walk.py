@@ -48,7 +48,7 @@ from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.policy import BackupLimits
-from hvpsbridge.tasks.sinks import RawFile
+from hvpsbridge.tasks.restore.sinks import RawFile
 from hvpsbridge.tasks.transfer.guard import Guard, ReadWatcher
 from hvpsbridge.tasks.transfer.limits import SharedPermits
 from hvpsbridge.tasks.transfer.permits import Claim
@@ -210,7 +210,7 @@ def main() -> None:
         if not options.no_trace:
             count = SIZE_BYTES // BLOCK_BYTES
             there = Trace(("hvpsbridge.formats.wire", "decode_block"), count // 4, count * 3 // 4)
-            home = Trace(("hvpsbridge.tasks.sinks", "write"), count // 4, count * 3 // 4)
+            home = Trace(("hvpsbridge.tasks.restore.sinks", "write"), count // 4, count * 3 // 4)
             with canned(f"blocks{MEBIBYTES}") as single, new_repository(BLOCK_BYTES) as repository:
                 point, _ = backup(single, repository, there)
                 restore(repository, point, home)

@@ -1,7 +1,8 @@
-"""``hvps restore``: write disks of a recovery point to files on this machine. Needs no host."""
+"""``hvps restore``: write disks of a recovery point to image files or standard output. Needs no host."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,36 @@ from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.run_output import output_format, print_report
+from hvpsbridge.cli.run_output import output_format, print_problems, print_report
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore import RestoreOptions, choose_disks, restore_vm
+from hvpsbridge.tasks.restore.stream import StreamTarget
+from hvpsbridge.tasks.restore.targets import RestoreTarget, open_target, target_path
+from hvpsbridge.tasks.restore.task import RestoreOptions, choose_disks, restore_vm
 from hvpsbridge.tasks.results import RunResult
-from hvpsbridge.tasks.targets import RawImages, target_path
 from hvpsbridge.tasks.task import TaskContext
 
-_OPTIONS = OptionGroup(RestoreOptions, {"disk": "--disk", "overwrite": "--overwrite"})
+_OPTIONS = OptionGroup(
+    RestoreOptions,
+    {
+        "disk": "--disk",
+        "overwrite": "--overwrite",
+        "skip_damaged": "--skip-damaged",
+        "keep_ids": "--keep-ids",
+    },
+)
+
+
+# As a target: one disk goes there.
+STANDARD_OUTPUT = "-"
 
 
 @click.command("restore")
 @click.argument("point")
-@click.option("--to", required=True, metavar="raw:PATH", help="Where to write.")
+@click.option("--to", required=True, metavar="FORMAT:PATH", help="Where to write; - is standard output.")
 @_OPTIONS
 @repository_options
 @json_option
@@ -43,26 +57,32 @@ def restore_(
     quiet: bool,
     **options: Any,
 ) -> ExitCode:
-    """Restore the disks of POINT as sparse raw images.
+    """Restore the disks of POINT as image files.
 
     POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
-    short id. Without --disk, PATH is a folder that gets a file for each disk, named for its slot
-    (scsi-0-0.raw). With --disk, it is the file, or a block device, which is written in place with
-    --overwrite. A file appears when it is complete.
+    short id. FORMAT is raw, vhdx, vhdx-fixed, vhd, vhd-fixed or qcow2; all files are sparse. Without --disk,
+    PATH is a folder that gets a file for each disk, named for its slot (scsi-0-0.vhdx). With --disk, it is
+    the file, or a block device, which is written in place with --overwrite (raw only). A file appears when it
+    is complete. With --to - the only disk, or the one of --disk, goes to standard output, as a raw image.
+
+    New files get new disk ids, since the source may still run; --keep-ids keeps those of the source.
     """
     wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
-    try:
-        path, _ = target_path(to, {})
-    except ValueError as err:
-        raise ConfigurationError("--to", str(err)) from err
+    if to == STANDARD_OUTPUT and as_json:
+        raise click.UsageError("--json and --to - both write to standard output")
+    place = _place(to)
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
         choose_disks(found, wanted.disk)
     cancel = Cancellation()
-    single = wanted.disk is not None and not _is_folder(path)
-    target = RawImages(path, repository, wanted.overwrite, is_file=single)
-    with catch_signals(cancel, report_first), console.observer(quiet=quiet) as observer:
+    target: RestoreTarget
+    if place is None:
+        target = StreamTarget(sys.stdout.buffer)
+    else:
+        single = wanted.disk is not None and not _is_folder(place)
+        target = open_target(to, {}, repository, overwrite=wanted.overwrite, is_file=single)
+    with catch_signals(cancel, report_first), console.observer(quiet=quiet or place is None) as observer:
         context = TaskContext(
             vm=VmRef(found.manifest.host, found.vm_id, found.vm_name),
             repository=repository,
@@ -72,9 +92,20 @@ def restore_(
         )
         result = restore_vm(context, replace(wanted, point=str(found.point_id)), target)
     run = RunResult(invocation.run_id, result.started, result.seconds, (result,))
-    return print_report(
-        run_report(run, name="restore", check=False), output_format(as_json=as_json, as_lines=False)
-    )
+    report = run_report(run, name="restore", check=False)
+    if place is None:
+        return print_problems(report)
+    return print_report(report, output_format(as_json=as_json, as_lines=False))
+
+
+def _place(to: str) -> Path | None:
+    """Where a target is; None for standard output."""
+    if to == STANDARD_OUTPUT:
+        return None
+    try:
+        return target_path(to, {})[0]
+    except ValueError as err:
+        raise ConfigurationError("--to", str(err)) from err
 
 
 def _is_folder(path: Path) -> bool:

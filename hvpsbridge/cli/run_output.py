@@ -25,14 +25,20 @@ def output_format(*, as_json: bool, as_lines: bool) -> OutputFormat:
 
 def print_report(report: RunReport, output: OutputFormat) -> ExitCode:
     """Print a report. Returns its exit code."""
-    for text in condition_lines(report):
-        console.note(f"hvps: {text}")
+    code = print_problems(report)
     if output is OutputFormat.TEXT:
         for table in run_tables(report):
             console.table(table)
         console.line(summary_line(report))
     else:
         print_document(report, output)
+    return code
+
+
+def print_problems(report: RunReport) -> ExitCode:
+    """Print one line per problem on standard error, and nothing else. Returns the exit code."""
+    for text in condition_lines(report):
+        console.note(f"hvps: {text}")
     return ExitCode(report.exit_code)
 
 

@@ -56,6 +56,7 @@ from hvpsbridge.errors.policy import (
 )
 from hvpsbridge.errors.repository import (
     Damaged,
+    DiskDamaged,
     KeyNeeded,
     LeaseLost,
     NewerFormat,
@@ -97,6 +98,7 @@ __all__ = [
     "ConsistencyNotReached",
     "Damaged",
     "DiskBusy",
+    "DiskDamaged",
     "DiskUnreadable",
     "EndpointDiffers",
     "ExitCode",

@@ -152,6 +152,19 @@ class Damaged(RepositoryError):
 
 
 @dataclass(eq=False)
+class DiskDamaged(Damaged):
+    """Bytes of a disk cannot be restored: a chunk, or a part of the tree that names chunks."""
+
+    slot: str
+    first: int
+    last: int
+    template: ClassVar[str] = (
+        "bytes {first} to {last} of disk {slot} cannot be restored: {name} in {repository} is damaged: {what}"
+    )
+    remedy: ClassVar[str] = "use another point, or restore the rest with --skip-damaged"
+
+
+@dataclass(eq=False)
 class PointLost(Damaged):
     """The point that the selector means may be one whose manifest is damaged or missing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.chunk import ZERO_ID
@@ -15,6 +15,9 @@ from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
 from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
+
+# Takes what cannot be read: where, and why.
+OnDamaged = Callable[[Extent, Damaged], None]
 
 # Chunks kept for readers that go back and forth, as file systems do.
 CHUNKS_KEPT = 16
@@ -101,23 +104,44 @@ class DiskImage(io.RawIOBase):
 
     # -- as a whole -----------------------------------------------------------------------------------
 
-    def chunk_ids(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
+    def chunk_ids(
+        self, walked: set[bytes] | None = None, on_damaged: OnDamaged | None = None
+    ) -> Iterator[tuple[int, bytes]]:
         """Number and id of every chunk that is not zero, ascending.
 
         Args:
             walked: as in ``TreeReader.leaves``.
+            on_damaged: called with each extent of which the ids cannot be read. Without it that is an error.
+
+        Raises:
+            Damaged: a part of the tree cannot be read.
         """
         chunks = self._grid.count(self.size_bytes)
-        for leaf, node in self._tree.leaves(walked):
+        for leaf, node in self._tree.leaves(walked, self._extent_damaged(on_damaged)):
             first = leaf * FAN_OUT
             for number, identity in enumerate(entries(node)[: chunks - first], first):
                 if identity != ZERO_ID:
                     yield number, identity
 
-    def extents(self) -> Iterator[Extent]:
-        """Extents of chunks that are not zero, ascending; neighbours are joined."""
+    def _extent_damaged(self, on_damaged: OnDamaged | None) -> Callable[[int, int, Damaged], None] | None:
+        if on_damaged is None:
+            return None
+
+        def damaged(first: int, count: int, err: Damaged) -> None:
+            start = self._grid.extent(first, self.size_bytes)
+            last = self._grid.extent(first + count - 1, self.size_bytes)
+            on_damaged(Extent(start.offset, last.end - start.offset), err)
+
+        return damaged
+
+    def extents(self, on_damaged: OnDamaged | None = None) -> Iterator[Extent]:
+        """Extents of chunks that are not zero, ascending; neighbours are joined.
+
+        Args:
+            on_damaged: as in :meth:`chunk_ids`.
+        """
         current: Extent | None = None
-        for number, _ in self.chunk_ids():
+        for number, _ in self.chunk_ids(on_damaged=on_damaged):
             extent = self._grid.extent(number, self.size_bytes)
             if current is not None and current.end == extent.offset:
                 current = Extent(current.offset, current.length + extent.length)
@@ -128,18 +152,24 @@ class DiskImage(io.RawIOBase):
         if current is not None:
             yield current
 
-    def chunks(self) -> Iterator[tuple[int, bytes]]:
+    def chunks(self, on_damaged: OnDamaged | None = None) -> Iterator[tuple[int, bytes]]:
         """Offset in bytes and content of every chunk that is not zero, in the order that is fastest to read.
 
         The disk is read in windows of :data:`WINDOW_CHUNKS`. In a window, chunks come in the order of packs,
         neighbours are fetched together, and a chunk that occurs several times is fetched once.
 
+        Args:
+            on_damaged: called with each extent that cannot be read, which is left out then. Without it that
+                is an error.
+
         Raises:
             Damaged: a chunk has no good copy.
         """
-        yield from self.read_chunks(self.chunk_ids())
+        yield from self.read_chunks(self.chunk_ids(on_damaged=on_damaged), on_damaged)
 
-    def read_chunks(self, numbers: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    def read_chunks(
+        self, numbers: Iterable[tuple[int, bytes]], on_damaged: OnDamaged | None = None
+    ) -> Iterator[tuple[int, bytes]]:
         """As :meth:`chunks`, but only chunks that are given as by :meth:`chunk_ids`."""
         window: dict[bytes, list[int]] = {}
         count = 0
@@ -147,15 +177,37 @@ class DiskImage(io.RawIOBase):
             window.setdefault(identity, []).append(number)
             count += 1
             if count == WINDOW_CHUNKS:
-                yield from self._in_pack_order(window)
+                yield from self._in_pack_order(window, on_damaged)
                 window, count = {}, 0
-        yield from self._in_pack_order(window)
+        yield from self._in_pack_order(window, on_damaged)
 
-    def _in_pack_order(self, window: dict[bytes, list[int]]) -> Iterator[tuple[int, bytes]]:
-        places: list[Location] = [self._frames.locate(identity, Kind.DATA_PACK)[0] for identity in window]
+    def _in_pack_order(
+        self, window: dict[bytes, list[int]], on_damaged: OnDamaged | None
+    ) -> Iterator[tuple[int, bytes]]:
+        places: list[Location] = []
+        for identity, numbers in window.items():
+            try:
+                places.append(self._frames.locate(identity, Kind.DATA_PACK)[0])
+            except Damaged as err:
+                self._left_out(numbers, err, on_damaged)
         for place, found in self._frames.read_all(places):
-            # There may be another copy that is good.
-            raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(found, Damaged) else found
+            try:
+                # There may be another copy that is good.
+                raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(found, Damaged) else found
+            except Damaged as err:
+                self._left_out(window[place.id], err, on_damaged)
+                continue
             for number in window[place.id]:
                 extent = self._grid.extent(number, self.size_bytes)
-                yield extent.offset, self._right_length(place.id, raw, extent.length)
+                try:
+                    content = self._right_length(place.id, raw, extent.length)
+                except Damaged as err:
+                    self._left_out([number], err, on_damaged)
+                    continue
+                yield extent.offset, content
+
+    def _left_out(self, numbers: Iterable[int], err: Damaged, on_damaged: OnDamaged | None) -> None:
+        if on_damaged is None:
+            raise err
+        for number in numbers:
+            on_damaged(self._grid.extent(number, self.size_bytes), err)

@@ -70,14 +70,21 @@ class TreeReader:
         identity = self.node_id(level, number)
         return ZERO_NODE if is_zero(identity) else self._load(identity)
 
-    def leaves(self, walked: set[bytes] | None = None) -> Iterator[tuple[int, bytes]]:
+    def leaves(
+        self, walked: set[bytes] | None = None, on_damaged: Callable[[int, int, Damaged], None] | None = None
+    ) -> Iterator[tuple[int, bytes]]:
         """Stored leaves as (number, node), ascending; without leaves of zeros.
 
         Args:
             walked: ids of subtrees to skip; those that are read completely are added. Increments share most
                 of their tree, so a walk over many points reads each part once.
+            on_damaged: called with the first and the number of chunks below a node that cannot be read, which
+                are left out then. Without it the walk ends there.
+
+        Raises:
+            Damaged: a node cannot be read, and there is no ``on_damaged``, or the tree is forged.
         """
-        yield from self._walk(self.root.root, self.level, 0, walked)
+        yield from self._walk(self.root.root, self.level, 0, walked, on_damaged)
 
     def node_ids(self) -> frozenset[bytes]:
         """Ids of all stored nodes of the tree that can be reached."""
@@ -98,11 +105,23 @@ class TreeReader:
                 self._gather(each, level - 1, found)
 
     def _walk(
-        self, identity: bytes, level: int, number: int, walked: set[bytes] | None
+        self,
+        identity: bytes,
+        level: int,
+        number: int,
+        walked: set[bytes] | None,
+        on_damaged: Callable[[int, int, Damaged], None] | None,
     ) -> Iterator[tuple[int, bytes]]:
         if is_zero(identity) or (walked is not None and identity in walked):
             return
-        node = self._load(identity)
+        try:
+            node = self._load(identity)
+        except Damaged as err:
+            if on_damaged is None:
+                raise
+            first = number * FAN_OUT**level
+            on_damaged(first, min(FAN_OUT**level, self.chunks - first), err)
+            return
         if level == 1:
             yield number, node
         else:
@@ -113,7 +132,7 @@ class TreeReader:
                         raise self._frames.damaged(
                             label(Kind.NODE_PACK, identity), "it has chunks beyond the end of the disk"
                         )
-                    yield from self._walk(below, level - 1, number * FAN_OUT + index, walked)
+                    yield from self._walk(below, level - 1, number * FAN_OUT + index, walked, on_damaged)
         if walked is not None:
             walked.add(identity)
 

@@ -24,6 +24,7 @@ _DIGEST_DIGITS = 8
 _UNSAFE = re.compile(
     '[/\\\\<>:"|?*\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]'
 )
+_SLOT = re.compile(r"[a-z]{1,8} [0-9]{1,4}:[0-9]{1,4}")
 # Names of devices, with or without a suffix (Windows: "Naming Files, Paths, and Namespaces").
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
@@ -80,3 +81,14 @@ def _bytes(part: str) -> int:
         return len(os.fsencode(part))
     except UnicodeEncodeError:
         return len(part.encode(errors="surrogatepass"))
+
+
+def disk_file_name(slot: str, suffix: str) -> str:
+    """Name of the file of a disk, from its slot: ``scsi-0-1.raw``.
+
+    A manifest of a repository without encryption can be forged: its slots can be any text. What is not a slot
+    ends with a digest of it, so that it is not another disk's name.
+    """
+    if _SLOT.fullmatch(slot):
+        return f"{slot.replace(' ', '-').replace(':', '-')}.{suffix}"
+    return f"{shortened(path_part(slot), 100, slot, always=True)}.{suffix}"

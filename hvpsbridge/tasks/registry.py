@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TASKS = {
     "backup": "hvpsbridge.tasks.backup.task",
     "verify": "hvpsbridge.tasks.verify",
-    "restore": "hvpsbridge.tasks.restore",
+    "restore": "hvpsbridge.tasks.restore.task",
 }
 
 

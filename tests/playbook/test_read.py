@@ -15,7 +15,7 @@ from hvpsbridge.playbook.read import parse_playbook, playbook_schema, read_playb
 from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.tasks.planning.select import SelectableState
 from hvpsbridge.tasks.policy import BackupOptions, ConsistencyPolicy
-from hvpsbridge.tasks.restore import RestoreOptions
+from hvpsbridge.tasks.restore.task import RestoreOptions
 from hvpsbridge.tasks.verify import VerifyOptions
 
 GOOD = """\

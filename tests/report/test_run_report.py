@@ -25,7 +25,7 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.planning.modes import Mode, Reason
-from hvpsbridge.tasks.restore import RestoredDisk, RestoreResult
+from hvpsbridge.tasks.restore.results import RestoredDisk, RestoreResult
 from hvpsbridge.tasks.results import HostProblem, RunResult, TaskResult
 from hvpsbridge.tasks.transfer.figures import DiskFigures
 from hvpsbridge.tasks.verify import PointCheck, VerifyResult

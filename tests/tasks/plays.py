@@ -10,7 +10,7 @@ from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.play import PlayRun
-from hvpsbridge.tasks.restore import RestoreOptions
+from hvpsbridge.tasks.restore.task import RestoreOptions
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.task import play_task

@@ -11,7 +11,7 @@ import pytest
 from hvpsbridge.errors import ExitCode, HostError, OperationFailed, OperationTimedOut, VmNotFound
 from hvpsbridge.formats.definition import missing_sections, without_sections
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore import TASK, RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.task import TASK, RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
 from tests.tasks.world import World
 

@@ -19,9 +19,19 @@ from hvpsbridge.errors import ConfigurationError, Damaged, Interrupted, TargetEx
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.devices import BlockDevice, Device, Uses, is_among_devices, is_device, refusal, uses_of
-from hvpsbridge.tasks.restore import TASK, RestoredDisk, RestoreSection, _holes, restore_disk
-from hvpsbridge.tasks.targets import RawImages
+from hvpsbridge.tasks.restore.devices import (
+    BlockDevice,
+    Device,
+    Uses,
+    is_among_devices,
+    is_device,
+    refusal,
+    uses_of,
+)
+from hvpsbridge.tasks.restore.images import ImageFiles, holes
+from hvpsbridge.tasks.restore.results import RestoredDisk, RestoreSection
+from hvpsbridge.tasks.restore.source import DiskSource
+from hvpsbridge.tasks.restore.task import TASK
 from hvpsbridge.units import MIB
 from tests.tasks.world import SLOT, World
 
@@ -104,12 +114,12 @@ def test_a_device_that_must_not_be_written_is_refused(facts: Uses, text: str) ->
     assert text in (refusal(facts, MIB, 2 * MIB) or "")
 
 
-def test_the_holes_of_a_disk_are_what_its_extents_leave() -> None:
+def test_theholes_of_a_disk_are_what_its_extents_leave() -> None:
     extents = [Extent(MIB, MIB), Extent(3 * MIB, MIB)]
-    assert list(_holes(extents, 5 * MIB)) == [(0, MIB), (2 * MIB, MIB), (4 * MIB, MIB)]
-    assert list(_holes([Extent(0, 5 * MIB)], 5 * MIB)) == []
-    assert sum(length for _, length in _holes([], 200 * MIB + 1)) == 200 * MIB + 1
-    assert len(list(_holes([], 200 * MIB))) == 4
+    assert list(holes(extents, 5 * MIB)) == [(0, MIB), (2 * MIB, MIB), (4 * MIB, MIB)]
+    assert list(holes([Extent(0, 5 * MIB)], 5 * MIB)) == []
+    assert sum(length for _, length in holes([], 200 * MIB + 1)) == 200 * MIB + 1
+    assert len(list(holes([], 200 * MIB))) == 4
 
 
 def test_a_report_says_what_a_device_means_for_the_disk() -> None:
@@ -129,9 +139,10 @@ def test_a_report_says_what_a_device_means_for_the_disk() -> None:
 
 @pytest.mark.parametrize("path", ["/dev/hvps-no-such-disk", "/dev/hvps-no-such-group/disk", "/dev/null"])
 def test_a_mistyped_device_does_not_become_a_file_in_memory(world: World, path: str) -> None:
-    raw = RawImages(Path(path), world.repository, overwrite=True, is_file=True)
+    raw = ImageFiles(Path(path), world.repository, overwrite=True, is_file=True)
+    point = point_of(world)
     with pytest.raises(ConfigurationError, match="would lie among the devices"):
-        raw.sink(point_of(world).disks[0], 0)
+        raw.write(DiskSource(world.repository, point, point.disks[0]))
     assert not list(Path("/dev").glob("hvps-no-such-*"))
     assert not is_among_devices(Path("/dev/shm/disk.raw"))
     assert not is_among_devices(Path("/srv/dev/disk.raw"))
@@ -166,8 +177,8 @@ def point_of(world: World, size_bytes: int = 2 * MIB) -> Point:
 
 
 def written(world: World, point: Point, path: Path, **options: object) -> RestoredDisk:
-    raw = RawImages(path, world.repository, is_file=True, **options)  # type: ignore[arg-type]
-    return restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+    raw = ImageFiles(path, world.repository, is_file=True, **options)  # type: ignore[arg-type]
+    return raw.write(DiskSource(world.repository, point, point.disks[0], cancel=Cancellation()))
 
 
 def test_a_disk_is_written_into_a_device_zeros_too(world: World, loop: Path, tmp_path: Path) -> None:
@@ -190,9 +201,9 @@ def test_a_device_is_written_with_overwrite_only_and_as_one_disk(world: World, l
     point, before = point_of(world), loop.read_bytes()
     with pytest.raises(TargetExists):
         written(world, point, loop)
-    folder = RawImages(loop, world.repository, overwrite=True)
+    folder = ImageFiles(loop, world.repository, overwrite=True)
     with pytest.raises(ConfigurationError, match="restore one disk into it with --disk"):
-        folder.sink(point.disks[0], 0)
+        folder.write(DiskSource(world.repository, point, point.disks[0]))
     assert loop.read_bytes() == before
 
 
@@ -239,12 +250,12 @@ def test_a_restore_that_ends_midway_says_what_the_device_holds(
         zero(self, offset, length)
         stopped.request("SIGTERM")
 
-    raw = RawImages(loop, world.repository, overwrite=True, is_file=True)
+    raw = ImageFiles(loop, world.repository, overwrite=True, is_file=True)
     lost = replace(point.disks[0], tree=replace(point.disks[0].tree, root=bytes([7]) * 32))
     with pytest.raises(Damaged):
-        restore_disk(world.repository, point, lost, raw, cancel=stopped, on_spoiled=told.append)
+        raw.write(DiskSource(world.repository, point, lost, cancel=stopped, on_spoiled=told.append))
     assert not told  # it was not touched
     monkeypatch.setattr(BlockDevice, "zero", stopping)
     with pytest.raises(Interrupted):
-        restore_disk(world.repository, point, point.disks[0], raw, cancel=stopped, on_spoiled=told.append)
+        raw.write(DiskSource(world.repository, point, point.disks[0], cancel=stopped, on_spoiled=told.append))
     assert told == [f"{loop} was written in part: it holds neither its old content nor the disk"]

@@ -16,7 +16,7 @@ from hvpsbridge.tasks.planning.eligibility import Severity
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.select import matching_pattern
 from hvpsbridge.tasks.policy import DiskSelection
-from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.units import MIB
 from tests.tasks import builders as make

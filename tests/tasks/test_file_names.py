@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, hidden_name, path_part
-from hvpsbridge.tasks.targets import target_path
+from hvpsbridge.tasks.restore.targets import target_path
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.file_names import MappedName
-from hvpsbridge.tasks.restore import TASK, RestoreOptions, restore_disk, restore_vm
-from hvpsbridge.tasks.sinks import RawFile
-from hvpsbridge.tasks.targets import RawImages
+from hvpsbridge.tasks.restore.images import ImageFiles
+from hvpsbridge.tasks.restore.sinks import RawFile
+from hvpsbridge.tasks.restore.source import DiskSource
+from hvpsbridge.tasks.restore.task import TASK, RestoreOptions, restore_vm
 from hvpsbridge.units import KIB, MIB, TIB
 from tests.tasks.world import SLOT, World
 
@@ -30,13 +31,14 @@ def test_a_restored_disk_is_the_frozen_one_and_sparse(world: World, tmp_path: Pa
     point = world.repository.catalog.points(vm_id)[0]
     target = tmp_path / "deep" / "disk.raw"
     told = []
-    restored = restore_disk(
-        world.repository,
-        point,
-        point.disks[0],
-        RawImages(target, world.repository, is_file=True),
-        cancel=Cancellation(),
-        on_progress=told.append,
+    restored = ImageFiles(target, world.repository, is_file=True).write(
+        DiskSource(
+            world.repository,
+            point,
+            point.disks[0],
+            cancel=Cancellation(),
+            on_progress=told.append,
+        )
     )
     assert point.manifest.checkpoint_id is not None
     assert (
@@ -72,15 +74,15 @@ def test_damage_or_a_signal_leaves_no_file(world: World, tmp_path: Path) -> None
     point = world.repository.catalog.points(vm_id)[0]
     stopped = Cancellation()
     stopped.request("SIGINT")
-    raw = RawImages(tmp_path / "disk.raw", world.repository, is_file=True)
+    raw = ImageFiles(tmp_path / "disk.raw", world.repository, is_file=True)
     with pytest.raises(Interrupted):
-        restore_disk(world.repository, point, point.disks[0], raw, cancel=stopped)
+        raw.write(DiskSource(world.repository, point, point.disks[0], cancel=stopped))
     packs = sorted((world.store).rglob("*"), key=lambda path: path.stat().st_size)
     with packs[-1].open("r+b") as pack:
         pack.seek(4096)
         pack.write(os.urandom(4096))
     with pytest.raises(Damaged):
-        restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+        raw.write(DiskSource(world.repository, point, point.disks[0], cancel=Cancellation()))
     assert not [path for path in tmp_path.iterdir() if "disk.raw" in path.name]
 
 
@@ -118,9 +120,9 @@ def test_a_restore_never_writes_into_its_own_repository(world: World, tmp_path: 
     point = world.repository.catalog.points(vm_id)[0]
     (tmp_path / "link").symlink_to(world.repository.url)
     for target in (Path(world.repository.url) / "config", tmp_path / "link" / "disk.raw"):
-        raw = RawImages(target, world.repository, overwrite=True, is_file=True)
+        raw = ImageFiles(target, world.repository, overwrite=True, is_file=True)
         with pytest.raises(ConfigurationError, match="is inside the repository"):
-            restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+            raw.write(DiskSource(world.repository, point, point.disks[0], cancel=Cancellation()))
     assert world.repository.verify("hashed").good
 
 
@@ -133,13 +135,13 @@ def test_a_restore_never_writes_into_another_repository(world: World, tmp_path: 
     before = sorted(other.rglob("*")), (other / "config").read_bytes()
     (tmp_path / "link").symlink_to(other / "data")
     for target in (other / "config", other / "new" / "disk.raw", tmp_path / "link" / "disk.raw"):
-        raw = RawImages(target, world.repository, overwrite=True, is_file=True)
+        raw = ImageFiles(target, world.repository, overwrite=True, is_file=True)
         with pytest.raises(ConfigurationError, match=f"is inside the repository {other}"):
-            restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+            raw.write(DiskSource(world.repository, point, point.disks[0], cancel=Cancellation()))
     assert (sorted(other.rglob("*")), (other / "config").read_bytes()) == before
     (tmp_path / "config").write_text("of something else")
-    raw = RawImages(tmp_path / "disk.raw", world.repository, is_file=True)
-    restore_disk(world.repository, point, point.disks[0], raw, cancel=Cancellation())
+    raw = ImageFiles(tmp_path / "disk.raw", world.repository, is_file=True)
+    raw.write(DiskSource(world.repository, point, point.disks[0], cancel=Cancellation()))
 
 
 def test_what_cannot_fit_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
@@ -269,11 +271,11 @@ def test_a_forged_slot_does_not_leave_the_target(world: World, tmp_path: Path, s
     vm_id = world.vm(disks=(MIB,))
     world.good_backup(vm_id)
     folder = tmp_path / "a" / "target"
-    raw = RawImages(folder, world.repository)
+    raw = ImageFiles(folder, world.repository)
     point = forged(world.repository.catalog.points(vm_id)[0], slot, "scsi 0:1")
-    raw.check(point.disks)
+    raw.check(point, point.disks)
     for disk in point.disks:
-        restore_disk(world.repository, point, disk, raw, cancel=Cancellation())
+        raw.write(DiskSource(world.repository, point, disk, cancel=Cancellation()))
     assert len(list(folder.iterdir())) == 2
     assert not [path for path in (tmp_path / "a").iterdir() if path != folder]
 
@@ -285,7 +287,7 @@ def test_disks_that_would_be_one_file_are_refused_before_anything_is_written(
     world.good_backup(vm_id)
     point = forged(world.repository.catalog.points(vm_id)[0], "scsi 0:1", "scsi 0:1")
     with pytest.raises(ConfigurationError, match="disks 'scsi 0:1' and 'scsi 0:1' would be one file"):
-        RawImages(tmp_path, world.repository).check(point.disks)
+        ImageFiles(tmp_path, world.repository).check(point, point.disks)
 
 
 def test_a_report_says_how_names_were_changed(world: World, tmp_path: Path) -> None:

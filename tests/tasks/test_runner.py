@@ -20,7 +20,8 @@ from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
-from hvpsbridge.tasks.restore import RestoreOptions, RestoreResult
+from hvpsbridge.tasks.restore.results import RestoreResult
+from hvpsbridge.tasks.restore.task import RestoreOptions
 from hvpsbridge.tasks.results import Outcome
 from hvpsbridge.tasks.task import PlayTask, play_task
 from hvpsbridge.tasks.verify import VerifyResult

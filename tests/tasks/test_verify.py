@@ -9,7 +9,7 @@ import pytest
 from hvpsbridge.errors import Damaged, ExitCode, PointLost, StoreError
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.verify import Points, VerifyOptions, verify_vm
 from tests.tasks.world import SLOT, World
 

@@ -28,7 +28,7 @@ from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.policy import REFERENCE_IDS, BackupOptions, ProofPolicy
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible, StageFailed
 from hvpsbridge.tasks.prove.operations import Operations
-from hvpsbridge.tasks.restore import RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import TaskContext
 

@@ -14,8 +14,8 @@ from typing import Protocol, Self
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExists, is_full
 from hvpsbridge.repository.stores.naming import name_exclusively
-from hvpsbridge.tasks.devices import Device, write_all
 from hvpsbridge.tasks.file_names import PART_PREFIX, PART_SUFFIX, hidden_name
+from hvpsbridge.tasks.restore.devices import Device, write_all
 
 logger = logging.getLogger(__name__)
 
