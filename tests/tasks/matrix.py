@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations, pairwise
 from uuid import UUID
 
-from hvpsbridge.errors import ExitCode, Gated, HostRefused, InternalError
+from hvpsbridge.errors import ExitCode, Gated, HostRefused, InternalError, OperationFailed
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.sim.model.knobs import HOSTILE, Knobs
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.observer import Observer
+from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.policy import ProofPolicy
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
@@ -95,11 +96,41 @@ def calls_by_step(world: World, vm_id: UUID) -> dict[str, list[str]]:
 
 
 def new_vm(world: World) -> UUID:
-    """A VM with a VHDX and a VHD."""
-    vm_id = world.vm(disks=(1 * MIB,))
+    """A VM with a VHDX and a VHD, with a name of its own."""
+    vm_id = world.vm(f"web{len(world.model.vms.all())}", disks=(1 * MIB,))
     world.model.setup.add_disk(vm_id, VHD, size_bytes=1 * MIB, format=VhdFormat.VHD)
     world.churn(vm_id, VHD)
     return vm_id
+
+
+# Reasons whose text leaves open what happened, which a detail must say.
+VAGUE = {
+    Reason.CHAIN_CHANGED,
+    Reason.IDS_LATE,
+    Reason.IDS_MISSING,
+    Reason.IDS_UNPROVED,
+    Reason.TRACKING_LIED,
+    Reason.TRACKING_UNUSABLE,
+}
+
+
+def assert_reasons(result: BackupResult) -> None:
+    """Each disk that was not read as tracked shows why, and so does a run that ended early."""
+    shown = [*result.warnings, *map(str, result.conditions)]
+    for disk in result.disks:
+        said = (disk, shown, result.error)
+        assert (disk.mode is Mode.INCREMENTAL) == (disk.reason is Reason.TRACKED), said
+        assert disk.reason_text.startswith(disk.reason.text), said
+        assert disk.reason not in VAGUE or disk.reason_text != disk.reason.text, said
+        if result.error is None and not disk.reason.expected:
+            # The warning of a disk names its slot; wrong tracking is a condition.
+            assert any(disk.slot in line for line in shown), said
+    error = result.error
+    if error is not None:
+        # Facts of the error that are texts: the host, the operation, what the host said.
+        empty = {fact.name for fact in fields(error) if getattr(error, fact.name) == ""}
+        assert not empty - {"error_id", "category"}, (error, empty)
+        assert not isinstance(error, OperationFailed) or error.native is not None or error.error_id, error
 
 
 class Matrix:
@@ -168,12 +199,12 @@ class Matrix:
         there = world.repository.catalog.points(self.vm_id)
         for point in there[points:]:
             world.assert_point_equal(point)
+        assert_reasons(result)
         if result.error is None:
             assert len(there) == points + 1, said
         else:
             assert not isinstance(result.error, InternalError | HostRefused), said
             assert result.exit_code is not ExitCode.DAMAGE or self.may_lie, said
-            assert str(result.error), said
         left = self._recovery_checkpoints() - before
         assert result.leftovers or not left, (*said, left)
         assert not world.model.driver.attached(), said

@@ -66,13 +66,22 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(world: World, cells: Sequence[Cell]) -> None:
-    """Disturbed backups of one VM, each followed by one that must end well."""
+    """Disturbed backups of one VM, each followed by one that must end well.
+
+    A cell that fails does not hide the next ones: they get another VM, and all failures are shown at the end.
+    """
+    failures: list[str] = []
     try:
         matrix = Matrix(world)
         for cell in cells:
-            matrix.run(cell)
+            try:
+                matrix.run(cell)
+            except Exception as error:  # noqa: BLE001 (whatever it was, it is shown)
+                failures.append(f"{cell}: {error!r}")
+                matrix = Matrix(world)
     finally:
         world.close()
+    assert not failures, "\n".join(failures)
 
 
 def with_knob(knob: str) -> list[Cell]:

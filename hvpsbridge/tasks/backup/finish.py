@@ -46,8 +46,10 @@ def finish(
     Raises:
         HostError: the host did not do its part; the recovery point is safe all the same.
     """
+    # The point is committed: what is to be said of it does not depend on what the host does next.
+    _warn_unexpected(context, state, planned, stored)
     unproven = _convert(context, state, leased, planned, frozen, stored, committed)
-    _leave(context, state, leased, planned, frozen, stored, unproven)
+    _leave(context, state, leased, planned, frozen, unproven)
 
 
 def _convert(
@@ -159,7 +161,6 @@ def _leave(
     leased: Leased,
     planned: Planned,
     frozen: Frozen,
-    stored: Stored,
     unproven: tuple[str, ...],
 ) -> None:
     """Destroy older reference points, wait for the merge, and see that the host is clean."""
@@ -183,7 +184,6 @@ def _leave(
         else:
             state.cleaned_up(state.leftovers)
             close_run(cleanup, references)
-        _warn_unexpected(context, state, planned, stored)
 
 
 def _warn_unexpected(context: BackupContext, state: BackupState, planned: Planned, stored: Stored) -> None:
