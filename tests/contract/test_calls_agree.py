@@ -1,6 +1,7 @@
 """The calls that each operation makes on a host: the same on both engines, with the same result if one fails.
 
-A script that makes a new call fails here until the builtin engine declares it.
+A script that makes a new call fails here until the builtin engine declares it. This compares the engines with
+each other only; tests/documented holds calls, parameters and codes to Microsoft's pages.
 """
 
 from __future__ import annotations
