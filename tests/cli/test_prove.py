@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hvpsbridge.errors import SimulatorError
 from hvpsbridge.resources import resource_folder
+from hvpsbridge.sim.control.client import Control
+from hvpsbridge.sim.guests.pattern import PatternWriter
 from hvpsbridge.sim.model.knobs import HOSTILE
 from tests.cli.conftest import Hvps, Served, serving
 from tests.cli.schemas import assert_valid
@@ -114,6 +121,41 @@ def test_a_hostile_knob_is_named(hvps: Hvps, tmp_path: Path, scripted: Served, k
     )
     document = json.loads(done.out)
     assert knob in {one["knob"] for one in document["deviations"]}, document["rows"]
+
+
+@pytest.mark.soak
+def test_what_a_guest_writes_before_the_conversion_is_seen_over_the_wire(
+    hvps: Hvps, tmp_path: Path, scripted: Served
+) -> None:
+    """With the kit's guest, in real time; the whole proof is a test of the model."""
+    assert hvps("sim", "knob", "new_id_of_freeze", "on", "--folder", scripted.folder).code == 0
+    host = ("host", "prove", scripted.url, *scripted.connection, "--vm", "scratch", "--json")
+    made = hvps(*host, "--make", "--disk-mib", "64", "--only", "facts", "--folder", tmp_path / "made")
+    assert made.code == 0, made.err
+    ended = threading.Event()
+
+    def work() -> None:
+        with Control(scripted.folder) as control:
+            control.set_state("scratch", "start")
+            slot = control.vms()[0].disks[0].slot
+            writer = PatternWriter(partial(control.write, "scratch", slot), records=1000)
+            while not ended.is_set():
+                with contextlib.suppress(SimulatorError):  # it is off for a moment
+                    writer.write_record(time.monotonic())
+                ended.wait(0.05)
+
+    guest = threading.Thread(target=work)
+    guest.start()
+    try:
+        done = hvps(*host, "--guest", "--only", "operations", "--folder", tmp_path / "out")
+    finally:
+        ended.set()
+        guest.join()
+    document = json.loads(done.out)
+    assert [row for row in document["rows"] if row["verdict"] == "fail"] == []
+    assert document["facts"]["window.records"] >= 8
+    assert document["facts"]["window.covered"] is True
+    assert document["facts"]["window.by_guest"] is True
 
 
 def test_the_wire_is_measured_from_here(served: Served, tmp_path: Path) -> None:
