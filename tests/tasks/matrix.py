@@ -169,6 +169,11 @@ class Matrix:
         self._churn()
         self.calm(str(cell))
 
+    def disturb(self, where: str) -> BackupResult:
+        """A backup of what the guest wrote meanwhile, with the knobs as they are."""
+        self._churn()
+        return self._backup(where)
+
     def calm(self, where: str) -> None:
         """An undisturbed backup, which may have to clean up first."""
         result = self._backup(f"after {where}")

@@ -13,6 +13,7 @@ import pytest
 
 from hvpsbridge.sim.engines.operations import context
 from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.tasks.planning.modes import Reason
 from tests.tasks.matrix import FAILING, Cell, Matrix, calls_by_step, covering, new_vm, ways_of
 from tests.tasks.wire import WireWorld
 from tests.tasks.world import World
@@ -22,6 +23,19 @@ KNOBS = sorted(HOSTILE)
 PARTS = 8
 # Knobs of one cell of the real engine.
 TOGETHER = 16
+
+
+# Knobs that alone make a tracked disk compared, the reason, and what its detail must have.
+CAUSES = {
+    "empty_answers": (Reason.EMPTY_ANSWER, ""),
+    "frozen_id_of_last_point": (Reason.IDS_UNPROVED, "hvps host prove"),
+    "info_without_id": (Reason.TRACKING_OFF, ""),
+    "missing_changes": (Reason.TRACKING_LIED, "changed chunks were not reported"),
+    "new_id_at_conversion": (Reason.IDS_UNPROVED, "hvps host prove"),
+    "new_id_of_freeze": (Reason.IDS_UNPROVED, "hvps host prove"),
+    "query_refusal": (Reason.TRACKING_UNUSABLE, "0x00000005"),
+    "state_refusal": (Reason.TRACKING_UNUSABLE, "0x00000005"),
+}
 
 
 @cache
@@ -104,6 +118,21 @@ def test_every_two_knobs_meet_and_every_knob_meets_every_call() -> None:
 
 def test_each_call_of_a_backup_may_fail(tmp_path: Path) -> None:
     run(World(tmp_path), sample(disturbed(), steps=False))
+
+
+@pytest.mark.parametrize("knob", CAUSES)
+def test_a_compare_names_what_the_host_did(tmp_path: Path, knob: str) -> None:
+    world = World(tmp_path)
+    try:
+        matrix = Matrix(world)
+        matrix.set_knobs([knob])
+        # What a conversion did shows in the second backup.
+        results = [matrix.disturb(knob) for _ in range(2)]
+    finally:
+        world.close()
+    disks = [disk for result in results for disk in result.disks if disk.slot == "scsi 0:0"]
+    reason, detail = CAUSES[knob]
+    assert any(disk.reason is reason and detail in disk.reason_text for disk in disks), disks
 
 
 @pytest.mark.parametrize("part", range(2))
