@@ -39,6 +39,7 @@ FUNCTIONS = (
 # Cmdlets of Windows that the stand-ins answer. The cmdlets of CIM take a class: Get-CimInstance:Win32_Volume.
 CIM_CMDLETS = ("Get-CimInstance", "Get-CimAssociatedInstance", "Get-CimClass")
 CMDLETS = (
+    "Add-VMHardDiskDrive",
     "Checkpoint-VM",
     "Get-Cluster",
     "Get-VHD",
@@ -60,8 +61,13 @@ CMDLETS = (
     "Get-VMSnapshot",
     "Get-WinEvent",
     "Import-Module",
+    "Move-VMStorage",
+    "New-VM",
+    "Remove-VM",
     "Remove-VMSnapshot",
     "Rename-VMSnapshot",
+    "Restore-VMSnapshot",
+    "Set-VM",
 )
 
 
