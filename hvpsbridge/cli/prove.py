@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,33 +21,38 @@ from hvpsbridge.contract.results import HostInfo, VmInfo
 from hvpsbridge.errors import ConfigurationError, ExitCode, UsageError, VmMissing
 from hvpsbridge.files import replace_file
 from hvpsbridge.folders import absolute
-from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.recording import WireRecorder
 from hvpsbridge.host.scripts import probe_text
 from hvpsbridge.report.documents.document import document_text
 from hvpsbridge.report.documents.proved import HostProved
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository.opening import create_repository
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.opening import create_repository, open_repository
 from hvpsbridge.resources import resource_folder
-from hvpsbridge.tasks.backup import vm as backup_of_vm
-from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
-from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.host_records import HostRecords, default_state_folder
-from hvpsbridge.tasks.observer import Moment, Observer
 from hvpsbridge.tasks.policy import BackupLimits, BackupOptions
 from hvpsbridge.tasks.prove import remote
+from hvpsbridge.tasks.prove.crashing import kill_before
 from hvpsbridge.tasks.prove.cycle import Cycle
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible
 from hvpsbridge.tasks.prove.operations import Operations
-from hvpsbridge.tasks.prove.prover import GROUPS, LIMIT_SECONDS, Prover, ProveResult, estimate_seconds
-from hvpsbridge.tasks.prove.scratch import ScratchLedger, require_scratch
-from hvpsbridge.tasks.steps import Step
+from hvpsbridge.tasks.prove.prover import (
+    CLEAN_UP,
+    GROUPS,
+    LIMIT_SECONDS,
+    Prover,
+    ProveResult,
+    estimate_seconds,
+)
+from hvpsbridge.tasks.prove.remember import remember
+from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, require_scratch
 from hvpsbridge.units import MIB, duration_text, rate_text, size_text
 
 FACTS_NAME = "facts.json"
 RECORDINGS_NAME = "recordings"
+REPOSITORY_NAME = "repository"
 # Scratch disks are small; the host's own volume keeps this much.
 FREE_SPACE_FLOOR = 2048 * MIB
 DEFAULT_DISK_MIB = 1024
@@ -169,14 +171,22 @@ def prove(
             return ExitCode.DONE
         with catch_signals(cancel, report_first):
             helper = stack.enter_context(connect())
+            earlier = _earlier(invocation, entry)
             scratch = remote.HostScratch(helper, entry, guest=guest, pause=cancel.pause)
             findings = Findings(note=lambda text: console.note(f"hvps: {text}"))
             findings.fact("rate.bytes", round(rate_bytes))
             findings.fact("wire.largest_reply_bytes", recorder.largest_reply_bytes)
-            result = _run(invocation, wanted, connected, info, found, scratch, connect, cancel, findings)
+            entry = ledger.uses(entry, str(wanted.folder / REPOSITORY_NAME))
+            result = _run(
+                invocation, wanted, connected, info, found, scratch, connect, cancel, findings, earlier
+            )
+            if CLEAN_UP in result.passed:
+                entry = ledger.uses(entry, "")
             # Before the removal, which may fail.
             remember(HostRecords(state), info, result)
             code = _report(wanted, result, as_json=as_json)
+            if findings.ended is not None:
+                raise findings.ended
             if remove:
                 scratch.remove()
                 ledger.forget(entry)
@@ -207,7 +217,6 @@ def probes(folder: Path) -> ExitCode:
 
 
 def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int) -> None:
-    _require_free(host, name)
     try:
         remote.make_scratch_vm(host, ledger, name, folder, disk_mib)
     except NotPossible as err:
@@ -215,12 +224,12 @@ def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_
 
 
 def _require_free(host: HyperVHost, name: str) -> None:
-    if any(one.name.casefold() == name.casefold() for one in host.list_vms()[0]):
+    if remote.named(host, name):
         raise ConfigurationError(f"VM {name}", f"exists on {host.name} already; use another name")
 
 
 def _find(host: HyperVHost, name: str) -> VmInfo:
-    found = [one for one in host.list_vms()[0] if one.name.casefold() == name.casefold()]
+    found = remote.named(host, name)
     if len(found) != 1:
         raise VmMissing(host.name, name) if not found else UsageError(f"{len(found)} VMs are named {name}")
     return found[0]
@@ -244,8 +253,9 @@ def _run(
     connect: Callable[[], HyperVHost],
     cancel: Cancellation,
     found: Findings,
+    earlier: Repository | None,
 ) -> ProveResult:
-    place = wanted.folder / "repository"
+    place = wanted.folder / REPOSITORY_NAME
     repository = invocation.closing.enter_context(create_repository(str(place)))
     limits = BackupLimits(free_space_floor=FREE_SPACE_FLOOR)
     with console.observer(quiet=True) as observer:
@@ -269,6 +279,7 @@ def _run(
             connect=connect,
             crash=kill_before,
             folder=wanted.folder / "restored",
+            earlier=earlier,
         )
         result = Prover(
             host=host,
@@ -286,49 +297,11 @@ def _run(
     return result
 
 
-def remember(records: HostRecords, info: HostInfo, result: ProveResult) -> None:
-    """Record what the proof says about this build, for later backups.
-
-    Ids of reference points count as proved only if they were seen to differ, covered what a running guest
-    wrote between the freeze and the conversion, and gave increments in which whole proofs found nothing
-    missing. The disk of a VM that is off has another file stack below its writes, so it shows nothing.
-    """
-    equal = result.facts.get("reference_point.ids_equal_frozen")
-    covered = result.facts.get("window.covered")
-    if equal is False:
-        records.save(info, differ=True)
-        if covered is False:
-            records.save(info, refuted=datetime.now(UTC))
-    if result.proved:
-        facts = result.facts
-        whole = facts.get("cycle.increments") is True and facts.get("proof.lied_chunks") == 0
-        by_guest = covered is True and facts.get("window.by_guest") is True
-        way = IdWay.FROZEN if equal is True else None
-        if equal is False and by_guest and whole:
-            way = IdWay.REFERENCE
-        records.save(info, proved=datetime.now(UTC), way=way)
-
-
-class _Killer(Observer):
-    """Kills this process before a step."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-
-    def step(self, vm: VmRef, step: Step, moment: Moment) -> None:
-        if (step, moment) == (self._step, "before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def kill_before(make: Callable[[], BackupContext], step: Step) -> None:
-    """Run a backup in a process of its own, which is killed before a step."""
-    process = multiprocessing.get_context("fork").Process(target=_victim, args=(make, step))
-    process.start()
-    process.join()
-
-
-def _victim(make: Callable[[], BackupContext], step: Step) -> None:
-    backup_of_vm.run(replace(make(), observer=_Killer(step)))
+def _earlier(invocation: Invocation, entry: ScratchEntry) -> Repository | None:
+    """The repository of a proof that was killed; None if it is gone."""
+    if not entry.repository or not Path(entry.repository).is_dir():
+        return None
+    return invocation.closing.enter_context(open_repository(entry.repository))
 
 
 def _report(wanted: _Wanted, result: ProveResult, *, as_json: bool) -> ExitCode:

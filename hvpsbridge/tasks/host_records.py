@@ -88,13 +88,13 @@ class HostRecords:
         """
         build = build_of(info)
         with self._lock:
-            known = self._read().get(_key(info), {}).get(str(build), ProvedBuild())
+            known = self._read().get(machine_key(info), {}).get(str(build), ProvedBuild())
         return known if build.revision else replace(known, proved=None, way=None)
 
     def builds(self, info: HostInfo) -> dict[str, ProvedBuild]:
         """What is known about this machine, by build."""
         with self._lock:
-            return dict(self._read().get(_key(info), {}))
+            return dict(self._read().get(machine_key(info), {}))
 
     def save(self, info: HostInfo, **changes: Any) -> ProvedBuild:
         """Change fields of the record of this machine on its build. Never raises: at worst it is forgotten.
@@ -104,7 +104,7 @@ class HostRecords:
         """
         with self._lock, self._locked():
             known = self._read()
-            builds = known.setdefault(_key(info), {})
+            builds = known.setdefault(machine_key(info), {})
             build = str(build_of(info))
             builds[build] = changed = replace(builds.get(build, ProvedBuild()), **changes)
             self._known = known
@@ -140,8 +140,8 @@ class HostRecords:
             yield
 
 
-def _key(info: HostInfo) -> str:
-    """Of a machine: its name and its id, so that another machine of that name has no records."""
+def machine_key(info: HostInfo) -> str:
+    """A machine in files: its name and its id, so that another machine of that name has no records."""
     return f"{info.name.casefold()} {info.machine_id or UUID(int=0)}"
 
 

@@ -215,6 +215,31 @@ def test_a_host_that_runs_no_scripts_makes_no_scratch_vm(hvps: Hvps, served: Ser
     assert json.loads((tmp_path / "home" / "state" / "hvps" / "scratch-vms.json").read_text())["vms"] == []
 
 
+def test_a_half_made_scratch_vm_is_undone_and_then_made_again(
+    hvps: Hvps, tmp_path: Path, scripted: Served
+) -> None:
+    command = (
+        *("host", "prove", scripted.url, *scripted.connection, "--vm", "new", "--make", "--remove"),
+        *("--disk-mib", "64", "--only", "facts"),
+    )
+
+    def names() -> list[str]:
+        listed = json.loads(hvps("sim", "list", "--folder", scripted.folder, "--json").out)
+        return [vm["name"] for vm in listed["vms"]]
+
+    assert hvps("sim", "fault", "Add-VMHardDiskDrive", "--folder", scripted.folder).code == 0
+    assert hvps(*command, "--folder", tmp_path / "one").code != 0
+    assert names() == []
+    # The session is lost in the middle: nobody undoes anything.
+    assert hvps("sim", "fault", "Add-VMHardDiskDrive", "--folder", scripted.folder).code == 0
+    assert hvps("sim", "fault", "Remove-VM", "--folder", scripted.folder).code == 0
+    assert hvps(*command, "--folder", tmp_path / "two").code != 0
+    assert names() == ["new"]
+    done = hvps(*command, "--folder", tmp_path / "three")
+    assert done.code == 0, done.err
+    assert names() == []
+
+
 def test_probes_are_written_as_single_files(hvps: Hvps, tmp_path: Path) -> None:
     done = hvps("host", "probes", tmp_path / "probes")
     assert done.code == 0

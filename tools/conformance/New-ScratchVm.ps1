@@ -53,12 +53,25 @@ try {
             Name = $Name; Generation = $Generation; MemoryStartupBytes = 512MB; Path = $Folder; NoVHD = $true
         }
         $vm = Hyper-V\New-VM @parameters -ErrorAction Stop
-        Hyper-V\Set-VM -VM $vm -Notes (Get-ScratchMark -VmId $vm.Id -Token $Token) -ErrorAction Stop
-        foreach ($disk in $disks) {
-            $path = '{0}\{1}' -f $place, $disk.File
-            $arguments = $disk.Arguments
-            $null = Hyper-V\New-VHD -Path $path -SizeBytes ([uint64] $disk.MiB * 1MB) @arguments -ErrorAction Stop
-            Hyper-V\Add-VMHardDiskDrive -VM $vm -ControllerType SCSI -Path $path -ErrorAction Stop
+        $made = @()
+        try {
+            Hyper-V\Set-VM -VM $vm -Notes (Get-ScratchMark -VmId $vm.Id -Token $Token) -ErrorAction Stop
+            foreach ($disk in $disks) {
+                $path = '{0}\{1}' -f $place, $disk.File
+                $arguments = $disk.Arguments
+                $null = Hyper-V\New-VHD -Path $path -SizeBytes ([uint64] $disk.MiB * 1MB) @arguments -ErrorAction Stop
+                $made += $path
+                Hyper-V\Add-VMHardDiskDrive -VM $vm -ControllerType SCSI -Path $path -ErrorAction Stop
+            }
+        }
+        catch {
+            $failure = $_
+            # Half a scratch VM is of no use, and its name would be in the way.
+            Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Continue
+            foreach ($path in $made) {
+                Remove-Item -LiteralPath $path -Force -ErrorAction SilentlyContinue
+            }
+            throw $failure
         }
         Write-ProbeFact -Name 'scratch.vm_id' -Value ([string] $vm.Id)
         Write-ProbeFact -Name 'scratch.version' -Value ([string] $vm.Version)

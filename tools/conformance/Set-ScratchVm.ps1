@@ -1,6 +1,7 @@
 <#
 .SYNOPSIS
-    Does one thing to a scratch VM: writes into a disk, takes or applies a checkpoint, cuts the power, moves its disks.
+    Does one thing to a scratch VM: writes into a disk, takes, applies or removes checkpoints, cuts the power, moves
+    its disks.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Token
@@ -22,7 +23,7 @@ param(
     [Parameter(Mandatory = $true)] [guid] $VmId,
     [Parameter(Mandatory = $true)] [string] $Token,
     [Parameter(Mandatory = $true)]
-    [ValidateSet('write', 'checkpoint', 'uncheckpoint', 'apply', 'cut', 'move')]
+    [ValidateSet('write', 'checkpoint', 'uncheckpoint', 'apply', 'clean', 'cut', 'move')]
     [string] $Action,
     [Parameter()] [string] $Path,
     [Parameter()] [string] $Ranges,
@@ -80,6 +81,16 @@ try {
         'uncheckpoint' {
             $snapshot = Get-ScratchCheckpoint -Vm $vm -Id $Checkpoint
             Hyper-V\Remove-VMSnapshot -VMSnapshot $snapshot -Confirm:$false -ErrorAction Stop
+            Write-ProbeFact -Name 'scratch.merged' -Value (Wait-ScratchMerge -VmId $VmId)
+        }
+        'clean' {
+            # What a proof that was killed left: checkpoints of the kit, by their names.
+            $mine = @(Hyper-V\Get-VMSnapshot -VM $vm -ErrorAction Stop | Where-Object {
+                    [string] $_.Name -cmatch '\Ahvps scratch [0-9a-f-]{36}\z' })
+            foreach ($snapshot in $mine) {
+                Hyper-V\Remove-VMSnapshot -VMSnapshot $snapshot -Confirm:$false -ErrorAction Stop
+            }
+            Write-ProbeFact -Name 'scratch.cleaned' -Value @($mine | ForEach-Object { [string] $_.Name })
             Write-ProbeFact -Name 'scratch.merged' -Value (Wait-ScratchMerge -VmId $VmId)
         }
         'apply' {

@@ -54,6 +54,7 @@ class Cycle:
         connect: opens a session on the host.
         crash: makes a backup die before a step, as a killed process does.
         folder: where disks are restored.
+        earlier: repository of the last proof with this VM, if that was killed.
         seed: of the first write; each backup gets a write of its own.
     """
 
@@ -67,6 +68,7 @@ class Cycle:
     connect: Callable[[], HyperVHost]
     crash: Crash
     folder: Path
+    earlier: Repository | None = None
     seed: int = 100
 
     def backups(self) -> None:
@@ -176,15 +178,25 @@ class Cycle:
 
     def forget(self) -> None:
         """Remove everything that hvps made for the scratch VM."""
-        with self.found.stage("clean up", 9), self.connect() as host:
+        with self.found.stage("clean up", 9):
             self.repository.refresh()
-            result = forget_vm(
-                self._sweeping(host), find_objects(host, self.repository, self.vm, host.shells())
-            )
-            if result.error is not None:
-                raise result.error
-            if result.left:
-                raise StageFailed("; ".join(result.left))
+            self._forget(self.repository)
+
+    def clean_earlier(self) -> None:
+        """Remove what a killed proof left on the host."""
+        with self.found.stage("leftovers of earlier proofs", 9):
+            if self.earlier is not None:
+                self._forget(self.earlier)
+            self.operations.scratch.clean()
+
+    def _forget(self, repository: Repository) -> None:
+        with self.connect() as host:
+            context = replace(self._sweeping(host), repository=repository)
+            result = forget_vm(context, find_objects(host, repository, self.vm, host.shells()))
+        if result.error is not None:
+            raise result.error
+        if result.left:
+            raise StageFailed("; ".join(result.left))
 
     # -- steps ------------------------------------------------------------------------------------------
 

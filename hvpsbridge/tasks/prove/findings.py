@@ -54,11 +54,13 @@ class Findings:
     Attributes:
         facts: by name, such as ``reference_point.ids_equal_frozen``; JSON values.
         note: called with a line when a stage begins.
+        ended: what ended the proof early: a signal or a lost host.
     """
 
     note: Callable[[str], None] = lambda text: None
     facts: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    ended: HvpsError | None = None
 
     def fact(self, name: str, value: Any) -> None:
         """Record a fact. The last one of a name counts."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hvpsbridge.contract.results import HostInfo, VmInfo
-from hvpsbridge.errors import HostError
+from hvpsbridge.errors import HostError, HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.host_check import CheckState, check_system
 from hvpsbridge.tasks.prove.cycle import BACKUPS, INCREMENTS, Cycle
@@ -28,7 +28,10 @@ ASSUMED_RATE_BYTES = 20_000_000
 HASH_RATE_BYTES = 200_000_000
 # Checkpoint, conversion and merge of a small VM.
 BACKUP_SECONDS = 45
+# Of the probes that make checkpoints, each; and checkpoints of the stages "operations" and "ids".
 PROBE_SECONDS = 120
+PROBES = 4
+CHECKPOINTS_BY_HAND = 16
 # What hvps uses with its defaults (docs/real-host.md#winrm-limits).
 ENOUGH_SHELLS = 20
 ENOUGH_MEMORY_MB = 512
@@ -38,8 +41,10 @@ LIMIT_SECONDS = 3 * 3600
 
 # Groups of stages. The group "long" is not one of them, since it takes a day.
 GROUPS = ("facts", "probes", "operations", "ids", "cycle", "crashes", "sweep", "restore")
+# The last stage: after it, nothing of hvps is left on the host.
+CLEAN_UP = "clean up"
 # Stages without which nothing is proved. One that could not run counts as little as one that failed.
-NEEDED = frozenset({"operations", *BACKUPS, "crashes", "sweep", "restore", "clean up"})
+NEEDED = frozenset({"operations", *BACKUPS, "crashes", "sweep", "restore", CLEAN_UP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,11 @@ class ProveResult:
     proved: bool
 
     @property
+    def passed(self) -> frozenset[str]:
+        """Names of the stages that passed."""
+        return frozenset(row.stage for row in self.rows if row.verdict is Verdict.PASS)
+
+    @property
     def failed(self) -> bool:
         """Whether a stage failed."""
         return any(row.verdict is Verdict.FAIL for row in self.rows)
@@ -76,7 +86,10 @@ def estimate_seconds(size_bytes: int, rate_bytes: float = ASSUMED_RATE_BYTES) ->
     backups = 1 + INCREMENTS + len(Step) + 1 + 1 + 1
     # A crash may cost the base, so that a backup is compared instead: hashed once more.
     hashing = 2 * backups * size_bytes / HASH_RATE_BYTES
-    return size_bytes / rate_bytes + hashing + backups * BACKUP_SECONDS + PROBE_SECONDS
+    # The full is read over the wire, and a restored point is compared by hashes.
+    reading = size_bytes / rate_bytes + size_bytes / HASH_RATE_BYTES
+    checkpoints = (backups + CHECKPOINTS_BY_HAND) * BACKUP_SECONDS
+    return reading + hashing + checkpoints + PROBES * PROBE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +111,16 @@ class Prover:
     probes: tuple[str, ...] = ()
 
     def run(self) -> ProveResult:
-        """Run the stages. A stage that fails does not end the proof; a signal does."""
+        """Run the stages. One that fails does not end the proof; a signal does, and is in the findings."""
         started = datetime.now(UTC)
+        try:
+            self._stages()
+        except HvpsError as err:
+            self.found.ended = err
+        return self._result(started)
+
+    def _stages(self) -> None:
+        self.cycle.clean_earlier()
         if "facts" in self.only:
             self._host_facts()
         if "probes" in self.only:
@@ -122,7 +143,6 @@ class Prover:
         if "long" in self.only:
             self.cycle.soak()
         self.cycle.forget()
-        return self._result(started)
 
     def _host_facts(self) -> None:
         with self.found.stage("facts", 7, 18, 19) as remarks:

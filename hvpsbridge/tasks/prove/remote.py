@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.contract.results import DiskInfo
-from hvpsbridge.errors import OperationFailed
+from hvpsbridge.contract.results import DiskInfo, VmInfo
+from hvpsbridge.errors import ConfigurationError, OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.prove.findings import NotPossible
-from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger
+from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, mark_of, notes_of
 
 # Longest probe: it makes several checkpoints, and waits for their merges.
 PROBE_SECONDS = 1800
@@ -61,11 +61,22 @@ def make_scratch_vm(
 ) -> ScratchEntry:
     """Make a scratch VM without an operating system, off.
 
+    What an earlier attempt left half made is removed first, by its mark.
+
     Raises:
         NotPossible: the host runs no scripts but those of hvps.
+        ConfigurationError: a VM has that name that the kit did not make.
         HostError: the host made none.
     """
-    entry = ledger.begin(host.host_info(), name)
+    info = host.host_info()
+    for half in ledger.half_made(info, name):
+        for vm in named(host, name):
+            if notes_of(host, vm.vm_id) == mark_of(vm.vm_id, half.token):
+                run_probe(host, REMOVE_SCRATCH_VM, {"VmId": str(vm.vm_id), "Token": half.token})
+        ledger.forget(half)
+    if named(host, name):
+        raise ConfigurationError(f"VM {name}", f"exists on {host.name} already; use another name")
+    entry = ledger.begin(info, name)
     try:
         facts = run_probe(
             host,
@@ -76,6 +87,11 @@ def make_scratch_vm(
         ledger.forget(entry)
         raise
     return ledger.made(entry, UUID(facts["scratch.vm_id"]))
+
+
+def named(host: HyperVHost, name: str) -> list[VmInfo]:
+    """VMs of that name, in any case of letters."""
+    return [one for one in host.list_vms()[0] if one.name.casefold() == name.casefold()]
 
 
 class HostScratch:
@@ -129,6 +145,10 @@ class HostScratch:
     def cut(self) -> None:
         """Start the VM, which finds no operating system, and cut its power."""
         self._set("cut")
+
+    def clean(self) -> None:
+        """Remove checkpoints of the kit that a killed proof left, and wait for their merges."""
+        self._set("clean")
 
     def move_storage(self) -> None:
         """Move the VM's disks into another folder beside it."""

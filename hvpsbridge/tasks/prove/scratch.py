@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -18,6 +18,7 @@ from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.files import StateFile
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.tasks.host_records import machine_key
 
 FILE_NAME = "scratch-vms.json"
 VERSION = 1
@@ -31,22 +32,19 @@ class ScratchEntry:
     Attributes:
         host: the host's own name and machine id, in one text.
         token: random part of the mark.
+        repository: of the last proof, while what it made may still be on the host.
     """
 
     host: str
     name: str
     token: str
     vm_id: str = ""
+    repository: str = ""
 
 
 def mark_of(vm_id: UUID | str, token: str) -> str:
     """The notes of a scratch VM."""
     return f"hvps scratch VM {str(vm_id).lower()} {token}"
-
-
-def host_key(info: HostInfo) -> str:
-    """A host in the ledger: names change, and two machines can have one id."""
-    return f"{info.name.casefold()} {info.machine_id or '-'}"
 
 
 class ScratchLedger:
@@ -73,20 +71,31 @@ class ScratchLedger:
 
     def begin(self, info: HostInfo, name: str) -> ScratchEntry:
         """Record that a scratch VM will be made, with a new token."""
-        entry = ScratchEntry(host_key(info), name, secrets.token_hex(16))
+        entry = ScratchEntry(machine_key(info), name, secrets.token_hex(16))
         self._write((*self.entries(), entry))
         return entry
 
     def made(self, entry: ScratchEntry, vm_id: UUID) -> ScratchEntry:
         """Record the id of the scratch VM that was made."""
-        known = ScratchEntry(entry.host, entry.name, entry.token, str(vm_id))
-        others = tuple(one for one in self.entries() if one.token != entry.token)
-        self._write((*others, known))
-        return known
+        return self._replace(entry, replace(entry, vm_id=str(vm_id)))
+
+    def uses(self, entry: ScratchEntry, repository: str) -> ScratchEntry:
+        """Record the repository of a proof that begins; empty when the host is clean again."""
+        return self._replace(entry, replace(entry, repository=repository))
+
+    def half_made(self, info: HostInfo, name: str) -> tuple[ScratchEntry, ...]:
+        """Entries of VMs of that name that were begun, and of which no id is known."""
+        here = [one for one in self.entries() if one.host == machine_key(info) and not one.vm_id]
+        return tuple(one for one in here if one.name.casefold() == name.casefold())
 
     def forget(self, entry: ScratchEntry) -> None:
         """Remove an entry: its VM is gone."""
         self._write(tuple(one for one in self.entries() if one.token != entry.token))
+
+    def _replace(self, entry: ScratchEntry, known: ScratchEntry) -> ScratchEntry:
+        others = tuple(one for one in self.entries() if one.token != entry.token)
+        self._write((*others, known))
+        return known
 
     def _write(self, entries: tuple[ScratchEntry, ...]) -> None:
         self._file.write({"vms": [asdict(entry) for entry in entries]})
@@ -107,7 +116,7 @@ def require_scratch(host: HyperVHost, info: HostInfo, vm: VmInfo, ledger: Scratc
     Raises:
         ConfigurationError: the kit did not make this VM.
     """
-    here = [one for one in ledger.entries() if one.host == host_key(info)]
+    here = [one for one in ledger.entries() if one.host == machine_key(info)]
     entry = next((one for one in here if one.vm_id == str(vm.vm_id)), None)
     if entry is None:
         raise ConfigurationError(
@@ -153,6 +162,9 @@ class Scratch(Protocol):
 
     def cut(self) -> None:
         """Cut the VM's power and start it again; a VM without a guest stays off."""
+
+    def clean(self) -> None:
+        """Remove checkpoints of the kit that a killed proof left."""
 
     def move_storage(self) -> None:
         """Move the VM's disks to another folder."""

@@ -14,18 +14,20 @@ from uuid import UUID
 from hvpsbridge.contract.results import ControllerType as Controller
 from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.repository import Repository
 from hvpsbridge.sim.guests.pattern import PatternWriter
 from hvpsbridge.sim.model.errors import HyperVError
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
 from hvpsbridge.tasks.backup import vm as backup_of_vm
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.cancel import Cancellation
+from hvpsbridge.tasks.host_records import machine_key
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.prove.cycle import Cycle
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible
 from hvpsbridge.tasks.prove.operations import Operations
 from hvpsbridge.tasks.prove.prover import Prover, ProveResult
-from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, host_key, mark_of
+from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, mark_of
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, SLOT, Died, Steps, World, die
@@ -74,6 +76,11 @@ class ModelScratch:
     def cut(self) -> None:
         self._model.vms.set_state(self._vm_id, "power_off")
         self._model.vms.set_state(self._vm_id, "start")
+
+    def clean(self) -> None:
+        for checkpoint in self._model.checkpoints.all(self._vm_id):
+            if checkpoint.name == "user":
+                self.remove_user_checkpoint(str(checkpoint.checkpoint_id))
 
     def move_storage(self) -> None:
         self._moves += 1
@@ -147,7 +154,7 @@ def scratch_vm(world: World, ledger: ScratchLedger, **settings: object) -> tuple
     world.model.setup.add_disk(vm_id, old, size_bytes=4 * MIB, format=VhdFormat.VHD, block_bytes=1 * MIB)
     with world.host() as host:
         entry = ledger.made(ledger.begin(host.host_info(), "scratch"), vm_id)
-        assert entry.host == host_key(host.host_info())
+        assert entry.host == machine_key(host.host_info())
     world.model.setup.change_vm(vm_id, notes=mark_of(vm_id, entry.token))
     return vm_id, entry
 
@@ -159,7 +166,13 @@ def crash(make: Callable[[], BackupContext], step: Step) -> None:
 
 
 def prove(
-    world: World, vm_id: UUID, folder: Path, only: Collection[str], guest: Guest | None = None
+    world: World,
+    vm_id: UUID,
+    folder: Path,
+    only: Collection[str],
+    guest: Guest | None = None,
+    *,
+    earlier: Repository | None = None,
 ) -> ProveResult:
     """A proof on the model. ``Died`` leaves what a killed process leaves."""
     found = Findings()
@@ -185,6 +198,7 @@ def prove(
             connect=world.host,
             crash=crash,
             folder=folder,
+            earlier=earlier,
         )
         prover = Prover(
             host=host,

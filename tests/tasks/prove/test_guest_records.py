@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.cli.prove import remember
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.sim.guests.pattern import PatternWriter
@@ -17,6 +16,7 @@ from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.prove.findings import Verdict
 from hvpsbridge.tasks.prove.guest_records import RECORD_BYTES, GuestRecord, parse_record, written_within
 from hvpsbridge.tasks.prove.prover import GROUPS, ProveResult
+from hvpsbridge.tasks.prove.remember import remember
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
 from tests.tasks.prove.model_scratch import Guest, prove, scratch_vm
 from tests.tasks.world import World

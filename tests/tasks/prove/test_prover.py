@@ -7,13 +7,17 @@ from typing import NoReturn
 
 import pytest
 
+from hvpsbridge.errors import Interrupted
+from hvpsbridge.repository import create_repository
 from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.sim.model.state import SnapshotType
+from hvpsbridge.tasks.prove.cycle import Cycle
 from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
 from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
-from hvpsbridge.tasks.prove.prover import GROUPS
+from hvpsbridge.tasks.prove.prover import CLEAN_UP, GROUPS
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
 from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
-from tests.tasks.world import World
+from tests.tasks.world import Died, World
 
 # Only scripts show these: the builtin engine reads no files, and starts no jobs that vanish.
 SCRIPTS_ONLY = {
@@ -109,3 +113,40 @@ def test_stages_that_could_not_run_prove_nothing(
     result = prove(world, vm_id, tmp_path / "restored", NEEDED_GROUPS)
     assert not result.failed
     assert not result.proved
+
+
+def test_a_killed_proof_is_cleaned_up_by_the_next_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> NoReturn:
+        raise Died("killed")
+
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    monkeypatch.setattr(Cycle, "forget", killed)
+    with pytest.raises(Died):
+        prove(world, vm_id, tmp_path / "restored", ("cycle",))
+    monkeypatch.undo()
+    ModelScratch(world, vm_id).user_checkpoint()
+    world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="another", kind=SnapshotType.Recovery))
+    earlier, world.repository = world.repository, create_repository(str(tmp_path / "other"))
+    with world.host() as host:
+        assert host.reference_points(vm_id)
+        result = prove(world, vm_id, tmp_path / "restored", ("facts",), earlier=earlier)
+        assert [row for row in result.rows if row.verdict is Verdict.FAIL] == []
+        assert {"leftovers of earlier proofs", CLEAN_UP} <= result.passed
+        assert host.reference_points(vm_id) == ()
+        assert [checkpoint.name for checkpoint in host.checkpoints(vm_id)] == ["another"]
+
+
+def test_a_proof_that_is_interrupted_says_what_it_found(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> NoReturn:
+        raise Interrupted("SIGINT")
+
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    monkeypatch.setattr(Cycle, "crashes", interrupted)
+    result = prove(world, vm_id, tmp_path / "restored", ("facts", "cycle", "crashes"))
+    assert not result.proved
+    assert result.facts["cycle.points_good"] is True
+    assert "crashes" not in {row.stage for row in result.rows}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hvpsbridge.cli.prove import remember
 from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.tasks.host_records import HostRecords
 from hvpsbridge.tasks.prove.prover import SCHEMA, ProveResult
+from hvpsbridge.tasks.prove.remember import remember
 from tests.tasks.world import World
 
 EQUAL, COVERED, GUEST = "reference_point.ids_equal_frozen", "window.covered", "window.by_guest"

@@ -25,6 +25,7 @@ function New-ScratchCheckpoint {
             SnapshotType     = [uint16] 32768
         }
     }
+    $before = @(Get-ScratchSetting -VmId $VmId | ForEach-Object { [string] $_.InstanceID })
     $clock = [Diagnostics.Stopwatch]::StartNew()
     $result = Invoke-HvpsMethod @parameters
     $seen = @{ ReturnValue = [long] $result.ReturnValue; Trace = @(); Job = $null; Setting = $null }
@@ -45,8 +46,11 @@ function New-ScratchCheckpoint {
     }
     $seen.Seconds = [Math]::Round($clock.Elapsed.TotalSeconds, 3)
     if ($null -eq $seen.Setting -and [long] $result.ReturnValue -in @(0, 4096)) {
-        # The job did not tell: the only recovery checkpoint of a scratch VM is ours.
-        $seen.Setting = Get-ScratchSetting -VmId $VmId
+        # The job did not tell. Another product may back up all VMs, and then two are new: neither is taken.
+        $new = @(Get-ScratchSetting -VmId $VmId | Where-Object { [string] $_.InstanceID -notin $before })
+        if ($new.Count -eq 1) {
+            $seen.Setting = $new[0]
+        }
     }
     $seen
 }
@@ -54,7 +58,7 @@ function New-ScratchCheckpoint {
 function Get-ScratchSetting {
     <#
     .SYNOPSIS
-    Settings of the recovery checkpoint of the scratch VM; nothing without one.
+    Settings of the recovery checkpoints of the scratch VM.
     #>
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)] [guid] $VmId)
@@ -64,7 +68,7 @@ function Get-ScratchSetting {
         Association = 'Msvm_SnapshotOfVirtualSystem'
     }
     Get-HvpsAssociated @parameters |
-        Where-Object { $_.VirtualSystemType -eq 'Microsoft:Hyper-V:Snapshot:Recovery' } | Select-Object -First 1
+        Where-Object { $_.VirtualSystemType -eq 'Microsoft:Hyper-V:Snapshot:Recovery' }
 }
 
 function Get-ScratchJob {
