@@ -74,13 +74,12 @@ def _added(text: str, keys: Keys, line: str) -> str:
     if text.startswith("{", start):
         comma = ", " if keys.entries else ""
         return f"{text[: start + 1]}{line}{comma}{text[start + 1 :].lstrip(' ')}"
-    # Before the key after the address, or before the address; each begins its line.
-    names = list(keys.entries)
-    at = names.index("address") + 1 if "address" in names else 0
-    mark = keys.marks[names[at] if at < len(names) else names[0]]
-    start = _offset(text, mark)
-    newline = "\r\n" if "\r\n" in text else "\n"
-    return f"{text[:start]}{line}{newline}{' ' * (mark.column - 1)}{text[start:]}"
+    # On a line of its own after the address, so that comments stay before the keys that they are about.
+    mark = keys.marks["address" if "address" in keys.entries else next(iter(keys.entries))]
+    start, newline = _offset(text, mark), "\r\n" if "\r\n" in text else "\n"
+    end = text.find(newline, start)
+    end = len(text) if end < 0 else end
+    return f"{text[:end]}{newline}{' ' * (mark.column - 1)}{line}{text[end:]}"
 
 
 def _offset(text: str, mark: Position) -> int:

@@ -133,10 +133,10 @@ def test_what_cannot_be_trusted_is_an_error(hvps: Hvps, served: Served, tmp_path
     [
         ("hosts: {a: {address: x}}", f"hosts: {{a: {{fingerprint: {PIN}, address: x}}}}"),
         ("hosts:\n  a: {}\n", f"hosts:\n  a: {{fingerprint: {PIN}}}\n"),
-        ("hosts:\r\n  a:\r\n    address: x", f"hosts:\r\n  a:\r\n    fingerprint: {PIN}\r\n    address: x"),
+        ("hosts:\r\n  a:\r\n    address: x", f"hosts:\r\n  a:\r\n    address: x\r\n    fingerprint: {PIN}"),
         (
-            "\ufeffhosts:\n a:\n  address: x\n\n  # who\n  user: u",
-            f"\ufeffhosts:\n a:\n  address: x\n\n  # who\n  fingerprint: {PIN}\n  user: u",
+            "\ufeffhosts:\n a:\n  address: x  # here\n\n  # who\n  user: u",
+            f"\ufeffhosts:\n a:\n  address: x  # here\n  fingerprint: {PIN}\n\n  # who\n  user: u",
         ),
         (
             'hosts: {a: {fingerprint: "SHA256:' + ":".join(32 * ["AA"]) + '", address: x}}',
