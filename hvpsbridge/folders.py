@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,25 @@ def home_folder() -> Path | None:
     with contextlib.suppress(RuntimeError):
         return Path.home()
     return None
+
+
+def user_folder(variable: str, *default: str) -> Path | None:
+    """A folder of hvps for this user: ``hvps`` in the one that the variable names, or in the usual one.
+
+    A relative path in the variable is not used (XDG Base Directory Specification).
+
+    Args:
+        variable: such as ``XDG_STATE_HOME``.
+        default: parts of the usual folder, below the home folder.
+
+    Returns:
+        None for a user without a home folder.
+    """
+    base = os.environ.get(variable)
+    if base and Path(base).is_absolute():
+        return Path(base) / "hvps"
+    home = home_folder()
+    return None if home is None else home.joinpath(*default, "hvps")
 
 
 def expanded(path: Path) -> Path:

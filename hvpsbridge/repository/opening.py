@@ -21,7 +21,7 @@ from hvpsbridge.errors import (
     StoreError,
     WrongKey,
 )
-from hvpsbridge.folders import home_folder
+from hvpsbridge.folders import user_folder
 from hvpsbridge.formats.envelope import FORMAT
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KdfCost
@@ -53,11 +53,7 @@ def default_cache_folder() -> Path | None:
 
     None for a user without a home folder: indexes are then in memory.
     """
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base and Path(base).is_absolute():
-        return Path(base) / "hvps"
-    home = home_folder()
-    return None if home is None else home / ".cache" / "hvps"
+    return user_folder("XDG_CACHE_HOME", ".cache")
 
 
 def create_repository(

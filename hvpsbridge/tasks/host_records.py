@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import HostInfo
 from hvpsbridge.files import StateFile
-from hvpsbridge.folders import home_folder
+from hvpsbridge.folders import user_folder
 from hvpsbridge.formats.ids import IdWay
 from hvpsbridge.formats.os_build import OsBuild
 
@@ -62,11 +61,7 @@ def default_state_folder() -> Path | None:
 
     None if there is no home folder.
     """
-    base = os.environ.get("XDG_STATE_HOME")
-    if base:
-        return Path(base) / "hvps"
-    home = home_folder()
-    return None if home is None else home / ".local" / "state" / "hvps"
+    return user_folder("XDG_STATE_HOME", ".local", "state")
 
 
 class HostRecords:
