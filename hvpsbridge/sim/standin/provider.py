@@ -186,6 +186,9 @@ class Provider:
 
     def _run_ConvertToReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
+        if arguments.get("ReferencePointSettings") == "":
+            # Nobody has seen whether Windows takes an empty text; Microsoft's sample leaves it out.
+            raise HyperVError(Wmi.INVALID_PARAMETER, "")
         self._embedded(
             "Msvm_VirtualSystemReferencePointSettingData", arguments.get("ReferencePointSettings"), {}
         )
