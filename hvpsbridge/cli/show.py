@@ -12,6 +12,7 @@ from hvpsbridge.cli.options import json_option, repository_options, repository_s
 from hvpsbridge.cli.proofs import best_proofs, lost_chunks_text, moment_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
+from hvpsbridge.formats.definition import missing_sections
 from hvpsbridge.formats.manifest import PROOF_LEVELS
 from hvpsbridge.report.documents.points import PointShown, point_summary
 from hvpsbridge.report.views import Table
@@ -81,6 +82,8 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             for disk in manifest.excluded
         )
         console.table(Table("left out", ("disk", "size", "file", "pattern"), out, frozenset({1})))
+    for lacking in missing_sections(manifest.definition):
+        console.line(f"the VM's definition in this point lacks {lacking}")
     if lost_chunks:
         console.line(lost_chunks_text(lost_chunks))
     return code

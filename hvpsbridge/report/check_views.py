@@ -40,6 +40,8 @@ def _rows(checked: CheckedVm) -> Iterator[tuple[str, ...]]:
 
 def check_summary(name: str, found: CheckedHost) -> str:
     """The last line: how many VMs can be backed up, and how long fulls of all of them take."""
+    if not found.fit and not found.vms and not found.problems:
+        return f"{name}: its VMs were not looked at"
     fit = [vm for vm in found.vms if vm.fit] if found.fit else []
     text = f"{name}: {len(fit)} of {len(found.vms) + len(found.problems)} VMs can be backed up"
     if fit and found.rate is not None:
