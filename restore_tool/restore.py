@@ -7,6 +7,7 @@ mount it there first), never writes to it, and checks every digest.
 
     python3 restore.py REPOSITORY list
     python3 restore.py REPOSITORY restore POINT --disk "scsi 0:0" --to disk.raw
+    python3 restore.py REPOSITORY restore POINT --disk "scsi 0:0" --format vhdx --to disk.vhdx
     python3 restore.py REPOSITORY files POINT --to FOLDER
     python3 restore.py --key-file FILE REPOSITORY list      (encrypted repositories)
 
@@ -550,8 +551,8 @@ class Repository:
             else:
                 yield from self._walk(below, level - 1, number * FAN_OUT + place)
 
-    def write_tree(self, tree, target):
-        """Write the content of a tree to a new file; zeros become holes."""
+    def write_tree(self, tree, target, image=None):
+        """Write the content of a tree to a new file, as it is or into an image; zeros become holes."""
         out = new_file(target)
         digest = hashlib.sha256() if tree.get("sha256") else None
         done = False
@@ -559,7 +560,7 @@ class Repository:
             with out:
                 position = 0
                 for start, content in self.chunks(tree["tree"] if digest else tree):
-                    out.seek(start)
+                    out.seek(start if image is None else image.place(start))
                     out.write(content)
                     if digest:
                         digest.update(bytes(start - position))
@@ -570,13 +571,90 @@ class Repository:
                     digest.update(bytes(size - position))
                     if digest.hexdigest() != tree["sha256"]:
                         raise Damage(f"{target.name}: the digest of the file does not match")
-                out.truncate(size)
+                if image is None:
+                    out.truncate(size)
+                else:
+                    image.finish(out)
                 out.flush()
                 os.fsync(out.fileno())
             done = True
         finally:
             if not done:
                 target.unlink()
+
+
+class Vhdx:
+    """A dynamic VHDX (MS-VHDX) whose blocks are in the file in the order in which they are written.
+
+    0 identifier, 64 KiB and 128 KiB headers, 192 KiB and 256 KiB region tables, 1 MiB log (empty),
+    2 MiB metadata, 3 MiB block allocation table, then blocks of 32 MiB.
+    """
+
+    BLOCK = 32 * MIB
+    BAT = 3 * MIB
+
+    def __init__(self, size, sector):
+        if not size or size % sector or sector not in (512, 4096):
+            raise Failure(f"a VHDX cannot have {size} bytes in sectors of {sector}; restore it as raw")
+        self.size, self.sector = size, sector
+        blocks = -(-size // self.BLOCK)
+        # After so many blocks comes an entry for a sector bitmap, which this kind of file does not have.
+        self.ratio = (1 << 23) * sector // self.BLOCK
+        self.entries = [0] * (blocks + (blocks - 1) // self.ratio)
+        self.bat_bytes = -(-8 * len(self.entries) // MIB) * MIB
+        self.end = self.BAT + self.bat_bytes
+
+    def place(self, start):
+        """Where byte ``start`` of the disk is in the file."""
+        block = start // self.BLOCK
+        index = block + block // self.ratio
+        if not self.entries[index]:
+            self.entries[index] = self.end | 6
+            self.end += self.BLOCK
+        return (self.entries[index] & ~(MIB - 1)) + start % self.BLOCK
+
+    def finish(self, out):
+        """Write all but the blocks."""
+        guid, disk = uuid.uuid4().bytes_le, uuid.uuid4().bytes_le
+        items = (
+            ("caa16737-fa36-4d43-b3b6-33f0aa44e76b", 4, struct.pack("<II", self.BLOCK, 0)),
+            ("2fa54224-cd1b-4876-b211-5dbed83bf4b8", 6, struct.pack("<Q", self.size)),
+            ("beca12ab-b2e6-4523-93ef-c309e000c746", 6, disk),
+            ("8141bf1d-a96f-4709-ba47-f233a8faab5f", 6, struct.pack("<I", self.sector)),
+            ("cda348c7-445d-4471-9cc9-e9885251c556", 6, struct.pack("<I", 4096)),
+        )
+        table, content = struct.pack("<8sHH20x", b"metadata", 0, len(items)), b""
+        for name, flags, item in items:
+            entry = uuid.UUID(name).bytes_le, 64 * 1024 + len(content), len(item), flags, 0
+            table += struct.pack("<16sIIII", *entry)
+            content += item
+        regions = struct.pack("<4sIII", b"regi", 0, 2, 0)
+        for name, offset, length in (
+            ("2dc27766-f623-4200-9d64-115e9bfd4a08", self.BAT, self.bat_bytes),
+            ("8b7ca206-4790-4b9a-b8fe-575f050f886e", 2 * MIB, MIB),
+        ):
+            regions += struct.pack("<16sQII", uuid.UUID(name).bytes_le, offset, length, 1)
+        regions = with_crc(regions.ljust(64 * 1024, b"\0"))
+        pieces = [(0, b"vhdxfile"), (192 * 1024, regions), (256 * 1024, regions)]
+        for offset, number in ((64 * 1024, 1), (128 * 1024, 2)):
+            head = b"head", 0, number, guid, guid, bytes(16), 0, 1, MIB, MIB
+            pieces.append((offset, with_crc(struct.pack("<4sIQ16s16s16sHHIQ", *head).ljust(4096, b"\0"))))
+        pieces.append((2 * MIB, table.ljust(64 * 1024, b"\0") + content))
+        pieces.append((self.BAT, struct.pack(f"<{len(self.entries)}Q", *self.entries)))
+        for offset, content in pieces:
+            out.seek(offset)
+            out.write(content)
+        out.truncate(self.end)
+
+
+def with_crc(data):
+    """The same bytes with their CRC-32C at offset 4, which is zero before."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return data[:4] + struct.pack("<I", crc ^ 0xFFFFFFFF) + data[8:]
 
 
 def new_file(path):
@@ -669,14 +747,18 @@ def file_name(text, taken):
 
 
 def command_restore(repository, options):
-    """Write one disk of a point to a file."""
+    """Write one disk of a point to a file, raw or as a VHDX."""
     point = find_point(repository, options.point)
     disks = [disk for disk in point["disks"] if options.disk in (None, disk["slot"])]
     if len(disks) != 1:
         slots = ", ".join(shown(disk["slot"]) for disk in point["disks"])
         raise Failure(f"choose one disk with --disk: {slots}")
-    repository.write_tree(disks[0]["tree"], options.to)
-    print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified{sectors(disks[0])}")
+    image = None
+    if options.format == "vhdx":
+        image = Vhdx(disks[0]["size_bytes"], disks[0].get("sector_bytes", 512))
+    repository.write_tree(disks[0]["tree"], options.to, image)
+    told = sectors(disks[0]) if image is None else ""
+    print(f"{options.to}: {disks[0]['size_bytes']} bytes, all verified{told}")
 
 
 def command_files(repository, options):
@@ -713,9 +795,10 @@ def main(arguments=None):
     parser.add_argument("repository", type=Path)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="list points").set_defaults(run=command_list)
-    restore = commands.add_parser("restore", help="write a disk to a raw file")
+    restore = commands.add_parser("restore", help="write a disk to a file")
     restore.add_argument("point")
     restore.add_argument("--disk", help="its slot, as listed")
+    restore.add_argument("--format", choices=("raw", "vhdx"), default="raw", help="of the file")
     restore.add_argument("--to", type=Path, required=True)
     restore.set_defaults(run=command_restore)
     files = commands.add_parser("files", help="write configuration files to a folder")

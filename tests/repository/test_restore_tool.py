@@ -17,6 +17,7 @@ from types import ModuleType
 from uuid import UUID
 
 import pytest
+import pyvhdi
 
 from hvpsbridge.repository import create_repository, open_repository
 from hvpsbridge.resources import resource_folder
@@ -238,6 +239,39 @@ class TestRestoreTool:
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "out").stat().st_size == 202 * CHUNK
         assert (tmp_path / "out").stat().st_blocks * 512 <= 4 * CHUNK
+
+    def test_writes_a_vhdx_that_others_read(
+        self, full_python: Path, incompressible: tuple[Path, bytes, str], tmp_path: Path
+    ) -> None:
+        content = b"a" * CHUNK + bytes(700 * CHUNK) + b"b" * CHUNK + bytes(300 * CHUNK)
+        with open_repository(str(incompressible[0]), cache_folder=tmp_path / "c") as repository:
+            point = store_point(repository, content)
+        made, raw = tmp_path / "made.vhdx", tmp_path / "raw"
+        wanted = ("restore", point.short_id, "--format", "vhdx", "--to", made)
+        done = run(full_python, incompressible[0], *wanted)
+        assert done.returncode == 0, done.stderr
+        raw.write_bytes(content)
+        subprocess.run(["qemu-img", "check", "-q", "-f", "vhdx", made], check=True, timeout=60)
+        compared = ["qemu-img", "compare", "-f", "vhdx", "-F", "raw", made, raw]
+        subprocess.run(compared, check=True, timeout=60, capture_output=True)
+
+    def test_a_vhdx_of_any_size_is_read_by_libvhdi(self, tmp_path: Path) -> None:
+        tool = load_tool()
+        for size, sector in ((4096, 4096), (5 << 40, 512), (64 << 40, 4096), (33 << 20, 512)):
+            image = tool.Vhdx(size, sector)
+            with (tmp_path / "disk.vhdx").open("wb") as out:
+                for start in (0, size - size % CHUNK - (0 if size % CHUNK else CHUNK)):
+                    if start >= 0:
+                        out.seek(image.place(start))
+                        out.write(b"x" * min(CHUNK, size - start))
+                image.finish(out)
+            opened = pyvhdi.file()
+            opened.open(str(tmp_path / "disk.vhdx"))
+            assert (opened.get_media_size(), opened.get_bytes_per_sector()) == (size, sector)
+            assert opened.read_buffer_at_offset(512, size - 512) == b"x" * 512
+            opened.close()
+        with pytest.raises(tool.Failure, match="restore it as raw"):
+            tool.Vhdx(1000, 512)
 
     def test_says_7_for_damage_and_leaves_no_half_file(
         self, full_python: Path, incompressible: tuple[Path, bytes, str], tmp_path: Path
