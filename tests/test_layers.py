@@ -49,6 +49,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "jinja2": ("host/scripts.py",),
     "pybase64": ("host/psrp/", "sim/engines/clixml.py"),
     "psrpcore": ("sim/engines/builtin.py",),
+    "pyvhdi": ("sim/model/image_files.py",),
     "spnego": ("host/psrp/", "sim/wsman/negotiate.py"),
     "krb5": ("host/psrp/kerberos.py",),
     "gssapi": ("host/psrp/kerberos.py",),

@@ -38,7 +38,9 @@ class ErrorKind:
 # Where a refusal carries several codes, the first row that has one of them decides.
 _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("Hvps.CommitForkFailed", "DeviceError", errors.CommitForkFailed, (0x80048102, 0x800703EE)),
-    ErrorKind("Hvps.NoSpace", "LimitsExceeded", errors.HostDiskFull, (0x80070070, 0x80070027, 112)),
+    ErrorKind(
+        "Hvps.NoSpace", "LimitsExceeded", errors.HostDiskFull, (0x80070070, 0x80070027, 112), (39, 112)
+    ),
     ErrorKind("Hvps.LogonRightMissing", "AuthenticationError", vmms_codes=(0x8007052F, 0x80070569)),
     # Before VmBusy: its code, 32774, comes along.
     ErrorKind("Hvps.FileLocked", "ResourceBusy", errors.FileLocked, (0x80070020,)),
@@ -88,6 +90,8 @@ _TABLE: tuple[ErrorKind, ...] = (
     ),
     ErrorKind("Hvps.DiskUnreadable", "OpenError", errors.DiskUnreadable),
     ErrorKind("Hvps.ReadFailed", "ReadError", errors.DiskUnreadable),
+    ErrorKind("Hvps.WriteFailed", "WriteError"),
+    ErrorKind("Hvps.FileExists", "ResourceExists", disk_codes=(80, 183)),
     ErrorKind("Hvps.BadRequest", "InvalidArgument"),
     ErrorKind("Hvps.FormatUnsupported", "NotImplemented"),
     ErrorKind("Hvps.VmNotFound", "ObjectNotFound", errors.VmNotFound),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvpsbridge.contract import checks, readings, results
+from hvpsbridge.contract import checks, readings, restoring, results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
 
 # Incremented whenever a parameter, a field or a meaning changes. It is in the first line of every rendered
@@ -17,6 +17,7 @@ _OFFSET = Parameter("OffsetBytes", "uint64", "where to start, bytes from the dis
 _LENGTH = Parameter("LengthBytes", "uint64", "how much from there, bytes")
 
 _DISK_ERRORS = ("Hvps.FileNotFound", "Hvps.DiskBusy", "Hvps.DiskUnreadable", "Hvps.ChainBroken")
+_FILE_ERRORS = ("Hvps.FileNotFound", "Hvps.DiskBusy", "Hvps.WriteFailed", "Hvps.NoSpace")
 _JOB_ERRORS = (
     "Hvps.JobFailed",
     "Hvps.JobBusy",
@@ -227,6 +228,63 @@ _TABLE: tuple[Operation, ...] = (
         Effect.REMOVES,
         1900,
         ("Hvps.BadRequest", *_JOB_ERRORS),
+    ),
+    Operation(
+        "Get-HvpsFolder",
+        (
+            Parameter("Path", "string", "folder; the host's folder of VMs without it", required=False),
+            Parameter("Files", "string[]", "files and folders to look for", required=False),
+        ),
+        restoring.FolderInfo,
+        Effect.READS,
+        120,
+        _FILE_ERRORS,
+    ),
+    Operation(
+        "New-HvpsFile",
+        (
+            Parameter("Path", "string", "file on the host; one that exists is left alone"),
+            Parameter("SizeBytes", "uint64", "size of the file, bytes"),
+        ),
+        restoring.FileMade,
+        Effect.CREATES,
+        300,
+        ("Hvps.FileExists", "Hvps.FormatUnsupported", *_FILE_ERRORS),
+    ),
+    Operation(
+        "Write-HvpsFile",
+        (_PATH,),
+        restoring.WrittenPart,
+        Effect.CREATES,
+        86400,
+        ("Hvps.BadRequest", *_FILE_ERRORS),
+        many=True,
+        takes_input=True,
+    ),
+    Operation("Close-HvpsFile", (_PATH,), restoring.FileClosed, Effect.REMOVES, 600, _FILE_ERRORS),
+    Operation(
+        "Move-HvpsFile",
+        (_PATH, Parameter("Destination", "string", "its new path on the same volume")),
+        restoring.FileMoved,
+        Effect.CREATES,
+        120,
+        ("Hvps.FileExists", *_FILE_ERRORS),
+    ),
+    Operation(
+        "Remove-HvpsFile",
+        (
+            Parameter("Files", "string[]", "files to remove", required=False),
+            Parameter(
+                "Folders",
+                "string[]",
+                "folders to remove if they are empty, the innermost first",
+                required=False,
+            ),
+        ),
+        restoring.FilesRemoved,
+        Effect.REMOVES,
+        300,
+        _FILE_ERRORS,
     ),
     Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
 )

@@ -35,6 +35,7 @@ from hvpsbridge.host.checks import HostChecks
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.opening import open_session
 from hvpsbridge.host.psrp.shells import HostShell
+from hvpsbridge.host.restoring import HostRestore
 from hvpsbridge.host.retry import while_busy
 from hvpsbridge.host.runner import OperationRunner
 
@@ -47,12 +48,14 @@ class HyperVHost:
     Attributes:
         name: name of the host.
         checks: what it is asked to find out whether backups work, and why one failed.
+        restoring: what makes files and VMs on it.
     """
 
     def __init__(self, runner: OperationRunner) -> None:
         self._runner = runner
         self.name = runner.connection.name
         self.checks = HostChecks(runner)
+        self.restoring = HostRestore(runner)
 
     @classmethod
     def connect(cls, connection: HostConnection, *, run_id: UUID | None = None) -> HyperVHost:

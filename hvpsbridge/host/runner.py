@@ -20,6 +20,7 @@ from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import READ_EXTENT, PipelineSource
 from hvpsbridge.host.retry import by_effect
 from hvpsbridge.host.scripts import script_text
+from hvpsbridge.host.writer import WRITE_FILE, FileWriter
 from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,10 @@ class OperationRunner:
         operation = OPERATIONS[name]
         if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
             # The host may have ended the idle shell. A question finds out, and can be repeated.
-            self.many("Get-HvpsJob", VmId=parameters["VmId"])
+            if "VmId" in parameters:
+                self.many("Get-HvpsJob", VmId=parameters["VmId"])
+            else:
+                self.many("Get-HvpsHost")
         results = self._tried(
             name, lambda: tuple(_raising(self._results(name, parameters, MAX_ANSWER_BYTES)))
         )
@@ -178,6 +182,14 @@ class OperationRunner:
         return self._tried(
             READ_EXTENT.name, lambda: PipelineSource(self.session, path, self.text(READ_EXTENT))
         )
+
+    def open_writer(self, path: str) -> FileWriter:
+        """A pipeline that writes a new file, in the current shell.
+
+        Raises:
+            SessionLost: the shell is gone.
+        """
+        return FileWriter(self.session, path, self.text(WRITE_FILE))
 
     def renew(self) -> None:
         """Open a new shell if the current one is lost. Threads that come later find it open."""

@@ -18,6 +18,7 @@ from uuid import UUID
 from hvpsbridge.formats.extents import pack_extents
 from hvpsbridge.sim.file_tables import Table, disk_table, file_table
 from hvpsbridge.sim.model import DiskError, DiskHandle, Model, VhdFormat, Win32
+from hvpsbridge.sim.model.host_files import FileHandle
 
 _HEAD = struct.Struct("<II")
 _MAX_REQUEST = 1 << 20
@@ -38,6 +39,34 @@ class Op(IntEnum):
     OPEN_FILE = 7
     READ_CHECK = 8
     WRITE = 9
+    CREATE_FILE = 10
+    WRITE_FILE = 11
+    SET_END = 12
+    FLUSH = 13
+    CONTROL = 14
+    PATH = 15
+
+
+class PathCall(IntEnum):
+    """Functions that take a path, numbered as in virtdisk.c."""
+
+    ATTRIBUTES = 1
+    MOVE = 2
+    DELETE = 3
+    MAKE_FOLDER = 4
+    REMOVE_FOLDER = 5
+    FREE_SPACE = 6
+
+
+_PATH_NAMES = {
+    PathCall.ATTRIBUTES: "GetFileAttributes",
+    PathCall.MOVE: "MoveFileEx",
+    PathCall.DELETE: "DeleteFile",
+    PathCall.MAKE_FOLDER: "CreateDirectory",
+    PathCall.REMOVE_FOLDER: "RemoveDirectory",
+    PathCall.FREE_SPACE: "GetDiskFreeSpaceEx",
+}
+_CREATE_NEW = 1
 
 
 class ReadOutcome(IntEnum):
@@ -108,6 +137,7 @@ class DiskConnection:
         self._node: str | None = None
         self._handle: DiskHandle | None = None
         self._table: Table | None = None
+        self._file: FileHandle | None = None
 
     def serve(self, connection: socket.socket) -> None:
         """Answer requests until the connection is closed; then close the handle."""
@@ -125,6 +155,8 @@ class DiskConnection:
                 self._page.show(self._model)
             if self._table is not None:
                 self._table.close()
+            if self._file is not None:
+                self._model.host_files.close(self._file)
 
     def _answer(self, operation: int, body: bytes) -> bytes:
         calls = self._model.calls
@@ -170,9 +202,59 @@ class DiskConnection:
                 (offset,) = struct.unpack_from("<Q", body)
                 self._model.guests.write_offline(self._opened(), offset, body[8:])
                 return b""
+            case Op.PATH:
+                return self._path(PathCall(struct.unpack_from("<I", body)[0]), body[4:])
+            case Op.CREATE_FILE | Op.WRITE_FILE | Op.SET_END | Op.FLUSH | Op.CONTROL:
+                return self._written(operation, body)
             case Op.READ_CHECK:
                 return struct.pack("<I", self._outcome())
         raise DiskError(Win32.INVALID_PARAMETER, "")
+
+    def _written(self, operation: int, body: bytes) -> bytes:
+        """What is done to a file that is open to write."""
+        files, calls = self._model.host_files, self._model.calls
+        if operation == Op.CREATE_FILE:
+            path = body[4:].decode(errors="replace")
+            calls.function("CreateFile", path)
+            made = struct.unpack_from("<I", body)[0] == _CREATE_NEW
+            self._file = files.create(path, self._owner) if made else files.open(path, self._owner)
+            return str(files.backing_of(self._file)).encode()
+        if self._file is None:
+            raise DiskError(Win32.INVALID_HANDLE, "")
+        path = files.path_of(self._file)
+        match operation:
+            case Op.WRITE_FILE:
+                calls.function("WriteFile", path)
+                files.will_write(self._file, *struct.unpack_from("<QQ", body))
+            case Op.SET_END:
+                calls.function("SetEndOfFile", path)
+                files.set_size(self._file, struct.unpack_from("<Q", body)[0])
+            case Op.FLUSH:
+                calls.function("FlushFileBuffers", path)
+            case Op.CONTROL:
+                calls.function("DeviceIoControl", path)
+                files.uncompress(self._file)
+        return b""
+
+    def _path(self, call: PathCall, body: bytes) -> bytes:
+        """A function that takes a path, or two."""
+        files = self._model.host_files
+        path, _, second = body.decode(errors="replace").partition("\0")
+        self._model.calls.function(_PATH_NAMES[call], path)
+        match call:
+            case PathCall.ATTRIBUTES:
+                return struct.pack("<I", files.attributes(path))
+            case PathCall.MOVE:
+                files.move(path, second)
+            case PathCall.DELETE:
+                files.delete(path)
+            case PathCall.MAKE_FOLDER:
+                files.make_folder(path)
+            case PathCall.REMOVE_FOLDER:
+                files.remove_folder(path)
+            case PathCall.FREE_SPACE:
+                return struct.pack("<Q", files.free_bytes(path))
+        return b""
 
     def _opened(self) -> DiskHandle:
         if self._handle is None:

@@ -15,7 +15,7 @@ function Get-HvpsErrorTable {
     param()
     @(
         , @('Hvps.CommitForkFailed', 'DeviceError', @(0x80048102L, 0x800703EEL), @())
-        , @('Hvps.NoSpace', 'LimitsExceeded', @(0x80070070L, 0x80070027L, 112), @())
+        , @('Hvps.NoSpace', 'LimitsExceeded', @(0x80070070L, 0x80070027L, 112), @(39, 112))
         , @('Hvps.LogonRightMissing', 'AuthenticationError', @(0x8007052FL, 0x80070569L), @())
         , @('Hvps.FileLocked', 'ResourceBusy', @(0x80070020L), @())
         , @('Hvps.VmBusy', 'ResourceBusy', @(32774, 32775), @())
@@ -29,6 +29,8 @@ function Get-HvpsErrorTable {
                     0xC03A0024L))
         , @('Hvps.DiskUnreadable', 'OpenError', @(), @())
         , @('Hvps.ReadFailed', 'ReadError', @(), @())
+        , @('Hvps.WriteFailed', 'WriteError', @(), @())
+        , @('Hvps.FileExists', 'ResourceExists', @(), @(80, 183))
         , @('Hvps.BadRequest', 'InvalidArgument', @(), @())
         , @('Hvps.FormatUnsupported', 'NotImplemented', @(), @())
         , @('Hvps.VmNotFound', 'ObjectNotFound', @(), @())

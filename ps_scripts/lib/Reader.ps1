@@ -30,6 +30,9 @@ function Import-HvpsReader {
 #% include "lib/reader/Reply.cs"
 #% include "lib/reader/ChunkDigests.cs"
 #% include "lib/reader/HostFile.cs"
+#% include "lib/reader/NativeFile.cs"
+#% include "lib/reader/NewFile.cs"
+#% include "lib/reader/HostFolder.cs"
 '@
     try {
         Add-Type -TypeDefinition $source -Language CSharp -IgnoreWarnings -ErrorAction Stop

@@ -18,6 +18,7 @@ from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.wire import Request
 from hvpsbridge.sim.model.call_faults import METHODS
+from hvpsbridge.units import MIB
 from tests.contract.sides import SIZE, Side, comparable, defined, on_both
 from tests.waiting import DEADLINE_SECONDS
 
@@ -171,6 +172,59 @@ def _blocks(side: Side) -> Call:
             source.close()
 
     return _closing(side, ask)
+
+
+PREPARED["Get-HvpsFolder"] = lambda side: lambda: side.host.restoring.folder(None, ["C:\\x"])
+
+
+def _file_of(side: Side) -> str:
+    """A path that nothing has yet."""
+    side.made += 1
+    return f"C:\\Made\\{side.made}.vhdx"
+
+
+@prepared("New-HvpsFile")
+def _new_file(side: Side) -> Call:
+    side.model.host_files.set_folder("C:\\Made", compressed=True)
+    return lambda: side.host.restoring.new_file(_file_of(side), MIB)
+
+
+@prepared("Write-HvpsFile")
+def _written_file(side: Side) -> Call:
+    path = _file_of(side)
+    side.host.restoring.new_file(path, MIB)
+
+    def ask() -> Any:
+        writer = side.host.restoring.open_writer(path)
+        try:
+            writer.write(0, b"x" * 1000)
+            writer.flush()
+        finally:
+            writer.close()
+
+    return ask
+
+
+@prepared("Close-HvpsFile")
+def _closed_file(side: Side) -> Call:
+    path = _file_of(side)
+    side.host.restoring.new_file(path, MIB)
+    return lambda: side.host.restoring.close_file(path)
+
+
+@prepared("Move-HvpsFile")
+def _moved_file(side: Side) -> Call:
+    path = _file_of(side)
+    side.host.restoring.new_file(path, MIB)
+    side.host.restoring.close_file(path)
+    return lambda: side.host.restoring.move_file(path, path + ".moved")
+
+
+@prepared("Remove-HvpsFile")
+def _removed_file(side: Side) -> Call:
+    path = _file_of(side)
+    side.host.restoring.new_file(path, MIB)
+    return lambda: side.host.restoring.remove_files([path], ["C:\\Nothing"])
 
 
 PREPARED["Close-HvpsReader"] = lambda side: side.host.close_readers

@@ -927,6 +927,86 @@ def _both(*calls: Callable[[], Any]) -> list[Any]:
     return [outcome(call) for call in calls]
 
 
+# -- restoring -------------------------------------------------------------------------------------------
+
+
+@case("Get-HvpsFolder")
+def folders_for_restored_disks(side: Side) -> Any:
+    side.model.host_files.set_folder("C:\\Packed", compressed=True)
+    side.vm("there", folder="C:\\VMs\\there [1]")
+    ask = side.host.restoring.folder
+    found = ["C:\\VMs\\there [1]", "C:\\Packed", "C:\\nothing"]
+    return (
+        ask(),
+        [ask(path, found) for path in ("C:\\VMs\\new\\deep", "C:\\Packed\\x", "C:\\")],
+        [outcome(lambda path=path: ask(path)) for path in ("Z:\\none", "\\\\FS01\\share\\x")],
+    )
+
+
+@case("New-HvpsFile", "Write-HvpsFile", "Close-HvpsFile", "Move-HvpsFile", "Remove-HvpsFile")
+def a_file_is_written(side: Side) -> Any:
+    restoring, place = side.host.restoring, "C:\\Restored\\it's [new] \u00fc"
+    partial, final = f"{place}\\disk.partial.vhdx", f"{place}\\disk.vhdx"
+    made = restoring.new_file(partial, 5 * MIB)
+    again = outcome(lambda: restoring.new_file(partial, MIB))
+    writer = restoring.open_writer(partial)
+    # More than one pipeline may take.
+    for number in range(20):
+        writer.write(number % 5 * MIB, bytes([number]) * MIB)
+    writer.flush()
+    written = writer.take_written()
+    writer.close()
+    busy = outcome(lambda: restoring.move_file(partial, final))
+    closed = restoring.close_file(partial), restoring.close_file(partial)
+    content = side.model.host_files.content(partial).read_bytes()
+    assert content == b"".join(bytes([number]) * MIB for number in range(15, 20))
+    moved = restoring.move_file(partial, final)
+    restoring.new_file(partial, 1)
+    taken = outcome(lambda: restoring.move_file(partial, final))
+    removed = restoring.remove_files([partial, final, "C:\\x"], [place, "C:\\Restored", "C:\\VMs"])
+    assert side.model.host_files.made() == tuple(f for f in side.model.host_files.made() if "Packed" in f)
+    return made, again, written, busy, closed, moved, taken, removed
+
+
+@case("New-HvpsFile")
+def files_that_cannot_be_made(side: Side) -> Any:
+    new_file = side.host.restoring.new_file
+    side.model.host_files.set_folder("C:\\Packed", compressed=True)
+    side.model.host_files.set_folder("C:\\Secret", encrypted=True)
+    found = [
+        outcome(lambda path=path, size=size: new_file(path, size))
+        for path, size in (
+            ("C:\\Packed\\a.vhdx", MIB),
+            ("C:\\Secret\\a.vhdx", MIB),
+            ("C:\\Big\\a.vhdx", 1 << 50),
+            ("Z:\\a\\b.vhdx", MIB),
+        )
+    ]
+    side.host.restoring.remove_files(["C:\\Packed\\a.vhdx"], ["C:\\Big"])
+    with knob(side, "rights", "hyperv_administrator") as host:
+        found.append(outcome(lambda: host.restoring.new_file("C:\\Packed\\b.vhdx", MIB)))
+    return found
+
+
+@case("Write-HvpsFile")
+def writes_that_are_refused(side: Side) -> Any:
+    def write(path: str) -> None:
+        writer = side.host.restoring.open_writer(path)
+        try:
+            writer.write(0, b"x")
+            writer.flush()
+        finally:
+            writer.close()
+
+    side.host.restoring.new_file("C:\\Some\\a.vhdx", 1)
+    other = side.host.new_shell()
+    with other:
+        busy = outcome(lambda: other.restoring.open_writer("C:\\Some\\a.vhdx").write(0, b"x" * 7 * MIB))
+    missing = outcome(lambda: write("C:\\Some\\none.vhdx"))
+    side.host.restoring.remove_files(["C:\\Some\\a.vhdx"], ["C:\\Some"])
+    return busy, missing
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_both_engines_give_the_same(name: str, sides: dict[str, Side]) -> None:
     _, run = CASES[name]

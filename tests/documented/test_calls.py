@@ -11,9 +11,13 @@ from tests.documented.tables import table
 
 # Not of the Hyper-V module, or not of virtdisk.h: the tables have no rows for these.
 OTHER_CMDLETS = {"Get-Cluster", "Get-WinEvent", "Import-Module"}
-OTHER_FUNCTIONS = {"CreateFile", "ReadFile"}
+OTHER_FUNCTIONS = {
+    *("CreateFile", "ReadFile", "WriteFile", "SetEndOfFile", "FlushFileBuffers", "DeviceIoControl"),
+    *("GetFileAttributes", "GetDiskFreeSpaceEx", "MoveFileEx", "DeleteFile"),
+    *("CreateDirectory", "RemoveDirectory"),
+}
 # Codes of Windows that the tables of virtual disks do not have.
-NOT_OF_DISKS = {"failed", "not_supported", "timeout"}
+NOT_OF_DISKS = {"failed", "timeout"}
 # Values that only the pages of other methods name; a real host may return them all the same.
 UNNAMED: dict[str, set[str]] = {
     "GetVirtualDiskChanges": set(),

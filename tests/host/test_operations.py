@@ -515,6 +515,12 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Remove-HvpsCheckpoint": "remove_checkpoint",
         "Remove-HvpsReferencePoint": "remove_reference_point",
         "Get-HvpsMerge": "merge_state",
+        "Get-HvpsFolder": "restoring.folder",
+        "New-HvpsFile": "restoring.new_file",
+        "Write-HvpsFile": "restoring.open_writer",
+        "Close-HvpsFile": "restoring.close_file",
+        "Move-HvpsFile": "restoring.move_file",
+        "Remove-HvpsFile": "restoring.remove_files",
     }
     assert set(methods) == set(OPERATIONS)
     assert all(f"host.{method}(" in text for method in methods.values())

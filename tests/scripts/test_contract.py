@@ -120,6 +120,8 @@ def test_no_script_raises_an_id_that_no_operation_declares() -> None:
     types_and_results = {
         "Hvps.Disk",
         "Hvps.Failure",
+        "Hvps.NewFile",
+        "Hvps.HostFolder",
         "Hvps.Vhdx",
         "Hvps.VhdxUnsupported",
         "Hvps.VhdxFile",

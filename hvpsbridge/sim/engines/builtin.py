@@ -144,6 +144,7 @@ class BuiltinEngine:
                 run.thread.join(timeout=5)
         self._process.readers.close()
         self._model.driver.close_owner(self._owner)
+        self._model.host_files.close_owner(self._owner)
 
     def _alive(self) -> None:
         if self._closed:

@@ -35,6 +35,16 @@ FUNCTIONS = (
     "QueryChangesVirtualDisk",
     "CreateFile",
     "ReadFile",
+    "CreateDirectory",
+    "DeleteFile",
+    "DeviceIoControl",
+    "FlushFileBuffers",
+    "GetDiskFreeSpaceEx",
+    "GetFileAttributes",
+    "MoveFileEx",
+    "RemoveDirectory",
+    "SetEndOfFile",
+    "WriteFile",
 )
 # Cmdlets of Windows that the stand-ins answer. The cmdlets of CIM take a class: Get-CimInstance:Win32_Volume.
 CIM_CMDLETS = ("Get-CimInstance", "Get-CimAssociatedInstance", "Get-CimClass")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +33,25 @@ class Piece:
 
 
 class DiskFiles:
-    """Backing files of all layers. Callers hold the model's lock."""
+    """Backing files of all layers. Callers hold the model's lock.
+
+    Attributes:
+        folder: where they are.
+    """
 
     def __init__(self, folder: Path, world: World) -> None:
-        self._folder = folder
+        self.folder = folder
         self._world = world
         self._open: dict[int, int] = {}
         self._lock = threading.Lock()
+        # Makes a virtual disk of a file that a program wrote; None if there is no such file.
+        self.adopt: Callable[[str], Layer | None] = lambda path: None
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def remove_unknown(self) -> None:
         """Delete files of no known layer, left by a process that was killed before it saved."""
         known = {layer.backing for layer in self._world.layers.values()}
-        for file in self._folder.glob("*.raw"):
+        for file in self.folder.glob("*.raw"):
             if file.name not in known:
                 file.unlink()
 
@@ -57,7 +63,7 @@ class DiskFiles:
 
     def backing(self, layer: Layer) -> Path:
         """The sparse raw file with the layer's own bytes."""
-        return self._folder / layer.backing
+        return self.folder / layer.backing
 
     # -- creating and finding -----------------------------------------------------------------------
 
@@ -108,6 +114,9 @@ class DiskFiles:
         for layer in self._world.layers.values():
             if normal_path(layer.path) == wanted:
                 return layer
+        adopted = self.adopt(path)
+        if adopted is not None:
+            return adopted
         raise DiskError(Win32.FILE_NOT_FOUND, path)
 
     def chain(self, layer: Layer) -> list[Layer]:

@@ -16,6 +16,7 @@ from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.disks import Disks
 from hvpsbridge.sim.model.driver import Driver
 from hvpsbridge.sim.model.guests import Guests
+from hvpsbridge.sim.model.host_files import HostFiles
 from hvpsbridge.sim.model.incidents import Incidents
 from hvpsbridge.sim.model.jobs import Jobs
 from hvpsbridge.sim.model.lifecycle import Lifecycle
@@ -48,6 +49,7 @@ class Model:
         timeline: holds the world still for several questions.
         nodes, volumes, vms, disks, checkpoints, reference_points, jobs: what a host shows and does.
         driver: what virtdisk.dll does.
+        host_files: files and folders that programs make on a host.
         guests: what happens inside VMs.
         setup: what an administrator adds and changes.
         incidents: what goes wrong around a backup.
@@ -77,6 +79,7 @@ class Model:
         self.reference_points = ReferencePoints(core, timeline)
         self.jobs = Jobs(core, timeline)
         self.driver = Driver(core, timeline)
+        self.host_files = HostFiles(core, timeline)
         self.guests = Guests(core, timeline)
         self.setup = Setup(core, timeline, merges)
         self.incidents = Incidents(core, timeline, lifecycle)

@@ -41,6 +41,8 @@ class Saver:
         return (
             world.counter,
             len(world.layers),
+            [(file.path, file.size_bytes) for file in world.host_files.values()],
+            len(world.host_folders),
             len(world.merges),
             len(world.checkpoints),
             len(world.reference_points),

@@ -57,6 +57,37 @@ class Volume:
     file_system: str = "NTFS"
 
 
+@dataclass(slots=True, kw_only=True)
+class HostFile:
+    """A file that a program wrote on a host.
+
+    Attributes:
+        path: Windows path.
+        layer: number of the virtual disk that it became when it was opened as one.
+    """
+
+    number: int
+    path: str
+    size_bytes: int = 0
+    layer: int | None = None
+    compressed: bool = False
+    encrypted: bool = False
+
+    @property
+    def backing(self) -> str:
+        """Name of the sparse file with its bytes."""
+        return f"{self.number}.file"
+
+
+@dataclass(slots=True)
+class HostFolder:
+    """A folder that a program made on a host, and what files in it inherit."""
+
+    path: str
+    compressed: bool = False
+    encrypted: bool = False
+
+
 @dataclass(slots=True)
 class Epoch:
     """What was written to a layer between two ids of change tracking.
@@ -300,6 +331,8 @@ class World:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     merges: dict[int, Merge] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    host_files: dict[int, HostFile] = field(default_factory=dict)
+    host_folders: dict[str, HostFolder] = field(default_factory=dict)
     # Merged layers, and the layer that each was merged into.
     merged: dict[int, int] = field(default_factory=dict)
 
@@ -323,6 +356,8 @@ __all__ = [
     "Drive",
     "Epoch",
     "Event",
+    "HostFile",
+    "HostFolder",
     "Job",
     "JobKind",
     "JobState",

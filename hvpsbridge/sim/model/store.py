@@ -24,6 +24,8 @@ _RECORDS: dict[str, type] = {
         state.Drive,
         state.Epoch,
         state.Event,
+        state.HostFile,
+        state.HostFolder,
         state.Job,
         state.Layer,
         state.Merge,

@@ -51,4 +51,9 @@ def free_bytes(core: Core, root: str) -> int:
         for layer in core.world.layers.values()
         if root_of(core, layer.path) == root
     )
+    used += sum(
+        file.size_bytes
+        for file in core.world.host_files.values()
+        if file.layer is None and root_of(core, file.path) == root
+    )
     return max(0, volume.total_bytes - volume.used_elsewhere_bytes - used)

@@ -38,7 +38,8 @@ enum {
     E_IO_DEVICE = 1117,
 };
 
-enum { OP_HELLO = 1, OP_OPEN, OP_ATTACH, OP_DETACH, OP_INFO, OP_QUERY, OP_OPEN_FILE, OP_READ_CHECK, OP_WRITE };
+enum { OP_HELLO = 1, OP_OPEN, OP_ATTACH, OP_DETACH, OP_INFO, OP_QUERY, OP_OPEN_FILE, OP_READ_CHECK, OP_WRITE,
+       OP_CREATE_FILE, OP_WRITE_FILE, OP_SET_END, OP_FLUSH, OP_CONTROL, OP_PATH };
 
 enum { MAX_HANDLES = 65536, WORKERS = 4, BUCKETS = 64, MAX_REPLY = 1 << 30 };
 
@@ -74,7 +75,8 @@ struct handle {
     int is_file;
     int writable; /* opened to write; only a VM that is off has such disks */
     int is_raw;   /* the disk that the host sees for an attached handle; it shares that handle's socket */
-    uint64_t position; /* of reads without OVERLAPPED */
+    uint64_t position; /* of reads and writes without OVERLAPPED */
+    int backing;       /* descriptor of the file that a handle writes, and 1; 0 for other handles */
     struct table *table;
     pthread_mutex_t talking;
     int references;
@@ -240,6 +242,7 @@ static void drop_table(struct table *table) {
 static void drop_handle(struct handle *handle) {
     if (!handle || __atomic_sub_fetch(&handle->references, 1, __ATOMIC_ACQ_REL)) return;
     drop_table(handle->table);
+    if (handle->backing) close(handle->backing - 1);
     pthread_mutex_destroy(&handle->talking);
     free(handle);
 }
@@ -555,6 +558,19 @@ static intptr_t open_raw(int number) {
     return fd;
 }
 
+/* A file that is open to write: the model is asked, and the bytes are written here. */
+static uint32_t write_backing(struct handle *handle, const uint8_t *buffer, uint32_t count) {
+    uint64_t body[2] = {handle->position, count};
+    uint32_t code = ask(handle->fd, &handle->talking, OP_WRITE_FILE, body, sizeof body, NULL, NULL);
+    for (uint32_t done = 0; !code && done < count;) {
+        ssize_t put = pwrite(handle->backing - 1, buffer + done, count - done, (off_t)(handle->position + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return E_IO_DEVICE;
+        done += (uint32_t)put;
+    }
+    return code;
+}
+
 int WriteFile(intptr_t fd, const uint8_t *buffer, uint32_t count, uint32_t *written, struct overlapped *overlapped) {
     struct handle *handle = hold(fd);
     uint32_t code = E_INVALID_HANDLE;
@@ -569,9 +585,30 @@ int WriteFile(intptr_t fd, const uint8_t *buffer, uint32_t count, uint32_t *writ
         }
         if (!code) handle->position += count;
     }
+    if (handle && handle->backing && !overlapped) {
+        code = write_backing(handle, buffer, count);
+        if (!code) handle->position += count;
+    }
     drop_handle(handle);
     *written = code ? 0 : count;
     return code ? fail((int)code) : 1;
+}
+
+static uint32_t open_backing(struct handle *handle, const char *name, uint32_t disposition) {
+    uint32_t length = (uint32_t)strlen(name), reply_length, code = E_OUT_OF_MEMORY;
+    uint8_t *reply, *body = malloc(4 + length);
+    if (!body) return code;
+    memcpy(body, &disposition, 4);
+    memcpy(body + 4, name, length);
+    code = ask(handle->fd, &handle->talking, OP_CREATE_FILE, body, 4 + length, &reply, &reply_length);
+    free(body);
+    if (code) return code;
+    reply[reply_length] = 0;
+    int backing = open((char *)reply, O_WRONLY | O_CLOEXEC);
+    free(reply);
+    if (backing < 0) return E_FILE_NOT_FOUND;
+    handle->backing = backing + 1;
+    return 0;
 }
 
 intptr_t CreateFileW(const wchar *path, uint32_t access, uint32_t share, void *security, uint32_t disposition,
@@ -586,7 +623,9 @@ intptr_t CreateFileW(const wchar *path, uint32_t access, uint32_t share, void *s
     int fd = connect_model();
     struct handle *handle;
     uint32_t code = E_FILE_NOT_FOUND;
-    if (!name || fd < 0 || disposition != 3) { /* OPEN_EXISTING only: files are never created */
+    if (name && fd >= 0 && access & 0x40000000u && (disposition == 1 || disposition == 3)) { /* GENERIC_WRITE */
+        if ((handle = new_handle(fd, 1))) code = open_backing(handle, name, disposition);
+    } else if (!name || fd < 0 || disposition != 3) { /* OPEN_EXISTING only: files are never created to be read */
         code = disposition != 3 ? E_INVALID_PARAMETER : E_FILE_NOT_FOUND;
     } else if ((handle = new_handle(fd, 1))) {
         uint32_t name_length = (uint32_t)strlen(name);
@@ -624,7 +663,7 @@ int GetFileSizeEx(intptr_t fd, int64_t *size) {
 
 int SetFilePointerEx(intptr_t fd, int64_t distance, int64_t *result, uint32_t method) {
     struct handle *handle = hold(fd);
-    if (handle && handle->is_raw && method == 0 && distance >= 0) {
+    if (handle && (handle->is_raw || handle->backing) && method == 0 && distance >= 0) {
         handle->position = (uint64_t)distance;
         if (result) *result = distance;
         drop_handle(handle);
@@ -642,6 +681,82 @@ int SetFilePointerEx(intptr_t fd, int64_t distance, int64_t *result, uint32_t me
     }
     drop_handle(handle);
     return bad ? fail(E_INVALID_PARAMETER) : 1;
+}
+
+/* Something that is done to a file that is open to write. */
+static int of_backing(intptr_t fd, uint32_t op) {
+    struct handle *handle = hold(fd);
+    uint32_t code = E_INVALID_HANDLE;
+    if (handle && handle->backing)
+        code = ask(handle->fd, &handle->talking, op, &handle->position, 8, NULL, NULL);
+    drop_handle(handle);
+    return code ? fail((int)code) : 1;
+}
+
+int SetEndOfFile(intptr_t fd) { return of_backing(fd, OP_SET_END); }
+
+int FlushFileBuffers(intptr_t fd) { return of_backing(fd, OP_FLUSH); }
+
+/* FSCTL_SET_COMPRESSION with COMPRESSION_FORMAT_NONE only. */
+int DeviceIoControl(intptr_t fd, uint32_t control, const uint16_t *input, uint32_t input_bytes, void *output,
+                    uint32_t output_bytes, uint32_t *returned, struct overlapped *overlapped) {
+    (void)output, (void)output_bytes;
+    if (control != 0x9C040 || input_bytes != 2 || *input || overlapped) return fail(E_INVALID_PARAMETER);
+    if (returned) *returned = 0;
+    return of_backing(fd, OP_CONTROL);
+}
+
+/* Functions that take a path, numbered as in disk_protocol.py. */
+enum { PATH_ATTRIBUTES = 1, PATH_MOVE, PATH_DELETE, PATH_MAKE_FOLDER, PATH_REMOVE_FOLDER, PATH_FREE_SPACE };
+
+static int of_path(uint32_t function, const wchar *path, const wchar *second, void *answer, uint32_t answer_bytes) {
+    char *name = utf8(path), *other = second ? utf8(second) : NULL;
+    int fd = connect_model();
+    uint32_t code = E_FILE_NOT_FOUND, reply_length;
+    if (name && fd >= 0 && (!second || other)) {
+        uint32_t length = (uint32_t)strlen(name), more = other ? (uint32_t)strlen(other) + 1 : 0;
+        uint8_t *reply, *body = calloc(1, 4 + length + more);
+        code = E_OUT_OF_MEMORY;
+        if (body) {
+            memcpy(body, &function, 4);
+            memcpy(body + 4, name, length);
+            if (other) memcpy(body + 5 + length, other, more - 1);
+            code = ask(fd, NULL, OP_PATH, body, 4 + length + more, &reply, &reply_length);
+            free(body);
+            if (!code) {
+                if (answer && reply_length >= answer_bytes) memcpy(answer, reply, answer_bytes);
+                free(reply);
+            }
+        }
+    }
+    free(name);
+    free(other);
+    if (fd >= 0) close(fd);
+    return code ? fail((int)code) : 1;
+}
+
+uint32_t GetFileAttributesW(const wchar *path) {
+    uint32_t attributes;
+    return of_path(PATH_ATTRIBUTES, path, NULL, &attributes, 4) ? attributes : 0xFFFFFFFFu;
+}
+
+int MoveFileExW(const wchar *path, const wchar *destination, uint32_t flags) {
+    (void)flags; /* without MOVEFILE_REPLACE_EXISTING nothing is replaced */
+    return of_path(PATH_MOVE, path, destination, NULL, 0);
+}
+
+int DeleteFileW(const wchar *path) { return of_path(PATH_DELETE, path, NULL, NULL, 0); }
+
+int CreateDirectoryW(const wchar *path, void *security) {
+    (void)security;
+    return of_path(PATH_MAKE_FOLDER, path, NULL, NULL, 0);
+}
+
+int RemoveDirectoryW(const wchar *path) { return of_path(PATH_REMOVE_FOLDER, path, NULL, NULL, 0); }
+
+int GetDiskFreeSpaceExW(const wchar *path, uint64_t *available, uint64_t *total, uint64_t *all) {
+    (void)total, (void)all;
+    return of_path(PATH_FREE_SPACE, path, NULL, available, 8);
 }
 
 /* -- virtdisk.dll: functions return their code ---------------------------------------------------- */

@@ -6,6 +6,7 @@ from hvpsbridge.sim.engines.operations import (
     configuration,
     definition,
     disks,
+    files,
     inventory,
     reader,
     reference_points,
@@ -41,6 +42,12 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsDiskDigest": disks.get_digest,
     "Close-HvpsReader": disks.close_reader,
     "Read-HvpsExtent": reader.read_extent,
+    "Get-HvpsFolder": files.get_folder,
+    "New-HvpsFile": files.new_file,
+    "Write-HvpsFile": files.write_file,
+    "Close-HvpsFile": files.close_file,
+    "Move-HvpsFile": files.move_file,
+    "Remove-HvpsFile": files.remove_file,
 }
 
 __all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

@@ -26,6 +26,7 @@ from hvpsbridge.sim.engines.readers import Readers
 from hvpsbridge.sim.model import DiskError, HyperVError, Model
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.model.host_files import FileHandle
 from hvpsbridge.sim.model.state import Drive, Job, JobKind, Layer, Vm
 
 # How often a waiting operation checks.
@@ -51,6 +52,8 @@ class HostProcess:
     readers: Readers
     # The Hyper-V module is imported once.
     imported: bool = False
+    # Files that are open to write, by path in lower case.
+    files: dict[str, FileHandle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,11 @@ class Context:
     process: HostProcess
     stopping: Event = field(default_factory=Event)
     inbox: Queue[Any] = field(default_factory=Queue)
+
+    @property
+    def owner(self) -> str:
+        """The process, as the model names it."""
+        return f"pid:{self.process.process_id}"
 
     def check(self) -> None:
         """Check whether the client has stopped the pipeline.

@@ -1,0 +1,77 @@
+"""Results of operations that restore onto a host; the rules of ``contract.results`` apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderInfo:
+    """A folder for restored disks.
+
+    Attributes:
+        free_bytes: where it is, or would be.
+        compressed: new files there would be compressed.
+        encrypted: new files there would be encrypted.
+        found: those of the files that are there.
+    """
+
+    path: str
+    exists: bool
+    free_bytes: int
+    compressed: bool
+    encrypted: bool
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileMade:
+    """A new file, and the folders that were made for it, the outermost first."""
+
+    path: str
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """What one request wrote into a file."""
+
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileClosed:
+    """Whether the process had the file open."""
+
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileMoved:
+    """The new path of a file."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRemoved:
+    """Files and folders that were removed; those that were gone are not here."""
+
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmMade:
+    """A new VM, off.
+
+    Attributes:
+        path: folder of its configuration.
+        warnings: settings that the host refused, one line each.
+    """
+
+    vm_id: UUID
+    name: str
+    path: str
+    warnings: tuple[str, ...]

@@ -1,0 +1,64 @@
+"""What a host is asked when a VM is restored onto it, one short method each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hvpsbridge.contract.restoring import FileClosed, FileMade, FileMoved, FilesRemoved, FolderInfo
+from hvpsbridge.host.runner import OperationRunner
+from hvpsbridge.host.writer import FileWriter
+
+
+class HostRestore:
+    """Makes files and VMs on a host."""
+
+    def __init__(self, runner: OperationRunner) -> None:
+        self._runner = runner
+
+    def folder(self, path: str | None = None, files: Iterable[str] = ()) -> FolderInfo:
+        """A folder, and which of the files are there.
+
+        Args:
+            path: None for the host's folder of VMs.
+            files: files and folders, with their paths.
+        """
+        return self._runner.one(FolderInfo, "Get-HvpsFolder", Path=path, Files=tuple(files) or None)
+
+    def new_file(self, path: str, size_bytes: int) -> FileMade:
+        """Make a file, and its folders. Never retried.
+
+        Raises:
+            OperationFailed: ``Hvps.FileExists``; ``Hvps.FormatUnsupported`` if it would be encrypted.
+            HostDiskFull: there is no space for it.
+        """
+        return self._runner.one(FileMade, "New-HvpsFile", Path=path, SizeBytes=size_bytes)
+
+    def open_writer(self, path: str) -> FileWriter:
+        """A pipeline that writes a file of :meth:`new_file`, in the current shell.
+
+        Raises:
+            SessionLost: the shell is gone.
+        """
+        return self._runner.open_writer(path)
+
+    def renew(self) -> None:
+        """Open a new shell if the current one is lost, and end the old one."""
+        self._runner.renew()
+
+    def close_file(self, path: str) -> FileClosed:
+        """Write what Windows holds of the file to the disk, and close it."""
+        return self._runner.one(FileClosed, "Close-HvpsFile", Path=path)
+
+    def move_file(self, path: str, destination: str) -> FileMoved:
+        """Rename a file. Never retried.
+
+        Raises:
+            OperationFailed: ``Hvps.FileExists`` if something has the name.
+        """
+        return self._runner.one(FileMoved, "Move-HvpsFile", Path=path, Destination=destination)
+
+    def remove_files(self, files: Iterable[str] = (), folders: Iterable[str] = ()) -> FilesRemoved:
+        """Remove files, and then folders that are empty, the innermost first."""
+        return self._runner.one(
+            FilesRemoved, "Remove-HvpsFile", Files=tuple(files) or None, Folders=tuple(folders) or None
+        )

@@ -1,0 +1,182 @@
+"""Operations that make, write, rename and remove files on a host (``lib/reader/NewFile.cs``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from hvpsbridge.contract import restoring
+from hvpsbridge.formats.file_write import HEADER_BYTES, unpack_write
+from hvpsbridge.sim.engines.failure import Failure, failure, of_disk
+from hvpsbridge.sim.engines.operations.context import Context
+from hvpsbridge.sim.model import DiskError
+from hvpsbridge.sim.model.errors import Win32
+from hvpsbridge.sim.model.host_files import COMPRESSED, ENCRYPTED, SPARSE, VM_FOLDER, FileHandle
+
+T = TypeVar("T")
+_GONE = (Win32.FILE_NOT_FOUND, Win32.PATH_NOT_FOUND)
+
+
+def get_folder(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsFolder``."""
+    path = given.get("Path")
+    if not path:
+        context.import_module()
+        context.cmdlet("Get-VMHost")
+        path = VM_FOLDER
+    at = path
+    while not _exists(context, at) and (parent := _parent(at)) is not None:
+        at = parent
+    attributes = _try(lambda: _attributes(context, at), "Hvps.FileNotFound")
+    free = _try(lambda: _call(context, "GetDiskFreeSpaceEx", at, context.model.host_files.free_bytes))
+    yield restoring.FolderInfo(
+        path=path,
+        exists=_exists(context, path),
+        free_bytes=free,
+        compressed=bool(attributes & COMPRESSED),
+        encrypted=bool(attributes & ENCRYPTED),
+        found=tuple(file for file in given.get("Files") or () if file and _exists(context, file)),
+    )
+
+
+def new_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``New-HvpsFile``."""
+    path, files = given["Path"], context.model.host_files
+    missing: list[str] = []
+    at: str | None = path.rpartition("\\")[0]
+    while at is not None and not _exists(context, at):
+        missing.insert(0, at)
+        at = _parent(at)
+    for folder in missing:
+        _try(partial(_call, context, "CreateDirectory", folder, files.make_folder))
+    handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.create(p, context.owner)))
+    try:
+        attributes = _try(lambda: _attributes(context, path))
+        if attributes & COMPRESSED:
+            with suppress(DiskError):
+                _call(context, "DeviceIoControl", path, lambda _: files.uncompress(handle))
+                attributes = _try(lambda: _attributes(context, path))
+        if attributes & (SPARSE | COMPRESSED | ENCRYPTED):
+            raise failure("Hvps.FormatUnsupported", "compressed or encrypted", Win32.VHD_COMPRESSED)
+        size = given["SizeBytes"]
+        _try(lambda: _call(context, "SetEndOfFile", path, lambda _: files.set_size(handle, size)))
+    except Failure:
+        files.close(handle)
+        with suppress(DiskError):
+            _call(context, "DeleteFile", path, files.delete)
+        raise
+    context.process.files[path.lower()] = handle
+    yield restoring.FileMade(path, tuple(missing))
+
+
+def write_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Write-HvpsFile``."""
+    path, files = given["Path"], context.model.host_files
+    handle = _open(context, path)
+    for request in context.inputs():
+        try:
+            offset, data = unpack_write(request)
+        except ValueError as err:
+            raise failure("Hvps.BadRequest", str(err)) from err
+
+        def write(_: str, offset: int = offset, data: bytes = data) -> None:
+            files.will_write(handle, offset, len(data))
+            descriptor = os.open(files.backing_of(handle), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, data, offset)
+            finally:
+                os.close(descriptor)
+
+        _try(partial(_call, context, "WriteFile", path, write))
+        yield restoring.WrittenPart(offset, len(request) - HEADER_BYTES)
+
+
+def close_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Close-HvpsFile``."""
+    path = given["Path"]
+    handle = context.process.files.pop(path.lower(), None)
+    if handle is not None:
+        try:
+            _try(lambda: _call(context, "FlushFileBuffers", path, lambda _: None))
+        finally:
+            context.model.host_files.close(handle)
+    yield restoring.FileClosed(handle is not None)
+
+
+def move_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Move-HvpsFile``."""
+    destination = given["Destination"]
+    move = context.model.host_files.move
+    _try(lambda: _call(context, "MoveFileEx", given["Path"], lambda path: move(path, destination)))
+    yield restoring.FileMoved(destination)
+
+
+def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Remove-HvpsFile``."""
+    removed: list[str] = []
+    files = context.model.host_files
+    for path in filter(None, given.get("Files") or ()):
+        handle = context.process.files.pop(path.lower(), None)
+        if handle is not None:
+            files.close(handle)
+        if _removed(context, "DeleteFile", path, files.delete):
+            removed.append(path)
+    for path in filter(None, given.get("Folders") or ()):
+        if _removed(context, "RemoveDirectory", path, files.remove_folder):
+            removed.append(path)
+    yield restoring.FilesRemoved(tuple(removed))
+
+
+def _removed(context: Context, function: str, path: str, remove: Callable[[str], None]) -> bool:
+    try:
+        _call(context, function, path, remove)
+    except DiskError as err:
+        if err.code in _GONE or (err.code == Win32.DIR_NOT_EMPTY and function == "RemoveDirectory"):
+            return False
+        raise of_disk(err, "Hvps.WriteFailed") from err
+    return True
+
+
+def _open(context: Context, path: str) -> FileHandle:
+    handle = context.process.files.get(path.lower())
+    if handle is None:
+        files = context.model.host_files
+        handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.open(p, context.owner)))
+        context.process.files[path.lower()] = handle
+    return handle
+
+
+def _call(context: Context, function: str, path: str, act: Callable[[str], T]) -> T:
+    context.function(function, path)
+    return act(path)
+
+
+def _try(act: Callable[[], T], otherwise: str = "Hvps.WriteFailed") -> T:
+    try:
+        return act()
+    except DiskError as err:
+        raise of_disk(err, otherwise) from err
+
+
+def _attributes(context: Context, path: str) -> int:
+    return _call(context, "GetFileAttributes", path, context.model.host_files.attributes)
+
+
+def _exists(context: Context, path: str) -> bool:
+    try:
+        _attributes(context, path)
+    except DiskError:
+        return False
+    return True
+
+
+def _parent(path: str) -> str | None:
+    """The folder that a path is in; None for the root of a volume or share."""
+    trimmed = path.rstrip("\\")
+    if "\\" not in trimmed or (trimmed.startswith("\\\\") and trimmed.count("\\") <= 3):
+        return None
+    parent = trimmed.rpartition("\\")[0]
+    return parent + "\\" if parent.endswith(":") else parent

@@ -1,0 +1,46 @@
+"""Files that are written on a host: quotas of pipelines, and what is asked of the host."""
+
+from __future__ import annotations
+
+import pytest
+
+from hvpsbridge.errors import HostDiskFull, OperationFailed
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.sim.model import Model
+from hvpsbridge.units import MIB
+
+PLACE = "C:\\Restored\\new"
+
+
+def test_a_file_is_written_by_several_pipelines(host: HyperVHost, model: Model) -> None:
+    path = f"{PLACE}\\disk.partial.vhdx"
+    assert host.restoring.new_file(path, 40 * MIB).folders == ("C:\\Restored", PLACE)
+    writer = host.restoring.open_writer(path)
+    # More than the 50 MB that a pipeline may receive, twice encoded.
+    for number in range(40):
+        writer.write(number * MIB, bytes([number + 1]) * MIB)
+    writer.flush()
+    assert writer.take_written() == [Extent(number * MIB, MIB) for number in range(40)]
+    writer.close()
+    assert host.restoring.close_file(path).closed
+    host.restoring.move_file(path, f"{PLACE}\\disk.vhdx")
+    content = model.host_files.content(f"{PLACE}\\disk.vhdx").read_bytes()
+    assert content == b"".join(bytes([number + 1]) * MIB for number in range(40))
+    found = host.restoring.folder(PLACE, [path, f"{PLACE}\\disk.vhdx"])
+    assert (found.exists, found.found) == (True, (f"{PLACE}\\disk.vhdx",))
+    removed = host.restoring.remove_files([path, f"{PLACE}\\disk.vhdx"], [PLACE, "C:\\Restored"])
+    assert removed.removed == (f"{PLACE}\\disk.vhdx", PLACE, "C:\\Restored")
+
+
+def test_a_full_volume_is_found_before_anything_is_written(host: HyperVHost, model: Model) -> None:
+    with pytest.raises(HostDiskFull):
+        host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1 << 50)
+    assert model.host_files.made() == ("C:\\Restored", PLACE)
+
+
+def test_a_file_that_exists_is_left_alone(host: HyperVHost) -> None:
+    host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1)
+    with pytest.raises(OperationFailed) as caught:
+        host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1)
+    assert caught.value.error_id == "Hvps.FileExists"
