@@ -37,6 +37,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.reading import CACHE_BYTES, ChunkReaders, DiskReader
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stored_packs import write_bad_list
@@ -216,6 +217,14 @@ class Repository:
     def image_of(self, root: TreeRoot) -> DiskImage:
         """A stored tree as a seekable file."""
         return DiskImage(self._frames, self.grid, root)
+
+    def readers(self, cache_bytes: int = CACHE_BYTES) -> ChunkReaders:
+        """A cache and threads for readers of disks; the caller closes it."""
+        return ChunkReaders(self._frames, cache_bytes=cache_bytes, remote=self.store.remote)
+
+    def reader(self, readers: ChunkReaders, disk: ManifestDisk) -> DiskReader:
+        """A disk, for several threads."""
+        return DiskReader(readers, self.grid, disk.tree)
 
     def read_file(self, reference: FileRef) -> Iterator[bytes]:
         """The bytes of a stored file, in order.
