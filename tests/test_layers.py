@@ -21,7 +21,7 @@ GROUND = frozenset(
     {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders", "files"}
 )
 SEAMS = GROUND | {"formats", "contract"}
-PARTS = SEAMS | {"host", "receiver", "repository"}
+PARTS = SEAMS | {"host", "receiver", "repository", "nbd"}
 
 # What each package may import beside itself. ``host``, ``receiver`` and ``repository`` are on one rung
 # and do not know each other; neither do ``playbook`` and ``report``.
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "host": SEAMS,
     "receiver": SEAMS,
     "repository": SEAMS,
+    "nbd": SEAMS - {"contract"},
     "tasks": PARTS,
     "playbook": PARTS | {"tasks"},
     "report": PARTS | {"tasks"},

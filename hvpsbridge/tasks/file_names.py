@@ -83,12 +83,17 @@ def _bytes(part: str) -> int:
         return len(part.encode(errors="surrogatepass"))
 
 
-def disk_file_name(slot: str, suffix: str) -> str:
-    """Name of the file of a disk, from its slot: ``scsi-0-1.raw``.
+def disk_name(slot: str) -> str:
+    """Name of a disk in files and exports, from its slot: ``scsi-0-1``.
 
     A manifest of a repository without encryption can be forged: its slots can be any text. What is not a slot
     ends with a digest of it, so that it is not another disk's name.
     """
     if _SLOT.fullmatch(slot):
-        return f"{slot.replace(' ', '-').replace(':', '-')}.{suffix}"
-    return f"{shortened(path_part(slot), 100, slot, always=True)}.{suffix}"
+        return slot.replace(" ", "-").replace(":", "-")
+    return shortened(path_part(slot), 100, slot, always=True)
+
+
+def disk_file_name(slot: str, suffix: str) -> str:
+    """Name of the file of a disk: ``scsi-0-1.raw``."""
+    return f"{disk_name(slot)}.{suffix}"

@@ -1,0 +1,52 @@
+"""``hvps serve`` as a process: others read the disks, and a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Hvps, Served
+from .world import World
+
+
+@pytest.fixture
+def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
+    made = World(hvps, served, tmp_path)
+    made.build("web01")
+    return made
+
+
+def test_a_point_is_served_until_a_signal_comes(world: World, tmp_path: Path) -> None:
+    assert world.run().code == 0
+    repo = ("--repo", str(world.repository), *map(str, world.key))
+    restored = tmp_path / "restored"
+    done = world.hvps("restore", f"{world.vm}@latest", "--to", f"raw:{restored}", *repo)
+    assert done.code == 0, done.err
+    (raw,) = restored.iterdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hvpsbridge", "serve", world.vm, *repo],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert process.stdout is not None
+    uri = process.stdout.readline().split()[0]
+    socket = Path(uri.partition("socket=")[2])
+    compared = subprocess.run(
+        ["qemu-img", "compare", "-f", "raw", "-F", "raw", uri, raw],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert not socket.exists()
+    assert not socket.parent.exists()
