@@ -58,7 +58,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pydantic": ("playbook/",),
     "pydantic_core": ("playbook/",),
     "zstandard": ("repository/compression.py",),
-    "cryptography": ("repository/sealing.py", "host/shown_certificate.py"),
+    "cryptography": ("repository/sealing.py", "host/shown_certificate.py", "nbd/certificates.py"),
     "obstore": ("repository/stores/s3.py",),
     "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py", "repository/stores/sftp_files.py"),
     "click": ("cli/",),

@@ -50,3 +50,34 @@ def test_a_point_is_served_until_a_signal_comes(world: World, tmp_path: Path) ->
     assert (process.returncode, err) == (0, "")
     assert not socket.exists()
     assert not socket.parent.exists()
+
+
+def test_what_was_written_is_kept_as_a_qcow2_file(world: World, tmp_path: Path) -> None:
+    assert world.run().code == 0
+    repo = ("--repo", str(world.repository))
+    raw = tmp_path / "restored"
+    done = world.hvps("restore", f"{world.vm}@latest", "--to", f"raw:{raw}", *repo)
+    assert done.code == 0, done.err
+    before = world.snapshot()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hvpsbridge", "serve", world.vm, "--keep", str(tmp_path / "kept"), *repo],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert process.stdout is not None
+    uri = process.stdout.readline().split()[0]
+    write = ["qemu-io", "-f", "raw", "-c", "write -P 7 64k 128k"]
+    subprocess.run([*write, uri], check=True, capture_output=True, timeout=60)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    subprocess.run([*write, raw / "scsi-0-0.raw"], check=True, capture_output=True, timeout=60)
+    kept = tmp_path / "kept" / "scsi-0-0.qcow2"
+    subprocess.run(["qemu-img", "check", "-q", kept], check=True, timeout=60)
+    compared = ["qemu-img", "compare", "-f", "qcow2", "-F", "raw", kept, raw / "scsi-0-0.raw"]
+    subprocess.run(compared, check=True, capture_output=True, timeout=60)
+    assert world.snapshot() == before
+    again = world.hvps("serve", world.vm, "--keep", str(tmp_path / "kept"), *repo)
+    assert (again.code, "exists" in again.err) == (5, True)

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError, Damaged
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.nbd import protocol
+from hvpsbridge.nbd.certificates import CA_NAME, CLIENT_KEY_NAME, CLIENT_NAME, make_certificates
 from hvpsbridge.nbd.exports import Export
-from hvpsbridge.nbd.server import Server, unix_socket
+from hvpsbridge.nbd.overlay import Overlay
+from hvpsbridge.nbd.server import Server, tcp_socket, unix_socket
 from hvpsbridge.units import KIB, MIB
 
 SIZE = 40 * MIB + 512
@@ -42,6 +46,9 @@ class Content:
         if self._bad and offset <= BAD < offset + length:
             raise Damaged("here", "chunk 1", "the digest does not match")
         return self.content[offset : offset + length]
+
+    def extents(self) -> tuple[Extent, ...]:
+        return EXTENTS
 
     def status(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
         position, end = offset, offset + length
@@ -296,3 +303,66 @@ def test_a_socket_that_exists_is_not_taken(path: Path, tmp_path: Path) -> None:
     assert path.read_text() == "something else"
     with pytest.raises(ConfigurationError):
         unix_socket(tmp_path / ("x" * 200))
+
+
+def test_tls_needs_the_certificate_of_this_run_and_the_name(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "others").mkdir()
+    disk = Content()
+    tls = make_certificates(tmp_path / "ours", "127.0.0.1")
+    make_certificates(tmp_path / "others", "127.0.0.1")
+    assert {file.name for file in (tmp_path / "ours").iterdir()} == {CA_NAME, CLIENT_NAME, CLIENT_KEY_NAME}
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in (tmp_path / "ours").iterdir())
+    listening = tcp_socket("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    exports = {"secret": Export(name="secret", description="", disk=disk)}
+    with Server(listening, exports, tls=tls, listed=False):
+        there = f"://127.0.0.1:{port}/secret"
+        good = f"nbds{there}?tls-certificates={tmp_path}/ours"
+        done = run("nbdcopy", good, tmp_path / "copy")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "copy").read_bytes() == disk.content
+        assert run("nbdinfo", f"nbds{there}?tls-certificates={tmp_path}/others").returncode != 0
+        assert run("nbdinfo", f"nbd{there}").returncode != 0
+        assert run("nbdinfo", f"nbds://127.0.0.1:{port}/?tls-certificates={tmp_path}/ours").returncode != 0
+        listed = run("nbdinfo", "--list", f"nbds://127.0.0.1:{port}/?tls-certificates={tmp_path}/ours")
+        assert "secret" not in listed.stdout
+
+
+def test_writes_go_to_an_overlay_that_all_connections_see(path: Path, tmp_path: Path) -> None:
+    disk = Content()
+    overlay = Overlay(disk)
+    exports = {"w": Export(name="w", description="", disk=overlay, writable=overlay)}
+    with Server(unix_socket(path), exports):
+        pattern = ["write -P 7 100k 300k", "write -P 9 512 1k", "write -z 0 1k", "discard 20M 64k", "flush"]
+        options = [part for command in pattern for part in ("-c", command)]
+        done = run("qemu-io", "-f", "raw", *options, uri(path, "w"))
+        assert done.returncode == 0, done.stderr + done.stdout
+        expected = bytearray(disk.content)
+        expected[100 * KIB : 400 * KIB] = bytes([7]) * 300 * KIB
+        expected[512 : 512 + KIB] = bytes([9]) * KIB
+        expected[0:KIB] = bytes(KIB)
+        expected[20 * MIB : 20 * MIB + 64 * KIB] = bytes(64 * KIB)
+        done = run("nbdcopy", uri(path, "w"), tmp_path / "copy")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "copy").read_bytes() == bytes(expected)
+    assert disk.content == Content().content
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 300_000), st.binary(min_size=1, max_size=3)))
+)
+def test_an_overlay_is_a_disk(writes: list[tuple[int, int, bytes]]) -> None:
+    disk = Content()
+    overlay, expected = Overlay(disk), bytearray(disk.content)
+    for offset, length, pattern in writes:
+        data = (pattern * length)[: min(length, SIZE - offset)]
+        overlay.pwrite(offset, data)
+        expected[offset : offset + len(data)] = data
+    assert overlay.pread(0, SIZE) == bytes(expected)
+    outside = bytearray(expected)
+    for extent in overlay.extents():
+        outside[extent.offset : extent.end] = bytes(extent.length)
+    assert not any(outside)
+    overlay.close()

@@ -14,6 +14,7 @@ from hvpsbridge.errors import ConfigurationError, TargetExists
 from hvpsbridge.formats.definition import generation_of
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.formats.views.file import ReadableDisk, ViewFile
 from hvpsbridge.formats.views.qcow2 import qcow2_view
 from hvpsbridge.formats.views.raw import raw_view
 from hvpsbridge.formats.views.vhd import fixed_vhd_view, vhd_view
@@ -196,6 +197,25 @@ class ImageFiles:
             raise ConfigurationError(str(path), what)
         needed = source.data_bytes + total_bytes(view.table_extents())
         return RawFile(path, view.size_bytes, needed, overwrite=self.overwrite)
+
+
+def write_qcow2(path: Path, disk: ReadableDisk) -> None:
+    """Write a disk that can be read anywhere into a new qcow2 file of its own.
+
+    Raises:
+        TargetExists: something has the name.
+        NoSpace: it does not fit.
+        Damaged: some of the disk cannot be read.
+    """
+    shape = DiskShape(size_bytes=disk.size_bytes, disk_id=uuid4())
+    extents = tuple(disk.extents())
+    view = qcow2_view(shape, extents)
+    file = ViewFile(view, disk)
+    with RawFile(path, view.size_bytes, total_bytes(extents) + total_bytes(view.table_extents())) as sink:
+        for extent in view.extents(extents):
+            for offset in range(extent.offset, extent.end, _TABLE_BYTES):
+                sink.write(offset, file.pread(offset, min(_TABLE_BYTES, extent.end - offset)))
+        sink.finish()
 
 
 def holes(extents: Iterable[Extent], size_bytes: int) -> Iterator[tuple[int, int]]:
