@@ -21,7 +21,7 @@ GROUND = frozenset(
     {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders", "files"}
 )
 SEAMS = GROUND | {"formats", "contract"}
-PARTS = SEAMS | {"host", "receiver", "repository", "nbd"}
+PARTS = SEAMS | {"host", "receiver", "repository", "nbd", "fuse"}
 
 # What each package may import beside itself. ``host``, ``receiver`` and ``repository`` are on one rung
 # and do not know each other; neither do ``playbook`` and ``report``.
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "receiver": SEAMS,
     "repository": SEAMS,
     "nbd": SEAMS - {"contract"},
+    "fuse": SEAMS - {"contract"},
     "tasks": PARTS,
     "playbook": PARTS | {"tasks"},
     "report": PARTS | {"tasks"},
@@ -61,6 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cryptography": ("repository/sealing.py", "host/shown_certificate.py", "nbd/certificates.py"),
     "obstore": ("repository/stores/s3.py",),
     "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py", "repository/stores/sftp_files.py"),
+    "mfusepy": ("fuse/mount.py",),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
 }

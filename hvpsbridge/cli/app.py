@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "Verify recovery points, or the whole repository.",
     "restore": "Restore disks of a point.",
     "serve": "Serve disks of a point over NBD.",
+    "mount": "Mount disks of a point as files.",
     "copy": "Copy recovery points into another repository.",
     "key": "Manage the keys of an encrypted repository.",
     "schema": "Print the JSON Schema of reports or playbooks.",

@@ -1,0 +1,103 @@
+"""``hvps mount`` as a process: its files are the disks, and it ends on a signal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import Hvps, Served
+from .world import World
+
+pytestmark = pytest.mark.skipif(
+    not os.access("/dev/fuse", os.R_OK | os.W_OK) and not os.environ.get("CI"), reason="needs /dev/fuse"
+)
+
+
+@pytest.fixture
+def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
+    made = World(hvps, served, tmp_path)
+    made.build("web01")
+    assert made.run().code == 0
+    return made
+
+
+@contextmanager
+def mounted(world: World, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hvpsbridge", "mount", world.vm, folder, "--repo", world.repository],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not folder.is_mount() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        assert folder.is_mount(), process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        subprocess.run(["fusermount3", "-u", "-q", "-z", folder], check=False)
+
+
+def test_the_disks_are_there_as_raw_images_and_vhdx_files(world: World, tmp_path: Path) -> None:
+    done = world.hvps("restore", world.vm, "--to", f"raw:{tmp_path}/r", "--repo", str(world.repository))
+    assert done.code == 0, done.err
+    raw = tmp_path / "r" / "scsi-0-0.raw"
+    folder = tmp_path / "mounted"
+    with mounted(world, folder) as process:
+        assert sorted(os.listdir(folder)) == ["scsi-0-0.raw", "scsi-0-0.vhdx"]
+        assert (folder / "scsi-0-0.raw").read_bytes() == raw.read_bytes()
+        compared = subprocess.run(
+            ["qemu-img", "compare", "-f", "vhdx", "-F", "raw", folder / "scsi-0-0.vhdx", raw],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert compared.returncode == 0, compared.stdout + compared.stderr
+        with pytest.raises(OSError, match="Read-only file system"):
+            os.truncate(folder / "scsi-0-0.raw", 1)
+        with pytest.raises(OSError, match=r"Read-only file system|Permission denied"):
+            (folder / "new").touch()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        # libfuse 3.14 says something about threads that nobody asked for.
+        assert (process.returncode, "hvps" in err) == (0, False), (out, err)
+        assert not folder.is_mount()
+
+
+def test_a_repository_that_goes_away_is_an_io_error_and_comes_back(world: World, tmp_path: Path) -> None:
+    folder, away = tmp_path / "mounted", tmp_path / "away"
+    with mounted(world, folder) as process:
+        data = world.repository / "data"
+        shutil.move(data, away)
+        with pytest.raises(OSError, match="Input/output error"):
+            (folder / "scsi-0-0.raw").read_bytes()
+        shutil.move(away, data)
+        with (folder / "scsi-0-0.raw").open("rb") as file:
+            assert len(file.read(4096)) == 4096
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert "scsi-0-0.raw: bytes 0 to" in err
+
+
+def test_a_folder_that_is_not_empty_is_refused(world: World, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    repo = ("--repo", str(world.repository))
+    done = world.hvps("mount", world.vm, tmp_path / "full", *repo)
+    assert (done.code, "is not empty" in done.err) == (5, True)
+    done = world.hvps("mount", world.vm, tmp_path / "nowhere", *repo)
+    assert (done.code, "No such file" in done.err) == (5, True)
