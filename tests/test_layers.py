@@ -21,7 +21,7 @@ GROUND = frozenset(
     {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders", "files"}
 )
 SEAMS = GROUND | {"formats", "contract"}
-PARTS = SEAMS | {"host", "receiver", "repository", "nbd", "fuse"}
+PARTS = SEAMS | {"host", "receiver", "repository", "nbd", "filesystems", "fuse"}
 
 # What each package may import beside itself. ``host``, ``receiver`` and ``repository`` are on one rung
 # and do not know each other; neither do ``playbook`` and ``report``.
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "host": SEAMS,
     "receiver": SEAMS,
     "repository": SEAMS,
+    "filesystems": SEAMS - {"contract"},
     "nbd": SEAMS - {"contract"},
     "fuse": SEAMS - {"contract"},
     "tasks": PARTS,
@@ -52,6 +53,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pybase64": ("host/psrp/", "sim/engines/clixml.py"),
     "psrpcore": ("sim/engines/builtin.py",),
     "pyvhdi": ("sim/model/image_files.py",),
+    "pytsk3": ("filesystems/tsk.py",),
+    "pyfsntfs": ("filesystems/ntfs.py",),
+    "pyfsxfs": ("filesystems/xfs.py",),
+    "pyvslvm": ("filesystems/lvm.py",),
     "spnego": ("host/psrp/", "sim/wsman/negotiate.py"),
     "krb5": ("host/psrp/kerberos.py",),
     "gssapi": ("host/psrp/kerberos.py",),

@@ -26,6 +26,7 @@ COMMANDS = {
     "restore": "Restore disks of a point.",
     "serve": "Serve disks of a point over NBD.",
     "mount": "Mount disks of a point as files.",
+    "files": "List and read single files of a point.",
     "copy": "Copy recovery points into another repository.",
     "key": "Manage the keys of an encrypted repository.",
     "schema": "Print the JSON Schema of reports or playbooks.",

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 from hvpsbridge.errors.base import PRECEDENCE, ExitCode, HvpsError, worst
+from hvpsbridge.errors.files import FileNotFound, FilesUnreadable
 from hvpsbridge.errors.host import (
     AccessDenied,
     AmbiguousVm,
@@ -103,6 +104,8 @@ __all__ = [
     "EndpointDiffers",
     "ExitCode",
     "FileLocked",
+    "FileNotFound",
+    "FilesUnreadable",
     "Gated",
     "HostBusy",
     "HostDiskFull",

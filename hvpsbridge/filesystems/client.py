@@ -1,0 +1,211 @@
+"""Reads files out of disks through a child process that parses them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from hvpsbridge.errors import FilesUnreadable, HvpsError, MachineError
+from hvpsbridge.filesystems import wire
+from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyvslvm")
+# Without a message: a library that loops must not hold a command forever.
+_SILENCE_SECONDS = 300.0
+_DEEPEST = 4096
+
+OnUnreadable = Callable[[FilesUnreadable], None]
+
+
+class SourceDisk(Protocol):
+    """A disk whose bytes are served to the child."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``.
+
+        Raises:
+            Damaged: some of them cannot be read.
+        """
+        ...
+
+
+class DiskFiles:
+    """Volumes and files of disks. One thread at a time; close it, or use it in ``with``.
+
+    Attributes:
+        read_bytes: of the disks, so far.
+    """
+
+    def __init__(self, disks: Sequence[SourceDisk], sector_bytes: Sequence[int]) -> None:
+        missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MachineError(f"reading files needs {', '.join(missing)}", "install hvpsbridge[files]")
+        self._disks = disks
+        self._sector_bytes = sector_bytes
+        self._failure: HvpsError | None = None
+        self.read_bytes = 0
+        self._connection, theirs = socket.socketpair()
+        self._connection.settimeout(_SILENCE_SECONDS)
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", "-m", "hvpsbridge.filesystems.worker", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"TZ": "UTC", "LC_ALL": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")},  # noqa: S108
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        self._connection.close()
+        self._child.kill()
+        self._child.wait()
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """All volumes of the disks. Call this before anything else.
+
+        Raises:
+            FilesUnreadable: a partition table or a volume group cannot be read.
+            Damaged: a part of a disk that is needed for this.
+        """
+        sizes = [disk.size_bytes for disk in self._disks]
+        request = {"do": "volumes", "sizes": sizes, "sector_bytes": list(self._sector_bytes)}
+        return tuple(wire.volume_from(payload) for _, payload in self._ask(request))
+
+    def open(self, volume: int) -> str:
+        """Open the file system of a volume; a notice about how current it is, empty if there is none.
+
+        Raises:
+            FilesUnreadable: it is refused, or does not open.
+        """
+        (notice,) = [json.loads(payload) for _, payload in self._ask({"do": "open", "volume": volume})]
+        return str(notice)
+
+    def entry(self, volume: int, path: bytes) -> Entry | None:
+        """The entry at a path; None if there is none."""
+        request = {"do": "entry", "volume": volume, "path": wire.text(path)}
+        return next((wire.entry_from(payload) for _, payload in list(self._ask(request))), None)
+
+    def children(self, volume: int, folder: Entry) -> list[Entry]:
+        """Entries of a folder."""
+        request = {"do": "children", "volume": volume, "entry": wire.entry_values(folder)}
+        return [wire.entry_from(payload) for _, payload in self._ask(request, shown(folder.path))]
+
+    def walk(self, volume: int, folder: Entry, on_unreadable: OnUnreadable) -> Iterator[Entry]:
+        """Everything below a folder; a folder comes before what is in it. Other calls may be made meanwhile.
+
+        Args:
+            on_unreadable: called for a folder that cannot be listed.
+        """
+        pending = [(folder, frozenset([folder.key]))]
+        while pending:
+            current, above = pending.pop()
+            try:
+                children = self.children(volume, current)
+            except FilesUnreadable as err:
+                on_unreadable(err)
+                continue
+            folders = []
+            for entry in children:
+                yield entry
+                if entry.kind is not FileKind.FOLDER:
+                    continue
+                if entry.key in above or len(above) > _DEEPEST:
+                    on_unreadable(FilesUnreadable(shown(entry.path), "the folder contains itself"))
+                else:
+                    folders.append((entry, above | {entry.key}))
+            pending += reversed(folders)
+
+    def read(self, volume: int, entry: Entry) -> Iterator[bytes | int]:
+        """The content of a file: bytes, and counts of zeros.
+
+        Raises:
+            FilesUnreadable: it is refused, or cannot be read.
+            Damaged: the repository's data of it.
+        """
+        if entry.refused:
+            raise FilesUnreadable(shown(entry.path), entry.refused)
+        request = {"do": "read", "volume": volume, "entry": wire.entry_values(entry)}
+        for letter, payload in self._ask(request, shown(entry.path)):
+            yield wire.COUNT.unpack(payload)[0] if letter == wire.ZEROS else payload
+
+    def _ask(self, request: dict[str, Any], what: str = "") -> Iterator[tuple[bytes, bytes]]:
+        self._failure = None
+        try:
+            wire.send(self._connection, wire.REQUEST, json.dumps(request).encode())
+            while True:
+                letter, payload = wire.receive(self._connection)
+                if letter == wire.WANT:
+                    self._serve(*wire.READ.unpack(payload))
+                elif letter == wire.END:
+                    break
+                elif letter == wire.FAILED:
+                    raise self._failed(what, json.loads(payload))
+                else:
+                    yield letter, payload
+        except GeneratorExit:
+            self._drain()
+            raise
+        except (EOFError, ConnectionError, TimeoutError) as err:
+            raise FilesUnreadable(
+                what or "file system", f"the process that parses it ended ({type(err).__name__})"
+            ) from err
+        if self._failure is not None:
+            raise self._failure  # a library passed over it
+
+    def _drain(self) -> None:
+        """Read the rest of an answer that nobody wants, so that the next request gets its own."""
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                letter, payload = wire.receive(self._connection)
+                if letter == wire.WANT:
+                    self._serve(*wire.READ.unpack(payload))
+                elif letter in (wire.END, wire.FAILED):
+                    return
+
+    def _serve(self, disk: int, offset: int, length: int) -> None:
+        try:
+            data = self._disks[disk].pread(offset, min(length, wire.MAX_READ))
+        except HvpsError as err:
+            self._failure = self._failure or err
+            wire.send(self._connection, wire.READ_FAILED, err.describe()[:300].encode())
+            return
+        self.read_bytes += len(data)
+        wire.send(self._connection, wire.DATA, data)
+
+    def _failed(self, what: str, answer: dict[str, Any]) -> HvpsError:
+        if self._failure is not None:
+            return self._failure
+        return FilesUnreadable(what or "file system", str(answer["what"]))
+
+
+def shown(path: bytes) -> str:
+    """A path as text for people."""
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,1 @@
+"""Single files of a recovery point."""
