@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 
@@ -150,7 +150,10 @@ def prove(
                 raise ConfigurationError(str(wanted.folder), "is not empty; use a new folder")
             recorder = stack.enter_context(WireRecorder(wanted.folder / RECORDINGS_NAME))
             reached = replace(reached, recorder=recorder)
-        connect = partial(HyperVHost.connect, reached, run_id=invocation.run_id)
+
+        def connect(run_id: UUID = invocation.run_id) -> HyperVHost:
+            return HyperVHost.connect(reached, run_id=run_id)
+
         with interrupting():
             connected = stack.enter_context(connect())
             info = connected.host_info()
@@ -250,7 +253,7 @@ def _run(
     info: HostInfo,
     vm: VmInfo,
     scratch: remote.HostScratch,
-    connect: Callable[[], HyperVHost],
+    connect: Callable[[UUID], HyperVHost],
     cancel: Cancellation,
     found: Findings,
     earlier: Repository | None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.contract.slots import slot_of
@@ -51,7 +52,7 @@ class Cycle:
         repository: of this proof only.
         options: of backups; each is proved whole, whatever they say.
         observer: receives events of backups and the restore.
-        connect: opens a session on the host.
+        connect: opens a session on the host for a run, whose id is in the names of its shells.
         crash: makes a backup die before a step, as a killed process does.
         folder: where disks are restored.
         earlier: repository of the last proof with this VM, if that was killed.
@@ -65,7 +66,7 @@ class Cycle:
     observer: Observer
     cancel: Cancellation
     found: Findings
-    connect: Callable[[], HyperVHost]
+    connect: Callable[[UUID], HyperVHost]
     crash: Crash
     folder: Path
     earlier: Repository | None = None
@@ -98,7 +99,7 @@ class Cycle:
             for number, step in enumerate(Step):
                 self.found.note(f"crash before: {step.text}")
                 self.operations.write_everywhere(self.seed + 20 + number)
-                self.crash(lambda: self._context(self.connect()), step)
+                self.crash(self._begin, step)
                 self.repository.refresh()
                 claimed += self._claim()
             result = self._backup()
@@ -112,9 +113,9 @@ class Cycle:
         """A crash with a checkpoint on the host, then a sweep instead of a backup."""
         with self.found.stage("sweep", 9) as remarks:
             self.operations.write_everywhere(self.seed + 60)
-            self.crash(lambda: self._context(self.connect()), Step.COMMIT)
+            self.crash(self._begin, Step.COMMIT)
             self.repository.refresh()
-            with self.connect() as host:
+            with self.connect(uuid4()) as host:
                 found = find_objects(host, self.repository, self.vm, host.shells())
                 before = len(found.of(Owner.LEFTOVER))
                 result = sweep_vm(self._sweeping(host), found)
@@ -190,7 +191,7 @@ class Cycle:
             self.operations.scratch.clean()
 
     def _forget(self, repository: Repository) -> None:
-        with self.connect() as host:
+        with self.connect(uuid4()) as host:
             context = replace(self._sweeping(host), repository=repository)
             result = forget_vm(context, find_objects(host, repository, self.vm, host.shells()))
         if result.error is not None:
@@ -226,10 +227,14 @@ class Cycle:
         return different
 
     def _backup(self) -> BackupResult:
-        with self.connect() as host:
-            return backup_of_vm.run(self._context(host))
+        context = self._begin()
+        with context.host:
+            return backup_of_vm.run(context)
 
-    def _context(self, host: HyperVHost) -> BackupContext:
+    def _begin(self) -> BackupContext:
+        """A backup with a session. A later run ends its shells, which it knows by the run's id."""
+        run_id = uuid4()
+        host = self.connect(run_id)
         return BackupContext(
             host=host,
             vm_id=self.vm.vm_id,
@@ -240,11 +245,11 @@ class Cycle:
                 proved_builds=self._declared(build_of(host.host_info())),
             ),
             repository=self.repository,
-            run_id=uuid4(),
+            run_id=run_id,
             observer=self.observer,
             cancel=self.cancel,
             budget=ByteBudget(),
-            connect=self.connect,
+            connect=partial(self.connect, run_id),
         )
 
     def _declared(self, build: OsBuild) -> tuple[str, ...]:
@@ -261,7 +266,7 @@ class Cycle:
         """
         if self.found.facts.get("reference_point.ids_equal_frozen") is not False:
             return 0
-        with self.connect() as host:
+        with self.connect(uuid4()) as host:
             found = find_objects(host, self.repository, self.vm, host.shells())
             unclear = {one.thing_id for one in found.of(Owner.UNCLEAR) if one.kind == "reference point"}
             if unclear:

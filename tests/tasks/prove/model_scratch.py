@@ -195,7 +195,7 @@ def prove(
             observer=Observer(),
             cancel=Cancellation(),
             found=found,
-            connect=world.host,
+            connect=lambda run_id: world.host(run_id=run_id),
             crash=crash,
             folder=folder,
             earlier=earlier,

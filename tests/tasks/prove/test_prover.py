@@ -16,6 +16,7 @@ from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
 from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
 from hvpsbridge.tasks.prove.prover import CLEAN_UP, GROUPS
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
+from tests.tasks.model_host import shells_of
 from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
 from tests.tasks.world import Died, World
 
@@ -54,6 +55,9 @@ def test_a_friendly_host_passes(world: World, tmp_path: Path) -> None:
     assert not bad
     assert [one for one in result.deviations if not one.timed] == []
     assert result.proved
+    # A shell of a killed backup would hold the disks of its checkpoint. The first one died before its ledger
+    # named its shell, which has nothing open.
+    assert len(shells_of(world.model)) == 1
 
 
 def test_increments_from_other_ids_are_tried_on_the_scratch_vm(world: World, tmp_path: Path) -> None:
