@@ -191,8 +191,10 @@ def prove(
             if findings.ended is not None:
                 raise findings.ended
             if remove:
-                scratch.remove()
+                left = scratch.remove()
                 ledger.forget(entry)
+                if left:
+                    console.note(f"hvps: still on {info.name}, delete them yourself: {', '.join(left)}")
     return code
 
 

@@ -16,12 +16,16 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.errors import SimulatorError
+from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.sim.control.client import Control
 from hvpsbridge.sim.guests.pattern import PatternWriter
 from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.tasks.prove.remote import HostScratch
+from hvpsbridge.tasks.prove.scratch import ScratchLedger
 from tests.cli.conftest import Hvps, Served, serving
 from tests.cli.schemas import assert_valid
+from tests.connections import basic
 from tests.tasks.prove.test_prover import SCRIPTS_ONLY
 
 PROBE_WIRE = resource_folder("conformance") / "probe_wire.py"
@@ -238,6 +242,28 @@ def test_a_half_made_scratch_vm_is_undone_and_then_made_again(
     done = hvps(*command, "--folder", tmp_path / "three")
     assert done.code == 0, done.err
     assert names() == []
+
+
+def test_a_moved_scratch_vm_with_checkpoints_is_removed(hvps: Hvps, tmp_path: Path, scripted: Served) -> None:
+    made = hvps(
+        *("host", "prove", scripted.url, *scripted.connection, "--vm", "new", "--make", "--disk-mib", "64"),
+        *("--only", "facts", "--folder", tmp_path / "out"),
+    )
+    assert made.code == 0, made.err
+    (entry,) = ScratchLedger(tmp_path / "home" / "state" / "hvps").entries()
+    password = (scripted.folder / "password").read_text().strip()
+    with (
+        HyperVHost.connect(basic(scripted.url, password=password)) as host,
+        Control(scripted.folder) as control,
+    ):
+        scratch = HostScratch(host, entry, guest=False, pause=lambda seconds: True)
+        scratch.move_storage()
+        scratch.user_checkpoint()
+        scratch.move_storage()
+        assert {disk.path.count("moved-") for disk in control.vms()[0].disks} == {1}
+        scratch.user_checkpoint()
+        assert scratch.remove() == ()
+        assert control.vms() == ()
 
 
 def test_probes_are_written_as_single_files(hvps: Hvps, tmp_path: Path) -> None:

@@ -65,3 +65,37 @@ def test_a_probe_that_changes_something_asks_first(name: str) -> None:
 def test_a_probe_that_only_reads_has_no_command_that_changes(name: str) -> None:
     source = (FOLDER / f"{name}.ps1").read_text()
     assert not re.search(r"\b(New|Set|Remove|Start|Stop|Move|Add|Checkpoint|Restore)-VM", source)
+
+
+def test_a_scratch_vm_leaves_no_files_but_those_of_others(pwsh: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vm"
+    for path in ("Virtual Hard Disks/dynamic.vhdx", "moved-12345678/Virtual Machines/one.vmcx", "[1].vhdx"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("content")
+    script = tmp_path / "script.ps1"
+    library = (FOLDER / "lib" / "ScratchFiles.ps1").read_text()
+    script.write_text(
+        f"""Set-StrictMode -Version 3.0
+        $ErrorActionPreference = 'Stop'
+        {library}
+        Get-ScratchFolder -Vm ([pscustomobject] @{{ Path = 'C:\\VMs\\one\\moved-0a1b2c3d\\' }})
+        $files = '{folder}/Virtual Hard Disks/dynamic.vhdx', '{folder}/[1].vhdx', '{folder}/no'
+        @(Remove-ScratchFile -Path $files).Count
+        @(Remove-ScratchFile -Path @()).Count
+        Clear-ScratchFolder -Path '{folder}'
+        """
+    )
+    done = subprocess.run(
+        [str(pwsh), "-NoProfile", "-File", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert (done.stderr, done.stdout.split()) == ("", ["C:\\VMs\\one", "0", "0"])
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert left == [
+        "moved-12345678",
+        "moved-12345678/Virtual Machines",
+        "moved-12345678/Virtual Machines/one.vmcx",
+    ]

@@ -29,6 +29,7 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Probe.ps1"
+#% include "lib/ScratchFiles.ps1"
 try {
     #% include "lib/HyperV.ps1"
     if ($Token.Length -lt 32) {
@@ -48,19 +49,20 @@ try {
     if ($Generation -eq 1) {
         $disks += @{ File = 'old.vhd'; MiB = 64; Arguments = @{ Dynamic = $true } }
     }
+    if ([IO.Directory]::Exists($place) -and @([IO.Directory]::GetFileSystemEntries($place)).Count -gt 0) {
+        throw (New-HvpsError -Id 'Hvps.BadRequest' -Message "$place is not empty; use another name or folder")
+    }
     if ($PSCmdlet.ShouldProcess($place, 'make a scratch VM with {0} disks' -f $disks.Count)) {
         $parameters = @{
             Name = $Name; Generation = $Generation; MemoryStartupBytes = 512MB; Path = $Folder; NoVHD = $true
         }
         $vm = Hyper-V\New-VM @parameters -ErrorAction Stop
-        $made = @()
         try {
             Hyper-V\Set-VM -VM $vm -Notes (Get-ScratchMark -VmId $vm.Id -Token $Token) -ErrorAction Stop
             foreach ($disk in $disks) {
                 $path = '{0}\{1}' -f $place, $disk.File
                 $arguments = $disk.Arguments
                 $null = Hyper-V\New-VHD -Path $path -SizeBytes ([uint64] $disk.MiB * 1MB) @arguments -ErrorAction Stop
-                $made += $path
                 Hyper-V\Add-VMHardDiskDrive -VM $vm -ControllerType SCSI -Path $path -ErrorAction Stop
             }
         }
@@ -68,9 +70,8 @@ try {
             $failure = $_
             # Half a scratch VM is of no use, and its name would be in the way.
             Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Continue
-            foreach ($path in $made) {
-                Remove-Item -LiteralPath $path -Force -ErrorAction SilentlyContinue
-            }
+            $null = Remove-ScratchFile -Path @($disks | ForEach-Object { '{0}\{1}' -f $place, $_.File })
+            Clear-ScratchFolder -Path $place
             throw $failure
         }
         Write-ProbeFact -Name 'scratch.vm_id' -Value ([string] $vm.Id)

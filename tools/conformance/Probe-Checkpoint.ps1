@@ -21,34 +21,6 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/ScratchDisk.ps1"
 #% include "lib/ScratchCheckpoint.ps1"
 
-function Rename-ScratchSetting {
-    <#
-    .SYNOPSIS
-    Names a checkpoint as hvps does; the code that came back.
-    #>
-    [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [object] $Setting, [Parameter(Mandatory = $true)] [string] $Name)
-    $properties = @{ InstanceID = @('string', [string] $Setting.InstanceID); ElementName = @('string', $Name) }
-    $parameters = @{
-        Service   = 'Msvm_VirtualSystemManagementService'
-        Method    = 'ModifySystemSettings'
-        Arguments = @{
-            SystemSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
-        }
-    }
-    try {
-        $result = Invoke-HvpsMethod @parameters
-        $trace = @()
-        if ($null -ne $result.Job) {
-            $trace = @(Watch-ScratchJob -Reference $result.Job)
-        }
-        @{ ReturnValue = [long] $result.ReturnValue; Trace = $trace }
-    }
-    catch {
-        @{ ReturnValue = -1; Error = Get-ProbeFailure -Record $_ }
-    }
-}
-
 try {
     #% include "lib/HyperV.ps1"
     $vm = Get-ScratchVm -VmId $VmId -Token $Token
@@ -56,7 +28,8 @@ try {
         return
     }
     Write-ProbeFact -Name 'checkpoint.policy' -Value ([string] $vm.CheckpointType)
-    $made = New-ScratchCheckpoint -VmId $VmId
+    # It gets its name below, after what a listing shows at first.
+    $made = New-ScratchCheckpoint -VmId $VmId -Unnamed
     $reference = $made.Job
     Write-ProbeFact -Name 'job.return_value' -Value $made.ReturnValue
     Write-ProbeFact -Name 'job.by_reference' -Value ($null -ne $reference)
@@ -82,7 +55,8 @@ try {
         Write-ProbeFact -Name 'checkpoint.listed_seconds' -Value ([Math]::Round($clock.Elapsed.TotalSeconds, 3))
         $names = @{}
         foreach ($length in @(87, 99, 100, 101, 105)) {
-            $names["$length"] = Rename-ScratchSetting -Setting $made.Setting -Name ('n' * $length)
+            $name = (Get-ScratchName).PadRight($length, 'n')
+            $names["$length"] = Rename-ScratchSetting -Setting $made.Setting -Name $name
         }
         Write-ProbeFact -Name 'checkpoint.name_lengths' -Value $names
         $type = [string] $made.Setting.VirtualSystemType

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Removes a scratch VM and the files of its disks.
+    Removes a scratch VM, its checkpoints, and the files in its folder. Disks in other folders stay.
 .PARAMETER VmId
     Id of the VM.
 .PARAMETER Token
@@ -17,6 +17,7 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Probe.ps1"
+#% include "lib/ScratchFiles.ps1"
 
 function Get-ScratchChain {
     <#
@@ -38,23 +39,21 @@ function Get-ScratchChain {
     }
 }
 
-function Clear-ScratchFolder {
+function Get-ScratchDiskFile {
     <#
     .SYNOPSIS
-    Removes the empty folders of the scratch VM. A folder with a file in it stays.
+    Files of the disks of the scratch VM: of those it has, and of one that New-ScratchVm made but did not attach.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [string] $Path)
-    if (-not [IO.Directory]::Exists($Path)) {
-        return
+    [OutputType([string])]
+    param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [string] $Folder)
+    foreach ($drive in @(Get-ScratchDrive -Vm $Vm)) {
+        Get-ScratchChain -Path ([string] $drive.Path)
     }
-    $inside = @([IO.Directory]::GetDirectories($Path, '*', [IO.SearchOption]::AllDirectories))
-    foreach ($folder in @(@($inside | Sort-Object -Property Length -Descending) + $Path)) {
-        try {
-            [IO.Directory]::Delete($folder, $false)
-        }
-        catch [IO.IOException] {
-            Write-Verbose -Message "$folder stays: $_"
+    foreach ($name in @('dynamic.vhdx', 'fixed.vhdx', 'sector4k.vhdx', 'old.vhd')) {
+        $path = '{0}\{1}' -f $Folder, $name
+        if ([IO.File]::Exists($path)) {
+            $path
         }
     }
 }
@@ -66,17 +65,28 @@ try {
         if ([int] $vm.State -ne 3) {
             Hyper-V\Stop-VM -VM $vm -TurnOff -Force -ErrorAction Stop
         }
-        # A disk is a chain of files while the VM has checkpoints, each with files of change tracking beside it.
-        $paths = @(Get-ScratchDrive -Vm $vm | ForEach-Object { Get-ScratchChain -Path ([string] $_.Path) })
-        $place = ([string] $vm.Path).TrimEnd('\')
-        Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Stop
-        foreach ($path in $paths) {
-            foreach ($file in @($path, "$path.rct", "$path.mrt")) {
-                Remove-Item -LiteralPath $file -Force -ErrorAction SilentlyContinue
+        # Checkpoints first: those of a VM that is gone merge later, and hold the files meanwhile.
+        foreach ($snapshot in @(Hyper-V\Get-VMSnapshot -VM $vm -ErrorAction Stop)) {
+            try {
+                Hyper-V\Remove-VMSnapshot -VMSnapshot $snapshot -Confirm:$false -ErrorAction Stop
+            }
+            catch {
+                Write-Verbose -Message ([string] $_)
             }
         }
-        Clear-ScratchFolder -Path $place
-        Write-ProbeFact -Name 'scratch.removed' -Value $paths
+        $null = Wait-ScratchMerge -VmId $VmId
+        $folder = Get-ScratchFolder -Vm $vm
+        $disks = @(Get-ScratchDiskFile -Vm $vm -Folder $folder | Sort-Object -Unique)
+        Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Stop
+        # A disk elsewhere was attached by hand, and is not the kit's.
+        $mine = @($disks | Where-Object {
+                $_.StartsWith("$folder\", [StringComparison]::OrdinalIgnoreCase) })
+        $left = @($disks | Where-Object { $_ -notin $mine })
+        # Each with files of change tracking beside it.
+        $left += @(Remove-ScratchFile -Path @($mine | ForEach-Object { $_, "$_.rct", "$_.mrt" }))
+        Clear-ScratchFolder -Path $folder
+        Write-ProbeFact -Name 'scratch.removed' -Value $mine
+        Write-ProbeFact -Name 'scratch.left' -Value $left
     }
 }
 catch {

@@ -36,6 +36,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Probe.ps1"
 #% include "lib/ScratchDisk.ps1"
+#% include "lib/ScratchFiles.ps1"
 
 function Get-ScratchCheckpoint {
     <#
@@ -86,7 +87,7 @@ try {
         'clean' {
             # What a proof that was killed left: checkpoints of the kit, by their names.
             $mine = @(Hyper-V\Get-VMSnapshot -VM $vm -ErrorAction Stop | Where-Object {
-                    [string] $_.Name -cmatch '\Ahvps scratch [0-9a-f-]{36}\z' })
+                    [string] $_.Name -cmatch '\Ahvps scratch [0-9a-f-]{36}n*\z' })
             foreach ($snapshot in $mine) {
                 Hyper-V\Remove-VMSnapshot -VMSnapshot $snapshot -Confirm:$false -ErrorAction Stop
             }
@@ -114,7 +115,7 @@ try {
         }
         'move' {
             $number = [guid]::NewGuid().ToString('n').Substring(0, 8)
-            $folder = '{0}\moved-{1}' -f ([string] $vm.Path).TrimEnd('\'), $number
+            $folder = '{0}\moved-{1}' -f (Get-ScratchFolder -Vm $vm), $number
             Hyper-V\Move-VMStorage -VM $vm -DestinationStoragePath $folder -ErrorAction Stop
             Write-ProbeFact -Name 'scratch.moved' -Value $folder
         }

@@ -71,9 +71,10 @@ def apply_snapshot(rows: Rows, snapshot: str) -> list[Row]:
 
 
 def move_storage(rows: Rows, vm: str, folder: str) -> list[Row]:
-    """``Move-VMStorage`` with ``-DestinationStoragePath``."""
+    """``Move-VMStorage`` with ``-DestinationStoragePath``: the disks, and the VM's own path."""
     found = rows.vm(vm)
     for drive in rows.model.disks.drives(found.vm_id):
         if drive.layer is not None:
-            rows.model.setup.move_disk(found.vm_id, drive.slot, folder)
+            rows.model.setup.move_disk(found.vm_id, drive.slot, f"{folder}\\Virtual Hard Disks")
+    rows.model.setup.change_vm(found.vm_id, folder=folder)
     return []

@@ -163,9 +163,9 @@ class HostScratch:
         parameters = {} if question in READ_ONLY else self._vm
         return run_probe(self._host, question, parameters)
 
-    def remove(self) -> None:
-        """Remove the VM and its files."""
-        run_probe(self._host, REMOVE_SCRATCH_VM, self._vm)
+    def remove(self) -> tuple[str, ...]:
+        """Remove the VM and its files; files of its disks that stay on the host."""
+        return tuple(run_probe(self._host, REMOVE_SCRATCH_VM, self._vm)["scratch.left"])
 
     @property
     def _vm(self) -> dict[str, object]:

@@ -3,13 +3,14 @@
 function New-ScratchCheckpoint {
     <#
     .SYNOPSIS
-    A recovery checkpoint: its settings, the job as it went by, and how long everything took.
+    A recovery checkpoint: its settings, the job as it went by, and how long that took. Its name tells whose it is.
     #>
     [CmdletBinding()]
     [OutputType([hashtable])]
     param(
         [Parameter(Mandatory = $true)] [guid] $VmId,
-        [Parameter()] [int] $ConsistencyLevel = 2
+        [Parameter()] [int] $ConsistencyLevel = 2,
+        [Parameter()] [switch] $Unnamed
     )
     $properties = @{
         ConsistencyLevel            = @('uint8', $ConsistencyLevel)
@@ -52,7 +53,50 @@ function New-ScratchCheckpoint {
             $seen.Setting = $new[0]
         }
     }
+    if ($null -ne $seen.Setting -and -not $Unnamed) {
+        # Set-ScratchVm removes it by this name if this probe is killed.
+        $null = Rename-ScratchSetting -Setting $seen.Setting -Name (Get-ScratchName)
+    }
     $seen
+}
+
+function Get-ScratchName {
+    <#
+    .SYNOPSIS
+    A name for a checkpoint of the kit, which Set-ScratchVm knows.
+    #>
+    [CmdletBinding()]
+    [OutputType([string])]
+    param()
+    'hvps scratch {0}' -f [guid]::NewGuid()
+}
+
+function Rename-ScratchSetting {
+    <#
+    .SYNOPSIS
+    Names a checkpoint as hvps does; the code that came back.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Setting, [Parameter(Mandatory = $true)] [string] $Name)
+    $properties = @{ InstanceID = @('string', [string] $Setting.InstanceID); ElementName = @('string', $Name) }
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemManagementService'
+        Method    = 'ModifySystemSettings'
+        Arguments = @{
+            SystemSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
+        }
+    }
+    try {
+        $result = Invoke-HvpsMethod @parameters
+        $trace = @()
+        if ($null -ne $result.Job) {
+            $trace = @(Watch-ScratchJob -Reference $result.Job)
+        }
+        @{ ReturnValue = [long] $result.ReturnValue; Trace = $trace }
+    }
+    catch {
+        @{ ReturnValue = -1; Error = Get-ProbeFailure -Record $_ }
+    }
 }
 
 function Get-ScratchSetting {
