@@ -15,8 +15,9 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.frames import NOT_INDEXED
+from hvpsbridge.tasks.files.readable import ReadableCheck, check_readable, record_readable
 from hvpsbridge.tasks.verify import VerifyOptions, record_findings
 from hvpsbridge.units import duration_text, size_text
 
@@ -32,6 +33,9 @@ _OPTIONS = OptionGroup(VerifyOptions, {"level": "--level"})
 def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, **options: Any) -> ExitCode:
     """Verify POINTS, or the whole repository. Exits with 7 if anything is damaged or missing.
 
+    The level readable opens the file systems of each point and reads a sample of files (exit 3 if that is not
+    possible for some).
+
     Read access is enough. With write access, damaged chunks are recorded, so that the next backup stores
     them again, and so are the points that were found intact.
     """
@@ -40,17 +44,27 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
         report = repository.verify(wanted.level, chosen)
+        looked_at = repository.catalog.points() if chosen is None else chosen
+        shown: tuple[ReadableCheck, ...] = ()
+        if wanted.level is Level.READABLE and report.good:
+            shown = tuple(check_readable(repository, point) for point in looked_at)
         # Reported before anything is written: the store may be read-only or full.
         if as_json:
-            console.document(Verified(report.good, report))
+            console.document(Verified(report.good, report, shown))
         else:
             _print(report)
+            _print_readable(shown)
         console.flush()
-        looked_at = repository.catalog.points() if chosen is None else chosen
         warning = record_findings(repository, report, looked_at, invocation.run_id, whole=True)
         if warning is not None:
             console.note(f"hvps: warning: {warning}")
-    return ExitCode.DONE if report.good else ExitCode.DAMAGE
+        for point, check in zip(looked_at, shown, strict=False):
+            warning = record_readable(repository, point, check, invocation.run_id)
+            if warning is not None:
+                console.note(f"hvps: warning: {warning}")
+    if not report.good:
+        return ExitCode.DAMAGE
+    return ExitCode.DONE if all(check.shown for check in shown) else ExitCode.DEGRADED
 
 
 def _print(report: VerifyReport) -> None:
@@ -69,6 +83,20 @@ def _print(report: VerifyReport) -> None:
         f"{size_text(report.hashed_bytes)} hashed in "
         f"{duration_text(report.seconds)}: " + ("good" if report.good else f"{len(rows)} problems")
     )
+
+
+def _print_readable(shown: Sequence[ReadableCheck]) -> None:
+    rows = tuple(
+        (
+            check.point_id.hex[:8],
+            ", ".join(check.volumes) or "none",
+            f"{check.files} files, {size_text(check.read_bytes)}",
+            "; ".join(check.not_shown) or "-",
+        )
+        for check in shown
+    )
+    if rows:
+        console.table(Table("readable", ("point", "volumes", "sample", "not shown"), rows))
 
 
 def _is_of_index(problem: VerifyProblem) -> bool:

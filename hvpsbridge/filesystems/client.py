@@ -143,8 +143,11 @@ class DiskFiles:
                     folders.append((entry, above | {entry.key}))
             pending += reversed(folders)
 
-    def read(self, volume: int, entry: Entry) -> Iterator[bytes | int]:
+    def read(self, volume: int, entry: Entry, limit: int | None = None) -> Iterator[bytes | int]:
         """The content of a file: bytes, and counts of zeros.
+
+        Args:
+            limit: bytes to read; all without it.
 
         Raises:
             FilesUnreadable: it is refused, or cannot be read.
@@ -152,7 +155,7 @@ class DiskFiles:
         """
         if entry.refused:
             raise FilesUnreadable(shown(entry.path), entry.refused)
-        request = {"do": "read", "volume": volume, "entry": wire.entry_values(entry)}
+        request = {"do": "read", "volume": volume, "entry": wire.entry_values(entry), "limit": limit}
         for letter, payload in self._ask(request, shown(entry.path)):
             yield wire.COUNT.unpack(payload)[0] if letter == wire.ZEROS else payload
 

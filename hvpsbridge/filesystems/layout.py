@@ -96,6 +96,12 @@ def _logical(physical: Sequence[Found]) -> Iterator[Found]:
         yield Found(replace(first, name="lvm", refused=str(err)), physical[0].data)
         return
     for volume in logical:
+        if isinstance(volume, lvm.RefusedVolume):
+            yield Found(
+                replace(first, name=volume.name, offset=0, size_bytes=0, content="", refused=volume.reason),
+                physical[0].data,
+            )
+            continue
         yield _probed(first.disk, volume.name, 0, volume)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyvslvm
@@ -41,7 +42,15 @@ class LogicalVolume:
             file.check()
 
 
-def logical_volumes(physical: Sequence[Readable]) -> list[LogicalVolume]:
+@dataclass(frozen=True, slots=True)
+class RefusedVolume:
+    """A logical volume that cannot be read; the library does not give its name."""
+
+    name: str
+    reason: str
+
+
+def logical_volumes(physical: Sequence[Readable]) -> list[LogicalVolume | RefusedVolume]:
     """The logical volumes on physical volumes of one volume group.
 
     Raises:
@@ -58,9 +67,18 @@ def logical_volumes(physical: Sequence[Readable]) -> list[LogicalVolume]:
                 f"volume group {group.name} has {group.number_of_physical_volumes} physical volumes, "
                 f"but only {len(files)} are on disks of this point"
             )
-        found = []
+        found: list[LogicalVolume | RefusedVolume] = []
         for index in range(group.number_of_logical_volumes):
-            volume = group.get_logical_volume(index)
+            try:
+                volume = group.get_logical_volume(index)
+            except OSError:
+                for file in files:
+                    file.check()
+                name = f"{group.name}/#{index + 1}"
+                found.append(
+                    RefusedVolume(name, "libvslvm cannot read it, as with volumes of several segments")
+                )
+                continue
             opened = LogicalVolume(volume, files, f"{group.name}/{volume.name}")
             opened.handle = handle  # type: ignore[attr-defined]  # the library closes it with its last reference
             found.append(opened)

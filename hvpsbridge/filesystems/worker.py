@@ -118,13 +118,14 @@ class Worker:
         for found in self._file_system(volume).files.children(wire.entry_of(entry)):
             wire.send(self._connection, wire.ITEM, wire.entry_json(found))
 
-    def do_read(self, volume: int, entry: dict[str, Any]) -> None:
+    def do_read(self, volume: int, entry: dict[str, Any], limit: int | None) -> None:
         """Send the content of a file."""
         found = wire.entry_of(entry)
         files = self._file_system(volume).files
         zeros = bytes(_STEP_BYTES)
-        for offset in range(0, found.size_bytes, _STEP_BYTES):
-            data = files.read(found, offset, _STEP_BYTES)
+        end = found.size_bytes if limit is None else min(limit, found.size_bytes)
+        for offset in range(0, end, _STEP_BYTES):
+            data = files.read(found, offset, min(_STEP_BYTES, end - offset))
             if data == zeros:
                 wire.send(self._connection, wire.ZEROS, wire.COUNT.pack(len(data)))
             else:

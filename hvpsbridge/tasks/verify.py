@@ -16,6 +16,7 @@ from hvpsbridge.options import Option, TextForm
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.files.readable import check_readable, record_readable
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
@@ -51,7 +52,11 @@ class VerifyOptions:
     and `restore.py`, which `hvps verify` without points checks, too."""
 
     level: Annotated[
-        Level, Option("`written`: check that everything exists; `hashed`: also read and hash every chunk")
+        Level,
+        Option(
+            "`written`: check that everything exists; `hashed`: also read and hash every chunk; "
+            "`readable`: check that everything exists, open file systems and read a sample of files"
+        ),
     ] = Level.HASHED
     points: Annotated[Points, Option("which points")] = Points.LATEST
     subset: Annotated[
@@ -146,6 +151,8 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             report = repository.verify(options.level, points, subset=part)
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
+            if options.level is Level.READABLE:
+                warnings += _readable(repository, points, context)
             whole = options.subset is None
             warning = record_findings(repository, report, points, context.run_id, whole=whole)
             if warning is not None and warning not in warnings:
@@ -173,6 +180,18 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
         warnings=tuple(warnings),
         points=checks,
     )
+
+
+def _readable(repository: Repository, points: Sequence[Point], context: TaskContext) -> list[str]:
+    """What could not be read of points, and what could not be recorded."""
+    warnings = []
+    for point in points:
+        context.cancel.check()
+        check = check_readable(repository, point)
+        warnings += [f"point {point.short_id} not shown to be readable: {each}" for each in check.not_shown]
+        warning = record_readable(repository, point, check, context.run_id)
+        warnings += [] if warning is None else [warning]
+    return warnings
 
 
 def _points(repository: Repository, vm: VmRef, which: Points) -> tuple[Point, ...]:

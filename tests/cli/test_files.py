@@ -111,3 +111,21 @@ def test_standard_output_gets_a_file_or_a_tar(repo: tuple[str, str], source: Pat
     assert (archive.returncode, archive.stderr) == (0, b"")
     listed = subprocess.run(["tar", "-t"], input=archive.stdout, capture_output=True, check=True)
     assert listed.stdout.split() == [b"b/", b"b/big.bin"]
+
+
+def test_readable_is_shown_and_kept_with_the_point(hvps: Hvps, repo: tuple[str, str]) -> None:
+    done = hvps("verify", "--level", "readable", "--json", *repo)
+    assert (done.code, done.err) == (0, "")
+    assert_valid("verify", json.loads(done.out))
+    (check,) = json.loads(done.out)["readable"]
+    assert (check["volumes"], check["not_shown"]) == (["0:1", "0:2"], [])
+    assert check["files"] >= 6
+    assert "readable" in hvps("show", "web", *repo).out
+
+
+def test_an_empty_disk_is_not_shown_to_be_readable(hvps: Hvps, tmp_path: Path) -> None:
+    with create_repository(str(tmp_path / "empty")) as repository:
+        store_point(repository, bytes(4 << 20))
+    done = hvps("verify", "--level", "readable", "--repo", tmp_path / "empty")
+    assert done.code == 3
+    assert "no file system was found" in done.out

@@ -13,6 +13,7 @@ from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
 from hvpsbridge.secret import Word
+from hvpsbridge.tasks.files.readable import ReadableCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +134,12 @@ class Verified(Document):
 
     Attributes:
         good: whether no problem was found.
+        readable: what could be read of each point, at the level readable.
     """
 
     good: bool
     report: VerifyReport
+    readable: tuple[ReadableCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

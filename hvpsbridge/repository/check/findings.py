@@ -14,6 +14,7 @@ class Level(StrEnum):
 
     WRITTEN = "written"
     HASHED = "hashed"
+    READABLE = "readable"
 
 
 @dataclass(frozen=True, slots=True)
