@@ -23,9 +23,10 @@ from hvpsbridge.units import KIB, MIB
 
 # Frames of a pack with gaps up to this are fetched as one range, up to the given size.
 GAP_BYTES = 64 * KIB
-RANGE_BYTES = 4 * MIB
-# Ranges fetched at a time from a remote store.
-REMOTE_REQUESTS = 4
+RANGE_BYTES = 2 * MIB
+# Groups that are fetched and decoded at a time: decryption, decompression and hashing use several cores, and
+# a remote store waits for answers. Raw bytes can be several times as many as stored ones.
+GROUPS_AHEAD = 4
 # What is wrong with a frame that may be found again by rebuilding the index.
 NOT_INDEXED = "it is in no index"
 
@@ -148,29 +149,30 @@ class FrameReader:
     def read_all(self, places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
         """Each place with its raw bytes, or with what is wrong there, in the order of the packs.
 
-        Places near each other are fetched together. At most :data:`RANGE_BYTES` (or one frame) are in memory
-        at a time; for a remote store :data:`REMOTE_REQUESTS` times as much.
+        Places near each other are fetched together, and decoded by other threads. About
+        :data:`GROUPS_AHEAD` groups of at most :data:`RANGE_BYTES` (or one frame) are in memory.
         """
         ordered = sorted(places, key=lambda place: (place.kind, place.pack, place.offset))
-        groups = coalesce(ordered)
-        if not self._objects.store.remote:
+        groups = list(coalesce(ordered))
+        if len(groups) < 2:
             for group in groups:
-                yield from self._decode_group(group, self._fetch_group(group))
+                yield from self._read_group(group)
             return
-        with ThreadPoolExecutor(REMOTE_REQUESTS, thread_name_prefix="fetch") as pool:
-            ahead: deque[tuple[list[Location], Future[bytes | Damaged]]] = deque()
+        with ThreadPoolExecutor(GROUPS_AHEAD, thread_name_prefix="decode") as pool:
+            ahead: deque[Future[list[tuple[Location, bytes | Damaged]]]] = deque()
             try:
                 for group in groups:
-                    ahead.append((group, pool.submit(self._fetch_group, group)))
-                    if len(ahead) >= REMOTE_REQUESTS:
-                        done, future = ahead.popleft()
-                        yield from self._decode_group(done, future.result())
+                    ahead.append(pool.submit(self._read_group, group))
+                    if len(ahead) > GROUPS_AHEAD:
+                        yield from ahead.popleft().result()
                 while ahead:
-                    done, future = ahead.popleft()
-                    yield from self._decode_group(done, future.result())
+                    yield from ahead.popleft().result()
             finally:
-                for _, future in ahead:
+                for future in ahead:
                     future.cancel()
+
+    def _read_group(self, group: list[Location]) -> list[tuple[Location, bytes | Damaged]]:
+        return list(self._decode_group(group, self._fetch_group(group)))
 
     def check_pack(self, pack: IndexedPack) -> None:
         """Read a pack and check every frame.
