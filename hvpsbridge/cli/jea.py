@@ -25,9 +25,16 @@ from hvpsbridge.host.jea import DEFAULT_ENDPOINT, kit
     help="Account or group that may use the endpoint, as DOMAIN\\name; repeatable.",
 )
 @click.option(
+    "--restore-group",
+    "restore_groups",
+    multiple=True,
+    metavar="NAME",
+    help="Account or group that may also restore VMs onto the host; repeatable.",
+)
+@click.option(
     "--endpoint", default=DEFAULT_ENDPOINT, show_default=True, metavar="NAME", help="Name of the endpoint."
 )
-def jea_(folder: Path, groups: tuple[str, ...], endpoint: str) -> None:
+def jea_(folder: Path, groups: tuple[str, ...], restore_groups: tuple[str, ...], endpoint: str) -> None:
     """Write into FOLDER the files that make a JEA endpoint for hvps.
 
     Copy FOLDER to each host and run Register-HvpsEndpoint.ps1 there as administrator. Then set `jea` of the
@@ -38,10 +45,12 @@ def jea_(folder: Path, groups: tuple[str, ...], endpoint: str) -> None:
         endpoint_name(endpoint)
     except ValueError as err:
         raise UsageError(f"--endpoint: {err}") from err
-    if bad := next((group for group in groups if not group.strip() or not group.isprintable()), None):
+    if bad := next(
+        (group for group in (*groups, *restore_groups) if not group.strip() or not group.isprintable()), None
+    ):
         raise UsageError(f"--group: {bad!r} is not the name of an account")
     folder = absolute(folder)
-    for name, text in kit(endpoint, groups).items():
+    for name, text in kit(endpoint, groups, restore_groups).items():
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,13 +12,22 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.options import json_option, repository_options, repository_spec
+from hvpsbridge.cli.options import (
+    connection_options,
+    host_name,
+    host_spec,
+    json_option,
+    repository_options,
+    repository_spec,
+)
 from hvpsbridge.cli.run_output import output_format, print_problems, print_report
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.errors import ConfigurationError, ExitCode
+from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.stream import StreamTarget
 from hvpsbridge.tasks.restore.targets import RestoreTarget, open_target, target_path
 from hvpsbridge.tasks.restore.task import RestoreOptions, choose_disks, restore_vm
@@ -38,12 +47,25 @@ _OPTIONS = OptionGroup(
 
 # As a target: one disk goes there.
 STANDARD_OUTPUT = "-"
+HOST_PREFIX = "hyperv:"
 
 
 @click.command("restore")
 @click.argument("point")
-@click.option("--to", required=True, metavar="FORMAT:PATH", help="Where to write; - is standard output.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FORMAT:PATH",
+    help="Where to write, or hyperv:HOST; - is standard output.",
+)
 @_OPTIONS
+@click.option(
+    "--name", metavar="NAME", help="Name of the new VM on HOST [default: NAME and time of the point]."
+)
+@click.option("--path", "folder", metavar="FOLDER", help="Folder on HOST for the VM [default: the host's].")
+@click.option("--connect-network", is_flag=True, help="Connect the new VM to the switches of the old one.")
+@click.option("--keep-macs", is_flag=True, help="Keep static MAC addresses.")
+@connection_options
 @repository_options
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -53,6 +75,10 @@ def restore_(
     /,
     point: str,
     to: str,
+    name: str | None,
+    folder: str | None,
+    connect_network: bool,
+    keep_macs: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -65,24 +91,42 @@ def restore_(
     the file, or a block device, which is written in place with --overwrite (raw only). A file appears when it
     is complete. With --to - the only disk, or the one of --disk, goes to standard output, as a raw image.
 
+    With --to hyperv:HOST the point becomes a new VM on a Hyper-V host, off and not connected: its disks, and
+    what its definition says.
+
     New files get new disk ids, since the source may still run; --keep-ids keeps those of the source.
     """
+    host = to.removeprefix(HOST_PREFIX) if to.startswith(HOST_PREFIX) else None
+    onto = HostOptions(name=name, folder=folder, connect_network=connect_network, keep_macs=keep_macs)
+    if host is None and onto != HostOptions():
+        raise click.UsageError("--name, --path, --connect-network and --keep-macs are for --to hyperv:HOST")
+    reached = (
+        None
+        if host is None
+        else compose.connection(host_name(host, invocation), host_spec(host, options, invocation), invocation)
+    )
     wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
     if to == STANDARD_OUTPUT and as_json:
         raise click.UsageError("--json and --to - both write to standard output")
-    place = _place(to)
+    place = _place(to) if host is None else None
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
         choose_disks(found, wanted.disk)
     cancel = Cancellation()
     target: RestoreTarget
-    if place is None:
+    streamed = place is None and reached is None
+    if reached is not None:
+        with interrupting():
+            connected = HyperVHost.connect(reached, run_id=invocation.run_id)
+            invocation.closing.enter_context(connected)
+        target = HostVm(connected, repository, invocation.run_id, onto)
+    elif place is None:
         target = StreamTarget(sys.stdout.buffer)
     else:
         single = wanted.disk is not None and not _is_folder(place)
         target = open_target(to, {}, repository, overwrite=wanted.overwrite, is_file=single)
-    with catch_signals(cancel, report_first), console.observer(quiet=quiet or place is None) as observer:
+    with catch_signals(cancel, report_first), console.observer(quiet=quiet or streamed) as observer:
         context = TaskContext(
             vm=VmRef(found.manifest.host, found.vm_id, found.vm_name),
             repository=repository,
@@ -93,7 +137,7 @@ def restore_(
         result = restore_vm(context, replace(wanted, point=str(found.point_id)), target)
     run = RunResult(invocation.run_id, result.started, result.seconds, (result,))
     report = run_report(run, name="restore", check=False)
-    if place is None:
+    if streamed:
         return print_problems(report)
     return print_report(report, output_format(as_json=as_json, as_lines=False))
 

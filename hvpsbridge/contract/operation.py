@@ -49,7 +49,8 @@ class Operation:
         seconds_each: how much longer for each object that it emits.
         error_ids: ``Hvps.*`` ids it may report besides :data:`COMMON_ERRORS`.
         many: whether any number of objects may come, instead of exactly one.
-        takes_input: whether it is a reader pipeline, which gets requests while it runs.
+        takes_input: whether it is a pipeline that gets requests while it runs.
+        restores: whether only restores need it; accounts for backups get no right to it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Operation:
     many: bool = False
     takes_input: bool = False
     seconds_each: float = 0.0
+    restores: bool = False
 
 
 # Errors that any operation may report.

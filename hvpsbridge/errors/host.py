@@ -355,3 +355,13 @@ class HostNotClean(HostError):
     template: ClassVar[str] = "left on host {host} for VM {vm}: {leftovers}"
     remedy: ClassVar[str] = "the next run removes what hvps certainly created and reports the rest again"
     exit_code: ClassVar[ExitCode] = ExitCode.HOST_NOT_CLEAN
+
+
+@dataclass(eq=False)
+class RestoreDiffers(HostError):
+    """A restored disk is not what is in the repository, as the host reads it."""
+
+    path: str
+    offset: int
+    template: ClassVar[str] = "{path} on {host} was written, but differs from the point at byte {offset}"
+    remedy: ClassVar[str] = "check the storage of the host, then restore again"

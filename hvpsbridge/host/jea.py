@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import textwrap
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,6 +20,7 @@ from hvpsbridge.host.scripts import literal, rendered
 
 MODULE = "Hvps"
 ROLE = "HvpsBackup"
+RESTORE_ROLE = "HvpsRestore"
 DEFAULT_ENDPOINT = "hvps"
 # Files with C#, which several scripts include; the module has them once.
 _SHARED = ("lib/Reader.ps1", "lib/Vhdx.ps1")
@@ -46,12 +47,13 @@ KIT_INFO = Operation("Get-HvpsKit", (), KitInfo, Effect.READS, 60)
 """The operation of an endpoint that says which kit it has; not a script of ``ps_scripts``."""
 
 
-def kit(endpoint: str, groups: Sequence[str]) -> dict[str, str]:
+def kit(endpoint: str, groups: Sequence[str], restore_groups: Sequence[str] = ()) -> dict[str, str]:
     """The files of the kit, by path: a module, a session configuration, and a script that registers both.
 
     Args:
         endpoint: name of the endpoint.
-        groups: accounts or groups that may use it, as Windows names them (``DOMAIN\\name``).
+        groups: accounts or groups that may back up, as Windows names them (``DOMAIN\\name``).
+        restore_groups: those that may also make files and VMs.
 
     Raises:
         InternalError: a script cannot be rendered.
@@ -59,8 +61,9 @@ def kit(endpoint: str, groups: Sequence[str]) -> dict[str, str]:
     return {
         f"{MODULE}/{MODULE}.psm1": _module(),
         f"{MODULE}/{MODULE}.psd1": _manifest(),
-        f"{MODULE}/RoleCapabilities/{ROLE}.psrc": _role(),
-        f"{endpoint}.pssc": _session(endpoint, groups),
+        f"{MODULE}/RoleCapabilities/{ROLE}.psrc": _role(ROLE, "Backup", restores=False),
+        f"{MODULE}/RoleCapabilities/{RESTORE_ROLE}.psrc": _role(RESTORE_ROLE, "Restore", restores=True),
+        f"{endpoint}.pssc": _session(endpoint, groups, restore_groups),
         "Register-HvpsEndpoint.ps1": _registration(endpoint),
     }
 
@@ -128,20 +131,26 @@ def _manifest() -> str:
 """
 
 
-def _role() -> str:
+def _role(role: str, what: str, *, restores: bool) -> str:
+    names = [name for name, operation in OPERATIONS.items() if operation.restores is restores]
+    if not restores:
+        names.insert(0, KIT_INFO.name)
     return f"""\
 @{{
-    GUID             = '{uuid.uuid5(_NAMESPACE, ROLE)}'
+    GUID             = '{uuid.uuid5(_NAMESPACE, role)}'
     Author           = 'hvpsbridge'
-    Description      = 'Backup of Hyper-V virtual machines with hvpsbridge'
+    Description      = '{what} of Hyper-V virtual machines with hvpsbridge'
     ModulesToImport  = @('{MODULE}')
-    VisibleFunctions = @({_names()})
+    VisibleFunctions = @({_listed(names)})
 }}
 """
 
 
-def _session(endpoint: str, groups: Sequence[str]) -> str:
-    roles = "\n".join(f"        {literal(group)} = @{{ RoleCapabilities = '{ROLE}' }}" for group in groups)
+def _session(endpoint: str, groups: Sequence[str], restore_groups: Sequence[str]) -> str:
+    of = dict.fromkeys(groups, f"'{ROLE}'") | dict.fromkeys(restore_groups, f"'{ROLE}', '{RESTORE_ROLE}'")
+    roles = "\n".join(
+        f"        {literal(group)} = @{{ RoleCapabilities = {named} }}" for group, named in of.items()
+    )
     return f"""\
 @{{
     SchemaVersion       = '2.0.0.0'
@@ -211,7 +220,11 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "jea.hvpsbridge")
 
 def _names() -> str:
     """The exported functions as PowerShell literals, comma-separated."""
-    names = ", ".join(literal(name) for name in (KIT_INFO.name, *OPERATIONS))
+    return _listed((KIT_INFO.name, *OPERATIONS))
+
+
+def _listed(commands: Iterable[str]) -> str:
+    names = ", ".join(literal(name) for name in commands)
     return textwrap.fill(names, 110, subsequent_indent=" " * 8, break_on_hyphens=False)
 
 

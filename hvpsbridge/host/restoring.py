@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
-from hvpsbridge.contract.restoring import FileClosed, FileMade, FileMoved, FilesRemoved, FolderInfo
+from hvpsbridge.contract.restoring import FileClosed, FileMade, FileMoved, FilesRemoved, FolderInfo, VmMade
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.host.writer import FileWriter
 
@@ -56,6 +57,23 @@ class HostRestore:
             OperationFailed: ``Hvps.FileExists`` if something has the name.
         """
         return self._runner.one(FileMoved, "Move-HvpsFile", Path=path, Destination=destination)
+
+    def new_vm(self, name: str, folder: str, plan: str, *, existing: Iterable[UUID] = ()) -> VmMade:
+        """Make a VM, off. Never retried.
+
+        Args:
+            name: of the VM.
+            folder: in which the folder of the VM is.
+            plan: of ``formats.vm_plan``.
+            existing: ids of VMs that are there already; none of them is taken for the new one.
+
+        Raises:
+            DiskUnreadable: a file is no virtual disk.
+        """
+        made: VmMade = self._runner.new(
+            "New-HvpsVm", lambda vm: vm.vm_id, existing, Name=name, Folder=folder, Json=plan
+        )
+        return made
 
     def remove_files(self, files: Iterable[str] = (), folders: Iterable[str] = ()) -> FilesRemoved:
         """Remove files, and then folders that are empty, the innermost first."""

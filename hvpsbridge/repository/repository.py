@@ -214,6 +214,10 @@ class Repository:
         """A disk of a point as a seekable file."""
         return self.image_of(disk.tree)
 
+    def identify(self, sha256: bytes) -> bytes:
+        """The chunk id of a SHA-256."""
+        return self._objects.sealer.identify(sha256)
+
     def image_of(self, root: TreeRoot) -> DiskImage:
         """A stored tree as a seekable file."""
         return DiskImage(self._frames, self.grid, root)

@@ -6,6 +6,7 @@ each other only; tests/documented holds calls, parameters and codes to Microsoft
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,12 @@ from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.units import MIB
 from tests.contract.sides import SIZE, Side, comparable, defined, on_both
+from tests.contract.test_engines_agree import disk_file
 from tests.waiting import DEADLINE_SECONDS
 
 Call = Callable[[], Any]
@@ -217,7 +220,41 @@ def _moved_file(side: Side) -> Call:
     path = _file_of(side)
     side.host.restoring.new_file(path, MIB)
     side.host.restoring.close_file(path)
-    return lambda: side.host.restoring.move_file(path, path + ".moved")
+    return lambda: side.host.restoring.move_file(path, path + ".vhdx")
+
+
+@prepared("New-HvpsVm")
+def _new_vm(side: Side) -> Call:
+    source = side.vm(folder=f"C:\\VMs\\source {side.made}")
+    definition = json.loads(side.host.definition(source).json)
+    definition["integration_services"][0]["Enabled"] ^= True
+    definition["integration_services"][1]["Enabled"] ^= True
+    definition["scsi_controllers"] = 2
+    path = disk_file(side, _file_of(side) + ".vhdx")
+    plan = vm_plan(json.dumps(definition), [PlannedDisk("scsi 1:0", path)], PlanOptions(mark="mark"))
+    name = f"new {side.made}"
+
+    def ask() -> Any:
+        try:
+            made = side.host.restoring.new_vm(name, "C:\\VMs", plan)
+            return made.name, [warning.partition(":")[0] for warning in made.warnings]
+        finally:
+            side.model.faults.clear()
+
+    return ask
+
+
+@prepared("New-HvpsVm of generation 1")
+def _new_vm_1(side: Side) -> Call:
+    source = side.vm(generation=1)
+    plan = vm_plan(side.host.definition(source).json, [], PlanOptions(mark="mark"))
+    name = f"new {side.made}"
+
+    def ask() -> Any:
+        made = side.host.restoring.new_vm(name, "C:\\VMs", plan)
+        return made.name, [warning.partition(":")[0] for warning in made.warnings]
+
+    return ask
 
 
 @prepared("Remove-HvpsFile")

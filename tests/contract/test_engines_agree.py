@@ -12,17 +12,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from pypsrp.serializer import TaggedValue
 
 from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.readings import FilePiece, ReaderCheck
+from hvpsbridge.contract.restoring import VmMade
 from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import AccessDenied
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.views.vhdx import vhdx_view
+from hvpsbridge.formats.views.view import DiskShape
+from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VhdFormat, VMState
@@ -963,7 +967,7 @@ def a_file_is_written(side: Side) -> Any:
     moved = restoring.move_file(partial, final)
     restoring.new_file(partial, 1)
     taken = outcome(lambda: restoring.move_file(partial, final))
-    removed = restoring.remove_files([partial, final, "C:\\x"], [place, "C:\\Restored", "C:\\VMs"])
+    removed = restoring.remove_files([partial, final, "C:\\x.vhdx"], [place, "C:\\Restored", "C:\\VMs"])
     assert side.model.host_files.made() == tuple(f for f in side.model.host_files.made() if "Packed" in f)
     return made, again, written, busy, closed, moved, taken, removed
 
@@ -980,9 +984,11 @@ def files_that_cannot_be_made(side: Side) -> Any:
             ("C:\\Secret\\a.vhdx", MIB),
             ("C:\\Big\\a.vhdx", 1 << 50),
             ("Z:\\a\\b.vhdx", MIB),
+            ("C:\\Packed\\a.exe", MIB),
         )
     ]
     side.host.restoring.remove_files(["C:\\Packed\\a.vhdx"], ["C:\\Big"])
+    found.append(outcome(lambda: side.host.restoring.remove_files(["C:\\Packed\\a.txt"])))
     with knob(side, "rights", "hyperv_administrator") as host:
         found.append(outcome(lambda: host.restoring.new_file("C:\\Packed\\b.vhdx", MIB)))
     return found
@@ -1005,6 +1011,79 @@ def writes_that_are_refused(side: Side) -> Any:
     missing = outcome(lambda: write("C:\\Some\\none.vhdx"))
     side.host.restoring.remove_files(["C:\\Some\\a.vhdx"], ["C:\\Some"])
     return busy, missing
+
+
+def disk_file(side: Side, path: str, size: int = 3 * MIB) -> str:
+    """A VHDX on the host, with data in its second MiB."""
+    shape = DiskShape(size_bytes=size, disk_id=uuid5(NOBODY, path), block_bytes=MIB)
+    view = vhdx_view(shape, [Extent(MIB, MIB)], NOBODY)
+    side.host.restoring.new_file(path, view.size_bytes)
+    writer = side.host.restoring.open_writer(path)
+    writer.write(0, view.table_bytes(0, view.payload.end - MIB))
+    writer.write(view.payload.end - MIB, b"data" * (MIB // 4))
+    writer.flush()
+    writer.close()
+    side.host.restoring.close_file(path)
+    return path
+
+
+def plan_of(side: Side, vm_id: UUID, disks: list[tuple[str, str]], **options: Any) -> str:
+    definition = side.host.definition(vm_id).json
+    return vm_plan(
+        definition,
+        [PlannedDisk(slot, path) for slot, path in disks],
+        PlanOptions(mark="hvps restore x", **options),
+    )
+
+
+def made_again(side: Side, source: UUID, slot: str, **options: Any) -> Any:
+    side.made += 1
+    name = f"it's a copy [{side.made}]"
+    path = disk_file(side, f"C:\\VMs\\{name}\\Virtual Hard Disks\\a.vhdx")
+    made = side.host.restoring.new_vm(name, "C:\\VMs", plan_of(side, source, [(slot, path)], **options))
+    definition = defined(side, made.vm_id)[1]
+    assert isinstance(made, VmMade)
+    return made, definition, side.host.disks(made.vm_id)
+
+
+@case("New-HvpsVm")
+def vms_are_made_again(side: Side) -> Any:
+    second = side.vm("second", notes="notes")
+    first = side.vm("first", generation=1, version="9.0", processor_count=4)
+    return (
+        made_again(side, second, "scsi 2:5"),
+        made_again(side, second, "scsi 0:0", connect_network=True, keep_macs=True),
+        made_again(side, first, "ide 0:1"),
+    )
+
+
+@case("New-HvpsVm")
+def vms_that_cannot_be_made(side: Side) -> Any:
+    source = side.vm("source")
+    path = disk_file(side, "C:\\Loose\\good.vhdx")
+    bad = "C:\\Loose\\bad.vhdx"
+    side.host.restoring.new_file(bad, MIB)
+    side.host.restoring.close_file(bad)
+
+    def make(*disks: tuple[str, str], **members: Any) -> Any:
+        plan = json.loads(plan_of(side, source, list(disks)))
+        for key, value in members.items():
+            plan[key] = value
+        return outcome(lambda: side.host.restoring.new_vm("new", "C:\\VMs", json.dumps(plan)))
+
+    answers = [
+        make(("scsi 0:0", bad)),
+        make(("scsi 0:0", "C:\\nothing.vhdx")),
+        make(("ide 0:0", path)),
+        make(("scsi 0:0", path), ("scsi 0:0", path)),
+        make(("scsi 0:0", path), version="99.0"),
+        make(("scsi 4:0", path)),
+    ]
+    assert [vm.name for vm in side.host.list_vms()[0] if vm.name == "new"] == []
+    warned = make(("scsi 0:0", path), processor={"Count": 99}, firmware={"SecureBootTemplate": "none"})
+    side.host.restoring.remove_files([bad])
+    assert isinstance(warned, VmMade), warned
+    return answers, len(warned.warnings), [line.partition(":")[0] for line in warned.warnings]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -24,8 +24,16 @@ NO_PARAMETER = {
 NAMES = {"ControllerType": {"PMEM"}}
 # Documented outputs that nobody asks the stand-ins for.
 OUTPUTS = {
+    "Add-VMNetworkAdapter": {"Microsoft.HyperV.PowerShell.VMInternalNetworkAdapter"},
+    "Add-VMScsiController": {"Microsoft.HyperV.PowerShell.ScsiController"},
     "Checkpoint-VM": {"Microsoft.HyperV.PowerShell.Snapshot"},
     "Get-VMNetworkAdapter": {"Microsoft.HyperV.PowerShell.VMInternalNetworkAdapter"},
+    "Disable-VMIntegrationService": {"Microsoft.HyperV.PowerShell.IntegrationService"},
+    "Enable-VMIntegrationService": {"Microsoft.HyperV.PowerShell.IntegrationService"},
+    "Remove-VMNetworkAdapter": {"Microsoft.HyperV.PowerShell.VMInternalNetworkAdapter"},
+    "Set-VMBios": {"Microsoft.HyperV.PowerShell.Bios"},
+    "Set-VMFirmware": {"Microsoft.HyperV.Powershell.VMFirmware"},
+    "Set-VMMemory": {"Microsoft.HyperV.PowerShell.Memory"},
     "Rename-VMSnapshot": {"VMSnapshot"},
     "Restore-VMSnapshot": {"VMSnapshot"},
 }

@@ -41,9 +41,21 @@ def test_the_module_has_every_operation_and_nothing_else_is_visible() -> None:
     functions = re.findall(r"^function ([\w-]+) \{$", files["Hvps/Hvps.psm1"], re.MULTILINE)
     assert names <= set(functions)
     assert len(set(functions) & names) == len([name for name in functions if name in names])
-    for path in ("Hvps/Hvps.psd1", "Hvps/RoleCapabilities/HvpsBackup.psrc"):
-        assert set(re.findall(r"'(\w+-Hvps\w+)'", files[path])) == names, path
+    restoring = {name for name, operation in OPERATIONS.items() if operation.restores}
+    assert {"New-HvpsFile", "Remove-HvpsFile", "New-HvpsVm"} <= restoring
+    for path, visible in (
+        ("Hvps/Hvps.psd1", names),
+        ("Hvps/RoleCapabilities/HvpsBackup.psrc", names - restoring),
+        ("Hvps/RoleCapabilities/HvpsRestore.psrc", restoring),
+    ):
+        assert set(re.findall(r"'(\w+-Hvps\w+)'", files[path])) == visible, path
     assert "LanguageMode        = 'NoLanguage'" in files["hvps.pssc"]
+
+
+def test_only_restore_groups_get_the_role_for_restores() -> None:
+    session = kit("hvps", ["EX\\backup", "EX\\both"], ["EX\\both"])["hvps.pssc"]
+    assert "'EX\\backup' = @{ RoleCapabilities = 'HvpsBackup' }" in session
+    assert "'EX\\both' = @{ RoleCapabilities = 'HvpsBackup', 'HvpsRestore' }" in session
 
 
 def test_the_kit_runs_in_windows_powershell_51(pwsh: Path, tmp_path: Path) -> None:

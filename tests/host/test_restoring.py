@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from hvpsbridge.errors import HostDiskFull, OperationFailed
@@ -37,6 +39,20 @@ def test_a_full_volume_is_found_before_anything_is_written(host: HyperVHost, mod
     with pytest.raises(HostDiskFull):
         host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1 << 50)
     assert model.host_files.made() == ("C:\\Restored", PLACE)
+
+
+def test_a_vm_that_exists_is_not_taken_for_a_new_one(host: HyperVHost, model: Model) -> None:
+    plan = json.dumps(
+        {
+            **{"mark": "m", "notes": "", "generation": 1, "version": None, "scsi_controllers": 1},
+            **{"memory": {"StartupBytes": 512 * MIB}, "processor": None, "vm": None, "firmware": None},
+            **{"disks": [], "adapters": [], "boot": [], "bios": None, "services": None},
+        }
+    )
+    made = host.restoring.new_vm("plain", "C:\\VMs", plan)
+    assert (made.name, made.warnings) == ("plain", ())
+    assert host.vm(made.vm_id).generation == 1
+    model.setup.delete_vm(made.vm_id)
 
 
 def test_a_file_that_exists_is_left_alone(host: HyperVHost) -> None:

@@ -71,7 +71,7 @@ def of_disk(error: DiskError, otherwise: str = "Hvps.DiskUnreadable") -> Failure
 
 def of_call(error: CallRefused) -> Failure:
     """A cmdlet or WMI query that failed, where the script does not expect it (``ConvertTo-HvpsError``)."""
-    code = _code(error)
+    code = native_code(error)
     shown = f"HRESULT 0x{error.hresult:08x}" if error.hresult else error.identifier
     by_category = {"PermissionDenied": "Hvps.AccessDenied", "ResourceBusy": "Hvps.VmBusy"}
     error_id = by_category.get(error.category, "Hvps.Unexpected")
@@ -85,7 +85,7 @@ def of_disk_call(error: HyperVError, path: str) -> Failure:
         "ObjectNotFound": "Hvps.FileNotFound",
         "PermissionDenied": "Hvps.AccessDenied",
     }
-    code = _code(error)
+    code = native_code(error)
     error_id = disk_error_id(code, by_category.get(error.category, "Hvps.DiskUnreadable"))
     return failure(error_id, f"cannot query {path}: {error.message}", code)
 
@@ -100,7 +100,7 @@ def is_not_found(error: CallRefused) -> bool:
     return error.hresult == 0x80041002 or error.category == "ObjectNotFound"
 
 
-def _code(error: HyperVError) -> int:
+def native_code(error: HyperVError) -> int:
     """The code that a script finds in the id or the text."""
     shown = _HRESULT.search(error.message)
     return error.hresult or (int(shown[1], 16) if shown else 0)

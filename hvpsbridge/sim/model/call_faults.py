@@ -50,7 +50,11 @@ FUNCTIONS = (
 CIM_CMDLETS = ("Get-CimInstance", "Get-CimAssociatedInstance", "Get-CimClass")
 CMDLETS = (
     "Add-VMHardDiskDrive",
+    "Add-VMNetworkAdapter",
+    "Add-VMScsiController",
     "Checkpoint-VM",
+    "Disable-VMIntegrationService",
+    "Enable-VMIntegrationService",
     "Get-Cluster",
     "Get-VHD",
     "Get-VM",
@@ -69,15 +73,21 @@ CMDLETS = (
     "Get-VMScsiController",
     "Get-VMSecurity",
     "Get-VMSnapshot",
+    "Get-VMSwitch",
     "Get-WinEvent",
     "Import-Module",
     "Move-VMStorage",
     "New-VM",
     "Remove-VM",
+    "Remove-VMNetworkAdapter",
     "Remove-VMSnapshot",
     "Rename-VMSnapshot",
     "Restore-VMSnapshot",
     "Set-VM",
+    "Set-VMBios",
+    "Set-VMFirmware",
+    "Set-VMMemory",
+    "Set-VMProcessor",
 )
 
 

@@ -103,6 +103,9 @@ class DiskFiles:
         self._forget(layer.number)
         self.backing(layer).unlink(missing_ok=True)
         self._world.layers.pop(layer.number, None)
+        for file in [file for file in self._world.host_files.values() if file.layer == layer.number]:
+            (self.folder / file.backing).unlink(missing_ok=True)
+            del self._world.host_files[file.number]
 
     def by_path(self, path: str) -> Layer:
         """The layer at a Windows path, ignoring case.

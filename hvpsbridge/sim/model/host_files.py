@@ -158,8 +158,8 @@ class HostFiles:
             self._check_unused(path)
             if file.layer is not None:
                 # Written again, it is another disk the next time it is opened as one.
-                self._core.files.delete(self._core.world.layers[file.layer])
-                file.layer = None
+                layer, file.layer = self._core.world.layers[file.layer], None
+                self._core.files.delete(layer)
             handle = FileHandle(file.number, owner)
             self._open.append(handle)
             return handle
@@ -251,7 +251,7 @@ class HostFiles:
                 if held or self._core.files.children(layer):
                     raise DiskError(Win32.SHARING_VIOLATION, path)
                 self._core.files.delete(layer)
-            if file is not None:
+            if file is not None and file.number in world.host_files:
                 self.backing(file).unlink(missing_ok=True)
                 del world.host_files[file.number]
 

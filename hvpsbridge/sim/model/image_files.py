@@ -16,6 +16,11 @@ from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.state import HostFile, Layer, VhdFormat, VhdType
 from hvpsbridge.units import KIB, MIB
 
+try:
+    import pyvhdi
+except ImportError:  # only restores onto a simulated host need it
+    pyvhdi = None
+
 _REGIONS_OFFSET = 192 * KIB
 _REGIONS_BYTES = 64 * KIB
 # Pieces that are left out of the disk's file if they are zeros.
@@ -28,10 +33,8 @@ def layer_of(core: Core, file: HostFile, backing: Path) -> Layer:
     Raises:
         DiskError: Windows would not open it.
     """
-    try:
-        import pyvhdi  # only restores onto a simulated host need it
-    except ImportError:
-        raise DiskError(Win32.NOT_SUPPORTED, file.path) from None
+    if pyvhdi is None:
+        raise DiskError(Win32.NOT_SUPPORTED, file.path)
     try:
         metadata, extents = _tables(backing)
         opened = pyvhdi.file()

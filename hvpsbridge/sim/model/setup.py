@@ -179,6 +179,24 @@ class Setup:
             core.golden.add(vm_id, slot, size, image)
             return slot
 
+    def attach_file(self, vm_id: UUID, slot: Slot, path: str) -> None:
+        """Attach a virtual disk file that exists.
+
+        Raises:
+            ValueError: the slot is taken, or another VM has the file.
+            DiskError: the file does not exist, or is no virtual disk.
+        """
+        with self._timeline.now():
+            core = self._core
+            vm = core.vm(vm_id)
+            layer = core.files.by_path(path)
+            used = any(d.layer == layer.number for v in core.world.vms.values() for d in v.drives.values())
+            if str(slot) in vm.drives or used:
+                raise ValueError(f"slot {slot} of {vm.name} or {path} is taken")
+            vm.drives[str(slot)] = Drive(slot, layer.number)
+            vm.revision += 1
+            core.golden.add(vm_id, slot, layer.size_bytes, core.files.backing(layer))
+
     def add_pass_through(self, vm_id: UUID, slot: Slot, number: int) -> None:
         """Attach a physical disk of the host to the VM."""
         with self._timeline.now():
@@ -194,7 +212,7 @@ class Setup:
             vm.revision += 1
 
     def remove_disk(self, vm_id: UUID, slot: Slot) -> None:
-        """Remove a drive from the VM, and its file unless a checkpoint or another VM needs it.
+        """Remove a drive from the VM, and its file unless that is needed elsewhere or a program wrote it.
 
         Raises:
             ValueError: there is no such drive.
@@ -213,6 +231,8 @@ class Setup:
                 held = any(number in point.disks.values() for point in world.checkpoints.values())
                 held |= any(d.layer == number for v in world.vms.values() for d in v.drives.values())
                 if held or core.files.children(layer):
+                    break
+                if any(file.layer == number for file in world.host_files.values()):
                     break
                 number = layer.parent
                 core.files.delete(layer)

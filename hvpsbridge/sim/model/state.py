@@ -8,7 +8,7 @@ of enums are Hyper-V's own
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 from uuid import UUID, uuid4, uuid5
 
 from hvpsbridge.sim.model.enums import (
@@ -45,6 +45,7 @@ class Node:
     cluster: str | None = None
     alive: bool = True
     machine_id: UUID | None = field(default_factory=uuid4)
+    switches: tuple[str, ...] = ("External",)
 
 
 @dataclass(slots=True)
@@ -191,6 +192,7 @@ class Vm:
         second_status: its second value when nothing happens; 0 for none.
         unreadable: some of its members fail when they are read, as if its storage were offline.
         started: when it was started or restored; None if it has no worker process.
+        hardware: what cmdlets have set, by part (``memory``) and member; ``adapters`` is a list.
     """
 
     vm_id: UUID
@@ -222,6 +224,7 @@ class Vm:
     migrating_to: str | None = None
     revision: int = 0
     drives: dict[str, Drive] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
 
     def instance_id(self, slot: Slot, owner: UUID | None = None) -> str:
         """``InstanceID`` of a disk's storage allocation, in the settings of the VM or of a checkpoint."""

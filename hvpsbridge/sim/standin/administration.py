@@ -1,41 +1,240 @@
-"""Cmdlets that make and change VMs, as far as the probes of the conformance kit use them."""
+"""Cmdlets that make and change VMs, as far as restores and the conformance kit use them."""
 
 from __future__ import annotations
 
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid5
 
-from hvpsbridge.sim.model import HyperVError, VhdFormat, VhdType, VMState, Wmi
-from hvpsbridge.sim.model.state import ControllerType, Slot
-from hvpsbridge.sim.standin.rows import Row, Rows
+from hvpsbridge.sim.model import DiskError, HyperVError, VhdFormat, VhdType, VMState, Win32, Wmi
+from hvpsbridge.sim.model.state import ControllerType, Slot, Vm
+from hvpsbridge.sim.standin.rows import HV, Row, Rows
+
+# Names of Get-VMHost -SecureBootTemplates, and their ids.
+TEMPLATES = {
+    "MicrosoftWindows": "1734c6e8-3154-4dda-ba5f-a874cc483422",
+    "MicrosoftUEFICertificateAuthority": "272e7447-90a4-4563-a4b9-8e4ab00526ce",
+    "OpenSourceShieldedVM": "4292ae2b-ee2c-42b5-a969-dd8f8689f6f3",
+}
+_MAX_CONTROLLERS = 4
+_SCSI_PLACES = 64
 
 
-def new_vm(rows: Rows, name: str, generation: int, folder: str) -> list[Row]:
-    """``New-VM``: a VM without disks, off."""
+def new_vm(
+    rows: Rows,
+    name: str,
+    generation: int,
+    folder: str,
+    memory_bytes: int | None = None,
+    version: str | None = None,
+) -> list[Row]:
+    """``New-VM``: a VM without disks, off.
+
+    Raises:
+        HyperVError: the host does not have the configuration version, or there is no such generation.
+    """
+    versions = rows.host.supported_vm_versions
+    if generation not in (1, 2) or (version is not None and version not in versions):
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
     where = f"{folder.rstrip(chr(92))}\\{name}"
     vm = rows.model.setup.create_vm(
-        name, node=rows.host.name, folder=where, state=VMState.Off, generation=generation
+        name,
+        node=rows.host.name,
+        folder=where,
+        state=VMState.Off,
+        generation=generation,
+        version=version or versions[-1],
     )
+    if memory_bytes:
+        rows.model.setup.change_vm(vm.vm_id, memory_bytes=memory_bytes)
     return [rows.machine(vm)]
 
 
-def set_vm(rows: Rows, vm: str, notes: str | None = None, policy: str | None = None) -> list[Row]:
-    """``Set-VM`` with ``-Notes`` and ``-CheckpointType``."""
+def set_vm(
+    rows: Rows,
+    vm: str,
+    notes: str | None = None,
+    policy: str | None = None,
+    members: dict[str, Any] | None = None,
+) -> list[Row]:
+    """``Set-VM``: ``-Notes``, ``-CheckpointType``, and members of ``Get-VM`` that are numbers."""
     given = {"notes": notes, "checkpoint_type": policy}
-    changes = {name: value for name, value in given.items() if value is not None}
-    rows.model.setup.change_vm(rows.vm(vm).vm_id, **changes)
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    shown = dict(members or {})
+    if "AutomaticCheckpointsEnabled" in shown:
+        changes["automatic_checkpoints"] = shown.pop("AutomaticCheckpointsEnabled")
+    found = rows.vm(vm)
+    rows.model.setup.change_vm(found.vm_id, **changes)
+    _set(rows, found, "vm", shown)
     return []
 
 
+def set_processor(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMProcessor``.
+
+    Raises:
+        HyperVError: the host has fewer processors.
+    """
+    found = rows.vm(vm)
+    count = members.pop("Count", found.processor_count)
+    if not 0 < count <= rows.host.logical_processors:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    rows.model.setup.change_vm(found.vm_id, processor_count=count)
+    _set(rows, found, "processor", members)
+    return []
+
+
+def set_memory(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMMemory``.
+
+    Raises:
+        HyperVError: minimum, startup and maximum are not in this order.
+    """
+    found = rows.vm(vm)
+    now = {"Startup": found.memory_bytes, **found.hardware.get("memory", {}), **members}
+    low, high = now.get("Minimum", now["Startup"]), now.get("Maximum", now["Startup"])
+    if now.get("DynamicMemoryEnabled") and not low <= now["Startup"] <= high:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    rows.model.setup.change_vm(found.vm_id, memory_bytes=now["Startup"])
+    _set(rows, found, "memory", {key: value for key, value in members.items() if key != "Startup"})
+    return []
+
+
+def set_firmware(rows: Rows, vm: str, members: dict[str, Any], boot: list[str] | None = None) -> list[Row]:
+    """``Set-VMFirmware``. ``boot`` has slots of drives and ids of adapters.
+
+    Raises:
+        HyperVError: generation 1, an unknown template, or a device of another VM.
+    """
+    found = rows.vm(vm)
+    template = members.get("SecureBootTemplate")
+    if found.generation != 2 or (template is not None and template not in TEMPLATES):
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    if boot is not None:
+        known = {str(drive.slot) for drive in rows.model.disks.drives(found.vm_id)}
+        known |= {row["Id"] for row in rows.adapters(found)}
+        if set(boot) - known:
+            raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+        found.hardware["boot_order"] = boot
+    if template is not None:
+        members = {**members, "SecureBootTemplateId": TEMPLATES[template]}
+    _set(rows, found, "firmware", members)
+    return []
+
+
+def set_bios(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMBios``.
+
+    Raises:
+        HyperVError: generation 2.
+    """
+    found = rows.vm(vm)
+    if found.generation != 1:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    _set(rows, found, "bios", members)
+    return []
+
+
+def set_service(rows: Rows, vm: str, id: str, *, enabled: bool) -> list[Row]:
+    """``Enable-VMIntegrationService`` and ``Disable-VMIntegrationService``."""
+    _set(rows, rows.vm(vm), "services", {id.rpartition("\\")[2]: enabled})
+    return []
+
+
+def enable_service(rows: Rows, vm: str, id: str) -> list[Row]:
+    """``Enable-VMIntegrationService``."""
+    return set_service(rows, vm, id, enabled=True)
+
+
+def disable_service(rows: Rows, vm: str, id: str) -> list[Row]:
+    """``Disable-VMIntegrationService``."""
+    return set_service(rows, vm, id, enabled=False)
+
+
+def add_scsi_controller(rows: Rows, vm: str) -> list[Row]:
+    """``Add-VMScsiController``: a VM has four at most."""
+    found = rows.vm(vm)
+    count = found.hardware.get("scsi_controllers", 1)
+    if count >= _MAX_CONTROLLERS:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    found.hardware["scsi_controllers"] = count + 1
+    found.revision += 1
+    return []
+
+
+def add_adapter(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+    """``Add-VMNetworkAdapter``.
+
+    Raises:
+        HyperVError: the host has no such switch, or generation 2 would get a legacy adapter.
+    """
+    found = rows.vm(vm)
+    switch = members.get("SwitchName")
+    if switch is not None and switch not in rows.host.switches:
+        raise HyperVError(Wmi.NOT_FOUND, rows.text("not_found"))
+    if members.get("IsLegacy") and found.generation != 1:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    adapters = _adapters(found)
+    key = f"adapter {found.revision} {len(adapters)}"
+    shown = {"SwitchName": "", "SwitchId": None, "Connected": False, **members}
+    if switch is not None:
+        shown |= {"SwitchId": str(uuid5(UUID(int=0), switch)), "Connected": True}
+    adapters.append({"key": key, "members": shown})
+    found.hardware["adapters"] = adapters
+    found.revision += 1
+    return rows.adapters(found)[-1:]
+
+
+def remove_adapter(rows: Rows, vm: str, id: str) -> list[Row]:
+    """``Remove-VMNetworkAdapter``."""
+    found = rows.vm(vm)
+    shown = rows.adapters(found)
+    adapters = _adapters(found)
+    found.hardware["adapters"] = [each for each, row in zip(adapters, shown, strict=True) if row["Id"] != id]
+    found.revision += 1
+    return []
+
+
+def switches(rows: Rows) -> list[Row]:
+    """``Get-VMSwitch``."""
+    return [
+        {
+            "type": HV + "VMSwitch",
+            **rows.common(),
+            "Name": name,
+            "Id": str(uuid5(UUID(int=0), name)),
+            "SwitchType": 2,
+            "Notes": "",
+        }
+        for name in rows.host.switches
+    ]
+
+
 def add_drive(
-    rows: Rows, vm: str, path: str, size_bytes: int, sector_bytes: int, *, fixed: bool
+    rows: Rows,
+    vm: str,
+    path: str,
+    size_bytes: int | None = None,
+    sector_bytes: int = 512,
+    slot: str | None = None,
+    *,
+    fixed: bool = False,
 ) -> list[Row]:
-    """``Add-VMHardDiskDrive`` of a file that ``New-VHD`` made: the next free SCSI slot."""
+    """``Add-VMHardDiskDrive`` of a file that exists or that ``New-VHD`` made, at a slot or the next free one.
+
+    Raises:
+        HyperVError: the slot is taken or does not exist, or the file is missing, bad or in use.
+    """
     found = rows.vm(vm)
     taken = {str(drive.slot) for drive in rows.model.disks.drives(found.vm_id)}
-    slot = next(one for at in range(64) if str(one := Slot(ControllerType.SCSI, 0, at)) not in taken)
+    free = (str(Slot(ControllerType.SCSI, 0, at)) for at in range(64))
+    where = Slot.parse(slot or next(one for one in free if one not in taken))
+    _check_slot(rows, found, where)
+    if size_bytes is None:
+        _attach(rows, found, where, path)
+        return []
     rows.model.setup.add_disk(
         found.vm_id,
-        slot,
+        where,
         size_bytes=size_bytes,
         path=path,
         logical_sector_bytes=sector_bytes,
@@ -45,6 +244,43 @@ def add_drive(
     return []
 
 
+def _check_slot(rows: Rows, vm: Vm, slot: Slot) -> None:
+    controllers = vm.hardware.get("scsi_controllers", 1) if slot.controller_type is ControllerType.SCSI else 2
+    places = _SCSI_PLACES if slot.controller_type is ControllerType.SCSI else 2
+    ide = slot.controller_type is ControllerType.IDE
+    if (
+        str(slot) in {str(drive.slot) for drive in rows.model.disks.drives(vm.vm_id)}
+        or slot.controller_number >= controllers
+        or slot.controller_location >= places
+        or (ide and vm.generation != 1)
+    ):
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+
+
+def _attach(rows: Rows, vm: Vm, slot: Slot, path: str) -> None:
+    if vm.generation == 2 and path.lower().endswith(".vhd"):
+        raise HyperVError(Wmi.NOT_SUPPORTED, rows.text("failed"))
+    try:
+        rows.model.setup.attach_file(vm.vm_id, slot, path)
+    except DiskError as err:
+        code = err.code if err.code > 0xFFFF else 0x80070000 | err.code
+        missing = err.code == Win32.FILE_NOT_FOUND
+        kind = Wmi.NOT_FOUND if missing else Wmi.FAILED
+        raise HyperVError(kind, f"{rows.text('failed')} '{path}' (0x{code:08X})") from err
+    except ValueError as err:
+        raise HyperVError(Wmi.IN_USE, rows.text("in_use")) from err
+
+
+def _set(rows: Rows, vm: Vm, part: str, members: dict[str, Any]) -> None:
+    if members:
+        vm.hardware[part] = {**vm.hardware.get(part, {}), **members}
+        rows.model.setup.change_vm(vm.vm_id)
+
+
+def _adapters(vm: Vm) -> list[Any]:
+    return list(vm.hardware.get("adapters", [{"key": "adapter", "members": {}}]))
+
+
 def set_state(rows: Rows, vm: str, action: str) -> list[Row]:
     """``Start-VM`` and ``Stop-VM -TurnOff``."""
     rows.model.vms.set_state(rows.vm(vm).vm_id, action)
@@ -52,7 +288,7 @@ def set_state(rows: Rows, vm: str, action: str) -> list[Row]:
 
 
 def remove_vm(rows: Rows, vm: str) -> list[Row]:
-    """``Remove-VM``: the VM goes, and with it its files, which the real cmdlet leaves."""
+    """``Remove-VM``. Files that a program wrote stay; others go with the VM, which the real cmdlet leaves."""
     found = rows.vm(vm)
     if found.state is not VMState.Off:
         raise HyperVError(Wmi.INVALID_STATE, rows.text("busy"))

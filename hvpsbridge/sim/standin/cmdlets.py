@@ -105,7 +105,8 @@ def scsi_controllers(rows: Rows, vm: str) -> list[Row]:
     """``Get-VMScsiController``. Every VM has at least one."""
     found = rows.vm(vm)
     drives = rows.model.disks.drives(found.vm_id)
-    numbers = {0} | {d.slot.controller_number for d in drives if d.slot.controller_type.name == "SCSI"}
+    numbers = set(range(found.hardware.get("scsi_controllers", 1)))
+    numbers |= {d.slot.controller_number for d in drives if d.slot.controller_type.name == "SCSI"}
     return [
         {
             "type": HV + "VMScsiController",

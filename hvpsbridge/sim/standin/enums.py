@@ -108,6 +108,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "WriteCacheAndFUAEnabled": 2,
         "WriteCacheDisabled": 3,
     },
+    _HV + "VMSwitchType": {"Private": 0, "Internal": 1, "External": 2},
     _HV + "BootDevice": {
         "Floppy": 0,
         "CD": 1,

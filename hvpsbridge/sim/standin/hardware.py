@@ -6,7 +6,7 @@ from uuid import uuid5
 
 from hvpsbridge.sim.model import HyperVError, Wmi
 from hvpsbridge.sim.model.messages import text
-from hvpsbridge.sim.model.state import VMState
+from hvpsbridge.sim.model.state import ControllerType, Slot, Vm, VMState
 from hvpsbridge.sim.standin.rows import HV, Row, Rows
 
 # Tails of integration services' ids; names are localized (docs/hyperv-facts.md#integration-services).
@@ -38,6 +38,7 @@ def processor(rows: Rows, vm: str) -> list[Row]:
             "MaximumCountPerNumaNode": 16,
             "MaximumCountPerNumaSocket": 1,
             "EnableHostResourceProtection": False,
+            **found.hardware.get("processor", {}),
         }
     ]
 
@@ -57,6 +58,7 @@ def memory(rows: Rows, vm: str) -> list[Row]:
             "Priority": 50,
             "DynamicMemoryEnabled": False,
             "ResourcePoolName": "Primordial",
+            **found.hardware.get("memory", {}),
         }
     ]
 
@@ -77,6 +79,12 @@ def firmware(rows: Rows, vm: str) -> list[Row]:
         }
         for drive in rows.model.disks.drives(found.vm_id)
     ]
+    if "boot_order" in found.hardware:
+        devices = {_slot_of(row["Device"]): row for row in boot}
+        boot = [
+            devices[key] if key in devices else network_boot(rows, found, key)
+            for key in found.hardware["boot_order"]
+        ]
     return [
         {
             "type": HV + "VMFirmware",
@@ -88,15 +96,43 @@ def firmware(rows: Rows, vm: str) -> list[Row]:
             "PreferredNetworkBootProtocol": 0,
             "ConsoleMode": 0,
             "PauseAfterBootFailure": 1,
+            **found.hardware.get("firmware", {}),
         }
     ]
+
+
+def _slot_of(row: Row) -> str:
+    kind = ControllerType(row["ControllerType"])
+    return str(Slot(kind, row["ControllerNumber"], row["ControllerLocation"]))
+
+
+def network_boot(rows: Rows, vm: Vm, adapter_id: str) -> Row:
+    """``VMBootSource`` of an adapter."""
+    device = next(row for row in rows.adapters(vm) if row["Id"] == adapter_id)
+    return {
+        "type": HV + "VMBootSource",
+        **rows.common(),
+        "BootType": 2,
+        "Description": "EFI Network",
+        "FirmwarePath": "\\AcpiEx(VMBus,0,0)\\VenHw\\MAC",
+        "Device": device,
+    }
 
 
 def bios(rows: Rows, vm: str) -> list[Row]:
     """``Get-VMBios``. An error for generation 2."""
     if rows.vm(vm).generation != 1:
         raise HyperVError(Wmi.INVALID_PARAMETER, text(rows.model.knobs.language, "failed"))
-    return [{"type": HV + "VMBios", **rows.common(), "NumLockEnabled": False, "StartupOrder": [1, 2, 3, 0]}]
+    given = rows.vm(vm).hardware.get("bios", {})
+    return [
+        {
+            "type": HV + "VMBios",
+            **rows.common(),
+            "NumLockEnabled": False,
+            "StartupOrder": [1, 2, 3, 0],
+            **given,
+        }
+    ]
 
 
 def security(rows: Rows, vm: str) -> list[Row]:
@@ -133,7 +169,9 @@ def integration_services(rows: Rows, vm: str) -> list[Row]:
             **rows.common(),
             "Name": name,
             "Id": f"Microsoft:{str(found.vm_id).upper()}\\{tail}",
-            "Enabled": name != "Guest Service Interface" and (name != "VSS" or found.guest_backup),
+            "Enabled": found.hardware.get("services", {}).get(
+                tail, name != "Guest Service Interface" and (name != "VSS" or found.guest_backup)
+            ),
             "PrimaryOperationalStatus": 2 if found.state is VMState.Running else None,
             "PrimaryStatusDescription": "OK" if found.state is VMState.Running else "",
         }

@@ -90,11 +90,14 @@ class Rows:
             "Uptime": now - vm.started if vm.started and running else 0.0,
             "CheckpointType": int(vm.checkpoint_type),
             "AutomaticCheckpointsEnabled": vm.automatic_checkpoints,
-            "AutomaticStartAction": 3,
-            "AutomaticStartDelay": 0,
-            "AutomaticStopAction": 3,
-            "AutomaticCriticalErrorAction": 1,
-            "AutomaticCriticalErrorActionTimeout": 30,
+            **{
+                "AutomaticStartAction": 3,
+                "AutomaticStartDelay": 0,
+                "AutomaticStopAction": 3,
+                "AutomaticCriticalErrorAction": 1,
+                "AutomaticCriticalErrorActionTimeout": 30,
+                **vm.hardware.get("vm", {}),
+            },
             "IsClustered": vm.clustered,
             "HardDrives": [self.drive(vm, drive, None) for drive in self.model.disks.drives(vm.vm_id)],
             "DVDDrives": [],
@@ -186,39 +189,43 @@ class Rows:
         }
 
     def adapters(self, vm: Vm) -> list[Row]:
-        """``VMNetworkAdapter`` of a VM: one."""
-        adapter = uuid5(vm.vm_id, "adapter")
-        return [
-            {
-                "type": HV + "VMNetworkAdapter",
-                **self.common(),
-                "Name": "Network Adapter",
-                "Id": f"Microsoft:{str(vm.vm_id).upper()}\\{str(adapter).upper()}",
-                "AdapterId": str(adapter).upper(),
-                "IsLegacy": False,
-                "IsSynthetic": True,
-                "MacAddress": f"00155D{adapter.int & 0xFFFFFF:06X}",
-                "DynamicMacAddressEnabled": True,
-                "SwitchName": "External",
-                "SwitchId": str(uuid5(UUID(int=0), "External")),
-                "Connected": True,
-                "ClusterMonitored": True,
-                "IPAddresses": [],
-                "MacAddressSpoofing": 1,
-                "DhcpGuard": 1,
-                "RouterGuard": 1,
-                "AllowTeaming": 1,
-                "IeeePriorityTag": 1,
-                "DeviceNaming": 1,
-                "VMQWeight": 100,
-                "IovWeight": 0,
-                "PortMirroringMode": 0,
-                "DynamicIPAddressLimit": 0,
-                "StormLimit": 0,
-                "VMId": str(vm.vm_id),
-                "VMName": vm.name,
-            }
-        ]
+        """``VMNetworkAdapter`` of a VM: one, unless a cmdlet has changed that."""
+        if "adapters" not in vm.hardware:
+            return [self._adapter(vm, "adapter", {})]
+        return [self._adapter(vm, each["key"], each["members"]) for each in vm.hardware["adapters"]]
+
+    def _adapter(self, vm: Vm, key: str, members: Row) -> Row:
+        adapter = uuid5(vm.vm_id, key)
+        return {
+            "type": HV + "VMNetworkAdapter",
+            **self.common(),
+            "Name": "Network Adapter",
+            "Id": f"Microsoft:{str(vm.vm_id).upper()}\\{str(adapter).upper()}",
+            "AdapterId": str(adapter).upper(),
+            "IsLegacy": False,
+            "IsSynthetic": True,
+            "MacAddress": f"00155D{adapter.int & 0xFFFFFF:06X}",
+            "DynamicMacAddressEnabled": True,
+            "SwitchName": "External",
+            "SwitchId": str(uuid5(UUID(int=0), "External")),
+            "Connected": True,
+            "ClusterMonitored": True,
+            "IPAddresses": [],
+            "MacAddressSpoofing": 1,
+            "DhcpGuard": 1,
+            "RouterGuard": 1,
+            "AllowTeaming": 1,
+            "IeeePriorityTag": 1,
+            "DeviceNaming": 1,
+            "VMQWeight": 100,
+            "IovWeight": 0,
+            "PortMirroringMode": 0,
+            "DynamicIPAddressLimit": 0,
+            "StormLimit": 0,
+            "VMId": str(vm.vm_id),
+            "VMName": vm.name,
+            **members,
+        }
 
     def vhd(self, layer: Layer) -> Row:
         """``VirtualHardDisk``."""

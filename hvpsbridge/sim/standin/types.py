@@ -87,6 +87,13 @@ CLASSES: dict[str, dict[str, str]] = {
         "VMId": "Guid",
         "VMName": "String",
     },
+    _HV + "VMSwitch": {
+        **_COMMON,
+        "Name": "String",
+        "Id": "Guid",
+        "SwitchType": _HV + "VMSwitchType",
+        "Notes": "String",
+    },
     _HV + "VMNetworkAdapterVlanSetting": {
         **_COMMON,
         "OperationMode": _HV + "VMNetworkAdapterVlanMode",

@@ -24,6 +24,7 @@ namespace Hvps
 
         NewFile(string path, uint disposition)
         {
+            Check(path);
             this.path = path;
             handle = NativeFile.CreateFileW(path, ReadWrite, 0, IntPtr.Zero, disposition, 0x80, IntPtr.Zero);
             if (handle.IsInvalid)
@@ -166,6 +167,8 @@ namespace Hvps
         // Renames a file; another file of that name stays as it is.
         public static void Move(string path, string destination)
         {
+            Check(path);
+            Check(destination);
             // MOVEFILE_WRITE_THROUGH
             if (!NativeFile.MoveFileExW(path, destination, 8))
             {
@@ -176,6 +179,7 @@ namespace Hvps
         // Deletes a file; false if there is none.
         public static bool Delete(string path)
         {
+            Check(path);
             lock (Files)
             {
                 NewFile found;
@@ -186,6 +190,15 @@ namespace Hvps
                 }
             }
             return NativeFile.DeleteFileW(path) || Gone("cannot delete " + path);
+        }
+
+        // Only disk files are written, renamed and deleted, whoever asks.
+        static void Check(string path)
+        {
+            if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase))
+            {
+                throw new Failure("Hvps.BadRequest", 0, "not a file of a disk: " + path);
+            }
         }
 
         // Returns false if the last error says that there is no such file or folder; throws it otherwise.

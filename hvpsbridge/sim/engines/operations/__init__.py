@@ -8,6 +8,7 @@ from hvpsbridge.sim.engines.operations import (
     disks,
     files,
     inventory,
+    new_vm,
     reader,
     reference_points,
     vms,
@@ -48,6 +49,7 @@ ANSWERS: dict[str, Operation] = {
     "Close-HvpsFile": files.close_file,
     "Move-HvpsFile": files.move_file,
     "Remove-HvpsFile": files.remove_file,
+    "New-HvpsVm": new_vm.new_vm,
 }
 
 __all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

@@ -52,6 +52,7 @@ def new_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         at = _parent(at)
     for folder in missing:
         _try(partial(_call, context, "CreateDirectory", folder, files.make_folder))
+    _check(path)
     handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.create(p, context.owner)))
     try:
         attributes = _try(lambda: _attributes(context, path))
@@ -109,6 +110,8 @@ def close_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 def move_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Move-HvpsFile``."""
     destination = given["Destination"]
+    _check(given["Path"])
+    _check(destination)
     move = context.model.host_files.move
     _try(lambda: _call(context, "MoveFileEx", given["Path"], lambda path: move(path, destination)))
     yield restoring.FileMoved(destination)
@@ -119,6 +122,7 @@ def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     removed: list[str] = []
     files = context.model.host_files
     for path in filter(None, given.get("Files") or ()):
+        _check(path)
         handle = context.process.files.pop(path.lower(), None)
         if handle is not None:
             files.close(handle)
@@ -128,6 +132,11 @@ def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         if _removed(context, "RemoveDirectory", path, files.remove_folder):
             removed.append(path)
     yield restoring.FilesRemoved(tuple(removed))
+
+
+def _check(path: str) -> None:
+    if not path.lower().endswith(".vhdx"):
+        raise failure("Hvps.BadRequest", f"not a file of a disk: {path}")
 
 
 def _removed(context: Context, function: str, path: str, remove: Callable[[str], None]) -> bool:
@@ -143,6 +152,7 @@ def _removed(context: Context, function: str, path: str, remove: Callable[[str],
 def _open(context: Context, path: str) -> FileHandle:
     handle = context.process.files.get(path.lower())
     if handle is None:
+        _check(path)
         files = context.model.host_files
         handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.open(p, context.owner)))
         context.process.files[path.lower()] = handle

@@ -1,4 +1,4 @@
-# Commands that make and change VMs, as far as the probes of the conformance kit use them.
+# Commands that make and change VMs, as far as restores and the conformance kit use them.
 
 # Files that New-VHD made and no VM has yet, by path.
 $script:LooseDisks = @{}
@@ -7,10 +7,13 @@ function New-VM {
     [CmdletBinding(SupportsShouldProcess = $true)]
     param(
         [Parameter(Position = 0)] [Alias('VMName')] [string] $Name,
-        [int16] $Generation = 1, [long] $MemoryStartupBytes, [string] $Path, [switch] $NoVHD
+        [int16] $Generation = 1, [long] $MemoryStartupBytes, [string] $Path, [switch] $NoVHD, [version] $Version
     )
     if ($PSCmdlet.ShouldProcess($Name)) {
-        $asked = @{ name = $Name; generation = [int] $Generation; folder = $Path }
+        $asked = @{ name = $Name; generation = [int] $Generation; folder = $Path; memory_bytes = $MemoryStartupBytes }
+        if ($Version) {
+            $asked['version'] = [string] $Version
+        }
         Write-HvReply $PSCmdlet 'NewVM' (Invoke-Model 'vm.new_vm' $asked) $Name
     }
 }
@@ -20,15 +23,25 @@ function Set-VM {
     param(
         [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
         [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
-        [string] $Notes, [Microsoft.HyperV.PowerShell.CheckpointType] $CheckpointType
+        [string] $Notes, [Microsoft.HyperV.PowerShell.CheckpointType] $CheckpointType,
+        [Microsoft.HyperV.PowerShell.StartAction] $AutomaticStartAction, [int] $AutomaticStartDelay,
+        [Microsoft.HyperV.PowerShell.StopAction] $AutomaticStopAction, [bool] $AutomaticCheckpointsEnabled
     )
     process {
-        $asked = @{ vm = [string] $VM.Id }
+        $asked = @{ vm = [string] $VM.Id; members = @{} }
         if ($PSBoundParameters.ContainsKey('Notes')) {
             $asked['notes'] = $Notes
         }
         if ($PSBoundParameters.ContainsKey('CheckpointType')) {
             $asked['policy'] = [string] $CheckpointType
+        }
+        foreach ($name in 'AutomaticStartAction', 'AutomaticStartDelay', 'AutomaticStopAction') {
+            if ($PSBoundParameters.ContainsKey($name)) {
+                $asked['members'][$name] = [int] $PSBoundParameters[$name]
+            }
+        }
+        if ($PSBoundParameters.ContainsKey('AutomaticCheckpointsEnabled')) {
+            $asked['members']['AutomaticCheckpointsEnabled'] = $AutomaticCheckpointsEnabled
         }
         Write-HvReply $PSCmdlet 'SetVM' (Invoke-Model 'vm.set_vm' $asked) $VM
     }
@@ -54,10 +67,17 @@ function Add-VMHardDiskDrive {
         [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
         [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
         [ValidateSet('IDE', 'SCSI')] [string] $ControllerType,
+        [Nullable[int]] $ControllerNumber, [Nullable[int]] $ControllerLocation,
         [Parameter(Mandatory = $true)] [string] $Path
     )
     process {
-        $asked = @{ vm = [string] $VM.Id; path = $Path } + $script:LooseDisks[$Path]
+        $asked = @{ vm = [string] $VM.Id; path = $Path }
+        if ($script:LooseDisks.ContainsKey($Path)) {
+            $asked += $script:LooseDisks[$Path]
+        }
+        if ($null -ne $ControllerLocation) {
+            $asked['slot'] = '{0}{1}:{2}' -f $ControllerType, $ControllerNumber, $ControllerLocation
+        }
         Write-HvReply $PSCmdlet 'AddVMHardDiskDrive' (Invoke-Model 'vm.add_drive' $asked) $VM
     }
 }

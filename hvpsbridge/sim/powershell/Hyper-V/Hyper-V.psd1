@@ -5,12 +5,14 @@
     Author            = 'hvpsbridge'
     Description       = 'Stand-in for the Hyper-V module, for simulated hosts.'
     FunctionsToExport = @(
-        'Add-VMHardDiskDrive', 'Checkpoint-VM', 'Get-VHD', 'Get-VM', 'Get-VMBios', 'Get-VMDvdDrive',
-        'Get-VMFirmware', 'Get-VMHardDiskDrive', 'Get-VMHost', 'Get-VMHostSupportedVersion',
+        'Add-VMHardDiskDrive', 'Add-VMNetworkAdapter', 'Add-VMScsiController', 'Checkpoint-VM',
+        'Disable-VMIntegrationService', 'Enable-VMIntegrationService', 'Get-VHD', 'Get-VM', 'Get-VMBios',
+        'Get-VMDvdDrive', 'Get-VMFirmware', 'Get-VMHardDiskDrive', 'Get-VMHost', 'Get-VMHostSupportedVersion',
         'Get-VMIntegrationService', 'Get-VMKeyProtector', 'Get-VMMemory', 'Get-VMNetworkAdapter',
-        'Get-VMNetworkAdapterVlan', 'Get-VMProcessor', 'Get-VMScsiController', 'Get-VMSecurity',
-        'Get-VMSnapshot', 'Move-VMStorage', 'New-VHD', 'New-VM', 'Remove-VM', 'Remove-VMSnapshot',
-        'Rename-VMSnapshot', 'Restore-VMSnapshot', 'Set-VM', 'Start-VM', 'Stop-VM')
+        'Get-VMNetworkAdapterVlan', 'Get-VMProcessor', 'Get-VMScsiController', 'Get-VMSecurity', 'Get-VMSnapshot',
+        'Get-VMSwitch', 'Move-VMStorage', 'New-VHD', 'New-VM', 'Remove-VM', 'Remove-VMNetworkAdapter',
+        'Remove-VMSnapshot', 'Rename-VMSnapshot', 'Restore-VMSnapshot', 'Set-VM', 'Set-VMBios', 'Set-VMFirmware',
+        'Set-VMMemory', 'Set-VMProcessor', 'Start-VM', 'Stop-VM')
     CmdletsToExport   = @()
     VariablesToExport = @()
     AliasesToExport   = @('Get-VMCheckpoint', 'Remove-VMCheckpoint', 'Rename-VMCheckpoint')

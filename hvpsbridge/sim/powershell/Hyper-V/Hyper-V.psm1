@@ -11,6 +11,7 @@ Initialize-HvType
 . "$PSScriptRoot/Snapshots.ps1"
 . "$PSScriptRoot/Hardware.ps1"
 . "$PSScriptRoot/Administration.ps1"
+. "$PSScriptRoot/Settings.ps1"
 Set-Alias -Name Get-VMCheckpoint -Value Get-VMSnapshot
 Set-Alias -Name Remove-VMCheckpoint -Value Remove-VMSnapshot
 Set-Alias -Name Rename-VMCheckpoint -Value Rename-VMSnapshot

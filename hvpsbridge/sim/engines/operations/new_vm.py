@@ -1,0 +1,189 @@
+"""``New-HvpsVm``: the calls of the script, in its order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hvpsbridge.contract import restoring
+from hvpsbridge.contract.errors import disk_error_id
+from hvpsbridge.sim.engines.failure import failure, native_code, of_call
+from hvpsbridge.sim.engines.operations.context import Context
+from hvpsbridge.sim.model import HyperVError
+from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.standin import administration, cmdlets, hardware
+from hvpsbridge.sim.standin.rows import Row, Rows
+
+_SECURE = {"EnableSecureBoot": "SecureBoot"}
+_MEMORY = {"StartupBytes": "Startup", "MinimumBytes": "Minimum", "MaximumBytes": "Maximum"}
+_ADAPTER = {"StaticMacAddress": "MacAddress"}
+
+
+def new_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``New-HvpsVm``."""
+    context.import_module()
+    plan, rows = json.loads(given["Json"]), Rows(context.model, context.node)
+    made = _Making(context, rows, plan)
+    try:
+        (row,) = made.call(
+            "New-VM",
+            lambda: administration.new_vm(
+                rows,
+                given["Name"],
+                plan["generation"],
+                given["Folder"],
+                plan["memory"]["StartupBytes"],
+                plan["version"] or None,
+            ),
+            given["Name"],
+        )
+        made.vm = row["Id"]
+        try:
+            made.all()
+        except HyperVError:
+            made.call("Remove-VM", lambda: administration.remove_vm(rows, made.vm))
+            raise
+    except CallRefused as err:
+        raise of_call(err) from err
+    except HyperVError as err:
+        raise of_call(CallRefused(err.code, err.message)) from err
+    yield restoring.VmMade(vm_id=row["Id"], name=row["Name"], path=row["Path"], warnings=tuple(made.warnings))
+
+
+class _Making:
+    """A VM that is being made."""
+
+    def __init__(self, context: Context, rows: Rows, plan: Mapping[str, Any]) -> None:
+        self._context = context
+        self._rows = rows
+        self._plan = plan
+        self.vm = ""
+        self.warnings: list[str] = []
+
+    def call(self, cmdlet: str, act: Callable[[], list[Row]], about: str = "") -> list[Row]:
+        """A cmdlet."""
+        self._context.cmdlet(cmdlet, about or self.vm)
+        return act()
+
+    def all(self) -> None:
+        """Everything after ``New-VM``."""
+        plan, rows, vm = self._plan, self._rows, self.vm
+        self.call("Set-VM", lambda: administration.set_vm(rows, vm, notes=plan["mark"]))
+        self._part("Set-VMProcessor", "processor", plan["processor"], administration.set_processor, {})
+        self._part("Set-VMMemory", "memory", plan["memory"], administration.set_memory, _MEMORY)
+        adapters = self._adapters()
+        self._drives()
+        if plan["generation"] == 2:
+            self._firmware(adapters)
+        elif plan["bios"] is not None:
+            bios = dict(plan["bios"])
+            if bios.pop("EnableNumLock"):
+                bios["NumLockEnabled"] = True
+            if bios.pop("DisableNumLock"):
+                bios["NumLockEnabled"] = False
+            self._part("Set-VMBios", "BIOS", bios, administration.set_bios, {})
+        self._services()
+        self._part("Set-VM", "automatic actions", plan["vm"], self._set_vm, {})
+        last = {"AutomaticStartAction": 2}
+        self.call("Set-VM", lambda: administration.set_vm(rows, vm, notes=plan["notes"], members=last))
+
+    def _part(
+        self,
+        cmdlet: str,
+        what: str,
+        values: Mapping[str, Any] | None,
+        act: Callable[[Rows, str, dict[str, Any]], list[Row]],
+        names: Mapping[str, str],
+    ) -> None:
+        members = {names.get(key, key): value for key, value in (values or {}).items() if value is not None}
+        if not members:
+            return
+        try:
+            self.call(cmdlet, lambda: act(self._rows, self.vm, members))
+        except HyperVError as err:
+            self.warnings.append(f"{what}: {err.message}")
+
+    def _set_vm(self, rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+        policy = members.pop("CheckpointType", None)
+        known = {2: "Disabled", 3: "Production", 4: "ProductionOnly", 5: "Standard"}
+        return administration.set_vm(rows, vm, policy=known.get(policy), members=members)
+
+    def _adapters(self) -> list[Row]:
+        rows, vm = self._rows, self.vm
+        for row in self.call("Get-VMNetworkAdapter", lambda: hardware.network_adapters(rows, vm)):
+            self.call(
+                "Remove-VMNetworkAdapter",
+                lambda row=row: administration.remove_adapter(rows, vm, row["Id"]),  # type: ignore[misc]
+            )
+        added: list[Row] = []
+        for wanted in self._plan["adapters"]:
+            members = {_ADAPTER.get(key, key): value for key, value in wanted.items() if value is not None}
+            if "MacAddress" in members:
+                members["DynamicMacAddressEnabled"] = False
+            try:
+                added += self.call(
+                    "Add-VMNetworkAdapter",
+                    lambda members=members: administration.add_adapter(rows, vm, members),  # type: ignore[misc]
+                )
+            except HyperVError as err:
+                self.warnings.append(f"network adapter {wanted['Name']}: {err.message}")
+        return added
+
+    def _drives(self) -> None:
+        rows, vm = self._rows, self.vm
+        found = self.call("Get-VMScsiController", lambda: cmdlets.scsi_controllers(rows, vm))
+        for _ in range(self._plan["scsi_controllers"] - len(found)):
+            self.call("Add-VMScsiController", lambda: administration.add_scsi_controller(rows, vm))
+        for disk in self._plan["disks"]:
+            number, location = disk["ControllerNumber"], disk["ControllerLocation"]
+            slot = f"{disk['ControllerType'].lower()}{number}:{location}"
+            try:
+                self.call(
+                    "Add-VMHardDiskDrive",
+                    lambda disk=disk, slot=slot: administration.add_drive(  # type: ignore[misc]
+                        rows, vm, disk["Path"], slot=slot
+                    ),
+                )
+            except HyperVError as err:
+                code = native_code(err)
+                self.call("Remove-VM", lambda: administration.remove_vm(rows, vm))
+                raise failure(
+                    disk_error_id(code, "Hvps.DiskUnreadable"), f"cannot attach {disk['Path']}", code
+                ) from err
+
+    def _firmware(self, adapters: list[Row]) -> None:
+        rows, vm, plan = self._rows, self.vm, self._plan
+        self._part("Set-VMFirmware", "firmware", plan["firmware"], administration.set_firmware, _SECURE)
+        drives = self.call("Get-VMHardDiskDrive", lambda: cmdlets.drives(rows, vm))
+        slots = {
+            (row["ControllerType"], row["ControllerNumber"], row["ControllerLocation"]) for row in drives
+        }
+        names = {row["Name"]: row["Id"] for row in reversed(adapters)}
+        boot = []
+        for entry in plan["boot"]:
+            place = (entry["type"], entry["number"], entry["location"])
+            if entry["adapter"] in names:
+                boot.append(names[entry["adapter"]])
+            elif place in slots:
+                boot.append(f"{'ide' if place[0] == 0 else 'scsi'}{place[1]}:{place[2]}")
+        if boot:
+            try:
+                self.call("Set-VMFirmware", lambda: administration.set_firmware(rows, vm, {}, boot))
+            except HyperVError as err:
+                self.warnings.append(f"boot order: {err.message}")
+
+    def _services(self) -> None:
+        rows, vm, wanted = self._rows, self.vm, self._plan["services"]
+        if wanted is None:
+            return
+        try:
+            for row in self.call("Get-VMIntegrationService", lambda: hardware.integration_services(rows, vm)):
+                enabled = wanted.get(row["Id"].rpartition("\\")[2])
+                if enabled is None or enabled == row["Enabled"]:
+                    continue
+                name = "Enable-VMIntegrationService" if enabled else "Disable-VMIntegrationService"
+                act = administration.enable_service if enabled else administration.disable_service
+                self.call(name, lambda act=act, row=row: act(rows, vm, row["Id"]))  # type: ignore[misc]
+        except HyperVError as err:
+            self.warnings.append(f"integration services: {err.message}")

@@ -1,0 +1,165 @@
+"""Restore as a new VM on a Hyper-V host (``hyperv:HOST``): disk files, then a VM of the definition."""
+
+from __future__ import annotations
+
+import ntpath
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from hvpsbridge.contract.restoring import FolderInfo
+from hvpsbridge.contract.results import VmInfo
+from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.repository import Repository
+from hvpsbridge.repository.points import Point
+from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
+from hvpsbridge.tasks.restore.host_file import HostDiskFile
+from hvpsbridge.tasks.restore.images import view_of
+from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.source import DiskSource
+
+FORMAT = "hyperv"
+DISK_FOLDER = "Virtual Hard Disks"
+# Windows takes longer paths only from programs that ask for it.
+_MAX_PATH = 259
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """How a VM is made.
+
+    Attributes:
+        name: of the new VM; None for a name made of the old one and the time of the point.
+        folder: in which the folder of the VM is made; None for the host's.
+        start: start the VM.
+        connect_network: connect adapters to the switches that the definition names.
+        keep_macs: keep static MAC addresses.
+    """
+
+    name: str | None = None
+    folder: str | None = None
+    start: bool = False
+    connect_network: bool = False
+    keep_macs: bool = False
+
+
+@dataclass(slots=True)
+class HostVm:
+    """A new VM on a host.
+
+    Args:
+        host: the host.
+        repository: the one that is restored from.
+        run_id: of this restore.
+        options: how it is made.
+
+    Attributes:
+        mapped: names that had to be changed to become parts of a path.
+    """
+
+    host: HyperVHost
+    repository: Repository
+    run_id: UUID
+    options: HostOptions
+    mapped: tuple[MappedName, ...] = ()
+    _name: str = ""
+    _base: str = ""
+    _vms: tuple[VmInfo, ...] = ()
+    _planned: list[PlannedDisk] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Folder of the new VM."""
+        return ntpath.join(self._base, self._name)
+
+    def file(self, disk: ManifestDisk) -> str:
+        """Path of the file of a disk."""
+        return ntpath.join(self.place, DISK_FOLDER, disk_file_name(disk.slot, "vhdx"))
+
+    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+        """Look at everything that may be in the way, before anything is made.
+
+        Raises:
+            ConfigurationError: names all that is.
+            HostError: the host cannot be asked.
+        """
+        self._choose_name(point)
+        found = self.host.restoring.folder(self.options.folder)
+        self._base = found.path
+        self._vms, _ = self.host.list_vms()
+        problems = list(self._problems(point, disks, found))
+        if problems:
+            raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
+
+    def unfinished(self) -> tuple[Path, ...]:
+        """Nothing on this machine."""
+        return ()
+
+    def write(self, source: DiskSource) -> RestoredDisk:
+        """Write the file of a disk, and compare it with the repository through the driver.
+
+        Raises:
+            TargetExists: something has the name.
+            HostDiskFull: it does not fit.
+            RestoreDiffers: the host reads something else than was written.
+            DiskDamaged: a chunk is not what was stored; the host keeps nothing.
+        """
+        started = time.monotonic()
+        view = view_of(source, "vhdx")
+        path = self.file(source.disk)
+        HostDiskFile(self.host, path).write(view, source)
+        self._planned.append(PlannedDisk(source.disk.slot, path))
+        return source.restored(started, f"{self.host.name}:{path}", format=FORMAT)
+
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+        """Make the VM.
+
+        Raises:
+            OperationFailed: the host refuses; the disk files stay.
+        """
+        plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
+        made = self.host.restoring.new_vm(
+            self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
+        )
+        lines = [f"made VM {made.name} ({made.vm_id}) in {self.place}; it is off"]
+        if not self.options.connect_network:
+            lines.append("its network adapters are not connected")
+        lines += (f"not set: {warning}" for warning in made.warnings)
+        return tuple(lines)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _choose_name(self, point: Point) -> None:
+        wanted = self.options.name or f"{point.vm_name} {point.created:%Y-%m-%d %H.%M}"
+        self._name = path_part(wanted)
+        if self._name != wanted:
+            self.mapped = (MappedName(wanted, self._name),)
+
+    def _plan_options(self) -> PlanOptions:
+        return PlanOptions(
+            mark=f"hvps restore {self.run_id}",
+            connect_network=self.options.connect_network,
+            keep_macs=self.options.keep_macs,
+        )
+
+    def _problems(self, point: Point, disks: Sequence[ManifestDisk], found: FolderInfo) -> list[str]:
+        problems: list[str] = []
+        try:
+            disks_planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
+            vm_plan(point.manifest.definition, disks_planned, self._plan_options())
+        except ValueError as err:
+            problems.append(str(err))
+        if any(vm.name.casefold() == self._name.casefold() for vm in self._vms):
+            problems.append(f"a VM named {self._name!r} exists; choose another --name")
+        files = [self.file(disk) for disk in disks]
+        too_long = max(map(len, files), default=0) - _MAX_PATH
+        if too_long > 0:
+            problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
+        elif self.host.restoring.folder(self._base, [self.place]).found:
+            problems.append(f"{self.place} exists; choose another --name or --path")
+        return problems

@@ -1,0 +1,135 @@
+"""Restoring onto a Hyper-V host: the new VM as qemu-img, libvhdi and a backup of it see it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import pyvhdi
+
+from hvpsbridge.errors import ConfigurationError, HostDiskFull, RestoreDiffers
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.sim.hosts import SimulatedHost
+from hvpsbridge.sim.model import ControllerType, Slot, VMState
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
+from hvpsbridge.tasks.restore.results import RestoreResult
+from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
+from hvpsbridge.units import MIB
+from tests.connections import basic
+from tests.tasks.world import SLOT, World, digest_of
+
+SECOND = Slot(ControllerType.SCSI, 0, 1)
+FOLDER = "C:\\Restored [x]"
+
+
+@pytest.fixture
+def builtin(world: World) -> Iterator[HyperVHost]:
+    yield from _served(world, "builtin")
+
+
+@pytest.fixture(params=["builtin", "powershell"])
+def host(request: pytest.FixtureRequest, world: World) -> Iterator[HyperVHost]:
+    if request.param == "powershell":
+        request.getfixturevalue("pwsh")
+    yield from _served(world, request.param)
+
+
+def _served(world: World, engine: str) -> Iterator[HyperVHost]:
+    with (
+        SimulatedHost(world.model, engine=engine) as served,
+        HyperVHost.connect(basic(served.url, "HV01", operation_timeout=5)) as host,
+    ):
+        yield host
+
+
+def restored(
+    world: World, host: HyperVHost, vm_id: UUID, name: str = "copy", **options: object
+) -> RestoreResult:
+    wanted = HostOptions(name=name, folder=FOLDER, **options)  # type: ignore[arg-type]
+    target = HostVm(host, world.repository, uuid4(), wanted)
+    ref = VmRef("HV01", vm_id, "web")
+    return restore_vm(world.context(ref), RestoreOptions(to="raw:/unused"), target)
+
+
+def test_the_new_vm_has_the_disks_of_the_point(world: World, host: HyperVHost, tmp_path: Path) -> None:
+    vm_id = world.vm(disks=(24 * MIB, 8 * MIB), notes="written by hand", processor_count=4)
+    world.good_backup(vm_id)
+    point = world.repository.catalog.points(vm_id)[0]
+    result = restored(world, host, vm_id)
+    assert result.error is None, result.error
+    (made,) = [vm for vm in world.model.vms.all() if vm.name == "copy"]
+    assert (made.state, made.generation, made.processor_count, made.notes) == (
+        VMState.Off,
+        2,
+        4,
+        "written by hand",
+    )
+    # Judges that know nothing of hvps read the file in the store of the simulated host.
+    for disk, slot in zip(point.disks, (SLOT, SECOND), strict=True):
+        golden = world.model.golden.at_checkpoint(point.manifest.checkpoint_id, slot)  # type: ignore[arg-type]
+        file = world.model.host_files.content(
+            f"{FOLDER}\\copy\\Virtual Hard Disks\\scsi-0-{slot.controller_location}.vhdx"
+        )
+        image = tmp_path / f"{slot.controller_location}.vhdx"
+        image.symlink_to(file)
+        compared = subprocess.run(
+            ["qemu-img", "compare", "-f", "vhdx", "-F", "raw", image, golden], capture_output=True, timeout=60
+        )
+        assert compared.returncode == 0, compared.stdout
+        opened = pyvhdi.file()
+        opened.open(str(file))
+        assert opened.read_buffer_at_offset(disk.size_bytes, 0) == golden.read_bytes()
+        opened.close()
+    # And so does a backup of the new VM.
+    world.good_backup(made.vm_id)
+    copied = world.repository.catalog.points(made.vm_id)[0]
+    for disk, other in zip(point.disks, copied.disks, strict=True):
+        assert digest_of(world.repository.image(point, disk)) == digest_of(
+            world.repository.image(copied, other)
+        )
+    before, after = (json.loads(one.manifest.definition) for one in (point, copied))
+    for section in ("processor", "memory", "firmware", "scsi_controllers", "security"):
+        found, kept = after[section], before[section]
+        if section == "firmware":
+            found["BootOrder"], kept["BootOrder"] = (
+                [entry["Device"]["ControllerLocation"] for entry in one["BootOrder"]] for one in (found, kept)
+            )
+        assert found == kept, section
+    assert [adapter["SwitchName"] for adapter in after["network"]] == [""]
+
+
+def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.setup.create_vm("COPY")
+    world.model.host_files.set_folder(f"{FOLDER}\\copy")
+    before = world.model.host_files.made()
+    error = restored(world, builtin, vm_id).error
+    assert isinstance(error, ConfigurationError)
+    assert "a VM named 'copy' exists" in str(error)
+    assert f"{FOLDER}\\copy exists" in str(error)
+    assert world.model.host_files.made() == before
+
+
+def test_what_the_host_reads_differently_is_not_kept(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.faults.arm("read_corrupt", 1)
+    result = restored(world, builtin, vm_id)
+    assert isinstance(result.error, RestoreDiffers)
+    assert [path for path in world.model.host_files.made() if path.endswith(".vhdx")] == []
+    assert [vm.name for vm in world.model.vms.all()] == ["web"]
+
+
+def test_a_full_volume_is_one_error(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.faults.arm("SetEndOfFile:code=112")
+    result = restored(world, builtin, vm_id)
+    assert isinstance(result.error, HostDiskFull)
+    assert [path for path in world.model.host_files.made() if path.endswith(".vhdx")] == []
