@@ -21,8 +21,8 @@ from tests.tasks.world import World
 KNOBS = sorted(HOSTILE)
 # Parts of the long tests, for several workers.
 PARTS = 8
-# Knobs of one cell of the real engine.
-TOGETHER = 16
+# Knobs of one cell of the real engine. More hide each other, fewer take more than half an hour in all.
+TOGETHER = 32
 
 
 # Knobs that alone make a tracked disk compared, the reason, and what its detail must have.
