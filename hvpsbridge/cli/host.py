@@ -12,7 +12,8 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli.connect import connection_to
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, json_option
-from hvpsbridge.cli.prove import probes, prove
+from hvpsbridge.cli.probes import probes
+from hvpsbridge.cli.prove import prove
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.cli.trust import trust

@@ -1,4 +1,4 @@
-"""``hvps host prove`` and ``hvps host probes``: the conformance kit."""
+"""``hvps host prove``: the conformance kit."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from hvpsbridge.files import replace_file
 from hvpsbridge.folders import absolute
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.recording import WireRecorder
-from hvpsbridge.host.scripts import probe_text
 from hvpsbridge.report.documents.document import document_text
 from hvpsbridge.report.documents.proved import HostProved
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.opening import create_repository, open_repository
-from hvpsbridge.resources import resource_folder
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.host_records import HostRecords, default_state_folder
 from hvpsbridge.tasks.policy import BackupLimits, BackupOptions
@@ -196,29 +194,6 @@ def prove(
                 if left:
                     console.note(f"hvps: still on {info.name}, delete them yourself: {', '.join(left)}")
     return code
-
-
-@click.command("probes", short_help="Write the scripts of the conformance kit into a folder.")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def probes(folder: Path) -> ExitCode:
-    """Write the scripts of the conformance kit into FOLDER.
-
-    Each probe is one file for Windows PowerShell 5.1 and an administrator, to run it on a host by hand.
-    Get-Help shows its parameters, and -WhatIf what it would do. probe_wire.py measures WinRM from this
-    machine, and linux/build makes the disk of a Linux guest.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = (remote.NEW_SCRATCH_VM, remote.SET_SCRATCH_VM, remote.REMOVE_SCRATCH_VM, *remote.PROBES)
-    for name in names:
-        (folder / f"{name}.ps1").write_text(probe_text(name), encoding="ascii", newline="\r\n")
-        console.line(str(folder / f"{name}.ps1"))
-    kit = resource_folder("conformance")
-    shutil.copy(kit / "probe_wire.py", folder)
-    shutil.copytree(kit / "linux", folder / "linux", dirs_exist_ok=True)
-    for file in (folder / "probe_wire.py", *sorted((folder / "linux").iterdir())):
-        file.chmod(0o755)
-        console.line(str(file))
-    return ExitCode.DONE
 
 
 def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int) -> None:
