@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, host_name, host_spec, json_option
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.contract.results import HostInfo, VmInfo
-from hvpsbridge.errors import ConfigurationError, ExitCode, UsageError, VmMissing
+from hvpsbridge.errors import ConfigurationError, ExitCode, RepositoryError, UsageError, VmMissing
 from hvpsbridge.files import replace_file
 from hvpsbridge.folders import absolute
 from hvpsbridge.host.hyperv import HyperVHost
@@ -45,7 +46,7 @@ from hvpsbridge.tasks.prove.prover import (
     estimate_seconds,
 )
 from hvpsbridge.tasks.prove.remember import remember
-from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, require_scratch
+from hvpsbridge.tasks.prove.scratch import Earlier, ScratchEntry, ScratchLedger, require_scratch
 from hvpsbridge.units import MIB, duration_text, rate_text, size_text
 
 FACTS_NAME = "facts.json"
@@ -177,12 +178,24 @@ def prove(
             findings = Findings(note=lambda text: console.note(f"hvps: {text}"))
             findings.fact("rate.bytes", round(rate_bytes))
             findings.fact("wire.largest_reply_bytes", recorder.largest_reply_bytes)
-            entry = ledger.uses(entry, str(wanted.folder / REPOSITORY_NAME))
+            place = wanted.folder / REPOSITORY_NAME
+            repository = stack.enter_context(create_repository(str(place)))
             result = _run(
-                invocation, wanted, connected, info, found, scratch, connect, cancel, findings, earlier
+                wanted,
+                connected,
+                info,
+                found,
+                scratch,
+                connect,
+                cancel,
+                findings,
+                repository,
+                earlier,
+                partial(ledger.uses, entry, str(place), repository.repository_id),
+                partial(ledger.reference_point, entry),
             )
             if CLEAN_UP in result.passed:
-                entry = ledger.uses(entry, "")
+                ledger.clean(entry)
             # Before the removal, which may fail.
             remember(HostRecords(state), info, result)
             code = _report(wanted, result, as_json=as_json)
@@ -224,7 +237,6 @@ def _announce(groups: Collection[str], size_bytes: int, rate_bytes: float) -> No
 
 
 def _run(
-    invocation: Invocation,
     wanted: _Wanted,
     host: HyperVHost,
     info: HostInfo,
@@ -233,10 +245,11 @@ def _run(
     connect: Callable[[UUID], HyperVHost],
     cancel: Cancellation,
     found: Findings,
-    earlier: Repository | None,
+    repository: Repository,
+    earlier: Earlier,
+    begin: Callable[[], object],
+    record: Callable[[Iterable[str]], object],
 ) -> ProveResult:
-    place = wanted.folder / REPOSITORY_NAME
-    repository = invocation.closing.enter_context(create_repository(str(place)))
     limits = BackupLimits(free_space_floor=FREE_SPACE_FLOOR)
     with console.observer(quiet=True) as observer:
         operations = Operations(
@@ -247,6 +260,7 @@ def _run(
             found=found,
             limits=limits,
             pause=cancel.pause,
+            record=record,
         )
         cycle = Cycle(
             vm=vm,
@@ -270,18 +284,24 @@ def _run(
             found=found,
             only=wanted.only,
             probes=remote.PROBES,
+            begin=begin,
         ).run()
     shutil.rmtree(wanted.folder / "restored", ignore_errors=True)
     if result.proved:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(wanted.folder / REPOSITORY_NAME, ignore_errors=True)
     return result
 
 
-def _earlier(invocation: Invocation, entry: ScratchEntry) -> Repository | None:
-    """The repository of a proof that was killed; None if it is gone."""
-    if not entry.repository or not Path(entry.repository).is_dir():
-        return None
-    return invocation.closing.enter_context(open_repository(entry.repository))
+def _earlier(invocation: Invocation, entry: ScratchEntry) -> Earlier:
+    """What a proof that was killed may have left."""
+    repository = None
+    if entry.repository and Path(entry.repository).is_dir():
+        try:
+            repository = invocation.closing.enter_context(open_repository(entry.repository))
+        except RepositoryError as err:
+            console.note(f"hvps: the repository of the last proof cannot be read: {err}")
+    repository_id = UUID(entry.repository_id) if entry.repository_id else None
+    return Earlier(repository, repository_id, frozenset(entry.reference_points))
 
 
 def _report(wanted: _Wanted, result: ProveResult, *, as_json: bool) -> ExitCode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -20,7 +20,7 @@ from hvpsbridge.tasks.backup import vm as backup_of_vm
 from hvpsbridge.tasks.backup.context import BackupContext
 from hvpsbridge.tasks.backup.results import BackupResult
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.cleanup.leftovers import Owner, find_objects
+from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, forget_vm, sweep_vm
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.host_records import build_of
@@ -29,6 +29,7 @@ from hvpsbridge.tasks.planning.modes import Mode
 from hvpsbridge.tasks.policy import REFERENCE_IDS, BackupOptions, ProofPolicy
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible, StageFailed
 from hvpsbridge.tasks.prove.operations import Operations
+from hvpsbridge.tasks.prove.scratch import Earlier
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.tasks.task import TaskContext
@@ -55,7 +56,7 @@ class Cycle:
         connect: opens a session on the host for a run, whose id is in the names of its shells.
         crash: makes a backup die before a step, as a killed process does.
         folder: where disks are restored.
-        earlier: repository of the last proof with this VM, if that was killed.
+        earlier: what the last proof with this VM left, if that was killed.
         seed: of the first write; each backup gets a write of its own.
     """
 
@@ -69,7 +70,7 @@ class Cycle:
     connect: Callable[[UUID], HyperVHost]
     crash: Crash
     folder: Path
-    earlier: Repository | None = None
+    earlier: Earlier = field(default_factory=Earlier)
     seed: int = 100
 
     def backups(self) -> None:
@@ -186,14 +187,17 @@ class Cycle:
     def clean_earlier(self) -> None:
         """Remove what a killed proof left on the host."""
         with self.found.stage("leftovers of earlier proofs", 9):
-            if self.earlier is not None:
-                self._forget(self.earlier)
             self.operations.scratch.clean()
+            if self.earlier.repository is not None:
+                self._forget(self.earlier.repository)
+            if self.earlier.repository_id is not None:
+                self.operations.clean(self.earlier.repository_id, self.earlier.reference_points)
 
     def _forget(self, repository: Repository) -> None:
         with self.connect(uuid4()) as host:
-            context = replace(self._sweeping(host), repository=repository)
-            result = forget_vm(context, find_objects(host, repository, self.vm, host.shells()))
+            found = find_objects(host, repository, self.vm, host.shells())
+            context = replace(self._sweeping(host), repository=repository, ours=_unclear_points(found))
+            result = forget_vm(context, found)
         if result.error is not None:
             raise result.error
         if result.left:
@@ -260,17 +264,14 @@ class Cycle:
         return (f"{build}{REFERENCE_IDS}",) if tries else ()
 
     def _claim(self) -> int:
-        """Remove reference points that cannot be known by their ids, as a person would; their number.
-
-        A crash after the conversion leaves one where ids differ. Nobody else makes them for the scratch VM.
-        """
+        """Remove reference points that cannot be known by their ids, as a person would; their number."""
         if self.found.facts.get("reference_point.ids_equal_frozen") is not False:
             return 0
         with self.connect(uuid4()) as host:
             found = find_objects(host, self.repository, self.vm, host.shells())
-            unclear = {one.thing_id for one in found.of(Owner.UNCLEAR) if one.kind == "reference point"}
+            unclear = _unclear_points(found)
             if unclear:
-                result = sweep_vm(replace(self._sweeping(host), ours=frozenset(unclear)), found)
+                result = sweep_vm(replace(self._sweeping(host), ours=unclear), found)
                 if result.error is not None:
                     raise result.error
         return len(unclear)
@@ -307,3 +308,11 @@ class Cycle:
             raise StageFailed(f"left on the host: {'; '.join(result.leftovers)}")
         if lied:
             raise StageFailed(f"change tracking did not report {lied} changed chunks; the proof found them")
+
+
+def _unclear_points(found: VmObjects) -> frozenset[str]:
+    """Ids of reference points that a crash after the conversion left where ids differ.
+
+    Nobody else makes them for the scratch VM while one is killed.
+    """
+    return frozenset(one.thing_id for one in found.of(Owner.UNCLEAR) if one.kind == "reference point")

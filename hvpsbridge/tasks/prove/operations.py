@@ -6,14 +6,16 @@ Everything made here is removed here, and carries the mark of the kit's reposito
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 from hvpsbridge.contract.results import (
     CheckpointInfo,
+    CheckpointKind,
     Consistency,
     DiskFormat,
     DiskInfo,
@@ -25,7 +27,7 @@ from hvpsbridge.errors import HvpsError, OperationFailed
 from hvpsbridge.formats.extents import Extent, normalise, subtract, total_bytes, unpack_extents
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.cleanup.merge_wait import children_of, wait_for_merge
-from hvpsbridge.tasks.planning.mark import Mark
+from hvpsbridge.tasks.planning.mark import Mark, has_mark_of
 from hvpsbridge.tasks.policy import BackupLimits
 from hvpsbridge.tasks.prove.findings import Findings
 from hvpsbridge.tasks.prove.scratch import Scratch
@@ -60,6 +62,7 @@ class Operations:
         repository_id: for the marks of checkpoints.
         limits: how long to wait for jobs and merges.
         pause: waits; false when the work must stop.
+        record: told ids by which a reference point can be found, before and after it is made.
         clock: monotonic seconds.
     """
 
@@ -70,6 +73,7 @@ class Operations:
     found: Findings
     limits: BackupLimits
     pause: Callable[[float], bool]
+    record: Callable[[Iterable[str]], object] = lambda ids: None
     clock: Callable[[], float] = time.monotonic
 
     def disks(self) -> tuple[DiskInfo, ...]:
@@ -117,9 +121,7 @@ class Operations:
         finally:
             self.host.close_readers()
             if made.checkpoint_id in {one.checkpoint_id for one in self.host.checkpoints(self.vm_id)}:
-                self._merged(
-                    made, lambda: self.host.remove_checkpoint(self.vm_id, made.checkpoint_id, made.name)
-                )
+                self._merged(made, partial(self._remove_checkpoint, made))
 
     def reference_point(
         self, meanwhile: Callable[[Sequence[FrozenDisk]], object] | None = None, *, describe: bool = False
@@ -138,10 +140,12 @@ class Operations:
             before = [one.instance_id for one in self.host.reference_points(self.vm_id)]
             self.host.close_readers()
             made: list[ReferencePointInfo] = []
+            self.record([disk.rct_id for disk in disks if disk.rct_id])
             self._merged(
                 checkpoint,
                 lambda: made.append(self.host.convert(self.vm_id, checkpoint.checkpoint_id, existing=before)),
             )
+            self.record([made[0].instance_id])
             if describe:
                 self._compare_ids(disks, made[0])
             return made[0]
@@ -293,6 +297,24 @@ class Operations:
         slowest = max(float(self.found.facts.get("merge.seconds") or 0), time.monotonic() - started)
         self.found.fact("merge.seconds", round(slowest, 3))
         self.found.fact("merge.left", list(left))
+
+    def clean(self, repository_id: UUID, reference_points: Collection[str]) -> None:
+        """Remove what a killed proof left.
+
+        Args:
+            repository_id: of that proof; it is in the marks of its checkpoints.
+            reference_points: what it recorded of those that it made by hand.
+        """
+        for checkpoint in self.host.checkpoints(self.vm_id):
+            if checkpoint.kind is CheckpointKind.RECOVERY and has_mark_of(repository_id, checkpoint.name):
+                self._merged(checkpoint, partial(self._remove_checkpoint, checkpoint))
+        for point in self.host.reference_points(self.vm_id):
+            ids = set(point.rct_ids)
+            if point.instance_id in reference_points or (ids and ids <= set(reference_points)):
+                self.remove(point)
+
+    def _remove_checkpoint(self, checkpoint: CheckpointInfo) -> None:
+        self.host.remove_checkpoint(self.vm_id, checkpoint.checkpoint_id, checkpoint.name)
 
     def remove(self, point: ReferencePointInfo) -> None:
         self.host.remove_reference_point(self.vm_id, point.instance_id, point.rct_ids)

@@ -99,6 +99,7 @@ class Prover:
     Attributes:
         only: groups of stages to run, of :data:`GROUPS`.
         probes: names of probe scripts that give facts.
+        begin: called before this proof makes anything, after the last one was cleaned up after.
     """
 
     host: HyperVHost
@@ -109,6 +110,7 @@ class Prover:
     found: Findings
     only: Collection[str] = GROUPS
     probes: tuple[str, ...] = ()
+    begin: Callable[[], object] = lambda: None
 
     def run(self) -> ProveResult:
         """Run the stages. One that fails does not end the proof; a signal does, and is in the findings."""
@@ -121,6 +123,7 @@ class Prover:
 
     def _stages(self) -> None:
         self.cycle.clean_earlier()
+        self.begin()
         if "facts" in self.only:
             self._host_facts()
         if "probes" in self.only:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.files import StateFile
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.host_records import machine_key
 
 FILE_NAME = "scratch-vms.json"
@@ -32,7 +34,9 @@ class ScratchEntry:
     Attributes:
         host: the host's own name and machine id, in one text.
         token: random part of the mark.
-        repository: of the last proof, while what it made may still be on the host.
+        repository: path of the last proof's repository, while what that made may still be on the host.
+        repository_id: of that repository; it is in the marks of checkpoints.
+        reference_points: what is known of those that it made by hand: their ids, and those of their disks.
     """
 
     host: str
@@ -40,6 +44,23 @@ class ScratchEntry:
     token: str
     vm_id: str = ""
     repository: str = ""
+    repository_id: str = ""
+    reference_points: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What the last proof may have left on the host, if that was killed.
+
+    Attributes:
+        repository: None if it is gone.
+        repository_id: None if nothing is left.
+        reference_points: as in :class:`ScratchEntry`.
+    """
+
+    repository: Repository | None = None
+    repository_id: UUID | None = None
+    reference_points: frozenset[str] = frozenset()
 
 
 def mark_of(vm_id: UUID | str, token: str) -> str:
@@ -65,7 +86,7 @@ class ScratchLedger:
         """
         try:
             document = self._file.read()
-            return () if document is None else tuple(ScratchEntry(**entry) for entry in document["vms"])
+            return () if document is None else tuple(map(_entry, document["vms"]))
         except (OSError, ValueError, LookupError, TypeError) as err:
             raise ConfigurationError(str(self._file.path), f"cannot be read: {err}") from err
 
@@ -79,9 +100,20 @@ class ScratchLedger:
         """Record the id of the scratch VM that was made."""
         return self._replace(entry, replace(entry, vm_id=str(vm_id)))
 
-    def uses(self, entry: ScratchEntry, repository: str) -> ScratchEntry:
-        """Record the repository of a proof that begins; empty when the host is clean again."""
-        return self._replace(entry, replace(entry, repository=repository))
+    def uses(self, entry: ScratchEntry, repository: str, repository_id: UUID) -> None:
+        """Record the repository of a proof that begins, once nothing of the last one is left."""
+        known = replace(entry, repository=repository, repository_id=str(repository_id), reference_points=())
+        self._replace(entry, known)
+
+    def reference_point(self, entry: ScratchEntry, ids: Iterable[str]) -> None:
+        """Record ids by which a reference point can be found that is about to be made, or was made."""
+        known = next((one for one in self.entries() if one.token == entry.token), entry)
+        every = dict.fromkeys((*known.reference_points, *ids))
+        self._replace(entry, replace(known, reference_points=tuple(every)))
+
+    def clean(self, entry: ScratchEntry) -> None:
+        """Record that the last proof left nothing."""
+        self._replace(entry, replace(entry, repository="", repository_id="", reference_points=()))
 
     def half_made(self, info: HostInfo, name: str) -> tuple[ScratchEntry, ...]:
         """Entries of VMs of that name that were begun, and of which no id is known."""
@@ -99,6 +131,10 @@ class ScratchLedger:
 
     def _write(self, entries: tuple[ScratchEntry, ...]) -> None:
         self._file.write({"vms": [asdict(entry) for entry in entries]})
+
+
+def _entry(fields: dict[str, Any]) -> ScratchEntry:
+    return ScratchEntry(**{**fields, "reference_points": tuple(fields.get("reference_points", ()))})
 
 
 def notes_of(host: HyperVHost, vm_id: UUID) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from uuid import UUID
 from hvpsbridge.contract.results import ControllerType as Controller
 from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.repository import Repository
 from hvpsbridge.sim.guests.pattern import PatternWriter
 from hvpsbridge.sim.model.errors import HyperVError
 from hvpsbridge.sim.model.state import ControllerType, Slot, SnapshotType, VhdFormat
@@ -27,7 +26,7 @@ from hvpsbridge.tasks.prove.cycle import Cycle
 from hvpsbridge.tasks.prove.findings import Findings, NotPossible
 from hvpsbridge.tasks.prove.operations import Operations
 from hvpsbridge.tasks.prove.prover import Prover, ProveResult
-from hvpsbridge.tasks.prove.scratch import ScratchEntry, ScratchLedger, mark_of
+from hvpsbridge.tasks.prove.scratch import Earlier, ScratchEntry, ScratchLedger, mark_of
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import MIB
 from tests.tasks.world import QUICK, SLOT, Died, Steps, World, die
@@ -172,7 +171,8 @@ def prove(
     only: Collection[str],
     guest: Guest | None = None,
     *,
-    earlier: Repository | None = None,
+    earlier: Earlier | None = None,
+    record: Callable[[Iterable[str]], object] = lambda ids: None,
 ) -> ProveResult:
     """A proof on the model. ``Died`` leaves what a killed process leaves."""
     found = Findings()
@@ -186,6 +186,7 @@ def prove(
             limits=QUICK.limits,
             pause=guest.work if guest else lambda seconds: True,
             clock=guest.clock if guest else time.monotonic,
+            record=record,
         )
         cycle = Cycle(
             vm=host.vm(vm_id),
@@ -198,7 +199,7 @@ def prove(
             connect=lambda run_id: world.host(run_id=run_id),
             crash=crash,
             folder=folder,
-            earlier=earlier,
+            earlier=earlier or Earlier(),
         )
         prover = Prover(
             host=host,

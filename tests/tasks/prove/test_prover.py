@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
+from uuid import UUID
 
 import pytest
 
@@ -14,8 +16,9 @@ from hvpsbridge.sim.model.state import SnapshotType
 from hvpsbridge.tasks.prove.cycle import Cycle
 from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
 from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
+from hvpsbridge.tasks.prove.operations import Operations
 from hvpsbridge.tasks.prove.prover import CLEAN_UP, GROUPS
-from hvpsbridge.tasks.prove.scratch import ScratchLedger
+from hvpsbridge.tasks.prove.scratch import Earlier, ScratchLedger
 from tests.tasks.model_host import shells_of
 from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
 from tests.tasks.world import Died, World
@@ -132,7 +135,9 @@ def test_a_killed_proof_is_cleaned_up_by_the_next_one(
     monkeypatch.undo()
     ModelScratch(world, vm_id).user_checkpoint()
     world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="another", kind=SnapshotType.Recovery))
-    earlier, world.repository = world.repository, create_repository(str(tmp_path / "other"))
+    killed_one = world.repository
+    earlier = Earlier(killed_one, killed_one.repository_id)
+    world.repository = create_repository(str(tmp_path / "other"))
     with world.host() as host:
         assert host.reference_points(vm_id)
         result = prove(world, vm_id, tmp_path / "restored", ("facts",), earlier=earlier)
@@ -140,6 +145,39 @@ def test_a_killed_proof_is_cleaned_up_by_the_next_one(
         assert {"leftovers of earlier proofs", CLEAN_UP} <= result.passed
         assert host.reference_points(vm_id) == ()
         assert [checkpoint.name for checkpoint in host.checkpoints(vm_id)] == ["another"]
+
+
+@pytest.mark.parametrize("knob", ["none", "new_id_of_freeze"])
+def test_what_a_proof_made_by_hand_is_removed_without_its_repository(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knob: str
+) -> None:
+    """Of a proof that was killed with a reference point and a checkpoint on the host."""
+    ledger = ScratchLedger(tmp_path / "state")
+    vm_id, entry = scratch_vm(world, ledger)
+    if knob != "none":
+        world.model.set_knob(knob, True)
+
+    def killed(*_: object) -> NoReturn:
+        raise Died("killed")
+
+    record = partial(ledger.reference_point, entry)
+    ledger.uses(entry, str(tmp_path / "gone"), world.repository.repository_id)
+    monkeypatch.setattr(Operations, "raw_changes", killed)
+    monkeypatch.setattr(Operations, "_remove_checkpoint", killed)
+    monkeypatch.setattr(Operations, "remove", killed)
+    with pytest.raises(Died):
+        prove(world, vm_id, tmp_path / "restored", ("operations",), record=record)
+    monkeypatch.undo()
+    (known,) = ledger.entries()
+    earlier = Earlier(None, UUID(known.repository_id), frozenset(known.reference_points))
+    world.repository = create_repository(str(tmp_path / "other"))
+    with world.host() as host:
+        assert len(host.reference_points(vm_id)) == len(host.checkpoints(vm_id)) == 1
+        result = prove(world, vm_id, tmp_path / "restored", (), earlier=earlier)
+        assert not result.failed
+        assert host.reference_points(vm_id) == host.checkpoints(vm_id) == ()
+    ledger.clean(known)
+    assert ledger.entries() == (entry,)
 
 
 def test_a_proof_that_is_interrupted_says_what_it_found(
