@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": "Serve disks of a point over NBD.",
     "mount": "Mount disks of a point as files.",
     "files": "List and read single files of a point.",
+    "diff": "Show what changed between two points.",
     "copy": "Copy recovery points into another repository.",
     "key": "Manage the keys of an encrypted repository.",
     "schema": "Print the JSON Schema of reports or playbooks.",

@@ -278,7 +278,7 @@ def _print(entries: Iterable[Entry], opened: _Opened, *, as_json: bool) -> None:
 def _line(entry: Entry) -> str:
     mode = _LETTERS[entry.kind] + (stat.filemode(entry.mode)[1:] if entry.mode is not None else "---------")
     owner = "-" if entry.owner is None else f"{entry.owner}:{entry.group}"
-    path = _shown(entry.path) + (f" -> {_shown(entry.target)}" if entry.target else "")
+    path = shown(entry.path) + (f" -> {shown(entry.target)}" if entry.target else "")
     note = f"  ({entry.refused})" if entry.refused else ""
     return f"{mode} {owner:>11} {entry.size_bytes:>14} {_time(entry.modified_ns)} {path}{note}"
 
@@ -291,7 +291,7 @@ def _time(modified_ns: int | None) -> str:
     return f"{'-':>16}" if modified_ns is None else f"{when:%Y-%m-%d %H:%M}"
 
 
-def _shown(path: bytes) -> str:
+def shown(path: bytes) -> str:
     """A path with control characters, backslashes and bytes that are not UTF-8 as escapes."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

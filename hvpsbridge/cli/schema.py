@@ -12,7 +12,7 @@ from hvpsbridge.cli import console
 from hvpsbridge.cli import sim_documents as sim
 from hvpsbridge.playbook.read import playbook_schema
 from hvpsbridge.report.documents import Document, document_schema
-from hvpsbridge.report.documents.files import FileList, VolumeList
+from hvpsbridge.report.documents.files import FileList, PointDiff, VolumeList
 from hvpsbridge.report.documents.hosts import CertificateShown, HostChecked, HostSwept, Inventory
 from hvpsbridge.report.documents.points import Copied, PointList, PointShown, Verified
 from hvpsbridge.report.documents.proved import HostProved
@@ -39,6 +39,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "verify": (Verified,),
     "files ls": (VolumeList, FileList),
     "files find": (FileList,),
+    "diff": (PointDiff,),
     "copy": (Copied,),
     "inventory": (Inventory,),
     "host check": (HostChecked,),

@@ -60,6 +60,7 @@ _REFUSALS = {
     "swap": "it is swap space",
 }
 
+UNKNOWN = "no file system is known there"
 DYNAMIC_DISK = Content("ldm", _REFUSALS["ldm"])
 
 
@@ -79,7 +80,7 @@ def probe(volume: Readable) -> Content:
         return _ext(head[1024:2048])
     if head[510:512] == b"\x55\xaa" and (head[54:57] == b"FAT" or head[82:87] == b"FAT32"):
         return Content("fat")
-    return Content("", "no file system is known there")
+    return Content("", UNKNOWN)
 
 
 def _ext(superblock: bytes) -> Content:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.repository import create_repository
+from hvpsbridge.repository import create_repository, open_repository
 from tests.filesystems import images
 from tests.repository.conftest import store_point
 
@@ -129,3 +129,35 @@ def test_an_empty_disk_is_not_shown_to_be_readable(hvps: Hvps, tmp_path: Path) -
     done = hvps("verify", "--level", "readable", "--repo", tmp_path / "empty")
     assert done.code == 3
     assert "no file system was found" in done.out
+
+
+def test_a_diff_names_partitions_and_files(
+    hvps: Hvps, repo: tuple[str, str], source: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "ext4"
+    (tmp_path / "new").write_text("new")
+    for command in ("rm empty", f"write {tmp_path / 'new'} new", "set_inode_field /hello.txt mode 0100600"):
+        images.tool("debugfs", "-w", "-R", command, image)
+    changed = images.partitioned(tmp_path / "disk2", "gpt", [image, tmp_path / "ntfs"])
+    # The same table: only its random ids would differ.
+    first = (tmp_path / "disk").read_bytes()
+    with open_repository(str(tmp_path / "repo")) as repository:
+        store_point(
+            repository, first[: 1 << 20] + changed.read_bytes()[1 << 20 : -(1 << 20)] + first[-(1 << 20) :]
+        )
+    done = hvps("diff", "web@latest~1", "web@latest", "--json", *repo)
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert_valid("diff", document)
+    (volume,) = document["volumes"]
+    assert volume["volume"] == "0:1"
+    assert 0 < volume["changed_bytes"] < 4 << 20
+    assert [(each["change"], each["path"]) for each in volume["files"]] == [
+        ("removed", "/empty"),
+        ("changed", "/hard"),
+        ("changed", "/hello.txt"),
+        ("added", "/new"),
+    ]
+    assert "   added" in hvps("diff", "web@latest~1", "web@latest", *repo).out
+    same = hvps("diff", "web@latest", "web@latest", "--json", *repo)
+    assert json.loads(same.out)["volumes"] == []

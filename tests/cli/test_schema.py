@@ -19,7 +19,7 @@ from .world import World
 
 LINES = "run --json-lines"
 # Checked in tests/test_demo.py, below, in test_trust.py and in test_prove.py.
-ELSEWHERE = {"demo", "backup", "host trust", "host prove", "files ls", "files find"}
+ELSEWHERE = {"demo", "backup", "host trust", "host prove", "files ls", "files find", "diff"}
 
 
 def commands_with_json(group: click.Group, path: str = "") -> set[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.report.documents.document import Document
+from hvpsbridge.repository import Point
 from hvpsbridge.secret import Word
+from hvpsbridge.tasks.files.diff import ChangedVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,81 @@ def _time(modified_ns: int | None) -> datetime | None:
         return None if modified_ns is None else datetime.fromtimestamp(modified_ns / 10**9, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class DiffFile:
+    """A file that differs.
+
+    Attributes:
+        change: added, removed or changed.
+        path: bytes that are not UTF-8 are written as \\xNN.
+    """
+
+    change: Word
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffVolume:
+    """A volume that differs.
+
+    Attributes:
+        changed_bytes: of chunks there that differ; 0 for a logical volume, whose chunks count with its disk.
+        not_compared: why its files were not compared; empty if they were.
+    """
+
+    volume: str
+    content: str
+    changed_bytes: int
+    files: tuple[DiffFile, ...]
+    not_compared: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointDiff(Document):
+    """What changed between two recovery points.
+
+    Attributes:
+        changed_bytes: of all chunks that differ.
+        stored_bytes: added to the repository by the later point.
+        problems: what could not be compared.
+    """
+
+    earlier: UUID
+    later: UUID
+    changed_bytes: int
+    stored_bytes: int
+    volumes: tuple[DiffVolume, ...]
+    problems: tuple[str, ...]
+
+
+def point_diff(
+    one: Point, other: Point, volumes: tuple[ChangedVolume, ...], problems: tuple[str, ...]
+) -> PointDiff:
+    """The document of a comparison."""
+    return PointDiff(
+        earlier=one.point_id,
+        later=other.point_id,
+        changed_bytes=sum(each.changed_bytes for each in volumes),
+        stored_bytes=sum(disk.stats.stored_bytes for disk in other.disks),
+        volumes=tuple(
+            DiffVolume(
+                volume=each.volume,
+                content=each.content,
+                changed_bytes=each.changed_bytes,
+                files=tuple(
+                    DiffFile(
+                        Word(file.change.value),
+                        file.path.decode("utf-8", "backslashreplace"),
+                        file.size_bytes,
+                    )
+                    for file in each.files
+                ),
+                not_compared=each.not_compared,
+            )
+            for each in volumes
+        ),
+        problems=problems,
+    )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import FilesUnreadable, RepositoryError
 from hvpsbridge.filesystems.model import Entry, FileKind
+from hvpsbridge.filesystems.signatures import UNKNOWN
 from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.tasks.files.point_files import PointFiles, address, open_point
@@ -53,7 +54,7 @@ def check_readable(repository: Repository, point: Point) -> ReadableCheck:
     sample = _Sample()
     with open_point(repository, point) as opened:
         for index, volume in enumerate(opened.volumes):
-            if volume.content in ("", "swap", "lvm") and volume.name != "lvm":
+            if volume.refused == UNKNOWN or (volume.content in ("swap", "lvm") and volume.name != "lvm"):
                 continue  # no file system, or one that is listed as a logical volume
             try:
                 sample.read(opened, index)

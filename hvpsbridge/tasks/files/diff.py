@@ -1,0 +1,171 @@
+"""What changed between two recovery points: parts of disks, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hvpsbridge.errors import FilesUnreadable
+from hvpsbridge.filesystems.client import OnUnreadable
+from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.repository import Point, Repository
+from hvpsbridge.tasks.files.point_files import PointFiles, address, open_point
+
+
+class Change(StrEnum):
+    """What happened to a file."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """One file that differs.
+
+    Attributes:
+        size_bytes: in the later point; of a removed file, in the earlier one.
+    """
+
+    change: Change
+    path: bytes
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedVolume:
+    """A volume of the later point that differs.
+
+    Attributes:
+        volume: DISK:PARTITION; for a part of a disk that no partition has, DISK and ``outside partitions``.
+        changed_bytes: of chunks there that differ; of a logical volume, 0, since chunks are counted with its
+            physical volume.
+        files: that differ in kind, size, time, mode, owner or link target.
+        not_compared: why its files were not compared; empty if they were.
+    """
+
+    volume: str
+    content: str
+    changed_bytes: int
+    files: tuple[ChangedFile, ...]
+    not_compared: str = ""
+
+
+def changed_extents(repository: Repository, one: ManifestDisk, other: ManifestDisk) -> Iterator[Extent]:
+    """Extents of chunks of the later disk ``other`` that differ from the earlier disk, ascending."""
+    grid = repository.grid
+    before = iter(repository.image_of(one.tree).chunk_ids())
+    after = iter(repository.image_of(other.tree).chunk_ids())
+    left, right = next(before, None), next(after, None)
+    while left is not None or right is not None:
+        first = min(each[0] for each in (left, right) if each is not None)
+        mine = left if left is not None and left[0] == first else None
+        theirs = right if right is not None and right[0] == first else None
+        if (mine is None or theirs is None or mine[1] != theirs[1]) and first < grid.count(other.size_bytes):
+            yield grid.extent(first, other.size_bytes)
+        left = next(before, None) if mine is not None else left
+        right = next(after, None) if theirs is not None else right
+
+
+def diff(
+    repository: Repository, one: Point, other: Point, on_unreadable: OnUnreadable
+) -> tuple[ChangedVolume, ...]:
+    """Volumes of the later point that differ from the earlier one.
+
+    Args:
+        on_unreadable: called for what cannot be compared.
+    """
+    slots = {disk.slot: disk for disk in one.disks}
+    changed: dict[int, list[Extent]] = {}
+    for number, disk in enumerate(other.disks):
+        before = slots.get(disk.slot)
+        if before is None:
+            changed[number] = list(repository.image_of(disk.tree).extents())
+        elif before.tree != disk.tree:
+            changed[number] = list(changed_extents(repository, before, disk))
+    if not any(changed.values()):
+        return ()
+    with open_point(repository, one) as left, open_point(repository, other) as right:
+        earlier = {(one.disks[each.disk].slot, each.name): index for index, each in enumerate(left.volumes)}
+        found = []
+        for index, volume in enumerate(right.volumes):
+            logical = "/" in volume.name
+            touched = _overlap(changed.get(volume.disk, ()), volume)
+            if not (bool(changed) if logical else touched):
+                continue
+            base = earlier.get((other.disks[volume.disk].slot, volume.name))
+            files, why = _files(left, base, right, index, on_unreadable)
+            if logical and not files and not why:
+                continue
+            found.append(
+                ChangedVolume(
+                    volume=address(volume),
+                    content=volume.content,
+                    changed_bytes=0 if logical else touched,
+                    files=files,
+                    not_compared=why,
+                )
+            )
+        return tuple(found) + tuple(_outside(changed, right.volumes))
+
+
+def _overlap(extents: Sequence[Extent], volume: Volume) -> int:
+    end = volume.offset + volume.size_bytes
+    return sum(max(0, min(each.end, end) - max(each.offset, volume.offset)) for each in extents)
+
+
+def _outside(changed: dict[int, list[Extent]], volumes: Sequence[Volume]) -> Iterator[ChangedVolume]:
+    for number, extents in changed.items():
+        inside = sum(
+            _overlap(extents, each) for each in volumes if each.disk == number and "/" not in each.name
+        )
+        rest = sum(each.length for each in extents) - inside
+        if rest > 0:
+            yield ChangedVolume(
+                volume=f"{number} outside partitions", content="", changed_bytes=rest, files=()
+            )
+
+
+def _files(
+    left: PointFiles, base: int | None, right: PointFiles, index: int, on_unreadable: OnUnreadable
+) -> tuple[tuple[ChangedFile, ...], str]:
+    if right.volumes[index].refused:
+        return (), right.volumes[index].refused
+    if base is None or left.volumes[base].content != right.volumes[index].content:
+        return (), "the earlier point has no such file system"
+    try:
+        left.files.open(base)
+        right.files.open(index)
+        before = {
+            entry.path: _state(entry)
+            for entry in left.files.walk(base, left.entry(base, b"/"), on_unreadable)
+        }
+        found = []
+        for entry in right.files.walk(index, right.entry(index, b"/"), on_unreadable):
+            state = before.pop(entry.path, None)
+            if state is None:
+                found.append(ChangedFile(Change.ADDED, entry.path, entry.size_bytes))
+            elif state != _state(entry):
+                found.append(ChangedFile(Change.CHANGED, entry.path, entry.size_bytes))
+    except FilesUnreadable as err:
+        return (), err.what
+    found += [ChangedFile(Change.REMOVED, path, state[1]) for path, state in before.items()]
+    return tuple(sorted(found, key=lambda each: each.path)), ""
+
+
+def _state(entry: Entry) -> tuple[FileKind, int, int | None, int | None, int | None, int | None, bytes]:
+    """What is compared. The time and size of a folder change with what is in it."""
+    is_folder = entry.kind is FileKind.FOLDER
+    return (
+        entry.kind,
+        0 if is_folder else entry.size_bytes,
+        None if is_folder else entry.modified_ns,
+        entry.mode,
+        entry.owner,
+        entry.group,
+        entry.target,
+    )
