@@ -229,7 +229,7 @@ def _find(host: HyperVHost, name: str) -> VmInfo:
 
 
 def _announce(groups: Collection[str], size_bytes: int, rate_bytes: float) -> None:
-    expected = estimate_seconds(size_bytes, rate_bytes)
+    expected = estimate_seconds(groups, size_bytes, rate_bytes)
     time, rate = duration_text(expected), rate_text(round(rate_bytes), 1)
     console.note(f"hvps: {', '.join(groups)}; {size_text(size_bytes)} of disks: about {time} at {rate}")
     if expected > LIMIT_SECONDS and "long" not in groups:

@@ -13,7 +13,7 @@ from hvpsbridge.contract.results import HostInfo, VmInfo
 from hvpsbridge.errors import HostError, HvpsError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.tasks.host_check import CheckState, check_system
-from hvpsbridge.tasks.prove.cycle import BACKUPS, INCREMENTS, Cycle
+from hvpsbridge.tasks.prove.cycle import BACKUPS, IDLE_SECONDS, LONG_INCREMENTS, Cycle
 from hvpsbridge.tasks.prove.expectations import Deviation, deviations
 from hvpsbridge.tasks.prove.findings import Findings, Row, StageFailed, Verdict
 from hvpsbridge.tasks.prove.incidents import Incidents
@@ -22,16 +22,17 @@ from hvpsbridge.tasks.steps import Step
 
 # Version of the document of facts. Raised when the meaning of a fact changes.
 SCHEMA = 1
-# What a real WinRM session can be expected to carry (docs/performance.md), before a rate is measured.
-ASSUMED_RATE_BYTES = 20_000_000
 # Hashing on the host costs no wire; disks of scratch VMs are read at least this fast.
 HASH_RATE_BYTES = 200_000_000
 # Checkpoint, conversion and merge of a small VM.
 BACKUP_SECONDS = 45
-# Of the probes that make checkpoints, each; and checkpoints of the stages "operations" and "ids".
+# Of the group "facts", and of each probe that makes checkpoints.
+FACTS_SECONDS = 30
 PROBE_SECONDS = 120
 PROBES = 4
-CHECKPOINTS_BY_HAND = 16
+# Of the groups "operations" and "ids".
+CHECKPOINTS_BY_HAND = 6
+CHECKPOINTS_OF_IDS = 11
 # What hvps uses with its defaults (docs/real-host.md#winrm-limits).
 ENOUGH_SHELLS = 20
 ENOUGH_MEMORY_MB = 512
@@ -81,15 +82,30 @@ class ProveResult:
         return any(row.verdict is Verdict.FAIL for row in self.rows)
 
 
-def estimate_seconds(size_bytes: int, rate_bytes: float = ASSUMED_RATE_BYTES) -> float:
-    """How long a proof takes at a rate, for a scratch VM with disks of this size in all."""
-    backups = 1 + INCREMENTS + len(Step) + 1 + 1 + 1
+def estimate_seconds(groups: Collection[str], size_bytes: int, rate_bytes: float) -> float:
+    """How long groups of stages take, with disks of this size in all and this rate of one reader."""
+    hashing = size_bytes / HASH_RATE_BYTES
     # A crash may cost the base, so that a backup is compared instead: hashed once more.
-    hashing = 2 * backups * size_bytes / HASH_RATE_BYTES
-    # The full is read over the wire, and a restored point is compared by hashes.
-    reading = size_bytes / rate_bytes + size_bytes / HASH_RATE_BYTES
-    checkpoints = (backups + CHECKPOINTS_BY_HAND) * BACKUP_SECONDS
-    return reading + hashing + checkpoints + PROBES * PROBE_SECONDS
+    backup = BACKUP_SECONDS + 2 * hashing
+    backups = {
+        "cycle": len(BACKUPS),
+        "crashes": len(Step) + 1,
+        "sweep": 1,
+        "restore": 1,
+        "long": LONG_INCREMENTS,
+    }
+    seconds = {
+        "facts": FACTS_SECONDS,
+        "probes": PROBES * PROBE_SECONDS,
+        "operations": CHECKPOINTS_BY_HAND * BACKUP_SECONDS,
+        "ids": CHECKPOINTS_OF_IDS * BACKUP_SECONDS + hashing,  # the host copies the disks once
+        **{group: count * backup for group, count in backups.items()},
+    }
+    seconds["restore"] += BACKUP_SECONDS + hashing  # of a checkpoint to compare with
+    seconds["long"] += IDLE_SECONDS
+    # Without a point before, the first backup is read over the wire.
+    reading = size_bytes / rate_bytes if backups.keys() & set(groups) else 0.0
+    return reading + sum(seconds[group] for group in groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

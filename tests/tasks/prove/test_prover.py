@@ -13,12 +13,13 @@ from hvpsbridge.errors import Interrupted
 from hvpsbridge.repository import create_repository
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
-from hvpsbridge.tasks.prove.cycle import Cycle
+from hvpsbridge.tasks.prove.cycle import IDLE_SECONDS, Cycle
 from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
 from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
 from hvpsbridge.tasks.prove.operations import Operations
-from hvpsbridge.tasks.prove.prover import CLEAN_UP, GROUPS
+from hvpsbridge.tasks.prove.prover import BACKUP_SECONDS, CLEAN_UP, GROUPS, LIMIT_SECONDS, estimate_seconds
 from hvpsbridge.tasks.prove.scratch import Earlier, ScratchLedger
+from hvpsbridge.tasks.steps import Step
 from tests.tasks.model_host import shells_of
 from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
 from tests.tasks.world import Died, World
@@ -61,6 +62,18 @@ def test_a_friendly_host_passes(world: World, tmp_path: Path) -> None:
     # A shell of a killed backup would hold the disks of its checkpoint. The first one died before its ledger
     # named its shell, which has nothing open.
     assert len(shells_of(world.model)) == 1
+
+
+def test_the_time_of_every_group_is_counted() -> None:
+    size, rate = 1 << 30, 20e6
+    seconds = {group: estimate_seconds([group], size, rate) for group in (*GROUPS, "long")}
+    assert all(seconds.values())
+    assert seconds["facts"] == estimate_seconds(["facts"], 100 * size, rate)
+    assert seconds["cycle"] > size / rate
+    assert seconds["crashes"] > len(Step) * BACKUP_SECONDS
+    assert seconds["long"] > IDLE_SECONDS
+    whole = estimate_seconds(GROUPS, size, rate)
+    assert max(seconds[group] for group in GROUPS) < whole < LIMIT_SECONDS
 
 
 def test_increments_from_other_ids_are_tried_on_the_scratch_vm(world: World, tmp_path: Path) -> None:
