@@ -86,6 +86,13 @@ class _Wanted:
     show_default=True,
     help="Size of the largest disk of the scratch VM, MiB.",
 )
+@click.option(
+    "--generation",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Generation of the scratch VM that --make makes; the Linux guest needs 2, and 1 has a .vhd.",
+)
 @click.option("--guest", is_flag=True, help="A guest runs in the scratch VM and writes all the time.")
 @click.option(
     "--only", multiple=True, type=click.Choice(GROUPS), help="Only these groups of stages; repeatable."
@@ -109,6 +116,7 @@ def prove(
     remove: bool,
     vm_folder: str,
     disk_mib: int,
+    generation: int,
     guest: bool,
     only: tuple[str, ...],
     long_: bool,
@@ -157,7 +165,7 @@ def prove(
             connected = stack.enter_context(connect())
             info = connected.host_info()
             if make and not dry_run:
-                _make(connected, ledger, vm, vm_folder, disk_mib)
+                _make(connected, ledger, vm, vm_folder, disk_mib, generation)
             if make and dry_run:
                 _require_free(connected, vm)
                 # The disks of New-ScratchVm.
@@ -209,9 +217,11 @@ def prove(
     return code
 
 
-def _make(host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int) -> None:
+def _make(
+    host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int, generation: int
+) -> None:
     try:
-        remote.make_scratch_vm(host, ledger, name, folder, disk_mib)
+        remote.make_scratch_vm(host, ledger, name, folder, disk_mib, generation)
     except NotPossible as err:
         raise ConfigurationError(f"host {host.name}", str(err)) from err
 

@@ -247,7 +247,7 @@ def test_a_half_made_scratch_vm_is_undone_and_then_made_again(
 def test_a_moved_scratch_vm_with_checkpoints_is_removed(hvps: Hvps, tmp_path: Path, scripted: Served) -> None:
     made = hvps(
         *("host", "prove", scripted.url, *scripted.connection, "--vm", "new", "--make", "--disk-mib", "64"),
-        *("--only", "facts", "--folder", tmp_path / "out"),
+        *("--generation", "2", "--only", "facts", "--folder", tmp_path / "out"),
     )
     assert made.code == 0, made.err
     (entry,) = ScratchLedger(tmp_path / "home" / "state" / "hvps").entries()
@@ -257,6 +257,7 @@ def test_a_moved_scratch_vm_with_checkpoints_is_removed(hvps: Hvps, tmp_path: Pa
         Control(scripted.folder) as control,
     ):
         scratch = HostScratch(host, entry, guest=False, pause=lambda seconds: True)
+        assert len(control.vms()[0].disks) == 3  # no .vhd
         scratch.move_storage()
         scratch.user_checkpoint()
         scratch.move_storage()

@@ -57,7 +57,7 @@ def run_probe(host: HyperVHost, name: str, parameters: Mapping[str, object]) -> 
 
 
 def make_scratch_vm(
-    host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int
+    host: HyperVHost, ledger: ScratchLedger, name: str, folder: str, disk_mib: int, generation: int
 ) -> ScratchEntry:
     """Make a scratch VM without an operating system, off.
 
@@ -81,7 +81,13 @@ def make_scratch_vm(
         facts = run_probe(
             host,
             NEW_SCRATCH_VM,
-            {"Name": name, "Token": entry.token, "Folder": folder, "DiskMiB": disk_mib},
+            {
+                "Name": name,
+                "Token": entry.token,
+                "Folder": folder,
+                "DiskMiB": disk_mib,
+                "Generation": generation,
+            },
         )
     except NotPossible:
         ledger.forget(entry)
