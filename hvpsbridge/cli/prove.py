@@ -26,7 +26,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.recording import WireRecorder
 from hvpsbridge.report.documents.document import document_text
 from hvpsbridge.report.documents.proved import HostProved
-from hvpsbridge.report.views import Table
+from hvpsbridge.report.prove_views import proved_tables
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.opening import create_repository, open_repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
@@ -321,34 +321,8 @@ def _report(wanted: _Wanted, result: ProveResult, *, as_json: bool) -> ExitCode:
     if as_json:
         console.document(document)
         return code
-    console.table(
-        Table(
-            "stages",
-            ("stage", "questions", "verdict", "what", "time"),
-            tuple(
-                (
-                    row.stage,
-                    ", ".join(map(str, row.questions)),
-                    row.verdict.value,
-                    row.text,
-                    duration_text(row.seconds),
-                )
-                for row in result.rows
-            ),
-            frozenset({4}),
-        )
-    )
-    if result.deviations:
-        console.table(
-            Table(
-                "other than the simulated host",
-                ("question", "fact", "expected", "found", "knob"),
-                tuple(
-                    (str(one.question), one.fact, one.expected, str(one.found), one.knob or "none")
-                    for one in result.deviations
-                ),
-            )
-        )
+    for table in proved_tables(result):
+        console.table(table)
     verdict = "proved" if result.proved else "not proved"
     console.line(f"{result.host}: {verdict} with {result.vm}; facts and recordings are in {wanted.folder}")
     return code
