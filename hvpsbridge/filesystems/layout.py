@@ -12,6 +12,7 @@ from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.filesystems.ntfs import NtfsFileSystem
 from hvpsbridge.filesystems.replay import replayed
 from hvpsbridge.filesystems.xfs import XfsFileSystem
+from hvpsbridge.filesystems.xfs_log import log_notice
 
 _LVM_REFUSED = "LVM physical volume; its logical volumes are listed by their names"
 
@@ -133,10 +134,7 @@ def open_file_system(found: Found) -> Opened:
             "the NTFS log was not closed and is not replayed: the newest changes may be missing" * ntfs.dirty,
         )
     if volume.content == "xfs":
-        return Opened(
-            XfsFileSystem(found.data),
-            "the XFS log is not replayed: the newest changes may be missing",
-        )
+        return Opened(XfsFileSystem(found.data), log_notice(found.data))
     if volume.content == "ext" and found.dirty:
         data, notice = replayed(found.data)
         return Opened(tsk.TskFileSystem(data, "ext"), notice)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import lzma
+import random
 from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import FilesUnreadable
+from hvpsbridge.errors import FilesUnreadable, HvpsError
 from hvpsbridge.filesystems.model import FileKind
 from hvpsbridge.units import MIB
 from tests.filesystems import images
@@ -74,3 +75,53 @@ def test_a_missing_physical_volume_is_named(tmp_path: Path) -> None:
     with opened(image) as files:
         volumes = files.volumes()
         assert all(each.refused for each in volumes)
+
+
+def test_a_dirty_log_of_xfs_is_announced(tmp_path: Path) -> None:
+    with opened(unpacked("xfs.img", tmp_path)) as files:
+        files.volumes()
+        assert "XFS log was not closed" in files.open(0)
+
+
+def test_a_child_that_dies_is_an_error_and_not_an_empty_file(tmp_path: Path) -> None:
+    image = images.ext4(tmp_path / "image", images.tree(tmp_path / "source"))
+    with opened(image) as files:
+        files.volumes()
+        big = files.entry(0, b"/a/b/big.bin")
+        assert big is not None
+        content = files.read(0, big)
+        next(content)
+        files._child.kill()
+        with pytest.raises(FilesUnreadable, match="process that parses it ended"):
+            content_of(content)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "ntfs", "fat"])
+def test_a_file_system_full_of_noise_ends_in_an_error_or_a_list(tmp_path: Path, kind: str) -> None:
+    source = images.tree(tmp_path / "source")
+    image = tmp_path / "image"
+    if kind == "ext4":
+        images.ext4(image, source)
+    elif kind == "ntfs":
+        images.ntfs(image, {"big.bin": source / "a/b/big.bin"})
+    else:
+        images.fat32(image, source)
+    whole = image.read_bytes()
+    chance = random.Random(3)
+    for _ in range(8):
+        content = bytearray(whole)
+        for _ in range(400):
+            content[chance.randrange(4096, 2 * MIB)] = chance.randrange(256)
+        image.write_bytes(content)
+        errors: list[HvpsError] = []
+        with opened(image) as files:
+            files.volumes()
+            try:
+                root = files.entry(0, b"/")
+                assert root is not None
+                for entry in files.walk(0, root, errors.append):
+                    if entry.kind is FileKind.FILE and not entry.refused and entry.size_bytes < 8 * MIB:
+                        content_of(files.read(0, entry))
+            except FilesUnreadable as err:
+                errors.append(err)
+        assert all(isinstance(err, FilesUnreadable) for err in errors)
