@@ -86,10 +86,11 @@ def restore_(
     """Restore the disks of POINT as image files.
 
     POINT is VM, VM@latest, VM@latest~1, VM@TIME, a short id or id:PREFIX; the name of a VM comes before a
-    short id. FORMAT is raw, vhdx, vhdx-fixed, vhd, vhd-fixed or qcow2; all files are sparse. Without --disk,
-    PATH is a folder that gets a file for each disk, named for its slot (scsi-0-0.vhdx). With --disk, it is
-    the file, or a block device, which is written in place with --overwrite (raw only). A file appears when it
-    is complete. With --to - the only disk, or the one of --disk, goes to standard output, as a raw image.
+    short id. FORMAT is raw, vhdx, vhdx-fixed, vhd, vhd-fixed, qcow2 or libvirt; all files are sparse. Without
+    --disk, PATH is a folder that gets a file for each disk, named for its slot (scsi-0-0.vhdx). With --disk,
+    it is the file, or a block device, which is written in place with --overwrite (raw only). A file appears
+    when it is complete. With --to - the only disk, or the one of --disk, goes to standard output, as a raw
+    image.
 
     With --to hyperv:HOST the point becomes a new VM on a Hyper-V host, off and not connected: its disks, and
     what its definition says.

@@ -12,7 +12,7 @@ from typing import Any
 # Letters of a section's name or an error, at most; both come from a host.
 MAX_LETTERS = 200
 # Microsoft.HyperV.PowerShell.ControllerType
-_CONTROLLERS = {0: "ide", 1: "scsi", 2: "pmem"}
+CONTROLLERS = {0: "ide", 1: "scsi", 2: "pmem"}
 
 
 def without_sections(error: str, message: str) -> str:
@@ -67,9 +67,9 @@ def _read(definition: str) -> dict[str, Any]:
 
 def _slot_of(disk: Mapping[str, Any]) -> str | None:
     kind = disk.get("ControllerType")
-    if not isinstance(kind, int) or kind not in _CONTROLLERS:
+    if not isinstance(kind, int) or kind not in CONTROLLERS:
         return None
-    return f"{_CONTROLLERS[kind]} {disk.get('ControllerNumber')}:{disk.get('ControllerLocation')}"
+    return f"{CONTROLLERS[kind]} {disk.get('ControllerNumber')}:{disk.get('ControllerLocation')}"
 
 
 def _lines(problems: list[Any]) -> Iterator[str]:

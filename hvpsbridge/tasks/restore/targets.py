@@ -18,8 +18,13 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, path_part, shortened
 from hvpsbridge.tasks.restore.images import FORMATS, ImageFiles
+from hvpsbridge.tasks.restore.libvirt import LibvirtFolder
 from hvpsbridge.tasks.restore.results import RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
+
+# Of a target: a format of image files, or a whole VM for libvirt.
+LIBVIRT = "libvirt"
+KINDS = (*FORMATS, LIBVIRT)
 
 _NAME = re.compile(r"\{\{ (\w+) \}\}")
 
@@ -68,8 +73,8 @@ def parse_target(text: str) -> tuple[str, str]:
         ValueError: it is not a target.
     """
     kind, colon, place = text.partition(":")
-    if not colon or not place or kind not in FORMATS or "\0" in place:
-        raise ValueError(f"{text!r} is not a target; use {' or '.join(f'{kind}:PATH' for kind in FORMATS)}")
+    if not colon or not place or kind not in KINDS or "\0" in place:
+        raise ValueError(f"{text!r} is not a target; use {' or '.join(f'{kind}:PATH' for kind in KINDS)}")
     return kind, place
 
 
@@ -80,7 +85,7 @@ def _checked(text: str) -> str:
 
 TARGET = TextForm(
     read=_checked,
-    name="a format, `:` and a path",
+    name="a format or libvirt, `:` and a path",
     examples=("raw:/restore", "vhdx:/restore/{{ vm }}"),
 )
 
@@ -141,4 +146,6 @@ def open_target(
         path, mapped = target_path(target, names)
     except ValueError as err:
         raise ConfigurationError(target, str(err)) from err
+    if kind == LIBVIRT:
+        return LibvirtFolder(ImageFiles(path, repository, "qcow2", overwrite, mapped=mapped))
     return ImageFiles(path, repository, kind, overwrite, is_file=is_file, mapped=mapped)

@@ -27,7 +27,7 @@ class RestoreOptions:
     to: Annotated[
         str,
         Option(
-            "FORMAT:FOLDER; formats are raw, vhdx, vhdx-fixed, vhd, vhd-fixed and qcow2; "
+            "FORMAT:FOLDER; formats are raw, vhdx, vhdx-fixed, vhd, vhd-fixed, qcow2 and libvirt; "
             "may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}",
             form=TARGET,
         ),
