@@ -55,6 +55,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyvhdi": ("sim/model/image_files.py",),
     "pytsk3": ("filesystems/tsk.py",),
     "pyfsntfs": ("filesystems/ntfs.py",),
+    "pyfsfat": ("filesystems/exfat.py",),
     "pyfsxfs": ("filesystems/xfs.py",),
     "pyvslvm": ("filesystems/lvm.py",),
     "spnego": ("host/psrp/", "sim/wsman/negotiate.py"),

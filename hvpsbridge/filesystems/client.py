@@ -20,7 +20,7 @@ from hvpsbridge.filesystems.model import Entry, FileKind, Volume
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyvslvm")
+_LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyfsfat", "pyvslvm")
 # Without a message: a library that loops must not hold a command forever.
 _SILENCE_SECONDS = 300.0
 _DEEPEST = 4096

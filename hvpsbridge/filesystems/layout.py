@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hvpsbridge.filesystems import lvm, signatures, tsk
 from hvpsbridge.filesystems.disks import Readable, UnreadableError, Window
+from hvpsbridge.filesystems.exfat import ExfatFileSystem
 from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.filesystems.ntfs import NtfsFileSystem
 from hvpsbridge.filesystems.replay import replayed
@@ -135,6 +136,8 @@ def open_file_system(found: Found) -> Opened:
         )
     if volume.content == "xfs":
         return Opened(XfsFileSystem(found.data), log_notice(found.data))
+    if volume.content == "exfat":
+        return Opened(ExfatFileSystem(found.data))
     if volume.content == "ext" and found.dirty:
         data, notice = replayed(found.data)
         return Opened(tsk.TskFileSystem(data, "ext"), notice)

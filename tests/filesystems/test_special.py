@@ -125,3 +125,29 @@ def test_a_file_system_full_of_noise_ends_in_an_error_or_a_list(tmp_path: Path, 
             except FilesUnreadable as err:
                 errors.append(err)
         assert all(isinstance(err, FilesUnreadable) for err in errors)
+
+
+def test_exfat_is_read(tmp_path: Path) -> None:
+    with opened(unpacked("exfat.img", tmp_path)) as files:
+        files.volumes()
+        found = all_of(files, 0)
+        assert set(found) == {b"/sub", "/Ein langer Näme.txt".encode(), b"/vdl.bin", b"/sub/numbers.txt"}
+        wanted = "".join(f"{number}\n" for number in range(30000)).encode()
+        assert content_of(files.read(0, found[b"/sub/numbers.txt"])) == wanted
+        assert content_of(files.read(0, found[b"/vdl.bin"])) == bytes(100_000)
+
+
+def test_exfat_is_zeros_beyond_the_valid_length(tmp_path: Path) -> None:
+    image = unpacked("exfat.img", tmp_path)
+    content = bytearray(image.read_bytes())
+    size = len("".join(f"{number}\n" for number in range(30000)))
+    valid = content.index(size.to_bytes(8, "little"))  # the first of the two lengths of its stream entry
+    content[valid : valid + 8] = (1000).to_bytes(8, "little")
+    image.write_bytes(content)
+    with opened(image) as files:
+        files.volumes()
+        entry = files.entry(0, b"/sub/numbers.txt")
+        assert entry is not None
+        read = content_of(files.read(0, entry))
+        assert (len(read), read[990:1010]) == (size, b"275\n276\n27" + bytes(10))
+        assert not any(read[1000:])
