@@ -29,6 +29,7 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
+from hvpsbridge.tasks.cleanup.restores import SweptRestores, open_restores, sweep_restores
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
 from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.claims import Candidate
@@ -153,6 +154,8 @@ def _run(
             for problem in unreadable:
                 console.note(f"hvps: {problem}")
             there, failed = _look(connected, repository, _chosen(connected.name, listed, vms))
+            machine = connected.host_info().name
+            restores = () if vms else tuple(open_restores(repository, machine))
         unknown = unknown_ids(there, chosen.ours | chosen.not_ours)
         if unknown:
             raise UsageError(
@@ -160,11 +163,15 @@ def _run(
             )
         if not chosen.as_json:
             _print_objects(there)
+            for restore in restores:
+                place = f"{restore.intent.name!r} in {restore.intent.place}"
+                console.line(f"restore {restore.run_id} did not end: VM {place}")
         todo = tuple(one for one in there if concerns(one))
-        if chosen.dry_run or not todo:
+        if chosen.dry_run or not (todo or restores):
             unchanged = tuple(SweepResult(one, left=_left(one, chosen.not_ours)) for one in there)
             return _print_result(connected.name, chosen, (*unchanged, *failed), unreadable)
-        if not _confirmed(chosen, todo):
+        names = [one.vm.name for one in todo] + [f"restore of {one.intent.name}" for one in restores]
+        if not _confirmed(chosen, names):
             console.line("nothing was changed")
             return ExitCode.DONE
         context = SweepContext(
@@ -178,8 +185,12 @@ def _run(
         )
         with catch_signals(cancel, report_first):
             swept = {one.vm.vm_id: _removed(remove, context, one) for one in todo}
+            again = sweep_restores(connected, repository, machine) if restores else SweptRestores()
     results = tuple(swept.get(one.vm.vm_id, SweepResult(one)) for one in there)
-    return _print_result(connected.name, chosen, (*results, *failed), unreadable)
+    for line in (*again.done, *again.left):
+        console.note(f"hvps: {line}")
+    code = _print_result(connected.name, chosen, (*results, *failed), unreadable)
+    return worst([code, ExitCode.HOST_NOT_CLEAN]) if again.left else code
 
 
 def _removed(
@@ -229,7 +240,7 @@ def _look(
     return tuple(there), tuple(failed)
 
 
-def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
+def _confirmed(chosen: _SweepOptions, todo: Sequence[str]) -> bool:
     """Whether the user agrees, now or with ``--yes``.
 
     Raises:
@@ -239,7 +250,7 @@ def _confirmed(chosen: _SweepOptions, todo: Sequence[VmObjects]) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError(f"hvps host {chosen.name} asks for confirmation; use --yes or --dry-run")
-    names = printable(", ".join(one.vm.name for one in todo))
+    names = printable(", ".join(todo))
     return click.confirm(f"{chosen.name} {names}?", err=True)
 
 

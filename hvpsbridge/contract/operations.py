@@ -312,6 +312,19 @@ _TABLE: tuple[Operation, ...] = (
         _DISK_ERRORS,
         restores=True,
     ),
+    Operation(
+        "Remove-HvpsVm",
+        (
+            _VM,
+            Parameter("Folder", "string", "its folder; a VM that is elsewhere is left alone"),
+            Parameter("Mark", "string", "its notes; a VM with other notes is left alone"),
+        ),
+        results.Removal,
+        Effect.REMOVES,
+        600,
+        ("Hvps.BadRequest",),
+        restores=True,
+    ),
     Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
 )
 

@@ -7,9 +7,11 @@ may be on the host, what was made is there by its id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
 # The note of a SETTLED entry that closes the whole ledger and not just its run.
@@ -24,6 +26,7 @@ class LedgerKind(StrEnum):
     CHECKPOINT_MADE = "checkpoint_made"
     CONVERSION_INTENDED = "conversion_intended"
     REFERENCE_POINT_MADE = "reference_point_made"
+    RESTORE_INTENDED = "restore_intended"
     SETTLED = "settled"
 
 
@@ -38,11 +41,12 @@ class LedgerEntry:
             CONVERSION_INTENDED; of those of this repository that are still there, with SETTLED when
             :attr:`all_settled`.
         mark: name given to the checkpoint, with CHECKPOINT_INTENDED; with CHECKPOINT_MADE the name that it
-            has, if the host did not give it the mark.
+            has, if the host did not give it the mark; with RESTORE_INTENDED, notes of the unfinished VM.
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
         reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.
         point_id: the recovery point; with CONVERSION_INTENDED and REFERENCE_POINT_MADE.
         rct_ids: with REFERENCE_POINT_MADE, its ids, if they are not those of the recovery point.
+        note: with RESTORE_INTENDED, what may be on the host, as JSON text (:class:`RestoreIntent`).
     """
 
     kind: LedgerKind
@@ -77,3 +81,45 @@ class LedgerEntry:
         if self.kind is LedgerKind.REFERENCE_POINT_MADE and self.reference_point is not None:
             return (self.reference_point,)
         return self.reference_points_before if self.all_settled else ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreIntent:
+    """What a restore onto a host is about to make there.
+
+    Attributes:
+        machine: name of the host as it calls itself.
+        name: of the VM.
+        place: folder of the VM, which did not exist.
+        files: disk files, those that are being written included.
+        folders: in the place, the innermost first, and the place itself.
+    """
+
+    machine: str
+    name: str
+    place: str
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            found = json.loads(text)
+            return cls(
+                str(found["machine"]),
+                str(found["name"]),
+                str(found["place"]),
+                tuple(map(str, found["files"])),
+                tuple(map(str, found["folders"])),
+            )
+        except (KeyError, TypeError, RecursionError) as err:
+            raise ValueError("not what a restore is about to make") from err

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from hvpsbridge.contract.restoring import FileClosed, FileMade, FileMoved, FilesRemoved, FolderInfo, VmMade
+from hvpsbridge.contract.results import Removal
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.host.writer import FileWriter
 
@@ -74,6 +75,19 @@ class HostRestore:
             "New-HvpsVm", lambda vm: vm.vm_id, existing, Name=name, Folder=folder, Json=plan
         )
         return made
+
+    def remove_vm(self, vm_id: UUID, folder: str, mark: str) -> Removal:
+        """Remove a VM that a restore was making, but not its files.
+
+        Args:
+            vm_id: the VM.
+            folder: its folder. The host removes no VM of another folder,
+            mark: and none with other notes.
+
+        Raises:
+            OperationFailed: ``Hvps.BadRequest`` if it is another VM, or running.
+        """
+        return self._runner.one(Removal, "Remove-HvpsVm", VmId=vm_id, Folder=folder, Mark=mark)
 
     def remove_files(self, files: Iterable[str] = (), folders: Iterable[str] = ()) -> FilesRemoved:
         """Remove files, and then folders that are empty, the innermost first."""

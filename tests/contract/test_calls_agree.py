@@ -19,6 +19,7 @@ from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request
+from hvpsbridge.sim.model import VMState
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.units import MIB
 from tests.contract.sides import SIZE, Side, comparable, defined, on_both
@@ -242,6 +243,14 @@ def _new_vm(side: Side) -> Call:
             side.model.faults.clear()
 
     return ask
+
+
+@prepared("Remove-HvpsVm")
+def _removed_vm(side: Side) -> Call:
+    side.made += 1
+    folder = f"C:\\VMs\\{side.made}"
+    vm_id = side.model.setup.create_vm("half", folder=folder, state=VMState.Off, notes="mark").vm_id
+    return lambda: side.host.restoring.remove_vm(vm_id, folder, "mark")
 
 
 @prepared("New-HvpsVm of generation 1")

@@ -1057,6 +1057,22 @@ def vms_are_made_again(side: Side) -> Any:
     )
 
 
+@case("Remove-HvpsVm")
+def vms_of_restores_are_removed(side: Side) -> Any:
+    create, remove = side.model.setup.create_vm, side.host.restoring.remove_vm
+    folder = "C:\\VMs\\half [x]"
+    vms = {
+        "marked": create("marked", folder=folder, state=VMState.Off, notes="mark").vm_id,
+        "unmarked": create("unmarked", folder=folder, state=VMState.Off).vm_id,
+        "other notes": create("other", folder=folder, state=VMState.Off, notes="mine").vm_id,
+        "running": create("running", folder=folder, notes="mark").vm_id,
+        "elsewhere": create("elsewhere", folder="C:\\x", state=VMState.Off, notes="mark").vm_id,
+        "with disks": side.vm("disks", folder=folder, state=VMState.Off),
+        "nobody": NOBODY,
+    }
+    return {name: outcome(lambda vm=vm: remove(vm, folder.upper(), "mark")) for name, vm in vms.items()}
+
+
 @case("New-HvpsVm")
 def vms_that_cannot_be_made(side: Side) -> Any:
     source = side.vm("source")

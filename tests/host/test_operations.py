@@ -522,6 +522,7 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Move-HvpsFile": "restoring.move_file",
         "Remove-HvpsFile": "restoring.remove_files",
         "New-HvpsVm": "restoring.new_vm",
+        "Remove-HvpsVm": "restoring.remove_vm",
     }
     assert set(methods) == set(OPERATIONS)
     assert all(f"host.{method}(" in text for method in methods.values())

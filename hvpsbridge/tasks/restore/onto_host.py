@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import ntpath
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.contract.restoring import FolderInfo
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.errors import ConfigurationError, HvpsError, OperationFailed
+from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
+from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.restore.host_file import HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "hyperv"
 DISK_FOLDER = "Virtual Hard Disks"
+# Folders that are made in that of the VM, the innermost first.
+_FOLDERS = (DISK_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
 # Windows takes longer paths only from programs that ask for it.
 _MAX_PATH = 259
 
@@ -71,6 +78,8 @@ class HostVm:
     _base: str = ""
     _vms: tuple[VmInfo, ...] = ()
     _planned: list[PlannedDisk] = field(default_factory=list)
+    _intent: RestoreIntent | None = None
+    _journal: RestoreJournal | None = None
 
     @property
     def place(self) -> str:
@@ -89,12 +98,31 @@ class HostVm:
             HostError: the host cannot be asked.
         """
         self._choose_name(point)
+        machine = self.host.host_info().name
+        for line in sweep_restores(self.host, self.repository, machine).done:
+            logger.info(line)
         found = self.host.restoring.folder(self.options.folder)
         self._base = found.path
         self._vms, _ = self.host.list_vms()
-        problems = list(self._problems(point, disks, found))
+        wanted = (self.place, *_with_parents(self._base))
+        there = set(self.host.restoring.folder(self._base, wanted).found)
+        problems = self._problems(point, disks, there)
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
+        files = [self.file(disk) for disk in disks]
+        self._intent = RestoreIntent(
+            machine,
+            self._name,
+            self.place,
+            (*(HostDiskFile(self.host, path).partial for path in files), *files),
+            (
+                *(ntpath.join(self.place, part) for part in _FOLDERS),
+                self.place,
+                *(folder for folder in _with_parents(self._base) if folder not in there),
+            ),
+        )
+        self._journal = RestoreJournal(self.repository, self.run_id, self.host.name)
+        self._journal.intended(self._plan_options().mark, self._intent)
 
     def unfinished(self) -> tuple[Path, ...]:
         """Nothing on this machine."""
@@ -112,7 +140,11 @@ class HostVm:
         started = time.monotonic()
         view = view_of(source, "vhdx")
         path = self.file(source.disk)
-        HostDiskFile(self.host, path).write(view, source)
+        try:
+            HostDiskFile(self.host, path).write(view, source)
+        except HvpsError:
+            self._undo()
+            raise
         self._planned.append(PlannedDisk(source.disk.slot, path))
         return source.restored(started, f"{self.host.name}:{path}", format=FORMAT)
 
@@ -120,12 +152,19 @@ class HostVm:
         """Make the VM.
 
         Raises:
-            OperationFailed: the host refuses; the disk files stay.
+            OperationFailed: the host refuses; nothing is left.
+            SessionLost: the VM may have been made; the next restore or sweep finds out.
         """
         plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
-        made = self.host.restoring.new_vm(
-            self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
-        )
+        try:
+            made = self.host.restoring.new_vm(
+                self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
+            )
+        except OperationFailed:
+            self._undo()
+            raise
+        if self._journal is not None:
+            self._journal.settled("finished")
         lines = [f"made VM {made.name} ({made.vm_id}) in {self.place}; it is off"]
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
@@ -133,6 +172,18 @@ class HostVm:
         return tuple(lines)
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    def _undo(self) -> None:
+        """Remove what was made. What cannot be removed stays in the ledger, for the next restore or sweep."""
+        if self._journal is None or self._intent is None:
+            return
+        try:
+            self.host.restoring.remove_files(self._intent.files, self._intent.folders)
+            self._journal.settled("undone")
+        except HvpsError as err:
+            logger.warning("what the restore made on %s is still there: %s", self.host.name, err)
+            with suppress(HvpsError):
+                self._journal.release()
 
     def _choose_name(self, point: Point) -> None:
         wanted = self.options.name or f"{point.vm_name} {point.created:%Y-%m-%d %H.%M}"
@@ -147,7 +198,7 @@ class HostVm:
             keep_macs=self.options.keep_macs,
         )
 
-    def _problems(self, point: Point, disks: Sequence[ManifestDisk], found: FolderInfo) -> list[str]:
+    def _problems(self, point: Point, disks: Sequence[ManifestDisk], there: Collection[str]) -> list[str]:
         problems: list[str] = []
         try:
             disks_planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
@@ -160,6 +211,13 @@ class HostVm:
         too_long = max(map(len, files), default=0) - _MAX_PATH
         if too_long > 0:
             problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
-        elif self.host.restoring.folder(self._base, [self.place]).found:
+        if self.place in there:
             problems.append(f"{self.place} exists; choose another --name or --path")
         return problems
+
+
+def _with_parents(folder: str) -> Iterator[str]:
+    """A folder and those around it, the innermost first, without the root of the volume."""
+    while ntpath.dirname(folder) != folder:
+        yield folder
+        folder = ntpath.dirname(folder)

@@ -50,6 +50,7 @@ ANSWERS: dict[str, Operation] = {
     "Move-HvpsFile": files.move_file,
     "Remove-HvpsFile": files.remove_file,
     "New-HvpsVm": new_vm.new_vm,
+    "Remove-HvpsVm": new_vm.remove_vm,
 }
 
 __all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

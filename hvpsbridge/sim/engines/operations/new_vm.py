@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hvpsbridge.contract import restoring
+from hvpsbridge.contract import restoring, results
 from hvpsbridge.contract.errors import disk_error_id
-from hvpsbridge.sim.engines.failure import failure, native_code, of_call
+from hvpsbridge.sim.engines.failure import Failure, failure, native_code, of_call
 from hvpsbridge.sim.engines.operations.context import Context
-from hvpsbridge.sim.model import HyperVError
+from hvpsbridge.sim.model import HyperVError, VMState
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.standin import administration, cmdlets, hardware
 from hvpsbridge.sim.standin.rows import Row, Rows
@@ -49,6 +49,28 @@ def new_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     except HyperVError as err:
         raise of_call(CallRefused(err.code, err.message)) from err
     yield restoring.VmMade(vm_id=row["Id"], name=row["Name"], path=row["Path"], warnings=tuple(made.warnings))
+
+
+def remove_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Remove-HvpsVm``."""
+    try:
+        vm = context.vm(given["VmId"])
+    except Failure as err:
+        if not err.is_a("Hvps.VmNotFound"):
+            raise
+        yield results.Removal(False)
+        return
+    rows = Rows(context.model, context.node)
+    try:
+        context.cmdlet("Get-VMHardDiskDrive", vm.vm_id)
+        mine = vm.notes == given["Mark"] or (not vm.notes and not vm.drives)
+        if not mine or vm.state is not VMState.Off or vm.folder.lower() != given["Folder"].lower():
+            raise failure("Hvps.BadRequest", f"VM {vm.vm_id} is not one that this restore was making")
+        context.cmdlet("Remove-VM", vm.vm_id)
+        administration.remove_vm(rows, str(vm.vm_id))
+    except CallRefused as err:
+        raise of_call(err) from err
+    yield results.Removal(True)
 
 
 class _Making:
