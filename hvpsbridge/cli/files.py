@@ -6,7 +6,7 @@ import fnmatch
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -201,7 +201,8 @@ def _write(opened: _Opened, entry: Entry, place: Path) -> None:
         named = replace(entry, path=b"/" + os.fsencode(place.name))
         if os.path.lexists(place):
             raise TargetExists(str(place))
-        _extract(opened, [named], b"", place.parent)
+        # Read by its own path: only its name here differs.
+        _extract(opened, [named], b"", place.parent, lambda _: opened.read(entry))
         return
     try:
         place.mkdir()
@@ -209,16 +210,22 @@ def _write(opened: _Opened, entry: Entry, place: Path) -> None:
         raise TargetExists(str(place)) from err
     except OSError as err:
         raise _machine_error(err, str(place)) from err
-    _extract(opened, opened.below(entry), entry.path, place)
+    _extract(opened, opened.below(entry), entry.path, place, opened.read)
 
 
-def _extract(opened: _Opened, entries: Iterable[Entry], source: bytes, folder: Path) -> None:
+def _extract(
+    opened: _Opened,
+    entries: Iterable[Entry],
+    source: bytes,
+    folder: Path,
+    read: Callable[[Entry], Iterator[bytes | int]],
+) -> None:
     try:
         root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as err:
         raise _machine_error(err, str(folder)) from err
     try:
-        extraction = Extraction(root, source, opened.read)
+        extraction = Extraction(root, source, read)
         for entry in entries:
             try:
                 extraction.add(entry)

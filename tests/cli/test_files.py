@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -161,3 +162,14 @@ def test_a_diff_names_partitions_and_files(
     assert "   added" in hvps("diff", "web@latest~1", "web@latest", *repo).out
     same = hvps("diff", "web@latest", "web@latest", "--json", *repo)
     assert json.loads(same.out)["volumes"] == []
+
+
+def test_a_file_of_exfat_gets_another_name(hvps: Hvps, tmp_path: Path) -> None:
+    packed = Path(images.__file__).parent / "data" / "exfat.img.xz"
+    with create_repository(str(tmp_path / "exfat")) as repository:
+        store_point(repository, lzma.decompress(packed.read_bytes()))
+    target = tmp_path / "other.txt"
+    repo = ("--repo", tmp_path / "exfat")
+    done = hvps("files", "get", "web", "/sub/numbers.txt", "--to", target, *repo)
+    assert (done.code, done.err) == (0, "")
+    assert target.read_text().splitlines() == [str(number) for number in range(30000)]
