@@ -23,6 +23,8 @@ from hvpsbridge.nbd.transmission import Transmission
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 64
+# A client that has not chosen an export by then would keep a place from others, with a byte now and then.
+HANDSHAKE_SECONDS = 60.0
 # Requests that are done at the same time, of all connections.
 WORKERS = 8
 
@@ -105,7 +107,7 @@ class Server:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for stream in streams:
-            stream.close()
+            stream.end()
         for thread in (self._accepting, *threads):
             thread.join()
         self._pool.shutdown(cancel_futures=True)
@@ -144,7 +146,13 @@ class Server:
     def _serve(self, stream: Stream) -> None:
         try:
             handshake = Handshake(stream, self._exports, tls=self._tls, listed=self._listed)
-            chosen = handshake.run()
+            limit = threading.Timer(HANDSHAKE_SECONDS, stream.end)
+            limit.daemon = True
+            limit.start()
+            try:
+                chosen = handshake.run()
+            finally:
+                limit.cancel()
             if chosen is not None:
                 Transmission(stream, chosen, self._pool).run()
         except EOFError:

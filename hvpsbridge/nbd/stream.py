@@ -34,9 +34,11 @@ class Stream:
         Raises:
             OSError: the client has no certificate of this run, or does not speak TLS.
         """
-        self._tls = context.wrap_socket(self._socket, server_side=True)
+        # The socket is known before the client has to answer, so that it can be shut down meanwhile.
+        self._tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = self._tls
-        self._socket.setblocking(False)
+        self._tls.do_handshake()
+        self._tls.setblocking(False)
 
     def receive(self, length: int, *, idle: bool = False) -> bytes:
         """Exactly ``length`` bytes.
@@ -99,8 +101,13 @@ class Stream:
         if not waiting.poll(None if seconds is None else seconds * 1000):
             raise TimeoutError(f"the client did nothing for {seconds:.0f} s")
 
+    def end(self) -> None:
+        """Wake all threads that wait for the client; the connection is over."""
+        with contextlib.suppress(OSError):
+            # SSLSocket.shutdown() drops its TLS state, which another thread may be using.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the connection, also while another thread waits for it."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self.end()
         self._socket.close()

@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError, Damaged
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.nbd import protocol
+from hvpsbridge.nbd import protocol, server
 from hvpsbridge.nbd.certificates import CA_NAME, CLIENT_KEY_NAME, CLIENT_NAME, make_certificates
 from hvpsbridge.nbd.exports import Export
 from hvpsbridge.nbd.overlay import Overlay
 from hvpsbridge.nbd.server import Server, tcp_socket, unix_socket
+from hvpsbridge.nbd.stream import PATIENCE_SECONDS
 from hvpsbridge.units import KIB, MIB
 
 SIZE = 40 * MIB + 512
@@ -327,6 +329,34 @@ def test_tls_needs_the_certificate_of_this_run_and_the_name(tmp_path: Path) -> N
         assert run("nbdinfo", f"nbds://127.0.0.1:{port}/?tls-certificates={tmp_path}/ours").returncode != 0
         listed = run("nbdinfo", "--list", f"nbds://127.0.0.1:{port}/?tls-certificates={tmp_path}/ours")
         assert "secret" not in listed.stdout
+
+
+def test_a_client_that_never_chooses_is_disconnected(
+    served: Content, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.2)
+    client = Client(path)
+    client.greet()
+    client.socket.sendall(protocol.OPTION_MAGIC[:3])  # and never the rest
+    assert client.is_closed()
+    client.close()
+
+
+def test_the_server_stops_while_a_client_is_within_tls(tmp_path: Path) -> None:
+    tls = make_certificates(tmp_path, "127.0.0.1")
+    listening = tcp_socket("127.0.0.1", 0)
+    exports = {"secret": Export(name="secret", description="", disk=Content())}
+    with (
+        Server(listening, exports, tls=tls, listed=False),
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        client.settimeout(20)
+        client.sendall((3).to_bytes(4))
+        client.sendall(protocol.OPTION_HEAD.pack(protocol.OPTION_MAGIC, protocol.OptionKind.STARTTLS, 0))
+        assert len(client.recv(18 + 20, socket.MSG_WAITALL)) == 18 + 20
+        started = time.monotonic()
+    # Far less than the time that a client has for its answer.
+    assert time.monotonic() - started < PATIENCE_SECONDS / 2
 
 
 def test_writes_go_to_an_overlay_that_all_connections_see(path: Path, tmp_path: Path) -> None:
