@@ -241,6 +241,7 @@ _TABLE: tuple[Operation, ...] = (
         _FILE_ERRORS,
         restores=True,
     ),
+    Operation("Get-HvpsSwitch", (), restoring.SwitchInfo, Effect.READS, 60, many=True, restores=True),
     Operation(
         "New-HvpsFile",
         (

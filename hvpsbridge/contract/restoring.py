@@ -26,6 +26,14 @@ class FolderInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchInfo:
+    """A virtual switch of a host."""
+
+    name: str
+    switch_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class FileMade:
     """A new file, and the folders that were made for it, the outermost first."""
 

@@ -103,6 +103,29 @@ def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions)
     return json.dumps(plan, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a host must have for a plan; None where the plan does not say."""
+
+    version: str | None
+    memory_bytes: int
+    processors: int | None
+    switches: tuple[str, ...]
+    template: str | None
+
+
+def needs_of(plan: str) -> Needs:
+    """What a host must have for a plan of :func:`vm_plan`."""
+    found = json.loads(plan)
+    return Needs(
+        version=found["version"],
+        memory_bytes=found["memory"]["StartupBytes"],
+        processors=found["processor"]["Count"],
+        switches=tuple(dict.fromkeys(a["SwitchName"] for a in found["adapters"] if a["SwitchName"])),
+        template=(found["firmware"] or {}).get("SecureBootTemplate"),
+    )
+
+
 def _parsed(definition: str) -> object:
     try:
         return json.loads(definition)

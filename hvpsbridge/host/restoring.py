@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from hvpsbridge.contract.restoring import FileClosed, FileMade, FileMoved, FilesRemoved, FolderInfo, VmMade
+from hvpsbridge.contract.restoring import (
+    FileClosed,
+    FileMade,
+    FileMoved,
+    FilesRemoved,
+    FolderInfo,
+    SwitchInfo,
+    VmMade,
+)
 from hvpsbridge.contract.results import Removal
 from hvpsbridge.host.runner import OperationRunner
 from hvpsbridge.host.writer import FileWriter
@@ -25,6 +33,10 @@ class HostRestore:
             files: files and folders, with their paths.
         """
         return self._runner.one(FolderInfo, "Get-HvpsFolder", Path=path, Files=tuple(files) or None)
+
+    def switches(self) -> tuple[SwitchInfo, ...]:
+        """Virtual switches of the host."""
+        return self._runner.many("Get-HvpsSwitch")
 
     def new_file(self, path: str, size_bytes: int) -> FileMade:
         """Make a file, and its folders. Never retried.

@@ -178,6 +178,7 @@ def _blocks(side: Side) -> Call:
     return _closing(side, ask)
 
 
+PREPARED["Get-HvpsSwitch"] = lambda side: side.host.restoring.switches
 PREPARED["Get-HvpsFolder"] = lambda side: lambda: side.host.restoring.folder(None, ["C:\\x"])
 
 

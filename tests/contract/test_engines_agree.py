@@ -934,6 +934,11 @@ def _both(*calls: Callable[[], Any]) -> list[Any]:
 # -- restoring -------------------------------------------------------------------------------------------
 
 
+@case("Get-HvpsSwitch")
+def switches(side: Side) -> Any:
+    return side.host.restoring.switches()
+
+
 @case("Get-HvpsFolder")
 def folders_for_restored_disks(side: Side) -> Any:
     side.model.host_files.set_folder("C:\\Packed", compressed=True)

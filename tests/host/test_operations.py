@@ -516,6 +516,7 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Remove-HvpsReferencePoint": "remove_reference_point",
         "Get-HvpsMerge": "merge_state",
         "Get-HvpsFolder": "restoring.folder",
+        "Get-HvpsSwitch": "restoring.switches",
         "New-HvpsFile": "restoring.new_file",
         "Write-HvpsFile": "restoring.open_writer",
         "Close-HvpsFile": "restoring.close_file",

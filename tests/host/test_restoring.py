@@ -35,6 +35,10 @@ def test_a_file_is_written_by_several_pipelines(host: HyperVHost, model: Model) 
     assert removed.removed == (f"{PLACE}\\disk.vhdx", PLACE, "C:\\Restored")
 
 
+def test_switches_are_listed(host: HyperVHost) -> None:
+    assert [switch.name for switch in host.restoring.switches()] == ["External"]
+
+
 def test_a_full_volume_is_found_before_anything_is_written(host: HyperVHost, model: Model) -> None:
     with pytest.raises(HostDiskFull):
         host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1 << 50)

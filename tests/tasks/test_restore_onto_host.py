@@ -13,6 +13,7 @@ import pyvhdi
 
 from hvpsbridge.errors import ConfigurationError, HostDiskFull, RestoreDiffers
 from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Slot, VMState
 from hvpsbridge.tasks.events import VmRef
@@ -107,13 +108,58 @@ def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builti
     vm_id = world.vm()
     world.good_backup(vm_id)
     world.model.setup.create_vm("COPY")
+    world.model.host_files.set_folder(FOLDER, encrypted=True)
     world.model.host_files.set_folder(f"{FOLDER}\\copy")
+    node = world.model.nodes.get(None)
+    node.supported_vm_versions, node.logical_processors = ("8.0", "9.0"), 1
+    node.memory_bytes, node.switches = 1 << 30, ("Internal",)
+    world.model.setup.add_volume("C:\\", 100 * MIB, 99 * MIB)
     before = world.model.host_files.made()
-    error = restored(world, builtin, vm_id).error
+    error = restored(world, builtin, vm_id, connect_network=True).error
     assert isinstance(error, ConfigurationError)
+    assert "configuration version 10.0, but 8.0, 9.0" in str(error)
+    assert "2 processors, the host 1" in str(error)
+    assert "4 GiB of memory, the host has 1 GiB" in str(error).replace(".0", "")
+    assert "has no switch 'External'" in str(error)
+    assert "would be encrypted" in str(error)
+    assert "the disks need" in str(error)
     assert "a VM named 'copy' exists" in str(error)
     assert f"{FOLDER}\\copy exists" in str(error)
     assert world.model.host_files.made() == before
+
+
+def test_a_share_without_delegation_is_named(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.set_knob("smb_without_delegation", True)
+    wanted = HostOptions(name="copy", folder="\\\\FS01\\VMs")
+    target = HostVm(builtin, world.repository, uuid4(), wanted)
+    ref = VmRef("HV01", vm_id, "web")
+    error = restore_vm(world.context(ref), RestoreOptions(to="raw:/unused"), target).error
+    assert isinstance(error, ConfigurationError)
+    assert "SMB needs delegation" in str(error)
+
+
+def test_a_lost_connection_is_resumed_inside_the_disk(
+    world: World, builtin: HyperVHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm(disks=(24 * MIB,))
+    world.good_backup(vm_id)
+    write, sent = FileWriter.write, []
+
+    def losing(writer: FileWriter, offset: int, data: bytes) -> None:
+        sent.append(offset)
+        if len(sent) in (3, 6):
+            # As if the process of the shell had been killed.
+            assert builtin.end_shell(builtin.shell_id)
+        write(writer, offset, data)
+
+    monkeypatch.setattr(FileWriter, "write", losing)
+    result = restored(world, builtin, vm_id)
+    assert result.error is None, result.error
+    assert len(sent) > len(set(sent))
+    # Most of it was sent once.
+    assert sum(sent.count(offset) > 3 for offset in sent) == 0
 
 
 def test_what_the_host_reads_differently_is_not_kept(world: World, builtin: HyperVHost) -> None:

@@ -11,20 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.contract.results import VmInfo
+from hvpsbridge.contract.results import HostInfo, VmInfo
 from hvpsbridge.errors import ConfigurationError, HvpsError, OperationFailed
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
+from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, needs_of, vm_plan
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
-from hvpsbridge.tasks.restore.host_file import HostDiskFile
+from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
+from hvpsbridge.units import size_text
 
 logger = logging.getLogger(__name__)
 
@@ -98,15 +99,13 @@ class HostVm:
             HostError: the host cannot be asked.
         """
         self._choose_name(point)
-        machine = self.host.host_info().name
+        info = self.host.host_info()
+        machine = info.name
         for line in sweep_restores(self.host, self.repository, machine).done:
             logger.info(line)
-        found = self.host.restoring.folder(self.options.folder)
-        self._base = found.path
         self._vms, _ = self.host.list_vms()
-        wanted = (self.place, *_with_parents(self._base))
-        there = set(self.host.restoring.folder(self._base, wanted).found)
-        problems = self._problems(point, disks, there)
+        problems, there = self._look(point, disks)
+        problems += self._lacks(point, disks, info)
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
         files = [self.file(disk) for disk in disks]
@@ -198,21 +197,61 @@ class HostVm:
             keep_macs=self.options.keep_macs,
         )
 
-    def _problems(self, point: Point, disks: Sequence[ManifestDisk], there: Collection[str]) -> list[str]:
+    def _look(self, point: Point, disks: Sequence[ManifestDisk]) -> tuple[list[str], Collection[str]]:
+        """What is in the way where the files would be, and which of the folders are there."""
         problems: list[str] = []
-        try:
-            disks_planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
-            vm_plan(point.manifest.definition, disks_planned, self._plan_options())
-        except ValueError as err:
-            problems.append(str(err))
         if any(vm.name.casefold() == self._name.casefold() for vm in self._vms):
             problems.append(f"a VM named {self._name!r} exists; choose another --name")
-        files = [self.file(disk) for disk in disks]
-        too_long = max(map(len, files), default=0) - _MAX_PATH
+        try:
+            found = self.host.restoring.folder(self.options.folder)
+            self._base = found.path
+            wanted = (self.place, *_with_parents(self._base))
+            there = set(self.host.restoring.folder(self._base, wanted).found)
+        except OperationFailed as err:
+            self._base = self.options.folder or ""
+            where = f"folder {self._base} cannot be used: {err.message or err.error_id}"
+            smb = "; SMB needs delegation, see docs/real-host.md" if self._base.startswith("\\\\") else ""
+            return [*problems, where + smb], ()
+        too_long = max(map(len, map(self.file, disks)), default=0) + len(PARTIAL) - _MAX_PATH
         if too_long > 0:
             problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
         if self.place in there:
             problems.append(f"{self.place} exists; choose another --name or --path")
+        if found.encrypted:
+            problems.append(f"files in {self._base} would be encrypted, and Hyper-V attaches no such disk")
+        views = (view_of(DiskSource(self.repository, point, disk), "vhdx") for disk in disks)
+        needed = sum(view.size_bytes for view in views)
+        if needed > found.free_bytes:
+            have = size_text(found.free_bytes)
+            problems.append(f"the disks need {size_text(needed)}, and {self._base} has {have} free")
+        return problems, there
+
+    def _lacks(self, point: Point, disks: Sequence[ManifestDisk], info: HostInfo) -> list[str]:
+        """What the host does not have, or the definition."""
+        planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
+        try:
+            needs = needs_of(vm_plan(point.manifest.definition, planned, self._plan_options()))
+        except ValueError as err:
+            return [str(err)]
+        problems = []
+        if needs.version is not None and needs.version not in info.supported_vm_versions:
+            known = ", ".join(info.supported_vm_versions)
+            problems.append(f"the host does not have configuration version {needs.version}, but {known}")
+        if needs.memory_bytes > info.memory_bytes:
+            have = size_text(info.memory_bytes)
+            problems.append(
+                f"the VM starts with {size_text(needs.memory_bytes)} of memory, the host has {have}"
+            )
+        if (needs.processors or 0) > info.logical_processors:
+            have = str(info.logical_processors)
+            problems.append(f"the VM has {needs.processors} processors, the host {have}")
+        if needs.switches:
+            names = {switch.name for switch in self.host.restoring.switches()}
+            problems += [
+                f"the host has no switch {name!r}; create it, or leave out --connect-network"
+                for name in needs.switches
+                if name not in names
+            ]
         return problems
 
 

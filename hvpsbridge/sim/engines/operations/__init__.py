@@ -49,6 +49,7 @@ ANSWERS: dict[str, Operation] = {
     "Close-HvpsFile": files.close_file,
     "Move-HvpsFile": files.move_file,
     "Remove-HvpsFile": files.remove_file,
+    "Get-HvpsSwitch": new_vm.get_switch,
     "New-HvpsVm": new_vm.new_vm,
     "Remove-HvpsVm": new_vm.remove_vm,
 }

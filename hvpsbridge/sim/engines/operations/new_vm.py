@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from hvpsbridge.contract import restoring, results
 from hvpsbridge.contract.errors import disk_error_id
@@ -49,6 +50,17 @@ def new_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     except HyperVError as err:
         raise of_call(CallRefused(err.code, err.message)) from err
     yield restoring.VmMade(vm_id=row["Id"], name=row["Name"], path=row["Path"], warnings=tuple(made.warnings))
+
+
+def get_switch(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsSwitch``."""
+    context.import_module()
+    try:
+        context.cmdlet("Get-VMSwitch")
+    except CallRefused as err:
+        raise of_call(err) from err
+    for row in administration.switches(Rows(context.model, context.node)):
+        yield restoring.SwitchInfo(row["Name"], UUID(row["Id"]))
 
 
 def remove_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
