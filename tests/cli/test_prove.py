@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -23,10 +24,11 @@ from hvpsbridge.sim.guests.pattern import PatternWriter
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.tasks.prove.remote import HostScratch
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
-from tests.cli.conftest import Hvps, Served, serving
+from tests.cli.conftest import Hvps, Served, in_process, serving
 from tests.cli.schemas import assert_valid
 from tests.connections import basic
 from tests.tasks.prove.test_prover import SCRIPTS_ONLY
+from tests.waiting import DEADLINE_SECONDS
 
 PROBE_WIRE = resource_folder("conformance") / "probe_wire.py"
 CANARY = "canary-7f3a9c"
@@ -265,6 +267,36 @@ def test_a_moved_scratch_vm_with_checkpoints_is_removed(hvps: Hvps, tmp_path: Pa
         scratch.user_checkpoint()
         assert scratch.remove() == ()
         assert control.vms() == ()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("how", ["signal", "lost host"])
+def test_a_proof_that_ends_early_writes_its_facts(
+    hvps: Hvps, tmp_path: Path, scripted: Served, how: str
+) -> None:
+    host = ("host", "prove", scripted.url, *scripted.connection, "--vm", "scratch")
+    out = tmp_path / "out"
+    proof = in_process(*host, "--make", "--disk-mib", "64", "--folder", out)
+    assert proof.stderr is not None
+    for line in proof.stderr:
+        if line == "hvps: operations\n":
+            break
+    if how == "signal":
+        proof.send_signal(signal.SIGINT)
+    else:
+        scripted.process.terminate()
+    assert proof.communicate(timeout=DEADLINE_SECONDS)[1] is not None
+    document = json.loads((out / "facts.json").read_text())
+    assert_valid("host prove", document)
+    assert not document["proved"]
+    assert proof.returncode != 0
+    assert {"facts", "probe Probe-Merge"} <= {
+        row["stage"] for row in document["rows"] if row["verdict"] == "pass"
+    }
+    if how == "signal":
+        again = hvps(*host, "--only", "facts", "--remove", "--folder", tmp_path / "again", "--json")
+        assert again.code == 0, again.err
+        assert {row["verdict"] for row in json.loads(again.out)["rows"]} == {"pass"}
 
 
 def test_probes_are_written_as_single_files(hvps: Hvps, tmp_path: Path) -> None:
