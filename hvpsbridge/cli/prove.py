@@ -19,7 +19,14 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import connection_options, host_name, host_spec, json_option
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.contract.results import HostInfo, VmInfo
-from hvpsbridge.errors import ConfigurationError, ExitCode, RepositoryError, UsageError, VmMissing
+from hvpsbridge.errors import (
+    ConfigurationError,
+    ExitCode,
+    HvpsError,
+    RepositoryError,
+    UsageError,
+    VmMissing,
+)
 from hvpsbridge.files import replace_file
 from hvpsbridge.folders import absolute
 from hvpsbridge.host.hyperv import HyperVHost
@@ -206,10 +213,8 @@ def prove(
                 ledger.clean(entry)
             # Before the removal, which may fail.
             remember(HostRecords(state), info, result)
-            code = _report(wanted, result, as_json=as_json)
-            if findings.ended is not None:
-                raise findings.ended
-            if remove:
+            code = _report(wanted, result, findings.ended, as_json=as_json)
+            if remove and findings.ended is None:
                 left = scratch.remove()
                 ledger.forget(entry)
                 if left:
@@ -314,8 +319,11 @@ def _earlier(invocation: Invocation, entry: ScratchEntry) -> Earlier:
     return Earlier(repository, repository_id, frozenset(entry.reference_points))
 
 
-def _report(wanted: _Wanted, result: ProveResult, *, as_json: bool) -> ExitCode:
+def _report(wanted: _Wanted, result: ProveResult, ended: HvpsError | None, *, as_json: bool) -> ExitCode:
     code = ExitCode.DONE if result.proved or not result.failed else ExitCode.DAMAGE
+    if ended is not None:
+        code = ended.code
+        console.note(f"hvps: the proof ended early: {ended}")
     document = HostProved(result=result, exit_code=int(code))
     replace_file(wanted.folder / FACTS_NAME, document_text(document))
     if as_json:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hvpsbridge.errors import SimulatorError
+from hvpsbridge.errors import ExitCode, SimulatorError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.sim.control.client import Control
@@ -276,7 +276,7 @@ def test_a_proof_that_ends_early_writes_its_facts(
 ) -> None:
     host = ("host", "prove", scripted.url, *scripted.connection, "--vm", "scratch")
     out = tmp_path / "out"
-    proof = in_process(*host, "--make", "--disk-mib", "64", "--folder", out)
+    proof = in_process(*host, "--make", "--disk-mib", "64", "--folder", out, "--json")
     assert proof.stderr is not None
     for line in proof.stderr:
         if line == "hvps: operations\n":
@@ -285,11 +285,12 @@ def test_a_proof_that_ends_early_writes_its_facts(
         proof.send_signal(signal.SIGINT)
     else:
         scripted.process.terminate()
-    assert proof.communicate(timeout=DEADLINE_SECONDS)[1] is not None
-    document = json.loads((out / "facts.json").read_text())
+    document = json.loads(proof.communicate(timeout=DEADLINE_SECONDS)[0])
+    assert json.loads((out / "facts.json").read_text()) == document
     assert_valid("host prove", document)
     assert not document["proved"]
-    assert proof.returncode != 0
+    code = {"signal": 130, "lost host": ExitCode.HOST_UNREACHABLE}[how]
+    assert document["exit_code"] == proof.returncode == code
     assert {"facts", "probe Probe-Merge"} <= {
         row["stage"] for row in document["rows"] if row["verdict"] == "pass"
     }

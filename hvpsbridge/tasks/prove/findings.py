@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from hvpsbridge.errors import HvpsError, Interrupted
+from hvpsbridge.errors import HostUnreachable, HvpsError, Interrupted
 from hvpsbridge.text import one_line
 
 
@@ -72,9 +72,14 @@ class Findings:
 
         Yields:
             A list of remarks, which become the text of the row.
+
+        Raises:
+            Interrupted: by a signal; the stage has no row.
+            HostUnreachable: the host is lost, so later stages cannot run.
         """
         self.note(name)
         started, remarks, verdict = time.monotonic(), list[str](), Verdict.PASS
+        lost: HostUnreachable | None = None
         before = set(self.facts)
         try:
             yield remarks
@@ -89,6 +94,7 @@ class Findings:
             verdict = Verdict.FAIL
             remarks.append(err.describe())
             self.fact(f"{name}.error", err.describe())
+            lost = err if isinstance(err, HostUnreachable) else None
         except Exception as err:  # noqa: BLE001 - one surprise must not hide what the other stages find
             verdict = Verdict.FAIL
             remarks.append(f"{type(err).__name__}: {err}")
@@ -104,3 +110,5 @@ class Findings:
                 seconds=round(time.monotonic() - started, 3),
             )
         )
+        if lost is not None:
+            raise lost

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from hvpsbridge.errors import Interrupted
+from hvpsbridge.errors import HostUnreachable, Interrupted
 from hvpsbridge.repository import create_repository
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
@@ -205,3 +205,19 @@ def test_a_proof_that_is_interrupted_says_what_it_found(
     assert not result.proved
     assert result.facts["cycle.points_good"] is True
     assert "crashes" not in {row.stage for row in result.rows}
+
+
+def test_a_proof_ends_when_its_host_is_lost(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> NoReturn:
+        raise HostUnreachable("hv01", "no route")
+
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    monkeypatch.setattr(Operations, "write_everywhere", lost)
+    result = prove(world, vm_id, tmp_path / "restored", ("facts", "operations", "cycle"))
+    assert [(row.stage, row.verdict) for row in result.rows] == [
+        ("leftovers of earlier proofs", Verdict.PASS),
+        ("facts", Verdict.PASS),
+        ("operations", Verdict.FAIL),
+    ]
