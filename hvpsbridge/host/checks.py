@@ -92,6 +92,7 @@ class HostChecks:
         Raises:
             OperationFailed: the probe failed, or the host runs no scripts but those of hvps.
         """
+        self._runner.wake()
         emitted = self._runner.session.run(
             name, probe_text(name), parameters, deadline_seconds, to_the_end=True, max_bytes=MAX_ANSWER_BYTES
         )

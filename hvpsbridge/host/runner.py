@@ -126,12 +126,8 @@ class OperationRunner:
     def many(self, name: str, **parameters: object) -> tuple[Any, ...]:
         """All results of an operation, retried as its effect allows."""
         operation = OPERATIONS[name]
-        if operation.effect is Effect.CREATES and self.session.idle_seconds > WAKE_SECONDS:
-            # The host may have ended the idle shell. A question finds out, and can be repeated.
-            if "VmId" in parameters:
-                self.many("Get-HvpsJob", VmId=parameters["VmId"])
-            else:
-                self.many("Get-HvpsHost")
+        if operation.effect is Effect.CREATES:
+            self.wake(parameters.get("VmId"))
         results = self._tried(
             name, lambda: tuple(_raising(self._results(name, parameters, MAX_ANSWER_BYTES)))
         )
@@ -140,6 +136,20 @@ class OperationRunner:
         except BindingError as err:
             raise self.violation(operation, str(err)) from err
         return results
+
+    def wake(self, vm_id: object = None) -> None:
+        """Before something that cannot be repeated: replace a shell that the host ended because it was idle.
+
+        Args:
+            vm_id: a VM to ask about; None to ask about the host.
+        """
+        if self.session.idle_seconds <= WAKE_SECONDS:
+            return
+        # A question finds out, and can be repeated.
+        if vm_id is not None:
+            self.many("Get-HvpsJob", VmId=vm_id)
+        else:
+            self.many("Get-HvpsHost")
 
     def one(self, kind: type[T], name: str, **parameters: object) -> T:
         """The only result of an operation, retried as its effect allows.

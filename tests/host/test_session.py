@@ -154,6 +154,8 @@ def test_a_shell_given_up_while_idle_is_replaced_before_anything_is_made(
         monkeypatch.setattr("hvpsbridge.host.runner.WAKE_SECONDS", 0.0)
         with pytest.raises(VmNotFound):
             host.create_checkpoint(vm_id, "x", Consistency.CRASH)
+        assert host._runner.session.end_shell(host.shell_id)
+        assert dict(host.checks.probe("Test-Compile", {}, 60))
 
 
 @pytest.mark.parametrize("auth", ["basic", "ntlm"])
