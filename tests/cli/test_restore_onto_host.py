@@ -1,0 +1,57 @@
+"""``hvps restore --to hyperv:HOST`` on a simulated host in another process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Done, Hvps, Served
+from .world import World
+
+
+@pytest.fixture
+def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
+    made = World(hvps, served, tmp_path)
+    made.build("web01")
+    assert made.run().code in (0, 6), "the backup"
+    return made
+
+
+def restore(world: World, *options: str) -> Done:
+    to = f"hyperv:{world.served.url}"
+    repository = ("--repo", str(world.repository), *world.key)
+    return world.hvps("restore", "web01", "--to", to, *options, *repository, *world.served.connection)
+
+
+def vms(world: World) -> list[str]:
+    return [vm["name"] for vm in world.sim("list", "--json")["vms"]]
+
+
+def test_a_point_becomes_a_new_vm_once(world: World) -> None:
+    done = restore(world, "--name", "it's [new]", "--path", "C:\\Räume", "--json")
+    assert done.code == 0, done.err
+    found = json.dumps(json.loads(done.out))
+    assert "made VM it's [new]" in found
+    path = "\\it's [new]\\Virtual Hard Disks\\scsi-0-0.vhdx"
+    assert json.dumps(path)[1:-1] in found
+    assert sorted(vms(world)) == ["it's [new]", "web01"]
+    again = restore(world, "--name", "it's [new]", "--path", "C:\\Räume")
+    assert again.code == 5
+    assert "exists; choose another --name" in again.out + again.err
+
+
+def test_options_of_a_host_need_one(world: World) -> None:
+    done = world.hvps("restore", "web01", "--to", "raw:/x", "--name", "y", "--repo", world.repository)
+    assert done.code == 64
+    assert "are for --to hyperv:HOST" in done.err
+
+
+def test_a_full_volume_leaves_nothing(world: World) -> None:
+    world.sim("fault", "SetEndOfFile:code=112")
+    done = restore(world, "--name", "copy")
+    assert done.code != 0
+    assert "ERROR_DISK_FULL" in done.out + done.err
+    assert vms(world) == ["web01"]
+    assert restore(world, "--name", "copy").code == 0
