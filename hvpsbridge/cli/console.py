@@ -35,6 +35,8 @@ from hvpsbridge.units import duration_text, size_text
 
 # Between two plain progress lines of one disk, so that the log of a long night stays readable.
 PLAIN_SECONDS = 15.0
+# A longer cell moves the rest of its own row only: one long sentence does not make every row as wide.
+PLAIN_COLUMN = 40
 
 
 def line(text: str) -> None:
@@ -106,7 +108,10 @@ def table(content: Table) -> None:
 def plain_rows(content: Table) -> Iterator[str]:
     """The table as aligned text: title, headings, rows."""
     rows = [content.columns, *(tuple(map(printable, row)) for row in content.rows)]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(content.columns))]
+    widths = [
+        max(len(row[index]) for row in rows if index in content.right or len(row[index]) <= PLAIN_COLUMN)
+        for index in range(len(content.columns))
+    ]
     yield printable(content.title).upper()
     for cells in rows:
         padded = (

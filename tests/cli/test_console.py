@@ -51,6 +51,17 @@ def test_elsewhere_a_table_is_aligned_text_that_is_never_cut(capsys: pytest.Capt
     assert "x" * 500 in out
 
 
+def test_elsewhere_a_long_cell_makes_no_other_row_longer(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (("a", "x" * 100, "end"), ("bb", "short", "end"))
+    console.table(Table("wide", ("name", "what", "remedy"), rows))
+    assert capsys.readouterr().out.splitlines() == [
+        "WIDE",
+        "name  what   remedy",
+        f"a     {'x' * 100}  end",
+        "bb    short  end",
+    ]
+
+
 @pytest.mark.parametrize(
     "passphrase",
     ["seconds_of_all", "problem_no_1", 'a "quoted\\" one', "00000000-0000", "four\nlines", "pa&ss<1>"],
