@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 import yaml
 
-from hvpsbridge.errors import ExitCode, InternalError
+from hvpsbridge.errors import ExitCode, HostNotClean, InternalError
 from hvpsbridge.sim.faults import fault_table
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
 from hvpsbridge.tasks.backup.results import BackupResult
@@ -20,7 +20,7 @@ from hvpsbridge.tasks.results import Outcome
 from hvpsbridge.tasks.steps import Step
 from hvpsbridge.units import KIB, MIB
 from tests.tasks.wire import WireWorld
-from tests.tasks.world import SLOT, Steps, World
+from tests.tasks.world import SIZE, SLOT, Died, Steps, World, die
 
 # Faults that no row strikes, and why.
 ELSEWHERE = {
@@ -164,3 +164,16 @@ def test_a_thousand_faults_at_any_step(tmp_path: Path, part: int) -> None:
         for point in world.repository.catalog.points(vm_id)[-2:]:
             world.assert_point_equal(point)
     world.close()
+
+
+def test_no_merge_is_waited_for_if_a_checkpoint_cannot_be_removed(world: World) -> None:
+    vm_id = world.vm(disks=(SIZE,))
+    with pytest.raises(Died):
+        world.backup(vm_id, observer=Steps(("RECORD_CHECKPOINT", "after"), die))
+    world.model.faults.arm("remove_fails", 1)
+    result = world.backup(vm_id, merge_seconds=1.0)
+    assert isinstance(result.error, HostNotClean)
+    (left,) = result.error.leftovers
+    assert left.startswith("recovery checkpoint")
+    assert "Hvps.JobFailed" in left
+    world.good_backup(vm_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from hvpsbridge.contract.results import CheckpointInfo
@@ -10,7 +10,6 @@ from hvpsbridge.errors import CommitForkFailed, OperationFailed, RepositoryError
 from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.context import CleanupContext
-from hvpsbridge.tasks.cleanup.merge_wait import children_of
 from hvpsbridge.tasks.cleanup.ownership import open_intents, rct_ids_of, unmarked_run
 from hvpsbridge.tasks.cleanup.reference_points import discard, known_by, left_unproven, publish_ids
 from hvpsbridge.tasks.planning.lineage import read_lineage
@@ -46,22 +45,23 @@ def list_checkpoints(
             return checkpoints
 
 
-def children_above(context: CleanupContext, checkpoints: Sequence[CheckpointInfo]) -> tuple[str, ...]:
-    """Files on top of the disks of ``checkpoints``, which are merged when these are removed."""
-    if not checkpoints:
-        return ()
-    frozen = (path for checkpoint in checkpoints for path in checkpoint.disk_paths)
-    return children_of(frozen, context.host.disks(context.vm_id))
+def dispose(
+    context: CleanupContext, checkpoints: Iterable[CheckpointInfo]
+) -> tuple[tuple[CheckpointInfo, ...], tuple[str, ...]]:
+    """Convert the checkpoint of the newest point, remove all others.
 
-
-def dispose(context: CleanupContext, checkpoints: Iterable[CheckpointInfo]) -> Iterator[str]:
-    """Convert the checkpoint of the newest point, remove all others; a line for each thing that stays."""
+    Returns:
+        The checkpoints that are gone, and a line for each thing that stays.
+    """
+    gone: list[CheckpointInfo] = []
+    left: list[str] = []
     for checkpoint in checkpoints:
         point = _newest_point_of(context, checkpoint)
         if point is not None:
             converted, unproven = _convert(context, checkpoint, point)
-            yield from unproven
+            left.extend(unproven)
             if converted:
+                gone.append(checkpoint)
                 continue
         try:
             removal = context.host.remove_checkpoint(
@@ -73,10 +73,12 @@ def dispose(context: CleanupContext, checkpoints: Iterable[CheckpointInfo]) -> I
         except CommitForkFailed:
             raise
         except OperationFailed as err:
-            yield f"recovery checkpoint {checkpoint.name!r}: {err.describe()}"
+            left.append(f"recovery checkpoint {checkpoint.name!r}: {err.describe()}")
             continue
+        gone.append(checkpoint)
         if removal.removed:
             context.note(f"removed recovery checkpoint {checkpoint.name!r}")
+    return tuple(gone), tuple(left)
 
 
 def _newest_point_of(context: CleanupContext, checkpoint: CheckpointInfo) -> Point | None:

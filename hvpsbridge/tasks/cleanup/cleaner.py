@@ -12,9 +12,9 @@ from uuid import UUID
 
 from hvpsbridge.errors import HvpsError, RepositoryError
 from hvpsbridge.formats.ledger import LedgerKind
-from hvpsbridge.tasks.cleanup.checkpoints import children_above, dispose, list_checkpoints
+from hvpsbridge.tasks.cleanup.checkpoints import dispose, list_checkpoints
 from hvpsbridge.tasks.cleanup.context import CleanupContext
-from hvpsbridge.tasks.cleanup.merge_wait import wait_for_merge
+from hvpsbridge.tasks.cleanup.merge_wait import children_of, wait_for_merge
 from hvpsbridge.tasks.cleanup.ownership import decide_ownership, is_ours
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints, adopt, publish_recorded, unproven_line
 from hvpsbridge.tasks.cleanup.shells import end_shells, wait_for_jobs
@@ -50,8 +50,11 @@ def clean_up(context: CleanupContext, references: ReferencePoints) -> tuple[str,
         context.claimed_ids,
         authentic=repository.encrypted,
     )
-    children = children_above(context, ownership.ours)
-    left.extend(dispose(context, ownership.ours))
+    disks = host.disks(context.vm_id) if ownership.ours else ()
+    gone, staying = dispose(context, ownership.ours)
+    left.extend(staying)
+    # Nothing above a checkpoint that stays is merged, however long it is waited for.
+    children = children_of((path for checkpoint in gone for path in checkpoint.disk_paths), disks)
     left.extend(
         f"cannot tell whether recovery checkpoint {one.name!r} ({one.checkpoint_id}) was created by hvps; "
         "decide with `hvps host sweep`"
