@@ -138,7 +138,8 @@ class Life:
                 assert not isinstance(result.error, InternalError), result.error  # type: ignore[attr-defined]
                 self.world.model.faults.arm(fault, 0)
             case "trouble during":
-                self.backup(observer=Steps(at, lambda: self.history.run(2)))
+                # A VM that moves away is not found again on this host, however long the undo looks for it.
+                self.backup(observer=Steps(at, lambda: self.history.run(2)), undo_seconds=2.0)
 
     def die(self) -> None:
         raise Died

@@ -21,7 +21,7 @@ SIZE = 4 * MIB
 # Under these tracking leaves changes out without any sign. What it leaves out elsewhere than in chunks
 # that are touched anyway is found by proofs only, so their rounds are proved whole once trust is earned.
 # These tests show as much with short waits.
-SHORTER = {"merge_seconds": 0.4, "visibility_seconds": 0.3}
+SHORTER = {"merge_seconds": 0.4, "visibility_seconds": 0.3, "call_seconds": 0.005}
 SILENT_LIES = {"missing_changes", "unmap_unreported", "power_loss_forgets", "ids_survive_apply"}
 
 
