@@ -217,7 +217,8 @@ def _event_findings(vm: VmInfo, known_until: datetime | None) -> list[Finding]:
     times = f"{count} {'time' if count == 1 else 'times'}"
     if last is not None:
         times += f", last at {last:%Y-%m-%d %H:%M:%S} UTC"
-    if known_until is not None and last is not None and last <= known_until:
+    # The whole second counts: a person copies the time from the text above.
+    if known_until is not None and last is not None and last.replace(microsecond=0) <= known_until:
         return [
             Finding(
                 Severity.NOTE,
