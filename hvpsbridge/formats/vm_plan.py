@@ -18,6 +18,8 @@ _CONTROLLERS = {"ide": "IDE", "scsi": "SCSI"}
 # Microsoft.HyperV.PowerShell.OnOffState
 _OFF = 1
 _BOOT_DEVICES = 6
+# Microsoft.HyperV.PowerShell.VMBootSourceType
+_BOOT_FILE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,32 @@ def needs_of(plan: str) -> Needs:
         switches=tuple(dict.fromkeys(a["SwitchName"] for a in found["adapters"] if a["SwitchName"])),
         template=(found["firmware"] or {}).get("SecureBootTemplate"),
     )
+
+
+def left_out(definition: str) -> tuple[str, ...]:
+    """What a definition has and a plan does not take over, one line each."""
+    found = _table(_parsed(definition))
+    security, lines = _table(found.get("security")), []
+    if _flag(security, "TpmEnabled"):
+        lines.append("a virtual TPM, so BitLocker will ask for its recovery key")
+    if _flag(security, "Shielded"):
+        lines.append("shielding")
+    if dvd := _list(found.get("dvd")):
+        lines.append(f"{len(dvd)} DVD drives")
+    if any(_number(_table(each.get("Vlan")), "OperationMode") for each in _list(found.get("network"))):
+        lines.append("VLAN settings of network adapters")
+    if any(_flag(each, "SupportPersistentReservations") for each in _list(found.get("disks"))):
+        lines.append("sharing of disks with other VMs")
+    if any(
+        _number(each, "MinimumIOPS") or _number(each, "MaximumIOPS") for each in _list(found.get("disks"))
+    ):
+        lines.append("limits of disks")
+    boot = _list(_table(found.get("firmware")).get("BootOrder"))
+    if any(_number(each, "BootType") == _BOOT_FILE for each in boot):
+        lines.append("boot entries that are files, so it starts \\EFI\\BOOT\\BOOTX64.EFI of the first disk")
+    if _flag(_table(found.get("vm")), "IsClustered"):
+        lines.append("its role in the cluster")
+    return tuple(lines)
 
 
 def _parsed(definition: str) -> object:

@@ -15,7 +15,7 @@ from hvpsbridge.contract.results import HostInfo, VmInfo
 from hvpsbridge.errors import ConfigurationError, HvpsError, OperationFailed
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, needs_of, vm_plan
+from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, left_out, needs_of, vm_plan
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
@@ -168,6 +168,7 @@ class HostVm:
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
         lines += (f"not set: {warning}" for warning in made.warnings)
+        lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
         return tuple(lines)
 
     # -- inside ---------------------------------------------------------------------------------------
