@@ -73,7 +73,7 @@ def test_data_files_are_data_with_any_name_of_a_group(pwsh: Path, tmp_path: Path
     done = CliRunner().invoke(jea_, [str(folder), "--group", groups[0], "--group", groups[1]])
     assert done.exit_code == 0
     files = [*folder.rglob("*.psd1"), *folder.rglob("*.psrc"), *folder.rglob("*.pssc")]
-    assert len(files) == 3
+    assert len(files) == 4
     shown = subprocess.run(
         [
             str(pwsh),
