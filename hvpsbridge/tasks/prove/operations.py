@@ -85,9 +85,11 @@ class Operations:
         return tuple(disk for disk in self.disks() if disk.format is DiskFormat.VHDX)
 
     def write_everywhere(self, seed: int) -> dict[str, tuple[Extent, ...]]:
-        """Write something new on each disk; what was written, by slot."""
-        written = {}
-        for disk in self.disks():
+        """Write something new on each disk, or let the guest write; what was written, by slot."""
+        disks = self.disks()
+        written: dict[str, tuple[Extent, ...]] = {slot_of(disk): () for disk in disks}
+        # Waiting once is enough for a guest.
+        for disk in disks[:1] if self.scratch.writes_online else disks:
             extents = pattern(disk.size_bytes, seed)
             written[slot_of(disk)] = self.scratch.write(disk, extents, seed)
         return written
@@ -218,7 +220,7 @@ class Operations:
                 known = normalise(answer, disk.size_bytes)
                 wanted = normalise(extents, disk.size_bytes)
                 missing += total_bytes(subtract(wanted, known))
-                empty = empty or not known
+                empty = empty or (bool(wanted) and not known)
                 ends = {one.end for one in known}
                 ranges += len(wanted)
                 longer += sum(one.end not in ends for one in wanted)

@@ -9,11 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.errors import HostUnreachable, Interrupted
+from hvpsbridge.formats.extents import Extent
 from hvpsbridge.repository import create_repository
 from hvpsbridge.sim.model.knobs import HOSTILE
 from hvpsbridge.sim.model.state import SnapshotType
-from hvpsbridge.tasks.prove.cycle import IDLE_SECONDS, Cycle
+from hvpsbridge.tasks.prove.cycle import IDLE_SECONDS, INCREMENTS, Cycle
 from hvpsbridge.tasks.prove.expectations import EXPECTATIONS
 from hvpsbridge.tasks.prove.findings import NotPossible, Verdict
 from hvpsbridge.tasks.prove.operations import Operations
@@ -21,7 +23,7 @@ from hvpsbridge.tasks.prove.prover import BACKUP_SECONDS, CLEAN_UP, GROUPS, LIMI
 from hvpsbridge.tasks.prove.scratch import Earlier, ScratchLedger
 from hvpsbridge.tasks.steps import Step
 from tests.tasks.model_host import shells_of
-from tests.tasks.prove.model_scratch import ModelScratch, prove, scratch_vm
+from tests.tasks.prove.model_scratch import Guest, GuestScratch, ModelScratch, prove, scratch_vm
 from tests.tasks.world import Died, World
 
 # Only scripts show these: the builtin engine reads no files, and starts no jobs that vanish.
@@ -62,6 +64,25 @@ def test_a_friendly_host_passes(world: World, tmp_path: Path) -> None:
     # A shell of a killed backup would hold the disks of its checkpoint. The first one died before its ledger
     # named its shell, which has nothing open.
     assert len(shells_of(world.model)) == 1
+
+
+def test_a_guest_that_writes_one_disk_shows_no_empty_answer_and_is_waited_for_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[DiskInfo] = []
+
+    def write(scratch: object, disk: DiskInfo, extents: object, seed: int) -> tuple[Extent, ...]:
+        written.append(disk)
+        return ()
+
+    vm_id, _ = scratch_vm(world, ScratchLedger(tmp_path / "state"))
+    monkeypatch.setattr(GuestScratch, "write", write)
+    facts = prove(world, vm_id, tmp_path / "restored", ["cycle"], Guest(world, vm_id, 240)).facts
+    assert facts["cycle.points_good"] is True
+    assert len(written) == INCREMENTS
+    facts = prove(world, vm_id, tmp_path / "restored", ["operations"], Guest(world, vm_id, 240)).facts
+    assert facts["changes.answered"] is True
+    assert facts["changes.empty"] is False
 
 
 def test_the_time_of_every_group_is_counted() -> None:
