@@ -111,7 +111,7 @@ class Handshake:
         self._reply(OptionKind.STARTTLS, Reply.ACK)
         self._stream.start_tls(self._tls)
         self._secure = True
-        # Nothing that was agreed on before counts (proto.md, NBD_OPT_STARTTLS).
+        # Nothing that was agreed on before counts (NBD protocol, NBD_OPT_STARTTLS).
         self._structured, self._allocation_of = False, None
 
     def _list(self, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """Messages of the NBD protocol, as bytes. Pure; all integers are big endian.
 
-Source: doc/proto.md of the NetworkBlockDevice project, version 1.2.
+Source: the protocol document of the NetworkBlockDevice project, "The NBD protocol".
 """
 
 from __future__ import annotations
