@@ -31,7 +31,8 @@ def get_folder(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     while not _exists(context, at) and (parent := _parent(at)) is not None:
         at = parent
     attributes = _try(lambda: _attributes(context, at), "Hvps.FileNotFound")
-    free = _try(lambda: _call(context, "GetDiskFreeSpaceEx", at, context.model.host_files.free_bytes))
+    free_bytes = context.model.host_files.free_bytes
+    free = _try(lambda: _call(context, "GetDiskFreeSpaceEx", at, free_bytes), "Hvps.FileNotFound")
     yield restoring.FolderInfo(
         path=path,
         exists=_exists(context, path),
