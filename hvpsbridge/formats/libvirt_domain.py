@@ -7,14 +7,13 @@ there, but not connected: the source may still run (libvirt, Domain XML format; 
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from hvpsbridge.formats.definition import CONTROLLERS
+from hvpsbridge.formats.definition import number_in, rows_of, sections_of, slot_of, table_of
 from hvpsbridge.units import MIB
 
 DEFAULT_MEMORY_BYTES = 2048 * MIB
@@ -70,26 +69,25 @@ def domain_of(name: str, definition: str, disks: Sequence[DomainDisk]) -> Domain
         definition: portable, from the point; may be damaged or empty.
         disks: as in the point.
     """
-    found = _read(definition)
+    found = sections_of(definition)
     lacks = []
-    memory = _number(found, "memory", "Startup")
+    memory = number_in(table_of(found.get("memory")), "Startup")
     if not memory:
         lacks.append(f"memory; the domain has {DEFAULT_MEMORY_BYTES // MIB} MiB")
-    processors = _number(found, "processor", "Count")
+    processors = number_in(table_of(found.get("processor")), "Count")
     if not processors:
         lacks.append("processors; the domain has one")
-    generation = _number(found, "vm", "Generation")
+    generation = number_in(table_of(found.get("vm")), "Generation")
     if not generation:
         lacks.append("the generation; the domain boots by UEFI")
     first = _boot_slot(found)
     ordered = sorted(disks, key=lambda disk: disk.slot != first)
-    adapters = found.get("network")
-    macs = [_mac(one) for one in adapters if isinstance(one, dict)] if isinstance(adapters, list) else []
+    macs = map(_mac, rows_of(found.get("network")))
     return Domain(
         name=_name(name),
         memory_bytes=max(memory or DEFAULT_MEMORY_BYTES, 32 * MIB),
         processors=min(processors or 1, MAX_PROCESSORS),
-        uefi=generation in (0, _GENERATION_2),
+        uefi=generation in (None, 0, _GENERATION_2),
         disks=tuple(ordered),
         macs=tuple(mac for mac in macs if mac),
         lacks=tuple(lacks),
@@ -219,25 +217,7 @@ def _mac(adapter: Mapping[str, Any]) -> str | None:
 
 def _boot_slot(found: Mapping[str, Any]) -> str | None:
     """Slot of the first disk in the boot order of the firmware; that of IDE 0:0 without one."""
-    firmware = found.get("firmware")
-    order = firmware.get("BootOrder") if isinstance(firmware, dict) else None
-    for entry in order if isinstance(order, list) else []:
-        device = entry.get("Device") if isinstance(entry, dict) else None
-        kind = device.get("ControllerType") if isinstance(device, dict) else None
-        if isinstance(device, dict) and isinstance(kind, int) and kind in CONTROLLERS:
-            return f"{CONTROLLERS[kind]} {device.get('ControllerNumber')}:{device.get('ControllerLocation')}"
+    for entry in rows_of(table_of(found.get("firmware")).get("BootOrder")):
+        if slot := slot_of(table_of(entry.get("Device"))):
+            return slot
     return "ide 0:0"
-
-
-def _number(found: Mapping[str, Any], section: str, name: str) -> int:
-    part = found.get(section)
-    value = part.get(name) if isinstance(part, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _read(definition: str) -> dict[str, Any]:
-    try:
-        found = json.loads(definition)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hvpsbridge.formats.definition import flag_in, number_in, rows_of, sections_of, table_of, text_in
+
 _Reader = Callable[[Mapping[str, Any], str], Any]
 
 # Microsoft.HyperV.PowerShell.ControllerType
@@ -51,50 +53,50 @@ def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions)
     Raises:
         ValueError: the definition lacks what a VM cannot be made without.
     """
-    found = _table(_parsed(definition))
-    vm, memory = _table(found.get("vm")), _table(found.get("memory"))
-    generation, startup = _number(vm, "Generation"), _number(memory, "Startup")
+    found = sections_of(definition)
+    vm, memory = table_of(found.get("vm")), table_of(found.get("memory"))
+    generation, startup = number_in(vm, "Generation"), number_in(memory, "Startup")
     if generation not in (1, 2) or startup is None:
         raise ValueError("the definition in this point lacks generation or memory of the VM")
     planned = [_disk(disk) for disk in disks]
     used = [disk["ControllerNumber"] + 1 for disk in planned if disk["ControllerType"] == "SCSI"]
     adapters = _adapters(found.get("network"), options)
-    dynamic = _flag(memory, "DynamicMemoryEnabled")
+    dynamic = flag_in(memory, "DynamicMemoryEnabled")
     plan: dict[str, Any] = {
         "mark": options.mark,
-        "notes": _text(vm, "Notes") or "",
+        "notes": text_in(vm, "Notes") or "",
         "generation": generation,
-        "version": _text(vm, "Version"),
+        "version": text_in(vm, "Version"),
         "memory": {
             "DynamicMemoryEnabled": dynamic,
             "StartupBytes": startup,
-            "MinimumBytes": _number(memory, "Minimum") if dynamic else None,
-            "MaximumBytes": _number(memory, "Maximum") if dynamic else None,
-            "Buffer": _number(memory, "Buffer") if dynamic else None,
-            "Priority": _number(memory, "Priority"),
+            "MinimumBytes": number_in(memory, "Minimum") if dynamic else None,
+            "MaximumBytes": number_in(memory, "Maximum") if dynamic else None,
+            "Buffer": number_in(memory, "Buffer") if dynamic else None,
+            "Priority": number_in(memory, "Priority"),
         },
         "processor": _members(
             found.get("processor"),
             {
-                "Count": _number,
-                "Maximum": _number,
-                "Reserve": _number,
-                "RelativeWeight": _number,
-                "ExposeVirtualizationExtensions": _flag,
-                "CompatibilityForMigrationEnabled": _flag,
-                "CompatibilityForOlderOperatingSystemsEnabled": _flag,
+                "Count": number_in,
+                "Maximum": number_in,
+                "Reserve": number_in,
+                "RelativeWeight": number_in,
+                "ExposeVirtualizationExtensions": flag_in,
+                "CompatibilityForMigrationEnabled": flag_in,
+                "CompatibilityForOlderOperatingSystemsEnabled": flag_in,
             },
         ),
         "vm": _members(
             vm,
             {
-                "AutomaticStartDelay": _number,
-                "AutomaticStopAction": _number,
-                "CheckpointType": _number,
-                "AutomaticCheckpointsEnabled": _flag,
+                "AutomaticStartDelay": number_in,
+                "AutomaticStopAction": number_in,
+                "CheckpointType": number_in,
+                "AutomaticCheckpointsEnabled": flag_in,
             },
         ),
-        "scsi_controllers": max([_number(found, "scsi_controllers") or 0, *used]),
+        "scsi_controllers": max([number_in(found, "scsi_controllers") or 0, *used]),
         "disks": planned,
         "adapters": adapters,
         "firmware": _firmware(found.get("firmware")) if generation == 2 else None,
@@ -130,35 +132,30 @@ def needs_of(plan: str) -> Needs:
 
 def left_out(definition: str) -> tuple[str, ...]:
     """What a definition has and a plan does not take over, one line each."""
-    found = _table(_parsed(definition))
-    security, lines = _table(found.get("security")), []
-    if _flag(security, "TpmEnabled"):
+    found = sections_of(definition)
+    security, lines = table_of(found.get("security")), []
+    if flag_in(security, "TpmEnabled"):
         lines.append("a virtual TPM, so BitLocker will ask for its recovery key")
-    if _flag(security, "Shielded"):
+    if flag_in(security, "Shielded"):
         lines.append("shielding")
-    if dvd := _list(found.get("dvd")):
+    if dvd := rows_of(found.get("dvd")):
         lines.append(f"{len(dvd)} DVD drives")
-    if any(_number(_table(each.get("Vlan")), "OperationMode") for each in _list(found.get("network"))):
+    if any(number_in(table_of(each.get("Vlan")), "OperationMode") for each in rows_of(found.get("network"))):
         lines.append("VLAN settings of network adapters")
-    if any(_flag(each, "SupportPersistentReservations") for each in _list(found.get("disks"))):
+    disks = rows_of(found.get("disks"))
+    if any(flag_in(each, "SupportPersistentReservations") for each in disks):
         lines.append("sharing of disks with other VMs")
     if any(
-        _number(each, "MinimumIOPS") or _number(each, "MaximumIOPS") for each in _list(found.get("disks"))
+        number_in(each, "MinimumIOPS") or number_in(each, "MaximumIOPS")
+        for each in rows_of(found.get("disks"))
     ):
         lines.append("limits of disks")
-    boot = _list(_table(found.get("firmware")).get("BootOrder"))
-    if any(_number(each, "BootType") == _BOOT_FILE for each in boot):
+    boot = rows_of(table_of(found.get("firmware")).get("BootOrder"))
+    if any(number_in(each, "BootType") == _BOOT_FILE for each in boot):
         lines.append("boot entries that are files, so it starts \\EFI\\BOOT\\BOOTX64.EFI of the first disk")
-    if _flag(_table(found.get("vm")), "IsClustered"):
+    if flag_in(table_of(found.get("vm")), "IsClustered"):
         lines.append("its role in the cluster")
     return tuple(lines)
-
-
-def _parsed(definition: str) -> object:
-    try:
-        return json.loads(definition)
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _disk(disk: PlannedDisk) -> dict[str, Any]:
@@ -176,39 +173,39 @@ def _disk(disk: PlannedDisk) -> dict[str, Any]:
 
 def _adapters(network: object, options: PlanOptions) -> list[dict[str, Any]]:
     adapters = []
-    for each in _list(network):
-        static = options.keep_macs and _flag(each, "DynamicMacAddressEnabled") is False
+    for each in rows_of(network):
+        static = options.keep_macs and flag_in(each, "DynamicMacAddressEnabled") is False
         adapters.append(
             {
-                "Name": _text(each, "Name") or "Network Adapter",
-                "IsLegacy": True if _flag(each, "IsLegacy") else None,
-                "SwitchName": (_text(each, "SwitchName") or None) if options.connect_network else None,
-                "StaticMacAddress": _text(each, "MacAddress") if static else None,
+                "Name": text_in(each, "Name") or "Network Adapter",
+                "IsLegacy": True if flag_in(each, "IsLegacy") else None,
+                "SwitchName": (text_in(each, "SwitchName") or None) if options.connect_network else None,
+                "StaticMacAddress": text_in(each, "MacAddress") if static else None,
             }
         )
     return adapters
 
 
 def _firmware(firmware: object) -> dict[str, Any]:
-    found = _table(firmware)
-    secure = _number(found, "SecureBoot")
+    found = table_of(firmware)
+    secure = number_in(found, "SecureBoot")
     return {
         "EnableSecureBoot": secure,
-        "SecureBootTemplate": _text(found, "SecureBootTemplate") if secure != _OFF else None,
-        "PreferredNetworkBootProtocol": _number(found, "PreferredNetworkBootProtocol"),
-        "ConsoleMode": _number(found, "ConsoleMode"),
-        "PauseAfterBootFailure": _number(found, "PauseAfterBootFailure"),
+        "SecureBootTemplate": text_in(found, "SecureBootTemplate") if secure != _OFF else None,
+        "PreferredNetworkBootProtocol": number_in(found, "PreferredNetworkBootProtocol"),
+        "ConsoleMode": number_in(found, "ConsoleMode"),
+        "PauseAfterBootFailure": number_in(found, "PauseAfterBootFailure"),
     }
 
 
 def _boot(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Drives by slot, and adapters by name, which is how the new ones are found."""
-    network = _list(found.get("network"))
-    names = {_text(each, "AdapterId"): _text(each, "Name") or "Network Adapter" for each in network}
+    network = rows_of(found.get("network"))
+    names = {text_in(each, "AdapterId"): text_in(each, "Name") or "Network Adapter" for each in network}
     order: list[dict[str, Any]] = []
-    for entry in _list(_table(found.get("firmware")).get("BootOrder")):
-        device = _table(entry.get("Device"))
-        kind, adapter = _number(device, "ControllerType"), _text(device, "AdapterId")
+    for entry in rows_of(table_of(found.get("firmware")).get("BootOrder")):
+        device = table_of(entry.get("Device"))
+        kind, adapter = number_in(device, "ControllerType"), text_in(device, "AdapterId")
         if adapter in names:
             order.append({"adapter": names[adapter], "type": None, "number": None, "location": None})
         elif kind is not None:
@@ -216,18 +213,18 @@ def _boot(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 {
                     "adapter": None,
                     "type": kind,
-                    "number": _number(device, "ControllerNumber"),
-                    "location": _number(device, "ControllerLocation"),
+                    "number": number_in(device, "ControllerNumber"),
+                    "location": number_in(device, "ControllerLocation"),
                 }
             )
     return order
 
 
 def _bios(bios: object) -> dict[str, Any] | None:
-    found = _table(bios)
+    found = table_of(bios)
     if not found:
         return None
-    numlock, order = _flag(found, "NumLockEnabled"), found.get("StartupOrder")
+    numlock, order = flag_in(found, "NumLockEnabled"), found.get("StartupOrder")
     fits = isinstance(order, list) and all(type(each) is int and 0 <= each < _BOOT_DEVICES for each in order)
     return {
         "EnableNumLock": True if numlock else None,
@@ -240,35 +237,12 @@ def _services(services: object) -> dict[str, bool] | None:
     """Whether each service is enabled, by the end of its id."""
     found = {
         identity.rpartition("\\")[2]: enabled
-        for each in _list(services)
-        if (identity := _text(each, "Id")) and (enabled := _flag(each, "Enabled")) is not None
+        for each in rows_of(services)
+        if (identity := text_in(each, "Id")) and (enabled := flag_in(each, "Enabled")) is not None
     }
     return found or None
 
 
 def _members(section: object, members: Mapping[str, _Reader]) -> dict[str, Any]:
-    found = _table(section)
+    found = table_of(section)
     return {name: read(found, name) for name, read in members.items()}
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _number(found: Mapping[str, Any], name: str) -> int | None:
-    value = found.get(name)
-    return value if type(value) is int and 0 <= value < 1 << 63 else None
-
-
-def _flag(found: Mapping[str, Any], name: str) -> bool | None:
-    value = found.get(name)
-    return value if isinstance(value, bool) else None
-
-
-def _text(found: Mapping[str, Any], name: str) -> str | None:
-    value = found.get(name)
-    return value if isinstance(value, str) else None

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from hvpsbridge.errors import Damaged, DiskDamaged
-from hvpsbridge.formats.definition import disk_of
+from hvpsbridge.formats.definition import disk_of, number_in, table_of
 from hvpsbridge.formats.extents import Extent, total_bytes
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vhdx_metadata import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
@@ -132,7 +132,7 @@ class DiskSource:
     def shape(self) -> DiskShape:
         """The shape of a file of this disk: as the definition in the point has it, or as is usual."""
         found = disk_of(self.point.manifest.definition, self.disk.slot)
-        physical = _number(found.get("Vhd"), "PhysicalSectorSize")
+        physical = number_in(table_of(found.get("Vhd")), "PhysicalSectorSize")
         kept = self.disk.disk_id if self.keep_ids else None
         return DiskShape(
             size_bytes=self.disk.size_bytes,
@@ -169,14 +169,8 @@ class DiskSource:
         self.damaged[extent.offset] = DamagedRange(extent.offset, extent.length, f"{err.name}: {err.what}")
 
 
-def _number(found: object, name: str) -> int:
-    """A number of a definition; 0 if it has none."""
-    value = found.get(name) if isinstance(found, dict) else None
-    return value if isinstance(value, int) else 0
-
-
 def _block(base: object) -> int | None:
     """Block size of the base of the chain, if a VHDX can have it."""
-    block = _number(base, "BlockSize")
+    block = number_in(table_of(base), "BlockSize") or 0
     allowed = MIN_BLOCK_BYTES <= block <= MAX_BLOCK_BYTES and not block & (block - 1)
     return block if allowed else None
