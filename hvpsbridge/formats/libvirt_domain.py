@@ -1,4 +1,4 @@
-"""A VM of a point as a libvirt domain and as a QEMU command. Pure.
+"""A VM of a point as a libvirt domain. Pure; :mod:`hvpsbridge.formats.qemu_options` makes QEMU's options of it.
 
 Guests of Hyper-V need not have virtio drivers, so disks are at IDE and AHCI controllers, which Windows and
 Linux know, unless a disk has sectors of 4096 bytes, which QEMU has at SCSI controllers only. Adapters are
@@ -7,7 +7,6 @@ there, but not connected: the source may still run (libvirt, Domain XML format; 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,8 @@ from hvpsbridge.units import MIB
 
 DEFAULT_MEMORY_BYTES = 2048 * MIB
 MAX_PROCESSORS = 240
-# What Debian's package ovmf installs.
-UEFI = "/usr/share/ovmf/OVMF.fd"
-# Disks at the controllers of a PC: two IDE channels of two, and six AHCI ports a controller.
+# Two IDE channels of two, at a PC.
 IDE_DISKS = 4
-AHCI_PORTS = 6
 _GENERATION_2 = 2
 _MAC_DIGITS = 12
 
@@ -110,7 +106,7 @@ def domain_xml(domain: Domain) -> str:
     for name in ("acpi", "apic"):
         Xml.SubElement(features, name)
     devices = Xml.SubElement(top, "devices")
-    for order, (disk, bus, device) in enumerate(_placed(domain), 1):
+    for order, (disk, bus, device) in enumerate(placed(domain), 1):
         made = Xml.SubElement(devices, "disk", type="file", device="disk")
         Xml.SubElement(made, "driver", name="qemu", type="qcow2")
         Xml.SubElement(made, "source", file=disk.file)
@@ -119,7 +115,7 @@ def domain_xml(domain: Domain) -> str:
             size = str(disk.sector_bytes)
             Xml.SubElement(made, "blockio", logical_block_size=size, physical_block_size=size)
         Xml.SubElement(made, "boot", order=str(order))
-    if any(bus == "scsi" for _, bus, _ in _placed(domain)):
+    if any(bus == "scsi" for _, bus, _ in placed(domain)):
         Xml.SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
     for mac in domain.macs:
         adapter = Xml.SubElement(devices, "interface", type="network")
@@ -135,48 +131,11 @@ def domain_xml(domain: Domain) -> str:
     return Xml.tostring(top, encoding="unicode") + "\n"
 
 
-def qemu_script(domain: Domain) -> str:
-    """A shell script that starts QEMU with the disks beside it, and passes on further arguments."""
-    machine = "q35" if domain.uefi else "pc"
-    command = ["qemu-system-x86_64", "-name", domain.name.replace(",", ",,")]
-    command += ["-machine", f"{machine},accel=kvm:tcg", "-m", str(domain.memory_bytes // MIB)]
-    command += ["-smp", str(domain.processors)]
-    if domain.uefi:
-        command += ["-bios", UEFI]
-    command += ["-nic", "none"]
-    placed = _placed(domain)
-    if any(bus == "scsi" for _, bus, _ in placed):
-        command += ["-device", "virtio-scsi-pci,id=scsi"]
-    ports = [index for index, (_, bus, _) in enumerate(placed) if bus == "sata"]
-    for number in range(-(-len(ports) // AHCI_PORTS)):
-        command += ["-device", f"ich9-ahci,id=ahci{number}"]
-    counts = dict.fromkeys(("ide", "sata", "scsi"), 0)
-    for index, (disk, bus, _) in enumerate(placed):
-        number, counts[bus] = counts[bus], counts[bus] + 1
-        name = disk.file.rpartition("/")[2].replace(",", ",,")
-        command += ["-drive", f"file={name},format=qcow2,if=none,id=disk{index}"]
-        boot = f"drive=disk{index},bootindex={index + 1}"
-        if bus == "ide":
-            command += ["-device", f"ide-hd,bus=ide.{number // 2},unit={number % 2},{boot}"]
-        elif bus == "sata":
-            port = f"ahci{number // AHCI_PORTS}.{number % AHCI_PORTS}"
-            command += ["-device", f"ide-hd,bus={port},{boot}"]
-        else:
-            size = f"logical_block_size={disk.sector_bytes},physical_block_size={disk.sector_bytes}"
-            command += ["-device", f"scsi-hd,bus=scsi.0,{size},{boot}"]
-    return (
-        "#!/bin/sh\n"
-        "# Starts the VM without a network. Add options, such as -snapshot to keep the disks as they are.\n"
-        'cd "$(dirname "$0")" || exit 1\n'
-        f'exec {shlex.join(command)} "$@"\n'
-    )
-
-
-def _placed(domain: Domain) -> list[tuple[DomainDisk, str, str]]:
-    """Disks with their bus and the device name that says where on it."""
+def placed(domain: Domain) -> list[tuple[DomainDisk, str, str]]:
+    """Disks with their bus (ide, sata or scsi) and the device name that says where on it."""
     counts = dict.fromkeys(("ide", "sata", "scsi"), 0)
     letters = {"ide": "hd", "sata": "sd", "scsi": "sd"}
-    placed = []
+    found = []
     for disk in domain.disks:
         if disk.sector_bytes != 512:
             bus = "scsi"
@@ -186,8 +145,8 @@ def _placed(domain: Domain) -> list[tuple[DomainDisk, str, str]]:
             bus = "sata"
         number = counts[bus] if bus == "ide" else counts["sata"] + counts["scsi"]
         counts[bus] += 1
-        placed.append((disk, bus, letters[bus] + _letters(number)))
-    return placed
+        found.append((disk, bus, letters[bus] + _letters(number)))
+    return found
 
 
 def _letters(number: int) -> str:

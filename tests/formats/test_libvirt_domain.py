@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvpsbridge.formats.libvirt_domain import Domain, DomainDisk, domain_of, domain_xml, qemu_script
+from hvpsbridge.formats.libvirt_domain import Domain, DomainDisk, domain_of, domain_xml
+from hvpsbridge.formats.qemu_options import qemu_script
 
 DISKS = (
     DomainDisk("/vm/ide-0-0.qcow2", "ide 0:0", 512),

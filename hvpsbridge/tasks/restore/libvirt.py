@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hvpsbridge.errors import ConfigurationError, TargetExists
 from hvpsbridge.files import replace_file
-from hvpsbridge.formats.libvirt_domain import DomainDisk, domain_of, domain_xml, qemu_script
+from hvpsbridge.formats.libvirt_domain import DomainDisk, domain_of, domain_xml
 from hvpsbridge.formats.manifest import ManifestDisk
+from hvpsbridge.formats.qemu_options import qemu_script
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.restore.images import ImageFiles
