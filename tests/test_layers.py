@@ -21,7 +21,7 @@ GROUND = frozenset(
     {"errors", "units", "secret", "resources", "backoff", "options", "stopping", "text", "folders", "files"}
 )
 SEAMS = GROUND | {"formats", "contract"}
-PARTS = SEAMS | {"host", "receiver", "repository", "nbd", "filesystems", "fuse"}
+PARTS = SEAMS | {"host", "receiver", "repository", "nbd", "filesystems", "fuse", "qemu"}
 
 # What each package may import beside itself. ``host``, ``receiver`` and ``repository`` are on one rung
 # and do not know each other; neither do ``playbook`` and ``report``.
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "filesystems": SEAMS - {"contract"},
     "nbd": SEAMS - {"contract"},
     "fuse": SEAMS - {"contract"},
+    "qemu": SEAMS - {"contract"},
     "tasks": PARTS,
     "playbook": PARTS | {"tasks"},
     "report": PARTS | {"tasks"},

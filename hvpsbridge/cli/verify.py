@@ -15,13 +15,24 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository import Level, TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyProblem, VerifyReport
 from hvpsbridge.repository.frames import NOT_INDEXED
+from hvpsbridge.tasks.boots import BootCheck, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.files.readable import ReadableCheck, check_readable, record_readable
 from hvpsbridge.tasks.verify import VerifyOptions, record_findings
 from hvpsbridge.units import duration_text, size_text
 
-_OPTIONS = OptionGroup(VerifyOptions, {"level": "--level"})
+_OPTIONS = OptionGroup(
+    VerifyOptions,
+    {
+        "level": "--level",
+        "boot_wait": "--boot-wait",
+        "boot_stay": "--boot-stay",
+        "boot_mark": "--boot-mark",
+        "screenshots": "--screenshots",
+        "accelerator": "--accelerator",
+    },
+)
 
 
 @click.command("verify")
@@ -36,6 +47,10 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
     The level readable opens the file systems of each point and reads a sample of files (exit 3 if that is not
     possible for some).
 
+    The level boots starts each point in QEMU, without a network, on disks whose changes are thrown away. A
+    login prompt or a mark on the serial line, an answer of the guest agent, or a screen of the system that
+    stays shows that it boots. Otherwise that is not shown (exit 3); it may boot all the same.
+
     Read access is enough. With write access, damaged chunks are recorded, so that the next backup stores
     them again, and so are the points that were found intact.
     """
@@ -48,12 +63,16 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
         shown: tuple[ReadableCheck, ...] = ()
         if wanted.level is Level.READABLE and report.good:
             shown = tuple(check_readable(repository, point) for point in looked_at)
+        boots: tuple[BootCheck, ...] = ()
+        if wanted.level is Level.BOOTS and report.good:
+            boots = tuple(_booted(repository, point, wanted.boot) for point in looked_at)
         # Reported before anything is written: the store may be read-only or full.
         if as_json:
-            console.document(Verified(report.good, report, shown))
+            console.document(Verified(report.good, report, shown, boots))
         else:
             _print(report)
             _print_readable(shown)
+            _print_boots(boots)
         console.flush()
         warning = record_findings(repository, report, looked_at, invocation.run_id, whole=True)
         if warning is not None:
@@ -62,9 +81,19 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
             warning = record_readable(repository, point, check, invocation.run_id)
             if warning is not None:
                 console.note(f"hvps: warning: {warning}")
+        for point, boot in zip(looked_at, boots, strict=False):
+            warning = record_boots(repository, point, boot, invocation.run_id)
+            if warning is not None:
+                console.note(f"hvps: warning: {warning}")
     if not report.good:
         return ExitCode.DAMAGE
-    return ExitCode.DONE if all(check.shown for check in shown) else ExitCode.DEGRADED
+    every = [check.shown for check in shown] + [check.shown for check in boots]
+    return ExitCode.DONE if all(every) else ExitCode.DEGRADED
+
+
+def _booted(repository: Repository, point: Point, options: BootOptions) -> BootCheck:
+    console.note(f"booting {point.vm_name}@{point.short_id}")
+    return check_boots(repository, point, options)
 
 
 def _print(report: VerifyReport) -> None:
@@ -97,6 +126,27 @@ def _print_readable(shown: Sequence[ReadableCheck]) -> None:
     )
     if rows:
         console.table(Table("readable", ("point", "volumes", "sample", "not shown"), rows))
+
+
+def _print_boots(boots: Sequence[BootCheck]) -> None:
+    rows = tuple(
+        (
+            check.point_id.hex[:8],
+            f"shown by {check.by}" if check.shown else "not shown",
+            check.what,
+            check.accelerator,
+            duration_text(check.seconds),
+            size_text(check.read_bytes),
+            check.screenshot or "none",
+        )
+        for check in boots
+    )
+    if rows:
+        columns = ("point", "boots", "seen", "by", "time", "read", "screenshot")
+        console.table(Table("boots", columns, rows))
+    for check in boots:
+        for note in check.notes:
+            console.line(f"point {check.point_id.hex[:8]}: {note}")
 
 
 def _is_of_index(problem: VerifyProblem) -> bool:

@@ -1,4 +1,4 @@
-"""A VM of a point as a libvirt domain. Pure; :mod:`hvpsbridge.formats.qemu_options` makes QEMU's options of it.
+"""A VM of a point as a libvirt domain. Pure; its QEMU options are in :mod:`hvpsbridge.formats.qemu_options`.
 
 Guests of Hyper-V need not have virtio drivers, so disks are at IDE and AHCI controllers, which Windows and
 Linux know, unless a disk has sectors of 4096 bytes, which QEMU has at SCSI controllers only. Adapters are

@@ -7,7 +7,6 @@ import shlex
 from hvpsbridge.formats.libvirt_domain import Domain, placed
 from hvpsbridge.units import MIB
 
-PROGRAM = "qemu-system-x86_64"
 # What Debian's package ovmf installs.
 UEFI = "/usr/share/ovmf/OVMF.fd"
 # Of one controller.
@@ -55,7 +54,12 @@ def disk_options(domain: Domain) -> list[str]:
 
 def qemu_script(domain: Domain) -> str:
     """A shell script that starts QEMU with the disks beside it, and passes on further arguments."""
-    command = [PROGRAM, "-name", domain.name.replace(",", ",,"), *machine_options(domain, "kvm:tcg")]
+    command = [
+        "qemu-system-x86_64",
+        "-name",
+        domain.name.replace(",", ",,"),
+        *machine_options(domain, "kvm:tcg"),
+    ]
     for index, disk in enumerate(domain.disks):
         name = disk.file.rpartition("/")[2].replace(",", ",,")
         command += ["-drive", f"file={name},format=qcow2,if=none,id=disk{index}"]

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, HvpsError, PointNotFound, RepositoryError
 from hvpsbridge.formats.manifest import Proof
-from hvpsbridge.options import Option, TextForm
+from hvpsbridge.options import Option, TextForm, Unit
+from hvpsbridge.qemu.guest import Accelerator
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.check.verify import Level, VerifyReport
+from hvpsbridge.tasks.boots import STAY_SECONDS, WAIT_SECONDS, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.files.readable import check_readable, record_readable
 from hvpsbridge.tasks.results import TaskResult
@@ -55,13 +58,43 @@ class VerifyOptions:
         Level,
         Option(
             "`written`: check that everything exists; `hashed`: also read and hash every chunk; "
-            "`readable`: check that everything exists, open file systems and read a sample of files"
+            "`readable`: check that everything exists, open file systems and read a sample of files; "
+            "`boots`: check that everything exists, and boot in QEMU without a network"
         ),
     ] = Level.HASHED
     points: Annotated[Points, Option("which points")] = Points.LATEST
     subset: Annotated[
         tuple[int, int] | None, Option("part of the data, a different part each day", form=PART)
     ] = None
+    boot_wait: Annotated[float, Option("how long a boot may take", unit=Unit.SECONDS, more_than=0)] = (
+        WAIT_SECONDS
+    )
+    boot_stay: Annotated[
+        float,
+        Option("how long the screen of a booted system must stay", unit=Unit.SECONDS, more_than=0),
+    ] = STAY_SECONDS
+    boot_mark: Annotated[
+        str, Option("text on the serial line that says that the guest is up; a login prompt does, too")
+    ] = ""
+    screenshots: Annotated[
+        Path | None,
+        Option("folder of screenshots of boots; without it the folder screenshots of the state folder"),
+    ] = None
+    accelerator: Annotated[
+        Accelerator | None,
+        Option("what QEMU runs the guest by; without it KVM, or TCG where that is not possible"),
+    ] = None
+
+    @property
+    def boot(self) -> BootOptions:
+        """How boots are watched."""
+        return BootOptions(
+            wait_seconds=self.boot_wait,
+            stay_seconds=self.boot_stay,
+            mark=self.boot_mark,
+            screenshots=self.screenshots,
+            accelerator=self.accelerator,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +186,8 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             _sort(report, faults)
             if options.level is Level.READABLE:
                 warnings += _readable(repository, points, context)
+            if options.level is Level.BOOTS and report.good:
+                warnings += _boots(repository, points, context, options.boot)
             whole = options.subset is None
             warning = record_findings(repository, report, points, context.run_id, whole=whole)
             if warning is not None and warning not in warnings:
@@ -190,6 +225,20 @@ def _readable(repository: Repository, points: Sequence[Point], context: TaskCont
         check = check_readable(repository, point)
         warnings += [f"point {point.short_id} not shown to be readable: {each}" for each in check.not_shown]
         warning = record_readable(repository, point, check, context.run_id)
+        warnings += [] if warning is None else [warning]
+    return warnings
+
+
+def _boots(
+    repository: Repository, points: Sequence[Point], context: TaskContext, options: BootOptions
+) -> list[str]:
+    """Points that were not shown to boot, and what could not be recorded."""
+    warnings = []
+    for point in points:
+        check = check_boots(repository, point, options, context.cancel.pause)
+        if not check.shown:
+            warnings.append(f"point {point.short_id} not shown to boot ({check.accelerator}): {check.what}")
+        warning = record_boots(repository, point, check, context.run_id)
         warnings += [] if warning is None else [warning]
     return warnings
 

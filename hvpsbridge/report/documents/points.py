@@ -13,6 +13,7 @@ from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
 from hvpsbridge.secret import Word
+from hvpsbridge.tasks.boots import BootCheck
 from hvpsbridge.tasks.files.readable import ReadableCheck
 
 
@@ -135,11 +136,13 @@ class Verified(Document):
     Attributes:
         good: whether no problem was found.
         readable: what could be read of each point, at the level readable.
+        boots: how each point booted, at the level boots.
     """
 
     good: bool
     report: VerifyReport
     readable: tuple[ReadableCheck, ...] = ()
+    boots: tuple[BootCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class Level(StrEnum):
     WRITTEN = "written"
     HASHED = "hashed"
     READABLE = "readable"
+    BOOTS = "boots"
 
 
 @dataclass(frozen=True, slots=True)

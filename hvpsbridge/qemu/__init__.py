@@ -1,0 +1,1 @@
+"""Starts QEMU and watches a guest boot: its screen, its serial line and its agent."""
