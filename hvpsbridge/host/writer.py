@@ -110,10 +110,7 @@ class FileWriter:
         self._pipeline.end_input()
         until = time.monotonic() + ANSWER_SECONDS
         while self._pipeline.running:
-            stopping.check()
-            if time.monotonic() > until:
-                raise OperationTimedOut(self._session.host, WRITE_FILE.name, ANSWER_SECONDS)
-            self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
+            self._poll(until)
         if problem := self._pipeline.error():
             raise problem
         self._pipeline.close()
@@ -123,14 +120,18 @@ class FileWriter:
         """Wait until no more than this is under way."""
         until = time.monotonic() + ANSWER_SECONDS
         while sum(extent.length for extent in self._pending) > most_bytes:
-            stopping.check()
-            if time.monotonic() > until:
-                raise OperationTimedOut(self._session.host, WRITE_FILE.name, ANSWER_SECONDS)
             if not self._pipeline.running:
                 raise self._pipeline.error() or SessionLost(
                     self._session.host, WRITE_FILE.name, "the pipeline ended"
                 )
-            self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
+            self._poll(until)
+
+    def _poll(self, until: float) -> None:
+        """Take what has arrived; an error if it is later than ``until``, by ``time.monotonic``."""
+        stopping.check()
+        if time.monotonic() > until:
+            raise OperationTimedOut(self._session.host, WRITE_FILE.name, ANSWER_SECONDS)
+        self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
 
     def _take(self, arrived: list[Emitted]) -> None:
         for item in arrived:

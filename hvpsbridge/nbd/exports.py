@@ -60,7 +60,6 @@ class Export:
         disk: its content.
         writable: where writes go; the same disk, or None if it is read-only.
         block_bytes: what clients should read at a time, a power of two.
-        sector_bytes: the smallest piece that clients should read.
     """
 
     name: str
@@ -68,7 +67,6 @@ class Export:
     disk: Disk
     writable: WritableDisk | None = None
     block_bytes: int = 256 * 1024
-    sector_bytes: int = 512
 
     @property
     def flags(self) -> ExportFlag:

@@ -120,7 +120,6 @@ def check_boots(
                 disk=overlay,
                 writable=overlay,
                 block_bytes=repository.grid.chunk_bytes,
-                sector_bytes=disk.sector_bytes,
             )
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hvps-boot-"))) / "nbd.sock"
         stack.enter_context(Server(unix_socket(socket), exports))

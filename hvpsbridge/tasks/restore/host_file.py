@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from hvpsbridge.backoff import Backoff
@@ -70,26 +70,28 @@ class HostDiskFile:
             HostError: the host failed, or could not be reached again.
         """
         restoring = self.host.restoring
-        try:
+        with self._taking(self.partial):
             restoring.new_file(self.partial, view.size_bytes)
-        except OperationFailed as err:
-            if err.error_id == "Hvps.FileExists":
-                raise TargetExists(f"{self.host.name}:{self.partial}") from err
-            raise
         try:
             self._fill(view, source)
             restoring.close_file(self.partial)
             self._compare(source)
-            try:
+            with self._taking(self.path):
                 restoring.move_file(self.partial, self.path)
-            except OperationFailed as err:
-                if err.error_id == "Hvps.FileExists":
-                    raise TargetExists(f"{self.host.name}:{self.path}") from err
-                raise
         except BaseException:
             with suppress(HostError):
                 self.host.close_readers(self.partial)
                 restoring.remove_files([self.partial])
+            raise
+
+    @contextmanager
+    def _taking(self, path: str) -> Iterator[None]:
+        """Say which name is taken."""
+        try:
+            yield
+        except OperationFailed as err:
+            if err.error_id == "Hvps.FileExists":
+                raise TargetExists(f"{self.host.name}:{path}") from err
             raise
 
     def _fill(self, view: ImageView, source: DiskSource) -> None:
@@ -134,16 +136,20 @@ class HostDiskFile:
         """Compare all chunks of the disk, as the driver reads it, with the repository."""
         repository = source.repository
         grid, size = repository.grid, source.size_bytes
-        wanted = dict(source.image.chunk_ids(on_damaged=lambda extent, err: None))
-        for offset in source.damaged:
-            wanted.pop(grid.number(offset), None)
+        # Both are ascending, so neither is held: a disk of many TiB has millions of chunks.
+        stored = source.image.chunk_ids(on_damaged=lambda extent, err: None)
+        coming = next(stored, None)
         for page in self.host.digests(self.partial, grid.chunk_bytes, 0, size):
             for index in range(len(page.digests) // _DIGEST_BYTES):
                 source.cancel.check()
                 number = page.first_chunk + index
                 extent = grid.extent(number, size)
                 digest = page.digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
-                identity = wanted.get(number)
+                identity = None
+                if coming is not None and coming[0] == number:
+                    identity, coming = coming[1], next(stored, None)
+                if extent.offset in source.damaged:
+                    identity = None
                 same = (
                     digest == zero_digest(extent.length)
                     if identity is None
