@@ -29,15 +29,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Wmi.ps1"
 try {
-    $vm = $null
-    try {
-        $vm = Get-HvpsWmiVm -VmId $VmId
-    }
-    catch {
-        if ($_.FullyQualifiedErrorId -notlike 'Hvps.VmNotFound*') {
-            throw
-        }
-    }
+    $vm = Find-HvpsObject -Find { Get-HvpsWmiVm -VmId $VmId }
     $setting = $null
     if ($null -ne $vm) {
         $setting = Get-HvpsWmiCheckpoint -Vm $vm -CheckpointId $CheckpointId

@@ -28,15 +28,9 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Wmi.ps1"
 #% include "lib/ReferencePoint.ps1"
 try {
-    $found = $null
-    try {
+    $found = Find-HvpsObject -Find {
         $vm = Get-HvpsWmiVm -VmId $VmId
-        $found = Get-HvpsWmiReferencePoint -Vm $vm | Where-Object { $InstanceId -eq [string] $_.InstanceID }
-    }
-    catch {
-        if ($_.FullyQualifiedErrorId -notlike 'Hvps.VmNotFound*') {
-            throw
-        }
+        Get-HvpsWmiReferencePoint -Vm $vm | Where-Object { $InstanceId -eq [string] $_.InstanceID }
     }
     $removed = $false
     if ($null -ne $found) {

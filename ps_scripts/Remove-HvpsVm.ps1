@@ -27,15 +27,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 try {
     #% include "lib/HyperV.ps1"
-    $vm = $null
-    try {
-        $vm = Get-HvpsVmObject -VmId $VmId
-    }
-    catch {
-        if ($_.FullyQualifiedErrorId -notlike 'Hvps.VmNotFound*') {
-            throw
-        }
-    }
+    $vm = Find-HvpsObject -Find { Get-HvpsVmObject -VmId $VmId }
     $removed = $false
     if ($null -ne $vm) {
         $notes = [string] $vm.Notes

@@ -70,6 +70,23 @@ function New-HvpsError {
         $exception, $fullId, [Management.Automation.ErrorCategory] $category, $null)
 }
 
+function Find-HvpsObject {
+    <#
+    .SYNOPSIS
+    What a script block finds of a VM; nothing if the VM does not exist.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [scriptblock] $Find)
+    try {
+        & $Find
+    }
+    catch {
+        if ($_.FullyQualifiedErrorId -notlike 'Hvps.VmNotFound*') {
+            throw
+        }
+    }
+}
+
 function Get-HvpsNativeCode {
     <#
     .SYNOPSIS

@@ -104,6 +104,13 @@ function Set-VMBios {
     }
 }
 
+function Set-HvService($Cmdlet, [string] $Verb, $Service) {
+    $id = [string] $Service.Id
+    # Microsoft:<id of the VM>\<id of the service>
+    $reply = Invoke-Model "vm.$($Verb.ToLowerInvariant())_service" @{ vm = $id.Substring(10, 36); id = $id }
+    Write-HvReply $Cmdlet "${Verb}VMIntegrationService" $reply $id
+}
+
 function Enable-VMIntegrationService {
     [CmdletBinding(SupportsShouldProcess = $true)]
     param(
@@ -111,9 +118,7 @@ function Enable-VMIntegrationService {
         [Microsoft.HyperV.PowerShell.VMIntegrationComponent] $VMIntegrationService
     )
     process {
-        $id = [string] $VMIntegrationService.Id
-        $asked = @{ vm = $id.Substring(10, 36); id = $id }
-        Write-HvReply $PSCmdlet 'EnableVMIntegrationService' (Invoke-Model 'vm.enable_service' $asked) $id
+        Set-HvService $PSCmdlet Enable $VMIntegrationService
     }
 }
 
@@ -124,9 +129,7 @@ function Disable-VMIntegrationService {
         [Microsoft.HyperV.PowerShell.VMIntegrationComponent] $VMIntegrationService
     )
     process {
-        $id = [string] $VMIntegrationService.Id
-        $asked = @{ vm = $id.Substring(10, 36); id = $id }
-        Write-HvReply $PSCmdlet 'DisableVMIntegrationService' (Invoke-Model 'vm.disable_service' $asked) $id
+        Set-HvService $PSCmdlet Disable $VMIntegrationService
     }
 }
 
