@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from hvpsbridge.errors import FilesUnreadable, HvpsError, MachineError
 from hvpsbridge.filesystems import wire
 from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+from hvpsbridge.formats.readable import Readable
 
 logger = logging.getLogger(__name__)
 
@@ -28,23 +29,6 @@ _DEEPEST = 4096
 OnUnreadable = Callable[[FilesUnreadable], None]
 
 
-class SourceDisk(Protocol):
-    """A disk whose bytes are served to the child."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``.
-
-        Raises:
-            Damaged: some of them cannot be read.
-        """
-        ...
-
-
 class DiskFiles:
     """Volumes and files of disks. One thread at a time; close it, or use it in ``with``.
 
@@ -52,7 +36,7 @@ class DiskFiles:
         read_bytes: of the disks, so far.
     """
 
-    def __init__(self, disks: Sequence[SourceDisk], sector_bytes: Sequence[int]) -> None:
+    def __init__(self, disks: Sequence[Readable], sector_bytes: Sequence[int]) -> None:
         missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
         if missing:
             raise MachineError(f"reading files needs {', '.join(missing)}", "install hvpsbridge[files]")

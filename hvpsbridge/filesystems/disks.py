@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Protocol
+
+from hvpsbridge.formats.readable import Readable
 
 
 class UnreadableError(Exception):
@@ -16,23 +17,6 @@ class UnreadableError(Exception):
     def __init__(self, what: str, *, damaged: bool = False) -> None:
         super().__init__(what)
         self.damaged = damaged
-
-
-class Readable(Protocol):
-    """Bytes of a disk or a part of it."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``, all within it.
-
-        Raises:
-            UnreadableError: some of them cannot be read.
-        """
-        ...
 
 
 class Window:

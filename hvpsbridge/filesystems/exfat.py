@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import pyfsfat
 
-from hvpsbridge.filesystems.disks import DiskFile, Readable, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
 from hvpsbridge.filesystems.model import Entry
 from hvpsbridge.filesystems.reported import Reported
 from hvpsbridge.filesystems.tsk import TskFileSystem
+from hvpsbridge.formats.readable import Readable
 
 
 class ExfatFileSystem:

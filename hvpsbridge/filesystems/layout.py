@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hvpsbridge.filesystems import lvm, signatures, tsk
-from hvpsbridge.filesystems.disks import Readable, UnreadableError, Window
+from hvpsbridge.filesystems.disks import UnreadableError, Window
 from hvpsbridge.filesystems.exfat import ExfatFileSystem
 from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.filesystems.ntfs import NtfsFileSystem
 from hvpsbridge.filesystems.replay import replayed
 from hvpsbridge.filesystems.xfs import XfsFileSystem
 from hvpsbridge.filesystems.xfs_log import log_notice
+from hvpsbridge.formats.readable import Readable
 
 _LVM_REFUSED = "LVM physical volume; its logical volumes are listed by their names"
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyvslvm
 
-from hvpsbridge.filesystems.disks import DiskFile, Readable, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
 from hvpsbridge.filesystems.reported import Reported
+from hvpsbridge.formats.readable import Readable
 
 
 class LogicalVolume:

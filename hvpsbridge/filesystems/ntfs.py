@@ -7,10 +7,11 @@ from typing import Any
 
 import pyfsntfs
 
-from hvpsbridge.filesystems.disks import DiskFile, Readable, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
 from hvpsbridge.filesystems.model import Entry, FileKind
 from hvpsbridge.filesystems.reported import Reported
 from hvpsbridge.filesystems.tsk import RawNtfs
+from hvpsbridge.formats.readable import Readable
 
 _REPARSE_POINT = 0x400
 _ENCRYPTED = 0x4000

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvpsbridge.filesystems import tsk
-from hvpsbridge.filesystems.disks import Readable
 from hvpsbridge.filesystems.model import Entry, FileKind
+from hvpsbridge.formats.readable import Readable
 
 _PAGE = 4096
 _COPIED_BYTES = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hvpsbridge.filesystems.disks import Readable
+from hvpsbridge.formats.readable import Readable
 
 _PROBED_BYTES = 128 * 1024
 LVM = "lvm"

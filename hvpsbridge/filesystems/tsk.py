@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytsk3
 
-from hvpsbridge.filesystems.disks import DiskFile, Readable, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
 from hvpsbridge.filesystems.model import Entry, FileKind
+from hvpsbridge.formats.readable import Readable
 
 _KINDS = {
     int(pytsk3.TSK_FS_META_TYPE_REG): FileKind.FILE,

@@ -12,8 +12,9 @@ import sys
 from typing import Any
 
 from hvpsbridge.filesystems import wire
-from hvpsbridge.filesystems.disks import Readable, UnreadableError
+from hvpsbridge.filesystems.disks import UnreadableError
 from hvpsbridge.filesystems.layout import Found, Opened, open_file_system, volumes
+from hvpsbridge.formats.readable import Readable
 
 _MEMORY_BYTES = 1 << 30
 _OPEN_FILES = 64

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyfsxfs
 
-from hvpsbridge.filesystems.disks import DiskFile, Readable, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
 from hvpsbridge.filesystems.model import Entry, FileKind
 from hvpsbridge.filesystems.reported import Reported
+from hvpsbridge.formats.readable import Readable
 
 _KINDS = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.FOLDER, stat.S_IFLNK: FileKind.SYMLINK}
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 
-from hvpsbridge.filesystems.disks import Readable
+from hvpsbridge.formats.readable import Readable
 
 NOT_REPLAYED = "the XFS log was not closed and is not replayed: the newest changes may be missing"
 _SUPERBLOCK_BYTES = 4096

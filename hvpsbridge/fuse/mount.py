@@ -10,35 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hvpsbridge.errors import ConfigurationError, HvpsError
+from hvpsbridge.formats.readable import Readable
 
 logger = logging.getLogger(__name__)
 
 _FILE_MODE, _FOLDER_MODE = 0o400, 0o500
 
 
-class Readable(Protocol):
-    """The content of a file. Used by several threads at a time."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``, all within the file.
-
-        Raises:
-            HvpsError: some of them cannot be read.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class MountedFile:
-    """One file of the mount: name, content and time of change."""
+    """One file of the mount: name, content, which several threads read at a time, and time of change."""
 
     name: str
     content: Readable

@@ -6,24 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hvpsbridge.formats.readable import Readable
 from hvpsbridge.nbd.protocol import ExportFlag
 
 
-class Disk(Protocol):
+class Disk(Readable, Protocol):
     """The content of an export. Used by several threads at a time."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``, all within the disk.
-
-        Raises:
-            HvpsError: some of them cannot be read.
-        """
-        ...
 
     def status(self, offset: int, length: int) -> Iterable[tuple[int, bool]]:
         """Lengths of runs, one after another from ``offset``, and whether each is data; else it is zeros."""

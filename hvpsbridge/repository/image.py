@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,6 +11,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
+from hvpsbridge.formats.readable import SeekableFile
 from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.tree import TreeReader
@@ -26,42 +26,20 @@ CHUNKS_KEPT = 16
 WINDOW_CHUNKS = 16384
 
 
-class DiskImage(io.RawIOBase):
+class DiskImage(SeekableFile):
     """The content of a tree, read-only. Every chunk is checked against its id before it is used.
 
     May be used by one thread at a time.
     """
 
     def __init__(self, frames: FrameReader, grid: ChunkGrid, root: TreeRoot) -> None:
-        super().__init__()
+        super().__init__(root.size_bytes)
         self._frames = frames
         self._grid = grid
         self._tree = TreeReader(frames, root, grid.count(root.size_bytes))
-        self.size_bytes = root.size_bytes
-        self._position = 0
         self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
 
     # -- as a file ------------------------------------------------------------------------------------
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def tell(self) -> int:
-        """Position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """The new position in bytes; it may be beyond the end, as with any file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset}")
-        self._position = base + offset
-        return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer is not importable at run time
         """Read into ``buffer``, at most to the end of a chunk; the count of bytes, 0 at the end of the disk.

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.readable import Readable, SeekableFile
 from hvpsbridge.formats.views.view import ImageView
 
 
-class ReadableDisk(Protocol):
-    """The content of a disk: that of a point, or a file."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``, all within the disk.
-
-        Raises:
-            Damaged: some of them cannot be read.
-        """
-        ...
+class ReadableDisk(Readable, Protocol):
+    """The content of a disk that knows where its data is: one of a point, or a file."""
 
     def extents(self) -> Iterable[Extent]:
         """Extents with data, ascending."""
         ...
 
 
-class ViewFile(io.RawIOBase):
-    """An image file that is computed as it is read. As thread-safe as its disk, by :meth:`pread`.
-
-    Attributes:
-        size_bytes: of the file.
-    """
+class ViewFile(SeekableFile):
+    """An image file that is computed as it is read. As thread-safe as its disk, by :meth:`pread`."""
 
     def __init__(self, view: ImageView, disk: ReadableDisk) -> None:
-        super().__init__()
+        super().__init__(view.size_bytes)
         self._view = view
         self._disk = disk
-        self._position = 0
-        self.size_bytes = view.size_bytes
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def tell(self) -> int:
-        """Position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """The new position in bytes; it may be beyond the end, as with any file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset}")
-        self._position = base + offset
-        return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's WriteableBuffer is not importable at run time
         """Fill ``buffer``; the count of bytes, less than it takes only at the end of the file.

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hvpsbridge.errors import FileNotFound, FilesUnreadable, PointNotFound
-from hvpsbridge.filesystems.client import DiskFiles, SourceDisk
+from hvpsbridge.filesystems.client import DiskFiles
 from hvpsbridge.filesystems.model import Entry, Volume
+from hvpsbridge.formats.readable import Readable
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 
@@ -111,7 +112,7 @@ def open_point(repository: Repository, point: Point) -> Iterator[PointFiles]:
         MachineError: the libraries are not installed.
     """
     with repository.readers() as readers:
-        disks: Sequence[SourceDisk] = [repository.reader(readers, disk) for disk in point.disks]
+        disks: Sequence[Readable] = [repository.reader(readers, disk) for disk in point.disks]
         sectors = [disk.sector_bytes for disk in point.disks]
         with DiskFiles(disks, sectors) as files:
             yield PointFiles(files, files.volumes())
