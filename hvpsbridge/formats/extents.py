@@ -32,17 +32,23 @@ def normalise(extents: Iterable[Extent], size_bytes: int) -> tuple[Extent, ...]:
     Nothing guarantees the order of a change query's answer, or that its last range ends within the disk, so
     neither is assumed (docs/hyperv-facts.md#changed-ranges).
     """
-    joined: list[Extent] = []
-    for extent in sorted(extents):
-        start, end = max(extent.offset, 0), min(extent.end, size_bytes)
-        if start >= end:
-            continue
-        if joined and start <= joined[-1].end:
-            last = joined[-1]
-            joined[-1] = Extent(last.offset, max(last.end, end) - last.offset)
+    clipped = ((max(extent.offset, 0), min(extent.end, size_bytes)) for extent in sorted(extents))
+    return tuple(joined(Extent(start, end - start) for start, end in clipped if start < end))
+
+
+def joined(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """The same bytes as a set, from extents in ascending order of offset; read as the result is."""
+    current: Extent | None = None
+    for extent in extents:
+        if current is None:
+            current = extent
+        elif extent.offset <= current.end:
+            current = Extent(current.offset, max(current.end, extent.end) - current.offset)
         else:
-            joined.append(Extent(start, end - start))
-    return tuple(joined)
+            yield current
+            current = extent
+    if current is not None:
+        yield current
 
 
 def align(extents: Iterable[Extent], unit_bytes: int, size_bytes: int) -> tuple[Extent, ...]:

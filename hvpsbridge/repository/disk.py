@@ -11,7 +11,7 @@ from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent, normalise
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
+from hvpsbridge.formats.node import TreeRoot, is_zero
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
@@ -181,12 +181,7 @@ class DiskWriter:
         grid = self._writer.grid
         if lost & self._base.node_ids():
             raise self._writer.frames.damaged("the base's tree", "one of its nodes is listed as bad")
-        numbers = (
-            leaf * FAN_OUT + index
-            for leaf, node in self._base.leaves()
-            for index, identity in enumerate(entries(node))
-            if identity in lost
-        )
+        numbers = (number for number, identity in self._base.chunk_ids() if identity in lost)
         return normalise(
             (
                 grid.extent(number, self.size_bytes)

@@ -44,6 +44,17 @@ class FrameReader:
         """The error for a damaged object or chunk."""
         return self._objects.damaged(name, what)
 
+    def checked_length(self, identity: bytes, raw: bytes, length: int) -> bytes:
+        """A chunk of a disk, which has the length of its place.
+
+        Raises:
+            Damaged: it has another.
+        """
+        if len(raw) != length:
+            what = f"it has {len(raw)} bytes instead of {length}"
+            raise self.damaged(label(Kind.DATA_PACK, identity), what)
+        return raw
+
     def locate(self, identity: bytes, kind: Kind) -> tuple[Location, ...]:
         """Where the frame is; at least one place.
 

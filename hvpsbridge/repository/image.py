@@ -6,14 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from hvpsbridge.errors import Damaged
-from hvpsbridge.formats.chunk import ZERO_ID
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.extents import Extent, joined
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
+from hvpsbridge.formats.node import TreeRoot, is_zero
 from hvpsbridge.formats.readable import SeekableFile
 from hvpsbridge.repository.cache_rows import Location
-from hvpsbridge.repository.frames import FrameReader, label
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.tree import TreeReader
 
 # Takes what cannot be read: where, and why.
@@ -71,14 +70,7 @@ class DiskImage(SeekableFile):
                 self._chunks.popitem(last=False)
         else:
             self._chunks.move_to_end(identity)
-        return self._right_length(identity, raw, length)
-
-    def _right_length(self, identity: bytes, raw: bytes, length: int) -> bytes:
-        if len(raw) != length:
-            raise self._frames.damaged(
-                label(Kind.DATA_PACK, identity), f"it has {len(raw)} bytes instead of {length}"
-            )
-        return raw
+        return self._frames.checked_length(identity, raw, length)
 
     # -- as a whole -----------------------------------------------------------------------------------
 
@@ -94,12 +86,7 @@ class DiskImage(SeekableFile):
         Raises:
             Damaged: a part of the tree cannot be read.
         """
-        chunks = self._grid.count(self.size_bytes)
-        for leaf, node in self._tree.leaves(walked, self._extent_damaged(on_damaged)):
-            first = leaf * FAN_OUT
-            for number, identity in enumerate(entries(node)[: chunks - first], first):
-                if identity != ZERO_ID:
-                    yield number, identity
+        yield from self._tree.chunk_ids(walked, self._extent_damaged(on_damaged))
 
     def _extent_damaged(self, on_damaged: OnDamaged | None) -> Callable[[int, int, Damaged], None] | None:
         if on_damaged is None:
@@ -118,17 +105,8 @@ class DiskImage(SeekableFile):
         Args:
             on_damaged: as in :meth:`chunk_ids`.
         """
-        current: Extent | None = None
-        for number, _ in self.chunk_ids(on_damaged=on_damaged):
-            extent = self._grid.extent(number, self.size_bytes)
-            if current is not None and current.end == extent.offset:
-                current = Extent(current.offset, current.length + extent.length)
-                continue
-            if current is not None:
-                yield current
-            current = extent
-        if current is not None:
-            yield current
+        numbers = self.chunk_ids(on_damaged=on_damaged)
+        yield from joined(self._grid.extent(number, self.size_bytes) for number, _ in numbers)
 
     def chunks(self, on_damaged: OnDamaged | None = None) -> Iterator[tuple[int, bytes]]:
         """Offset in bytes and content of every chunk that is not zero, in the order that is fastest to read.
@@ -178,7 +156,7 @@ class DiskImage(SeekableFile):
             for number in window[place.id]:
                 extent = self._grid.extent(number, self.size_bytes)
                 try:
-                    content = self._right_length(place.id, raw, extent.length)
+                    content = self._frames.checked_length(place.id, raw, extent.length)
                 except Damaged as err:
                     self._left_out([number], err, on_damaged)
                     continue

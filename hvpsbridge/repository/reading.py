@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.extents import Extent, joined
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import FAN_OUT, TreeRoot, entries, is_zero
-from hvpsbridge.repository.frames import FrameReader, label
+from hvpsbridge.formats.node import TreeRoot, is_zero
+from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.tree import TreeReader
 from hvpsbridge.units import MIB
 
@@ -148,12 +148,9 @@ class DiskReader:
             if is_zero(identity):
                 pieces.append(bytes(end - start))
                 continue
-            content = self._readers.chunk(identity)
-            if len(content) != extent.length:
-                raise self._readers.frames.damaged(
-                    label(Kind.DATA_PACK, identity),
-                    f"it has {len(content)} bytes instead of {extent.length}",
-                )
+            content = self._readers.frames.checked_length(
+                identity, self._readers.chunk(identity), extent.length
+            )
             pieces.append(content[start - extent.offset : end - extent.offset])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -163,22 +160,8 @@ class DiskReader:
         Raises:
             Damaged: a part of the tree cannot be read.
         """
-        current: Extent | None = None
-        chunks = self._grid.count(self.size_bytes)
-        for leaf, node in self._tree.leaves():
-            first = leaf * FAN_OUT
-            for number, identity in enumerate(entries(node)[: chunks - first], first):
-                if is_zero(identity):
-                    continue
-                extent = self._grid.extent(number, self.size_bytes)
-                if current is not None and current.end == extent.offset:
-                    current = Extent(current.offset, current.length + extent.length)
-                    continue
-                if current is not None:
-                    yield current
-                current = extent
-        if current is not None:
-            yield current
+        numbers = self._tree.chunk_ids()
+        return joined(self._grid.extent(number, self.size_bytes) for number, _ in numbers)
 
     def status(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
         """Lengths of runs, one after another from ``offset``, and whether each is data; else it is zeros.

@@ -86,6 +86,24 @@ class TreeReader:
         """
         yield from self._walk(self.root.root, self.level, 0, walked, on_damaged)
 
+    def chunk_ids(
+        self, walked: set[bytes] | None = None, on_damaged: Callable[[int, int, Damaged], None] | None = None
+    ) -> Iterator[tuple[int, bytes]]:
+        """Number and id of every chunk that is not zero, ascending.
+
+        Args:
+            walked: as in :meth:`leaves`.
+            on_damaged: as in :meth:`leaves`.
+
+        Raises:
+            Damaged: as :meth:`leaves`.
+        """
+        for leaf, node in self.leaves(walked, on_damaged):
+            first = leaf * FAN_OUT
+            for number, identity in enumerate(entries(node)[: self.chunks - first], first):
+                if identity != ZERO_ID:
+                    yield number, identity
+
     def node_ids(self) -> frozenset[bytes]:
         """Ids of all stored nodes of the tree that can be reached."""
         found: set[bytes] = set()

@@ -6,13 +6,14 @@ part of a table, a byte of the disk, or zero. So any part of a file of any size 
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.extents import Extent, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,34 +166,7 @@ class ImageView:
         Args:
             disk: extents of the disk with data, ascending. It is read as the result is.
         """
-        tables, data = self.table_extents(), self.data_extents(disk)
-        current: Extent | None = None
-        for extent in _merged(tables, data):
-            if current is not None and extent.offset <= current.end:
-                current = Extent(current.offset, max(current.end, extent.end) - current.offset)
-                continue
-            if current is not None:
-                yield current
-            current = extent
-        if current is not None:
-            yield current
-
-
-def _merged(left: Iterator[Extent], right: Iterator[Extent]) -> Iterator[Extent]:
-    one, other = next(left, None), next(right, None)
-    while one is not None and other is not None:
-        if one.offset < other.offset:
-            yield one
-            one = next(left, None)
-        else:
-            yield other
-            other = next(right, None)
-    if one is not None:
-        yield one
-    if other is not None:
-        yield other
-    yield from left
-    yield from right
+        return joined(heapq.merge(self.table_extents(), self.data_extents(disk)))
 
 
 def runs_in_order(runs: Iterable[Extent], file_offset: int, *, head_bytes: int = 0) -> Iterator[Placed]:
