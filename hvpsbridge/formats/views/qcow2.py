@@ -15,13 +15,12 @@ Each part begins at a cluster. All clusters of the file are in use, once each.
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
 from hvpsbridge.formats.extents import Extent, align
-from hvpsbridge.formats.views.view import DiskShape, ImageView, Payload, Table, runs_in_order
+from hvpsbridge.formats.views.view import DiskShape, ImageView, Payload, Table, big_endian, runs_in_order
 from hvpsbridge.units import KIB, MIB
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
@@ -136,7 +135,7 @@ class _Layout:
         while index < len(self.l2_used) and self.l2_used[index] < first + len(entries):
             entries[self.l2_used[index] - first] = (self.l2_offset + index * self.cluster) | _COPIED
             index += 1
-        return _cut(entries, start, length)
+        return big_endian(entries, start, length)
 
     def l2(self, start: int, length: int) -> bytes:
         """Part of the L2 tables, which are one after another."""
@@ -158,14 +157,14 @@ class _Layout:
             entries[at : at + run.length // self.cluster] = array(
                 "Q", range(offset, offset + run.length, self.cluster)
             )
-        return _cut(entries, start, length)
+        return big_endian(entries, start, length)
 
     def refcount_table(self, start: int, length: int) -> bytes:
         """Part of the refcount table: offsets of the blocks."""
         first, entries = _blank(start, length)
         for index in range(len(entries)):
             entries[index] = self.blocks_offset + (first + index) * self.cluster
-        return _cut(entries, start, length)
+        return big_endian(entries, start, length)
 
     def refcounts(self, start: int, length: int) -> bytes:
         """Part of the refcount blocks: 1 for each cluster of the file."""
@@ -186,10 +185,3 @@ def _blank(start: int, length: int) -> tuple[int, array[int]]:
     """Number of the first entry that these bytes touch, and as many empty entries as they touch."""
     first = start // _ENTRY_BYTES
     return first, array("Q", bytes(_ENTRY_BYTES * (-(-(start + length) // _ENTRY_BYTES) - first)))
-
-
-def _cut(entries: array[int], start: int, length: int) -> bytes:
-    if sys.byteorder == "little":
-        entries.byteswap()
-    skip = start % _ENTRY_BYTES
-    return entries.tobytes()[skip : skip + length]

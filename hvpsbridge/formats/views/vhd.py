@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from hvpsbridge.formats.extents import Extent, align
-from hvpsbridge.formats.views.view import DiskShape, ImageView, Payload, Placed, Table
+from hvpsbridge.formats.extents import Extent, align, split
+from hvpsbridge.formats.views.view import (
+    DiskShape,
+    ImageView,
+    Payload,
+    Placed,
+    Table,
+    big_endian,
+    runs_in_order,
+)
 from hvpsbridge.units import GIB, KIB, MIB
 
 MAX_SIZE_BYTES = 2040 * GIB
@@ -61,7 +69,8 @@ def vhd_view(shape: DiskShape, extents: Iterable[Extent], created: datetime) -> 
     blocks = -(-shape.size_bytes // BLOCK_BYTES)
     bat_bytes = -(-4 * blocks // SECTOR_BYTES) * SECTOR_BYTES
     first = _BAT_OFFSET + bat_bytes
-    payload = Payload(_blocks(align(extents, BLOCK_BYTES, blocks * BLOCK_BYTES), first))
+    used = split(align(extents, BLOCK_BYTES, blocks * BLOCK_BYTES), BLOCK_BYTES)
+    payload = Payload(runs_in_order(used, first, head_bytes=_BITMAP_BYTES))
     end = max(payload.end, first)
     footer = _footer(shape, created, _DYNAMIC)
     tables = (
@@ -81,13 +90,6 @@ def _check(shape: DiskShape) -> None:
         raise ValueError(f"a VHD cannot have a size of {shape.size_bytes} bytes (at most 2040 GiB); use vhdx")
 
 
-def _blocks(runs: Iterable[Extent], position: int) -> Iterator[Placed]:
-    for run in runs:
-        for offset in range(run.offset, run.end, BLOCK_BYTES):
-            yield Placed(offset, position + _BITMAP_BYTES, BLOCK_BYTES)
-            position += _BITMAP_BYTES + BLOCK_BYTES
-
-
 class _Bat:
     """The block allocation table: sector numbers of the blocks' bitmaps."""
 
@@ -100,9 +102,7 @@ class _Bat:
         for run in self._payload.of_disk(first * BLOCK_BYTES, (last - first) * BLOCK_BYTES):
             place = run.disk_offset // BLOCK_BYTES - first
             entries[place] = (run.file_offset - _BITMAP_BYTES) // SECTOR_BYTES
-        entries.byteswap()
-        skip = start - 4 * first
-        return entries.tobytes()[skip : skip + length]
+        return big_endian(entries, start, length)
 
 
 def _footer(shape: DiskShape, created: datetime, kind: int) -> bytes:

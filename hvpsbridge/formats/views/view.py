@@ -7,6 +7,7 @@ part of a table, a byte of the disk, or zero. So any part of a file of any size 
 from __future__ import annotations
 
 import heapq
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -167,6 +168,20 @@ class ImageView:
             disk: extents of the disk with data, ascending. It is read as the result is.
         """
         return joined(heapq.merge(self.table_extents(), self.data_extents(disk)))
+
+
+def big_endian(entries: array[int], start: int, length: int) -> bytes:
+    """Bytes of a table of big-endian numbers.
+
+    Args:
+        entries: all numbers that the bytes touch; their bytes are swapped in place.
+        start: where the bytes are in the table.
+        length: of the bytes.
+    """
+    if sys.byteorder == "little":
+        entries.byteswap()
+    skip = start % entries.itemsize
+    return entries.tobytes()[skip : skip + length]
 
 
 def runs_in_order(runs: Iterable[Extent], file_offset: int, *, head_bytes: int = 0) -> Iterator[Placed]:
