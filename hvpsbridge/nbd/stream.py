@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 
 # A client must send its options in this time, each.
 PATIENCE_SECONDS = 30.0
@@ -55,21 +56,12 @@ class Stream:
         view, done = memoryview(data), 0
         seconds = None if idle else PATIENCE_SECONDS
         while done < length:
-            count = self._receive_some(view[done:], seconds)
+            count = self._move(self._socket.recv_into, view[done:], seconds, select.POLLIN)
             if not count:
                 raise EOFError
             done += count
             seconds = REST_SECONDS if idle else seconds
         return bytes(data)
-
-    def _receive_some(self, view: memoryview, seconds: float | None) -> int:
-        if self._tls is None:
-            self._wait(seconds, select.POLLIN)
-            return self._socket.recv_into(view)
-        while True:
-            with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return self._tls.recv_into(view)
-            self._wait(seconds, select.POLLIN)
 
     def send(self, *pieces: bytes) -> None:
         """Send pieces one after another; nothing of other threads comes between them.
@@ -81,16 +73,19 @@ class Stream:
             for piece in pieces:
                 view = memoryview(piece)
                 while view:
-                    view = view[self._send_some(view) :]
+                    view = view[self._move(self._socket.send, view, REST_SECONDS, select.POLLOUT) :]
 
-    def _send_some(self, view: memoryview) -> int:
+    def _move(
+        self, step: Callable[[memoryview], int], view: memoryview, seconds: float | None, event: int
+    ) -> int:
+        """Count of bytes of the view that were received or sent."""
         if self._tls is None:
-            self._wait(REST_SECONDS, select.POLLOUT)
-            return self._socket.send(view)
+            self._wait(seconds, event)
+            return step(view)
         while True:
             with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return self._tls.send(view)
-            self._wait(REST_SECONDS, select.POLLOUT)
+                return step(view)
+            self._wait(seconds, event)
 
     def _wait(self, seconds: float | None, event: int) -> None:
         waiting = select.poll()
