@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Writes what Windows holds of a new file to the disk and closes it.
+    Writes what Windows holds of a file that is written to the disk, and closes it or detaches the disk in it.
 .PARAMETER Path
     File on the host.
 .OUTPUTS
@@ -21,7 +21,7 @@ try {
     # Without the compiled reader nothing is open.
     $files = 'Hvps.NewFile' -as [type]
     if ($null -ne $files) {
-        $closed = [Hvps.NewFile]::Close($Path)
+        $closed = [Hvps.NewFile]::Close($Path) -or [Hvps.WritableDisk]::Close($Path)
     }
     [pscustomobject]@{ PSTypeName = 'Hvps.FileClosed'; Closed = $closed }
 }

@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Renames a file; another file of the new name is left alone.
+    Renames a disk file, or one of its change tracking; another file of the new name is left alone.
 .PARAMETER Path
     File on the host.
 .PARAMETER Destination

@@ -64,6 +64,13 @@ class FileMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class FileCopied:
+    """The path of a copy."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class FilesRemoved:
     """Files and folders that were removed; those that were gone are not here."""
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from hvpsbridge.contract.restoring import (
     FileClosed,
+    FileCopied,
     FileMade,
     FileMoved,
     FilesRemoved,
@@ -55,21 +56,45 @@ class HostRestore:
         """
         return self._runner.open_writer(path)
 
+    def open_disk_writer(self, path: str) -> FileWriter:
+        """A pipeline that writes a disk through the driver, in the current shell.
+
+        Raises:
+            SessionLost: the shell is gone.
+        """
+        return self._runner.open_writer(path, disk=True)
+
     def renew(self) -> None:
         """Open a new shell if the current one is lost, and end the old one."""
         self._runner.renew()
 
     def close_file(self, path: str) -> FileClosed:
-        """Write what Windows holds of the file to the disk, and close it."""
+        """Write what Windows holds of the file to the disk, and close it or detach the disk in it."""
         return self._runner.one(FileClosed, "Close-HvpsFile", Path=path)
 
     def move_file(self, path: str, destination: str) -> FileMoved:
-        """Rename a file. Never retried.
+        """Rename a disk file, or one of its change tracking. Never retried.
 
         Raises:
             OperationFailed: ``Hvps.FileExists`` if something has the name.
         """
         return self._runner.one(FileMoved, "Move-HvpsFile", Path=path, Destination=destination)
+
+    def copy_file(self, path: str, destination: str, *, overwrite: bool = False) -> FileCopied:
+        """Copy a disk file. Never retried.
+
+        Args:
+            path: of a file that nothing has open to write.
+            destination: its copy.
+            overwrite: replace the content of a file, which keeps its access rights.
+
+        Raises:
+            OperationFailed: ``Hvps.FileExists`` if there is one, without ``overwrite``.
+            HostDiskFull: there is no space for it.
+        """
+        return self._runner.one(
+            FileCopied, "Copy-HvpsFile", Path=path, Destination=destination, Overwrite=overwrite
+        )
 
     def new_vm(self, name: str, folder: str, plan: str, *, existing: Iterable[UUID] = ()) -> VmMade:
         """Make a VM, off. Never retried.

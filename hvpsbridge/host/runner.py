@@ -20,7 +20,7 @@ from hvpsbridge.host.psrp.session import IDLE_TIMEOUT_SECONDS, Session
 from hvpsbridge.host.reader import READ_EXTENT, PipelineSource
 from hvpsbridge.host.retry import by_effect
 from hvpsbridge.host.scripts import script_text
-from hvpsbridge.host.writer import WRITE_FILE, FileWriter
+from hvpsbridge.host.writer import WRITE_DISK, WRITE_FILE, FileWriter
 from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
@@ -193,13 +193,14 @@ class OperationRunner:
             READ_EXTENT.name, lambda: PipelineSource(self.session, path, self.text(READ_EXTENT))
         )
 
-    def open_writer(self, path: str) -> FileWriter:
-        """A pipeline that writes a new file, in the current shell.
+    def open_writer(self, path: str, *, disk: bool = False) -> FileWriter:
+        """A pipeline that writes a new file, or a disk through the driver, in the current shell.
 
         Raises:
             SessionLost: the shell is gone.
         """
-        return FileWriter(self.session, path, self.text(WRITE_FILE))
+        operation = WRITE_DISK if disk else WRITE_FILE
+        return FileWriter(self.session, path, self.text(operation), operation)
 
     def renew(self) -> None:
         """Open a new shell if the current one is lost. Threads that come later find it open."""

@@ -1,4 +1,4 @@
-"""A pipeline that writes a new file on a host: requests in, and what was written out.
+"""A pipeline that writes a new file or a disk on a host: requests in, and what was written out.
 
 Requests are answered in order. The host ends a pipeline that has received 50 MB of input over its life
 (docs/hyperv-facts.md#inbound-limits), so a new pipeline replaces it long before. The host's handle of the
@@ -11,7 +11,7 @@ import time
 from collections import deque
 
 from hvpsbridge import stopping
-from hvpsbridge.contract import OPERATIONS
+from hvpsbridge.contract import OPERATIONS, Operation
 from hvpsbridge.contract.restoring import WrittenPart
 from hvpsbridge.errors import HostError, OperationTimedOut, ProtocolViolation, SessionLost
 from hvpsbridge.formats.extents import Extent
@@ -22,6 +22,7 @@ from hvpsbridge.host.psrp.session import Session
 from hvpsbridge.units import MIB
 
 WRITE_FILE = OPERATIONS["Write-HvpsFile"]
+WRITE_DISK = OPERATIONS["Write-HvpsDisk"]
 # Half of WinRM's limit, counted as WinRM counts: fragments, with the base64 of the byte array.
 INBOUND_LIMIT_BYTES = 25 * MIB
 _BASE64_FACTOR = 4 / 3
@@ -34,19 +35,22 @@ IN_FLIGHT_BYTES = 6 * MIB
 
 
 class FileWriter:
-    """Writes one file, for one thread at a time.
+    """Writes one file or disk, for one thread at a time.
 
     Attributes:
         written: extents that the host has written, in order, until :meth:`take_written`.
     """
 
-    def __init__(self, session: Session, path: str, text: str | None) -> None:
+    def __init__(
+        self, session: Session, path: str, text: str | None, operation: Operation = WRITE_FILE
+    ) -> None:
         """Start the pipeline.
 
         Args:
             session: the shell whose process has, or will have, the handle of the file.
-            path: a file that ``New-HvpsFile`` made.
+            path: a file that ``New-HvpsFile`` made, or a disk.
             text: the rendered script; None where the endpoint has it as a command.
+            operation: the one of that script.
 
         Raises:
             SessionLost: the connection or the shell is gone.
@@ -54,6 +58,7 @@ class FileWriter:
         self._session = session
         self._path = path
         self._text = text
+        self._operation = operation
         self._client = session.new_client()
         self._sent_bytes = 0
         self._pending: deque[Extent] = deque()
@@ -103,7 +108,9 @@ class FileWriter:
     def _start(self) -> Pipeline:
         self._sent_bytes = 0
         with self._session.tracking_loss():
-            return Pipeline(self._client, WRITE_FILE.name, self._text, {"Path": self._path}, input_open=True)
+            return Pipeline(
+                self._client, self._operation.name, self._text, {"Path": self._path}, input_open=True
+            )
 
     def _renew(self) -> None:
         self._wait(0)
@@ -122,7 +129,7 @@ class FileWriter:
         while sum(extent.length for extent in self._pending) > most_bytes:
             if not self._pipeline.running:
                 raise self._pipeline.error() or SessionLost(
-                    self._session.host, WRITE_FILE.name, "the pipeline ended"
+                    self._session.host, self._operation.name, "the pipeline ended"
                 )
             self._poll(until)
 
@@ -130,7 +137,7 @@ class FileWriter:
         """Take what has arrived; an error if it is later than ``until``, by ``time.monotonic``."""
         stopping.check()
         if time.monotonic() > until:
-            raise OperationTimedOut(self._session.host, WRITE_FILE.name, ANSWER_SECONDS)
+            raise OperationTimedOut(self._session.host, self._operation.name, ANSWER_SECONDS)
         self._take(self._pipeline.poll(self._session.operation_timeout_seconds))
 
     def _take(self, arrived: list[Emitted]) -> None:
@@ -138,10 +145,10 @@ class FileWriter:
             try:
                 part = bind_result(WrittenPart, item.type_names, item.properties)
             except BindingError as err:
-                raise ProtocolViolation(self._session.host, WRITE_FILE.name, str(err)) from err
+                raise ProtocolViolation(self._session.host, self._operation.name, str(err)) from err
             expected = self._pending.popleft() if self._pending else None
             if expected != Extent(part.offset_bytes, part.length_bytes):
                 raise ProtocolViolation(
-                    self._session.host, WRITE_FILE.name, f"wrote {part} instead of {expected}"
+                    self._session.host, self._operation.name, f"wrote {part} instead of {expected}"
                 )
             self._written.append(expected)

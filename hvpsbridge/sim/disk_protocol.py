@@ -21,7 +21,7 @@ from hvpsbridge.sim.model import DiskError, DiskHandle, Model, VhdFormat, Win32
 from hvpsbridge.sim.model.host_files import FileHandle
 
 _HEAD = struct.Struct("<II")
-_MAX_REQUEST = 1 << 20
+_MAX_REQUEST = 1 << 21
 _MICROSOFT = UUID("ec984aec-a0f9-47e9-901f-71415a66345b")
 _DEVICES = {VhdFormat.VHD: 2, VhdFormat.VHDX: 3, VhdFormat.VHDSet: 4}
 _PAGE = struct.Struct("<IIII")
@@ -56,6 +56,8 @@ class PathCall(IntEnum):
     MAKE_FOLDER = 4
     REMOVE_FOLDER = 5
     FREE_SPACE = 6
+    COPY = 7
+    REPLACE = 8
 
 
 _PATH_NAMES = {
@@ -65,6 +67,8 @@ _PATH_NAMES = {
     PathCall.MAKE_FOLDER: "CreateDirectory",
     PathCall.REMOVE_FOLDER: "RemoveDirectory",
     PathCall.FREE_SPACE: "GetDiskFreeSpaceEx",
+    PathCall.COPY: "CopyFile",
+    PathCall.REPLACE: "CopyFile",
 }
 _CREATE_NEW = 1
 
@@ -200,6 +204,7 @@ class DiskConnection:
                 return self._table.pack()
             case Op.WRITE:
                 (offset,) = struct.unpack_from("<Q", body)
+                calls.function("WriteFile", self._opened().path)
                 self._model.guests.write_offline(self._opened(), offset, body[8:])
                 return b""
             case Op.PATH:
@@ -219,6 +224,9 @@ class DiskConnection:
             made = struct.unpack_from("<I", body)[0] == _CREATE_NEW
             self._file = files.create(path, self._owner) if made else files.open(path, self._owner)
             return str(files.backing_of(self._file)).encode()
+        if self._file is None and self._handle is not None and operation == Op.FLUSH:
+            calls.function("FlushFileBuffers", self._handle.path)
+            return b""
         if self._file is None:
             raise DiskError(Win32.INVALID_HANDLE, "")
         path = files.path_of(self._file)
@@ -246,6 +254,8 @@ class DiskConnection:
                 return struct.pack("<I", files.attributes(path))
             case PathCall.MOVE:
                 files.move(path, second)
+            case PathCall.COPY | PathCall.REPLACE:
+                files.copy(path, second, overwrite=call is PathCall.REPLACE)
             case PathCall.DELETE:
                 files.delete(path)
             case PathCall.MAKE_FOLDER:

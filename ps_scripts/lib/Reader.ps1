@@ -32,6 +32,7 @@ function Import-HvpsReader {
 #% include "lib/reader/HostFile.cs"
 #% include "lib/reader/NativeFile.cs"
 #% include "lib/reader/NewFile.cs"
+#% include "lib/reader/WritableDisk.cs"
 #% include "lib/reader/HostFolder.cs"
 '@
     try {

@@ -225,6 +225,34 @@ def _moved_file(side: Side) -> Call:
     return lambda: side.host.restoring.move_file(path, path + ".vhdx")
 
 
+def _off_disk(side: Side) -> str:
+    """The disk of a VM that is off."""
+    vm_id = side.vm()
+    side.model.vms.set_state(vm_id, "stop")
+    return side.host.disks(vm_id)[0].path or ""
+
+
+@prepared("Write-HvpsDisk")
+def _written_disk(side: Side) -> Call:
+    path = _off_disk(side)
+
+    def ask() -> Any:
+        writer = side.host.restoring.open_disk_writer(path)
+        try:
+            writer.write(0, b"x" * 4096)
+            writer.flush()
+        finally:
+            writer.close()
+
+    return ask
+
+
+@prepared("Copy-HvpsFile")
+def _copied_file(side: Side) -> Call:
+    path = _off_disk(side)
+    return lambda: side.host.restoring.copy_file(path, path + ".vhdx", overwrite=True)
+
+
 @prepared("New-HvpsVm")
 def _new_vm(side: Side) -> Call:
     source = side.vm(folder=f"C:\\VMs\\source {side.made}")

@@ -29,7 +29,7 @@ from hvpsbridge.formats.views.view import DiskShape
 from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VhdFormat, VMState
+from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
 from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, defined, on_both, outcome
@@ -1016,6 +1016,41 @@ def writes_that_are_refused(side: Side) -> Any:
     missing = outcome(lambda: write("C:\\Some\\none.vhdx"))
     side.host.restoring.remove_files(["C:\\Some\\a.vhdx"], ["C:\\Some"])
     return busy, missing
+
+
+@case("Write-HvpsDisk", "Copy-HvpsFile", "Close-HvpsFile", "Move-HvpsFile")
+def a_disk_is_written_in_place(side: Side) -> Any:
+    host, restoring = side.host, side.host.restoring
+    vm_id = side.vm("in place")
+    side.model.vms.set_state(vm_id, "stop")
+    path = host.disks(vm_id)[0].path or ""
+    stem = path.removesuffix(".vhdx")
+    copied = restoring.copy_file(path, f"{stem}.old.vhdx")
+    again = outcome(lambda: restoring.copy_file(path, f"{stem}.old.vhdx"))
+    side.model.driver.tracking_state(path)
+    names = [path + extension for extension in (".rct", ".mrt")]
+    there = restoring.folder(path.rpartition("\\")[0], names).found
+    hidden = [restoring.move_file(name, name.replace(stem, stem + ".new")) for name in (path, *there)]
+    with pytest.raises(HyperVError) as refused:
+        side.model.vms.set_state(vm_id, "start")
+    gone = refused.value.hresult
+    missing = [disk.error is not None and disk.path == path for disk in host.disks(vm_id)]
+    writer = restoring.open_disk_writer(f"{stem}.new.vhdx")
+    writer.write(64 * 1024, b"new" * 4096)
+    writer.flush()
+    written = writer.take_written()
+    odd = outcome(lambda: (writer.write(1, b"x"), writer.flush()))
+    writer.close()
+    busy = outcome(lambda: restoring.move_file(f"{stem}.new.vhdx", path))
+    closed = restoring.close_file(f"{stem}.new.vhdx"), restoring.close_file(f"{stem}.new.vhdx")
+    digests = [page.digests for page in host.digests(f"{stem}.new.vhdx", 65536, 0, 131072)]
+    host.close_readers()
+    back = restoring.copy_file(f"{stem}.old.vhdx", f"{stem}.new.vhdx", overwrite=True)
+    shown = [restoring.move_file(name.replace(stem, stem + ".new"), name) for name in (*there, path)]
+    none = outcome(lambda: restoring.open_disk_writer(f"{stem}.none.vhdx").write(0, b"x" * 7 * MIB))
+    restoring.remove_files([f"{stem}.old.vhdx"])
+    side.model.vms.set_state(vm_id, "start")
+    return copied, again, hidden, gone, missing, written, odd, busy, closed, digests, back, shown, none
 
 
 def disk_file(side: Side, path: str, size: int = 3 * MIB) -> str:

@@ -13,7 +13,7 @@ from tests.documented.tables import table
 OTHER_CMDLETS = {"Get-Cluster", "Get-WinEvent", "Import-Module"}
 OTHER_FUNCTIONS = {
     *("CreateFile", "ReadFile", "WriteFile", "SetEndOfFile", "FlushFileBuffers", "DeviceIoControl"),
-    *("GetFileAttributes", "GetDiskFreeSpaceEx", "MoveFileEx", "DeleteFile"),
+    *("GetFileAttributes", "GetDiskFreeSpaceEx", "MoveFileEx", "CopyFile", "DeleteFile"),
     *("CreateDirectory", "RemoveDirectory"),
 }
 # Codes of Windows that the tables of virtual disks do not have.

@@ -42,6 +42,7 @@ FUNCTIONS = (
     "GetDiskFreeSpaceEx",
     "GetFileAttributes",
     "MoveFileEx",
+    "CopyFile",
     "RemoveDirectory",
     "SetEndOfFile",
     "WriteFile",

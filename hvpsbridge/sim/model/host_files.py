@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
+from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.files import normal_path
 from hvpsbridge.sim.model.image_files import layer_of
 from hvpsbridge.sim.model.state import HostFile, HostFolder, Layer, VMState
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.volumes import free_bytes, root_of
+from hvpsbridge.units import MIB
 
 DIRECTORY, SPARSE, COMPRESSED, ENCRYPTED, NORMAL = 0x10, 0x200, 0x800, 0x4000, 0x80
 # Where Get-VMHost says that VMs are.
@@ -65,7 +67,7 @@ class HostFiles:
             if file is not None:
                 flags = COMPRESSED * file.compressed | ENCRYPTED * file.encrypted
                 return flags or NORMAL
-            if self._layer(path) is not None:
+            if self._layer(path) is not None or self._tracking(path) is not None:
                 return NORMAL
             if self._is_folder(path):
                 return DIRECTORY | self._inherited(path)
@@ -220,18 +222,60 @@ class HostFiles:
         """
         with self._timeline.now():
             self._check_rights(path)
-            file, layer = self._find(path), self._layer(path)
-            if file is None and layer is None:
+            file, layer, tracking = self._find(path), self._layer(path), self._tracking(path)
+            if file is None and layer is None and tracking is None:
                 raise DiskError(Win32.FILE_NOT_FOUND, path)
             if not self._is_folder(_parent(destination)):
                 raise DiskError(Win32.PATH_NOT_FOUND, destination)
-            if self._find(destination) is not None or self._layer(destination) is not None:
+            if self._find(destination) or self._layer(destination) or self._tracking(destination):
                 raise DiskError(Win32.ALREADY_EXISTS, destination)
+            if tracking is not None:
+                self._check_unused(tracking.path)
+                _set_beside(tracking, path[-4:].lower(), destination[:-4])
+                return
             self._check_unused(path)
             if file is not None:
                 file.path = destination
             if layer is not None:
-                layer.path = destination
+                self._rename(layer, destination)
+
+    def copy(self, path: str, destination: str, *, overwrite: bool) -> None:
+        """``CopyFile``.
+
+        Raises:
+            DiskError: there is no such file, it or the other one is in use, something has the new name and
+                is not to be overwritten, or the volume is full.
+        """
+        with self._timeline.now():
+            self._check_rights(path)
+            core, world = self._core, self._core.world
+            source = core.files.by_path(path)
+            if not self._is_folder(_parent(destination)):
+                raise DiskError(Win32.PATH_NOT_FOUND, destination)
+            there = self._layer(destination)
+            if there is not None and not overwrite:
+                raise DiskError(Win32.FILE_EXISTS, destination)
+            self._check_unused(path)
+            if core.files.file_bytes(source) > self._free(destination) + (
+                0 if there is None else core.files.file_bytes(there)
+            ):
+                raise DiskError(Win32.DISK_FULL, destination)
+            if there is not None:
+                self._check_unused(destination)
+                self._replace(there, source)
+                return
+            made = replace(
+                source,
+                number=world.next(),
+                path=destination,
+                present=ExtentSet(),
+                epochs=[],
+                tracking_enabled=False,
+                unreadable=ExtentSet(),
+                vm_path=None,
+                beside={},
+            )
+            core.files.new_base(made, core.files.backing(source))
 
     def delete(self, path: str) -> None:
         """``DeleteFile``.
@@ -292,6 +336,43 @@ class HostFiles:
         layer = layer_of(self._core, file, self.backing(file))
         file.layer = layer.number
         return layer
+
+    def _rename(self, layer: Layer, path: str) -> None:
+        old, vms = layer.path, self._core.world.vms.values()
+        layer.path = path
+        if any(drive.layer == layer.number for vm in vms for drive in vm.drives.values()):
+            vm_path = layer.vm_path or old
+            layer.vm_path = None if _key(vm_path) == _key(path) else vm_path
+        for extension in (".rct", ".mrt"):
+            _set_beside(layer, extension, layer.beside.get(extension, old))
+
+    def _replace(self, layer: Layer, source: Layer) -> None:
+        """Give a disk the content of another one of its size. Change tracking does not see it."""
+        core = self._core
+        owners = [
+            (vm.vm_id, drive.slot)
+            for vm in core.world.vms.values()
+            for drive in vm.drives.values()
+            if drive.layer == layer.number
+        ]
+        for offset in range(0, layer.size_bytes, MIB):
+            length = min(MIB, layer.size_bytes - offset)
+            data = core.files.read(source, offset, length)
+            if data != core.files.read(layer, offset, length):
+                core.files.write(layer, offset, data)
+                for vm_id, slot in owners:
+                    core.golden.write(vm_id, slot, offset, data)
+
+    def _tracking(self, path: str) -> Layer | None:
+        """The disk to which a file of change tracking belongs."""
+        extension = path[-4:].lower()
+        if extension not in (".rct", ".mrt"):
+            return None
+        layers = [layer for layer in self._core.world.layers.values() if layer.tracking_enabled]
+        wanted = _key(path[:-4])
+        return next(
+            (layer for layer in layers if _key(layer.beside.get(extension, layer.path)) == wanted), None
+        )
 
     def _file(self, handle: FileHandle) -> HostFile:
         if handle not in self._open:
@@ -366,6 +447,13 @@ class HostFiles:
     def _check_share(self, path: str) -> None:
         if self._core.knobs.smb_without_delegation and path.startswith("\\\\"):
             raise DiskError(Win32.ACCESS_DENIED, path)
+
+
+def _set_beside(layer: Layer, extension: str, path: str) -> None:
+    if _key(path) == _key(layer.path):
+        layer.beside.pop(extension, None)
+    else:
+        layer.beside[extension] = path
 
 
 def _key(path: str) -> str:

@@ -29,6 +29,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "merge_done": "Merge of '{path}' finished.",
         "merge_failed": "'{vm}' background disk merge failed: the file is in use. (0x80070020)",
         "full": "'{vm}' has been paused because its volume is full.",
+        "no_file": "'{vm}' failed to start: '{path}': the file cannot be found. (0x80070002)",
+        "file_in_use": "'{vm}' failed to start: '{path}' is used by another process. (0x80070020)",
     },
     "de": {
         "busy": "Der Vorgang kann im aktuellen Zustand des virtuellen Computers nicht ausgeführt werden.",
@@ -56,6 +58,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "merge_done": 'Zusammenführung von "{path}" ist abgeschlossen.',
         "merge_failed": 'Fehler beim Zusammenführen der Datenträger von "{vm}". (0x80070020)',
         "full": '"{vm}" wurde angehalten, da das Volume voll ist.',
+        "no_file": '"{vm}" konnte nicht gestartet werden: "{path}" wurde nicht gefunden. (0x80070002)',
+        "file_in_use": '"{vm}" konnte nicht gestartet werden: "{path}" wird verwendet. (0x80070020)',
     },
     "ja": {
         "busy": "仮想マシンの現在の状態では、この操作を実行できません。",
@@ -81,6 +85,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "merge_done": "'{path}' の結合が完了しました。",
         "merge_failed": "'{vm}' のディスクの結合に失敗しました。 (0x80070020)",
         "full": "ボリュームがいっぱいのため、'{vm}' を一時停止しました。",
+        "no_file": "'{vm}' を起動できませんでした: '{path}' が見つかりません。 (0x80070002)",
+        "file_in_use": "'{vm}' を起動できませんでした: '{path}' は使用中です。 (0x80070020)",
     },
 }
 

@@ -122,6 +122,9 @@ class Layer:
         made_by_checkpoint: whether a checkpoint made it, so that it will be merged again.
         tracking_lost: the ``.rct`` is missing or damaged, so all ids of this file are unknown.
         unreadable: extents whose reading fails with a device error.
+        vm_path: path that its VM has for it, if the file was renamed since.
+        beside: where files of change tracking are, by extension, as path of a disk; those not here lie beside
+            this one.
     """
 
     number: int
@@ -140,11 +143,18 @@ class Layer:
     tracking_enabled: bool = False
     tracking_lost: bool = False
     unreadable: ExtentSet = field(default_factory=ExtentSet)
+    vm_path: str | None = None
+    beside: dict[str, str] = field(default_factory=dict)
 
     @property
     def backing(self) -> str:
         """Name of the sparse raw file with its bytes."""
         return f"{self.number}.raw"
+
+    @property
+    def drive_path(self) -> str:
+        """Path that its VM has for it."""
+        return self.vm_path or self.path
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from hvpsbridge.sim.model import configuration
 from hvpsbridge.sim.model.core import Core
+from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.state import JobKind, Operational, Vm, VMState
 from hvpsbridge.sim.model.timeline import Timeline
@@ -90,6 +91,8 @@ class Vms:
             if after is None:
                 raise ValueError(f"unknown action {action!r}; use one of {', '.join(sorted(_ACTIONS))}")
             self._timeline.check_ready(vm)
+            if action == "start":
+                self._check_files(vm)
             for drive in vm.drives.values():
                 if drive.layer is not None and action in ("stop", "save"):
                     core.tracking.flush(core.layer(drive))
@@ -102,3 +105,22 @@ class Vms:
             vm.state = after
             if action == "start":
                 self._merges.retry(vm)
+
+    def _check_files(self, vm: Vm) -> None:
+        """Refuse to start a VM whose disk is missing or attached by the host."""
+        core = self._core
+        for drive in vm.drives.values():
+            if drive.layer is None:
+                continue
+            layer = core.layer(drive)
+            if layer.vm_path is not None:
+                raise HyperVError(
+                    Wmi.FAILED, core.text("no_file", vm=vm.name, path=layer.vm_path), 0x80070002
+                )
+            if core.handles.locks(layer.number):
+                raise HyperVError(
+                    Wmi.IN_USE, core.text("file_in_use", vm=vm.name, path=layer.path), 0x80070020
+                )
+            if layer.beside:
+                # Without its files beside it, change tracking starts anew.
+                core.tracking.forget(layer)

@@ -571,19 +571,28 @@ static uint32_t write_backing(struct handle *handle, const uint8_t *buffer, uint
     return code;
 }
 
+/* Bytes of a disk, through the model. */
+static uint32_t write_disk(struct handle *handle, const uint8_t *buffer, uint64_t offset, uint32_t count) {
+    uint8_t *body = malloc(8 + (size_t)count);
+    if (!body) return E_OUT_OF_MEMORY;
+    memcpy(body, &offset, 8);
+    memcpy(body + 8, buffer, count);
+    uint32_t code = ask(handle->fd, &handle->talking, OP_WRITE, body, 8 + count, NULL, NULL);
+    free(body);
+    return code;
+}
+
 int WriteFile(intptr_t fd, const uint8_t *buffer, uint32_t count, uint32_t *written, struct overlapped *overlapped) {
     struct handle *handle = hold(fd);
     uint32_t code = E_INVALID_HANDLE;
     if (handle && handle->is_raw && !overlapped) {
-        uint8_t *body = malloc(8 + (size_t)count);
-        code = E_OUT_OF_MEMORY;
-        if (body) {
-            memcpy(body, &handle->position, 8);
-            memcpy(body + 8, buffer, count);
-            code = ask(handle->fd, &handle->talking, OP_WRITE, body, 8 + count, NULL, NULL);
-            free(body);
-        }
+        code = write_disk(handle, buffer, handle->position, count);
         if (!code) handle->position += count;
+    }
+    if (handle && handle->writable && handle->table && overlapped) { /* attached; it ends at once */
+        code = write_disk(handle, buffer, (uint64_t)overlapped->offset_high << 32 | overlapped->offset, count);
+        start_workers();
+        complete(overlapped, code, code ? 0 : count);
     }
     if (handle && handle->backing && !overlapped) {
         code = write_backing(handle, buffer, count);
@@ -687,7 +696,7 @@ int SetFilePointerEx(intptr_t fd, int64_t distance, int64_t *result, uint32_t me
 static int of_backing(intptr_t fd, uint32_t op) {
     struct handle *handle = hold(fd);
     uint32_t code = E_INVALID_HANDLE;
-    if (handle && handle->backing)
+    if (handle && (handle->backing || (handle->writable && handle->table && op == OP_FLUSH)))
         code = ask(handle->fd, &handle->talking, op, &handle->position, 8, NULL, NULL);
     drop_handle(handle);
     return code ? fail((int)code) : 1;
@@ -707,7 +716,8 @@ int DeviceIoControl(intptr_t fd, uint32_t control, const uint16_t *input, uint32
 }
 
 /* Functions that take a path, numbered as in disk_protocol.py. */
-enum { PATH_ATTRIBUTES = 1, PATH_MOVE, PATH_DELETE, PATH_MAKE_FOLDER, PATH_REMOVE_FOLDER, PATH_FREE_SPACE };
+enum { PATH_ATTRIBUTES = 1, PATH_MOVE, PATH_DELETE, PATH_MAKE_FOLDER, PATH_REMOVE_FOLDER, PATH_FREE_SPACE, PATH_COPY,
+       PATH_REPLACE };
 
 static int of_path(uint32_t function, const wchar *path, const wchar *second, void *answer, uint32_t answer_bytes) {
     char *name = utf8(path), *other = second ? utf8(second) : NULL;
@@ -743,6 +753,10 @@ uint32_t GetFileAttributesW(const wchar *path) {
 int MoveFileExW(const wchar *path, const wchar *destination, uint32_t flags) {
     (void)flags; /* without MOVEFILE_REPLACE_EXISTING nothing is replaced */
     return of_path(PATH_MOVE, path, destination, NULL, 0);
+}
+
+int CopyFileW(const wchar *path, const wchar *destination, int fail_if_exists) {
+    return of_path(fail_if_exists ? PATH_COPY : PATH_REPLACE, path, destination, NULL, 0);
 }
 
 int DeleteFileW(const wchar *path) { return of_path(PATH_DELETE, path, NULL, NULL, 0); }

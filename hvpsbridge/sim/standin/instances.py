@@ -176,7 +176,7 @@ class Instances:
             "Caption": "Hard Disk Image",
             "ResourceType": 31,
             "ResourceSubType": "Microsoft:Hyper-V:Virtual Hard Disk",
-            "HostResource": [self._model.disks.layer(drive.layer).path],
+            "HostResource": [self._model.disks.layer(drive.layer).drive_path],
             "Parent": instance.removesuffix("\\L") + "\\D",
             "PersistentReservationsSupported": drive.shared,
             "SnapshotId": "",

@@ -160,7 +160,7 @@ class Rows:
         slot = drive.slot
         path = None
         if drive.layer is not None:
-            path = self.model.disks.layer(drive.layer).path
+            path = self.model.disks.layer(drive.layer).drive_path
         elif drive.pass_through_number is not None:
             path = f"Disk {drive.pass_through_number} 1.00 TB Bus 0 Lun 0 Target 0"
         kind = slot.controller_type.name

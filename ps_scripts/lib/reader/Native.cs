@@ -73,16 +73,33 @@ namespace Hvps
         [DllImport("kernel32.dll", SetLastError = true)]
         static extern bool GetFileSizeEx(SafeFileHandle handle, out long size);
 
-        // Opens a virtual disk read-only; returns Windows's code. Version 2 parameters require access 0
-        // (docs/hyperv-facts.md#virtdisk-open).
+        // Opens a virtual disk read-only; returns Windows's code.
         internal static int TryOpenDisk(string path, bool infoOnly, out SafeFileHandle handle)
+        {
+            return TryOpen(path, infoOnly, true, out handle);
+        }
+
+        // Version 2 parameters require access 0 (docs/hyperv-facts.md#virtdisk-open).
+        static int TryOpen(string path, bool infoOnly, bool readOnly, out SafeFileHandle handle)
         {
             StorageType any = new StorageType();
             OpenParameters parameters = new OpenParameters();
             parameters.Version = 2;
             parameters.GetInfoOnly = infoOnly ? 1 : 0;
-            parameters.ReadOnly = 1;
+            parameters.ReadOnly = readOnly ? 1 : 0;
             return OpenVirtualDisk(ref any, path, 0, 0, ref parameters, out handle);
+        }
+
+        // Opens a virtual disk to write it.
+        internal static SafeFileHandle OpenToWrite(string path)
+        {
+            SafeFileHandle handle;
+            int code = TryOpen(path, false, false, out handle);
+            if (code != 0)
+            {
+                throw Failure.FromCode(code, "Hvps.DiskUnreadable", "cannot open " + path + " to write");
+            }
+            return handle;
         }
 
         internal static SafeFileHandle OpenDisk(string path)
@@ -100,9 +117,20 @@ namespace Hvps
         // volume or drive letter appears on the host (docs/hyperv-facts.md#virtdisk-attach).
         internal static void Attach(SafeFileHandle handle, string path)
         {
+            AttachAs(handle, path, 0x1 | 0x8);
+        }
+
+        // Makes the handle writable by range: NO_LOCAL_HOST, so that Windows mounts no volume of it.
+        internal static void AttachToWrite(SafeFileHandle handle, string path)
+        {
+            AttachAs(handle, path, 0x8);
+        }
+
+        static void AttachAs(SafeFileHandle handle, string path, int flags)
+        {
             AttachParameters parameters = new AttachParameters();
             parameters.Version = 1;
-            int code = AttachVirtualDisk(handle, IntPtr.Zero, 0x1 | 0x8, 0, ref parameters, IntPtr.Zero);
+            int code = AttachVirtualDisk(handle, IntPtr.Zero, flags, 0, ref parameters, IntPtr.Zero);
             if (code != 0)
             {
                 throw Failure.FromCode(code, "Hvps.DiskUnreadable", "cannot attach " + path);

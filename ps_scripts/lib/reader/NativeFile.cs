@@ -39,6 +39,9 @@ namespace Hvps
         internal static extern bool MoveFileExW(string path, string destination, uint flags);
 
         [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
+        internal static extern bool CopyFileW(string path, string destination, bool failIfExists);
+
+        [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
         internal static extern bool DeleteFileW(string path);
 
         [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]

@@ -119,18 +119,17 @@ namespace Hvps
             return true;
         }
 
-        // Writes the data of a request; returns where it was written.
-        public long Write(byte[] request)
+        // Where the data of a request belongs, once it was checked.
+        internal static long OffsetOf(byte[] request)
         {
             if (request.Length <= HeaderBytes || BitConverter.ToUInt32(request, 0) != Magic)
             {
                 throw new Failure("Hvps.BadRequest", 0, "not a request to write");
             }
             long offset = BitConverter.ToInt64(request, 4);
-            int count = request.Length - HeaderBytes;
             using (SHA256 sha = Bytes.NewSha())
             {
-                byte[] digest = sha.ComputeHash(request, HeaderBytes, count);
+                byte[] digest = sha.ComputeHash(request, HeaderBytes, request.Length - HeaderBytes);
                 for (int i = 0; i < digest.Length; i++)
                 {
                     if (digest[i] != request[12 + i])
@@ -139,6 +138,14 @@ namespace Hvps
                     }
                 }
             }
+            return offset;
+        }
+
+        // Writes the data of a request; returns where it was written.
+        public long Write(byte[] request)
+        {
+            long offset = OffsetOf(request);
+            int count = request.Length - HeaderBytes;
             GCHandle pinned = GCHandle.Alloc(request, GCHandleType.Pinned);
             try
             {
@@ -167,8 +174,8 @@ namespace Hvps
         // Renames a file; another file of that name stays as it is.
         public static void Move(string path, string destination)
         {
-            Check(path);
-            Check(destination);
+            CheckTracked(path);
+            CheckTracked(destination);
             // MOVEFILE_WRITE_THROUGH
             if (!NativeFile.MoveFileExW(path, destination, 8))
             {
@@ -192,8 +199,27 @@ namespace Hvps
             return NativeFile.DeleteFileW(path) || Gone("cannot delete " + path);
         }
 
+        // Copies a disk file. With overwrite, the other file keeps its access rights.
+        public static void Copy(string path, string destination, bool overwrite)
+        {
+            Check(path);
+            Check(destination);
+            if (!NativeFile.CopyFileW(path, destination, !overwrite))
+            {
+                throw NativeFile.Error("cannot copy " + path + " to " + destination);
+            }
+        }
+
+        // Files of change tracking, which lie beside that of their disk, are renamed with it.
+        static void CheckTracked(string path)
+        {
+            bool tracks = path.EndsWith(".rct", StringComparison.OrdinalIgnoreCase)
+                || path.EndsWith(".mrt", StringComparison.OrdinalIgnoreCase);
+            Check(tracks ? path.Substring(0, path.Length - 4) : path);
+        }
+
         // Only disk files are written, renamed and deleted, whoever asks.
-        static void Check(string path)
+        internal static void Check(string path)
         {
             if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase))
             {

@@ -293,5 +293,5 @@ def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         not _MERGING.isdisjoint(status),
         status,
         tuple(layer.path for row in rows for layer in row.chain),
-        tuple(model.disks.layer(number).path for number in unread),
+        tuple(model.disks.layer(number).drive_path for number in unread),
     )

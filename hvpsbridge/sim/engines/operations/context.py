@@ -23,9 +23,10 @@ from hvpsbridge.sim.engines.failure import (
     of_refusal,
 )
 from hvpsbridge.sim.engines.readers import Readers
-from hvpsbridge.sim.model import DiskError, HyperVError, Model
+from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError, Model
 from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.sim.model.calls import CallRefused
+from hvpsbridge.sim.model.errors import Win32
 from hvpsbridge.sim.model.host_files import FileHandle
 from hvpsbridge.sim.model.state import Drive, Job, JobKind, Layer, Vm
 
@@ -54,6 +55,8 @@ class HostProcess:
     imported: bool = False
     # Files that are open to write, by path in lower case.
     files: dict[str, FileHandle] = field(default_factory=dict)
+    # Disks that are attached to be written, by path in lower case.
+    disks: dict[str, DiskHandle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,9 @@ class Context:
             raise of_disk(err) from err
         for member in members:
             try:
-                self.cmdlet("Get-VHD", member.path)
+                self.cmdlet("Get-VHD", member.drive_path)
+                if member.vm_path is not None:
+                    raise of_disk(DiskError(Win32.FILE_NOT_FOUND, member.vm_path))
                 self.model.disks.check_busy(member.number)
             except HyperVError as err:
                 raise of_disk_call(err, member.path) from err

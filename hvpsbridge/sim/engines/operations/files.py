@@ -12,7 +12,7 @@ from hvpsbridge.contract import restoring
 from hvpsbridge.formats.file_write import HEADER_BYTES, unpack_write
 from hvpsbridge.sim.engines.failure import Failure, failure, of_disk
 from hvpsbridge.sim.engines.operations.context import Context
-from hvpsbridge.sim.model import DiskError
+from hvpsbridge.sim.model import DiskError, DiskHandle
 from hvpsbridge.sim.model.errors import Win32
 from hvpsbridge.sim.model.host_files import COMPRESSED, ENCRYPTED, SPARSE, VM_FOLDER, FileHandle
 
@@ -96,6 +96,39 @@ def write_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         yield restoring.WrittenPart(offset, len(request) - HEADER_BYTES)
 
 
+def write_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Write-HvpsDisk`` (``lib/reader/WritableDisk.cs``)."""
+    path = given["Path"]
+    _check(path)
+    handle = context.process.disks.get(path.lower())
+    if handle is None:
+        handle = _try(lambda: _attached(context, path), "Hvps.DiskUnreadable")
+        context.process.disks[path.lower()] = handle
+    attached = handle
+    for request in context.inputs():
+        try:
+            offset, data = unpack_write(request)
+        except ValueError as err:
+            raise failure("Hvps.BadRequest", str(err)) from err
+
+        def write(_: str, offset: int = offset, data: bytes = data) -> None:
+            context.model.guests.write_offline(attached, offset, data)
+
+        _try(partial(_call, context, "WriteFile", path, write))
+        yield restoring.WrittenPart(offset, len(request) - HEADER_BYTES)
+
+
+def _attached(context: Context, path: str) -> DiskHandle:
+    driver, node = context.model.driver, context.node
+    handle = _call(context, "OpenVirtualDisk", path, lambda p: driver.open(p, context.owner, node))
+    try:
+        _call(context, "AttachVirtualDisk", path, lambda _: driver.attach(handle))
+    except DiskError:
+        driver.close(handle)
+        raise
+    return handle
+
+
 def close_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Close-HvpsFile``."""
     path = given["Path"]
@@ -105,17 +138,41 @@ def close_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
             _try(lambda: _call(context, "FlushFileBuffers", path, lambda _: None))
         finally:
             context.model.host_files.close(handle)
-    yield restoring.FileClosed(handle is not None)
+        yield restoring.FileClosed(True)
+        return
+    disk = context.process.disks.pop(path.lower(), None)
+    if disk is not None:
+        try:
+            _try(lambda: _call(context, "FlushFileBuffers", path, lambda _: None))
+        finally:
+            with suppress(DiskError):
+                _call(context, "DetachVirtualDisk", path, lambda _: context.model.driver.detach(disk))
+            context.model.driver.close(disk)
+    yield restoring.FileClosed(disk is not None)
 
 
 def move_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Move-HvpsFile``."""
     destination = given["Destination"]
-    _check(given["Path"])
-    _check(destination)
+    for path in (given["Path"], destination):
+        _check(path[:-4] if path.lower().endswith((".rct", ".mrt")) else path)
     move = context.model.host_files.move
     _try(lambda: _call(context, "MoveFileEx", given["Path"], lambda path: move(path, destination)))
     yield restoring.FileMoved(destination)
+
+
+def copy_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Copy-HvpsFile``."""
+    destination, overwrite = given["Destination"], bool(given.get("Overwrite"))
+    _check(given["Path"])
+    _check(destination)
+    copy = context.model.host_files.copy
+    _try(
+        lambda: _call(
+            context, "CopyFile", given["Path"], lambda path: copy(path, destination, overwrite=overwrite)
+        )
+    )
+    yield restoring.FileCopied(destination)
 
 
 def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:

@@ -109,7 +109,7 @@ def _disk_info(context: Context, vm: Vm, row: DriveChain, *, allocated: bool) ->
     # After the chain: a merge that ended meanwhile has moved the drive to the merged layer.
     layer = None if drive.layer is None else model.disks.layer(drive.layer)
     facts["instance_id"] = None if layer is None or not allocated else vm.instance_id(slot)
-    facts["path"] = None if layer is None else layer.path
+    facts["path"] = None if layer is None else layer.drive_path
     if layer is None or row.problem is not None:
         problem = row.problem
         return results.DiskInfo(
