@@ -27,6 +27,7 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
 from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.stream import StreamTarget
 from hvpsbridge.tasks.restore.targets import RestoreTarget, open_target, target_path
@@ -65,6 +66,13 @@ HOST_PREFIX = "hyperv:"
 @click.option("--path", "folder", metavar="FOLDER", help="Folder on HOST for the VM [default: the host's].")
 @click.option("--connect-network", is_flag=True, help="Connect the new VM to the switches of the old one.")
 @click.option("--keep-macs", is_flag=True, help="Keep static MAC addresses.")
+@click.option(
+    "--replace", "in_place", is_flag=True, help="Write into the disks of the VM itself, which is off."
+)
+@click.option(
+    "--discard-saved-state", is_flag=True, help="With --replace, discard the saved state of the VM."
+)
+@click.option("--remove-checkpoints", is_flag=True, help="With --replace, remove checkpoints of the VM.")
 @connection_options
 @repository_options
 @json_option
@@ -79,6 +87,9 @@ def restore_(
     folder: str | None,
     connect_network: bool,
     keep_macs: bool,
+    in_place: bool,
+    discard_saved_state: bool,
+    remove_checkpoints: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -95,12 +106,23 @@ def restore_(
     With --to hyperv:HOST the point becomes a new VM on a Hyper-V host, off and not connected: its disks, and
     what its definition says.
 
+    With --replace it is restored into the disks of the VM itself on that host: only chunks that differ are
+    written. What the disks were before is kept there as copies; `hvps host undo` puts them back, and
+    `hvps host forget` removes them.
+
     New files get new disk ids, since the source may still run; --keep-ids keeps those of the source.
     """
     host = to.removeprefix(HOST_PREFIX) if to.startswith(HOST_PREFIX) else None
     onto = HostOptions(name=name, folder=folder, connect_network=connect_network, keep_macs=keep_macs)
     if host is None and onto != HostOptions():
         raise click.UsageError("--name, --path, --connect-network and --keep-macs are for --to hyperv:HOST")
+    giving_up = InPlaceOptions(discard_saved_state=discard_saved_state, remove_checkpoints=remove_checkpoints)
+    if (in_place and host is None) or (giving_up != InPlaceOptions() and not in_place):
+        raise click.UsageError(
+            "--replace is for --to hyperv:HOST, --discard-saved-state and --remove-checkpoints for --replace"
+        )
+    if in_place and onto != HostOptions():
+        raise click.UsageError("--replace restores into the VM as it is, without options for a new one")
     reached = (
         None
         if host is None
@@ -121,7 +143,10 @@ def restore_(
         with interrupting():
             connected = HyperVHost.connect(reached, run_id=invocation.run_id)
             invocation.closing.enter_context(connected)
-        target = HostVm(connected, repository, invocation.run_id, onto)
+        if in_place:
+            target = InPlaceVm(connected, repository, invocation.run_id, giving_up, cancel)
+        else:
+            target = HostVm(connected, repository, invocation.run_id, onto)
     elif place is None:
         target = StreamTarget(sys.stdout.buffer)
     else:

@@ -27,6 +27,8 @@ class LedgerKind(StrEnum):
     CONVERSION_INTENDED = "conversion_intended"
     REFERENCE_POINT_MADE = "reference_point_made"
     RESTORE_INTENDED = "restore_intended"
+    IN_PLACE = "in_place"
+    RESTORED = "restored"
     SETTLED = "settled"
 
 
@@ -44,9 +46,10 @@ class LedgerEntry:
             has, if the host did not give it the mark; with RESTORE_INTENDED, notes of the unfinished VM.
         checkpoint_id: with CHECKPOINT_MADE and CONVERSION_INTENDED.
         reference_point: ``InstanceID``; with REFERENCE_POINT_MADE.
-        point_id: the recovery point; with CONVERSION_INTENDED and REFERENCE_POINT_MADE.
+        point_id: the recovery point; with CONVERSION_INTENDED, REFERENCE_POINT_MADE and RESTORED.
         rct_ids: with REFERENCE_POINT_MADE, its ids, if they are not those of the recovery point.
-        note: with RESTORE_INTENDED, what may be on the host, as JSON text (:class:`RestoreIntent`).
+        note: with RESTORE_INTENDED, what may be on the host, as JSON text (:class:`RestoreIntent`); with
+            IN_PLACE and RESTORED a record of ``formats.in_place``.
     """
 
     kind: LedgerKind

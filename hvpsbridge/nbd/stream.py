@@ -7,7 +7,6 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 
 # A client must send its options in this time, each.
 PATIENCE_SECONDS = 30.0
@@ -56,12 +55,21 @@ class Stream:
         view, done = memoryview(data), 0
         seconds = None if idle else PATIENCE_SECONDS
         while done < length:
-            count = self._move(self._socket.recv_into, view[done:], seconds, select.POLLIN)
+            count = self._receive_some(view[done:], seconds)
             if not count:
                 raise EOFError
             done += count
             seconds = REST_SECONDS if idle else seconds
         return bytes(data)
+
+    def _receive_some(self, view: memoryview, seconds: float | None) -> int:
+        if self._tls is None:
+            self._wait(seconds, select.POLLIN)
+            return self._socket.recv_into(view)
+        while True:
+            with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return self._tls.recv_into(view)
+            self._wait(seconds, select.POLLIN)
 
     def send(self, *pieces: bytes) -> None:
         """Send pieces one after another; nothing of other threads comes between them.
@@ -73,19 +81,16 @@ class Stream:
             for piece in pieces:
                 view = memoryview(piece)
                 while view:
-                    view = view[self._move(self._socket.send, view, REST_SECONDS, select.POLLOUT) :]
+                    view = view[self._send_some(view) :]
 
-    def _move(
-        self, step: Callable[[memoryview], int], view: memoryview, seconds: float | None, event: int
-    ) -> int:
-        """Count of bytes of the view that were received or sent."""
+    def _send_some(self, view: memoryview) -> int:
         if self._tls is None:
-            self._wait(seconds, event)
-            return step(view)
+            self._wait(REST_SECONDS, select.POLLOUT)
+            return self._socket.send(view)
         while True:
             with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return step(view)
-            self._wait(seconds, event)
+                return self._tls.send(view)
+            self._wait(REST_SECONDS, select.POLLOUT)
 
     def _wait(self, seconds: float | None, event: int) -> None:
         waiting = select.poll()

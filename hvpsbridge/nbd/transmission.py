@@ -108,7 +108,14 @@ class Transmission:
         except RequestFailed as err:
             self._try_fail(request, err)
         except HvpsError as err:
-            self._try_fail(request, self._unreadable(request.offset, request.length, err))
+            logger.error(
+                "%s: bytes %d to %d cannot be read: %s",
+                self._export.name,
+                request.offset,
+                request.offset + request.length - 1,
+                err,
+            )
+            self._try_fail(request, RequestFailed(Error.IO, "cannot be read", request.offset))
         except (ConnectionError, TimeoutError) as err:
             logger.debug("%s: no answer could be sent: %s", self._export.name, err)
             self._stream.close()
@@ -120,12 +127,6 @@ class Transmission:
             self._try_fail(request, RequestFailed(Error.IO, "an internal error"))
         finally:
             self._done(held)
-
-    def _unreadable(self, offset: int, length: int, err: HvpsError) -> RequestFailed:
-        logger.error(
-            "%s: bytes %d to %d cannot be read: %s", self._export.name, offset, offset + length - 1, err
-        )
-        return RequestFailed(Error.IO, "cannot be read", offset)
 
     def _try_fail(self, request: Request, err: RequestFailed) -> None:
         try:
@@ -180,7 +181,14 @@ class Transmission:
                 try:
                     content = self._export.disk.pread(offset, length)
                 except HvpsError as err:
-                    raise self._unreadable(offset, length, err) from err
+                    logger.error(
+                        "%s: bytes %d to %d cannot be read: %s",
+                        self._export.name,
+                        offset,
+                        offset + length - 1,
+                        err,
+                    )
+                    raise RequestFailed(Error.IO, "cannot be read", offset) from err
                 parts.append(protocol.data_part(request.cookie, offset, content, done=done))
             else:
                 parts.append(protocol.hole_part(request.cookie, offset, length, done=done))

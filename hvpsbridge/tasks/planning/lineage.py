@@ -14,6 +14,7 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.os_build import OsBuild
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.planning.modes import Mode, Reason
+from hvpsbridge.tasks.planning.restored import Restored, read_restored
 
 # Level of a proof that compared the disk with the frozen one.
 EQUAL = "equal"
@@ -80,10 +81,16 @@ class KnownPoint:
 
 
 class Lineage:
-    """The points of one VM, oldest first."""
+    """The points of one VM, oldest first.
 
-    def __init__(self, points: Iterable[KnownPoint]) -> None:
+    Args:
+        points: oldest first.
+        restored: the newest restore of its disks.
+    """
+
+    def __init__(self, points: Iterable[KnownPoint], restored: Restored | None = None) -> None:
         self.points: tuple[KnownPoint, ...] = tuple(points)
+        self._restored = restored
 
     @property
     def reference_points(self) -> frozenset[str]:
@@ -119,9 +126,29 @@ class Lineage:
                 return _known(point, found[0]) if len(found) == 1 else None
         return None
 
+    def was_restored(self, slot: str) -> bool:
+        """Whether the disk at this slot was restored since the newest point that has one there."""
+        restored = self._restored
+        if restored is None or slot not in restored.slots:
+            return False
+        return not any(
+            point.manifest.sequence > restored.after
+            and any(disk.slot == slot for disk in point.manifest.disks)
+            for point in self.points
+        )
+
+    def restored_disk(self, slot: str) -> KnownDisk | None:
+        """What the disk at this slot was restored from; None if that is not known."""
+        if self._restored is None or self._restored.manifest is None:
+            return None
+        point = KnownPoint(self._restored.manifest, None)
+        return next((_known(point, disk) for disk in point.manifest.disks if disk.slot == slot), None)
+
     def newest_with_ids(self, slot: str, disk_id: UUID) -> KnownDisk | None:
-        """The disk in the newest point that has a usable id for it."""
+        """The disk in the newest point that has a usable id for it, from after the last restore."""
         for point in reversed(self.points):
+            if self._restored is not None and point.manifest.sequence <= self._restored.after:
+                return None
             for disk in point.manifest.disks:
                 if disk.slot == slot and disk.disk_id == disk_id:
                     known = _known(point, disk)
@@ -208,7 +235,10 @@ class Lineage:
 
 def read_lineage(repository: Repository, vm_id: UUID) -> Lineage:
     """The lineage of a VM in the repository."""
-    return Lineage(KnownPoint(point.manifest, ids) for point, ids in repository.catalog.with_ids(vm_id))
+    return Lineage(
+        (KnownPoint(point.manifest, ids) for point, ids in repository.catalog.with_ids(vm_id)),
+        read_restored(repository, vm_id),
+    )
 
 
 def _proved_whole(disk: ManifestDisk) -> bool:

@@ -41,6 +41,7 @@ class Reason(Enum):
         "checkpoints of the VM were made, applied or removed since the last point",
         True,
     )
+    RESTORED = ("restored", "the disk was restored since, so it is compared with the restored point", True)
     DISTRUSTED = ("distrusted", "change tracking of this disk was wrong recently", True)
     DISK_REPLACED = ("disk_replaced", "the slot has another disk than in the last point", False)
     DISK_MOVED = ("disk_moved", "the disk was at another slot in the last point", False)

@@ -213,6 +213,10 @@ def stop_if_unexpected(options: BackupOptions, vm_name: str, plan: DiskPlan) -> 
 def _identify(disk: DiskFacts, lineage: Lineage) -> DiskPlan:
     """The plan as far as the identity of the disk and its base goes."""
     base = lineage.newest(disk.slot, disk.disk_id)
+    if lineage.was_restored(disk.slot):
+        held = lineage.restored_disk(disk.slot) or base
+        if held is not None and held.size_bytes == disk.size_bytes:
+            return DiskPlan(disk, Mode.COMPARE, Reason.RESTORED, base=held)
     if base is None:
         moved = lineage.newest_elsewhere(disk.disk_id)
         if moved is not None and moved.size_bytes == disk.size_bytes:

@@ -22,12 +22,12 @@ from hvpsbridge.errors import (
     SessionLost,
     TargetExists,
 )
-from hvpsbridge.formats.chunk import zero_digest
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.views.file import ViewFile
 from hvpsbridge.formats.views.view import ImageView
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
+from hvpsbridge.tasks.restore.host_compare import differing_chunks
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import MIB
 
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 # Before the extension, by which Windows knows what a file is.
 PARTIAL = ".partial"
 PIECE_BYTES = 1 * MIB
-_DIGEST_BYTES = 32
 # Lost connections one after another without anything written in between.
 _ATTEMPTS = 6
 
@@ -134,29 +133,8 @@ class HostDiskFile:
 
     def _compare(self, source: DiskSource) -> None:
         """Compare all chunks of the disk, as the driver reads it, with the repository."""
-        repository = source.repository
-        grid, size = repository.grid, source.size_bytes
-        # Both are ascending, so neither is held: a disk of many TiB has millions of chunks.
-        stored = source.image.chunk_ids(on_damaged=lambda extent, err: None)
-        coming = next(stored, None)
-        for page in self.host.digests(self.partial, grid.chunk_bytes, 0, size):
-            for index in range(len(page.digests) // _DIGEST_BYTES):
-                source.cancel.check()
-                number = page.first_chunk + index
-                extent = grid.extent(number, size)
-                digest = page.digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
-                identity = None
-                if coming is not None and coming[0] == number:
-                    identity, coming = coming[1], next(stored, None)
-                if extent.offset in source.damaged:
-                    identity = None
-                same = (
-                    digest == zero_digest(extent.length)
-                    if identity is None
-                    else repository.identify(digest) == identity
-                )
-                if not same:
-                    raise RestoreDiffers(self.host.name, self.path, extent.offset)
+        for extent in differing_chunks(self.host, self.partial, source):
+            raise RestoreDiffers(self.host.name, self.path, extent.offset)
         self.host.close_readers(self.partial)
 
 

@@ -72,7 +72,7 @@ class DiskSource:
             DiskDamaged: a part of the tree cannot be read.
         """
         if self._extents is None:
-            self._extents = tuple(self.image.extents(self._on_damaged))
+            self._extents = tuple(self.image.extents(self.on_damaged))
         return self._extents
 
     @property
@@ -80,9 +80,10 @@ class DiskSource:
         """How much of the disk is data."""
         return total_bytes(self.extents())
 
-    def meter(self) -> Meter:
-        """A meter of what will be written."""
-        return Meter(self.on_progress, self.disk.slot, "restore", self.data_bytes)
+    def meter(self, owed_bytes: int | None = None) -> Meter:
+        """A meter of what will be written; all data of the disk by default."""
+        owed = self.data_bytes if owed_bytes is None else owed_bytes
+        return Meter(self.on_progress, self.disk.slot, "restore", owed)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Offset and content of each chunk that is not zero, in the order that is fastest to read.
@@ -91,7 +92,7 @@ class DiskSource:
             DiskDamaged: a chunk cannot be read.
             Interrupted: the restore was cancelled.
         """
-        for offset, data in self.image.chunks(self._on_damaged):
+        for offset, data in self.image.chunks(self.on_damaged):
             self.cancel.check()
             yield offset, data
 
@@ -116,7 +117,7 @@ class DiskSource:
             try:
                 self.image.readinto(view[position - offset :][:count])
             except Damaged as err:
-                self._on_damaged(extent, err)
+                self.on_damaged(extent, err)
             position += count
         return bytes(content)
 
@@ -161,7 +162,12 @@ class DiskSource:
             **more,
         )
 
-    def _on_damaged(self, extent: Extent, err: Damaged) -> None:
+    def on_damaged(self, extent: Extent, err: Damaged) -> None:
+        """Take note of a part that cannot be read.
+
+        Raises:
+            DiskDamaged: nothing may be left out.
+        """
         if not self.skip_damaged:
             raise DiskDamaged(
                 err.repository, err.name, err.what, self.disk.slot, extent.offset, extent.end - 1
