@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hvpsbridge.formats.chunk import FRAME_BYTES
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.repository import Level
-from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.tasks.planning.modes import Mode
 from tests.tasks.world import SIZE, SLOT, World
-
-
-def damage(world: World, kind: Kind, identity: bytes) -> None:
-    """Flip a bit in the body of the one frame of this chunk or node."""
-    (place,) = [place for place in world.repository._cache.find(identity) if place.kind is kind]
-    pack = world.store / pack_name(kind, place.pack)
-    data = bytearray(pack.read_bytes())
-    data[place.offset + FRAME_BYTES + 20] ^= 1
-    pack.write_bytes(data)
-    world.reopen()
 
 
 def test_a_listed_bad_chunk_that_did_not_change_is_read_again_and_heals_both_points(tmp_path: Path) -> None:
@@ -28,7 +16,7 @@ def test_a_listed_bad_chunk_that_did_not_change_is_read_again_and_heals_both_poi
     world.good_backup(vm_id)
     (point,) = world.repository.catalog.points(vm_id)
     _, identity = next(world.repository.image(point, point.disks[0]).chunk_ids())
-    damage(world, Kind.DATA_PACK, identity)
+    world.damage(Kind.DATA_PACK, identity)
     report = world.repository.verify(Level.HASHED)
     (problem,) = report.problems
     assert [touched.vm_id for touched in problem.touches] == [vm_id]
@@ -47,7 +35,7 @@ def test_a_listed_bad_node_makes_the_disk_read_whole(tmp_path: Path) -> None:
     vm_id = world.vm()
     world.good_backup(vm_id)
     (point,) = world.repository.catalog.points(vm_id)
-    damage(world, Kind.NODE_PACK, point.disks[0].tree.root)
+    world.damage(Kind.NODE_PACK, point.disks[0].tree.root)
     world.repository.publish_bad(world.repository.verify(Level.HASHED).bad)
     world.model.guests.write(vm_id, SLOT, SIZE - 4096, b"changed!" * 512)
     (disk,) = world.good_backup(vm_id).disks

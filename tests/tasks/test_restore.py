@@ -273,7 +273,7 @@ def test_a_forged_slot_does_not_leave_the_target(world: World, tmp_path: Path, s
     folder = tmp_path / "a" / "target"
     raw = ImageFiles(folder, world.repository)
     point = forged(world.repository.catalog.points(vm_id)[0], slot, "scsi 0:1")
-    raw.check(point, point.disks)
+    raw.check(point, world.sources(point))
     for disk in point.disks:
         raw.write(DiskSource(world.repository, point, disk, cancel=Cancellation()))
     assert len(list(folder.iterdir())) == 2
@@ -287,7 +287,7 @@ def test_disks_that_would_be_one_file_are_refused_before_anything_is_written(
     world.good_backup(vm_id)
     point = forged(world.repository.catalog.points(vm_id)[0], "scsi 0:1", "scsi 0:1")
     with pytest.raises(ConfigurationError, match="disks 'scsi 0:1' and 'scsi 0:1' would be one file"):
-        ImageFiles(tmp_path, world.repository).check(point, point.disks)
+        ImageFiles(tmp_path, world.repository).check(point, world.sources(point))
 
 
 def test_a_report_says_how_names_were_changed(world: World, tmp_path: Path) -> None:

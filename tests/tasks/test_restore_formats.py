@@ -51,7 +51,7 @@ def test_qemu_img_finds_the_frozen_disk(world: World, tmp_path: Path, kind: str)
     point, frozen = backed_up(world, 70 * MIB)
     older = of_generation(point, 1)
     target = ImageFiles(tmp_path / "out", world.repository, kind)
-    target.check(older, older.disks)
+    target.check(older, world.sources(older))
     restored = target.write(DiskSource(world.repository, older, older.disks[0]))
     made = Path(restored.path)
     assert made.name == f"scsi-0-0.{FORMATS[kind].suffix}"
@@ -144,7 +144,7 @@ def test_one_disk_goes_to_a_stream_byte_for_byte(world: World) -> None:
     stream = io.BytesIO()
     target = StreamTarget(stream)
     with pytest.raises(ConfigurationError, match="has 2 disks; choose one with --disk"):
-        target.check(point, point.disks)
-    target.check(point, point.disks[:1])
+        target.check(point, world.sources(point))
+    target.check(point, world.sources(point)[:1])
     target.write(DiskSource(world.repository, point, point.disks[0]))
     assert stream.getvalue() == frozen.read_bytes()

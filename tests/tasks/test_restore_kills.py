@@ -148,7 +148,7 @@ def test_a_restore_at_work_is_not_swept(world: World, served: SimulatedHost) -> 
     point = world.repository.catalog.points(vm_id)[0]
     with connected(served) as host:
         target = target_of(world, host)
-        target.check(point, point.disks)
+        target.check(point, world.sources(point))
         host.restoring.new_file(target.file(point.disks[0]), 1)
         before = world.model.host_files.made()
         _sweep_elsewhere(world, host)

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 import pyvhdi
 
-from hvpsbridge.errors import ConfigurationError, HostDiskFull, RestoreDiffers
+from hvpsbridge.errors import ConfigurationError, DiskDamaged, ExitCode, HostDiskFull, RestoreDiffers
+from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.sim.hosts import SimulatedHost
@@ -49,12 +50,18 @@ def _served(world: World, engine: str) -> Iterator[HyperVHost]:
 
 
 def restored(
-    world: World, host: HyperVHost, vm_id: UUID, name: str = "copy", **options: object
+    world: World,
+    host: HyperVHost,
+    vm_id: UUID,
+    name: str = "copy",
+    *,
+    skip_damaged: bool = False,
+    **options: object,
 ) -> RestoreResult:
     wanted = HostOptions(name=name, folder=FOLDER, **options)  # type: ignore[arg-type]
     target = HostVm(host, world.repository, uuid4(), wanted)
     ref = VmRef("HV01", vm_id, "web")
-    return restore_vm(world.context(ref), RestoreOptions(to="raw:/unused"), target)
+    return restore_vm(world.context(ref), RestoreOptions(to="raw:/unused", skip_damaged=skip_damaged), target)
 
 
 def test_the_new_vm_has_the_disks_of_the_point(world: World, host: HyperVHost, tmp_path: Path) -> None:
@@ -179,3 +186,20 @@ def test_a_full_volume_is_one_error(world: World, builtin: HyperVHost) -> None:
     result = restored(world, builtin, vm_id)
     assert isinstance(result.error, HostDiskFull)
     assert [path for path in world.model.host_files.made() if path.endswith(".vhdx")] == []
+
+
+def test_a_damaged_tree_is_found_before_anything_is_made_and_left_out_on_request(
+    world: World, builtin: HyperVHost
+) -> None:
+    vm_id = world.vm(disks=(2 * MIB, 2 * MIB))
+    world.good_backup(vm_id)
+    (point,) = world.repository.catalog.points(vm_id)
+    world.damage(Kind.NODE_PACK, point.disks[1].tree.root)
+    failed = restored(world, builtin, vm_id)
+    assert isinstance(failed.error, DiskDamaged)
+    assert world.model.host_files.made() == ()
+    result = restored(world, builtin, vm_id, skip_damaged=True)
+    assert result.error is None, result.error
+    assert [len(disk.damaged) for disk in result.disks] == [0, 1]
+    assert [condition.code for condition in result.conditions] == [ExitCode.DAMAGE]
+    assert sorted(vm.name for vm in world.model.vms.all()) == ["copy", "web"]

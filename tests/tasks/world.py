@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from hvpsbridge.formats.chunk import FRAME_BYTES
+from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.ids import IdWay, PointIds
 from hvpsbridge.receiver.settings import RetryLimits
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.repository import Repository
+from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.stores.local import LocalStore
@@ -27,6 +30,7 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.policy import BackupLimits, BackupOptions, ProofPolicy
+from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.tasks.task import TaskContext
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 from hvpsbridge.units import KIB, MIB
@@ -178,6 +182,19 @@ class World:
         assert not result.leftovers, result.leftovers
         self.assert_clean(vm_id)
         return result
+
+    def damage(self, kind: Kind, identity: bytes) -> None:
+        """Flip a bit in the body of the one frame of this chunk or node."""
+        (place,) = [place for place in self.repository._cache.find(identity) if place.kind is kind]
+        pack = self.store / pack_name(kind, place.pack)
+        data = bytearray(pack.read_bytes())
+        data[place.offset + FRAME_BYTES + 20] ^= 1
+        pack.write_bytes(data)
+        self.reopen()
+
+    def sources(self, point: Point) -> list[DiskSource]:
+        """Disks of a point, for a target of a restore."""
+        return [DiskSource(self.repository, point, disk) for disk in point.disks]
 
     # -- judging ----------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ class ImageFiles:
             return self.path
         return self.path / disk_file_name(disk.slot, FORMATS[self.format].suffix)
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Refuse disks of which two would be one file, also where letter case does not count, and formats
         that cannot hold them.
 
@@ -111,7 +111,7 @@ class ImageFiles:
             ConfigurationError: names the disk, or both.
         """
         slots: dict[str, str] = {}
-        for disk in disks:
+        for disk in (source.disk for source in sources):
             path = str(self.file(disk))
             other = slots.get(folded(path))
             if other is not None:

@@ -95,7 +95,7 @@ class InPlaceVm:
     _begun: bool = False
     _notes: list[str] = field(default_factory=list)
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Look at everything that may be in the way, before anything is changed.
 
         Raises:
@@ -105,7 +105,7 @@ class InPlaceVm:
         """
         self._lease = self.repository.lease(point.vm_id, current_holder(self.run_id))
         try:
-            self._check(point, disks)
+            self._check(point, sources)
         except BaseException:
             self.release()
             raise
@@ -188,7 +188,8 @@ class InPlaceVm:
                 self.host.name,
             )
 
-    def _check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def _check(self, point: Point, sources: Sequence[DiskSource]) -> None:
+        disks = [source.disk for source in sources]
         where, machine = f"restore onto {self.host.name}", self.host.host_info().name
         try:
             vm = self.host.vm(point.vm_id)
@@ -202,7 +203,7 @@ class InPlaceVm:
         problems += self._checkpoint_problems(self.host.checkpoints(vm.vm_id))
         there = {slot_of(disk): disk for disk in self.host.disks(vm.vm_id)}
         if before is None:
-            problems += self._disk_problems(point, disks, there)
+            problems += self._disk_problems(sources, there)
         else:
             problems += self._earlier_problems(before, disks, vm)
         if problems:
@@ -245,12 +246,11 @@ class InPlaceVm:
         recovery = checkpoint.kind is CheckpointKind.RECOVERY
         return recovery and mark is not None and mark.repository_id == self.repository.repository_id
 
-    def _disk_problems(
-        self, point: Point, disks: Sequence[ManifestDisk], there: dict[str, DiskInfo]
-    ) -> list[str]:
+    def _disk_problems(self, sources: Sequence[DiskSource], there: dict[str, DiskInfo]) -> list[str]:
         problems = []
         wanted: dict[str, int] = {}
-        for disk in disks:
+        for source in sources:
+            disk = source.disk
             found = there.get(disk.slot)
             problem = _unfit(disk, found)
             if problem:
@@ -258,7 +258,7 @@ class InPlaceVm:
                 continue
             assert found is not None
             assert found.path is not None
-            view = view_of(DiskSource(self.repository, point, disk), "vhdx")
+            view = view_of(source, "vhdx")
             # The copy, and what the file may grow by.
             needed = found.file_bytes + max(0, view.size_bytes - found.file_bytes)
             volume = ntpath.splitdrive(found.path)[0].casefold()

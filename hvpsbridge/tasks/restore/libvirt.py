@@ -9,7 +9,6 @@ from pathlib import Path
 from hvpsbridge.errors import ConfigurationError, TargetExists
 from hvpsbridge.files import replace_file
 from hvpsbridge.formats.libvirt_domain import DomainDisk, domain_of, domain_xml
-from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.qemu_options import qemu_script
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MappedName
@@ -36,20 +35,20 @@ class LibvirtFolder:
         """Names that had to be changed to become parts of the path."""
         return self.images.mapped
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Refuse a folder that has a domain already, and single disks.
 
         Raises:
             ConfigurationError: a disk is left out.
             TargetExists: the folder has the files of another VM.
         """
-        if len(disks) != len(point.disks):
+        if len(sources) != len(point.disks):
             raise ConfigurationError("--disk", "a domain needs all disks of the VM; use qcow2: for one disk")
         if not self.images.overwrite:
             for path in self._files():
                 if path.exists():
                     raise TargetExists(str(path))
-        self.images.check(point, disks)
+        self.images.check(point, sources)
 
     def unfinished(self) -> tuple[Path, ...]:
         """Hidden files of killed restores in the folder."""

@@ -91,7 +91,7 @@ class HostVm:
         """Path of the file of a disk."""
         return ntpath.join(self.place, DISK_FOLDER, disk_file_name(disk.slot, "vhdx"))
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Look at everything that may be in the way, before anything is made.
 
         Raises:
@@ -104,7 +104,8 @@ class HostVm:
         for line in sweep_restores(self.host, self.repository, machine).done:
             logger.info(line)
         self._vms, _ = self.host.list_vms()
-        problems, there = self._look(point, disks)
+        disks = [source.disk for source in sources]
+        problems, there = self._look(sources)
         problems += self._lacks(point, disks, info)
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
@@ -198,7 +199,7 @@ class HostVm:
             keep_macs=self.options.keep_macs,
         )
 
-    def _look(self, point: Point, disks: Sequence[ManifestDisk]) -> tuple[list[str], Collection[str]]:
+    def _look(self, sources: Sequence[DiskSource]) -> tuple[list[str], Collection[str]]:
         """What is in the way where the files would be, and which of the folders are there."""
         problems: list[str] = []
         if any(vm.name.casefold() == self._name.casefold() for vm in self._vms):
@@ -213,15 +214,15 @@ class HostVm:
             where = f"folder {self._base} cannot be used: {err.message or err.error_id}"
             smb = "; SMB needs delegation, see docs/real-host.md" if self._base.startswith("\\\\") else ""
             return [*problems, where + smb], ()
-        too_long = max(map(len, map(self.file, disks)), default=0) + len(PARTIAL) - _MAX_PATH
+        longest = max((len(self.file(source.disk)) for source in sources), default=0)
+        too_long = longest + len(PARTIAL) - _MAX_PATH
         if too_long > 0:
             problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
         if self.place in there:
             problems.append(f"{self.place} exists; choose another --name or --path")
         if found.encrypted:
             problems.append(f"files in {self._base} would be encrypted, and Hyper-V attaches no such disk")
-        views = (view_of(DiskSource(self.repository, point, disk), "vhdx") for disk in disks)
-        needed = sum(view.size_bytes for view in views)
+        needed = sum(view_of(source, "vhdx").size_bytes for source in sources)
         if needed > found.free_bytes:
             have = size_text(found.free_bytes)
             problems.append(f"the disks need {size_text(needed)}, and {self._base} has {have} free")

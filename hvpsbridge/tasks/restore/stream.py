@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hvpsbridge.errors import ConfigurationError, NoSpace, is_full
-from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.views.file import ViewFile
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.events import Meter
@@ -33,15 +32,15 @@ class StreamTarget:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Refuse more than one disk.
 
         Raises:
             ConfigurationError: there are several.
         """
-        if len(disks) != 1:
+        if len(sources) != 1:
             raise ConfigurationError(
-                "--to -", f"point {point.short_id} has {len(disks)} disks; choose one with --disk"
+                "--to -", f"point {point.short_id} has {len(sources)} disks; choose one with --disk"
             )
 
     def unfinished(self) -> tuple[Path, ...]:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.folders import absolute
-from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.options import TextForm
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
@@ -37,8 +36,12 @@ class RestoreTarget(Protocol):
         """Names that had to be changed to become parts of a path."""
         ...
 
-    def check(self, point: Point, disks: Sequence[ManifestDisk]) -> None:
+    def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
         """Refuse what cannot work, before anything is written.
+
+        Args:
+            point: the point.
+            sources: its disks that :meth:`write` will get.
 
         Raises:
             ConfigurationError: the disks cannot be written there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -78,9 +79,8 @@ def restore_vm(
         point = repository.catalog.find_point_of(vm.vm_id, options.point)
         chosen = choose_disks(point, options.disk)
         target = target or _named_target(context, options)
-        target.check(point, chosen)
-        for disk in chosen:
-            source = DiskSource(
+        sources = deque(
+            DiskSource(
                 repository,
                 point,
                 disk,
@@ -90,6 +90,12 @@ def restore_vm(
                 skip_damaged=options.skip_damaged,
                 keep_ids=options.keep_ids,
             )
+            for disk in chosen
+        )
+        target.check(point, sources)
+        while sources:
+            # A source keeps the extents of its disk: not longer than they are needed.
+            source = sources.popleft()
             disks.append(target.write(source))
             conditions += source.conditions()
         notes = target.finish(point, disks)
