@@ -20,7 +20,7 @@ class FilesUnreadable(HvpsError):
 
 @dataclass(eq=False)
 class FileNotFound(HvpsError):
-    """There is no such disk, volume or file."""
+    """The disk, volume or file does not exist."""
 
     name: str
     what: str

@@ -25,7 +25,7 @@ class ExfatFileSystem:
         self._file = DiskFile(volume)
         self._volume = pyfsfat.volume()
         self._valid: tuple[int, int] | None = None
-        with Reported(self._file, "the exFAT file system does not open"):
+        with Reported(self._file, "the exFAT file system cannot be opened"):
             self._volume.open_file_object(self._file)
 
     def entry(self, path: bytes) -> Entry | None:

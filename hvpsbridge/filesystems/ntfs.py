@@ -44,7 +44,7 @@ class NtfsFileSystem:
         self._volume = pyfsntfs.volume()
         self._raw: RawNtfs | None = None
         self._opened: tuple[int, Any] | None = None
-        with Reported(self._file, "the NTFS file system does not open"):
+        with Reported(self._file, "the NTFS file system cannot be opened"):
             self._volume.open_file_object(self._file)
         self.dirty = self._is_dirty()
 

@@ -59,7 +59,7 @@ class TskFileSystem:
             self._fs = pytsk3.FS_Info(self._image, offset=0, type=_FS_TYPES[kind])
         except OSError as err:
             self._image.file.check()
-            raise UnreadableError(f"the {kind} file system does not open: {_reason(err)}") from err
+            raise UnreadableError(f"the {kind} file system cannot be opened: {_reason(err)}") from err
         self._has_owners = kind == "ext"
 
     def entry(self, path: bytes) -> Entry | None:
@@ -174,7 +174,7 @@ class RawNtfs:
             self._fs = pytsk3.FS_Info(self._image, offset=0, type=pytsk3.TSK_FS_TYPE_NTFS)
         except OSError as err:
             self._image.file.check()
-            raise UnreadableError(f"the NTFS file system does not open: {_reason(err)}") from err
+            raise UnreadableError(f"the NTFS file system cannot be opened: {_reason(err)}") from err
 
     def attribute(self, key: int, wanted: int) -> bytes:
         """Data of the first attribute of that type; empty if the file has none."""

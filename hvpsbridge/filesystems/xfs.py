@@ -23,7 +23,7 @@ class XfsFileSystem:
         self._file = DiskFile(volume)
         self._volume = pyfsxfs.volume()
         self._opened: tuple[int, Any] | None = None
-        with Reported(self._file, "the XFS file system does not open"):
+        with Reported(self._file, "the XFS file system cannot be opened"):
             self._volume.open_file_object(self._file)
 
     def entry(self, path: bytes) -> Entry | None:

@@ -44,7 +44,7 @@ class HostRestore:
 
         Raises:
             OperationFailed: ``Hvps.FileExists``; ``Hvps.FormatUnsupported`` if it would be encrypted.
-            HostDiskFull: there is no space for it.
+            HostDiskFull: it does not fit.
         """
         return self._runner.one(FileMade, "New-HvpsFile", Path=path, SizeBytes=size_bytes)
 
@@ -90,7 +90,7 @@ class HostRestore:
 
         Raises:
             OperationFailed: ``Hvps.FileExists`` if there is one, without ``overwrite``.
-            HostDiskFull: there is no space for it.
+            HostDiskFull: it does not fit.
         """
         return self._runner.one(
             FileCopied, "Copy-HvpsFile", Path=path, Destination=destination, Overwrite=overwrite
@@ -106,7 +106,7 @@ class HostRestore:
             existing: ids of VMs that are there already; none of them is taken for the new one.
 
         Raises:
-            DiskUnreadable: a file is no virtual disk.
+            DiskUnreadable: a file is not a virtual disk.
         """
         made: VmMade = self._runner.new(
             "New-HvpsVm", lambda vm: vm.vm_id, existing, Name=name, Folder=folder, Json=plan

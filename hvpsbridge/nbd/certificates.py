@@ -1,6 +1,6 @@
 """Certificates for one run of the server: an authority, the server and one client.
 
-Whoever has the client's key may read the disks; nobody else may. The authority's key is forgotten at once.
+The client's key gives access to the disks; nothing else does. The authority's key is never stored.
 """
 
 from __future__ import annotations

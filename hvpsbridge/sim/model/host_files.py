@@ -77,7 +77,7 @@ class HostFiles:
         """Free space at a folder that exists.
 
         Raises:
-            DiskError: there is no such folder.
+            DiskError: the folder does not exist.
         """
         with self._timeline.now():
             self._check_share(path)
@@ -218,7 +218,7 @@ class HostFiles:
         """``MoveFileEx`` without replacing anything.
 
         Raises:
-            DiskError: there is no such file, something has the new name, or the file is in use.
+            DiskError: the file does not exist, something has the new name, or the file is in use.
         """
         with self._timeline.now():
             self._check_rights(path)
@@ -243,7 +243,7 @@ class HostFiles:
         """``CopyFile``.
 
         Raises:
-            DiskError: there is no such file, it or the other one is in use, something has the new name and
+            DiskError: the file does not exist, it or the other one is in use, something has the new name and
                 is not to be overwritten, or the volume is full.
         """
         with self._timeline.now():
@@ -281,7 +281,7 @@ class HostFiles:
         """``DeleteFile``.
 
         Raises:
-            DiskError: there is no such file, or it is in use, by a VM that is off as well.
+            DiskError: the file does not exist, or it is in use, by a VM that is off as well.
         """
         with self._timeline.now():
             self._check_rights(path)
@@ -303,7 +303,7 @@ class HostFiles:
         """The sparse file with the content of a file, as it was written.
 
         Raises:
-            DiskError: there is no such file.
+            DiskError: the file does not exist.
         """
         with self._timeline.now():
             file = self._find(path)

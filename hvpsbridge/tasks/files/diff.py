@@ -136,7 +136,7 @@ def _files(
     if right.volumes[index].refused:
         return (), right.volumes[index].refused
     if base is None or left.volumes[base].content != right.volumes[index].content:
-        return (), "the earlier point has no such file system"
+        return (), "the earlier point does not have this file system"
     try:
         left.files.open(base)
         right.files.open(index)

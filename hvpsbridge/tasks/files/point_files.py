@@ -35,8 +35,8 @@ def select(repository: Repository, selector: str) -> Selection:
     """The point, disk and volume of a selector. A point comes first: times contain colons, too.
 
     Raises:
-        PointNotFound: there is no such point.
-        FileNotFound: the point has no such disk.
+        PointNotFound: the point does not exist.
+        FileNotFound: the point does not have the disk.
     """
     try:
         return Selection(repository.catalog.find_point(selector), None, None)

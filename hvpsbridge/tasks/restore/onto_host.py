@@ -221,7 +221,8 @@ class HostVm:
         if self.place in there:
             problems.append(f"{self.place} exists; choose another --name or --path")
         if found.encrypted:
-            problems.append(f"files in {self._base} would be encrypted, and Hyper-V attaches no such disk")
+            what = "would be encrypted, and Hyper-V does not attach those; choose another --path"
+            problems.append(f"files in {self._base} {what}")
         needed = sum(view_of(source, "vhdx").size_bytes for source in sources)
         if needed > found.free_bytes:
             have = size_text(found.free_bytes)

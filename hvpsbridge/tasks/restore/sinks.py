@@ -281,7 +281,9 @@ class RawFile:
 
     def _error(self, err: OSError | ValueError | OverflowError) -> NoSpace | ConfigurationError:
         if isinstance(err, UnicodeError):
-            return ConfigurationError(str(self.path), "the file system takes no such name; use another path")
+            return ConfigurationError(
+                str(self.path), "the file system does not allow this name; use another path"
+            )
         if not isinstance(err, OSError):
             return ConfigurationError(str(self.path), str(err))
         text = err.strerror or str(err)

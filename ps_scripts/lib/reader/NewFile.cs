@@ -33,7 +33,7 @@ namespace Hvps
             }
         }
 
-        // Makes a file of that size. Windows attaches no virtual disk whose file is sparse, compressed or encrypted
+        // Makes a file of that size. Windows does not attach a file that is sparse, compressed or encrypted
         // (docs/hyperv-facts.md#virtdisk-codes), and a new file inherits the last two from its folder.
         public static void Create(string path, long size)
         {
@@ -218,7 +218,7 @@ namespace Hvps
             Check(tracks ? path.Substring(0, path.Length - 4) : path);
         }
 
-        // Only disk files are written, renamed and deleted, whoever asks.
+        // Only disk files are written, renamed and deleted, for any caller.
         internal static void Check(string path)
         {
             if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase))
@@ -227,7 +227,7 @@ namespace Hvps
             }
         }
 
-        // Returns false if the last error says that there is no such file or folder; throws it otherwise.
+        // Returns false if the last error says that the file or folder does not exist; throws it otherwise.
         internal static bool Gone(string message)
         {
             int code = Marshal.GetLastWin32Error();
