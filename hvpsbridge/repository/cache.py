@@ -23,6 +23,8 @@ from hvpsbridge.repository.cache_rows import KnownPack, Location
 T = TypeVar("T")
 # A file that is corrupt so often is on a disk that fails.
 MAX_RENEWALS = 3
+# Ids in one query; SQLite before 3.32 takes 999.
+FIND_AT_ONCE = 500
 
 
 class Source(Protocol):
@@ -171,6 +173,27 @@ class IndexCache:
             return tuple(cache_rows.location(row) for row in (*own, *published))
 
         return self._do(look)
+
+    def find_all(self, identities: Sequence[bytes]) -> dict[bytes, list[Location]]:
+        """All places of frames by id, unpublished ones first; nothing for ids that are nowhere."""
+        found: dict[bytes, list[Location]] = {}
+
+        def look(connection: sqlite3.Connection) -> None:
+            found.clear()  # of a file that was corrupt
+            for start in range(0, len(identities), FIND_AT_ONCE):
+                some = identities[start : start + FIND_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                for query in (
+                    "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id IN",
+                    "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
+                    "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id IN",
+                ):
+                    for row in connection.execute(f"{query} ({marks})", some):
+                        place = cache_rows.location(row)
+                        found.setdefault(place.id, []).append(place)
+
+        self._do(look)
+        return found
 
     def holds(self, identity: bytes, kind: Kind, run: int) -> bool:
         """Whether writer ``run`` need not store a frame because it is stored already.

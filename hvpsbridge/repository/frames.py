@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
@@ -24,9 +26,12 @@ from hvpsbridge.units import KIB, MIB
 # Frames of a pack with gaps up to this are fetched as one range, up to the given size.
 GAP_BYTES = 64 * KIB
 RANGE_BYTES = 2 * MIB
-# Groups that are fetched and decoded at a time: decryption, decompression and hashing use several cores, and
-# a remote store waits for answers. Raw bytes can be several times as many as stored ones.
-GROUPS_AHEAD = 4
+# Groups that are fetched and decoded at a time. Decryption, decompression and hashing use several cores. More
+# threads than cores only compete for the interpreter's lock, except that a remote store waits for answers.
+# Raw bytes can be several times as many as stored ones.
+MAX_WORKERS = 4
+# Decoded groups that wait for the caller, beside those that are being decoded.
+GROUPS_WAITING = 2
 # What is wrong with a frame that may be found again by rebuilding the index.
 NOT_INDEXED = "it is in no index"
 
@@ -39,6 +44,8 @@ class FrameReader:
         self._cache = cache
         self._refresh = refresh
         self._checked = False
+        cores = len(os.sched_getaffinity(0))
+        self._workers = MAX_WORKERS if objects.store.remote else min(MAX_WORKERS, cores)
 
     def damaged(self, name: str, what: object) -> Damaged:
         """The error for a damaged object or chunk."""
@@ -71,6 +78,15 @@ class FrameReader:
         if not found:
             raise self._objects.damaged(label(kind, identity), NOT_INDEXED)
         return found
+
+    def locate_all(self, identities: Sequence[bytes], kind: Kind) -> dict[bytes, tuple[Location, ...]]:
+        """Where frames are, by id; without those that are nowhere, which :meth:`locate` explains."""
+        found = self._cache.find_all(identities)
+        return {
+            identity: places
+            for identity, each in found.items()
+            if (places := tuple(place for place in each if place.kind is kind))
+        }
 
     def _renew_cache(self) -> bool:
         """Compare the cache with the repository, once; whether that was done now.
@@ -158,23 +174,31 @@ class FrameReader:
         return raw
 
     def read_all(self, places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
-        """Each place with its raw bytes, or with what is wrong there, in the order of the packs.
+        """Each place with its raw bytes, or with what is wrong there, in the order of the packs."""
+        return self.read_ordered(sorted(places, key=lambda place: (place.kind, place.pack, place.offset)))
 
-        Places near each other are fetched together, and decoded by other threads. About
-        :data:`GROUPS_AHEAD` groups of at most :data:`RANGE_BYTES` (or one frame) are in memory.
+    def read_ordered(self, places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
+        """Each place with its raw bytes, or with what is wrong there, in the given order.
+
+        Places that follow each other in a pack are fetched together, and decoded by other threads. At most
+        :data:`MAX_WORKERS` and :data:`GROUPS_WAITING` groups of at most :data:`RANGE_BYTES` (or one frame)
+        are in memory.
+
+        Args:
+            places: those of a pack one after another, by offset. Taken as they are needed.
         """
-        ordered = sorted(places, key=lambda place: (place.kind, place.pack, place.offset))
-        groups = list(coalesce(ordered))
-        if len(groups) < 2:
-            for group in groups:
-                yield from self._read_group(group)
+        groups = coalesce(places)
+        first = list(itertools.islice(groups, 2))
+        if len(first) < 2:
+            for group in first:
+                yield from self.read_group(group)
             return
-        with ThreadPoolExecutor(GROUPS_AHEAD, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
             ahead: deque[Future[list[tuple[Location, bytes | Damaged]]]] = deque()
             try:
-                for group in groups:
-                    ahead.append(pool.submit(self._read_group, group))
-                    if len(ahead) > GROUPS_AHEAD:
+                for group in itertools.chain(first, groups):
+                    ahead.append(pool.submit(self.read_group, group))
+                    if len(ahead) > self._workers + GROUPS_WAITING:
                         yield from ahead.popleft().result()
                 while ahead:
                     yield from ahead.popleft().result()
@@ -182,7 +206,8 @@ class FrameReader:
                 for future in ahead:
                     future.cancel()
 
-    def _read_group(self, group: list[Location]) -> list[tuple[Location, bytes | Damaged]]:
+    def read_group(self, group: list[Location]) -> list[tuple[Location, bytes | Damaged]]:
+        """Each place of a group of :func:`coalesce` with its raw bytes, or with what is wrong there."""
         return list(self._decode_group(group, self._fetch_group(group)))
 
     def check_pack(self, pack: IndexedPack) -> None:

@@ -141,26 +141,28 @@ class DiskImage(SeekableFile):
         self, window: dict[bytes, list[int]], on_damaged: OnDamaged | None
     ) -> Iterator[tuple[int, bytes]]:
         places: list[Location] = []
+        found = self._frames.locate_all(tuple(window), Kind.DATA_PACK)
         for identity, numbers in window.items():
             try:
-                places.append(self._frames.locate(identity, Kind.DATA_PACK)[0])
+                here = found.get(identity) or self._frames.locate(identity, Kind.DATA_PACK)
+                places.append(here[0])
             except Damaged as err:
                 self._left_out(numbers, err, on_damaged)
-        for place, found in self._frames.read_all(places):
+        for place, content in self._frames.read_all(places):
             try:
                 # There may be another copy that is good.
-                raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(found, Damaged) else found
+                raw = self._frames.read(place.id, Kind.DATA_PACK) if isinstance(content, Damaged) else content
             except Damaged as err:
                 self._left_out(window[place.id], err, on_damaged)
                 continue
             for number in window[place.id]:
                 extent = self._grid.extent(number, self.size_bytes)
                 try:
-                    content = self._frames.checked_length(place.id, raw, extent.length)
+                    checked = self._frames.checked_length(place.id, raw, extent.length)
                 except Damaged as err:
                     self._left_out([number], err, on_damaged)
                     continue
-                yield extent.offset, content
+                yield extent.offset, checked
 
     def _left_out(self, numbers: Iterable[int], err: Damaged, on_damaged: OnDamaged | None) -> None:
         if on_damaged is None:

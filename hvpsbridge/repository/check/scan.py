@@ -6,7 +6,7 @@ however many points there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hvpsbridge.errors import Damaged
@@ -79,12 +79,17 @@ class Scan:
         self.hashed_bytes = 0
         self.bad: list[tuple[bytes, bytes]] = []
 
-    def mark(self, identity: bytes) -> None:
-        """Mark a chunk that a point needs."""
+    def mark(self, identities: Sequence[bytes]) -> None:
+        """Mark chunks that a point needs."""
+        found = self._frames.locate_all(identities, Kind.DATA_PACK)
+        for identity in identities:
+            self._mark(identity, found.get(identity))
+
+    def _mark(self, identity: bytes, found: tuple[Location, ...] | None) -> None:
         if identity in self._suspects:
             return
         try:
-            places = self._frames.locate(identity, Kind.DATA_PACK)
+            places = found or self._frames.locate(identity, Kind.DATA_PACK)
         except Damaged as err:
             self.chunks += 1
             self._suspects[identity] = err.what
@@ -110,22 +115,8 @@ class Scan:
 
     def hash_all(self, subset: tuple[int, int], *, marked_only: bool) -> None:
         """Read and check frames: only marked chunks, or all chunks and nodes."""
-        part, count = subset
-        for pack in self._packs:
-            if pack.name in self._pack_faults or (marked_only and pack.kind is Kind.NODE_PACK):
-                continue
-            wanted = [
-                place
-                for place in self._cache.pack_entries(pack.number)
-                if (not marked_only or self._is_marked(place))
-                and int.from_bytes(place.id[:8], "big") % count == part - 1
-            ]
-            self._hash_pack(wanted)
-            if not marked_only and (fault := self._structure_fault(pack)) is not None:
-                self._unneeded.append(PackProblem(pack_name(pack.kind, pack.name), fault, recorded=False))
-
-    def _hash_pack(self, wanted: list[Location]) -> None:
-        for place, found in self._frames.read_all(wanted):
+        structure: list[PackProblem] = []
+        for place, found in self._frames.read_ordered(self._wanted(subset, marked_only, structure)):
             if not isinstance(found, Damaged):
                 self.hashed_frames += 1
                 self.hashed_bytes += len(found)
@@ -137,6 +128,24 @@ class Scan:
                 name, what = label(place.kind, place.id), f"{found.name}: {found.what}"
                 recorded = (place.id, place.pack) in self._listed
                 self._unneeded.append(PackProblem(name, what, recorded=recorded))
+        self._unneeded += structure
+
+    def _wanted(
+        self, subset: tuple[int, int], marked_only: bool, structure: list[PackProblem]
+    ) -> Iterator[Location]:
+        """Frames to hash, pack by pack; what is wrong with the structure of packs is added to a list."""
+        part, count = subset
+        for pack in self._packs:
+            if pack.name in self._pack_faults or (marked_only and pack.kind is Kind.NODE_PACK):
+                continue
+            places = self._cache.pack_entries(pack.number)
+            for place in places:
+                if marked_only and not self._is_marked(place):
+                    continue
+                if count == 1 or int.from_bytes(place.id[:8], "big") % count == part - 1:
+                    yield place
+            if not marked_only and (fault := self._structure_fault(pack, places)) is not None:
+                structure.append(PackProblem(pack_name(pack.kind, pack.name), fault, recorded=False))
 
     def _healthy(self) -> set[bytes]:
         """Marked chunks with a bad copy that have another one in which nothing bad was found."""
@@ -178,9 +187,9 @@ class Scan:
             recorded = bad.get(identity, set()) <= self._listed
             yield PackProblem(label(Kind.DATA_PACK, identity), what, recorded=recorded)
 
-    def _structure_fault(self, pack: KnownPack) -> str | None:
+    def _structure_fault(self, pack: KnownPack, places: Sequence[Location]) -> str | None:
         """What is wrong with a pack's header, footer or trailer. Readers need them only if the index is
         lost."""
-        known = [(p.id, p.offset, p.frame_bytes) for p in self._cache.pack_entries(pack.number)]
+        known = [(place.id, place.offset, place.frame_bytes) for place in places]
         name = pack_name(pack.kind, pack.name)
         return footer_fault(self._objects, name, pack.kind, pack.pack_bytes, known)

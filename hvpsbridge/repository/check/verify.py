@@ -17,7 +17,7 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import TreeRoot
-from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.cache import FIND_AT_ONCE, IndexCache
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
 from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
@@ -144,13 +144,18 @@ def _walk_all(
     walked: set[bytes] = set()
     for point in points:
         for part, tree in parts_of(point):
+            ids: list[bytes] = []
             try:
                 for _, identity in _image(context, tree).chunk_ids(walked):
-                    scan.mark(identity)
+                    ids.append(identity)
+                    if len(ids) == FIND_AT_ONCE:
+                        scan.mark(ids)
+                        ids = []
             except Damaged as err:
                 places = found.setdefault((err.name, err.what), {})
                 places.setdefault(point.point_id, (point, []))[1].append(part)
                 broken.add((point.point_id, part))
+            scan.mark(ids)
     return [
         VerifyProblem(name, what, tuple(touched(point, tuple(parts)) for point, parts in places.values()))
         for (name, what), places in found.items()
