@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent, joined
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.node import TreeRoot, is_zero
-from hvpsbridge.repository.frames import FrameReader
+from hvpsbridge.formats.node import FAN_OUT, TreeRoot, is_zero
+from hvpsbridge.repository.frames import RANGE_BYTES, FrameReader, coalesce
 from hvpsbridge.repository.tree import TreeReader
 from hvpsbridge.units import MIB
 
 CACHE_BYTES = 64 * MIB
-# Decoded ahead of a reader that goes on where it ended; at most half of the cache.
+# Decoded ahead of a reader that goes on where it ended, in steps that are one read of the store each. The
+# cache has room for twice the four connections that nbdcopy opens.
 READ_AHEAD_BYTES = 8 * MIB
+STEP_BYTES = RANGE_BYTES
 # Decompression, decryption and hashing release the interpreter's lock; a remote store waits for answers.
-WORKERS, REMOTE_WORKERS = 4, 16
-# Places at which readers ended: as many readers are recognized as going on.
+WORKERS, REMOTE_WORKERS = 2, 16
+# Readers that are recognized, by where they ended.
 STREAMS = 16
+# Requests are done by several threads, so they come in another order than they were sent.
+NEAR_BYTES, NEAR_REQUESTS = 1 * MIB, 8
+# A reader goes on if it did so several times: reads at random come near each other by chance.
+TIMES = 3
+
+# Chunks by id, or what is wrong with them.
+Loaded = Mapping[bytes, bytes | Damaged]
 
 
 class ChunkCache:
@@ -37,46 +48,64 @@ class ChunkCache:
         self._capacity_bytes = capacity_bytes
         self._held_bytes = 0
         self._chunks: OrderedDict[bytes, bytes] = OrderedDict()
-        self._coming: dict[bytes, Future[bytes]] = {}
+        self._coming: dict[bytes, Future[Loaded]] = {}
         self._lock = threading.Lock()
 
-    def get(self, identity: bytes, load: Callable[[], bytes]) -> bytes:
-        """The chunk; loaded by one thread however many ask for it at a time.
+    def take(
+        self, identities: Sequence[bytes]
+    ) -> tuple[dict[bytes, bytes], dict[bytes, Future[Loaded]], Future[Loaded] | None]:
+        """Chunks that are here, and those that are coming.
 
-        Raises:
-            Damaged: it cannot be read.
+        Returns:
+            The chunks, futures of the others, and the future of those that the caller has to load and give to
+            :meth:`finish`; None if there are none.
         """
+        here: dict[bytes, bytes] = {}
+        coming: dict[bytes, Future[Loaded]] = {}
+        mine: Future[Loaded] | None = None
         with self._lock:
-            found = self._chunks.get(identity)
-            if found is not None:
-                self._chunks.move_to_end(identity)
-                return found
-            coming = self._coming.get(identity)
-            if coming is None:
-                mine: Future[bytes] = Future()
-                self._coming[identity] = mine
-        if coming is not None:
-            return coming.result()
-        try:
-            content = load()
-        except BaseException as err:
-            with self._lock:
-                del self._coming[identity]
-            mine.set_exception(err)
-            raise
-        with self._lock:
-            del self._coming[identity]
-            self._chunks[identity] = content
-            self._held_bytes += len(content)
-            while self._held_bytes > self._capacity_bytes:
-                self._held_bytes -= len(self._chunks.popitem(last=False)[1])
-        mine.set_result(content)
-        return content
+            for identity in identities:
+                found = self._chunks.get(identity)
+                if found is not None:
+                    self._chunks.move_to_end(identity)
+                    here[identity] = found
+                    continue
+                future = self._coming.get(identity)
+                if future is None:
+                    if mine is None:
+                        mine = Future()
+                    future = self._coming[identity] = mine
+                coming[identity] = future
+        return here, coming, mine
 
-    def has(self, identity: bytes) -> bool:
-        """Whether the chunk is here or coming."""
+    def finish(
+        self, identities: Sequence[bytes], mine: Future[Loaded], loaded: Loaded | BaseException
+    ) -> None:
+        """Keep chunks that :meth:`take` left to the caller, or let all who wait for them fail."""
         with self._lock:
-            return identity in self._chunks or identity in self._coming
+            if mine.cancelled():
+                return
+            for identity in identities:
+                del self._coming[identity]
+            if not isinstance(loaded, BaseException):
+                for identity, content in loaded.items():
+                    if not isinstance(content, Damaged):
+                        self._chunks[identity] = content
+                        self._held_bytes += len(content)
+                while self._held_bytes > self._capacity_bytes:
+                    self._held_bytes -= len(self._chunks.popitem(last=False)[1])
+        if isinstance(loaded, BaseException):
+            mine.set_exception(loaded)
+        else:
+            mine.set_result(loaded)
+
+    def close(self) -> None:
+        """Wake all who wait for chunks that do not come any more."""
+        with self._lock:
+            coming = set(self._coming.values())
+            self._coming.clear()
+        for future in coming:
+            future.cancel()
 
 
 class ChunkReaders:
@@ -93,17 +122,65 @@ class ChunkReaders:
         self.cache = ChunkCache(cache_bytes)
         self.pool = ThreadPoolExecutor(REMOTE_WORKERS if remote else WORKERS, thread_name_prefix="decode")
 
-    def chunk(self, identity: bytes) -> bytes:
-        """A chunk, checked against its id.
+    def chunks(self, identities: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Chunks by id, each checked against its id; decoded by one thread however many ask for it at a time.
 
         Raises:
-            Damaged: it has no good copy.
+            Damaged: one of them has no good copy.
         """
-        return self.cache.get(identity, lambda: self.frames.read(identity, Kind.DATA_PACK))
+        here, coming, mine = self.cache.take(identities)
+        if mine is not None:
+            self._load([identity for identity, future in coming.items() if future is mine], mine)
+        for identity, future in coming.items():
+            try:
+                content = future.result()[identity]
+            except CancelledError:
+                content = self.frames.read(identity, Kind.DATA_PACK)
+            if isinstance(content, Damaged):
+                raise content
+            here[identity] = content
+        return here
+
+    def ahead(self, identities: Sequence[bytes]) -> None:
+        """Have chunks decoded by other threads. What is damaged is found when it is read."""
+        _, coming, mine = self.cache.take(identities)
+        if mine is None:
+            return
+        missing = [identity for identity, future in coming.items() if future is mine]
+        try:
+            self.pool.submit(self._load, missing, mine)
+        except RuntimeError as err:  # being closed
+            self.cache.finish(missing, mine, err)
+
+    def _load(self, identities: Sequence[bytes], mine: Future[Loaded]) -> None:
+        try:
+            loaded: Loaded | BaseException = self._read(identities)
+        except BaseException as err:  # noqa: BLE001 (raised by who needs the chunks)
+            loaded = err
+        self.cache.finish(identities, mine, loaded)
+
+    def _read(self, identities: Sequence[bytes]) -> Loaded:
+        loaded: dict[bytes, bytes | Damaged] = {}
+        if len(identities) > 1:
+            found = self.frames.locate_all(identities, Kind.DATA_PACK)
+            places = sorted(
+                (each[0] for each in found.values()), key=lambda place: (place.pack, place.offset)
+            )
+            for group in coalesce(places):
+                loaded.update((place.id, content) for place, content in self.frames.read_group(group))
+        for identity in identities:
+            if not isinstance(loaded.get(identity), bytes):
+                # There may be another copy, or an index that another process has published.
+                try:
+                    loaded[identity] = self.frames.read(identity, Kind.DATA_PACK)
+                except Damaged as err:
+                    loaded[identity] = err
+        return loaded
 
     def close(self) -> None:
         """Stop the threads; what they are decoding is finished first."""
         self.pool.shutdown(cancel_futures=True)
+        self.cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +189,15 @@ class ChunkReaders:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A reader that goes on: where it ended, how far is decoded ahead of it, and how often it went on."""
+
+    end: int
+    until: int
+    times: int = 0
 
 
 class DiskReader:
@@ -126,7 +212,7 @@ class DiskReader:
         self._grid = grid
         self._tree = TreeReader(readers.frames, root, grid.count(root.size_bytes))
         self.size_bytes = root.size_bytes
-        self._ends: OrderedDict[int, None] = OrderedDict()
+        self._streams: list[_Stream] = []
         self._lock = threading.Lock()
 
     def pread(self, offset: int, length: int) -> bytes:
@@ -135,24 +221,33 @@ class DiskReader:
         Raises:
             Damaged: some of them cannot be read.
         """
-        if self._goes_on(offset, length):
-            self._read_ahead(offset + length)
-        numbers = self._grid.touched([Extent(offset, length)])
-        wanted = [(number, self._tree.chunk_id(number)) for number in numbers]
-        if len(wanted) > 1:
-            self._fetch(identity for _, identity in wanted)
-        pieces = []
-        for number, identity in wanted:
-            extent = self._grid.extent(number, self.size_bytes)
-            start, end = max(offset, extent.offset), min(offset + length, extent.end)
+        pieces = self.pieces(offset, length)
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    def pieces(self, offset: int, length: int) -> list[bytes | memoryview]:
+        """As :meth:`pread`, in pieces that follow each other and are not copied where they need not be."""
+        self._read_ahead(offset, length)
+        first = self._grid.number(offset)
+        ids = self._tree.ids_between(first, self._grid.count(offset + length))
+        wanted = [identity for identity in ids if not is_zero(identity)]
+        size = self._grid.chunk_bytes
+        step = STEP_BYTES // size
+        for start in range(step, len(wanted), step):
+            self._readers.ahead(wanted[start : start + step])
+        chunks: dict[bytes, bytes] = {}
+        for start in range(0, len(wanted), step):
+            chunks |= self._readers.chunks(wanted[start : start + step])
+        pieces: list[bytes | memoryview] = []
+        for number, identity in enumerate(ids, first):
+            begin = number * size
+            start, end = max(offset - begin, 0), min(offset + length - begin, size)
             if is_zero(identity):
                 pieces.append(bytes(end - start))
                 continue
-            content = self._readers.frames.checked_length(
-                identity, self._readers.chunk(identity), extent.length
-            )
-            pieces.append(content[start - extent.offset : end - extent.offset])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            whole = min(size, self.size_bytes - begin)
+            content = self._readers.frames.checked_length(identity, chunks[identity], whole)
+            pieces.append(content if end - start == whole else memoryview(content)[start:end])
+        return pieces
 
     def extents(self) -> Iterator[Extent]:
         """Extents with data, ascending.
@@ -170,40 +265,49 @@ class DiskReader:
             Damaged: a part of the tree cannot be read.
         """
         start, end, kind = offset, offset, False
-        for number in self._grid.touched([Extent(offset, length)]):
-            extent = self._grid.extent(number, self.size_bytes)
-            data = not is_zero(self._tree.chunk_id(number))
-            if data != kind and end > start:
-                yield end - start, kind
-                start = end
-            kind, end = data, min(extent.end, offset + length)
+        while end < offset + length:
+            # A leaf at a time: a client may ask for one run out of 4 GiB.
+            number = self._grid.number(end)
+            stop = min(self._grid.count(offset + length), (number // FAN_OUT + 1) * FAN_OUT)
+            for identity in self._tree.ids_between(number, stop):
+                data = not is_zero(identity)
+                if data != kind and end > start:
+                    yield end - start, kind
+                    start = end
+                number += 1
+                kind, end = data, min(number * self._grid.chunk_bytes, offset + length)
         if end > start:
             yield end - start, kind
 
     # -- ahead ------------------------------------------------------------------------------------------
 
-    def _goes_on(self, offset: int, length: int) -> bool:
-        """Whether a reader goes on where it ended, near enough: several requests may be under way."""
+    def _read_ahead(self, offset: int, length: int) -> None:
+        """Have decoded what follows, if a reader goes on where it ended, near enough."""
         with self._lock:
-            near = next((end for end in self._ends if 0 <= offset - end <= READ_AHEAD_BYTES), None)
-            if near is not None:
-                del self._ends[near]
-            self._ends[offset + length] = None
-            while len(self._ends) > STREAMS:
-                self._ends.popitem(last=False)
-        return near is not None
+            extents = self._next_steps(offset, length)
+        for extent in extents:
+            ids = self._tree.ids_between(self._grid.number(extent.offset), self._grid.count(extent.end))
+            self._readers.ahead([identity for identity in ids if not is_zero(identity)])
 
-    def _read_ahead(self, offset: int) -> None:
-        length = min(READ_AHEAD_BYTES, self.size_bytes - offset)
-        if length > 0:
-            numbers = self._grid.touched([Extent(offset, length)])
-            self._fetch(self._tree.chunk_id(number) for number in numbers)
-
-    def _fetch(self, identities: Iterable[bytes]) -> None:
-        """Have chunks decoded by other threads. What is damaged is found when it is read."""
-        for identity in identities:
-            if not is_zero(identity) and not self._readers.cache.has(identity):
-                try:
-                    self._readers.pool.submit(self._readers.chunk, identity)
-                except RuntimeError:
-                    return  # being closed
+    def _next_steps(self, offset: int, length: int) -> list[Extent]:
+        near = max(NEAR_BYTES, NEAR_REQUESTS * length)
+        streams, end = self._streams, offset + length
+        stream = next((each for each in streams if abs(offset - each.end) <= near), None)
+        if stream is None:
+            streams.insert(0, _Stream(end, end))
+            del streams[STREAMS:]
+            return []
+        streams.remove(stream)
+        streams.insert(0, stream)
+        stream.end = max(stream.end, end)
+        stream.times += 1
+        if stream.times < TIMES:
+            return []
+        steps = []
+        position = max(stream.until, stream.end)
+        while position < self.size_bytes and position + STEP_BYTES <= stream.end + READ_AHEAD_BYTES:
+            following = min((position // STEP_BYTES + 1) * STEP_BYTES, self.size_bytes)
+            steps.append(Extent(position, following - position))
+            position = following
+        stream.until = position
+        return steps

@@ -12,7 +12,7 @@ from typing import IO
 
 from hvpsbridge.errors import Damaged, NoSpace, StoreError
 from hvpsbridge.folders import temporary_folder_text
-from hvpsbridge.formats.chunk import ZERO_ID
+from hvpsbridge.formats.chunk import ID_BYTES, ZERO_ID
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.node import (
     FAN_OUT,
@@ -53,6 +53,22 @@ class TreeReader:
         if number >= self.chunks:
             return ZERO_ID
         return entry(self.node(1, number // FAN_OUT), number % FAN_OUT)
+
+    def ids_between(self, first: int, end: int) -> list[bytes]:
+        """Ids of the chunks from ``first`` up to ``end``; zero ids beyond the tree.
+
+        Raises:
+            Damaged: a node above them cannot be read.
+        """
+        found: list[bytes] = []
+        while first < end:
+            stop = min(end, (first // FAN_OUT + 1) * FAN_OUT)
+            node = ZERO_NODE if first >= self.chunks else self.node(1, first // FAN_OUT)
+            start = first % FAN_OUT
+            for index in range(start, start + stop - first):
+                found.append(node[index * ID_BYTES : (index + 1) * ID_BYTES])
+            first = stop
+        return found
 
     def node_id(self, level: int, number: int) -> bytes:
         """Id of node ``number`` of a level (leaves are level 1); the zero id beyond the tree."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,11 +89,52 @@ def test_a_chunk_that_is_damaged_is_an_error_each_time(
 
 def test_the_cache_keeps_no_more_than_its_capacity() -> None:
     cache, loaded = ChunkCache(10), list[bytes]()
-
-    def load(identity: bytes) -> bytes:
-        loaded.append(identity)
-        return identity * 4
-
     for identity in (b"a", b"b", b"a", b"c", b"b"):
-        assert cache.get(identity, lambda identity=identity: load(identity)) == identity * 4
+        here, coming, mine = cache.take([identity])
+        if mine is not None:
+            loaded.append(identity)
+            cache.finish([identity], mine, {identity: identity * 4})
+            here = {
+                identity: content
+                for identity in coming
+                if isinstance(content := mine.result()[identity], bytes)
+            }
+        assert here == {identity: identity * 4}
     assert loaded == [b"a", b"b", b"c", b"b"]
+
+
+def test_who_waits_for_a_chunk_gets_what_the_loader_gets() -> None:
+    cache = ChunkCache(100)
+    _, first, mine = cache.take([b"a", b"b"])
+    here, second, none = cache.take([b"b"])
+    assert (here, none) == ({}, None)
+    assert mine is not None
+    assert first[b"b"] is second[b"b"] is mine
+    cache.finish([b"a", b"b"], mine, OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        second[b"b"].result()
+    _, _, again = cache.take([b"b"])
+    assert again is not None
+    cache.close()
+    assert again.cancelled()
+
+
+def test_a_reader_that_goes_on_finds_chunks_decoded(
+    stored: tuple[Repository, Point], content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, point = stored
+    with repository.readers() as readers:
+        ahead, of_readers = list[int](), readers.ahead
+
+        def counted(identities: Sequence[bytes]) -> None:
+            ahead.append(len(identities))
+            of_readers(identities)
+
+        monkeypatch.setattr(readers, "ahead", counted)
+        disk = repository.reader(readers, point.disks[0])
+        for at in (200 * CHUNK, 0, 100 * CHUNK):
+            disk.pread(at, 4096)
+        assert not ahead
+        for at in range(0, 20 * CHUNK, CHUNK):
+            assert disk.pread(at, CHUNK) == content[at : at + CHUNK]
+        assert ahead
