@@ -88,13 +88,16 @@ def refusal(uses: Uses, device_bytes: int, disk_bytes: int) -> str | None:
     return None
 
 
-def write_all(file: int, offset: int, data: bytes | memoryview) -> None:
-    """Write all of ``data`` at ``offset``; the kernel may take less at a time."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
+def write_all(file: int, offset: int, *pieces: bytes | memoryview) -> None:
+    """Write all pieces, one after another from ``offset``; the kernel may take less at a time."""
+    views = [memoryview(piece) for piece in pieces]
+    while views:
+        written = os.pwritev(file, views, offset)
         offset += written
-        view = view[written:]
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
 
 
 def is_device(path: Path) -> bool:
@@ -162,11 +165,11 @@ class BlockDevice:
             return ""
         return f"{self.path} was written in part: it holds neither its old content nor the disk"
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write ``data`` at ``offset``."""
+    def write(self, offset: int, *pieces: bytes | memoryview) -> None:
+        """Write pieces one after another from ``offset``."""
         self._written = True
         try:
-            write_all(self._file, offset, data)
+            write_all(self._file, offset, *pieces)
         except OSError as err:
             raise self._error(err) from err
 

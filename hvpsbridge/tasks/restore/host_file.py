@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hvpsbridge.backoff import Backoff
 from hvpsbridge.errors import (
@@ -25,11 +26,13 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.views.file import ViewFile
 from hvpsbridge.formats.views.view import ImageView
-from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.tasks.restore.host_compare import differing_chunks
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import MIB
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 logger = logging.getLogger(__name__)
 

@@ -34,6 +34,8 @@ from hvpsbridge.units import MIB
 ZERO_BYTES = 64 * MIB
 # Tables computed and written at a time.
 _TABLE_BYTES = 1 * MIB
+# Written at a time: each call hands over the interpreter's lock.
+_RUN_BYTES = 1 * MIB
 _GENERATION_2 = 2
 
 
@@ -159,9 +161,11 @@ class ImageFiles:
                         sink.zero(offset, length)
                 _write_tables(view, sink)
                 meter = source.meter()
+                runs = _Runs(sink)
                 for offset, data in source.chunks():
-                    _write_chunk(view, sink, offset, data)
+                    _write_chunk(view, runs, offset, data)
                     meter.moved(len(data), 0)
+                runs.flush()
                 sink.finish()
             finally:
                 if sink.spoiled:
@@ -237,8 +241,31 @@ def _write_tables(view: ImageView, sink: DiskSink) -> None:
                 sink.write(offset, content)
 
 
-def _write_chunk(view: ImageView, sink: DiskSink, offset: int, data: bytes) -> None:
+class _Runs:
+    """Joins what follows each other in a file, so that it is written at a time. Nothing is copied."""
+
+    def __init__(self, sink: DiskSink) -> None:
+        self._sink = sink
+        self._pieces: list[bytes | memoryview] = []
+        self._offset = self._end = 0
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write ``data`` at ``offset``, now or later."""
+        if offset != self._end or self._end - self._offset >= _RUN_BYTES:
+            self.flush()
+            self._offset = self._end = offset
+        self._pieces.append(data)
+        self._end += len(data)
+
+    def flush(self) -> None:
+        """Write what was not."""
+        if self._pieces:
+            self._sink.write(self._offset, *self._pieces)
+            self._pieces = []
+
+
+def _write_chunk(view: ImageView, runs: _Runs, offset: int, data: bytes) -> None:
     content = memoryview(data)
     for run in view.payload.of_disk(offset, len(data)):
         start = run.disk_offset - offset
-        sink.write(run.file_offset, content[start : start + run.length])
+        runs.write(run.file_offset, content[start : start + run.length])

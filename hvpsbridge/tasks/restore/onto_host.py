@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.contract.results import HostInfo, VmInfo
@@ -16,7 +17,6 @@ from hvpsbridge.errors import ConfigurationError, HvpsError, OperationFailed
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, left_out, needs_of, vm_plan
-from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
@@ -26,6 +26,9 @@ from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import size_text
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 logger = logging.getLogger(__name__)
 

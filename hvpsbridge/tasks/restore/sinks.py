@@ -16,6 +16,7 @@ from hvpsbridge.errors import ConfigurationError, HvpsError, NoSpace, TargetExis
 from hvpsbridge.repository.stores.naming import name_exclusively
 from hvpsbridge.tasks.file_names import PART_PREFIX, PART_SUFFIX, hidden_name
 from hvpsbridge.tasks.restore.devices import Device, write_all
+from hvpsbridge.tasks.restore.flush import EarlyFlush
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +86,8 @@ class DiskSink(Protocol):
         """Make a range read as zeros."""
         ...
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write ``data`` at ``offset``."""
+    def write(self, offset: int, *pieces: bytes | memoryview) -> None:
+        """Write pieces one after another from ``offset``."""
         ...
 
     def finish(self) -> None:
@@ -139,6 +140,7 @@ class RawFile:
             self._file = self._open_part()
         except (OSError, ValueError) as err:
             raise self._error(err) from err
+        self._flush = EarlyFlush(self._file)
         try:
             free = shutil.disk_usage(path.parent).free
             if data_bytes > free:
@@ -149,14 +151,15 @@ class RawFile:
             self.__exit__(None, None, None)
             raise (err if isinstance(err, HvpsError) else self._error(err)) from err
 
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write ``data`` at ``offset``.
+    def write(self, offset: int, *pieces: bytes | memoryview) -> None:
+        """Write pieces one after another from ``offset``.
 
         Raises:
             NoSpace: the file system is full.
         """
         try:
-            write_all(self._file, offset, data)
+            write_all(self._file, offset, *pieces)
+            self._flush.wrote(sum(len(piece) for piece in pieces))
         except OSError as err:
             raise self._error(err) from err
 
@@ -171,6 +174,7 @@ class RawFile:
             NoSpace: the file system is full.
         """
         try:
+            self._flush.finish()
             os.fsync(self._file)
             if self._overwrite:
                 self._check()
@@ -199,6 +203,7 @@ class RawFile:
             # Before the lock goes: another restore may use the file as soon as it is free.
             with contextlib.suppress(OSError):
                 self._part.unlink()
+        self._flush.close()
         os.close(self._file)
 
     def _check(self) -> None:
