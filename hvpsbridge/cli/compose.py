@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from dataclasses import fields
 from functools import partial
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from hvpsbridge.cli import console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import WrongKey
 from hvpsbridge.host.connection import HostConnection, HostOptions
-from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.playbook.cross_check import matching_hosts
 from hvpsbridge.playbook.places import HostSpec, RepositorySpec, SecretRef
 from hvpsbridge.playbook.specs import PlaybookSpec, PlaySpec
@@ -31,6 +32,9 @@ from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
 from hvpsbridge.tasks.transfer.tuning import TuningBook
 from hvpsbridge.tasks.transfer.tuning_store import TuningFile
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +110,19 @@ def opened_with(spec: RepositorySpec, key: Secret, invocation: Invocation) -> Re
 def target(name: str, spec: HostSpec, invocation: Invocation) -> HostTarget:
     """A host of a run; nothing is sent before its first session is opened."""
     reached = connection(name, spec, invocation)
-    return HostTarget(name, partial(HyperVHost.connect, reached, run_id=invocation.run_id))
+    return HostTarget(name, partial(connect, reached, invocation.run_id))
+
+
+def connect(reached: HostConnection, run_id: UUID) -> HyperVHost:
+    """A session with a host.
+
+    Raises:
+        HostError: it cannot be opened.
+    """
+    # Commands that only read a repository would take twice as long to start with the client imported.
+    from hvpsbridge.host.hyperv import HyperVHost
+
+    return HyperVHost.connect(reached, run_id=run_id)
 
 
 def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation) -> tuple[PlayRun, ...]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting
@@ -36,6 +37,7 @@ def mount_(invocation: Invocation, /, point: str, folder: Path, disk: int | None
     error where it is. Needs libfuse 3 and hvpsbridge[mount].
     """
     with ExitStack() as stack:
+        keep_buffers()
         with interrupting():
             repository = compose.repository(repository_spec(options, invocation), invocation)
             found = repository.catalog.find_point(point)

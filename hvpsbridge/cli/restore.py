@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import (
@@ -23,7 +24,6 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.run_output import output_format, print_problems, print_report
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.errors import ConfigurationError, ExitCode
-from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
@@ -132,6 +132,7 @@ def restore_(
     if to == STANDARD_OUTPUT and as_json:
         raise click.UsageError("--json and --to - both write to standard output")
     place = _place(to) if host is None else None
+    keep_buffers()
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         found = repository.catalog.find_point(point)
@@ -141,7 +142,7 @@ def restore_(
     streamed = place is None and reached is None
     if reached is not None:
         with interrupting():
-            connected = HyperVHost.connect(reached, run_id=invocation.run_id)
+            connected = compose.connect(reached, invocation.run_id)
             invocation.closing.enter_context(connected)
         if in_place:
             target = InPlaceVm(connected, repository, invocation.run_id, giving_up, cancel)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting, report_first
@@ -96,6 +97,7 @@ def serve_(
         raise UsageError("--socket and --tcp cannot be combined")
     cancel = Cancellation()
     with ExitStack() as stack:
+        keep_buffers()
         with interrupting():
             repository = compose.repository(repository_spec(options, invocation), invocation)
             found = repository.catalog.find_point(point)

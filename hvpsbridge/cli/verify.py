@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
@@ -55,6 +56,7 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
     them again, and so are the points that were found intact.
     """
     wanted = VerifyOptions(**_OPTIONS.given(options))
+    keep_buffers()
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
