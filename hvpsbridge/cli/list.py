@@ -9,7 +9,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import best_proofs, lost_chunks_text, lowest_level, moment_text
+from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import PointList, UnreadablePoint, point_summary
@@ -40,10 +40,14 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             if vm_ids is None or point.vm_id is None or point.vm_id in vm_ids
         ]
         lost_chunks = repository.lost_chunks(points)
-        proofs = {point.point_id: best_proofs(repository, point) for point in points}
+        proofs = {point.point_id: proofs_of(repository, point) for point in points}
     code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
     if as_json:
-        summaries = tuple(point_summary(point, proofs[point.point_id]) for point in points)
+        summaries = tuple(
+            point_summary(point, found.best, found.levels)
+            for point in points
+            for found in (proofs[point.point_id],)
+        )
         gone = tuple(UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable)
         console.document(PointList(repository.repository_id, summaries, gone, lost_chunks))
         return code
@@ -58,7 +62,7 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             "+".join(map(str, sorted({disk.sector_bytes for disk in point.disks}))),
             "+".join(sorted({disk.mode for disk in point.disks})),
             point.manifest.consistency,
-            lowest_level(proofs[point.point_id], point),
+            proofs[point.point_id].lowest,
         )
         for point in points
     )

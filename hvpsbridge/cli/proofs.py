@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hvpsbridge.formats.manifest import PROOF_LEVELS, Proof
+from hvpsbridge.report.documents.points import PointProof
 from hvpsbridge.repository import Point, Repository
-
-Proofs: TypeAlias = dict[str, Proof | None]
+from hvpsbridge.secret import Word
 
 
 def moment_text(moment: dt.datetime) -> str:
@@ -20,23 +21,47 @@ def lost_chunks_text(count: int) -> str:
     return f"{count} chunks are listed as damaged and have no good copy; `hvps verify` names what is affected"
 
 
-def lowest_level(proofs: Proofs, point: Point) -> str:
-    """The lowest level among the disks of a point."""
-    levels = [
-        PROOF_LEVELS[0] if (proof := proofs[disk.slot]) is None else proof.level for disk in point.disks
-    ]
-    return min(levels, key=PROOF_LEVELS.index, default=PROOF_LEVELS[0])
+@dataclass(frozen=True, slots=True)
+class PointProofs:
+    """How far a point was proved.
+
+    Attributes:
+        best: the proof of the highest level for each disk, by slot; None if the disk was only written.
+        levels: the newest proof of each level, lowest level first.
+    """
+
+    best: Mapping[str, Proof | None]
+    levels: tuple[PointProof, ...]
+
+    @property
+    def lowest(self) -> str:
+        """The lowest level among the disks, and the day of its proof."""
+        proofs = [proof for proof in self.best.values() if proof is not None]
+        if not proofs or len(proofs) < len(self.best):
+            return PROOF_LEVELS[0]
+        lowest = min(proofs, key=lambda proof: (PROOF_LEVELS.index(proof.level), proof.at))
+        return f"{lowest.level} {lowest.at.astimezone(dt.UTC):%Y-%m-%d}"
 
 
-def best_proofs(repository: Repository, point: Point) -> Proofs:
-    """The proof of the highest level for each disk, by slot: from the manifest or recorded later."""
-    best: Proofs = {}
-    later = repository.catalog.proofs(point)
-    for disk in point.disks:
-        found = [entry.proof for entry in later if entry.slot in ("", disk.slot)]
-        if disk.proof is not None:
-            found.append(disk.proof)
-        best[disk.slot] = max(
-            found, key=lambda proof: (PROOF_LEVELS.index(proof.level), proof.at), default=None
+def proofs_of(repository: Repository, point: Point) -> PointProofs:
+    """Proofs of a point, from its manifest or recorded later."""
+    found = [(entry.slot, entry.proof) for entry in repository.catalog.proofs(point)]
+    found += [(disk.slot, disk.proof) for disk in point.disks if disk.proof is not None]
+    best = {
+        disk.slot: max(
+            (proof for slot, proof in found if slot in ("", disk.slot)),
+            key=lambda proof: (PROOF_LEVELS.index(proof.level), proof.at),
+            default=None,
         )
-    return best
+        for disk in point.disks
+    }
+    newest: dict[tuple[int, str], Proof] = {}
+    for slot, proof in found:
+        key = PROOF_LEVELS.index(proof.level), slot
+        if key not in newest or newest[key].at < proof.at:
+            newest[key] = proof
+    levels = tuple(
+        PointProof(Word(proof.level), slot or None, proof.at, proof.proved_bytes, proof.by)
+        for (_, slot), proof in sorted(newest.items(), key=lambda item: item[0])
+    )
+    return PointProofs(best, levels)

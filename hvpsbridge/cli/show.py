@@ -9,7 +9,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import best_proofs, lost_chunks_text, moment_text
+from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.definition import missing_sections
@@ -35,12 +35,12 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         found = repository.catalog.find_point(point)
         ids = repository.catalog.ids(found)
         has_ids = ids is not None and ids.may_be_base
-        proofs = best_proofs(repository, found)
+        proofs = proofs_of(repository, found)
         lost_chunks = repository.lost_chunks([found])
     code = ExitCode.DAMAGE if lost_chunks else ExitCode.DONE
     manifest = found.manifest
     if as_json:
-        console.document(PointShown(point_summary(found, proofs), has_ids, lost_chunks))
+        console.document(PointShown(point_summary(found, proofs.best, proofs.levels), has_ids, lost_chunks))
         return code
     for name, value in (
         ("point", str(manifest.point_id)),
@@ -69,13 +69,19 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             size_text(disk.stats.wire_bytes),
             size_text(disk.stats.stored_bytes),
             PROOF_LEVELS[0]
-            if (proof := proofs[disk.slot]) is None
+            if (proof := proofs.best[disk.slot]) is None
             else f"{proof.level} {moment_text(proof.at)}",
         )
         for number, disk in enumerate(found.disks)
     )
     columns = ("number", "disk", "size", "sector", "mode", "reason", "changed", "wire", "stored", "proof")
     console.table(Table("disks", columns, rows, frozenset({2, 3, 6, 7, 8})))
+    if proofs.levels:
+        proved = tuple(
+            (proof.level, proof.slot or "all", moment_text(proof.at), size_text(proof.proved_bytes))
+            for proof in proofs.levels
+        )
+        console.table(Table("proofs", ("level", "disk", "time", "checked"), proved, frozenset({3})))
     if manifest.excluded:
         out = tuple(
             (disk.slot, size_text(disk.size_bytes), disk.path or "physical disk", disk.pattern)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from hvpsbridge.qemu.watch import Outcome, Watch
 
 PROGRAM = "qemu-system-x86_64"
 _KVM = "/dev/kvm"
+# Of Intel and AMD, in /proc/cpuinfo.
+_VIRTUALIZATION = re.compile(r"^flags\s*:.* (?:vmx|svm)(?: |$)", re.MULTILINE)
 # Of what the guest wrote since the last look.
 _SERIAL_BYTES = 256 * 1024
 _STDERR_BYTES = 2000
@@ -45,12 +48,21 @@ _PROCESSORS = {Accelerator.KVM: "host,-arch-capabilities", Accelerator.TCG: "max
 
 
 def best_accelerator() -> Accelerator:
-    """KVM if this account can use it here."""
+    """KVM if this account can use it and the processor has it: KVM in software runs few guests."""
+    if _VIRTUALIZATION.search(_processor()) is None:
+        return Accelerator.TCG
     try:
         os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
     except OSError:
         return Accelerator.TCG
     return Accelerator.KVM
+
+
+def _processor() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def command(domain: Domain, accelerator: Accelerator, nbd: Path) -> list[str]:
@@ -158,6 +170,14 @@ class Guest:
         """Whether an agent in the guest answered."""
         return self._agent.answers(time.monotonic())
 
+    @property
+    def broken(self) -> bool:
+        """Whether QEMU gave up on the guest, as it does when KVM cannot go on."""
+        try:
+            return bool(self._qmp.execute("query-status")["status"] == "internal-error")
+        except (QmpError, KeyError, TypeError):
+            return False
+
     def screenshot(self) -> Picture | None:
         """The screen; None if QEMU has none to give."""
         path = Path(self._folder.name) / "screen.ppm"
@@ -174,9 +194,13 @@ class Guest:
             MachineError: it did not start, or failed.
         """
         if self._process.poll():
-            with self._errors.open("rb") as file:
-                text = file.read(_STDERR_BYTES).decode("utf-8", "replace").strip()
-            raise MachineError(f"QEMU failed: {text or f'exit code {self._process.returncode}'}")
+            raise MachineError(f"QEMU failed: {self.errors() or f'exit code {self._process.returncode}'}")
+
+    def errors(self) -> str:
+        """The first line that QEMU wrote to standard error; empty if it wrote none."""
+        with self._errors.open("rb") as file:
+            text = file.read(_STDERR_BYTES).decode("utf-8", "replace")
+        return text.strip().partition("\n")[0]
 
     def _read_serial(self) -> None:
         stream = self._process.stdout
@@ -221,6 +245,8 @@ def watch_boot(
         now = time.monotonic()
         if outcome is None and picture is not None:
             outcome = watch.look(now, picture)
+        if outcome is None and guest.broken:
+            raise MachineError(f"QEMU gave up on the guest: {guest.errors()}")
         if outcome is None and not guest.runs:
             guest.check()
             outcome = watch.serial(guest.serial()) or watch.ended("the guest switched itself off")

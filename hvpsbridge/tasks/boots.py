@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.errors import ConfigurationError, Damaged, RepositoryError
+from hvpsbridge.errors import ConfigurationError, Damaged, MachineError, RepositoryError
 from hvpsbridge.files import FOLDER_MODE
 from hvpsbridge.folders import absolute
 from hvpsbridge.formats.libvirt_domain import Domain, DomainDisk, domain_of
@@ -28,6 +29,8 @@ from hvpsbridge.repository import Point, Repository
 from hvpsbridge.tasks.file_names import disk_name, path_part
 from hvpsbridge.tasks.host_records import default_state_folder
 from hvpsbridge.units import KIB, size_text
+
+logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 600.0
 STAY_SECONDS = 30.0
@@ -103,8 +106,25 @@ def check_boots(
         MachineError: QEMU is not installed, or failed.
     """
     folder = _screenshots(options, repository)
-    domain, notes = _machine(point)
     accelerator = options.accelerator or best_accelerator()
+    try:
+        return _boot(repository, point, options, accelerator, folder, pause)
+    except MachineError as err:
+        if options.accelerator is not None or accelerator is Accelerator.TCG:
+            raise
+        logger.warning("without KVM, which could not run point %s: %s", point.short_id, err)
+    return _boot(repository, point, options, Accelerator.TCG, folder, pause)
+
+
+def _boot(
+    repository: Repository,
+    point: Point,
+    options: BootOptions,
+    accelerator: Accelerator,
+    folder: Path | None,
+    pause: Callable[[float], object],
+) -> BootCheck:
+    domain, notes = _machine(point)
     with ExitStack() as stack:
         readers = stack.enter_context(repository.readers())
         exports, sources = {}, []

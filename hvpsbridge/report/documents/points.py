@@ -46,6 +46,24 @@ class PointDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class PointProof:
+    """The newest proof of one level.
+
+    Attributes:
+        level: written, hashed, equal, readable, boots or restored.
+        slot: of the disk it is about; null for all disks.
+        proved_bytes: how much was checked or read.
+        run_id: run that did.
+    """
+
+    level: Word
+    slot: str | None
+    at: datetime
+    proved_bytes: int
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class PointFile:
     """A configuration file of the VM that is part of a recovery point."""
 
@@ -65,6 +83,7 @@ class PointSummary:
         consistency_asked: consistency that was asked for.
         consistency: consistency that was reached.
         excluded: disks of the VM that were left out on request.
+        proofs: the newest proof of each level, lowest level first.
     """
 
     point_id: UUID
@@ -82,6 +101,7 @@ class PointSummary:
     disks: tuple[PointDisk, ...]
     excluded: tuple[ExcludedDisk, ...]
     files: tuple[PointFile, ...]
+    proofs: tuple[PointProof, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +202,15 @@ class Copied(Document):
     problems: tuple[NotCopied, ...]
 
 
-def point_summary(point: Point, proofs: Mapping[str, Proof | None]) -> PointSummary:
+def point_summary(
+    point: Point, proofs: Mapping[str, Proof | None], levels: tuple[PointProof, ...]
+) -> PointSummary:
     """The summary of a point.
 
     Args:
+        point: the point.
         proofs: furthest proof of each disk, by slot.
+        levels: the newest proof of each level.
     """
     manifest = point.manifest
     return PointSummary(
@@ -205,6 +229,7 @@ def point_summary(point: Point, proofs: Mapping[str, Proof | None]) -> PointSumm
         disks=tuple(_disk(number, disk, proofs) for number, disk in enumerate(manifest.disks)),
         excluded=manifest.excluded,
         files=tuple(PointFile(file.name, file.size_bytes) for file in manifest.files),
+        proofs=levels,
     )
 
 
