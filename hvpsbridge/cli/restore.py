@@ -65,6 +65,7 @@ HOST_PREFIX = "hyperv:"
 )
 @click.option("--path", "folder", metavar="FOLDER", help="Folder on HOST for the VM [default: the host's].")
 @click.option("--connect-network", is_flag=True, help="Connect the new VM to the switches of the old one.")
+@click.option("--start", is_flag=True, help="Start the new VM when all of it is proven.")
 @click.option("--keep-macs", is_flag=True, help="Keep static MAC addresses.")
 @click.option(
     "--replace", "in_place", is_flag=True, help="Write into the disks of the VM itself, which is off."
@@ -86,6 +87,7 @@ def restore_(
     name: str | None,
     folder: str | None,
     connect_network: bool,
+    start: bool,
     keep_macs: bool,
     in_place: bool,
     discard_saved_state: bool,
@@ -113,9 +115,13 @@ def restore_(
     New files get new disk ids, since the source may still run; --keep-ids keeps those of the source.
     """
     host = to.removeprefix(HOST_PREFIX) if to.startswith(HOST_PREFIX) else None
-    onto = HostOptions(name=name, folder=folder, connect_network=connect_network, keep_macs=keep_macs)
+    onto = HostOptions(
+        name=name, folder=folder, start=start, connect_network=connect_network, keep_macs=keep_macs
+    )
     if host is None and onto != HostOptions():
-        raise click.UsageError("--name, --path, --connect-network and --keep-macs are for --to hyperv:HOST")
+        raise click.UsageError(
+            "--name, --path, --start, --connect-network and --keep-macs are for --to hyperv:HOST"
+        )
     giving_up = InPlaceOptions(discard_saved_state=discard_saved_state, remove_checkpoints=remove_checkpoints)
     if (in_place and host is None) or (giving_up != InPlaceOptions() and not in_place):
         raise click.UsageError(

@@ -355,6 +355,15 @@ _TABLE: tuple[Operation, ...] = (
         ("Hvps.BadRequest",),
         restores=True,
     ),
+    Operation(
+        "Start-HvpsVm",
+        (_VM,),
+        restoring.VmStarted,
+        Effect.CREATES,
+        600,
+        ("Hvps.VmNotFound", *_DISK_ERRORS),
+        restores=True,
+    ),
     Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
 )
 

@@ -90,3 +90,11 @@ class VmMade:
     name: str
     path: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VmStarted:
+    """Whether a VM runs after it was started."""
+
+    vm_id: UUID
+    running: bool

@@ -362,6 +362,15 @@ class HostNotClean(HostError):
 
 
 @dataclass(eq=False)
+class VmDoesNotRun(HostError):
+    """A restored VM was started, but does not run."""
+
+    vm_name: str
+    template: ClassVar[str] = "VM {vm_name} on {host} was restored and started, but does not run"
+    remedy: ClassVar[str] = "look into the Hyper-V event logs of the host, then start it there"
+
+
+@dataclass(eq=False)
 class RestoreDiffers(HostError):
     """A restored disk is not what is in the repository, as the host reads it."""
 

@@ -14,6 +14,7 @@ from hvpsbridge.contract.restoring import (
     FolderInfo,
     SwitchInfo,
     VmMade,
+    VmStarted,
 )
 from hvpsbridge.contract.results import Removal
 from hvpsbridge.host.runner import OperationRunner
@@ -125,6 +126,15 @@ class HostRestore:
             OperationFailed: ``Hvps.BadRequest`` if it is another VM, or running.
         """
         return self._runner.one(Removal, "Remove-HvpsVm", VmId=vm_id, Folder=folder, Mark=mark)
+
+    def start_vm(self, vm_id: UUID) -> VmStarted:
+        """Start a VM. Never retried.
+
+        Raises:
+            DiskBusy: something has one of its disks open.
+            AccessDenied: the VM has no right to one of its disks.
+        """
+        return self._runner.one(VmStarted, "Start-HvpsVm", VmId=vm_id)
 
     def remove_files(self, files: Iterable[str] = (), folders: Iterable[str] = ()) -> FilesRemoved:
         """Remove files, and then folders that are empty, the innermost first."""

@@ -274,6 +274,12 @@ def _new_vm(side: Side) -> Call:
     return ask
 
 
+@prepared("Start-HvpsVm")
+def _started(side: Side) -> Call:
+    vm_id = side.vm(state=VMState.Off)
+    return lambda: side.host.restoring.start_vm(vm_id)
+
+
 @prepared("Remove-HvpsVm")
 def _removed_vm(side: Side) -> Call:
     side.made += 1

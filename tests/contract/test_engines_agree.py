@@ -1097,6 +1097,29 @@ def vms_are_made_again(side: Side) -> Any:
     )
 
 
+@case("Start-HvpsVm")
+def vms_are_started(side: Side) -> Any:
+    start, vms = side.host.restoring.start_vm, side.model.vms
+    vm_id = side.vm("started", state=VMState.Off)
+    path = side.host.disks(vm_id)[0].path
+    assert path is not None
+    writer = side.host.restoring.open_disk_writer(path)
+    writer.write(0, b"x" * 512)
+    writer.flush()
+    writer.close()
+    attached = outcome(lambda: start(vm_id))
+    side.host.restoring.close_file(path)
+    # A copy under the name of the disk has the rights of its folder.
+    side.host.restoring.copy_file(path, path.replace(".vhdx", ".copy.vhdx"))
+    side.host.restoring.move_file(path, path.replace(".vhdx", ".old.vhdx"))
+    missing = outcome(lambda: start(vm_id))
+    side.host.restoring.move_file(path.replace(".vhdx", ".copy.vhdx"), path)
+    refused = outcome(lambda: start(vm_id))
+    other = side.vm("other", state=VMState.Off)
+    started = start(other), vms.get(other).state
+    return attached, missing, refused, started, outcome(lambda: start(NOBODY))
+
+
 @case("Remove-HvpsVm")
 def vms_of_restores_are_removed(side: Side) -> Any:
     create, remove = side.model.setup.create_vm, side.host.restoring.remove_vm

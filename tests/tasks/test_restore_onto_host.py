@@ -135,6 +135,30 @@ def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builti
     assert world.model.host_files.made() == before
 
 
+def test_a_vm_is_started_when_it_is_proven(world: World, host: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    result = restored(world, host, vm_id, start=True)
+    assert (result.error, result.exit_code) == (None, ExitCode.DONE)
+    (made,) = [vm for vm in world.model.vms.all() if vm.name == "copy"]
+    assert made.state is VMState.Running
+    # Microsoft.HyperV.PowerShell.StartAction.Nothing
+    assert made.hardware["vm"]["AutomaticStartAction"] == 2
+    assert "it runs" in result.notes[0]
+
+
+def test_a_vm_that_does_not_start_stays(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.faults.arm_call("Start-VM", error="failed")
+    result = restored(world, builtin, vm_id, start=True)
+    assert (result.error, result.exit_code) == (None, ExitCode.VM_FAILED)
+    assert "Start-HvpsVm" in str(result.problems[0])
+    (made,) = [vm for vm in world.model.vms.all() if vm.name == "copy"]
+    assert made.state is VMState.Off
+    assert "it is off" in result.notes[0]
+
+
 def test_a_share_without_delegation_is_named(world: World, builtin: HyperVHost) -> None:
     vm_id = world.vm()
     world.good_backup(vm_id)

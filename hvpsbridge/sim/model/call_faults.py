@@ -89,6 +89,7 @@ CMDLETS = (
     "Set-VMFirmware",
     "Set-VMMemory",
     "Set-VMProcessor",
+    "Start-VM",
 )
 
 

@@ -238,6 +238,7 @@ class HostFiles:
                 file.path = destination
             if layer is not None:
                 self._rename(layer, destination)
+                self._put_back(layer)
 
     def copy(self, path: str, destination: str, *, overwrite: bool) -> None:
         """``CopyFile``.
@@ -274,6 +275,7 @@ class HostFiles:
                 unreadable=ExtentSet(),
                 vm_path=None,
                 beside={},
+                folder_rights=True,
             )
             core.files.new_base(made, core.files.backing(source))
 
@@ -345,6 +347,20 @@ class HostFiles:
             layer.vm_path = None if _key(vm_path) == _key(path) else vm_path
         for extension in (".rct", ".mrt"):
             _set_beside(layer, extension, layer.beside.get(extension, old))
+
+    def _put_back(self, layer: Layer) -> None:
+        """A file under the name of one that was renamed is the disk of that one's VM."""
+        for vm in self._core.world.vms.values():
+            for drive in vm.drives.values():
+                old = None if drive.layer is None else self._core.world.layers[drive.layer]
+                if old is None or old is layer or old.vm_path is None:
+                    continue
+                if _key(old.vm_path) == _key(layer.path):
+                    old.vm_path = None
+                    drive.layer = layer.number
+                    self._core.golden.remove(vm.vm_id, drive.slot)
+                    backing = self._core.files.backing(layer)
+                    self._core.golden.add(vm.vm_id, drive.slot, layer.size_bytes, backing)
 
     def _replace(self, layer: Layer, source: Layer) -> None:
         """Give a disk the content of another one of its size. Change tracking does not see it."""

@@ -54,6 +54,7 @@ def layer_of(core: Core, file: HostFile, backing: Path) -> Layer:
             block_bytes=metadata.block_bytes,
             format=VhdFormat.VHDX,
             kind=VhdType.Fixed if metadata.fixed else VhdType.Dynamic,
+            folder_rights=True,
         )
         core.files.new_base(layer, None)
         for extent in extents:

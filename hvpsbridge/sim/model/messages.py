@@ -31,6 +31,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "full": "'{vm}' has been paused because its volume is full.",
         "no_file": "'{vm}' failed to start: '{path}': the file cannot be found. (0x80070002)",
         "file_in_use": "'{vm}' failed to start: '{path}' is used by another process. (0x80070020)",
+        "no_right": "'{vm}' failed to start: '{path}': access is denied. (0x80070005)",
     },
     "de": {
         "busy": "Der Vorgang kann im aktuellen Zustand des virtuellen Computers nicht ausgeführt werden.",
@@ -60,6 +61,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "full": '"{vm}" wurde angehalten, da das Volume voll ist.',
         "no_file": '"{vm}" konnte nicht gestartet werden: "{path}" wurde nicht gefunden. (0x80070002)',
         "file_in_use": '"{vm}" konnte nicht gestartet werden: "{path}" wird verwendet. (0x80070020)',
+        "no_right": '"{vm}" konnte nicht gestartet werden: "{path}": Zugriff verweigert. (0x80070005)',
     },
     "ja": {
         "busy": "仮想マシンの現在の状態では、この操作を実行できません。",
@@ -87,6 +89,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "full": "ボリュームがいっぱいのため、'{vm}' を一時停止しました。",
         "no_file": "'{vm}' を起動できませんでした: '{path}' が見つかりません。 (0x80070002)",
         "file_in_use": "'{vm}' を起動できませんでした: '{path}' は使用中です。 (0x80070020)",
+        "no_right": "'{vm}' を起動できませんでした: '{path}': アクセスが拒否されました。 (0x80070005)",
     },
 }
 

@@ -194,6 +194,8 @@ class Setup:
             if str(slot) in vm.drives or used:
                 raise ValueError(f"slot {slot} of {vm.name} or {path} is taken")
             vm.drives[str(slot)] = Drive(slot, layer.number)
+            # Hyper-V adds an entry for the VM to the rights of the file.
+            layer.folder_rights = False
             vm.revision += 1
             core.golden.add(vm_id, slot, layer.size_bytes, core.files.backing(layer))
 

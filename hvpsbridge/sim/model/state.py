@@ -123,6 +123,7 @@ class Layer:
         tracking_lost: the ``.rct`` is missing or damaged, so all ids of this file are unknown.
         unreadable: extents whose reading fails with a device error.
         vm_path: path that its VM has for it, if the file was renamed since.
+        folder_rights: its file has the rights of its folder only, so that no VM may open it.
         beside: where files of change tracking are, by extension, as path of a disk; those not here lie beside
             this one.
     """
@@ -145,6 +146,7 @@ class Layer:
     unreadable: ExtentSet = field(default_factory=ExtentSet)
     vm_path: str | None = None
     beside: dict[str, str] = field(default_factory=dict)
+    folder_rights: bool = False
 
     @property
     def backing(self) -> str:

@@ -107,7 +107,7 @@ class Vms:
                 self._merges.retry(vm)
 
     def _check_files(self, vm: Vm) -> None:
-        """Refuse to start a VM whose disk is missing or attached by the host."""
+        """Refuse to start a VM whose disk is missing, attached by the host, or not for it."""
         core = self._core
         for drive in vm.drives.values():
             if drive.layer is None:
@@ -120,6 +120,10 @@ class Vms:
             if core.handles.locks(layer.number):
                 raise HyperVError(
                     Wmi.IN_USE, core.text("file_in_use", vm=vm.name, path=layer.path), 0x80070020
+                )
+            if layer.folder_rights:
+                raise HyperVError(
+                    Wmi.ACCESS_DENIED, core.text("no_right", vm=vm.name, path=layer.path), 0x80070005
                 )
             if layer.beside:
                 # Without its files beside it, change tracking starts anew.

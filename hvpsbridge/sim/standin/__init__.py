@@ -54,6 +54,7 @@ _VM_CALLS = {
         administration.switches,
         administration.set_vm,
         administration.add_drive,
+        administration.start_vm,
         administration.set_state,
         administration.remove_vm,
         administration.apply_snapshot,

@@ -281,8 +281,13 @@ def _adapters(vm: Vm) -> list[Any]:
     return list(vm.hardware.get("adapters", [{"key": "adapter", "members": {}}]))
 
 
+def start_vm(rows: Rows, vm: str) -> list[Row]:
+    """``Start-VM``."""
+    return set_state(rows, vm, "start")
+
+
 def set_state(rows: Rows, vm: str, action: str) -> list[Row]:
-    """``Start-VM`` and ``Stop-VM -TurnOff``."""
+    """``Stop-VM``."""
     rows.model.vms.set_state(rows.vm(vm).vm_id, action)
     return []
 

@@ -41,6 +41,7 @@ CMDLETS = {
     "vm.set_processor": "Set-VMProcessor",
     "vm.set_vm": "Set-VM",
     "vm.snapshots": "Get-VMSnapshot",
+    "vm.start_vm": "Start-VM",
     "vm.supported_versions": "Get-VMHostSupportedVersion",
     "vm.switches": "Get-VMSwitch",
     "vm.types": "Import-Module",

@@ -24,7 +24,7 @@ from hvpsbridge.repository import Repository, repository_around
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name
 from hvpsbridge.tasks.restore.devices import BlockDevice, is_among_devices, is_device
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.sinks import DiskSink, RawFile, unfinished_files
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.text import folded
@@ -178,9 +178,9 @@ class ImageFiles:
             device=sink.device,
         )
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
         """Nothing more to do."""
-        return ()
+        return Finished()
 
     def _sink(self, source: DiskSource, view: ImageView) -> DiskSink:
         path = self.file(source.disk)

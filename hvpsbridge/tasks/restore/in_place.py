@@ -46,7 +46,7 @@ from hvpsbridge.tasks.policy import BackupLimits
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.in_place_disk import HostDisk
 from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, OpenInPlace, open_in_place
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import size_text
 
@@ -139,7 +139,7 @@ class InPlaceVm:
         )
         return source.restored(started, f"{self.host.name}:{names.path}", format=FORMAT)
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
         """Give the disks their names back, so that the VM can start.
 
         Raises:
@@ -155,11 +155,13 @@ class InPlaceVm:
         finally:
             self.release()
         name, host = self._known.vm_name, self.host.name
-        return (
-            *self._notes,
-            f"VM {name} holds the point; it is off",
-            *(f"kept what disk {disk.slot} was before as {disk.undo}" for disk in self._known.disks),
-            f"`hvps host undo {host} {name}` puts it back, `hvps host forget {host} {name}` removes it",
+        return Finished(
+            (
+                *self._notes,
+                f"VM {name} holds the point; it is off",
+                *(f"kept what disk {disk.slot} was before as {disk.undo}" for disk in self._known.disks),
+                f"`hvps host undo {host} {name}` puts it back, `hvps host forget {host} {name}` removes it",
+            )
         )
 
     def release(self) -> None:

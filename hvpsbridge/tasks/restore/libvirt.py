@@ -13,7 +13,7 @@ from hvpsbridge.formats.qemu_options import qemu_script
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.restore.images import ImageFiles
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 
 DOMAIN_NAME = "domain.xml"
@@ -58,7 +58,7 @@ class LibvirtFolder:
         """Write the qcow2 file of a disk; errors are those of :class:`ImageFiles`."""
         return self.images.write(source)
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
         """Write the domain and the script.
 
         Raises:
@@ -74,10 +74,12 @@ class LibvirtFolder:
             script.chmod(0o700)
         except OSError as err:
             raise ConfigurationError(str(self.images.path), err.strerror or str(err)) from err
-        return (
-            f"define the VM: virsh define {xml}",
-            f"or start it without libvirt: {script}",
-            *(f"the VM's definition lacks {lacking}" for lacking in domain.lacks),
+        return Finished(
+            (
+                f"define the VM: virsh define {xml}",
+                f"or start it without libvirt: {script}",
+                *(f"the VM's definition lacks {lacking}" for lacking in domain.lacks),
+            )
         )
 
     def _files(self) -> tuple[Path, Path]:

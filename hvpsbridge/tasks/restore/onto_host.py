@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.contract.results import HostInfo, VmInfo
-from hvpsbridge.errors import ConfigurationError, HvpsError, OperationFailed
+from hvpsbridge.errors import ConfigurationError, HostError, HvpsError, OperationFailed, VmDoesNotRun
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, left_out, needs_of, vm_plan
@@ -23,7 +23,7 @@ from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import size_text
 
@@ -151,7 +151,7 @@ class HostVm:
         self._planned.append(PlannedDisk(source.disk.slot, path))
         return source.restored(started, f"{self.host.name}:{path}", format=FORMAT)
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
         """Make the VM.
 
         Raises:
@@ -168,14 +168,24 @@ class HostVm:
             raise
         if self._journal is not None:
             self._journal.settled("finished")
-        lines = [f"made VM {made.name} ({made.vm_id}) in {self.place}; it is off"]
+        conditions = list(self._start(made.vm_id)) if self.options.start else []
+        runs = self.options.start and not conditions
+        lines = [f"made VM {made.name} ({made.vm_id}) in {self.place}; it {'runs' if runs else 'is off'}"]
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
         lines += (f"not set: {warning}" for warning in made.warnings)
         lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
-        return tuple(lines)
+        return Finished(tuple(lines), conditions=tuple(conditions))
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    def _start(self, vm_id: UUID) -> Iterator[HvpsError]:
+        """Start the VM, which is whole; why it does not run."""
+        try:
+            if not self.host.restoring.start_vm(vm_id).running:
+                yield VmDoesNotRun(self.host.name, self._name)
+        except HostError as err:
+            yield err
 
     def _undo(self) -> None:
         """Remove what was made. What cannot be removed stays in the ledger, for the next restore or sweep."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.manifest import ExcludedDisk
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.restore.devices import Device
@@ -47,6 +48,21 @@ class RestoredDisk:
     unfinished_bytes: int = 0
     device: Device | None = None
     damaged: tuple[DamagedRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a target says when all disks are there.
+
+    Attributes:
+        notes: about what it made, one line each.
+        warnings: what may not be as wanted, one line each.
+        conditions: what failed although the disks are there.
+    """
+
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    conditions: tuple[HvpsError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

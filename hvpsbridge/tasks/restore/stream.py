@@ -13,7 +13,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.restore.images import view_of
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import MIB
 
@@ -72,6 +72,6 @@ class StreamTarget:
             raise ConfigurationError("standard output", text) from err
         return source.restored(started, "-")
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
         """Nothing more to do."""
-        return ()
+        return Finished()

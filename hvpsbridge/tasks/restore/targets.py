@@ -18,7 +18,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, path_part, shortened
 from hvpsbridge.tasks.restore.images import FORMATS, ImageFiles
 from hvpsbridge.tasks.restore.libvirt import LibvirtFolder
-from hvpsbridge.tasks.restore.results import RestoredDisk
+from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 
 # Of a target: a format of image files, or a whole VM for libvirt.
@@ -64,8 +64,8 @@ class RestoreTarget(Protocol):
         """
         ...
 
-    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> tuple[str, ...]:
-        """Do what is to be done when all disks are there; lines about what was made."""
+    def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
+        """Do what is to be done when all disks are there."""
         ...
 
 

@@ -98,7 +98,10 @@ def restore_vm(
             source = sources.popleft()
             disks.append(target.write(source))
             conditions += source.conditions()
-        notes = target.finish(point, disks)
+        finished = target.finish(point, disks)
+        notes = finished.notes
+        warnings += finished.warnings
+        conditions += finished.conditions
     except HvpsError as err:
         error = err
     return RestoreResult(

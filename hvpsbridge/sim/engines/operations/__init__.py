@@ -54,6 +54,7 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsSwitch": new_vm.get_switch,
     "New-HvpsVm": new_vm.new_vm,
     "Remove-HvpsVm": new_vm.remove_vm,
+    "Start-HvpsVm": new_vm.start_vm,
 }
 
 __all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

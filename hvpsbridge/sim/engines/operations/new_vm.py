@@ -85,6 +85,22 @@ def remove_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     yield results.Removal(True)
 
 
+def start_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Start-HvpsVm``."""
+    vm = context.vm(given["VmId"])
+    try:
+        context.cmdlet("Start-VM", vm.vm_id)
+        administration.start_vm(Rows(context.model, context.node), str(vm.vm_id))
+    except HyperVError as err:
+        code = native_code(err)
+        error_id = disk_error_id(code, "Hvps.Unexpected")
+        if error_id != "Hvps.Unexpected":
+            raise failure(error_id, f"cannot start the VM: {err.message}", code) from err
+        raise of_call(err if isinstance(err, CallRefused) else CallRefused(err.code, err.message)) from err
+    running = context.vm(given["VmId"]).state is VMState.Running
+    yield restoring.VmStarted(vm.vm_id, running)
+
+
 class _Making:
     """A VM that is being made."""
 

@@ -89,8 +89,7 @@ function Start-VM {
         [Microsoft.HyperV.PowerShell.VirtualMachine] $VM
     )
     process {
-        $asked = @{ vm = [string] $VM.Id; action = 'start' }
-        Write-HvReply $PSCmdlet 'StartVM' (Invoke-Model 'vm.set_state' $asked) $VM
+        Write-HvReply $PSCmdlet 'StartVM' (Invoke-Model 'vm.start_vm' @{ vm = [string] $VM.Id }) $VM
     }
 }
 
