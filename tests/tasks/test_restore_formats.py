@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -20,16 +19,8 @@ from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.tasks.restore.stream import StreamTarget
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
+from tests.qemu_images import assert_same_disk
 from tests.tasks.world import SLOT, World
-
-QEMU = {
-    "raw": "raw",
-    "vhdx": "vhdx",
-    "vhdx-fixed": "vhdx",
-    "vhd": "vpc",
-    "vhd-fixed": "vpc",
-    "qcow2": "qcow2",
-}
 
 
 def backed_up(world: World, *sizes: int) -> tuple[Point, Path]:
@@ -56,13 +47,7 @@ def test_qemu_img_finds_the_frozen_disk(world: World, tmp_path: Path, kind: str)
     made = Path(restored.path)
     assert made.name == f"scsi-0-0.{FORMATS[kind].suffix}"
     assert restored.format == kind
-    done = subprocess.run(
-        ["qemu-img", "compare", "-f", QEMU[kind], "-F", "raw", made, frozen],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_disk(made, kind, frozen)
     assert list((tmp_path / "out").iterdir()) == [made]
     assert made.stat().st_blocks * 512 <= restored.data_bytes + 8 * MIB
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,6 +22,7 @@ from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
 from tests.connections import basic
+from tests.qemu_images import assert_same_disk
 from tests.tasks.world import SLOT, World, digest_of
 
 SECOND = Slot(ControllerType.SCSI, 0, 1)
@@ -85,10 +85,7 @@ def test_the_new_vm_has_the_disks_of_the_point(world: World, host: HyperVHost, t
         )
         image = tmp_path / f"{slot.controller_location}.vhdx"
         image.symlink_to(file)
-        compared = subprocess.run(
-            ["qemu-img", "compare", "-f", "vhdx", "-F", "raw", image, golden], capture_output=True, timeout=60
-        )
-        assert compared.returncode == 0, compared.stdout
+        assert_same_disk(image, "vhdx", golden)
         opened = pyvhdi.file()
         opened.open(str(file))
         assert opened.read_buffer_at_offset(disk.size_bytes, 0) == golden.read_bytes()

@@ -23,6 +23,7 @@ from hvpsbridge.formats.views.vhd import fixed_vhd_view, vhd_view
 from hvpsbridge.formats.views.vhdx import vhdx_view
 from hvpsbridge.formats.views.view import DiskShape, ImageView
 from hvpsbridge.units import GIB, KIB, MIB, TIB
+from tests.qemu_images import QEMU, assert_same_disk
 
 from .disks import MemoryDisk, write_raw, write_sparse
 
@@ -38,15 +39,6 @@ MAKERS: dict[str, Maker] = {
     "vhd": lambda shape, extents: vhd_view(shape, extents, CREATED),
     "vhd-fixed": lambda shape, extents: fixed_vhd_view(shape, extents, CREATED),
     "qcow2": qcow2_view,
-}
-# What qemu-img calls the formats.
-QEMU = {
-    "raw": "raw",
-    "vhdx": "vhdx",
-    "vhdx-fixed": "vhdx",
-    "vhd": "vpc",
-    "vhd-fixed": "vpc",
-    "qcow2": "qcow2",
 }
 DISKS = {
     "empty": (64 * MIB, ()),
@@ -75,13 +67,7 @@ def test_qemu_img_finds_the_disk_in_the_file(kind: str, name: str, tmp_path: Pat
     write_raw(disk, expected)
     if kind in ("qcow2", "vhdx", "vhdx-fixed"):
         subprocess.run(["qemu-img", "check", "-q", "-f", QEMU[kind], made], check=True, timeout=60)
-    done = subprocess.run(
-        ["qemu-img", "compare", "-f", QEMU[kind], "-F", "raw", made, expected],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_disk(made, kind, expected)
     info = subprocess.run(
         ["qemu-img", "info", "-f", QEMU[kind], "--output=json", made], capture_output=True, timeout=60
     )
