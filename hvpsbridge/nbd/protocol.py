@@ -250,9 +250,9 @@ def _take_text(data: bytes) -> tuple[str, bytes]:
     return data[_U32.size : end].decode(), data[end:]
 
 
-def simple_reply(cookie: int, error: Error = Error.NONE, data: bytes = b"") -> bytes:
-    """A simple reply. Only a READ without an error has data."""
-    return _SIMPLE.pack(SIMPLE_REPLY_MAGIC, error, cookie) + data
+def simple_reply(cookie: int, error: Error = Error.NONE) -> bytes:
+    """A simple reply; the data of a READ follows it."""
+    return _SIMPLE.pack(SIMPLE_REPLY_MAGIC, error, cookie)
 
 
 def part(cookie: int, kind: Chunk, data: bytes, *, done: bool) -> bytes:
@@ -261,9 +261,11 @@ def part(cookie: int, kind: Chunk, data: bytes, *, done: bool) -> bytes:
     return _STRUCTURED.pack(STRUCTURED_REPLY_MAGIC, flags, kind, cookie, len(data)) + data
 
 
-def data_part(cookie: int, offset: int, data: bytes, *, done: bool) -> bytes:
-    """Data of a READ."""
-    return part(cookie, Chunk.OFFSET_DATA, _U64.pack(offset) + data, done=done)
+def data_head(cookie: int, offset: int, length: int, *, done: bool) -> bytes:
+    """What comes before the data of a READ."""
+    flags, size = DONE if done else 0, _U64.size + length
+    head = _STRUCTURED.pack(STRUCTURED_REPLY_MAGIC, flags, Chunk.OFFSET_DATA, cookie, size)
+    return head + _U64.pack(offset)
 
 
 def hole_part(cookie: int, offset: int, length: int, *, done: bool) -> bytes:

@@ -17,6 +17,8 @@ from typing import Self
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.nbd.exports import Export
 from hvpsbridge.nbd.handshake import Handshake, Refused
+from hvpsbridge.nbd.protocol import MAX_BLOCK_BYTES
+from hvpsbridge.nbd.room import Room
 from hvpsbridge.nbd.stream import Stream
 from hvpsbridge.nbd.transmission import Transmission
 
@@ -25,8 +27,11 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 64
 # A client that has not chosen an export by then would keep a place from others, with a byte now and then.
 HANDSHAKE_SECONDS = 60.0
-# Requests that are done at the same time, of all connections.
+# Of all connections: requests that are done at the same time, those under way, and bytes of their data. A
+# client that reads no answers keeps its part (a third of the bytes) until its connection ends.
 WORKERS = 8
+MAX_REQUESTS = 128
+MAX_UNDER_WAY_BYTES = 3 * MAX_BLOCK_BYTES
 
 
 def unix_socket(path: Path) -> socket.socket:
@@ -85,6 +90,7 @@ class Server:
         self._tls = tls
         self._listed = listed
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="nbd")
+        self._room = Room(MAX_REQUESTS, MAX_UNDER_WAY_BYTES)
         self._streams: set[Stream] = set()
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -154,7 +160,7 @@ class Server:
             finally:
                 limit.cancel()
             if chosen is not None:
-                Transmission(stream, chosen, self._pool).run()
+                Transmission(stream, chosen, self._pool, self._room).run()
         except EOFError:
             logger.debug("a client went away")
         except (Refused, OSError, UnicodeDecodeError) as err:

@@ -12,6 +12,11 @@ import threading
 PATIENCE_SECONDS = 30.0
 # A client that takes longer for the rest of a message, or reads nothing for so long, is gone.
 REST_SECONDS = 300.0
+SEND_BUFFER_BYTES = 1024 * 1024
+# Less than any system's limit (IOV_MAX).
+_PIECES_AT_ONCE = 64
+# Nothing can be moved without waiting.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Stream:
@@ -26,7 +31,9 @@ class Stream:
         self._tls: ssl.SSLSocket | None = None
         self._sending = threading.Lock()
         self._moving = threading.Lock()
-        connected.settimeout(PATIENCE_SECONDS)
+        # Answers of some hundred KiB would wait for the client several times. The kernel may grant less.
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connected.setblocking(False)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         """Go on with TLS.
@@ -37,6 +44,7 @@ class Stream:
         # The socket is known before the client has to answer, so that it can be shut down meanwhile.
         self._tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = self._tls
+        self._tls.settimeout(PATIENCE_SECONDS)
         self._tls.do_handshake()
         self._tls.setblocking(False)
 
@@ -63,12 +71,12 @@ class Stream:
         return bytes(data)
 
     def _receive_some(self, view: memoryview, seconds: float | None) -> int:
-        if self._tls is None:
-            self._wait(seconds, select.POLLIN)
-            return self._socket.recv_into(view)
         while True:
-            with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return self._tls.recv_into(view)
+            with contextlib.suppress(*_NOT_NOW):
+                if self._tls is None:
+                    return self._socket.recv_into(view)
+                with self._moving:
+                    return self._tls.recv_into(view)
             self._wait(seconds, select.POLLIN)
 
     def send(self, *pieces: bytes) -> None:
@@ -77,19 +85,22 @@ class Stream:
         Raises:
             OSError: the connection is lost.
         """
+        views = [memoryview(piece) for piece in pieces if piece]
         with self._sending:
-            for piece in pieces:
-                view = memoryview(piece)
-                while view:
-                    view = view[self._send_some(view) :]
+            while views:
+                count = self._send_some(views)
+                while views and count >= len(views[0]):
+                    count -= len(views.pop(0))
+                if count:
+                    views[0] = views[0][count:]
 
-    def _send_some(self, view: memoryview) -> int:
-        if self._tls is None:
-            self._wait(REST_SECONDS, select.POLLOUT)
-            return self._socket.send(view)
+    def _send_some(self, views: list[memoryview]) -> int:
         while True:
-            with self._moving, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return self._tls.send(view)
+            with contextlib.suppress(*_NOT_NOW):
+                if self._tls is None:
+                    return self._socket.sendmsg(views[:_PIECES_AT_ONCE])
+                with self._moving:
+                    return self._tls.send(views[0])
             self._wait(REST_SECONDS, select.POLLOUT)
 
     def _wait(self, seconds: float | None, event: int) -> None:

@@ -19,9 +19,9 @@ from hvpsbridge.repository.frames import RANGE_BYTES, FrameReader, coalesce
 from hvpsbridge.repository.tree import TreeReader
 from hvpsbridge.units import MIB
 
-CACHE_BYTES = 64 * MIB
+CACHE_BYTES = 48 * MIB
 # Decoded ahead of a reader that goes on where it ended, in steps that are one read of the store each. The
-# cache has room for twice the four connections that nbdcopy opens.
+# cache has room for more than the four connections that nbdcopy opens.
 READ_AHEAD_BYTES = 8 * MIB
 STEP_BYTES = RANGE_BYTES
 # Decompression, decryption and hashing release the interpreter's lock; a remote store waits for answers.

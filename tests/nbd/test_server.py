@@ -23,9 +23,11 @@ from hvpsbridge.nbd import protocol, server
 from hvpsbridge.nbd.certificates import CA_NAME, CLIENT_KEY_NAME, CLIENT_NAME, make_certificates
 from hvpsbridge.nbd.exports import Export
 from hvpsbridge.nbd.overlay import Overlay
+from hvpsbridge.nbd.room import Room
 from hvpsbridge.nbd.server import Server, tcp_socket, unix_socket
 from hvpsbridge.nbd.stream import PATIENCE_SECONDS
 from hvpsbridge.units import KIB, MIB
+from tests.waiting import wait_until
 
 SIZE = 40 * MIB + 512
 EXTENTS = (Extent(0, 3 * MIB), Extent(20 * MIB, 64 * KIB), Extent(SIZE - 512, 512))
@@ -296,6 +298,42 @@ def test_many_requests_at_once_are_all_answered(served: Content, path: Path) -> 
     assert not sent
     asking.join()
     client.close()
+
+
+def test_a_client_that_does_not_read_answers_holds_up_nobody(served: Content, path: Path) -> None:
+    idle, other = Client(path), Client(path)
+    for client in (idle, other):
+        client.choose_old("scsi-0-0")
+    for _ in range(32):
+        idle.request(protocol.Command.READ, 0, MIB)
+    for number in range(100):
+        assert other.read(number * 4096, 4096) == served.content[number * 4096 :][:4096]
+    for client in (idle, other):
+        client.close()
+
+
+def test_room_is_given_in_the_order_of_those_who_ask() -> None:
+    room, order = Room(2, 100), list[int]()
+    room.enter(60)
+
+    def ask(number: int, held: int) -> None:
+        room.enter(held)
+        order.append(number)
+
+    large = threading.Thread(target=ask, args=(1, 50))
+    large.start()
+    wait_until(lambda: len(room._waiting) == 1)
+    small = threading.Thread(target=ask, args=(2, 10))
+    small.start()
+    wait_until(lambda: len(room._waiting) == 2)
+    assert not order  # the small one would fit
+    room.leave(60)
+    wait_until(lambda: sorted(order) == [1, 2])
+    room.leave(50)
+    room.leave(10)
+    room.wait_empty()
+    for thread in (large, small):
+        thread.join()
 
 
 def test_a_socket_that_exists_is_not_taken(path: Path, tmp_path: Path) -> None:
