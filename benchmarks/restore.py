@@ -28,6 +28,7 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks._boot import boot_lines
 from benchmarks._processes import PeakMemory
 from hvpsbridge.repository import create_repository
 from hvpsbridge.secret import Secret
@@ -237,6 +238,7 @@ def main() -> None:
                     work(row)
             rows += made
         rows += over_nbd(stores, size_bytes, options.rounds)
+        boots = list(boot_lines(folder, options.rounds))
         os.chdir("/")
     print(
         f"image of {options.mib} MiB, {options.data:.0%} data, {options.rounds} rounds, encrypted, "
@@ -249,6 +251,8 @@ def main() -> None:
             f"{row.name:32} {middle:7.2f}s {min(row.seconds):7.2f}s {size_bytes / middle / 1e6:7.0f} "
             f"{row.peak_bytes // KIB // KIB:6} MiB"
         )
+    for line in boots:
+        print(line)
 
 
 if __name__ == "__main__":

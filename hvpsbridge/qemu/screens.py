@@ -116,7 +116,8 @@ def look_at(picture: Picture) -> Seen:
 
 def read(lines: Sequence[str]) -> Seen:
     """What lines of text show, the newest last."""
-    full = [line.strip() for line in lines if line.strip()]
+    # The cursor, which blinks, is no text.
+    full = [text for line in lines if (text := line.strip(f" \t{UNREADABLE}"))]
     if not full:
         return Seen(Stage.NOTHING, "no text")
     if _NO_SCREEN.search(full[0]):

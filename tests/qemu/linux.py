@@ -15,7 +15,7 @@ from tests.filesystems.images import empty, ext4, tool
 
 BUSYBOX = Path("/bin/busybox")
 MASTER_BOOT_RECORD = Path("/usr/lib/syslinux/mbr/mbr.bin")
-MODULES = ("ata_piix", "sd_mod", "ext4", "virtio_pci", "virtio_console")
+MODULES = ("ata_piix", "sd_mod", "ext4", "virtio_pci", "virtio_blk", "virtio_console")
 BOOT_BYTES = 40 * MIB
 # Behind the first partition.
 ROOT_START = MIB + BOOT_BYTES
@@ -25,8 +25,8 @@ CONSOLES = "console=tty0 console=ttyS0"
 _INITRAMFS = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs none /dev
 for module in $(/bin/busybox cat /modules); do /bin/busybox insmod /$module; done
-until [ -b /dev/sda2 ]; do /bin/busybox sleep 0.1; done
-/bin/busybox mount -t ext4 /dev/sda2 /root
+until [ -b /dev/sda2 -o -b /dev/vda2 ]; do /bin/busybox sleep 0.1; done
+for disk in /dev/[sv]da2; do /bin/busybox mount -t ext4 $disk /root; done
 /bin/busybox umount /dev
 exec /bin/busybox switch_root /root /sbin/init
 """

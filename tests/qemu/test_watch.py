@@ -43,6 +43,15 @@ def screen(*lines: str, width: int = 720, height: int = 400, ink: int = 1) -> Pi
     return Picture(width, height, b"".join(rows))
 
 
+def with_cursor(picture: Picture, line: int, column: int) -> Picture:
+    """The text cursor: two rows of a cell."""
+    pixels = bytearray(picture.pixels)
+    for row in (13, 14):
+        at = ((line * 16 + row) * picture.width + column * 9) * 3
+        pixels[at : at + 27] = bytes(GREY) * 9
+    return Picture(picture.width, picture.height, bytes(pixels))
+
+
 def flat(colour: tuple[int, int, int], share: float = 1.0, size: tuple[int, int] = (1024, 768)) -> Picture:
     """A picture of one colour, with noise in the rest."""
     width, height = size
@@ -115,6 +124,14 @@ def test_a_screen_of_the_system_must_stay() -> None:
     assert outcome is not None
     assert (outcome.shown, outcome.by) == (True, "screen")
     assert "web login:" in outcome.what
+
+
+def test_a_cursor_is_no_text() -> None:
+    lines = "Booting from Hard Disk...", "SYSLINUX 6.04 EDD 20210613"
+    assert look_at(with_cursor(screen(*lines), 2, 0)).stage is Stage.LOADER
+    assert look_at(with_cursor(screen(lines[0]), 0, len(lines[0]))).stage is Stage.FIRMWARE
+    assert look_at(with_cursor(screen("web login:"), 0, 11)) == look_at(screen("web login:"))
+    assert look_at(with_cursor(flat(BLACK, size=(720, 400)), 0, 0)).stage is Stage.NOTHING
 
 
 def test_a_failure_must_stay_and_is_not_shown() -> None:
