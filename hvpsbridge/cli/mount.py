@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,11 +16,14 @@ from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.errors import ExitCode
+from hvpsbridge.errors import ExitCode, HvpsError
+from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.views.file import ViewFile
 from hvpsbridge.formats.views.vhdx import vhdx_view
 from hvpsbridge.fuse.mount import MountedFile, mount
-from hvpsbridge.tasks.file_names import disk_file_name
+from hvpsbridge.repository.reading import DiskReader
+from hvpsbridge.tasks.file_names import disk_file_name, disk_name, path_part
+from hvpsbridge.tasks.files.partitions import partitions
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.tasks.restore.task import choose_disks
 
@@ -32,9 +37,10 @@ from hvpsbridge.tasks.restore.task import choose_disks
 def mount_(invocation: Invocation, /, point: str, folder: Path, disk: int | None, **options: Any) -> ExitCode:
     """Mount the disks of POINT as files in FOLDER until a signal comes or FOLDER is unmounted.
 
-    Each disk is there as a raw image and as a VHDX (scsi-0-0.raw, scsi-0-0.vhdx). Nothing can be changed,
-    and nothing is restored first: a part of a disk is read when someone reads it. What is damaged is an I/O
-    error where it is. Needs libfuse 3 and hvpsbridge[mount].
+    Each disk is there as a raw image and as a VHDX (scsi-0-0.raw, scsi-0-0.vhdx), and each of its partitions
+    as a raw image (scsi-0-0-p1.raw). Nothing can be changed, and nothing is restored first: a part of a disk
+    is read when someone reads it. What is damaged is an I/O error where it is. Needs libfuse 3 and
+    hvpsbridge[mount], and hvpsbridge[files] for partitions.
     """
     with ExitStack() as stack:
         keep_buffers()
@@ -50,9 +56,20 @@ def mount_(invocation: Invocation, /, point: str, folder: Path, disk: int | None
                 for suffix, content in (("raw", reader), ("vhdx", ViewFile(view, reader))):
                     name = disk_file_name(one.slot, suffix)
                     files.append(MountedFile(name, content, found.manifest.created))
+                files += _partitions(one, reader, found.manifest.created)
         console.line(
             f"{folder}: {', '.join(file.name for file in files)}; to unmount: fusermount3 -u {folder}"
         )
         console.flush()
         mount(files, folder)
     return ExitCode.DONE
+
+
+def _partitions(disk: ManifestDisk, reader: DiskReader, changed: datetime) -> Iterator[MountedFile]:
+    """Files of the partitions of a disk. The disk is there without them, too."""
+    try:
+        for number, content in partitions(reader, disk.sector_bytes):
+            name = f"{disk_name(disk.slot)}-p{path_part(number)}.raw"
+            yield MountedFile(name, content, changed)
+    except HvpsError as err:
+        console.note(f"hvps: warning: partitions of disk {disk.slot} are not shown: {err}")

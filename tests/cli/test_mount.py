@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+from hvpsbridge.repository import create_repository
+from hvpsbridge.units import MIB
+from tests.filesystems import images
 from tests.qemu_images import assert_same_disk
+from tests.repository.conftest import store_point
 
 from .conftest import Hvps, Served
 from .world import World
@@ -32,11 +38,17 @@ def world(hvps: Hvps, served: Served, tmp_path: Path) -> World:
     return made
 
 
+def mounted(world: World, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return mounted_point(world.vm, world.repository, folder)
+
+
 @contextmanager
-def mounted(world: World, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def mounted_point(
+    point: str, repository: Path, folder: Path, program: tuple[str, ...] = ("-m", "hvpsbridge")
+) -> Iterator[subprocess.Popen[str]]:
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "hvpsbridge", "mount", world.vm, folder, "--repo", world.repository],
+        [sys.executable, *program, "mount", point, folder, "--repo", repository],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,6 +86,39 @@ def test_the_disks_are_there_as_raw_images_and_vhdx_files(world: World, tmp_path
         assert not folder.is_mount()
 
 
+# As if the libraries of file systems were not installed.
+WITHOUT_LIBRARIES = """
+import runpy
+from hvpsbridge.filesystems import client
+client._LIBRARIES = ("not_installed_here",)
+runpy.run_module("hvpsbridge", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_partitions_are_files_too(label: str, tmp_path: Path) -> None:
+    parts = []
+    for number, size in enumerate((2 * MIB, 3 * MIB)):
+        parts.append(tmp_path / f"part{number}")
+        parts[-1].write_bytes(random.Random(number).randbytes(size))
+    disk = images.partitioned(tmp_path / "disk", label, parts)
+    with create_repository(str(tmp_path / "repo")) as repository:
+        store_point(repository, disk.read_bytes())
+    folder = tmp_path / "mounted"
+    names = ["scsi-0-0-p1.raw", "scsi-0-0-p2.raw", "scsi-0-0.raw", "scsi-0-0.vhdx"]
+    with mounted_point("web", tmp_path / "repo", folder):
+        assert sorted(os.listdir(folder)) == names
+        for name, part in zip(names[:2], parts, strict=True):
+            assert (folder / name).read_bytes() == part.read_bytes()
+    without = tmp_path / "without"
+    with mounted_point("web", tmp_path / "repo", without, ("-c", WITHOUT_LIBRARIES)) as process:
+        assert sorted(os.listdir(without)) == names[2:]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert "partitions of disk scsi 0:0 are not shown" in err
+        assert "hvpsbridge[files]" in err
+
+
 def test_a_repository_that_goes_away_is_an_io_error_and_comes_back(world: World, tmp_path: Path) -> None:
     folder, away = tmp_path / "mounted", tmp_path / "away"
     with mounted(world, folder) as process:
@@ -86,7 +131,8 @@ def test_a_repository_that_goes_away_is_an_io_error_and_comes_back(world: World,
             assert len(file.read(4096)) == 4096
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-        assert "scsi-0-0.raw: bytes 0 to" in err
+        # Its start was read already, in search of partitions.
+        assert re.search(r"scsi-0-0.raw: bytes \d+ to \d+ cannot be read", err)
 
 
 def test_a_folder_that_is_not_empty_is_refused(world: World, tmp_path: Path) -> None:
