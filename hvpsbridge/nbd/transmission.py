@@ -127,14 +127,7 @@ class Transmission:
         except RequestFailed as err:
             answer = self._failed(request, err)
         except HvpsError as err:
-            logger.error(
-                "%s: bytes %d to %d cannot be read: %s",
-                self._export.name,
-                request.offset,
-                request.offset + request.length - 1,
-                err,
-            )
-            answer = self._failed(request, RequestFailed(Error.IO, "cannot be read", request.offset))
+            answer = self._failed(request, self._unreadable(request.offset, request.length, err))
         except OSError as err:
             logger.error("%s: the overlay cannot be used: %s", self._export.name, err)
             answer = self._failed(request, RequestFailed(Error.IO, "the overlay cannot be used"))
@@ -142,6 +135,12 @@ class Transmission:
             logger.exception("%s: a request failed", self._export.name)
             answer = self._failed(request, RequestFailed(Error.IO, "an internal error"))
         self._answers.put((answer, held))
+
+    def _unreadable(self, offset: int, length: int, err: HvpsError) -> RequestFailed:
+        logger.error(
+            "%s: bytes %d to %d cannot be read: %s", self._export.name, offset, offset + length - 1, err
+        )
+        return RequestFailed(Error.IO, "cannot be read", offset)
 
     def _failed(self, request: Request, err: RequestFailed) -> Sequence[bytes]:
         if self._structured and request.command in (Command.READ, Command.BLOCK_STATUS):
@@ -187,14 +186,7 @@ class Transmission:
                 try:
                     content = self._export.disk.pread(offset, length)
                 except HvpsError as err:
-                    logger.error(
-                        "%s: bytes %d to %d cannot be read: %s",
-                        self._export.name,
-                        offset,
-                        offset + length - 1,
-                        err,
-                    )
-                    raise RequestFailed(Error.IO, "cannot be read", offset) from err
+                    raise self._unreadable(offset, length, err) from err
                 parts += (protocol.data_head(request.cookie, offset, length, done=done), content)
             else:
                 parts.append(protocol.hole_part(request.cookie, offset, length, done=done))
