@@ -78,12 +78,20 @@ class _Opened:
 
 
 @contextmanager
-def _open(selector: str, options: dict[str, Any], invocation: Invocation) -> Iterator[_Opened]:
+def _open_point(
+    selector: str, options: dict[str, Any], invocation: Invocation
+) -> Iterator[tuple[PointFiles, Selection]]:
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         selection = select(repository, selector)
         with open_point(repository, selection.point) as point:
-            yield _Opened(point, selection)
+            yield point, selection
+
+
+@contextmanager
+def _open(selector: str, options: dict[str, Any], invocation: Invocation) -> Iterator[_Opened]:
+    with _open_point(selector, options, invocation) as (point, selection):
+        yield _Opened(point, selection)
 
 
 @click.group("files")
@@ -257,11 +265,8 @@ def _machine_error(err: OSError, what: str) -> HvpsError:
 
 
 def _volumes(invocation: Invocation, selector: str, as_json: bool, options: dict[str, Any]) -> ExitCode:
-    with interrupting():
-        repository = compose.repository(repository_spec(options, invocation), invocation)
-        selection = select(repository, selector)
-        with open_point(repository, selection.point) as point:
-            found = tuple(each for each in point.volumes if selection.disk in (None, each.disk))
+    with _open_point(selector, options, invocation) as (point, selection):
+        found = tuple(each for each in point.volumes if selection.disk in (None, each.disk))
     if as_json:
         console.document(VolumeList(found))
         return ExitCode.DONE

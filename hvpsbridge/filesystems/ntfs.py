@@ -7,9 +7,9 @@ from typing import Any
 
 import pyfsntfs
 
-from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile
 from hvpsbridge.filesystems.model import Entry, FileKind
-from hvpsbridge.filesystems.reported import Reported
+from hvpsbridge.filesystems.reported import OpenFile, Reported
 from hvpsbridge.filesystems.tsk import RawNtfs
 from hvpsbridge.formats.readable import Readable
 
@@ -43,7 +43,7 @@ class NtfsFileSystem:
         self._file = DiskFile(volume)
         self._volume = pyfsntfs.volume()
         self._raw: RawNtfs | None = None
-        self._opened: tuple[int, Any] | None = None
+        self._opened = OpenFile(self._file, self._volume.get_file_entry)
         with Reported(self._file, "the NTFS file system cannot be opened"):
             self._volume.open_file_object(self._file)
         self.dirty = self._is_dirty()
@@ -75,7 +75,7 @@ class NtfsFileSystem:
         parent = b"" if folder.path == b"/" else folder.path
         where = folder.path.decode("utf-8", "replace")
         with Reported(self._file, where):
-            opened = self._open(folder)
+            opened = self._opened.open(folder)
             count = opened.number_of_sub_file_entries
         for index in range(count):
             with Reported(self._file, f"entry {index} of {where}"):
@@ -87,19 +87,7 @@ class NtfsFileSystem:
 
     def read(self, entry: Entry, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes of a file; fewer at its end."""
-        count = min(length, entry.size_bytes - offset)
-        if count <= 0:
-            return b""
-        with Reported(self._file, entry.path.decode("utf-8", "replace")):
-            data: bytes = self._open(entry).read_buffer_at_offset(count, offset)
-        if len(data) != count:
-            raise UnreadableError(f"{len(data)} bytes instead of {count} at {offset}")
-        return data
-
-    def _open(self, entry: Entry) -> Any:
-        if self._opened is None or self._opened[0] != entry.key:
-            self._opened = (entry.key, self._volume.get_file_entry(entry.key))
-        return self._opened[1]
+        return self._opened.read(entry, offset, length)
 
     def _entry(self, found: Any, path: bytes) -> Entry:
         with Reported(self._file, path.decode("utf-8", "replace")):

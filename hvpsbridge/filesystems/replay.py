@@ -8,14 +8,13 @@ overlay; the volume is beneath it.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvpsbridge.filesystems import tsk
 from hvpsbridge.filesystems.model import Entry, FileKind
+from hvpsbridge.filesystems.tools import run_tool, tool_path, unnamed_file
 from hvpsbridge.formats.readable import Readable
 
 _PAGE = 4096
@@ -74,37 +73,32 @@ def replayed(volume: Readable) -> tuple[Readable, str]:
     Raises:
         UnreadableError: the volume cannot be read.
     """
-    tool = shutil.which("e2fsck", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    tool = tool_path("e2fsck")
     if tool is None:
         return volume, "the ext4 journal is not replayed: e2fsck is not installed (package e2fsprogs)"
-    base = _unnamed()
+    base = unnamed_file()
     try:
         _fill(volume, base)
         # A page that e2fsck wrote in part has zeros elsewhere: all touched pages are there the next time.
-        first, problem = _replay(tool, base)
-        touched = frozenset(_pages(first))
-        os.close(first)
-        recorder = _Recorder(volume, base)
-        for page in touched - frozenset(_pages(base)):
-            recorder.pread(page * _PAGE, min(_PAGE, volume.size_bytes - page * _PAGE))
+        file, problem = _replay(tool, base)
         if not problem:
+            touched = frozenset(_pages(file))
+            os.close(file)
+            recorder = _Recorder(volume, base)
+            for page in touched - frozenset(_pages(base)):
+                recorder.pread(page * _PAGE, min(_PAGE, volume.size_bytes - page * _PAGE))
             file, problem = _replay(tool, base)
     finally:
         os.close(base)
     if problem:
+        os.close(file)
         return volume, f"the ext4 journal is not replayed: {problem}"
     return Overlay(volume, file, frozenset(_pages(file))), ""
 
 
-def _unnamed() -> int:
-    file, name = tempfile.mkstemp(prefix="hvps-overlay-")
-    os.unlink(name)  # noqa: PTH108
-    return file
-
-
 def _replay(tool: str, base: int) -> tuple[int, str]:
     """A replayed copy of a sparse file, and why the replay failed; empty if it did not."""
-    file = _unnamed()
+    file = unnamed_file()
     os.ftruncate(file, os.fstat(base).st_size)
     for page in _pages(base):
         os.pwrite(file, os.pread(base, _PAGE, page * _PAGE), page * _PAGE)
@@ -127,14 +121,7 @@ def _fill(volume: Readable, file: int) -> None:
 def _run(tool: str, file: int) -> str:
     """Why the replay failed; empty if it did not."""
     try:
-        done = subprocess.run(
-            [tool, "-y", "-E", "journal_only", f"/proc/self/fd/{file}"],
-            pass_fds=(file,),
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_TOOL_SECONDS,
-            check=False,
-        )
+        done = run_tool(tool, "-y", "-E", "journal_only", file=file, seconds=_TOOL_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as err:
         return f"e2fsck does not run: {type(err).__name__}"
     # 1 and 2 say that it changed something (man e2fsck).

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyfsxfs
 
-from hvpsbridge.filesystems.disks import DiskFile, UnreadableError
+from hvpsbridge.filesystems.disks import DiskFile
 from hvpsbridge.filesystems.model import Entry, FileKind
-from hvpsbridge.filesystems.reported import Reported
+from hvpsbridge.filesystems.reported import OpenFile, Reported
 from hvpsbridge.formats.readable import Readable
 
 _KINDS = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.FOLDER, stat.S_IFLNK: FileKind.SYMLINK}
@@ -22,7 +22,7 @@ class XfsFileSystem:
     def __init__(self, volume: Readable) -> None:
         self._file = DiskFile(volume)
         self._volume = pyfsxfs.volume()
-        self._opened: tuple[int, Any] | None = None
+        self._opened = OpenFile(self._file, self._volume.get_file_entry_by_inode)
         with Reported(self._file, "the XFS file system cannot be opened"):
             self._volume.open_file_object(self._file)
 
@@ -44,7 +44,7 @@ class XfsFileSystem:
         parent = b"" if folder.path == b"/" else folder.path
         where = folder.path.decode("utf-8", "replace")
         with Reported(self._file, where):
-            opened = self._open(folder)
+            opened = self._opened.open(folder)
             count = opened.number_of_sub_file_entries
         for index in range(count):
             with Reported(self._file, f"entry {index} of {where}"):
@@ -68,19 +68,7 @@ class XfsFileSystem:
 
     def read(self, entry: Entry, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes of a file; fewer at its end."""
-        count = min(length, entry.size_bytes - offset)
-        if count <= 0:
-            return b""
-        with Reported(self._file, entry.path.decode("utf-8", "replace")):
-            data: bytes = self._open(entry).read_buffer_at_offset(count, offset)
-        if len(data) != count:
-            raise UnreadableError(f"{len(data)} bytes instead of {count} at {offset}")
-        return data
-
-    def _open(self, entry: Entry) -> Any:
-        if self._opened is None or self._opened[0] != entry.key:
-            self._opened = (entry.key, self._volume.get_file_entry_by_inode(entry.key))
-        return self._opened[1]
+        return self._opened.read(entry, offset, length)
 
     def _entry(self, found: Any, path: bytes) -> Entry:
         with Reported(self._file, path.decode("utf-8", "replace")):

@@ -6,10 +6,10 @@ The tool needs a file: a sparse one with the superblock and the log, which is th
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 
+from hvpsbridge.filesystems.tools import run_tool, tool_path
 from hvpsbridge.formats.readable import Readable
 
 NOT_REPLAYED = "the XFS log was not closed and is not replayed: the newest changes may be missing"
@@ -26,7 +26,7 @@ def log_notice(volume: Readable) -> str:
     Raises:
         UnreadableError: the log cannot be read.
     """
-    tool = shutil.which("xfs_logprint", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    tool = tool_path("xfs_logprint")
     if tool is None:
         return (
             "it is not known whether the XFS log is clean: xfs_logprint is not installed (package xfsprogs)"
@@ -60,14 +60,7 @@ def _log_range(superblock: bytes) -> tuple[int, int]:
 
 def _is_clean(tool: str, file: int) -> bool:
     try:
-        done = subprocess.run(
-            [tool, "-t", f"/proc/self/fd/{file}"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(file,),
-            timeout=_TOOL_SECONDS,
-            check=False,
-        )
+        done = run_tool(tool, "-t", file=file, seconds=_TOOL_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return b"state: <CLEAN>" in done.stdout
