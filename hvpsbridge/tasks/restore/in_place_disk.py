@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import ntpath
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hvpsbridge.backoff import Backoff
-from hvpsbridge.errors import DiskBusy, HostError, HostUnreachable, RestoreDiffers, SessionLost
+from hvpsbridge.errors import HostError, RestoreDiffers
 from hvpsbridge.formats.extents import Extent, joined, total_bytes
 from hvpsbridge.formats.in_place import InPlaceDisk
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.tasks.restore.host_compare import differing_chunks
+from hvpsbridge.tasks.restore.host_send import HostSend
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import KIB
 
-logger = logging.getLogger(__name__)
-
 # One write through the driver.
 PIECE_BYTES = 512 * KIB
-# Lost connections one after another without anything written in between.
-_ATTEMPTS = 6
 # Files of change tracking, beside that of the disk.
 _TRACKING = (".rct", ".mrt")
 
@@ -89,50 +82,11 @@ class HostDisk:
         return differing_chunks(self.host, self.names.written, source)
 
     def _write(self, source: DiskSource, differing: tuple[Extent, ...]) -> None:
-        meter = source.meter(total_bytes(differing))
-        pieces = _pieces(differing)
-        # Sent, and not known to be written.
-        pending: deque[Extent] = deque()
-        backoff = Backoff(1.0, 15.0, max_failures=_ATTEMPTS)
-        writer: FileWriter | None = None
-        while True:
-            try:
-                if writer is None:
-                    self.host.restoring.renew()
-                    writer = self.host.restoring.open_disk_writer(self.names.written)
-                    for piece in tuple(pending):
-                        writer.write(piece.offset, source.pread(piece.offset, piece.length))
-                for piece in pieces:
-                    source.cancel.check()
-                    data = source.pread(piece.offset, piece.length)
-                    pending.append(piece)
-                    writer.write(piece.offset, data)
-                    _acknowledge(pending, writer)
-                    meter.moved(piece.length, 0)
-                    backoff.reset()
-                writer.flush()
-                writer.close()
-                return
-            except (SessionLost, HostUnreachable, DiskBusy) as err:
-                # Busy: the process of the lost shell still has the disk attached.
-                if writer is not None:
-                    _acknowledge(pending, writer)
-                    writer.close()
-                    writer = None
-                logger.warning("%s; going on with %s", err, self.names.written)
-                source.cancel.pause(backoff.failed(err))
-            except BaseException:
-                if writer is not None:
-                    writer.close()
-                raise
-
-
-def _acknowledge(pending: deque[Extent], writer: FileWriter) -> None:
-    for _ in writer.take_written():
-        pending.popleft()
-
-
-def _pieces(extents: tuple[Extent, ...]) -> Iterator[Extent]:
-    for extent in extents:
-        for offset in range(extent.offset, extent.end, PIECE_BYTES):
-            yield Extent(offset, min(PIECE_BYTES, extent.end - offset))
+        HostSend(
+            host=self.host,
+            path=self.names.written,
+            open_writer=self.host.restoring.open_disk_writer,
+            piece_bytes=PIECE_BYTES,
+            cancel=source.cancel,
+            meter=source.meter(total_bytes(differing)),
+        ).send(source, differing)
