@@ -17,6 +17,7 @@ from hvpsbridge.cli.prove import prove
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.sweep import forget, sweep
 from hvpsbridge.cli.trust import trust
+from hvpsbridge.cli.undo import undo
 from hvpsbridge.errors import ConfigurationError, ExitCode, HostError
 from hvpsbridge.host.connection import HostConnection
 from hvpsbridge.host.hyperv import HyperVHost
@@ -88,6 +89,7 @@ def _reached(connection: HostConnection) -> Reached:
 
 host_.add_command(sweep)
 host_.add_command(forget)
+host_.add_command(undo)
 host_.add_command(trust)
 host_.add_command(prove)
 host_.add_command(probes)

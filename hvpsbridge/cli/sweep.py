@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import click
@@ -22,7 +22,7 @@ from hvpsbridge.cli.options import (
 )
 from hvpsbridge.cli.signals import interrupting, report_first
 from hvpsbridge.contract.results import VmInfo
-from hvpsbridge.errors import ExitCode, HostError, Interrupted, UsageError, worst
+from hvpsbridge.errors import ExitCode, HostError, HostNotClean, HvpsError, Interrupted, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.report.documents.hosts import host_swept
 from hvpsbridge.report.views import Table
@@ -35,6 +35,8 @@ from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.claims import Candidate
 from hvpsbridge.tasks.planning.select import VmSelection, choose_vms
 from hvpsbridge.tasks.policy import BackupLimits
+from hvpsbridge.tasks.restore.in_place_ledger import open_in_place
+from hvpsbridge.tasks.restore.undo import forget_in_place
 
 
 def _removal_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,7 +108,8 @@ def forget(
     """Remove everything that hvps made for VMs on HOST with this repository, including reference points.
 
     Use it for VMs that will not be backed up to this repository any more. Recovery points are kept. If such
-    a VM is backed up again, all its disks are compared.
+    a VM is backed up again, all its disks are compared. Copies that a restore into the disks of a VM kept are
+    removed, too.
     """
     return _run(
         invocation,
@@ -153,9 +156,10 @@ def _run(
             listed, unreadable = connected.list_vms()
             for problem in unreadable:
                 console.note(f"hvps: {problem}")
-            there, failed = _look(connected, repository, _chosen(connected.name, listed, vms))
+            there, failed = _look(connected, repository, chosen_vms(connected.name, listed, vms))
             machine = connected.host_info().name
             restores = () if vms else tuple(open_restores(repository, machine))
+            copies = {one.restore.vm_id: one.restore for one in open_in_place(repository, machine)}
         unknown = unknown_ids(there, chosen.ours | chosen.not_ours)
         if unknown:
             raise UsageError(
@@ -166,7 +170,11 @@ def _run(
             for restore in restores:
                 place = f"{restore.intent.name!r} in {restore.intent.place}"
                 console.line(f"restore {restore.run_id} did not end: VM {place}")
-        todo = tuple(one for one in there if concerns(one))
+            for one in there:
+                for disk in copies[one.vm.vm_id].disks if one.vm.vm_id in copies else ():
+                    console.line(f"{one.vm.name}: {copies[one.vm.vm_id].stage}: {disk.undo}")
+        forgetting = chosen.name == "forget"
+        todo = tuple(one for one in there if concerns(one) or (forgetting and one.vm.vm_id in copies))
         if chosen.dry_run or not (todo or restores):
             unchanged = tuple(SweepResult(one, left=_left(one, chosen.not_ours)) for one in there)
             return _print_result(connected.name, chosen, (*unchanged, *failed), unreadable)
@@ -185,6 +193,8 @@ def _run(
         )
         with catch_signals(cancel, report_first):
             swept = {one.vm.vm_id: _removed(remove, context, one) for one in todo}
+            if forgetting:
+                swept = {vm_id: _without_copies(context, result) for vm_id, result in swept.items()}
             again = sweep_restores(connected, repository, machine) if restores else SweptRestores()
     results = tuple(swept.get(one.vm.vm_id, SweepResult(one)) for one in there)
     for line in (*again.done, *again.left):
@@ -202,6 +212,18 @@ def _removed(
         return SweepResult(found, error=host_error(context.host.name, "sweep", err))
 
 
+def _without_copies(context: SweepContext, result: SweepResult) -> SweepResult:
+    """Remove the copies that a restore in place kept, too."""
+    vm = result.found.vm
+    try:
+        forgotten = forget_in_place(context.host, context.repository, context.run_id, vm)
+    except HvpsError as err:
+        return replace(result, error=result.error or err)
+    left = (*result.left, *forgotten.left)
+    error = result.error or (HostNotClean(context.host.name, vm.name, left) if left else None)
+    return replace(result, done=(*result.done, *forgotten.done), left=left, error=error)
+
+
 def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
     """Leftovers, and objects that may be leftovers."""
     return tuple(
@@ -212,7 +234,8 @@ def _left(there: VmObjects, foreign: frozenset[str]) -> tuple[str, ...]:
     )
 
 
-def _chosen(host: str, listed: Sequence[VmInfo], patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
+def chosen_vms(host: str, listed: Sequence[VmInfo], patterns: tuple[str, ...]) -> tuple[VmInfo, ...]:
+    """The VMs that patterns select; all without patterns."""
     vms = {vm.vm_id: vm for vm in listed}
     chosen, problems = choose_vms(
         (Candidate(vm.vm_id, vm.name, host, vm.state, vm.replication_mode) for vm in vms.values()),

@@ -33,6 +33,13 @@ class InPlaceDisk:
     written: str
     undo: str
 
+    @classmethod
+    def of(cls, slot: str, path: str) -> Self:
+        """The names for a disk file."""
+        # Before the extension, by which Windows knows what a file is.
+        stem, dot, extension = path.rpartition(".")
+        return cls(slot, path, f"{stem}.restoring{dot}{extension}", f"{stem}.before-restore{dot}{extension}")
+
 
 @dataclass(frozen=True, slots=True)
 class InPlaceRestore:

@@ -5,7 +5,7 @@ An answer that a host does not give is a row of the result, so that the others a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -13,7 +13,9 @@ from uuid import UUID
 
 from hvpsbridge.contract.checks import DiskProbe, HostAccess, StorageInfo
 from hvpsbridge.contract.results import DiskInfo, HostInfo, VmInfo
+from hvpsbridge.contract.slots import slot_of
 from hvpsbridge.errors import AccessDenied, HostError, Interrupted, ScriptsRefused
+from hvpsbridge.formats.in_place import InPlaceDisk
 from hvpsbridge.host.checks import RateSample
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.psrp.configuration import WinRmLimits
@@ -172,6 +174,7 @@ def _checked_vm(host: HyperVHost, vm: VmInfo, probes: _Probes, rate: RateSample 
             *examine(vm, disks, checkpoints, _NO_REPOSITORY),
             *share_findings(probes.of(included)),
             *storage_findings(storage, limits.free_space_floor),
+            *_open_restores(host, disks),
         ]
     except Interrupted:
         raise
@@ -190,6 +193,20 @@ def _checked_vm(host: HyperVHost, vm: VmInfo, probes: _Probes, rate: RateSample 
         full_bytes=size,
         full_seconds=seconds,
     )
+
+
+def _open_restores(host: HyperVHost, disks: Iterable[DiskInfo]) -> Iterator[Finding]:
+    """Disks that are missing because a restore in place gave them another name."""
+    for disk in disks:
+        if disk.error is None or disk.path is None:
+            continue
+        written = InPlaceDisk.of(slot_of(disk), disk.path).written
+        if host.checks.probe_disk(written).native is None:
+            yield Finding(
+                Severity.REFUSE,
+                f"a restore into disk {slot_of(disk)} is at work or did not end: it is named {written}",
+                "if none is at work, do it again to finish it, or use `hvps host undo`",
+            )
 
 
 def _unreadable(host: HyperVHost, err: Exception) -> Finding:

@@ -7,18 +7,26 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.sim.hosts import SimulatedHost
-from hvpsbridge.sim.model import ControllerType, Slot, VMState
+from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType, VMState
+from hvpsbridge.sim.model.enums import ReplicationMode
+from hvpsbridge.tasks.cleanup.restores import sweep_restores
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.host_check import Reached
+from hvpsbridge.tasks.host_facts import examine_host
+from hvpsbridge.tasks.host_records import HostRecords
 from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+from hvpsbridge.tasks.restore.in_place_disk import HostDisk
 from hvpsbridge.tasks.restore.in_place_ledger import open_in_place
 from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.undo import forget_in_place, undo_in_place
 from hvpsbridge.units import KIB, MIB
 from tests.connections import basic
-from tests.tasks.world import SIZE, SLOT, World
+from tests.tasks.world import SIZE, SLOT, Died, World
 
 SECOND = Slot(ControllerType.SCSI, 0, 1)
 
@@ -105,3 +113,173 @@ def test_only_what_differs_is_written_and_the_next_backup_compares(
     newest = world.repository.catalog.points(vm_id)[-1]
     assert [disk.mode for disk in newest.disks] == ["incremental", "incremental"]
     assert world.model.vms.get(vm_id).state is VMState.Running
+
+
+def test_an_undo_puts_back_what_the_disk_was(world: World, host: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    switch_off(world, vm_id)
+    was = content(world, vm_id)
+    assert replaced(world, host, vm_id, "latest~1").error is None
+    assert content(world, vm_id) != was
+    world.model.vms.set_state(vm_id, "start")
+    world.churn(vm_id)
+    world.good_backup(vm_id)
+    switch_off(world, vm_id)
+    lines = undo(world, host, vm_id)
+    assert "disks scsi 0:0 are what they were" in lines[-1]
+    assert content(world, vm_id) == was
+    assert list(open_in_place(world.repository, "HV01")) == []
+    with pytest.raises(ConfigurationError, match="no restore into VM web is known"):
+        undo(world, host, vm_id)
+    world.model.vms.set_state(vm_id, "start")
+    world.good_backup(vm_id)
+    last = world.repository.catalog.points(vm_id)[-1]
+    assert [(disk.mode, disk.reason) for disk in last.disks] == [("compare", "restored")]
+    world.assert_points_equal(vm_id)
+
+
+def undo(world: World, host: HyperVHost, vm_id: UUID) -> tuple[str, ...]:
+    vm = host.vm(vm_id)
+    return undo_in_place(host, world.repository, uuid4(), vm, lambda seconds: True)
+
+
+def test_copies_are_kept_until_they_are_forgotten(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.churn(vm_id)
+    switch_off(world, vm_id)
+    assert replaced(world, builtin, vm_id).error is None
+    (kept,) = open_in_place(world.repository, "HV01")
+    (disk,) = kept.restore.disks
+    assert sweep_restores(builtin, world.repository, "HV01").done == ()
+    assert builtin.restoring.folder(None, [disk.undo]).found == (disk.undo,)
+    again = replaced(world, builtin, vm_id).error
+    assert "the copies of an earlier restore are kept" in str(again)
+    forgotten = forget_in_place(builtin, world.repository, uuid4(), builtin.vm(vm_id))
+    assert forgotten.done == (f"removed {disk.undo}",)
+    assert builtin.restoring.folder(None, [disk.undo]).found == ()
+    assert replaced(world, builtin, vm_id).error is None
+
+
+def test_what_is_in_the_way_is_named_before_anything_is_changed(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm(disks=(SIZE, SIZE))
+    world.good_backup(vm_id)
+    was = content(world, vm_id)
+    world.churn(vm_id)
+
+    def refused(**options: bool) -> str:
+        error = replaced(world, builtin, vm_id, **options).error
+        assert isinstance(error, ConfigurationError)
+        assert list(open_in_place(world.repository, "HV01")) == []
+        return str(error)
+
+    assert "the VM is running; shut it down first" in refused()
+    world.model.setup.change_vm(vm_id, clustered=True, replication_mode=ReplicationMode.Primary)
+    job = world.model.jobs.wait(
+        world.model.checkpoints.create(vm_id, name="by hand", kind=SnapshotType.Standard)
+    )
+    assert not job.error_code
+    switch_off(world, vm_id)
+    text = refused()
+    assert "highly available" in text
+    assert "Hyper-V Replica" in text
+    assert "checkpoints ('by hand')" in text
+    assert "disk scsi 0:0 has a parent file" in text
+    assert content(world, vm_id) != was
+
+
+def test_a_disk_of_another_size_or_kind_is_refused(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm(disks=(SIZE, SIZE, SIZE))
+    world.good_backup(vm_id)
+    switch_off(world, vm_id)
+    world.model.setup.resize_disk(vm_id, SLOT, 2 * SIZE)
+    world.model.setup.remove_disk(vm_id, SECOND)
+    text = str(replaced(world, builtin, vm_id).error)
+    assert f"disk scsi 0:0 has {2 * SIZE} bytes" in text
+    assert "disk scsi 0:1 is not in the VM" in text
+    assert replaced(world, builtin, vm_id, disk=2).error is None
+
+
+def test_no_space_for_the_copy_is_found_before(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    switch_off(world, vm_id)
+    world.model.setup.add_volume("C:\\", 20 * MIB, 6 * MIB)
+    text = str(replaced(world, builtin, vm_id).error)
+    assert "a copy for an undo and the restored data need" in text
+    assert list(open_in_place(world.repository, "HV01")) == []
+
+
+def test_reference_points_of_others_are_named(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    made = world.model.jobs.wait(world.model.checkpoints.create(vm_id, name="other"))
+    world.model.jobs.wait(world.model.checkpoints.convert(UUID(made.results["checkpoint"])))
+    (other,) = world.model.reference_points.all(vm_id)
+    world.backup(vm_id)
+    switch_off(world, vm_id)
+    result = replaced(world, builtin, vm_id)
+    assert result.error is None, result.error
+    assert [one.instance_id for one in world.model.reference_points.all(vm_id)] == [other.instance_id]
+    assert any("other products have reference points" in note for note in result.notes)
+
+
+def test_a_lost_connection_goes_on_inside_the_disk(
+    world: World, builtin: HyperVHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    was = content(world, vm_id)
+    world.model.guests.write(vm_id, SLOT, 0, b"y" * 4 * MIB)
+    switch_off(world, vm_id)
+    write, calls = FileWriter.write, 0
+
+    def failing(writer: FileWriter, offset: int, data: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            builtin.end_shell(builtin.shell_id)
+        write(writer, offset, data)
+
+    monkeypatch.setattr(FileWriter, "write", failing)
+    assert replaced(world, builtin, vm_id).error is None
+    assert calls > 3
+    assert content(world, vm_id) == was
+
+
+def test_the_host_check_says_that_a_restore_did_not_end(
+    world: World, host: HyperVHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    was = content(world, vm_id)
+    world.churn(vm_id)
+    switch_off(world, vm_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(HostDisk, "write", lambda disk, source: (_ for _ in ()).throw(Died))
+        with pytest.raises(Died):
+            replaced(world, host, vm_id)
+    with pytest.raises(HyperVError):
+        world.model.vms.set_state(vm_id, "start")
+    reached = Reached(
+        server="hv",
+        port=5986,
+        tls=True,
+        auth="basic",
+        user="u",
+        certificate_days=9,
+        pinned=True,
+        insecure=False,
+    )
+    found = examine_host(host, reached, HostRecords(world.folder / "records"))
+    (checked,) = found.vms
+    assert any(
+        "a restore into disk scsi 0:0 is at work or did not end" in one.text for one in checked.findings
+    )
+    assert world.backup(vm_id).error is not None
+    assert replaced(world, host, vm_id).error is None
+    assert content(world, vm_id) == was
+    world.model.vms.set_state(vm_id, "start")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import ntpath
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -53,9 +53,6 @@ from hvpsbridge.units import size_text
 logger = logging.getLogger(__name__)
 
 FORMAT = "hyperv"
-# Before the extension, by which Windows knows what a file is.
-WRITTEN = ".restoring"
-UNDO = ".before-restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +199,7 @@ class InPlaceVm:
             (one for one in open_in_place(self.repository, machine) if one.restore.vm_id == vm.vm_id), None
         )
         problems = list(self._vm_problems(vm))
-        problems += self._checkpoint_problems(self.host.checkpoints(vm.vm_id))
+        problems += checkpoint_problems(self.repository, self.host.checkpoints(vm.vm_id))
         there = {slot_of(disk): disk for disk in self.host.disks(vm.vm_id)}
         if before is None:
             problems += self._disk_problems(sources, there)
@@ -219,7 +216,7 @@ class InPlaceVm:
             vm.name,
             point.point_id,
             Stage.COPYING if before is None else before.restore.stage,
-            tuple(_names(disk.slot, there[disk.slot].path or "") for disk in disks)
+            tuple(InPlaceDisk.of(disk.slot, there[disk.slot].path or "") for disk in disks)
             if before is None
             else before.restore.disks,
         )
@@ -235,18 +232,6 @@ class InPlaceVm:
         elif vm.state is not VmState.OFF:
             problems.append(f"the VM is {vm.state}; shut it down first")
         return problems
-
-    def _checkpoint_problems(self, checkpoints: Sequence[CheckpointInfo]) -> list[str]:
-        others = [one for one in checkpoints if not self._is_ours(one)]
-        if not others:
-            return []
-        names = ", ".join(repr(one.name) for one in others)
-        return [f"the VM has checkpoints ({names}); remove them first"]
-
-    def _is_ours(self, checkpoint: CheckpointInfo) -> bool:
-        mark = parse_mark(checkpoint.name)
-        recovery = checkpoint.kind is CheckpointKind.RECOVERY
-        return recovery and mark is not None and mark.repository_id == self.repository.repository_id
 
     def _disk_problems(self, sources: Sequence[DiskSource], there: dict[str, DiskInfo]) -> list[str]:
         problems = []
@@ -265,7 +250,7 @@ class InPlaceVm:
             needed = found.file_bytes + max(0, view.size_bytes - found.file_bytes)
             volume = ntpath.splitdrive(found.path)[0].casefold()
             wanted[volume] = wanted.get(volume, 0) + needed
-            names = _names(disk.slot, found.path)
+            names = InPlaceDisk.of(disk.slot, found.path)
             folder = self.host.restoring.folder(ntpath.dirname(found.path), [names.undo, names.written])
             problems += [f"{path} exists" for path in folder.found]
             if wanted[volume] > folder.free_bytes:
@@ -318,6 +303,18 @@ class InPlaceVm:
         self._begun = True
 
 
+def checkpoint_problems(repository: Repository, checkpoints: Iterable[CheckpointInfo]) -> list[str]:
+    """A line if the VM has checkpoints that this repository's backups did not leave."""
+    names = ", ".join(repr(one.name) for one in checkpoints if not _is_ours(repository, one))
+    return [f"the VM has checkpoints ({names}); remove them first"] if names else []
+
+
+def _is_ours(repository: Repository, checkpoint: CheckpointInfo) -> bool:
+    mark = parse_mark(checkpoint.name)
+    recovery = checkpoint.kind is CheckpointKind.RECOVERY
+    return recovery and mark is not None and mark.repository_id == repository.repository_id
+
+
 def forget_tracking(
     host: HyperVHost,
     repository: Repository,
@@ -362,11 +359,6 @@ def forget_tracking(
     )
     logger.warning("%s", line)
     return (line,)
-
-
-def _names(slot: str, path: str) -> InPlaceDisk:
-    stem, dot, extension = path.rpartition(".")
-    return InPlaceDisk(slot, path, f"{stem}{WRITTEN}{dot}{extension}", f"{stem}{UNDO}{dot}{extension}")
 
 
 def _unfit(disk: ManifestDisk, found: DiskInfo | None) -> str:
