@@ -364,6 +364,28 @@ _TABLE: tuple[Operation, ...] = (
         ("Hvps.VmNotFound", *_DISK_ERRORS),
         restores=True,
     ),
+    Operation(
+        "Remove-HvpsSavedState",
+        (_VM,),
+        results.Removal,
+        Effect.REMOVES,
+        300,
+        ("Hvps.VmNotFound",),
+        restores=True,
+    ),
+    Operation(
+        "Remove-HvpsSnapshot",
+        (
+            _VM,
+            _CHECKPOINT,
+            Parameter("Name", "string", "its name; a checkpoint of another name is left alone"),
+        ),
+        results.Removal,
+        Effect.REMOVES,
+        1900,
+        ("Hvps.BadRequest", "Hvps.VmNotFound"),
+        restores=True,
+    ),
     Operation("Get-HvpsMerge", (_VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),
 )
 

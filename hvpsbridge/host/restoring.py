@@ -136,6 +136,20 @@ class HostRestore:
         """
         return self._runner.one(VmStarted, "Start-HvpsVm", VmId=vm_id)
 
+    def discard_saved_state(self, vm_id: UUID) -> Removal:
+        """Discard the saved state of a VM, which is off afterwards."""
+        return self._runner.one(Removal, "Remove-HvpsSavedState", VmId=vm_id)
+
+    def remove_snapshot(self, vm_id: UUID, checkpoint_id: UUID, name: str) -> Removal:
+        """Remove a checkpoint of any kind of a VM that is off; its merge continues in the background.
+
+        Raises:
+            OperationFailed: ``Hvps.BadRequest`` if it has another name, or the VM is not off.
+        """
+        return self._runner.one(
+            Removal, "Remove-HvpsSnapshot", VmId=vm_id, CheckpointId=checkpoint_id, Name=name
+        )
+
     def remove_files(self, files: Iterable[str] = (), folders: Iterable[str] = ()) -> FilesRemoved:
         """Remove files, and then folders that are empty, the innermost first."""
         return self._runner.one(

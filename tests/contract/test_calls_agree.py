@@ -247,6 +247,27 @@ def _written_disk(side: Side) -> Call:
     return ask
 
 
+@prepared("Remove-HvpsSavedState")
+def _saved(side: Side) -> Call:
+    def ask() -> Any:
+        vm_id = side.vm()
+        side.model.vms.set_state(vm_id, "save")
+        return side.host.restoring.discard_saved_state(vm_id)
+
+    return ask
+
+
+@prepared("Remove-HvpsSnapshot")
+def _off_checkpoint(side: Side) -> Call:
+    def ask() -> Any:
+        vm_id = side.vm()
+        side.model.vms.set_state(vm_id, "stop")
+        job = side.model.jobs.wait(side.model.checkpoints.create(vm_id, name="x"))
+        return side.host.restoring.remove_snapshot(vm_id, UUID(job.results["checkpoint"]), "x")
+
+    return ask
+
+
 @prepared("Copy-HvpsFile")
 def _copied_file(side: Side) -> Call:
     path = _off_disk(side)

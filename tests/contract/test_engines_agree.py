@@ -1018,6 +1018,26 @@ def writes_that_are_refused(side: Side) -> Any:
     return busy, missing
 
 
+@case("Remove-HvpsSavedState", "Remove-HvpsSnapshot")
+def a_vm_is_made_ready_for_a_restore_in_place(side: Side) -> Any:
+    restoring = side.host.restoring
+    vm_id = side.vm("ready")
+    job = side.model.jobs.wait(
+        side.model.checkpoints.create(vm_id, name="by hand", kind=SnapshotType.Standard)
+    )
+    point = UUID(job.results["checkpoint"])
+    running = (
+        restoring.discard_saved_state(vm_id),
+        outcome(lambda: restoring.remove_snapshot(vm_id, point, "by hand")),
+    )
+    side.model.vms.set_state(vm_id, "save")
+    saved = restoring.discard_saved_state(vm_id), restoring.discard_saved_state(vm_id)
+    other = outcome(lambda: restoring.remove_snapshot(vm_id, point, "by Hand"))
+    removed = [restoring.remove_snapshot(vm_id, point, "by hand") for _ in range(2)]
+    missing = outcome(lambda: restoring.remove_snapshot(NOBODY, point, "by hand"))
+    return running, saved, other, removed, missing, side.host.vm(vm_id).state
+
+
 @case("Write-HvpsDisk", "Copy-HvpsFile", "Close-HvpsFile", "Move-HvpsFile")
 def a_disk_is_written_in_place(side: Side) -> Any:
     host, restoring = side.host, side.host.restoring

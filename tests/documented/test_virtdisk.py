@@ -81,7 +81,9 @@ def test_the_reader_attaches_with_the_flags_it_says() -> None:
     constants = table("virtdisk")["constants"]
     read_only = constants["ATTACH_VIRTUAL_DISK_FLAG_READ_ONLY"]
     no_host = constants["ATTACH_VIRTUAL_DISK_FLAG_NO_LOCAL_HOST"]
-    assert f"AttachVirtualDisk(handle, IntPtr.Zero, 0x{read_only:X} | 0x{no_host:X}, 0," in native()
+    assert f"AttachAs(handle, path, 0x{read_only:X} | 0x{no_host:X});" in native()
+    assert f"AttachAs(handle, path, 0x{no_host:X});" in native()
+    assert "AttachVirtualDisk(handle, IntPtr.Zero, flags, 0," in native()
     assert constants["VIRTUAL_DISK_ACCESS_NONE"] == 0
     assert constants["DETACH_VIRTUAL_DISK_FLAG_NONE"] == 0
 

@@ -519,6 +519,8 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Get-HvpsSwitch": "restoring.switches",
         "New-HvpsFile": "restoring.new_file",
         "Write-HvpsFile": "restoring.open_writer",
+        "Remove-HvpsSavedState": "restoring.discard_saved_state",
+        "Remove-HvpsSnapshot": "restoring.remove_snapshot",
         "Write-HvpsDisk": "restoring.open_disk_writer",
         "Copy-HvpsFile": "restoring.copy_file",
         "Close-HvpsFile": "restoring.close_file",

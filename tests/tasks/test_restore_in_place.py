@@ -283,3 +283,29 @@ def test_the_host_check_says_that_a_restore_did_not_end(
     assert replaced(world, host, vm_id).error is None
     assert content(world, vm_id) == was
     world.model.vms.set_state(vm_id, "start")
+
+
+def test_a_saved_state_and_checkpoints_go_only_if_the_options_say_so(world: World, host: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    was = content(world, vm_id)
+    for name in ("by hand", "by hand"):
+        job = world.model.jobs.wait(
+            world.model.checkpoints.create(vm_id, name=name, kind=SnapshotType.Standard)
+        )
+        assert not job.error_code
+        world.churn(vm_id)
+    world.model.vms.set_state(vm_id, "save")
+    text = str(replaced(world, host, vm_id).error)
+    assert "saved; shut it down, or use --discard-saved-state" in text
+    assert "remove them, or use --remove-checkpoints" in text
+    assert "--discard" in str(replaced(world, host, vm_id, remove_checkpoints=True).error)
+    assert len(world.model.checkpoints.all(vm_id)) == 2
+    result = replaced(world, host, vm_id, remove_checkpoints=True, discard_saved_state=True)
+    assert result.error is None, result.error
+    assert "checkpoint 'by hand' was removed" in result.notes
+    assert world.model.checkpoints.all(vm_id) == ()
+    assert content(world, vm_id) == was
+    world.model.vms.set_state(vm_id, "start")
+    world.good_backup(vm_id)
+    world.assert_points_equal(vm_id)

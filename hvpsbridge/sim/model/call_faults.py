@@ -81,6 +81,7 @@ CMDLETS = (
     "New-VM",
     "Remove-VM",
     "Remove-VMNetworkAdapter",
+    "Remove-VMSavedState",
     "Remove-VMSnapshot",
     "Rename-VMSnapshot",
     "Restore-VMSnapshot",

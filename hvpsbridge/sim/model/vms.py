@@ -19,6 +19,7 @@ _ACTIONS = {
     "pause": VMState.Paused,
     "resume": VMState.Running,
     "power_off": VMState.Off,
+    "discard": VMState.Off,
 }
 
 
@@ -76,7 +77,7 @@ class Vms:
             return configuration.files(self._core.vm(vm_id), point)
 
     def set_state(self, vm_id: UUID, action: str) -> None:
-        """``start``, ``stop``, ``save``, ``pause``, ``resume`` or ``power_off`` a VM.
+        """``start``, ``stop``, ``save``, ``pause``, ``resume``, ``power_off`` or ``discard`` (what is saved).
 
         Stopping and saving flush change tracking; powering off loses what was only in memory.
 
@@ -91,6 +92,8 @@ class Vms:
             if after is None:
                 raise ValueError(f"unknown action {action!r}; use one of {', '.join(sorted(_ACTIONS))}")
             self._timeline.check_ready(vm)
+            if action == "discard" and vm.state is not VMState.Saved:
+                raise HyperVError(Wmi.INVALID_STATE, core.text("busy"))
             if action == "start":
                 self._check_files(vm)
             for drive in vm.drives.values():

@@ -56,6 +56,7 @@ _VM_CALLS = {
         administration.add_drive,
         administration.start_vm,
         administration.set_state,
+        administration.remove_saved_state,
         administration.remove_vm,
         administration.apply_snapshot,
         administration.move_storage,

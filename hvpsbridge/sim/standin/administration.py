@@ -292,6 +292,12 @@ def set_state(rows: Rows, vm: str, action: str) -> list[Row]:
     return []
 
 
+def remove_saved_state(rows: Rows, vm: str) -> list[Row]:
+    """``Remove-VMSavedState``."""
+    rows.model.vms.set_state(rows.vm(vm).vm_id, "discard")
+    return []
+
+
 def remove_vm(rows: Rows, vm: str) -> list[Row]:
     """``Remove-VM``. Files that a program wrote stay; others go with the VM, which the real cmdlet leaves."""
     found = rows.vm(vm)

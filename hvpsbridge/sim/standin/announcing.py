@@ -30,6 +30,7 @@ CMDLETS = {
     "vm.new_vm": "New-VM",
     "vm.processor": "Get-VMProcessor",
     "vm.remove_adapter": "Remove-VMNetworkAdapter",
+    "vm.remove_saved_state": "Remove-VMSavedState",
     "vm.remove_snapshot": "Remove-VMSnapshot",
     "vm.remove_vm": "Remove-VM",
     "vm.rename_snapshot": "Rename-VMSnapshot",

@@ -37,6 +37,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cancel import Cancellation
 from hvpsbridge.tasks.cleanup.cleaner import clean_up, close_run
 from hvpsbridge.tasks.cleanup.context import CleanupContext
+from hvpsbridge.tasks.cleanup.merge_wait import children_of, wait_for_merge
 from hvpsbridge.tasks.cleanup.reference_points import ReferencePoints
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.journal import Journal
@@ -199,14 +200,28 @@ class InPlaceVm:
             (one for one in open_in_place(self.repository, machine) if one.restore.vm_id == vm.vm_id), None
         )
         problems = list(self._vm_problems(vm))
-        problems += checkpoint_problems(self.repository, self.host.checkpoints(vm.vm_id))
+        checkpoints = self.host.checkpoints(vm.vm_id)
+        if not self.options.remove_checkpoints:
+            problems += checkpoint_problems(self.repository, checkpoints)
         there = {slot_of(disk): disk for disk in self.host.disks(vm.vm_id)}
+        if before is not None and before.restore.stage is Stage.COPYING:
+            # Nothing was changed, and this one may be another restore.
+            self.host.restoring.remove_files(disk.undo for disk in before.restore.disks)
+            InPlaceLedger(self.repository, self.host.name, before.run_id).settled(
+                before.restore, "begun again"
+            )
+            before = None
         if before is None:
             problems += self._disk_problems(sources, there)
         else:
             problems += self._earlier_problems(before, disks, vm)
         if problems:
             raise ConfigurationError(where, "; ".join(problems))
+        if self._give_up(vm, checkpoints, tuple(there.values())) and before is None:
+            there = {slot_of(disk): disk for disk in self.host.disks(vm.vm_id)}
+            problems = self._disk_problems(sources, there, merged=True)
+            if problems:
+                raise ConfigurationError(where, "; ".join(problems))
         self._ledger = InPlaceLedger(
             self.repository, self.host.name, self.run_id if before is None else before.run_id
         )
@@ -215,7 +230,7 @@ class InPlaceVm:
             vm.vm_id,
             vm.name,
             point.point_id,
-            Stage.COPYING if before is None else before.restore.stage,
+            Stage.COPYING if before is None else Stage.WRITING,
             tuple(InPlaceDisk.of(disk.slot, there[disk.slot].path or "") for disk in disks)
             if before is None
             else before.restore.disks,
@@ -228,18 +243,40 @@ class InPlaceVm:
         if vm.replication_mode is not ReplicationMode.NONE:
             problems.append("Hyper-V Replica works on the VM; remove its replication first")
         if vm.state is VmState.SAVED:
-            problems.append("the VM is saved; shut it down, or use --discard-saved-state")
+            if not self.options.discard_saved_state:
+                problems.append("the VM is saved; shut it down, or use --discard-saved-state")
         elif vm.state is not VmState.OFF:
             problems.append(f"the VM is {vm.state}; shut it down first")
         return problems
 
-    def _disk_problems(self, sources: Sequence[DiskSource], there: dict[str, DiskInfo]) -> list[str]:
+    def _give_up(self, vm: VmInfo, checkpoints: Sequence[CheckpointInfo], disks: Sequence[DiskInfo]) -> bool:
+        """Discard the saved state and remove checkpoints, as the options allow; whether any was removed."""
+        if vm.state is VmState.SAVED:
+            self.host.restoring.discard_saved_state(vm.vm_id)
+            self._notes.append("the saved state of the VM was discarded")
+        others = [one for one in checkpoints if not _is_ours(self.repository, one)]
+        for one in others:
+            self.host.restoring.remove_snapshot(vm.vm_id, one.checkpoint_id, one.name)
+            self._notes.append(f"checkpoint {one.name!r} was removed")
+        if others:
+            frozen = [path for one in others for path in one.disk_paths]
+            left = wait_for_merge(
+                self.host, vm.vm_id, children_of(frozen, disks), BackupLimits(), self.cancel.pause
+            )
+            if left:
+                raise HostNotClean(self.host.name, vm.name, left)
+        return bool(others)
+
+    def _disk_problems(
+        self, sources: Sequence[DiskSource], there: dict[str, DiskInfo], *, merged: bool | None = None
+    ) -> list[str]:
+        merged = not self.options.remove_checkpoints if merged is None else merged
         problems = []
         wanted: dict[str, int] = {}
         for source in sources:
             disk = source.disk
             found = there.get(disk.slot)
-            problem = _unfit(disk, found)
+            problem = _unfit(disk, found, merged=merged)
             if problem:
                 problems.append(f"disk {disk.slot} {problem}")
                 continue
@@ -280,9 +317,6 @@ class InPlaceVm:
         """Everything before the first byte."""
         if self._known.stage is Stage.COPYING:
             self._reach(Stage.COPYING)
-            undo = [disk.undo for disk in self._known.disks]
-            # Copies of a try that was killed may be incomplete, and the disks are still what they were.
-            self.host.restoring.remove_files(undo)
             for disk in self._known.disks:
                 self.host.restoring.copy_file(disk.path, disk.undo)
         self._reach(Stage.WRITING)
@@ -306,7 +340,7 @@ class InPlaceVm:
 def checkpoint_problems(repository: Repository, checkpoints: Iterable[CheckpointInfo]) -> list[str]:
     """A line if the VM has checkpoints that this repository's backups did not leave."""
     names = ", ".join(repr(one.name) for one in checkpoints if not _is_ours(repository, one))
-    return [f"the VM has checkpoints ({names}); remove them first"] if names else []
+    return [f"the VM has checkpoints ({names}); remove them, or use --remove-checkpoints"] if names else []
 
 
 def _is_ours(repository: Repository, checkpoint: CheckpointInfo) -> bool:
@@ -361,7 +395,7 @@ def forget_tracking(
     return (line,)
 
 
-def _unfit(disk: ManifestDisk, found: DiskInfo | None) -> str:
+def _unfit(disk: ManifestDisk, found: DiskInfo | None, *, merged: bool) -> str:
     """Why a disk of the VM cannot be written in place; empty if it can."""
     if found is None or found.path is None:
         return "is not in the VM; attach a disk of its size, or restore as a copy"
@@ -371,7 +405,7 @@ def _unfit(disk: ManifestDisk, found: DiskInfo | None) -> str:
         return f"cannot be read: {found.error}"
     if found.format is not DiskFormat.VHDX:
         return f"is a {found.format.value}, and only VHDX files are written in place"
-    if len(found.chain) > 1:
+    if merged and len(found.chain) > 1:
         return "has a parent file; merge it first"
     if found.size_bytes != disk.size_bytes or found.logical_sector_bytes != disk.sector_bytes:
         return (

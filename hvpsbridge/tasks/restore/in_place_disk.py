@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ntpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,13 +39,11 @@ class HostDisk:
 
         Files that have them already stay.
         """
-        for extension in ("", *_TRACKING):
-            self._move(self.names.path + extension, self.names.written + extension)
+        self._move(self.names.path, self.names.written, ("", *_TRACKING))
 
     def show(self) -> None:
         """Give the files of change tracking, and at last the disk, their names back."""
-        for extension in (*_TRACKING, ""):
-            self._move(self.names.written + extension, self.names.path + extension)
+        self._move(self.names.written, self.names.path, (*_TRACKING, ""))
 
     def write(self, source: DiskSource) -> tuple[Extent, ...]:
         """Write the chunks that differ, and compare all of them again; what was written.
@@ -73,10 +71,12 @@ class HostDisk:
             raise
         return differing
 
-    def _move(self, path: str, destination: str) -> None:
-        found = self.host.restoring.folder(ntpath.dirname(path), [path]).found
-        if found:
-            self.host.restoring.move_file(path, destination)
+    def _move(self, path: str, destination: str, extensions: Sequence[str]) -> None:
+        names = {path + extension: destination + extension for extension in extensions}
+        found = self.host.restoring.folder(ntpath.dirname(path), names).found
+        for name in names:
+            if name in found:
+                self.host.restoring.move_file(name, names[name])
 
     def _differing(self, source: DiskSource) -> Iterator[Extent]:
         return differing_chunks(self.host, self.names.written, source)

@@ -34,6 +34,8 @@ ANSWERS: dict[str, Operation] = {
     "Get-HvpsReferencePoint": reference_points.get_reference_point,
     "ConvertTo-HvpsReferencePoint": reference_points.convert,
     "Remove-HvpsReferencePoint": reference_points.remove_reference_point,
+    "Remove-HvpsSavedState": vms.remove_saved_state,
+    "Remove-HvpsSnapshot": checkpoints.remove_snapshot,
     "Get-HvpsMerge": checkpoints.get_merge,
     "Read-HvpsConfiguration": configuration.read_configuration,
     "Get-HvpsFrozenDisk": disks.get_frozen_disk,

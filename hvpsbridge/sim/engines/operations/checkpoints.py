@@ -12,7 +12,7 @@ from hvpsbridge.contract import results
 from hvpsbridge.sim.engines.binder import VALIDATION
 from hvpsbridge.sim.engines.failure import Failure, failure, of_call
 from hvpsbridge.sim.engines.operations.context import Context, utc
-from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType
+from hvpsbridge.sim.model import Consistency, HyperVError, SnapshotType, VMState
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Checkpoint, Job, Operational
 
@@ -279,6 +279,22 @@ def found(context: Context, given: Mapping[str, Any]) -> Checkpoint:
     if point is None:
         raise failure("Hvps.CheckpointNotFound", f"checkpoint {given['CheckpointId']} does not exist")
     return point
+
+
+def remove_snapshot(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Remove-HvpsSnapshot``."""
+    vm = context.vm(given["VmId"])
+    context.cmdlet("Get-VMSnapshot", vm.vm_id)
+    points = context.model.checkpoints.all(vm.vm_id)
+    point = next((one for one in points if one.checkpoint_id == given["CheckpointId"]), None)
+    if point is not None:
+        if point.name != given["Name"] or vm.state is not VMState.Off:
+            raise failure("Hvps.BadRequest", f"checkpoint {point.checkpoint_id} is left alone")
+        context.cmdlet("Remove-VMSnapshot", point.checkpoint_id)
+        job = context.model.jobs.wait(context.model.checkpoints.remove(point.checkpoint_id))
+        if job.error_code:
+            raise failure("Hvps.Unexpected", job.error_text, job.error_code)
+    yield results.Removal(point is not None)
 
 
 def get_merge(context: Context, given: Mapping[str, Any]) -> Iterator[object]:

@@ -47,6 +47,16 @@ _REPLICATION = {
 }
 
 
+def remove_saved_state(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Remove-HvpsSavedState``."""
+    vm = context.vm(given["VmId"])
+    saved = vm.state is VMState.Saved
+    if saved:
+        context.cmdlet("Remove-VMSavedState", vm.vm_id)
+        context.model.vms.set_state(vm.vm_id, "discard")
+    yield results.Removal(saved)
+
+
 def get_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Get-HvpsVm``."""
     wanted = given.get("VmId")

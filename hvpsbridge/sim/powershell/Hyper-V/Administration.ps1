@@ -106,6 +106,17 @@ function Stop-VM {
     }
 }
 
+function Remove-VMSavedState {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VirtualMachine] $VM
+    )
+    process {
+        Write-HvReply $PSCmdlet 'RemoveVMSavedState' (Invoke-Model 'vm.remove_saved_state' @{ vm = [string] $VM.Id }) $VM
+    }
+}
+
 function Remove-VM {
     [CmdletBinding(SupportsShouldProcess = $true)]
     param(

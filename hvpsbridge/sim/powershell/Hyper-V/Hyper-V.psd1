@@ -11,7 +11,7 @@
         'Get-VMIntegrationService', 'Get-VMKeyProtector', 'Get-VMMemory', 'Get-VMNetworkAdapter',
         'Get-VMNetworkAdapterVlan', 'Get-VMProcessor', 'Get-VMScsiController', 'Get-VMSecurity', 'Get-VMSnapshot',
         'Get-VMSwitch', 'Move-VMStorage', 'New-VHD', 'New-VM', 'Remove-VM', 'Remove-VMNetworkAdapter',
-        'Remove-VMSnapshot', 'Rename-VMSnapshot', 'Restore-VMSnapshot', 'Set-VM', 'Set-VMBios', 'Set-VMFirmware',
+        'Remove-VMSavedState', 'Remove-VMSnapshot', 'Rename-VMSnapshot', 'Restore-VMSnapshot', 'Set-VM', 'Set-VMBios', 'Set-VMFirmware',
         'Set-VMMemory', 'Set-VMProcessor', 'Start-VM', 'Stop-VM')
     CmdletsToExport   = @()
     VariablesToExport = @()
