@@ -24,6 +24,23 @@ _FONT = zlib.decompress(
         "uwXYOIiwAJH7/WlZHl6pwX1Pab8LKPXo6i3ih4/jH/l3mrPhRypmSkf7D5OXZUI="
     )
 )
+# The console of Linux has these letters, which are 8 pixels wide in the font above, with a gap.
+_NARROW = {
+    "0": 0x0000386CC6C6D6D6C6C66C3800000000,
+    "M": 0x0000C6EEFEFED6C6C6C6C6C600000000,
+    "T": 0x00007E7E5A1818181818183C00000000,
+    "V": 0x0000C6C6C6C6C6C6C66C381000000000,
+    "W": 0x0000C6C6C6C6D6D6D6FEEE6C00000000,
+    "X": 0x0000C6C66C7C38387C6CC6C600000000,
+    "Y": 0x0000666666663C181818183C00000000,
+    "Z": 0x0000FEC6860C183060C2C6FE00000000,
+    "f": 0x00001C36323078303030307800000000,
+    "m": 0x0000000000ECFED6D6D6D6C600000000,
+    "v": 0x0000000000C6C6C6C6C66C3800000000,
+    "w": 0x0000000000C6C6D6D6D6FE6C00000000,
+    "x": 0x0000000000C66C3838386CC600000000,
+    "~": 0x0076DC00000000000000000000000000,
+}
 HEIGHT = 16
 WIDTH = 8
 # In text mode, QEMU shows cells of 9 pixels.
@@ -37,7 +54,7 @@ _MAX_PIXELS = 6
 _LETTERS = {
     int.from_bytes(_FONT[number * HEIGHT :][:HEIGHT]): chr(32 + number)
     for number in range(len(_FONT) // HEIGHT)
-}
+} | {bits: letter for letter, bits in _NARROW.items()}
 
 
 def is_text_mode(picture: Picture) -> bool:

@@ -46,7 +46,8 @@ _NO_SCREEN = re.compile(
 _FAILURES = re.compile(
     r"No bootable device|No bootable option|Operating System not found"
     r"|Missing operating system|Error loading operating system|Invalid partition table"
-    r"|UEFI Interactive Shell|^(Shell|grub( rescue)?)>|error: no such (partition|device)"
+    r"|Boot Maintenance Manager|UEFI Interactive Shell|^(Shell|grub( rescue)?)>"
+    r"|error: no such (partition|device)"
     r"|No DEFAULT or UI configuration|Failed to load (ldlinux|COM32)|Could not find kernel image"
     r"|BOOTMGR (is missing|image is corrupt|is compressed)|NTLDR is missing|An operating system wasn't found"
     r"|Windows failed to start|Your PC (needs to be repaired|ran into a problem)|0xc00000|\*\*\* STOP:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def missing() -> str:
         return "busybox-static"
     if not MASTER_BOOT_RECORD.exists() or shutil.which("syslinux") is None:
         return "syslinux and syslinux-common"
-    return "" if _kernel() else "a kernel in /boot with the drivers for IDE disks (linux-image-cloud-amd64)"
+    return "" if kernel_and_modules() else "a kernel in /boot with drivers of IDE (linux-image-cloud-amd64)"
 
 
 def linux_disk(
@@ -87,7 +87,7 @@ def linux_disk(
     """
     work = path.parent / f"{path.name}.work"
     work.mkdir()
-    found = _kernel()
+    found = kernel_and_modules()
     assert found is not None
     kernel, modules = found
     root = work / "root"
@@ -152,7 +152,7 @@ def first_boot(path: Path) -> str:
 
 def _boot(work: Path, kernel: Path, modules: Sequence[Path], parameters: str) -> Path:
     """FAT16 with syslinux, the kernel and its initramfs."""
-    (work / "initrd").write_bytes(b"".join(_initramfs(modules)))
+    (work / "initrd").write_bytes(initramfs(modules, _INITRAMFS))
     config = f"DEFAULT linux\nLABEL linux\n KERNEL linux\n INITRD initrd\n APPEND quiet {parameters}\n"
     (work / "syslinux.cfg").write_text(config)
     image = empty(work / "boot", BOOT_BYTES)
@@ -168,19 +168,20 @@ def _boot(work: Path, kernel: Path, modules: Sequence[Path], parameters: str) ->
     return image
 
 
-def _initramfs(modules: Sequence[Path]) -> Iterator[bytes]:
-    """A cpio archive (kernel documentation: initramfs buffer format)."""
-    for folder in ("bin", "dev", "root"):
-        yield _entry(folder, 0o040755, b"")
-    yield _entry("bin/busybox", 0o100755, BUSYBOX.read_bytes())
-    yield _entry("init", 0o100755, _INITRAMFS.encode())
+def initramfs(modules: Sequence[Path], init: str | None) -> bytes:
+    """A cpio archive (kernel documentation: initramfs buffer format); without an init, the kernel panics."""
+    entries = [_entry(folder, 0o040755, b"") for folder in ("bin", "dev", "root")]
+    entries.append(_entry("bin/busybox", 0o100755, BUSYBOX.read_bytes()))
+    if init is not None:
+        entries.append(_entry("init", 0o100755, init.encode()))
     names = []
     for module in modules:
         content = module.read_bytes()
         names.append(module.name.removesuffix(".xz"))
-        yield _entry(names[-1], 0o100644, lzma.decompress(content) if module.suffix == ".xz" else content)
-    yield _entry("modules", 0o100644, "\n".join(names).encode())
-    yield _entry("TRAILER!!!", 0, b"")
+        content = lzma.decompress(content) if module.suffix == ".xz" else content
+        entries.append(_entry(names[-1], 0o100644, content))
+    entries.append(_entry("modules", 0o100644, "\n".join(names).encode()))
+    return b"".join((*entries, _entry("TRAILER!!!", 0, b"")))
 
 
 def _entry(name: str, mode: int, content: bytes) -> bytes:
@@ -190,7 +191,7 @@ def _entry(name: str, mode: int, content: bytes) -> bytes:
 
 
 @cache
-def _kernel() -> tuple[Path, tuple[Path, ...]] | None:
+def kernel_and_modules() -> tuple[Path, tuple[Path, ...]] | None:
     """The first kernel that can be read and has the drivers, and its modules in the order to load them."""
     for kernel in sorted(Path("/boot").glob("vmlinuz-*")):
         folder = Path("/lib/modules") / kernel.name.removeprefix("vmlinuz-")

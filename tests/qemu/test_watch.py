@@ -18,7 +18,9 @@ from hvpsbridge.qemu.qmp import Agent, Qmp, QmpError
 from hvpsbridge.qemu.screens import Stage, look_at, read
 from hvpsbridge.qemu.watch import Watch
 
-GLYPHS = {letter: bits for bits, letter in glyphs._LETTERS.items()}
+# As the firmware has them, and as Linux has them on a screen of pixels.
+NARROW = {letter: bits for bits, letter in glyphs._LETTERS.items()}
+WIDE = {letter: bits for bits, letter in reversed(glyphs._LETTERS.items())}
 GREY, BLACK, BLUE = (170, 170, 170), (0, 0, 0), (0, 120, 215)
 KERNEL = "[    1.234567] sd 0:0:0:0: [sda] Attached SCSI disk"
 
@@ -29,12 +31,13 @@ def screen(*lines: str, width: int = 720, height: int = 400, ink: int = 1) -> Pi
     Args:
         ink: 0 to draw each cell in reverse.
     """
-    cell = 9 if (width, height) == (720, 400) else 8
+    text_mode = (width, height) == (720, 400)
+    cell, letters = (9, WIDE) if text_mode else (8, NARROW)
     rows = [bytearray(bytes(BLACK) * width) for _ in range(height)]
     for number, line in enumerate(lines):
         for column, letter in enumerate(line):
             for row in range(16):
-                bits = GLYPHS[letter] >> ((15 - row) * 8) & 0xFF
+                bits = letters[letter] >> ((15 - row) * 8) & 0xFF
                 for pixel in range(8):
                     at = (column * cell + pixel) * 3
                     rows[number * 16 + row][at : at + 3] = bytes(

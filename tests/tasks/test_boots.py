@@ -19,8 +19,10 @@ from hvpsbridge.tasks.boots import BootOptions, check_boots
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.verify import VerifyOptions, verify_vm
 from hvpsbridge.units import MIB
+from tests.conftest import in_ci
+from tests.qemu.efi import efi_disk, missing_for_efi
 from tests.tasks.test_restore_libvirt import BOOT
-from tests.tasks.world import World
+from tests.tasks.world import SLOT, World
 
 IDE = Slot(ControllerType.IDE, 0, 0)
 
@@ -76,6 +78,32 @@ def test_a_vm_of_generation_2_without_a_system_ends_in_the_shell_of_its_firmware
     check = check_boots(world.repository, point, options(tmp_path))
     assert not check.shown
     assert "Shell" in check.what
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown", "seen"),
+    [
+        ({}, True, "small login:"),
+        ({"system": False}, False, "Kernel panic"),
+        ({"menu": True}, False, "last seen: "),
+    ],
+    ids=["system", "panic", "menu"],
+)
+def test_a_linux_of_generation_2_is_read_from_its_screen(
+    changes: dict[str, bool], shown: bool, seen: str, world: World, tmp_path: Path
+) -> None:
+    if lacking := missing_for_efi():
+        (pytest.fail if in_ci() else pytest.skip)(f"needs {lacking}")
+    disk = efi_disk(tmp_path / "disk", **changes)
+    vm_id = world.vm("new", disks=())
+    world.model.setup.add_disk(vm_id, SLOT, size_bytes=disk.stat().st_size, block_bytes=MIB)
+    world.model.guests.write(vm_id, SLOT, 0, disk.read_bytes())
+    world.good_backup(vm_id)
+    wanted = options(tmp_path, wait_seconds=20.0 if "menu" in changes else 120.0)
+    check = check_boots(world.repository, world.repository.catalog.points(vm_id)[0], wanted)
+    assert check.shown is shown, check
+    assert seen in check.what
+    assert check.by == ("screen" if shown else "")
 
 
 def test_a_playbook_says_what_is_not_shown_and_the_point_stays_good(world: World, tmp_path: Path) -> None:
