@@ -237,7 +237,10 @@ def _boots(
     for point in points:
         check = check_boots(repository, point, options, context.cancel.pause)
         if not check.shown:
-            warnings.append(f"point {point.short_id} not shown to boot ({check.accelerator}): {check.what}")
+            screen = f"; screenshot {check.screenshot}" if check.screenshot else ""
+            warnings.append(
+                f"point {point.short_id} not shown to boot ({check.accelerator}): {check.what}{screen}"
+            )
         warning = record_boots(repository, point, check, context.run_id)
         warnings += [] if warning is None else [warning]
     return warnings

@@ -36,7 +36,7 @@ def store(url: Path, start: bytes = b"") -> None:
 
 
 def options(url: Path, tmp_path: Path) -> tuple[str | Path, ...]:
-    quick = "--boot-stay", "1s", "--boot-wait", "100s"
+    quick = "--boot-stay", "1s", "--boot-wait", "600s"
     return ("verify", "--level", "boots", *quick, "--screenshots", tmp_path / "shots", "--repo", url)
 
 

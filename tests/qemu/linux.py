@@ -142,7 +142,7 @@ def first_boot(path: Path) -> str:
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=200,
+        timeout=600,
         check=True,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("wrote: ")]

@@ -38,7 +38,7 @@ def stored(world: World, start: bytes, size_bytes: int = 16 * MIB) -> Point:
 
 
 def options(tmp_path: Path, **changes: object) -> BootOptions:
-    wanted = {"wait_seconds": 120.0, "stay_seconds": 0.5, "screenshots": tmp_path / "shots", **changes}
+    wanted = {"wait_seconds": 600.0, "stay_seconds": 0.5, "screenshots": tmp_path / "shots", **changes}
     return BootOptions(**wanted)  # type: ignore[arg-type]
 
 
@@ -99,7 +99,7 @@ def test_a_linux_of_generation_2_is_read_from_its_screen(
     world.model.setup.add_disk(vm_id, SLOT, size_bytes=disk.stat().st_size, block_bytes=MIB)
     world.model.guests.write(vm_id, SLOT, 0, disk.read_bytes())
     world.good_backup(vm_id)
-    wanted = options(tmp_path, wait_seconds=20.0 if "menu" in changes else 120.0)
+    wanted = options(tmp_path, wait_seconds=12.0 if "menu" in changes else 600.0)
     check = check_boots(world.repository, world.repository.catalog.points(vm_id)[0], wanted)
     assert check.shown is shown, check
     assert seen in check.what

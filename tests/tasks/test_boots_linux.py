@@ -50,10 +50,11 @@ def stored(world: World, disk: Path) -> Point:
 
 
 def options(tmp_path: Path, **changes: object) -> BootOptions:
-    wanted = {"wait_seconds": 120.0, "stay_seconds": 1.0, "screenshots": tmp_path / "shots", **changes}
+    wanted = {"wait_seconds": 600.0, "stay_seconds": 1.0, "screenshots": tmp_path / "shots", **changes}
     return BootOptions(**wanted)  # type: ignore[arg-type]
 
 
+@pytest.mark.first
 def test_it_boots_from_nbd_and_from_qcow2_and_reads_what_it_wrote(
     world: World, small_linux: Path, tmp_path: Path
 ) -> None:
