@@ -16,6 +16,7 @@
       Culture              text     language of texts in this session
       HypervModuleVersion  text?    of the loaded module
       SupportedVmVersions  text[]   configuration versions
+      SecureBootTemplates  text[]   names; empty if this version of the module does not list them
       LogicalProcessors    int      count
       MemoryBytes          int      of the host
       Cluster              text?    name; null if not clustered
@@ -91,6 +92,7 @@ try {
         $machineId -ne [guid]::Empty) {
         $machineText = $machineId.ToString()
     }
+    $templates = @(Get-HvpsOptional -InputObject $hyperv -Name SecureBootTemplates | Where-Object { $null -ne $_ })
     $fqdn = $null
     if ($hyperv.FullyQualifiedDomainName) {
         $fqdn = [string] $hyperv.FullyQualifiedDomainName
@@ -111,6 +113,7 @@ try {
         Culture             = [Globalization.CultureInfo]::CurrentCulture.Name
         HypervModuleVersion = $moduleVersion
         SupportedVmVersions = [string[]] @($hyperv.SupportedVmVersions | ForEach-Object { [string] $_ })
+        SecureBootTemplates = [string[]] @($templates | ForEach-Object { [string] $_.Name })
         LogicalProcessors   = [int] $hyperv.LogicalProcessorCount
         MemoryBytes         = [uint64] $hyperv.MemoryCapacity
         Cluster             = $cluster

@@ -55,7 +55,7 @@ try {
             Hyper-V\Set-VMMemory -VM $vm @Values -ErrorAction Stop
         }
         $adapters = @(Add-HvpsAdapter -Vm $vm -Plan $plan -Warnings $warnings)
-        Add-HvpsDrive -Vm $vm -Plan $plan
+        Add-HvpsDrive -Vm $vm -Plan $plan -Warnings $warnings
         if ($plan.generation -eq 2) {
             Set-HvpsFirmware -Vm $vm -Plan $plan -Adapters $adapters -Warnings $warnings
         }
@@ -65,6 +65,7 @@ try {
                 Hyper-V\Set-VMBios -VM $vm @Values -ErrorAction Stop
             }
         }
+        Set-HvpsTpm -Vm $vm -Plan $plan -Warnings $warnings
         Set-HvpsService -Vm $vm -Plan $plan -Warnings $warnings
         Set-HvpsPart -What 'automatic actions' -Values $plan.vm -Warnings $warnings -Set {
             param([hashtable] $Values)

@@ -68,6 +68,11 @@ HOST_PREFIX = "hyperv:"
 @click.option("--start", is_flag=True, help="Start the new VM when all of it is proven.")
 @click.option("--keep-macs", is_flag=True, help="Keep static MAC addresses.")
 @click.option(
+    "--new-tpm",
+    is_flag=True,
+    help="Make a new vTPM if the host cannot use the old one; BitLocker will ask for its recovery key.",
+)
+@click.option(
     "--replace", "in_place", is_flag=True, help="Write into the disks of the VM itself, which is off."
 )
 @click.option(
@@ -89,6 +94,7 @@ def restore_(
     connect_network: bool,
     start: bool,
     keep_macs: bool,
+    new_tpm: bool,
     in_place: bool,
     discard_saved_state: bool,
     remove_checkpoints: bool,
@@ -116,11 +122,16 @@ def restore_(
     """
     host = to.removeprefix(HOST_PREFIX) if to.startswith(HOST_PREFIX) else None
     onto = HostOptions(
-        name=name, folder=folder, start=start, connect_network=connect_network, keep_macs=keep_macs
+        name=name,
+        folder=folder,
+        start=start,
+        connect_network=connect_network,
+        keep_macs=keep_macs,
+        new_tpm=new_tpm,
     )
     if host is None and onto != HostOptions():
         raise click.UsageError(
-            "--name, --path, --start, --connect-network and --keep-macs are for --to hyperv:HOST"
+            "--name, --path, --start, --connect-network, --keep-macs and --new-tpm are for --to hyperv:HOST"
         )
     giving_up = InPlaceOptions(discard_saved_state=discard_saved_state, remove_checkpoints=remove_checkpoints)
     if (in_place and host is None) or (giving_up != InPlaceOptions() and not in_place):

@@ -112,6 +112,7 @@ class HostInfo:
             (docs/hyperv-facts.md#os-revision).
         machine_id: SMBIOS UUID; None if the machine reports none. Two machines can have the same
             (docs/hyperv-facts.md#machine-id).
+        secure_boot_templates: names; empty if the host does not list them.
     """
 
     name: str
@@ -127,6 +128,7 @@ class HostInfo:
     culture: str
     hyperv_module_version: str | None
     supported_vm_versions: tuple[str, ...]
+    secure_boot_templates: tuple[str, ...]
     logical_processors: int
     memory_bytes: int
     cluster: str | None

@@ -7,29 +7,30 @@ have is left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hvpsbridge.formats.definition import flag_in, number_in, rows_of, sections_of, table_of, text_in
+from hvpsbridge.formats.vm_devices import (
+    PlannedDisk,
+    controllers_used,
+    has_tpm,
+    isos_of,
+    planned_adapters,
+    planned_disk,
+    planned_dvds,
+    planned_tpm,
+    promiscuous_of,
+)
 
 _Reader = Callable[[Mapping[str, Any], str], Any]
 
-# Microsoft.HyperV.PowerShell.ControllerType
-_CONTROLLERS = {"ide": "IDE", "scsi": "SCSI"}
 # Microsoft.HyperV.PowerShell.OnOffState
 _OFF = 1
 _BOOT_DEVICES = 6
 # Microsoft.HyperV.PowerShell.VMBootSourceType
 _BOOT_FILE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedDisk:
-    """A disk of the new VM: slot as ``scsi 0:1``, and path of its file on the host."""
-
-    slot: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,15 @@ class PlanOptions:
         mark: notes of the VM while it is made.
         connect_network: connect adapters to the switches that the definition names.
         keep_macs: give adapters with a static address that address.
+        new_tpm: make a new vTPM if the host cannot use the key protector.
+        isos: files for DVD drives that the host has.
     """
 
     mark: str
     connect_network: bool = False
     keep_macs: bool = False
+    new_tpm: bool = False
+    isos: Collection[str] = ()
 
 
 def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions) -> str:
@@ -58,9 +63,9 @@ def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions)
     generation, startup = number_in(vm, "Generation"), number_in(memory, "Startup")
     if generation not in (1, 2) or startup is None:
         raise ValueError("the definition in this point lacks generation or memory of the VM")
-    planned = [_disk(disk) for disk in disks]
-    used = [disk["ControllerNumber"] + 1 for disk in planned if disk["ControllerType"] == "SCSI"]
-    adapters = _adapters(found.get("network"), options)
+    planned = [planned_disk(disk, found.get("disks")) for disk in disks]
+    dvds = planned_dvds(found.get("dvd"), generation, options.isos)
+    used = controllers_used(planned, dvds if generation == 2 else ())
     dynamic = flag_in(memory, "DynamicMemoryEnabled")
     plan: dict[str, Any] = {
         "mark": options.mark,
@@ -96,9 +101,13 @@ def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions)
                 "AutomaticCheckpointsEnabled": flag_in,
             },
         ),
-        "scsi_controllers": max([number_in(found, "scsi_controllers") or 0, *used]),
+        "scsi_controllers": max(number_in(found, "scsi_controllers") or 0, used),
         "disks": planned,
-        "adapters": adapters,
+        "dvd": dvds,
+        "adapters": planned_adapters(
+            found.get("network"), connect=options.connect_network, keep_macs=options.keep_macs
+        ),
+        "tpm": planned_tpm(found, new=options.new_tpm),
         "firmware": _firmware(found.get("firmware")) if generation == 2 else None,
         "boot": _boot(found),
         "bios": _bios(found.get("bios")),
@@ -130,60 +139,37 @@ def needs_of(plan: str) -> Needs:
     )
 
 
+def isos_in(definition: str) -> tuple[str, ...]:
+    """Paths of ISO files in the DVD drives of a definition."""
+    return isos_of(sections_of(definition).get("dvd"))
+
+
+def wants_tpm(definition: str) -> bool:
+    """Whether a definition has a vTPM."""
+    return has_tpm(sections_of(definition))
+
+
 def left_out(definition: str) -> tuple[str, ...]:
     """What a definition has and a plan does not take over, one line each."""
     found = sections_of(definition)
-    security, lines = table_of(found.get("security")), []
-    if flag_in(security, "TpmEnabled"):
-        lines.append("a virtual TPM, so BitLocker will ask for its recovery key")
-    if flag_in(security, "Shielded"):
+    lines = []
+    if has_tpm(found):
+        lines.append("what the vTPM holds, so BitLocker will ask for its recovery key")
+    if flag_in(table_of(found.get("security")), "Shielded"):
         lines.append("shielding")
-    if dvd := rows_of(found.get("dvd")):
-        lines.append(f"{len(dvd)} DVD drives")
-    if any(number_in(table_of(each.get("Vlan")), "OperationMode") for each in rows_of(found.get("network"))):
-        lines.append("VLAN settings of network adapters")
+    if promiscuous_of(found.get("network")):
+        lines.append("VLAN settings of network adapters that are promiscuous, or not complete in the point")
     disks = rows_of(found.get("disks"))
     if any(flag_in(each, "SupportPersistentReservations") for each in disks):
         lines.append("sharing of disks with other VMs")
-    if any(
-        number_in(each, "MinimumIOPS") or number_in(each, "MaximumIOPS")
-        for each in rows_of(found.get("disks"))
-    ):
-        lines.append("limits of disks")
+    if any((text_in(each, "QoSPolicyID") or "").strip("0-") for each in disks):
+        lines.append("the storage QoS policy of disks")
     boot = rows_of(table_of(found.get("firmware")).get("BootOrder"))
     if any(number_in(each, "BootType") == _BOOT_FILE for each in boot):
         lines.append("boot entries that are files, so it starts \\EFI\\BOOT\\BOOTX64.EFI of the first disk")
     if flag_in(table_of(found.get("vm")), "IsClustered"):
         lines.append("its role in the cluster")
     return tuple(lines)
-
-
-def _disk(disk: PlannedDisk) -> dict[str, Any]:
-    kind, _, place = disk.slot.partition(" ")
-    number, _, location = place.partition(":")
-    if kind not in _CONTROLLERS:
-        raise ValueError(f"disk {disk.slot} cannot be attached: its controller is neither IDE nor SCSI")
-    return {
-        "ControllerType": _CONTROLLERS[kind],
-        "ControllerNumber": int(number),
-        "ControllerLocation": int(location),
-        "Path": disk.path,
-    }
-
-
-def _adapters(network: object, options: PlanOptions) -> list[dict[str, Any]]:
-    adapters = []
-    for each in rows_of(network):
-        static = options.keep_macs and flag_in(each, "DynamicMacAddressEnabled") is False
-        adapters.append(
-            {
-                "Name": text_in(each, "Name") or "Network Adapter",
-                "IsLegacy": True if flag_in(each, "IsLegacy") else None,
-                "SwitchName": (text_in(each, "SwitchName") or None) if options.connect_network else None,
-                "StaticMacAddress": text_in(each, "MacAddress") if static else None,
-            }
-        )
-    return adapters
 
 
 def _firmware(firmware: object) -> dict[str, Any]:

@@ -60,30 +60,52 @@ function Add-HvpsAdapter {
     }
     foreach ($wanted in @($Plan.adapters | Where-Object { $null -ne $_ })) {
         $table = ConvertTo-HvpsTable -InputObject $wanted
+        $table.Remove('settings')
+        $table.Remove('vlan')
         try {
-            Hyper-V\Add-VMNetworkAdapter -VM $Vm @table -Passthru -ErrorAction Stop
+            $adapter = Hyper-V\Add-VMNetworkAdapter -VM $Vm @table -Passthru -ErrorAction Stop
         }
         catch {
             $Warnings.Add(('network adapter {0}: {1}' -f $wanted.Name, $_.Exception.Message))
+            continue
         }
+        $what = 'settings of network adapter {0}' -f $wanted.Name
+        Set-HvpsPart -What $what -Values $wanted.settings -Warnings $Warnings -Set {
+            param([hashtable] $Values)
+            Hyper-V\Set-VMNetworkAdapter -VMNetworkAdapter $adapter @Values -ErrorAction Stop
+        }
+        $what = 'VLAN of network adapter {0}' -f $wanted.Name
+        Set-HvpsPart -What $what -Values $wanted.vlan -Warnings $Warnings -Set {
+            param([hashtable] $Values)
+            Hyper-V\Set-VMNetworkAdapterVlan -VMNetworkAdapter $adapter @Values -ErrorAction Stop
+        }
+        $adapter
     }
 }
 
 function Add-HvpsDrive {
     <#
     .SYNOPSIS
-    Adds the controllers and disk drives of a plan.
+    Adds the controllers, disk drives and DVD drives of a plan, without the DVD drive that New-VM made.
     #>
     [CmdletBinding()]
-    param([Parameter(Mandatory = $true)] [object] $Vm, [Parameter(Mandatory = $true)] [object] $Plan)
+    param(
+        [Parameter(Mandatory = $true)] [object] $Vm,
+        [Parameter(Mandatory = $true)] [object] $Plan,
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [Collections.Generic.List[string]] $Warnings
+    )
+    foreach ($drive in @(Hyper-V\Get-VMDvdDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        Hyper-V\Remove-VMDvdDrive -VMDvdDrive $drive -ErrorAction Stop
+    }
     $count = @(Hyper-V\Get-VMScsiController -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ }).Count
     for (; $count -lt $Plan.scsi_controllers; $count++) {
         Hyper-V\Add-VMScsiController -VM $Vm -ErrorAction Stop
     }
     foreach ($disk in @($Plan.disks | Where-Object { $null -ne $_ })) {
         $table = ConvertTo-HvpsTable -InputObject $disk
+        $table.Remove('limits')
         try {
-            Hyper-V\Add-VMHardDiskDrive -VM $Vm @table -ErrorAction Stop
+            $drive = Hyper-V\Add-VMHardDiskDrive -VM $Vm @table -Passthru -ErrorAction Stop
         }
         catch {
             $code = Get-HvpsNativeCode -Text $_.Exception.Message -Exception $_.Exception
@@ -91,6 +113,53 @@ function Add-HvpsDrive {
             $message = 'cannot attach {0}: {1}' -f $disk.Path, $_.Exception.Message
             throw (New-HvpsError -Id $id -Message $message -Native $code -Cause $_.Exception)
         }
+        Set-HvpsPart -What ('limits of {0}' -f $disk.Path) -Values $disk.limits -Warnings $Warnings -Set {
+            param([hashtable] $Values)
+            Hyper-V\Set-VMHardDiskDrive -VMHardDiskDrive $drive @Values -ErrorAction Stop
+        }
+    }
+    foreach ($dvd in @($Plan.dvd | Where-Object { $null -ne $_ })) {
+        Set-HvpsPart -What 'DVD drive' -Values $dvd -Warnings $Warnings -Set {
+            param([hashtable] $Values)
+            Hyper-V\Add-VMDvdDrive -VM $Vm @Values -ErrorAction Stop
+        }
+    }
+}
+
+function Set-HvpsTpm {
+    <#
+    .SYNOPSIS
+    Gives a VM a vTPM: with the key protector of the plan if this host can use it, else with a new one if it may.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Vm,
+        [Parameter(Mandatory = $true)] [object] $Plan,
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [Collections.Generic.List[string]] $Warnings
+    )
+    if ($null -eq $Plan.tpm) {
+        return
+    }
+    if ($null -ne $Plan.tpm.protector) {
+        try {
+            $protector = [Convert]::FromBase64String([string] $Plan.tpm.protector)
+            Hyper-V\Set-VMKeyProtector -VM $Vm -KeyProtector $protector -ErrorAction Stop
+            Hyper-V\Enable-VMTPM -VM $Vm -ErrorAction Stop
+            return
+        }
+        catch {
+            $Warnings.Add(('key protector of the vTPM: {0}' -f $_.Exception.Message))
+        }
+    }
+    if (-not $Plan.tpm.new) {
+        return
+    }
+    try {
+        Hyper-V\Set-VMKeyProtector -VM $Vm -NewLocalKeyProtector -ErrorAction Stop
+        Hyper-V\Enable-VMTPM -VM $Vm -ErrorAction Stop
+    }
+    catch {
+        $Warnings.Add(('new vTPM: {0}' -f $_.Exception.Message))
     }
 }
 
@@ -112,7 +181,10 @@ function Set-HvpsFirmware {
         param([hashtable] $Values)
         Hyper-V\Set-VMFirmware -VM $Vm @Values -ErrorAction Stop
     }
-    $drives = @(Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })
+    $drives = @(
+        Hyper-V\Get-VMHardDiskDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ }
+        Hyper-V\Get-VMDvdDrive -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ }
+    )
     $devices = @(
         foreach ($entry in @($Plan.boot | Where-Object { $null -ne $_ })) {
             if ($null -ne $entry.adapter) {

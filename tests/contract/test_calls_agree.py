@@ -17,7 +17,8 @@ from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
+from hvpsbridge.formats.vm_devices import PlannedDisk
+from hvpsbridge.formats.vm_plan import PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request
 from hvpsbridge.sim.model import VMState
 from hvpsbridge.sim.model.call_faults import METHODS

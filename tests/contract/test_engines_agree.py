@@ -26,7 +26,8 @@ from hvpsbridge.errors import AccessDenied
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.views.vhdx import vhdx_view
 from hvpsbridge.formats.views.view import DiskShape
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, vm_plan
+from hvpsbridge.formats.vm_devices import PlannedDisk
+from hvpsbridge.formats.vm_plan import PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType, VhdFormat, VMState
@@ -1115,6 +1116,42 @@ def vms_are_made_again(side: Side) -> Any:
         made_again(side, second, "scsi 0:0", connect_network=True, keep_macs=True),
         made_again(side, first, "ide 0:1"),
     )
+
+
+@case("New-HvpsVm")
+def devices_of_vms_are_made_again(side: Side) -> Any:
+    source = side.vm("devices", tpm_enabled=True)
+    vm = side.model.vms.get(source)
+    iso = disk_file(side, f"C:\\ISO\\{side.made}.iso.vhdx")
+    adapter = side.host.definition(source).json
+    adapter_id = json.loads(adapter)["network"][0]["Id"]
+    vm.hardware["dvd"] = {"scsi1:3": iso, "scsi0:7": None}
+    vm.hardware["limits"] = {"scsi0:0": {"MinimumIOPS": 5, "MaximumIOPS": 9}}
+    vm.hardware["adapters"] = [
+        {"key": "adapter", "members": {"DhcpGuard": 0, "VMQWeight": 50, "PortMirroringMode": 2}}
+    ]
+    vm.hardware["vlan"] = {
+        adapter_id.upper(): {"OperationMode": 2, "NativeVlanId": 7, "AllowedVlanIdListString": "1-100"}
+    }
+    vm.hardware["boot_order"] = ["scsi1:3", "scsi0:0"]
+    made = made_again(side, source, "scsi 0:0", isos=(iso,))
+    first = made_again(side, side.vm("first", generation=1), "ide 1:0")
+    side.model.nodes.get().has_guardian = False
+    try:
+        refused = made_again(side, source, "scsi 0:0")
+        renewed = made_again(side, source, "scsi 0:0", new_tpm=True)
+    finally:
+        side.model.nodes.get().has_guardian = True
+    definition = made[1]
+    assert definition["security"]["TpmEnabled"] is True
+    assert [drive["Path"] for drive in definition["dvd"]] == [iso, None]
+    assert (definition["network"][0]["DhcpGuard"], definition["network"][0]["VMQWeight"]) == (0, 50)
+    assert definition["network"][0]["Vlan"]["AllowedVlanIdListString"] == "1-100"
+    assert definition["disks"][0]["MaximumIOPS"] == 9
+    assert [entry["Device"]["ControllerLocation"] for entry in definition["firmware"]["BootOrder"]] == [3, 0]
+    assert made[0].warnings == ()
+    assert (refused[1]["security"]["TpmEnabled"], renewed[1]["security"]["TpmEnabled"]) == (False, True)
+    return made, first, refused, renewed
 
 
 @case("Start-HvpsVm")

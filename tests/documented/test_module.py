@@ -31,6 +31,8 @@ OUTPUTS = {
     "Disable-VMIntegrationService": {"Microsoft.HyperV.PowerShell.IntegrationService"},
     "Enable-VMIntegrationService": {"Microsoft.HyperV.PowerShell.IntegrationService"},
     "Remove-VMNetworkAdapter": {"Microsoft.HyperV.PowerShell.VMInternalNetworkAdapter"},
+    "Remove-VMDvdDrive": {"Microsoft.HyperV.PowerShell.DriveController"},
+    "Set-VMNetworkAdapter": {"Microsoft.HyperV.PowerShell.VMInternalNetworkAdapter"},
     "Set-VMBios": {"Microsoft.HyperV.PowerShell.Bios"},
     "Set-VMFirmware": {"Microsoft.HyperV.Powershell.VMFirmware"},
     "Set-VMMemory": {"Microsoft.HyperV.PowerShell.Memory"},

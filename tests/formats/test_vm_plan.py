@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, left_out, needs_of, vm_plan
+from hvpsbridge.formats.vm_devices import PlannedDisk
+from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, needs_of, vm_plan
 
 OPTIONS = PlanOptions(mark="mark")
 GOOD: dict[str, Any] = {
@@ -17,12 +18,25 @@ GOOD: dict[str, Any] = {
     "memory": {"Startup": 1 << 30, "DynamicMemoryEnabled": False, "Minimum": 5},
     "processor": {"Count": 2},
     "security": {"TpmEnabled": True, "Shielded": True},
-    "dvd": [{"Path": None}],
-    "disks": [{"SupportPersistentReservations": True, "MaximumIOPS": 7}],
+    "key_protector": "AQIDBAU=",
+    "dvd": [
+        {"ControllerType": 1, "ControllerNumber": 1, "ControllerLocation": 2, "Path": "C:\\a.iso"},
+        {"ControllerType": 1, "ControllerNumber": 0, "ControllerLocation": 3, "Path": None},
+        {"ControllerType": 1, "ControllerNumber": 99, "ControllerLocation": 3, "Path": None},
+        {"ControllerType": 0, "ControllerNumber": 0, "ControllerLocation": 0, "Path": None},
+    ],
+    "disks": [
+        {
+            **{"ControllerType": 1, "ControllerNumber": 0, "ControllerLocation": 1},
+            **{"SupportPersistentReservations": True, "MinimumIOPS": 0, "MaximumIOPS": 7},
+            "QoSPolicyID": "12345678-0000-0000-0000-000000000000",
+        }
+    ],
     "network": [
         {
             **{"Name": "lan", "AdapterId": "A1", "SwitchName": "S", "MacAddress": "00155D000001"},
-            **{"DynamicMacAddressEnabled": False, "Vlan": {"OperationMode": 1}},
+            **{"DynamicMacAddressEnabled": False, "Vlan": {"OperationMode": 1, "AccessVlanId": 7}},
+            **{"DhcpGuard": 0, "RouterGuard": 1, "VMQWeight": 50, "StormLimit": "x"},
         }
     ],
     "firmware": {
@@ -69,9 +83,61 @@ def test_there_are_as_many_controllers_as_disks_need() -> None:
 
 def test_what_is_left_out_is_said() -> None:
     said = left_out(json.dumps(GOOD))
-    for word in ("TPM", "shielding", "DVD", "VLAN", "sharing", "limits", "BOOTX64", "cluster"):
+    for word in ("vTPM", "shielding", "sharing", "policy", "BOOTX64", "cluster"):
         assert any(word in line for line in said), word
     assert left_out("not JSON") == ()
+
+
+def test_drives_have_what_the_host_has() -> None:
+    options = PlanOptions(mark="m", isos=("C:\\a.iso",))
+    assert planned(GOOD, options=options)["dvd"] == [
+        {"ControllerNumber": 1, "ControllerLocation": 2, "Path": "C:\\a.iso"},
+        {"ControllerNumber": 0, "ControllerLocation": 3, "Path": None},
+    ]
+    assert [drive["Path"] for drive in planned(GOOD)["dvd"]] == [None, None]
+    assert planned(GOOD)["scsi_controllers"] == 2
+    assert isos_in(json.dumps(GOOD)) == ("C:\\a.iso",)
+    limits = [
+        disk["limits"] for disk in planned(GOOD, *(PlannedDisk(f"scsi 0:{n}", "x") for n in (0, 1)))["disks"]
+    ]
+    assert limits == [None, {"MaximumIOPS": 7}]
+
+
+@pytest.mark.parametrize(
+    ("vlan", "wanted"),
+    [
+        ({"OperationMode": 0}, None),
+        ({"OperationMode": 1, "AccessVlanId": 7}, {"Access": True, "VlanId": 7}),
+        (
+            {"OperationMode": 2, "NativeVlanId": 1, "AllowedVlanIdListString": "1-9"},
+            {"Trunk": True, "NativeVlanId": 1, "AllowedVlanIdList": "1-9"},
+        ),
+        (
+            {"OperationMode": 3, "PrivateVlanMode": 2, "PrimaryVlanId": 1, "SecondaryVlanId": 2},
+            {"Community": True, "PrimaryVlanId": 1, "SecondaryVlanId": 2},
+        ),
+        ({"OperationMode": 3, "PrivateVlanMode": 3, "PrimaryVlanId": 1}, None),
+        ({"OperationMode": 1}, None),
+    ],
+)
+def test_adapters_have_their_settings(vlan: dict[str, Any], wanted: object) -> None:
+    definition = {**GOOD, "network": [{**GOOD["network"][0], "Vlan": vlan}]}
+    (adapter,) = planned(definition)["adapters"]
+    assert adapter["settings"] == {"DhcpGuard": 0, "VmqWeight": 50}
+    assert adapter["vlan"] == wanted
+    said = any("VLAN" in line for line in left_out(json.dumps(definition)))
+    assert said is (wanted is None and vlan["OperationMode"] != 0)
+
+
+def test_a_vtpm_is_made_of_its_key_protector_and_a_new_one_on_request() -> None:
+    new = PlanOptions(mark="m", new_tpm=True)
+    assert planned(GOOD)["tpm"] == {"protector": "AQIDBAU=", "new": False}
+    assert planned(GOOD, options=new)["tpm"] == {"protector": "AQIDBAU=", "new": True}
+    for nothing in (None, "AAAABA==", "?", 7):
+        without = {**GOOD, "key_protector": nothing}
+        assert planned(without)["tpm"] is None
+        assert planned(without, options=new)["tpm"] == {"protector": None, "new": True}
+    assert planned({**GOOD, "security": {"TpmEnabled": False}}, options=new)["tpm"] is None
 
 
 @pytest.mark.parametrize("definition", [{}, {"vm": {"Generation": 3}}, {"vm": {"Generation": 2}}, []])

@@ -51,6 +51,7 @@ def test_a_vm_that_exists_is_not_taken_for_a_new_one(host: HyperVHost, model: Mo
             **{"mark": "m", "notes": "", "generation": 1, "version": None, "scsi_controllers": 1},
             **{"memory": {"StartupBytes": 512 * MIB}, "processor": None, "vm": None, "firmware": None},
             **{"disks": [], "adapters": [], "boot": [], "bios": None, "services": None},
+            **{"dvd": [], "tpm": None},
         }
     )
     made = host.restoring.new_vm("plain", "C:\\VMs", plan)

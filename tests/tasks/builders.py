@@ -58,6 +58,7 @@ def host(**changes: object) -> HostInfo:
         "culture": "en-US",
         "hyperv_module_version": "2.0.0.0",
         "supported_vm_versions": ("10.0",),
+        "secure_boot_templates": ("MicrosoftWindows",),
         "logical_processors": 16,
         "memory_bytes": 128 * GIB,
         "cluster": None,

@@ -110,6 +110,8 @@ def test_the_new_vm_has_the_disks_of_the_point(world: World, host: HyperVHost, t
 
 def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builtin: HyperVHost) -> None:
     vm_id = world.vm()
+    template = {"SecureBootTemplate": "MicrosoftUEFICertificateAuthority"}
+    world.model.vms.get(vm_id).hardware["firmware"] = template
     world.good_backup(vm_id)
     world.model.setup.create_vm("COPY")
     world.model.host_files.set_folder(FOLDER, encrypted=True)
@@ -117,6 +119,7 @@ def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builti
     node = world.model.nodes.get(None)
     node.supported_vm_versions, node.logical_processors = ("8.0", "9.0"), 1
     node.memory_bytes, node.switches = 1 << 30, ("Internal",)
+    node.secure_boot_templates = ("MicrosoftWindows",)
     world.model.setup.add_volume("C:\\", 100 * MIB, 99 * MIB)
     before = world.model.host_files.made()
     error = restored(world, builtin, vm_id, connect_network=True).error
@@ -125,6 +128,10 @@ def test_all_problems_are_named_at_once_and_nothing_is_made(world: World, builti
     assert "2 processors, the host 1" in str(error)
     assert "4 GiB of memory, the host has 1 GiB" in str(error).replace(".0", "")
     assert "has no switch 'External'" in str(error)
+    assert (
+        "does not have secure boot template MicrosoftUEFICertificateAuthority, but MicrosoftWindows"
+        in str(error)
+    )
     assert "would be encrypted" in str(error)
     assert "the disks need" in str(error)
     assert "a VM named 'copy' exists" in str(error)
@@ -154,6 +161,38 @@ def test_a_vm_that_does_not_start_stays(world: World, builtin: HyperVHost) -> No
     (made,) = [vm for vm in world.model.vms.all() if vm.name == "copy"]
     assert made.state is VMState.Off
     assert "it is off" in result.notes[0]
+
+
+def test_drives_adapters_and_the_vtpm_come_back(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm(tpm_enabled=True)
+    vm, files = world.model.vms.get(vm_id), world.model.host_files
+    files.set_folder("C:\\ISO")
+    files.close(files.create("C:\\ISO\\there.iso", "pid:1"))
+    vm.hardware["dvd"] = {"scsi0:5": "C:\\ISO\\there.iso", "scsi0:6": "D:\\gone.iso"}
+    vm.hardware["limits"] = {"scsi0:0": {"MinimumIOPS": 0, "MaximumIOPS": 500}}
+    world.good_backup(vm_id)
+    result = restored(world, builtin, vm_id)
+    assert (result.error, result.exit_code) == (None, ExitCode.DONE)
+    (made,) = [vm for vm in world.model.vms.all() if vm.name == "copy"]
+    assert made.hardware["dvd"] == {"scsi0:5": "C:\\ISO\\there.iso", "scsi0:6": None}
+    assert made.hardware["limits"]["scsi0:0"]["MaximumIOPS"] == 500
+    assert made.tpm_enabled
+    said = "; ".join(result.notes)
+    assert "left out: D:\\gone.iso, which the host does not have" in said
+    assert "BitLocker will ask for its recovery key" in said
+
+
+def test_a_new_vtpm_is_made_on_request_only(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm(tpm_enabled=True)
+    world.good_backup(vm_id)
+    world.model.nodes.get(None).has_guardian = False
+    without = restored(world, builtin, vm_id)
+    assert "not set: key protector of the vTPM" in "; ".join(without.notes)
+    assert "--new-tpm" in "; ".join(without.notes)
+    renewed = restored(world, builtin, vm_id, "renewed", new_tpm=True)
+    assert "BitLocker will ask" in "; ".join(renewed.notes)
+    enabled = {vm.name: vm.tpm_enabled for vm in world.model.vms.all()}
+    assert enabled == {"web": True, "copy": False, "renewed": True}
 
 
 def test_a_share_without_delegation_is_named(world: World, builtin: HyperVHost) -> None:

@@ -50,12 +50,14 @@ FUNCTIONS = (
 # Cmdlets of Windows that the stand-ins answer. The cmdlets of CIM take a class: Get-CimInstance:Win32_Volume.
 CIM_CMDLETS = ("Get-CimInstance", "Get-CimAssociatedInstance", "Get-CimClass")
 CMDLETS = (
+    "Add-VMDvdDrive",
     "Add-VMHardDiskDrive",
     "Add-VMNetworkAdapter",
     "Add-VMScsiController",
     "Checkpoint-VM",
     "Disable-VMIntegrationService",
     "Enable-VMIntegrationService",
+    "Enable-VMTPM",
     "Get-Cluster",
     "Get-VHD",
     "Get-VM",
@@ -80,6 +82,7 @@ CMDLETS = (
     "Move-VMStorage",
     "New-VM",
     "Remove-VM",
+    "Remove-VMDvdDrive",
     "Remove-VMNetworkAdapter",
     "Remove-VMSavedState",
     "Remove-VMSnapshot",
@@ -88,7 +91,11 @@ CMDLETS = (
     "Set-VM",
     "Set-VMBios",
     "Set-VMFirmware",
+    "Set-VMHardDiskDrive",
+    "Set-VMKeyProtector",
     "Set-VMMemory",
+    "Set-VMNetworkAdapter",
+    "Set-VMNetworkAdapterVlan",
     "Set-VMProcessor",
     "Start-VM",
 )

@@ -31,7 +31,11 @@ from hvpsbridge.units import MIB
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A Hyper-V host. ``booted`` is a time of the model's clock, as all times here."""
+    """A Hyper-V host. ``booted`` is a time of the model's clock, as all times here.
+
+    Attributes:
+        has_guardian: whether it has the certificates of the guardian that made key protectors of VMs.
+    """
 
     name: str
     fqdn: str | None
@@ -46,6 +50,12 @@ class Node:
     alive: bool = True
     machine_id: UUID | None = field(default_factory=uuid4)
     switches: tuple[str, ...] = ("External",)
+    secure_boot_templates: tuple[str, ...] = (
+        "MicrosoftWindows",
+        "MicrosoftUEFICertificateAuthority",
+        "OpenSourceShieldedVM",
+    )
+    has_guardian: bool = True
 
 
 @dataclass(slots=True)

@@ -7,16 +7,12 @@ from uuid import UUID, uuid5
 
 from hvpsbridge.sim.model import DiskError, HyperVError, VhdFormat, VhdType, VMState, Win32, Wmi
 from hvpsbridge.sim.model.state import ControllerType, Slot, Vm
+from hvpsbridge.sim.standin.cmdlets import TEMPLATES
 from hvpsbridge.sim.standin.rows import HV, Row, Rows
 
-# Names of Get-VMHost -SecureBootTemplates, and their ids.
-TEMPLATES = {
-    "MicrosoftWindows": "1734c6e8-3154-4dda-ba5f-a874cc483422",
-    "MicrosoftUEFICertificateAuthority": "272e7447-90a4-4563-a4b9-8e4ab00526ce",
-    "OpenSourceShieldedVM": "4292ae2b-ee2c-42b5-a969-dd8f8689f6f3",
-}
 _MAX_CONTROLLERS = 4
 _SCSI_PLACES = 64
+_MAX_VLAN = 4094
 
 
 def new_vm(
@@ -44,6 +40,9 @@ def new_vm(
         generation=generation,
         version=version or versions[-1],
     )
+    if generation == 1:
+        # New-VM gives it an empty DVD drive.
+        vm.hardware["dvd"] = {"ide1:0": None}
     if memory_bytes:
         rows.model.setup.change_vm(vm.vm_id, memory_bytes=memory_bytes)
     return [rows.machine(vm)]
@@ -107,10 +106,11 @@ def set_firmware(rows: Rows, vm: str, members: dict[str, Any], boot: list[str] |
     """
     found = rows.vm(vm)
     template = members.get("SecureBootTemplate")
-    if found.generation != 2 or (template is not None and template not in TEMPLATES):
+    if found.generation != 2 or (template is not None and template not in rows.host.secure_boot_templates):
         raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
     if boot is not None:
         known = {str(drive.slot) for drive in rows.model.disks.drives(found.vm_id)}
+        known |= set(found.hardware.get("dvd", {}))
         known |= {row["Id"] for row in rows.adapters(found)}
         if set(boot) - known:
             raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
@@ -184,6 +184,103 @@ def add_adapter(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
     return rows.adapters(found)[-1:]
 
 
+def set_adapter(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMNetworkAdapter``."""
+    found = rows.vm(vm)
+    shown = rows.adapters(found)
+    for each, row in zip(adapters := _adapters(found), shown, strict=True):
+        if row["Id"] == id:
+            each["members"] = {**each["members"], **members}
+    found.hardware["adapters"] = adapters
+    found.revision += 1
+    return []
+
+
+def set_vlan(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMNetworkAdapterVlan``.
+
+    Raises:
+        HyperVError: there is no such VLAN.
+    """
+    found = rows.vm(vm)
+    numbers = [value for name, value in members.items() if name.endswith("VlanId")]
+    if any(not 0 <= number <= _MAX_VLAN for number in numbers):
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    found.hardware["vlan"] = {**found.hardware.get("vlan", {}), id.upper(): members}
+    found.revision += 1
+    return []
+
+
+def add_dvd(rows: Rows, vm: str, slot: str, path: str | None = None) -> list[Row]:
+    """``Add-VMDvdDrive``.
+
+    Raises:
+        HyperVError: the slot is taken or does not exist, or there is no such ISO.
+    """
+    found = rows.vm(vm)
+    where = Slot.parse(slot)
+    _check_slot(rows, found, where)
+    if path is not None:
+        try:
+            rows.model.host_files.attributes(path)
+        except DiskError as err:
+            raise HyperVError(Wmi.NOT_FOUND, rows.text("not_found")) from err
+    found.hardware["dvd"] = {**found.hardware.get("dvd", {}), str(where): path}
+    found.revision += 1
+    return []
+
+
+def remove_dvd(rows: Rows, vm: str, slot: str) -> list[Row]:
+    """``Remove-VMDvdDrive``."""
+    found = rows.vm(vm)
+    drives = found.hardware.get("dvd", {})
+    found.hardware["dvd"] = {key: path for key, path in drives.items() if key != slot}
+    found.revision += 1
+    return []
+
+
+def set_drive(rows: Rows, vm: str, slot: str, members: dict[str, Any]) -> list[Row]:
+    """``Set-VMHardDiskDrive``: limits.
+
+    Raises:
+        HyperVError: the minimum is more than the maximum.
+    """
+    found = rows.vm(vm)
+    low, high = members.get("MinimumIOPS", 0), members.get("MaximumIOPS", 0)
+    if high and low > high:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    found.hardware["limits"] = {**found.hardware.get("limits", {}), slot: members}
+    found.revision += 1
+    return []
+
+
+def set_key_protector(rows: Rows, vm: str, protector: list[int] | None = None) -> list[Row]:
+    """``Set-VMKeyProtector``: one of another VM, or a new local one.
+
+    Raises:
+        HyperVError: the host lacks the certificates of its guardian.
+    """
+    found = rows.vm(vm)
+    if protector is not None and not rows.host.has_guardian:
+        raise HyperVError(Wmi.FAILED, rows.text("failed"))
+    found.hardware["key_protector"] = protector or list(uuid5(found.vm_id, "local").bytes * 4)
+    found.revision += 1
+    return []
+
+
+def enable_tpm(rows: Rows, vm: str) -> list[Row]:
+    """``Enable-VMTPM``.
+
+    Raises:
+        HyperVError: the VM has no key protector.
+    """
+    found = rows.vm(vm)
+    if "key_protector" not in found.hardware:
+        raise HyperVError(Wmi.FAILED, rows.text("failed"))
+    rows.model.setup.change_vm(found.vm_id, tpm_enabled=True)
+    return []
+
+
 def remove_adapter(rows: Rows, vm: str, id: str) -> list[Row]:
     """``Remove-VMNetworkAdapter``."""
     found = rows.vm(vm)
@@ -231,7 +328,7 @@ def add_drive(
     _check_slot(rows, found, where)
     if size_bytes is None:
         _attach(rows, found, where, path)
-        return []
+        return _drive(rows, found, where)
     rows.model.setup.add_disk(
         found.vm_id,
         where,
@@ -241,7 +338,11 @@ def add_drive(
         format=VhdFormat.VHD if path.lower().endswith(".vhd") else VhdFormat.VHDX,
         kind=VhdType.Fixed if fixed else VhdType.Dynamic,
     )
-    return []
+    return _drive(rows, found, where)
+
+
+def _drive(rows: Rows, vm: Vm, slot: Slot) -> list[Row]:
+    return [rows.drive(vm, drive, None) for drive in rows.model.disks.drives(vm.vm_id) if drive.slot == slot]
 
 
 def _check_slot(rows: Rows, vm: Vm, slot: Slot) -> None:
@@ -250,6 +351,7 @@ def _check_slot(rows: Rows, vm: Vm, slot: Slot) -> None:
     ide = slot.controller_type is ControllerType.IDE
     if (
         str(slot) in {str(drive.slot) for drive in rows.model.disks.drives(vm.vm_id)}
+        or str(slot) in vm.hardware.get("dvd", {})
         or slot.controller_number >= controllers
         or slot.controller_location >= places
         or (ide and vm.generation != 1)

@@ -15,6 +15,13 @@ from hvpsbridge.sim.standin.enums import ENUMS
 from hvpsbridge.sim.standin.rows import HV, Row, Rows, refusal
 from hvpsbridge.sim.standin.types import CLASSES
 
+# Names of SecureBootTemplates of Get-VMHost, and their ids.
+TEMPLATES = {
+    "MicrosoftWindows": "1734c6e8-3154-4dda-ba5f-a874cc483422",
+    "MicrosoftUEFICertificateAuthority": "272e7447-90a4-4563-a4b9-8e4ab00526ce",
+    "OpenSourceShieldedVM": "4292ae2b-ee2c-42b5-a969-dd8f8689f6f3",
+}
+
 
 def types(rows: Rows) -> Row:
     """Enums and classes that the module defines."""
@@ -35,6 +42,10 @@ def host(rows: Rows) -> list[Row]:
             "LogicalProcessorCount": host.logical_processors,
             "MemoryCapacity": host.memory_bytes,
             "SupportedVmVersions": list(host.supported_vm_versions),
+            "SecureBootTemplates": [
+                {"type": HV + "SecureBootTemplate", "Name": name, "Id": TEMPLATES[name]}
+                for name in host.secure_boot_templates
+            ],
             "MacAddressMinimum": "00155D0A0000",
             "MacAddressMaximum": "00155D0AFFFF",
             "MaximumVirtualMachineMigrations": 2,
@@ -96,9 +107,8 @@ def drives(rows: Rows, vm: str | None = None, snapshot: str | None = None) -> li
 
 
 def dvd_drives(rows: Rows, vm: str) -> list[Row]:
-    """``Get-VMDvdDrive``. VMs of the model have none."""
-    rows.vm(vm)
-    return []
+    """``Get-VMDvdDrive``."""
+    return rows.dvd_drives(rows.vm(vm))
 
 
 def scsi_controllers(rows: Rows, vm: str) -> list[Row]:

@@ -80,6 +80,7 @@ def firmware(rows: Rows, vm: str) -> list[Row]:
         for drive in rows.model.disks.drives(found.vm_id)
     ]
     if "boot_order" in found.hardware:
+        boot += [dvd_boot(rows, row) for row in rows.dvd_drives(found)]
         devices = {_slot_of(row["Device"]): row for row in boot}
         boot = [
             devices[key] if key in devices else network_boot(rows, found, key)
@@ -104,6 +105,18 @@ def firmware(rows: Rows, vm: str) -> list[Row]:
 def _slot_of(row: Row) -> str:
     kind = ControllerType(row["ControllerType"])
     return str(Slot(kind, row["ControllerNumber"], row["ControllerLocation"]))
+
+
+def dvd_boot(rows: Rows, drive: Row) -> Row:
+    """``VMBootSource`` of a DVD drive."""
+    return {
+        "type": HV + "VMBootSource",
+        **rows.common(),
+        "BootType": 1,
+        "Description": "EFI SCSI Device",
+        "FirmwarePath": f"\\AcpiEx(VMBus,0,0)\\Scsi({drive['ControllerLocation']},0)",
+        "Device": drive,
+    }
 
 
 def network_boot(rows: Rows, vm: Vm, adapter_id: str) -> Row:
@@ -155,6 +168,8 @@ def security(rows: Rows, vm: str) -> list[Row]:
 def key_protector(rows: Rows, vm: str) -> list[int]:
     """``Get-VMKeyProtector``: bytes; 00 00 00 04 if there is none."""
     found = rows.vm(vm)
+    if "key_protector" in found.hardware:
+        return list(found.hardware["key_protector"])
     if not (found.shielded or found.tpm_enabled):
         return [0, 0, 0, 4]
     return list(uuid5(found.vm_id, "protector").bytes * 4)
@@ -185,7 +200,10 @@ def network_adapters(rows: Rows, vm: str) -> list[Row]:
 
 
 def vlan(rows: Rows, adapters: list[str] | None = None) -> list[Row]:
-    """``Get-VMNetworkAdapterVlan``: the same for all adapters."""
+    """``Get-VMNetworkAdapterVlan`` of one adapter; without it, that of an adapter that nobody has set."""
+    key = (adapters or [""])[0].upper()
+    vms = rows.model.vms.all()
+    given: Row = next((vm.hardware["vlan"][key] for vm in vms if key in vm.hardware.get("vlan", {})), {})
     return [
         {
             "type": HV + "VMNetworkAdapterVlanSetting",
@@ -198,5 +216,6 @@ def vlan(rows: Rows, adapters: list[str] | None = None) -> list[Row]:
             "AllowedVlanIdList": [],
             "AllowedVlanIdListString": "",
             "PrivateVlanMode": 0,
+            **given,
         }
     ]

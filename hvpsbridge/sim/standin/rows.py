@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 from hvpsbridge.sim.model import DiskError, HyperVError, Model, Win32, Wmi
 from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.messages import text
-from hvpsbridge.sim.model.state import Checkpoint, Drive, Layer, VhdType, Vm, VMState
+from hvpsbridge.sim.model.state import Checkpoint, Drive, Layer, Slot, VhdType, Vm, VMState
 
 HV = "Microsoft.HyperV.PowerShell."
 VHD = "Microsoft.Vhd.PowerShell."
@@ -184,9 +184,33 @@ class Rows:
             "SupportPersistentReservations": drive.shared,
             "MinimumIOPS": 0,
             "MaximumIOPS": 0,
+            **vm.hardware.get("limits", {}).get(str(slot), {}),
             "QoSPolicyID": _EMPTY,
             "WriteHardeningMethod": 0,
         }
+
+    def dvd_drives(self, vm: Vm) -> list[Row]:
+        """``DvdDrive`` of a VM: those that cmdlets have added."""
+        return [
+            {
+                "type": HV + "DvdDrive",
+                **self.common(),
+                "Id": vm.instance_id(slot).removesuffix("\\L") + "\\D",
+                "Name": f"DVD Drive on {slot.controller_type.name} controller number "
+                f"{slot.controller_number} at location {slot.controller_location}",
+                "Path": path,
+                "ControllerType": int(slot.controller_type),
+                "ControllerNumber": slot.controller_number,
+                "ControllerLocation": slot.controller_location,
+                "PoolName": "Primordial",
+                "VMId": str(vm.vm_id),
+                "VMName": vm.name,
+                "VMSnapshotId": _EMPTY,
+                "VMSnapshotName": "",
+                "DvdMediaType": "None" if path is None else "ISO",
+            }
+            for slot, path in ((Slot.parse(text), path) for text, path in vm.hardware.get("dvd", {}).items())
+        ]
 
     def adapters(self, vm: Vm) -> list[Row]:
         """``VMNetworkAdapter`` of a VM: one, unless a cmdlet has changed that."""

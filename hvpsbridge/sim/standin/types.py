@@ -149,6 +149,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "HardDrives": _HV + "HardDiskDrive[]",
         "NetworkAdapters": _HV + "VMNetworkAdapter[]",
     },
+    _HV + "SecureBootTemplate": {"Name": "String", "Id": "Guid"},
     _HV + "VMHost": {
         "Name": "String",
         "ComputerName": "String",
@@ -158,6 +159,7 @@ CLASSES: dict[str, dict[str, str]] = {
         "LogicalProcessorCount": "Int32",
         "MemoryCapacity": "Int64",
         "SupportedVmVersions": "String[]",
+        "SecureBootTemplates": _HV + "SecureBootTemplate[]",
         "MacAddressMinimum": "String",
         "MacAddressMaximum": "String",
         "MaximumVirtualMachineMigrations": "UInt32",

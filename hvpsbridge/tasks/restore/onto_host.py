@@ -16,7 +16,8 @@ from hvpsbridge.contract.results import HostInfo, VmInfo
 from hvpsbridge.errors import ConfigurationError, HostError, HvpsError, OperationFailed, VmDoesNotRun
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
-from hvpsbridge.formats.vm_plan import PlannedDisk, PlanOptions, left_out, needs_of, vm_plan
+from hvpsbridge.formats.vm_devices import PlannedDisk
+from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, needs_of, vm_plan, wants_tpm
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
@@ -50,6 +51,7 @@ class HostOptions:
         start: start the VM.
         connect_network: connect adapters to the switches that the definition names.
         keep_macs: keep static MAC addresses.
+        new_tpm: make a new vTPM if the host cannot use the key protector in the point.
     """
 
     name: str | None = None
@@ -57,6 +59,7 @@ class HostOptions:
     start: bool = False
     connect_network: bool = False
     keep_macs: bool = False
+    new_tpm: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class HostVm:
     _name: str = ""
     _base: str = ""
     _vms: tuple[VmInfo, ...] = ()
+    _isos: frozenset[str] = frozenset()
     _planned: list[PlannedDisk] = field(default_factory=list)
     _intent: RestoreIntent | None = None
     _journal: RestoreJournal | None = None
@@ -109,6 +113,7 @@ class HostVm:
         self._vms, _ = self.host.list_vms()
         disks = [source.disk for source in sources]
         problems, there = self._look(sources)
+        self._isos = self._find_isos(point)
         problems += self._lacks(point, disks, info)
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
@@ -175,6 +180,10 @@ class HostVm:
             lines.append("its network adapters are not connected")
         lines += (f"not set: {warning}" for warning in made.warnings)
         lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
+        missing = (iso for iso in isos_in(point.manifest.definition) if iso not in self._isos)
+        lines += (f"left out: {iso}, which the host does not have" for iso in missing)
+        if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
+            lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
         return Finished(tuple(lines), conditions=tuple(conditions))
 
     # -- inside ---------------------------------------------------------------------------------------
@@ -210,6 +219,8 @@ class HostVm:
             mark=f"hvps restore {self.run_id}",
             connect_network=self.options.connect_network,
             keep_macs=self.options.keep_macs,
+            new_tpm=self.options.new_tpm,
+            isos=self._isos,
         )
 
     def _look(self, sources: Sequence[DiskSource]) -> tuple[list[str], Collection[str]]:
@@ -242,6 +253,16 @@ class HostVm:
             problems.append(f"the disks need {size_text(needed)}, and {self._base} has {have} free")
         return problems, there
 
+    def _find_isos(self, point: Point) -> frozenset[str]:
+        """Those ISO files of the definition that the host has."""
+        wanted = isos_in(point.manifest.definition)
+        if not wanted:
+            return frozenset()
+        try:
+            return frozenset(self.host.restoring.folder(None, wanted).found)
+        except OperationFailed:
+            return frozenset()
+
     def _lacks(self, point: Point, disks: Sequence[ManifestDisk], info: HostInfo) -> list[str]:
         """What the host does not have, or the definition."""
         planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
@@ -253,6 +274,10 @@ class HostVm:
         if needs.version is not None and needs.version not in info.supported_vm_versions:
             known = ", ".join(info.supported_vm_versions)
             problems.append(f"the host does not have configuration version {needs.version}, but {known}")
+        templates = info.secure_boot_templates
+        if needs.template is not None and templates and needs.template not in templates:
+            known = ", ".join(templates)
+            problems.append(f"the host does not have secure boot template {needs.template}, but {known}")
         if needs.memory_bytes > info.memory_bytes:
             have = size_text(info.memory_bytes)
             problems.append(

@@ -148,7 +148,7 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _adapter(asked: _Asked, row: Mapping[str, Any], problems: list[dict[str, str]]) -> dict[str, Any]:
     adapter = {**_select(row, _NETWORK), "Vlan": None}
     try:
-        vlan = asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows))[0]
+        vlan = asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows, [row["Id"]]))[0]
         adapter["Vlan"] = _select(vlan, _VLAN)
     except CallRefused as err:
         problems.append(_problem("vlan", of_call(err)))

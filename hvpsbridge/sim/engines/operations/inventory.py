@@ -55,6 +55,7 @@ def get_host(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         culture={"de": "de-DE", "ja": "ja-JP"}.get(model.knobs.language, "en-US"),
         hyperv_module_version="2.0.0.0",
         supported_vm_versions=node.supported_vm_versions,
+        secure_boot_templates=node.secure_boot_templates,
         logical_processors=node.logical_processors,
         memory_bytes=node.memory_bytes,
         cluster=node.cluster if clustered else None,

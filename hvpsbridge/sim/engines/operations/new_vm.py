@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from hvpsbridge.sim.standin.rows import Row, Rows
 
 _SECURE = {"EnableSecureBoot": "SecureBoot"}
 _MEMORY = {"StartupBytes": "Startup", "MinimumBytes": "Minimum", "MaximumBytes": "Maximum"}
+_SETTINGS = {"VmqWeight": "VMQWeight", "PortMirroring": "PortMirroringMode"}
 _ADAPTER = {"StaticMacAddress": "MacAddress"}
 
 
@@ -101,6 +103,20 @@ def start_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     yield restoring.VmStarted(vm.vm_id, running)
 
 
+def _slot(row: Row) -> str:
+    kind = "ide" if row["ControllerType"] == 0 else "scsi"
+    return f"{kind}{row['ControllerNumber']}:{row['ControllerLocation']}"
+
+
+def _vlan(given: dict[str, Any]) -> dict[str, Any]:
+    """Members of ``Get-VMNetworkAdapterVlan`` for parameters of ``Set-VMNetworkAdapterVlan``."""
+    modes = {"Access": (1, 0), "Trunk": (2, 0), "Isolated": (3, 1), "Community": (3, 2)}
+    mode, private = next((modes[name] for name in modes if given.get(name)), (0, 0))
+    names = {"VlanId": "AccessVlanId", "AllowedVlanIdList": "AllowedVlanIdListString"}
+    members = {names.get(name, name): value for name, value in given.items() if name not in modes}
+    return {**members, "OperationMode": mode, "PrivateVlanMode": private}
+
+
 class _Making:
     """A VM that is being made."""
 
@@ -133,6 +149,7 @@ class _Making:
             if bios.pop("DisableNumLock"):
                 bios["NumLockEnabled"] = False
             self._part("Set-VMBios", "BIOS", bios, administration.set_bios, {})
+        self._tpm()
         self._services()
         self._part("Set-VM", "automatic actions", plan["vm"], self._set_vm, {})
         last = {"AutomaticStartAction": 2}
@@ -168,20 +185,46 @@ class _Making:
             )
         added: list[Row] = []
         for wanted in self._plan["adapters"]:
-            members = {_ADAPTER.get(key, key): value for key, value in wanted.items() if value is not None}
+            flat = {key: value for key, value in wanted.items() if key not in ("settings", "vlan")}
+            members = {_ADAPTER.get(key, key): value for key, value in flat.items() if value is not None}
             if "MacAddress" in members:
                 members["DynamicMacAddressEnabled"] = False
             try:
-                added += self.call(
+                (row,) = self.call(
                     "Add-VMNetworkAdapter",
                     lambda members=members: administration.add_adapter(rows, vm, members),  # type: ignore[misc]
                 )
             except HyperVError as err:
                 self.warnings.append(f"network adapter {wanted['Name']}: {err.message}")
+                continue
+            added.append(row)
+            self._adapter_parts(row["Id"], wanted)
         return added
+
+    def _adapter_parts(self, id: str, wanted: Mapping[str, Any]) -> None:
+        name = wanted["Name"]
+        self._part(
+            "Set-VMNetworkAdapter",
+            f"settings of network adapter {name}",
+            wanted.get("settings"),
+            lambda rows, vm, members: administration.set_adapter(rows, vm, id, members),
+            _SETTINGS,
+        )
+        self._part(
+            "Set-VMNetworkAdapterVlan",
+            f"VLAN of network adapter {name}",
+            wanted.get("vlan"),
+            lambda rows, vm, members: administration.set_vlan(rows, vm, id, _vlan(members)),
+            {},
+        )
 
     def _drives(self) -> None:
         rows, vm = self._rows, self.vm
+        for row in self.call("Get-VMDvdDrive", lambda: cmdlets.dvd_drives(rows, vm)):
+            self.call(
+                "Remove-VMDvdDrive",
+                lambda row=row: administration.remove_dvd(rows, vm, _slot(row)),  # type: ignore[misc]
+            )
         found = self.call("Get-VMScsiController", lambda: cmdlets.scsi_controllers(rows, vm))
         for _ in range(self._plan["scsi_controllers"] - len(found)):
             self.call("Add-VMScsiController", lambda: administration.add_scsi_controller(rows, vm))
@@ -201,11 +244,49 @@ class _Making:
                 raise failure(
                     disk_error_id(code, "Hvps.DiskUnreadable"), f"cannot attach {disk['Path']}", code
                 ) from err
+            self._part(
+                "Set-VMHardDiskDrive",
+                f"limits of {disk['Path']}",
+                disk.get("limits"),
+                lambda rows, vm, members, slot=slot: administration.set_drive(rows, vm, slot, members),  # type: ignore[misc]
+                {},
+            )
+        for dvd in self._plan.get("dvd") or ():
+            self._part("Add-VMDvdDrive", "DVD drive", dvd, self._add_dvd, {})
+
+    def _add_dvd(self, rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
+        controller = "ide" if self._plan["generation"] == 1 else "scsi"
+        slot = f"{controller}{members['ControllerNumber']}:{members['ControllerLocation']}"
+        return administration.add_dvd(rows, vm, slot, members.get("Path"))
+
+    def _tpm(self) -> None:
+        wanted = self._plan.get("tpm")
+        if wanted is None:
+            return
+        if wanted["protector"] is not None:
+            try:
+                self._enable_tpm(list(base64.b64decode(wanted["protector"])))
+                return
+            except HyperVError as err:
+                self.warnings.append(f"key protector of the vTPM: {err.message}")
+        if wanted["new"]:
+            try:
+                self._enable_tpm(None)
+            except HyperVError as err:
+                self.warnings.append(f"new vTPM: {err.message}")
+
+    def _enable_tpm(self, protector: list[int] | None) -> None:
+        rows, vm = self._rows, self.vm
+        self.call("Set-VMKeyProtector", lambda: administration.set_key_protector(rows, vm, protector))
+        self.call("Enable-VMTPM", lambda: administration.enable_tpm(rows, vm))
 
     def _firmware(self, adapters: list[Row]) -> None:
         rows, vm, plan = self._rows, self.vm, self._plan
         self._part("Set-VMFirmware", "firmware", plan["firmware"], administration.set_firmware, _SECURE)
-        drives = self.call("Get-VMHardDiskDrive", lambda: cmdlets.drives(rows, vm))
+        drives = [
+            *self.call("Get-VMHardDiskDrive", lambda: cmdlets.drives(rows, vm)),
+            *self.call("Get-VMDvdDrive", lambda: cmdlets.dvd_drives(rows, vm)),
+        ]
         slots = {
             (row["ControllerType"], row["ControllerNumber"], row["ControllerLocation"]) for row in drives
         }

@@ -68,7 +68,7 @@ function Add-VMHardDiskDrive {
         [Microsoft.HyperV.PowerShell.VirtualMachine] $VM,
         [ValidateSet('IDE', 'SCSI')] [string] $ControllerType,
         [Nullable[int]] $ControllerNumber, [Nullable[int]] $ControllerLocation,
-        [Parameter(Mandatory = $true)] [string] $Path
+        [Parameter(Mandatory = $true)] [string] $Path, [switch] $Passthru
     )
     process {
         $asked = @{ vm = [string] $VM.Id; path = $Path }
@@ -78,7 +78,11 @@ function Add-VMHardDiskDrive {
         if ($null -ne $ControllerLocation) {
             $asked['slot'] = '{0}{1}:{2}' -f $ControllerType, $ControllerNumber, $ControllerLocation
         }
-        Write-HvReply $PSCmdlet 'AddVMHardDiskDrive' (Invoke-Model 'vm.add_drive' $asked) $VM
+        $reply = Invoke-Model 'vm.add_drive' $asked
+        if ($reply.ContainsKey('result') -and -not $Passthru) {
+            $reply['result'] = @()
+        }
+        Write-HvReply $PSCmdlet 'AddVMHardDiskDrive' $reply $VM
     }
 }
 

@@ -12,6 +12,7 @@ Initialize-HvType
 . "$PSScriptRoot/Hardware.ps1"
 . "$PSScriptRoot/Administration.ps1"
 . "$PSScriptRoot/Settings.ps1"
+. "$PSScriptRoot/Devices.ps1"
 Set-Alias -Name Get-VMCheckpoint -Value Get-VMSnapshot
 Set-Alias -Name Remove-VMCheckpoint -Value Remove-VMSnapshot
 Set-Alias -Name Rename-VMCheckpoint -Value Rename-VMSnapshot

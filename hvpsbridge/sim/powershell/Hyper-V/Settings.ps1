@@ -18,6 +18,11 @@ function Get-HvMember([hashtable] $Bound, [hashtable] $Names) {
     $members
 }
 
+# Slot of a drive, as scsi0:1.
+function Get-HvSlot($Drive) {
+    '{0}{1}:{2}' -f ([string] $Drive.ControllerType).ToLower(), $Drive.ControllerNumber, $Drive.ControllerLocation
+}
+
 function Set-VMProcessor {
     [CmdletBinding(SupportsShouldProcess = $true)]
     param(
@@ -75,8 +80,8 @@ function Set-VMFirmware {
         $asked = @{ vm = [string] $VM.Id; members = (Get-HvMember $PSBoundParameters $names) }
         if ($PSBoundParameters.ContainsKey('BootOrder')) {
             $asked['boot'] = @($BootOrder | ForEach-Object {
-                    if ($_.GetType().Name -ceq 'HardDiskDrive') {
-                        '{0}{1}:{2}' -f ([string] $_.ControllerType).ToLower(), $_.ControllerNumber, $_.ControllerLocation
+                    if ($_.GetType().Name -cin 'HardDiskDrive', 'DvdDrive') {
+                        Get-HvSlot $_
                     }
                     else {
                         [string] $_.Id
