@@ -78,22 +78,16 @@ def write_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     """``Write-HvpsFile``."""
     path, files = given["Path"], context.model.host_files
     handle = _open(context, path)
-    for request in context.inputs():
+
+    def write(offset: int, data: bytes) -> None:
+        files.will_write(handle, offset, len(data))
+        descriptor = os.open(files.backing_of(handle), os.O_WRONLY | os.O_CLOEXEC)
         try:
-            offset, data = unpack_write(request)
-        except ValueError as err:
-            raise failure("Hvps.BadRequest", str(err)) from err
+            os.pwrite(descriptor, data, offset)
+        finally:
+            os.close(descriptor)
 
-        def write(_: str, offset: int = offset, data: bytes = data) -> None:
-            files.will_write(handle, offset, len(data))
-            descriptor = os.open(files.backing_of(handle), os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(descriptor, data, offset)
-            finally:
-                os.close(descriptor)
-
-        _try(partial(_call, context, "WriteFile", path, write))
-        yield restoring.WrittenPart(offset, len(request) - HEADER_BYTES)
+    yield from _written(context, path, write)
 
 
 def write_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -104,17 +98,21 @@ def write_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     if handle is None:
         handle = _try(lambda: _attached(context, path), "Hvps.DiskUnreadable")
         context.process.disks[path.lower()] = handle
-    attached = handle
+    yield from _written(context, path, partial(context.model.guests.write_offline, handle))
+
+
+def _written(context: Context, path: str, write: Callable[[int, bytes], None]) -> Iterator[object]:
+    """Write each request of the input."""
     for request in context.inputs():
         try:
             offset, data = unpack_write(request)
         except ValueError as err:
             raise failure("Hvps.BadRequest", str(err)) from err
 
-        def write(_: str, offset: int = offset, data: bytes = data) -> None:
-            context.model.guests.write_offline(attached, offset, data)
+        def write_part(_: str, offset: int = offset, data: bytes = data) -> None:
+            write(offset, data)
 
-        _try(partial(_call, context, "WriteFile", path, write))
+        _try(partial(_call, context, "WriteFile", path, write_part))
         yield restoring.WrittenPart(offset, len(request) - HEADER_BYTES)
 
 
