@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
-from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType, VMState
 from hvpsbridge.sim.model.enums import ReplicationMode
 from hvpsbridge.tasks.cleanup.restores import sweep_restores
@@ -25,30 +23,9 @@ from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.restore.undo import forget_in_place, undo_in_place
 from hvpsbridge.units import KIB, MIB
-from tests.connections import basic
 from tests.tasks.world import SIZE, SLOT, Died, World
 
 SECOND = Slot(ControllerType.SCSI, 0, 1)
-
-
-@pytest.fixture
-def builtin(world: World) -> Iterator[HyperVHost]:
-    yield from _served(world, "builtin")
-
-
-@pytest.fixture(params=["builtin", "powershell"])
-def host(request: pytest.FixtureRequest, world: World) -> Iterator[HyperVHost]:
-    if request.param == "powershell":
-        request.getfixturevalue("pwsh")
-    yield from _served(world, request.param)
-
-
-def _served(world: World, engine: str) -> Iterator[HyperVHost]:
-    with (
-        SimulatedHost(world.model, engine=engine) as served,
-        HyperVHost.connect(basic(served.url, "HV01", operation_timeout=5)) as host,
-    ):
-        yield host
 
 
 def replaced(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -14,39 +13,17 @@ from hvpsbridge.errors import ConfigurationError, DiskDamaged, ExitCode, HostDis
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
-from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import ControllerType, Slot, VMState
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
-from tests.connections import basic
 from tests.qemu_images import assert_same_disk
 from tests.tasks.world import SLOT, World, digest_of
 
 SECOND = Slot(ControllerType.SCSI, 0, 1)
 FOLDER = "C:\\Restored [x]"
-
-
-@pytest.fixture
-def builtin(world: World) -> Iterator[HyperVHost]:
-    yield from _served(world, "builtin")
-
-
-@pytest.fixture(params=["builtin", "powershell"])
-def host(request: pytest.FixtureRequest, world: World) -> Iterator[HyperVHost]:
-    if request.param == "powershell":
-        request.getfixturevalue("pwsh")
-    yield from _served(world, request.param)
-
-
-def _served(world: World, engine: str) -> Iterator[HyperVHost]:
-    with (
-        SimulatedHost(world.model, engine=engine) as served,
-        HyperVHost.connect(basic(served.url, "HV01", operation_timeout=5)) as host,
-    ):
-        yield host
 
 
 def restored(
