@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
-from pypsrp.messages import MessageType
+from pypsrp.messages import MessageType, PipelineInput
 
-from hvpsbridge.host.psrp.fragments import BoundedFragmenter
+from hvpsbridge.host.psrp.fragments import BoundedFragmenter, input_fragments
 from hvpsbridge.host.psrp.replies import Assembler, BrokenStream, MessageTooLong, block_message_bound
 from hvpsbridge.host.psrp.strings import TextSerializer
 from hvpsbridge.units import MIB
@@ -128,3 +129,13 @@ NEST = b'<Obj RefId="0"><MS>'
 def test_clixml_that_costs_more_than_its_bytes_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"XML"):
         reader().defragment(fragment(message(body)))
+
+
+@pytest.mark.parametrize("size", [1, 700, 5000])
+def test_input_is_what_pypsrp_would_send(size: int) -> None:
+    pool, pipeline = str(uuid4()), str(uuid4())
+    ours, theirs = (BoundedFragmenter(1000, TextSerializer()) for _ in range(2))
+    data = bytes(range(256)) * (size // 256 + 1)
+    for part in (data[:size], data[1 : size + 1]):
+        made = theirs.fragment(PipelineInput(data=part), pool, pipeline)
+        assert list(input_fragments(ours, part, pool, pipeline)) == made

@@ -6,12 +6,14 @@ pipeline. Blocks of disks do not come here (``replies``).
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import struct
 from collections import deque
 from collections.abc import Iterator
+from uuid import UUID
 
-from pypsrp.messages import Message, MessageType
+from pypsrp.messages import Destination, Message, MessageType
 from pypsrp.powershell import Fragmenter
 from pypsrp.serializer import Serializer
 
@@ -39,7 +41,38 @@ _MAX_INCOMPLETE = 16
 _MAX_REMEMBERED = 1024
 
 _TYPE = struct.Struct("<I")
+# Destination and type.
+_OUTGOING = struct.Struct("<II")
 _TYPE_AT = 4
+
+
+def input_fragments(fragmenter: Fragmenter, data: bytes, pool: str, pipeline: str) -> Iterator[bytes]:
+    """Fragments of one byte array for the input of a pipeline (MS-PSRP 2.2.2.17).
+
+    pypsrp makes an XML tree of it, and text of that for its debug log: half of what sending costs.
+
+    Args:
+        fragmenter: of the pool.
+        data: the byte array.
+        pool: id of the runspace pool.
+        pipeline: id of the pipeline.
+    """
+    message = b"".join(
+        (
+            _OUTGOING.pack(Destination.SERVER, MessageType.PIPELINE_INPUT),
+            UUID(pool).bytes_le,
+            UUID(pipeline).bytes_le,
+            b"<BA>",
+            binascii.b2a_base64(data, newline=False),
+            b"</BA>",
+        )
+    )
+    number, fragmenter.outgoing_counter = fragmenter.outgoing_counter, fragmenter.outgoing_counter + 1
+    view = memoryview(message)
+    for part, at in enumerate(range(0, len(message), fragmenter.max_size)):
+        piece = view[at : at + fragmenter.max_size]
+        flags = (START if not at else 0) | (END if at + len(piece) == len(message) else 0)
+        yield FRAGMENT.pack(number, part, flags, len(piece)) + piece
 
 
 class BoundedFragmenter(Fragmenter):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pypsrp.complex_objects import GenericComplexObject, PSInvocationState
-from pypsrp.messages import EndOfPipelineInput, PipelineInput
+from pypsrp.messages import EndOfPipelineInput
 from pypsrp.powershell import PowerShell
 from pypsrp.serializer import TaggedValue
 
@@ -17,6 +17,7 @@ from hvpsbridge.host.binding import Tagged
 from hvpsbridge.host.error_records import Record, from_record
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import transport_failure
+from hvpsbridge.host.psrp.fragments import input_fragments
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,13 @@ class Pipeline:
         Raises:
             SessionLost: the connection or the shell is gone.
         """
-        self._put(PipelineInput(data=data))
+        pool = self.client.pool
+        self._put(input_fragments(pool._fragmenter, data, pool.id, self._shell.id))
 
     def end_input(self) -> None:
         """Close the input."""
-        self._put(EndOfPipelineInput())
+        pool = self.client.pool
+        self._put(pool._fragmenter.fragment(EndOfPipelineInput(), pool.id, self._shell.id))
 
     def error(self) -> HostError | None:
         """The error that the script reported, terminating or not; None if there is none."""
@@ -150,11 +153,10 @@ class Pipeline:
             self._shell.close()
         self.client.pool.pipelines.pop(self._shell.id, None)
 
-    def _put(self, message: Any) -> None:
-        pool = self.client.pool
+    def _put(self, fragments: Iterable[bytes]) -> None:
         try:
-            for fragment in pool._fragmenter.fragment(message, pool.id, self._shell.id):
-                pool.shell.send("stdin", fragment, command_id=self.command_id)
+            for fragment in fragments:
+                self.client.pool.shell.send("stdin", fragment, command_id=self.command_id)
         except Exception as err:
             raise self._failure(err) from err
 
