@@ -70,6 +70,10 @@ def test_the_new_vm_has_the_disks_of_the_point(world: World, host: HyperVHost, t
     # And so does a backup of the new VM.
     world.good_backup(made.vm_id)
     copied = world.repository.catalog.points(made.vm_id)[0]
+    # Only digests travelled: it was compared with the point that it came from.
+    for disk in copied.disks:
+        assert (disk.mode, disk.reason, disk.base) == ("compare", "restored", point.point_id)
+        assert disk.stats.changed_bytes == 0
     for disk, other in zip(point.disks, copied.disks, strict=True):
         assert digest_of(world.repository.image(point, disk)) == digest_of(
             world.repository.image(copied, other)

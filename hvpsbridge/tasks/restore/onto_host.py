@@ -22,6 +22,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
+from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
@@ -171,6 +172,15 @@ class HostVm:
         except OperationFailed:
             self._undo()
             raise
+        record_restored(
+            self.repository,
+            run_id=self.run_id,
+            vm_id=made.vm_id,
+            host=self.host.name,
+            point_id=point.point_id,
+            source_vm_id=point.vm_id,
+            slots=(disk.slot for disk in disks),
+        )
         if self._journal is not None:
             self._journal.settled("finished")
         conditions = list(self._start(made.vm_id)) if self.options.start else []
