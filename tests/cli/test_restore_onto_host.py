@@ -55,3 +55,31 @@ def test_a_full_volume_leaves_nothing(world: World) -> None:
     assert "ERROR_DISK_FULL" in done.out + done.err
     assert vms(world) == ["web01"]
     assert restore(world, "--name", "copy").code == 0
+
+
+def test_a_vm_is_restored_into_its_own_disks_undone_and_forgotten(world: World) -> None:
+    refused = restore(world, "--replace")
+    assert refused.code == 5
+    assert "the VM is running; shut it down first" in refused.out + refused.err
+    world.sim("state", "web01", "stop")
+    done = restore(world, "--replace")
+    assert done.code == 0, done.err
+    assert "VM web01 holds the point; it is off" in done.out + done.err
+    where = (world.served.url, "web01", "--repo", str(world.repository), *world.key, *world.served.connection)
+    undone = world.hvps("host", "undo", *where)
+    assert undone.code == 0, undone.err
+    assert "are what they were before the restore" in undone.out + undone.err
+    assert world.hvps("host", "undo", *where).code == 5
+    assert restore(world, "--replace").code == 0
+    again = restore(world, "--replace")
+    assert again.code == 5
+    assert "hvps host forget" in again.out + again.err
+    forgotten = world.hvps("host", "forget", *where, "--yes")
+    assert forgotten.code == 0, forgotten.err
+    assert "before-restore.vhdx" in forgotten.out + forgotten.err
+    assert restore(world, "--replace").code == 0
+
+
+def test_options_of_a_restore_in_place_need_it(world: World) -> None:
+    for options in (("--remove-checkpoints",), ("--discard-saved-state",), ("--replace", "--name", "x")):
+        assert restore(world, *options).code == 64

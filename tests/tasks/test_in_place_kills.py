@@ -1,0 +1,165 @@
+"""A restore in place or its undo, killed before or after any call: the VM starts whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+
+from hvpsbridge.host.hyperv import HyperVHost
+from hvpsbridge.repository.lease import Lease
+from hvpsbridge.sim.hosts import SimulatedHost
+from hvpsbridge.sim.model import HyperVError
+from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+from hvpsbridge.tasks.restore.in_place_ledger import open_in_place
+from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
+from hvpsbridge.tasks.restore.undo import forget_in_place, undo_in_place
+from tests.connections import basic
+from tests.tasks.test_restore_kills import Killer
+from tests.tasks.world import SECOND, SIZE, SLOT, Died, World
+
+
+@pytest.fixture
+def served(world: World) -> Iterator[SimulatedHost]:
+    with SimulatedHost(world.model, engine="builtin") as host:
+        yield host
+
+
+class Case:
+    """A VM with two disks, one point, and other content since."""
+
+    def __init__(self, world: World, served: SimulatedHost) -> None:
+        self.world, self.served = world, served
+        self.vm_id = world.vm(disks=(SIZE, SIZE))
+        world.good_backup(self.vm_id)
+        self.point = self.content()
+        world.model.vms.set_state(self.vm_id, "stop")
+
+    def content(self) -> tuple[bytes, ...]:
+        golden = self.world.model.golden
+        return tuple(golden.live(self.vm_id, slot).read_bytes() for slot in (SLOT, SECOND))
+
+    def changed(self) -> tuple[bytes, ...]:
+        model = self.world.model
+        model.vms.set_state(self.vm_id, "start")
+        for slot in (SLOT, SECOND):
+            model.guests.write(self.vm_id, slot, 0, self.world.chance.randbytes(200_704))
+        model.vms.set_state(self.vm_id, "stop")
+        return self.content()
+
+    def connected(self) -> HyperVHost:
+        return HyperVHost.connect(basic(self.served.url, "HV01", operation_timeout=5))
+
+    def restore(self, host: HyperVHost) -> None:
+        target = InPlaceVm(host, self.world.repository, uuid4(), InPlaceOptions())
+        context = self.world.context(VmRef("HV01", self.vm_id, "web"))
+        error = restore_vm(context, RestoreOptions(to="raw:/unused"), target).error
+        assert error is None, error
+
+    def undo(self, host: HyperVHost) -> None:
+        undo_in_place(host, self.world.repository, uuid4(), host.vm(self.vm_id), lambda seconds: True)
+
+    def starts(self) -> bool:
+        try:
+            self.world.model.vms.set_state(self.vm_id, "start")
+        except HyperVError:
+            return False
+        self.world.model.vms.set_state(self.vm_id, "stop")
+        return True
+
+    def end(self, was: tuple[bytes, ...], how: int, step: str) -> None:
+        """Finish or undo what was killed, then forget it."""
+        found = list(open_in_place(self.world.repository, "HV01"))
+        with self.connected() as host:
+            if how == 0 and found and not found[0].kept and found[0].restore.stage != "undoing":
+                self.restore(host)
+                assert self.content() == self.point, step
+            elif found:
+                self.undo(host)
+                assert self.content() == was, step
+            forget_in_place(host, self.world.repository, uuid4(), host.vm(self.vm_id))
+        self.assert_clean(step)
+
+    def assert_clean(self, step: str) -> None:
+        model = self.world.model
+        assert self.starts(), step
+        assert list(open_in_place(self.world.repository, "HV01")) == [], step
+        assert not model.driver.attached(), step
+        layers = model.disks
+        for drive in layers.drives(self.vm_id):
+            layer = layers.layer(drive.layer)  # type: ignore[arg-type]
+            assert (layer.vm_path, layer.beside) == (None, {}), step
+            assert not self.there(layer.path.replace(".vhdx", ".before-restore.vhdx")), step
+
+    def there(self, path: str) -> bool:
+        with self.connected() as host:
+            return bool(host.restoring.folder(None, [path]).found)
+
+
+@pytest.fixture
+def case(world: World, served: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> Case:
+    # What a process that is gone holds ends: its lease at once, instead of after an hour.
+    leases: list[Lease] = []
+    begin = Lease.__init__
+
+    def remembered(lease: Lease, *args: object, **more: object) -> None:
+        begin(lease, *args, **more)  # type: ignore[arg-type]
+        leases.append(lease)
+
+    monkeypatch.setattr(Lease, "__init__", remembered)
+    return Case(world, served)
+
+
+def steps_of(case: Case, act: object) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch, case.connected() as host:
+        killer = Killer(-1, patch)
+        act(host)  # type: ignore[operator]
+        return killer.names
+
+
+def killed(case: Case, act: object, at: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        host = case.connected()
+        Killer(at, patch)
+        with suppress(Died):
+            act(host)  # type: ignore[operator]
+    host.close()
+
+
+# Three tests share the calls, so that they run beside each other.
+PARTS = pytest.mark.parametrize("part", range(3))
+
+
+@PARTS
+def test_a_restore_killed_at_any_call(case: Case, part: int) -> None:
+    case.changed()
+    steps = steps_of(case, case.restore)
+    assert {"after Copy-HvpsFile", "before Move-HvpsFile", "after Get-HvpsDiskDigest"} <= set(steps)
+    assert "before Write-HvpsFile" in steps  # of the disk: the writer's pipeline
+    with case.connected() as host:
+        forget_in_place(host, case.world.repository, uuid4(), host.vm(case.vm_id))
+    for at, step in list(enumerate(steps))[part::3]:
+        was = case.changed()
+        killed(case, case.restore, at)
+        if case.starts():
+            assert case.content() in (was, case.point), step
+        case.end(was, at % 2, step)
+
+
+@PARTS
+def test_an_undo_killed_at_any_call(case: Case, part: int) -> None:
+    was = case.changed()
+    with case.connected() as host:
+        case.restore(host)
+    steps = steps_of(case, case.undo)
+    for at, step in list(enumerate(steps))[part::3]:
+        was = case.changed()
+        with case.connected() as host:
+            case.restore(host)
+        killed(case, case.undo, at)
+        if case.starts():
+            assert case.content() in (was, case.point), step
+        case.end(was, 1, step)
