@@ -23,6 +23,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
+from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
@@ -194,6 +195,7 @@ class HostVm:
         lines += (f"left out: {iso}, which the host does not have" for iso in missing)
         if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
             lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
+        lines += boot_loader_notes(self.repository, point, {disk.slot for disk in disks})
         return Finished(tuple(lines), conditions=tuple(conditions))
 
     # -- inside ---------------------------------------------------------------------------------------
