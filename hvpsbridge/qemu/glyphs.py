@@ -48,6 +48,8 @@ _TEXT_MODE = (720, 400)
 _TEXT_MODE_WIDTH = 9
 # What stands for a cell that is no letter of the font.
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+# Two rows of a cell, below most letters.
+_CURSOR = 0xFFFF << 8
 # Fonts of Linux and of firmware differ in a few pixels of a letter; different letters in more.
 _MAX_PIXELS = 6
 
@@ -95,6 +97,10 @@ def _row_bits(row: bytes, blank: bytes) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _letter(bits: int) -> str:
-    """The letter that differs the least, if it is close."""
+    """The letter that differs the least, if it is close; under the cursor, too."""
+    if bits & _CURSOR == _CURSOR:
+        bits &= ~_CURSOR
+    if not bits:
+        return " "
     found = min(_LETTERS, key=lambda known: (known ^ bits).bit_count())
     return _LETTERS[found] if (found ^ bits).bit_count() <= _MAX_PIXELS else UNREADABLE

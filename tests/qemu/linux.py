@@ -68,7 +68,6 @@ def missing() -> str:
 def linux_disk(
     path: Path,
     *,
-    parameters: str = CONSOLES,
     files: Sequence[str] = (),
     data_bytes: int = 0,
     system: bool = True,
@@ -80,7 +79,6 @@ def linux_disk(
 
     Args:
         path: of the new raw image.
-        parameters: of the kernel.
         files: empty files in the root folder, which change what the system does.
         data_bytes: size of a file that is read whole before the prompt; 0 for none.
         system: whether there is an init; without one the kernel panics.
@@ -106,7 +104,7 @@ def linux_disk(
     root_bytes = 24 * MIB + data_bytes + data_bytes // 16
     # Inodes and lost+found belong to root whoever runs the tests.
     image = ext4(work / "ext4", root, root_bytes // MIB * MIB, "-E", "root_owner=0:0")
-    boot = _boot(work, kernel, modules, parameters)
+    boot = _boot(work, kernel, modules)
     empty(path, ROOT_START + image.stat().st_size + MIB)
     script = (
         f"label: dos\nstart=1MiB, size={BOOT_BYTES // MIB}MiB, type=6, bootable\n"
@@ -150,10 +148,10 @@ def first_boot(path: Path) -> str:
     return lines[0].removeprefix("wrote: ").strip()
 
 
-def _boot(work: Path, kernel: Path, modules: Sequence[Path], parameters: str) -> Path:
+def _boot(work: Path, kernel: Path, modules: Sequence[Path]) -> Path:
     """FAT16 with syslinux, the kernel and its initramfs."""
     (work / "initrd").write_bytes(initramfs(modules, _INITRAMFS))
-    config = f"DEFAULT linux\nLABEL linux\n KERNEL linux\n INITRD initrd\n APPEND quiet {parameters}\n"
+    config = f"DEFAULT linux\nLABEL linux\n KERNEL linux\n INITRD initrd\n APPEND quiet {CONSOLES}\n"
     (work / "syslinux.cfg").write_text(config)
     image = empty(work / "boot", BOOT_BYTES)
     # The loader finds its own sectors by the number of those in front of the partition.

@@ -133,6 +133,7 @@ def test_a_cursor_is_no_text() -> None:
     lines = "Booting from Hard Disk...", "SYSLINUX 6.04 EDD 20210613"
     assert look_at(with_cursor(screen(*lines), 2, 0)).stage is Stage.LOADER
     assert look_at(with_cursor(screen(lines[0]), 0, len(lines[0]))).stage is Stage.FIRMWARE
+    assert look_at(with_cursor(screen(lines[0]), 0, 0)).stage is Stage.FIRMWARE
     assert look_at(with_cursor(screen("web login:"), 0, 11)) == look_at(screen("web login:"))
     assert look_at(with_cursor(flat(BLACK, size=(720, 400)), 0, 0)).stage is Stage.NOTHING
 

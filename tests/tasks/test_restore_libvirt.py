@@ -53,7 +53,7 @@ def boots(command: list[str | Path], text: str, tmp_path: Path) -> None:
     options = ["-snapshot", "-display", "none", "-monitor", "none", "-serial", f"file:{serial}"]
     process = subprocess.Popen([*map(str, command), *options], stderr=subprocess.PIPE)
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while not (serial.exists() and text in serial.read_text(errors="replace")):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < until, "nothing on the serial line"
