@@ -144,7 +144,7 @@ def _print_boots(boots: Sequence[BootCheck]) -> None:
         for check in boots
     )
     if rows:
-        columns = ("point", "boots", "seen", "by", "time", "read", "screenshot")
+        columns = ("point", "boots", "seen", "accelerator", "time", "read", "screenshot")
         console.table(Table("boots", columns, rows))
     for check in boots:
         for note in check.notes:
