@@ -37,6 +37,10 @@ def test_a_point_becomes_a_new_vm_once(world: World) -> None:
     path = "\\it's [new]\\Virtual Hard Disks\\scsi-0-0.vhdx"
     assert json.dumps(path)[1:-1] in found
     assert sorted(vms(world)) == ["it's [new]", "web01"]
+    repository = ("--repo", str(world.repository), *world.key)
+    checked = world.hvps("host", "check", world.served.url, "--json", *repository, *world.served.connection)
+    (row,) = [row for row in json.loads(checked.out)["checks"] if row["topic"] == "restores"]
+    assert row["state"] == "good"
     again = restore(world, "--name", "it's [new]", "--path", "C:\\Räume")
     assert again.code == 5
     assert "exists; choose another --name" in again.out + again.err
