@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from uuid import UUID
 
 import pytest
 
 from hvpsbridge.errors import HostDiskFull, OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.sim.model import Model
+from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType
 from hvpsbridge.units import MIB
 
 PLACE = "C:\\Restored\\new"
@@ -68,3 +70,27 @@ def test_a_file_that_exists_is_left_alone(host: HyperVHost) -> None:
     with pytest.raises(OperationFailed) as caught:
         host.restoring.new_file(f"{PLACE}\\disk.vhdx", 1)
     assert caught.value.error_id == "Hvps.FileExists"
+
+
+def test_a_disk_of_a_vm_that_is_off_is_copied_and_written(host: HyperVHost, model: Model) -> None:
+    vm = model.setup.create_vm("in place")
+    model.setup.add_disk(vm.vm_id, Slot(ControllerType.SCSI, 0, 0), size_bytes=MIB)
+    job = model.jobs.wait(model.checkpoints.create(vm.vm_id, name="by hand", kind=SnapshotType.Standard))
+    model.vms.set_state(vm.vm_id, "save")
+    assert host.restoring.discard_saved_state(vm.vm_id).removed
+    assert host.restoring.remove_snapshot(vm.vm_id, UUID(job.results["checkpoint"]), "by hand").removed
+    while host.merge_state(vm.vm_id).merging:
+        pass
+    (disk,) = host.disks(vm.vm_id)
+    assert disk.path is not None
+    copy = disk.path.replace(".vhdx", ".copy.vhdx")
+    assert host.restoring.copy_file(disk.path, copy).path == copy
+    writer = host.restoring.open_disk_writer(disk.path)
+    writer.write(4096, b"x" * 4096)
+    writer.flush()
+    writer.close()
+    assert host.restoring.close_file(disk.path).closed
+    found = [next(host.digests(path, 4096, 4096, 4096)).digests for path in (disk.path, copy)]
+    host.close_readers()
+    assert found == [hashlib.sha256(block * 4096).digest() for block in (b"x", b"\0")]
+    assert host.restoring.remove_files([copy]).removed == (copy,)

@@ -11,6 +11,7 @@ from hvpsbridge.tasks.planning.build_trust import BuildTrust
 from hvpsbridge.tasks.planning.lineage import KnownPoint, Lineage
 from hvpsbridge.tasks.planning.modes import Mode, Reason
 from hvpsbridge.tasks.planning.plan import DiskFacts, DiskPlan, confirm, confirm_tracking, plan_disks
+from hvpsbridge.tasks.planning.restored import Restored
 from hvpsbridge.tasks.planning.tracking import tracking_of
 from hvpsbridge.units import GIB
 from tests.tasks import builders as make
@@ -98,6 +99,35 @@ def test_the_base_is_the_newest_point_with_usable_ids_and_a_compare_takes_the_ne
     compare = planned(lineage=make.lineage(KnownPoint(old, None), KnownPoint(new, None)))
     assert compare.base is not None
     assert compare.base.point_id == new.point_id
+
+
+def test_a_disk_that_was_restored_is_compared_with_the_restored_point() -> None:
+    old, new = make.manifest(age=2, sequence=1), make.manifest(age=1, sequence=2)
+    points = (make.known(old, "rp-1"), make.known(new, "rp-1"))
+    restored = Restored(2, frozenset({FACTS.slot}), old)
+    plan = planned(lineage=Lineage(points, restored))
+    assert (plan.mode, plan.reason) == (Mode.COMPARE, Reason.RESTORED)
+    assert plan.base is not None
+    assert plan.base.point_id == old.point_id
+    # After an undo, or when the point is gone, the newest one is compared with.
+    plan = planned(lineage=Lineage(points, replace(restored, manifest=None)))
+    assert (plan.mode, plan.reason) == (Mode.COMPARE, Reason.RESTORED)
+    assert plan.base is not None
+    assert plan.base.point_id == new.point_id
+    # A disk that was not restored has no usable id either: all reference points were destroyed.
+    plan = planned(lineage=Lineage(points, replace(restored, slots=frozenset())))
+    assert (plan.mode, plan.reason) == (Mode.COMPARE, Reason.IDS_MISSING)
+    later = make.known(make.manifest(age=0, sequence=3), "rp-1")
+    plan = planned(lineage=Lineage((*points, later), restored))
+    assert (plan.mode, plan.reason) == (Mode.INCREMENTAL, Reason.TRACKED)
+
+
+def test_a_new_vm_is_compared_with_the_point_that_it_was_made_from() -> None:
+    plan = planned(lineage=Lineage((), Restored(0, frozenset({FACTS.slot}), make.manifest())))
+    assert (plan.mode, plan.reason) == (Mode.COMPARE, Reason.RESTORED)
+    other = replace(FACTS, size_bytes=2 * GIB)
+    plan = planned(other, lineage=Lineage((), Restored(0, frozenset({FACTS.slot}), make.manifest())))
+    assert plan.mode is Mode.FULL
 
 
 def lies(*reasons: str, mode: str = "compare") -> Lineage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import UUID, uuid4
 
 import pytest
@@ -59,7 +60,7 @@ def test_only_what_differs_is_written_and_the_next_backup_compares(
     world.good_backup(vm_id)
     world.churn(vm_id, SECOND)
     switch_off(world, vm_id)
-    drives = world.model.disks.drives(vm_id)
+    drives, definition = world.model.disks.drives(vm_id), json.loads(host.definition(vm_id).json)
     sent: list[int] = []
     write = FileWriter.write
     monkeypatch.setattr(
@@ -70,6 +71,9 @@ def test_only_what_differs_is_written_and_the_next_backup_compares(
     assert (content(world, vm_id), content(world, vm_id, SECOND)) == before
     assert 100 * KIB <= sum(sent) < 2 * MIB
     assert world.model.disks.drives(vm_id) == drives
+    after = json.loads(host.definition(vm_id).json)
+    for section in ("disks", "firmware", "scsi_controllers"):
+        assert after[section] == definition[section]
     assert [world.model.disks.layer(drive.layer).vm_path for drive in drives] == [None, None]  # type: ignore[arg-type]
     assert not any(world.model.disks.layer(drive.layer).beside for drive in drives)  # type: ignore[arg-type]
     assert world.model.reference_points.all(vm_id) == ()
