@@ -39,7 +39,15 @@ SHORTER = {
 QUIET = {"merge_seconds": 0.0, "visibility_seconds": 0.0}
 POLICY = replace(
     QUICK,
-    limits=replace(QUICK.limits, wait=1.0, merge_seconds=2.0, held_merge_seconds=2.0, undo_seconds=2.0),
+    limits=replace(
+        QUICK.limits,
+        wait=1.0,
+        merge_seconds=2.0,
+        held_merge_seconds=2.0,
+        undo_seconds=2.0,
+        # Each look at the free space is a script: more often, they take half of the real engine's time.
+        watch_seconds=1.0,
+    ),
 )
 # How a call can fail: how often, and with which settings.
 WAYS: dict[str, tuple[int, dict[str, object]]] = {
@@ -221,32 +229,27 @@ class Matrix:
 
 
 def covering(knobs: Sequence[str], calls: Sequence[Cell], size: int, seed: int = 1) -> Iterator[Cell]:
-    """Cells of ``size`` knobs each, in which each knob meets each other knob and each call at least once.
+    """Cells of ``size`` knobs each: one cell for each call, and more until each two knobs have met.
 
-    Greedy: each cell takes the knob that adds the most pairs not seen yet.
+    Greedy: each cell takes the knob that adds the most pairs not seen yet, and of equal ones the knob
+    that has been in the fewest cells.
     """
     chance = random.Random(seed)
     pairs = {frozenset(pair) for pair in combinations(knobs, 2)}
-    meetings = {(knob, cell.call) for knob in knobs for cell in calls}
-    turn = 0
-    while pairs or meetings:
-        missing = Counter(call for _, call in meetings)
-        if missing:
-            call = missing.most_common(1)[0][0]
-            cell = chance.choice([cell for cell in calls if cell.call == call])
-        else:
-            cell = calls[turn % len(calls)]
-        turn += 1
+    taken = Counter[str]()
+    waiting = sorted({cell.call for cell in calls})
+    chance.shuffle(waiting)
+    while pairs or waiting:
+        call = waiting.pop() if waiting else chance.choice(calls).call
+        cell = chance.choice([cell for cell in calls if cell.call == call])
         chosen: list[str] = []
         for _ in range(min(size, len(knobs))):
             rest = [knob for knob in knobs if knob not in chosen]
             chance.shuffle(rest)
             gains = [
-                sum(frozenset((knob, other)) in pairs for other in chosen)
-                + 2 * ((knob, cell.call) in meetings)
-                for knob in rest
+                (sum(frozenset((knob, other)) in pairs for other in chosen), -taken[knob]) for knob in rest
             ]
             chosen.append(rest[gains.index(max(gains))])
         pairs -= {frozenset(pair) for pair in combinations(chosen, 2)}
-        meetings -= {(knob, cell.call) for knob in chosen}
+        taken.update(chosen)
         yield replace(cell, knobs=tuple(sorted(chosen)))
