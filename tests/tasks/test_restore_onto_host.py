@@ -9,12 +9,20 @@ from uuid import UUID, uuid4
 import pytest
 import pyvhdi
 
-from hvpsbridge.errors import ConfigurationError, DiskDamaged, ExitCode, HostDiskFull, RestoreDiffers
+from hvpsbridge.errors import (
+    ConfigurationError,
+    DiskDamaged,
+    ExitCode,
+    HostDiskFull,
+    RestoreDiffers,
+    TargetExists,
+)
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.host.writer import FileWriter
 from hvpsbridge.sim.model import ControllerType, Slot, VMState
 from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.restore.host_file import HostDiskFile
 from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
@@ -227,6 +235,42 @@ def test_a_full_volume_is_one_error(world: World, builtin: HyperVHost) -> None:
     result = restored(world, builtin, vm_id)
     assert isinstance(result.error, HostDiskFull)
     assert [path for path in world.model.host_files.made() if path.endswith(".vhdx")] == []
+
+
+def test_a_volume_that_fills_up_in_the_middle_is_one_error(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    world.model.faults.arm("WriteFile:code=112,after=1")
+    result = restored(world, builtin, vm_id)
+    assert isinstance(result.error, HostDiskFull)
+    assert [path for path in world.model.host_files.made() if path.endswith(".vhdx")] == []
+    assert restored(world, builtin, vm_id).error is None
+
+
+def test_a_path_that_is_too_long_is_named(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    error = restored(world, builtin, vm_id, "n" * 250).error
+    assert isinstance(error, ConfigurationError)
+    assert "paths are too long by " in str(error)
+
+
+def test_two_restores_to_one_place_do_not_touch_each_other(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    point = world.repository.catalog.points(vm_id)[0]
+    first = HostVm(builtin, world.repository, uuid4(), HostOptions(name="copy", folder=FOLDER))
+    first.check(point, world.sources(point))
+    error = restored(world, builtin, vm_id).error
+    assert isinstance(error, ConfigurationError)
+    assert f"another restore is making {FOLDER}\\copy" in str(error)
+    # One of another repository is not in the ledger.
+    other = HostDiskFile(builtin, first.file(point.disks[0])).partial
+    builtin.restoring.new_file(other, 1)
+    builtin.restoring.close_file(other)
+    with pytest.raises(TargetExists):
+        first.write(world.sources(point)[0])
+    assert other in world.model.host_files.made()
 
 
 def test_a_damaged_tree_is_found_before_anything_is_made_and_left_out_on_request(

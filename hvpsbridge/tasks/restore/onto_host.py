@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hvpsbridge.contract.results import HostInfo, VmInfo
-from hvpsbridge.errors import ConfigurationError, HostError, HvpsError, OperationFailed, VmDoesNotRun
+from hvpsbridge.errors import (
+    ConfigurationError,
+    HostError,
+    HvpsError,
+    OperationFailed,
+    TargetExists,
+    VmDoesNotRun,
+)
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_devices import PlannedDisk
 from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, needs_of, vm_plan, wants_tpm
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
-from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
+from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, open_restores, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
@@ -86,6 +93,7 @@ class HostVm:
     _name: str = ""
     _base: str = ""
     _vms: tuple[VmInfo, ...] = ()
+    _others: tuple[OpenRestore, ...] = ()
     _isos: frozenset[str] = frozenset()
     _planned: list[PlannedDisk] = field(default_factory=list)
     _intent: RestoreIntent | None = None
@@ -112,6 +120,7 @@ class HostVm:
         machine = info.name
         for line in sweep_restores(self.host, self.repository, machine).done:
             logger.info(line)
+        self._others = tuple(open_restores(self.repository, machine))
         self._vms, _ = self.host.list_vms()
         disks = [source.disk for source in sources]
         problems, there = self._look(sources)
@@ -152,6 +161,10 @@ class HostVm:
         path = self.file(source.disk)
         try:
             HostDiskFile(self.host, path).write(view, source)
+        except TargetExists:
+            # Another restore, of another repository, made it.
+            self._undo([disk.path for disk in self._planned])
+            raise
         except HvpsError:
             self._undo()
             raise
@@ -208,12 +221,17 @@ class HostVm:
         except HostError as err:
             yield err
 
-    def _undo(self) -> None:
-        """Remove what was made. What cannot be removed stays in the ledger, for the next restore or sweep."""
+    def _undo(self, files: Sequence[str] | None = None) -> None:
+        """Remove what was made: all files, or only these.
+
+        What cannot be removed stays in the ledger, for the next restore or sweep.
+        """
         if self._journal is None or self._intent is None:
             return
         try:
-            self.host.restoring.remove_files(self._intent.files, self._intent.folders)
+            self.host.restoring.remove_files(
+                self._intent.files if files is None else files, self._intent.folders
+            )
             self._journal.settled("undone")
         except HvpsError as err:
             logger.warning("what the restore made on %s is still there: %s", self.host.name, err)
@@ -254,7 +272,9 @@ class HostVm:
         too_long = longest + len(PARTIAL) - _MAX_PATH
         if too_long > 0:
             problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
-        if self.place in there:
+        if any(one.intent.place.casefold() == self.place.casefold() for one in self._others):
+            problems.append(f"another restore is making {self.place}; choose another --name or --path")
+        elif self.place in there:
             problems.append(f"{self.place} exists; choose another --name or --path")
         if found.encrypted:
             what = "would be encrypted, and Hyper-V does not attach those; choose another --path"
