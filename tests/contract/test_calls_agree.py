@@ -7,6 +7,7 @@ each other only; tests/documented holds calls, parameters and codes to Microsoft
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -264,6 +265,9 @@ def _off_checkpoint(side: Side) -> Call:
         vm_id = side.vm()
         side.model.vms.set_state(vm_id, "stop")
         job = side.model.jobs.wait(side.model.checkpoints.create(vm_id, name="x"))
+        # It is listed a moment later.
+        while not side.model.checkpoints.all(vm_id):
+            time.sleep(0.01)
         return side.host.restoring.remove_snapshot(vm_id, UUID(job.results["checkpoint"]), "x")
 
     return ask

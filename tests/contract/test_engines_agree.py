@@ -1027,6 +1027,8 @@ def a_vm_is_made_ready_for_a_restore_in_place(side: Side) -> Any:
         side.model.checkpoints.create(vm_id, name="by hand", kind=SnapshotType.Standard)
     )
     point = UUID(job.results["checkpoint"])
+    while not side.model.checkpoints.all(vm_id):
+        time.sleep(0.01)
     running = (
         restoring.discard_saved_state(vm_id),
         outcome(lambda: restoring.remove_snapshot(vm_id, point, "by hand")),

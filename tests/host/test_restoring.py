@@ -76,6 +76,8 @@ def test_a_disk_of_a_vm_that_is_off_is_copied_and_written(host: HyperVHost, mode
     vm = model.setup.create_vm("in place")
     model.setup.add_disk(vm.vm_id, Slot(ControllerType.SCSI, 0, 0), size_bytes=MIB)
     job = model.jobs.wait(model.checkpoints.create(vm.vm_id, name="by hand", kind=SnapshotType.Standard))
+    while not host.checkpoints(vm.vm_id):
+        pass
     model.vms.set_state(vm.vm_id, "save")
     assert host.restoring.discard_saved_state(vm.vm_id).removed
     assert host.restoring.remove_snapshot(vm.vm_id, UUID(job.results["checkpoint"]), "by hand").removed
