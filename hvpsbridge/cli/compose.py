@@ -27,6 +27,7 @@ from hvpsbridge.tasks.host_records import HostRecords, default_state_folder
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.policy import RunLimits
+from hvpsbridge.tasks.registry import find_task
 from hvpsbridge.tasks.task import play_task
 from hvpsbridge.tasks.transfer.limits import SharedLimits, SharedPermits
 from hvpsbridge.tasks.transfer.shell_slots import ShellSlots
@@ -136,7 +137,9 @@ def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation
         ConfigurationError: a secret is unavailable.
         RepositoryError: a repository cannot be opened.
     """
-    names = dict.fromkeys(name for play in playbook.plays for name in _hosts_of(playbook, play))
+    names = dict.fromkeys(
+        name for play in playbook.plays for name in (*_hosts_of(playbook, play), *_named_by_tasks(play))
+    )
     targets = {name: target(name, playbook.hosts[name], invocation) for name in names}
     wanted = dict.fromkeys(play.repository for play in playbook.plays)
     repositories = {name: repository(playbook.repositories[name], invocation) for name in wanted}
@@ -148,6 +151,7 @@ def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation
             vms=play.vms,
             tasks=tuple(play_task(task.kind, task.options) for task in play.tasks),
             limit=limit,
+            named=tuple(targets[name] for name in _named_by_tasks(play)),
         )
         for play in playbook.plays
     )
@@ -156,6 +160,13 @@ def plays(playbook: PlaybookSpec, limit: tuple[str, ...], invocation: Invocation
 def _hosts_of(playbook: PlaybookSpec, play: PlaySpec) -> tuple[str, ...]:
     """Names of a play's hosts, each once, in the order of the play."""
     return tuple(dict.fromkeys(name for pattern in play.hosts for name in matching_hosts(playbook, pattern)))
+
+
+def _named_by_tasks(play: PlaySpec) -> tuple[str, ...]:
+    """Names of hosts that the tasks of a play name, each once."""
+    return tuple(
+        dict.fromkeys(name for task in play.tasks for name in find_task(task.kind).hosts(task.options))
+    )
 
 
 def shared_limits(limits: RunLimits) -> SharedLimits:

@@ -27,11 +27,9 @@ from hvpsbridge.errors import ConfigurationError, ExitCode
 from hvpsbridge.report.documents.run import run_report
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
-from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.stream import StreamTarget
-from hvpsbridge.tasks.restore.targets import RestoreTarget, open_target, target_path
-from hvpsbridge.tasks.restore.task import RestoreOptions, choose_disks, restore_vm
+from hvpsbridge.tasks.restore.targets import RestoreTarget, open_target, target_host, target_path
+from hvpsbridge.tasks.restore.task import RestoreOptions, choose_disks, host_target, restore_vm
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.task import TaskContext
 
@@ -42,13 +40,21 @@ _OPTIONS = OptionGroup(
         "overwrite": "--overwrite",
         "skip_damaged": "--skip-damaged",
         "keep_ids": "--keep-ids",
+        "name": "--name",
+        "path": "--path",
+        "connect_network": "--connect-network",
+        "start": "--start",
+        "keep_macs": "--keep-macs",
+        "new_tpm": "--new-tpm",
+        "replace": "--replace",
+        "discard_saved_state": "--discard-saved-state",
+        "remove_checkpoints": "--remove-checkpoints",
     },
 )
 
 
 # As a target: one disk goes there.
 STANDARD_OUTPUT = "-"
-HOST_PREFIX = "hyperv:"
 
 
 @click.command("restore")
@@ -60,25 +66,6 @@ HOST_PREFIX = "hyperv:"
     help="Where to write, or hyperv:HOST; - is standard output.",
 )
 @_OPTIONS
-@click.option(
-    "--name", metavar="NAME", help="Name of the new VM on HOST [default: NAME and time of the point]."
-)
-@click.option("--path", "folder", metavar="FOLDER", help="Folder on HOST for the VM [default: the host's].")
-@click.option("--connect-network", is_flag=True, help="Connect the new VM to the switches of the old one.")
-@click.option("--start", is_flag=True, help="Start the new VM when all of it is proven.")
-@click.option("--keep-macs", is_flag=True, help="Keep static MAC addresses.")
-@click.option(
-    "--new-tpm",
-    is_flag=True,
-    help="Make a new vTPM if the host cannot use the old one; BitLocker will ask for its recovery key.",
-)
-@click.option(
-    "--replace", "in_place", is_flag=True, help="Write into the disks of the VM itself, which is off."
-)
-@click.option(
-    "--discard-saved-state", is_flag=True, help="With --replace, discard the saved state of the VM."
-)
-@click.option("--remove-checkpoints", is_flag=True, help="With --replace, remove checkpoints of the VM.")
 @connection_options
 @repository_options
 @json_option
@@ -89,15 +76,6 @@ def restore_(
     /,
     point: str,
     to: str,
-    name: str | None,
-    folder: str | None,
-    connect_network: bool,
-    start: bool,
-    keep_macs: bool,
-    new_tpm: bool,
-    in_place: bool,
-    discard_saved_state: bool,
-    remove_checkpoints: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -120,32 +98,15 @@ def restore_(
 
     New files get new disk ids, since the source may still run; --keep-ids keeps those of the source.
     """
-    host = to.removeprefix(HOST_PREFIX) if to.startswith(HOST_PREFIX) else None
-    onto = HostOptions(
-        name=name,
-        folder=folder,
-        start=start,
-        connect_network=connect_network,
-        keep_macs=keep_macs,
-        new_tpm=new_tpm,
-    )
-    if host is None and onto != HostOptions():
-        raise click.UsageError(
-            "--name, --path, --start, --connect-network, --keep-macs and --new-tpm are for --to hyperv:HOST"
-        )
-    giving_up = InPlaceOptions(discard_saved_state=discard_saved_state, remove_checkpoints=remove_checkpoints)
-    if (in_place and host is None) or (giving_up != InPlaceOptions() and not in_place):
-        raise click.UsageError(
-            "--replace is for --to hyperv:HOST, --discard-saved-state and --remove-checkpoints for --replace"
-        )
-    if in_place and onto != HostOptions():
-        raise click.UsageError("--replace restores into the VM as it is, without options for a new one")
+    host = target_host(to)
+    wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
+    if wanted.conflict is not None:
+        raise click.UsageError(wanted.conflict)
     reached = (
         None
         if host is None
         else compose.connection(host_name(host, invocation), host_spec(host, options, invocation), invocation)
     )
-    wanted = RestoreOptions(to=to, point=point, **_OPTIONS.given(options))
     if to == STANDARD_OUTPUT and as_json:
         raise click.UsageError("--json and --to - both write to standard output")
     place = _place(to) if host is None else None
@@ -157,14 +118,11 @@ def restore_(
     cancel = Cancellation()
     target: RestoreTarget
     streamed = place is None and reached is None
+    connected = None
     if reached is not None:
         with interrupting():
             connected = compose.connect(reached, invocation.run_id)
             invocation.closing.enter_context(connected)
-        if in_place:
-            target = InPlaceVm(connected, repository, invocation.run_id, giving_up, cancel)
-        else:
-            target = HostVm(connected, repository, invocation.run_id, onto)
     elif place is None:
         target = StreamTarget(sys.stdout.buffer)
     else:
@@ -178,6 +136,8 @@ def restore_(
             observer=observer,
             cancel=cancel,
         )
+        if connected is not None:
+            target = host_target(connected, context, wanted)
         result = restore_vm(context, replace(wanted, point=str(found.point_id)), target)
     run = RunResult(invocation.run_id, result.started, result.seconds, (result,))
     report = run_report(run, name="restore", check=False)

@@ -10,6 +10,7 @@ from hvpsbridge.playbook.load import Tree
 from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.repository.stores.urls import url_problem
+from hvpsbridge.tasks.registry import find_task
 
 
 def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
@@ -37,6 +38,13 @@ def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
                 f"no repository {play.repository!r} in this file"
                 + nearest(play.repository, spec.repositories),
             )
+        for number, task in enumerate(play.tasks):
+            kind, at = find_task(task.kind), (*here, "tasks", number, task.kind)
+            if what := kind.conflict(task.options):
+                yield problem(at, what)
+            for named in kind.hosts(task.options):
+                if named not in spec.hosts:
+                    yield problem(at, f"no host {named!r} in this file{nearest(named, spec.hosts)}")
 
 
 def matching_hosts(spec: PlaybookSpec, pattern: str) -> tuple[str, ...]:

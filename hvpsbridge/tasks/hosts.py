@@ -58,6 +58,7 @@ class Hosts:
         targets: the hosts.
         rivals: names of hosts that listed the VM at the same time as its host; they never get it.
         without: names of hosts that were asked in this run and did not list the VM.
+        named: hosts that a task names; they are not asked for the VM.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Hosts:
         targets: Iterable[HostTarget] = (),
         rivals: Iterable[str] = (),
         without: Iterable[str] = (),
+        named: Iterable[HostTarget] = (),
     ) -> None:
         self._targets = {target.name: target for target in targets}
+        self._reachable = {target.name: target for target in named} | self._targets
         self._rivals = frozenset(rivals)
         self._without = {name.casefold() for name in without}
 
@@ -75,8 +78,8 @@ class Hosts:
         return name.casefold() in self._without
 
     def connect_to(self, name: str) -> HyperVHost | None:
-        """A session on the host of that name; None if the play has no such host."""
-        target = self._targets.get(name)
+        """A session on the host of that name; None if neither the play nor a task of it has such a host."""
+        target = self._reachable.get(name)
         return None if target is None else target.connect()
 
     def connect_owner(self, vm_id: UUID, first: str) -> HyperVHost:

@@ -19,6 +19,7 @@ class PlayRun:
         name: for logs.
         tasks: in the order of the play.
         limit: patterns of ``--limit``.
+        named: hosts that tasks name.
     """
 
     name: str
@@ -27,6 +28,7 @@ class PlayRun:
     vms: VmSelection
     tasks: tuple[PlayTask[Any], ...]
     limit: tuple[str, ...] = ()
+    named: tuple[HostTarget, ...] = ()
 
     @property
     def needs_hosts(self) -> bool:

@@ -210,7 +210,7 @@ class Runner:
             run_id=self._run_id,
             observer=self._observer,
             cancel=self._cancel,
-            hosts=Hosts(job.play.hosts, job.chosen.rivals, job.chosen.without),
+            hosts=Hosts(job.play.hosts, job.chosen.rivals, job.chosen.without, job.play.named),
             check=self._check,
             budget=self._budget_of(job),
             shared=self._shared,

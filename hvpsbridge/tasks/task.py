@@ -31,6 +31,14 @@ def no_places(vm: VmRef, options: Any, run_id: UUID) -> Iterable[Place]:
     return ()
 
 
+def _no_hosts(options: Any) -> Iterable[str]:
+    return ()
+
+
+def _no_conflict(options: Any) -> str | None:
+    return None
+
+
 def _no_lines(section: object, planned: bool) -> Iterable[str]:
     return ()
 
@@ -90,6 +98,8 @@ class Task(Generic[_Options]):
         lines: lines to print beside the tables, from a section and whether the run only planned.
         needs_host: whether it needs a host; otherwise the repository gives the VMs.
         places: what it writes on this machine for a VM, from the VM, its options and the id of the run.
+        hosts: names of hosts that its options name, beside those of the play.
+        conflict: which of its options do not fit together; None if all do.
         plans: whether it takes part in a run that only plans (``--check``).
     """
 
@@ -101,6 +111,8 @@ class Task(Generic[_Options]):
     tables: tuple[ResultTable, ...] = ()
     lines: Callable[[Any, bool], Iterable[str]] = _no_lines
     places: Callable[[VmRef, Any, UUID], Iterable[Place]] = no_places
+    hosts: Callable[[Any], Iterable[str]] = _no_hosts
+    conflict: Callable[[Any], str | None] = _no_conflict
     needs_host: bool = False
     plans: bool = False
 

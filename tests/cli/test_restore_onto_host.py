@@ -49,7 +49,7 @@ def test_a_point_becomes_a_new_vm_once(world: World) -> None:
 def test_options_of_a_host_need_one(world: World) -> None:
     done = world.hvps("restore", "web01", "--to", "raw:/x", "--name", "y", "--repo", world.repository)
     assert done.code == 64
-    assert "are for --to hyperv:HOST" in done.err
+    assert "name is for hyperv:HOST" in done.err
 
 
 def test_a_full_volume_leaves_nothing(world: World) -> None:
@@ -87,3 +87,32 @@ def test_a_vm_is_restored_into_its_own_disks_undone_and_forgotten(world: World) 
 def test_options_of_a_restore_in_place_need_it(world: World) -> None:
     for options in (("--remove-checkpoints",), ("--discard-saved-state",), ("--replace", "--name", "x")):
         assert restore(world, *options).code == 64
+
+
+def test_a_playbook_makes_a_vm_on_a_host(world: World) -> None:
+    tasks = '[{restore: {to: "hyperv:hv01", name: "{{ vm }} drill"}}]'
+    done = world.run(tasks=tasks)
+    assert done.code == 0, done.out + done.err
+    assert sorted(vms(world)) == ["web01", "web01 drill"]
+    again = world.run(tasks=tasks)
+    assert again.code == 5
+    assert "exists; choose another" in again.out + again.err
+    assert sorted(vms(world)) == ["web01", "web01 drill"]
+
+
+@pytest.mark.parametrize(
+    ("restore", "said"),
+    [
+        ("{to: 'hyperv:hv9'}", "no host 'hv9' in this file"),
+        ("{to: 'raw:/x', start: true}", "start is for hyperv:HOST"),
+        ("{to: 'hyperv:hv01', remove_checkpoints: true}", "remove_checkpoints is for replace"),
+        ("{to: 'hyperv:hv01', replace: true, name: x}", "without name"),
+        ("{to: 'hyperv:'}", "is not a target"),
+    ],
+)
+def test_a_playbook_says_what_does_not_fit(
+    hvps: Hvps, served: Served, tmp_path: Path, restore: str, said: str
+) -> None:
+    done = hvps("validate", World(hvps, served, tmp_path).playbook(tasks=f"[{{restore: {restore}}}]"))
+    assert done.code == 5
+    assert said in done.out + done.err

@@ -24,6 +24,8 @@ from hvpsbridge.tasks.restore.source import DiskSource
 # Of a target: a format of image files, or a whole VM for libvirt.
 LIBVIRT = "libvirt"
 KINDS = (*FORMATS, LIBVIRT)
+# Before the name of a host that gets a VM.
+HOST_PREFIX = "hyperv:"
 
 _NAME = re.compile(r"\{\{ (\w+) \}\}")
 
@@ -77,20 +79,32 @@ def parse_target(text: str) -> tuple[str, str]:
     """
     kind, colon, place = text.partition(":")
     if not colon or not place or kind not in KINDS or "\0" in place:
-        raise ValueError(f"{text!r} is not a target; use {' or '.join(f'{kind}:PATH' for kind in KINDS)}")
+        known = ", ".join(f"{kind}:PATH" for kind in KINDS)
+        raise ValueError(f"{text!r} is not a target; use {known} or {HOST_PREFIX}HOST")
     return kind, place
 
 
+def target_host(text: str) -> str | None:
+    """The host that a target names; None if it is a place on this machine."""
+    return text.removeprefix(HOST_PREFIX) if text.startswith(HOST_PREFIX) else None
+
+
 def _checked(text: str) -> str:
-    parse_target(text)
+    if not target_host(text):
+        parse_target(text)
     return text
 
 
 TARGET = TextForm(
     read=_checked,
-    name="a format or libvirt, `:` and a path",
-    examples=("raw:/restore", "vhdx:/restore/{{ vm }}"),
+    name="a format or libvirt, `:` and a path; or `hyperv:` and a host",
+    examples=("raw:/restore", "vhdx:/restore/{{ vm }}", "hyperv:hv02"),
 )
+
+
+def fill_names(text: str, names: Mapping[str, str]) -> str:
+    """The text with ``{{ name }}`` filled in, once."""
+    return _NAME.sub(lambda match: names.get(match[1], match[0]), text)
 
 
 def target_path(target: str, names: Mapping[str, str]) -> tuple[Path, tuple[MappedName, ...]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, PointNotFound
@@ -17,19 +18,31 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.places import Place
 from hvpsbridge.tasks.restore.results import TABLES, RestoredDisk, RestoreResult, lines
 from hvpsbridge.tasks.restore.source import DiskSource
-from hvpsbridge.tasks.restore.targets import TARGET, RestoreTarget, open_target, target_path
+from hvpsbridge.tasks.restore.targets import (
+    TARGET,
+    RestoreTarget,
+    fill_names,
+    open_target,
+    target_host,
+    target_path,
+)
 from hvpsbridge.tasks.task import Task, TaskContext
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreOptions:
-    """Task `restore`: write disks of a recovery point of each selected VM to files on this machine."""
+    """Task `restore`: write disks of a recovery point of each selected VM to files on this machine, or make a
+    VM of it on a Hyper-V host."""
 
     to: Annotated[
         str,
         Option(
             "FORMAT:FOLDER; formats are raw, vhdx, vhdx-fixed, vhd, vhd-fixed, qcow2 and libvirt; "
-            "may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}",
+            "may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}; or hyperv:HOST for a VM on "
+            "a host of this file",
             form=TARGET,
         ),
     ]
@@ -38,6 +51,43 @@ class RestoreOptions:
     overwrite: Annotated[bool, Option("replace files that exist")] = False
     skip_damaged: Annotated[bool, Option("leave out what is damaged, and restore the rest")] = False
     keep_ids: Annotated[bool, Option("give files the disk ids of the source")] = False
+    name: Annotated[
+        str | None,
+        Option(
+            "name of the new VM on the host; may contain {{ vm }}, {{ vm_id }}, {{ host }} and {{ run_id }}; "
+            "without it the name of the VM and the time of the point"
+        ),
+    ] = None
+    path: Annotated[
+        str | None, Option("folder on the host for the new VM; without it the host's folder of VMs")
+    ] = None
+    connect_network: Annotated[bool, Option("connect the new VM to the switches of the old one")] = False
+    start: Annotated[bool, Option("start the new VM when all of it is proven")] = False
+    keep_macs: Annotated[bool, Option("keep static MAC addresses")] = False
+    new_tpm: Annotated[
+        bool,
+        Option("make a new vTPM if the host cannot use the old one; BitLocker will ask for its recovery key"),
+    ] = False
+    replace: Annotated[bool, Option("write into the disks of the VM itself, which is off")] = False
+    discard_saved_state: Annotated[bool, Option("with replace, discard the saved state of the VM")] = False
+    remove_checkpoints: Annotated[bool, Option("with replace, remove checkpoints of the VM")] = False
+
+    @property
+    def conflict(self) -> str | None:
+        """Which options do not fit together; None if all do."""
+        makes_vm = self._given("name", "path", "connect_network", "start", "keep_macs", "new_tpm")
+        gives_up = self._given("discard_saved_state", "remove_checkpoints")
+        for_host = [*makes_vm, *self._given("replace"), *gives_up]
+        if target_host(self.to) is None and for_host:
+            return f"{for_host[0]} is for hyperv:HOST"
+        if gives_up and not self.replace:
+            return f"{gives_up[0]} is for replace"
+        if self.replace and makes_vm:
+            return f"replace restores into the VM as it is, without {makes_vm[0]}"
+        return None
+
+    def _given(self, *names: str) -> list[str]:
+        return [name for name in names if getattr(self, name)]
 
 
 def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
@@ -61,7 +111,7 @@ def restore_vm(
     """Restore disks of one of the VM's points. Errors are in the result.
 
     Args:
-        context: no host is needed.
+        context: with the host that the options name.
         options: the task's.
         target: in place of the one that the options name.
     """
@@ -73,12 +123,13 @@ def restore_vm(
     notes: tuple[str, ...] = ()
     error: HvpsError | None = None
     point: Point | None = None
+    session = ExitStack()
     try:
         if vm.vm_id is None:
             raise PointNotFound(vm.name, repository.store.url)
         point = repository.catalog.find_point_of(vm.vm_id, options.point)
         chosen = choose_disks(point, options.disk)
-        target = target or _named_target(context, options)
+        target = target or _named_target(context, options, session)
         sources = deque(
             DiskSource(
                 repository,
@@ -104,6 +155,8 @@ def restore_vm(
         conditions += finished.conditions
     except HvpsError as err:
         error = err
+    finally:
+        session.close()
     return RestoreResult(
         vm=vm,
         task=TASK.name,
@@ -122,9 +175,46 @@ def restore_vm(
     )
 
 
-def _named_target(context: TaskContext, options: RestoreOptions) -> RestoreTarget:
-    names = _names(context.vm, context.run_id)
-    return open_target(options.to, names, context.repository, overwrite=options.overwrite)
+def host_target(host: HyperVHost, context: TaskContext, options: RestoreOptions) -> RestoreTarget:
+    """A new VM on a host, or the VM itself, as the options say."""
+    # Commands that only read a repository would take twice as long to start with the client imported.
+    from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+    from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
+
+    repository, run_id = context.repository, context.run_id
+    if options.replace:
+        giving_up = InPlaceOptions(
+            discard_saved_state=options.discard_saved_state, remove_checkpoints=options.remove_checkpoints
+        )
+        return InPlaceVm(host, repository, run_id, giving_up, context.cancel)
+    onto = HostOptions(
+        name=options.name and fill_names(options.name, _names(context.vm, run_id)),
+        folder=options.path,
+        start=options.start,
+        connect_network=options.connect_network,
+        keep_macs=options.keep_macs,
+        new_tpm=options.new_tpm,
+    )
+    return HostVm(host, repository, run_id, onto)
+
+
+def _named_target(context: TaskContext, options: RestoreOptions, session: ExitStack) -> RestoreTarget:
+    name = target_host(options.to)
+    if name is None:
+        names = _names(context.vm, context.run_id)
+        return open_target(options.to, names, context.repository, overwrite=options.overwrite)
+    if options.conflict is not None:
+        raise ConfigurationError(options.to, options.conflict)
+    host = context.hosts.connect_to(name)
+    if host is None:
+        raise ConfigurationError(options.to, "the playbook has no such host; add it to hosts")
+    session.callback(host.close)
+    return host_target(host, context, options)
+
+
+def _hosts(options: RestoreOptions) -> tuple[str, ...]:
+    name = target_host(options.to)
+    return () if name is None else (name,)
 
 
 def _places(vm: VmRef, options: RestoreOptions, run_id: UUID) -> tuple[Place, ...]:
@@ -141,11 +231,13 @@ def _names(vm: VmRef, run_id: UUID) -> dict[str, str]:
 
 TASK = Task(
     name="restore",
-    summary="write disks of a recovery point to files",
+    summary="write disks of a recovery point to files, or make a VM of it on a host",
     options=RestoreOptions,
     run=restore_vm,
     result=RestoreResult,
     lines=lines,
     places=_places,
+    hosts=_hosts,
+    conflict=lambda options: options.conflict,
     tables=TABLES,
 )
