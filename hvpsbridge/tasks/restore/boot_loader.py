@@ -10,7 +10,7 @@ from hvpsbridge.formats.definition import generation_of
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.tasks.files.point_files import PointFiles, open_point
 
-# What UEFI firmware starts if it knows nothing of a disk (UEFI specification 2.10, section 3.5.1.1).
+# What UEFI firmware starts if it knows nothing of a disk (UEFI specification 2.10, 3.5.1.1).
 _PATH = (b"efi", b"boot", b"bootx64.efi")
 _SHOWN = "\\EFI\\BOOT\\BOOTX64.EFI"
 
