@@ -38,6 +38,13 @@ def checked_by(may_go_on: Callable[[], None]) -> Iterator[None]:
         _check.reset(before)
 
 
+@contextmanager
+def to_the_end() -> Iterator[None]:
+    """Nothing stops the block: it removes what must not stay."""
+    with checked_by(_nothing):
+        yield
+
+
 def pause(seconds: float) -> None:
     """Wait, and :func:`check` meanwhile."""
     until = time.monotonic() + seconds

@@ -348,6 +348,7 @@ _TABLE: tuple[Operation, ...] = (
             _VM,
             Parameter("Folder", "string", "its folder; a VM that is elsewhere is left alone"),
             Parameter("Mark", "string", "its notes; a VM with other notes is left alone"),
+            Parameter("TurnOff", "bool", "turn it off first if it runs", required=False),
         ),
         results.Removal,
         Effect.REMOVES,
@@ -362,6 +363,15 @@ _TABLE: tuple[Operation, ...] = (
         Effect.CREATES,
         600,
         ("Hvps.VmNotFound", *_DISK_ERRORS),
+        restores=True,
+    ),
+    Operation(
+        "Get-HvpsHeartbeat",
+        (_VM,),
+        restoring.VmHeartbeat,
+        Effect.READS,
+        120,
+        ("Hvps.VmNotFound",),
         restores=True,
     ),
     Operation(

@@ -98,3 +98,16 @@ class VmStarted:
 
     vm_id: UUID
     running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VmHeartbeat:
+    """Whether a VM runs, and its heartbeat.
+
+    Attributes:
+        heartbeat: number of ``Microsoft.HyperV.PowerShell.VMHeartbeatStatus``; null if there is none.
+    """
+
+    vm_id: UUID
+    running: bool
+    heartbeat: int | None

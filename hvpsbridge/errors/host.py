@@ -371,6 +371,20 @@ class VmDoesNotRun(HostError):
 
 
 @dataclass(eq=False)
+class VmNoHeartbeat(HostError):
+    """The guest of a drill did not answer in time."""
+
+    vm_name: str
+    seconds: float
+    last: str
+    template: ClassVar[str] = (
+        "VM {vm_name} on {host} was restored and runs, but showed no heartbeat in {seconds:.0f} s "
+        "(it is {last})"
+    )
+    remedy: ClassVar[str] = "wait longer, or restore the point with --start and look at its screen"
+
+
+@dataclass(eq=False)
 class RestoreDiffers(HostError):
     """A restored disk is not what is in the repository, as the host reads it."""
 

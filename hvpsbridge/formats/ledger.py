@@ -96,6 +96,7 @@ class RestoreIntent:
         place: folder of the VM, which did not exist.
         files: disk files, those that are being written included.
         folders: in the place, the innermost first, and the place itself.
+        expires: of a drill, when its VM should be gone; empty for a VM that stays when it is finished.
     """
 
     machine: str
@@ -103,6 +104,7 @@ class RestoreIntent:
     place: str
     files: tuple[str, ...]
     folders: tuple[str, ...]
+    expires: str = ""
 
     def text(self) -> str:
         """As JSON."""
@@ -123,6 +125,7 @@ class RestoreIntent:
                 str(found["place"]),
                 tuple(map(str, found["files"])),
                 tuple(map(str, found["folders"])),
+                str(found.get("expires", "")),
             )
         except (KeyError, TypeError, RecursionError) as err:
             raise ValueError("not what a restore is about to make") from err

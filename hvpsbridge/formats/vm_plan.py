@@ -43,6 +43,7 @@ class PlanOptions:
         keep_macs: give adapters with a static address that address.
         new_tpm: make a new vTPM if the host cannot use the key protector.
         isos: files for DVD drives that the host has.
+        keep_mark: leave the mark in the notes, instead of those in the definition.
     """
 
     mark: str
@@ -50,6 +51,7 @@ class PlanOptions:
     keep_macs: bool = False
     new_tpm: bool = False
     isos: Collection[str] = ()
+    keep_mark: bool = False
 
 
 def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions) -> str:
@@ -69,7 +71,7 @@ def vm_plan(definition: str, disks: Iterable[PlannedDisk], options: PlanOptions)
     dynamic = flag_in(memory, "DynamicMemoryEnabled")
     plan: dict[str, Any] = {
         "mark": options.mark,
-        "notes": text_in(vm, "Notes") or "",
+        "notes": options.mark if options.keep_mark else text_in(vm, "Notes") or "",
         "generation": generation,
         "version": text_in(vm, "Version"),
         "memory": {

@@ -13,6 +13,7 @@ from hvpsbridge.contract.restoring import (
     FilesRemoved,
     FolderInfo,
     SwitchInfo,
+    VmHeartbeat,
     VmMade,
     VmStarted,
 )
@@ -114,18 +115,25 @@ class HostRestore:
         )
         return made
 
-    def remove_vm(self, vm_id: UUID, folder: str, mark: str) -> Removal:
+    def heartbeat(self, vm_id: UUID) -> VmHeartbeat:
+        """Whether a VM runs, and what the heartbeat of its guest says."""
+        return self._runner.one(VmHeartbeat, "Get-HvpsHeartbeat", VmId=vm_id)
+
+    def remove_vm(self, vm_id: UUID, folder: str, mark: str, *, turn_off: bool = False) -> Removal:
         """Remove a VM that a restore was making, but not its files.
 
         Args:
             vm_id: the VM.
             folder: its folder. The host removes no VM of another folder,
             mark: and none with other notes.
+            turn_off: turn it off if it runs.
 
         Raises:
             OperationFailed: ``Hvps.BadRequest`` if it is another VM, or running.
         """
-        return self._runner.one(Removal, "Remove-HvpsVm", VmId=vm_id, Folder=folder, Mark=mark)
+        return self._runner.one(
+            Removal, "Remove-HvpsVm", VmId=vm_id, Folder=folder, Mark=mark, TurnOff=turn_off
+        )
 
     def start_vm(self, vm_id: UUID) -> VmStarted:
         """Start a VM. Never retried.

@@ -13,6 +13,7 @@ TASKS = {
     "backup": "hvpsbridge.tasks.backup.task",
     "verify": "hvpsbridge.tasks.verify",
     "restore": "hvpsbridge.tasks.restore.task",
+    "restore_drill": "hvpsbridge.tasks.restore.drill",
 }
 
 

@@ -116,3 +116,20 @@ def test_a_playbook_says_what_does_not_fit(
     done = hvps("validate", World(hvps, served, tmp_path).playbook(tasks=f"[{{restore: {restore}}}]"))
     assert done.code == 5
     assert said in done.out + done.err
+
+
+def test_drills_of_several_vms_run_at_the_same_time(hvps: Hvps, served: Served, tmp_path: Path) -> None:
+    world = World(hvps, served, tmp_path)
+    world.build("web01", "web02")
+    both = '["*"]'
+    assert world.run(vms=both).code in (0, 6), "the backup"
+    done = world.run("--json", vms=both, tasks="[restore_drill]")
+    assert done.code == 0, done.out + done.err
+    tasks = json.loads(done.out)["tasks"]
+    assert [task["task"] for task in tasks] == ["restore_drill"] * 2
+    assert all("showed a heartbeat" in task["restore_drill"]["notes"][0] for task in tasks)
+    assert sorted(vms(world)) == ["web01", "web02"]
+    assert all("restored" in {proof["level"] for proof in point["proofs"]} for point in world.points())
+    refused = world.run(vms=both, tasks="[{restore_drill: {host: hv9}}]")
+    assert refused.code == 5
+    assert "no host 'hv9' in this file" in refused.err

@@ -314,6 +314,20 @@ def _removed_vm(side: Side) -> Call:
     return lambda: side.host.restoring.remove_vm(vm_id, folder, "mark")
 
 
+@prepared("Remove-HvpsVm of a VM that runs")
+def _removed_running(side: Side) -> Call:
+    side.made += 1
+    folder = f"C:\\VMs\\{side.made}"
+    vm_id = side.model.setup.create_vm("drill", folder=folder, notes="mark").vm_id
+    return lambda: side.host.restoring.remove_vm(vm_id, folder, "mark", turn_off=True)
+
+
+@prepared("Get-HvpsHeartbeat")
+def _heartbeat(side: Side) -> Call:
+    vm_id = side.vm()
+    return lambda: side.host.restoring.heartbeat(vm_id)
+
+
 @prepared("New-HvpsVm of generation 1")
 def _new_vm_1(side: Side) -> Call:
     source = side.vm(generation=1)

@@ -1156,6 +1156,32 @@ def devices_of_vms_are_made_again(side: Side) -> Any:
     return made, first, refused, renewed
 
 
+@case("Get-HvpsHeartbeat")
+def heartbeats_are_shown(side: Side) -> Any:
+    heartbeat = side.host.restoring.heartbeat
+    running, off = side.vm("running"), side.vm("off", state=VMState.Off)
+    healthy = heartbeat(running)
+    side.model.set_knob("heartbeat_seconds", 1e9)
+    try:
+        silent = heartbeat(running)
+    finally:
+        side.model.set_knob("heartbeat_seconds", 0.0)
+    assert (healthy.heartbeat, silent.heartbeat) == (6, 2)
+    return healthy, silent, heartbeat(off), outcome(lambda: heartbeat(NOBODY))
+
+
+@case("Remove-HvpsVm")
+def vms_of_drills_are_turned_off(side: Side) -> Any:
+    create, remove = side.model.setup.create_vm, side.host.restoring.remove_vm
+    vm_id = create("drill", folder="C:\\VMs\\drill", notes="mark").vm_id
+    other = create("other", folder="C:\\VMs\\other", notes="by hand").vm_id
+    running = outcome(lambda: remove(vm_id, "C:\\VMs\\drill", "mark"))
+    foreign = outcome(lambda: remove(other, "C:\\VMs\\other", "mark", turn_off=True))
+    removed = remove(vm_id, "C:\\VMs\\drill", "mark", turn_off=True)
+    gone = remove(vm_id, "C:\\VMs\\drill", "mark", turn_off=True)
+    return running, foreign, side.model.vms.get(other).state, removed, gone
+
+
 @case("Start-HvpsVm")
 def vms_are_started(side: Side) -> Any:
     start, vms = side.host.restoring.start_vm, side.model.vms

@@ -529,6 +529,7 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "New-HvpsVm": "restoring.new_vm",
         "Remove-HvpsVm": "restoring.remove_vm",
         "Start-HvpsVm": "restoring.start_vm",
+        "Get-HvpsHeartbeat": "restoring.heartbeat",
     }
     assert set(methods) == set(OPERATIONS)
     assert all(f"host.{method}(" in text for method in methods.values())

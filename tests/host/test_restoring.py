@@ -60,6 +60,7 @@ def test_a_vm_that_exists_is_not_taken_for_a_new_one(host: HyperVHost, model: Mo
     assert (made.name, made.warnings) == ("plain", ())
     assert host.vm(made.vm_id).generation == 1
     assert host.restoring.start_vm(made.vm_id).running
+    assert host.restoring.heartbeat(made.vm_id).running
     model.vms.set_state(made.vm_id, "power_off")
     assert host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed
     assert not host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed

@@ -98,6 +98,7 @@ CMDLETS = (
     "Set-VMNetworkAdapterVlan",
     "Set-VMProcessor",
     "Start-VM",
+    "Stop-VM",
 )
 
 

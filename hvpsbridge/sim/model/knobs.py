@@ -91,6 +91,8 @@ class Knobs:
         config_unreadable: the WinRM configuration cannot be read.
         shells_per_user: ``MaxShellsPerUser``.
         shell_memory_mb: ``MaxMemoryPerShellMB``; shown, not enforced.
+        heartbeat_seconds: from the start of a VM until its guest shows a heartbeat.
+        guest_stops: a VM is off again as soon as it was started.
         defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
             empty without Defender.
     """
@@ -164,6 +166,8 @@ class Knobs:
     config_unreadable: bool = False
     shells_per_user: int = 2_147_483_647
     shell_memory_mb: int = 2_147_483_647
+    heartbeat_seconds: float = 0.0
+    guest_stops: bool = False
     defender: str = ""
 
     def merge_retry_time(self, now: float) -> float | None:

@@ -106,7 +106,9 @@ class Vms:
             elif action in ("stop", "power_off", "save"):
                 vm.started = None
             vm.state = after
-            if action == "start":
+            if action == "start" and core.knobs.guest_stops:
+                vm.state, vm.started = VMState.Off, None
+            elif action == "start":
                 self._merges.retry(vm)
 
     def _check_files(self, vm: Vm) -> None:

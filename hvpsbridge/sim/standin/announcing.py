@@ -47,6 +47,7 @@ CMDLETS = {
     "vm.set_memory": "Set-VMMemory",
     "vm.set_processor": "Set-VMProcessor",
     "vm.set_vlan": "Set-VMNetworkAdapterVlan",
+    "vm.set_state": "Stop-VM",
     "vm.set_vm": "Set-VM",
     "vm.snapshots": "Get-VMSnapshot",
     "vm.start_vm": "Start-VM",

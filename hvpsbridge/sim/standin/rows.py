@@ -102,7 +102,7 @@ class Rows:
             "HardDrives": [self.drive(vm, drive, None) for drive in self.model.disks.drives(vm.vm_id)],
             "DVDDrives": [],
             "NetworkAdapters": self.adapters(vm),
-            "Heartbeat": 6 if running else None,
+            "Heartbeat": self.heartbeat(vm),
             "IntegrationServicesState": "",
             "IntegrationServicesVersion": "0.0",
             "ReplicationMode": int(vm.replication_mode),
@@ -114,6 +114,13 @@ class Rows:
             # Not a field: members that fail when they are read.
             "unreadable": ["ReplicationMode", "Uptime"] if vm.unreadable else [],
         }
+
+    def heartbeat(self, vm: Vm) -> int | None:
+        """``VMHeartbeatStatus``: NoContact until the guest has started, then OkApplicationsHealthy."""
+        if vm.state is not VMState.Running:
+            return None
+        up_seconds = self.model.clock.now() - (vm.started or 0.0)
+        return 6 if up_seconds >= self.model.knobs.heartbeat_seconds else 2
 
     def _shared_row(self, vm: Vm) -> Row:
         """What a VM and its checkpoints show alike."""

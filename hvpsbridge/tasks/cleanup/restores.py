@@ -144,7 +144,8 @@ def _removed(host: HyperVHost, vm: VmInfo, one: OpenRestore) -> bool:
         OperationFailed: it cannot be removed.
     """
     try:
-        host.restoring.remove_vm(vm.vm_id, one.intent.place, one.mark)
+        is_drill = bool(one.intent.expires)
+        host.restoring.remove_vm(vm.vm_id, one.intent.place, one.mark, turn_off=is_drill)
     except OperationFailed as err:
         if err.error_id == "Hvps.BadRequest":
             return False

@@ -13,6 +13,7 @@ from hvpsbridge.contract.results import DiskInfo
 from hvpsbridge.errors import AmbiguousVm, HostError, VmMissing, VmRenamed
 from hvpsbridge.options import Option
 from hvpsbridge.tasks.planning.claims import REPLICAS, Candidate, Contest
+from hvpsbridge.tasks.planning.drills import is_drill
 
 
 class SelectableState(StrEnum):
@@ -47,7 +48,7 @@ def choose_vms(
     """The selected VMs, sorted by name, and what is wrong with the selection.
 
     A plain name must mean exactly one VM; none or two is an error, so that no VM is silently left out.
-    Patterns may match any number.
+    Patterns may match any number. The VM of a restore drill is never selected.
 
     Args:
         vms: VMs that one host of the play has.
@@ -62,7 +63,8 @@ def choose_vms(
             that no VM has now. A VM that is found by it is chosen, and its new name is an error.
     """
     winners = [contest.winner for contest in contests if contest.winner is not None]
-    there = sorted((*vms, *winners), key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
+    candidates = (vm for vm in (*vms, *winners) if not is_drill(vm.name))
+    there = sorted(candidates, key=lambda vm: (vm.name.casefold(), str(vm.vm_id)))
     others = [claim for contest in contests for claim in contest.claims]
     chosen: set[UUID] = set()
     problems: list[HostError] = []

@@ -8,11 +8,14 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from hvpsbridge.contract.results import HostInfo, VmInfo
+from hvpsbridge import stopping
+from hvpsbridge.contract.restoring import VmMade
+from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import (
     ConfigurationError,
     HostError,
@@ -24,13 +27,14 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_devices import PlannedDisk
-from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, needs_of, vm_plan, wants_tpm
+from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, vm_plan, wants_tpm
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, open_restores, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
+from hvpsbridge.tasks.restore.host_capacity import find_isos, host_lacks
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
@@ -61,6 +65,7 @@ class HostOptions:
         connect_network: connect adapters to the switches that the definition names.
         keep_macs: keep static MAC addresses.
         new_tpm: make a new vTPM if the host cannot use the key protector in the point.
+        expires: of a drill: the VM keeps its mark and its entry in the ledger, and should be gone then.
     """
 
     name: str | None = None
@@ -69,6 +74,7 @@ class HostOptions:
     connect_network: bool = False
     keep_macs: bool = False
     new_tpm: bool = False
+    expires: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -124,8 +130,10 @@ class HostVm:
         self._vms, _ = self.host.list_vms()
         disks = [source.disk for source in sources]
         problems, there = self._look(sources)
-        self._isos = self._find_isos(point)
-        problems += self._lacks(point, disks, info)
+        definition = point.manifest.definition
+        self._isos = find_isos(self.host, definition)
+        planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
+        problems += host_lacks(self.host, info, definition, planned, self._plan_options())
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
         files = [self.file(disk) for disk in disks]
@@ -139,6 +147,7 @@ class HostVm:
                 self.place,
                 *(folder for folder in _with_parents(self._base) if folder not in there),
             ),
+            "" if self.options.expires is None else self.options.expires.isoformat(),
         )
         self._journal = RestoreJournal(self.repository, self.run_id, self.host.name)
         self._journal.intended(self._plan_options().mark, self._intent)
@@ -178,14 +187,7 @@ class HostVm:
             OperationFailed: the host refuses; nothing is left.
             SessionLost: the VM may have been made; the next restore or sweep finds out.
         """
-        plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
-        try:
-            made = self.host.restoring.new_vm(
-                self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
-            )
-        except OperationFailed:
-            self._undo()
-            raise
+        made = self.make(point)
         record_restored(
             self.repository,
             run_id=self.run_id,
@@ -211,6 +213,38 @@ class HostVm:
         lines += boot_loader_notes(self.repository, point, {disk.slot for disk in disks})
         return Finished(tuple(lines), conditions=tuple(conditions))
 
+    def make(self, point: Point) -> VmMade:
+        """Make the VM of the disks that were written; it is still in the ledger.
+
+        Raises:
+            OperationFailed: the host refuses; nothing is left.
+            SessionLost: the VM may have been made; the next restore or sweep finds out.
+        """
+        plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
+        try:
+            return self.host.restoring.new_vm(
+                self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
+            )
+        except OperationFailed:
+            self._undo()
+            raise
+
+    def remove(self, vm_id: UUID) -> None:
+        """Turn off and remove the VM of a drill, with its files.
+
+        Raises:
+            HostError: it cannot be removed, and stays in the ledger for the next restore or sweep.
+        """
+        if self._journal is None or self._intent is None:
+            return
+        try:
+            mark = self._plan_options().mark
+            self.host.restoring.remove_vm(vm_id, self.place, mark, turn_off=True)
+            self.host.restoring.remove_files(self._intent.files, self._intent.folders)
+            self._journal.settled("removed")
+        finally:
+            self._journal.release()
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def _start(self, vm_id: UUID) -> Iterator[HvpsError]:
@@ -229,9 +263,10 @@ class HostVm:
         if self._journal is None or self._intent is None:
             return
         try:
-            self.host.restoring.remove_files(
-                self._intent.files if files is None else files, self._intent.folders
-            )
+            with stopping.to_the_end():
+                self.host.restoring.remove_files(
+                    self._intent.files if files is None else files, self._intent.folders
+                )
             self._journal.settled("undone")
         except HvpsError as err:
             logger.warning("what the restore made on %s is still there: %s", self.host.name, err)
@@ -251,6 +286,7 @@ class HostVm:
             keep_macs=self.options.keep_macs,
             new_tpm=self.options.new_tpm,
             isos=self._isos,
+            keep_mark=self.options.expires is not None,
         )
 
     def _look(self, sources: Sequence[DiskSource]) -> tuple[list[str], Collection[str]]:
@@ -284,48 +320,6 @@ class HostVm:
             have = size_text(found.free_bytes)
             problems.append(f"the disks need {size_text(needed)}, and {self._base} has {have} free")
         return problems, there
-
-    def _find_isos(self, point: Point) -> frozenset[str]:
-        """Those ISO files of the definition that the host has."""
-        wanted = isos_in(point.manifest.definition)
-        if not wanted:
-            return frozenset()
-        try:
-            return frozenset(self.host.restoring.folder(None, wanted).found)
-        except OperationFailed:
-            return frozenset()
-
-    def _lacks(self, point: Point, disks: Sequence[ManifestDisk], info: HostInfo) -> list[str]:
-        """What the host does not have, or the definition."""
-        planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
-        try:
-            needs = needs_of(vm_plan(point.manifest.definition, planned, self._plan_options()))
-        except ValueError as err:
-            return [str(err)]
-        problems = []
-        if needs.version is not None and needs.version not in info.supported_vm_versions:
-            known = ", ".join(info.supported_vm_versions)
-            problems.append(f"the host does not have configuration version {needs.version}, but {known}")
-        templates = info.secure_boot_templates
-        if needs.template is not None and templates and needs.template not in templates:
-            known = ", ".join(templates)
-            problems.append(f"the host does not have secure boot template {needs.template}, but {known}")
-        if needs.memory_bytes > info.memory_bytes:
-            have = size_text(info.memory_bytes)
-            problems.append(
-                f"the VM starts with {size_text(needs.memory_bytes)} of memory, the host has {have}"
-            )
-        if (needs.processors or 0) > info.logical_processors:
-            have = str(info.logical_processors)
-            problems.append(f"the VM has {needs.processors} processors, the host {have}")
-        if needs.switches:
-            names = {switch.name for switch in self.host.restoring.switches()}
-            problems += [
-                f"the host has no switch {name!r}; create it, or leave out --connect-network"
-                for name in needs.switches
-                if name not in names
-            ]
-        return problems
 
 
 def _with_parents(folder: str) -> Iterator[str]:

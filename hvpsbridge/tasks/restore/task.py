@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from hvpsbridge.errors import ConfigurationError, HvpsError, PointNotFound
 from hvpsbridge.formats.definition import missing_sections
@@ -181,14 +181,15 @@ def host_target(host: HyperVHost, context: TaskContext, options: RestoreOptions)
     from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
     from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 
-    repository, run_id = context.repository, context.run_id
+    # Of this restore: several VMs of a run may be restored at the same time.
+    repository, run_id = context.repository, restore_id(context)
     if options.replace:
         giving_up = InPlaceOptions(
             discard_saved_state=options.discard_saved_state, remove_checkpoints=options.remove_checkpoints
         )
         return InPlaceVm(host, repository, run_id, giving_up, context.cancel)
     onto = HostOptions(
-        name=options.name and fill_names(options.name, _names(context.vm, run_id)),
+        name=options.name and fill_names(options.name, _names(context.vm, context.run_id)),
         folder=options.path,
         start=options.start,
         connect_network=options.connect_network,
@@ -196,6 +197,11 @@ def host_target(host: HyperVHost, context: TaskContext, options: RestoreOptions)
         new_tpm=options.new_tpm,
     )
     return HostVm(host, repository, run_id, onto)
+
+
+def restore_id(context: TaskContext) -> UUID:
+    """The id of the restore of one VM in a run, for its lease, its mark and its entries in the ledger."""
+    return uuid5(context.run_id, str(context.vm.vm_id))
 
 
 def _named_target(context: TaskContext, options: RestoreOptions, session: ExitStack) -> RestoreTarget:

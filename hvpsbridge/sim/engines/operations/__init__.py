@@ -57,6 +57,7 @@ ANSWERS: dict[str, Operation] = {
     "New-HvpsVm": new_vm.new_vm,
     "Remove-HvpsVm": new_vm.remove_vm,
     "Start-HvpsVm": new_vm.start_vm,
+    "Get-HvpsHeartbeat": new_vm.heartbeat,
 }
 
 __all__ = ["ANSWERS", "Context", "HostProcess", "Operation", "Stopped"]

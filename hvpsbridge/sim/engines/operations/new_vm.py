@@ -78,8 +78,12 @@ def remove_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     try:
         context.cmdlet("Get-VMHardDiskDrive", vm.vm_id)
         mine = vm.notes == given["Mark"] or (not vm.notes and not vm.drives)
-        if not mine or vm.state is not VMState.Off or vm.folder.lower() != given["Folder"].lower():
+        off = vm.state is VMState.Off
+        if not mine or not (off or given.get("TurnOff")) or vm.folder.lower() != given["Folder"].lower():
             raise failure("Hvps.BadRequest", f"VM {vm.vm_id} is not one that this restore was making")
+        if not off:
+            context.cmdlet("Stop-VM", vm.vm_id)
+            administration.set_state(rows, str(vm.vm_id), "power_off")
         context.cmdlet("Remove-VM", vm.vm_id)
         administration.remove_vm(rows, str(vm.vm_id))
     except CallRefused as err:
@@ -101,6 +105,13 @@ def start_vm(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         raise of_call(err if isinstance(err, CallRefused) else CallRefused(err.code, err.message)) from err
     running = context.vm(given["VmId"]).state is VMState.Running
     yield restoring.VmStarted(vm.vm_id, running)
+
+
+def heartbeat(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Get-HvpsHeartbeat``."""
+    vm = context.vm(given["VmId"])
+    shown = Rows(context.model, context.node).heartbeat(vm)
+    yield restoring.VmHeartbeat(vm.vm_id, vm.state is VMState.Running, shown)
 
 
 def _slot(row: Row) -> str:
