@@ -119,13 +119,16 @@ class RestoreIntent:
         """
         try:
             found = json.loads(text)
+            expires = str(found.get("expires", ""))
+            if expires and datetime.fromisoformat(expires).tzinfo is None:
+                raise ValueError("without a time zone")
             return cls(
                 str(found["machine"]),
                 str(found["name"]),
                 str(found["place"]),
                 tuple(map(str, found["files"])),
                 tuple(map(str, found["folders"])),
-                str(found.get("expires", "")),
+                expires,
             )
-        except (KeyError, TypeError, RecursionError) as err:
+        except (AttributeError, KeyError, TypeError, RecursionError) as err:
             raise ValueError("not what a restore is about to make") from err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
+
 from hvpsbridge.formats.in_place import InPlaceDisk, InPlaceRestore, Stage
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.tasks.cleanup.restores import RestoreJournal
@@ -31,6 +33,22 @@ def test_a_copy_that_did_not_end_is_listed_until_it_does(world: World) -> None:
     assert [row.state for row in shown(world, "HV02")] == [CheckState.GOOD]
     journal.settled("finished")
     assert [row.state for row in shown(world)] == [CheckState.GOOD]
+
+
+def test_a_drill_is_listed_with_when_it_should_have_ended(world: World) -> None:
+    for expires, late in (("2999-01-01T10:00:00+00:00", False), ("2026-01-01T10:00:00+00:00", True)):
+        journal = RestoreJournal(world.repository, uuid4(), "host1")
+        journal.intended("mark", RestoreIntent("HV01", "drill", "C:\\VMs\\drill", (), (), expires))
+        (row,) = shown(world)
+        assert "the drill of VM drill has not ended" in row.text
+        assert ("it should have at 2026-01-01T10:00 UTC" in row.text) is late
+        journal.settled("removed")
+
+
+@pytest.mark.parametrize("expires", ["soon", "2026-01-01T10:00:00"])
+def test_a_drill_that_expires_at_no_time_is_damage(expires: str) -> None:
+    with pytest.raises(ValueError, match="time|isoformat"):
+        RestoreIntent.parse(RestoreIntent("HV01", "drill", "C:\\x", (), (), expires).text())
 
 
 def test_a_restore_in_place_is_listed_with_what_it_keeps(world: World) -> None:

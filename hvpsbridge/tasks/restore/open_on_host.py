@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cleanup.restores import open_restores
@@ -29,8 +30,11 @@ def check_restores(repository: Repository, machine: str, host: str) -> Iterator[
 
 def _copies(repository: Repository, machine: str, host: str) -> Iterator[HostCheck]:
     for one in open_restores(repository, machine):
-        text = f"the restore of VM {one.intent.name} has not ended; files may be in {one.intent.place}"
+        what = "drill" if one.intent.expires else "restore"
+        text = f"the {what} of VM {one.intent.name} has not ended; files may be in {one.intent.place}"
         remedy = f"if it does not run any more: hvps host sweep {host}"
+        if one.intent.expires and datetime.fromisoformat(one.intent.expires) < datetime.now(UTC):
+            text += f"; it should have at {one.intent.expires[:16]} UTC"
         yield HostCheck(TOPIC, CheckState.NOTE, text, remedy)
 
 
