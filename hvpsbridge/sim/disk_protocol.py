@@ -11,6 +11,7 @@ import mmap
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from uuid import UUID
@@ -131,13 +132,17 @@ class DiskConnection:
     Args:
         owner: name of the process in the model.
         scratch: folder for files that tables need.
+        settle: waits until handles that host processes have closed are closed in the model.
     """
 
-    def __init__(self, model: Model, page: SharedPage, owner: str, scratch: Path) -> None:
+    def __init__(
+        self, model: Model, page: SharedPage, owner: str, scratch: Path, settle: Callable[[], None]
+    ) -> None:
         self._model = model
         self._page = page
         self._owner = owner
         self._scratch = scratch
+        self._settle = settle
         self._node: str | None = None
         self._handle: DiskHandle | None = None
         self._table: Table | None = None
@@ -148,6 +153,7 @@ class DiskConnection:
         try:
             while (request := _receive(connection)) is not None:
                 operation, body = request
+                self._settle()
                 try:
                     code, reply = 0, self._answer(operation, body)
                 except DiskError as err:

@@ -16,6 +16,7 @@ import socket
 import struct
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MODULES = Path(__file__).with_name("powershell")
 _PEER = struct.Struct("iII")
+# A connection that hung up ends in milliseconds.
+SETTLE_SECONDS = 5.0
 
 
 class ModelService:
@@ -57,6 +60,8 @@ class ModelService:
         self._listener.listen(64)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        # A connection has ended, and with it its handle.
+        self._settled = threading.Condition(self._lock)
         self._closed = False
         self._page.show(model)
         model.watch(self._refresh)
@@ -127,17 +132,37 @@ class ModelService:
             if first == b"{":
                 self._serve_lines(connection)
             elif first:
-                DiskConnection(self._model, self._page, owner, self._folder / "views").serve(connection)
+                DiskConnection(
+                    self._model,
+                    self._page,
+                    owner,
+                    self._folder / "views",
+                    partial(self._settle, connection),
+                ).serve(connection)
         except OSError as err:
             logger.debug("connection of a host process ended: %s", err)
         finally:
-            with self._lock:
+            with self._settled:
                 self._open.discard(connection)
+                self._settled.notify_all()
             connection.close()
+
+    def _settle(self, own: socket.socket) -> None:
+        """Wait until handles that host processes have closed are closed here, too.
+
+        A process closes a handle by hanging up and goes on at once; ``CloseHandle`` of Windows returns when
+        the file is closed.
+        """
+        with self._settled:
+            self._settled.wait_for(
+                lambda: self._closed or not any(_hung_up(one) for one in self._open if one is not own),
+                SETTLE_SECONDS,
+            )
 
     def _serve_lines(self, connection: socket.socket) -> None:
         with connection.makefile("rwb") as stream:
             for line in stream:
+                self._settle(connection)
                 stream.write(json.dumps(self._reply(line)).encode() + b"\n")
                 stream.flush()
 
@@ -166,3 +191,13 @@ def _error(
         "message": message,
         "hresult": hresult,
     }
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the other end has closed the connection, and all it sent was read."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -47,7 +47,7 @@ def test_a_drill_is_listed_with_when_it_should_have_ended(world: World) -> None:
 
 @pytest.mark.parametrize("expires", ["soon", "2026-01-01T10:00:00"])
 def test_a_drill_that_expires_at_no_time_is_damage(expires: str) -> None:
-    with pytest.raises(ValueError, match="time|isoformat"):
+    with pytest.raises(ValueError, match=r"time|isoformat"):
         RestoreIntent.parse(RestoreIntent("HV01", "drill", "C:\\x", (), (), expires).text())
 
 

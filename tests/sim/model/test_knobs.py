@@ -25,8 +25,9 @@ from hvpsbridge.sim.model import (
     SnapshotType,
 )
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
-from hvpsbridge.sim.model.state import JobState, VhdFormat
+from hvpsbridge.sim.model.state import JobState, VhdFormat, VMState
 from hvpsbridge.sim.standin.provider import Provider
+from hvpsbridge.sim.standin.rows import Rows
 from hvpsbridge.units import KIB, MIB
 
 SLOT = Slot(ControllerType.SCSI, 0, 0)
@@ -609,6 +610,22 @@ def operational_status(lab: Lab) -> None:
     assert lab.model.vms.status(lab.vm) == (2, 32771)
     lab.model.checkpoints.create(lab.vm)
     assert lab.model.vms.status(lab.vm) == (2, 32768)
+
+
+def heartbeat_seconds(lab: Lab) -> None:
+    rows = Rows(lab.model, None)
+    assert rows.heartbeat(lab.model.vms.get(lab.vm)) == 6
+    lab.model.knobs.heartbeat_seconds = 1e9
+    assert rows.heartbeat(lab.model.vms.get(lab.vm)) == 2
+    lab.model.vms.set_state(lab.vm, "stop")
+    assert rows.heartbeat(lab.model.vms.get(lab.vm)) is None
+
+
+def guest_stops(lab: Lab) -> None:
+    lab.model.vms.set_state(lab.vm, "stop")
+    lab.model.knobs.guest_stops = True
+    lab.model.vms.set_state(lab.vm, "start")
+    assert lab.model.vms.get(lab.vm).state is VMState.Off
 
 
 def language(lab: Lab) -> None:
