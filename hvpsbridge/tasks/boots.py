@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.errors import ConfigurationError, Damaged, MachineError, RepositoryError
+from hvpsbridge.errors import ConfigurationError, Damaged, MachineError
 from hvpsbridge.files import FOLDER_MODE
 from hvpsbridge.folders import absolute
 from hvpsbridge.formats.libvirt_domain import Domain, DomainDisk, domain_of
-from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.nbd.exports import Disk, Export
 from hvpsbridge.nbd.overlay import Overlay
 from hvpsbridge.nbd.server import Server, unix_socket
@@ -28,6 +26,7 @@ from hvpsbridge.qemu.watch import Watch
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.tasks.file_names import disk_name, path_part
 from hvpsbridge.tasks.host_records import default_state_folder
+from hvpsbridge.tasks.proofs import record_proof
 from hvpsbridge.units import KIB, size_text
 
 logger = logging.getLogger(__name__)
@@ -173,11 +172,7 @@ def record_boots(repository: Repository, point: Point, check: BootCheck, run_id:
     """Keep the proof with the point; why that failed, None if it did not or nothing was shown."""
     if not check.shown:
         return None
-    try:
-        repository.catalog.record_proof(point, Proof("boots", datetime.now(UTC), check.read_bytes, run_id))
-    except RepositoryError as err:
-        return f"the findings were not recorded in the repository: {err.describe()}"
-    return None
+    return record_proof(repository, point, "boots", check.read_bytes, run_id)
 
 
 class _Source:

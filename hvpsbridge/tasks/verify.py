@@ -12,7 +12,6 @@ from typing import Annotated
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, HvpsError, PointNotFound, RepositoryError
-from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.options import Option, TextForm, Unit
 from hvpsbridge.qemu.guest import Accelerator
 from hvpsbridge.repository import Point, Repository
@@ -20,6 +19,7 @@ from hvpsbridge.repository.check.verify import Level, VerifyReport
 from hvpsbridge.tasks.boots import STAY_SECONDS, WAIT_SECONDS, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.files.readable import check_readable, record_readable
+from hvpsbridge.tasks.proofs import not_recorded, record_proof
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
@@ -155,16 +155,17 @@ def record_findings(
     """
     try:
         repository.publish_bad(report.bad)
-        if report.level is not Level.HASHED or not whole:
-            return None
-        touched = {touch.point_id for problem in report.problems for touch in problem.touches}
-        for point in points:
-            if point.point_id not in touched:
-                size_bytes = sum(disk.size_bytes for disk in point.disks)
-                proof = Proof("hashed", datetime.now(UTC), size_bytes, run_id)
-                repository.catalog.record_proof(point, proof)
     except RepositoryError as err:
-        return f"the findings were not recorded in the repository: {err.describe()}"
+        return not_recorded(err)
+    if report.level is not Level.HASHED or not whole:
+        return None
+    touched = {touch.point_id for problem in report.problems for touch in problem.touches}
+    for point in points:
+        if point.point_id not in touched:
+            size_bytes = sum(disk.size_bytes for disk in point.disks)
+            warning = record_proof(repository, point, "hashed", size_bytes, run_id)
+            if warning is not None:
+                return warning
     return None
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import FilesUnreadable, RepositoryError
+from hvpsbridge.errors import FilesUnreadable
 from hvpsbridge.filesystems.model import Entry, FileKind
 from hvpsbridge.filesystems.signatures import UNKNOWN
-from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.tasks.files.point_files import PointFiles, address, open_point
+from hvpsbridge.tasks.proofs import record_proof
 
 # Of each volume. A file's first bytes show that its content is found; all of it is what `hashed` is for.
 _FOLDERS = 50
@@ -77,12 +76,7 @@ def record_readable(repository: Repository, point: Point, check: ReadableCheck, 
     """Keep the proof with the point; why that failed, None if it did not or nothing was shown."""
     if not check.shown:
         return None
-    try:
-        proof = Proof("readable", datetime.now(UTC), check.read_bytes, run_id)
-        repository.catalog.record_proof(point, proof)
-    except RepositoryError as err:
-        return f"the findings were not recorded in the repository: {err.describe()}"
-    return None
+    return record_proof(repository, point, "readable", check.read_bytes, run_id)
 
 
 class _Sample:

@@ -15,15 +15,14 @@ from hvpsbridge.errors import (
     ConfigurationError,
     HostError,
     HvpsError,
-    RepositoryError,
     VmDoesNotRun,
     VmNoHeartbeat,
 )
-from hvpsbridge.formats.manifest import Proof
 from hvpsbridge.options import Option, Unit
 from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.file_names import MappedName
 from hvpsbridge.tasks.planning.drills import drill_name
+from hvpsbridge.tasks.proofs import record_proof
 from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 from hvpsbridge.tasks.restore.results import TABLES, Finished, RestoredDisk, RestoreResult, lines
 from hvpsbridge.tasks.restore.source import DiskSource
@@ -119,7 +118,8 @@ class DrillVm:
         if problems:
             return Finished((f"removed VM {made.name}",), conditions=problems)
         note = f"VM {made.name} started and showed a heartbeat after {seconds:.0f} s; it is removed"
-        warning = self._record(point, disks)
+        proved_bytes = sum(disk.size_bytes for disk in disks)
+        warning = record_proof(self.vm.repository, point, "restored", proved_bytes, self.run_id)
         return Finished((note,), () if warning is None else (warning,))
 
     def _watch(self, vm_id: UUID, name: str) -> Iterator[HvpsError]:
@@ -141,16 +141,6 @@ class DrillVm:
             yield VmDoesNotRun(host.name, name)
         except HostError as err:
             yield err
-
-    def _record(self, point: Point, disks: Sequence[RestoredDisk]) -> str | None:
-        """Keep the proof with the point; why that failed."""
-        size_bytes = sum(disk.size_bytes for disk in disks)
-        proof = Proof("restored", datetime.now(UTC), size_bytes, self.run_id)
-        try:
-            self.vm.repository.catalog.record_proof(point, proof)
-        except RepositoryError as err:
-            return f"the proof was not recorded in the repository: {err.describe()}"
-        return None
 
 
 def _heartbeat_text(heartbeat: int | None) -> str:
