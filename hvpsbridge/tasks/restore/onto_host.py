@@ -8,7 +8,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,11 +17,9 @@ from hvpsbridge.contract.restoring import VmMade
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import (
     ConfigurationError,
-    HostError,
     HvpsError,
     OperationFailed,
     TargetExists,
-    VmDoesNotRun,
 )
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
@@ -33,12 +30,14 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, open_restores, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
+from hvpsbridge.tasks.proofs import record_proof
 from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
 from hvpsbridge.tasks.restore.host_capacity import find_isos, host_lacks
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
+from hvpsbridge.tasks.restore.starting import Drill, start_problem
 from hvpsbridge.units import size_text
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ class HostOptions:
         connect_network: connect adapters to the switches that the definition names.
         keep_macs: keep static MAC addresses.
         new_tpm: make a new vTPM if the host cannot use the key protector in the point.
-        expires: of a drill: the VM keeps its mark and its entry in the ledger, and should be gone then.
     """
 
     name: str | None = None
@@ -74,7 +72,6 @@ class HostOptions:
     connect_network: bool = False
     keep_macs: bool = False
     new_tpm: bool = False
-    expires: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +83,7 @@ class HostVm:
         repository: the one that is restored from.
         run_id: of this restore.
         options: how it is made.
+        drill: how it is watched before it is removed again; None for a VM that stays.
 
     Attributes:
         mapped: names that had to be changed to become parts of a path.
@@ -95,6 +93,7 @@ class HostVm:
     repository: Repository
     run_id: UUID
     options: HostOptions
+    drill: Drill | None = None
     mapped: tuple[MappedName, ...] = ()
     _name: str = ""
     _base: str = ""
@@ -147,7 +146,7 @@ class HostVm:
                 self.place,
                 *(folder for folder in _with_parents(self._base) if folder not in there),
             ),
-            "" if self.options.expires is None else self.options.expires.isoformat(),
+            "" if self.drill is None else self.drill.expires.isoformat(),
         )
         self._journal = RestoreJournal(self.repository, self.run_id, self.host.name)
         self._journal.intended(self._plan_options().mark, self._intent)
@@ -181,13 +180,17 @@ class HostVm:
         return source.restored(started, f"{self.host.name}:{path}", format=FORMAT)
 
     def finish(self, point: Point, disks: Sequence[RestoredDisk]) -> Finished:
-        """Make the VM.
+        """Make the VM. That of a drill is started, watched and removed, whatever happens.
 
         Raises:
             OperationFailed: the host refuses; nothing is left.
             SessionLost: the VM may have been made; the next restore or sweep finds out.
+            HostError: the VM of a drill could not be removed; the next restore or sweep does.
+            Interrupted: a drill was stopped; its VM was removed.
         """
-        made = self.make(point)
+        made = self._make(point)
+        if self.drill is not None:
+            return self._finish_drill(self.drill, made, point, disks)
         record_restored(
             self.repository,
             run_id=self.run_id,
@@ -199,8 +202,8 @@ class HostVm:
         )
         if self._journal is not None:
             self._journal.settled("finished")
-        conditions = list(self._start(made.vm_id)) if self.options.start else []
-        runs = self.options.start and not conditions
+        problem = start_problem(self.host, made.vm_id, made.name) if self.options.start else None
+        runs = self.options.start and problem is None
         lines = [f"made VM {made.name} ({made.vm_id}) in {self.place}; it {'runs' if runs else 'is off'}"]
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
@@ -211,15 +214,11 @@ class HostVm:
         if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
             lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
         lines += boot_loader_notes(self.repository, point, {disk.slot for disk in disks})
-        return Finished(tuple(lines), conditions=tuple(conditions))
+        return Finished(tuple(lines), conditions=() if problem is None else (problem,))
 
-    def make(self, point: Point) -> VmMade:
-        """Make the VM of the disks that were written; it is still in the ledger.
+    # -- inside ---------------------------------------------------------------------------------------
 
-        Raises:
-            OperationFailed: the host refuses; nothing is left.
-            SessionLost: the VM may have been made; the next restore or sweep finds out.
-        """
+    def _make(self, point: Point) -> VmMade:
         plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
         try:
             return self.host.restoring.new_vm(
@@ -229,12 +228,25 @@ class HostVm:
             self._undo()
             raise
 
-    def remove(self, vm_id: UUID) -> None:
-        """Turn off and remove the VM of a drill, with its files.
+    def _finish_drill(
+        self, drill: Drill, made: VmMade, point: Point, disks: Sequence[RestoredDisk]
+    ) -> Finished:
+        started = time.monotonic()
+        try:
+            problem = drill.problem(self.host, made.vm_id, made.name)
+            seconds = time.monotonic() - started
+        finally:
+            with stopping.to_the_end():
+                self._remove(made.vm_id)
+        if problem is not None:
+            return Finished((f"removed VM {made.name}",), conditions=(problem,))
+        note = f"VM {made.name} started and showed a heartbeat after {seconds:.0f} s; it is removed"
+        proved_bytes = sum(disk.size_bytes for disk in disks)
+        warning = record_proof(self.repository, point, "restored", proved_bytes, drill.run_id)
+        return Finished((note,), () if warning is None else (warning,))
 
-        Raises:
-            HostError: it cannot be removed, and stays in the ledger for the next restore or sweep.
-        """
+    def _remove(self, vm_id: UUID) -> None:
+        """Turn off and remove the VM, with its files. What cannot be removed stays in the ledger."""
         if self._journal is None or self._intent is None:
             return
         try:
@@ -244,16 +256,6 @@ class HostVm:
             self._journal.settled("removed")
         finally:
             self._journal.release()
-
-    # -- inside ---------------------------------------------------------------------------------------
-
-    def _start(self, vm_id: UUID) -> Iterator[HvpsError]:
-        """Start the VM, which is whole; why it does not run."""
-        try:
-            if not self.host.restoring.start_vm(vm_id).running:
-                yield VmDoesNotRun(self.host.name, self._name)
-        except HostError as err:
-            yield err
 
     def _undo(self, files: Sequence[str] | None = None) -> None:
         """Remove what was made: all files, or only these.
@@ -286,7 +288,7 @@ class HostVm:
             keep_macs=self.options.keep_macs,
             new_tpm=self.options.new_tpm,
             isos=self._isos,
-            keep_mark=self.options.expires is not None,
+            keep_mark=self.drill is not None,
         )
 
     def _look(self, sources: Sequence[DiskSource]) -> tuple[list[str], Collection[str]]:

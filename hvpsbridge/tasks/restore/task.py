@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,7 +107,11 @@ def choose_disks(point: Point, disk: int | None) -> tuple[ManifestDisk, ...]:
 
 
 def restore_vm(
-    context: TaskContext, options: RestoreOptions, target: RestoreTarget | None = None
+    context: TaskContext,
+    options: RestoreOptions,
+    target: RestoreTarget | None = None,
+    *,
+    on_host: Callable[[HyperVHost, TaskContext, RestoreOptions], RestoreTarget] | None = None,
 ) -> RestoreResult:
     """Restore disks of one of the VM's points. Errors are in the result.
 
@@ -114,6 +119,7 @@ def restore_vm(
         context: with the host that the options name.
         options: the task's.
         target: in place of the one that the options name.
+        on_host: makes the target on the host that the options name; :func:`host_target` without it.
     """
     vm, repository = context.vm, context.repository
     started = datetime.now(UTC)
@@ -129,7 +135,7 @@ def restore_vm(
             raise PointNotFound(vm.name, repository.store.url)
         point = repository.catalog.find_point_of(vm.vm_id, options.point)
         chosen = choose_disks(point, options.disk)
-        target = target or _named_target(context, options, session)
+        target = target or _named_target(context, options, session, on_host or host_target)
         sources = deque(
             DiskSource(
                 repository,
@@ -204,7 +210,12 @@ def restore_id(context: TaskContext) -> UUID:
     return uuid5(context.run_id, str(context.vm.vm_id))
 
 
-def _named_target(context: TaskContext, options: RestoreOptions, session: ExitStack) -> RestoreTarget:
+def _named_target(
+    context: TaskContext,
+    options: RestoreOptions,
+    session: ExitStack,
+    on_host: Callable[[HyperVHost, TaskContext, RestoreOptions], RestoreTarget],
+) -> RestoreTarget:
     name = target_host(options.to)
     if name is None:
         names = _names(context.vm, context.run_id)
@@ -213,9 +224,9 @@ def _named_target(context: TaskContext, options: RestoreOptions, session: ExitSt
         raise ConfigurationError(options.to, options.conflict)
     host = context.hosts.connect_to(name)
     if host is None:
-        raise ConfigurationError(options.to, "the playbook has no such host; add it to hosts")
+        raise ConfigurationError(options.to, "the playbook does not have this host; add it to hosts")
     session.callback(host.close)
-    return host_target(host, context, options)
+    return on_host(host, context, options)
 
 
 def _hosts(options: RestoreOptions) -> tuple[str, ...]:
