@@ -13,7 +13,8 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import HyperVError
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+from hvpsbridge.tasks.restore.in_place import InPlaceVm
+from hvpsbridge.tasks.restore.in_place_checks import InPlaceOptions
 from hvpsbridge.tasks.restore.in_place_ledger import open_in_place
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.tasks.restore.undo import forget_in_place, undo_in_place

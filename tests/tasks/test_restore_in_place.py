@@ -17,7 +17,8 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.host_check import Reached
 from hvpsbridge.tasks.host_facts import examine_host
 from hvpsbridge.tasks.host_records import HostRecords
-from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+from hvpsbridge.tasks.restore.in_place import InPlaceVm
+from hvpsbridge.tasks.restore.in_place_checks import InPlaceOptions
 from hvpsbridge.tasks.restore.in_place_disk import HostDisk
 from hvpsbridge.tasks.restore.in_place_ledger import open_in_place
 from hvpsbridge.tasks.restore.results import RestoreResult

@@ -154,6 +154,8 @@ def test_a_restore_at_work_is_not_swept(world: World, served: SimulatedHost) -> 
         _sweep_elsewhere(world, host)
         assert world.model.host_files.made() == before
         assert len(list(open_restores(world.repository, "HV01"))) == 1
+        assert target._journal is not None
+        target._journal.release()
 
 
 def _sweep_elsewhere(world: World, host: HyperVHost) -> None:

@@ -45,7 +45,7 @@ class RestoreJournal:
     """Writes the ledger of restores for one of them, and holds its lease."""
 
     def __init__(self, repository: Repository, run_id: UUID, host: str) -> None:
-        self._ledger = _ledger(repository)
+        self._ledger = restores_ledger(repository)
         self._vm_id = _ledger_id(repository)
         self._run_id = run_id
         self._host = host
@@ -87,7 +87,7 @@ def open_restores(repository: Repository, machine: str) -> Iterator[OpenRestore]
         repository: with the ledger.
         machine: name of the host as it calls itself.
     """
-    for entry in _ledger(repository).open_entries():
+    for entry in restores_ledger(repository).open_entries():
         if entry.kind is not LedgerKind.RESTORE_INTENDED:
             continue
         try:
@@ -157,5 +157,6 @@ def _ledger_id(repository: Repository) -> UUID:
     return uuid5(repository.repository_id, "restores")
 
 
-def _ledger(repository: Repository) -> Ledger:
+def restores_ledger(repository: Repository) -> Ledger:
+    """The ledger of all restores onto hosts, copies and those in place."""
     return repository.ledger(_ledger_id(repository))

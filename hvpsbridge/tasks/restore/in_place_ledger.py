@@ -9,12 +9,16 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID, uuid5
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from hvpsbridge.formats.in_place import InPlaceRestore, Stage
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.repository import Repository
-from hvpsbridge.repository.ledger import Ledger
+from hvpsbridge.tasks.cleanup.restores import restores_ledger
+
+if TYPE_CHECKING:
+    from hvpsbridge.host.hyperv import HyperVHost
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class InPlaceLedger:
     """
 
     def __init__(self, repository: Repository, host: str, run_id: UUID) -> None:
-        self._ledger = _ledger(repository)
+        self._ledger = restores_ledger(repository)
         self._host = host
         self._run_id = run_id
 
@@ -71,7 +75,7 @@ def open_in_place(repository: Repository, machine: str) -> Iterator[OpenInPlace]
         machine: name of the host as it calls itself.
     """
     found: dict[UUID, InPlaceRestore] = {}
-    for entry in _ledger(repository).open_entries():
+    for entry in restores_ledger(repository).open_entries():
         if entry.kind is not LedgerKind.IN_PLACE:
             continue
         try:
@@ -83,5 +87,16 @@ def open_in_place(repository: Repository, machine: str) -> Iterator[OpenInPlace]
             yield OpenInPlace(run_id, restore)
 
 
-def _ledger(repository: Repository) -> Ledger:
-    return repository.ledger(uuid5(repository.repository_id, "restores"))
+def in_place_of(repository: Repository, machine: str, vm_id: UUID) -> OpenInPlace | None:
+    """The restore into a VM that left something on a host; None if none did."""
+    return next((one for one in open_in_place(repository, machine) if one.restore.vm_id == vm_id), None)
+
+
+def remove_copies(host: HyperVHost, ledger: InPlaceLedger, restore: InPlaceRestore) -> None:
+    """Remove the copies for an undo; nothing of the restore is left then.
+
+    Raises:
+        HostError: the host cannot remove them.
+    """
+    host.restoring.remove_files(disk.undo for disk in restore.disks)
+    ledger.settled(restore, "nothing is kept")

@@ -184,7 +184,8 @@ def restore_vm(
 def host_target(host: HyperVHost, context: TaskContext, options: RestoreOptions) -> RestoreTarget:
     """A new VM on a host, or the VM itself, as the options say."""
     # Commands that only read a repository would take twice as long to start with the client imported.
-    from hvpsbridge.tasks.restore.in_place import InPlaceOptions, InPlaceVm
+    from hvpsbridge.tasks.restore.in_place import InPlaceVm
+    from hvpsbridge.tasks.restore.in_place_checks import InPlaceOptions
     from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
 
     # Of this restore: several VMs of a run may be restored at the same time.

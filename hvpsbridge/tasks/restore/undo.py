@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ntpath
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import VmInfo, VmState
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.formats.in_place import InPlaceDisk, InPlaceRestore, Stage
+from hvpsbridge.formats.in_place import Stage
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.tasks.planning.restored import record_restored
-from hvpsbridge.tasks.restore.in_place import checkpoint_problems, forget_tracking
+from hvpsbridge.tasks.restore.in_place_checks import checkpoint_problems
 from hvpsbridge.tasks.restore.in_place_disk import HostDisk
-from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, OpenInPlace, open_in_place
-
-logger = logging.getLogger(__name__)
+from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, in_place_of, remove_copies
+from hvpsbridge.tasks.restore.in_place_tracking import forget_tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +48,23 @@ def undo_in_place(
         HostNotClean: something of an earlier backup is left, so nothing was changed.
         HostError: the host failed; the undo can be done again.
     """
-    found = in_place_of(host, repository, vm.vm_id)
+    found = in_place_of(repository, host.host_info().name, vm.vm_id)
     where = f"undo on {host.name}"
     if found is None:
         raise ConfigurationError(where, f"no restore into VM {vm.name} is known here, or its copies are gone")
     with repository.lease(vm.vm_id, current_holder(run_id)):
         ledger, restore = InPlaceLedger(repository, host.name, found.run_id), found.restore
         if restore.stage is Stage.COPYING:
-            _remove_copies(host, ledger, restore)
+            remove_copies(host, ledger, restore)
             return (f"the restore into VM {vm.name} had not changed its disks; its copies were removed",)
         problems = [] if vm.state is VmState.OFF else [f"VM {vm.name} is {vm.state}; shut it down first"]
         problems += checkpoint_problems(repository, host.checkpoints(vm.vm_id))
         if problems:
             raise ConfigurationError(where, "; ".join(problems))
         # Files are removed only after all were put back.
-        copies = [disk for disk in restore.disks if _is_there(host, disk)]
+        undo = [disk.undo for disk in restore.disks]
+        there = set(host.restoring.folder(ntpath.dirname(undo[0]), undo).found)
+        copies = [disk for disk in restore.disks if disk.undo in there]
         if restore.stage is not Stage.UNDOING and len(copies) < len(restore.disks):
             lost = ", ".join(disk.undo for disk in restore.disks if disk not in copies)
             raise ConfigurationError(where, f"copies are gone: {lost}; restore a point instead")
@@ -86,7 +86,7 @@ def undo_in_place(
             host.restoring.copy_file(names.undo, names.written, overwrite=True)
         for names in restore.disks:
             HostDisk(host, names).show()
-        _remove_copies(host, ledger, restore)
+        remove_copies(host, ledger, restore)
         slots = ", ".join(disk.slot for disk in restore.disks)
         return (*lines, f"VM {vm.name}: disks {slots} are what they were before the restore; it is off")
 
@@ -98,26 +98,11 @@ def forget_in_place(host: HyperVHost, repository: Repository, run_id: UUID, vm: 
         RepositoryLocked: a backup or a restore is working on the VM.
         HostError: the host cannot remove them.
     """
-    found = in_place_of(host, repository, vm.vm_id)
+    found = in_place_of(repository, host.host_info().name, vm.vm_id)
     if found is None:
         return Forgotten()
     if found.restore.stage in (Stage.WRITING, Stage.UNDOING):
         return Forgotten(left=("a restore into its disks did not end; do it again, or `hvps host undo`",))
     with repository.lease(vm.vm_id, current_holder(run_id)):
-        _remove_copies(host, InPlaceLedger(repository, host.name, found.run_id), found.restore)
+        remove_copies(host, InPlaceLedger(repository, host.name, found.run_id), found.restore)
     return Forgotten(done=tuple(f"removed {disk.undo}" for disk in found.restore.disks))
-
-
-def in_place_of(host: HyperVHost, repository: Repository, vm_id: UUID) -> OpenInPlace | None:
-    """The restore into a VM that left something on the host; None if none did."""
-    machine = host.host_info().name
-    return next((one for one in open_in_place(repository, machine) if one.restore.vm_id == vm_id), None)
-
-
-def _remove_copies(host: HyperVHost, ledger: InPlaceLedger, restore: InPlaceRestore) -> None:
-    host.restoring.remove_files(disk.undo for disk in restore.disks)
-    ledger.settled(restore, "nothing is kept")
-
-
-def _is_there(host: HyperVHost, names: InPlaceDisk) -> bool:
-    return bool(host.restoring.folder(ntpath.dirname(names.undo), [names.undo]).found)
