@@ -35,10 +35,15 @@ class OpenRestore:
 
 @dataclass(frozen=True, slots=True)
 class SweptRestores:
-    """What was done and what is left, one line each."""
+    """What was done and what is left, one line each.
+
+    Attributes:
+        open: restores that are at work, or could not be removed.
+    """
 
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    open: tuple[OpenRestore, ...] = ()
 
 
 class RestoreJournal:
@@ -110,10 +115,12 @@ def sweep_restores(host: HyperVHost, repository: Repository, machine: str) -> Sw
     """
     done: list[str] = []
     left: list[str] = []
+    still: list[OpenRestore] = []
     for one in open_restores(repository, machine):
         try:
             journal = RestoreJournal(repository, one.run_id, host.name)
         except RepositoryLocked:
+            still.append(one)
             continue
         try:
             vms, _ = host.list_vms()
@@ -122,6 +129,7 @@ def sweep_restores(host: HyperVHost, repository: Repository, machine: str) -> Sw
                 finished = there is not None and not _removed(host, there, one)
             except OperationFailed as err:
                 left.append(f"VM {one.intent.name!r} of restore {one.run_id}: {err}")
+                still.append(one)
                 continue
             if not finished:
                 removed = host.restoring.remove_files(one.intent.files, one.intent.folders).removed
@@ -129,7 +137,7 @@ def sweep_restores(host: HyperVHost, repository: Repository, machine: str) -> Sw
             journal.settled("finished" if finished else "swept")
         finally:
             journal.release()
-    return SweptRestores(tuple(done), tuple(left))
+    return SweptRestores(tuple(done), tuple(left), tuple(still))
 
 
 def _is_of(vm: VmInfo, intent: RestoreIntent) -> bool:

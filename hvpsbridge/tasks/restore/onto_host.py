@@ -27,7 +27,7 @@ from hvpsbridge.formats.vm_devices import PlannedDisk
 from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, vm_plan, wants_tpm
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
-from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, open_restores, sweep_restores
+from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.proofs import record_proof
@@ -123,9 +123,10 @@ class HostVm:
         self._choose_name(point)
         info = self.host.host_info()
         machine = info.name
-        for line in sweep_restores(self.host, self.repository, machine).done:
+        swept = sweep_restores(self.host, self.repository, machine)
+        for line in swept.done:
             logger.info(line)
-        self._others = tuple(open_restores(self.repository, machine))
+        self._others = swept.open
         self._vms, _ = self.host.list_vms()
         disks = [source.disk for source in sources]
         problems, there = self._look(sources)
