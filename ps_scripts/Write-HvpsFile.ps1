@@ -25,6 +25,7 @@ begin {
     $ProgressPreference = 'SilentlyContinue'
     #% include "lib/Errors.ps1"
     #% include "lib/Reader.ps1"
+    #% include "lib/WritePart.ps1"
     try {
         Import-HvpsReader
         $file = [Hvps.NewFile]::Get($Path)
@@ -34,19 +35,5 @@ begin {
     }
 }
 process {
-    # If the input is closed at once, this block runs once without a request.
-    if ($null -eq $Request) {
-        return
-    }
-    try {
-        $offset = $file.Write($Request)
-        [pscustomobject]@{
-            PSTypeName  = 'Hvps.WrittenPart'
-            OffsetBytes = [uint64] $offset
-            LengthBytes = [uint64] ($Request.Length - [Hvps.NewFile]::HeaderBytes)
-        }
-    }
-    catch {
-        throw (ConvertTo-HvpsError -Record $_)
-    }
+    Write-HvpsPart -Target $file -Request $Request
 }
