@@ -178,15 +178,7 @@ class Rows:
             "Id": vm.instance_id(slot, owner).removesuffix("\\L") + "\\D",
             "Name": f"Hard Drive on {kind} controller number {slot.controller_number} "
             f"at location {slot.controller_location}",
-            "Path": path,
-            "ControllerType": int(slot.controller_type),
-            "ControllerNumber": slot.controller_number,
-            "ControllerLocation": slot.controller_location,
-            "PoolName": "Primordial",
-            "VMId": str(vm.vm_id),
-            "VMName": vm.name,
-            "VMSnapshotId": str(point.checkpoint_id) if point else _EMPTY,
-            "VMSnapshotName": point.name if point else "",
+            **_drive_members(vm, slot, path, point),
             "DiskNumber": drive.pass_through_number,
             "SupportPersistentReservations": drive.shared,
             "MinimumIOPS": 0,
@@ -205,15 +197,7 @@ class Rows:
                 "Id": vm.instance_id(slot).removesuffix("\\L") + "\\D",
                 "Name": f"DVD Drive on {slot.controller_type.name} controller number "
                 f"{slot.controller_number} at location {slot.controller_location}",
-                "Path": path,
-                "ControllerType": int(slot.controller_type),
-                "ControllerNumber": slot.controller_number,
-                "ControllerLocation": slot.controller_location,
-                "PoolName": "Primordial",
-                "VMId": str(vm.vm_id),
-                "VMName": vm.name,
-                "VMSnapshotId": _EMPTY,
-                "VMSnapshotName": "",
+                **_drive_members(vm, slot, path, None),
                 "DvdMediaType": "None" if path is None else "ISO",
             }
             for slot, path in ((Slot.parse(text), path) for text, path in vm.hardware.get("dvd", {}).items())
@@ -298,4 +282,19 @@ def refusal(err: HyperVError, target: str) -> Row:
         "category": err.category,
         "message": err.message,
         "target": target,
+    }
+
+
+def _drive_members(vm: Vm, slot: Slot, path: str | None, point: Checkpoint | None) -> Row:
+    """Members of ``HardDiskDrive`` and ``DvdDrive`` alike."""
+    return {
+        "Path": path,
+        "ControllerType": int(slot.controller_type),
+        "ControllerNumber": slot.controller_number,
+        "ControllerLocation": slot.controller_location,
+        "PoolName": "Primordial",
+        "VMId": str(vm.vm_id),
+        "VMName": vm.name,
+        "VMSnapshotId": str(point.checkpoint_id) if point else _EMPTY,
+        "VMSnapshotName": point.name if point else "",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -115,8 +116,11 @@ def heartbeat(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
 
 
 def _slot(row: Row) -> str:
-    kind = "ide" if row["ControllerType"] == 0 else "scsi"
-    return f"{kind}{row['ControllerNumber']}:{row['ControllerLocation']}"
+    return _place("ide" if row["ControllerType"] == 0 else "scsi", row)
+
+
+def _place(kind: str, drive: Mapping[str, Any]) -> str:
+    return f"{kind}{drive['ControllerNumber']}:{drive['ControllerLocation']}"
 
 
 def _vlan(given: dict[str, Any]) -> dict[str, Any]:
@@ -232,43 +236,35 @@ class _Making:
     def _drives(self) -> None:
         rows, vm = self._rows, self.vm
         for row in self.call("Get-VMDvdDrive", lambda: cmdlets.dvd_drives(rows, vm)):
-            self.call(
-                "Remove-VMDvdDrive",
-                lambda row=row: administration.remove_dvd(rows, vm, _slot(row)),  # type: ignore[misc]
-            )
+            self.call("Remove-VMDvdDrive", partial(administration.remove_dvd, rows, vm, _slot(row)))
         found = self.call("Get-VMScsiController", lambda: cmdlets.scsi_controllers(rows, vm))
         for _ in range(self._plan["scsi_controllers"] - len(found)):
             self.call("Add-VMScsiController", lambda: administration.add_scsi_controller(rows, vm))
         for disk in self._plan["disks"]:
-            number, location = disk["ControllerNumber"], disk["ControllerLocation"]
-            slot = f"{disk['ControllerType'].lower()}{number}:{location}"
-            try:
-                self.call(
-                    "Add-VMHardDiskDrive",
-                    lambda disk=disk, slot=slot: administration.add_drive(  # type: ignore[misc]
-                        rows, vm, disk["Path"], slot=slot
-                    ),
-                )
-            except HyperVError as err:
-                code = native_code(err)
-                self.call("Remove-VM", lambda: administration.remove_vm(rows, vm))
-                raise failure(
-                    disk_error_id(code, "Hvps.DiskUnreadable"), f"cannot attach {disk['Path']}", code
-                ) from err
-            self._part(
-                "Set-VMHardDiskDrive",
-                f"limits of {disk['Path']}",
-                disk.get("limits"),
-                lambda rows, vm, members, slot=slot: administration.set_drive(rows, vm, slot, members),  # type: ignore[misc]
-                {},
-            )
+            self._add_disk(disk)
         for dvd in self._plan.get("dvd") or ():
             self._part("Add-VMDvdDrive", "DVD drive", dvd, self._add_dvd, {})
 
+    def _add_disk(self, disk: Mapping[str, Any]) -> None:
+        rows, vm, path = self._rows, self.vm, disk["Path"]
+        slot = _place(disk["ControllerType"].lower(), disk)
+        try:
+            self.call("Add-VMHardDiskDrive", lambda: administration.add_drive(rows, vm, path, slot=slot))
+        except HyperVError as err:
+            code = native_code(err)
+            self.call("Remove-VM", lambda: administration.remove_vm(rows, vm))
+            raise failure(disk_error_id(code, "Hvps.DiskUnreadable"), f"cannot attach {path}", code) from err
+        self._part(
+            "Set-VMHardDiskDrive",
+            f"limits of {path}",
+            disk.get("limits"),
+            lambda rows, vm, members: administration.set_drive(rows, vm, slot, members),
+            {},
+        )
+
     def _add_dvd(self, rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
         controller = "ide" if self._plan["generation"] == 1 else "scsi"
-        slot = f"{controller}{members['ControllerNumber']}:{members['ControllerLocation']}"
-        return administration.add_dvd(rows, vm, slot, members.get("Path"))
+        return administration.add_dvd(rows, vm, _place(controller, members), members.get("Path"))
 
     def _tpm(self) -> None:
         wanted = self._plan.get("tpm")
