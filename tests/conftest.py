@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,6 +45,11 @@ def in_ci() -> bool:
     return bool(os.environ.get("CI"))
 
 
+def unavailable(what: str) -> NoReturn:
+    """Fail in CI, otherwise skip: something that a test needs is not there."""
+    (pytest.fail if in_ci() else pytest.skip)(what)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_realm_of_this_machine() -> Iterator[None]:
     """Negotiate would ask the machine's own Kerberos realm first, over the network."""
@@ -74,9 +80,7 @@ def pwsh() -> Path:
     named = os.environ.get("HVPS_PWSH")
     engine = str(Path(named).absolute()) if named else shutil.which("pwsh")
     if engine is None:
-        if in_ci():
-            pytest.fail("no PowerShell engine: set HVPS_PWSH, or put pwsh on PATH")
-        pytest.skip("no PowerShell engine: set HVPS_PWSH, or put pwsh on PATH")
+        unavailable("no PowerShell engine: set HVPS_PWSH, or put pwsh on PATH")
     trouble = _runs(engine)
     if trouble:
         pytest.fail(f"the PowerShell engine {engine} does not run: {trouble}")

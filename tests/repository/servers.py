@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import in_ci
+from tests.conftest import unavailable
 from tests.ports import ReservedPort
 
 SSHD = "/usr/sbin/sshd"
@@ -28,7 +28,7 @@ SSHD = "/usr/sbin/sshd"
 
 def missing(what: str) -> None:
     """Fail in CI, otherwise skip."""
-    (pytest.fail if in_ci() else pytest.skip)(f"{what} is not installed")
+    unavailable(f"{what} is not installed")
 
 
 def make_key(path: Path) -> None:

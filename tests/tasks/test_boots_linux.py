@@ -15,7 +15,7 @@ from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.libvirt import SCRIPT_NAME
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
-from tests.conftest import in_ci
+from tests.conftest import unavailable
 from tests.once import made_once
 from tests.qemu.linux import ROOT_START, first_boot, linux_disk, missing
 from tests.tasks.test_restore_libvirt import boots
@@ -28,7 +28,7 @@ IDE = Slot(ControllerType.IDE, 0, 0)
 def small_linux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a disk that booted once, and of a file with what it wrote."""
     if missing():
-        (pytest.fail if in_ci() else pytest.skip)(f"needs {missing()}")
+        unavailable(f"needs {missing()}")
 
     def make(folder: Path) -> None:
         written = first_boot(linux_disk(folder / "disk"))
