@@ -301,7 +301,7 @@ def stage_seconds(stores: Stores, data_bytes: int) -> dict[str, float]:
         open_repository(str(stores.folder / "hvps"), key=Secret(PASSWORD)) as repository,
         place.open("wb", buffering=0) as target,
     ):
-        # Private parts: there is no other way to stages.
+        # Private parts: nothing public runs one stage alone.
         frames, sealer = repository._frames, repository._frames._objects.sealer
         (point,) = repository.catalog.points()
         ids = [identity for _, identity in repository.image(point, point.disks[0]).chunk_ids()]

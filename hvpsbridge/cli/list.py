@@ -44,9 +44,8 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
     code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
     if as_json:
         summaries = tuple(
-            point_summary(point, found.best, found.levels)
+            point_summary(point, proofs[point.point_id].best, proofs[point.point_id].levels)
             for point in points
-            for found in (proofs[point.point_id],)
         )
         gone = tuple(UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable)
         console.document(PointList(repository.repository_id, summaries, gone, lost_chunks))

@@ -46,7 +46,7 @@ WIDTH = 8
 # In text mode, QEMU shows cells of 9 pixels.
 _TEXT_MODE = (720, 400)
 _TEXT_MODE_WIDTH = 9
-# What stands for a cell that is no letter of the font.
+# In place of a cell that does not look like a letter of the font.
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # Two rows of a cell, below most letters.
 _CURSOR = 0xFFFF << 8

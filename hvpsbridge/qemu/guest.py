@@ -68,7 +68,7 @@ def _processor() -> str:
 def command(domain: Domain, accelerator: Accelerator, nbd: Path) -> list[str]:
     """The command of QEMU; files 3 and 4 of the guest's process are not part of it.
 
-    There is no network, and QEMU itself can neither start programs nor get rights.
+    The guest has no network. QEMU itself can neither start programs nor gain privileges.
 
     Args:
         domain: the VM; the file of each disk is the name of its NBD export.

@@ -101,7 +101,7 @@ class Agent:
         with contextlib.suppress(OSError):
             if now >= self._next:
                 self._next = now + self.ASK_SECONDS
-                number = random.randrange(1, 1 << 31)  # noqa: S311 - only tells answers apart
+                number = random.randrange(1, 1 << 31)  # noqa: S311 - not a secret, only to match the answer
                 question = {"execute": "guest-sync", "arguments": {"id": number}}
                 self._asked.add(number)
                 self._connection.send(json.dumps(question).encode() + b"\n")

@@ -31,7 +31,7 @@ class Seen:
     """What one look showed.
 
     Attributes:
-        what: the line or the fact that it was told by.
+        what: the line or the fact that shows it.
     """
 
     stage: Stage
@@ -117,7 +117,7 @@ def look_at(picture: Picture) -> Seen:
 
 def read(lines: Sequence[str]) -> Seen:
     """What lines of text show, the newest last."""
-    # The cursor, which blinks, is no text.
+    # A cursor that blinks is not text.
     full = [text for line in lines if (text := line.strip(f" \t{UNREADABLE}"))]
     if not full:
         return Seen(Stage.NOTHING, "no text")

@@ -155,7 +155,7 @@ class ChunkReaders:
     def _load(self, identities: Sequence[bytes], mine: Future[Loaded]) -> None:
         try:
             loaded: Loaded | BaseException = self._read(identities)
-        except BaseException as err:  # noqa: BLE001 (raised by who needs the chunks)
+        except BaseException as err:  # noqa: BLE001 (raised where the chunks are needed)
             loaded = err
         self.cache.finish(identities, mine, loaded)
 

@@ -200,7 +200,7 @@ def set_vlan(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[Row]
     """``Set-VMNetworkAdapterVlan``.
 
     Raises:
-        HyperVError: there is no such VLAN.
+        HyperVError: the VLAN does not exist.
     """
     found = rows.vm(vm)
     numbers = [value for name, value in members.items() if name.endswith("VlanId")]
@@ -215,7 +215,7 @@ def add_dvd(rows: Rows, vm: str, slot: str, path: str | None = None) -> list[Row
     """``Add-VMDvdDrive``.
 
     Raises:
-        HyperVError: the slot is taken or does not exist, or there is no such ISO.
+        HyperVError: the slot is taken or does not exist, or the ISO does not exist.
     """
     found = rows.vm(vm)
     where = Slot.parse(slot)

@@ -10,7 +10,7 @@ from hvpsbridge.formats.readable import Readable
 
 
 def partitions(disk: Readable, sector_bytes: int) -> Iterator[tuple[str, Window]]:
-    """Number and bytes of each partition, in the order of the table; nothing if there is no table.
+    """Number and bytes of each partition, in the order of the table; none for a disk without a table.
 
     Raises:
         MachineError: the libraries that read tables are not installed.
