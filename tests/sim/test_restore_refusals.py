@@ -14,7 +14,7 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.views.vhdx import vhdx_view
 from hvpsbridge.formats.views.view import DiskShape
 from hvpsbridge.sim.model import DiskError, HyperVError, Model, VMState, Win32, Wmi
-from hvpsbridge.sim.standin import administration
+from hvpsbridge.sim.standin import administration, devices
 from hvpsbridge.sim.standin.rows import Rows
 from hvpsbridge.sim.wsman.envelope import Fault
 from hvpsbridge.sim.wsman.shells import Inbound, Quotas
@@ -63,7 +63,7 @@ def _zero(start: int, end: int) -> Callable[[bytearray], None]:
 def test_a_bad_vhdx_is_not_attached(model: Model, spoil: Callable[[bytearray], None]) -> None:
     vm = model.setup.create_vm("vm", state=VMState.Off)
     with pytest.raises(HyperVError) as refused:
-        administration.add_drive(Rows(model, None), str(vm.vm_id), written(model, PATH, spoil))
+        devices.add_drive(Rows(model, None), str(vm.vm_id), written(model, PATH, spoil))
     assert f"0x8007{int(Win32.FILE_CORRUPT):04X}" in str(refused.value.message)
 
 
@@ -71,18 +71,18 @@ def test_a_good_vhdx_is_attached_once_and_to_a_free_slot(model: Model) -> None:
     vm = model.setup.create_vm("vm", state=VMState.Off)
     rows, vm_id = Rows(model, None), str(vm.vm_id)
     path = written(model, PATH, lambda content: None)
-    assert administration.add_drive(rows, vm_id, path, slot="scsi0:3")[0]["Path"] == path
+    assert devices.add_drive(rows, vm_id, path, slot="scsi0:3")[0]["Path"] == path
     other = written(model, "C:\\Loose\\b.vhdx", lambda content: None)
     for file, slot in ((path, "scsi0:4"), (other, "scsi0:3"), (other, "scsi0:64"), (other, "ide0:0")):
         with pytest.raises(HyperVError):
-            administration.add_drive(rows, vm_id, file, slot=slot)
+            devices.add_drive(rows, vm_id, file, slot=slot)
 
 
 def test_generation_2_takes_no_vhd(model: Model) -> None:
     for generation, slot in ((1, "ide0:0"), (2, "scsi0:0")):
         vm = model.setup.create_vm(f"vm{generation}", generation=generation, state=VMState.Off)
         with pytest.raises(HyperVError) as refused:
-            administration.add_drive(Rows(model, None), str(vm.vm_id), "C:\\Loose\\a.vhd", slot=slot)
+            devices.add_drive(Rows(model, None), str(vm.vm_id), "C:\\Loose\\a.vhd", slot=slot)
         assert refused.value.code == (Wmi.NOT_SUPPORTED if generation == 2 else Wmi.NOT_FOUND)
 
 
@@ -104,7 +104,7 @@ def test_a_compressed_file_is_no_disk(model: Model) -> None:
     model.host_files.close(handle)
     vm = model.setup.create_vm("vm", state=VMState.Off)
     with pytest.raises(HyperVError):
-        administration.add_drive(Rows(model, None), str(vm.vm_id), PATH)
+        devices.add_drive(Rows(model, None), str(vm.vm_id), PATH)
     with pytest.raises(DiskError) as refused:
         model.host_files.make_folder("C:\\Loose")
     assert refused.value.code == Win32.ALREADY_EXISTS

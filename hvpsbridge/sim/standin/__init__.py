@@ -11,7 +11,7 @@ from typing import Any
 from hvpsbridge.sim.model import HyperVError, Model
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Job
-from hvpsbridge.sim.standin import administration, announcing, cmdlets, hardware
+from hvpsbridge.sim.standin import administration, announcing, cmdlets, devices, hardware
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.sim.standin.rows import Rows
@@ -48,19 +48,19 @@ _VM_CALLS = {
         administration.set_bios,
         administration.enable_service,
         administration.disable_service,
-        administration.add_scsi_controller,
-        administration.add_adapter,
-        administration.remove_adapter,
-        administration.set_adapter,
-        administration.set_vlan,
-        administration.add_dvd,
-        administration.remove_dvd,
-        administration.set_drive,
-        administration.set_key_protector,
-        administration.enable_tpm,
+        devices.add_scsi_controller,
+        devices.add_adapter,
+        devices.remove_adapter,
+        devices.set_adapter,
+        devices.set_vlan,
+        devices.add_dvd,
+        devices.remove_dvd,
+        devices.set_drive,
+        devices.set_key_protector,
+        devices.enable_tpm,
         administration.switches,
         administration.set_vm,
-        administration.add_drive,
+        devices.add_drive,
         administration.start_vm,
         administration.set_state,
         administration.remove_saved_state,

@@ -15,7 +15,7 @@ from hvpsbridge.sim.engines.failure import Failure, failure, native_code, of_cal
 from hvpsbridge.sim.engines.operations.context import Context
 from hvpsbridge.sim.model import HyperVError, VMState
 from hvpsbridge.sim.model.calls import CallRefused
-from hvpsbridge.sim.standin import administration, cmdlets, hardware
+from hvpsbridge.sim.standin import administration, cmdlets, devices, hardware
 from hvpsbridge.sim.standin.rows import Row, Rows
 
 _SECURE = {"EnableSecureBoot": "SecureBoot"}
@@ -196,7 +196,7 @@ class _Making:
         for row in self.call("Get-VMNetworkAdapter", lambda: hardware.network_adapters(rows, vm)):
             self.call(
                 "Remove-VMNetworkAdapter",
-                lambda row=row: administration.remove_adapter(rows, vm, row["Id"]),  # type: ignore[misc]
+                lambda row=row: devices.remove_adapter(rows, vm, row["Id"]),  # type: ignore[misc]
             )
         added: list[Row] = []
         for wanted in self._plan["adapters"]:
@@ -207,7 +207,7 @@ class _Making:
             try:
                 (row,) = self.call(
                     "Add-VMNetworkAdapter",
-                    lambda members=members: administration.add_adapter(rows, vm, members),  # type: ignore[misc]
+                    lambda members=members: devices.add_adapter(rows, vm, members),  # type: ignore[misc]
                 )
             except HyperVError as err:
                 self.warnings.append(f"network adapter {wanted['Name']}: {err.message}")
@@ -222,24 +222,24 @@ class _Making:
             "Set-VMNetworkAdapter",
             f"settings of network adapter {name}",
             wanted.get("settings"),
-            lambda rows, vm, members: administration.set_adapter(rows, vm, id, members),
+            lambda rows, vm, members: devices.set_adapter(rows, vm, id, members),
             _SETTINGS,
         )
         self._part(
             "Set-VMNetworkAdapterVlan",
             f"VLAN of network adapter {name}",
             wanted.get("vlan"),
-            lambda rows, vm, members: administration.set_vlan(rows, vm, id, _vlan(members)),
+            lambda rows, vm, members: devices.set_vlan(rows, vm, id, _vlan(members)),
             {},
         )
 
     def _drives(self) -> None:
         rows, vm = self._rows, self.vm
         for row in self.call("Get-VMDvdDrive", lambda: cmdlets.dvd_drives(rows, vm)):
-            self.call("Remove-VMDvdDrive", partial(administration.remove_dvd, rows, vm, _slot(row)))
+            self.call("Remove-VMDvdDrive", partial(devices.remove_dvd, rows, vm, _slot(row)))
         found = self.call("Get-VMScsiController", lambda: cmdlets.scsi_controllers(rows, vm))
         for _ in range(self._plan["scsi_controllers"] - len(found)):
-            self.call("Add-VMScsiController", lambda: administration.add_scsi_controller(rows, vm))
+            self.call("Add-VMScsiController", lambda: devices.add_scsi_controller(rows, vm))
         for disk in self._plan["disks"]:
             self._add_disk(disk)
         for dvd in self._plan.get("dvd") or ():
@@ -249,7 +249,7 @@ class _Making:
         rows, vm, path = self._rows, self.vm, disk["Path"]
         slot = _place(disk["ControllerType"].lower(), disk)
         try:
-            self.call("Add-VMHardDiskDrive", lambda: administration.add_drive(rows, vm, path, slot=slot))
+            self.call("Add-VMHardDiskDrive", lambda: devices.add_drive(rows, vm, path, slot=slot))
         except HyperVError as err:
             code = native_code(err)
             self.call("Remove-VM", lambda: administration.remove_vm(rows, vm))
@@ -258,13 +258,13 @@ class _Making:
             "Set-VMHardDiskDrive",
             f"limits of {path}",
             disk.get("limits"),
-            lambda rows, vm, members: administration.set_drive(rows, vm, slot, members),
+            lambda rows, vm, members: devices.set_drive(rows, vm, slot, members),
             {},
         )
 
     def _add_dvd(self, rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
         controller = "ide" if self._plan["generation"] == 1 else "scsi"
-        return administration.add_dvd(rows, vm, _place(controller, members), members.get("Path"))
+        return devices.add_dvd(rows, vm, _place(controller, members), members.get("Path"))
 
     def _tpm(self) -> None:
         wanted = self._plan.get("tpm")
@@ -284,8 +284,8 @@ class _Making:
 
     def _enable_tpm(self, protector: list[int] | None) -> None:
         rows, vm = self._rows, self.vm
-        self.call("Set-VMKeyProtector", lambda: administration.set_key_protector(rows, vm, protector))
-        self.call("Enable-VMTPM", lambda: administration.enable_tpm(rows, vm))
+        self.call("Set-VMKeyProtector", lambda: devices.set_key_protector(rows, vm, protector))
+        self.call("Enable-VMTPM", lambda: devices.enable_tpm(rows, vm))
 
     def _firmware(self, adapters: list[Row]) -> None:
         rows, vm, plan = self._rows, self.vm, self._plan
