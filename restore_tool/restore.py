@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Read an hvps backup repository (format 1) without hvps: list its points and restore its disks.
+"""Read an hvps backup repository (formats 1 and 2) without hvps: list its points and restore its disks.
 
 This file is in every repository. It needs Python 3.11 or later, the package zstandard for compressed content,
 and the package cryptography for encrypted repositories. It reads a repository in a local directory (copy or
@@ -29,8 +29,9 @@ import unicodedata
 import uuid
 from pathlib import Path
 
-FORMAT = 1
-DATA, NODE, INDEX, MANIFEST = 1, 2, 3, 4
+FORMATS = (1, 2)
+ENVELOPE_VERSION = 1
+DATA, NODE, INDEX, MANIFEST, TOMBSTONE, FENCE, TAG, TOMBSTONES = 1, 2, 3, 4, 9, 13, 14, 18
 MIB = 1024 * 1024
 ZERO_ID = bytes(32)
 FAN_OUT = 256
@@ -40,11 +41,14 @@ FRAME = struct.Struct("<32sBBBxIII12s")
 ASSOCIATED = struct.Struct("<B32sBII")
 INDEX_HEAD = struct.Struct("<II")
 INDEX_PACK = struct.Struct("<16sB3xIQ")
+PACK_HEAD = struct.Struct("<4sBB2x")
 ENTRY = struct.Struct("<32sIII")
+CHECKED_ENTRY = struct.Struct("<32sIII16x")
 TRAILER = struct.Struct("<I4s")
 FOLDERS = {DATA: "data", NODE: "nodes"}
 # The most that hvps writes. Anyone may have put larger objects there, or small ones that expand to gigabytes.
 MAX_PAYLOAD_BYTES = {DATA: 4 * MIB, NODE: 4 * MIB, INDEX: 8 * MIB, MANIFEST: 8 * MIB}
+MAX_PAYLOAD_BYTES.update({TOMBSTONE: MIB // 16, FENCE: 8 * MIB, TAG: MIB // 16, TOMBSTONES: 8 * MIB})
 MAX_PACK_BYTES = 64 * MIB
 MAX_CONFIG_BYTES = 64 * 1024
 MAX_SLOT_BYTES = 4096
@@ -241,14 +245,16 @@ class Repository:
             raise Damage(f"{name}: {error.strerror}") from None
 
     def _settings(self):
-        if not os.path.lexists(self.folder / "config"):
+        # An upgrade that was interrupted left the new settings in the second place.
+        name = next((name for name in ("config", "upgrade") if os.path.lexists(self.folder / name)), None)
+        if name is None:
             raise Failure(f"no repository in {self.folder}")
-        settings = parse_json(self._read("config", MAX_CONFIG_BYTES), "config")
+        settings = parse_json(self._read(name, MAX_CONFIG_BYTES), name)
         if not isinstance(settings, dict) or settings.get("magic") != "hvps repository":
             raise Failure(f"no repository in {self.folder}")
         found = settings.get("format")
-        if found != FORMAT:
-            raise Failure(f"the repository has format {shown(found)[:40]}; this restore.py supports {FORMAT}")
+        if found not in FORMATS:
+            raise Failure(f"the repository has format {shown(found)[:40]}; this restore.py supports 1 and 2")
         missing = {"repository_id", "created", "chunk_bytes", "sealed"} - set(settings)
         if missing:
             raise Damage("config: fields {} are missing".format(", ".join(sorted(missing))))
@@ -374,8 +380,8 @@ class Repository:
         magic, version, found, codec, seal, epoch, raw, stored, nonce = HEADER.unpack_from(data)
         if magic != b"HVPS" or found != kind:
             raise Damage(f"{name} is an object of another kind")
-        if version != FORMAT:
-            raise Damage(f"{name} has version {version} in a repository of format {FORMAT}")
+        if version != ENVELOPE_VERSION:
+            raise Damage(f"{name} has version {version}; this restore.py supports {ENVELOPE_VERSION}")
         if raw > MAX_PAYLOAD_BYTES[kind] or seal != (0 if self.master is None else 1):
             raise Damage(f"{name} has an invalid header")
         place = self.id.bytes + name.encode()
@@ -395,7 +401,7 @@ class Repository:
         return sorted(
             f"{prefix}/{path.name}"
             for path in (self.folder / prefix).glob("*")
-            if re.fullmatch("[0-9a-f]{32}", path.name) and path.lstat().st_size
+            if re.fullmatch("[0-9a-f]{32}|[0-9a-f]{16}", path.name) and path.lstat().st_size
         )
 
     def _load_index(self):
@@ -422,7 +428,8 @@ class Repository:
         heads = [INDEX_PACK.unpack_from(payload, at + number * INDEX_PACK.size) for number in range(packs)]
         at += packs * INDEX_PACK.size
         known = all(kind in FOLDERS for _, kind, _, _ in heads)
-        if not known or at + ENTRY.size * sum(count for _, _, count, _ in heads) != len(payload):
+        rest = len(payload) - at - ENTRY.size * sum(count for _, _, count, _ in heads)
+        if not known or rest not in (0, 16):  # the last 16 bytes name the run
             raise Damage(f"{name}: its counts do not match its length")
         for pack, kind, count, _ in heads:
             text = pack.hex()
@@ -431,10 +438,10 @@ class Repository:
             at = end
         return [f"index/{name}" for name in names]
 
-    def _take_entries(self, path, kind, entries):
-        if len(entries) % ENTRY.size:
+    def _take_entries(self, path, kind, entries, form=ENTRY):
+        if len(entries) % form.size:
             raise Damage(f"{path}: its footer has an invalid length")
-        for identity, offset, frame, _ in ENTRY.iter_unpack(entries):
+        for identity, offset, frame, _ in form.iter_unpack(entries):
             self.index.setdefault((kind, identity), []).append((path, offset, frame))
         self.indexed.add(path)
 
@@ -446,11 +453,13 @@ class Repository:
                 name = f"{folder}/{path.parent.name}/{path.name}"
                 if name not in self.indexed and re.fullmatch("[0-9a-f]{32}", path.name):
                     try:
-                        self._take_entries(name, kind, self._footer(name, kind))
+                        form, entries = self._footer(name, kind)
+                        self._take_entries(name, kind, entries, form)
                     except (Damage, OSError, struct.error) as error:
                         self.problems.append(f"{name}: its footer cannot be read: {error}")
 
     def _footer(self, name, kind):
+        """The form of the entries in the footer of a pack, and the entries."""
         pack, size = self._open(name)
         with pack:
             end = size - TRAILER.size
@@ -459,7 +468,11 @@ class Repository:
             length, magic = TRAILER.unpack(self._piece(pack, name, end, TRAILER.size))
             if magic != b"HVPF" or length > min(end, HEADER.size + MAX_PAYLOAD_BYTES[kind] + 32):
                 raise Damage("no trailer")
-            return self.open_envelope(self._piece(pack, name, end - length, length), name, kind)
+            magic, version, _ = PACK_HEAD.unpack(self._piece(pack, name, 0, PACK_HEAD.size))
+            if magic != b"HVPK" or version not in FORMATS:
+                raise Damage("no head")
+            entries = self.open_envelope(self._piece(pack, name, end - length, length), name, kind)
+            return (ENTRY if version == 1 else CHECKED_ENTRY), entries
 
     def fetch(self, identity, kind):
         """Raw bytes of a chunk or node, from the first copy that is good."""
@@ -506,19 +519,71 @@ class Repository:
     # -- points and trees -----------------------------------------------------------------------------
 
     def points(self):
-        """Manifests, sorted by VM, then oldest first."""
+        """Manifests of points, sorted by VM, then oldest first."""
         found = []
+        pruned, fences, protected = self._pruned(), self._fences(), self._protected()
         for name in self.names("points"):
             try:
-                manifest = parse_json(self.open_object(name, MANIFEST), name)
+                payload = self.open_object(name, MANIFEST)
+                manifest = parse_json(payload, name)
                 if not is_manifest(manifest):
                     raise Damage(f"{name}: a field has an invalid value")
                 if uuid.UUID(manifest["point_id"]).hex != name.split("/")[1]:
                     raise Damage(f"{name} is the manifest of another point")
+                point = manifest["point_id"]
+                named = fences.get(manifest.get("writer"))
+                if named is not None and point not in named:
+                    continue  # of a run that counted as dead before
+                if point in pruned and (point, hashlib.sha256(payload).hexdigest()) not in protected:
+                    continue
                 found.append(manifest)
             except Damage as error:
                 self.problems.append(str(error))
         return sorted(found, key=lambda point: (point["vm_id"], point.get("sequence", 0)))
+
+    def _records(self, prefix, kind):
+        """Names and contents of the records under a prefix; those that cannot be read are problems."""
+        for name in self.names(prefix):
+            try:
+                record = parse_json(self.open_object(name, kind), name)
+                if not isinstance(record, dict):
+                    raise Damage(f"{name}: a field has an invalid value")
+                yield name, record
+            except Damage as error:
+                self.problems.append(str(error))
+
+    def _series(self, prefix, kind):
+        """As _records, of all series under a prefix, in the order of their counters."""
+        if self.settings["format"] > 1:
+            for path in sorted((self.folder / prefix).glob("*")):
+                if re.fullmatch("[0-9a-f]{32}", path.name):
+                    yield from self._records(f"{prefix}/{path.name}", kind)
+
+    def _pruned(self):
+        """Ids of the points that were pruned. In format 1 their manifests are gone."""
+        if self.settings["format"] == 1:
+            return set()
+        found = [record for _, record in self._records("tombstones", TOMBSTONE)]
+        for _, record in self._records("pruned", TOMBSTONES):
+            found += record.get("tombstones", ())
+        return {record.get("point_id") for record in found if isinstance(record, dict)}
+
+    def _fences(self):
+        """Ids of the points of each run that counts as dead; any other manifest of such a run is no point."""
+        found = {}
+        for _, record in self._series("fences", FENCE):
+            if isinstance(record.get("points"), list) and isinstance(record.get("run"), str):
+                found.setdefault(record["run"], set(map(str, record["points"])))
+        return found
+
+    def _protected(self):
+        """Id and digest of the points that are protected, so that no prune removes them."""
+        found = {}
+        for name, record in self._series("tags", TAG):
+            if record.get("protect") is not None:
+                point = str(uuid.UUID(name.split("/")[1]))
+                found[point, record.get("manifest_digest")] = record["protect"] is True
+        return {key for key, protect in found.items() if protect}
 
     def chunks(self, tree):
         """Offset and verified content of each chunk of a tree that is not zero, ascending."""

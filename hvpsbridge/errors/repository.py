@@ -152,6 +152,17 @@ class Damaged(RepositoryError):
 
 
 @dataclass(eq=False)
+class PointGone(RepositoryError):
+    """A point that was in use was pruned, or its run was declared dead."""
+
+    point: str
+    what: str
+    template: ClassVar[str] = "point {point} in {repository} is gone: {what}"
+    remedy: ClassVar[str] = "run it again; `hvps list` shows the points that are left"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
 class DiskDamaged(Damaged):
     """Bytes of a disk cannot be restored: a chunk, or a part of the tree that names chunks."""
 

@@ -28,8 +28,12 @@ from uuid import UUID
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.units import KIB, MIB
 
-# Frozen: repositories of this format are committed in tests/golden, and must always be readable.
-FORMAT = 1
+# Repositories of every format are committed in tests/golden, and must always be readable. Format 2 added
+# objects that older versions of hvps do not know, and must not write beside: doomed lists, fences, tags.
+FORMATS = (1, 2)
+# The format of new repositories. The envelope is the same in all formats.
+FORMAT = 2
+ENVELOPE_VERSION = 1
 MAGIC = b"HVPS"
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -53,6 +57,13 @@ class Kind(IntEnum):
     TOMBSTONE = 9
     PROOF = 10
     EXPORT = 11
+    DOOMED = 12
+    FENCE = 13
+    TAG = 14
+    UNFINISHED = 15
+    VERIFIED = 16
+    REPORT = 17
+    TOMBSTONES = 18
 
 
 # Largest payloads; neither writers nor readers exceed them. Anyone can make a small object that expands to
@@ -70,6 +81,13 @@ _MAX_PAYLOAD_BYTES = {
     Kind.TOMBSTONE: 64 * KIB,
     Kind.PROOF: 64 * KIB,
     Kind.EXPORT: 64 * KIB,
+    Kind.DOOMED: 8 * MIB,
+    Kind.FENCE: 8 * MIB,
+    Kind.TAG: 64 * KIB,
+    Kind.UNFINISHED: 8 * MIB,
+    Kind.VERIFIED: 8 * MIB,
+    Kind.REPORT: 8 * MIB,
+    Kind.TOMBSTONES: 8 * MIB,
 }
 
 
@@ -103,7 +121,7 @@ class Header:
         """The header's bytes."""
         return _HEADER.pack(
             MAGIC,
-            FORMAT,
+            ENVELOPE_VERSION,
             self.kind,
             self.codec,
             self.seal,
@@ -131,8 +149,8 @@ def unpack_header(data: bytes | bytearray | memoryview) -> Header:
     magic, version, kind, codec, seal, epoch, raw, stored, nonce = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise Malformed(f"it starts with {magic!r}")
-    if version != FORMAT:
-        raise UnknownVersion(version, FORMAT)
+    if version != ENVELOPE_VERSION:
+        raise UnknownVersion(version, ENVELOPE_VERSION)
     try:
         header = Header(
             kind=Kind(kind),

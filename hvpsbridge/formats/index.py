@@ -6,7 +6,8 @@ Payload of an envelope of kind INDEX::
     4   4  count of packs
     8   -  superseded objects: their names, 16 bytes each
     -   -  packs: 16 bytes name, 1 kind (1 data, 2 node), 3 zero, 4 count of entries, 8 bytes of the pack
-    -   -  entries of the packs, in the packs' order, as in a pack's footer
+    -   -  entries of the packs, in the packs' order, as in a pack's footer of version 1
+    -   16 format 2: the run object of the writer; nothing if no run stored the packs, as after a collect
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.malformed import Malformed
@@ -36,10 +38,16 @@ class IndexedPack:
 
 @dataclass(frozen=True, slots=True)
 class IndexObject:
-    """Content of one index object."""
+    """Content of one index object.
+
+    Attributes:
+        run: the run object of the writer that stored the packs; None if a collect or a repair listed them,
+            and in format 1.
+    """
 
     supersedes: tuple[bytes, ...]
     packs: tuple[IndexedPack, ...]
+    run: UUID | None = None
 
 
 def encode_index(index: IndexObject) -> bytes:
@@ -47,6 +55,8 @@ def encode_index(index: IndexObject) -> bytes:
     parts = [_COUNTS.pack(len(index.supersedes), len(index.packs)), *index.supersedes]
     parts += [_PACK.pack(pack.name, pack.kind, len(pack.entries), pack.pack_bytes) for pack in index.packs]
     parts += [encode_entries(pack.entries) for pack in index.packs]
+    if index.run is not None:
+        parts.append(index.run.bytes)
     return b"".join(parts)
 
 
@@ -66,7 +76,14 @@ def decode_index(payload: bytes | memoryview) -> IndexObject:
     if entries_at > len(view):
         raise Malformed(f"{packs} packs do not fit into {len(view)} bytes")
     names = tuple(bytes(view[at : at + NAME_BYTES]) for at in range(_COUNTS.size, packs_at, NAME_BYTES))
-    return IndexObject(names, tuple(_packs(view[packs_at:entries_at], view[entries_at:])))
+    table, rest = view[packs_at:entries_at], view[entries_at:]
+    end = ENTRY_BYTES * sum(count for _, _, count, _ in _PACK.iter_unpack(table))
+    if end > len(rest):
+        raise Malformed("entries exceed the end of the index")
+    run = bytes(rest[end:])
+    if len(run) not in (0, NAME_BYTES):
+        raise Malformed(f"{len(run)} bytes after the last entry")
+    return IndexObject(names, tuple(_packs(table, rest)), UUID(bytes=run) if run else None)
 
 
 def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
@@ -75,12 +92,8 @@ def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
         if kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
             raise Malformed(f"unexpected kind {kind} of a pack")
         end = at + count * ENTRY_BYTES
-        if end > len(rest):
-            raise Malformed("entries exceed the end of the index")
         entries = decode_entries(rest[at:end])
         if pack_bytes > MAX_PACK_BYTES or any(e.offset + e.frame_bytes > pack_bytes for e in entries):
             raise Malformed(f"frames beyond the end of a pack of {pack_bytes} bytes")
         yield IndexedPack(name, Kind(kind), pack_bytes, entries)
         at = end
-    if at != len(rest):
-        raise Malformed(f"{len(rest) - at} bytes after the last entry")

@@ -38,9 +38,16 @@ class LeaseHolder:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """Content of a lease object. ``at`` is the time of the holder's clock, only shown to people."""
+    """Content of a lease object.
+
+    Attributes:
+        at: time of the holder's clock, only shown to people.
+        format: of the repository when the holder opened it. A writer that opened it before an upgrade does
+            not read doomed lists.
+    """
 
     counter: int
     holder: LeaseHolder
     at: datetime
     released: bool = False
+    format: int = 1

@@ -143,6 +143,7 @@ class Manifest:
         os_build: build number of the host's Windows.
         os_revision: its revision (UBR); 0 if unknown, as in points of older versions of hvps.
         excluded: disks of the VM that are not in the point.
+        writer: the run object of the writer that committed it; None in format 1.
         durable: whether the store could guarantee that the point survives a power loss.
     """
 
@@ -166,6 +167,7 @@ class Manifest:
     durable: bool = True
     excluded: tuple[ExcludedDisk, ...] = ()
     os_revision: int = 0
+    writer: UUID | None = None
 
     @property
     def os(self) -> OsBuild:

@@ -1,4 +1,4 @@
-"""Small records about points: frames that were found bad, points that were pruned, later proofs."""
+"""Small records about points: bad frames, points that were pruned, later proofs, tags."""
 
 from __future__ import annotations
 
@@ -46,3 +46,27 @@ class LaterProof:
     manifest_digest: bytes
     slot: str
     proof: Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstones:
+    """Tombstones of points whose manifests are gone, merged into one object by a collect."""
+
+    tombstones: tuple[Tombstone, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagChange:
+    """One change of a point's tags or of its protection. They apply in the order of their counters.
+
+    Attributes:
+        manifest_digest: of the point.
+        add, remove: tags.
+        protect: whether the point is protected from now on; None leaves it as it is.
+    """
+
+    manifest_digest: bytes
+    at: datetime
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    protect: bool | None = None

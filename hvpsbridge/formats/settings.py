@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from hvpsbridge.formats.envelope import FORMAT
+from hvpsbridge.formats.envelope import FORMAT, FORMATS
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import decode_record, encode_record, parse_json
@@ -24,7 +24,7 @@ MAGIC_TEXT = "hvps repository"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of a repository; they never change. ``sealed`` means that it is encrypted."""
+    """Settings of a repository; only an upgrade changes them. ``sealed`` means that it is encrypted."""
 
     magic: str
     format: int
@@ -39,11 +39,13 @@ class Settings:
         return encode_record(replace(self, check=b""))
 
 
-def new_settings(repository_id: UUID, created: datetime, chunk_bytes: int, *, sealed: bool) -> Settings:
-    """Settings of the current format, still without ``check``."""
+def new_settings(
+    repository_id: UUID, created: datetime, chunk_bytes: int, *, sealed: bool, format: int = FORMAT
+) -> Settings:
+    """Settings of a new repository, still without ``check``."""
     return Settings(
         magic=MAGIC_TEXT,
-        format=FORMAT,
+        format=format,
         repository_id=repository_id,
         created=created,
         chunk_bytes=chunk_bytes,
@@ -64,7 +66,7 @@ def decode_settings(data: bytes) -> Settings:
     found = loose.get("format")
     if type(found) is not int:
         raise Malformed("it has no format number")
-    if found != FORMAT:
+    if found not in FORMATS:
         raise UnknownVersion(found, FORMAT)
     settings = decode_record(Settings, data)
     try:

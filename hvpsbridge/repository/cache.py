@@ -55,6 +55,7 @@ class IndexCache:
         # What is only in temporary tables, to rebuild them.
         self._own: dict[bytes, tuple[IndexedPack, int]] = {}
         self._bad: frozenset[tuple[bytes, bytes]] = frozenset()
+        self._doomed: frozenset[bytes] = frozenset()
         self.renewals = 0
 
     def close(self) -> None:
@@ -195,24 +196,25 @@ class IndexCache:
         self._do(look)
         return found
 
-    def holds(self, identity: bytes, kind: Kind, run: int) -> bool:
-        """Whether writer ``run`` need not store a frame because it is stored already.
+    def holder(self, identity: bytes, kind: Kind, run: int) -> bytes | None:
+        """Name of a pack that has a frame, so that writer ``run`` need not store it; None without one.
 
-        Frames listed as bad do not count, nor do those of other writers that are in no published index: if
-        that writer died, they could not be found.
+        Frames listed as bad do not count, nor do those in doomed packs, nor those of other writers that are
+        in no published index: if that writer died, they could not be found.
         """
 
-        def look(connection: sqlite3.Connection) -> bool:
-            if connection.execute(
-                "SELECT 1 FROM own WHERE id = ? AND run = ? AND kind = ?", (identity, run, int(kind))
-            ).fetchone():
-                return True
-            found = connection.execute(
-                "SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ? AND p.kind = ? "
-                "AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name) LIMIT 1",
-                (identity, int(kind)),
+        def look(connection: sqlite3.Connection) -> bytes | None:
+            own = connection.execute(
+                "SELECT pack FROM own WHERE id = ? AND run = ? AND kind = ?", (identity, run, int(kind))
             ).fetchone()
-            return found is not None
+            if own is not None:
+                return cache_rows.blob(own[0])
+            found = connection.execute(
+                "SELECT p.name FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ? AND p.kind = ? "
+                "AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name)",
+                (identity, int(kind)),
+            )
+            return next((name for (name,) in found if name not in self._doomed), None)
 
         return self._do(look)
 
@@ -284,6 +286,10 @@ class IndexCache:
             return frozenset(cache_rows.blob(identity) for (identity,) in rows)
 
         return self._do(look)
+
+    def set_doomed(self, packs: Iterable[bytes]) -> None:
+        """Set the names of the doomed packs; deduplication ignores them."""
+        self._doomed = frozenset(packs)
 
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
         """Set the frames (id, pack name) that are listed as bad; deduplication ignores them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointNotFound
@@ -13,18 +12,18 @@ from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.manifest import Proof, check_proof, decode_manifest
 from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
+from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.layout import (
     BAD,
     IDS,
     POINTS,
     PROOFS,
-    TOMBSTONES,
     ids_name,
     point_name,
-    tombstone_name,
 )
 from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.point_states import PointStates
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
@@ -50,6 +49,7 @@ class Catalog:
         # Names of manifests that were empty when they were listed.
         self._empty: frozenset[str] = frozenset()
         self._logged: set[str] = set()
+        self.states = PointStates(objects)
         # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
 
@@ -73,8 +73,24 @@ class Catalog:
     def read_points(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
         """The object name of every manifest with its point, or with what is wrong with it.
 
-        One that a newer hvps wrote hides only itself.
+        One that a newer hvps wrote hides only itself. Manifests that are no points, because they were pruned
+        or their run was declared dead, are left out.
         """
+        found = list(self.read_manifests())
+        # Read after the manifests were listed: a manifest that comes after its fence is none then.
+        states = self.states.read()
+        for name, read in found:
+            if not isinstance(read, Point) or states.is_point(read.manifest):
+                yield name, read
+
+    def safe_bases(self) -> frozenset[UUID]:
+        """Points that stay points unless somebody prunes them."""
+        found = [read.manifest for _, read in self.read_manifests() if isinstance(read, Point)]
+        states = self.states.read()
+        return frozenset(manifest.point_id for manifest in found if states.is_safe(manifest))
+
+    def read_manifests(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
+        """As :meth:`read_points`, with manifests that are no points."""
         # A link in place of a manifest is damage, too.
         listed = sorted(self._objects.list_all(POINTS), key=lambda info: info.name)
         infos = [info for info in listed if info.size_bytes]
@@ -260,31 +276,17 @@ class Catalog:
                     self._unreadable.add(info)
 
     def tombstones(self) -> tuple[Tombstone, ...]:
-        """Tombstones of pruned points. Those that cannot be read are logged, and ``verify`` reports gaps."""
-        found = []
-        for info in list(self._objects.list(TOMBSTONES)):
-            try:
-                tomb = self._objects.read_record(Tombstone, info.name, Kind.TOMBSTONE)
-            except (ObjectMissing, Damaged, NewerObject) as err:
-                logger.error("%s", err)
-                continue
-            if tombstone_name(tomb.point_id) == info.name:
-                found.append(tomb)
-        return tuple(found)
+        """Tombstones of pruned points, see ``PointStates.tombstones``."""
+        return self.states.tombstones()
 
     def write_tombstone(self, point: Point) -> None:
-        """Write a tombstone, after which the point's manifest can be deleted without being reported lost."""
-        manifest = point.manifest
-        tomb = Tombstone(
-            point_id=manifest.point_id,
-            vm_id=manifest.vm_id,
-            sequence=manifest.sequence,
-            digest=manifest.digest(),
-            previous=manifest.previous,
-            at=datetime.now(UTC),
-        )
-        self._objects.write_record(tombstone_name(point.point_id), Kind.TOMBSTONE, tomb)
-        self._objects.store.commit_barrier()
+        """Write a tombstone, see ``PointStates.bury``."""
+        self.states.bury(point.manifest)
+
+    @property
+    def fences(self) -> Fences:
+        """Fences of dead runs."""
+        return self.states.fences
 
     def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
         """Record a proof of a committed point, or of the disk in ``slot``."""

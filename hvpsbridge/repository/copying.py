@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -199,19 +199,20 @@ class _Copy:
         try:
             return self._store(point, before)
         except Damaged as err:
-            if not before or err.repository != self._target.url:
+            if not before.trees or err.repository != self._target.url:
                 raise
             logger.warning("copying point %s without its base in the target: %s", point.point_id, err)
-            return self._store(point, {})
+            return self._store(point, _Earlier())
 
-    def _store(self, point: Point, before: Mapping[str, tuple[TreeRoot, TreeRoot]]) -> Point:
+    def _store(self, point: Point, before: _Earlier) -> Point:
         source, target, count = self._source, self._target, _Count()
         with target.begin(self._run_id, read_back=True) as writer:
             disks = tuple(
-                _copy_disk(source, writer, disk, before.get(disk.slot), count) for disk in point.disks
+                _copy_disk(source, writer, disk, before.trees.get(disk.slot), count) for disk in point.disks
             )
             files = tuple(_copy_file(source, writer, file, count) for file in point.manifest.files)
-            made = writer.commit(replace(point.manifest, disks=disks, files=files))
+            made = writer.commit(replace(point.manifest, disks=disks, files=files), before.points)
+            writer.check()
             self.stored_bytes += writer.stats.stored_bytes
         self.read_bytes += count.read_bytes
         try:
@@ -224,6 +225,19 @@ class _Copy:
         except StoreError as err:  # the copy is committed and good
             logger.warning("cannot record the proofs of point %s: %s", made.point_id, err)
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """An earlier point that both repositories have.
+
+    Attributes:
+        points: its id; empty without one.
+        trees: of its disks by slot: its own and its copy's.
+    """
+
+    points: tuple[UUID, ...] = ()
+    trees: Mapping[str, tuple[TreeRoot, TreeRoot]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -239,18 +253,17 @@ def _is_newer(copy: Point, point: Point, order: Mapping[UUID, int]) -> bool:
     return sequence > point.manifest.sequence
 
 
-def _copied_before(
-    source: Repository, target: Repository, point: Point
-) -> dict[str, tuple[TreeRoot, TreeRoot]]:
-    """Trees of the newest earlier point that is in both repositories, by slot: its own and its copy's."""
+def _copied_before(source: Repository, target: Repository, point: Point) -> _Earlier:
+    """The newest earlier point that is in both repositories."""
     there = {each.point_id: each for each in target.catalog.points(point.vm_id)}
     for earlier in reversed(source.catalog.points(point.vm_id)):
         if earlier.manifest.sequence < point.manifest.sequence and earlier.point_id in there:
             copies = {disk.slot: disk.tree for disk in there[earlier.point_id].disks}
-            return {
+            trees = {
                 disk.slot: (disk.tree, copies[disk.slot]) for disk in earlier.disks if disk.slot in copies
             }
-    return {}
+            return _Earlier((earlier.point_id,), trees)
+    return _Earlier()
 
 
 def _copy_disk(

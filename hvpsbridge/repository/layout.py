@@ -20,6 +20,13 @@ EXPORTS = "exports"
 BAD = "bad"
 TOMBSTONES = "tombstones"
 PROOFS = "proofs"
+DOOMED = "doomed"
+FENCES = "fences"
+TAGS = "tags"
+PRUNED = "pruned"
+UNFINISHED = "unfinished"
+VERIFIED = "verified"
+REPORTS = "reports"
 DATA = "data"
 NODES = "nodes"
 PACK_FOLDERS = {Kind.DATA_PACK: DATA, Kind.NODE_PACK: NODES}
@@ -34,8 +41,8 @@ _COUNTER = "[0-9a-f]{16}"
 _FORMS = {
     folder: re.compile(f"{folder}/{form}")
     for form, folders in {
-        _RANDOM: (INDEX, POINTS, IDS, KEYS, BAD, TOMBSTONES),
-        f"{_RANDOM}/{_COUNTER}": (LEDGER, LEASES, RUNS, PROOFS),
+        _RANDOM: (INDEX, POINTS, IDS, KEYS, BAD, TOMBSTONES, DOOMED, PRUNED, UNFINISHED, VERIFIED, REPORTS),
+        f"{_RANDOM}/{_COUNTER}": (LEDGER, LEASES, RUNS, PROOFS, FENCES, TAGS),
         _COUNTER: (EXPORTS,),
         r"([0-9a-f]{2})/\1[0-9a-f]{30}": (DATA, NODES),
     }.items()

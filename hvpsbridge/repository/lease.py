@@ -289,7 +289,7 @@ class Lease:
     # -- objects --------------------------------------------------------------------------------------
 
     def _create(self, counter: int, *, released: bool) -> None:
-        record = LeaseRecord(counter, self.holder, datetime.now(UTC), released)
+        record = LeaseRecord(counter, self.holder, datetime.now(UTC), released, self._objects.format)
         self._objects.write_record(counted(self.prefix, counter), Kind.LEASE, record)
 
     def _highest(self) -> int:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, StoreError
-from hvpsbridge.formats.envelope import Codec, Kind, context, max_envelope_bytes, max_payload_bytes
+from hvpsbridge.formats.envelope import FORMAT, Codec, Kind, context, max_envelope_bytes, max_payload_bytes
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.record import decode_record, encode_record
 from hvpsbridge.repository import compression
@@ -30,12 +30,13 @@ MAX_APPEND_ATTEMPTS = 50
 
 
 class Objects:
-    """Reads and writes envelopes, with the store and the sealer of an open repository."""
+    """Reads and writes envelopes, with the store, the sealer and the format of an open repository."""
 
-    def __init__(self, store: Store, sealer: Sealer, repository_id: UUID) -> None:
+    def __init__(self, store: Store, sealer: Sealer, repository_id: UUID, format: int = FORMAT) -> None:
         self.store = store
         self.sealer = sealer
         self.repository_id = repository_id
+        self.format = format
 
     def envelope(self, name: str, kind: Kind, payload: bytes) -> bytes:
         """The bytes as which ``payload`` is stored under ``name``.

@@ -94,14 +94,16 @@ def create_on_store(
     label: str = "first",
     cost: KdfCost = DEFAULT_COST,
     cache_folder: Path | None = None,
+    format: int = FORMAT,
 ) -> Repository:
-    """Create a repository in a store and open it, as :func:`create_repository`."""
+    """Create a repository in a store and open it, as :func:`create_repository`, of this format."""
     repository_id = uuid4()
     master = None if key is None else secrets.token_bytes(MASTER_BYTES)
     slot_id = None
     folder = place_folder(cache_folder, repository_id, store.place)
     sealer = _sealer(master, repository_id)
-    settings = new_settings(repository_id, datetime.now(UTC), grid.chunk_bytes, sealed=sealer.sealed)
+    now = datetime.now(UTC)
+    settings = new_settings(repository_id, now, grid.chunk_bytes, sealed=sealer.sealed, format=format)
     settings = replace(settings, check=sealer.settings_check(settings))
     if _exists(store, CONFIG_NAME):
         raise RepositoryExists(store.url, "a repository exists there already")

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hvpsbridge.formats.chunk import FRAME_BYTES, Frame
+from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import Kind, Seal
 from hvpsbridge.formats.index import IndexedPack
-from hvpsbridge.formats.pack import PackEntry, encode_entries, pack_head, pack_trailer
+from hvpsbridge.formats.pack import PackEntry, encode_footer, frame_check, pack_head, pack_trailer
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.layout import pack_name, random_name
 from hvpsbridge.repository.objects import Objects
@@ -64,19 +64,25 @@ class PackWriter:
             stored_bytes=len(body),
         )
         frame, body = self._objects.sealer.seal_frame(frame, body)
+        return self.append(identity, len(raw), frame.pack(), body)
+
+    def append(self, identity: bytes, raw_bytes: int, *stored: bytes | memoryview) -> int:
+        """Add a frame as it is stored, given in one or more parts; how many bytes it has."""
+        frame_bytes = sum(map(len, stored))
+        # A pack of version 1 has no checksums.
+        check = frame_check(*stored) if self._objects.format > 1 else b""
         full = None
         with self._lock:
             pack = self._open or self._begin()
-            pack.sink.write(frame.pack())
-            pack.sink.write(body)
-            entry = PackEntry(identity, pack.size_bytes, FRAME_BYTES + len(body), len(raw))
-            pack.entries.append(entry)
-            pack.size_bytes += entry.frame_bytes
+            for part in stored:
+                pack.sink.write(part)
+            pack.entries.append(PackEntry(identity, pack.size_bytes, frame_bytes, raw_bytes, check))
+            pack.size_bytes += frame_bytes
             if pack.size_bytes >= PACK_BYTES or len(pack.entries) >= PACK_ENTRIES:
                 full, self._open = pack, None
         if full is not None:
             self._publish(full)
-        return entry.frame_bytes
+        return frame_bytes
 
     def flush(self) -> None:
         """Publish the open pack, if there is one."""
@@ -95,7 +101,7 @@ class PackWriter:
     def _begin(self) -> _OpenPack:
         name = random_name()
         sink = self._objects.store.sink(pack_name(self._kind, name))
-        head = pack_head(self._kind)
+        head = pack_head(self._kind, self._objects.format)
         sink.write(head)
         self._open = _OpenPack(name, self._kind, sink, len(head))
         return self._open
@@ -103,7 +109,8 @@ class PackWriter:
     def _publish(self, pack: _OpenPack) -> None:
         name = pack_name(pack.kind, pack.name)
         try:
-            footer = self._objects.envelope(name, pack.kind, encode_entries(pack.entries))
+            payload = encode_footer(pack.entries, self._objects.format)
+            footer = self._objects.envelope(name, pack.kind, payload)
             trailer = pack_trailer(len(footer))
             pack.sink.write(footer)
             pack.sink.write(trailer)

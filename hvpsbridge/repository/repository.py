@@ -28,6 +28,7 @@ from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
 from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, parts_of, verify
+from hvpsbridge.repository.collect.doomed_lists import doomed_packs
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.index_objects import read_index
@@ -38,6 +39,7 @@ from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.reading import CACHE_BYTES, ChunkReaders, DiskReader
+from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stored_packs import write_bad_list
@@ -81,7 +83,7 @@ class Repository:
         self.store = store
         self.settings = settings
         self.grid = ChunkGrid(settings.chunk_bytes)
-        self._objects = Objects(store, sealer, settings.repository_id)
+        self._objects = Objects(store, sealer, settings.repository_id, settings.format)
         self._unreadable = Unreadable(folder)
         self._index_objects: dict[bytes, ObjectInfo] = {}
         self.catalog = Catalog(self._objects, self._unreadable)
@@ -194,6 +196,9 @@ class Repository:
         self.store.make_folders(FOLDERS)
         self.store.sweep()
         try:
+            # After the run object and before the index: a collect that does not see the run has published its
+            # lists already.
+            self._cache.set_doomed(doomed_packs(self._objects))
             self.refresh()
         except BaseException:
             run.release()
@@ -203,9 +208,9 @@ class Repository:
             self._cache,
             self._frames,
             self.grid,
-            run,
             self.catalog.next_link,
             level=level,
+            guard=RunGuard(self._objects, self.catalog, run),
             read_back=read_back,
             spill_folder=self._spill_folder,
         )

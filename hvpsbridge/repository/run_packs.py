@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from uuid import UUID
 
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadFrame
@@ -22,15 +23,19 @@ class RunPacks:
     Args:
         objects, cache: of the repository.
         number: of the writer, for its rows in the cache.
+        run: its run object, which index objects name; None in format 1.
     """
 
-    def __init__(self, objects: Objects, cache: IndexCache, number: int) -> None:
+    def __init__(self, objects: Objects, cache: IndexCache, number: int, run: UUID | None = None) -> None:
         self._objects = objects
         self._cache = cache
         self._number = number
+        self._run = run
         self._lock = threading.Lock()
         self._waiting: list[IndexedPack] = []
         self._stored: list[StoredPack] = []
+        # Names of packs of others that have chunks of this run.
+        self._used: set[bytes] = set()
 
     def add(self, pack: IndexedPack) -> None:
         """Add a stored pack. Its writer finds its frames from now on, others when it is published."""
@@ -38,6 +43,10 @@ class RunPacks:
         with self._lock:
             self._waiting.append(pack)
             self._stored.append(StoredPack(pack.kind, pack.name, pack.pack_bytes))
+
+    def use(self, pack: bytes) -> None:
+        """Note that the run relies on a pack that was stored before."""
+        self._used.add(pack)  # one operation, which needs no lock
 
     @property
     def enough(self) -> bool:
@@ -51,7 +60,7 @@ class RunPacks:
             packs, self._waiting = tuple(self._waiting), []
         if not packs:
             return
-        content = IndexObject((), packs)
+        content = IndexObject((), packs, self._run)
         try:
             name = publish_index(self._objects, content)
         except BaseException:
@@ -63,22 +72,33 @@ class RunPacks:
         logger.debug("published %s with %d packs", index_name(name), len(packs))
 
     def check(self) -> None:
-        """Check that every pack of the writer still exists.
+        """Check that every pack that the writer stored or used still exists.
 
         Raises:
             Damaged: one is missing or has another length. Its frames are now listed as bad, so that no later
                 run uses them.
         """
         with self._lock:
-            stored = tuple(self._stored)
+            own = frozenset(pack.name for pack in self._stored)
+            stored = list(self._stored)
+            used = set(self._used) - own
+        if used:
+            known = {pack.name: pack for pack in self._cache.packs()}
+            stored += [
+                StoredPack(pack.kind, pack.name, pack.pack_bytes)
+                for name in used
+                if (pack := known.get(name)) is not None
+            ]
         gone = missing_packs(self._objects, stored)
         if not gone:
             return
         frames = (frame for pack in gone for frame in self._cache.frames_of(pack.name))
         write_bad_list(self._objects, (BadFrame(frame.id, frame.pack) for frame in frames))
         more = f", and {len(gone) - 1} more" if len(gone) > 1 else ""
+        how = "stored" if gone[0].name in own else "used"
         raise self._objects.damaged(
-            gone[0].object_name, f"stored by this run, it is now missing or truncated{more}"
+            gone[0].object_name,
+            f"{how} by this run, it is now missing or truncated{more}",
         )
 
     def abandon(self) -> None:

@@ -33,10 +33,10 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.layout import point_name
-from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.packs import PackWriter
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.run_packs import RunPacks
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
 
@@ -61,18 +61,18 @@ class Writer:
         cache: IndexCache,
         frames: FrameReader,
         grid: ChunkGrid,
-        run: Lease,
         link: Callable[[UUID], tuple[int, bytes | None]],
         *,
         level: int = compression.DEFAULT_LEVEL,
+        guard: RunGuard,
         read_back: bool = False,
         spill_folder: Path | None = None,
     ) -> None:
         self._objects = objects
+        self._guard = guard
         self._cache = cache
         self._frames = frames
         self._grid = grid
-        self._run = run
         self._link = link
         self._level = level
         self._read_back = read_back
@@ -88,7 +88,7 @@ class Writer:
         # Ids of frames that are in progress or in an open pack, and so not in the cache yet.
         self._claimed: set[tuple[Kind, bytes]] = set()
         self._number = next(_writers)
-        self._packs = RunPacks(objects, cache, self._number)
+        self._packs = RunPacks(objects, cache, self._number, guard.name)
         self.stats = WriterStats()
 
     # -- for callers ------------------------------------------------------------------------------------
@@ -117,21 +117,30 @@ class Writer:
         root = tree.finish(self._grid.count(size), size)
         return FileRef(name, size, sha.digest(), root)
 
-    def commit(self, manifest: Manifest) -> Point:
+    def commit(self, manifest: Manifest, bases: Iterable[UUID] = ()) -> Point:
         """Make everything durable, and then create the point.
 
-        This sets the manifest's sequence number and the digest of the one before.
+        This sets the manifest's writer, its sequence number and the digest of the one before. The caller has
+        to call :meth:`check` once more before it relies on the point.
+
+        Args:
+            manifest: of the point.
+            bases: points whose trees were bases of the disks.
 
         Raises:
             StoreError: the store failed, or no reader would accept the manifest; the point does not exist.
             LeaseLost: see :meth:`check`; the point does not exist.
             Damaged: see :meth:`check`; the point does not exist.
+            PointGone: a base was pruned; the point does not exist.
         """
         self.flush()
+        self._guard.check_bases(bases)
         self.check()
         sequence, previous = self._link(manifest.vm_id)
         durable = self._objects.store.durable
-        linked = replace(manifest, sequence=sequence, previous=previous, durable=durable)
+        linked = replace(
+            manifest, sequence=sequence, previous=previous, durable=durable, writer=self._guard.name
+        )
         name = point_name(linked.point_id)
         try:
             check_manifest(linked)
@@ -150,17 +159,17 @@ class Writer:
         self._packs.publish()
 
     def check(self) -> None:
-        """Check that the writer's run object and every pack that it stored still exist.
+        """Check that the run goes on, and that every pack that it stored or used still exists.
 
         Done before the manifest is written, so that a point never lacks chunks, and by the caller once more
         after it, before the old reference point on the host is destroyed.
 
         Raises:
-            LeaseLost: the run was considered dead, and what it stored may have been removed.
+            LeaseLost: the run counts as dead, and what it stored may have been removed.
             Damaged: a pack is missing or has another length. Its frames are now listed as bad, so that no
                 later run uses them.
         """
-        self._run.check()
+        self._guard.check()
         self._packs.check()
 
     def close(self) -> None:
@@ -169,7 +178,7 @@ class Writer:
         self._data.abandon()
         self._nodes.abandon()
         self._packs.abandon()
-        self._run.release()
+        self._guard.release()
 
     def __enter__(self) -> Self:
         return self
@@ -239,10 +248,17 @@ class Writer:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if (kind, identity) in self._claimed or self._cache.holds(identity, kind, self._number):
+            if (kind, identity) in self._claimed or self._is_stored(kind, identity):
                 return False
             self._claimed.add((kind, identity))
             return True
+
+    def _is_stored(self, kind: Kind, identity: bytes) -> bool:
+        pack = self._cache.holder(identity, kind, self._number)
+        if pack is None:
+            return False
+        self._packs.use(pack)
+        return True
 
     def _count(self, stats: WriterStats, raw_bytes: int, **what: int) -> None:
         with self._lock:
@@ -309,7 +325,7 @@ class Writer:
         identity = self._objects.sealer.identify(digest)
         with self._lock:
             claimed = (Kind.DATA_PACK, identity) in self._claimed
-        return identity if claimed or self._cache.holds(identity, Kind.DATA_PACK, self._number) else None
+        return identity if claimed or self._is_stored(Kind.DATA_PACK, identity) else None
 
     def lost(self) -> frozenset[bytes]:
         """Ids of frames that are listed as bad and have no good copy."""

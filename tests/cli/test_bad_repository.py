@@ -297,9 +297,9 @@ def test_a_repository_cannot_be_created_at_or_below_a_file(hvps: Hvps, tmp_path:
 class TestVersions:
     def test_a_repository_of_a_newer_format(self, hvps: Hvps, repo: Path) -> None:
         config = repo / "config"
-        config.write_text(config.read_text().replace('"format":1', '"format":2'))
+        config.write_text(config.read_text().replace('"format":2', '"format":3'))
         line = the_line(hvps("list", "--repo", repo), 10)
-        assert "has format 2, but this hvps supports formats up to 1" in line
+        assert "has format 3, but this hvps supports formats up to 2" in line
 
     def test_a_cache_of_another_version_is_made_anew(self, hvps: Hvps, repo: Path, tmp_path: Path) -> None:
         assert hvps("list", "--repo", repo).code == 0

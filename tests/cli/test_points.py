@@ -93,7 +93,7 @@ def test_a_repository_of_a_newer_format_is_10_and_names_both_numbers(hvps: Hvps,
     fill(repository, 0)
     config = repository / "config"
     text = config.read_bytes()
-    newer = text.replace(b'"format":0', b'"format":99').replace(b'"format":1', b'"format":99')
+    newer = text.replace(b'"format":2', b'"format":99')
     assert newer != text
     config.chmod(0o600)
     config.write_bytes(newer)

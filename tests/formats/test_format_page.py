@@ -11,6 +11,7 @@ import pytest
 
 from hvpsbridge.formats import (
     chunk,
+    doomed,
     envelope,
     ids,
     index,
@@ -32,6 +33,7 @@ STRUCTS: dict[str, struct.Struct] = {
     "pack head": pack._HEAD,
     "pack trailer": pack._TRAILER,
     "pack entry": pack._ENTRY,
+    "checked pack entry": pack._CHECKED_ENTRY,
     "index head": index._COUNTS,
     "index pack": index._PACK,
 }
@@ -48,6 +50,11 @@ RECORDS = (
     marks.BadList,
     marks.BadFrame,
     marks.Tombstone,
+    marks.Tombstones,
+    marks.TagChange,
+    doomed.DoomedList,
+    doomed.DoomedPack,
+    doomed.Fence,
     marks.LaterProof,
 )
 

@@ -199,7 +199,7 @@ TARGETS = [
     ),
     Target(
         name="pack head",
-        samples=(pack_head(Kind.DATA_PACK),),
+        samples=(pack_head(Kind.DATA_PACK, 2),),
         parse=lambda data: check_head(data, Kind.DATA_PACK),
         refuses=(Malformed,),
     ),

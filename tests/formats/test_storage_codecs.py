@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hvpsbridge.formats.chunk import FRAME_BYTES, Frame, unpack_frame
 from hvpsbridge.formats.envelope import (
+    ENVELOPE_VERSION,
     FORMAT,
     HEADER_BYTES,
     Codec,
@@ -38,12 +39,15 @@ from hvpsbridge.formats.manifest import (
 from hvpsbridge.formats.marks import BadFrame, BadList
 from hvpsbridge.formats.node import FAN_OUT, NODE_BYTES, TreeRoot, entries, entry, levels, set_entry
 from hvpsbridge.formats.pack import (
+    FRAME_CHECK_BYTES,
     HEAD_BYTES,
     MAX_PACK_BYTES,
     PackEntry,
     check_head,
     decode_entries,
+    decode_footer,
     encode_entries,
+    encode_footer,
     footer_bytes,
     pack_head,
     pack_trailer,
@@ -220,7 +224,7 @@ class TestEnvelopes:
         data[4] = 77
         with pytest.raises(UnknownVersion) as caught:
             unpack_header(data)
-        assert (caught.value.found, caught.value.known) == (77, FORMAT)
+        assert (caught.value.found, caught.value.known) == (77, ENVELOPE_VERSION)
 
     @given(st.integers(0, 63))
     def test_of_any_other_length_are_refused(self, length: int) -> None:
@@ -307,15 +311,18 @@ class TestPacks:
     @given(ENTRIES)
     def test_footers_come_back_equal(self, packed: tuple[PackEntry, ...]) -> None:
         assert decode_entries(encode_entries(packed)) == packed
+        assert decode_footer(encode_footer(packed, 1), 1) == packed
+        checked = tuple(replace(entry, check=entry.id[:FRAME_CHECK_BYTES]) for entry in packed)
+        assert decode_footer(encode_footer(checked, 2), 2) == checked
 
     def test_heads_and_trailers_are_checked(self) -> None:
-        check_head(pack_head(Kind.DATA_PACK), Kind.DATA_PACK)
+        check_head(pack_head(Kind.DATA_PACK, 2), Kind.DATA_PACK)
         assert footer_bytes(pack_trailer(1234)) == 1234
-        newer = bytearray(pack_head(Kind.DATA_PACK))
+        newer = bytearray(pack_head(Kind.DATA_PACK, 2))
         newer[4] += 1
         with pytest.raises(UnknownVersion):
             check_head(bytes(newer), Kind.DATA_PACK)
-        for bad in (b"", b"HVPX" + bytes(4), pack_head(Kind.NODE_PACK)):
+        for bad in (b"", b"HVPX" + bytes(4), pack_head(Kind.NODE_PACK, 2)):
             with pytest.raises(Malformed):
                 check_head(bad, Kind.DATA_PACK)
         for bad in (b"", bytes(8), pack_trailer(1)[:7]):
@@ -323,6 +330,8 @@ class TestPacks:
                 footer_bytes(bad)
         with pytest.raises(Malformed):
             decode_entries(bytes(45))
+        with pytest.raises(Malformed):
+            decode_footer(bytes(44), 2)
 
 
 class TestIndexes:
@@ -330,6 +339,7 @@ class TestIndexes:
         IndexObject,
         st.lists(NAMES, max_size=3).map(tuple),
         st.lists(st.builds(IndexedPack, NAMES, PACK_KINDS, PACK_SIZES, ENTRIES), max_size=4).map(tuple),
+        st.none() | st.uuids(),
     )
 
     @given(CONTENT)
@@ -358,7 +368,8 @@ class TestIndexes:
         with pytest.raises(Malformed):
             decode_index(encode_index(index))
 
-    @given(CONTENT, st.integers(1, 100))
+    # The name of the run has 16 bytes, or is not there.
+    @given(CONTENT, st.integers(1, 100).filter(lambda amount: amount != 16))
     def test_of_any_other_length_are_refused(self, content: IndexObject, amount: int) -> None:
         data = encode_index(content)
         with pytest.raises(Malformed):

@@ -21,20 +21,29 @@ import pytest
 
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.repository import (
-    catalog,
     copying,
     key_export,
     key_slots,
     keys,
     lease,
     opening,
+    point_states,
     runs,
     stored_packs,
     writer,
 )
 from tests.repository.conftest import START
 
-TIMED: tuple[ModuleType, ...] = (catalog, copying, key_export, key_slots, keys, lease, opening, stored_packs)
+TIMED: tuple[ModuleType, ...] = (
+    copying,
+    key_export,
+    key_slots,
+    keys,
+    lease,
+    opening,
+    point_states,
+    stored_packs,
+)
 
 
 class Inline:

@@ -69,7 +69,7 @@ def good(tmp_path: Path) -> bytes:
 
 METHODS = {
     "find": lambda cache: cache.find(packs_of(NAMES[0]).packs[0].entries[3].id),
-    "holds": lambda cache: cache.holds(packs_of(NAMES[1]).packs[0].entries[5].id, Kind.DATA_PACK, 1),
+    "holder": lambda cache: cache.holder(packs_of(NAMES[1]).packs[0].entries[5].id, Kind.DATA_PACK, 1),
     "packs": lambda cache: cache.packs(),
     "pack_entries": lambda cache: [cache.pack_entries(pack.number) for pack in cache.packs()],
     "frames_of": lambda cache: cache.frames_of(NAMES[2]),
@@ -160,12 +160,12 @@ def test_what_is_not_published_yet_outlives_the_file(good: bytes, tmp_path: Path
         if cache.renewals:
             break
     assert cache.renewals
-    assert cache.holds(own.entries[0].id, Kind.DATA_PACK, 5)
-    assert not cache.holds(own.entries[0].id, Kind.DATA_PACK, 6)
-    assert not cache.holds(other.entries[0].id, Kind.DATA_PACK, 5)
+    assert cache.holder(own.entries[0].id, Kind.DATA_PACK, 5)
+    assert not cache.holder(own.entries[0].id, Kind.DATA_PACK, 6)
+    assert not cache.holder(other.entries[0].id, Kind.DATA_PACK, 5)
     assert len(cache.lost()) == 60
     cache.drop_own([own.name])
-    assert not cache.holds(own.entries[0].id, Kind.DATA_PACK, 5)
+    assert not cache.holder(own.entries[0].id, Kind.DATA_PACK, 5)
     cache.close()
 
 

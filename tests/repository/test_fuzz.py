@@ -109,6 +109,7 @@ def tool_reading(data: bytes) -> object:
             self.indexed: set[str] = set()
             self.problems: list[str] = []
             self.folder = Anywhere()
+            self.settings = {"format": 1}
 
         def _open(self, _name: str) -> tuple[io.BytesIO, int]:
             return io.BytesIO(data), len(data)

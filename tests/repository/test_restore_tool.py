@@ -302,10 +302,10 @@ class TestRestoreTool:
         self, full_python: Path, incompressible: tuple[Path, bytes, str]
     ) -> None:
         config = incompressible[0] / "config"
-        config.write_bytes(config.read_bytes().replace(b'"format":1', b'"format":2'))
+        config.write_bytes(config.read_bytes().replace(b'"format":2', b'"format":3'))
         done = run(full_python, incompressible[0], "list")
         assert done.returncode == 5
-        assert "format 2" in done.stderr
+        assert "format 3" in done.stderr
         assert "supports 1" in done.stderr
 
     def test_takes_a_good_copy_that_no_index_names(

@@ -36,6 +36,10 @@ _SMALL_OBJECTS = {
     layout.EXPORTS: Kind.EXPORT,
     layout.LEASES: Kind.LEASE,
     layout.RUNS: Kind.LEASE,
+    layout.DOOMED: Kind.DOOMED,
+    layout.FENCES: Kind.FENCE,
+    layout.TAGS: Kind.TAG,
+    layout.PRUNED: Kind.TOMBSTONES,
 }
 # Why an object that cannot be read is only noted. Anyone who can create objects can put one there, and an
 # exit code that is 7 every night would hide the night that matters.
@@ -47,6 +51,10 @@ _HARMLESS = {
     Kind.IDS: "it is of no point",
     Kind.PROOF: "it is of no point",
     Kind.LEDGER: "it is of no VM",
+    Kind.DOOMED: "nothing that it listed is deleted because of it",
+    Kind.FENCE: "if it was of a run that came back, a point of that run may lack chunks",
+    Kind.TAG: "if it was of a point, a change of its tags or protection is lost",
+    Kind.TOMBSTONES: "the pruned points that it named show as missing",
 }
 # More than this are summed up: anyone who can create objects could make millions.
 MAX_NOTES = 1000

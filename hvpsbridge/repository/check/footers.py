@@ -11,7 +11,7 @@ from hvpsbridge.formats.pack import (
     TRAILER_BYTES,
     PackEntry,
     check_head,
-    decode_entries,
+    decode_footer,
     footer_bytes,
 )
 from hvpsbridge.repository.objects import Objects
@@ -33,7 +33,7 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
         raise objects.damaged(name, f"a pack cannot have {pack_bytes} bytes")
     store = objects.store
     try:
-        check_head(store.get_range(name, 0, HEAD_BYTES), kind)
+        version = check_head(store.get_range(name, 0, HEAD_BYTES), kind)
         tail = store.get_range(name, at := max(0, pack_bytes - TAIL_BYTES), pack_bytes - at)
         start = pack_bytes - TRAILER_BYTES - footer_bytes(tail[-TRAILER_BYTES:])
         if start < HEAD_BYTES:
@@ -43,7 +43,7 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
         if start < at:
             tail = store.get_range(name, start, pack_bytes - start)
             at = start
-        entries = decode_entries(objects.open(name, kind, tail[start - at : -TRAILER_BYTES]))
+        entries = decode_footer(objects.open(name, kind, tail[start - at : -TRAILER_BYTES]), version)
     except Malformed as err:
         raise objects.damaged(name, err) from err
     if any(entry.offset < HEAD_BYTES or entry.offset + entry.frame_bytes > start for entry in entries):

@@ -246,7 +246,7 @@ def commit(
         except Malformed as err:
             # All in it comes from the host, so that the storage is not to blame.
             raise ProtocolViolation(context.host.name, "backup", str(err)) from err
-        point = writer.commit(manifest)
+        point = writer.commit(manifest, {disk.base for disk in manifest.disks if disk.base is not None})
         state.committed = committed = Committed(point, writer.stats.stored_bytes)
         for disk in stored.disks:
             if disk.lied_chunks:

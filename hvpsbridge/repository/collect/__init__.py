@@ -1,0 +1,1 @@
+"""Getting space back: doomed lists, fences of dead runs, and collects."""

@@ -1,0 +1,88 @@
+"""Fences of dead runs, so that a process that comes back cannot add a point that lacks what was deleted.
+
+A collector creates the first object of a fence, and then lists the manifests of the run. The second object
+names those: they are points, and any later manifest of the run is none. A writer looks for a fence of its run
+before and after its manifest. If it finds none after, its manifest was there before the fence, so the fence
+names it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
+from hvpsbridge.formats.doomed import Fence
+from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.repository.layout import FENCES
+from hvpsbridge.repository.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+
+class Fences:
+    """Reads and makes fences. Each object is read once, since none ever changes."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._read: dict[str, Fence | None] = {}
+
+    def all(self) -> dict[UUID, frozenset[UUID] | None]:
+        """Points of each run that has a fence; None for a run whose fence names them not yet."""
+        if self._objects.format < 2:
+            return {}
+        found: dict[UUID, frozenset[UUID] | None] = {}
+        for name in sorted(info.name for info in self._objects.list(FENCES)):
+            fence = self._fence(name)
+            if fence is None:
+                continue
+            points = None if fence.points is None else frozenset(fence.points)
+            # The first one that names points counts.
+            if found.get(fence.run) is None:
+                found[fence.run] = points
+        return found
+
+    def exists(self, run: UUID) -> bool:
+        """Whether the run has a fence, complete or not."""
+        names = [info.name for info in self._objects.list(_prefix(run))]
+        return any(self._fence(name) is not None for name in names)
+
+    def begin(self, run: UUID) -> None:
+        """Create the first object of the fence, durably, unless there is one."""
+        if not self.exists(run):
+            self._append(Fence(run=run, at=datetime.now(UTC)))
+
+    def complete(self, run: UUID, points: frozenset[UUID]) -> frozenset[UUID]:
+        """Name the points of the run, durably, and return them; those that another collector named count.
+
+        Args:
+            run: the run object, whose fence was begun before its manifests were listed.
+            points: of the run.
+        """
+        known = self.all().get(run)
+        if known is None:
+            self._append(Fence(run=run, at=datetime.now(UTC), points=tuple(sorted(points))))
+            known = self.all().get(run)
+        return points if known is None else known
+
+    def _append(self, fence: Fence) -> None:
+        self._objects.append_record(_prefix(fence.run), Kind.FENCE, fence)
+        self._objects.store.commit_barrier()
+
+    def _fence(self, name: str) -> Fence | None:
+        if name not in self._read:
+            try:
+                fence = self._objects.read_record(Fence, name, Kind.FENCE)
+            except ObjectMissing:
+                return None
+            except (Damaged, NewerObject) as err:
+                logger.error("%s", err)
+                self._read[name] = None
+                return None
+            self._read[name] = fence if name.startswith(f"{_prefix(fence.run)}/") else None
+        return self._read[name]
+
+
+def _prefix(run: UUID) -> str:
+    return f"{FENCES}/{run.hex}"
