@@ -83,3 +83,28 @@ class TrackingLied(HvpsError):
     template: ClassVar[str] = "change tracking of VM {vm}, disk {disk}, missed {chunks} changed chunks"
     remedy: ClassVar[str] = "hvps compares this disk in full until its tracking has proved correct again"
     exit_code: ClassVar[ExitCode] = ExitCode.DAMAGE
+
+
+@dataclass(eq=False)
+class NoRetentionRule(HvpsError, ValueError):
+    """No retention rule is set. It is a ValueError, too, so that a playbook shows the line."""
+
+    template: ClassVar[str] = "no retention rule is set"
+    remedy: ClassVar[str] = "set at least one of keep_last, keep_daily, keep_within and the like"
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
+class PruneOutOfLine(HvpsError):
+    """A prune would remove far more than earlier ones did.
+
+    Attributes:
+        removed: number of points it would remove.
+        findings: what is out of line.
+    """
+
+    removed: int
+    findings: tuple[str, ...]
+    template: ClassVar[str] = "nothing was pruned: it would remove far more than usual: {findings}"
+    remedy: ClassVar[str] = "look at what it would remove; if that is right, confirm the number {removed}"
+    exit_code: ClassVar[ExitCode] = ExitCode.POLICY
