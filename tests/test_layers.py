@@ -58,7 +58,6 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyfsntfs": ("filesystems/ntfs.py",),
     "pyfsfat": ("filesystems/exfat.py",),
     "pyfsxfs": ("filesystems/xfs.py",),
-    "pyvslvm": ("filesystems/lvm.py",),
     "spnego": ("host/psrp/", "sim/wsman/negotiate.py"),
     "krb5": ("host/psrp/kerberos.py",),
     "gssapi": ("host/psrp/kerberos.py",),

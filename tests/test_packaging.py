@@ -94,7 +94,7 @@ def test_an_installed_wheel_finds_its_scripts_and_imports_every_module(
         "from hvpsbridge.resources import resource_folder\n"
         "assert list(resource_folder('ps_scripts').glob('*.ps1'))\n"
         "assert list(resource_folder('playbooks').glob('*.yaml'))\n"
-        "optional = {'obstore', 'asyncssh', 'pytsk3', 'pyfsntfs', 'pyfsxfs', 'pyfsfat', 'pyvslvm'}\n"
+        "optional = {'obstore', 'asyncssh', 'pytsk3', 'pyfsntfs', 'pyfsxfs', 'pyfsfat'}\n"
         "for module in pkgutil.walk_packages(hvpsbridge.__path__, 'hvpsbridge.'):\n"
         "    if module.name.endswith('__main__'): continue\n"
         "    try: importlib.import_module(module.name)\n"

@@ -17,11 +17,12 @@ from typing import Any, Self
 from hvpsbridge.errors import FilesUnreadable, HvpsError, MachineError
 from hvpsbridge.filesystems import wire
 from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+from hvpsbridge.filesystems.pieces import PiecedVolume
 from hvpsbridge.formats.readable import Readable
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyfsfat", "pyvslvm")
+_LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyfsfat")
 # Without a message: a library that loops must not hold a command forever.
 _SILENCE_SECONDS = 300.0
 _DEEPEST = 4096
@@ -82,6 +83,20 @@ class DiskFiles:
         sizes = [disk.size_bytes for disk in self._disks]
         request = {"do": "volumes", "sizes": sizes, "sector_bytes": list(self._sector_bytes)}
         return tuple(wire.volume_from(payload) for _, payload in self._ask(request))
+
+    def content(self, volume: int) -> PiecedVolume:
+        """The bytes of a volume, which can be read after this object is closed.
+
+        Raises:
+            FilesUnreadable: they are not on the disks.
+        """
+        # The child has parsed what may be hostile, so what it says is checked.
+        request = {"do": "pieces", "volume": volume}
+        try:
+            pieces = [wire.piece_from(payload) for _, payload in self._ask(request)]
+            return PiecedVolume(self._disks, pieces)
+        except (ValueError, TypeError, KeyError) as err:
+            raise FilesUnreadable(f"volume {volume}", str(err)) from err
 
     def open(self, volume: int) -> str:
         """Open the file system of a volume; a notice about how current it is, empty if there is none.

@@ -19,19 +19,6 @@ class UnreadableError(Exception):
         self.damaged = damaged
 
 
-class Window:
-    """A range of a disk."""
-
-    def __init__(self, disk: Readable, offset: int, size_bytes: int) -> None:
-        self._disk = disk
-        self._offset = offset
-        self.size_bytes = max(0, min(size_bytes, disk.size_bytes - offset))
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """As of the disk."""
-        return self._disk.pread(self._offset + offset, length)
-
-
 class DiskFile(io.RawIOBase):
     """A readable as a file for libraries.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from hvpsbridge.filesystems import lvm, signatures, tsk
-from hvpsbridge.filesystems.disks import UnreadableError, Window
+from hvpsbridge.filesystems.disks import UnreadableError
 from hvpsbridge.filesystems.exfat import ExfatFileSystem
 from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.filesystems.ntfs import NtfsFileSystem
+from hvpsbridge.filesystems.pieces import Piece, PiecedVolume
 from hvpsbridge.filesystems.replay import replayed
 from hvpsbridge.filesystems.xfs import XfsFileSystem
 from hvpsbridge.filesystems.xfs_log import log_notice
@@ -37,10 +38,15 @@ class FileSystem(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A volume and its bytes."""
+    """A volume and its bytes.
+
+    Attributes:
+        pieces: where the bytes are on the disks; empty for a logical volume that is refused.
+    """
 
     volume: Volume
     data: Readable
+    pieces: tuple[Piece, ...] = ()
     dirty: bool = False
 
 
@@ -51,61 +57,62 @@ def volumes(disks: Sequence[Readable], sector_bytes: Sequence[int]) -> list[Foun
         UnreadableError: a disk cannot be read.
     """
     found: list[Found] = []
-    for number, (disk, sector) in enumerate(zip(disks, sector_bytes, strict=True)):
-        found += _on_disk(number, disk, sector)
-    physical = [each for each in found if each.volume.content == signatures.LVM]
-    return found + (list(_logical(physical)) if physical else [])
+    for number, sector in enumerate(sector_bytes):
+        found += _on_disk(disks, number, sector)
+    return found + list(_logical(disks, [each for each in found if each.volume.content == signatures.LVM]))
 
 
-def _on_disk(number: int, disk: Readable, sector_bytes: int) -> Iterator[Found]:
+def _on_disk(disks: Sequence[Readable], number: int, sector_bytes: int) -> Iterator[Found]:
+    disk = disks[number]
     if disk.size_bytes < 4096:
         return
     whole = signatures.probe(disk)
     # A boot sector of FAT or NTFS could pass for a partition table.
     table = None if whole.kind and whole.kind != "ldm" else tsk.partitions(disk, sector_bytes)
     if table is None:
-        yield _probed(number, "0", 0, disk)
+        yield _found(disks, number, "0", (Piece(disk.size_bytes, ((number, 0),)),))
         return
     for name, offset, length, described in table:
         if "Extended" in described or offset >= disk.size_bytes:
             continue
-        if "Logical Disk Manager" in described or "LDM" in described:
-            yield Found(
-                _volume(number, name, offset, length, signatures.DYNAMIC_DISK), Window(disk, offset, length)
-            )
-            continue
-        yield _probed(number, name, offset, Window(disk, offset, length))
+        length = min(length, disk.size_bytes - offset)
+        dynamic = "Logical Disk Manager" in described or "LDM" in described
+        pieces = (Piece(length, ((number, offset),)),) if length else ()
+        yield _found(disks, number, name, pieces, signatures.DYNAMIC_DISK if dynamic else None)
 
 
-def _probed(number: int, name: str, offset: int, data: Readable) -> Found:
-    content = signatures.probe(data)
-    return Found(_volume(number, name, offset, data.size_bytes, content), data, content.dirty)
-
-
-def _volume(number: int, name: str, offset: int, length: int, content: signatures.Content) -> Volume:
-    refused = _LVM_REFUSED if content.kind == signatures.LVM else content.refused
-    return Volume(
-        disk=number, name=name, offset=offset, size_bytes=length, content=content.kind, refused=refused
+def _found(
+    disks: Sequence[Readable],
+    disk: int,
+    name: str,
+    pieces: tuple[Piece, ...],
+    content: signatures.Content | None = None,
+) -> Found:
+    """A volume of these pieces; its content is probed if it is not given."""
+    data = PiecedVolume(disks, pieces)
+    content = content or signatures.probe(data)
+    volume = Volume(
+        disk=disk,
+        name=name,
+        offset=0 if "/" in name or not pieces else pieces[0].places[0][1],
+        size_bytes=data.size_bytes,
+        content=content.kind,
+        refused=_LVM_REFUSED if content.kind == signatures.LVM else content.refused,
     )
+    return Found(volume, data, pieces, content.dirty)
 
 
-def _logical(physical: Sequence[Found]) -> Iterator[Found]:
-    first = physical[0].volume
-    try:
-        logical = lvm.logical_volumes([each.data for each in physical])
-    except UnreadableError as err:
-        if err.damaged:
-            raise
-        yield Found(replace(first, name="lvm", refused=str(err)), physical[0].data)
-        return
-    for volume in logical:
-        if isinstance(volume, lvm.RefusedVolume):
-            yield Found(
-                replace(first, name=volume.name, offset=0, size_bytes=0, content="", refused=volume.reason),
-                physical[0].data,
-            )
-            continue
-        yield _probed(first.disk, volume.name, 0, volume)
+def _logical(disks: Sequence[Readable], physical: Sequence[Found]) -> Iterator[Found]:
+    places = [lvm.PhysicalVolume(each.volume.disk, each.volume.offset, each.data) for each in physical]
+    for volume in lvm.logical_volumes(places):
+        refused = volume.refused
+        if not refused:
+            try:
+                yield _found(disks, volume.disk, volume.name, volume.pieces)
+                continue
+            except ValueError as err:
+                refused = str(err)
+        yield _found(disks, volume.disk, volume.name, (), signatures.Content("", refused))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+from hvpsbridge.filesystems.pieces import Piece
 
 HEADER = struct.Struct("<cI")
 READ = struct.Struct("<IQI")
@@ -89,3 +90,19 @@ def volume_json(volume: Volume) -> bytes:
 def volume_from(payload: bytes) -> Volume:
     """The volume of :func:`volume_json`."""
     return Volume(**json.loads(payload))
+
+
+def piece_json(piece: Piece) -> bytes:
+    """A piece of a volume as JSON."""
+    return json.dumps(asdict(piece)).encode()
+
+
+def piece_from(payload: bytes) -> Piece:
+    """The piece of :func:`piece_json`.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    values = json.loads(payload)
+    places = tuple((int(disk), int(offset)) for disk, offset in values["places"])
+    return Piece(int(values["length"]), places, int(values["stripe_bytes"]))

@@ -103,6 +103,11 @@ class Worker:
         for found in self._found:
             wire.send(self._connection, wire.ITEM, wire.volume_json(found.volume))
 
+    def do_pieces(self, volume: int) -> None:
+        """List the pieces of a volume."""
+        for piece in self._found[volume].pieces:
+            wire.send(self._connection, wire.ITEM, wire.piece_json(piece))
+
     def do_open(self, volume: int) -> None:
         """Open a file system; answers with a notice."""
         notice = self._file_system(volume).notice

@@ -24,6 +24,8 @@ _DIGEST_DIGITS = 8
 _UNSAFE = re.compile(
     '[/\\\\<>:"|?*\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]'
 )
+# What LVM allows in names of groups and volumes (lvm(8), "Valid names").
+_LVM_NAME = re.compile(r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,127}")
 _SLOT = re.compile(r"[a-z]{1,8} [0-9]{1,4}:[0-9]{1,4}")
 # Names of devices, with or without a suffix (Windows: "Naming Files, Paths, and Namespaces").
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
@@ -97,3 +99,14 @@ def disk_name(slot: str) -> str:
 def disk_file_name(slot: str, suffix: str) -> str:
     """Name of the file of a disk: ``scsi-0-1.raw``."""
     return f"{disk_name(slot)}.{suffix}"
+
+
+def logical_volume_name(group: str, volume: str) -> str:
+    """Name of a logical volume in files: ``lvm-vg0-root``, with hyphens in names doubled as in /dev/mapper.
+
+    Names come from the disk and can be forged. One that LVM does not allow ends with a digest of both.
+    """
+    name = "-".join(each.replace("-", "--") for each in ("lvm", group, volume))
+    if _LVM_NAME.fullmatch(group) and _LVM_NAME.fullmatch(volume):
+        return shortened(name, 200, f"{group}/{volume}")
+    return shortened(path_part(name), 200, f"{group}/{volume}", always=True)

@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from hvpsbridge.repository import create_repository
+from hvpsbridge.repository import Repository, create_repository
 from hvpsbridge.units import MIB
 from tests.filesystems import images
+from tests.filesystems.images import tool
+from tests.filesystems.test_lvm import BIG, untarred
 from tests.qemu_images import assert_same_disk
-from tests.repository.conftest import store_point
+from tests.repository.conftest import disk_of, manifest_of, store_point
 
 from .conftest import Hvps, Served
 from .world import World
@@ -44,11 +47,15 @@ def mounted(world: World, folder: Path) -> AbstractContextManager[subprocess.Pop
 
 @contextmanager
 def mounted_point(
-    point: str, repository: Path, folder: Path, program: tuple[str, ...] = ("-m", "hvpsbridge")
+    point: str,
+    repository: Path,
+    folder: Path,
+    program: tuple[str, ...] = ("-m", "hvpsbridge"),
+    options: tuple[str, ...] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, *program, "mount", point, folder, "--repo", repository],
+        [sys.executable, *program, "mount", point, folder, "--repo", repository, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,6 +124,48 @@ def test_partitions_are_files_too(label: str, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
         assert "partitions of disk scsi 0:0 are not shown" in err
         assert "hvpsbridge[files]" in err
+
+
+def store_disks(repository: Repository, disks: Sequence[Path]) -> None:
+    with repository.begin(uuid4()) as writer:
+        stored = []
+        for slot, disk in enumerate(disks):
+            content = disk.read_bytes()
+            tree = writer.disk(len(content), None)
+            size = repository.grid.chunk_bytes
+            for number in range(repository.grid.count(len(content))):
+                tree.put(number, content[number * size : (number + 1) * size])
+            stored.append(disk_of(tree.finish(), slot=f"scsi 0:{slot}", disk_id=uuid4()))
+        writer.commit(manifest_of(stored))
+
+
+def test_logical_volumes_are_files_too(tmp_path: Path) -> None:
+    several = untarred("lvm-several", tmp_path)
+    thin = untarred("lvm-kinds", tmp_path)[0]
+    with create_repository(str(tmp_path / "repo")) as repository:
+        disks = [images.partitioned(tmp_path / "disk", "gpt", [several[0], thin]), *several[1:]]
+        store_disks(repository, disks)
+    folder = tmp_path / "mounted"
+    volumes = {"root": 14, "other": 2, "striped": 8, "second": 3}
+    with mounted_point("web", tmp_path / "repo", folder) as process:
+        logical = {f"lvm-vg--a-{name}.raw": size * MIB for name, size in volumes.items()}
+        logical["lvm-kinds-plain.raw"] = 2 * MIB
+        assert {name for name in os.listdir(folder) if name.startswith("lvm-")} == set(logical)
+        for name, size in logical.items():
+            assert (folder / name).stat().st_size == size
+        # Its own tool reads it: a volume over two disks, and one in stripes.
+        for name in ("root", "striped"):
+            done = tool("debugfs", "-R", "cat /deep/er/big.bin", folder / f"lvm-vg--a-{name}.raw")
+            assert done == BIG
+            tool("e2fsck", "-fn", folder / f"lvm-vg--a-{name}.raw")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert re.search("logical volume kinds/thin is not shown: it is a thin volume", err)
+    with mounted_point("web", tmp_path / "repo", tmp_path / "one", options=("--disk", "1")) as process:
+        assert sorted(os.listdir(tmp_path / "one")) == ["scsi-0-1.raw", "scsi-0-1.vhdx"]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert "logical volume vg-a/root is not shown: its physical volume pv0" in err
 
 
 def test_a_repository_that_goes_away_is_an_io_error_and_comes_back(world: World, tmp_path: Path) -> None:

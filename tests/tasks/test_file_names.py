@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvpsbridge.errors import ConfigurationError
-from hvpsbridge.tasks.file_names import MAX_NAME_BYTES, MappedName, hidden_name, path_part
+from hvpsbridge.tasks.file_names import (
+    MAX_NAME_BYTES,
+    MappedName,
+    hidden_name,
+    logical_volume_name,
+    path_part,
+)
 from hvpsbridge.tasks.restore.targets import target_path
 
 
@@ -54,6 +60,28 @@ def test_long_names_stay_apart_and_fit() -> None:
         assert len(os.fsencode(hidden_name(path_part(name)))) <= MAX_NAME_BYTES
     assert len(os.fsencode(hidden_name("x" * 255))) <= MAX_NAME_BYTES
     assert hidden_name("x" * 255) != hidden_name("x" * 254 + "y")
+
+
+@pytest.mark.parametrize(
+    ("group", "volume", "name"),
+    [
+        ("vg0", "root", "lvm-vg0-root"),
+        ("vg-a", "b", "lvm-vg--a-b"),
+        ("vg", "a-b", "lvm-vg-a--b"),
+        ("0", "0", "lvm-0-0"),
+    ],
+)
+def test_a_logical_volume_is_named_as_in_dev_mapper(group: str, volume: str, name: str) -> None:
+    assert logical_volume_name(group, volume) == name
+
+
+@given(st.text(alphabet=st.characters(), max_size=200), st.text(alphabet=st.characters(), max_size=200))
+def test_any_logical_volume_has_a_safe_name(group: str, volume: str) -> None:
+    name = logical_volume_name(group, volume)
+    assert name.startswith("lvm-")
+    assert path_part(name) == name
+    assert len(os.fsencode(name)) <= 200
+    assert name != logical_volume_name(volume, group) or group == volume
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))
