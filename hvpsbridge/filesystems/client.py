@@ -6,11 +6,12 @@ import contextlib
 import importlib.util
 import json
 import logging
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,14 +19,18 @@ from hvpsbridge.errors import FilesUnreadable, HvpsError, MachineError
 from hvpsbridge.filesystems import wire
 from hvpsbridge.filesystems.model import Entry, FileKind, Volume
 from hvpsbridge.filesystems.pieces import PiecedVolume
+from hvpsbridge.filesystems.tools import LocalTools
 from hvpsbridge.formats.readable import Readable
 
 logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("pytsk3", "pyfsntfs", "pyfsxfs", "pyfsfat")
+_PROGRAM = ("-m", "hvpsbridge.filesystems.worker")
 # Without a message: a library that loops must not hold a command forever.
 _SILENCE_SECONDS = 300.0
 _DEEPEST = 4096
+# What the child may ask for while it answers.
+_SERVED = (wire.WANT, wire.FILE, wire.TOOL)
 
 OnUnreadable = Callable[[FilesUnreadable], None]
 
@@ -45,16 +50,17 @@ class DiskFiles:
         self._sector_bytes = sector_bytes
         self._failure: HvpsError | None = None
         self.read_bytes = 0
+        self._tools = LocalTools()
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(_SILENCE_SECONDS)
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", "-m", "hvpsbridge.filesystems.worker", str(theirs.fileno())],
+                [sys.executable, "-I", *_PROGRAM, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"TZ": "UTC", "LC_ALL": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")},  # noqa: S108
+                env={"TZ": "UTC", "LC_ALL": "C.UTF-8"},
                 cwd="/",
                 start_new_session=True,
             )
@@ -72,6 +78,7 @@ class DiskFiles:
         self._connection.close()
         self._child.kill()
         self._child.wait()
+        self._tools.close()
 
     def volumes(self) -> tuple[Volume, ...]:
         """All volumes of the disks. Call this before anything else.
@@ -82,7 +89,19 @@ class DiskFiles:
         """
         sizes = [disk.size_bytes for disk in self._disks]
         request = {"do": "volumes", "sizes": sizes, "sector_bytes": list(self._sector_bytes)}
-        return tuple(wire.volume_from(payload) for _, payload in self._ask(request))
+        found = tuple(wire.volume_from(payload) for _, payload in self._ask(request))
+        if not self.is_confined:
+            logger.debug("file systems are parsed without a filter of system calls: the kernel has none")
+        return found
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether the kernel filters the calls of the child, which it does once the child has answered."""
+        try:
+            status = Path(f"/proc/{self._child.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        return "\nSeccomp:\t2\n" in status
 
     def content(self, volume: int) -> PiecedVolume:
         """The bytes of a volume, which can be read after this object is closed.
@@ -164,8 +183,8 @@ class DiskFiles:
             wire.send(self._connection, wire.REQUEST, json.dumps(request).encode())
             while True:
                 letter, payload = wire.receive(self._connection)
-                if letter == wire.WANT:
-                    self._serve(*wire.READ.unpack(payload))
+                if letter in _SERVED:
+                    self._serve(letter, payload)
                 elif letter == wire.END:
                     break
                 elif letter == wire.FAILED:
@@ -187,12 +206,27 @@ class DiskFiles:
         with contextlib.suppress(OSError, EOFError):
             while True:
                 letter, payload = wire.receive(self._connection)
-                if letter == wire.WANT:
-                    self._serve(*wire.READ.unpack(payload))
+                if letter in _SERVED:
+                    self._serve(letter, payload)
                 elif letter in (wire.END, wire.FAILED):
                     return
 
-    def _serve(self, disk: int, offset: int, length: int) -> None:
+    def _serve(self, letter: bytes, payload: bytes) -> None:
+        if letter == wire.WANT:
+            self._read(*wire.READ.unpack(payload))
+            return
+        try:
+            if letter == wire.FILE:
+                file = self._tools.file()
+                wire.send(self._connection, wire.NEW_FILE, wire.COUNT.pack(file.number))
+                socket.send_fds(self._connection, [b"\0"], [file.descriptor])
+            else:
+                ran = self._tools.run(*json.loads(payload))
+                wire.send(self._connection, wire.RAN, json.dumps(asdict(ran)).encode())
+        except OSError as err:
+            wire.send(self._connection, wire.TOOL_FAILED, str(err)[:300].encode())
+
+    def _read(self, disk: int, offset: int, length: int) -> None:
         try:
             data = self._disks[disk].pread(offset, min(length, wire.MAX_READ))
         except HvpsError as err:

@@ -13,6 +13,7 @@ from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.filesystems.ntfs import NtfsFileSystem
 from hvpsbridge.filesystems.pieces import Piece, PiecedVolume
 from hvpsbridge.filesystems.replay import replayed
+from hvpsbridge.filesystems.tools import Tools
 from hvpsbridge.filesystems.xfs import XfsFileSystem
 from hvpsbridge.filesystems.xfs_log import log_notice
 from hvpsbridge.formats.readable import Readable
@@ -127,7 +128,7 @@ class Opened:
     notice: str = ""
 
 
-def open_file_system(found: Found) -> Opened:
+def open_file_system(found: Found, tools: Tools) -> Opened:
     """The file system of a volume.
 
     Raises:
@@ -143,10 +144,10 @@ def open_file_system(found: Found) -> Opened:
             "the NTFS log was not closed and is not replayed: the newest changes may be missing" * ntfs.dirty,
         )
     if volume.content == "xfs":
-        return Opened(XfsFileSystem(found.data), log_notice(found.data))
+        return Opened(XfsFileSystem(found.data), log_notice(found.data, tools))
     if volume.content == "exfat":
         return Opened(ExfatFileSystem(found.data))
     if volume.content == "ext" and found.dirty:
-        data, notice = replayed(found.data)
+        data, notice = replayed(found.data, tools)
         return Opened(tsk.TskFileSystem(data, "ext"), notice)
     return Opened(tsk.TskFileSystem(found.data, volume.content))

@@ -8,19 +8,17 @@ overlay; the volume is beneath it.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvpsbridge.filesystems import tsk
 from hvpsbridge.filesystems.model import Entry, FileKind
-from hvpsbridge.filesystems.tools import run_tool, tool_path, unnamed_file
+from hvpsbridge.filesystems.tools import Tools, is_installed
 from hvpsbridge.formats.readable import Readable
 
 _PAGE = 4096
 _COPIED_BYTES = 1 << 20
 _JOURNAL_INODE = 8
-_TOOL_SECONDS = 600
 # Superblock and group descriptors: 64 bytes a group, and a group has at least 8 MiB (blocks of 1 KiB).
 _HEAD_BYTES = 2 << 20
 _GROUP_BYTES = 8 << 20
@@ -67,27 +65,33 @@ class Overlay:
         return bytes(data)
 
 
-def replayed(volume: Readable) -> tuple[Readable, str]:
+def replayed(volume: Readable, tools: Tools) -> tuple[Readable, str]:
     """The volume after a replay, and a notice if it could not be replayed.
 
     Raises:
         UnreadableError: the volume cannot be read.
     """
-    tool = tool_path("e2fsck")
-    if tool is None:
+    if not is_installed("e2fsck"):
         return volume, "the ext4 journal is not replayed: e2fsck is not installed (package e2fsprogs)"
-    base = unnamed_file()
+    try:
+        return _replayed(volume, tools)
+    except OSError as err:
+        return volume, f"the ext4 journal is not replayed: {err}"
+
+
+def _replayed(volume: Readable, tools: Tools) -> tuple[Readable, str]:
+    base = tools.file().descriptor
     try:
         _fill(volume, base)
         # A page that e2fsck wrote in part has zeros elsewhere: all touched pages are there the next time.
-        file, problem = _replay(tool, base)
+        file, problem = _replay(tools, base)
         if not problem:
             touched = frozenset(_pages(file))
             os.close(file)
             recorder = _Recorder(volume, base)
             for page in touched - frozenset(_pages(base)):
                 recorder.pread(page * _PAGE, min(_PAGE, volume.size_bytes - page * _PAGE))
-            file, problem = _replay(tool, base)
+            file, problem = _replay(tools, base)
     finally:
         os.close(base)
     if problem:
@@ -96,13 +100,16 @@ def replayed(volume: Readable) -> tuple[Readable, str]:
     return Overlay(volume, file, frozenset(_pages(file))), ""
 
 
-def _replay(tool: str, base: int) -> tuple[int, str]:
+def _replay(tools: Tools, base: int) -> tuple[int, str]:
     """A replayed copy of a sparse file, and why the replay failed; empty if it did not."""
-    file = unnamed_file()
-    os.ftruncate(file, os.fstat(base).st_size)
+    file = tools.file()
+    os.ftruncate(file.descriptor, os.fstat(base).st_size)
     for page in _pages(base):
-        os.pwrite(file, os.pread(base, _PAGE, page * _PAGE), page * _PAGE)
-    return file, _run(tool, file)
+        os.pwrite(file.descriptor, os.pread(base, _PAGE, page * _PAGE), page * _PAGE)
+    ran = tools.run("e2fsck", file.number)
+    # 1 and 2 say that it changed something (man e2fsck).
+    failed = ran.code is None or ran.code & ~3
+    return file.descriptor, (" ".join(ran.output.split())[:300] or "e2fsck failed") if failed else ""
 
 
 def _fill(volume: Readable, file: int) -> None:
@@ -116,18 +123,6 @@ def _fill(volume: Readable, file: int) -> None:
     journal = Entry(path=b"journal", kind=FileKind.FILE, size_bytes=size, key=_JOURNAL_INODE)
     for offset in range(0, size, _COPIED_BYTES):
         files.read(journal, offset, _COPIED_BYTES)
-
-
-def _run(tool: str, file: int) -> str:
-    """Why the replay failed; empty if it did not."""
-    try:
-        done = run_tool(tool, "-y", "-E", "journal_only", file=file, seconds=_TOOL_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as err:
-        return f"e2fsck does not run: {type(err).__name__}"
-    # 1 and 2 say that it changed something (man e2fsck).
-    if done.returncode & ~3:
-        return " ".join((done.stderr + done.stdout).decode("utf-8", "replace").split())[:300]
-    return ""
 
 
 def _pages(file: int) -> Iterator[int]:

@@ -13,10 +13,14 @@ from hvpsbridge.filesystems.pieces import Piece
 
 HEADER = struct.Struct("<cI")
 READ = struct.Struct("<IQI")
-# To hvps: a read of a disk, an item of the answer, bytes and zeros of a file, its end, its failure.
+# To hvps: a read of a disk, an item of the answer, bytes and zeros of a file, its end, its failure; a wish
+# for a file, and for a run of a tool on it.
 WANT, ITEM, BYTES, ZEROS, END, FAILED = b"R", b"J", b"B", b"S", b"Z", b"X"
-# From hvps: a request, the bytes of a read, its failure.
+FILE, TOOL = b"F", b"T"
+# From hvps: a request, the bytes of a read, its failure; the number of a file, whose descriptor comes with
+# the next byte, how a tool ended, and why there is neither.
 REQUEST, DATA, READ_FAILED = b"Q", b"D", b"E"
+NEW_FILE, RAN, TOOL_FAILED = b"N", b"O", b"P"
 COUNT = struct.Struct("<Q")
 # The largest payload either side accepts.
 MAX_PAYLOAD = 64 << 20

@@ -1,4 +1,4 @@
-"""The process that parses file systems. It has no keys, no environment and little memory.
+"""The process that parses file systems. It has no keys, no environment and little memory, and starts nothing.
 
 Started as ``python -m hvpsbridge.filesystems.worker FD``; disks are read through the socket FD.
 """
@@ -6,18 +6,17 @@ Started as ``python -m hvpsbridge.filesystems.worker FD``; disks are read throug
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import sys
 from typing import Any
 
 from hvpsbridge.filesystems import wire
+from hvpsbridge.filesystems.confinement import confine_parser, limit
 from hvpsbridge.filesystems.disks import UnreadableError
 from hvpsbridge.filesystems.layout import Found, Opened, open_file_system, volumes
+from hvpsbridge.filesystems.tools import Ran, ToolFile
 from hvpsbridge.formats.readable import Readable
 
-_MEMORY_BYTES = 1 << 30
-_OPEN_FILES = 64
 _STEP_BYTES = 1 << 20
 # Parsers read a few hundred bytes at a time.
 _BLOCK_BYTES = 16 * 1024
@@ -70,6 +69,38 @@ class RemoteDisk:
         return payload
 
 
+class RemoteTools:
+    """Tools that the other side runs."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def file(self) -> ToolFile:
+        """A new empty file.
+
+        Raises:
+            OSError: there is none.
+        """
+        (number,) = wire.COUNT.unpack(self._ask(wire.FILE))
+        _, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)
+        return ToolFile(number, descriptors[0])
+
+    def run(self, name: str, number: int) -> Ran:
+        """Run a tool on a file.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        return Ran(**json.loads(self._ask(wire.TOOL, json.dumps([name, number]).encode())))
+
+    def _ask(self, letter: bytes, payload: bytes = b"") -> bytes:
+        wire.send(self._connection, letter, payload)
+        answer, content = wire.receive(self._connection)
+        if answer == wire.TOOL_FAILED:
+            raise OSError(content.decode("utf-8", "replace"))
+        return content
+
+
 class Worker:
     """Answers requests."""
 
@@ -77,6 +108,7 @@ class Worker:
         self._connection = connection
         self._found: list[Found] = []
         self._opened: dict[int, Opened] = {}
+        self._tools = RemoteTools(connection)
 
     def serve(self) -> None:
         """Answer requests until the other side is gone."""
@@ -139,7 +171,7 @@ class Worker:
 
     def _file_system(self, volume: int) -> Opened:
         if volume not in self._opened:
-            self._opened[volume] = open_file_system(self._found[volume])
+            self._opened[volume] = open_file_system(self._found[volume], self._tools)
         return self._opened[volume]
 
     def _failed(self, what: str, *, damaged: bool = False) -> None:
@@ -149,10 +181,10 @@ class Worker:
 
 def main() -> None:
     """Serve the socket whose number is the argument."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
     connection = socket.socket(fileno=int(sys.argv[1]))
+    limit()
+    # Without support it runs with the limits alone; the other side sees that.
+    confine_parser()
     try:
         Worker(connection).serve()
     except (EOFError, ConnectionError, BrokenPipeError):

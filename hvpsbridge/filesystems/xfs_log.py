@@ -6,10 +6,8 @@ The tool needs a file: a sparse one with the superblock and the log, which is th
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
 
-from hvpsbridge.filesystems.tools import run_tool, tool_path
+from hvpsbridge.filesystems.tools import ToolFile, Tools, is_installed
 from hvpsbridge.formats.readable import Readable
 
 NOT_REPLAYED = "the XFS log was not closed and is not replayed: the newest changes may be missing"
@@ -17,17 +15,15 @@ _SUPERBLOCK_BYTES = 4096
 _STEP_BYTES = 4 << 20
 # Larger logs are not read to learn this.
 _MAX_LOG_BYTES = 512 << 20
-_TOOL_SECONDS = 60
 
 
-def log_notice(volume: Readable) -> str:
+def log_notice(volume: Readable, tools: Tools) -> str:
     """What a user must know about the log; empty if it is clean.
 
     Raises:
         UnreadableError: the log cannot be read.
     """
-    tool = tool_path("xfs_logprint")
-    if tool is None:
+    if not is_installed("xfs_logprint"):
         return (
             "it is not known whether the XFS log is clean: xfs_logprint is not installed (package xfsprogs)"
         )
@@ -35,14 +31,20 @@ def log_notice(volume: Readable) -> str:
     offset, length = _log_range(superblock)
     if offset + length > volume.size_bytes or not 0 < length <= _MAX_LOG_BYTES:
         return "it is not known whether the XFS log is clean: it is large, or on another disk"
-    with tempfile.TemporaryFile(prefix="hvps-log-") as file:
-        file.truncate(volume.size_bytes)
-        os.pwrite(file.fileno(), superblock, 0)
+    try:
+        file = tools.file()
+    except OSError as err:
+        return f"it is not known whether the XFS log is clean: {err}"
+    try:
+        os.ftruncate(file.descriptor, volume.size_bytes)
+        os.pwrite(file.descriptor, superblock, 0)
         for at in range(offset, offset + length, _STEP_BYTES):
             data = volume.pread(at, min(_STEP_BYTES, offset + length - at))
             if data.count(0) != len(data):
-                os.pwrite(file.fileno(), data, at)
-        return "" if _is_clean(tool, file.fileno()) else NOT_REPLAYED
+                os.pwrite(file.descriptor, data, at)
+        return "" if _is_clean(tools, file) else NOT_REPLAYED
+    finally:
+        os.close(file.descriptor)
 
 
 def _log_range(superblock: bytes) -> tuple[int, int]:
@@ -58,9 +60,8 @@ def _log_range(superblock: bytes) -> tuple[int, int]:
     return block * block_bytes, count * block_bytes
 
 
-def _is_clean(tool: str, file: int) -> bool:
+def _is_clean(tools: Tools, file: ToolFile) -> bool:
     try:
-        done = run_tool(tool, "-t", file=file, seconds=_TOOL_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
+        return "state: <CLEAN>" in tools.run("xfs_logprint", file.number).output
+    except OSError:
         return False
-    return b"state: <CLEAN>" in done.stdout
