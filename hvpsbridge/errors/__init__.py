@@ -61,6 +61,7 @@ from hvpsbridge.errors.policy import (
     TrackingLied,
 )
 from hvpsbridge.errors.repository import (
+    CollectRefused,
     Damaged,
     DiskDamaged,
     KeyNeeded,
@@ -99,6 +100,7 @@ __all__ = [
     "CertificateRejected",
     "CheckpointGone",
     "CheckpointNotFound",
+    "CollectRefused",
     "CommitForkFailed",
     "ConfigurationError",
     "ConnectionLimit",

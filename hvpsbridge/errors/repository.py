@@ -152,6 +152,22 @@ class Damaged(RepositoryError):
 
 
 @dataclass(eq=False)
+class CollectRefused(RepositoryError):
+    """Nothing may be deleted from the repository as it is.
+
+    Attributes:
+        what: why.
+        instead: what to do.
+    """
+
+    what: str
+    instead: str
+    template: ClassVar[str] = "cannot collect in {repository}: {what}"
+    remedy: ClassVar[str] = "{instead}"
+    exit_code: ClassVar[ExitCode] = ExitCode.POLICY
+
+
+@dataclass(eq=False)
 class PointGone(RepositoryError):
     """A point that was in use was pruned, or its run was declared dead."""
 

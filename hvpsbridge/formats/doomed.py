@@ -32,14 +32,14 @@ class DoomedList:
 
     Attributes:
         at: when it was published, on the clock of the collector.
-        runs: run objects that existed then.
+        runs: run objects that existed after it was published; None in the object that was published first.
         packs: packs that are in an index. Writers count them as absent.
         unlisted: packs that were in no index. No writer can rely on them, except the one that stored them.
         points: pruned points whose manifests are still there.
     """
 
     at: datetime
-    runs: tuple[UUID, ...]
+    runs: tuple[UUID, ...] | None
     packs: tuple[DoomedPack, ...] = ()
     unlisted: tuple[DoomedPack, ...] = ()
     points: tuple[UUID, ...] = ()

@@ -28,7 +28,9 @@ from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
 from hvpsbridge.repository.check.restore_tool import in_repository
 from hvpsbridge.repository.check.verify import Level, VerifyContext, VerifyReport, parts_of, verify
+from hvpsbridge.repository.collect.collector import collect
 from hvpsbridge.repository.collect.doomed_lists import doomed_packs
+from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.index_objects import read_index
@@ -38,6 +40,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.pruning import Pruner
 from hvpsbridge.repository.reading import CACHE_BYTES, ChunkReaders, DiskReader
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import start_run
@@ -303,6 +306,17 @@ class Repository:
         report = repair(self._verify_context(), run_id, check=check)
         self.refresh()
         return report
+
+    def collect(self, run_id: UUID, options: CollectOptions) -> CollectReport:
+        """Get space back; see ``collect.collector.collect``."""
+        report = collect(self._verify_context(), run_id, options)
+        self.refresh()
+        return report
+
+    @property
+    def pruner(self) -> Pruner:
+        """Prunes, tags and protects points."""
+        return Pruner(self._objects, self.catalog)
 
     def publish_bad(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         """List frames (id, pack name), from ``VerifyReport.bad``, as bad for this and every later writer.

@@ -20,15 +20,16 @@ class RunGuard:
         run: the run object.
 
     Attributes:
-        name: of the run object, for manifests and index objects; None in format 1.
+        run: the run object.
+        name: the run object for manifests and index objects; None in format 1.
     """
 
     def __init__(self, objects: Objects, catalog: Catalog, run: Lease) -> None:
         self._objects = objects
         self._catalog = catalog
-        self._run = run
-        self._id = UUID(run.prefix.rsplit("/", 1)[1])
-        self.name = self._id if objects.format > 1 else None
+        self._lease = run
+        self.run = UUID(run.prefix.rsplit("/", 1)[1])
+        self.name = self.run if objects.format > 1 else None
 
     def check(self) -> None:
         """Check that the run does not count as dead.
@@ -36,10 +37,10 @@ class RunGuard:
         Raises:
             LeaseLost: it does.
         """
-        self._run.check()
+        self._lease.check()
         # The fence is looked for last: a collect removes the run object after it.
-        if self.name is not None and self._catalog.fences.exists(self._id):
-            raise LeaseLost(self._objects.store.url, self._run.what, "no one: a collect declared it dead")
+        if self.name is not None and self._catalog.fences.exists(self.run):
+            raise LeaseLost(self._objects.store.url, self._lease.what, "no one: a collect declared it dead")
 
     def check_bases(self, bases: Iterable[UUID]) -> None:
         """Check that points still exist.
@@ -60,4 +61,4 @@ class RunGuard:
 
     def release(self) -> None:
         """End the run, visibly to others."""
-        self._run.release()
+        self._lease.release()

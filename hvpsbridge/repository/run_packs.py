@@ -6,6 +6,7 @@ import logging
 import threading
 from uuid import UUID
 
+from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadFrame
 from hvpsbridge.repository.cache import IndexCache
@@ -34,8 +35,8 @@ class RunPacks:
         self._lock = threading.Lock()
         self._waiting: list[IndexedPack] = []
         self._stored: list[StoredPack] = []
-        # Names of packs of others that have chunks of this run.
-        self._used: set[bytes] = set()
+        # Packs of others that have chunks of this run, by name.
+        self._used: dict[bytes, Kind] = {}
 
     def add(self, pack: IndexedPack) -> None:
         """Add a stored pack. Its writer finds its frames from now on, others when it is published."""
@@ -44,9 +45,9 @@ class RunPacks:
             self._waiting.append(pack)
             self._stored.append(StoredPack(pack.kind, pack.name, pack.pack_bytes))
 
-    def use(self, pack: bytes) -> None:
+    def use(self, kind: Kind, pack: bytes) -> None:
         """Note that the run relies on a pack that was stored before."""
-        self._used.add(pack)  # one operation, which needs no lock
+        self._used[pack] = kind  # one operation, which needs no lock
 
     @property
     def enough(self) -> bool:
@@ -81,14 +82,11 @@ class RunPacks:
         with self._lock:
             own = frozenset(pack.name for pack in self._stored)
             stored = list(self._stored)
-            used = set(self._used) - own
+            used = {name: kind for name, kind in self._used.items() if name not in own}
         if used:
-            known = {pack.name: pack for pack in self._cache.packs()}
-            stored += [
-                StoredPack(pack.kind, pack.name, pack.pack_bytes)
-                for name in used
-                if (pack := known.get(name)) is not None
-            ]
+            sizes = {pack.name: pack.pack_bytes for pack in self._cache.packs()}
+            # One that is in no index any more has no size, and counts as missing.
+            stored += [StoredPack(kind, name, sizes.get(name, -1)) for name, kind in used.items()]
         gone = missing_packs(self._objects, stored)
         if not gone:
             return

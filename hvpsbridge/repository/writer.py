@@ -257,7 +257,7 @@ class Writer:
         pack = self._cache.holder(identity, kind, self._number)
         if pack is None:
             return False
-        self._packs.use(pack)
+        self._packs.use(kind, pack)
         return True
 
     def _count(self, stats: WriterStats, raw_bytes: int, **what: int) -> None:

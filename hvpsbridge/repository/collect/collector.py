@@ -1,0 +1,167 @@
+"""Gets space back, beside backups, copies and restores: it waits for none of them.
+
+One collect publishes what is of no use any more, as a doomed list; a later one deletes it. Between the two,
+writers that began after the list count its packs as absent, and those that began before it have ended or were
+declared dead, and what they committed is marked again. Every step may be the last one: the next collect goes
+on from what is published.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+from hvpsbridge.errors import CollectRefused, Damaged
+from hvpsbridge.formats.doomed import DoomedList, DoomedPack
+from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.repository.check.verify import VerifyContext
+from hvpsbridge.repository.collect.decision import Decision, decide
+from hvpsbridge.repository.collect.doomed_lists import publish_doomed
+from hvpsbridge.repository.collect.index_changes import replace_index
+from hvpsbridge.repository.collect.moving import Mover
+from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
+from hvpsbridge.repository.collect.run_states import forget_runs, run_states
+from hvpsbridge.repository.collect.small_objects import delete_all, forget_points, merge_tombstones
+from hvpsbridge.repository.collect.view import Seen, see
+from hvpsbridge.repository.holder import current_holder
+from hvpsbridge.repository.index_objects import publish_index
+from hvpsbridge.repository.layout import LEASES
+from hvpsbridge.repository.lease import Lease
+from hvpsbridge.repository.run_guard import RunGuard
+from hvpsbridge.repository.runs import start_run
+
+logger = logging.getLogger(__name__)
+
+
+def collect(context: VerifyContext, run_id: UUID, options: CollectOptions) -> CollectReport:
+    """Get space back.
+
+    Raises:
+        CollectRefused: the repository has format 1, a point cannot be read, or an older hvps writes to it.
+        RepositoryLocked: another collect is in progress.
+        LeaseLost: this run was declared dead; what it did so far is complete.
+        StoreError: the store fails; what was done so far is complete.
+    """
+    objects = context.objects
+    if objects.format < 2:
+        what = "it has format 1, whose programs do not know what is about to be deleted"
+        raise CollectRefused(objects.store.url, what, "run `hvps repo upgrade` first")
+    if options.check:
+        return _look(context, None, options)[2]
+    place = uuid5(objects.repository_id, "collect")
+    prefix = f"{LEASES}/{objects.sealer.opaque(LEASES, place)}"
+    with (
+        Lease(objects, prefix, current_holder(run_id), "collect"),
+        start_run(objects, run_id) as run,
+    ):
+        return _collect(context, RunGuard(objects, context.catalog, run), options)
+
+
+def _collect(context: VerifyContext, guard: RunGuard, options: CollectOptions) -> CollectReport:
+    seen, decision, report = _look(context, guard, options)
+    _carry_out(context, guard, seen, decision)
+    listed = _doom(context, guard, seen, decision, report)
+    _tidy(context, seen)
+    if listed is not None and not listed.runs and not options.grace:
+        # Nothing can rely on what was doomed, so another look shows that it can be deleted.
+        again = replace(options, max_unused=1, merge_from=1 << 30)
+        seen, decision, later = _look(context, guard, again)
+        _carry_out(context, guard, seen, decision)
+        report.add_pass(later)
+    return report
+
+
+def _look(
+    context: VerifyContext, guard: RunGuard | None, options: CollectOptions
+) -> tuple[Seen, Decision, CollectReport]:
+    while True:
+        seen = see(context, guard, options.grace)
+        report = CollectReport(dead_runs=len(seen.runs.dead))
+        decision = decide(context, seen, options, report)
+        if decision is not None:
+            return seen, decision, report
+
+
+def _carry_out(context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision) -> None:
+    """Delete in the reverse order of writing: manifests, the index, packs. Then the lists that named them."""
+    objects = context.objects
+    guard.check()
+    forget_points(objects, decision.gone_points)
+    if decision.gone:
+        replace_index(objects, context.cache, decision.gone, seen.runs.alive)
+    objects.store.commit_barrier()
+    delete_all(objects, decision.victims)
+    objects.store.commit_barrier()
+    delete_all(objects, decision.carried_out)
+
+
+def _doom(
+    context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision, report: CollectReport
+) -> DoomedList | None:
+    """Empty packs with much that is of no use, and publish what a later collect deletes.
+
+    A list without runs is of a collect that died before it published the second one. It is published again.
+    """
+    objects = context.objects
+    moved = _move(context, guard, decision, report)
+    begun = {name: listed for name, listed in seen.lists.items() if listed.runs is None}
+    packs = {*decision.unused, *moved, *(pack for each in begun.values() for pack in each.packs)}
+    unlisted = {*decision.unlisted, *(pack for each in begun.values() for pack in each.unlisted)}
+    points = {*decision.pruned, *(point for each in begun.values() for point in each.points)}
+    if not packs and not unlisted and not points:
+        delete_all(objects, begun)
+        return None
+    listed = DoomedList(
+        at=datetime.now(UTC),
+        runs=None,
+        packs=tuple(sorted(packs)),
+        unlisted=tuple(sorted(unlisted)),
+        points=tuple(sorted(points)),
+    )
+    guard.check()
+    first = publish_doomed(objects, listed)
+    # A run that is not among these reads the list that was just published.
+    runs = run_states(objects, guard.run)
+    final = replace(listed, at=datetime.now(UTC), runs=tuple(sorted(runs.alive | runs.dead)))
+    publish_doomed(objects, final)
+    delete_all(objects, [first, *begun])
+    return final
+
+
+def _move(
+    context: VerifyContext, guard: RunGuard, decision: Decision, report: CollectReport
+) -> list[DoomedPack]:
+    """The packs of which everything that points need was moved, and is in the index."""
+    if not decision.moves:
+        return []
+    new: list[IndexedPack] = []
+    moved: list[DoomedPack] = []
+    mover = Mover(context.objects, context.frames, new.append)
+    try:
+        for pack, places in decision.moves:
+            try:
+                mover.move(pack, places)
+            except Damaged as err:
+                logger.error("%s; the pack stays as it is", err)
+                report.damaged += (err.name,)
+            else:
+                moved.append(DoomedPack(pack.kind, pack.name))
+        mover.flush()
+    except BaseException:
+        mover.abandon()
+        raise
+    report.moved_bytes = mover.moved_bytes
+    guard.check()
+    if new:
+        publish_index(context.objects, IndexObject((), tuple(new)))
+    return moved
+
+
+def _tidy(context: VerifyContext, seen: Seen) -> None:
+    """Remove what is left of dead runs, and merge small objects."""
+    objects = context.objects
+    forget_runs(objects, seen.runs.dead)
+    replace_index(objects, context.cache, (), seen.runs.alive)
+    merge_tombstones(objects, context.catalog)

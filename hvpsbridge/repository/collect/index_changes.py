@@ -1,0 +1,105 @@
+"""Takes packs out of the index, and adds those that a collect has stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.index_objects import INDEX_ENTRIES, current_index, publish_index
+from hvpsbridge.repository.layout import INDEX, binary_name, index_name
+from hvpsbridge.repository.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+# Index objects with less than this part of the usual count of entries are merged, if there are two of them.
+SMALL_PART = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPacks:
+    """Packs of one index object.
+
+    Attributes:
+        name: object name of the index object.
+        run: of the writer; None without one.
+        entries: count of the entries of all packs.
+    """
+
+    name: str
+    run: UUID | None
+    packs: tuple[bytes, ...]
+    entries: int
+
+
+def listed_packs(objects: Objects, cache: IndexCache) -> list[ListedPacks]:
+    """What each index object lists."""
+    return [
+        ListedPacks(
+            name,
+            content.run,
+            tuple(pack.name for pack in content.packs),
+            sum(len(pack.entries) for pack in content.packs),
+        )
+        for name, content in current_index(objects, cache)
+    ]
+
+
+def replace_index(
+    objects: Objects,
+    cache: IndexCache,
+    gone: Collection[bytes],
+    alive: Collection[UUID],
+) -> int:
+    """Publish an index without the packs ``gone``, and merge small index objects; how many were replaced.
+
+    Index objects of runs that are alive are replaced only if one of their packs is gone, since they show
+    whose the packs are.
+    """
+    everything = listed_packs(objects, cache)
+    small = [
+        each for each in everything if each.entries * SMALL_PART < INDEX_ENTRIES and each.run not in alive
+    ]
+    merged = {each.name for each in small} if len(small) > 1 else set()
+    old = {
+        each.name for each in everything if each.name in merged or any(pack in gone for pack in each.packs)
+    }
+    if not old:
+        return 0
+    for names, packs in _batches(objects, cache, old, frozenset(gone)):
+        if packs:  # else deleting them is enough
+            publish_index(objects, IndexObject(tuple(map(binary_name, names)), packs))
+    for name in old:
+        try:
+            objects.store.delete(name)
+        except HvpsError as err:  # superseded, it does no harm
+            logger.warning("cannot delete %s, which is superseded: %s", name, err)
+    return len(old)
+
+
+def _batches(
+    objects: Objects, cache: IndexCache, old: Collection[str], gone: Collection[bytes]
+) -> Iterator[tuple[list[str], tuple[IndexedPack, ...]]]:
+    """Names of index objects, and the packs of theirs that stay, for each new index object."""
+    names: list[str] = []
+    packs: dict[bytes, IndexedPack] = {}
+    count = 0
+    # What an old object supersedes is still there if the store refused to delete it.
+    there = {binary_name(info.name) for info in objects.list(INDEX)}
+    for name, content in current_index(objects, cache):
+        if name not in old:
+            continue
+        staying = [pack for pack in content.packs if pack.name not in gone]
+        entries = sum(len(pack.entries) for pack in staying)
+        if names and count + entries > INDEX_ENTRIES:
+            yield names, tuple(packs.values())
+            names, packs, count = [], {}, 0
+        names += [name, *(index_name(each) for each in content.supersedes if each in there)]
+        packs.update((pack.name, pack) for pack in staying)
+        count += entries
+    if names:
+        yield names, tuple(packs.values())

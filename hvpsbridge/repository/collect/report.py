@@ -1,0 +1,76 @@
+"""What a collect is asked for, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hvpsbridge.repository.collect.choice import MAX_UNUSED, MERGE_FROM
+
+# A restore leaves no trace in the repository, so what it reads stays for this long after it was doomed.
+GRACE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectOptions:
+    """How to collect.
+
+    Attributes:
+        grace: how long doomed packs stay for restores that read them.
+        max_unused: part of the stored bytes that may be of no use, 0 to 1.
+        merge_from: so many small packs of a kind are merged.
+        check: change nothing.
+    """
+
+    grace: timedelta = GRACE
+    max_unused: float = MAX_UNUSED
+    merge_from: int = MERGE_FROM
+    check: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class CollectReport:
+    """What a collect did, or would do.
+
+    Attributes:
+        deleted_packs, deleted_bytes: packs that were deleted.
+        deleted_points: pruned points whose manifests were deleted.
+        moved_bytes: bytes of needed frames that were moved out of packs with much that is of no use.
+        doomed_packs, doomed_bytes: packs that a later collect deletes.
+        waiting_packs, waiting_bytes: packs in lists that cannot be carried out yet.
+        waits_until: the end of the grace time of the last of these lists; None without one.
+        waits_for: how many runs these lists wait for.
+        kept_again: doomed packs that a point needs again.
+        dead_runs: runs that were declared dead.
+        damaged: packs that should be moved, but are damaged.
+        stored_bytes: bytes of all packs afterwards, without those that a later collect deletes.
+        unused_bytes: bytes in these packs that no point needs.
+    """
+
+    deleted_packs: int = 0
+    deleted_bytes: int = 0
+    deleted_points: int = 0
+    moved_bytes: int = 0
+    doomed_packs: int = 0
+    doomed_bytes: int = 0
+    waiting_packs: int = 0
+    waiting_bytes: int = 0
+    waits_until: datetime | None = None
+    waits_for: int = 0
+    kept_again: int = 0
+    dead_runs: int = 0
+    damaged: tuple[str, ...] = ()
+    stored_bytes: int = 0
+    unused_bytes: int = 0
+
+    def add_pass(self, later: CollectReport) -> None:
+        """Add what another pass of the same collect did after this one."""
+        self.deleted_packs += later.deleted_packs
+        self.deleted_bytes += later.deleted_bytes
+        self.deleted_points += later.deleted_points
+        self.kept_again += later.kept_again
+        self.dead_runs += later.dead_runs
+        self.doomed_packs, self.doomed_bytes = later.doomed_packs, later.doomed_bytes
+        self.waiting_packs, self.waiting_bytes = later.waiting_packs, later.waiting_bytes
+        self.waits_until, self.waits_for = later.waits_until, later.waits_for
+        self.stored_bytes, self.unused_bytes = later.stored_bytes, later.unused_bytes

@@ -1,0 +1,101 @@
+"""Which runs a collect has to wait for: those that are alive, or may be."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from hvpsbridge.errors import HvpsError
+from hvpsbridge.repository import lease as leases
+from hvpsbridge.repository.holder import is_here
+from hvpsbridge.repository.layout import RUNS, counted, counter_of
+from hvpsbridge.repository.objects import Objects
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStates:
+    """Run objects at one time.
+
+    Attributes:
+        alive: runs that are in progress, or may be: they are on another machine.
+        dead: runs whose process ended without releasing the run object.
+        old: those of ``alive`` whose writers opened the repository before it was upgraded, so that they read
+            no doomed lists; described for people.
+    """
+
+    alive: frozenset[UUID]
+    dead: frozenset[UUID]
+    old: tuple[str, ...]
+
+
+def run_states(objects: Objects, own: UUID | None) -> RunStates:
+    """The runs that there are, without ``own``."""
+    highest = _highest(objects)
+    if own is not None:
+        highest.pop(own, None)
+    alive: set[UUID] = set()
+    dead: set[UUID] = set()
+    old: list[str] = []
+    for run, counter in highest.items():
+        prefix = f"{RUNS}/{run.hex}"
+        record = leases.read_record(objects, prefix, counter)
+        if record is not None and record.released:
+            continue
+        if record is not None and leases.is_gone(objects, prefix, record.holder):
+            dead.add(run)
+            continue
+        alive.add(run)
+        if record is not None and record.format < objects.format:
+            old.append(record.holder.describe())
+    return RunStates(frozenset(alive), frozenset(dead), tuple(old))
+
+
+def with_stale(objects: Objects, states: RunStates, runs: frozenset[UUID]) -> RunStates:
+    """``states``, in which those of ``runs`` are dead whose run objects do not change while they are watched.
+
+    This takes up to ``lease.LEASE_STALE_SECONDS`` if there are any on other machines, and no time otherwise.
+    """
+    first = _highest(objects)
+    watched = {
+        run: first[run] for run in runs if run in first and not _is_on_this_machine(objects, run, first)
+    }
+    if watched:
+        logger.info("waiting to see whether %d runs on other machines are still alive", len(watched))
+    since = time.monotonic()
+    while watched and time.monotonic() - since < leases.LEASE_STALE_SECONDS:
+        time.sleep(min(leases.POLL_SECONDS, leases.LEASE_STALE_SECONDS / 4))
+        now = _highest(objects)
+        watched = {run: counter for run, counter in watched.items() if now.get(run) == counter}
+    return replace(states, alive=states.alive - watched.keys(), dead=states.dead | watched.keys())
+
+
+def _is_on_this_machine(objects: Objects, run: UUID, highest: dict[UUID, int]) -> bool:
+    record = leases.read_record(objects, f"{RUNS}/{run.hex}", highest[run])
+    return record is not None and is_here(record.holder)
+
+
+def _highest(objects: Objects) -> dict[UUID, int]:
+    highest: dict[UUID, int] = {}
+    for info in objects.list(RUNS):
+        run = UUID(info.name.split("/")[1])
+        highest[run] = max(highest.get(run, -1), counter_of(info.name))
+    return highest
+
+
+def forget_runs(objects: Objects, runs: Iterable[UUID]) -> None:
+    """Delete the run objects of runs that have a fence or were released."""
+    for run in runs:
+        for info in list(objects.list(f"{RUNS}/{run.hex}")):
+            _delete(objects, counted(f"{RUNS}/{run.hex}", counter_of(info.name)))
+
+
+def _delete(objects: Objects, name: str) -> None:
+    try:
+        objects.store.delete(name)
+    except HvpsError as err:  # it does no harm
+        logger.warning("cannot delete %s: %s", name, err)
