@@ -105,6 +105,6 @@ class PruneOutOfLine(HvpsError):
 
     removed: int
     findings: tuple[str, ...]
-    template: ClassVar[str] = "nothing was pruned: it would remove far more than usual: {findings}"
-    remedy: ClassVar[str] = "look at what it would remove; if that is right, confirm the number {removed}"
+    template: ClassVar[str] = "nothing was pruned, since too many points would be removed: {findings}"
+    remedy: ClassVar[str] = "check the decisions; if they are right, confirm the number {removed}"
     exit_code: ClassVar[ExitCode] = ExitCode.POLICY

@@ -98,7 +98,7 @@ def test_the_table_says_what_happens_to_each_point_and_why() -> None:
 def test_the_lines_below_have_rules_what_is_out_of_line_and_the_number() -> None:
     assert list(retention_lines(_retained())) == [
         "rules: keep_daily: 2, keep_weekly: 2, keep_tags: [audit, 'a,b']; time zone Europe/Berlin",
-        "out of line: 7 of 11 points of VM web; no earlier prune removed any",
+        "out of line: 7 of 11 points of VM web (earlier prunes: none)",
         "a prune would refuse this unless the number 7 is confirmed",
         "7 points to remove, 5 to keep, 2 VMs",
     ]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from hvpsbridge.errors import PruneOutOfLine
-from hvpsbridge.formats.retention.points import VmDecisions
+from hvpsbridge.formats.retention.points import State, VmDecisions
 
 # Up to so many points a VM, and points in all, are never out of line.
 FEW_OF_A_VM = 2
@@ -105,16 +105,14 @@ def guard(decisions: Sequence[VmDecisions], history: Iterable[PastPrune], now: d
     findings = []
     if removed > max(FACTOR * most, new, FEW_OF_A_VM * len(decisions), FEW_IN_ALL):
         findings.append(
-            GuardFinding(
-                None, f"{removed} of {sum(len(vm.decisions) for vm in decisions)} points; {_most(most)}"
-            )
+            GuardFinding(None, f"{removed} of {sum(map(_points, decisions))} points {_most(most)}")
         )
     for vm in decisions:
-        gone, all_points = len(vm.removed), len(vm.decisions)
+        gone, points = len(vm.removed), _points(vm)
         most = max((prune.removed.get(vm.vm_id, 0) for prune in prunes), default=0)
         usual = max(FACTOR * most, _made_since(vm, prunes, now), FEW_OF_A_VM)
-        if 2 * gone > all_points and gone > usual:
-            text = f"{gone} of {all_points} points of VM {vm.vm_name or vm.vm_id}; {_most(most)}"
+        if 2 * gone > points and gone > usual:
+            text = f"{gone} of {points} points of VM {vm.vm_name or vm.vm_id} {_most(most)}"
             findings.append(GuardFinding(vm.vm_id, text))
     return GuardVerdict(removed, tuple(findings))
 
@@ -129,7 +127,15 @@ def refuse_out_of_line(verdict: GuardVerdict, confirmed: int | None) -> None:
         return
     texts = [finding.text for finding in verdict.findings]
     more = len(texts) - NAMED
-    raise PruneOutOfLine(verdict.removed, (*texts[:NAMED], *([f"{more} more VMs"] if more > 0 else ())))
+    raise PruneOutOfLine(
+        verdict.removed, (*texts[:NAMED], *([f"and points of {more} more VMs"] if more > 0 else ()))
+    )
+
+
+def _points(vm: VmDecisions) -> int:
+    """Points of a VM, without what collect or a run decides about."""
+    others = (State.FENCED, State.INCOMPLETE)
+    return sum(decision.point.state not in others for decision in vm.decisions)
 
 
 def _made_since(vm: VmDecisions, prunes: Sequence[PastPrune], now: datetime) -> int:
@@ -140,4 +146,4 @@ def _made_since(vm: VmDecisions, prunes: Sequence[PastPrune], now: datetime) -> 
 
 
 def _most(number: int) -> str:
-    return f"earlier prunes removed at most {number}" if number else "no earlier prune removed any"
+    return f"(earlier prunes: {f'at most {number}' if number else 'none'})"

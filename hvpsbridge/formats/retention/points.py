@@ -39,7 +39,7 @@ class RetentionPoint:
     Attributes:
         made: when its checkpoint was taken; kept in UTC.
         sequence: its number in the lineage of its VM; 0 if unknown.
-        disks: what names its disks, the same in each point that has them.
+        disks: a name for each of its disks; a disk has the same name in every point.
         consistency: what was reached, a value of ``contract.results.Consistency``.
         consistency_asked: what the backup asked for, a value of ``ConsistencyPolicy``.
         base: the next increment of a disk counts from this point.

@@ -14,6 +14,7 @@ from hvpsbridge.formats.retention import (
     GuardVerdict,
     PastPrune,
     Rules,
+    Usable,
     VmDecisions,
     decide,
     guard,
@@ -51,9 +52,9 @@ def test_the_first_prune_of_a_year_of_points_is_not() -> None:
     verdict = guard(_vms(2, 365, 30), [], NOW)
     assert verdict.removed == 670
     assert [finding.text for finding in verdict.findings] == [
-        "670 of 730 points; no earlier prune removed any",
-        "335 of 365 points of VM vm1; no earlier prune removed any",
-        "335 of 365 points of VM vm2; no earlier prune removed any",
+        "670 of 730 points (earlier prunes: none)",
+        "335 of 365 points of VM vm1 (earlier prunes: none)",
+        "335 of 365 points of VM vm2 (earlier prunes: none)",
     ]
 
 
@@ -64,8 +65,8 @@ def test_a_prune_like_those_before_is_in_line() -> None:
 
 def test_a_rule_that_lost_a_digit_is_out_of_line() -> None:
     verdict = guard(_vms(50, 31, 3), _nightly(), NOW)
-    assert verdict.findings[0].text == "1400 of 1550 points; earlier prunes removed at most 50"
-    assert verdict.findings[1].text == "28 of 31 points of VM vm1; earlier prunes removed at most 1"
+    assert verdict.findings[0].text == "1400 of 1550 points (earlier prunes: at most 50)"
+    assert verdict.findings[1].text == "28 of 31 points of VM vm1 (earlier prunes: at most 1)"
     assert len(verdict.findings) == 51
 
 
@@ -107,6 +108,12 @@ def test_few_points_are_never_out_of_line() -> None:
     assert not guard(_vms(1, 4, 1), [], NOW).in_line
 
 
+def test_what_is_not_a_point_does_not_make_a_vm_look_larger() -> None:
+    found = [*nights("2026-03-01", 6), *nights("2026-04-01", 6, usable=Usable.FENCED)]
+    verdict = guard(decide(Rules(keep_last=1), found, NOW), [], NOW)
+    assert [finding.text[:20] for finding in verdict.findings] == ["5 of 6 points of VM "]
+
+
 def test_the_exact_number_lets_it_go_on() -> None:
     verdict = guard(_vms(5, 31, 3), _nightly(vms=5), NOW)
     refuse_out_of_line(verdict, 140)
@@ -116,8 +123,8 @@ def test_the_exact_number_lets_it_go_on() -> None:
             refuse_out_of_line(verdict, wrong)
         assert err.value.code is ExitCode.POLICY
         assert "confirm the number 140" in str(err.value)
-        assert "140 of 155 points" in str(err.value)
-        assert "3 more VMs" in str(err.value)
+        assert "140 of 155 points (earlier prunes: at most 5), 28 of 31 points of VM vm1" in str(err.value)
+        assert "and points of 3 more VMs" in str(err.value)
 
 
 def test_removals_of_one_prune_are_found_by_their_times() -> None:
