@@ -64,6 +64,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("playbook/load.py", "sim/faults.py"),
     "pydantic": ("playbook/",),
     "pydantic_core": ("playbook/",),
+    "numpy": ("formats/index_table.py", "repository/chunk_index/", "repository/cache.py"),
     "zstandard": ("repository/compression.py",),
     "cryptography": ("repository/sealing.py", "host/shown_certificate.py", "nbd/certificates.py"),
     "obstore": ("repository/stores/s3.py",),

@@ -1,30 +1,41 @@
-"""The chunk index on the client: a SQLite file made only from published index objects.
+"""The chunk index on the client, made only from published index objects.
 
 It may be deleted at any time; the next use rebuilds it from the repository, and so does whatever meets a file
-that is corrupt. Rows of a writer's own packs that are not in a published index yet are in a temporary table
-of its connection, so none remain after a crash. Any number of processes may use the file; each brings it up
-to date before.
+that is corrupt. Rows of a writer's own packs that are not in a published index yet are in memory, so none
+remain after a crash. Any number of processes may use the files; each brings them up to date before.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
-from hvpsbridge.repository import cache_rows
+from hvpsbridge.formats.index_table import IndexTable, table_of
+from hvpsbridge.formats.pack import PackEntry
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
 from hvpsbridge.repository.cache_rows import KnownPack, Location
+from hvpsbridge.repository.chunk_index.changes import same
+from hvpsbridge.repository.chunk_index.index import ChunkIndex
+from hvpsbridge.repository.chunk_index.runs import ID_BYTES
 
 T = TypeVar("T")
-# A file that is corrupt so often is on a disk that fails.
+# Files that are corrupt so often are on a disk that fails.
 MAX_RENEWALS = 3
-# Ids in one query; SQLite before 3.32 takes 999.
+# Ids in one query.
 FIND_AT_ONCE = 500
+# Chunks of index objects that are added at once; 44 bytes each, and twice that while they are sorted.
+ADD_AT_ONCE = 1_000_000
+# Packs whose entries are kept, for look-ups of their neighbours: some 60 KB each.
+PACKS_KEPT = 64
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class Source(Protocol):
@@ -33,62 +44,97 @@ class Source(Protocol):
     def index_names(self) -> Sequence[bytes]:
         """Names of the current index objects."""
 
-    def load_index(self, name: bytes) -> IndexObject | None:
+    def load_index(self, name: bytes) -> IndexTable | IndexObject | None:
         """The content of one; None if it is gone since the listing, or cannot be read."""
 
 
-class IndexCache:
-    """One connection to the cache. Thread-safe: one statement at a time.
-
-    Args:
-        path: the SQLite file; created, with its folder, if it is missing. None for a cache in memory.
-        source: what it is made from.
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """Entries of a pack.
 
     Attributes:
-        renewals: how often it was rebuilt because it was corrupt. Numbers of locations and packs change then.
+        number: of the pack.
+        first: number of its first entry.
+        ids: as whole as the index has them.
     """
 
-    def __init__(self, path: Path | None, source: Source) -> None:
+    number: int
+    first: int
+    name: bytes
+    kind: Kind
+    ids: list[bytes]
+    offsets: list[int]
+    frames: list[int]
+    raws: list[int]
+
+    def location(self, at: int, identity: bytes) -> Location:
+        return Location(
+            identity, self.kind, self.name, self.offsets[at], self.frames[at], self.raws[at], self.first + at
+        )
+
+
+class IndexCache:
+    """One view of the cache. Thread-safe: one operation at a time.
+
+    Args:
+        folder: of its files; made if it is missing. None for a cache in memory.
+        source: what it is made from.
+        keyed: whether ids are keyed. The files then have 16 bytes of each, otherwise all 32.
+
+    Attributes:
+        renewals: how often numbers of locations and packs changed: it was rebuilt because it was corrupt, or
+            rows of packs that are gone were removed.
+    """
+
+    def __init__(self, folder: Path | None, source: Source, *, keyed: bool = False) -> None:
         self._source = source
         self._lock = threading.RLock()
-        self._file = CacheFile(path)
-        # What is only in temporary tables, to rebuild them.
+        self._keyed = keyed
+        self._file = CacheFile(folder, keyed)
+        self._epoch = self._file.index.epoch
         self._own: dict[bytes, tuple[IndexedPack, int]] = {}
+        self._own_frames: dict[bytes, list[tuple[int, IndexedPack, PackEntry]]] = {}
         self._bad: frozenset[tuple[bytes, bytes]] = frozenset()
         self._doomed: frozenset[bytes] = frozenset()
+        self._packs: OrderedDict[int, _Pack] = OrderedDict()
+        # Ids of packs that are kept.
+        self._near: dict[bytes, int] = {}
+        self._table: tuple[bytes, IndexTable] | None = None
+        self._rebuilt = 0
         self.renewals = 0
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the files."""
         with self._lock:
             self._file.close()
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of ``work``; if the file is corrupt, it is rebuilt and ``work`` is done again."""
+    def _do(self, work: Callable[[ChunkIndex], T]) -> T:
+        """The result of ``work``; if a file is corrupt, all are rebuilt and ``work`` is done again."""
         with self._lock:
             while True:
                 try:
                     with self._file.errors():
-                        return work(self._file.connection)
+                        result = work(self._file.index)
+                        self._follow()
+                        return result
                 except Corrupt as err:
                     self._renew(err)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self._do(lambda connection: self._file.transact(work))
+    def _follow(self) -> None:
+        """Forget numbers of another epoch."""
+        if self._file.index.epoch != self._epoch:
+            self._epoch = self._file.index.epoch
+            self.renewals += 1
+            self._packs.clear()
+            self._near.clear()
 
     def _renew(self, reason: Corrupt) -> None:
-        if self.renewals >= MAX_RENEWALS:
+        if self._rebuilt >= MAX_RENEWALS:
             raise self._file.failure(reason)
-        self.renewals += 1
+        self._rebuilt += 1
         self._file.renew(reason)
-        self._do(self._fill_temporary)
+        self._follow()
         self.synchronise()
-
-    def _fill_temporary(self, connection: sqlite3.Connection) -> None:
-        self._file.transact(
-            lambda connection: cache_rows.add_own(connection, list(self._own.values())), "BEGIN"
-        )
-        cache_rows.set_bad(connection, self._bad)
 
     # -- keeping it up to date ------------------------------------------------------------------------
 
@@ -97,104 +143,144 @@ class IndexCache:
 
         An index object that is superseded remains if the store refuses to delete it.
         """
-        listed = set(self._source.index_names())
-        self._drop(lambda name: name not in listed)
-        known = self._names()
-        # Fetched one at a time outside the transaction, for which other processes may be waiting.
+        listed = frozenset(self._source.index_names())
+        self._do(lambda index: index.reload())
+        known = self._do(lambda index: index.names)
+        self._do(lambda index: index.drop(known - listed))
+        gathered: list[tuple[bytes, IndexTable]] = []
+        # Fetched outside the lock of the files, for which other processes may be waiting.
         for name in sorted(listed - known - self.superseded()):
             content = self._source.load_index(name)
             if content is not None:
-                self.add(name, content)
+                gathered.append((name, _table(content)))
+            if sum(len(table.entries) for _, table in gathered) >= ADD_AT_ONCE:
+                self._add_all(gathered)
+                gathered = []
+        self._add_all(gathered)
         superseded = self.superseded()
-        self._drop(lambda name: name in superseded)
+        self._do(lambda index: index.drop(superseded))
+        self._do(lambda index: index.tidy(quickly=False))
 
-    def _names(self) -> set[object]:
-        query = "SELECT name FROM indexes"
-        return self._do(lambda connection: {name for (name,) in connection.execute(query)})
-
-    def _drop(self, is_old: Callable[[object], bool]) -> None:
-        old = [name for name in self._names() if is_old(name)]
-        if old:
-            self._transact(lambda connection: cache_rows.remove(connection, old))
+    def _add_all(self, objects: Sequence[tuple[bytes, IndexTable]]) -> None:
+        if objects:
+            self._do(lambda index: index.add(objects))
 
     def superseded(self) -> frozenset[bytes]:
         """Names of index objects that others supersede."""
-        query = "SELECT name FROM superseded"
-        return self._do(
-            lambda connection: frozenset(cache_rows.blob(name) for (name,) in connection.execute(query))
-        )
+        return self._do(lambda index: index.superseded)
 
-    def add(self, name: bytes, content: IndexObject) -> None:
+    def add(self, name: bytes, content: IndexObject | IndexTable) -> None:
         """Add a published index object, unless it is there already."""
-        self._transact(lambda connection: cache_rows.add(connection, name, content))
+        self._add_all([(name, _table(content))])
+        self._do(lambda index: index.tidy(quickly=True))
 
-    def matches(self, name: bytes, content: IndexObject) -> bool:
+    def check(self) -> None:
+        """Compare the files with their checksums; rebuild them if they differ."""
+        self._do(lambda index: index.check())
+
+    def matches(self, name: bytes, content: IndexObject | IndexTable) -> bool:
         """Whether the rows of a published index object are equal to its content."""
+        table = _table(content)
 
-        def compare(connection: sqlite3.Connection) -> bool:
-            rows = connection.execute(
-                "SELECT p.number, p.name, p.kind, p.bytes FROM packs p JOIN indexes i ON p.source = i.number "
-                "WHERE i.name = ? ORDER BY p.number",
-                (name,),
-            ).fetchall()
-            if [tuple(row[1:]) for row in rows] != [(p.name, p.kind, p.pack_bytes) for p in content.packs]:
+        def compare(index: ChunkIndex) -> bool:
+            sources = index.manifest.numbers_of({name})
+            if len(sources) != 1:
                 return False
-            query = "SELECT id, offset, frame, raw FROM chunks WHERE pack = ? ORDER BY number"
+            tables = index.tables
+            numbers = tables.packs_listed_by(sources[0])
+            if len(numbers) != len(table.packs):
+                return False
+            rows = tables.packs[numbers]
+            if not all(
+                np.array_equal(rows[field], table.packs[field]) for field in ("kind", "count", "bytes")
+            ) or (rows["name"].tobytes() != table.packs["name"].tobytes()):
+                return False
+            starts = table.ends - table.packs["count"]
             return all(
-                connection.execute(query, row[:1]).fetchall()
-                == [(e.id, e.offset, e.frame_bytes, e.raw_bytes) for e in pack.entries]
-                for row, pack in zip(rows, content.packs, strict=True)
+                same(tables.pack_rows(number), table.entries[start:end])
+                for number, start, end in zip(
+                    numbers.tolist(), starts.tolist(), table.ends.tolist(), strict=True
+                )
             )
 
         return self._do(compare)
 
-    def correct(self, name: bytes, content: IndexObject) -> None:
-        """Replace the rows of a published index object by its content."""
-
-        def replace(connection: sqlite3.Connection) -> None:
-            cache_rows.remove(connection, [name])
-            cache_rows.add(connection, name, content)
-
-        self._transact(replace)
+    def correct(self, name: bytes, content: IndexObject | IndexTable) -> None:
+        """Replace the rows of a published index object by its content. Rows that are right keep numbers."""
+        self._do(lambda index: index.drop(frozenset({name})))
+        self._add_all([(name, _table(content))])
 
     # -- looking up ---------------------------------------------------------------------------------
 
+    @property
+    def look_ups(self) -> int:
+        """How many ids were looked for in the whole index; neighbours of what was found are not."""
+        return self._file.index.look_ups
+
     def find(self, identity: bytes) -> tuple[Location, ...]:
         """All places of the frame ``identity``, unpublished ones first."""
-
-        def look(connection: sqlite3.Connection) -> tuple[Location, ...]:
-            own = connection.execute(
-                "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id = ?", (identity,)
-            ).fetchall()
-            published = connection.execute(
-                "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
-                "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ?",
-                (identity,),
-            ).fetchall()
-            return tuple(cache_rows.location(row) for row in (*own, *published))
-
-        return self._do(look)
+        return tuple(self.find_all([identity]).get(identity, ()))
 
     def find_all(self, identities: Sequence[bytes]) -> dict[bytes, list[Location]]:
         """All places of frames by id, unpublished ones first; nothing for ids that are nowhere."""
+        with self._lock:
+            found = {
+                identity: [_own_location(pack, entry) for _, pack, entry in own]
+                for identity in identities
+                if (own := self._own_frames.get(identity))
+            }
+            for identity, places in self._do(lambda index: self._published(index, identities)).items():
+                found.setdefault(identity, []).extend(places)
+            return found
+
+    def _published(self, index: ChunkIndex, identities: Sequence[bytes]) -> dict[bytes, list[Location]]:
+        # One by one is faster up to some ids.
+        if len(identities) < 8:
+            numbers = [index.find(identity) for identity in identities]
+        else:
+            numbers = index.find_all(identities)
         found: dict[bytes, list[Location]] = {}
-
-        def look(connection: sqlite3.Connection) -> None:
-            found.clear()  # of a file that was corrupt
-            for start in range(0, len(identities), FIND_AT_ONCE):
-                some = identities[start : start + FIND_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                for query in (
-                    "SELECT id, kind, pack, offset, frame, raw, -1 FROM own WHERE id IN",
-                    "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
-                    "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id IN",
-                ):
-                    for row in connection.execute(f"{query} ({marks})", some):
-                        place = cache_rows.location(row)
-                        found.setdefault(place.id, []).append(place)
-
-        self._do(look)
+        for identity, each in zip(identities, numbers, strict=True):
+            if each and (places := list(self._places(index, identity, each))):
+                found[identity] = places
         return found
+
+    def _places(self, index: ChunkIndex, identity: bytes, numbers: Sequence[int]) -> Iterator[Location]:
+        for number in sorted(numbers):
+            at = index.tables.pack_of(number)
+            if not index.tables.alive[at]:
+                continue
+            pack = self._pack(index, at)
+            known = pack.ids[number - pack.first]
+            if identity.startswith(known):
+                yield pack.location(number - pack.first, identity)
+            elif known[:ID_BYTES] != identity[:ID_BYTES]:
+                raise ValueError("a run leads to another chunk")
+
+    def _pack(self, index: ChunkIndex, number: int) -> _Pack:
+        pack = self._packs.get(number)
+        if pack is not None:
+            self._packs.move_to_end(number)
+            return pack
+        row, rows = index.tables.packs[number], index.tables.pack_rows(number)
+        pack = _Pack(
+            number,
+            int(row["first"]),
+            row["name"].tobytes(),
+            _kind(int(row["kind"])),
+            rows.whole_ids(),
+            rows.offset.tolist(),
+            rows.frame.tolist(),
+            rows.raw.tolist(),
+        )
+        self._packs[number] = pack
+        self._near.update(dict.fromkeys(pack.ids, number))
+        if len(self._packs) > PACKS_KEPT:
+            _, old = self._packs.popitem(last=False)
+            for identity in old.ids:
+                if self._near.get(identity) == old.number:
+                    del self._near[identity]
+        return pack
 
     def holder(self, identity: bytes, kind: Kind, run: int) -> bytes | None:
         """Name of a pack that has a frame, so that writer ``run`` need not store it; None without one.
@@ -203,45 +289,73 @@ class IndexCache:
         in no published index: if that writer died, they could not be found.
         """
 
-        def look(connection: sqlite3.Connection) -> bytes | None:
-            own = connection.execute(
-                "SELECT pack FROM own WHERE id = ? AND run = ? AND kind = ?", (identity, run, int(kind))
-            ).fetchone()
-            if own is not None:
-                return cache_rows.blob(own[0])
-            found = connection.execute(
-                "SELECT p.name FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = ? AND p.kind = ? "
-                "AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name)",
-                (identity, int(kind)),
-            )
-            return next((name for (name,) in found if name not in self._doomed), None)
+        def look(index: ChunkIndex) -> bytes | None:
+            near = self._near.get(identity[:ID_BYTES] if self._keyed else identity)
+            if near is not None and index.tables.alive[near]:
+                pack = self._packs[near]
+                if pack.kind is kind and self._usable(identity, pack.name):
+                    return pack.name
+            numbers = index.find(identity)
+            for place in self._places(index, identity, numbers) if numbers else ():
+                if place.kind is kind and self._usable(identity, place.pack):
+                    return place.pack
+            return None
 
-        return self._do(look)
+        with self._lock:
+            for writer, pack, _ in self._own_frames.get(identity, ()):
+                if writer == run and pack.kind is kind:
+                    return pack.name
+            return self._do(look)
+
+    def _usable(self, identity: bytes, pack: bytes) -> bool:
+        return pack not in self._doomed and (identity, pack) not in self._bad
 
     def packs(self) -> tuple[KnownPack, ...]:
         """Packs of all published index objects."""
 
-        def look(connection: sqlite3.Connection) -> tuple[KnownPack, ...]:
-            rows = connection.execute("SELECT number, name, kind, bytes FROM packs")
+        def look(index: ChunkIndex) -> tuple[KnownPack, ...]:
+            numbers = np.flatnonzero(index.tables.alive)
+            rows = index.tables.packs[numbers]
+            names, kinds, sizes = rows["name"].tobytes(), rows["kind"].tolist(), rows["bytes"].tolist()
             return tuple(
-                KnownPack(number, cache_rows.blob(name), Kind(kind), cache_rows.count(size))
-                for number, name, kind, size in rows
+                KnownPack(number, names[16 * at : 16 * at + 16], _kind(kinds[at]), sizes[at])
+                for at, number in enumerate(numbers.tolist())
             )
 
         return self._do(look)
 
     def pack_entries(self, number: int) -> tuple[Location, ...]:
-        """Frames of a pack, in their order."""
+        """Frames of a pack, in their order.
 
-        def look(connection: sqlite3.Connection) -> tuple[Location, ...]:
-            rows = connection.execute(
-                "SELECT c.id, p.kind, p.name, c.offset, c.frame, c.raw, c.number "
-                "FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.pack = ? ORDER BY c.offset",
-                (number,),
-            )
-            return tuple(cache_rows.location(row) for row in rows)
+        Where ids are keyed, whole ones are read from an index object. If there is none that can be read,
+        places have the first 16 bytes.
+        """
 
-        return self._do(look)
+        def look(index: ChunkIndex) -> tuple[_Pack, list[bytes]]:
+            sources = index.tables.listings["source"][index.tables.listings["pack"] == number]
+            names = [index.manifest.sources[source].name for source in sources.tolist()]
+            return self._pack(index, number), [bytes.fromhex(name) for name in names if name]
+
+        with self._lock:
+            pack, sources = self._do(look)
+            ids = pack.ids
+            if self._keyed:
+                ids = self._whole_ids(pack, sources) or ids
+            places = [pack.location(at, identity) for at, identity in enumerate(ids)]
+        return tuple(sorted(places, key=lambda place: place.offset))
+
+    def _whole_ids(self, pack: _Pack, sources: Sequence[bytes]) -> list[bytes] | None:
+        for source in sources:
+            if self._table is None or self._table[0] != source:
+                content = self._source.load_index(source)
+                if content is None:
+                    continue
+                self._table = (source, _table(content))
+            table = self._table[1]
+            for at, row in enumerate(table.packs):
+                if row["name"].tobytes() == pack.name and row["count"] == len(pack.ids):
+                    return [entry.id for entry in table.pack(at).entries]
+        return None
 
     def frames_of(self, pack: bytes) -> tuple[Location, ...]:
         """Frames of the pack of this name, according to published index objects."""
@@ -250,8 +364,7 @@ class IndexCache:
 
     def highest_number(self) -> int:
         """The largest number of a location; 0 when there is none."""
-        query = "SELECT COALESCE(MAX(number), 0) FROM chunks"
-        return self._do(lambda connection: cache_rows.count(connection.execute(query).fetchone()[0]))
+        return self._do(lambda index: max(index.tables.entries - 1, 0))
 
     # -- a writer's own packs -------------------------------------------------------------------------
 
@@ -259,40 +372,51 @@ class IndexCache:
         """Add a pack that writer ``run`` has stored, but that is in no published index yet."""
         with self._lock:
             self._own[pack.name] = (pack, run)
-
-            def add(connection: sqlite3.Connection) -> None:
-                # Not IMMEDIATE: no other process uses temporary tables, so none has to wait.
-                self._file.transact(lambda connection: cache_rows.add_own(connection, [(pack, run)]), "BEGIN")
-
-            self._do(add)
+            for entry in pack.entries:
+                self._own_frames.setdefault(entry.id, []).append((run, pack, entry))
 
     def drop_own(self, packs: Sequence[bytes]) -> None:
         """Remove packs added by :meth:`add_own`: they are in a published index now, or abandoned."""
         with self._lock:
             for name in packs:
-                self._own.pop(name, None)
-            names = [(name,) for name in packs]
-            self._do(lambda connection: connection.executemany("DELETE FROM own WHERE pack = ?", names))
+                found = self._own.pop(name, None)
+                for entry in found[0].entries if found else ():
+                    left = [each for each in self._own_frames.get(entry.id, ()) if each[1].name != name]
+                    if left:
+                        self._own_frames[entry.id] = left
+                    else:
+                        self._own_frames.pop(entry.id, None)
 
     def lost(self) -> frozenset[bytes]:
         """Ids of chunks and nodes that are listed as bad and have no good copy."""
-
-        def look(connection: sqlite3.Connection) -> frozenset[bytes]:
-            rows = connection.execute(
-                "SELECT DISTINCT id FROM bad WHERE NOT EXISTS ("
-                "  SELECT 1 FROM chunks c JOIN packs p ON p.number = c.pack WHERE c.id = bad.id"
-                "  AND NOT EXISTS (SELECT 1 FROM bad b WHERE b.id = c.id AND b.pack = p.name))"
+        with self._lock:
+            bad = self._bad
+            ids = sorted({identity for identity, _ in bad})
+            places = self._do(lambda index: self._published(index, ids)) if ids else {}
+            return frozenset(
+                identity
+                for identity in ids
+                if all((identity, place.pack) in bad for place in places.get(identity, ()))
             )
-            return frozenset(cache_rows.blob(identity) for (identity,) in rows)
-
-        return self._do(look)
 
     def set_doomed(self, packs: Iterable[bytes]) -> None:
         """Set the names of the doomed packs; deduplication ignores them."""
-        self._doomed = frozenset(packs)
+        with self._lock:
+            self._doomed = frozenset(packs)
 
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
         """Set the frames (id, pack name) that are listed as bad; deduplication ignores them."""
         with self._lock:
             self._bad = frozenset(frames)
-            self._do(lambda connection: cache_rows.set_bad(connection, self._bad))
+
+
+def _table(content: IndexObject | IndexTable) -> IndexTable:
+    return content if isinstance(content, IndexTable) else table_of(content)
+
+
+def _kind(value: int) -> Kind:
+    return _KINDS.get(value) or Kind(value)
+
+
+def _own_location(pack: IndexedPack, entry: PackEntry) -> Location:
+    return Location(entry.id, pack.kind, pack.name, entry.offset, entry.frame_bytes, entry.raw_bytes, -1)

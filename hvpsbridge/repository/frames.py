@@ -162,11 +162,11 @@ class FrameReader:
         """
         try:
             frame, body = unpack_frame(stored, MAX_CHUNK_BYTES)
-            if frame.id != place.id or frame.kind is not place.kind:
+            if not frame.id.startswith(place.id) or frame.kind is not place.kind:
                 raise Malformed("another chunk is stored there")
             opened = self._objects.sealer.open_frame(frame, body)
             raw = compression.expand(frame.codec, opened, frame.raw_bytes)
-            if self._objects.sealer.identify(hashlib.sha256(raw).digest()) != place.id:
+            if self._objects.sealer.identify(hashlib.sha256(raw).digest()) != frame.id:
                 raise Malformed("the digest does not match")
         except Malformed as err:
             where = f"{label(place.kind, place.id)} in {pack_name(place.kind, place.pack)}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexObject, decode_index, encode_index
+from hvpsbridge.formats.index_table import IndexTable, decode_table
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.layout import INDEX, index_name, random_name
@@ -27,6 +28,19 @@ def read_index(objects: Objects, name: str) -> IndexObject:
     """
     try:
         return decode_index(objects.read(name, Kind.INDEX))
+    except Malformed as err:
+        raise objects.damaged(name, err) from err
+
+
+def read_index_table(objects: Objects, name: str) -> IndexTable:
+    """The content of the index object ``name``, as arrays.
+
+    Raises:
+        ObjectMissing: there is no such object.
+        Damaged: it is not what was written there.
+    """
+    try:
+        return decode_table(objects.read(name, Kind.INDEX))
     except Malformed as err:
         raise objects.damaged(name, err) from err
 

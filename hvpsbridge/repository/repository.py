@@ -14,7 +14,7 @@ from hvpsbridge.errors import (
     ObjectMissing,
 )
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.index import IndexObject
+from hvpsbridge.formats.index_table import IndexTable
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk
 from hvpsbridge.formats.marks import BadFrame
@@ -22,7 +22,7 @@ from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.cache_file import FILE_NAME
+from hvpsbridge.repository.cache_file import FOLDER_NAME
 from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
@@ -33,7 +33,7 @@ from hvpsbridge.repository.collect.doomed_lists import doomed_packs
 from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.index_objects import read_index
+from hvpsbridge.repository.index_objects import read_index_table
 from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import FOLDERS, INDEX, LEASES, binary_name, index_name
 from hvpsbridge.repository.lease import Lease
@@ -91,7 +91,9 @@ class Repository:
         self._index_objects: dict[bytes, ObjectInfo] = {}
         self.catalog = Catalog(self._objects, self._unreadable)
         self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
-        self._cache = IndexCache(None if folder is None else folder / FILE_NAME, self)
+        self._cache = IndexCache(
+            None if folder is None else folder / FOLDER_NAME, self, keyed=settings.sealed
+        )
         self._frames = FrameReader(self._objects, self._cache, self.refresh)
         self._spill_folder = folder
         try:
@@ -148,14 +150,14 @@ class Repository:
         self._index_objects = {binary_name(info.name): info for info in self._objects.list(INDEX)}
         return list(self._index_objects)
 
-    def load_index(self, name: bytes) -> IndexObject | None:
+    def load_index(self, name: bytes) -> IndexTable | None:
         """The content of an index object; None if it is gone, or damaged, which is logged."""
         info = self._index_objects.get(name)
         if info is not None and info in self._unreadable:
             self.catalog.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
             return None
         try:
-            return read_index(self._objects, index_name(name))
+            return read_index_table(self._objects, index_name(name))
         except ObjectMissing:
             return None  # superseded since the listing
         except Damaged as err:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from hvpsbridge.repository import create_repository
 from hvpsbridge.repository.stores import retry
 from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
+from tests.repository.rotten_index import rewrite_manifest
 from tests.repository.servers import S3Server, SshServer, known_host, make_key
 
 from .conftest import Done, Hvps
@@ -303,9 +303,8 @@ class TestVersions:
 
     def test_a_cache_of_another_version_is_made_anew(self, hvps: Hvps, repo: Path, tmp_path: Path) -> None:
         assert hvps("list", "--repo", repo).code == 0
-        (cache,) = (tmp_path / "home" / "cache").rglob("index.sqlite")
-        with sqlite3.connect(cache) as connection:
-            connection.execute("PRAGMA user_version = 9")
+        (manifest,) = (tmp_path / "home" / "cache").rglob("manifest")
+        rewrite_manifest(manifest, lambda fields: fields.update(version=9))
         assert hvps("verify", "--repo", repo).code == 0
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import shutil
-import sqlite3
+import zlib
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +17,9 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.pack import PackEntry
 from hvpsbridge.repository import Level, create_repository, current_holder, open_repository
-from hvpsbridge.repository import cache_file as cache_files
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.chunk_index import index
+from hvpsbridge.repository.chunk_index.files import FolderFiles
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.stores.s3 import S3Store
 from tests.repository.conftest import CHUNK, VM, content_of, store_point
@@ -42,29 +43,31 @@ class Source:
         return packs_of(name)
 
 
-def rot(path: Path, seed: int, count: int = 40) -> None:
+def rot(folder: Path, seed: int, count: int = 40) -> None:
+    """Flip some bits, in any of the files."""
     dice = random.Random(seed)
-    data = bytearray(path.read_bytes())
+    files = sorted(path for path in folder.iterdir() if path.stat().st_size)
     for _ in range(count):
-        data[dice.randrange(100, len(data))] ^= 1 << dice.randrange(8)
-    with path.open("r+b") as file:  # in place: connections keep the file open
-        file.write(data)
-
-
-def closed(cache: IndexCache, path: Path) -> bytes:
-    cache.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return path.read_bytes()
+        path = dice.choice(files)
+        with path.open("r+b") as file:  # in place: other processes keep it open
+            file.seek(at := dice.randrange(path.stat().st_size))
+            (byte,) = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte ^ 1 << dice.randrange(8)]))
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> bytes:
-    path = tmp_path / "made" / "a" / "index.sqlite"
-    cache = IndexCache(path, Source())
+def good(tmp_path: Path) -> Path:
+    folder = tmp_path / "made" / "a" / "chunks"
+    cache = IndexCache(folder, Source())
     cache.synchronise()
-    return closed(cache, path)
+    cache.close()
+    return folder
+
+
+def copied(good: Path, folder: Path) -> Path:
+    shutil.copytree(good, folder)
+    return folder
 
 
 METHODS = {
@@ -86,77 +89,67 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_outlives_a_corrupt_file(method: str, good: bytes, tmp_path: Path) -> None:
+def test_every_method_outlives_a_corrupt_file(method: str, good: Path, tmp_path: Path) -> None:
     for seed in range(12):
-        path = tmp_path / str(seed) / "a" / "index.sqlite"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(good)
-        rot(path, seed)
-        cache = IndexCache(path, Source())
+        folder = copied(good, tmp_path / str(seed) / "a" / "chunks")
+        rot(folder, seed)
+        cache = IndexCache(folder, Source())
         METHODS[method](cache)
         cache.close()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DROP TABLE chunks",
-        "DROP TABLE packs",
-        "DROP TABLE indexes",
-        "UPDATE packs SET kind = 99",
-        "UPDATE packs SET kind = 'x'",
-        "UPDATE packs SET name = 'text'",
-        "UPDATE packs SET bytes = -5",
-        "UPDATE chunks SET id = 7, offset = 'x'",
-        "UPDATE chunks SET offset = CAST(X'ff' AS TEXT)",
-        "UPDATE indexes SET name = number",
-        "ALTER TABLE chunks RENAME COLUMN frame TO other",
-        "PRAGMA user_version = 0",
-    ],
-)
-def test_rows_and_tables_of_others_are_replaced(statement: str, good: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a" / "index.sqlite"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(good)
-    with sqlite3.connect(path) as connection:
-        connection.execute(statement)
-    connection.close()
-    cache = IndexCache(path, Source())
+def _kinds(folder: Path) -> dict[str, Path]:
+    """The files, by the first word of their names."""
+    return {path.name.split("-")[0]: path for path in folder.iterdir() if "lock" not in path.name}
+
+
+WRONGS = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "short": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "rubbish": lambda path: path.write_bytes(b"\xa5" * path.stat().st_size),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "reversed": lambda path: path.write_bytes(path.read_bytes()[::-1]),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONGS)
+@pytest.mark.parametrize("kind", ["manifest", "entries", "tails", "packs", "listings", "run"])
+def test_files_of_others_are_replaced(kind: str, wrong: str, good: Path, tmp_path: Path) -> None:
+    folder = copied(good, tmp_path / "a" / "chunks")
+    WRONGS[wrong](_kinds(folder)[kind])
+    cache = IndexCache(folder, Source())
+    cache.check()
     cache.synchronise()
     for look in METHODS.values():
         look(cache)
     for name in NAMES:
-        if not cache.matches(name, packs_of(name)):
-            cache.correct(name, packs_of(name))
+        assert cache.matches(name, packs_of(name))
+        assert cache.find(packs_of(name).packs[0].entries[7].id)
     assert len(cache.packs()) == len(NAMES)
     assert len(cache.frames_of(NAMES[0])) == 60
     cache.close()
 
 
-def test_a_schema_of_rubbish_is_replaced(good: bytes, tmp_path: Path) -> None:
-    at = good.index(b"CREATE TABLE indexes")
-    for number, letter in enumerate((b"\xc5", b"\x00", b"'", b"(")):
-        path = tmp_path / str(number) / "a" / "index.sqlite"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(good[: at + 9] + letter + good[at + 10 :])
-        cache = IndexCache(path, Source())
-        cache.synchronise()
-        assert len(cache.packs()) == len(NAMES)
-        cache.close()
+def test_a_manifest_of_another_version_is_replaced(good: Path, tmp_path: Path) -> None:
+    data = (good / "manifest").read_bytes()[9:].replace(b'"version":1', b'"version":9')
+    (good / "manifest").write_bytes(b"%08x\n" % zlib.crc32(data) + data)
+    cache = IndexCache(good, Source())
+    cache.synchronise()
+    assert len(cache.packs()) == len(NAMES)
+    cache.close()
 
 
-def test_what_is_not_published_yet_outlives_the_file(good: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a" / "index.sqlite"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(good)
-    cache = IndexCache(path, Source())
+def test_what_is_not_published_yet_outlives_the_file(good: Path) -> None:
+    cache = IndexCache(good, Source())
     own, other = packs_of(b"o" * 16).packs[0], packs_of(NAMES[0]).packs[0]
     cache.add_own(own, 5)
     cache.set_bad([(entry.id, NAMES[0]) for entry in other.entries])
     for attempt in range(100):
-        rot(path, attempt, count=300)
+        rot(good, attempt, count=300)
         with contextlib.suppress(StoreError):
-            cache.matches(NAMES[1], packs_of(NAMES[1]))
+            cache.check()
         if cache.renewals:
             break
     assert cache.renewals
@@ -169,23 +162,18 @@ def test_what_is_not_published_yet_outlives_the_file(good: bytes, tmp_path: Path
     cache.close()
 
 
-def test_a_file_that_is_locked_is_not_corrupt(
-    good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache_files, "BUSY_SECONDS", 0.05)
-    path = tmp_path / "a" / "index.sqlite"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(good)
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("BEGIN IMMEDIATE")
-        cache = IndexCache(path, Source())  # in memory
+def test_files_that_are_locked_are_not_corrupt(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "BUSY_SECONDS", 0.05)
+    with FolderFiles(good).locked(index.LOCK, 0):
+        cache = IndexCache(good, Source())
         cache.synchronise()
         assert len(cache.packs()) == len(NAMES)
-        cache.close()
-    assert path.exists()
-    with contextlib.closing(sqlite3.connect(path)) as again:
-        assert again.execute("SELECT COUNT(*) FROM packs").fetchone() == (len(NAMES),)
+        with pytest.raises(StoreError, match="another process holds its lock"):
+            cache.add(b"o" * 16, packs_of(b"o" * 16))
+        assert not cache.renewals
+    cache.add(b"o" * 16, packs_of(b"o" * 16))
+    assert len(cache.packs()) == len(NAMES) + 1
+    cache.close()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -194,14 +182,14 @@ def test_a_repository_with_a_rotten_cache_is_good(seed: int, tmp_path: Path) -> 
     content = random.Random(1).randbytes(200 * CHUNK)
     with create_repository(url, chunk_bytes=CHUNK, cache_folder=caches) as repository:
         point = store_point(repository, content)
-    (database,) = caches.rglob("index.sqlite")
-    rot(database, seed)
+    (folder,) = caches.rglob("chunks")
+    rot(folder, seed)
     with open_repository(url, cache_folder=caches) as repository:
         assert repository.verify(Level.HASHED).good
         assert content_of(repository, point) == content
         again = store_point(repository, content)
         assert content_of(repository, again) == content
-        rot(database, seed + 100, count=200)  # while it is open
+        rot(folder, seed + 100, count=200)  # while it is open
         assert repository.verify(Level.HASHED).good
 
 
@@ -222,7 +210,7 @@ class TestPlaces:
                 disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
             assert late.stats.known_chunks == 0
             assert late.known_chunk(b"x" * 32, CHUNK) is None
-        assert len(list(caches.rglob("index.sqlite"))) == 2
+        assert len(list(caches.rglob("chunks"))) == 2
 
     def test_a_place_is_one_however_it_is_spelled(self, tmp_path: Path) -> None:
         url, caches = tmp_path / "repo", tmp_path / "cache"
@@ -230,7 +218,7 @@ class TestPlaces:
         (tmp_path / "link").symlink_to(url)
         for spelling in (f"{url}/", f"file://{url}", str(tmp_path / "link"), f"{tmp_path}/repo/../repo"):
             open_repository(spelling, cache_folder=caches).close()
-        assert len(list(caches.rglob("index.sqlite"))) == 1
+        assert len(list(caches.rglob("chunks"))) == 1
         places = {
             S3Store(f"s3://bucket/{path}?endpoint=http://127.0.0.1:9{more}").place
             for path, more in (("a", ""), ("a/", "/"), ("a", "&region=eu-1"))
@@ -241,12 +229,14 @@ class TestPlaces:
     def test_the_cache_of_an_older_hvps_is_removed(self, tmp_path: Path) -> None:
         url, caches = str(tmp_path / "repo"), tmp_path / "cache"
         with create_repository(url, chunk_bytes=CHUNK, cache_folder=caches) as repository:
-            old = caches / str(repository.repository_id) / "index.sqlite"
-        old.write_bytes(b"old")
-        old.with_name("index.sqlite-wal").write_bytes(b"old")
+            oldest = caches / str(repository.repository_id) / "index.sqlite"
+        (place,) = (path for path in oldest.parent.iterdir() if path.is_dir())
+        for old in (oldest, place / "index.sqlite"):
+            old.write_bytes(b"old")
+            old.with_name("index.sqlite-wal").write_bytes(b"old")
         with open_repository(url, cache_folder=caches) as repository:
             store_point(repository, b"x" * CHUNK)
-        assert [path.is_dir() for path in old.parent.iterdir()] == [True]
+        assert not list(caches.rglob("index.sqlite*"))
 
     def test_a_lease_held_in_one_place_is_not_held_in_a_copy(self, tmp_path: Path) -> None:
         url, copy = tmp_path / "repo", tmp_path / "copy"

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.index import decode_index
+from hvpsbridge.formats.index_table import decode_table
 from hvpsbridge.formats.ledger import LedgerEntry
 from hvpsbridge.formats.malformed import Malformed, UnknownFields
 from hvpsbridge.formats.marks import Tombstone
@@ -90,6 +90,7 @@ def gather(
         vm_ids: VMs that have points.
     """
     evidence = Evidence()
+    cache.check()
     # A superseded index object is not needed. It remains if the store refuses to delete it.
     superseded = set(map(layout.index_name, cache.superseded()))
     unreadable: list[tuple[Kind, str, str]] = []
@@ -99,7 +100,7 @@ def gather(
             try:
                 payload = objects.read(info.name, kind)
                 if kind is Kind.INDEX:
-                    content = decode_index(payload)
+                    content = decode_table(payload)
                     superseded.update(map(layout.index_name, content.supersedes))
                     if info.name not in superseded:
                         reconcile(cache, info.name, content)
