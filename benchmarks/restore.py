@@ -3,8 +3,8 @@
 One image of ``--mib`` with ``--data`` of it data, half of which compresses to about a half, is stored by all
 three, each encrypted and with its default key derivation, in a local repository. Then each row is run
 ``--rounds`` times, the tools in turn; restores end with a sync of what they wrote. In warm rows the page
-cache has what was just stored, in cold ones the files of the repository are dropped from it before. Peers
-that are not installed are left out (Debian: restic, borgbackup, libnbd-bin). restic 0.14 writes no holes.
+cache has what was just stored, in cold ones the files of the repository are dropped from it before. Without
+libnbd-bin and qemu-utils their rows are left out.
 
 What the disk takes and what each stage of a restore costs are measured in the same run: the bound of a
 restore is the lower of the disk's rate and the sum of the stages over the cores.
@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import os
 import random
-import resource
 import shutil
 import signal
 import statistics
@@ -26,49 +25,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._boot import boot_lines
+from benchmarks._peers import HVPS, PASSWORD, Peers, Row, environment, evict, in_turn, print_rows, run
 from benchmarks._processes import PeakMemory
 from benchmarks._upload import upload
 from hvpsbridge.formats.chunk import unpack_frame
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
-from hvpsbridge.repository import compression, create_repository, open_repository
+from hvpsbridge.repository import compression, open_repository
 from hvpsbridge.repository.frames import coalesce
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB, MIB
-from tests.repository.conftest import store_point
 
-PASSWORD = "benchmark"
-HVPS = (sys.executable, "-m", "hvpsbridge")
 RANDOM_READS = 1000
-
-
-@dataclass(slots=True)
-class Row:
-    """Seconds and CPU seconds of one tool in one row, and the most memory.
-
-    Attributes:
-        reads: requests of a run that are counted instead of bytes; 0 without.
-    """
-
-    name: str
-    seconds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-    reads: int = 0
-
-    @property
-    def median(self) -> float:
-        """The median of the seconds."""
-        return statistics.median(self.seconds)
 
 
 def image(path: Path, size_bytes: int, share: float) -> list[int]:
@@ -88,144 +64,16 @@ def image(path: Path, size_bytes: int, share: float) -> list[int]:
     return places
 
 
-def run(row: Row, command: list[str | Path], *, sync: Path | None = None) -> None:
-    """Run a command and add what it cost to a row."""
-    cpu, started = _cpu_of_children(), time.monotonic()
-    process = subprocess.Popen(
-        [*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
-    )
-    memory = PeakMemory(process.pid)
-    _, err = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{command}: {err.decode()}")
-    if sync is not None:
-        file = os.open(sync, os.O_RDONLY)
-        os.fsync(file)
-        os.close(file)
-    row.seconds.append(time.monotonic() - started)
-    row.cpu.append(_cpu_of_children() - cpu)
-    row.peak_bytes = max(row.peak_bytes, memory.stop())
-
-
-def _cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def _cpu_of(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def evict(folder: Path) -> None:
-    """Drop the files of a folder from the page cache."""
-    quietly("sync", "-f", folder)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            file = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)
-
-
-def environment() -> dict[str, str]:
-    """Passwords of all three, and no prompts."""
-    return {
-        **os.environ,
-        "RESTIC_PASSWORD": PASSWORD,
-        "BORG_PASSPHRASE": PASSWORD,
-        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
-        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
-    }
-
-
-def quietly(*command: str | Path, cwd: Path | None = None) -> None:
-    """Run a command that is not measured."""
-    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, env=environment(), cwd=cwd)
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The same image in three repositories.
-
-    Attributes:
-        point: short id of the point of hvps.
-    """
-
-    folder: Path
-    point: str
-    restic: bool
-    borg: bool
-
-    @property
-    def hvps(self) -> list[str | Path]:
-        """Options of hvps for its repository."""
-        return ["--repo", self.folder / "hvps", "--key-file", self.folder / "key"]
-
-    def restores(self, *, cold: bool = False) -> Iterator[tuple[str, Callable[[Row], None]]]:
-        """Names of tools, and functions that run one restore each."""
-        out = self.folder / "out"
-
-        def cleared(command: list[str | Path], target: Path, source: str) -> Callable[[Row], None]:
-            def restore(row: Row) -> None:
-                shutil.rmtree(out, ignore_errors=True)
-                out.mkdir()
-                quietly("sync", "-f", out)
-                if cold:
-                    evict(self.folder / source)
-                os.chdir(out)
-                run(row, command, sync=target)
-                os.chdir(self.folder)
-
-            return restore
-
-        name, suffix = out / "disk.raw", ", cold" * cold
-        command = [*HVPS, "restore", self.point, "--disk", "0", "--to", f"raw:{name}", "-q", *self.hvps]
-        yield f"hvps restore{suffix}", cleared(command, name, "hvps")
-        if self.restic:
-            command = ["restic", "-q", "-r", self.folder / "restic", "restore", "latest", "--target", out]
-            yield f"restic restore{suffix}", cleared(command, out / "disk.raw", "restic")
-        if self.borg:
-            command = ["borg", "extract", "--sparse", f"{self.folder / 'borg'}::one"]
-            yield f"borg extract --sparse{suffix}", cleared(command, out / "disk.raw", "borg")
-
-    def verifies(self) -> Iterator[tuple[str, Callable[[Row], None]]]:
-        """Names of tools, and functions that check all data once each."""
-        yield (
-            "hvps verify --level hashed",
-            lambda row: run(row, [*HVPS, "verify", "--level", "hashed", *self.hvps]),
-        )
-        if self.restic:
-            command: list[str | Path] = ["restic", "-q", "-r", self.folder / "restic"]
-            command += ["check", "--read-data"]
-            yield "restic check --read-data", lambda row: run(row, command)
-        if self.borg:
-            borg: list[str | Path] = ["borg", "check", "--verify-data", self.folder / "borg"]
-            yield "borg check --verify-data", lambda row: run(row, borg)
-
-
-def stored(folder: Path, raw: Path) -> Stores:
-    """Store the image with all tools that are there."""
-    with create_repository(
-        str(folder / "hvps"), key=Secret(PASSWORD), cache_folder=folder / "cache"
-    ) as repository:
-        point = store_point(repository, raw.read_bytes())
-    (folder / "key").write_text(PASSWORD)
-    (folder / "key").chmod(0o600)
-    restic, borg = (shutil.which(name) is not None for name in ("restic", "borg"))
-    if restic:
-        quietly("restic", "-q", "-r", folder / "restic", "init")
-        quietly("restic", "-q", "-r", folder / "restic", "backup", raw.name, cwd=raw.parent)
-    if borg:
-        quietly("borg", "init", "-e", "repokey-blake2", folder / "borg")
-        quietly("borg", "create", "-C", "zstd,3", f"{folder / 'borg'}::one", raw.name, cwd=raw.parent)
-    return Stores(folder, point.short_id, restic, borg)
-
-
 @contextmanager
-def serving(stores: Stores) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(peers: Peers) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """``hvps serve`` while the block runs: the URI of the disk, and the process."""
     process = subprocess.Popen(
-        [*map(str, (*HVPS, "serve", stores.point, *stores.hvps))],
+        [*map(str, (*HVPS, "serve", peers.point, *peers.hvps))],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -240,7 +88,7 @@ def serving(stores: Stores) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.wait()
 
 
-def over_nbd(stores: Stores, places: list[int], rounds: int) -> Iterator[Row]:
+def over_nbd(peers: Peers, places: list[int], rounds: int) -> Iterator[Row]:
     """Rows of ``hvps serve``: a whole copy to nowhere, and small reads of data, one after another.
 
     Seconds are those of the client, CPU seconds and memory those of the server while it runs.
@@ -260,9 +108,9 @@ def over_nbd(stores: Stores, places: list[int], rounds: int) -> Iterator[Row]:
             for _ in range(count):
                 at = chance.choice(places) + chance.randrange(MIB // 4096) * 4096
                 reads += ["-c", f"read {at // KIB}k 4k"]
-            with serving(stores) as (uri, process):
+            with serving(peers) as (uri, process):
                 if cold:
-                    evict(stores.folder / "hvps")
+                    evict(peers.folder / "hvps")
                 full: list[str | Path] = []
                 for part in command:
                     full += reads if part == "{reads}" else [part.replace("{uri}", uri)]
@@ -286,7 +134,7 @@ def disk_seconds(folder: Path, data_bytes: int) -> float:
     return seconds
 
 
-def stage_seconds(stores: Stores, data_bytes: int) -> dict[str, float]:
+def stage_seconds(peers: Peers, data_bytes: int) -> dict[str, float]:
     """CPU seconds of the stages of a restore of all data, by one thread; measured with a quarter of it."""
     spent = dict.fromkeys(("read", "decrypt", "decompress", "hash", "write"), 0.0)
 
@@ -296,9 +144,9 @@ def stage_seconds(stores: Stores, data_bytes: int) -> dict[str, float]:
         yield
         spent[stage] += time.process_time() - started
 
-    place, raw_bytes = stores.folder / "stages", 0
+    place, raw_bytes = peers.folder / "stages", 0
     with (
-        open_repository(str(stores.folder / "hvps"), key=Secret(PASSWORD)) as repository,
+        open_repository(str(peers.folder / "hvps"), key=Secret(PASSWORD)) as repository,
         place.open("wb", buffering=0) as target,
     ):
         # Private parts: nothing public runs one stage alone.
@@ -324,21 +172,6 @@ def stage_seconds(stores: Stores, data_bytes: int) -> dict[str, float]:
                 raw_bytes += len(raw)
     place.unlink()
     return {stage: seconds * data_bytes / raw_bytes for stage, seconds in spent.items()}
-
-
-def print_rows(rows: list[Row], size_bytes: int) -> None:
-    """The table of all rows."""
-    print(f"{'':32} {'median':>8} {'fastest':>8} {'CPU s':>7} {'MB/s':>7} {'reads/s':>8} {'memory':>9}")
-    for row in rows:
-        rate = (
-            f"{'':7} {row.reads / row.median:8.0f}"
-            if row.reads
-            else f"{size_bytes / row.median / 1e6:7.0f} {'':8}"
-        )
-        print(
-            f"{row.name:32} {row.median:7.2f}s {min(row.seconds):7.2f}s "
-            f"{statistics.median(row.cpu):7.2f} {rate} {row.peak_bytes // KIB // KIB:6} MiB"
-        )
 
 
 def judged(rows: dict[str, Row], size_bytes: int, bound: float) -> Iterator[tuple[str, float, float]]:
@@ -378,24 +211,19 @@ def main() -> None:
     size_bytes = options.mib * MIB
     with tempfile.TemporaryDirectory(prefix=f"hvps-{uuid4().hex[:6]}-", dir=options.folder) as name:
         folder = Path(name)
-        os.chdir(folder)
         raw = folder / "disk.raw"
         places = image(raw, size_bytes, options.data)
         data_bytes = len(places) * MIB
-        stores = stored(folder, raw)
+        peers = Peers(folder)
+        peers.create()
+        in_turn(list(peers.stores(raw)), 1)
         disk = [disk_seconds(folder, data_bytes) for _ in range(options.rounds)]
-        stages = stage_seconds(stores, data_bytes)
-        groups = [list(stores.restores()), list(stores.restores(cold=True)), list(stores.verifies())]
+        stages = stage_seconds(peers, data_bytes)
         rows: list[Row] = []
-        for group in groups:
-            made = [Row(tool) for tool, _ in group]
-            for _ in range(options.rounds):
-                for row, (_, work) in zip(made, group, strict=True):
-                    work(row)
-            rows += made
-        rows += over_nbd(stores, places, options.rounds)
+        for group in (peers.restores(), peers.restores(cold=True), peers.verifies()):
+            rows += in_turn(list(group), options.rounds)
+        rows += over_nbd(peers, places, options.rounds)
         boots = list(boot_lines(folder, options.rounds)) if options.boot else []
-        os.chdir("/")
     cores = len(os.sched_getaffinity(0))
     bound = size_bytes / 1e6 / max(statistics.median(disk), sum(stages.values()) / cores)
     print(
