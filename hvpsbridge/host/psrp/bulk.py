@@ -15,17 +15,17 @@ from __future__ import annotations
 import base64
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
-from pypsrp.wsman import NAMESPACES, OptionSet, WSManAction
+from pypsrp.wsman import NAMESPACES
 
-from hvpsbridge.errors import HostError, InternalError, ProtocolViolation, SessionLost
+from hvpsbridge.errors import HostError, ProtocolViolation, SessionLost
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import TRANSPORT_ERRORS, is_operation_timeout, transport_fault_text
 from hvpsbridge.host.psrp.http import Body
 from hvpsbridge.host.psrp.pipeline import Emitted, Pipeline
+from hvpsbridge.host.psrp.prepared import ReceiveRequest
 from hvpsbridge.host.psrp.raw_connection import ConnectionUnavailable, RawConnection
 from hvpsbridge.host.psrp.replies import (
     Assembler,
@@ -45,8 +45,6 @@ logger = logging.getLogger(__name__)
 BLOCK_PROPERTY = "Block"
 # How often to look whether the security context ends soon; it is replaced a minute before it ends.
 CONTEXT_CHECK_SECONDS = 1.0
-# Hexadecimal digits at the end of a message id that count up; those before are random, once per command.
-_COUNTER_DIGITS = 12
 
 
 class BulkPipeline(Pipeline):
@@ -238,37 +236,6 @@ class BulkPipeline(Pipeline):
         self._fallen_back = True
         if pending := self._assembler.pending:
             self.take_fragments(pending)
-
-
-class ReceiveRequest:
-    """The Receive request of one command; only the message id changes from one to the next."""
-
-    def __init__(self, client: WSManClient, command_id: str, timeout_seconds: int) -> None:
-        wsman, shell = client.wsman, client.pool.shell
-        options = OptionSet()
-        options.add_option("WSMAN_CMDSHELL_OPTION_KEEPALIVE", "True")
-        message_id, header = wsman._create_header(
-            WSManAction.RECEIVE, shell.resource_uri, options, shell._selector_set, timeout_seconds
-        )
-        envelope = ElementTree.Element(f"{{{NAMESPACES['s']}}}Envelope")
-        envelope.append(header)
-        body = ElementTree.SubElement(envelope, f"{{{NAMESPACES['s']}}}Body")
-        receive = ElementTree.SubElement(body, f"{{{NAMESPACES['rsp']}}}Receive")
-        stream = ElementTree.SubElement(receive, f"{{{NAMESPACES['rsp']}}}DesiredStream")
-        stream.attrib["CommandId"] = command_id
-        stream.text = "stdout"
-        text: bytes = ElementTree.tostring(envelope, encoding="utf-8", method="xml")
-        self._before, found, self._after = text.partition(message_id.encode())
-        if not found:
-            raise InternalError("pypsrp created a WSMan header without its message id")
-        self._series = str(uuid.uuid4()).upper().encode()[:-_COUNTER_DIGITS]
-        self._count = 0
-
-    def text(self) -> tuple[bytes, bytes]:
-        """A new message id, as the reply will relate to it, and the request with it."""
-        self._count += 1
-        message_id = b"%s%012X" % (self._series, self._count)
-        return b"uuid:" + message_id, self._before + message_id + self._after
 
 
 def stream_fragments(body: bytes) -> bytes:

@@ -18,6 +18,7 @@ from hvpsbridge.host.error_records import Record, from_record
 from hvpsbridge.host.psrp.client import WSManClient
 from hvpsbridge.host.psrp.errors import transport_failure
 from hvpsbridge.host.psrp.fragments import input_fragments
+from hvpsbridge.host.psrp.prepared import SendRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Pipeline:
         self.client = client
         self._operation = operation
         self._shell = PowerShell(client.pool)
+        self._input: SendRequest | None = None
         if text is None:
             self._shell.add_cmdlet(operation)
         else:
@@ -155,8 +157,9 @@ class Pipeline:
 
     def _put(self, fragments: Iterable[bytes]) -> None:
         try:
+            self._input = self._input or SendRequest(self.client, self.command_id)
             for fragment in fragments:
-                self.client.pool.shell.send("stdin", fragment, command_id=self.command_id)
+                self._input.send(fragment)
         except Exception as err:
             raise self._failure(err) from err
 
