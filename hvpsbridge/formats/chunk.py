@@ -103,3 +103,13 @@ def unpack_frame(data: bytes | bytearray | memoryview, max_raw_bytes: int) -> tu
 def zero_digest(length: int) -> bytes:
     """SHA-256 of ``length`` zero bytes. A disk has two lengths of chunk: the grid's and the last one's."""
     return hashlib.sha256(bytes(length)).digest()
+
+
+def is_zeros(raw: bytes) -> bool:
+    """Whether all bytes are zero."""
+    return raw == _zeros(len(raw))
+
+
+@lru_cache(maxsize=4)
+def _zeros(length: int) -> bytes:
+    return bytes(length)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from hvpsbridge.errors import InternalError
+from hvpsbridge.errors import HvpsError, InternalError
 from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.extents import Extent, normalise
@@ -59,8 +61,12 @@ class ChunkStore(Protocol):
         """A builder on ``base``, and a reader of the base."""
         ...
 
-    def store_chunk(self, raw: bytes, stats: WriterStats) -> bytes:
-        """Store ``raw`` unless it is stored already; its id."""
+    def store_chunk(self, raw: bytes, stats: WriterStats, stored: Callable[[bytes], None]) -> None:
+        """Have ``raw`` stored unless it is already; ``stored`` gets its id, from another thread."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all chunks so far have their ids."""
         ...
 
     def known_chunk(self, digest: bytes, length: int) -> bytes | None:
@@ -91,6 +97,10 @@ class DiskWriter:
         self._builder, self._base = writer.tree(base)
         self._lock = threading.Lock()
         self._finished = False
+        # Chunks whose ids are not known yet, and which of their puts counts: the last one.
+        self._puts = 0
+        self._awaited: dict[int, int] = {}
+        self._failure: Exception | None = None
         if base is not None and base.size_bytes != size_bytes:
             self._resize_edge(base.size_bytes)
 
@@ -101,26 +111,50 @@ class DiskWriter:
             IndexError: the disk has no such chunk.
             ValueError: ``data`` does not have the length of the chunk.
             StoreError: an earlier chunk could not be stored.
+            Damaged: a node of the base cannot be read.
         """
         length = self._length(number)
         if data is None:
-            identity = ZERO_ID
-        elif len(data) != length:
+            self._put_id(number, ZERO_ID)
+            return
+        if len(data) != length:
             raise ValueError(f"chunk {number} has {length} bytes, not {len(data)}")
-        else:
-            identity = self._writer.store_chunk(bytes(data), self.stats)
         with self._lock:
-            if self._finished:
-                raise InternalError("a chunk was put after finish()")
+            self._check()
+            # Whether the base can be changed is found out here, and not in another thread.
+            self._builder.prepare(number)
+            self._puts += 1
+            turn = self._awaited[number] = self._puts
+        self._writer.store_chunk(bytes(data), self.stats, partial(self._stored, number, turn))
+
+    def _stored(self, number: int, turn: int, identity: bytes) -> None:
+        with self._lock:
+            if self._awaited.get(number) != turn:
+                return  # put again meanwhile
+            del self._awaited[number]
+            try:
+                self._builder.put(number, identity)
+            except HvpsError as err:  # the spill file
+                self._failure = self._failure or err
+
+    def _put_id(self, number: int, identity: bytes) -> None:
+        with self._lock:
+            self._check()
+            self._awaited.pop(number, None)
             self._builder.put(number, identity)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._finished:
+            raise InternalError("a chunk was put after finish()")
 
     def put_known(self, number: int, sha256: bytes) -> bool:
         """Use the stored chunk with this SHA-256 as chunk ``number``; False when there is none."""
         identity = self._writer.known_chunk(sha256, self._length(number))
         if identity is None:
             return False
-        with self._lock:
-            self._builder.put(number, identity)
+        self._put_id(number, identity)
         return True
 
     def base_id(self, number: int) -> bytes:
@@ -192,9 +226,17 @@ class DiskWriter:
         )
 
     def finish(self) -> TreeRoot:
-        """Store the tree; its root, for the manifest. Nothing may be put afterwards."""
+        """Store the tree; its root, for the manifest. Nothing may be put afterwards.
+
+        Raises:
+            StoreError: a chunk could not be stored.
+        """
         with self._lock:
             self._finished = True
+        self._writer.wait()
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
             return self._builder.finish(self._writer.grid.count(self.size_bytes), self.size_bytes)
 
     def _length(self, number: int) -> int:

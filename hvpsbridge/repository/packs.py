@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import Kind, Seal
@@ -21,6 +22,15 @@ PACK_BYTES = 32 * MIB
 # A pack of chunks that compress to almost nothing would have very many entries; 16 Ki entries make a footer
 # of 720 KiB.
 PACK_ENTRIES = 16384
+
+
+class StoredFrame(NamedTuple):
+    """A frame as it is stored, in parts, and its checksum."""
+
+    identity: bytes
+    raw_bytes: int
+    parts: tuple[bytes | memoryview, ...]
+    check: bytes
 
 
 @dataclass(slots=True)
@@ -49,10 +59,15 @@ class PackWriter:
         self._open: _OpenPack | None = None
 
     def add(self, identity: bytes, raw: bytes | memoryview, level: int) -> int:
-        """Store ``raw`` under ``identity``; how many bytes that takes.
+        """Store ``raw`` under ``identity``; how many bytes that takes."""
+        return self.append_all([self.encoded(identity, raw, level)])[0]
 
-        Compression and encryption run in the calling thread, without the lock.
-        """
+    def append(self, identity: bytes, raw_bytes: int, *stored: bytes | memoryview) -> int:
+        """Add a frame as it is stored, given in one or more parts; how many bytes it has."""
+        return self.append_all([self._stored(identity, raw_bytes, stored)])[0]
+
+    def encoded(self, identity: bytes, raw: bytes | memoryview, level: int) -> StoredFrame:
+        """The frame of ``raw`` for :meth:`append_all`, compressed and encrypted in the calling thread."""
         codec, body = compression.compress(raw, level)
         frame = Frame(
             id=identity,
@@ -64,25 +79,36 @@ class PackWriter:
             stored_bytes=len(body),
         )
         frame, body = self._objects.sealer.seal_frame(frame, body)
-        return self.append(identity, len(raw), frame.pack(), body)
+        return self._stored(identity, len(raw), (frame.pack(), body))
 
-    def append(self, identity: bytes, raw_bytes: int, *stored: bytes | memoryview) -> int:
-        """Add a frame as it is stored, given in one or more parts; how many bytes it has."""
-        frame_bytes = sum(map(len, stored))
+    def _stored(self, identity: bytes, raw_bytes: int, parts: tuple[bytes | memoryview, ...]) -> StoredFrame:
         # A pack of version 1 has no checksums.
-        check = frame_check(*stored) if self._objects.format > 1 else b""
-        full = None
+        check = frame_check(*parts) if self._objects.format > 1 else b""
+        return StoredFrame(identity, raw_bytes, parts, check)
+
+    def append_all(self, frames: Sequence[StoredFrame]) -> list[int]:
+        """Add frames one after another; how many bytes each has."""
+        full: list[_OpenPack] = []
+        added: list[int] = []
         with self._lock:
-            pack = self._open or self._begin()
-            for part in stored:
-                pack.sink.write(part)
-            pack.entries.append(PackEntry(identity, pack.size_bytes, frame_bytes, raw_bytes, check))
-            pack.size_bytes += frame_bytes
-            if pack.size_bytes >= PACK_BYTES or len(pack.entries) >= PACK_ENTRIES:
-                full, self._open = pack, None
-        if full is not None:
-            self._publish(full)
-        return frame_bytes
+            unwritten: list[bytes | memoryview] = []
+            for identity, raw_bytes, parts, check in frames:
+                pack = self._open or self._begin()
+                unwritten += parts
+                frame_bytes = sum(map(len, parts))
+                pack.entries.append(PackEntry(identity, pack.size_bytes, frame_bytes, raw_bytes, check))
+                pack.size_bytes += frame_bytes
+                added.append(frame_bytes)
+                if pack.size_bytes >= PACK_BYTES or len(pack.entries) >= PACK_ENTRIES:
+                    pack.sink.write_all(unwritten)
+                    unwritten = []
+                    full.append(pack)
+                    self._open = None
+            if unwritten and self._open is not None:
+                self._open.sink.write_all(unwritten)
+        for pack in full:
+            self._publish(pack)
+        return added
 
     def flush(self) -> None:
         """Publish the open pack, if there is one."""

@@ -214,6 +214,15 @@ class TreeBuilder:
         self._spilled: set[int] = set()
         self._spill: IO[bytes] | None = None
 
+    def prepare(self, number: int) -> None:
+        """Read what the base has for the leaf of chunk ``number``.
+
+        Raises:
+            Damaged: a node of the base cannot be read.
+        """
+        if self._base is not None:
+            self._leaf(number // FAN_OUT)
+
     def put(self, number: int, identity: bytes) -> None:
         """Set the id of chunk ``number``."""
         leaf = number // FAN_OUT

@@ -12,16 +12,16 @@ import hashlib
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from hvpsbridge.errors import StoreError
-from hvpsbridge.formats.chunk import ZERO_ID, zero_digest
+from hvpsbridge.formats.chunk import ZERO_ID, is_zeros, zero_digest
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index import IndexedPack
@@ -30,23 +30,35 @@ from hvpsbridge.formats.manifest import FileRef, Manifest, check_manifest
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
+from hvpsbridge.repository.chunk_queue import ChunkQueue
 from hvpsbridge.repository.disk import DiskWriter, WriterStats
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.layout import point_name
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.packs import PackWriter
+from hvpsbridge.repository.packs import PackWriter, StoredFrame
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.run_packs import RunPacks
 from hvpsbridge.repository.tree import TreeBuilder, TreeReader
+from hvpsbridge.units import MIB
 
 logger = logging.getLogger(__name__)
 
-# Chunks accepted but not yet in a pack: enough to keep both workers busy, at most 8 MiB raw.
-CHUNKS_IN_FLIGHT = 8
-WORKERS = 2
+# Raw bytes of chunks that are accepted but not in a pack yet, and of those that a thread takes at a time.
+WAITING_BYTES = 8 * MIB
+BATCH_BYTES = 1 * MIB
+# More threads than cores only compete for the interpreter's lock, but some wait while a pack is flushed.
+WORKERS = 3
 # Numbers the writers of this process, for their rows in the cache.
 _writers = itertools.count(1)
+
+
+class _Chunk(NamedTuple):
+    """A chunk to be stored; see :meth:`Writer.store_chunk`."""
+
+    raw: bytes
+    stats: WriterStats
+    stored: Callable[[bytes], None]
 
 
 class Writer:
@@ -79,12 +91,10 @@ class Writer:
         self._spill_folder = spill_folder
         self._data = PackWriter(objects, Kind.DATA_PACK, self._pack_published)
         self._nodes = PackWriter(objects, Kind.NODE_PACK, self._pack_published)
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="pack")
-        self._slots = threading.BoundedSemaphore(CHUNKS_IN_FLIGHT)
+        self._queue = ChunkQueue(
+            self._store, workers=WORKERS, batch_bytes=BATCH_BYTES, waiting_bytes=WAITING_BYTES
+        )
         self._lock = threading.RLock()
-        self._idle = threading.Condition(self._lock)
-        self._in_flight = 0
-        self._failure: BaseException | None = None
         # Ids of frames that are in progress or in an open pack, and so not in the cache yet.
         self._claimed: set[tuple[Kind, bytes]] = set()
         self._number = next(_writers)
@@ -110,10 +120,10 @@ class Writer:
             while len(gathered) >= self._grid.chunk_bytes:
                 chunk = bytes(gathered[: self._grid.chunk_bytes])
                 del gathered[: self._grid.chunk_bytes]
-                tree.put(number, self.store_chunk(chunk, self.stats))
+                self._store([_Chunk(chunk, self.stats, partial(tree.put, number))])
                 number += 1
         if gathered:
-            tree.put(number, self.store_chunk(bytes(gathered), self.stats))
+            self._store([_Chunk(bytes(gathered), self.stats, partial(tree.put, number))])
         root = tree.finish(self._grid.count(size), size)
         return FileRef(name, size, sha.digest(), root)
 
@@ -152,7 +162,7 @@ class Writer:
 
     def flush(self) -> None:
         """Make everything put so far durable in packs and index objects."""
-        self._wait_idle()
+        self.wait()
         with self._failing_for_good():
             self._data.flush()
             self._nodes.flush()
@@ -174,7 +184,7 @@ class Writer:
 
     def close(self) -> None:
         """Abandon what is not committed, and end the run. May be called more than once."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.close()
         self._data.abandon()
         self._nodes.abandon()
         self._packs.abandon()
@@ -195,41 +205,61 @@ class Writer:
 
     # -- chunks and nodes -------------------------------------------------------------------------------
 
-    def store_chunk(self, raw: bytes, stats: WriterStats) -> bytes:
-        """Store ``raw`` unless it is stored already; its id (the zero id for zeros).
+    def store_chunk(self, raw: bytes, stats: WriterStats, stored: Callable[[bytes], None]) -> None:
+        """Have ``raw`` stored unless it is already.
 
-        Returns while it is still being written; :meth:`flush` waits for it.
+        Returns while that is still to be done, and waits if too much is; :meth:`wait` waits for it.
+
+        Args:
+            raw: the chunk.
+            stats: what it is counted in, beside :attr:`stats`.
+            stored: called with its id (the zero id for zeros), by another thread.
 
         Raises:
             StoreError: an earlier chunk could not be stored.
         """
-        digest = hashlib.sha256(raw).digest()
-        if digest == zero_digest(len(raw)):
-            self._count(stats, len(raw), zero_chunks=1)
-            return ZERO_ID
-        identity = self._objects.sealer.identify(digest)
-        if not self._claim(Kind.DATA_PACK, identity):
-            self._count(stats, len(raw), known_chunks=1)
-            return identity
-        self._count(stats, len(raw), new_chunks=1)
-        self._slots.acquire()
+        self._queue.put(_Chunk(raw, stats, stored), len(raw))
+
+    def wait(self) -> None:
+        """Return when all chunks so far have their ids and are in packs.
+
+        Raises:
+            StoreError: one could not be stored.
+        """
+        self._queue.wait()
+
+    def _store(self, chunks: Sequence[_Chunk]) -> None:
+        """Store some chunks one after another in a pack, in the calling thread."""
+        frames: list[StoredFrame] = []
+        owners: list[WriterStats] = []
+        with self._failing_for_good():
+            for raw, stats, stored in chunks:
+                identity, what = self._identified(raw)
+                if what == "new_chunks":
+                    frames.append(self._data.encoded(identity, raw, self._level))
+                    owners.append(stats)
+                self._count(stats, len(raw), what)
+                stored(identity)
+            added = self._data.append_all(frames)
         with self._lock:
-            self._in_flight += 1
-        try:
-            future = self._pool.submit(self._data.add, identity, raw, self._level)
-        except BaseException:
-            self._done(None, stats)
-            raise
-        future.add_done_callback(lambda done: self._done(done, stats))
-        return identity
+            for stats, stored_bytes in zip(owners, added, strict=True):
+                for target in self._counted_in(stats):
+                    target.stored_bytes += stored_bytes
+
+    def _identified(self, raw: bytes) -> tuple[bytes, str]:
+        """Id of a chunk, and what it counts as; if new, the caller has to store it."""
+        if is_zeros(raw):
+            return ZERO_ID, "zero_chunks"
+        identity = self._objects.sealer.identify(hashlib.sha256(raw).digest())
+        return identity, "new_chunks" if self._claim(Kind.DATA_PACK, identity) else "known_chunks"
 
     def _store_node(self, node: bytes) -> bytes:
         identity = self._objects.sealer.identify(hashlib.sha256(node).digest())
         if self._claim(Kind.NODE_PACK, identity):
             with self._failing_for_good():
-                stored = self._nodes.add(identity, node, self._level)
+                stored_bytes = self._nodes.add(identity, node, self._level)
             with self._lock:
-                self.stats.stored_bytes += stored
+                self.stats.stored_bytes += stored_bytes
         return identity
 
     @contextlib.contextmanager
@@ -239,15 +269,13 @@ class Writer:
         try:
             yield
         except BaseException as err:
-            with self._lock:
-                self._failure = self._failure or err
+            self._queue.fail(err)
             raise
 
     def _claim(self, kind: Kind, identity: bytes) -> bool:
         """Whether the caller has to store it: it is neither stored nor in progress."""
+        self._queue.check()
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
             if (kind, identity) in self._claimed or self._is_stored(kind, identity):
                 return False
             self._claimed.add((kind, identity))
@@ -260,35 +288,16 @@ class Writer:
         self._packs.use(kind, pack)
         return True
 
-    def _count(self, stats: WriterStats, raw_bytes: int, **what: int) -> None:
+    def _count(self, stats: WriterStats, raw_bytes: int, what: str) -> None:
         with self._lock:
             for target in self._counted_in(stats):
                 target.chunks += 1
                 target.raw_bytes += raw_bytes
-                for name, count in what.items():
-                    setattr(target, name, getattr(target, name) + count)
+                setattr(target, what, getattr(target, what) + 1)
 
     def _counted_in(self, stats: WriterStats) -> tuple[WriterStats, ...]:
         """The statistics of the writer, and those of a disk if they are not the same."""
         return (self.stats,) if stats is self.stats else (self.stats, stats)
-
-    def _done(self, future: Future[int] | None, stats: WriterStats) -> None:
-        with self._lock:
-            self._in_flight -= 1
-            if future is not None and not future.cancelled():
-                if (failure := future.exception()) is not None:
-                    self._failure = self._failure or failure
-                else:
-                    for target in self._counted_in(stats):
-                        target.stored_bytes += future.result()
-            self._idle.notify_all()
-        self._slots.release()
-
-    def _wait_idle(self) -> None:
-        with self._lock:
-            self._idle.wait_for(lambda: not self._in_flight)
-            if self._failure is not None:
-                raise self._failure
 
     def _pack_published(self, pack: IndexedPack) -> None:
         if self._read_back:

@@ -21,6 +21,7 @@ import pytest
 
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.repository import (
+    chunk_queue,
     copying,
     key_export,
     key_slots,
@@ -30,7 +31,6 @@ from hvpsbridge.repository import (
     point_states,
     runs,
     stored_packs,
-    writer,
 )
 from tests.repository.conftest import START
 
@@ -94,5 +94,5 @@ def determined(seed: int) -> Iterator[None]:
         for module in TIMED:
             patch.setattr(module, "datetime", Clock)
         patch.setattr(runs, "current_holder", holder)
-        patch.setattr(writer, "ThreadPoolExecutor", Inline)
+        patch.setattr(chunk_queue, "ThreadPoolExecutor", Inline)
         yield

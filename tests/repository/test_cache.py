@@ -208,6 +208,7 @@ class TestPlaces:
             disk = late.disk(len(content))
             for number in range(4):
                 disk.put(number, content[number * CHUNK : (number + 1) * CHUNK])
+            late.wait()
             assert late.stats.known_chunks == 0
             assert late.known_chunk(b"x" * 32, CHUNK) is None
         assert len(list(caches.rglob("chunks"))) == 2

@@ -177,7 +177,7 @@ class TestOtherRuns:
         del store.objects[indexes(store)[0]]
         with reopen(store) as fresh, repository.begin(run := uuid4()) as writer:
             writer.disk(CHUNK, None).put(0, b"new" * (CHUNK // 3) + b"x")
-            writer._wait_idle()
+            writer.wait()
             writer._data.flush()  # a pack that is in no index yet
             with pytest.raises(RepositoryLocked, match=str(run)):
                 fresh.rebuild_index(uuid4())

@@ -92,8 +92,11 @@ class TestDisks:
         with repository.begin(uuid4()) as writer:
             disk = writer.disk(3 * FAN_OUT * CHUNK)
             disk.put(0, b"x" * CHUNK)
+            disk.put(FAN_OUT, b"x" * CHUNK)
             with pytest.raises(NoSpace, match="tree of chunk ids"):
-                disk.put(FAN_OUT, b"x" * CHUNK)
+                disk.finish()
+            with pytest.raises(NoSpace, match="tree of chunk ids"):
+                disk.put(0, None)
 
     @pytest.mark.parametrize("size", [0, 512, CHUNK, CHUNK + 512, 300 * CHUNK + 512, FAN_OUT * CHUNK])
     def test_come_back_as_they_were(self, repository: Repository, size: int) -> None:
@@ -284,13 +287,14 @@ class TestDeduplication:
         with repository.begin(uuid4()) as writer:
             disk = writer.disk(len(content), None)
             disk.put(0, content[:CHUNK])
+            writer.wait()
             assert writer.stats.known_chunks == 1
 
     def test_never_leans_on_another_writers_unpublished_pack(self, repository: Repository) -> None:
         content = b"q" * CHUNK
         with repository.begin(uuid4()) as dying:
             dying.disk(CHUNK, None).put(0, content)
-            dying._wait_idle()
+            dying.wait()
             dying._data.flush()  # the pack exists, but is in no index
             point = store_point(repository, content)
         with reopen(repository.store) as fresh:
@@ -566,6 +570,7 @@ class TestTwoProcesses:
             assert content_of(two, two.catalog.points()[0]) == content
             with two.begin(uuid4()) as writer:
                 writer.disk(CHUNK, None).put(0, content[:CHUNK])
+                writer.wait()
                 assert writer.stats.known_chunks == 1
             assert [found.point_id for found in two.catalog.points()] == [point.point_id]
 
@@ -792,6 +797,7 @@ class TestOpening:
             index.unlink()
         with open_repository(url, cache_folder=cache) as repository, repository.begin(uuid4()) as writer:
             writer.disk(CHUNK, None).put(0, b"z" * CHUNK)
+            writer.wait()
             assert writer.stats.new_chunks == 1
 
 

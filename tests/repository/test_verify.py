@@ -265,6 +265,7 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
     assert len(report.bad) == 1
     with repository.begin(uuid4()) as writer:
         writer.disk(len(data), None).put(0, data[:CHUNK])
+        writer.wait()
         assert writer.stats.known_chunks == 1  # not listed as bad yet
     repository.publish_bad(report.bad)
     with reopen(store) as fresh:
@@ -279,6 +280,7 @@ def test_a_listed_bad_chunk_is_stored_again_and_heals_old_points(
             disk = writer.disk(len(data), None)
             for number in range(4):
                 disk.put(number, data[number * CHUNK : (number + 1) * CHUNK])
+            writer.wait()
             assert writer.stats.known_chunks == 4
 
 
@@ -417,6 +419,7 @@ def test_a_lost_pack_is_damage_until_it_is_listed_and_its_chunks_are_stored_agai
             fresh.publish_bad(report.bad)
         with fresh.begin(uuid4()) as writer:  # what the other pack had is not taken for stored
             writer.disk(CHUNK, None).put(0, content(81, 1))
+            writer.wait()
             assert writer.stats.new_chunks == 1
         store_point(fresh, data)
         for level in Level:

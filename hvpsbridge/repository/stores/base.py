@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -75,6 +75,11 @@ class Sink(ABC):
         Raises:
             NoSpace: the store, or the spool in front of it, is full.
         """
+
+    def write_all(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Append parts one after another, as :meth:`write`."""
+        for part in parts:
+            self.write(part)
 
     @abstractmethod
     def publish(self) -> None:

@@ -14,7 +14,7 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Self
 from urllib.parse import unquote, urlsplit
@@ -48,7 +48,13 @@ from hvpsbridge.repository.stores.base import (
     check_name,
 )
 from hvpsbridge.repository.stores.folder_flush import FolderFlush
-from hvpsbridge.repository.stores.local_files import NotRegular, open_regular, read_at, remove_stale
+from hvpsbridge.repository.stores.local_files import (
+    NotRegular,
+    open_regular,
+    read_at,
+    remove_stale,
+    write_in_order,
+)
 from hvpsbridge.repository.stores.naming import FILE_MODE, claim_abandoned, name_exclusively
 
 
@@ -324,6 +330,12 @@ class LocalSink(Sink):
             while view:
                 written = self._file.write(view)
                 view = view[written:]
+        except OSError as err:
+            self._store._fail("write", self._name, err)
+
+    def write_all(self, parts: Sequence[bytes | memoryview]) -> None:
+        try:
+            write_in_order(self._file.fileno(), parts)
         except OSError as err:
             self._store._fail("write", self._name, err)
 

@@ -7,10 +7,13 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, TEMPORARY_NAME
+
+# The most that Linux takes (IOV_MAX).
+PARTS_AT_ONCE = 1024
 
 
 class NotRegular(Exception):
@@ -50,6 +53,19 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
             break
         data += more
     return data
+
+
+def write_in_order(descriptor: int, parts: Sequence[bytes | memoryview]) -> None:
+    """Write parts one after another where the file is; the kernel may take less at a time."""
+    views = [memoryview(part) for part in parts]
+    at = 0
+    while at < len(views):
+        written = os.writev(descriptor, views[at : at + PARTS_AT_ONCE])
+        while at < len(views) and written >= len(views[at]):
+            written -= len(views[at])
+            at += 1
+        if written:
+            views[at] = views[at][written:]
 
 
 def remove_stale(folder: Path) -> int:
