@@ -71,7 +71,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "asyncssh": ("repository/stores/ssh.py", "repository/stores/sftp.py", "repository/stores/sftp_files.py"),
     "mfusepy": ("fuse/mount.py",),
     "click": ("cli/",),
-    "rich": ("cli/console.py",),
+    "rich": ("cli/terminal.py",),
 }
 
 

@@ -22,7 +22,6 @@ import click
 from hvpsbridge.cli.app import hvps
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.logs import printable, redact, tear_down
-from hvpsbridge.cli.run_output import output_format, print_document
 from hvpsbridge.cli.signals import restoring_signals
 from hvpsbridge.cli.streams import lost_output, prepare_streams
 from hvpsbridge.errors import (
@@ -37,8 +36,6 @@ from hvpsbridge.errors import (
     worst,
 )
 from hvpsbridge.playbook.problems import PlaybookInvalid
-from hvpsbridge.report.documents.run import run_report
-from hvpsbridge.tasks.results import HostProblem, RunResult
 from hvpsbridge.text import without_controls
 
 logger = logging.getLogger(__name__)
@@ -112,6 +109,11 @@ def _print_failure(err: HvpsError, invocation: Invocation) -> None:
     """A report, if the command prints JSON: a script that reads standard output always finds one."""
     if not (invocation.as_json or invocation.as_lines):
         return
+    # The reports of all tasks, which most commands do without.
+    from hvpsbridge.cli.run_output import output_format, print_document
+    from hvpsbridge.report.documents.run import run_report
+    from hvpsbridge.tasks.results import HostProblem, RunResult
+
     seconds = (datetime.now(UTC) - invocation.started).total_seconds()
     result = RunResult(invocation.run_id, invocation.started, seconds, (), (HostProblem("", err),))
     output = output_format(as_json=invocation.as_json, as_lines=invocation.as_lines)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hvpsbridge.tasks.events import Progress, VmRef
-from hvpsbridge.tasks.planning.plan import VmPlan
-from hvpsbridge.tasks.results import TaskResult
-from hvpsbridge.tasks.steps import Step
+if TYPE_CHECKING:
+    from hvpsbridge.tasks.events import Progress, VmRef
+    from hvpsbridge.tasks.planning.plan import VmPlan
+    from hvpsbridge.tasks.results import TaskResult
+    from hvpsbridge.tasks.steps import Step
 
 logger = logging.getLogger(__name__)
 
