@@ -22,6 +22,12 @@ NOT_OF_DISKS = {"failed", "timeout"}
 UNNAMED: dict[str, set[str]] = {
     "GetVirtualDiskChanges": set(),
     "ModifySystemSettings": {"access_denied", "not_found", "unavailable"},
+    "ModifyResourceSettings": {"access_denied", "not_found", "unavailable"},
+    "RemoveResourceSettings": {"access_denied", "not_found", "unavailable"},
+    "DestroySystem": {"access_denied", "not_found", "unavailable"},
+    "ImportSystemDefinition": set(),
+    "RealizePlannedSystem": {"not_found"},
+    "ValidatePlannedSystem": set(),
     "DestroyReferencePoint": {"not_found"},
     "ApplySnapshot": {"not_found", "unavailable"},
     "ConvertToReferencePoint": {"access_denied", "not_found", "unavailable"},

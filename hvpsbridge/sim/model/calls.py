@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from hvpsbridge.sim.model.call_faults import ERRORS, METHODS, CallFault
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Wmi
-from hvpsbridge.sim.model.state import Job, Vm
+from hvpsbridge.sim.model.state import Job, JobKind, Vm
 from hvpsbridge.sim.model.timeline import Timeline
 
+# Its methods may be about planned VMs.
+_MANAGEMENT = "Msvm_VirtualSystemManagementService."
 # Codes from here on are HRESULTs.
 _HRESULTS = 0x80000000
 
@@ -97,6 +100,11 @@ class Calls:
                 vm = self._vm(about)
                 if vm is not None:
                     return self._timeline.start(kind, vm, fails=str(code), text=text)
+                if name.startswith(_MANAGEMENT):
+                    node = next(iter(self._core.world.nodes))
+                    return self._timeline.start_about(
+                        JobKind.ImportDefinition, UUID(int=0), fails=str(code), text=text, node=node
+                    )
         if code >= _HRESULTS:
             refused = self._refused(fault, int(ERRORS[fault.error].cmdlet), 0)
             refused.hresult = code

@@ -166,6 +166,12 @@ class JobKind(IntEnum):
     ConvertCheckpoint = 200
     RemoveReferencePoint = 202
     ModifySettings = 2
+    DestroySystem = 3
+    ModifyResources = 31
+    RemoveResources = 32
+    ImportDefinition = 61
+    ValidatePlanned = 140
+    RealizePlanned = 141
     GetDiskChanges = 60000
 
 

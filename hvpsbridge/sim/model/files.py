@@ -46,6 +46,8 @@ class DiskFiles:
         self._lock = threading.Lock()
         # Makes a virtual disk of a file that a program wrote; None if there is no such file.
         self.adopt: Callable[[str], Layer | None] = lambda path: None
+        # Whether a program has such a file open to write.
+        self.is_open: Callable[[str], bool] = lambda path: False
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def remove_unknown(self) -> None:

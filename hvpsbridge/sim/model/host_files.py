@@ -50,6 +50,7 @@ class HostFiles:
         self._timeline = timeline
         self._open: list[FileHandle] = []
         core.files.adopt = self._adopt
+        core.files.is_open = self._is_open
         known = {file.backing for file in core.world.host_files.values()}
         for left in core.files.folder.glob("*.file"):
             if left.name not in known:
@@ -331,13 +332,17 @@ class HostFiles:
         file = self._find(path)
         if file is None:
             return None
-        if any(handle.file == file.number for handle in self._open):
+        if self._is_open(path):
             raise DiskError(Win32.SHARING_VIOLATION, path)
         if file.compressed or file.encrypted:
             raise DiskError(Win32.VHD_COMPRESSED, path)
         layer = layer_of(self._core, file, self.backing(file))
         file.layer = layer.number
         return layer
+
+    def _is_open(self, path: str) -> bool:
+        file = self._find(path)
+        return file is not None and any(handle.file == file.number for handle in self._open)
 
     def _rename(self, layer: Layer, path: str) -> None:
         old, vms = layer.path, self._core.world.vms.values()

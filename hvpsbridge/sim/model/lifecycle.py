@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from hvpsbridge.sim.model.configuration import settings_of
 from hvpsbridge.sim.model.core import WORKER_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.merges import Merges
@@ -56,7 +57,7 @@ class Lifecycle:
                 points = self._core.world.reference_points
                 if points.pop(job.arguments["reference_point"], None) is None:
                     raise HyperVError(Wmi.NOT_FOUND, self._core.text("not_found"))
-            case JobKind.MergeDisks | JobKind.ModifySettings | JobKind.GetDiskChanges:
+            case _:
                 raise AssertionError("not started as jobs, except to fail")
 
     def _checkpoint(self, job: Job) -> Checkpoint:
@@ -90,6 +91,7 @@ class Lifecycle:
             state=VMState.Saved if vm.state is VMState.Saved else VMState.Off,
             automatic=job.arguments.get("automatic") == "1",
             revision=vm.revision,
+            configuration=settings_of(vm, world.layers),
         )
         for drive in drives:
             slot = str(drive.slot)

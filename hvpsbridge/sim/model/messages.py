@@ -32,6 +32,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_file": "'{vm}' failed to start: '{path}': the file cannot be found. (0x80070002)",
         "file_in_use": "'{vm}' failed to start: '{path}' is used by another process. (0x80070020)",
         "no_right": "'{vm}' failed to start: '{path}': access is denied. (0x80070005)",
+        "version": "'{path}' has configuration version {version}, which this host does not support.",
+        "no_import": "Failed to import '{path}'. (0x{code})",
+        "missing_checkpoint": "'{vm}' refers to a checkpoint that was not imported.",
+        "no_switch": "'{vm}': could not find Ethernet switch '{switch}'.",
+        "no_disk": "'{vm}': cannot use attachment '{path}'. (0x{code})",
     },
     "de": {
         "busy": "Der Vorgang kann im aktuellen Zustand des virtuellen Computers nicht ausgeführt werden.",
@@ -62,6 +67,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_file": '"{vm}" konnte nicht gestartet werden: "{path}" wurde nicht gefunden. (0x80070002)',
         "file_in_use": '"{vm}" konnte nicht gestartet werden: "{path}" wird verwendet. (0x80070020)',
         "no_right": '"{vm}" konnte nicht gestartet werden: "{path}": Zugriff verweigert. (0x80070005)',
+        "version": '"{path}" hat Konfigurationsversion {version}, die dieser Host nicht unterstützt.',
+        "no_import": 'Fehler beim Importieren von "{path}". (0x{code})',
+        "missing_checkpoint": '"{vm}" verweist auf einen Prüfpunkt, der nicht importiert wurde.',
+        "no_switch": '"{vm}": Der Ethernet-Switch "{switch}" wurde nicht gefunden.',
+        "no_disk": '"{vm}": "{path}" kann nicht verwendet werden. (0x{code})',
     },
     "ja": {
         "busy": "仮想マシンの現在の状態では、この操作を実行できません。",
@@ -90,6 +100,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_file": "'{vm}' を起動できませんでした: '{path}' が見つかりません。 (0x80070002)",
         "file_in_use": "'{vm}' を起動できませんでした: '{path}' は使用中です。 (0x80070020)",
         "no_right": "'{vm}' を起動できませんでした: '{path}': アクセスが拒否されました。 (0x80070005)",
+        "version": "'{path}' の構成バージョン {version} はこのホストではサポートされていません。",
+        "no_import": "'{path}' をインポートできませんでした。 (0x{code})",
+        "missing_checkpoint": "'{vm}' はインポートされていないチェックポイントを参照しています。",
+        "no_switch": "'{vm}': イーサネット スイッチ '{switch}' が見つかりません。",
+        "no_disk": "'{vm}': '{path}' を使用できません。 (0x{code})",
     },
 }
 

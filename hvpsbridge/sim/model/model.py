@@ -22,6 +22,7 @@ from hvpsbridge.sim.model.jobs import Jobs
 from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.nodes import Nodes
+from hvpsbridge.sim.model.planned import PlannedVms
 from hvpsbridge.sim.model.reference_points import ReferencePoints
 from hvpsbridge.sim.model.saving import Saver
 from hvpsbridge.sim.model.setup import Setup
@@ -47,7 +48,7 @@ class Model:
         calls: what stand-ins and engines announce before they answer.
         golden: golden images of disks.
         timeline: holds the world still for several questions.
-        nodes, volumes, vms, disks, checkpoints, reference_points, jobs: what a host shows and does.
+        nodes, volumes, vms, planned, disks, checkpoints, reference_points, jobs: what a host shows and does.
         driver: what virtdisk.dll does.
         host_files: files and folders that programs make on a host.
         guests: what happens inside VMs.
@@ -74,6 +75,7 @@ class Model:
         self.nodes = Nodes(core, timeline)
         self.volumes = Volumes(core, timeline)
         self.vms = Vms(core, timeline, merges)
+        self.planned = PlannedVms(core, timeline)
         self.disks = Disks(core, timeline, merges)
         self.checkpoints = Checkpoints(core, timeline, merges)
         self.reference_points = ReferencePoints(core, timeline)

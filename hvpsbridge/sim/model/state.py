@@ -256,10 +256,29 @@ class Vm:
 
 
 @dataclass(slots=True, kw_only=True)
+class PlannedVm:
+    """A planned VM, which no cmdlet lists.
+
+    Attributes:
+        settings: as the configuration file has them (:mod:`configuration`).
+        folder: where the VM will be; empty for what the configuration says.
+        disconnected: indexes of adapters whose connection is disabled.
+    """
+
+    vm_id: UUID
+    node: str
+    created: float
+    settings: dict[str, Any]
+    folder: str = ""
+    disconnected: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
 class Checkpoint:
     """A checkpoint.
 
     Attributes:
+        configuration: settings of the VM when it was made, as JSON.
         visible: when ``Get-VMSnapshot`` begins to show it.
         disks: numbers of the frozen layers, by slot.
         sealed: ids of change tracking that were taken, by slot.
@@ -280,6 +299,7 @@ class Checkpoint:
     automatic: bool = False
     revision: int = 0
     tags: dict[str, str] = field(default_factory=dict)
+    configuration: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -350,6 +370,7 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     vms: dict[UUID, Vm] = field(default_factory=dict)
+    planned: dict[UUID, PlannedVm] = field(default_factory=dict)
     layers: dict[int, Layer] = field(default_factory=dict)
     checkpoints: dict[UUID, Checkpoint] = field(default_factory=dict)
     reference_points: dict[str, ReferencePoint] = field(default_factory=dict)
@@ -391,6 +412,7 @@ __all__ = [
     "MergePhase",
     "Node",
     "Operational",
+    "PlannedVm",
     "ReferencePoint",
     "ReplicationMode",
     "Slot",

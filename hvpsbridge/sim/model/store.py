@@ -30,6 +30,7 @@ _RECORDS: dict[str, type] = {
         state.Layer,
         state.Merge,
         state.Node,
+        state.PlannedVm,
         state.ReferencePoint,
         state.Slot,
         state.Vm,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from hvpsbridge.sim.model.core import ADMIN_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.merges import Merges
+from hvpsbridge.sim.model.planning import PLANNED_JOBS, Planning
 from hvpsbridge.sim.model.saving import Saver
 from hvpsbridge.sim.model.state import Job, JobKind, Vm
 
@@ -23,6 +25,7 @@ class Timeline:
 
     def __init__(self, core: Core, merges: Merges, lifecycle: Lifecycle, saver: Saver) -> None:
         self._core = core
+        self._planning = Planning(core)
         self._merges = merges
         self._lifecycle = lifecycle
         self._saver = saver
@@ -81,12 +84,16 @@ class Timeline:
 
     def start(self, kind: JobKind, vm: Vm, **arguments: str) -> Job:
         """Start a job; it does its work when its time is up, or at once with knob ``jobs_at_once``."""
+        return self.start_about(kind, vm.vm_id, **arguments)
+
+    def start_about(self, kind: JobKind, vm_id: UUID, **arguments: str) -> Job:
+        """As :meth:`start`, about a VM, a planned one, or one that is still to be made."""
         core = self._core
         now = core.time
         job = Job(
             job_id=core.fresh_id(),
             kind=kind,
-            vm_id=vm.vm_id,
+            vm_id=vm_id,
             started=now,
             ends=now + core.knobs.job_seconds,
             arguments=arguments,
@@ -115,9 +122,12 @@ class Timeline:
         core = self._core
         vm = core.world.vms.get(job.vm_id)
         try:
-            if vm is None:
+            if job.kind in PLANNED_JOBS:
+                self._planning.perform(job)
+            elif vm is None:
                 raise HyperVError(Wmi.NOT_FOUND, core.text("not_found"))
-            self._lifecycle.perform(job, vm)
+            else:
+                self._lifecycle.perform(job, vm)
         except HyperVError as err:
             job.error_code, job.error_text = err.code, err.message
             if vm is not None:

@@ -74,7 +74,7 @@ class Vms:
         """
         with self._timeline.now():
             point = None if checkpoint_id is None else self._core.checkpoint(checkpoint_id)
-            return configuration.files(self._core.vm(vm_id), point)
+            return configuration.files(self._core.vm(vm_id), self._core.world.layers, point)
 
     def set_state(self, vm_id: UUID, action: str) -> None:
         """``start``, ``stop``, ``save``, ``pause``, ``resume``, ``power_off`` or ``discard`` (what is saved).

@@ -52,6 +52,7 @@ _VM_CALLS = {
         devices.add_adapter,
         devices.remove_adapter,
         devices.set_adapter,
+        devices.connect_adapter,
         devices.set_vlan,
         devices.add_dvd,
         devices.remove_dvd,

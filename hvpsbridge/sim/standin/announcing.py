@@ -16,6 +16,7 @@ CMDLETS = {
     "vm.bios": "Get-VMBios",
     "vm.checkpoint_vm": "Checkpoint-VM",
     "vm.cluster": "Get-Cluster",
+    "vm.connect_adapter": "Connect-VMNetworkAdapter",
     "vm.disable_service": "Disable-VMIntegrationService",
     "vm.drives": "Get-VMHardDiskDrive",
     "vm.dvd_drives": "Get-VMDvdDrive",

@@ -27,20 +27,20 @@ class Associations:
                 vm = self._instances.vm_named(start["Name"])
                 if vm is not None:
                     yield from self._ties_of_vm(vm)
+            case "Msvm_PlannedComputerSystem":
+                yield from self._ties_of_planned(start)
             case "Msvm_VirtualSystemSettingData":
                 identity = start["InstanceID"].removeprefix("Microsoft:")
-                for row in self._instances.rows("Msvm_StorageAllocationSettingData"):
-                    if row["InstanceID"].startswith(f"Microsoft:{identity}\\"):
-                        yield (
-                            "Msvm_VirtualSystemSettingDataComponent",
-                            "Msvm_StorageAllocationSettingData",
-                            row,
-                        )
-                for row in self._instances.rows("Msvm_ComputerSystem"):
-                    if row["Name"] == start["VirtualSystemIdentifier"]:
-                        own = start["VirtualSystemType"].endswith("System:Realized")
-                        tie = "Msvm_SettingsDefineState" if own else "Msvm_SnapshotOfVirtualSystem"
-                        yield tie, "Msvm_ComputerSystem", row
+                for parts in ("Msvm_StorageAllocationSettingData", "Msvm_EthernetPortAllocationSettingData"):
+                    for row in self._instances.rows(parts):
+                        if row["InstanceID"].startswith(f"Microsoft:{identity}\\"):
+                            yield "Msvm_VirtualSystemSettingDataComponent", parts, row
+                own = start["VirtualSystemType"].startswith("Microsoft:Hyper-V:System:")
+                tie = "Msvm_SettingsDefineState" if own else "Msvm_SnapshotOfVirtualSystem"
+                for systems in ("Msvm_ComputerSystem", "Msvm_PlannedComputerSystem"):
+                    for row in self._instances.rows(systems):
+                        if row["Name"] == start["VirtualSystemIdentifier"]:
+                            yield tie, systems, row
             case "Msvm_VirtualSystemReferencePoint":
                 for row in self._instances.rows("Msvm_ComputerSystem"):
                     if row["Name"] == start["VirtualSystemIdentifier"]:
@@ -66,11 +66,19 @@ class Associations:
         for job in self._model.jobs.all(vm.vm_id):
             yield "Msvm_AffectedJobElement", "Msvm_ConcreteJob", self._instances.job_row(job)
 
+    def _ties_of_planned(self, start: Row) -> Iterable[tuple[str, str, Row]]:
+        for row in self._instances.rows("Msvm_VirtualSystemSettingData"):
+            if row["VirtualSystemIdentifier"] == start["Name"]:
+                own = row["VirtualSystemType"] == "Microsoft:Hyper-V:System:Planned"
+                tie = "Msvm_SettingsDefineState" if own else "Msvm_SnapshotOfVirtualSystem"
+                yield tie, "Msvm_VirtualSystemSettingData", row
+
     def _ties_of_job(self, job: Job) -> Iterable[tuple[str, str, Row]]:
         tie = "Msvm_AffectedJobElement"
-        for row in self._instances.rows("Msvm_ComputerSystem"):
-            if row["Name"] == str(job.vm_id).upper():
-                yield tie, "Msvm_ComputerSystem", row
+        for systems in ("Msvm_ComputerSystem", "Msvm_PlannedComputerSystem"):
+            for row in self._instances.rows(systems):
+                if row["Name"] == str(job.vm_id).upper():
+                    yield tie, systems, row
         made = job.results.get("checkpoint")
         if made is not None:
             for row in self._instances.rows("Msvm_VirtualSystemSettingData"):

@@ -34,6 +34,8 @@ _JOB = "ref:Msvm_ConcreteJob"
 _SETTINGS = "ref:Msvm_VirtualSystemSettingData"
 _POINT = "ref:Msvm_VirtualSystemReferencePoint"
 _SYSTEM = "ref:Msvm_ComputerSystem"
+_PLANNED = "ref:Msvm_PlannedComputerSystem"
+_RESOURCE = "ref:CIM_ResourceAllocationSettingData"
 
 _HYPER_V_CLASSES: dict[str, CimClass] = {
     "Msvm_ComputerSystem": CimClass(
@@ -57,6 +59,21 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
             "ReplicationHealth": "uint16",
         },
     ),
+    "Msvm_PlannedComputerSystem": CimClass(
+        VIRTUALIZATION,
+        ("CreationClassName", "Name"),
+        {
+            "CreationClassName": "string",
+            "Name": "string",
+            "ElementName": "string",
+            "Caption": "string",
+            "Description": "string",
+            "EnabledState": "uint16",
+            "HealthState": "uint16",
+            "OperationalStatus": "uint16[]",
+            "InstallDate": "datetime",
+        },
+    ),
     "Msvm_VirtualSystemSettingData": CimClass(
         VIRTUALIZATION,
         ("InstanceID",),
@@ -72,7 +89,11 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
             "ConfigurationDataRoot": "string",
             "ConfigurationFile": "string",
             "SnapshotDataRoot": "string",
+            "SuspendDataRoot": "string",
+            "SwapFileDataRoot": "string",
+            "GuestStateDataRoot": "string",
             "CreationTime": "datetime",
+            "AutomaticStartupAction": "uint16",
             "Notes": "string[]",
             "IncrementalBackupEnabled": "boolean",
             "UserSnapshotType": "uint16",
@@ -98,6 +119,21 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
             "SnapshotId": "string",
             "WriteHardeningMethod": "uint16",
             "PoolID": "string",
+        },
+    ),
+    "Msvm_EthernetPortAllocationSettingData": CimClass(
+        VIRTUALIZATION,
+        ("InstanceID",),
+        {
+            "InstanceID": "string",
+            "ElementName": "string",
+            "Caption": "string",
+            "ResourceType": "uint16",
+            "ResourceSubType": "string",
+            "HostResource": "string[]",
+            "Parent": "string",
+            "EnabledState": "uint16",
+            "LastKnownSwitchName": "string",
         },
     ),
     "Msvm_DiskMergeSettingData": CimClass(
@@ -214,7 +250,26 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
         }
     ),
     "Msvm_VirtualSystemManagementService": _service(
-        {"ModifySystemSettings": Method({"SystemSettings": "string"}, {"Job": _JOB})}
+        {
+            "DestroySystem": Method({"AffectedSystem": _SYSTEM}, {"Job": _JOB}),
+            "ImportSystemDefinition": Method(
+                {
+                    "SystemDefinitionFile": "string",
+                    "SnapshotFolder": "string",
+                    "GenerateNewSystemIdentifier": "boolean",
+                },
+                {"ImportedSystem": _PLANNED, "Job": _JOB},
+            ),
+            "ModifyResourceSettings": Method(
+                {"ResourceSettings": "string[]"}, {"ResultingResourceSettings": f"{_RESOURCE}[]", "Job": _JOB}
+            ),
+            "ModifySystemSettings": Method({"SystemSettings": "string"}, {"Job": _JOB}),
+            "RealizePlannedSystem": Method(
+                {"PlannedSystem": _PLANNED}, {"ResultingSystem": _SYSTEM, "Job": _JOB}
+            ),
+            "RemoveResourceSettings": Method({"ResourceSettings": f"{_RESOURCE}[]"}, {"Job": _JOB}),
+            "ValidatePlannedSystem": Method({"PlannedSystem": _PLANNED}, {"Job": _JOB}),
+        }
     ),
     # A class of embedded instances: it has no instances of its own.
     "Msvm_VirtualSystemSnapshotSettingData": CimClass(
@@ -248,5 +303,9 @@ ASSOCIATIONS = (
     "Msvm_VirtualSystemSettingDataComponent",
 )
 
-# GuestBackupType came with Windows Server 1709, build 16299 (docs/hyperv-facts.md#checkpoint-settings).
-GUEST_BACKUP_BUILD = 16299
+# Properties that came with Windows Server 1709, build 16299 (docs/hyperv-facts.md#checkpoint-settings).
+BUILD_1709 = 16299
+SINCE_1709 = {
+    "Msvm_VirtualSystemSnapshotSettingData": "GuestBackupType",
+    "Msvm_VirtualSystemSettingData": "GuestStateDataRoot",
+}

@@ -54,10 +54,26 @@ def set_adapter(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[R
     shown = rows.adapters(found)
     for each, row in zip(adapters := _adapters(found), shown, strict=True):
         if row["Id"] == id:
-            each["members"] = {**each["members"], **members}
+            dynamic = members.get("DynamicMacAddressEnabled", False)
+            kept = {
+                key: value for key, value in each["members"].items() if key != "MacAddress" or not dynamic
+            }
+            each["members"] = {**kept, **members}
     found.hardware["adapters"] = adapters
     found.revision += 1
     return []
+
+
+def connect_adapter(rows: Rows, vm: str, id: str, switch: str) -> list[Row]:
+    """``Connect-VMNetworkAdapter``.
+
+    Raises:
+        HyperVError: the host has no such switch.
+    """
+    if switch not in rows.host.switches:
+        raise HyperVError(Wmi.NOT_FOUND, rows.text("not_found"))
+    shown = {"SwitchName": switch, "SwitchId": str(uuid5(UUID(int=0), switch)), "Connected": True}
+    return set_adapter(rows, vm, id, shown)
 
 
 def set_vlan(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[Row]:

@@ -11,6 +11,7 @@ from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.configuration import data_file, data_root
 from hvpsbridge.sim.model.state import Checkpoint, Drive, Job, ReferencePoint, Vm
 from hvpsbridge.sim.standin.classes import CLASSES
+from hvpsbridge.sim.standin.planned_instances import PlannedInstances, settings_id
 from hvpsbridge.sim.standin.windows_instances import WindowsInstances, process_id
 
 Row = dict[str, Any]
@@ -32,10 +33,13 @@ class Instances:
         self._model = model
         self._node = node
         self._host = model.nodes.get(node)
+        self._planned = PlannedInstances(model, node)
         self._sources: dict[str, Callable[[], Iterable[Row]]] = {
             "Msvm_ComputerSystem": self._systems,
+            "Msvm_PlannedComputerSystem": self._planned.systems,
             "Msvm_VirtualSystemSettingData": self._settings,
             "Msvm_StorageAllocationSettingData": self._storage,
+            "Msvm_EthernetPortAllocationSettingData": self._planned.connections,
             "Msvm_DiskMergeSettingData": self._merge_settings,
             "Msvm_SecuritySettingData": self._security_settings,
             "Msvm_VirtualSystemReferencePoint": self._points,
@@ -111,6 +115,7 @@ class Instances:
             yield self.own_settings(vm)
             for point in self._model.checkpoints.all(vm.vm_id, hidden=True):
                 yield self.checkpoint_settings(vm, point)
+        yield from self._planned.settings()
 
     def own_settings(self, vm: Vm) -> Row:
         """``Msvm_VirtualSystemSettingData`` of the VM itself."""
@@ -165,6 +170,7 @@ class Instances:
             for point in self._model.checkpoints.all(vm.vm_id, hidden=True):
                 for drive in self._model.disks.drives(vm.vm_id, point.checkpoint_id):
                     yield self._storage_row(vm, drive, point.checkpoint_id)
+        yield from self._planned.storage()
 
     def _storage_row(self, vm: Vm, drive: Drive, owner: UUID) -> Row:
         assert drive.layer is not None
@@ -220,8 +226,9 @@ class Instances:
                 yield point_row(point)
 
     def _jobs(self) -> Iterable[Row]:
-        for vm in self._model.vms.all(self._node):
-            for job in self._model.jobs.all(vm.vm_id):
+        here = {vm.vm_id for vm in self._model.vms.all(self._node)}
+        for job in self._model.jobs.all():
+            if job.vm_id in here or job.arguments.get("node") == self._host.name:
                 yield self.job_row(job)
 
     def job_row(self, job: Job) -> Row:
@@ -249,11 +256,6 @@ class Instances:
             "ElapsedTime": max(0.0, self._model.clock.now() - job.started),
             "TimeBeforeRemoval": self._model.knobs.job_lifetime_seconds,
         }
-
-
-def settings_id(owner: UUID) -> str:
-    """``InstanceID`` of the settings of a VM or checkpoint."""
-    return f"Microsoft:{str(owner).upper()}"
 
 
 def job_id(job: Job) -> str:

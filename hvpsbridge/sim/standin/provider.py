@@ -6,9 +6,7 @@ itself have an HRESULT (0x8004xxxx); methods return error codes, as Hyper-V's do
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +15,12 @@ from hvpsbridge.sim.model.messages import text
 from hvpsbridge.sim.model.state import Checkpoint, Job, Vm
 from hvpsbridge.sim.standin.associations import Associations
 from hvpsbridge.sim.standin.cim_class import CimClass
-from hvpsbridge.sim.standin.classes import ASSOCIATIONS, CLASSES, GUEST_BACKUP_BUILD
-from hvpsbridge.sim.standin.instances import Instances, job_id, settings_id
+from hvpsbridge.sim.standin.classes import ASSOCIATIONS, BUILD_1709, CLASSES, SINCE_1709
+from hvpsbridge.sim.standin.embedded import embedded
+from hvpsbridge.sim.standin.instances import Instances
+from hvpsbridge.sim.standin.outcomes import keys_of, reference, started
+from hvpsbridge.sim.standin.planned_instances import settings_id
+from hvpsbridge.sim.standin.planned_methods import PlannedMethods
 from hvpsbridge.sim.standin.windows_classes import DEFENDER
 from hvpsbridge.sim.standin.wql import (
     INVALID_CLASS,
@@ -31,10 +33,6 @@ from hvpsbridge.sim.standin.wql import (
 )
 
 Row = dict[str, Any]
-_EMBEDDED = re.compile(r"\s*<INSTANCE CLASSNAME=\"(\w+)\"\s*>(.*)</INSTANCE>\s*", re.DOTALL)
-_PROPERTY = re.compile(
-    r"\s*<PROPERTY NAME=\"(\w+)\" TYPE=\"(\w+)\"\s*>\s*<VALUE>([^<]*)</VALUE>\s*</PROPERTY>\s*"
-)
 # HKEY_LOCAL_MACHINE, and where Windows keeps the revision of its build.
 _REVISION = (0x80000002, "software\\microsoft\\windows nt\\currentversion", "UBR")
 _SNAPSHOT_TYPES = {2: SnapshotType.Standard, 32768: SnapshotType.Recovery}
@@ -48,6 +46,7 @@ class Provider:
         self._node = node
         self._instances = Instances(model, node)
         self._associations = Associations(model, self._instances)
+        self._planned = PlannedMethods(model, node)
 
     # -- calls ----------------------------------------------------------------------------------------
 
@@ -55,11 +54,8 @@ class Provider:
         """A class as ``Get-CimClass`` shows it."""
         name, found = self._class(class_name, namespace)
         properties = dict(found.properties)
-        if (
-            self._instances.host_build < GUEST_BACKUP_BUILD
-            and name == "Msvm_VirtualSystemSnapshotSettingData"
-        ):
-            properties.pop("GuestBackupType", None)
+        if self._instances.host_build < BUILD_1709 and name in SINCE_1709:
+            properties.pop(SINCE_1709[name], None)
         return {
             "name": name,
             "namespace": found.namespace,
@@ -138,12 +134,13 @@ class Provider:
             if name not in declared.inputs:
                 raise CimError(f"Invalid method Parameter(s): {name}", INVALID_PARAMETER)
         outcome: Row = {"ReturnValue": int(Wmi.DONE), **dict.fromkeys(declared.outputs)}
-        run: Callable[[Row, Row], None] = getattr(self, f"_run_{method}")
+        owner = self if hasattr(self, f"_run_{method}") else self._planned
+        run: Callable[[Row, Row], None] = getattr(owner, f"_run_{method}")
         try:
             if isinstance(instead, HyperVError):
                 raise instead
             if instead is not None:
-                self._started(instead, outcome)
+                started(instead, outcome)
             else:
                 run(arguments, outcome)
         except HyperVError as err:
@@ -171,18 +168,18 @@ class Provider:
             ignore_disks=settings["IgnoreNonSnapshottableDisks"].upper() == "TRUE",
             node=self._node,
         )
-        self._started(job, outcome)
+        started(job, outcome)
         if outcome["ReturnValue"] == Wmi.DONE:
             made = settings_id(UUID(job.results["checkpoint"]))
-            outcome["ResultingSnapshot"] = _reference("Msvm_VirtualSystemSettingData", {"InstanceID": made})
+            outcome["ResultingSnapshot"] = reference("Msvm_VirtualSystemSettingData", {"InstanceID": made})
 
     def _run_DestroySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
-        self._started(self._model.checkpoints.remove(point.checkpoint_id), outcome)
+        started(self._model.checkpoints.remove(point.checkpoint_id), outcome)
 
     def _run_ApplySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("Snapshot"))
-        self._started(self._model.checkpoints.apply(point.checkpoint_id), outcome)
+        started(self._model.checkpoints.apply(point.checkpoint_id), outcome)
 
     def _run_ConvertToReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
@@ -193,22 +190,25 @@ class Provider:
             "Msvm_VirtualSystemReferencePointSettingData", arguments.get("ReferencePointSettings"), {}
         )
         job = self._model.checkpoints.convert(point.checkpoint_id)
-        self._started(job, outcome)
+        started(job, outcome)
         if outcome["ReturnValue"] == Wmi.DONE:
             made = {"InstanceID": job.results["reference_point"]}
-            outcome["ResultingReferencePoint"] = _reference("Msvm_VirtualSystemReferencePoint", made)
+            outcome["ResultingReferencePoint"] = reference("Msvm_VirtualSystemReferencePoint", made)
 
     def _run_DestroyReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
-        keys = _keys_of(arguments.get("AffectedReferencePoint"), "Msvm_VirtualSystemReferencePoint")
-        self._started(self._model.reference_points.remove(str(keys["InstanceID"])), outcome)
+        keys = keys_of(arguments.get("AffectedReferencePoint"), "Msvm_VirtualSystemReferencePoint")
+        started(self._model.reference_points.remove(str(keys["InstanceID"])), outcome)
 
     def _run_ModifySystemSettings(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
-        # Properties that are not given stay as they are. The model can rename checkpoints only.
+        # Properties that are not given stay as they are. Of VMs the model can change planned ones, of
+        # checkpoints the name.
         settings = self._embedded("Msvm_VirtualSystemSettingData", arguments.get("SystemSettings"), {})
+        if self._planned.modify_settings(settings):
+            return
         if settings.keys() != {"InstanceID", "ElementName"}:
             raise HyperVError(Wmi.NOT_SUPPORTED, "")
         keys = {"InstanceID": settings["InstanceID"]}
-        point = self._checkpoint_of(_reference("Msvm_VirtualSystemSettingData", keys))
+        point = self._checkpoint_of(reference("Msvm_VirtualSystemSettingData", keys))
         self._model.checkpoints.rename(point.checkpoint_id, settings["ElementName"])
 
     def _run_GetVirtualDiskChanges(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
@@ -242,48 +242,24 @@ class Provider:
         if outcome["uValue"] is None:
             outcome["ReturnValue"] = 2  # ERROR_FILE_NOT_FOUND
 
-    def _started(self, job: Job, outcome: Row) -> None:
-        if not job.done:
-            outcome["ReturnValue"] = int(Wmi.JOB_STARTED)
-            outcome["Job"] = _reference("Msvm_ConcreteJob", {"InstanceID": job_id(job)})
-        elif job.error_code:
-            outcome["ReturnValue"] = int(job.error_code)
-
     def _vm_of(self, value: Any) -> Vm:
-        keys = _keys_of(value, "Msvm_ComputerSystem")
+        keys = keys_of(value, "Msvm_ComputerSystem")
         try:
             return self._model.vms.get(UUID(str(keys["Name"])), self._node)
         except (ValueError, HyperVError) as err:
             raise HyperVError(Wmi.NOT_FOUND, "") from err
 
     def _checkpoint_of(self, value: Any) -> Checkpoint:
-        keys = _keys_of(value, "Msvm_VirtualSystemSettingData")
+        keys = keys_of(value, "Msvm_VirtualSystemSettingData")
         try:
             return self._model.checkpoints.get(UUID(str(keys["InstanceID"]).removeprefix("Microsoft:")))
         except ValueError as err:
             raise HyperVError(Wmi.NOT_FOUND, "") from err
 
-    def _embedded(self, class_name: str, value: Any, defaults: dict[str, str]) -> dict[str, str]:
-        """Properties of an embedded instance in CIM-XML; the defaults if it is empty.
-
-        Raises:
-            HyperVError: the text, the class or the type of a property is wrong.
-        """
-        if not value:
-            return defaults
-        wrong = HyperVError(Wmi.INVALID_PARAMETER, "")
-        whole = _EMBEDDED.fullmatch(str(value))
-        if whole is None or whole[1] != class_name:
-            raise wrong
+    def _embedded(self, class_name: str, value: Any, defaults: dict[str, str]) -> dict[str, Any]:
+        """Properties of an embedded instance; the defaults if it is empty."""
         known = self.schema(class_name, CLASSES[class_name].namespace)["properties"]
-        found, position = dict(defaults), 0
-        while position < len(whole[2]):
-            one = _PROPERTY.match(whole[2], position)
-            if one is None or known.get(one[1]) != one[2]:
-                raise wrong
-            found[one[1]] = unescape(one[3])
-            position = one.end()
-        return found
+        return embedded(value, {class_name: known}, defaults)[1]
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -306,13 +282,3 @@ class Provider:
             ):
                 return row
         raise CimError(text(self._model.knobs.language, "not_found"), NOT_FOUND)
-
-
-def _reference(class_name: str, keys: Row) -> Row:
-    return {"$ref": class_name, "keys": keys}
-
-
-def _keys_of(value: Any, class_name: str) -> Row:
-    if not isinstance(value, dict) or value.get("$ref") != class_name:
-        raise HyperVError(Wmi.INVALID_PARAMETER, "")
-    return dict(value["keys"])

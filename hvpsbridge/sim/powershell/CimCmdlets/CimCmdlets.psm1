@@ -233,6 +233,13 @@ function Get-CimAssociatedInstance {
     }
 }
 
+function ConvertFrom-CimArgument($Value) {
+    if ($Value -is [psobject] -and $Value.PSObject.TypeNames -contains $script:CimBase) {
+        return @{ '$ref' = $Value.CimSystemProperties.ClassName; keys = Get-CimKey $Value }
+    }
+    $Value
+}
+
 function Invoke-CimMethod {
     [CmdletBinding(SupportsShouldProcess = $true, DefaultParameterSetName = 'CimInstanceComputerSet')]
     param(
@@ -255,10 +262,8 @@ function Invoke-CimMethod {
         if ($null -ne $Arguments) {
             foreach ($name in $Arguments.Keys) {
                 $value = $Arguments[$name]
-                if ($value -is [psobject] -and $value.PSObject.TypeNames -contains $script:CimBase) {
-                    $value = @{ '$ref' = $value.CimSystemProperties.ClassName; keys = Get-CimKey $value }
-                }
-                $plain[$name] = $value
+                $plain[$name] = $(if ($value -is [array]) { , @($value | ForEach-Object { ConvertFrom-CimArgument $_ }) }
+                    else { ConvertFrom-CimArgument $value })
             }
         }
         $static = $PSCmdlet.ParameterSetName -ceq 'ClassNameComputerSet'

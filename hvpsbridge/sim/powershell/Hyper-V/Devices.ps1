@@ -9,7 +9,7 @@ function Set-VMNetworkAdapter {
         [Microsoft.HyperV.PowerShell.OnOffState] $RouterGuard, [Microsoft.HyperV.PowerShell.OnOffState] $AllowTeaming,
         [Microsoft.HyperV.PowerShell.OnOffState] $IeeePriorityTag, [Microsoft.HyperV.PowerShell.OnOffState] $DeviceNaming,
         [uint32] $VmqWeight, [uint32] $IovWeight, [uint32] $DynamicIPAddressLimit, [uint32] $StormLimit,
-        [Microsoft.HyperV.PowerShell.VMNetworkAdapterPortMirroringMode] $PortMirroring
+        [Microsoft.HyperV.PowerShell.VMNetworkAdapterPortMirroringMode] $PortMirroring, [switch] $DynamicMacAddress
     )
     process {
         $names = @{ VmqWeight = 'VMQWeight'; PortMirroring = 'PortMirroringMode' }
@@ -21,7 +21,25 @@ function Set-VMNetworkAdapter {
             vm = [string] $VMNetworkAdapter.VMId; id = [string] $VMNetworkAdapter.Id
             members = (Get-HvMember $PSBoundParameters $names)
         }
+        if ($DynamicMacAddress) {
+            $asked['members']['DynamicMacAddressEnabled'] = $true
+        }
         Write-HvReply $PSCmdlet 'SetVMNetworkAdapter' (Invoke-Model 'vm.set_adapter' $asked) $VMNetworkAdapter
+    }
+}
+
+function Connect-VMNetworkAdapter {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Mandatory = $true, ValueFromPipeline = $true)]
+        [Microsoft.HyperV.PowerShell.VMNetworkAdapter[]] $VMNetworkAdapter,
+        [Parameter(Mandatory = $true)] [string] $SwitchName
+    )
+    process {
+        foreach ($adapter in $VMNetworkAdapter) {
+            $asked = @{ vm = [string] $adapter.VMId; id = [string] $adapter.Id; switch = $SwitchName }
+            Write-HvReply $PSCmdlet 'ConnectVMNetworkAdapter' (Invoke-Model 'vm.connect_adapter' $asked) $adapter
+        }
     }
 }
 

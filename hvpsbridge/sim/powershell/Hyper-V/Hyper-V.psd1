@@ -6,8 +6,8 @@
     Description       = 'Stand-in for the Hyper-V module, for simulated hosts.'
     FunctionsToExport = @(
         'Add-VMDvdDrive', 'Add-VMHardDiskDrive', 'Add-VMNetworkAdapter', 'Add-VMScsiController', 'Checkpoint-VM',
-        'Disable-VMIntegrationService', 'Enable-VMIntegrationService', 'Enable-VMTPM', 'Get-VHD', 'Get-VM',
-        'Get-VMBios', 'Get-VMDvdDrive', 'Get-VMFirmware', 'Get-VMHardDiskDrive', 'Get-VMHost',
+        'Connect-VMNetworkAdapter', 'Disable-VMIntegrationService', 'Enable-VMIntegrationService', 'Enable-VMTPM',
+        'Get-VHD', 'Get-VM', 'Get-VMBios', 'Get-VMDvdDrive', 'Get-VMFirmware', 'Get-VMHardDiskDrive', 'Get-VMHost',
         'Get-VMHostSupportedVersion', 'Get-VMIntegrationService', 'Get-VMKeyProtector', 'Get-VMMemory',
         'Get-VMNetworkAdapter', 'Get-VMNetworkAdapterVlan', 'Get-VMProcessor', 'Get-VMScsiController',
         'Get-VMSecurity', 'Get-VMSnapshot', 'Get-VMSwitch', 'Move-VMStorage', 'New-VHD', 'New-VM', 'Remove-VM',
