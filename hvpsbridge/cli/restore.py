@@ -46,6 +46,7 @@ _OPTIONS = OptionGroup(
         "start": "--start",
         "keep_macs": "--keep-macs",
         "new_tpm": "--new-tpm",
+        "from_config": "--from-config",
         "replace": "--replace",
         "discard_saved_state": "--discard-saved-state",
         "remove_checkpoints": "--remove-checkpoints",
@@ -90,7 +91,7 @@ def restore_(
     image.
 
     With --to hyperv:HOST the point becomes a new VM on a Hyper-V host, off and not connected: its disks, and
-    what its definition says.
+    what its definition says. With --from-config it is made of the configuration files in the point instead.
 
     With --replace it is restored into the disks of the VM itself on that host: only chunks that differ are
     written. What the disks were before is kept there as copies; `hvps host undo` puts them back, and

@@ -21,6 +21,7 @@ from hvpsbridge.cli.options import (
     repository_spec,
 )
 from hvpsbridge.cli.signals import interrupting, report_first
+from hvpsbridge.contract.restoring import PlannedVm
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import ExitCode, HostError, HostNotClean, HvpsError, Interrupted, UsageError, worst
 from hvpsbridge.host.hyperv import HyperVHost
@@ -29,7 +30,8 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cancel import Cancellation, catch_signals
 from hvpsbridge.tasks.cleanup.leftovers import Owner, VmObjects, find_objects, unknown_ids
-from hvpsbridge.tasks.cleanup.restores import SweptRestores, open_restores, sweep_restores
+from hvpsbridge.tasks.cleanup.planned_vms import unclear_planned
+from hvpsbridge.tasks.cleanup.restores import OpenRestore, SweptRestores, open_restores, sweep_restores
 from hvpsbridge.tasks.cleanup.sweep import SweepContext, SweepResult, forget_vm, sweep_vm
 from hvpsbridge.tasks.hosts import host_error
 from hvpsbridge.tasks.planning.claims import Candidate
@@ -159,8 +161,10 @@ def _run(
             there, failed = _look(connected, repository, chosen_vms(connected.name, listed, vms))
             machine = connected.host_info().name
             restores = () if vms else tuple(open_restores(repository, machine))
+            planned = _planned(connected, restores)
             copies = {one.restore.vm_id: one.restore for one in open_in_place(repository, machine)}
-        unknown = unknown_ids(there, chosen.ours | chosen.not_ours)
+        unclear = {str(one.vm_id) for one in planned if one.notes not in {each.mark for each in restores}}
+        unknown = unknown_ids(there, (chosen.ours | chosen.not_ours) - unclear)
         if unknown:
             raise UsageError(
                 f"no unclear object has the id {', '.join(sorted(unknown))}; list them with --dry-run"
@@ -170,6 +174,8 @@ def _run(
             for restore in restores:
                 place = f"{restore.intent.name!r} in {restore.intent.place}"
                 console.line(f"restore {restore.run_id} did not end: VM {place}")
+            for plan in planned:
+                console.line(f"planned VM {plan.name!r} ({plan.vm_id})")
             for one in there:
                 for disk in copies[one.vm.vm_id].disks if one.vm.vm_id in copies else ():
                     console.line(f"{one.vm.name}: {copies[one.vm.vm_id].stage}: {disk.undo}")
@@ -195,12 +201,26 @@ def _run(
             swept = {one.vm.vm_id: _removed(remove, context, one) for one in todo}
             if forgetting:
                 swept = {vm_id: _without_copies(context, result) for vm_id, result in swept.items()}
-            again = sweep_restores(connected, repository, machine) if restores else SweptRestores()
+            again = SweptRestores()
+            if restores:
+                again = sweep_restores(
+                    connected, repository, machine, ours=chosen.ours, foreign=chosen.not_ours
+                )
     results = tuple(swept.get(one.vm.vm_id, SweepResult(one)) for one in there)
     for line in (*again.done, *again.left):
         console.note(f"hvps: {line}")
     code = _print_result(connected.name, chosen, (*results, *failed), unreadable)
     return worst([code, ExitCode.HOST_NOT_CLEAN]) if again.left else code
+
+
+def _planned(host: HyperVHost, restores: Sequence[OpenRestore]) -> tuple[PlannedVm, ...]:
+    """Planned VMs that restores made, or may have made before they could set their marks."""
+    if not any(one.intent.config_files for one in restores):
+        return ()
+    there = host.restoring.planned_vms()
+    marks = {one.mark for one in restores}
+    unclear = {each for one in restores for each in unclear_planned(there, one.mark, one.intent)}
+    return tuple(one for one in there if one.notes in marks or one in unclear)
 
 
 def _removed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvpsbridge.contract import checks, readings, results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
-from hvpsbridge.contract.parameters import CHECKPOINT, DISK_ERRORS, PATH, VM
+from hvpsbridge.contract.parameters import CHECKPOINT, DISK_ERRORS, JOB_ERRORS, PATH, VM
 from hvpsbridge.contract.restore_operations import RESTORING
 
 # Incremented whenever a parameter, a field or a meaning changes. It is in the first line of every rendered
@@ -15,13 +15,6 @@ _CHUNK = Parameter("ChunkBytes", "int", "chunk size of the repository's grid, by
 _OFFSET = Parameter("OffsetBytes", "uint64", "where to start, bytes from the disk's start")
 _LENGTH = Parameter("LengthBytes", "uint64", "how much from there, bytes")
 
-_JOB_ERRORS = (
-    "Hvps.JobFailed",
-    "Hvps.JobBusy",
-    "Hvps.JobTimedOut",
-    "Hvps.FileLocked",
-    "Hvps.CommitForkFailed",
-)
 
 _TABLE: tuple[Operation, ...] = (
     Operation("Get-HvpsHost", (), results.HostInfo, Effect.READS, 60),
@@ -109,7 +102,7 @@ _TABLE: tuple[Operation, ...] = (
         results.CheckpointInfo,
         Effect.CREATES,
         1900,
-        ("Hvps.VmNotFound", "Hvps.ConsistencyFailed", "Hvps.NoSpace", *_JOB_ERRORS),
+        ("Hvps.VmNotFound", "Hvps.ConsistencyFailed", "Hvps.NoSpace", *JOB_ERRORS),
     ),
     Operation(
         "Get-HvpsFrozenDisk",
@@ -196,7 +189,7 @@ _TABLE: tuple[Operation, ...] = (
         results.ReferencePointInfo,
         Effect.CREATES,
         1900,
-        ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", "Hvps.LogonRightMissing", *_JOB_ERRORS),
+        ("Hvps.VmNotFound", "Hvps.CheckpointNotFound", "Hvps.LogonRightMissing", *JOB_ERRORS),
     ),
     Operation(
         "Remove-HvpsCheckpoint",
@@ -209,7 +202,7 @@ _TABLE: tuple[Operation, ...] = (
         results.Removal,
         Effect.REMOVES,
         1900,
-        ("Hvps.BadRequest", *_JOB_ERRORS),
+        ("Hvps.BadRequest", *JOB_ERRORS),
     ),
     Operation(
         "Remove-HvpsReferencePoint",
@@ -222,7 +215,7 @@ _TABLE: tuple[Operation, ...] = (
         results.Removal,
         Effect.REMOVES,
         1900,
-        ("Hvps.BadRequest", *_JOB_ERRORS),
+        ("Hvps.BadRequest", *JOB_ERRORS),
     ),
     *RESTORING,
     Operation("Get-HvpsMerge", (VM,), results.MergeState, Effect.READS, 120, ("Hvps.VmNotFound",)),

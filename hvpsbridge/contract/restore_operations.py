@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hvpsbridge.contract import restoring, results
 from hvpsbridge.contract.operation import Effect, Operation, Parameter
-from hvpsbridge.contract.parameters import CHECKPOINT, DISK_ERRORS, PATH, VM
+from hvpsbridge.contract.parameters import CHECKPOINT, DISK_ERRORS, JOB_ERRORS, PATH, VM
 
 _FILE_ERRORS = ("Hvps.FileNotFound", "Hvps.DiskBusy", "Hvps.WriteFailed", "Hvps.NoSpace")
+
+_PLANNED = Parameter("PlannedId", "guid", "id of the planned VM")
 
 RESTORING: tuple[Operation, ...] = (
     Operation(
@@ -120,6 +122,48 @@ RESTORING: tuple[Operation, ...] = (
         Effect.CREATES,
         600,
         DISK_ERRORS,
+        restores=True,
+    ),
+    Operation("Get-HvpsPlannedVm", (), restoring.PlannedVm, Effect.READS, 60, many=True, restores=True),
+    Operation(
+        "New-HvpsPlannedVm",
+        (
+            Parameter("Path", "string", "configuration file on the host (.vmcx)"),
+            Parameter("Name", "string", "name of the VM"),
+            Parameter("Folder", "string", "folder of the VM"),
+            Parameter("Mark", "string", "its notes while it is made"),
+        ),
+        restoring.PlannedVmMade,
+        Effect.CREATES,
+        900,
+        JOB_ERRORS,
+        restores=True,
+    ),
+    Operation(
+        "Complete-HvpsPlannedVm",
+        (_PLANNED, Parameter("Json", "string", "what to change, formats/planned_vm.py")),
+        restoring.VmMade,
+        Effect.CREATES,
+        1900,
+        ("Hvps.VmNotFound", *JOB_ERRORS, *DISK_ERRORS),
+        restores=True,
+    ),
+    Operation(
+        "Remove-HvpsPlannedVm",
+        (
+            _PLANNED,
+            Parameter("Name", "string", "its name; one of another name is left alone"),
+            Parameter(
+                "Mark",
+                "string",
+                "its notes; one with other notes is left alone. Without it, one that has notes",
+                required=False,
+            ),
+        ),
+        results.Removal,
+        Effect.REMOVES,
+        600,
+        ("Hvps.BadRequest", *JOB_ERRORS),
         restores=True,
     ),
     Operation(

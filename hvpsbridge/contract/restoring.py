@@ -92,6 +92,35 @@ class VmMade:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedVm:
+    """A planned VM, which no cmdlet lists.
+
+    Attributes:
+        notes: of a restore that has not ended, its mark.
+    """
+
+    vm_id: UUID
+    name: str
+    notes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedVmMade:
+    """A new planned VM.
+
+    Attributes:
+        notes: what its configuration has.
+        disk_paths: files of its disks, as its configuration has them.
+        checkpoints: how many checkpoints its configuration refers to.
+    """
+
+    vm_id: UUID
+    notes: str
+    disk_paths: tuple[str, ...]
+    checkpoints: int
+
+
 @dataclass(frozen=True, slots=True)
 class VmStarted:
     """Whether a VM runs after it was started."""

@@ -97,6 +97,9 @@ class RestoreIntent:
         files: disk files, those that are being written included.
         folders: in the place, the innermost first, and the place itself.
         expires: of a drill, when its VM should be gone; empty for a VM that stays when it is finished.
+        config_files: the files among them that a planned VM is made of; empty if the VM is made without one.
+        planned_before: ids of planned VMs that were there already.
+        source: name of the VM in the point, which a planned VM has until it gets the mark.
     """
 
     machine: str
@@ -105,6 +108,9 @@ class RestoreIntent:
     files: tuple[str, ...]
     folders: tuple[str, ...]
     expires: str = ""
+    config_files: tuple[str, ...] = ()
+    planned_before: tuple[str, ...] = ()
+    source: str = ""
 
     def text(self) -> str:
         """As JSON."""
@@ -129,6 +135,9 @@ class RestoreIntent:
                 tuple(map(str, found["files"])),
                 tuple(map(str, found["folders"])),
                 expires,
+                tuple(map(str, found.get("config_files", ()))),
+                tuple(map(str, found.get("planned_before", ()))),
+                str(found.get("source", "")),
             )
         except (AttributeError, KeyError, TypeError, RecursionError) as err:
             raise ValueError("not what a restore is about to make") from err

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from hvpsbridge.contract.restoring import PlannedVm
 from hvpsbridge.contract.results import (
     CheckpointInfo,
     CheckpointKind,
@@ -38,6 +39,7 @@ _DISTINCT: Mapping[type, tuple[tuple[str, Callable[[Any], object]], ...]] = {
     CheckpointInfo: (("checkpoint", lambda checkpoint: checkpoint.checkpoint_id),),
     FrozenDisk: (("disk slot", slot_of), ("file", lambda disk: disk.path.casefold())),
     ReferencePointInfo: (("reference point", lambda point: point.instance_id),),
+    PlannedVm: (("planned VM", lambda planned: planned.vm_id),),
     JobInfo: (("job", lambda job: job.instance_id),),
 }
 

@@ -12,6 +12,8 @@ from hvpsbridge.contract.restoring import (
     FileMoved,
     FilesRemoved,
     FolderInfo,
+    PlannedVm,
+    PlannedVmMade,
     SwitchInfo,
     VmHeartbeat,
     VmMade,
@@ -114,6 +116,60 @@ class HostRestore:
             "New-HvpsVm", lambda vm: vm.vm_id, existing, Name=name, Folder=folder, Json=plan
         )
         return made
+
+    def planned_vms(self) -> tuple[PlannedVm, ...]:
+        """Planned VMs of the host, which are not among its VMs."""
+        return self._runner.many("Get-HvpsPlannedVm")
+
+    def new_planned_vm(
+        self, path: str, name: str, folder: str, mark: str, *, existing: Iterable[UUID] = ()
+    ) -> PlannedVmMade:
+        """Make a planned VM of a configuration file, with a new id. Never retried.
+
+        Args:
+            path: of the configuration file on the host.
+            name: of the VM.
+            folder: of the VM.
+            mark: its notes while it is made.
+            existing: ids of planned VMs that are there already; none of them is taken for the new one.
+        """
+        made: PlannedVmMade = self._runner.new(
+            "New-HvpsPlannedVm",
+            lambda planned: planned.vm_id,
+            existing,
+            Path=path,
+            Name=name,
+            Folder=folder,
+            Mark=mark,
+        )
+        return made
+
+    def complete_planned_vm(self, planned_id: UUID, plan: str) -> VmMade:
+        """Make a VM of a planned VM, off. Never retried.
+
+        Args:
+            planned_id: the planned VM.
+            plan: of ``formats.planned_vm``.
+
+        Raises:
+            VmNotFound: the planned VM is gone.
+        """
+        return self._runner.one(VmMade, "Complete-HvpsPlannedVm", PlannedId=planned_id, Json=plan)
+
+    def remove_planned_vm(self, planned_id: UUID, name: str, mark: str) -> Removal:
+        """Remove a planned VM that a restore made.
+
+        Args:
+            planned_id: the planned VM.
+            name: its name.
+            mark: and its notes; the host removes no other one.
+
+        Raises:
+            OperationFailed: ``Hvps.BadRequest`` if it is another one.
+        """
+        return self._runner.one(
+            Removal, "Remove-HvpsPlannedVm", PlannedId=planned_id, Name=name, Mark=mark or None
+        )
 
     def heartbeat(self, vm_id: UUID) -> VmHeartbeat:
         """Whether a VM runs, and what the heartbeat of its guest says."""

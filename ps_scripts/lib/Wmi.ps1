@@ -152,7 +152,7 @@ function ConvertTo-HvpsEmbedded {
     .SYNOPSIS
     An embedded WMI instance as CIM-XML text (docs/hyperv-facts.md#embedded-instances).
     .PARAMETER Properties
-    Name to (CIM type, value), for example @{ ConsistencyLevel = @('uint8', 1) }.
+    Name to (CIM type, value), for example @{ ConsistencyLevel = @('uint8', 1) }. A value may be an array.
     #>
     [CmdletBinding()]
     [OutputType([string])]
@@ -163,6 +163,13 @@ function ConvertTo-HvpsEmbedded {
     $text = '<INSTANCE CLASSNAME="{0}">' -f $ClassName
     foreach ($name in @($Properties.Keys | Sort-Object)) {
         $type = [string] $Properties[$name][0]
+        if ($Properties[$name][1] -is [array]) {
+            $values = @($Properties[$name][1] |
+                    ForEach-Object { '<VALUE>{0}</VALUE>' -f [Security.SecurityElement]::Escape([string] $_) })
+            $text += '<PROPERTY.ARRAY NAME="{0}" TYPE="{1}"><VALUE.ARRAY>{2}</VALUE.ARRAY></PROPERTY.ARRAY>' -f @(
+                $name, $type, (-join $values))
+            continue
+        }
         $value = [Convert]::ToString($Properties[$name][1], [Globalization.CultureInfo]::InvariantCulture)
         if ($type -eq 'boolean') {
             $value = $value.ToUpperInvariant()

@@ -18,6 +18,7 @@ from hvpsbridge.contract import OPERATIONS
 from hvpsbridge.contract.results import Consistency
 from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.planned_vm import MovedDisk, planned_vm
 from hvpsbridge.formats.vm_devices import PlannedDisk
 from hvpsbridge.formats.vm_plan import PlanOptions, vm_plan
 from hvpsbridge.formats.wire import Request
@@ -26,6 +27,7 @@ from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.units import MIB
 from tests.contract.sides import SIZE, Side, comparable, defined, on_both
 from tests.contract.test_engines_agree import disk_file
+from tests.sim.planned import configuration_file, planned
 from tests.waiting import DEADLINE_SECONDS
 
 Call = Callable[[], Any]
@@ -298,6 +300,51 @@ def _new_vm(side: Side) -> Call:
             side.model.faults.clear()
 
     return ask
+
+
+def _config(side: Side) -> tuple[UUID, str]:
+    """A VM, and a copy of its configuration."""
+    vm_id = side.vm(state=VMState.Off)
+    vm = side.model.vms.get(vm_id)
+    vm.hardware["dvd"] = {"scsi0:9": "C:\\gone.iso"}
+    return vm_id, configuration_file(side.model, vm_id, f"{side.made}.vmcx")
+
+
+@prepared("Get-HvpsPlannedVm")
+def _planned_vms(side: Side) -> Call:
+    planned(side.model, _config(side)[1])
+    return lambda: [one.name for one in side.host.restoring.planned_vms()]
+
+
+@prepared("New-HvpsPlannedVm")
+def _new_planned(side: Side) -> Call:
+    _, path = _config(side)
+    return lambda: side.host.restoring.new_planned_vm(path, "new", "C:\\VMs\\new", "mark")
+
+
+@prepared("Complete-HvpsPlannedVm")
+def _completed(side: Side) -> Call:
+    vm_id, path = _config(side)
+    planned_id = planned(side.model, path)
+    side.model.planned.disconnect(planned_id, 0)
+    new = disk_file(side, _file_of(side) + ".vhdx")
+    old = side.host.disks(vm_id)[0].path or ""
+    plan = planned_vm("mark", "notes", [MovedDisk(old, new)], adapters=[("Network Adapter", "External")])
+
+    def ask() -> Any:
+        try:
+            made = side.host.restoring.complete_planned_vm(planned_id, plan)
+            return made.name, [warning.partition(":")[0] for warning in made.warnings]
+        finally:
+            side.model.faults.clear()
+
+    return ask
+
+
+@prepared("Remove-HvpsPlannedVm")
+def _removed_planned(side: Side) -> Call:
+    planned_id = planned(side.model, _config(side)[1])
+    return lambda: side.host.restoring.remove_planned_vm(planned_id, "planned", "mark")
 
 
 @prepared("Start-HvpsVm")

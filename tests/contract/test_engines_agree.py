@@ -24,6 +24,7 @@ from hvpsbridge.contract.results import Consistency, HostInfo
 from hvpsbridge.contract.stream import BlockSource
 from hvpsbridge.errors import AccessDenied
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.planned_vm import MovedDisk, planned_vm
 from hvpsbridge.formats.views.vhdx import vhdx_view
 from hvpsbridge.formats.views.view import DiskShape
 from hvpsbridge.formats.vm_devices import PlannedDisk
@@ -34,6 +35,7 @@ from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType
 from hvpsbridge.sim.model.enums import CheckpointType
 from hvpsbridge.units import KIB, MIB
 from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, defined, on_both, outcome
+from tests.sim.planned import configuration_file, write_file
 from tests.waiting import DEADLINE_SECONDS
 
 # Cmdlets of a definition that fail by themselves.
@@ -1154,6 +1156,82 @@ def devices_of_vms_are_made_again(side: Side) -> Any:
     assert made[0].warnings == ()
     assert (refused[1]["security"]["TpmEnabled"], renewed[1]["security"]["TpmEnabled"]) == (False, True)
     return made, first, refused, renewed
+
+
+@case("New-HvpsPlannedVm", "Get-HvpsPlannedVm", "Complete-HvpsPlannedVm", "Remove-HvpsPlannedVm")
+def vms_come_from_their_configuration(side: Side) -> Any:
+    restoring, model = side.host.restoring, side.model
+    source = side.vm("it's <a> source & more", notes="notes", tpm_enabled=True, processor_count=4)
+    iso = disk_file(side, f"C:\\ISO\\{side.made}.iso.vhdx")
+    vm = model.vms.get(source)
+    vm.hardware["dvd"] = {"scsi1:3": iso, "scsi0:7": "D:\\gone.iso"}
+    vm.hardware["scsi_controllers"] = 2
+    vm.hardware["adapters"] = [
+        {"key": "adapter", "members": {"DynamicMacAddressEnabled": False, "MacAddress": "00155D010203"}},
+        {"key": "second", "members": {"SwitchName": "Gone"}},
+    ]
+    checkpoint, frozen = side.frozen(source)
+    path = configuration_file(model, source, f"{side.made}.vmcx", checkpoint)
+    before = restoring.planned_vms()
+    made = restoring.new_planned_vm(path, "new <name>", "C:\\VMs\\new & old", "mark <1>")
+    listed = restoring.planned_vms()
+    folder = f"C:\\VMs\\new {side.made}"
+    new = disk_file(side, f"{folder}\\a.vhdx")
+    plan = planned_vm(
+        "mark <1>",
+        made.notes,
+        [MovedDisk(frozen, new)],
+        isos=[iso],
+        adapters=[("Network Adapter", "External")],
+    )
+    real = restoring.complete_planned_vm(made.vm_id, plan)
+    shown = side.host.vm(real.vm_id), side.host.disks(real.vm_id), defined(side, real.vm_id)[1]
+    definition = shown[2]
+    assert (before, made.notes, len(listed)) == ((), "notes", 1)
+    assert [each["SwitchName"] for each in definition["network"]] == ["External", ""]
+    assert definition["network"][0]["DynamicMacAddressEnabled"] is True
+    assert {drive["Path"] for drive in definition["dvd"]} == {iso, None}
+    assert restoring.planned_vms() == ()
+    return made, listed, real, shown, real.vm_id == made.vm_id
+
+
+@case("New-HvpsPlannedVm", "Complete-HvpsPlannedVm", "Remove-HvpsPlannedVm")
+def planned_vms_that_are_refused(side: Side) -> Any:
+    restoring, model = side.host.restoring, side.model
+    source = side.vm("source", state=VMState.Off)
+    path = configuration_file(model, source, f"{side.made}.vmcx")
+    bad = write_file(model, b"nothing", f"bad {side.made}.vmcx")
+
+    def new(file: str) -> Any:
+        return outcome(lambda: restoring.new_planned_vm(file, "new", "C:\\VMs\\new", "mark"))
+
+    answers = [new(bad), new("C:\\nothing.vmcx")]
+    model.nodes.get().supported_vm_versions = ("8.0",)
+    answers.append(new(path))
+    model.nodes.get().supported_vm_versions = ("8.0", "9.0", "10.0")
+    made = new(path)
+    old = made.disk_paths[0]
+    remove = restoring.remove_planned_vm
+    answers += [
+        outcome(lambda: remove(made.vm_id, "other", "mark")),
+        outcome(lambda: remove(made.vm_id, "new", "other")),
+    ]
+
+    def complete(*disks: MovedDisk, mark: str = "mark") -> Any:
+        plan = planned_vm(mark, "", disks)
+        return outcome(lambda: restoring.complete_planned_vm(made.vm_id, plan))
+
+    answers += [
+        complete(MovedDisk("C:\\other.vhdx", "C:\\x.vhdx")),
+        complete(mark="other"),
+        complete(MovedDisk(old, "C:\\nothing.vhdx")),
+    ]
+    # It still has that file, and then one that its own VM has.
+    gone = complete(MovedDisk("C:\\nothing.vhdx", old))
+    removed = remove(made.vm_id, "new", "mark"), remove(made.vm_id, "new", "mark")
+    late = complete()
+    assert restoring.planned_vms() == ()
+    return answers, gone, removed, late
 
 
 @case("Get-HvpsHeartbeat")

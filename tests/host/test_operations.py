@@ -529,6 +529,10 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "New-HvpsVm": "restoring.new_vm",
         "Remove-HvpsVm": "restoring.remove_vm",
         "Start-HvpsVm": "restoring.start_vm",
+        "Get-HvpsPlannedVm": "restoring.planned_vms",
+        "New-HvpsPlannedVm": "restoring.new_planned_vm",
+        "Complete-HvpsPlannedVm": "restoring.complete_planned_vm",
+        "Remove-HvpsPlannedVm": "restoring.remove_planned_vm",
         "Get-HvpsHeartbeat": "restoring.heartbeat",
     }
     assert set(methods) == set(OPERATIONS)

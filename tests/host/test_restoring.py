@@ -10,9 +10,11 @@ import pytest
 
 from hvpsbridge.errors import HostDiskFull, OperationFailed
 from hvpsbridge.formats.extents import Extent
+from hvpsbridge.formats.planned_vm import planned_vm
 from hvpsbridge.host.hyperv import HyperVHost
-from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType
+from hvpsbridge.sim.model import ControllerType, Model, Slot, SnapshotType, VMState
 from hvpsbridge.units import MIB
+from tests.sim.planned import configuration_file
 
 PLACE = "C:\\Restored\\new"
 
@@ -64,6 +66,35 @@ def test_a_vm_that_exists_is_not_taken_for_a_new_one(host: HyperVHost, model: Mo
     model.vms.set_state(made.vm_id, "power_off")
     assert host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed
     assert not host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed
+
+
+def test_a_vm_is_planned_and_made_real(host: HyperVHost, model: Model) -> None:
+    source = model.setup.create_vm("source", notes="by hand", state=VMState.Off)
+    path = configuration_file(model, source.vm_id)
+    planned = host.restoring.new_planned_vm(path, "copy", PLACE, "mark")
+    assert (planned.notes, planned.disk_paths, planned.checkpoints) == ("by hand", (), 0)
+    (listed,) = host.restoring.planned_vms()
+    assert (listed.vm_id, listed.name, listed.notes) == (planned.vm_id, "copy", "mark")
+    with pytest.raises(OperationFailed) as caught:
+        host.restoring.remove_planned_vm(planned.vm_id, "copy", "another mark")
+    assert caught.value.error_id == "Hvps.BadRequest"
+    made = host.restoring.complete_planned_vm(planned.vm_id, planned_vm("mark", planned.notes, ()))
+    assert (made.name, made.path, model.vms.get(made.vm_id).notes) == ("copy", PLACE, "by hand")
+    assert not host.restoring.remove_planned_vm(planned.vm_id, "copy", "mark").removed
+
+
+def test_configuration_files_are_written_in_the_folder_of_an_import_only(host: HyperVHost) -> None:
+    folder = f"{PLACE}\\Imported Configuration"
+    for extension in ("vmcx", "vmrs", "vmgs"):
+        host.restoring.new_file(f"{folder}\\a.{extension}", 1)
+    for path in (f"{PLACE}\\a.vmcx", f"{folder}\\..\\a.vmcx", f"{folder}\\a.exe", f"{folder}.vmcx"):
+        with pytest.raises(OperationFailed):
+            host.restoring.new_file(path, 1)
+        with pytest.raises(OperationFailed) as caught:
+            host.restoring.remove_files([path])
+        assert caught.value.error_id == "Hvps.BadRequest"
+    with pytest.raises(OperationFailed):
+        host.restoring.move_file(f"{folder}\\a.vmcx", f"{folder}\\b.vmcx")
 
 
 def test_a_file_that_exists_is_left_alone(host: HyperVHost) -> None:

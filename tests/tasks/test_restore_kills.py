@@ -33,8 +33,9 @@ def connected(served: SimulatedHost) -> HyperVHost:
     return HyperVHost.connect(basic(served.url, "HV01", operation_timeout=5))
 
 
-def target_of(world: World, host: HyperVHost) -> HostVm:
-    return HostVm(host, world.repository, uuid4(), HostOptions(name="copy", folder=FOLDER))
+def target_of(world: World, host: HyperVHost, *, from_config: bool = False) -> HostVm:
+    options = HostOptions(name="copy", folder=FOLDER, from_config=from_config)
+    return HostVm(host, world.repository, uuid4(), options)
 
 
 def restore(world: World, target: HostVm, vm_id: UUID) -> Any:
@@ -75,27 +76,36 @@ def names(world: World) -> list[str]:
     return [vm.name for vm in world.model.vms.all()]
 
 
-def _steps(world: World, served: SimulatedHost, vm_id: UUID) -> list[str]:
+def _steps(world: World, served: SimulatedHost, vm_id: UUID, *, from_config: bool) -> list[str]:
     with pytest.MonkeyPatch.context() as patch, connected(served) as host:
         killer = Killer(-1, patch)
-        assert restore(world, target_of(world, host), vm_id).error is None
+        assert restore(world, target_of(world, host, from_config=from_config), vm_id).error is None
         return killer.names
 
 
 def test_every_step(world: World, served: SimulatedHost) -> None:
+    steps = _killed_at_every_step(world, served, from_config=False)
+    assert {"after New-HvpsVm", "before New-HvpsFile", "before Move-HvpsFile"} <= steps
+
+
+def test_every_step_from_the_configuration(world: World, served: SimulatedHost) -> None:
+    steps = _killed_at_every_step(world, served, from_config=True)
+    assert {"after New-HvpsPlannedVm", "before Complete-HvpsPlannedVm", "after Remove-HvpsFile"} <= steps
+
+
+def _killed_at_every_step(world: World, served: SimulatedHost, *, from_config: bool) -> set[str]:
     vm_id = world.vm()
     world.good_backup(vm_id)
-    steps = _steps(world, served, vm_id)
-    assert {"after New-HvpsVm", "before New-HvpsFile", "before Move-HvpsFile"} <= set(steps)
+    steps = _steps(world, served, vm_id, from_config=from_config)
     finish: tuple[Callable[[], None], ...] = (
         lambda: _sweep(world, served),
-        lambda: _again(world, served, vm_id),
+        lambda: _again(world, served, vm_id, from_config=from_config),
     )
     for at in range(len(steps)):
         _remove_copy(world, served)
         with pytest.MonkeyPatch.context() as patch:
             host = connected(served)
-            target = target_of(world, host)
+            target = target_of(world, host, from_config=from_config)
             Killer(at, patch)
             with suppress(Died):
                 restore(world, target, vm_id)
@@ -107,6 +117,9 @@ def test_every_step(world: World, served: SimulatedHost) -> None:
         finish[at % 2]()
         left = list(open_restores(world.repository, "HV01"))
         assert not left, steps[at]
+        assert world.model.planned.all() == (), steps[at]
+        imported = [path for path in world.model.host_files.made() if path.endswith((".vmcx", ".vmgs"))]
+        assert not imported, steps[at]
         if at % 2 == 0 and not made:
             assert world.model.host_files.made() == (), steps[at]
         copies = [vm for vm in world.model.vms.all() if vm.name == "copy"]
@@ -114,6 +127,7 @@ def test_every_step(world: World, served: SimulatedHost) -> None:
         for vm in copies:
             assert len(vm.drives) == 1, steps[at]
             assert vm.notes == "", steps[at]
+    return set(steps)
 
 
 def _sweep(world: World, served: SimulatedHost) -> None:
@@ -121,10 +135,10 @@ def _sweep(world: World, served: SimulatedHost) -> None:
         assert sweep_restores(host, world.repository, "HV01").left == ()
 
 
-def _again(world: World, served: SimulatedHost, vm_id: UUID) -> None:
+def _again(world: World, served: SimulatedHost, vm_id: UUID, *, from_config: bool) -> None:
     finished = "copy" in names(world)
     with connected(served) as host:
-        error = restore(world, target_of(world, host), vm_id).error
+        error = restore(world, target_of(world, host, from_config=from_config), vm_id).error
     # A VM that was finished is not made twice.
     assert (error is None) != finished, error
 

@@ -207,6 +207,7 @@ class World:
         ]
         assert not ours, f"checkpoints left: {ours}"
         assert not self.model.driver.attached(), "a disk is left attached"
+        assert not [one for one in self.model.planned.all() if one.settings["notes"].startswith("hvps")]
         there = len(self.model.reference_points.all(vm_id))
         if reference_points is None:
             # The first one whose ids are not those of the frozen disks is destroyed at once.

@@ -7,7 +7,7 @@ The lease of a restore, which has the id of its run, shows whether it is still a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
@@ -20,6 +20,7 @@ from hvpsbridge.repository import Repository
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
+from hvpsbridge.tasks.cleanup.planned_vms import remove_planned, unclear_planned
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +105,24 @@ def open_restores(repository: Repository, machine: str) -> Iterator[OpenRestore]
             yield OpenRestore(entry.run_id, entry.mark or "", intent)
 
 
-def sweep_restores(host: HyperVHost, repository: Repository, machine: str) -> SweptRestores:
+def sweep_restores(
+    host: HyperVHost,
+    repository: Repository,
+    machine: str,
+    *,
+    ours: Collection[str] = (),
+    foreign: Collection[str] = (),
+) -> SweptRestores:
     """Remove what killed restores left on a host. Those that are at work are left alone.
 
     A VM that was finished stays: its notes are no longer the mark.
+
+    Args:
+        host: the host.
+        repository: with the ledger.
+        machine: name of the host as it calls itself.
+        ours: ids of unclear planned VMs that, as a user says, restores made.
+        foreign: ids of those that they did not.
 
     Raises:
         HostError: the host cannot be asked.
@@ -131,13 +146,40 @@ def sweep_restores(host: HyperVHost, repository: Repository, machine: str) -> Sw
                 left.append(f"VM {one.intent.name!r} of restore {one.run_id}: {err}")
                 still.append(one)
                 continue
+            unclear = () if finished else _sweep_planned(host, one, ours, foreign, done)
             if not finished:
                 removed = host.restoring.remove_files(one.intent.files, one.intent.folders).removed
                 done.append(f"removed what restore {one.run_id} left: {', '.join(removed) or 'nothing'}")
+            elif one.intent.config_files:
+                host.restoring.remove_files(one.intent.config_files, one.intent.folders)
+            if unclear:
+                left += unclear
+                still.append(one)
+                continue
             journal.settled("finished" if finished else "swept")
         finally:
             journal.release()
     return SweptRestores(tuple(done), tuple(left), tuple(still))
+
+
+def _sweep_planned(
+    host: HyperVHost, one: OpenRestore, ours: Collection[str], foreign: Collection[str], done: list[str]
+) -> tuple[str, ...]:
+    """Remove planned VMs of a restore; those that may be of it, and that no user has decided about."""
+    if not one.intent.config_files:
+        return ()
+    for planned in remove_planned(host, one.mark):
+        done.append(f"removed planned VM {planned.name!r} of restore {one.run_id}")
+    lines = []
+    for planned in unclear_planned(host.restoring.planned_vms(), one.mark, one.intent):
+        identity = str(planned.vm_id)
+        if identity in ours:
+            host.restoring.remove_planned_vm(planned.vm_id, planned.name, planned.notes)
+            done.append(f"removed planned VM {planned.name!r} of restore {one.run_id}")
+        elif identity not in foreign:
+            text = f"cannot tell whether planned VM {planned.name!r} ({identity}) was made by restore"
+            lines.append(f"{text} {one.run_id}; see --ours and --not-ours")
+    return tuple(lines)
 
 
 def _is_of(vm: VmInfo, intent: RestoreIntent) -> bool:

@@ -27,9 +27,23 @@ def find_isos(host: HyperVHost, definition: str) -> frozenset[str]:
 
 
 def host_lacks(
-    host: HyperVHost, info: HostInfo, definition: str, disks: Sequence[PlannedDisk], options: PlanOptions
+    host: HyperVHost,
+    info: HostInfo,
+    definition: str,
+    disks: Sequence[PlannedDisk],
+    options: PlanOptions,
+    *,
+    needed: bool = True,
 ) -> list[str]:
     """What the host does not have for a VM of the definition, or what the definition lacks, one line each.
+
+    Args:
+        host: the host.
+        info: what it says of itself.
+        definition: of the VM.
+        disks: of the new VM.
+        options: how it is made.
+        needed: the VM is made of the definition, which must be complete.
 
     Raises:
         HostError: the host cannot be asked for its switches.
@@ -37,7 +51,7 @@ def host_lacks(
     try:
         needs = needs_of(vm_plan(definition, disks, options))
     except ValueError as err:
-        return [str(err)]
+        return [str(err)] if needed else []
     problems = []
     if needs.version is not None and needs.version not in info.supported_vm_versions:
         known = ", ".join(info.supported_vm_versions)

@@ -32,6 +32,7 @@ from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.proofs import record_proof
 from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
+from hvpsbridge.tasks.restore.from_config import IMPORT_FOLDER, ConfiguredVm
 from hvpsbridge.tasks.restore.host_capacity import find_isos, host_lacks
 from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
 from hvpsbridge.tasks.restore.images import view_of
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "hyperv"
 DISK_FOLDER = "Virtual Hard Disks"
 # Folders that are made in that of the VM, the innermost first.
-_FOLDERS = (DISK_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
+_FOLDERS = (DISK_FOLDER, IMPORT_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
 # Windows takes longer paths only from programs that ask for it.
 _MAX_PATH = 259
 
@@ -64,6 +65,7 @@ class HostOptions:
         connect_network: connect adapters to the switches that the definition names.
         keep_macs: keep static MAC addresses.
         new_tpm: make a new vTPM if the host cannot use the key protector in the point.
+        from_config: make it of the configuration files in the point, instead of the definition.
     """
 
     name: str | None = None
@@ -72,6 +74,7 @@ class HostOptions:
     connect_network: bool = False
     keep_macs: bool = False
     new_tpm: bool = False
+    from_config: bool = False
 
 
 @dataclass(slots=True)
@@ -103,6 +106,7 @@ class HostVm:
     _planned: list[PlannedDisk] = field(default_factory=list)
     _intent: RestoreIntent | None = None
     _journal: RestoreJournal | None = None
+    _config: ConfiguredVm | None = None
 
     @property
     def place(self) -> str:
@@ -133,24 +137,50 @@ class HostVm:
         definition = point.manifest.definition
         self._isos = find_isos(self.host, definition)
         planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
-        problems += host_lacks(self.host, info, definition, planned, self._plan_options())
+        options = self._plan_options()
+        if self.options.from_config:
+            self._config = ConfiguredVm(
+                self.host, self.repository, point, self._name, self.place, options.mark
+            )
+            problems += self._config.problems()
+        problems += host_lacks(
+            self.host, info, definition, planned, options, needed=not self.options.from_config
+        )
         if problems:
             raise ConfigurationError(f"restore onto {self.host.name}", "; ".join(problems))
         files = [self.file(disk) for disk in disks]
+        config = () if self._config is None else self._config.paths
         self._intent = RestoreIntent(
             machine,
             self._name,
             self.place,
-            (*(HostDiskFile(self.host, path).partial for path in files), *files),
+            (*(HostDiskFile(self.host, path).partial for path in files), *files, *config),
             (
                 *(ntpath.join(self.place, part) for part in _FOLDERS),
                 self.place,
                 *(folder for folder in _with_parents(self._base) if folder not in there),
             ),
             "" if self.drill is None else self.drill.expires.isoformat(),
+            config,
+            () if self._config is None else self._config.planned_before(),
+            point.vm_name,
         )
         self._journal = RestoreJournal(self.repository, self.run_id, self.host.name)
-        self._journal.intended(self._plan_options().mark, self._intent)
+        self._journal.intended(options.mark, self._intent)
+        if self._config is not None:
+            self._plan(self._config, sources)
+
+    def _plan(self, config: ConfiguredVm, sources: Sequence[DiskSource]) -> None:
+        """Make the planned VM, before anything large is sent."""
+        try:
+            config.plan({source.disk.slot for source in sources}, sources[0].cancel)
+        except TargetExists:
+            # Another restore, of another repository, made it.
+            self._undo(config.written)
+            raise
+        except HvpsError:
+            self._undo()
+            raise
 
     def unfinished(self) -> tuple[Path, ...]:
         """Nothing on this machine."""
@@ -201,6 +231,7 @@ class HostVm:
             source_vm_id=point.vm_id,
             slots=(disk.slot for disk in disks),
         )
+        left = None if self._config is None else self._config.remove_files()
         if self._journal is not None:
             self._journal.settled("finished")
         problem = start_problem(self.host, made.vm_id, made.name) if self.options.start else None
@@ -209,19 +240,35 @@ class HostVm:
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
         lines += (f"not set: {warning}" for warning in made.warnings)
-        lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
         missing = (iso for iso in isos_in(point.manifest.definition) if iso not in self._isos)
         lines += (f"left out: {iso}, which the host does not have" for iso in missing)
-        if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
-            lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
-        lines += boot_loader_notes(self.repository, point, {disk.slot for disk in disks})
-        return Finished(tuple(lines), conditions=() if problem is None else (problem,))
+        restored = {disk.slot for disk in disks}
+        if self._config is not None:
+            empty = (disk.slot for disk in point.disks if disk.slot not in restored)
+            lines += (f"left out: disk {slot}, whose drive is empty" for slot in empty)
+        else:
+            lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
+            if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
+                lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
+            lines += boot_loader_notes(self.repository, point, restored)
+        return Finished(
+            tuple(lines),
+            () if left is None else (left,),
+            conditions=() if problem is None else (problem,),
+        )
 
     # -- inside ---------------------------------------------------------------------------------------
 
     def _make(self, point: Point) -> VmMade:
-        plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
         try:
+            if self._config is not None:
+                return self._config.complete(
+                    [(disk.slot, disk.path) for disk in self._planned],
+                    self._isos,
+                    connect=self.options.connect_network,
+                    keep_macs=self.options.keep_macs,
+                )
+            plan = vm_plan(point.manifest.definition, self._planned, self._plan_options())
             return self.host.restoring.new_vm(
                 self._name, self._base, plan, existing=(vm.vm_id for vm in self._vms)
             )
@@ -267,10 +314,15 @@ class HostVm:
             return
         try:
             with stopping.to_the_end():
+                unclear = () if self._config is None else self._config.remove_planned(self._intent)
                 self.host.restoring.remove_files(
                     self._intent.files if files is None else files, self._intent.folders
                 )
-            self._journal.settled("undone")
+            if not unclear:
+                self._journal.settled("undone")
+                return
+            logger.warning("planned VMs on %s may be of this restore: %s", self.host.name, ", ".join(unclear))
+            self._journal.release()
         except HvpsError as err:
             logger.warning("what the restore made on %s is still there: %s", self.host.name, err)
             with suppress(HvpsError):

@@ -69,6 +69,10 @@ class RestoreOptions:
         bool,
         Option("make a new vTPM if the host cannot use the old one; BitLocker will ask for its recovery key"),
     ] = False
+    from_config: Annotated[
+        bool,
+        Option("make the VM of the configuration files in the point, not of the definition"),
+    ] = False
     replace: Annotated[bool, Option("write into the disks of the VM itself, which is off")] = False
     discard_saved_state: Annotated[bool, Option("with replace, discard the saved state of the VM")] = False
     remove_checkpoints: Annotated[bool, Option("with replace, remove checkpoints of the VM")] = False
@@ -76,7 +80,9 @@ class RestoreOptions:
     @property
     def conflict(self) -> str | None:
         """Which options do not fit together; None if all do."""
-        makes_vm = self._given("name", "path", "connect_network", "start", "keep_macs", "new_tpm")
+        makes_vm = self._given(
+            "name", "path", "connect_network", "start", "keep_macs", "new_tpm", "from_config"
+        )
         gives_up = self._given("discard_saved_state", "remove_checkpoints")
         for_host = [*makes_vm, *self._given("replace"), *gives_up]
         if target_host(self.to) is None and for_host:
@@ -85,6 +91,8 @@ class RestoreOptions:
             return f"{gives_up[0]} is for replace"
         if self.replace and makes_vm:
             return f"replace restores into the VM as it is, without {makes_vm[0]}"
+        if self.from_config and self.new_tpm:
+            return "from_config takes the vTPM as it is, without new_tpm"
         return None
 
     def _given(self, *names: str) -> list[str]:
@@ -202,6 +210,7 @@ def host_target(host: HyperVHost, context: TaskContext, options: RestoreOptions)
         connect_network=options.connect_network,
         keep_macs=options.keep_macs,
         new_tpm=options.new_tpm,
+        from_config=options.from_config,
     )
     return HostVm(host, repository, run_id, onto)
 

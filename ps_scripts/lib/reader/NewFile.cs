@@ -24,7 +24,7 @@ namespace Hvps
 
         NewFile(string path, uint disposition)
         {
-            Check(path);
+            CheckWritten(path);
             this.path = path;
             handle = NativeFile.CreateFileW(path, ReadWrite, 0, IntPtr.Zero, disposition, 0x80, IntPtr.Zero);
             if (handle.IsInvalid)
@@ -186,7 +186,7 @@ namespace Hvps
         // Deletes a file; false if there is none.
         public static bool Delete(string path)
         {
-            Check(path);
+            CheckWritten(path);
             lock (Files)
             {
                 NewFile found;
@@ -218,7 +218,25 @@ namespace Hvps
             Check(tracks ? path.Substring(0, path.Length - 4) : path);
         }
 
-        // Only disk files are written, renamed and deleted, for any caller.
+        // Files of a configuration are written and deleted in the folder of an import only, so that no caller reaches
+        // those of VMs.
+        static void CheckWritten(string path)
+        {
+            string folder = path.Substring(0, Math.Max(0, path.LastIndexOf('\\')));
+            if (folder.EndsWith("\\Imported Configuration", StringComparison.OrdinalIgnoreCase))
+            {
+                foreach (string extension in new string[] { ".vmcx", ".vmrs", ".vmgs" })
+                {
+                    if (path.EndsWith(extension, StringComparison.OrdinalIgnoreCase))
+                    {
+                        return;
+                    }
+                }
+            }
+            Check(path);
+        }
+
+        // Otherwise only disk files are written, renamed and deleted, for any caller.
         internal static void Check(string path)
         {
             if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase))

@@ -17,6 +17,7 @@ from hvpsbridge.sim.model.errors import Win32
 from hvpsbridge.sim.model.host_files import COMPRESSED, ENCRYPTED, SPARSE, VM_FOLDER, FileHandle
 
 T = TypeVar("T")
+_IMPORTED = "\\imported configuration"
 _GONE = (Win32.FILE_NOT_FOUND, Win32.PATH_NOT_FOUND)
 
 
@@ -53,7 +54,7 @@ def new_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         at = _parent(at)
     for folder in missing:
         _try(partial(_call, context, "CreateDirectory", folder, files.make_folder))
-    _check(path)
+    _check_written(path)
     handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.create(p, context.owner)))
     try:
         attributes = _try(lambda: _attributes(context, path))
@@ -178,7 +179,7 @@ def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     removed: list[str] = []
     files = context.model.host_files
     for path in filter(None, given.get("Files") or ()):
-        _check(path)
+        _check_written(path)
         handle = context.process.files.pop(path.lower(), None)
         if handle is not None:
             files.close(handle)
@@ -188,6 +189,12 @@ def remove_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
         if _removed(context, "RemoveDirectory", path, files.remove_folder):
             removed.append(path)
     yield restoring.FilesRemoved(tuple(removed))
+
+
+def _check_written(path: str) -> None:
+    folder, _, name = path.lower().rpartition("\\")
+    if not (folder.endswith(_IMPORTED) and name.endswith((".vmcx", ".vmrs", ".vmgs"))):
+        _check(path)
 
 
 def _check(path: str) -> None:
@@ -208,7 +215,7 @@ def _removed(context: Context, function: str, path: str, remove: Callable[[str],
 def _open(context: Context, path: str) -> FileHandle:
     handle = context.process.files.get(path.lower())
     if handle is None:
-        _check(path)
+        _check_written(path)
         files = context.model.host_files
         handle = _try(lambda: _call(context, "CreateFile", path, lambda p: files.open(p, context.owner)))
         context.process.files[path.lower()] = handle

@@ -1,0 +1,186 @@
+<#
+.SYNOPSIS
+    Makes a VM of a planned VM, off: with other files for its disks, validated and realized.
+.DESCRIPTION
+    Drives keep their places. The file of a disk that is not restored, and an ISO file that the host does not have, are
+    taken out of their drives. If realizing fails, the planned VM stays; after that, the VM is removed again.
+.PARAMETER PlannedId
+    Id of the planned VM.
+.PARAMETER Json
+    What to change, formats/planned_vm.py.
+.OUTPUTS
+    Hvps.VmMade
+      VmId      guid    its id
+      Name      text    its name
+      Path      text    folder of its configuration
+      Warnings  text[]  settings that the host refused, one line each
+#>
+[CmdletBinding()]
+[OutputType('Hvps.VmMade')]
+param(
+    [Parameter(Mandatory = $true)] [guid] $PlannedId,
+    [Parameter(Mandatory = $true)] [string] $Json
+)
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+#% include "lib/Errors.ps1"
+#% include "lib/Wmi.ps1"
+#% include "lib/PlannedVm.ps1"
+
+function Set-HvpsPlannedFile {
+    <#
+    .SYNOPSIS
+    Puts the files of a plan into the drives of a planned VM.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Setting,
+        [Parameter(Mandatory = $true)] [object] $Plan
+    )
+    $class = 'Msvm_StorageAllocationSettingData'
+    $changes = @()
+    $removed = @()
+    $left = @($Plan.disks | Where-Object { $null -ne $_ })
+    $isos = @($Plan.isos | Where-Object { $null -ne $_ })
+    foreach ($file in @(Get-HvpsPlannedPart -Setting $Setting -ClassName $class)) {
+        $path = [string] @($file.HostResource)[0]
+        if ('Microsoft:Hyper-V:Virtual CD/DVD Disk' -eq $file.ResourceSubType) {
+            if ($isos -notcontains $path) {
+                $removed += $file
+            }
+            continue
+        }
+        if ('Microsoft:Hyper-V:Virtual Hard Disk' -ne $file.ResourceSubType) {
+            continue
+        }
+        $wanted = @($left | Where-Object { $path -eq $_.from })
+        if ($wanted.Count -eq 0) {
+            $removed += $file
+            continue
+        }
+        $left = @($left | Where-Object { $path -ne $_.from })
+        $changes += ConvertTo-HvpsEmbedded -ClassName $class -Properties @{
+            InstanceID   = @('string', [string] $file.InstanceID)
+            HostResource = @('string', [string[]] @([string] $wanted[0].to))
+        }
+    }
+    if ($left.Count -gt 0) {
+        throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "the configuration has no disk $($left[0].from)")
+    }
+    if ($changes.Count -gt 0) {
+        $parameters = @{
+            Service   = 'Msvm_VirtualSystemManagementService'
+            Method    = 'ModifyResourceSettings'
+            Arguments = @{ ResourceSettings = [string[]] $changes }
+            What      = 'setting the files of disks'
+        }
+        $null = Invoke-HvpsWaited @parameters
+    }
+    if ($removed.Count -gt 0) {
+        $parameters = @{
+            Service   = 'Msvm_VirtualSystemManagementService'
+            Method    = 'RemoveResourceSettings'
+            Arguments = @{ ResourceSettings = [object[]] $removed }
+            What      = 'removing files from drives'
+        }
+        $null = Invoke-HvpsWaited @parameters
+    }
+}
+
+function Set-HvpsRealAdapter {
+    <#
+    .SYNOPSIS
+    Gives adapters of the new VM dynamic addresses, and connects them, as the plan says.
+    #>
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)] [object] $Vm,
+        [Parameter(Mandatory = $true)] [object] $Plan,
+        [Parameter(Mandatory = $true)] [AllowEmptyCollection()] [Collections.Generic.List[string]] $Warnings
+    )
+    $wanted = @($Plan.adapters | Where-Object { $null -ne $_ })
+    if ($Plan.keep_macs -and $wanted.Count -eq 0) {
+        return
+    }
+    foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $Vm -ErrorAction Stop | Where-Object { $null -ne $_ })) {
+        $name = [string] $adapter.Name
+        if (-not $Plan.keep_macs) {
+            try {
+                Hyper-V\Set-VMNetworkAdapter -VMNetworkAdapter $adapter -DynamicMacAddress -ErrorAction Stop
+            }
+            catch {
+                $Warnings.Add(('address of network adapter {0}: {1}' -f $name, $_.Exception.Message))
+            }
+        }
+        # Of several with one name, in order.
+        $first = $wanted | Where-Object { $name -ceq $_.name } | Select-Object -First 1
+        if ($null -ne $first) {
+            $wanted = @($wanted | Where-Object { -not [object]::ReferenceEquals($_, $first) })
+            try {
+                $switch = [string] $first.switch
+                Hyper-V\Connect-VMNetworkAdapter -VMNetworkAdapter $adapter -SwitchName $switch -ErrorAction Stop
+            }
+            catch {
+                $Warnings.Add(('network adapter {0}: {1}' -f $name, $_.Exception.Message))
+            }
+        }
+    }
+}
+
+try {
+    #% include "lib/HyperV.ps1"
+    $plan = ConvertFrom-Json -InputObject $Json
+    $planned = @(Get-HvpsPlanned -PlannedId $PlannedId)
+    if ($planned.Count -eq 0) {
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "planned VM $PlannedId does not exist")
+    }
+    $setting = Get-HvpsPlannedSetting -Planned $planned[0]
+    if ($plan.mark -cne (Get-HvpsNote -Setting $setting)) {
+        throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "planned VM $PlannedId is not one of this restore")
+    }
+    Set-HvpsPlannedFile -Setting $setting -Plan $plan
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemManagementService'
+        Method    = 'ValidatePlannedSystem'
+        Arguments = @{ PlannedSystem = $planned[0] }
+        What      = 'validating the VM'
+    }
+    $null = Invoke-HvpsWaited @parameters
+    $parameters = @{
+        Service   = 'Msvm_VirtualSystemManagementService'
+        Method    = 'RealizePlannedSystem'
+        Arguments = @{ PlannedSystem = $planned[0] }
+        What      = 'realizing the VM'
+    }
+    $real = Invoke-HvpsWaited @parameters
+    $id = $PlannedId
+    $class = 'Msvm_ComputerSystem'
+    $made = Get-HvpsResult -Job $real.Ended -Reference $real.Result.ResultingSystem -ClassName $class
+    if ($null -ne $made -and $made.Name -match '^[0-9A-Fa-f-]{36}$') {
+        $id = [guid] $made.Name
+    }
+    $vm = Get-HvpsVmObject -VmId $id
+    $warnings = New-Object -TypeName 'System.Collections.Generic.List[string]'
+    try {
+        Set-HvpsRealAdapter -Vm $vm -Plan $plan -Warnings $warnings
+        # The last step: without the mark it is finished.
+        Hyper-V\Set-VM -VM $vm -Notes ([string] $plan.notes) -AutomaticStartAction Nothing -ErrorAction Stop
+    }
+    catch {
+        $failure = $_
+        # Its files stay: they are the restored disks.
+        Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Continue
+        throw $failure
+    }
+    [pscustomobject]@{
+        PSTypeName = 'Hvps.VmMade'
+        VmId       = ConvertTo-HvpsGuid -Value $vm.Id
+        Name       = [string] $vm.Name
+        Path       = [string] $vm.ConfigurationLocation
+        Warnings   = [string[]] $warnings.ToArray()
+    }
+}
+catch {
+    throw (ConvertTo-HvpsError -Record $_)
+}
