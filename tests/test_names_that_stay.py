@@ -520,6 +520,7 @@ def documents(folder: Path, found: Json, seen: Callable[[str, Json], object] = l
         take("restore", *restored)
         take("repo rebuild-index", "repo", "rebuild-index", "--repo", repo, "--json", "-q")
         take("repo repair", "repo", "repair", "--repo", repo, "--json")
+        take("repo upgrade", "repo", "upgrade", "--repo", repo, "--json")
         take("repo init", "repo", "init", *key, "--json")
         take("key list", "key", "list", *key, "--json")
         slot = take("key add", "key", "add", *key, "--new-key-env", "NAMES_OTHER", "--json")["slot_id"]

@@ -12,7 +12,13 @@ from hvpsbridge.cli.options import json_option, repository_options, repository_s
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.report.documents.repositories import IndexRebuilt, Repaired, RepositoryCreated, StoreProbed
+from hvpsbridge.report.documents.repositories import (
+    IndexRebuilt,
+    Repaired,
+    RepositoryCreated,
+    RepositoryUpgraded,
+    StoreProbed,
+)
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, RepairReport, create_repository
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME
@@ -34,7 +40,7 @@ def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str 
 
 @click.group("repo")
 def repo_() -> None:
-    """Create and repair repositories, test stores and rebuild indexes."""
+    """Create, upgrade and repair repositories, test stores and rebuild indexes."""
 
 
 @repo_.command("init", short_help="Create a repository.")
@@ -191,6 +197,37 @@ def _print_repaired(report: RepairReport, check: bool) -> None:
         console.line(f"{lost} chunks are lost; run `hvps verify`, and then a backup, which stores them again")
     elif not rows:
         console.line("nothing to repair")
+
+
+@repo_.command("upgrade", short_help="Upgrade a repository to the current format.")
+@click.option("--check", is_flag=True, help="Show what would be done without changing anything.")
+@click.option("--wait/--no-wait", default=True, help="Wait for runs that use the repository [default: wait].")
+@repository_options
+@json_option
+@click.pass_obj
+def upgrade(invocation: Invocation, /, check: bool, wait: bool, as_json: bool, **options: Any) -> ExitCode:
+    """Upgrade a repository to the current format, which older versions of hvps do not open.
+
+    Points of the older format stay as they are. End all older versions of hvps that use the repository first:
+    one that runs goes on, and nothing can be collected until it has ended. An upgrade that was interrupted is
+    finished when it is run again; until then, the repository opens as before.
+
+    Fails with exit code 11 with --no-wait while a run uses the repository, and with 14 if the store does not
+    permit to replace the settings.
+    """
+    with interrupting():
+        repository = compose.repository(repository_spec(options, invocation), invocation)
+        report = repository.upgrade(invocation.run_id, wait=wait, check=check)
+    if as_json:
+        console.document(RepositoryUpgraded(repository.repository_id, repository.url, check, report))
+        return ExitCode.DONE
+    if report.found == report.format and not report.finished:
+        console.line(f"{repository.url} has format {report.format} already")
+    elif check:
+        console.line(f"{repository.url} would be upgraded from format {report.found} to {report.format}")
+    else:
+        console.line(f"upgraded {repository.url} from format {report.found} to {report.format}")
+    return ExitCode.DONE
 
 
 @repo_.command("probe", short_help="Test whether a store is suitable for a repository.")

@@ -23,6 +23,7 @@ from hvpsbridge.report.documents.repositories import (
     KeySlots,
     Repaired,
     RepositoryCreated,
+    RepositoryUpgraded,
     StoreProbed,
 )
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent
@@ -48,6 +49,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "host forget": (HostSwept,),
     "host prove": (HostProved,),
     "repo init": (RepositoryCreated,),
+    "repo upgrade": (RepositoryUpgraded,),
     "repo probe": (StoreProbed,),
     "repo rebuild-index": (IndexRebuilt,),
     "repo repair": (Repaired,),

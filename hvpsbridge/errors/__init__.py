@@ -79,6 +79,7 @@ from hvpsbridge.errors.repository import (
     RepositoryLocked,
     StoreError,
     StoreLimit,
+    UpgradeRefused,
     WrongKey,
 )
 from hvpsbridge.errors.usage import (
@@ -166,6 +167,7 @@ __all__ = [
     "ToolMissing",
     "TrackingLied",
     "TrackingUnusable",
+    "UpgradeRefused",
     "UsageError",
     "VmBusy",
     "VmDoesNotRun",

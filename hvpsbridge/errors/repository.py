@@ -152,6 +152,18 @@ class Damaged(RepositoryError):
 
 
 @dataclass(eq=False)
+class UpgradeRefused(RepositoryError):
+    """The settings cannot be replaced where the repository is."""
+
+    what: str
+    template: ClassVar[str] = "cannot upgrade {repository}: {what}"
+    remedy: ClassVar[str] = (
+        "create a new repository with `hvps repo init` and copy the points there with `hvps copy`"
+    )
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
+
+
+@dataclass(eq=False)
 class CollectRefused(RepositoryError):
     """Nothing may be deleted from the repository as it is.
 

@@ -77,7 +77,7 @@ class Catalog:
         or their run was declared dead, are left out.
         """
         found = list(self.read_manifests())
-        # Read after the manifests were listed: a manifest that comes after its fence is none then.
+        # Read after the manifests were listed: one that comes after its fence does not count.
         states = self.states.read()
         for name, read in found:
             if not isinstance(read, Point) or states.is_point(read.manifest):

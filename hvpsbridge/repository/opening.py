@@ -27,7 +27,13 @@ from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.malformed import Malformed, UnknownVersion
 from hvpsbridge.formats.record import encode_record
-from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, decode_settings, new_settings
+from hvpsbridge.formats.settings import (
+    CONFIG_NAME,
+    MAX_SETTINGS_BYTES,
+    UPGRADE_NAME,
+    decode_settings,
+    new_settings,
+)
 from hvpsbridge.repository.cache_file import place_folder
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, shipped
 from hvpsbridge.repository.key_slots import DEFAULT_COST, make_slot, write_slot
@@ -150,9 +156,7 @@ def open_repository(url: str, *, key: Secret | None = None, cache_folder: Path |
 def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path | None = None) -> Repository:
     """The repository in a store, as :func:`open_repository`; without a ``cache_folder``, it uses memory."""
     try:
-        settings = decode_settings(store.get(CONFIG_NAME, MAX_SETTINGS_BYTES))
-    except ObjectMissing as err:
-        raise NoRepository(store.url, _instead(store)) from err
+        settings = decode_settings(_settings_data(store))
     except UnknownVersion as err:
         raise NewerFormat(store.url, err.found, FORMAT) from err
     except Malformed as err:
@@ -169,6 +173,19 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
     if sealer.settings_check(settings) != settings.check:
         raise Damaged(store.url, CONFIG_NAME, "its check does not match")
     return Repository(store, settings, sealer, folder, master=master, slot_id=slot_id)
+
+
+def _settings_data(store: Store) -> bytes:
+    try:
+        return store.get(CONFIG_NAME, MAX_SETTINGS_BYTES)
+    except ObjectMissing as err:
+        # Between two steps of an upgrade, the settings are in the second place only.
+        with contextlib.suppress(ObjectMissing):
+            return store.get(UPGRADE_NAME, MAX_SETTINGS_BYTES)
+        # The upgrade may have ended between the two.
+        with contextlib.suppress(ObjectMissing):
+            return store.get(CONFIG_NAME, MAX_SETTINGS_BYTES)
+        raise NoRepository(store.url, _instead(store)) from err
 
 
 def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:

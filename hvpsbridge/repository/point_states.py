@@ -1,7 +1,7 @@
 """What decides whether a manifest is a point: tombstones, fences and tags.
 
 A pruned point keeps its manifest until a collect deletes it, because a backup that began before may count
-from it. So a manifest with a tombstone is no point, unless the point is protected. A user who protects a
+from it. So a manifest with a tombstone does not count, unless the point is protected. A user who protects a
 point while a prune removes it either keeps it, or gets an error that it was pruned.
 """
 
@@ -109,7 +109,7 @@ class PointStates:
         return found
 
     def bury(self, manifest: Manifest) -> None:
-        """Write the tombstone of a point durably: from now on it is no point, unless it is protected."""
+        """Write the tombstone of a point durably: it is hidden from now on, unless it is protected."""
         tomb = Tombstone(
             point_id=manifest.point_id,
             vm_id=manifest.vm_id,

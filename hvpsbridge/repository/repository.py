@@ -49,6 +49,7 @@ from hvpsbridge.repository.stored_packs import write_bad_list
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.unreadable import Unreadable
+from hvpsbridge.repository.upgrading import UpgradeReport, upgrade
 from hvpsbridge.repository.writer import Writer
 from hvpsbridge.units import KIB
 
@@ -308,6 +309,10 @@ class Repository:
         report = repair(self._verify_context(), run_id, check=check)
         self.refresh()
         return report
+
+    def upgrade(self, run_id: UUID, *, wait: bool, check: bool = False) -> UpgradeReport:
+        """Upgrade to the current format, see ``upgrading.upgrade``; open the repository again afterwards."""
+        return upgrade(self._objects, self.settings, run_id, wait=wait, check=check)
 
     def collect(self, run_id: UUID, options: CollectOptions) -> CollectReport:
         """Get space back; see ``collect.collector.collect``."""

@@ -27,6 +27,7 @@ def refuse_other_runs(
     objects: Objects,
     own: Lease,
     *,
+    folders: tuple[str, ...] = (RUNS,),
     stale_seconds: float = leases.LEASE_STALE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -34,11 +35,17 @@ def refuse_other_runs(
 
     A run on another machine is dead when its run object does not change for ``stale_seconds``.
 
+    Args:
+        objects: the repository.
+        own: the run of the caller.
+        folders: where run objects, or leases, are looked for.
+        stale_seconds, clock: for tests.
+
     Raises:
         RepositoryLocked: another run is alive.
     """
     watched: dict[str, int] = {}
-    for prefix, counter in _highest(objects).items():
+    for prefix, counter in _highest(objects, folders).items():
         record = leases.read_record(objects, prefix, counter)
         if prefix == own.prefix or (record is not None and _has_ended(objects, prefix, record)):
             continue
@@ -50,7 +57,7 @@ def refuse_other_runs(
     since = clock()
     while watched and clock() - since < stale_seconds:
         time.sleep(min(leases.POLL_SECONDS, stale_seconds / 4))
-        now = _highest(objects)
+        now = _highest(objects, folders)
         for prefix, counter in list(watched.items()):
             if prefix not in now:
                 del watched[prefix]
@@ -70,10 +77,10 @@ def _alive(objects: Objects, record: LeaseRecord | None) -> RepositoryLocked:
     return RepositoryLocked(objects.store.url, "the repository", name)
 
 
-def _highest(objects: Objects) -> dict[str, int]:
-    """The highest counter of each run, by prefix."""
+def _highest(objects: Objects, folders: tuple[str, ...]) -> dict[str, int]:
+    """The highest counter of each run or lease, by prefix."""
     found: dict[str, int] = {}
-    for info in objects.list(RUNS):
+    for info in (info for folder in folders for info in objects.list(folder)):
         prefix = info.name.rsplit("/", 1)[0]
         found[prefix] = max(found.get(prefix, -1), counter_of(info.name))
     return found

@@ -10,6 +10,7 @@ from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import RebuildReport, RepairReport
 from hvpsbridge.repository.keys import SlotInfo
 from hvpsbridge.repository.probe import ProbeReport
+from hvpsbridge.repository.upgrading import UpgradeReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,20 @@ class RepositoryCreated(Document):
     url: str
     chunk_bytes: int
     sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryUpgraded(Document):
+    """Result of an upgrade of a repository.
+
+    Attributes:
+        check: whether nothing was changed.
+    """
+
+    repository_id: UUID
+    url: str
+    check: bool
+    report: UpgradeReport
 
 
 @dataclass(frozen=True, slots=True)

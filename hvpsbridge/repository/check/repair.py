@@ -14,13 +14,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, ObjectExists, RepositoryError, StoreError
+from hvpsbridge.errors import Damaged, RepositoryError, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadList
 from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.check.reconcile import check_cache
-from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, restore_tool_problems, shipped
+from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, replace_restore_tool, restore_tool_problems
 from hvpsbridge.repository.check.scan import NO_PACK
 from hvpsbridge.repository.check.verify import VerifyContext, parts_of
 from hvpsbridge.repository.image import DiskImage
@@ -294,16 +294,11 @@ class _Repair:
                     continue
 
     def _replace_restore_tool(self) -> bool:
-        store = self.context.objects.store
         if not any(restore_tool_problems(self.context.objects)):
             return False
         if self.change:
             try:
-                store.delete(RESTORE_NAME)
-                store.put(RESTORE_NAME, shipped())
-                store.commit_barrier()
-            except ObjectExists:
-                pass
+                replace_restore_tool(self.context.objects)
             except StoreError as err:
                 logger.warning("cannot replace %s: %s", RESTORE_NAME, err)
                 self.kept.append(RESTORE_NAME)

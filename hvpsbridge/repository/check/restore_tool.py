@@ -5,10 +5,11 @@ It is the program that is run after a disaster, and it is given the key.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 
-from hvpsbridge.errors import Damaged, ObjectMissing
+from hvpsbridge.errors import Damaged, ObjectExists, ObjectMissing
 from hvpsbridge.repository.check.findings import VerifyProblem
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.resources import resource_folder
@@ -41,6 +42,21 @@ EARLIER = frozenset(
 def shipped() -> bytes:
     """The restore.py of this hvps."""
     return (resource_folder("restore_tool") / RESTORE_NAME).read_bytes()
+
+
+def replace_restore_tool(objects: Objects) -> None:
+    """Put the restore.py of this hvps into the repository, unless it is there.
+
+    Raises:
+        StoreError: the store refuses; the one that is there stays.
+    """
+    with contextlib.suppress(ObjectMissing, Damaged):
+        if objects.store.get(RESTORE_NAME, MAX_BYTES) == shipped():
+            return
+    objects.store.delete(RESTORE_NAME)
+    with contextlib.suppress(ObjectExists):  # another hvps was faster
+        objects.store.put(RESTORE_NAME, shipped())
+    objects.store.commit_barrier()
 
 
 def in_repository(objects: Objects) -> bytes:

@@ -1,9 +1,9 @@
 """Fences of dead runs, so that a process that comes back cannot add a point that lacks what was deleted.
 
 A collector creates the first object of a fence, and then lists the manifests of the run. The second object
-names those: they are points, and any later manifest of the run is none. A writer looks for a fence of its run
-before and after its manifest. If it finds none after, its manifest was there before the fence, so the fence
-names it.
+names those: they are points, and a later manifest of the run does not count. A writer looks for a fence of
+its run before and after its manifest. If it finds none after, its manifest was there before the fence, so the
+fence names it.
 """
 
 from __future__ import annotations
