@@ -20,6 +20,7 @@ _UNSAFE_CHARACTER = re.compile(f"[{_UNSAFE}]")
 _LINE_BREAK = re.compile(r"\s*[\n\r\x85\u2028\u2029]\s*")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _USERS = re.compile(r"://[^/?#\s]*@")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Letters of somebody else's text in an error.
@@ -68,6 +69,11 @@ def json_escaped(document: str) -> str:
     them as escapes, too.
     """
     return _UNSAFE_CHARACTER.sub(_escape, _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", document))
+
+
+def json_ascii(document: str) -> str:
+    """A JSON document with all characters beyond ASCII as escapes."""
+    return _BEYOND_ASCII.sub(_escape, document)
 
 
 def _escape(match: re.Match[str]) -> str:

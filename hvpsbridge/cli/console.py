@@ -7,19 +7,19 @@ line, never cut to a width. Text from outside is cleaned (:mod:`hvpsbridge.text`
 from __future__ import annotations
 
 import codecs
-import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from hvpsbridge.cli.logs import printable, redact
 from hvpsbridge.cli.progress_text import ended_text, figures_text, plan_lines, vm_name
-from hvpsbridge.report.documents import Document, document_text
+from hvpsbridge.report.documents import Document, document_parts, document_text
 from hvpsbridge.tasks.observer import Observer
 from hvpsbridge.tasks.totals import Totals
+from hvpsbridge.text import json_ascii
 
 if TYPE_CHECKING:
     from hvpsbridge.report.views import Table
@@ -50,11 +50,20 @@ def document(content: Document, *, indent: int | None = 2) -> None:
     Secrets are hidden in its text values, before they are written as JSON: a short passphrase may well be
     part of a key or a word that programs rely on, and is spelled differently once it is escaped.
     """
-    text = document_text(content, indent=indent, redact=redact)
-    if not _is_utf8(sys.stdout):
-        # JSON is UTF-8; ASCII is that in nearly every encoding.
-        text = json.dumps(json.loads(text), indent=indent)
-    sys.stdout.write(f"{text}\n")
+    _json([document_text(content, indent=indent, redact=redact)])
+
+
+def long_document(content: Document, key: str, lists: Sequence[Iterable[object]]) -> None:
+    """Print a JSON document whose lists ``key`` are empty, with these instead, item by item."""
+    _json(document_parts(content, key, lists, redact=redact))
+
+
+def _json(parts: Iterable[str]) -> None:
+    # JSON is UTF-8; ASCII is that in nearly every encoding.
+    as_it_is = _is_utf8(sys.stdout)
+    for part in parts:
+        sys.stdout.write(part if as_it_is else json_ascii(part))
+    sys.stdout.write("\n")
 
 
 def _is_utf8(stream: TextIO) -> bool:

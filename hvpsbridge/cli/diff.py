@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,8 +13,9 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode, HvpsError
-from hvpsbridge.report.documents.files import PointDiff, point_diff
-from hvpsbridge.tasks.files.diff import diff
+from hvpsbridge.report.documents.files import diff_files, point_diff, stored_bytes
+from hvpsbridge.repository import Point
+from hvpsbridge.tasks.files.diff import ChangedVolume, diff
 from hvpsbridge.units import size_text
 
 
@@ -39,26 +41,25 @@ def diff_(invocation: Invocation, /, earlier: str, later: str, as_json: bool, **
         repository = compose.repository(repository_spec(options, invocation), invocation)
         one, other = repository.catalog.find_point(earlier), repository.catalog.find_point(later)
         volumes = diff(repository, one, other, on_unreadable)
-    document = point_diff(one, other, volumes, tuple(problems))
     if as_json:
-        console.document(document)
+        document = point_diff(one, other, volumes, tuple(problems))
+        console.long_document(document, "files", [diff_files(volume) for volume in volumes])
     else:
-        _print(document)
-        for volume in volumes:
-            for each in volume.files:
-                console.line(
-                    f"{each.change.value:>8} {each.size_bytes:>14} {volume.volume} {shown(each.path)}"
-                )
+        _print(other, volumes)
     incomplete = problems or any(volume.not_compared and volume.content for volume in volumes)
     return ExitCode.DEGRADED if incomplete else ExitCode.DONE
 
 
-def _print(document: PointDiff) -> None:
-    for volume in document.volumes:
+def _print(later: Point, volumes: Sequence[ChangedVolume]) -> None:
+    for volume in volumes:
         note = f"; files not compared: {volume.not_compared}" if volume.not_compared else ""
         changed = f"{size_text(volume.changed_bytes)} in changed chunks, {len(volume.files)} files"
         console.line(f"{volume.volume} ({volume.content or 'unknown'}): {changed}{note}")
+    changed_bytes = sum(volume.changed_bytes for volume in volumes)
     console.line(
-        f"{size_text(document.changed_bytes)} in changed chunks; "
-        f"the later point added {size_text(document.stored_bytes)} to the repository"
+        f"{size_text(changed_bytes)} in changed chunks; "
+        f"the later point added {size_text(stored_bytes(later))} to the repository"
     )
+    for volume in volumes:
+        for each in volume.files:
+            console.line(f"{each.change.value:>8} {each.size_bytes:>14} {volume.volume} {shown(each.path)}")

@@ -9,8 +9,9 @@ import logging
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,10 +30,30 @@ _PROGRAM = ("-m", "hvpsbridge.filesystems.worker")
 # Without a message: a library that loops must not hold a command forever.
 _SILENCE_SECONDS = 300.0
 _DEEPEST = 4096
+# Of a list of entries in memory; longer ones are in a temporary file.
+_KEPT_BYTES = 4 << 20
 # What the child may ask for while it answers.
 _SERVED = (wire.WANT, wire.FILE, wire.TOOL)
 
 OnUnreadable = Callable[[FilesUnreadable], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """A folder, and those that it is in."""
+
+    depth: int
+    key: int
+    parent: _Above | None
+
+    def has(self, key: int) -> bool:
+        """Whether the folder of that key is among them."""
+        current: _Above | None = self
+        while current is not None:
+            if current.key == key:
+                return True
+            current = current.parent
+        return False
 
 
 class DiskFiles:
@@ -133,8 +154,12 @@ class DiskFiles:
 
     def children(self, volume: int, folder: Entry) -> list[Entry]:
         """Entries of a folder."""
+        return [wire.entry_from(payload) for payload in self._children(volume, folder)]
+
+    def _children(self, volume: int, folder: Entry) -> Iterator[bytes]:
         request = {"do": "children", "volume": volume, "entry": wire.entry_values(folder)}
-        return [wire.entry_from(payload) for _, payload in self._ask(request, shown(folder.path))]
+        for _, payload in self._ask(request, shown(folder.path)):
+            yield payload
 
     def walk(self, volume: int, folder: Entry, on_unreadable: OnUnreadable) -> Iterator[Entry]:
         """Everything below a folder; a folder comes before what is in it. Other calls may be made meanwhile.
@@ -142,23 +167,28 @@ class DiskFiles:
         Args:
             on_unreadable: called for a folder that cannot be listed.
         """
-        pending = [(folder, frozenset([folder.key]))]
+        pending = [(wire.entry_json(folder), _Above(0, folder.key, None))]
         while pending:
-            current, above = pending.pop()
-            try:
-                children = self.children(volume, current)
-            except FilesUnreadable as err:
-                on_unreadable(err)
-                continue
+            payload, above = pending.pop()
+            current = wire.entry_from(payload)
             folders = []
-            for entry in children:
-                yield entry
-                if entry.kind is not FileKind.FOLDER:
+            # As JSON they take a third of the memory, and a folder may have a million.
+            with tempfile.SpooledTemporaryFile(_KEPT_BYTES) as children:
+                try:
+                    children.writelines(payload + b"\n" for payload in self._children(volume, current))
+                except FilesUnreadable as err:
+                    on_unreadable(err)
                     continue
-                if entry.key in above or len(above) > _DEEPEST:
-                    on_unreadable(FilesUnreadable(shown(entry.path), "the folder contains itself"))
-                else:
-                    folders.append((entry, above | {entry.key}))
+                children.seek(0)
+                for line in children:
+                    entry = wire.entry_from(line)
+                    yield entry
+                    if entry.kind is not FileKind.FOLDER:
+                        continue
+                    if above.depth >= _DEEPEST or above.has(entry.key):
+                        on_unreadable(FilesUnreadable(shown(entry.path), "the folder contains itself"))
+                    else:
+                        folders.append((line, _Above(above.depth + 1, entry.key, above)))
             pending += reversed(folders)
 
     def read(self, volume: int, entry: Entry, limit: int | None = None) -> Iterator[bytes | int]:

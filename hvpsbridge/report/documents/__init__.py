@@ -6,6 +6,12 @@ report`` prints the JSON Schemas. Documents of ``hvps sim`` and ``hvps demo`` ar
 package may not import the simulator.
 """
 
-from hvpsbridge.report.documents.document import VERSION, Document, document_schema, document_text
+from hvpsbridge.report.documents.document import (
+    VERSION,
+    Document,
+    document_parts,
+    document_schema,
+    document_text,
+)
 
-__all__ = ["VERSION", "Document", "document_schema", "document_text"]
+__all__ = ["VERSION", "Document", "document_parts", "document_schema", "document_text"]

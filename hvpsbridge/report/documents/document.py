@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,35 @@ def document_text(document: Document, *, indent: int | None = 2, redact: Redact 
     """
     content = {"version": VERSION, **jsonable(document, redact)}
     return json_escaped(json.dumps(content, indent=indent, ensure_ascii=False))
+
+
+def document_parts(
+    document: Document,
+    key: str,
+    lists: Sequence[Iterable[object]],
+    *,
+    indent: int = 2,
+    redact: Redact = str,
+) -> Iterator[str]:
+    """The text of :func:`document_text` in parts, with lists that are too long for the memory.
+
+    Args:
+        key: of empty lists in the document; the n-th gets the n-th of ``lists``.
+    """
+    # In a text the quotes would be escaped, so this is the key.
+    before, *others = document_text(document, indent=indent, redact=redact).split(f'"{key}": []')
+    for after, items in zip(others, lists, strict=True):
+        margin = "\n" + before.rpartition("\n")[2]
+        inner = margin + " " * indent
+        yield f'{before}"{key}": ['
+        comma = ""
+        for item in items:
+            text = json.dumps(jsonable(item, redact), indent=indent, ensure_ascii=False)
+            yield comma + inner + json_escaped(text).replace("\n", inner)
+            comma = ","
+        yield (margin if comma else "") + "]"
+        before = after
+    yield before
 
 
 def document_schema(*kinds: type[Document], title: str) -> dict[str, Any]:

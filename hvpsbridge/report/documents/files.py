@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -127,28 +128,33 @@ class PointDiff(Document):
 def point_diff(
     one: Point, other: Point, volumes: tuple[ChangedVolume, ...], problems: tuple[str, ...]
 ) -> PointDiff:
-    """The document of a comparison."""
+    """The document of a comparison, without its files, which may be millions: see :func:`diff_files`."""
     return PointDiff(
         earlier=one.point_id,
         later=other.point_id,
         changed_bytes=sum(each.changed_bytes for each in volumes),
-        stored_bytes=sum(disk.stats.stored_bytes for disk in other.disks),
+        stored_bytes=stored_bytes(other),
         volumes=tuple(
             DiffVolume(
                 volume=each.volume,
                 content=each.content,
                 changed_bytes=each.changed_bytes,
-                files=tuple(
-                    DiffFile(
-                        Word(file.change.value),
-                        file.path.decode("utf-8", "backslashreplace"),
-                        file.size_bytes,
-                    )
-                    for file in each.files
-                ),
+                files=(),
                 not_compared=each.not_compared,
             )
             for each in volumes
         ),
         problems=problems,
     )
+
+
+def diff_files(volume: ChangedVolume) -> Iterator[DiffFile]:
+    """The files of a volume that differ, as the document has them."""
+    for file in volume.files:
+        path = file.path.decode("utf-8", "backslashreplace")
+        yield DiffFile(Word(file.change.value), path, file.size_bytes)
+
+
+def stored_bytes(point: Point) -> int:
+    """What a point added to the repository."""
+    return sum(disk.stats.stored_bytes for disk in point.disks)

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from hvpsbridge.errors import FilesUnreadable
 from hvpsbridge.filesystems.client import OnUnreadable
-from hvpsbridge.filesystems.model import Entry, FileKind, Volume
+from hvpsbridge.filesystems.model import Volume
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.repository import Point, Repository
+from hvpsbridge.tasks.files.comparison import ChangedFiles
 from hvpsbridge.tasks.files.point_files import PointFiles, address, open_point
-
-
-class Change(StrEnum):
-    """What happened to a file."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    CHANGED = "changed"
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedFile:
-    """One file that differs.
-
-    Attributes:
-        size_bytes: in the later point; of a removed file, in the earlier one.
-    """
-
-    change: Change
-    path: bytes
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +30,7 @@ class ChangedVolume:
     volume: str
     content: str
     changed_bytes: int
-    files: tuple[ChangedFile, ...]
+    files: ChangedFiles
     not_compared: str = ""
 
 
@@ -94,8 +73,13 @@ def diff(
         found = []
         for index, volume in enumerate(right.volumes):
             logical = "/" in volume.name
-            touched = _overlap(changed.get(volume.disk, ()), volume)
-            if not (bool(changed) if logical else touched):
+            touched = sum(
+                _overlap(changed.get(disk, ()), offset, offset + piece.part_bytes)
+                for piece in right.files.content(index).pieces
+                for disk, offset in piece.places
+            )
+            # Where a refused logical volume is, is not known.
+            if not touched and not (logical and volume.refused):
                 continue
             base = earlier.get((other.disks[volume.disk].slot, volume.name))
             files, why = _files(left, base, right, index, on_unreadable)
@@ -113,59 +97,36 @@ def diff(
         return tuple(found) + tuple(_outside(changed, right.volumes))
 
 
-def _overlap(extents: Sequence[Extent], volume: Volume) -> int:
-    end = volume.offset + volume.size_bytes
-    return sum(max(0, min(each.end, end) - max(each.offset, volume.offset)) for each in extents)
+def _overlap(extents: Sequence[Extent], start: int, end: int) -> int:
+    return sum(max(0, min(each.end, end) - max(each.offset, start)) for each in extents)
 
 
 def _outside(changed: dict[int, list[Extent]], volumes: Sequence[Volume]) -> Iterator[ChangedVolume]:
     for number, extents in changed.items():
         inside = sum(
-            _overlap(extents, each) for each in volumes if each.disk == number and "/" not in each.name
+            _overlap(extents, each.offset, each.offset + each.size_bytes)
+            for each in volumes
+            if each.disk == number and "/" not in each.name
         )
         rest = sum(each.length for each in extents) - inside
         if rest > 0:
             yield ChangedVolume(
-                volume=f"{number} outside partitions", content="", changed_bytes=rest, files=()
+                volume=f"{number} outside partitions", content="", changed_bytes=rest, files=ChangedFiles()
             )
 
 
 def _files(
     left: PointFiles, base: int | None, right: PointFiles, index: int, on_unreadable: OnUnreadable
-) -> tuple[tuple[ChangedFile, ...], str]:
+) -> tuple[ChangedFiles, str]:
     if right.volumes[index].refused:
-        return (), right.volumes[index].refused
+        return ChangedFiles(), right.volumes[index].refused
     if base is None or left.volumes[base].content != right.volumes[index].content:
-        return (), "the earlier point does not have this file system"
+        return ChangedFiles(), "the earlier point does not have this file system"
     try:
         left.files.open(base)
         right.files.open(index)
-        before = {
-            entry.path: _state(entry)
-            for entry in left.files.walk(base, left.entry(base, b"/"), on_unreadable)
-        }
-        found = []
-        for entry in right.files.walk(index, right.entry(index, b"/"), on_unreadable):
-            state = before.pop(entry.path, None)
-            if state is None:
-                found.append(ChangedFile(Change.ADDED, entry.path, entry.size_bytes))
-            elif state != _state(entry):
-                found.append(ChangedFile(Change.CHANGED, entry.path, entry.size_bytes))
+        earlier = left.files.walk(base, left.entry(base, b"/"), on_unreadable)
+        later = right.files.walk(index, right.entry(index, b"/"), on_unreadable)
+        return ChangedFiles(earlier, later), ""
     except FilesUnreadable as err:
-        return (), err.what
-    found += [ChangedFile(Change.REMOVED, path, state[1]) for path, state in before.items()]
-    return tuple(sorted(found, key=lambda each: each.path)), ""
-
-
-def _state(entry: Entry) -> tuple[FileKind, int, int | None, int | None, int | None, int | None, bytes]:
-    """What is compared. The time and size of a folder change with what is in it."""
-    is_folder = entry.kind is FileKind.FOLDER
-    return (
-        entry.kind,
-        0 if is_folder else entry.size_bytes,
-        None if is_folder else entry.modified_ns,
-        entry.mode,
-        entry.owner,
-        entry.group,
-        entry.target,
-    )
+        return ChangedFiles(), err.what
