@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import click
 
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of
+from hvpsbridge.cli.proofs import gathered, lost_chunks_text, moment_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
-from hvpsbridge.report.documents.points import PointList, UnreadablePoint, point_summary
+from hvpsbridge.formats.marks import LaterProof
+from hvpsbridge.report.documents.points import PointList, PointSummary, UnreadablePoint, point_summary
 from hvpsbridge.report.views import Table
+from hvpsbridge.repository import Point
+from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.point_lines import PointLine, lines_in_order
 from hvpsbridge.repository.points import SHORT_ID_DIGITS, vms_named
 from hvpsbridge.units import size_text
 
@@ -31,39 +37,43 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
     """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        everything = repository.catalog.points()
-        vm_ids = None if vm is None else vms_named(everything, vm)
-        points = [point for point in everything if vm_ids is None or point.vm_id in vm_ids]
+        catalog = repository.catalog
+        read = list(catalog.read_lines())
+        lines = lines_in_order(line for _, line in read if isinstance(line, PointLine))
+        vm_ids = None if vm is None else vms_named(lines, vm)
         unreadable = [
             point
-            for point in repository.catalog.unreadable_points()
+            for point in catalog.unreadable_points(read)
             if vm_ids is None or point.vm_id is None or point.vm_id in vm_ids
         ]
-        lost_chunks = repository.lost_chunks(points)
-        proofs = {point.point_id: proofs_of(repository, point) for point in points}
-    code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
-    if as_json:
-        summaries = tuple(
-            point_summary(point, proofs[point.point_id].best, proofs[point.point_id].levels)
-            for point in points
-        )
-        gone = tuple(UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable)
-        console.document(PointList(repository.repository_id, summaries, gone, lost_chunks))
-        return code
+        lost_chunks = repository.lost_chunks(_points_of(catalog, vm_ids))
+        proofs = catalog.all_proofs()
+        code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
+        if as_json:
+            found = (
+                (point, proofs.get(point.manifest.digest(), ())) for point in _points_of(catalog, vm_ids)
+            )
+            summaries = tuple(_summary(point, later) for point, later in found)
+            gone = tuple(
+                UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable
+            )
+            console.document(PointList(repository.repository_id, summaries, gone, lost_chunks))
+            return code
     rows = tuple(
         (
-            point.short_id,
-            point.vm_name,
-            moment_text(point.created),
-            point.manifest.host,
-            str(len(point.disks)),
-            size_text(sum(disk.size_bytes for disk in point.disks)),
-            "+".join(map(str, sorted({disk.sector_bytes for disk in point.disks}))),
-            "+".join(sorted({disk.mode for disk in point.disks})),
-            point.manifest.consistency,
-            proofs[point.point_id].lowest,
+            line.short_id,
+            line.vm_name,
+            moment_text(line.created),
+            line.host,
+            str(len(line.disks)),
+            size_text(sum(disk.size_bytes for disk in line.disks)),
+            "+".join(map(str, sorted({disk.sector_bytes for disk in line.disks}))),
+            "+".join(sorted({disk.mode for disk in line.disks})),
+            line.consistency,
+            gathered(line.disks, proofs.get(line.digest(), ())).lowest,
         )
-        for point in points
+        for line in lines
+        if vm_ids is None or line.vm_id in vm_ids
     )
     columns = ("point", "VM", "created", "host", "disks", "size", "sector", "mode", "consistency", "proof")
     console.table(Table("points", columns, rows, frozenset({4, 5, 6})))
@@ -76,3 +86,13 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
     if lost_chunks:
         console.line(lost_chunks_text(lost_chunks))
     return code
+
+
+def _points_of(catalog: Catalog, vm_ids: frozenset[UUID] | None) -> Iterator[Point]:
+    """Points of all VMs, or of some; read only when the first one is asked for."""
+    yield from (point for point in catalog.points() if vm_ids is None or point.vm_id in vm_ids)
+
+
+def _summary(point: Point, later: Sequence[LaterProof]) -> PointSummary:
+    proofs = gathered(point.disks, later)
+    return point_summary(point, proofs.best, proofs.levels)

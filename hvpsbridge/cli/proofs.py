@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from hvpsbridge.formats.manifest import PROOF_LEVELS, Proof
+from hvpsbridge.formats.marks import LaterProof
 from hvpsbridge.report.documents.points import PointProof
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.secret import Word
@@ -19,6 +21,18 @@ def moment_text(moment: dt.datetime) -> str:
 def lost_chunks_text(count: int) -> str:
     """The line about chunks that are known to be lost."""
     return f"{count} chunks are listed as damaged and have no good copy; `hvps verify` names what is affected"
+
+
+class ProvenDisk(Protocol):
+    """A disk of a point."""
+
+    @property
+    def slot(self) -> str:
+        """Where it is attached."""
+
+    @property
+    def proof(self) -> Proof | None:
+        """How it was proved before the point was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +59,20 @@ class PointProofs:
 
 def proofs_of(repository: Repository, point: Point) -> PointProofs:
     """Proofs of a point, from its manifest or recorded later."""
-    found = [(entry.slot, entry.proof) for entry in repository.catalog.proofs(point)]
-    found += [(disk.slot, disk.proof) for disk in point.disks if disk.proof is not None]
+    return gathered(point.disks, repository.catalog.proofs(point))
+
+
+def gathered(disks: Sequence[ProvenDisk], later: Iterable[LaterProof]) -> PointProofs:
+    """Proofs of a point with these disks, and those that were recorded later."""
+    found = [(entry.slot, entry.proof) for entry in later]
+    found += [(disk.slot, disk.proof) for disk in disks if disk.proof is not None]
     best = {
         disk.slot: max(
             (proof for slot, proof in found if slot in ("", disk.slot)),
             key=lambda proof: (PROOF_LEVELS.index(proof.level), proof.at),
             default=None,
         )
-        for disk in point.disks
+        for disk in disks
     }
     newest: dict[tuple[int, str], Proof] = {}
     for slot, proof in found:

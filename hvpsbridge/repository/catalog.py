@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointNotFound
@@ -23,8 +24,17 @@ from hvpsbridge.repository.layout import (
 )
 from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.point_lines import (
+    PointLine,
+    decode_later,
+    decode_line,
+    encode_later,
+    encode_line,
+    line_of,
+)
 from hvpsbridge.repository.point_states import PointStates
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
+from hvpsbridge.repository.remembered import Remembered
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
 
@@ -39,8 +49,12 @@ SHORTEST_ID_DIGITS = 4
 class Catalog:
     """The small objects of a repository: everything known about points without reading their disks."""
 
-    def __init__(self, objects: Objects, unreadable: Unreadable) -> None:
+    def __init__(self, objects: Objects, unreadable: Unreadable, folder: Path | None = None) -> None:
         self._objects = objects
+        points = None if folder is None else folder / "points"
+        self._remembered_lines = Remembered(objects, points, encode_line, decode_line)
+        proofs = None if folder is None else folder / "proofs"
+        self._remembered_proofs = Remembered(objects, proofs, encode_later, decode_later)
         self._unreadable = unreadable
         # By object name. Manifests never change, so each is read once.
         self._manifests: dict[str, Point] = {}
@@ -83,6 +97,23 @@ class Catalog:
             if not isinstance(read, Point) or states.is_point(read.manifest):
                 yield name, read
 
+    def read_lines(self) -> Iterator[tuple[str, PointLine | Damaged | NewerObject]]:
+        """As :meth:`read_points`, with lines of points.
+
+        Manifests that were not written since they were read on this machine are not read again.
+        """
+        listed = self._list_manifests()
+        lines = self._remembered_lines.of(listed)
+        found: dict[str, PointLine | Damaged | NewerObject] = dict(lines)
+        for name, read in self._read_listed([info for info in listed if info.name not in lines]):
+            found[name] = line_of(read.manifest) if isinstance(read, Point) else read
+        kept = {name: line for name, line in found.items() if isinstance(line, PointLine)}
+        self._remembered_lines.save(listed, kept)
+        states = self.states.read()
+        for name, line in sorted(found.items()):
+            if not isinstance(line, PointLine) or states.is_point(line):
+                yield name, line
+
     def safe_bases(self) -> frozenset[UUID]:
         """Points that stay points unless somebody prunes them."""
         found = [read.manifest for _, read in self.read_manifests() if isinstance(read, Point)]
@@ -91,10 +122,17 @@ class Catalog:
 
     def read_manifests(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
         """As :meth:`read_points`, with manifests that are no points."""
+        return self._read_listed(self._list_manifests())
+
+    def _list_manifests(self) -> list[ObjectInfo]:
         # A link in place of a manifest is damage, too.
         listed = sorted(self._objects.list_all(POINTS), key=lambda info: info.name)
-        infos = [info for info in listed if info.size_bytes]
         self._empty = frozenset(info.name for info in listed if not info.size_bytes)
+        return [info for info in listed if info.size_bytes]
+
+    def _read_listed(
+        self, infos: Sequence[ObjectInfo]
+    ) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
         missing = [
             info for info in infos if info.name not in self._manifests and info not in self._not_manifests
         ]
@@ -176,14 +214,17 @@ class Catalog:
         See ``lost`` for what counts as one. A missing manifest is found here by its ids only; ``verify``
         looks further.
         """
+        # Not from what is remembered: the newest point would be passed over if its manifest is damaged.
+        return self._lost_among(list(self.read_points()), vm_id)
+
+    def _lost_among(
+        self, read: Iterable[tuple[str, Point | PointLine | Damaged | NewerObject]], vm_id: UUID | None
+    ) -> tuple[LostPoint, ...]:
         with_ids = {info.name.rsplit("/", 1)[1] for info in self._objects.list(IDS)}
-        points: list[Point] = []
         suspects: dict[UUID, str] = {}
-        for name, found in self.read_points():
+        for name, found in read:
             with_ids.discard(digits := name.rsplit("/", 1)[1])
-            if isinstance(found, Point):
-                points.append(found)
-            elif len(digits) == UUID_DIGITS:
+            if isinstance(found, (Damaged, NewerObject)) and len(digits) == UUID_DIGITS:
                 suspects[UUID(digits)] = found.what
         missing = {UUID(digits) for digits in with_ids if len(digits) == UUID_DIGITS}
         empty = {UUID(name.rsplit("/", 1)[1]) for name in self._empty}
@@ -199,13 +240,19 @@ class Catalog:
                 suspects[point_id] = err.what
         for point_id in empty - {tomb.point_id for tomb in tombstones}:
             suspects[point_id] = "the manifest is empty"
-        return find_lost(self._objects, suspects, points, tombstones, vm_id)
+        return find_lost(self._objects, suspects, self.points(), tombstones, vm_id)
 
-    def unreadable_points(self) -> tuple[LostPoint, ...]:
-        """Lost points of all VMs, and manifests that cannot be read and that nothing else names."""
-        found = {point.name: point for point in self.lost_points()}
-        for name, read in self.read_points():
-            if not isinstance(read, Point):
+    def unreadable_points(
+        self, lines: Sequence[tuple[str, PointLine | Damaged | NewerObject]]
+    ) -> tuple[LostPoint, ...]:
+        """Lost points of all VMs, and manifests that cannot be read and that nothing else names.
+
+        Args:
+            lines: of :meth:`read_lines`.
+        """
+        found = {point.name: point for point in self._lost_among(lines, None)}
+        for name, read in lines:
+            if not isinstance(read, PointLine):
                 point_id = UUID(name.rsplit("/", 1)[1])
                 found.setdefault(name, LostPoint(point_id=point_id, name=name, what=read.what))
         return tuple(found[name] for name in sorted(found))
@@ -296,18 +343,36 @@ class Catalog:
 
     def proofs(self, point: Point) -> tuple[LaterProof, ...]:
         """Proofs made after the point was committed, oldest first; without those that cannot be read."""
-        found = []
-        prefix = f"{PROOFS}/{point.point_id.hex}"
-        for name in sorted(info.name for info in self._objects.list(prefix)):
-            try:
-                later = self._objects.read_record(LaterProof, name, Kind.PROOF)
-                check_proof(later.proof)
-            except (ObjectMissing, Damaged, NewerObject) as err:
-                logger.error("%s", err)
-                continue
-            except Malformed as err:
-                logger.error("%s", self._objects.unreadable(name, err))
-                continue
-            if later.manifest_digest == point.manifest.digest():
-                found.append(later)
-        return tuple(found)
+        names = sorted(info.name for info in self._objects.list(f"{PROOFS}/{point.point_id.hex}"))
+        digest = point.manifest.digest()
+        read = (self._read_proof(name) for name in names)
+        return tuple(later for later in read if later is not None and later.manifest_digest == digest)
+
+    def all_proofs(self) -> dict[bytes, list[LaterProof]]:
+        """Proofs of all points by digest of the manifest, oldest first, as :meth:`proofs`.
+
+        Objects that were not written since they were read on this machine are not read again.
+        """
+        listed = sorted(self._objects.list(PROOFS), key=lambda info: info.name)
+        known = self._remembered_proofs.of(listed)
+        missing = [info.name for info in listed if info.name not in known]
+        read = zip(missing, self._objects.each(self._read_proof, missing), strict=True)
+        known |= {name: later for name, later in read if later is not None}
+        self._remembered_proofs.save(listed, known)
+        found: dict[bytes, list[LaterProof]] = {}
+        for info in listed:
+            if (later := known.get(info.name)) is not None:
+                found.setdefault(later.manifest_digest, []).append(later)
+        return found
+
+    def _read_proof(self, name: str) -> LaterProof | None:
+        try:
+            later = self._objects.read_record(LaterProof, name, Kind.PROOF)
+            check_proof(later.proof)
+        except (ObjectMissing, Damaged, NewerObject) as err:
+            logger.error("%s", err)
+        except Malformed as err:
+            logger.error("%s", self._objects.unreadable(name, err))
+        else:
+            return later
+        return None

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing
@@ -23,6 +24,21 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.tags import NO_TAGS, PointTags, Tags
 
 logger = logging.getLogger(__name__)
+
+
+class Committed(Protocol):
+    """A manifest, or what is known of one."""
+
+    @property
+    def point_id(self) -> UUID:
+        """Its point."""
+
+    @property
+    def writer(self) -> UUID | None:
+        """The run object of its writer."""
+
+    def digest(self) -> bytes:
+        """SHA-256 of its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +55,26 @@ class States:
     fences: Mapping[UUID, frozenset[UUID] | None]
     tags: Mapping[UUID, Mapping[bytes, PointTags]]
 
-    def is_point(self, manifest: Manifest) -> bool:
+    def is_point(self, manifest: Committed) -> bool:
         """Whether a manifest is a point."""
         return not self.is_pruned(manifest) and not self.is_void(manifest)
 
-    def is_pruned(self, manifest: Manifest) -> bool:
+    def is_pruned(self, manifest: Committed) -> bool:
         """Whether the point was pruned, and is not protected."""
         return manifest.point_id in self.tombstones and not self.tags_of(manifest).protected
 
-    def is_void(self, manifest: Manifest) -> bool:
+    def is_void(self, manifest: Committed) -> bool:
         """Whether it is of a run that a collect declared dead before the manifest was there."""
         points = None if manifest.writer is None else self.fences.get(manifest.writer)
         return points is not None and manifest.point_id not in points
 
-    def is_safe(self, manifest: Manifest) -> bool:
+    def is_safe(self, manifest: Committed) -> bool:
         """Whether it is a point and stays one unless somebody prunes it."""
         run = manifest.writer
         undecided = run is not None and run in self.fences and self.fences[run] is None
         return not undecided and self.is_point(manifest)
 
-    def tags_of(self, manifest: Manifest) -> PointTags:
+    def tags_of(self, manifest: Committed) -> PointTags:
         """Tags of the point."""
         # Computing the digest takes time, and most points never had a tag.
         tags = self.tags.get(manifest.point_id)

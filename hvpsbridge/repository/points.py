@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from hvpsbridge.errors import AmbiguousPoint, PointLost, PointNotFound
@@ -56,6 +56,18 @@ class Point:
     def short_id(self) -> str:
         """The first digits of the id, as shown to users."""
         return self.manifest.point_id.hex[:SHORT_ID_DIGITS]
+
+
+class Named(Protocol):
+    """A point, or a line of one."""
+
+    @property
+    def vm_id(self) -> UUID:
+        """The VM's id."""
+
+    @property
+    def vm_name(self) -> str:
+        """The VM's name when the point was made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +193,7 @@ def _refuse_lost(
             raise PointLost(repository, point.name, point.what, selector)
 
 
-def vms_named(points: Sequence[Point], vm: str) -> frozenset[UUID]:
+def vms_named(points: Sequence[Named], vm: str) -> frozenset[UUID]:
     """VMs that have this id, or have or had this name; letter case counts only where they differ in it."""
     return frozenset(_ids_of(points, vm, _as_written) or _ids_of(points, vm, folded))
 
@@ -190,7 +202,7 @@ def _as_written(name: str) -> str:
     return name
 
 
-def _ids_of(points: Sequence[Point], vm: str, written: Callable[[str], str]) -> set[UUID]:
+def _ids_of(points: Sequence[Named], vm: str, written: Callable[[str], str]) -> set[UUID]:
     """VMs that have this id, or have or had this name."""
     wanted = written(vm)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -90,7 +90,7 @@ class Repository:
         self._objects = Objects(store, sealer, settings.repository_id, settings.format)
         self._unreadable = Unreadable(folder)
         self._index_objects: dict[bytes, ObjectInfo] = {}
-        self.catalog = Catalog(self._objects, self._unreadable)
+        self.catalog = Catalog(self._objects, self._unreadable, folder)
         self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
         self._cache = IndexCache(
             None if folder is None else folder / FOLDER_NAME, self, keyed=settings.sealed
@@ -279,10 +279,11 @@ class Repository:
             keys=self.keys,
         )
 
-    def lost_chunks(self, points: Sequence[Point]) -> int:
+    def lost_chunks(self, points: Iterable[Point]) -> int:
         """How many chunks and nodes that the points need are known to be lost; nothing is read to check them.
 
-        They are listed as bad, and there is no other copy. ``verify`` tells which points need them.
+        They are listed as bad, and there is no other copy. ``verify`` tells which points need them. Points
+        are not asked for if there are no such chunks.
         """
         lost, walked = self._cache.lost(), set[bytes]()
         needed: set[object] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -56,10 +56,13 @@ class ObjectInfo:
     Attributes:
         name: its name, which may be one that no object can have, since anyone may have made it.
         size_bytes: its size; -1 when it is no object, but a link, a device, or a folder that is too deep.
+        stamp: changes when the object is written again, which a store does not do itself; empty if the store
+            shows nothing like that.
     """
 
     name: str
     size_bytes: int
+    stamp: str = field(default="", compare=False)
 
 
 class Sink(ABC):

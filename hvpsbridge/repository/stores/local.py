@@ -204,7 +204,9 @@ class LocalStore(Store):
                     yield ObjectInfo(name, -1)
             elif entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):  # deleted since the listing
-                    yield ObjectInfo(name, entry.stat(follow_symlinks=False).st_size)
+                    status = entry.stat(follow_symlinks=False)
+                    # Nobody can set the time of a change of the file's state.
+                    yield ObjectInfo(name, status.st_size, f"{status.st_ino}-{status.st_ctime_ns}")
             else:
                 yield ObjectInfo(name, -1)
 

@@ -184,7 +184,11 @@ class S3Store(Store):
                 try:
                     pages = obstore.list(self._bucket, prefix=prefix + "/")
                     return [
-                        ObjectInfo(str(meta["path"]), int(meta["size"])) for page in pages for meta in page
+                        ObjectInfo(
+                            str(meta["path"]), int(meta["size"]), f"{meta['e_tag']} {meta['last_modified']}"
+                        )
+                        for page in pages
+                        for meta in page
                     ]
                 except exceptions.BaseError as err:
                     if not _has_odd_name(err):

@@ -255,7 +255,8 @@ class SftpStore(Store):
                 elif not _is_regular(entry.attrs):
                     found.append(ObjectInfo(name, -1))
                 else:
-                    found.append(ObjectInfo(name, int(entry.attrs.size or 0)))
+                    stamp = str(entry.attrs.mtime or "")
+                    found.append(ObjectInfo(name, int(entry.attrs.size or 0), stamp))
         return found
 
 
