@@ -117,6 +117,7 @@ class PowerShellEngine:
         self._output = self._process.stdout
         self._errors = self._process.stderr
         _widen(self._output.fileno())
+        _widen(self._input.fileno())
         name = f"pwsh-{self._process.pid}"
         Thread(target=self._write_input, name=f"{name}-in", daemon=True).start()
         Thread(target=self._read_output, name=f"{name}-out", daemon=True).start()

@@ -16,6 +16,7 @@ from hvpsbridge.formats.wire import BlockError, Request
 
 _HEAD = struct.Struct(">QQBI")
 _END = 2
+_READ = "Read-HvpsExtent"
 _OPERATION = re.compile(rb"# hvps operation=([A-Za-z-]+) contract=")
 _PATH = re.compile(rb'<S N="N">-?Path:?</S><S N="V">([^<]*)</S>')
 _BYTES = re.compile(rb"<BA(?: [^>]*)?>([A-Za-z0-9+/=]+)</BA>")
@@ -80,13 +81,13 @@ class Counters:
         """Count further fragments (base64) for a pipeline."""
         with self._lock:
             pipeline = self._pipelines.get(key)
-            if pipeline is None:
-                return
+            if pipeline is None or (pipeline.created and pipeline.operation != _READ):
+                return  # what others read is not counted
             for part in _messages(pipeline.buffer, base64.b64decode(fragments)):
                 if not pipeline.created:
                     pipeline.created = True
                     self._create(pipeline, part)
-                elif pipeline.operation == "Read-HvpsExtent":
+                elif pipeline.operation == _READ:
                     _take_input(pipeline.asked, part)
 
     def ended(self, key: str) -> None:
@@ -98,7 +99,7 @@ class Counters:
         found = _OPERATION.search(message)
         pipeline.operation = found[1].decode() if found else "?"
         self.operations[pipeline.operation] += 1
-        if pipeline.operation == "Read-HvpsExtent":
+        if pipeline.operation == _READ:
             path = _PATH.search(message)
             pipeline.asked.path = unescape(path[1].decode()) if path else ""
             self._readers.append(pipeline.asked)
