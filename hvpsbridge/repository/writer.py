@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -45,10 +46,10 @@ from hvpsbridge.units import MIB
 logger = logging.getLogger(__name__)
 
 # Raw bytes of chunks that are accepted but not in a pack yet, and of those that a thread takes at a time.
-WAITING_BYTES = 8 * MIB
+WAITING_BYTES = 16 * MIB
 BATCH_BYTES = 1 * MIB
-# More threads than cores only compete for the interpreter's lock, but some wait while a pack is flushed.
-WORKERS = 3
+# Threads that store chunks: one more than cores, because some wait while a pack is flushed.
+MAX_WORKERS = 8
 # Numbers the writers of this process, for their rows in the cache.
 _writers = itertools.count(1)
 
@@ -91,8 +92,9 @@ class Writer:
         self._spill_folder = spill_folder
         self._data = PackWriter(objects, Kind.DATA_PACK, self._pack_published)
         self._nodes = PackWriter(objects, Kind.NODE_PACK, self._pack_published)
+        workers = min(MAX_WORKERS, len(os.sched_getaffinity(0)) + 1)
         self._queue = ChunkQueue(
-            self._store, workers=WORKERS, batch_bytes=BATCH_BYTES, waiting_bytes=WAITING_BYTES
+            self._store, workers=workers, batch_bytes=BATCH_BYTES, waiting_bytes=WAITING_BYTES
         )
         self._lock = threading.RLock()
         # Ids of frames that are in progress or in an open pack, and so not in the cache yet.
