@@ -125,14 +125,14 @@ class Peers:
     Attributes:
         folder: has a repository of each tool, and ``out`` for what is restored.
         point: short id of the newest point of hvps.
-        api_seconds: how long the last run of :meth:`stores` took without the start of Python and the key.
+        api: rows of :meth:`stores` without the start of Python and the key, by the name of the row.
     """
 
     folder: Path
     restic: bool = field(default_factory=lambda: shutil.which("restic") is not None)
     borg: bool = field(default_factory=lambda: shutil.which("borg") is not None)
     point: str = ""
-    api_seconds: float = 0.0
+    api: dict[str, Row] = field(default_factory=dict)
 
     def create(self) -> None:
         """Make empty repositories."""
@@ -169,7 +169,10 @@ class Peers:
                 row.stored_bytes = _bytes_in(self.folder / name) - before
                 if name == "hvps":
                     document: dict[str, Any] = json.loads(said)
-                    self.point, self.api_seconds = document["point"], document["seconds"]
+                    self.point = document["point"]
+                    api = self.api.setdefault(row.name, Row(f"{row.name} (API)"))
+                    api.seconds.append(document["seconds"])
+                    api.cpu.append(document["cpu_seconds"])
 
             return store
 
@@ -266,8 +269,9 @@ def print_rows(rows: list[Row], size_bytes: int) -> None:
             if row.reads
             else f"{size_bytes / row.median / 1e6:7.0f} {'':8}"
         )
+        memory = f"{row.peak_bytes // KIB // KIB} MiB" if row.peak_bytes else ""
         stored = "" if row.stored_bytes is None else f"{row.stored_bytes / 1e6:.1f}"
         print(
             f"{row.name:32} {row.median:7.2f}s {min(row.seconds):7.2f}s "
-            f"{statistics.median(row.cpu):7.2f} {rate} {stored:>9} {row.peak_bytes // KIB // KIB:6} MiB"
+            f"{statistics.median(row.cpu):7.2f} {rate} {stored:>9} {memory:>10}"
         )

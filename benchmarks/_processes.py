@@ -7,6 +7,7 @@ it only grows, so the last reading before the end is the peak but for the last f
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,20 @@ def _document(process: subprocess.Popen[bytes], said: Path) -> Any:
         except ValueError:  # not whole yet
             time.sleep(0.1)
     raise RuntimeError(f"{process.args!r} did not become ready")
+
+
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """CPU seconds of a process, and of all processes below it that run."""
+    own, *below = [_cpu(each) for each in _family(pid)]
+    return own, sum(below)
+
+
+def _cpu(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _family(pid: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Stores an image file as a point, as a program of its own: what the chunks of a backup cost without a host.
 
-Prints a JSON document: the short id of the point, and the seconds from the open repository to the point.
+Prints a JSON document: the short id of the point, and the seconds from the open repository to the point
+(``seconds``, and ``cpu_seconds`` of this process).
 
     python benchmarks/_store.py --repo URL --key-file FILE [--changed FILE] IMAGE
 """
@@ -91,10 +92,10 @@ def main() -> None:
     if options.changed is not None:
         changed = [Extent(*pair) for pair in json.loads(options.changed.read_text())]
     with open_repository(options.repo, key=Secret(options.key_file.read_text())) as repository:
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.process_time()
         point = store(repository, options.image, changed)
-        seconds = time.monotonic() - started
-    print(json.dumps({"point": point.short_id, "seconds": seconds}))
+        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+    print(json.dumps({"point": point.short_id, "seconds": seconds, "cpu_seconds": cpu}))
 
 
 if __name__ == "__main__":
