@@ -24,6 +24,7 @@ from hvpsbridge.repository.cache_file import CacheFile, Corrupt
 from hvpsbridge.repository.cache_rows import KnownPack, Location
 from hvpsbridge.repository.chunk_index.changes import same
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
+from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
 from hvpsbridge.repository.chunk_index.runs import ID_BYTES
 
 T = TypeVar("T")
@@ -361,6 +362,31 @@ class IndexCache:
         """Frames of the pack of this name, according to published index objects."""
         numbers = [known.number for known in self.packs() if known.name == pack]
         return tuple(place for number in numbers[:1] for place in self.pack_entries(number))
+
+    def mark(self, marks: Marks, ids: bytes, kind: Kind) -> Marked:
+        """Mark ids of 32 bytes, one after another; see :meth:`Marks.mark`."""
+        return self._do(lambda index: marks.mark(index, ids, int(kind)))
+
+    def live_bytes(self, bits: bytes) -> dict[int, tuple[int, int]]:
+        """For each pack, by number: bytes of its frames, and of those that are marked in a bitmap."""
+
+        def look(index: ChunkIndex) -> dict[int, tuple[int, int]]:
+            whole, live = live_bytes(index, bits)
+            return dict(enumerate(zip(whole.tolist(), live.tolist(), strict=True)))
+
+        return self._do(look)
+
+    def locations(self, identities: Sequence[bytes], numbers: Sequence[int]) -> list[Location]:
+        """The places of ids whose numbers are known."""
+
+        def look(index: ChunkIndex) -> list[Location]:
+            found = []
+            for identity, number in zip(identities, numbers, strict=True):
+                pack = self._pack(index, index.tables.pack_of(number))
+                found.append(pack.location(number - pack.first, identity))
+            return found
+
+        return self._do(look)
 
     def highest_number(self) -> int:
         """The largest number of a location; 0 when there is none."""

@@ -25,7 +25,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.chunk_index import changes
 from hvpsbridge.repository.chunk_index.files import FolderFiles, MemoryFiles
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
-from hvpsbridge.repository.chunk_index.marks import Marks
+from hvpsbridge.repository.chunk_index.marks import Marks, live_bytes
 from hvpsbridge.repository.chunk_index.runs import halves
 from hvpsbridge.units import KIB
 
@@ -345,7 +345,7 @@ def test_a_filter_passes_few_absent_ids() -> None:
 
 
 @pytest.mark.parametrize("keyed", [False, True])
-def test_marks_are_of_one_copy_of_each_id(keyed: bool) -> None:
+def test_marks_are_of_ids_with_one_copy(keyed: bool) -> None:
     model = Model("marks")
     for _ in range(8):
         model.publish(6, 40)
@@ -354,31 +354,32 @@ def test_marks_are_of_one_copy_of_each_id(keyed: bool) -> None:
     index.add([(name, table_of(content)) for name, content in sorted(model.objects.items())])
     packs = {pack.name: pack for content in model.objects.values() for pack in content.packs}
     places = model.places()
-    wanted = model.dice.sample(sorted(places), len(places) // 2)
+    kinds = {e.id: pack.kind for pack in packs.values() for e in pack.entries if len(places[e.id]) == 1}
+    twins = [identity for identity in places if len(places[identity]) > 1]
     absent = [model.dice.randbytes(32) for _ in range(5)]
-    marks = Marks(index)
-    for some in (wanted[:50], wanted[50:], wanted[:20] + absent + [bytes(32)]):
-        new = marks.mark(b"".join(some))
-        assert new.sum() == (0 if absent[0] in some else len(some))
-    assert marks.missing == set(absent)
-    assert marks.count == len(wanted)
-    live = marks.live_bytes()
-    assert live.sum() == sum(
-        entry.frame_bytes
-        for number, row in enumerate(index.tables.packs)
-        for at, entry in enumerate(packs[row["name"].tobytes()].entries)
-        if int(index.tables.first[number]) + at in marks
-    )
-    taken = index.tables.packs["name"][live > 0]
-    assert {name.tobytes() for name in taken} <= {place[0] for each in wanted for place in places[each]}
-    # Without a pack, its chunks have another copy or none.
-    usable = np.ones(len(index.tables.packs), bool)
-    usable[int(np.argmax(live))] = False
-    marks = Marks(index, usable)
-    marks.mark(b"".join(wanted))
-    gone = index.tables.packs["name"][int(np.argmax(live))].tobytes()
-    assert marks.missing == {each for each in wanted if {place[0] for place in places[each]} == {gone}}
-    assert not marks.live_bytes()[int(np.argmax(live))]
+    marks = Marks()
+    for kind in (Kind.DATA_PACK, Kind.NODE_PACK):
+        wanted = sorted(identity for identity in kinds if kinds[identity] is kind)
+        half = wanted[: len(wanted) // 2]
+        first = marks.mark(index, b"".join(half), kind)
+        assert first.new.all()
+        assert not first.unclear.any()
+        some = [*half[:3], bytes(32), *absent, *twins, *wanted[-2:], wanted[-1]]
+        again = marks.mark(index, b"".join(some), kind)
+        assert again.new.tolist() == [False] * (len(some) - 3) + [True, True, False]
+        unclear = [some[at] for at in np.flatnonzero(again.unclear).tolist()]
+        assert unclear == absent + twins
+        other = marks.mark(index, b"".join(half), 3 - kind)
+        assert other.unclear.all()
+    whole, live = live_bytes(index, marks.bits.tobytes())
+    marked = {number for number in range(index.tables.entries) if not marks.add(number)}
+    for number, row in enumerate(index.tables.packs):
+        entries = packs[row["name"].tobytes()].entries
+        first_number = int(index.tables.first[number])
+        assert whole[number] == sum(entry.frame_bytes for entry in entries)
+        assert live[number] == sum(
+            entry.frame_bytes for at, entry in enumerate(entries) if first_number + at in marked
+        )
     index.close()
 
 

@@ -15,7 +15,7 @@ from hvpsbridge.repository.chunk_index import changes
 from hvpsbridge.repository.chunk_index import manifest as manifests
 from hvpsbridge.repository.chunk_index.files import Busy, Files
 from hvpsbridge.repository.chunk_index.manifest import Manifest
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES, Run, filter_mask, halves
+from hvpsbridge.repository.chunk_index.runs import ID_BYTES, Run, filter_mask, halves, merged_parts
 from hvpsbridge.repository.chunk_index.tables import Tables
 
 LOCK = "lock"
@@ -265,13 +265,27 @@ class ChunkIndex:
                         found[at] += numbers
         return found
 
-    def holds_any(self, ids: Rows) -> Rows:
-        """Whether each id (16 bytes) may be in the index, as far as the filters know."""
-        high, low = halves(ids)
-        passed = np.zeros(len(high), bool)
-        for run in self._runs.values():
-            passed |= run.may_hold(high, low)
-        return passed
+    def twins(self) -> Iterator[Rows]:
+        """Numbers of entries whose id another one may have, some at a time; reads all runs.
+
+        Those of packs that are gone do not count.
+        """
+        tables = self.tables
+        for high, rows in merged_parts(list(self._runs.values())):
+            numbers = rows["number"].astype(np.int64)
+            found = _alike(high)
+            if len(found):
+                found = found[tables.alive[tables.packs_of(numbers[found])]]
+                yield numbers[found[_alike(high[found])]]
+
+
+def _alike(ascending: Rows) -> Rows:
+    """Places of values that are equal to the one before or after."""
+    same = ascending[1:] == ascending[:-1]
+    both = np.zeros(len(ascending), bool)
+    both[1:] |= same
+    both[:-1] |= same
+    return np.flatnonzero(both)
 
 
 def begin_anew(files: Files, keyed: bool) -> None:

@@ -2,7 +2,7 @@
 
 Chunks that follow each other on a disk were stored one after another, so a pack that has one of them probably
 has the next ones, too. Its entries are compared with all ids that are left, and only then the whole index is
-asked again.
+asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hvpsbridge.repository.chunk_index.runs import ID_BYTES, halves
 
 WHOLE_BYTES = 32
 # Packs whose ids are kept, some 10 KB each.
-PACKS_KEPT = 256
+PACKS_KEPT = 512
 # Of these, the last ones that are compared before the index is asked.
 RECENT = 4
 PIECE_ROWS = 1 << 20
@@ -40,58 +40,106 @@ class _Pack:
     numbers: Rows
 
 
-class Marks:
-    """Marks one copy of each id. Numbers are those of the index's epoch. Not thread-safe.
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What came of marking ids; a row for each.
 
-    Args:
-        index: must not be changed while there are marks.
-        usable: whether each pack of the index may have the copy that is marked; all by default.
+    Attributes:
+        numbers: of the entries; -1 without one.
+        new: whether it was marked now.
+        unclear: whether the caller has to choose, because there are several copies, or none.
     """
 
-    def __init__(self, index: ChunkIndex, usable: Rows | None = None) -> None:
-        tables = index.tables
-        self._index = index
-        self._usable = tables.alive if usable is None else tables.alive & usable
-        self._bits = np.zeros(tables.entries // 8 + 1, np.uint8)
+    numbers: Rows
+    new: Rows
+    unclear: Rows
+
+
+class Marks:
+    """Marks entries by id. Not thread-safe.
+
+    Numbers are those of one epoch of the index. In another one, marks say nothing any more.
+    """
+
+    def __init__(self) -> None:
+        self.bits = np.zeros(0, np.uint8)
+        # A bit for each entry that another one may have the id of.
+        self._twins = np.zeros(0, np.uint8)
+        self._seen = (0, 0)
         self._packs: OrderedDict[int, _Pack] = OrderedDict()
-        # Ids that are in no usable pack.
-        self.missing: set[bytes] = set()
 
-    def mark(self, ids: bytes | Rows) -> Rows:
-        """Mark ids of 32 bytes, one after another; whether each was not marked before.
+    def _follow(self, index: ChunkIndex) -> None:
+        """Take in what the index has got since."""
+        if self._seen == (index.epoch, index.tables.entries):
+            return
+        self._seen = index.epoch, index.tables.entries
+        self._packs.clear()
+        size = index.tables.entries // 8 + 1
+        bits = np.zeros(max(size, len(self.bits)), np.uint8)
+        bits[: len(self.bits)] = self.bits
+        self.bits = bits
+        self._twins = np.zeros(size, np.uint8)
+        for numbers in index.twins():
+            _set(self._twins, numbers)
 
-        Zero ids are left out. Those that are in no usable pack are added to :attr:`missing`.
+    def mark(self, index: ChunkIndex, ids: bytes, kind: int) -> Marked:
+        """Mark ids of 32 bytes, one after another, that have one copy in packs of a kind.
+
+        Zero ids are left out.
         """
+        self._follow(index)
         rows = np.frombuffer(ids, np.uint8).reshape(-1, WHOLE_BYTES)
         high, low = halves(rows[:, :ID_BYTES])
         tails = None
-        if not self._index.manifest.keyed:
+        if not index.manifest.keyed:
             tails = np.ascontiguousarray(rows[:, ID_BYTES:]).view("V16").ravel()
         numbers = np.full(len(rows), -1, np.int64)
-        left = np.flatnonzero(high | low)
+        wanted = np.flatnonzero(high | low)
+        left = wanted
+        kinds = index.tables.packs["kind"]
         for pack in list(reversed(self._packs))[:RECENT]:
-            if not len(left):
-                break
-            left = self._match(pack, high, low, tails, left, numbers)
+            if len(left) and kinds[pack] == kind:
+                left = self._match(index, pack, high, low, tails, left, numbers)
         while len(left):
             at = int(left[0])
-            identity = rows[at].tobytes()
-            for number in [] if identity in self.missing else self._index.find(identity):
-                pack = self._index.tables.pack_of(number)
-                if self._usable[pack]:
-                    left = self._match(pack, high, low, tails, left, numbers)
-                    if numbers[at] < 0 and identity.startswith(self._id(number, pack)):
-                        numbers[at], left = number, left[1:]
-                    if numbers[at] >= 0:
-                        break
+            for number in index.find(rows[at].tobytes()):
+                pack = index.tables.pack_of(number)
+                if index.tables.alive[pack] and kinds[pack] == kind:
+                    left = self._match(index, pack, high, low, tails, left, numbers)
             if numbers[at] < 0:
-                self.missing.add(identity)
                 left = left[1:]
-        return self._set(numbers)
+        unclear = np.zeros(len(rows), bool)
+        unclear[wanted] = (numbers[wanted] < 0) | _get(self._twins, numbers[wanted])
+        clear = np.flatnonzero((numbers >= 0) & ~unclear)
+        new = np.zeros(len(rows), bool)
+        fresh = clear[~_get(self.bits, numbers[clear])]
+        # An id may be there twice.
+        _, first = np.unique(numbers[fresh], return_index=True)
+        new[fresh[first]] = True
+        _set(self.bits, numbers[fresh])
+        return Marked(numbers, new, unclear)
 
-    def _match(self, pack: int, high: Rows, low: Rows, tails: Rows | None, left: Rows, numbers: Rows) -> Rows:
+    def add(self, number: int) -> bool:
+        """Mark the entry of a number; whether it was not marked before."""
+        if number // 8 >= len(self.bits):  # published since the start
+            self.bits = np.concatenate([self.bits, np.zeros(number // 8 + 1 - len(self.bits), np.uint8)])
+        bit = 1 << number % 8
+        new = not self.bits[number // 8] & bit
+        self.bits[number // 8] |= bit
+        return new
+
+    def _match(
+        self,
+        index: ChunkIndex,
+        pack: int,
+        high: Rows,
+        low: Rows,
+        tails: Rows | None,
+        left: Rows,
+        numbers: Rows,
+    ) -> Rows:
         """Fill in numbers of ids that a pack has; those of ``left`` that it does not have."""
-        found = self._load(pack)
+        found = self._load(index, pack)
         if not len(found.high):
             return left
         wanted = high[left]
@@ -99,63 +147,59 @@ class Marks:
         at[at == len(found.high)] = 0
         here = (found.high[at] == wanted) & (found.low[at] == low[left])
         if tails is not None and found.tails is not None:
-            # Of two ids that begin alike, which somebody made, only the first is found here.
+            # Of two ids that begin alike, which somebody made, one is found here. Both are twins.
             one, other = (each.view(np.uint8).reshape(-1, 16) for each in (found.tails[at], tails[left]))
             here &= (one == other).all(axis=1)
         numbers[left[here]] = found.numbers[at[here]]
         rest: Rows = left[~here]
         return rest
 
-    def _id(self, number: int, pack: int) -> bytes:
-        tables = self._index.tables
-        return tables.pack_rows(pack).whole_ids()[number - int(tables.first[pack])]
-
-    def _load(self, pack: int) -> _Pack:
+    def _load(self, index: ChunkIndex, pack: int) -> _Pack:
         found = self._packs.get(pack)
         if found is not None:
             self._packs.move_to_end(pack)
             return found
-        rows = self._index.tables.pack_rows(pack)
+        rows = index.tables.pack_rows(pack)
         high, low = halves(rows.ids)
         order = np.argsort(high, kind="stable")
         tails = None if rows.tails is None else rows.tails[order]
-        found = _Pack(high[order], low[order], tails, int(self._index.tables.first[pack]) + order)
+        found = _Pack(high[order], low[order], tails, int(index.tables.first[pack]) + order)
         self._packs[pack] = found
         if len(self._packs) > PACKS_KEPT:
             self._packs.popitem(last=False)
         return found
 
-    def _set(self, numbers: Rows) -> Rows:
-        """Set the bits of numbers that are not -1; whether each was not set before."""
-        known = numbers >= 0
-        wanted = np.where(known, numbers, 0)
-        byte, bit = wanted >> 3, (1 << (wanted & 7)).astype(np.uint8)
-        new: Rows = known & (self._bits[byte] & bit == 0)
-        np.bitwise_or.at(self._bits, byte[new], bit[new])
-        return new
 
-    def __contains__(self, number: int) -> bool:
-        """Whether the entry of this number is marked."""
-        return bool(self._bits[number >> 3] >> (number & 7) & 1)
+def _get(bits: Rows, numbers: Rows) -> Rows:
+    """The bits of numbers; of -1 False."""
+    known = np.maximum(numbers, 0)
+    found: Rows = (bits[known >> 3] >> (known & 7).astype(np.uint8) & 1).astype(bool) & (numbers >= 0)
+    return found
 
-    @property
-    def count(self) -> int:
-        """How many entries are marked."""
-        return sum(int(marked.sum()) for _, _, marked in self._pieces())
 
-    def live_bytes(self) -> Rows:
-        """For each pack of the index, how many bytes its marked frames have."""
-        tables = self._index.tables
-        found = np.zeros(len(tables.packs), np.int64)
-        for first, frames, marked in self._pieces():
-            numbers = first + np.flatnonzero(marked)
-            sums = np.bincount(tables.packs_of(numbers), frames[marked], len(found))
-            found += sums.astype(np.int64)
-        return found
+def _set(bits: Rows, numbers: Rows) -> None:
+    np.bitwise_or.at(bits, numbers >> 3, (1 << (numbers & 7)).astype(np.uint8))
 
-    def _pieces(self) -> Iterator[tuple[int, Rows, Rows]]:
-        tables = self._index.tables
-        for first in range(0, tables.entries, PIECE_ROWS):
-            count = min(PIECE_ROWS, tables.entries - first)
-            bits = np.unpackbits(self._bits[first >> 3 : (first + count + 7) >> 3], bitorder="little")
-            yield first, tables.frame_bytes(first, count), bits[:count].astype(bool)
+
+def live_bytes(index: ChunkIndex, bits: bytes) -> tuple[Rows, Rows]:
+    """For each pack of an index, how many bytes its frames have, and how many of these the marked ones."""
+    tables = index.tables
+    whole, live = np.zeros(len(tables.packs), np.int64), np.zeros(len(tables.packs), np.int64)
+    marks = np.zeros(tables.entries // 8 + 1, np.uint8)
+    known = np.frombuffer(bits, np.uint8)[: len(marks)]
+    marks[: len(known)] = known
+    for first, frames in _pieces(index):
+        packs = tables.packs_of(np.arange(first, first + len(frames)))
+        part = np.unpackbits(marks[first >> 3 : (first + len(frames) + 7) >> 3], bitorder="little")
+        marked = part[: len(frames)].astype(bool)
+        start, size = int(packs[0]), int(packs[-1] - packs[0]) + 1
+        whole[start : start + size] += np.bincount(packs - start, frames, size).astype(np.int64)
+        packs = packs[marked] - start
+        live[start : start + size] += np.bincount(packs, frames[marked], size).astype(np.int64)
+    return whole, live
+
+
+def _pieces(index: ChunkIndex) -> Iterator[tuple[int, Rows]]:
+    entries = index.tables.entries
+    for first in range(0, entries, PIECE_ROWS):
+        yield first, index.tables.frame_bytes(first, min(PIECE_ROWS, entries - first))

@@ -215,7 +215,7 @@ class Run:
 
     def tops(self) -> Rows:
         """How many rows are before those of each value of the first 16 bits; one more for the end."""
-        return self.fan[:: 1 << self.info.bits - MIN_BITS].astype(np.int64)
+        return self.fan[:: 1 << self.info.bits - MIN_BITS]
 
     def part(self, tops: Rows, first: int, end: int) -> tuple[Rows, Rows]:
         """Rows whose first 16 bits are from ``first`` up to ``end``, with the first 8 bytes of their ids."""
@@ -223,7 +223,7 @@ class Run:
         size = ROW.itemsize
         data = read_exactly(self.descriptor, (stop - begin) * size, self.info.rows_at + begin * size)
         rows = np.frombuffer(data, ROW)
-        counts = np.diff(tops[first : end + 1])
+        counts = np.diff(tops[first : end + 1]).astype(np.int64)
         words = np.empty((len(rows), 8), np.uint8)
         top = np.repeat(np.arange(first, end, dtype=np.uint16), counts)
         words[:, :2] = top.astype(">u2").view(np.uint8).reshape(-1, 2)
@@ -364,8 +364,12 @@ def write_run(files: Files, name: str, ids: Rows, first_number: int) -> RunInfo:
 
 def merged_parts(runs: Sequence[Run], part_rows: int = MERGE_ROWS) -> Iterator[tuple[Rows, Rows]]:
     """All rows of runs in ascending order, some at a time, each with the first 8 bytes of its id."""
+    if not runs:
+        return
     tops = [run.tops() for run in runs]
-    before = np.sum(tops, axis=0)
+    before = np.zeros((1 << MIN_BITS) + 1, np.int64)
+    for each in tops:
+        before += each
     first = 0
     while first < len(before) - 1:
         end = int(np.searchsorted(before, before[first] + part_rows, "right")) - 1

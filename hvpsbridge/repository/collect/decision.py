@@ -174,15 +174,13 @@ def _is_needed(context: VerifyContext, pack: KnownPack, marks: Marks) -> bool:
 
 
 def _uses(context: VerifyContext, seen: Seen, left_out: set[bytes], needed: bytes) -> Iterator[PackUse]:
+    sizes = context.cache.live_bytes(needed)
     for pack in seen.packs.values():
         owner = seen.owners.get(pack.name)
         # Packs of a run that is in progress are of use in a moment.
         if pack.name in left_out or (owner is not None and owner in seen.runs.alive):
             continue
-        live = total = 0
-        for place in context.cache.pack_entries(pack.number):
-            total += place.frame_bytes
-            live += place.frame_bytes if is_set(needed, place.number) else 0
+        total, live = sizes[pack.number]
         yield PackUse(
             number=pack.number,
             name=pack.name,

@@ -1,4 +1,9 @@
-"""Marks what points need: chunks and nodes, a bit for each copy that is kept."""
+"""Marks what points need: chunks and nodes, a bit for each copy that is kept.
+
+Trees of one disk are walked together, from the root down, and a node that is marked already is not read
+again. Of the ids in a leaf, those that were at the same place in the version before it are marked already, so
+only a few have to be looked for.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.index_table import Rows
 from hvpsbridge.formats.manifest import Manifest
-from hvpsbridge.formats.node import TreeRoot
-from hvpsbridge.repository.cache import FIND_AT_ONCE, IndexCache
+from hvpsbridge.formats.node import FAN_OUT, TreeRoot, levels
+from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_rows import Location
+from hvpsbridge.repository.chunk_index import marks as chunk_marks
+from hvpsbridge.repository.chunk_index.versions import Column, batches, children, new_ids
+from hvpsbridge.repository.collect.nodes import NodeReader
 from hvpsbridge.repository.frames import FrameReader
-from hvpsbridge.repository.image import DiskImage
+
+# Nodes that are in memory at a time for each level: 16 MiB.
+NODES_AT_ONCE = 2048
+# Ids of chunks that are looked for at a time.
+IDS_AT_ONCE = 1 << 14
 
 
 class Marks:
@@ -39,8 +52,9 @@ class Marks:
         self._grid = grid
         self._avoid = frozenset(avoid)
         self._bad = frozenset(bad)
-        self._bits = bytearray(cache.highest_number() // 8 + 1)
-        self._walked: set[bytes] = set()
+        self._marks = chunk_marks.Marks()
+        self._nodes = NodeReader(cache, frames)
+        self._waiting: list[bytes] = []
         self.doubles: dict[tuple[Kind, bytes], Location] = {}
 
     def add(self, manifests: Iterable[Manifest]) -> None:
@@ -49,52 +63,74 @@ class Marks:
         Raises:
             Damaged: a node cannot be read, or a chunk or node is in no index; nothing may be deleted then.
         """
-        for manifest in manifests:
-            for tree in _trees(manifest):
-                self._walk(tree)
-        nodes = list(self._walked)
-        for at in range(0, len(nodes), FIND_AT_ONCE):
-            self._mark(nodes[at : at + FIND_AT_ONCE], Kind.NODE_PACK)
+        lines: dict[tuple[object, ...], list[TreeRoot]] = {}
+        for manifest in sorted(manifests, key=lambda each: (str(each.vm_id), each.sequence)):
+            for part, tree in _trees(manifest):
+                lines.setdefault((manifest.vm_id, part, tree.size_bytes), []).append(tree)
+        for trees in lines.values():
+            chunks = self._grid.count(trees[0].size_bytes)
+            self._descend(levels(chunks), [Column(0, [tree.root for tree in trees])], chunks)
+            self._mark_chunks(0)
 
-    def _walk(self, tree: TreeRoot) -> None:
-        batch: list[bytes] = []
-        for _, identity in DiskImage(self._frames, self._grid, tree).chunk_ids(self._walked):
-            batch.append(identity)
-            if len(batch) == FIND_AT_ONCE:
-                self._mark(batch, Kind.DATA_PACK)
-                batch = []
-        self._mark(batch, Kind.DATA_PACK)
+    def _descend(self, level: int, columns: Sequence[Column], chunks: int) -> None:
+        """Mark nodes of a level, and what is below those that were not marked."""
+        for batch in batches(columns, NODES_AT_ONCE):
+            self._descend_some(level, batch, chunks)
 
-    def _mark(self, identities: Sequence[bytes], kind: Kind) -> None:
-        found = self._frames.locate_all(identities, kind)
-        for identity in identities:
-            places = found.get(identity) or self._frames.locate(identity, kind)
-            if len(places) > 1:
-                self._mark_double(identity, kind, places)
+    def _descend_some(self, level: int, columns: Sequence[Column], chunks: int) -> None:
+        ids = b"".join(identity for column in columns for identity in column.versions)
+        new, numbers = self._mark(ids, Kind.NODE_PACK)
+        wanted = [ids[32 * at : 32 * at + 32] for at in new]
+        read = self._nodes.read(wanted, [numbers[at] for at in new])
+        for column in columns:
+            versions = [node for identity in column.versions if (node := read.get(identity)) is not None]
+            if not versions:
+                continue
+            if level > 1:
+                first = column.number * FAN_OUT
+                end = min(FAN_OUT, -(-chunks // FAN_OUT ** (level - 1)) - first)
+                self._descend(level - 1, children(versions, first, end), chunks)
             else:
-                self._set(places[0].number)
+                self._waiting.append(new_ids(versions, chunks - column.number * FAN_OUT))
+                self._mark_chunks(IDS_AT_ONCE)
 
-    def _mark_double(self, identity: bytes, kind: Kind, places: Sequence[Location]) -> None:
-        if (kind, identity) in self.doubles:
-            return
-        self.doubles[kind, identity] = chosen = min(places, key=self._rank)
-        self._set(chosen.number)
+    def _mark_chunks(self, most: int) -> None:
+        """Mark the chunks that wait, if there are more than so many."""
+        if sum(map(len, self._waiting)) > 32 * most:
+            self._mark(b"".join(self._waiting), Kind.DATA_PACK)
+            self._waiting.clear()
+
+    def _mark(self, ids: bytes, kind: Kind) -> tuple[list[int], list[int]]:
+        """Mark ids, one after another.
+
+        Returns:
+            Places of those that were not marked before; for each id, the number of an entry, or -1.
+        """
+        marked = self._cache.mark(self._marks, ids, kind)
+        new, numbers = marked.new.nonzero()[0].tolist(), marked.numbers.tolist()
+        for at in marked.unclear.nonzero()[0].tolist():
+            identity = ids[32 * at : 32 * at + 32]
+            if (kind, identity) in self.doubles:
+                continue
+            places = self._frames.locate(identity, kind)
+            chosen = min(places, key=self._rank)
+            if len(places) > 1:
+                self.doubles[kind, identity] = chosen
+            numbers[at] = chosen.number
+            if self._marks.add(chosen.number):
+                new.append(at)
+        return sorted(new), numbers
 
     def _rank(self, place: Location) -> tuple[bool, bool, int]:
         return (place.id, place.pack) in self._bad, place.pack in self._avoid, place.number
 
-    def _set(self, number: int) -> None:
-        if number // 8 >= len(self._bits):  # published since the start
-            self._bits.extend(bytes(number // 8 + 1 - len(self._bits)))
-        self._bits[number // 8] |= 1 << number % 8
-
     def copy(self) -> bytes:
         """The marks so far, for :func:`is_set`."""
-        return bytes(self._bits)
+        return self._marks.bits.tobytes()
 
     def has(self, place: Location) -> bool:
         """Whether this copy is marked."""
-        return is_set(self._bits, place.number)
+        return is_set(self._marks.bits, place.number)
 
     def is_double(self, place: Location) -> bool:
         """Whether something needs the frame, and another copy of it is marked."""
@@ -102,11 +138,11 @@ class Marks:
         return marked is not None and marked.number != place.number
 
 
-def is_set(bits: bytes | bytearray, number: int) -> bool:
+def is_set(bits: bytes | Rows, number: int) -> bool:
     """Whether the bit of a number is set."""
     return number // 8 < len(bits) and bool(bits[number // 8] & (1 << number % 8))
 
 
-def _trees(manifest: Manifest) -> Iterator[TreeRoot]:
-    yield from (disk.tree for disk in manifest.disks)
-    yield from (file.tree for file in manifest.files)
+def _trees(manifest: Manifest) -> Iterator[tuple[str, TreeRoot]]:
+    yield from ((f"disk {disk.slot}", disk.tree) for disk in manifest.disks)
+    yield from ((f"file {file.name}", file.tree) for file in manifest.files)
