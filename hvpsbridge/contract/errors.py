@@ -39,7 +39,11 @@ class ErrorKind:
 _TABLE: tuple[ErrorKind, ...] = (
     ErrorKind("Hvps.CommitForkFailed", "DeviceError", errors.CommitForkFailed, (0x80048102, 0x800703EE)),
     ErrorKind(
-        "Hvps.NoSpace", "LimitsExceeded", errors.HostDiskFull, (0x80070070, 0x80070027, 112), (39, 112)
+        "Hvps.NoSpace",
+        "LimitsExceeded",
+        errors.HostDiskFull,
+        (0x80070070, 0x80070027, 112),
+        (39, 112, 0x80070070, 0x80070027),
     ),
     ErrorKind("Hvps.LogonRightMissing", "AuthenticationError", vmms_codes=(0x8007052F, 0x80070569)),
     # Before VmBusy: its code, 32774, comes along.

@@ -95,6 +95,19 @@ RESTORING: tuple[Operation, ...] = (
         restores=True,
     ),
     Operation(
+        "Resize-HvpsDisk",
+        (
+            PATH,
+            Parameter("SizeBytes", "uint64", "size of the disk in the file, bytes; it is never made smaller"),
+        ),
+        restoring.DiskEnlarged,
+        # May be repeated: a disk that has the size is left alone.
+        Effect.REMOVES,
+        3600,
+        ("Hvps.BadRequest", "Hvps.NoSpace", *DISK_ERRORS),
+        restores=True,
+    ),
+    Operation(
         "Remove-HvpsFile",
         (
             Parameter("Files", "string[]", "files to remove", required=False),
@@ -196,6 +209,30 @@ RESTORING: tuple[Operation, ...] = (
         Effect.READS,
         120,
         ("Hvps.VmNotFound",),
+        restores=True,
+    ),
+    Operation(
+        "Get-HvpsClusterRole",
+        (VM,),
+        restoring.ClusterRole,
+        Effect.READS,
+        120,
+        restores=True,
+    ),
+    Operation(
+        "Set-HvpsClusterRole",
+        (
+            VM,
+            Parameter(
+                "Online", "bool", "bring it online, which starts the VM; otherwise offline", required=False
+            ),
+            Parameter("Seconds", "int", "how long to wait, seconds; 120 without it", required=False),
+        ),
+        restoring.ClusterRole,
+        # May be repeated: a resource that is there already is left alone.
+        Effect.REMOVES,
+        300,
+        ("Hvps.JobFailed", "Hvps.JobTimedOut"),
         restores=True,
     ),
     Operation(

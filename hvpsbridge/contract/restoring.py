@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 
@@ -23,6 +24,25 @@ class FolderInfo:
     compressed: bool
     encrypted: bool
     found: tuple[str, ...]
+
+
+class RoleState(StrEnum):
+    """What a cluster does with a VM: state of its resource (docs/hyperv-facts.md#cluster-resources)."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    FAILED = "failed"
+    PENDING = "pending"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRole:
+    """The cluster resource that starts and stops a VM."""
+
+    vm_id: UUID
+    name: str
+    state: RoleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +88,14 @@ class FileCopied:
     """The path of a copy."""
 
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskEnlarged:
+    """The size of a disk now, and whether it was changed."""
+
+    size_bytes: int
+    enlarged: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class InPlaceRestore:
     Attributes:
         machine: name of the host as it calls itself.
         point_id: the point that is restored.
+        role: cluster resource of the VM that is brought online again at the end; empty if none is.
     """
 
     machine: str
@@ -56,6 +57,7 @@ class InPlaceRestore:
     point_id: UUID
     stage: Stage
     disks: tuple[InPlaceDisk, ...]
+    role: str = ""
 
     def text(self) -> str:
         """As JSON."""
@@ -81,6 +83,7 @@ class InPlaceRestore:
                 UUID(found["point_id"]),
                 Stage(found["stage"]),
                 disks,
+                str(found.get("role", "")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as err:
             raise ValueError("not a restore in place") from err

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from hvpsbridge.contract.restoring import (
+    ClusterRole,
+    DiskEnlarged,
     FileClosed,
     FileCopied,
     FileMade,
@@ -99,6 +101,16 @@ class HostRestore:
         return self._runner.one(
             FileCopied, "Copy-HvpsFile", Path=path, Destination=destination, Overwrite=overwrite
         )
+
+    def enlarge_disk(self, path: str, size_bytes: int) -> DiskEnlarged:
+        """Enlarge the disk in a file that nothing has open; one of that size is left alone.
+
+        Raises:
+            OperationFailed: ``Hvps.BadRequest`` if it is larger.
+            HostDiskFull: it does not fit.
+            DiskBusy: something has it open.
+        """
+        return self._runner.one(DiskEnlarged, "Resize-HvpsDisk", Path=path, SizeBytes=size_bytes)
 
     def new_vm(self, name: str, folder: str, plan: str, *, existing: Iterable[UUID] = ()) -> VmMade:
         """Make a VM, off. Never retried.
@@ -199,6 +211,25 @@ class HostRestore:
             AccessDenied: the VM has no right to one of its disks.
         """
         return self._runner.one(VmStarted, "Start-HvpsVm", VmId=vm_id)
+
+    def cluster_role(self, vm_id: UUID) -> ClusterRole:
+        """The cluster resource that starts and stops a VM.
+
+        Raises:
+            HostError: the cluster cannot be asked, or does not have the VM.
+        """
+        return self._runner.one(ClusterRole, "Get-HvpsClusterRole", VmId=vm_id)
+
+    def set_cluster_role(self, vm_id: UUID, *, online: bool, seconds: int = 120) -> ClusterRole:
+        """Take that resource offline, or bring it online, which starts the VM; waits for it.
+
+        Raises:
+            OperationFailed: ``Hvps.JobFailed`` if the VM does not start, or the cluster starts it again at
+                once; ``Hvps.JobTimedOut``.
+        """
+        return self._runner.one(
+            ClusterRole, "Set-HvpsClusterRole", VmId=vm_id, Online=online, Seconds=seconds
+        )
 
     def discard_saved_state(self, vm_id: UUID) -> Removal:
         """Discard the saved state of a VM, which is off afterwards."""

@@ -232,6 +232,7 @@ class DiskConnection:
             return str(files.backing_of(self._file)).encode()
         if self._file is None and self._handle is not None and operation == Op.FLUSH:
             calls.function("FlushFileBuffers", self._handle.path)
+            self._model.driver.flush(self._handle)
             return b""
         if self._file is None:
             raise DiskError(Win32.INVALID_HANDLE, "")

@@ -15,7 +15,8 @@ function Get-HvpsErrorTable {
     param()
     @(
         , @('Hvps.CommitForkFailed', 'DeviceError', @(0x80048102L, 0x800703EEL), @())
-        , @('Hvps.NoSpace', 'LimitsExceeded', @(0x80070070L, 0x80070027L, 112), @(39, 112))
+        , @('Hvps.NoSpace', 'LimitsExceeded', @(0x80070070L, 0x80070027L, 112),
+                @(39, 112, 0x80070070L, 0x80070027L))
         , @('Hvps.LogonRightMissing', 'AuthenticationError', @(0x8007052FL, 0x80070569L), @())
         , @('Hvps.FileLocked', 'ResourceBusy', @(0x80070020L), @())
         , @('Hvps.VmBusy', 'ResourceBusy', @(32774, 32775), @())

@@ -275,6 +275,35 @@ def _off_checkpoint(side: Side) -> Call:
     return ask
 
 
+def _role(side: Side, *, running: bool) -> UUID:
+    side.model.nodes.get("HV01").cluster = "one"
+    return side.vm(clustered=True, state=VMState.Running if running else VMState.Off)
+
+
+@prepared("Get-HvpsClusterRole")
+def _shown_role(side: Side) -> Call:
+    vm_id = _role(side, running=False)
+    return lambda: side.host.restoring.cluster_role(vm_id)
+
+
+@prepared("Set-HvpsClusterRole")
+def _stopped_role(side: Side) -> Call:
+    vm_id = _role(side, running=True)
+    return lambda: side.host.restoring.set_cluster_role(vm_id, online=False, seconds=1)
+
+
+@prepared("Set-HvpsClusterRole of a VM that starts")
+def _started_role(side: Side) -> Call:
+    vm_id = _role(side, running=False)
+    return lambda: side.host.restoring.set_cluster_role(vm_id, online=True, seconds=1)
+
+
+@prepared("Resize-HvpsDisk")
+def _enlarged(side: Side) -> Call:
+    path = _off_disk(side)
+    return lambda: side.host.restoring.enlarge_disk(path, 16 * MIB)
+
+
 @prepared("Copy-HvpsFile")
 def _copied_file(side: Side) -> Call:
     path = _off_disk(side)

@@ -486,6 +486,61 @@ def removing_a_checkpoint_of_another_name_or_kind(side: Side) -> Any:
     )
 
 
+@contextmanager
+def in_cluster(side: Side) -> Iterator[None]:
+    """The host is in a cluster for the block."""
+    node = side.model.nodes.get("HV01")
+    node.cluster = "one"
+    try:
+        yield
+    finally:
+        node.cluster = None
+
+
+@case("Get-HvpsClusterRole", "Set-HvpsClusterRole")
+def the_role_of_a_clustered_vm(side: Side) -> Any:
+    ask = side.host.restoring
+    with in_cluster(side):
+        vm_id = side.vm("clustered", clustered=True)
+        found = [ask.cluster_role(vm_id)]
+        found += [ask.set_cluster_role(vm_id, online=False) for _ in range(2)]
+        found.append(side.model.vms.get(vm_id).state)
+        found += [ask.set_cluster_role(vm_id, online=True) for _ in range(2)]
+        found.append(side.model.vms.get(vm_id).state)
+        found.append(outcome(lambda: ask.cluster_role(side.vm("alone"))))
+    return [*found, outcome(lambda: ask.cluster_role(vm_id))]
+
+
+@case("Set-HvpsClusterRole")
+def a_role_that_is_slow_or_cannot_start(side: Side) -> Any:
+    ask = side.host.restoring
+    with in_cluster(side):
+        vm_id = side.vm("slow role", clustered=True)
+        side.model.set_knob("role_seconds", 1e6)
+        late = outcome(lambda: ask.set_cluster_role(vm_id, online=False, seconds=1))
+        pending = ask.cluster_role(vm_id)
+        side.model.set_knob("role_seconds", 0.0)
+        other = side.vm("no disk", clustered=True, state=VMState.Off)
+        path = side.host.disks(other)[0].path or ""
+        ask.move_file(path, path.replace(".vhdx", ".away.vhdx"))
+        failed = outcome(lambda: ask.set_cluster_role(other, online=True))
+        return late, pending, failed, ask.cluster_role(other), ask.set_cluster_role(other, online=False)
+
+
+@case("Resize-HvpsDisk")
+def disks_that_are_enlarged(side: Side) -> Any:
+    vm_id = side.vm("enlarged", state=VMState.Off)
+    path = side.host.disks(vm_id)[0].path or ""
+    enlarge = side.host.restoring.enlarge_disk
+    found: list[Any] = [enlarge(path, 16 * MIB) for _ in range(2)]
+    found.append(outcome(lambda: enlarge(path, 8 * MIB)))
+    found.append(outcome(lambda: enlarge(path, 16 * MIB + 512)))
+    found.append(outcome(lambda: enlarge("C:\\VMs\\nothing.vhdx", SIZE)))
+    running = side.host.disks(side.vm("in use"))[0].path or ""
+    found.append(outcome(lambda: enlarge(running, 16 * MIB)))
+    return [*found, side.host.disks(vm_id)[0].size_bytes]
+
+
 @case("Remove-HvpsReferencePoint", "Get-HvpsReferencePoint")
 def removing_a_reference_point_with_other_ids(side: Side) -> Any:
     vm_id = side.vm("other ids")

@@ -10,7 +10,14 @@ from hvpsbridge.sim.model.call_faults import CMDLETS, ERRORS, FUNCTIONS, METHODS
 from tests.documented.tables import table
 
 # Not of the Hyper-V module, or not of virtdisk.h: the tables have no rows for these.
-OTHER_CMDLETS = {"Get-Cluster", "Get-WinEvent", "Import-Module"}
+OTHER_CMDLETS = {
+    "Get-Cluster",
+    "Get-ClusterResource",
+    "Start-ClusterResource",
+    "Stop-ClusterResource",
+    "Get-WinEvent",
+    "Import-Module",
+}
 OTHER_FUNCTIONS = {
     *("CreateFile", "ReadFile", "WriteFile", "SetEndOfFile", "FlushFileBuffers", "DeviceIoControl"),
     *("GetFileAttributes", "GetDiskFreeSpaceEx", "MoveFileEx", "CopyFile", "DeleteFile"),

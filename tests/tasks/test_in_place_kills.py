@@ -11,7 +11,8 @@ import pytest
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.sim.hosts import SimulatedHost
-from hvpsbridge.sim.model import HyperVError
+from hvpsbridge.sim.model import HyperVError, VMState
+from hvpsbridge.sim.model.enums import ResourceState
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.in_place import InPlaceVm
 from hvpsbridge.tasks.restore.in_place_checks import InPlaceOptions
@@ -32,9 +33,9 @@ def served(world: World) -> Iterator[SimulatedHost]:
 class Case:
     """A VM with two disks, one point, and other content since."""
 
-    def __init__(self, world: World, served: SimulatedHost) -> None:
+    def __init__(self, world: World, served: SimulatedHost, **settings: object) -> None:
         self.world, self.served = world, served
-        self.vm_id = world.vm(disks=(SIZE, SIZE))
+        self.vm_id = world.vm(disks=(SIZE, SIZE), **settings)
         world.good_backup(self.vm_id)
         self.point = self.content()
         world.model.vms.set_state(self.vm_id, "stop")
@@ -71,6 +72,20 @@ class Case:
         self.world.model.vms.set_state(self.vm_id, "stop")
         return True
 
+    def restore_before_an_undo(self) -> None:
+        with self.connected() as host:
+            self.restore(host)
+        self.world.model.vms.set_state(self.vm_id, "stop")
+
+    def forget(self) -> None:
+        with self.connected() as host:
+            forget_in_place(host, self.world.repository, uuid4(), host.vm(self.vm_id))
+
+    def check_killed(self, was: tuple[bytes, ...], step: str) -> None:
+        """The VM is whole, or cannot start."""
+        if self.starts():
+            assert self.content() in (was, self.point), step
+
     def end(self, was: tuple[bytes, ...], how: int, step: str) -> None:
         """Finish or undo what was killed, then forget it."""
         found = list(open_in_place(self.world.repository, "HV01"))
@@ -100,9 +115,36 @@ class Case:
             return bool(host.restoring.folder(None, [path]).found)
 
 
+class ClusteredCase(Case):
+    """The same in a cluster that has not noticed that the VM was shut down, so that its role is online."""
+
+    def __init__(self, world: World, served: SimulatedHost) -> None:
+        world.model.nodes.get("HV01").cluster = "one"
+        world.model.set_knob("role_notices_seconds", 1e6)
+        super().__init__(world, served, clustered=True)
+
+    @property
+    def online(self) -> bool:
+        return self.world.model.clusters.role(self.vm_id).state is ResourceState.Online
+
+    def check_killed(self, was: tuple[bytes, ...], step: str) -> None:
+        if not self.online:
+            (found,) = open_in_place(self.world.repository, "HV01")
+            assert found.restore.role == "Virtual Machine web", step
+
+    def end(self, was: tuple[bytes, ...], how: int, step: str) -> None:
+        if self.world.model.vms.get(self.vm_id).state is VMState.Running:
+            self.world.model.vms.set_state(self.vm_id, "stop")
+        super().end(was, how, step)
+
+    def assert_clean(self, step: str) -> None:
+        assert self.online, step
+        super().assert_clean(step)
+
+
 @pytest.fixture
-def case(world: World, served: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -> Case:
-    # What a process that is gone holds ends: its lease at once, instead of after an hour.
+def forgotten_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process that is gone holds ends: its lease at once, instead of after an hour."""
     leases: list[Lease] = []
     begin = Lease.__init__
 
@@ -111,7 +153,23 @@ def case(world: World, served: SimulatedHost, monkeypatch: pytest.MonkeyPatch) -
         leases.append(lease)
 
     monkeypatch.setattr(Lease, "__init__", remembered)
+
+
+@pytest.fixture
+def case(world: World, served: SimulatedHost, forgotten_leases: None) -> Case:
     return Case(world, served)
+
+
+@pytest.fixture
+def clustered(world: World, served: SimulatedHost, forgotten_leases: None) -> ClusteredCase:
+    return ClusteredCase(world, served)
+
+
+@pytest.fixture
+def real(world: World, pwsh: object, forgotten_leases: None) -> Iterator[Case]:
+    """A case whose host runs the scripts in a real PowerShell."""
+    with SimulatedHost(world.model, engine="powershell") as host:
+        yield ClusteredCase(world, host)
 
 
 def steps_of(case: Case, act: object) -> list[str]:
@@ -130,37 +188,76 @@ def killed(case: Case, act: object, at: int) -> None:
     host.close()
 
 
+def kill_restores(case: Case, chosen: slice) -> None:
+    case.changed()
+    steps = steps_of(case, case.restore)
+    assert {"after Copy-HvpsFile", "before Move-HvpsFile", "after Get-HvpsDiskDigest"} <= set(steps)
+    assert "before Write-HvpsFile" in steps  # of the disk: the writer's pipeline
+    case.forget()
+    for at, step in list(enumerate(steps))[chosen]:
+        was = case.changed()
+        killed(case, case.restore, at)
+        case.check_killed(was, step)
+        case.end(was, at % 2, step)
+
+
+def kill_undos(case: Case, chosen: slice) -> None:
+    was = case.changed()
+    case.restore_before_an_undo()
+    steps = steps_of(case, case.undo)
+    for at, step in list(enumerate(steps))[chosen]:
+        was = case.changed()
+        case.restore_before_an_undo()
+        killed(case, case.undo, at)
+        case.check_killed(was, step)
+        case.end(was, 1, step)
+
+
 # Three tests share the calls, so that they run beside each other.
 PARTS = pytest.mark.parametrize("part", range(3))
 
 
 @PARTS
 def test_a_restore_killed_at_any_call(case: Case, part: int) -> None:
-    case.changed()
-    steps = steps_of(case, case.restore)
-    assert {"after Copy-HvpsFile", "before Move-HvpsFile", "after Get-HvpsDiskDigest"} <= set(steps)
-    assert "before Write-HvpsFile" in steps  # of the disk: the writer's pipeline
-    with case.connected() as host:
-        forget_in_place(host, case.world.repository, uuid4(), host.vm(case.vm_id))
-    for at, step in list(enumerate(steps))[part::3]:
-        was = case.changed()
-        killed(case, case.restore, at)
-        if case.starts():
-            assert case.content() in (was, case.point), step
-        case.end(was, at % 2, step)
+    kill_restores(case, slice(part, None, 3))
 
 
 @PARTS
 def test_an_undo_killed_at_any_call(case: Case, part: int) -> None:
-    was = case.changed()
-    with case.connected() as host:
-        case.restore(host)
-    steps = steps_of(case, case.undo)
-    for at, step in list(enumerate(steps))[part::3]:
-        was = case.changed()
-        with case.connected() as host:
-            case.restore(host)
-        killed(case, case.undo, at)
-        if case.starts():
-            assert case.content() in (was, case.point), step
-        case.end(was, 1, step)
+    kill_undos(case, slice(part, None, 3))
+
+
+def test_a_restore_into_a_clustered_vm_killed_at_some_calls(clustered: Case) -> None:
+    kill_restores(clustered, slice(1, None, 7))
+
+
+def test_an_undo_in_a_clustered_vm_killed_at_some_calls(clustered: Case) -> None:
+    kill_undos(clustered, slice(4, None, 7))
+
+
+def test_a_restore_killed_on_the_real_engine(real: Case) -> None:
+    kill_restores(real, slice(6, None, 20))
+
+
+@pytest.mark.soak
+@PARTS
+def test_a_restore_into_a_clustered_vm_killed_at_any_call(clustered: Case, part: int) -> None:
+    kill_restores(clustered, slice(part, None, 3))
+
+
+@pytest.mark.soak
+@PARTS
+def test_an_undo_in_a_clustered_vm_killed_at_any_call(clustered: Case, part: int) -> None:
+    kill_undos(clustered, slice(part, None, 3))
+
+
+@pytest.mark.soak
+@PARTS
+def test_a_restore_killed_at_any_call_of_the_real_engine(real: Case, part: int) -> None:
+    kill_restores(real, slice(part, None, 3))
+
+
+@pytest.mark.soak
+@PARTS
+def test_an_undo_killed_at_any_call_of_the_real_engine(real: Case, part: int) -> None:
+    kill_undos(real, slice(part, None, 3))

@@ -66,6 +66,7 @@ CMDLETS = (
     "Enable-VMIntegrationService",
     "Enable-VMTPM",
     "Get-Cluster",
+    "Get-ClusterResource",
     "Get-VHD",
     "Get-VM",
     "Get-VMBios",
@@ -94,6 +95,7 @@ CMDLETS = (
     "Remove-VMSavedState",
     "Remove-VMSnapshot",
     "Rename-VMSnapshot",
+    "Resize-VHD",
     "Restore-VMSnapshot",
     "Set-VM",
     "Set-VMBios",
@@ -104,7 +106,9 @@ CMDLETS = (
     "Set-VMNetworkAdapter",
     "Set-VMNetworkAdapterVlan",
     "Set-VMProcessor",
+    "Start-ClusterResource",
     "Start-VM",
+    "Stop-ClusterResource",
     "Stop-VM",
 )
 

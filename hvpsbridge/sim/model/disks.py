@@ -5,10 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from hvpsbridge.sim.model.core import Core
-from hvpsbridge.sim.model.errors import HyperVError, Wmi
+from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
 from hvpsbridge.sim.model.merges import Merges
-from hvpsbridge.sim.model.state import Drive, Layer, Slot, VMState
+from hvpsbridge.sim.model.state import Drive, Layer, Slot, VhdType, VMState
 from hvpsbridge.sim.model.timeline import Timeline
+from hvpsbridge.sim.model.volumes import free_bytes, root_of
 
 
 class Disks:
@@ -68,6 +69,29 @@ class Disks:
         """Size of a layer's file on its volume."""
         with self._timeline.now():
             return self._core.files.file_bytes(self._core.world.layers[self._core.world.now_in(number)])
+
+    def resize(self, path: str, size_bytes: int) -> None:
+        """``Resize-VHD``.
+
+        Raises:
+            DiskError: there is no such file, it is in use, has a parent, or does not fit on its volume.
+        """
+        with self._timeline.now():
+            core = self._core
+            layer = core.files.by_path(path)
+            if self.in_use(layer.number):
+                raise DiskError(Win32.SHARING_VIOLATION, path)
+            if layer.parent is not None or size_bytes % layer.logical_sector_bytes:
+                raise DiskError(Win32.VHD_INVALID_TYPE, path)
+            root = root_of(core, path)
+            grown = size_bytes - layer.size_bytes if layer.kind is VhdType.Fixed else 0
+            if root is not None and grown > free_bytes(core, root):
+                raise DiskError(Win32.DISK_FULL, path)
+            core.files.resize(layer, size_bytes)
+            for vm in core.world.vms.values():
+                for drive in vm.drives.values():
+                    if drive.layer == layer.number:
+                        core.golden.resize(vm.vm_id, drive.slot, size_bytes)
 
     def in_use(self, number: int) -> bool:
         """``Attached``: a running VM has the layer on its chain, or it is attached through a handle."""

@@ -131,6 +131,16 @@ class Driver:
             layer = self._core.files.by_path(path)
             return tuple(layer.present.aligned(layer.block_bytes, layer.size_bytes))
 
+    def flush(self, handle: DiskHandle) -> None:
+        """``FlushFileBuffers`` of a disk that is attached to be written.
+
+        Raises:
+            DiskError: this host does not flush such handles.
+        """
+        with self._core.lock:
+            if self._core.knobs.attached_flush_refusal:
+                raise DiskError(self._core.knobs.attached_flush_refusal, handle.path)
+
     def tracking_state(self, path: str) -> tuple[bool, bool, str | None]:
         """Change tracking of a file: whether it is enabled, ``NewerChanges``, ``MostRecentId``.
 

@@ -175,6 +175,16 @@ class JobKind(IntEnum):
     GetDiskChanges = 60000
 
 
+class ResourceState(IntEnum):
+    """``ClusterResourceState`` of the module FailoverClusters (docs/hyperv-facts.md#cluster-resources)."""
+
+    Online = 2
+    Offline = 3
+    Failed = 4
+    OnlinePending = 129
+    OfflinePending = 130
+
+
 class MergePhase(StrEnum):
     """Phase of a merge that is not complete."""
 

@@ -238,6 +238,8 @@ class HostFiles:
             if file is not None:
                 file.path = destination
             if layer is not None:
+                if self._core.knobs.ids_die_on_rename:
+                    self._core.tracking.forget(layer)
                 self._rename(layer, destination)
                 self._put_back(layer)
 
@@ -368,7 +370,7 @@ class HostFiles:
                     self._core.golden.add(vm.vm_id, drive.slot, layer.size_bytes, backing)
 
     def _replace(self, layer: Layer, source: Layer) -> None:
-        """Give a disk the content of another one of its size. Change tracking does not see it."""
+        """Give a disk the content and size of another one. Change tracking does not see it."""
         core = self._core
         owners = [
             (vm.vm_id, drive.slot)
@@ -376,6 +378,10 @@ class HostFiles:
             for drive in vm.drives.values()
             if drive.layer == layer.number
         ]
+        if layer.size_bytes != source.size_bytes:
+            core.files.resize(layer, source.size_bytes)
+            for vm_id, slot in owners:
+                core.golden.resize(vm_id, slot, source.size_bytes)
         for offset in range(0, layer.size_bytes, MIB):
             length = min(MIB, layer.size_bytes - offset)
             data = core.files.read(source, offset, length)

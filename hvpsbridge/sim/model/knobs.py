@@ -91,8 +91,15 @@ class Knobs:
         config_unreadable: the WinRM configuration cannot be read.
         shells_per_user: ``MaxShellsPerUser``.
         shell_memory_mb: ``MaxMemoryPerShellMB``; shown, not enforced.
+        attached_flush_refusal: code with which FlushFileBuffers refuses a disk that is attached to be
+            written; 0 for none.
+        ids_die_on_rename: renaming the file of a disk makes all its ids unknown.
         heartbeat_seconds: from the start of a VM until its guest shows a heartbeat.
         guest_stops: a VM is off again as soon as it was started.
+        role_seconds: how long a cluster takes to bring the resource of a VM online or offline.
+        role_notices_seconds: how long the resource of a VM still shows online after the VM stopped.
+        role_returns_seconds: after that time the resource of a VM that went offline comes online by itself,
+            whoever took it offline; 0 for never.
         defender: attack surface reduction rules of Defender, as ``<id>=<action>`` with commas, or ``none``;
             empty without Defender.
     """
@@ -166,8 +173,13 @@ class Knobs:
     config_unreadable: bool = False
     shells_per_user: int = 2_147_483_647
     shell_memory_mb: int = 2_147_483_647
+    attached_flush_refusal: int = 0
+    ids_die_on_rename: bool = False
     heartbeat_seconds: float = 0.0
     guest_stops: bool = False
+    role_seconds: float = 0.0
+    role_notices_seconds: float = 0.0
+    role_returns_seconds: float = 0.0
     defender: str = ""
 
     def merge_retry_time(self, now: float) -> float | None:
@@ -270,4 +282,12 @@ HOSTILE: dict[str, object] = {
     "shells_per_user": 5,
     "shell_memory_mb": 150,
     "defender": "d1e49aac-8f56-4280-b9ba-993a6d77406c=1",
+}
+# The same for what only restores onto hosts meet.
+HOSTILE_TO_RESTORES: dict[str, object] = {
+    "attached_flush_refusal": 1,
+    "ids_die_on_rename": True,
+    "role_seconds": 1.0,
+    "role_notices_seconds": 600.0,
+    "role_returns_seconds": 0.2,
 }

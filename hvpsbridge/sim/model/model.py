@@ -12,6 +12,7 @@ from pathlib import Path
 from hvpsbridge.sim.model.calls import Calls
 from hvpsbridge.sim.model.checkpoints import Checkpoints
 from hvpsbridge.sim.model.clock import Clock, SystemClock
+from hvpsbridge.sim.model.clusters import Clusters
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.disks import Disks
 from hvpsbridge.sim.model.driver import Driver
@@ -24,6 +25,7 @@ from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.nodes import Nodes
 from hvpsbridge.sim.model.planned import PlannedVms
 from hvpsbridge.sim.model.reference_points import ReferencePoints
+from hvpsbridge.sim.model.roles import Roles
 from hvpsbridge.sim.model.saving import Saver
 from hvpsbridge.sim.model.setup import Setup
 from hvpsbridge.sim.model.timeline import Timeline
@@ -54,6 +56,7 @@ class Model:
         guests: what happens inside VMs.
         setup: what an administrator adds and changes.
         incidents: what goes wrong around a backup.
+        clusters: what the clusters of hosts know of VMs.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class Model:
         self._saver = Saver(core)
         merges = Merges(core)
         lifecycle = Lifecycle(core, merges)
-        timeline = Timeline(core, merges, lifecycle, self._saver)
+        roles = Roles(core, merges)
+        timeline = Timeline(core, merges, lifecycle, roles, self._saver)
         self.timeline = timeline
         self.calls = Calls(core, timeline)
         self.nodes = Nodes(core, timeline)
@@ -85,6 +89,7 @@ class Model:
         self.guests = Guests(core, timeline)
         self.setup = Setup(core, timeline, merges)
         self.incidents = Incidents(core, timeline, lifecycle)
+        self.clusters = Clusters(core, timeline, roles)
 
     def set_knob(self, name: str, value: object) -> None:
         """Set a knob and tell watchers.

@@ -121,6 +121,7 @@ class Setup:
                 raise HyperVError(Wmi.INVALID_STATE, self._core.text("busy"))
             for key in [key for key, one in world.reference_points.items() if one.vm_id == vm_id]:
                 del world.reference_points[key]
+            world.roles.pop(vm_id, None)
             del world.vms[vm_id]
 
     def add_disk(

@@ -20,6 +20,7 @@ from hvpsbridge.sim.model.enums import (
     MergePhase,
     Operational,
     ReplicationMode,
+    ResourceState,
     SnapshotType,
     VhdFormat,
     VhdType,
@@ -339,6 +340,19 @@ class Job:
 
 
 @dataclass(slots=True)
+class Role:
+    """What a cluster knows of a VM: the resource that starts and stops it.
+
+    Attributes:
+        due: when a pending state ends, a VM that stopped is noticed, or the resource comes online by itself.
+    """
+
+    vm_id: UUID
+    state: ResourceState
+    due: float | None = None
+
+
+@dataclass(slots=True)
 class Merge:
     """A child being merged into its parent. ``ends`` is None after a failure that is not tried again."""
 
@@ -376,6 +390,7 @@ class World:
     reference_points: dict[str, ReferencePoint] = field(default_factory=dict)
     jobs: dict[UUID, Job] = field(default_factory=dict)
     merges: dict[int, Merge] = field(default_factory=dict)
+    roles: dict[UUID, Role] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     host_files: dict[int, HostFile] = field(default_factory=dict)
     host_folders: dict[str, HostFolder] = field(default_factory=dict)
@@ -415,6 +430,8 @@ __all__ = [
     "PlannedVm",
     "ReferencePoint",
     "ReplicationMode",
+    "ResourceState",
+    "Role",
     "Slot",
     "SnapshotType",
     "VMState",

@@ -32,6 +32,7 @@ _RECORDS: dict[str, type] = {
         state.Node,
         state.PlannedVm,
         state.ReferencePoint,
+        state.Role,
         state.Slot,
         state.Vm,
         state.Volume,

@@ -15,6 +15,7 @@ from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.lifecycle import Lifecycle
 from hvpsbridge.sim.model.merges import Merges
 from hvpsbridge.sim.model.planning import PLANNED_JOBS, Planning
+from hvpsbridge.sim.model.roles import Roles
 from hvpsbridge.sim.model.saving import Saver
 from hvpsbridge.sim.model.state import Job, JobKind, Vm
 
@@ -23,11 +24,12 @@ class Timeline:
     """Lets one thread at a time at the world, as of now. Methods other than the two context managers need
     one of them to be entered."""
 
-    def __init__(self, core: Core, merges: Merges, lifecycle: Lifecycle, saver: Saver) -> None:
+    def __init__(self, core: Core, merges: Merges, lifecycle: Lifecycle, roles: Roles, saver: Saver) -> None:
         self._core = core
         self._planning = Planning(core)
         self._merges = merges
         self._lifecycle = lifecycle
+        self._roles = roles
         self._saver = saver
         self._holds = 0
 
@@ -79,6 +81,7 @@ class Timeline:
         for vm in world.vms.values():
             if vm.migrating_to is not None and (vm.migrating_until or 0.0) <= now:
                 self._lifecycle.arrive(vm, vm.migrating_to)
+        self._roles.advance(now)
         for job in [job for job in world.jobs.values() if (job.vanishes or now + 1) <= now]:
             del world.jobs[job.job_id]
 

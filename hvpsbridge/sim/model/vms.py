@@ -8,6 +8,7 @@ from hvpsbridge.sim.model import configuration
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.merges import Merges
+from hvpsbridge.sim.model.roles import check_files
 from hvpsbridge.sim.model.state import JobKind, Operational, Vm, VMState
 from hvpsbridge.sim.model.timeline import Timeline
 
@@ -95,7 +96,7 @@ class Vms:
             if action == "discard" and vm.state is not VMState.Saved:
                 raise HyperVError(Wmi.INVALID_STATE, core.text("busy"))
             if action == "start":
-                self._check_files(vm)
+                check_files(core, vm)
             for drive in vm.drives.values():
                 if drive.layer is not None and action in ("stop", "save"):
                     core.tracking.flush(core.layer(drive))
@@ -110,26 +111,3 @@ class Vms:
                 vm.state, vm.started = VMState.Off, None
             elif action == "start":
                 self._merges.retry(vm)
-
-    def _check_files(self, vm: Vm) -> None:
-        """Refuse to start a VM whose disk is missing, attached by the host, or not for it."""
-        core = self._core
-        for drive in vm.drives.values():
-            if drive.layer is None:
-                continue
-            layer = core.layer(drive)
-            if layer.vm_path is not None:
-                raise HyperVError(
-                    Wmi.FAILED, core.text("no_file", vm=vm.name, path=layer.vm_path), 0x80070002
-                )
-            if core.handles.locks(layer.number):
-                raise HyperVError(
-                    Wmi.IN_USE, core.text("file_in_use", vm=vm.name, path=layer.path), 0x80070020
-                )
-            if layer.folder_rights:
-                raise HyperVError(
-                    Wmi.ACCESS_DENIED, core.text("no_right", vm=vm.name, path=layer.path), 0x80070005
-                )
-            if layer.beside:
-                # Without its files beside it, change tracking starts anew.
-                core.tracking.forget(layer)

@@ -11,7 +11,7 @@ from typing import Any
 from hvpsbridge.sim.model import HyperVError, Model
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.state import Job
-from hvpsbridge.sim.standin import administration, announcing, cmdlets, devices, hardware
+from hvpsbridge.sim.standin import administration, announcing, clusters, cmdlets, devices, hardware
 from hvpsbridge.sim.standin.events import events
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.sim.standin.rows import Rows
@@ -21,13 +21,17 @@ _VM_CALLS = {
     for function in (
         cmdlets.types,
         cmdlets.host,
-        cmdlets.cluster,
+        clusters.cluster,
+        clusters.cluster_resources,
+        clusters.stop_resource,
+        clusters.start_resource,
         cmdlets.supported_versions,
         cmdlets.machines,
         cmdlets.drives,
         cmdlets.dvd_drives,
         cmdlets.scsi_controllers,
         cmdlets.vhds,
+        cmdlets.resize_vhd,
         cmdlets.snapshots,
         cmdlets.rename_snapshot,
         cmdlets.checkpoint_vm,

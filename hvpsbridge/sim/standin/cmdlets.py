@@ -56,13 +56,6 @@ def host(rows: Rows) -> list[Row]:
     ]
 
 
-def cluster(rows: Rows) -> list[Row]:
-    """``Get-Cluster``. An error on a host outside of a cluster."""
-    if rows.host.cluster is None:
-        raise HyperVError(Wmi.FAILED, rows.text("failed"))
-    return [{"Name": rows.host.cluster}]
-
-
 def supported_versions(rows: Rows) -> list[Row]:
     """``Get-VMHostSupportedVersion``."""
     versions = rows.host.supported_vm_versions
@@ -144,6 +137,15 @@ def vhds(rows: Rows, paths: list[str]) -> Row:
         except HyperVError as err:
             refused.append(refusal(err, path))
     return {"objects": found, "refused": refused}
+
+
+def resize_vhd(rows: Rows, path: str, size_bytes: int) -> Row:
+    """``Resize-VHD``."""
+    try:
+        rows.model.disks.resize(path, size_bytes)
+    except DiskError as err:
+        return {"objects": [], "refused": [rows.vhd_refusal(err, path)]}
+    return {"objects": [], "refused": []}
 
 
 def snapshots(rows: Rows, vm: str | None = None, id: str | None = None) -> Row:

@@ -14,7 +14,8 @@ from hvpsbridge.tasks.restore.source import DiskSource
 def differing_chunks(host: HyperVHost, path: str, source: DiskSource) -> Iterator[Extent]:
     """Chunks of the disk in a file that are not those of the point, ascending.
 
-    Chunks that were found to be damaged count as zeros. The disk stays attached to be read.
+    Chunks that were found to be damaged count as zeros, or are left out if the source keeps what the disk
+    has. The disk stays attached to be read.
 
     Args:
         host: the host.
@@ -40,7 +41,9 @@ def differing_chunks(host: HyperVHost, path: str, source: DiskSource) -> Iterato
             identity = None
             if coming is not None and coming[0] == number:
                 identity, coming = coming[1], next(stored, None)
-            if extent.offset in source.damaged:
+            if source.is_damaged(extent.offset):
+                if source.keeps_damaged:
+                    continue
                 identity = None
             same = (
                 digest == zero_digest(extent.length)

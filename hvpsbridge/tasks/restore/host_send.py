@@ -36,6 +36,7 @@ class HostSend:
         piece_bytes: how much is sent at a time.
         cancel: to be checked before each piece.
         meter: counts what was sent.
+        to_write: parts of a piece that are sent, asked after it was read.
     """
 
     host: HyperVHost
@@ -44,6 +45,7 @@ class HostSend:
     piece_bytes: int
     cancel: Cancellation
     meter: Meter
+    to_write: Callable[[Extent], Iterable[Extent]] = lambda piece: (piece,)
 
     def send(self, data: Readable, extents: Iterable[Extent]) -> None:
         """Send these extents of the data, in order, to the same offsets.
@@ -73,8 +75,10 @@ class HostSend:
                 for piece in pieces:
                     self.cancel.check()
                     content = data.pread(piece.offset, piece.length)
-                    pending.append(piece)
-                    writer.write(piece.offset, content)
+                    for part in self.to_write(piece):
+                        start = part.offset - piece.offset
+                        pending.append(part)
+                        writer.write(part.offset, content[start : start + part.length])
                     _acknowledge(pending, writer)
                     self.meter.moved(piece.length, 0)
                     backoff.reset()

@@ -1,8 +1,8 @@
 """Restore into the disks of the VM itself (``hyperv:HOST --replace``): only chunks that differ are written.
 
-The order is: copies of the disk files for an undo, the ledger, our reference points, other names for the
-files, the chunks, the names back. A restore that was killed leaves the VM without its disks, so that it
-cannot start half-restored; doing it again finishes it.
+The order is: the role of a clustered VM offline, copies of the disk files for an undo, the ledger, our
+reference points, other names for the files, the chunks, the names back, the role. A restore that was killed
+leaves the VM without its disks, so that it cannot start half-restored; doing it again finishes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from hvpsbridge.contract.results import (
     VmState,
 )
 from hvpsbridge.contract.slots import slot_of
-from hvpsbridge.errors import ConfigurationError, HostNotClean, VmNotFound
+from hvpsbridge.errors import ConfigurationError, HostError, HostNotClean, HvpsError, VmNotFound
 from hvpsbridge.formats.extents import total_bytes
 from hvpsbridge.formats.in_place import InPlaceDisk, InPlaceRestore, Stage
 from hvpsbridge.host.hyperv import HyperVHost
@@ -43,7 +44,19 @@ from hvpsbridge.tasks.restore.in_place_checks import (
     vm_problems,
 )
 from hvpsbridge.tasks.restore.in_place_disk import HostDisk
-from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, in_place_of, remove_copies
+from hvpsbridge.tasks.restore.in_place_ledger import (
+    InPlaceLedger,
+    OpenInPlace,
+    end_restore,
+    in_place_of,
+)
+from hvpsbridge.tasks.restore.in_place_role import (
+    bring_back,
+    check_still_off,
+    role_problems,
+    take_offline,
+    with_role,
+)
 from hvpsbridge.tasks.restore.in_place_tracking import forget_tracking
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
@@ -76,6 +89,7 @@ class InPlaceVm:
     _restore: InPlaceRestore | None = None
     _lease: Lease | None = None
     _begun: bool = False
+    _vm: VmInfo | None = None
     _notes: list[str] = field(default_factory=list)
 
     def check(self, point: Point, sources: Sequence[DiskSource]) -> None:
@@ -112,9 +126,13 @@ class InPlaceVm:
                 self._begin(source.point)
             (names,) = (disk for disk in self._known.disks if disk.slot == source.disk.slot)
             written = HostDisk(self.host, names).write(source)
-        except BaseException:
-            self._say_unfinished()
-            self.release()
+        except BaseException as err:
+            try:
+                if isinstance(err, HvpsError):
+                    self._withdraw()
+            finally:
+                self._say_unfinished()
+                self.release()
             raise
         self._notes.append(
             f"disk {names.slot}: {size_text(total_bytes(written))} of "
@@ -128,23 +146,32 @@ class InPlaceVm:
         Raises:
             HostError: it can be done again.
         """
+        role: tuple[str, ...] = ()
+        warnings: tuple[str, ...] = ()
         try:
             for names in self._known.disks:
                 HostDisk(self.host, names).show()
             self._reach(Stage.KEPT)
+            try:
+                role = self._bring_back()
+            except HostError as err:
+                warnings = (f"{self._known.role} is not online again, start it in the cluster: {err}",)
         except BaseException:
             self._say_unfinished()
             raise
         finally:
             self.release()
         name, host = self._known.vm_name, self.host.name
+        state = "" if role else "; it is off"
         return Finished(
             (
                 *self._notes,
-                f"VM {name} holds the point; it is off",
+                f"VM {name} holds the point{state}",
+                *role,
                 *(f"kept what disk {disk.slot} was before as {disk.undo}" for disk in self._known.disks),
                 f"`hvps host undo {host} {name}` puts it back, `hvps host forget {host} {name}` removes it",
-            )
+            ),
+            warnings,
         )
 
     def release(self) -> None:
@@ -164,6 +191,38 @@ class InPlaceVm:
         assert self._ledger is not None, "check comes first"
         self._restore = self._ledger.reached(self._known, stage)
 
+    def _bring_back(self) -> tuple[str, ...]:
+        lines = bring_back(self.host, self._known)
+        if lines:
+            self._restore = replace(self._known, role="")
+            self._reach(Stage.KEPT)
+        return lines
+
+    def _withdraw(self) -> None:
+        """Leave nothing behind if the disks were not changed yet.
+
+        Raises:
+            ConfigurationError: the cluster started the VM, which explains what went wrong.
+        """
+        if self._restore is None or self._restore.stage is not Stage.COPYING:
+            return
+        assert self._ledger is not None, "check comes first"
+        assert self._vm is not None, "check comes first"
+        cause: ConfigurationError | None = None
+        try:
+            with suppress(HostError):
+                check_still_off(self.host, self._vm)
+        except ConfigurationError as err:
+            cause = err
+        try:
+            end_restore(self.host, self._ledger, self._restore)
+        except HvpsError as err:
+            logger.warning(
+                "what the restore of %s made on %s is left: %s", self._restore.vm_name, self.host.name, err
+            )
+        if cause is not None:
+            raise cause
+
     def _say_unfinished(self) -> None:
         if self._restore is not None and self._restore.stage is Stage.WRITING:
             logger.warning(
@@ -181,17 +240,25 @@ class InPlaceVm:
         except VmNotFound as err:
             what = f"it has no VM {point.vm_id}; restore {point.vm_name!r} as a copy, without --replace"
             raise ConfigurationError(where, what) from err
+        self._vm = vm
         before = in_place_of(self.repository, machine, vm.vm_id)
         problems = vm_problems(vm, self.options)
+        problems += role_problems(self.host, vm)
         checkpoints = self.host.checkpoints(vm.vm_id)
         if not self.options.remove_checkpoints:
             problems += checkpoint_problems(self.repository, checkpoints)
         there = {slot_of(disk): disk for disk in self.host.disks(vm.vm_id)}
+        offline: OpenInPlace | None = None
         if before is not None and before.restore.stage is Stage.COPYING:
             # Nothing was changed, and this one may be another restore.
-            ledger = InPlaceLedger(self.repository, self.host.name, before.run_id)
-            remove_copies(self.host, ledger, before.restore)
+            if before.restore.role:
+                offline = before
+                self.host.restoring.remove_files(disk.undo for disk in before.restore.disks)
+            else:
+                end_restore(self.host, self._ledger_of(before), before.restore)
             before = None
+        elif before is not None and before.kept and bring_back(self.host, before.restore):
+            self._ledger_of(before).reached(replace(before.restore, role=""), Stage.KEPT)
         if before is None:
             merged = not self.options.remove_checkpoints
             problems += disk_problems(self.host, sources, there, merged=merged)
@@ -204,8 +271,11 @@ class InPlaceVm:
             problems = disk_problems(self.host, sources, there, merged=True)
             if problems:
                 raise ConfigurationError(where, "; ".join(problems))
-        self._ledger = InPlaceLedger(
-            self.repository, self.host.name, self.run_id if before is None else before.run_id
+        earlier = before or offline
+        self._ledger = (
+            InPlaceLedger(self.repository, self.host.name, self.run_id)
+            if earlier is None
+            else self._ledger_of(earlier)
         )
         self._restore = InPlaceRestore(
             machine,
@@ -216,7 +286,11 @@ class InPlaceVm:
             tuple(InPlaceDisk.of(disk.slot, there[disk.slot].path or "") for disk in disks)
             if before is None
             else before.restore.disks,
+            role="" if earlier is None else earlier.restore.role,
         )
+
+    def _ledger_of(self, earlier: OpenInPlace) -> InPlaceLedger:
+        return InPlaceLedger(self.repository, self.host.name, earlier.run_id)
 
     def _give_up(self, vm: VmInfo, checkpoints: Sequence[CheckpointInfo], disks: Sequence[DiskInfo]) -> bool:
         """Discard the saved state and remove checkpoints, as the options allow; whether any was removed."""
@@ -238,10 +312,16 @@ class InPlaceVm:
 
     def _begin(self, point: Point) -> None:
         """Everything before the first byte."""
-        if self._known.stage is Stage.COPYING:
+        assert self._vm is not None, "check comes first"
+        fresh = self._known.stage is Stage.COPYING
+        if fresh:
+            self._restore = with_role(self.host, self._vm, self._known)
             self._reach(Stage.COPYING)
+        take_offline(self.host, self._vm)
+        if fresh:
             for disk in self._known.disks:
                 self.host.restoring.copy_file(disk.path, disk.undo)
+            check_still_off(self.host, self._vm)
         self._reach(Stage.WRITING)
         record_restored(
             self.repository,
@@ -255,6 +335,14 @@ class InPlaceVm:
         self._notes += forget_tracking(
             self.host, self.repository, self.run_id, self._known, self.cancel.pause
         )
-        for names in self._known.disks:
-            HostDisk(self.host, names).hide()
+        try:
+            for names in self._known.disks:
+                HostDisk(self.host, names).hide()
+        except HvpsError:
+            # As when a cluster started the VM meanwhile.
+            if fresh:
+                for names in self._known.disks:
+                    HostDisk(self.host, names).show()
+                self._reach(Stage.COPYING)
+            raise
         self._begun = True

@@ -11,10 +11,12 @@ from hvpsbridge.contract.results import (
     CheckpointKind,
     DiskFormat,
     DiskInfo,
+    DiskKind,
     ReplicationMode,
     VmInfo,
     VmState,
 )
+from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.formats.in_place import InPlaceDisk, Stage
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.host.hyperv import HyperVHost
@@ -24,6 +26,8 @@ from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.in_place_ledger import OpenInPlace
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.units import size_text
+
+_AS_COPY = "restore it as a copy (--to hyperv:HOST without --replace)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,6 @@ class InPlaceOptions:
 def vm_problems(vm: VmInfo, options: InPlaceOptions) -> list[str]:
     """What about the VM is in the way, one line each."""
     problems = []
-    if vm.is_clustered:
-        problems.append("the VM is highly available, which is not supported yet; restore it as a copy")
     if vm.replication_mode is not ReplicationMode.NONE:
         problems.append("Hyper-V Replica works on the VM; remove its replication first")
     if vm.state is VmState.SAVED:
@@ -92,9 +94,13 @@ def disk_problems(
             continue
         assert found is not None
         assert found.path is not None
-        view = view_of(source, "vhdx")
+        try:
+            largest = view_of(source, _view_name(found)).size_bytes
+        except ConfigurationError as err:
+            problems.append(str(err))
+            continue
         # The copy, and what the file may grow by.
-        needed = max(found.file_bytes, view.size_bytes)
+        needed = max(found.file_bytes, largest)
         volume = ntpath.splitdrive(found.path)[0].casefold()
         wanted[volume] = wanted.get(volume, 0) + needed
         names = InPlaceDisk.of(disk.slot, found.path)
@@ -132,13 +138,23 @@ def _unfit(disk: ManifestDisk, found: DiskInfo | None, *, merged: bool) -> str:
         return "is a physical or shared disk"
     if found.error is not None:
         return f"cannot be read: {found.error}"
-    if found.format is not DiskFormat.VHDX:
-        return f"is a {found.format.value}, and only VHDX files are written in place"
+    if found.format not in (DiskFormat.VHDX, DiskFormat.VHD):
+        return f"is a {found.format.value}, and only VHDX and VHD files are written in place"
     if merged and len(found.chain) > 1:
         return "has a parent file; merge it first"
-    if found.size_bytes != disk.size_bytes or found.logical_sector_bytes != disk.sector_bytes:
+    if found.logical_sector_bytes != disk.sector_bytes:
         return (
-            f"has {found.size_bytes} bytes in sectors of {found.logical_sector_bytes}, and in the point "
-            f"{disk.size_bytes} in sectors of {disk.sector_bytes}"
+            f"has sectors of {found.logical_sector_bytes} bytes, and of {disk.sector_bytes} in the point; "
+            f"{_AS_COPY}"
+        )
+    if found.size_bytes > disk.size_bytes:
+        return (
+            f"has {found.size_bytes} bytes, and {disk.size_bytes} in the point; disks are enlarged, never "
+            f"made smaller: {_AS_COPY}"
         )
     return ""
+
+
+def _view_name(found: DiskInfo) -> str:
+    """The format of an image like the file of the disk."""
+    return f"{found.format.value}-fixed" if found.kind is DiskKind.FIXED else found.format.value

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hvpsbridge.errors import HostError, RestoreDiffers
+from hvpsbridge.errors import ConfigurationError, HostError, OperationFailed, RestoreDiffers
 from hvpsbridge.formats.extents import Extent, joined, total_bytes
 from hvpsbridge.formats.in_place import InPlaceDisk
 from hvpsbridge.host.hyperv import HyperVHost
@@ -48,12 +48,18 @@ class HostDisk:
     def write(self, source: DiskSource) -> tuple[Extent, ...]:
         """Write the chunks that differ, and compare all of them again; what was written.
 
+        A disk that is smaller than in the point is enlarged. Where the point is damaged, the disk keeps what
+        it has.
+
         Raises:
+            ConfigurationError: the disk is larger than in the point.
             RestoreDiffers: the host reads something else than was written.
             DiskDamaged: a chunk is not what was stored.
             HostDiskFull: the file cannot grow.
             HostError: the host failed, or could not be reached again.
         """
+        source.keeps_damaged = True
+        self._enlarge(source)
         try:
             differing = tuple(joined(self._differing(source)))
             if differing:
@@ -69,7 +75,20 @@ class HostDisk:
                 self.host.close_readers(self.names.written)
                 self.host.restoring.close_file(self.names.written)
             raise
-        return differing
+        return tuple(part for extent in differing for part in source.to_write(extent))
+
+    def _enlarge(self, source: DiskSource) -> None:
+        try:
+            self.host.restoring.enlarge_disk(self.names.written, source.size_bytes)
+        except OperationFailed as err:
+            if err.error_id != "Hvps.BadRequest":
+                raise
+            # Only a restore that was killed can have begun with another point.
+            raise ConfigurationError(
+                f"restore onto {self.host.name}",
+                f"disk {self.names.slot} is larger than in this point; use `hvps host undo`, or finish the "
+                "restore with the point that it began with",
+            ) from err
 
     def _move(self, path: str, destination: str, extensions: Sequence[str]) -> None:
         names = {path + extension: destination + extension for extension in extensions}
@@ -89,4 +108,5 @@ class HostDisk:
             piece_bytes=PIECE_BYTES,
             cancel=source.cancel,
             meter=source.meter(total_bytes(differing)),
+            to_write=source.to_write,
         ).send(source, differing)

@@ -16,6 +16,7 @@ from hvpsbridge.formats.in_place import InPlaceRestore, Stage
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.cleanup.restores import restores_ledger
+from hvpsbridge.tasks.restore.in_place_role import bring_back
 
 if TYPE_CHECKING:
     from hvpsbridge.host.hyperv import HyperVHost
@@ -92,11 +93,15 @@ def in_place_of(repository: Repository, machine: str, vm_id: UUID) -> OpenInPlac
     return next((one for one in open_in_place(repository, machine) if one.restore.vm_id == vm_id), None)
 
 
-def remove_copies(host: HyperVHost, ledger: InPlaceLedger, restore: InPlaceRestore) -> None:
-    """Remove the copies for an undo; nothing of the restore is left then.
+def end_restore(host: HyperVHost, ledger: InPlaceLedger, restore: InPlaceRestore) -> tuple[str, ...]:
+    """Remove the copies for an undo, and bring the role online again if it had been; lines about the role.
+
+    Nothing of the restore is left then.
 
     Raises:
-        HostError: the host cannot remove them.
+        HostError: the host cannot remove them, or the cluster does not start the VM.
     """
     host.restoring.remove_files(disk.undo for disk in restore.disks)
+    lines = bring_back(host, restore)
     ledger.settled(restore, "nothing is kept")
+    return lines

@@ -49,4 +49,6 @@ def _in_place(repository: Repository, machine: str, host: str) -> Iterator[HostC
         else:
             text = f"a restore into the disks of VM {name} has not ended"
             remedy = "if it does not run any more: restore the point again with --replace"
+        if one.restore.role:
+            text += f"; cluster resource {one.restore.role} was taken offline for it"
         yield HostCheck(TOPIC, CheckState.NOTE, text, remedy)

@@ -19,7 +19,7 @@ USUAL_SECTOR_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class DamagedRange:
-    """Bytes of a disk that could not be restored; they read as zeros in the target."""
+    """Bytes of a disk that could not be restored; they read as zeros in the target, or as before."""
 
     offset: int
     length: int
@@ -36,6 +36,7 @@ class RestoredDisk:
         unfinished_bytes: size of what a killed restore had left of the file, which was replaced.
         device: the block device that the disk was written into; null for a file.
         damaged: ranges that were left out because of damage, ascending.
+        damaged_kept: they have the content from before the restore, instead of zeros.
     """
 
     slot: str
@@ -48,6 +49,7 @@ class RestoredDisk:
     unfinished_bytes: int = 0
     device: Device | None = None
     damaged: tuple[DamagedRange, ...] = ()
+    damaged_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,11 @@ def lines(section: RestoreSection, planned: bool) -> Iterator[str]:
         if disk.unfinished_bytes:
             size = size_text(disk.unfinished_bytes)
             yield f"disk {disk.slot}: a killed restore had left {size}, which this one replaced"
+        state = "as before the restore" if disk.damaged_kept else "zeros"
         for damaged in disk.damaged:
             yield (
                 f"disk {disk.slot}: bytes {damaged.offset} to {damaged.offset + damaged.length - 1} are "
-                f"damaged, and zeros in {disk.path}: {damaged.what}"
+                f"damaged, and {state} in {disk.path}: {damaged.what}"
             )
         yield from _sector_lines(disk)
     yield from section.notes

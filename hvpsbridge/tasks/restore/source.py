@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from hvpsbridge.errors import Damaged, DiskDamaged
 from hvpsbridge.formats.definition import disk_of, number_in, table_of
-from hvpsbridge.formats.extents import Extent, total_bytes
+from hvpsbridge.formats.extents import Extent, joined, split, total_bytes
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vhdx_metadata import MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 from hvpsbridge.formats.views.view import DiskShape
@@ -41,6 +41,7 @@ class DiskSource:
         on_spoiled: called with a line if the place was changed but does not hold the disk.
         skip_damaged: leave out what is damaged, instead of failing.
         keep_ids: give the new file the id that the disk had.
+        keeps_damaged: the target has old content, which stays where the point is damaged.
 
     Attributes:
         damaged: what was left out.
@@ -54,7 +55,9 @@ class DiskSource:
     on_spoiled: Callable[[str], None] = lambda text: None
     skip_damaged: bool = False
     keep_ids: bool = False
+    keeps_damaged: bool = False
     damaged: dict[int, DamagedRange] = field(default_factory=dict)
+    _spans: list[Extent] = field(default_factory=list)
     _image: DiskImage | None = None
     _extents: tuple[Extent, ...] | None = None
 
@@ -127,7 +130,8 @@ class DiskSource:
             return ()
         first = self.damaged[min(self.damaged)]
         lost = sum(each.length for each in self.damaged.values())
-        what = f"{len(self.damaged)} ranges, {size_text(lost)}, could not be restored and are zeros"
+        state = "have the content from before" if self.keeps_damaged else "are zeros"
+        what = f"{len(self.damaged)} ranges, {size_text(lost)}, could not be restored and {state}"
         return (Damaged(self.repository.store.url, f"disk {self.disk.slot}", f"{what}; first {first.what}"),)
 
     def shape(self) -> DiskShape:
@@ -159,6 +163,7 @@ class DiskSource:
             seconds=round(time.monotonic() - started, 3),
             sector_bytes=self.disk.sector_bytes,
             damaged=tuple(self.damaged[offset] for offset in sorted(self.damaged)),
+            damaged_kept=bool(self.damaged) and self.keeps_damaged,
             **more,
         )
 
@@ -173,6 +178,21 @@ class DiskSource:
                 err.repository, err.name, err.what, self.disk.slot, extent.offset, extent.end - 1
             ) from err
         self.damaged[extent.offset] = DamagedRange(extent.offset, extent.length, f"{err.name}: {err.what}")
+        if extent.length > self.repository.grid.chunk_bytes:
+            self._spans.append(extent)
+
+    def is_damaged(self, offset: int) -> bool:
+        """Whether the chunk at an offset was found to be damaged, or its id cannot be read."""
+        grid = self.repository.grid
+        chunk = grid.extent(grid.number(offset), self.size_bytes)
+        return chunk.offset in self.damaged or any(one.offset <= offset < one.end for one in self._spans)
+
+    def to_write(self, extent: Extent) -> tuple[Extent, ...]:
+        """Parts of an extent that a target writes, asked after they were read."""
+        if not (self.keeps_damaged and self.damaged):
+            return (extent,)
+        cells = split((extent,), self.repository.grid.chunk_bytes)
+        return tuple(joined(cell for cell in cells if not self.is_damaged(cell.offset)))
 
 
 def _block(base: object) -> int | None:

@@ -16,7 +16,8 @@ from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.restore.in_place_checks import checkpoint_problems
 from hvpsbridge.tasks.restore.in_place_disk import HostDisk
-from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, in_place_of, remove_copies
+from hvpsbridge.tasks.restore.in_place_ledger import InPlaceLedger, end_restore, in_place_of
+from hvpsbridge.tasks.restore.in_place_role import role_problems, take_offline, with_role
 from hvpsbridge.tasks.restore.in_place_tracking import forget_tracking
 
 
@@ -55,10 +56,12 @@ def undo_in_place(
     with repository.lease(vm.vm_id, current_holder(run_id)):
         ledger, restore = InPlaceLedger(repository, host.name, found.run_id), found.restore
         if restore.stage is Stage.COPYING:
-            remove_copies(host, ledger, restore)
-            return (f"the restore into VM {vm.name} had not changed its disks; its copies were removed",)
+            lines = end_restore(host, ledger, restore)
+            what = f"the restore into VM {vm.name} had not changed its disks; its copies were removed"
+            return (what, *lines)
         problems = [] if vm.state is VmState.OFF else [f"VM {vm.name} is {vm.state}; shut it down first"]
         problems += checkpoint_problems(repository, host.checkpoints(vm.vm_id))
+        problems += role_problems(host, vm)
         if problems:
             raise ConfigurationError(where, "; ".join(problems))
         # Files are removed only after all were put back.
@@ -68,7 +71,8 @@ def undo_in_place(
         if restore.stage is not Stage.UNDOING and len(copies) < len(restore.disks):
             lost = ", ".join(disk.undo for disk in restore.disks if disk not in copies)
             raise ConfigurationError(where, f"copies are gone: {lost}; restore a point instead")
-        restore = ledger.reached(restore, Stage.UNDOING)
+        restore = ledger.reached(with_role(host, vm, restore), Stage.UNDOING)
+        take_offline(host, vm)
         record_restored(
             repository,
             run_id=run_id,
@@ -86,9 +90,14 @@ def undo_in_place(
             host.restoring.copy_file(names.undo, names.written, overwrite=True)
         for names in restore.disks:
             HostDisk(host, names).show()
-        remove_copies(host, ledger, restore)
+        role = end_restore(host, ledger, restore)
         slots = ", ".join(disk.slot for disk in restore.disks)
-        return (*lines, f"VM {vm.name}: disks {slots} are what they were before the restore; it is off")
+        state = "" if role else "; it is off"
+        return (
+            *lines,
+            *role,
+            f"VM {vm.name}: disks {slots} are what they were before the restore{state}",
+        )
 
 
 def forget_in_place(host: HyperVHost, repository: Repository, run_id: UUID, vm: VmInfo) -> Forgotten:
@@ -104,5 +113,5 @@ def forget_in_place(host: HyperVHost, repository: Repository, run_id: UUID, vm: 
     if found.restore.stage in (Stage.WRITING, Stage.UNDOING):
         return Forgotten(left=("a restore into its disks did not end; do it again, or `hvps host undo`",))
     with repository.lease(vm.vm_id, current_holder(run_id)):
-        remove_copies(host, InPlaceLedger(repository, host.name, found.run_id), found.restore)
-    return Forgotten(done=tuple(f"removed {disk.undo}" for disk in found.restore.disks))
+        lines = end_restore(host, InPlaceLedger(repository, host.name, found.run_id), found.restore)
+    return Forgotten(done=(*(f"removed {disk.undo}" for disk in found.restore.disks), *lines))

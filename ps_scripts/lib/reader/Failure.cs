@@ -57,7 +57,7 @@ namespace Hvps
                 case 0xC03A0029: case 0xC03A002A: case 0xC03A0030: case 0xC03A0020: case 0xC03A0021:
                 case 0xC03A0022: case 0xC03A0023: case 0xC03A0024:
                     return "Hvps.TrackingUnusable";
-                case 39: case 112:
+                case 39: case 112: case 0x80070070: case 0x80070027:
                     return "Hvps.NoSpace";
                 case 80: case 183:
                     return "Hvps.FileExists";

@@ -239,7 +239,8 @@ namespace Hvps
         // Otherwise only disk files are written, renamed and deleted, for any caller.
         internal static void Check(string path)
         {
-            if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase))
+            if (!path.EndsWith(".vhdx", StringComparison.OrdinalIgnoreCase)
+                && !path.EndsWith(".vhd", StringComparison.OrdinalIgnoreCase))
             {
                 throw new Failure("Hvps.BadRequest", 0, "not a file of a disk: " + path);
             }

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 
 from hvpsbridge.contract import restoring
 from hvpsbridge.formats.file_write import HEADER_BYTES, unpack_write
-from hvpsbridge.sim.engines.failure import Failure, failure, of_disk
+from hvpsbridge.sim.engines.failure import Failure, failure, of_disk, of_disk_call
 from hvpsbridge.sim.engines.operations.context import Context
-from hvpsbridge.sim.model import DiskError, DiskHandle
+from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError
 from hvpsbridge.sim.model.errors import Win32
 from hvpsbridge.sim.model.host_files import COMPRESSED, ENCRYPTED, SPARSE, VM_FOLDER, FileHandle
 
 T = TypeVar("T")
 _IMPORTED = "\\imported configuration"
+# ERROR_INVALID_FUNCTION and ERROR_NOT_SUPPORTED.
+_NO_FLUSH = (1, Win32.NOT_SUPPORTED)
 _GONE = (Win32.FILE_NOT_FOUND, Win32.PATH_NOT_FOUND)
 
 
@@ -142,12 +144,20 @@ def close_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     disk = context.process.disks.pop(path.lower(), None)
     if disk is not None:
         try:
-            _try(lambda: _call(context, "FlushFileBuffers", path, lambda _: None))
+            _try(lambda: _flush_disk(context, disk, path))
         finally:
             with suppress(DiskError):
                 _call(context, "DetachVirtualDisk", path, lambda _: context.model.driver.detach(disk))
             context.model.driver.close(disk)
     yield restoring.FileClosed(disk is not None)
+
+
+def _flush_disk(context: Context, disk: DiskHandle, path: str) -> None:
+    try:
+        _call(context, "FlushFileBuffers", path, lambda _: context.model.driver.flush(disk))
+    except DiskError as err:
+        if err.code not in _NO_FLUSH:
+            raise
 
 
 def move_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -158,6 +168,35 @@ def move_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
     move = context.model.host_files.move
     _try(lambda: _call(context, "MoveFileEx", given["Path"], lambda path: move(path, destination)))
     yield restoring.FileMoved(destination)
+
+
+def resize_disk(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
+    """``Resize-HvpsDisk``."""
+    context.import_module()
+    path, wanted = given["Path"], given["SizeBytes"]
+    try:
+        before = _queried(context, path)
+        if before < wanted:
+            context.cmdlet("Resize-VHD", path)
+            context.model.disks.resize(path, wanted)
+        now = before if before >= wanted else _queried(context, path)
+    except DiskError as err:
+        # As an HRESULT in the text of the cmdlet.
+        code = 0x80070002 if err.code == Win32.FILE_NOT_FOUND else err.code
+        raise of_disk(DiskError(code, path)) from err
+    except HyperVError as err:
+        raise of_disk_call(err, path) from err
+    if now != wanted:
+        raise failure("Hvps.BadRequest", f"the disk in {path} has {now} bytes, not {wanted}")
+    yield restoring.DiskEnlarged(now, before != wanted)
+
+
+def _queried(context: Context, path: str) -> int:
+    """Size of a disk by ``Get-VHD``."""
+    context.cmdlet("Get-VHD", path)
+    layer = context.model.disks.at(path)
+    context.model.disks.check_busy(layer.number)
+    return layer.size_bytes
 
 
 def copy_file(context: Context, given: Mapping[str, Any]) -> Iterator[object]:
@@ -198,7 +237,7 @@ def _check_written(path: str) -> None:
 
 
 def _check(path: str) -> None:
-    if not path.lower().endswith(".vhdx"):
+    if not path.lower().endswith((".vhdx", ".vhd")):
         raise failure("Hvps.BadRequest", f"not a file of a disk: {path}")
 
 

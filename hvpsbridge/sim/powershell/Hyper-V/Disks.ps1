@@ -66,3 +66,15 @@ function Get-VHD {
         Write-HvReply $PSCmdlet 'GetVHD' (Invoke-Model 'vm.vhds' @{ paths = $paths }) $null
     }
 }
+
+function Resize-VHD {
+    [CmdletBinding(SupportsShouldProcess = $true)]
+    param(
+        [Parameter(Position = 0, Mandatory = $true)] [string] $Path,
+        [Parameter(Position = 1, Mandatory = $true)] [uint64] $SizeBytes
+    )
+    if ($PSCmdlet.ShouldProcess($Path)) {
+        $asked = @{ path = $Path; size_bytes = [long] $SizeBytes }
+        Write-HvReply $PSCmdlet 'ResizeVhd' (Invoke-Model 'vm.resize_vhd' $asked) $Path
+    }
+}

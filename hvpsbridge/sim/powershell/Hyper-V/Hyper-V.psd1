@@ -12,8 +12,8 @@
         'Get-VMNetworkAdapter', 'Get-VMNetworkAdapterVlan', 'Get-VMProcessor', 'Get-VMScsiController',
         'Get-VMSecurity', 'Get-VMSnapshot', 'Get-VMSwitch', 'Move-VMStorage', 'New-VHD', 'New-VM', 'Remove-VM',
         'Remove-VMDvdDrive', 'Remove-VMNetworkAdapter', 'Remove-VMSavedState', 'Remove-VMSnapshot',
-        'Rename-VMSnapshot', 'Restore-VMSnapshot', 'Set-VM', 'Set-VMBios', 'Set-VMFirmware', 'Set-VMHardDiskDrive',
-        'Set-VMKeyProtector', 'Set-VMMemory', 'Set-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan',
+        'Rename-VMSnapshot', 'Resize-VHD', 'Restore-VMSnapshot', 'Set-VM', 'Set-VMBios', 'Set-VMFirmware',
+        'Set-VMHardDiskDrive', 'Set-VMKeyProtector', 'Set-VMMemory', 'Set-VMNetworkAdapter', 'Set-VMNetworkAdapterVlan',
         'Set-VMProcessor', 'Start-VM', 'Stop-VM')
     CmdletsToExport   = @()
     VariablesToExport = @()
