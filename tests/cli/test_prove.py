@@ -21,7 +21,8 @@ from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.sim.control.client import Control
 from hvpsbridge.sim.guests.pattern import PatternWriter
-from hvpsbridge.sim.model.knobs import HOSTILE
+from hvpsbridge.sim.model.knobs import HOSTILE, HOSTILE_TO_RESTORES
+from hvpsbridge.tasks.prove.expectations import EXPECTATIONS, deviations
 from hvpsbridge.tasks.prove.remote import HostScratch
 from hvpsbridge.tasks.prove.scratch import ScratchLedger
 from tests.cli.conftest import Hvps, Served, in_process, serving
@@ -267,6 +268,43 @@ def test_a_moved_scratch_vm_with_checkpoints_is_removed(hvps: Hvps, tmp_path: Pa
         scratch.user_checkpoint()
         assert scratch.remove() == ()
         assert control.vms() == ()
+
+
+def test_what_restores_in_place_rely_on_is_probed(hvps: Hvps, tmp_path: Path, scripted: Served) -> None:
+    made = hvps(
+        *("host", "prove", scripted.url, *scripted.connection, "--vm", "new", "--make", "--disk-mib", "64"),
+        *("--only", "facts", "--folder", tmp_path / "out"),
+    )
+    assert made.code == 0, made.err
+    (entry,) = ScratchLedger(tmp_path / "home" / "state" / "hvps").entries()
+    password = (scripted.folder / "password").read_text().strip()
+    with (
+        HyperVHost.connect(basic(scripted.url, password=password)) as host,
+        Control(scripted.folder) as control,
+    ):
+        scratch = HostScratch(host, entry, guest=False, pause=lambda seconds: True)
+        disks = control.vms()[0].disks
+        facts = scratch.observe("Probe-Restore")
+        named = {one.fact for one in EXPECTATIONS if one.fact.startswith("restore.")}
+        assert named <= facts.keys()
+        assert deviations(facts) == ()
+        assert facts["restore.rename_codes"] == {"Before": 0, "Away": 0, "After": 0}
+        assert facts["restore.renamed_files"] == ["", ".rct", ".mrt"]
+        for knob in ("attached_flush_refusal", "ids_die_on_rename"):
+            control.set_knob(knob, HOSTILE_TO_RESTORES[knob])
+        control.set_knob("heartbeat_seconds", 3.0)
+        facts = scratch.observe("Probe-Restore")
+        knobs = [one.knob for one in deviations(facts)]
+        assert knobs == ["attached_flush_refusal", "ids_die_on_rename", "heartbeat_seconds"]
+        assert [seen["Heartbeat"] for seen in facts["restore.heartbeat_trace"]] == [2, 6]
+        (vm,) = control.vms()
+        assert vm.state == "off"
+        assert [disk.path for disk in vm.disks] == [disk.path for disk in disks]
+        # With a guest the disks are left alone.
+        control.set_state(str(vm.vm_id), "start")
+        facts = scratch.observe("Probe-Restore")
+        assert facts.keys() == {"restore.heartbeat_trace", "restore.heartbeat_seconds"}
+        assert control.vms()[0].state == "running"
 
 
 @pytest.mark.soak

@@ -174,6 +174,12 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     _yes("merge.settings_there", 10, "no_merge_settings"),
     _yes("security.settings_there", 7, "no_security_settings"),
     _yes("checkpoint.disabled_works", 6, "disabled_refuses_backups"),
+    # What only restores in place rely on.
+    _yes("restore.write_works", 24, None),
+    _yes("restore.flush_works", 24, "attached_flush_refusal"),
+    _yes("restore.written_stays", 24, None),
+    _yes("restore.ids_after_rename", 25, "ids_die_on_rename"),
+    _under("restore.heartbeat_seconds", 26, "heartbeat_seconds", SLOW_SECONDS, "s"),
     # The product.
     _yes("cycle.points_good", 5, None, wrong=True),
     _yes("cycle.host_clean", 9, None, wrong=True),

@@ -29,7 +29,7 @@ BACKUP_SECONDS = 45
 # Of the group "facts", and of each probe that makes checkpoints.
 FACTS_SECONDS = 30
 PROBE_SECONDS = 120
-PROBES = 4
+PROBES = 5
 # Of the groups "operations" and "ids".
 CHECKPOINTS_BY_HAND = 6
 CHECKPOINTS_OF_IDS = 11

@@ -31,6 +31,7 @@ PROBES = (
     "Probe-Tracking",
     "Probe-Reading",
     "Probe-Merge",
+    "Probe-Restore",
 )
 # Those that need no scratch VM.
 READ_ONLY = ("Get-Facts", "Test-Compile")

@@ -85,6 +85,19 @@ namespace HvpsProbe
             IntPtr overlapped);
 
         [DllImport("kernel32.dll", SetLastError = true)]
+        static extern bool WriteFile(SafeFileHandle handle, IntPtr buffer, int count, out int written,
+            IntPtr overlapped);
+
+        [DllImport("kernel32.dll", SetLastError = true)]
+        static extern bool FlushFileBuffers(SafeFileHandle handle);
+
+        [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
+        static extern bool MoveFileExW(string path, string destination, uint flags);
+
+        [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
+        static extern uint GetFileAttributesW(string path);
+
+        [DllImport("kernel32.dll", SetLastError = true)]
         static extern bool SetFilePointerEx(SafeFileHandle handle, long distance, out long position, uint method);
 
         [DllImport("kernel32.dll", SetLastError = true)]
@@ -193,20 +206,30 @@ namespace HvpsProbe
         // One overlapped read: Flag tells whether it was pending, Count how many bytes came.
         public Answer Read(long offset, int count)
         {
+            return Transfer(offset, new byte[count], false);
+        }
+
+        // One overlapped read into data, or a write of it.
+        public Answer Transfer(long offset, byte[] data, bool write)
+        {
             Answer answer = new Answer();
-            IntPtr buffer = Marshal.AllocHGlobal(Math.Max(1, count));
+            IntPtr buffer = Marshal.AllocHGlobal(Math.Max(1, data.Length));
             IntPtr overlapped = Marshal.AllocHGlobal(32);
             using (ManualResetEvent done = new ManualResetEvent(false))
             {
                 try
                 {
+                    Marshal.Copy(data, 0, buffer, data.Length);
                     for (int i = 0; i < 32; i += 8)
                     {
                         Marshal.WriteInt64(overlapped, i, 0);
                     }
                     Marshal.WriteInt64(overlapped, 16, offset);
                     Marshal.WriteIntPtr(overlapped, 24, done.SafeWaitHandle.DangerousGetHandle());
-                    bool good = ReadFile(handle, buffer, count, IntPtr.Zero, overlapped);
+                    int written;
+                    bool good = write
+                        ? WriteFile(handle, buffer, data.Length, out written, overlapped)
+                        : ReadFile(handle, buffer, data.Length, IntPtr.Zero, overlapped);
                     int code = good ? 0 : Marshal.GetLastWin32Error();
                     answer.Flag = code == IoPending;
                     if (code == 0 || code == IoPending)
@@ -214,6 +237,7 @@ namespace HvpsProbe
                         good = GetOverlappedResult(handle, overlapped, out answer.Count, true);
                         code = good ? 0 : Marshal.GetLastWin32Error();
                     }
+                    Marshal.Copy(buffer, data, 0, data.Length);
                     answer.Code = code;
                     return answer;
                 }
@@ -223,6 +247,22 @@ namespace HvpsProbe
                     Marshal.FreeHGlobal(buffer);
                 }
             }
+        }
+
+        public int Flush()
+        {
+            return FlushFileBuffers(handle) ? 0 : Marshal.GetLastWin32Error();
+        }
+
+        // Renames a file, and replaces none.
+        public static int Move(string path, string destination)
+        {
+            return MoveFileExW(path, destination, 8) ? 0 : Marshal.GetLastWin32Error();
+        }
+
+        public static bool Exists(string path)
+        {
+            return GetFileAttributesW(path) != 0xFFFFFFFF;
         }
 
         public void Dispose()
