@@ -169,15 +169,18 @@ def mounted(folder: Path, repository: Path, size_bytes: int, data_bytes: int) ->
     yield Row(f"mount of {size_text(size_bytes)} (ready in {mounting:.1f} s)", seconds, peak)
 
 
-def uploaded(folder: Path, repository: Path, engine: str) -> Iterator[Row]:
-    """A restore to a simulated host."""
-    serving = ("--folder", folder / "hyper-v", "--engine", engine, "--password-env", PASSWORD, "--json")
+def uploaded(folder: Path, engine: str) -> Iterator[Row]:
+    """A backup from a simulated host, and its restore to it."""
+    host = folder / "hyper-v"
+    serving = ("--folder", host, "--engine", engine, "--password-env", PASSWORD, "--json")
     os.environ[PASSWORD] = "benchmark"
     with background("sim", "serve", *map(str, serving), log=folder / "hyper-v.log") as (_, facts):
-        to = f"hyperv:{facts['url']}"
-        yield run(
-            f"restore --to hyperv: ({engine})", "restore", "web", "--to", to, "--repo", repository, *HOST
-        )
+        url, repository = str(facts["url"]), ("--repo", folder / "uploaded")
+        run("import", "sim", "import", "vm", folder / "disk", "--folder", host)
+        run("init", "repo", "init", folder / "uploaded", "--plain")
+        yield run(f"backup ({engine})", "backup", url, "vm", *repository, *HOST)
+        restore = ("restore", "vm", "--to", f"hyperv:{url}", "--name", "copy")
+        yield run(f"restore --to hyperv: ({engine})", *restore, *repository, *HOST)
 
 
 def main() -> None:
@@ -203,7 +206,7 @@ def main() -> None:
         if options.only in (None, "mount"):
             parts.append(lambda: mounted(folder, repository, size, data))
         if options.only in (None, "upload"):
-            parts.append(lambda: uploaded(folder, repository, options.engine))
+            parts.append(lambda: uploaded(folder, options.engine))
         for part in parts:
             for row in part():
                 verdict = "yes" if row.peak_bytes <= LIMIT_BYTES else "NO"

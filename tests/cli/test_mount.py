@@ -10,20 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from hvpsbridge.repository import Repository, create_repository
+from hvpsbridge.repository import create_repository
 from hvpsbridge.units import MIB
 from tests.filesystems import images
 from tests.filesystems.images import tool
 from tests.filesystems.test_lvm import BIG, untarred
 from tests.qemu_images import assert_same_disk
-from tests.repository.conftest import disk_of, manifest_of, store_point
+from tests.repository.conftest import store_disks, store_point
 
 from .conftest import Hvps, Served
 from .world import World
@@ -124,19 +123,6 @@ def test_partitions_are_files_too(label: str, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
         assert "partitions of disk scsi 0:0 are not shown" in err
         assert "hvpsbridge[files]" in err
-
-
-def store_disks(repository: Repository, disks: Sequence[Path]) -> None:
-    with repository.begin(uuid4()) as writer:
-        stored = []
-        for slot, disk in enumerate(disks):
-            content = disk.read_bytes()
-            tree = writer.disk(len(content), None)
-            size = repository.grid.chunk_bytes
-            for number in range(repository.grid.count(len(content))):
-                tree.put(number, content[number * size : (number + 1) * size])
-            stored.append(disk_of(tree.finish(), slot=f"scsi 0:{slot}", disk_id=uuid4()))
-        writer.commit(manifest_of(stored))
 
 
 def test_logical_volumes_are_files_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -100,6 +101,21 @@ def store_point(
             disk.put(number, content[number * size : (number + 1) * size])
         changes.setdefault("created", START + timedelta(hours=len(repository.catalog.points())))
         return writer.commit(manifest_of([disk_of(disk.finish())], **changes))
+
+
+def store_disks(repository: Repository, disks: Sequence[Path]) -> Point:
+    """A point of these images, on one controller in this order."""
+    with repository.begin(uuid4()) as writer:
+        stored = []
+        for slot, path in enumerate(disks):
+            content = path.read_bytes()
+            disk = writer.disk(len(content), None)
+            size = repository.grid.chunk_bytes
+            for number in range(repository.grid.count(len(content))):
+                disk.put(number, content[number * size : (number + 1) * size])
+            stored.append(disk_of(disk.finish(), slot=f"scsi 0:{slot}", disk_id=uuid4()))
+        created = START + timedelta(hours=len(repository.catalog.points()))
+        return writer.commit(manifest_of(stored, created=created))
 
 
 def content_of(repository: Repository, point: Point) -> bytes:
