@@ -325,6 +325,32 @@ class IndexCache:
 
         return self._do(look)
 
+    def pack_names(self) -> bytes:
+        """Names of the packs of all published index objects, one after another."""
+        return self._do(lambda index: index.tables.packs["name"][index.tables.alive].tobytes())
+
+    def packs_with(self, identities: Iterable[bytes], kind: Kind) -> set[bytes]:
+        """Names of packs that have the frames, one for each; without frames that are nowhere."""
+
+        def look(index: ChunkIndex) -> set[bytes]:
+            found: dict[int, bytes] = {}
+            for identity in identities:
+                near = self._near.get(identity[:ID_BYTES] if self._keyed else identity)
+                if near in found:
+                    continue
+                if near is not None and index.tables.alive[near] and self._packs[near].kind is kind:
+                    found[near] = self._packs[near].name
+                    continue
+                numbers = index.find(identity)
+                for place in self._places(index, identity, numbers) if numbers else ():
+                    if place.kind is kind:
+                        found[index.tables.pack_of(place.number)] = place.pack
+                        break
+            return set(found.values())
+
+        with self._lock:
+            return self._do(look)
+
     def pack_entries(self, number: int) -> tuple[Location, ...]:
         """Frames of a pack, in their order.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 from hvpsbridge.errors import (
+    ConfigurationError,
     Damaged,
     ObjectMissing,
 )
@@ -24,6 +26,8 @@ from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_file import FOLDER_NAME
 from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
+from hvpsbridge.repository.check.ages import unverified_since
+from hvpsbridge.repository.check.coverage import Budget, Checked
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
 from hvpsbridge.repository.check.repair import RepairReport, repair
 from hvpsbridge.repository.check.restore_tool import in_repository
@@ -257,6 +261,8 @@ class Repository:
         points: Sequence[Point] | None = None,
         *,
         subset: tuple[int, int] = (1, 1),
+        budget: Budget | None = None,
+        checked: Checked | None = None,
     ) -> VerifyReport:
         """Check points, or the whole repository.
 
@@ -264,8 +270,35 @@ class Repository:
             level: written or hashed.
             points: which points; the whole repository when None.
             subset: part and count: ``(3, 14)`` hashes the third fourteenth of the chunks.
+            budget: how many packs are hashed: those that were not for longest.
+            checked: which packs were is noted there, for :meth:`record_checked`.
+
+        Raises:
+            ConfigurationError: a budget, and the repository has format 1.
         """
-        return verify(self._verify_context(), Level(level), points, subset)
+        if budget is not None and self._objects.format < 2:
+            what = "format 1 does not keep what a budget has covered; run `hvps repo upgrade` first"
+            raise ConfigurationError(self.url, what)
+        checked = checked or Checked()
+        return verify(self._verify_context(), Level(level), points, subset, budget, checked)
+
+    def record_checked(self, checked: Checked) -> None:
+        """Record which packs a verification read, so that a budget goes on with others."""
+        if self._objects.format > 1:
+            checked.record(self._objects)
+
+    def unverified_since(self, point: Point | None = None) -> datetime | None:
+        """Since when one of the packs that a point needs, or any pack, was not hashed.
+
+        When it was hashed last, or, if it never was, the earliest time at which a part of it may have been
+        stored. A point is walked. None without packs, and in a repository of format 1, which does not keep
+        this.
+
+        Raises:
+            Damaged: a node of the point cannot be read.
+        """
+        images = None if point is None else (self.image_of(tree) for _, tree in parts_of(point))
+        return unverified_since(self._objects, self._cache, self.catalog, images)
 
     def _verify_context(self) -> VerifyContext:
         self.catalog.clear_cache()
@@ -315,14 +348,9 @@ class Repository:
         """Upgrade to the current format, see ``upgrading.upgrade``; open the repository again afterwards."""
         return upgrade(self._objects, self.settings, run_id, wait=wait, check=check)
 
-    def collect(
-        self,
-        run_id: UUID,
-        options: CollectOptions,
-        on_decided: Callable[[CollectReport], None] = lambda report: None,
-    ) -> CollectReport:
+    def collect(self, run_id: UUID, options: CollectOptions) -> CollectReport:
         """Get space back; see ``collect.collector.collect``."""
-        report = collect(self._verify_context(), run_id, options, on_decided)
+        report = collect(self._verify_context(), run_id, options)
         self.refresh()
         return report
 

@@ -22,6 +22,7 @@ from hvpsbridge.formats import (
     marks,
     node,
     pack,
+    verified,
 )
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text()
@@ -55,6 +56,9 @@ RECORDS = (
     doomed.DoomedList,
     doomed.DoomedPack,
     doomed.Fence,
+    verified.Verified,
+    verified.VerifiedPacks,
+    verified.VerifyPass,
     marks.LaterProof,
 )
 

@@ -40,6 +40,7 @@ _SMALL_OBJECTS = {
     layout.FENCES: Kind.FENCE,
     layout.TAGS: Kind.TAG,
     layout.PRUNED: Kind.TOMBSTONES,
+    layout.VERIFIED: Kind.VERIFIED,
 }
 # Why an object that cannot be read is only noted. Anyone who can create objects can put one there, and an
 # exit code that is 7 every night would hide the night that matters.
@@ -55,6 +56,7 @@ _HARMLESS = {
     Kind.FENCE: "if it was of a run that came back, a point of that run may lack chunks",
     Kind.TAG: "if it was of a point, a change of its tags or protection is lost",
     Kind.TOMBSTONES: "the pruned points that it named show as missing",
+    Kind.VERIFIED: "what it said was verified counts as not verified",
 }
 # More than this are summed up: anyone who can create objects could make millions.
 MAX_NOTES = 1000

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from hvpsbridge.repository.check.coverage import Coverage
 from hvpsbridge.repository.points import Point
 
 
@@ -54,6 +55,7 @@ class VerifyReport:
         hashed_bytes: their raw bytes.
         notes: what is not as it was written either, but touches no point and no later backup.
         bad: frames (id, pack name) that are bad, for ``Repository.publish_bad``.
+        coverage: how much of the packs was read, if there was a budget.
     """
 
     level: Level
@@ -65,6 +67,7 @@ class VerifyReport:
     problems: tuple[VerifyProblem, ...]
     notes: tuple[VerifyProblem, ...] = ()
     bad: tuple[tuple[bytes, bytes], ...] = ()
+    coverage: Coverage | None = None
 
     @property
     def good(self) -> bool:

@@ -6,7 +6,7 @@ however many points there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hvpsbridge.errors import Damaged
@@ -113,10 +113,44 @@ class Scan:
         byte = place.number // 8
         return byte < len(self._marks) and bool(self._marks[byte] & (1 << place.number % 8))
 
+    def packs(self, nodes: Iterable[bytes] | None = None) -> list[KnownPack]:
+        """Packs that are there: all, or with ``nodes`` those that have marked chunks or one of the nodes."""
+        there = [pack for pack in self._packs if pack.name not in self._pack_faults]
+        if nodes is None:
+            return there
+        needed = self._needed_packs | self._cache.packs_with(nodes, Kind.NODE_PACK)
+        return [pack for pack in there if pack.name in needed]
+
     def hash_all(self, subset: tuple[int, int], *, marked_only: bool) -> None:
         """Read and check frames: only marked chunks, or all chunks and nodes."""
         structure: list[PackProblem] = []
-        for place, found in self._frames.read_ordered(self._wanted(subset, marked_only, structure)):
+        self._hash(self._wanted(subset, marked_only, structure))
+        self._unneeded += structure
+
+    def hash_packs(self, packs: Iterable[KnownPack]) -> None:
+        """Read and check all frames of packs, which are taken one by one."""
+        structure: list[PackProblem] = []
+        self._hash(place for pack in packs for place in self._whole_pack(pack, structure))
+        self._unneeded += structure
+
+    def _whole_pack(self, pack: KnownPack, structure: list[PackProblem]) -> Iterator[Location]:
+        places = self._cache.pack_entries(pack.number)
+        yield from places
+        if (fault := self._structure_fault(pack, places)) is not None:
+            structure.append(PackProblem(pack_name(pack.kind, pack.name), fault, recorded=False))
+
+    def faulty(self) -> set[bytes]:
+        """Names of packs that are not what was written, unless all that is wrong is listed as bad already and
+        has other good copies, or is not needed."""
+        lost = self.faults()
+        found = {
+            pack for identity, pack in self.bad if identity in lost or (identity, pack) not in self._listed
+        }
+        names = {problem.name for problem in self._unneeded if not problem.recorded}
+        return found | {pack.name for pack in self._packs if pack_name(pack.kind, pack.name) in names}
+
+    def _hash(self, places: Iterable[Location]) -> None:
+        for place, found in self._frames.read_ordered(places):
             if not isinstance(found, Damaged):
                 self.hashed_frames += 1
                 self.hashed_bytes += len(found)
@@ -128,7 +162,6 @@ class Scan:
                 name, what = label(place.kind, place.id), f"{found.name}: {found.what}"
                 recorded = (place.id, place.pack) in self._listed
                 self._unneeded.append(PackProblem(name, what, recorded=recorded))
-        self._unneeded += structure
 
     def _wanted(
         self, subset: tuple[int, int], marked_only: bool, structure: list[PackProblem]

@@ -18,7 +18,16 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import TreeRoot
 from hvpsbridge.repository.cache import FIND_AT_ONCE, IndexCache
+from hvpsbridge.repository.cache_rows import KnownPack
 from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.check.coverage import (
+    Budget,
+    Checked,
+    Coverage,
+    coverage,
+    oldest_first,
+    standing_of,
+)
 from hvpsbridge.repository.check.evidence import gather, line_problems, orphan_problems
 from hvpsbridge.repository.check.findings import Level, TouchedPoint, VerifyProblem, VerifyReport, touched
 from hvpsbridge.repository.check.reconcile import check_cache
@@ -30,6 +39,7 @@ from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import KEYS
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.verified import moment_of, read_ages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +55,12 @@ class VerifyContext:
 
 
 def verify(
-    context: VerifyContext, level: Level, points: Sequence[Point] | None, subset: tuple[int, int]
+    context: VerifyContext,
+    level: Level,
+    points: Sequence[Point] | None,
+    subset: tuple[int, int],
+    budget: Budget | None = None,
+    checked: Checked | None = None,
 ) -> VerifyReport:
     """Check the points, all without ``points``; the arguments are those of ``Repository.verify``.
 
@@ -53,14 +68,19 @@ def verify(
     """
     while True:
         renewals = context.cache.renewals
-        report = _verify(context, level, points, subset)
+        report = _verify(context, level, points, subset, budget, checked or Checked())
         # Chunks are marked by their numbers in the cache, and a cache that is rebuilt has others.
         if context.cache.renewals == renewals:
             return report
 
 
 def _verify(
-    context: VerifyContext, level: Level, points: Sequence[Point] | None, subset: tuple[int, int]
+    context: VerifyContext,
+    level: Level,
+    points: Sequence[Point] | None,
+    subset: tuple[int, int],
+    budget: Budget | None,
+    checked: Checked,
 ) -> VerifyReport:
     started = time.monotonic()
     objects, cache, frames = context.objects, context.cache, context.frames
@@ -88,9 +108,16 @@ def _verify(
     listed = frozenset((frame.id, frame.pack) for frame in context.catalog.bad_frames())
     scan = Scan(objects, cache, frames, listed)
     broken: set[tuple[UUID, str]] = set()
-    problems += _walk_all(context, points, scan, broken)
-    if level is Level.HASHED:
+    walked: set[bytes] = set()
+    problems += _walk_all(context, points, scan, broken, walked)
+    covered: Coverage | None = None
+    if level is Level.HASHED and budget is not None:
+        nodes = None if everything else walked
+        covered = _hash_within(context, points, scan, budget, checked, nodes)
+    elif level is Level.HASHED:
         scan.hash_all(subset, marked_only=not everything)
+        if everything and subset == (1, 1) and objects.format > 1:
+            _note_checked(context, scan, scan.packs(), checked)
     for found in scan.pack_problems(everything):
         (notes if found.recorded else problems).append(VerifyProblem(found.name, found.what))
     problems += _name_faults(context, points, scan.faults(), broken)
@@ -104,7 +131,55 @@ def _verify(
         problems=tuple(problems),
         notes=tuple(notes),
         bad=tuple(scan.bad),
+        coverage=covered,
     )
+
+
+def _hash_within(
+    context: VerifyContext,
+    points: Sequence[Point],
+    scan: Scan,
+    budget: Budget,
+    checked: Checked,
+    nodes: set[bytes] | None,
+) -> Coverage:
+    """Read the packs that were not checked for longest, as far as the budget goes.
+
+    Those of the whole repository, or those that have the nodes of the points and their chunks.
+    """
+    everything = nodes is None
+    ages = read_ages(context.objects)
+    vms = {point.vm_id for point in points}
+    checked.scope = None if everything or len(vms) != 1 else next(iter(vms))
+    checked.alone = everything or len(vms) == 1
+    earlier = ages.passes.get(checked.scope, ()) if checked.alone else ()
+    packs = scan.packs(nodes)
+    before = standing_of([pack.name for pack in packs], ages, context.catalog)
+    read: list[KnownPack] = []
+
+    def noted(pack: KnownPack) -> KnownPack:
+        read.append(pack)
+        return pack
+
+    scan.hash_packs(map(noted, budget.of(oldest_first(packs, before))))
+    checked.budget_bytes = sum(pack.pack_bytes for pack in read)
+    _note_checked(context, scan, read, checked)
+    return coverage(packs, before, checked, earlier, points)
+
+
+def _note_checked(context: VerifyContext, scan: Scan, read: Sequence[KnownPack], checked: Checked) -> None:
+    """Gather which packs were read and are good, and of which nothing is known."""
+    faulty = scan.faulty()
+    checked.good = tuple(pack.name for pack in read if pack.name not in faulty)
+    left = [pack.name for pack in context.cache.packs()]
+    standing = standing_of(left, read_ages(context.objects), context.catalog)
+    good = frozenset(checked.good)
+    checked.unknown = tuple(
+        name
+        for name, known in zip(left, standing.known.tolist(), strict=True)
+        if not known and name not in good
+    )
+    checked.unknown_since = moment_of(standing.unknown_since)
 
 
 def _key_problems(context: VerifyContext) -> Iterator[VerifyProblem]:
@@ -137,11 +212,17 @@ def _read_all(catalog: Catalog) -> tuple[tuple[Point, ...], list[VerifyProblem]]
 
 
 def _walk_all(
-    context: VerifyContext, points: Sequence[Point], scan: Scan, broken: set[tuple[UUID, str]]
+    context: VerifyContext,
+    points: Sequence[Point],
+    scan: Scan,
+    broken: set[tuple[UUID, str]],
+    walked: set[bytes],
 ) -> list[VerifyProblem]:
-    """Walk every tree and mark its chunks; problems of nodes that cannot be read."""
+    """Walk every tree and mark its chunks; problems of nodes that cannot be read.
+
+    The ids of the nodes that were read are added to ``walked``.
+    """
     found: dict[tuple[str, str], dict[UUID, tuple[Point, list[str]]]] = {}
-    walked: set[bytes] = set()
     for point in points:
         for part, tree in parts_of(point):
             ids: list[bytes] = []

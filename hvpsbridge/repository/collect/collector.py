@@ -9,9 +9,9 @@ on from what is published.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid5
 
 from hvpsbridge.errors import CollectRefused, Damaged
@@ -28,27 +28,17 @@ from hvpsbridge.repository.collect.small_objects import delete_all, forget_point
 from hvpsbridge.repository.collect.view import Seen, see
 from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.index_objects import publish_index
-from hvpsbridge.repository.layout import LEASES
+from hvpsbridge.repository.layout import LEASES, binary_name
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import start_run
+from hvpsbridge.repository.verified import inherit_ages, merge_ages
 
 logger = logging.getLogger(__name__)
 
 
-def collect(
-    context: VerifyContext,
-    run_id: UUID,
-    options: CollectOptions,
-    on_decided: Callable[[CollectReport], None] = lambda report: None,
-) -> CollectReport:
+def collect(context: VerifyContext, run_id: UUID, options: CollectOptions) -> CollectReport:
     """Get space back.
-
-    Args:
-        context: the repository.
-        run_id: of this run.
-        options: how to collect.
-        on_decided: called with what will be done, before anything is.
 
     Raises:
         CollectRefused: the repository has format 1, a point cannot be read, or an older hvps writes to it.
@@ -68,17 +58,11 @@ def collect(
         Lease(objects, prefix, current_holder(run_id), "collect"),
         start_run(objects, run_id) as run,
     ):
-        return _collect(context, RunGuard(objects, context.catalog, run), options, on_decided)
+        return _collect(context, RunGuard(objects, context.catalog, run), options)
 
 
-def _collect(
-    context: VerifyContext,
-    guard: RunGuard,
-    options: CollectOptions,
-    on_decided: Callable[[CollectReport], None],
-) -> CollectReport:
+def _collect(context: VerifyContext, guard: RunGuard, options: CollectOptions) -> CollectReport:
     seen, decision, report = _look(context, guard, options)
-    on_decided(replace(report))
     _carry_out(context, guard, seen, decision)
     listed = _doom(context, guard, seen, decision, report)
     _tidy(context, seen)
@@ -123,7 +107,7 @@ def _doom(
     A list without runs is of a collect that died before it published the second one. It is published again.
     """
     objects = context.objects
-    moved = _move(context, guard, decision, report)
+    moved = _move(context, guard, seen, decision, report)
     begun = {name: listed for name, listed in seen.lists.items() if listed.runs is None}
     packs = {*decision.unused, *moved, *(pack for each in begun.values() for pack in each.packs)}
     unlisted = {*decision.unlisted, *(pack for each in begun.values() for pack in each.unlisted)}
@@ -149,7 +133,7 @@ def _doom(
 
 
 def _move(
-    context: VerifyContext, guard: RunGuard, decision: Decision, report: CollectReport
+    context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision, report: CollectReport
 ) -> list[DoomedPack]:
     """The packs of which everything that points need was moved, and is in the index."""
     if not decision.moves:
@@ -173,6 +157,8 @@ def _move(
     report.moved_bytes = mover.moved_bytes
     guard.check()
     if new:
+        oldest = min((each.created for each in (*seen.live, *seen.pruned)), default=datetime.now(UTC))
+        inherit_ages(context.objects, mover.sources, oldest)
         publish_index(context.objects, IndexObject((), tuple(new)))
     return moved
 
@@ -183,3 +169,7 @@ def _tidy(context: VerifyContext, seen: Seen) -> None:
     forget_runs(objects, seen.runs.dead)
     replace_index(objects, context.cache, (), seen.runs.alive)
     merge_tombstones(objects, context.catalog)
+    # The packs that were listed, and those that this collect has made.
+    context.cache.synchronise()
+    stored = b"".join(map(binary_name, seen.stored))
+    merge_ages(objects, stored + context.cache.pack_names(), partial(delete_all, objects))

@@ -111,6 +111,10 @@ class Mover:
     Args:
         objects, frames: of the repository.
         published: called with each new pack when it is stored.
+
+    Attributes:
+        moved_bytes: bytes of the frames that were moved.
+        sources: by name of each new pack, the packs that its frames came from.
     """
 
     def __init__(
@@ -118,8 +122,16 @@ class Mover:
     ) -> None:
         self._objects = objects
         self._check = FrameCheck(objects, frames)
-        self._writers = {kind: PackWriter(objects, kind, published) for kind in PACK_FOLDERS}
+        self._published = published
+        self._writers = {kind: PackWriter(objects, kind, self._stored) for kind in PACK_FOLDERS}
+        self._open: dict[Kind, set[bytes]] = {kind: set() for kind in PACK_FOLDERS}
         self.moved_bytes = 0
+        self.sources: dict[bytes, frozenset[bytes]] = {}
+
+    def _stored(self, pack: IndexedPack) -> None:
+        self.sources[pack.name] = frozenset(self._open[pack.kind])
+        self._open[pack.kind].clear()
+        self._published(pack)
 
     def move(self, pack: KnownPack, places: Sequence[Location]) -> None:
         """Store the frames of a pack at ``places`` again, in their order.
@@ -130,6 +142,7 @@ class Mover:
         whole = read_whole(self._objects, pack.kind, pack.name)
         frames = [(place, self._check.stored(whole, place)) for place in places]
         for place, data in frames:
+            self._open[pack.kind].add(pack.name)
             self.moved_bytes += self._writers[pack.kind].append(place.id, place.raw_bytes, data)
 
     def flush(self) -> None:
