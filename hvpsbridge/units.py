@@ -103,6 +103,14 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def span_text(seconds: float) -> str:
+    """A long time, for people: in days from two days on."""
+    hours = seconds / 3600
+    if hours < 1:
+        return duration_text(seconds)
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+
 def rate_text(count_bytes: int, seconds: float) -> str:
     """A transfer rate for people; a dash if no time passed."""
     return f"{size_text(int(count_bytes / seconds))}/s" if seconds > 0 else "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -9,9 +10,9 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of, tags_text
+from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of, unverified_text
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.errors import ExitCode
+from hvpsbridge.errors import Damaged, ExitCode
 from hvpsbridge.formats.definition import missing_sections
 from hvpsbridge.formats.manifest import PROOF_LEVELS
 from hvpsbridge.report.documents.points import PointShown, point_summary
@@ -36,13 +37,15 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         ids = repository.catalog.ids(found)
         has_ids = ids is not None and ids.may_be_base
         proofs = proofs_of(repository, found)
-        tags = repository.catalog.states.read().tags_of(found.manifest)
+        unverified = None
         lost_chunks = repository.lost_chunks([found])
+        with contextlib.suppress(Damaged):  # a node that is lost; lost_chunks counts it
+            unverified = repository.unverified_since(found)
     code = ExitCode.DAMAGE if lost_chunks else ExitCode.DONE
     manifest = found.manifest
     if as_json:
         console.document(
-            PointShown(point_summary(found, proofs.best, proofs.levels, tags), has_ids, lost_chunks)
+            PointShown(point_summary(found, proofs.best, proofs.levels), has_ids, lost_chunks, unverified)
         )
         return code
     for name, value in (
@@ -57,7 +60,6 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             "base",
             "the next backup can be an increment" if has_ids else "the next backup cannot be an increment",
         ),
-        ("tags", tags_text(tags) or "none"),
         ("files", ", ".join(file.name for file in manifest.files) or "none"),
     ):
         console.line(f"{name:<12} {value}")
@@ -96,4 +98,6 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         console.line(f"the VM's definition in this point lacks {lacking}")
     if lost_chunks:
         console.line(lost_chunks_text(lost_chunks))
+    if unverified is not None:
+        console.line(unverified_text(unverified))
     return code

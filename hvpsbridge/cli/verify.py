@@ -12,21 +12,24 @@ from hvpsbridge.cli.buffers import keep_buffers
 from hvpsbridge.cli.declared import OptionGroup
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
+from hvpsbridge.cli.proofs import unverified_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.points import Verified
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Level, Point, Repository, TouchedPoint, VerifyProblem, VerifyReport
+from hvpsbridge.repository.check.coverage import Checked
 from hvpsbridge.repository.frames import NOT_INDEXED
 from hvpsbridge.tasks.boots import BootCheck, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.files.readable import ReadableCheck, check_readable, record_readable
-from hvpsbridge.tasks.verify import VerifyOptions, record_findings
+from hvpsbridge.tasks.verify import VerifyOptions, coverage_text, record_findings, too_small_text
 from hvpsbridge.units import duration_text, size_text
 
 _OPTIONS = OptionGroup(
     VerifyOptions,
     {
         "level": "--level",
+        "budget": "--budget",
         "boot_wait": "--boot-wait",
         "boot_stay": "--boot-stay",
         "boot_mark": "--boot-mark",
@@ -48,6 +51,9 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
     The level readable opens the file systems of each point and reads a sample of files (exit 3 if that is not
     possible for some).
 
+    With --budget, the level hashed reads whole packs, those first that were not read for longest, for that
+    time or up to that size. Exits with 3 if that is less than backups store meanwhile.
+
     The level boots starts each point in QEMU, without a network, on disks whose changes are thrown away. A
     login prompt or a mark on the serial line, an answer of the guest agent, or a screen of the system that
     stays shows that it boots. Otherwise that is not shown (exit 3); it may boot all the same.
@@ -55,12 +61,16 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
     Read access is enough. With write access, damaged chunks are recorded, so that the next backup stores
     them again, and so are the points that were found intact.
     """
-    wanted = VerifyOptions(**_OPTIONS.given(options))
+    try:
+        wanted = VerifyOptions(**_OPTIONS.given(options))
+    except ValueError as err:
+        raise click.UsageError(str(err)) from err
     keep_buffers()
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
         chosen = [repository.catalog.find_point(selector) for selector in points] if points else None
-        report = repository.verify(wanted.level, chosen)
+        checked = Checked()
+        report = repository.verify(wanted.level, chosen, budget=wanted.budget, checked=checked)
         looked_at = repository.catalog.points() if chosen is None else chosen
         shown: tuple[ReadableCheck, ...] = ()
         if wanted.level is Level.READABLE and report.good:
@@ -76,7 +86,9 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
             _print_readable(shown)
             _print_boots(boots)
         console.flush()
-        warning = record_findings(repository, report, looked_at, invocation.run_id, whole=True)
+        warning = record_findings(
+            repository, report, looked_at, invocation.run_id, whole=True, checked=checked
+        )
         if warning is not None:
             console.note(f"hvps: warning: {warning}")
         for point, check in zip(looked_at, shown, strict=False):
@@ -90,6 +102,8 @@ def verify_(invocation: Invocation, /, points: tuple[str, ...], as_json: bool, *
     if not report.good:
         return ExitCode.DAMAGE
     every = [check.shown for check in shown] + [check.shown for check in boots]
+    if report.coverage is not None:
+        every.append(report.coverage.enough)
     return ExitCode.DONE if all(every) else ExitCode.DEGRADED
 
 
@@ -114,6 +128,11 @@ def _print(report: VerifyReport) -> None:
         f"{size_text(report.hashed_bytes)} hashed in "
         f"{duration_text(report.seconds)}: " + ("good" if report.good else f"{len(rows)} problems")
     )
+    covered = report.coverage
+    if covered is not None:
+        console.line(coverage_text(covered) if covered.enough else too_small_text(covered))
+        if covered.unverified_since is not None:
+            console.line(unverified_text(covered.unverified_since))
 
 
 def _print_readable(shown: Sequence[ReadableCheck]) -> None:

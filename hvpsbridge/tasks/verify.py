@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from hvpsbridge.errors import Damaged, HvpsError, PointNotFound, RepositoryError
 from hvpsbridge.options import Option, TextForm, Unit
 from hvpsbridge.qemu.guest import Accelerator
 from hvpsbridge.repository import Point, Repository
+from hvpsbridge.repository.check.coverage import Budget, Checked, Coverage
 from hvpsbridge.repository.check.verify import Level, VerifyReport
 from hvpsbridge.tasks.boots import STAY_SECONDS, WAIT_SECONDS, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.events import VmRef
@@ -24,7 +26,7 @@ from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Task, TaskContext
 from hvpsbridge.text import one_line
-from hvpsbridge.units import size_text
+from hvpsbridge.units import parse_duration, parse_size, size_text, span_text
 
 
 class Points(StrEnum):
@@ -46,6 +48,27 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_budget(text: str) -> Budget:
+    """The budget in a text such as ``45m`` or ``500GiB``.
+
+    Raises:
+        ValueError: it is neither a duration nor a size with a unit.
+    """
+    if not text.strip()[-1:].isdigit():
+        with contextlib.suppress(ValueError):
+            return Budget(seconds=parse_duration(text))
+        with contextlib.suppress(ValueError):
+            return Budget(size_bytes=parse_size(text))
+    raise ValueError("must be a time or a size with its unit, for example 45m or 500GiB")
+
+
+BUDGET = TextForm(
+    read=parse_budget,
+    name="time or size, as `45m` or `500GiB`",
+    pattern=r"^[\d.]+ *[A-Za-z]+$",
+    examples=("45m", "500GiB"),
+    metavar="TIME|SIZE",
+)
 PART = TextForm(read=parse_part, name="part, as `1/14`", pattern=r"^[1-9]\d*/[1-9]\d*$", examples=("1/14",))
 
 
@@ -66,6 +89,14 @@ class VerifyOptions:
     subset: Annotated[
         tuple[int, int] | None, Option("part of the data, a different part each day", form=PART)
     ] = None
+    budget: Annotated[
+        Budget | None,
+        Option(
+            "with the level `hashed`: how long to read packs, or how many bytes of them, first those that "
+            "were not read for longest; all trees are walked in any case",
+            form=BUDGET,
+        ),
+    ] = None
     boot_wait: Annotated[float, Option("how long a boot may take", unit=Unit.SECONDS, more_than=0)] = (
         WAIT_SECONDS
     )
@@ -84,6 +115,12 @@ class VerifyOptions:
         Accelerator | None,
         Option("what QEMU runs the guest by; without it KVM, or TCG where that is not possible"),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.level is not Level.HASHED:
+            raise ValueError("a budget is only possible with the level hashed")
+        if self.budget is not None and self.subset is not None:
+            raise ValueError("use either a budget or a subset, not both")
 
     @property
     def boot(self) -> BootOptions:
@@ -105,12 +142,14 @@ class PointCheck:
         level: how much was checked.
         checked_bytes: raw bytes that were hashed, of all points checked together.
         faults: problems, one line each.
+        coverage: of a budget, of all points checked together.
     """
 
     point_id: UUID
     level: str
     checked_bytes: int
     faults: tuple[str, ...]
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +177,39 @@ def parts_of_day(subset: tuple[int, int] | None, day: date) -> tuple[tuple[int, 
     return tuple(((first + step) % count + 1, count) for step in range(min(wanted, count)))
 
 
+def coverage_text(covered: Coverage) -> str:
+    """How far a budget went, for people."""
+    every = (
+        f"in {covered.passes} such verifications"
+        if covered.period_seconds is None
+        else f"every {span_text(covered.period_seconds)}"
+    )
+    return (
+        f"{covered.read_packs} of {covered.packs} packs read ({size_text(covered.read_bytes)} of "
+        f"{size_text(covered.pack_bytes)}); at this budget everything is verified {every}"
+    )
+
+
+def too_small_text(covered: Coverage) -> str:
+    """The warning about a budget that is too small."""
+    stored = size_text(covered.stored_bytes or 0)
+    return (
+        f"the budget is too small: {size_text(covered.read_bytes)} were read, but backups store {stored} "
+        f"between two verifications; at this budget everything is verified every "
+        f"{span_text(covered.period_seconds or 0)}, and later each time"
+    )
+
+
 def record_findings(
-    repository: Repository, report: VerifyReport, points: Sequence[Point], run_id: UUID, *, whole: bool
+    repository: Repository,
+    report: VerifyReport,
+    points: Sequence[Point],
+    run_id: UUID,
+    *,
+    whole: bool,
+    checked: Checked | None = None,
 ) -> str | None:
-    """Record bad chunks, so that no backup reuses them, and proofs of intact points.
+    """Record bad chunks, so that no backup reuses them, which packs were read, and proofs of intact points.
 
     Called after the findings are reported. A verify needs only read access: if the store refuses to write,
     the findings remain what they are.
@@ -149,15 +217,18 @@ def record_findings(
     Args:
         points: points that were verified.
         whole: whether all of their chunks were, not a part.
+        checked: packs that were read.
 
     Returns:
         Why not everything could be recorded; None if it was.
     """
     try:
         repository.publish_bad(report.bad)
+        if checked is not None:
+            repository.record_checked(checked)
     except RepositoryError as err:
         return not_recorded(err)
-    if report.level is not Level.HASHED or not whole:
+    if report.level is not Level.HASHED or not whole or report.coverage is not None:
         return None
     touched = {touch.point_id for problem in report.problems for touch in problem.touches}
     for point in points:
@@ -180,9 +251,16 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
         points = _points(repository, vm, options.points)
         faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
         checked_bytes = 0
+        covered: Coverage | None = None
         for part in parts_of_day(options.subset, started.date()):
             context.cancel.check()
-            report = repository.verify(options.level, points, subset=part)
+            checked = Checked()
+            report = repository.verify(
+                options.level, points, subset=part, budget=options.budget, checked=checked
+            )
+            covered = report.coverage
+            if covered is not None and not covered.enough:
+                warnings.append(too_small_text(covered))
             checked_bytes += report.hashed_bytes
             _sort(report, faults)
             if options.level is Level.READABLE:
@@ -190,11 +268,15 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
             if options.level is Level.BOOTS and report.good:
                 warnings += _boots(repository, points, context, options.boot)
             whole = options.subset is None
-            warning = record_findings(repository, report, points, context.run_id, whole=whole)
+            warning = record_findings(
+                repository, report, points, context.run_id, whole=whole, checked=checked
+            )
             if warning is not None and warning not in warnings:
                 warnings.append(warning)
         checks = tuple(
-            PointCheck(point.point_id, options.level.value, checked_bytes, tuple(faults[point.point_id]))
+            PointCheck(
+                point.point_id, options.level.value, checked_bytes, tuple(faults[point.point_id]), covered
+            )
             for point in points
         )
         bad = [check for check in checks if check.faults]
@@ -268,6 +350,10 @@ def _sort(report: VerifyReport, faults: dict[UUID, list[str]]) -> None:
                 faults[point_id].append(text)
 
 
+def _covered(covered: Coverage | None) -> str:
+    return "-" if covered is None else f"{covered.read_packs} of {covered.packs} packs"
+
+
 TASK = Task(
     name="verify",
     summary="verify recovery points in the repository",
@@ -282,6 +368,7 @@ TASK = Task(
                 Column("point", lambda point: str(point.point_id)[:8]),
                 Column("level", lambda point: point.level),
                 Column("read", lambda point: size_text(point.checked_bytes)),
+                Column("covered", lambda point: _covered(point.coverage)),
                 Column("found", lambda point: "; ".join(point.faults) or "good"),
             ),
         ),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hvpsbridge.errors import Damaged, ExitCode, PointLost, StoreError
+from hvpsbridge.repository.check.coverage import Budget
+from hvpsbridge.repository.check.findings import Level
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
-from hvpsbridge.tasks.verify import Points, VerifyOptions, verify_vm
+from hvpsbridge.tasks.verify import Points, VerifyOptions, parse_budget, verify_vm
 from tests.tasks.world import SLOT, World
 
 
@@ -69,3 +72,38 @@ def test_a_damaged_newest_manifest_is_damage_and_no_older_point_is_verified(worl
     world.churn(vm_id, SLOT)
     assert world.backup(vm_id).error is None
     assert [point.manifest.sequence for point in world.repository.catalog.points(vm_id)] == [1, 3]
+
+
+def test_a_budget_covers_the_points_of_a_vm_step_by_step(world: World) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    context = world.context(VmRef("HV01", vm_id, "web"))
+    options = VerifyOptions(budget=Budget(size_bytes=1), points=Points.ALL)
+    never = []
+    for _ in range(3):
+        done = verify_vm(context, options)
+        assert done.error is None
+        covered = done.points[0].coverage
+        assert covered is not None
+        never.append(covered.never_packs)
+    assert never == [1, 0, 0]
+    assert world.repository.unverified_since(world.repository.catalog.points()[0]) is not None
+
+
+@pytest.mark.parametrize("options", [{"level": Level.WRITTEN}, {"subset": (1, 14)}], ids=["level", "subset"])
+def test_a_budget_that_does_not_fit_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="budget"):
+        VerifyOptions(budget=Budget(seconds=60), **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"), [("45m", Budget(seconds=2700)), ("2 GiB", Budget(size_bytes=1 << 31))]
+)
+def test_a_budget_is_a_time_or_a_size(text: str, budget: Budget) -> None:
+    assert parse_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["", "5", "x", "1 parsec", "-1m"])
+def test_a_budget_has_a_unit(text: str) -> None:
+    with pytest.raises(ValueError, match="45m or 500GiB"):
+        parse_budget(text)

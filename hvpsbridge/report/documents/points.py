@@ -12,7 +12,6 @@ from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
-from hvpsbridge.repository.tags import NO_TAGS, PointTags
 from hvpsbridge.secret import Word
 from hvpsbridge.tasks.boots import BootCheck
 from hvpsbridge.tasks.files.readable import ReadableCheck
@@ -85,7 +84,6 @@ class PointSummary:
         consistency: consistency that was reached.
         excluded: disks of the VM that were left out on request.
         proofs: the newest proof of each level, lowest level first.
-        protected: whether nothing may prune or forget it.
     """
 
     point_id: UUID
@@ -104,8 +102,6 @@ class PointSummary:
     excluded: tuple[ExcludedDisk, ...]
     files: tuple[PointFile, ...]
     proofs: tuple[PointProof, ...]
-    tags: tuple[str, ...] = ()
-    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +127,16 @@ class PointList(Document):
     Attributes:
         unreadable: points whose manifest is damaged or missing.
         lost_chunks: chunks of the points that are known to be lost; hvps verify tells which points need them.
+        unverified_since: since when one of the packs of the repository was not read and hashed: when it was
+            last, or, if it never was, the earliest time at which a part of it may have been stored. Null if
+            the repository has format 1, or no packs.
     """
 
     repository_id: UUID
     points: tuple[PointSummary, ...]
     unreadable: tuple[UnreadablePoint, ...] = ()
     lost_chunks: int = 0
+    unverified_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +146,13 @@ class PointShown(Document):
     Attributes:
         usable_as_base: whether the next backup can be an increment on this point.
         lost_chunks: chunks of the point that are known to be lost.
+        unverified_since: the same as in a list, of the packs that the point needs.
     """
 
     point: PointSummary = field(metadata=INLINE)
     usable_as_base: bool
     lost_chunks: int = 0
+    unverified_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,58 +208,8 @@ class Copied(Document):
     problems: tuple[NotCopied, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgottenPoint:
-    """A recovery point that was removed by hand.
-
-    Attributes:
-        needed: what it was the newest of, or the base of; empty if nothing needed it.
-    """
-
-    point_id: UUID
-    vm: str
-    vm_id: UUID
-    created: datetime
-    needed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forgotten(Document):
-    """Recovery points that were removed by hand.
-
-    Attributes:
-        check: whether nothing was changed.
-        protected: points that were protected meanwhile, and so stay.
-    """
-
-    check: bool
-    points: tuple[ForgottenPoint, ...]
-    protected: tuple[UUID, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TaggedPoint:
-    """Tags of a recovery point, and whether it is protected."""
-
-    point_id: UUID
-    vm: str
-    vm_id: UUID
-    tags: tuple[str, ...]
-    protected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PointsTagged(Document):
-    """Recovery points whose tags or protection were changed."""
-
-    points: tuple[TaggedPoint, ...]
-
-
 def point_summary(
-    point: Point,
-    proofs: Mapping[str, Proof | None],
-    levels: tuple[PointProof, ...],
-    tags: PointTags = NO_TAGS,
+    point: Point, proofs: Mapping[str, Proof | None], levels: tuple[PointProof, ...]
 ) -> PointSummary:
     """The summary of a point.
 
@@ -265,7 +217,6 @@ def point_summary(
         point: the point.
         proofs: furthest proof of each disk, by slot.
         levels: the newest proof of each level.
-        tags: its tags.
     """
     manifest = point.manifest
     return PointSummary(
@@ -285,8 +236,6 @@ def point_summary(
         excluded=manifest.excluded,
         files=tuple(PointFile(file.name, file.size_bytes) for file in manifest.files),
         proofs=levels,
-        tags=tuple(sorted(tags.tags)),
-        protected=tags.protected,
     )
 
 

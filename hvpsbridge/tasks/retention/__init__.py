@@ -1,1 +1,0 @@
-"""Retention of recovery points: prune, forget, and getting the space back."""
