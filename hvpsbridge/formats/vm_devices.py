@@ -22,6 +22,8 @@ _SETTINGS = {
     "VmqWeight": ("VMQWeight", 100),
     "PortMirroring": ("PortMirroringMode", 0),
 }
+# Members of BandwidthSetting, and parameters of Set-VMNetworkAdapter: bits per second, and a share.
+_BANDWIDTH = ("MaximumBandwidth", "MinimumBandwidthAbsolute", "MinimumBandwidthWeight")
 # Microsoft.HyperV.PowerShell.VMNetworkAdapterVlanMode, and its private modes but the promiscuous one, whose
 # list of secondary VLANs no definition has.
 _ACCESS, _TRUNK, _PRIVATE = 1, 2, 3
@@ -102,6 +104,7 @@ def planned_adapters(network: object, *, connect: bool, keep_macs: bool) -> list
                 "SwitchName": (text_in(each, "SwitchName") or None) if connect else None,
                 "StaticMacAddress": text_in(each, "MacAddress") if static else None,
                 "settings": _settings(each),
+                "bandwidth": _bandwidth(table_of(each.get("Bandwidth"))),
                 "vlan": _vlan(table_of(each.get("Vlan"))),
             }
         )
@@ -143,6 +146,11 @@ def _settings(adapter: Mapping[str, Any]) -> dict[str, int] | None:
         if value is not None and value >= 0 and value != usual:
             found[parameter] = value
     return found or None
+
+
+def _bandwidth(bandwidth: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Limits, each by itself; 0 is none."""
+    return [{name: value} for name in _BANDWIDTH if (value := number_in(bandwidth, name))]
 
 
 def _vlan(vlan: Mapping[str, Any]) -> dict[str, Any] | None:

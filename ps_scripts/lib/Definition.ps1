@@ -216,7 +216,7 @@ function Get-HvpsDriveDefinition {
 function Get-HvpsNetworkDefinition {
     <#
     .SYNOPSIS
-    Network adapters with address, switch, VLAN and security settings.
+    Network adapters with address, switch, VLAN, bandwidth and security settings.
     #>
     [CmdletBinding()]
     param(
@@ -229,6 +229,13 @@ function Get-HvpsNetworkDefinition {
             'SwitchId', 'ClusterMonitored', 'MacAddressSpoofing', 'DhcpGuard', 'RouterGuard', 'AllowTeaming',
             'IeeePriorityTag', 'DeviceNaming', 'VMQWeight', 'IovWeight', 'PortMirroringMode',
             'DynamicIPAddressLimit', 'StormLimit')
+        $network['Bandwidth'] = $null
+        $bandwidth = Get-HvpsOptional -InputObject $adapter -Name BandwidthSetting
+        if ($null -ne $bandwidth) {
+            # Bits per second, and a share.
+            $network['Bandwidth'] = Select-HvpsMember -InputObject $bandwidth -Name @(
+                'MaximumBandwidth', 'MinimumBandwidthAbsolute', 'MinimumBandwidthWeight')
+        }
         $network['Vlan'] = $null
         try {
             $vlan = Hyper-V\Get-VMNetworkAdapterVlan -VMNetworkAdapter $adapter -ErrorAction Stop

@@ -62,6 +62,7 @@ function Add-HvpsAdapter {
         $table = ConvertTo-HvpsTable -InputObject $wanted
         $table.Remove('settings')
         $table.Remove('vlan')
+        $table.Remove('bandwidth')
         try {
             $adapter = Hyper-V\Add-VMNetworkAdapter -VM $Vm @table -Passthru -ErrorAction Stop
         }
@@ -73,6 +74,14 @@ function Add-HvpsAdapter {
         Set-HvpsPart -What $what -Values $wanted.settings -Warnings $Warnings -Set {
             param([hashtable] $Values)
             Hyper-V\Set-VMNetworkAdapter -VMNetworkAdapter $adapter @Values -ErrorAction Stop
+        }
+        # One by one: a minimum may not fit the switch.
+        foreach ($limit in @($wanted.bandwidth | Where-Object { $null -ne $_ })) {
+            $what = 'bandwidth of network adapter {0}' -f $wanted.Name
+            Set-HvpsPart -What $what -Values $limit -Warnings $Warnings -Set {
+                param([hashtable] $Values)
+                Hyper-V\Set-VMNetworkAdapter -VMNetworkAdapter $adapter @Values -ErrorAction Stop
+            }
         }
         $what = 'VLAN of network adapter {0}' -f $wanted.Name
         Set-HvpsPart -What $what -Values $wanted.vlan -Warnings $Warnings -Set {

@@ -33,6 +33,8 @@ from hvpsbridge.formats.wire import Request, decode_block
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.sim.model import ControllerType, HyperVError, Slot, SnapshotType, VhdFormat, VMState
 from hvpsbridge.sim.model.enums import CheckpointType
+from hvpsbridge.sim.standin.devices import set_adapter
+from hvpsbridge.sim.standin.rows import Rows
 from hvpsbridge.units import KIB, MIB
 from tests.contract.sides import FIRST, NOBODY, SIZE, Side, comparable, defined, on_both, outcome
 from tests.sim.planned import configuration_file, write_file
@@ -1189,6 +1191,8 @@ def devices_of_vms_are_made_again(side: Side) -> Any:
     vm.hardware["adapters"] = [
         {"key": "adapter", "members": {"DhcpGuard": 0, "VMQWeight": 50, "PortMirroringMode": 2}}
     ]
+    limits = {"MaximumBandwidth": 2_000_000_000, "MinimumBandwidthAbsolute": 0, "MinimumBandwidthWeight": 5}
+    set_adapter(Rows(side.model, None), str(source), adapter_id, limits)
     vm.hardware["vlan"] = {
         adapter_id.upper(): {"OperationMode": 2, "NativeVlanId": 7, "AllowedVlanIdListString": "1-100"}
     }
@@ -1206,6 +1210,7 @@ def devices_of_vms_are_made_again(side: Side) -> Any:
     assert [drive["Path"] for drive in definition["dvd"]] == [iso, None]
     assert (definition["network"][0]["DhcpGuard"], definition["network"][0]["VMQWeight"]) == (0, 50)
     assert definition["network"][0]["Vlan"]["AllowedVlanIdListString"] == "1-100"
+    assert definition["network"][0]["Bandwidth"] == limits
     assert definition["disks"][0]["MaximumIOPS"] == 9
     assert [entry["Device"]["ControllerLocation"] for entry in definition["firmware"]["BootOrder"]] == [3, 0]
     assert made[0].warnings == ()

@@ -103,6 +103,19 @@ def test_drives_have_what_the_host_has() -> None:
     assert limits == [None, {"MaximumIOPS": 7}]
 
 
+def test_limits_of_the_bandwidth_are_set_one_by_one() -> None:
+    limits = {"MaximumBandwidth": 10**9, "MinimumBandwidthAbsolute": 0, "MinimumBandwidthWeight": 5}
+    for bandwidth, wanted in (
+        (limits, [{"MaximumBandwidth": 10**9}, {"MinimumBandwidthWeight": 5}]),
+        (None, []),
+        ("hostile", []),
+        ({"MaximumBandwidth": -1, "MinimumBandwidthWeight": "5"}, []),
+    ):
+        definition = {**GOOD, "network": [{**GOOD["network"][0], "Bandwidth": bandwidth}]}
+        (adapter,) = planned(definition)["adapters"]
+        assert adapter["bandwidth"] == wanted
+
+
 @pytest.mark.parametrize(
     ("vlan", "wanted"),
     [

@@ -7,11 +7,12 @@ from uuid import UUID, uuid5
 
 from hvpsbridge.sim.model import DiskError, HyperVError, VhdFormat, VhdType, Win32, Wmi
 from hvpsbridge.sim.model.state import ControllerType, Slot, Vm
-from hvpsbridge.sim.standin.rows import Row, Rows
+from hvpsbridge.sim.standin.rows import HV, Row, Rows
 
 _MAX_CONTROLLERS = 4
 _SCSI_PLACES = 64
 _MAX_VLAN = 4094
+_BANDWIDTH = ("MaximumBandwidth", "MinimumBandwidthAbsolute", "MinimumBandwidthWeight")
 
 
 def add_scsi_controller(rows: Rows, vm: str) -> list[Row]:
@@ -49,11 +50,19 @@ def add_adapter(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
 
 
 def set_adapter(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[Row]:
-    """``Set-VMNetworkAdapter``."""
+    """``Set-VMNetworkAdapter``.
+
+    Raises:
+        HyperVError: the minimum of the bandwidth is more than the maximum.
+    """
     found = rows.vm(vm)
     shown = rows.adapters(found)
+    bandwidth = {name: members[name] for name in _BANDWIDTH if name in members}
+    members = {name: value for name, value in members.items() if name not in _BANDWIDTH}
     for each, row in zip(adapters := _adapters(found), shown, strict=True):
         if row["Id"] == id:
+            if bandwidth:
+                members["BandwidthSetting"] = _bandwidth(rows, row["BandwidthSetting"], bandwidth)
             dynamic = members.get("DynamicMacAddressEnabled", False)
             kept = {
                 key: value for key, value in each["members"].items() if key != "MacAddress" or not dynamic
@@ -62,6 +71,14 @@ def set_adapter(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[R
     found.hardware["adapters"] = adapters
     found.revision += 1
     return []
+
+
+def _bandwidth(rows: Rows, now: Row | None, changes: Row) -> Row:
+    kind = {"type": HV + "VMNetworkAdapterBandwidthSetting", **rows.common(), **dict.fromkeys(_BANDWIDTH, 0)}
+    made = {**kind, **(now or {}), **changes}
+    if made["MaximumBandwidth"] and made["MinimumBandwidthAbsolute"] > made["MaximumBandwidth"]:
+        raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
+    return made
 
 
 def connect_adapter(rows: Rows, vm: str, id: str, switch: str) -> list[Row]:

@@ -237,6 +237,7 @@ class Rows:
             "PortMirroringMode": 0,
             "DynamicIPAddressLimit": 0,
             "StormLimit": 0,
+            "BandwidthSetting": None,
             "VMId": str(vm.vm_id),
             "VMName": vm.name,
             **members,

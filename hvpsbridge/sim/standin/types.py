@@ -84,8 +84,15 @@ CLASSES: dict[str, dict[str, str]] = {
         "PortMirroringMode": _HV + "VMNetworkAdapterPortMirroringMode",
         "DynamicIPAddressLimit": "UInt32",
         "StormLimit": "UInt32",
+        "BandwidthSetting": _HV + "VMNetworkAdapterBandwidthSetting",
         "VMId": "Guid",
         "VMName": "String",
+    },
+    _HV + "VMNetworkAdapterBandwidthSetting": {
+        **_COMMON,
+        "MaximumBandwidth": "Int64?",
+        "MinimumBandwidthAbsolute": "Int64?",
+        "MinimumBandwidthWeight": "Int64?",
     },
     _HV + "VMSwitch": {
         **_COMMON,

@@ -54,6 +54,7 @@ _NETWORK = _names(
     "MacAddressSpoofing DhcpGuard RouterGuard AllowTeaming IeeePriorityTag DeviceNaming VMQWeight "
     "IovWeight PortMirroringMode DynamicIPAddressLimit StormLimit"
 )
+_BANDWIDTH = _names("MaximumBandwidth MinimumBandwidthAbsolute MinimumBandwidthWeight")
 _VLAN = _names(
     "OperationMode AccessVlanId NativeVlanId PrimaryVlanId SecondaryVlanId AllowedVlanIdListString "
     "PrivateVlanMode"
@@ -146,7 +147,12 @@ def _boot(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _adapter(asked: _Asked, row: Mapping[str, Any], problems: list[dict[str, str]]) -> dict[str, Any]:
-    adapter = {**_select(row, _NETWORK), "Vlan": None}
+    bandwidth = row["BandwidthSetting"]
+    adapter = {
+        **_select(row, _NETWORK),
+        "Bandwidth": None if bandwidth is None else _select(bandwidth, _BANDWIDTH),
+        "Vlan": None,
+    }
     try:
         vlan = asked("Get-VMNetworkAdapterVlan", lambda rows, vm: hardware.vlan(rows, [row["Id"]]))[0]
         adapter["Vlan"] = _select(vlan, _VLAN)

@@ -21,6 +21,8 @@ from hvpsbridge.sim.standin.rows import Row, Rows
 _SECURE = {"EnableSecureBoot": "SecureBoot"}
 _MEMORY = {"StartupBytes": "Startup", "MinimumBytes": "Minimum", "MaximumBytes": "Maximum"}
 _SETTINGS = {"VmqWeight": "VMQWeight", "PortMirroring": "PortMirroringMode"}
+# Of an adapter in a plan, set after it was added.
+_PARTS = ("settings", "vlan", "bandwidth")
 _ADAPTER = {"StaticMacAddress": "MacAddress"}
 
 
@@ -200,7 +202,7 @@ class _Making:
             )
         added: list[Row] = []
         for wanted in self._plan["adapters"]:
-            flat = {key: value for key, value in wanted.items() if key not in ("settings", "vlan")}
+            flat = {key: value for key, value in wanted.items() if key not in _PARTS}
             members = {_ADAPTER.get(key, key): value for key, value in flat.items() if value is not None}
             if "MacAddress" in members:
                 members["DynamicMacAddressEnabled"] = False
@@ -225,6 +227,14 @@ class _Making:
             lambda rows, vm, members: devices.set_adapter(rows, vm, id, members),
             _SETTINGS,
         )
+        for limit in wanted.get("bandwidth") or ():
+            self._part(
+                "Set-VMNetworkAdapter",
+                f"bandwidth of network adapter {name}",
+                limit,
+                lambda rows, vm, members: devices.set_adapter(rows, vm, id, members),
+                {},
+            )
         self._part(
             "Set-VMNetworkAdapterVlan",
             f"VLAN of network adapter {name}",

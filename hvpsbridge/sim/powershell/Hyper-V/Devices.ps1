@@ -9,12 +9,14 @@ function Set-VMNetworkAdapter {
         [Microsoft.HyperV.PowerShell.OnOffState] $RouterGuard, [Microsoft.HyperV.PowerShell.OnOffState] $AllowTeaming,
         [Microsoft.HyperV.PowerShell.OnOffState] $IeeePriorityTag, [Microsoft.HyperV.PowerShell.OnOffState] $DeviceNaming,
         [uint32] $VmqWeight, [uint32] $IovWeight, [uint32] $DynamicIPAddressLimit, [uint32] $StormLimit,
-        [Microsoft.HyperV.PowerShell.VMNetworkAdapterPortMirroringMode] $PortMirroring, [switch] $DynamicMacAddress
+        [Microsoft.HyperV.PowerShell.VMNetworkAdapterPortMirroringMode] $PortMirroring, [switch] $DynamicMacAddress,
+        [long] $MaximumBandwidth, [long] $MinimumBandwidthAbsolute, [uint32] $MinimumBandwidthWeight
     )
     process {
         $names = @{ VmqWeight = 'VMQWeight'; PortMirroring = 'PortMirroringMode' }
         foreach ($name in 'MacAddressSpoofing', 'DhcpGuard', 'RouterGuard', 'AllowTeaming', 'IeeePriorityTag',
-            'DeviceNaming', 'IovWeight', 'DynamicIPAddressLimit', 'StormLimit') {
+            'DeviceNaming', 'IovWeight', 'DynamicIPAddressLimit', 'StormLimit', 'MaximumBandwidth',
+            'MinimumBandwidthAbsolute', 'MinimumBandwidthWeight') {
             $names[$name] = $name
         }
         $asked = @{
