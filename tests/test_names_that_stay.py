@@ -45,7 +45,7 @@ from hvpsbridge.formats.envelope import Codec, Kind
 from hvpsbridge.formats.keyslot import exported_text
 from hvpsbridge.report.values import MADE_BY
 from hvpsbridge.repository import layout
-from hvpsbridge.repository.sealing import KeySealer, PlainSealer
+from hvpsbridge.repository.sealing import KeySealer, PlainSealer, derive_keys
 from hvpsbridge.tasks.planning.mark import Mark, parse_mark
 
 LIST = Path(__file__).with_name("names_that_stay.json")
@@ -288,7 +288,7 @@ def golden_names() -> list[str]:
 
 def vectors() -> Json:
     """What fixed keys make of fixed texts: a changed label changes these."""
-    keyed, bare = KeySealer(bytes(range(32)), ONE), PlainSealer(ONE)
+    keyed, bare = KeySealer(derive_keys(bytes(range(32)), ONE)), PlainSealer(ONE)
     found: Json = {"mark": str(Mark(ONE, TWO, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)))}
     for name, sealer in (("keyed", keyed), ("plain", bare)):
         found[f"{name} id"] = sealer.identify(bytes(32)).hex()

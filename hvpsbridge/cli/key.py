@@ -21,7 +21,7 @@ from hvpsbridge.cli.options import (
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ConfigurationError, UsageError
 from hvpsbridge.folders import absolute
-from hvpsbridge.formats.keyslot import EXPORT_MARK
+from hvpsbridge.formats.keyslot import EXPORT_MARK, PRUNE
 from hvpsbridge.report.documents.repositories import KeySlotAdded, KeySlotRemoved, KeySlots
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Repository
@@ -68,24 +68,30 @@ def list_slots(invocation: Invocation, /, as_json: bool, **options: Any) -> None
             slot.slot_id.hex[:8],
             slot.label,
             f"{slot.created:%Y-%m-%d}",
+            "prune only" if slot.purpose else "all",
             f"Argon2id {size_text(slot.cost.memory_kib * KIB)} x {slot.cost.iterations}",
         )
         for slot in slots
     )
-    console.table(Table("key slots", ("slot", "label", "created", "cost"), rows))
+    console.table(Table("key slots", ("slot", "label", "created", "opens", "cost"), rows))
 
 
 @key_.command("add")
 @click.option("--label", default="", help="Owner or purpose; stored encrypted.")
+@click.option("--prune-only", is_flag=True, help="The passphrase can prune and collect, but read no disk.")
 @secret_options("new-key", "new key")
 @repository_options
 @json_option
 @click.pass_obj
-def add(invocation: Invocation, /, label: str, as_json: bool, **options: Any) -> None:
-    """Add a key slot: another passphrase that opens the repository."""
+def add(invocation: Invocation, /, label: str, prune_only: bool, as_json: bool, **options: Any) -> None:
+    """Add a key slot: another passphrase that opens the repository.
+
+    With --prune-only it opens the metadata: it lists points, prunes and collects, but cannot read or write
+    what is on the disks.
+    """
     new = _new_key(options, invocation)
     with interrupting():
-        slot = _opened(options, invocation).keys.add(new, label)
+        slot = _opened(options, invocation).keys.add(new, label, purpose=PRUNE if prune_only else "")
     _print_added(slot, as_json)
 
 

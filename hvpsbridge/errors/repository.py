@@ -132,6 +132,15 @@ class WrongKey(RepositoryError):
 
 
 @dataclass(eq=False)
+class NoDataKey(HvpsError):
+    """A key for prunes was used for something that reads or writes data."""
+
+    template: ClassVar[str] = "the key that was given can prune and collect, but not read or write data"
+    remedy: ClassVar[str] = "use another key of the repository"
+    exit_code: ClassVar[ExitCode] = ExitCode.WRONG_KEY
+
+
+@dataclass(eq=False)
 class KeyNeeded(RepositoryError):
     """The change would remove the last key slot, or names one that does not exist, or there are no keys."""
 

@@ -36,6 +36,10 @@ SALT_BYTES = 16
 # The master key and the tag. AES-GCM does not commit to its key: a slot with more blocks could open under as
 # many guesses of a passphrase as it has blocks (Len, Grubbs, Ristenpart: Partitioning Oracle Attacks, 2021).
 WRAPPED_BYTES = 32 + TAG_BYTES
+# A slot that opens the metadata only, which is what prunes and collects need.
+PRUNE = "prune"
+# Metadata root, name key and check key. They are not wrapped by the passphrase itself, for the reason above.
+BUNDLE_BYTES = NONCE_BYTES + 3 * 32 + TAG_BYTES
 MAX_LABEL_BYTES = 1024
 # Largest slot: its fixed fields in JSON take less than a KiB, a label twice its length in hex.
 MAX_SLOT_BYTES = 4096
@@ -66,7 +70,10 @@ class KeySlot:
     """One slot.
 
     Attributes:
-        nonce, wrapped: the master key, encrypted with AES-256-GCM; associated data is :meth:`bound_text`.
+        nonce, wrapped: a key, encrypted with AES-256-GCM; associated data is :meth:`bound_text`. It is the
+            master key, or the key of ``bundle``.
+        purpose: empty, or :data:`PRUNE`.
+        bundle: in a slot for prunes, the keys that these need: nonce, then body with tag.
         label: encrypted with a key derived from the master key: nonce, then body with tag.
         check: SHA-256 of the canonical text without it.
     """
@@ -83,6 +90,8 @@ class KeySlot:
     wrapped: bytes = b""
     label: bytes = b""
     check: bytes = b""
+    purpose: str = ""
+    bundle: bytes = b""
 
     @property
     def cost(self) -> KdfCost:
@@ -130,6 +139,8 @@ def check_slot(slot: KeySlot) -> None:
         or not 0 <= sealed_label <= MAX_LABEL_BYTES
     ):
         raise Malformed("a field has an invalid length")
+    if slot.purpose not in ("", PRUNE) or len(slot.bundle) != (BUNDLE_BYTES if slot.purpose else 0):
+        raise Malformed("its purpose and its keys do not fit together")
 
 
 def exported_text(master: bytes, repository_id: UUID) -> str:

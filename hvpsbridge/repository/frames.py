@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections import deque
@@ -166,7 +165,7 @@ class FrameReader:
                 raise Malformed("another chunk is stored there")
             opened = self._objects.sealer.open_frame(frame, body)
             raw = compression.expand(frame.codec, opened, frame.raw_bytes)
-            if self._objects.sealer.identify(hashlib.sha256(raw).digest()) != frame.id:
+            if not self._objects.sealer.confirms(frame.id, raw):
                 raise Malformed("the digest does not match")
         except Malformed as err:
             where = f"{label(place.kind, place.id)} in {pack_name(place.kind, place.pack)}"

@@ -13,6 +13,7 @@ from hvpsbridge.formats.keyslot import (
     ARGON2ID,
     MAX_LABEL_BYTES,
     MAX_SLOT_BYTES,
+    PRUNE,
     SALT_BYTES,
     KdfCost,
     KeySlot,
@@ -30,8 +31,16 @@ DEFAULT_COST = KdfCost()
 MAX_SLOTS_READ = 256
 
 
-def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str, cost: KdfCost) -> KeySlot:
-    """A new slot in which ``passphrase`` wraps ``master``.
+def make_slot(
+    master: bytes,
+    repository_id: UUID,
+    passphrase: Secret,
+    label: str,
+    cost: KdfCost,
+    *,
+    purpose: str = "",
+) -> KeySlot:
+    """A new slot in which ``passphrase`` wraps ``master``, or with the purpose ``PRUNE`` a part of its keys.
 
     Raises:
         ValueError: the passphrase is empty.
@@ -54,12 +63,18 @@ def make_slot(master: bytes, repository_id: UUID, passphrase: Secret, label: str
         lanes=cost.lanes,
         salt=secrets.token_bytes(SALT_BYTES),
         nonce=b"",
+        purpose=purpose,
     )
+    secret = master
+    if purpose == PRUNE:
+        secret = secrets.token_bytes(sealing.KEY_BYTES)
+        keys = sealing.derive_keys(master, repository_id).for_prunes()
+        slot = replace(slot, bundle=b"".join(sealing.wrap(secret, keys, slot.slot_id.bytes)))
     nonce, label_body = sealing.wrap(_label_key(master, slot), _label_bytes(label), slot.slot_id.bytes)
     slot = replace(slot, label=nonce + label_body)
     # The nonce is part of the associated data, so it is set first.
     slot = replace(slot, nonce=secrets.token_bytes(NONCE_BYTES))
-    wrapped = sealing.seal_with(slot_key(slot, passphrase.reveal()), slot.nonce, master, slot.bound_text())
+    wrapped = sealing.seal_with(slot_key(slot, passphrase.reveal()), slot.nonce, secret, slot.bound_text())
     slot = replace(slot, wrapped=wrapped)
     return replace(slot, check=slot.digest())
 

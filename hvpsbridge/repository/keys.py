@@ -37,12 +37,13 @@ MAX_SLOTS_LISTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SlotInfo:
-    """A slot, as shown to users."""
+    """A slot, as shown to users. ``purpose`` is ``prune`` if it opens the metadata only, else empty."""
 
     slot_id: UUID
     label: str
     created: datetime
     cost: KdfCost
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class KeyRing:
         for problem in (*found.damaged, *found.foreign):
             logger.error("%s", problem)
         return tuple(
-            SlotInfo(slot.slot_id, label, slot.created, slot.cost)
+            SlotInfo(slot.slot_id, label, slot.created, slot.cost, slot.purpose)
             for slot, label in sorted(found.own, key=lambda own: own[0].created)
         )
 
@@ -99,16 +100,22 @@ class KeyRing:
         """Ids of everything that is named as a slot, whoever made it."""
         return frozenset(UUID(name.rsplit("/", 1)[1]) for name in slot_names(self._objects.store))
 
-    def add(self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST) -> SlotInfo:
-        """Add a slot for ``passphrase``.
+    def add(
+        self, passphrase: Secret, label: str = "", *, cost: KdfCost = DEFAULT_COST, purpose: str = ""
+    ) -> SlotInfo:
+        """Add a slot for ``passphrase``; with the purpose ``PRUNE`` it can prune and collect, and no more.
 
         Raises:
-            KeyNeeded: the repository is plain.
+            KeyNeeded: the repository is plain, has no such slots, or was opened with one.
             ValueError: the passphrase is empty.
         """
-        slot = make_slot(self._master_key(), self._objects.repository_id, passphrase, label, cost)
+        if purpose and self._objects.format < 2:
+            what = "a repository of format 1 has no slots for prunes; run `hvps repo upgrade` first"
+            raise KeyNeeded(self._objects.store.url, what)
+        master, repository_id = self._master_key(), self._objects.repository_id
+        slot = make_slot(master, repository_id, passphrase, label, cost, purpose=purpose)
         write_slot(self._objects.store, slot)
-        return SlotInfo(slot.slot_id, label, slot.created, cost)
+        return SlotInfo(slot.slot_id, label, slot.created, cost, purpose)
 
     def remove(self, slot_id: UUID) -> None:
         """Remove a slot. This does not revoke access from someone who has used its passphrase.
@@ -120,19 +127,20 @@ class KeyRing:
         names = slot_names(store)
         if slot_name(slot_id) not in names:
             raise KeyNeeded(store.url, f"there is no slot {slot_id}")
-        if self._label_of(slot_name(slot_id)) is None:
+        slot = self._own_slot(slot_name(slot_id))
+        if slot is None:
             # Damaged or somebody else's. It opens nothing, so it never counts as one that remains.
             store.delete(slot_name(slot_id))
             store.commit_barrier()
             return
-        if self._none_remains(slot_id):
+        if not slot.purpose and self._none_remains(slot_id):
             raise KeyNeeded(store.url, "this is the last slot; add another slot first")
         if self._opened_by == slot_id:
             what = "the key that was given opens this slot; give the key of a slot that stays"
             raise KeyNeeded(store.url, what)
         removed = store.get(slot_name(slot_id), MAX_SLOT_BYTES)
         store.delete(slot_name(slot_id))
-        if self._none_remains(slot_id):
+        if not slot.purpose and self._none_remains(slot_id):
             # Another process removed the other one at the same time, and one slot is needed.
             store.put(slot_name(slot_id), removed)
             store.commit_barrier()
@@ -150,14 +158,15 @@ class KeyRing:
         if self._opened_by is not None and self._opened_by != slot_id:
             return slot_name(self._opened_by) not in names
         others = (name for name in sorted(names - {slot_name(slot_id)})[:MAX_SLOTS_LISTED])
-        return not any(label is not None for label in map(self._label_of, others))
+        # Slots for prunes do not open what is in the repository.
+        return not any(slot is not None and not slot.purpose for slot in map(self._own_slot, others))
 
-    def _label_of(self, name: str) -> str | None:
-        """The label of a slot; None if it is gone, damaged, or was not made with the master key."""
+    def _own_slot(self, name: str) -> KeySlot | None:
+        """A slot; None if it is gone, damaged, or was not made with the master key."""
         slot = read_slot(self._objects.store, name)
         if not isinstance(slot, KeySlot) or slot.repository_id != self._objects.repository_id:
             return None
-        return label_of(self._master_key(), slot)
+        return None if label_of(self._master_key(), slot) is None else slot
 
     def _sort(self) -> _Slots:
         """All slots, by what is known of them. A label was made with the master key, and for one slot id."""
@@ -204,5 +213,7 @@ class KeyRing:
 
     def _master_key(self) -> bytes:
         if self._master is None:
-            raise KeyNeeded(self._objects.store.url, "it is plain, so it has no keys")
+            plain = not self._objects.sealer.sealed
+            what = "it is plain, so it has no keys" if plain else "the key that was given is for prunes only"
+            raise KeyNeeded(self._objects.store.url, what)
         return self._master

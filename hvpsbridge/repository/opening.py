@@ -9,7 +9,7 @@ import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from hvpsbridge.errors import (
     Damaged,
@@ -41,7 +41,7 @@ from hvpsbridge.repository.last_slot import LastSlot
 from hvpsbridge.repository.layout import DATA, FOLDERS, INDEX, LEDGER, NODES, POINTS
 from hvpsbridge.repository.probe import check_creation
 from hvpsbridge.repository.repository import Repository
-from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer
+from hvpsbridge.repository.sealing import MASTER_BYTES, KeySealer, PlainSealer, Sealer, derive_keys
 from hvpsbridge.repository.stores.base import OWN_NAMES, Store
 from hvpsbridge.repository.stores.registry import open_store
 from hvpsbridge.repository.unlocking import unlock
@@ -107,7 +107,9 @@ def create_on_store(
     master = None if key is None else secrets.token_bytes(MASTER_BYTES)
     slot_id = None
     folder = place_folder(cache_folder, repository_id, store.place)
-    sealer = _sealer(master, repository_id)
+    sealer: Sealer = PlainSealer(repository_id)
+    if master is not None:
+        sealer = KeySealer(derive_keys(master, repository_id))
     now = datetime.now(UTC)
     settings = new_settings(repository_id, now, grid.chunk_bytes, sealed=sealer.sealed, format=format)
     settings = replace(settings, check=sealer.settings_check(settings))
@@ -161,15 +163,16 @@ def open_on_store(store: Store, *, key: Secret | None = None, cache_folder: Path
         raise NewerFormat(store.url, err.found, FORMAT) from err
     except Malformed as err:
         raise Damaged(store.url, CONFIG_NAME, str(err)) from err
+    sealer: Sealer = PlainSealer(settings.repository_id)
     master = slot_id = None
     folder = place_folder(cache_folder, settings.repository_id, store.place)
     if settings.sealed:
         last = LastSlot(folder)
-        master, slot_id = unlock(store, settings, key, first=last.get())
+        unlocked = unlock(store, settings, key, first=last.get())
+        sealer, master, slot_id = KeySealer(unlocked.keys), unlocked.master, unlocked.slot_id
         last.remember(slot_id)
     elif key is not None:
         raise WrongKey(store.url, "it is not encrypted, but a key was given")
-    sealer = _sealer(master, settings.repository_id)
     if sealer.settings_check(settings) != settings.check:
         raise Damaged(store.url, CONFIG_NAME, "its check does not match")
     return Repository(store, settings, sealer, folder, master=master, slot_id=slot_id)
@@ -186,10 +189,6 @@ def _settings_data(store: Store) -> bytes:
         with contextlib.suppress(ObjectMissing):
             return store.get(CONFIG_NAME, MAX_SETTINGS_BYTES)
         raise NoRepository(store.url, _instead(store)) from err
-
-
-def _sealer(master: bytes | None, repository_id: UUID) -> Sealer:
-    return PlainSealer(repository_id) if master is None else KeySealer(master, repository_id)
 
 
 def _instead(store: Store) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 from hvpsbridge.errors import (
     ConfigurationError,
     Damaged,
+    NoDataKey,
     ObjectMissing,
 )
 from hvpsbridge.formats.grid import ChunkGrid
@@ -179,6 +180,11 @@ class Repository:
 
     # -- runs -----------------------------------------------------------------------------------------
 
+    def require_data_key(self) -> None:
+        """Raise NoDataKey if the repository was opened with a key for prunes."""
+        if not self._objects.sealer.reads_data:
+            raise NoDataKey
+
     def lease(self, vm_id: UUID, holder: LeaseHolder) -> Lease:
         """Take the lease on a VM; it is held until it is released.
 
@@ -201,7 +207,11 @@ class Repository:
             run_id: the run.
             level: zstd level.
             read_back: read and check every pack after it is stored, before an index lists it.
+
+        Raises:
+            NoDataKey: the key is for prunes.
         """
+        self.require_data_key()
         run = start_run(self._objects, run_id)
         self.store.make_folders(FOLDERS)
         self.store.sweep()

@@ -26,6 +26,7 @@ import os
 import secrets
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from hvpsbridge.errors import NoDataKey
 from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import (
     HEADER_BYTES,
@@ -51,9 +53,44 @@ from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.settings import Settings
 
 MASTER_BYTES = 32
+KEY_BYTES = 32
 EPOCH_USES = 1 << 24
 # Derived keys kept. A restore needs one for each run that wrote a part of its disk.
 EPOCHS_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys derived from the master key. A key slot for prunes has those that reading data does not need."""
+
+    metadata_root: bytes = field(repr=False)
+    name_key: bytes = field(repr=False)
+    check_key: bytes = field(repr=False)
+    data_root: bytes | None = field(default=None, repr=False)
+    id_key: bytes | None = field(default=None, repr=False)
+
+    def for_prunes(self) -> bytes:
+        """What a key slot for prunes contains."""
+        return self.metadata_root + self.name_key + self.check_key
+
+
+def derive_keys(master: bytes, repository_id: UUID) -> Keys:
+    """All keys of a repository."""
+    if len(master) != MASTER_BYTES:
+        raise ValueError(f"a master key has {MASTER_BYTES} bytes, not {len(master)}")
+    salt = repository_id.bytes
+    return Keys(
+        metadata_root=derive(master, salt, b"hvps metadata root"),
+        name_key=derive(master, salt, b"hvps name key"),
+        check_key=derive(master, salt, b"hvps check key"),
+        data_root=derive(master, salt, b"hvps data root"),
+        id_key=derive(master, salt, b"hvps id key"),
+    )
+
+
+def keys_for_prunes(data: bytes) -> Keys:
+    """The keys in a key slot for prunes."""
+    return Keys(*(data[at : at + KEY_BYTES] for at in range(0, 3 * KEY_BYTES, KEY_BYTES)))
 
 
 class Sealer(ABC):
@@ -61,10 +98,16 @@ class Sealer(ABC):
 
     sealed: bool
     """Whether there is a key."""
+    reads_data: bool
+    """Whether it opens chunks, and not only nodes and other objects."""
 
     @abstractmethod
     def identify(self, digest: bytes) -> bytes:
         """Id of a chunk or node from the SHA-256 of its raw bytes."""
+
+    @abstractmethod
+    def confirms(self, identity: bytes, raw: bytes | memoryview) -> bool:
+        """Whether a frame that was opened is what its id says."""
 
     @abstractmethod
     def opaque(self, label: str, identity: UUID) -> str:
@@ -113,12 +156,16 @@ class PlainSealer(Sealer):
     """Without a key: ids are digests, objects have checksums."""
 
     sealed = False
+    reads_data = True
 
     def __init__(self, repository_id: UUID) -> None:
         self._repository_id = repository_id
 
     def identify(self, digest: bytes) -> bytes:
         return digest
+
+    def confirms(self, identity: bytes, raw: bytes | memoryview) -> bool:
+        return hashlib.sha256(raw).digest() == identity
 
     def opaque(self, label: str, identity: UUID) -> str:
         text = label.encode() + b"\0" + self._repository_id.bytes + identity.bytes
@@ -153,29 +200,37 @@ class PlainSealer(Sealer):
 
 
 class KeySealer(Sealer):
-    """With a master key: ids are keyed, chunks and objects are encrypted."""
+    """With keys: ids are keyed, chunks and objects are encrypted.
+
+    Args:
+        keys: all keys, or those for prunes, which do not open chunks.
+    """
 
     sealed = True
 
-    def __init__(self, master: bytes, repository_id: UUID) -> None:
-        if len(master) != MASTER_BYTES:
-            raise ValueError(f"a master key has {MASTER_BYTES} bytes, not {len(master)}")
-        salt = repository_id.bytes
-        self._data_root = derive(master, salt, b"hvps data root")
-        self._metadata_root = derive(master, salt, b"hvps metadata root")
+    def __init__(self, keys: Keys) -> None:
+        self._data_root = keys.data_root
+        self._metadata_root = keys.metadata_root
         # Copied for each id: setting the key costs more than computing the HMAC.
-        self._id_hmac = HMAC(derive(master, salt, b"hvps id key"), SHA256())
-        self._name_key = derive(master, salt, b"hvps name key")
-        self._check_key = derive(master, salt, b"hvps check key")
+        self._id_hmac = None if keys.id_key is None else HMAC(keys.id_key, SHA256())
+        self._name_key = keys.name_key
+        self._check_key = keys.check_key
+        self.reads_data = keys.data_root is not None
         self._cipher = lru_cache(maxsize=EPOCHS_KEPT)(self._derive_cipher)
         self._lock = threading.Lock()
         self._epoch = 0
         self._uses_left = 0
 
     def identify(self, digest: bytes) -> bytes:
+        if self._id_hmac is None:
+            raise NoDataKey
         mac = self._id_hmac.copy()
         mac.update(digest)
         return mac.finalize()
+
+    def confirms(self, identity: bytes, raw: bytes | memoryview) -> bool:
+        # Without the id key, the tag of the frame is the proof: its associated data has the id.
+        return self._id_hmac is None or self.identify(hashlib.sha256(raw).digest()) == identity
 
     def opaque(self, label: str, identity: UUID) -> str:
         return hmac.digest(self._name_key, label.encode() + b"\0" + identity.bytes, "sha256").hex()[:32]
@@ -241,6 +296,8 @@ class KeySealer(Sealer):
 
     def _derive_cipher(self, data: bool, epoch: int) -> AESGCM:
         root = self._data_root if data else self._metadata_root
+        if root is None:
+            raise NoDataKey
         return AESGCM(derive(root, b"", b"hvps epoch " + epoch.to_bytes(4, "little")))
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hmac
 import secrets
 import unicodedata
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, WrongKey
-from hvpsbridge.formats.keyslot import KeySlot, parse_exported
+from hvpsbridge.formats.envelope import NONCE_BYTES
+from hvpsbridge.formats.keyslot import PRUNE, KeySlot, parse_exported
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import sealing
 from hvpsbridge.repository.key_slots import DEFAULT_COST, MAX_SLOTS_READ, read_slot, slot_key, slot_names
 from hvpsbridge.repository.layout import slot_name
+from hvpsbridge.repository.sealing import Keys, KeySealer
 from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.secret import Secret
 
@@ -21,12 +24,25 @@ from hvpsbridge.secret import Secret
 MAX_TRIED_KIB = 64 * DEFAULT_COST.total_kib
 
 
-def unlock(
-    store: Store, settings: Settings, key: Secret | None, *, first: UUID | None = None
-) -> tuple[bytes, UUID | None]:
-    """The master key, and the slot that it was in; None for an exported key.
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """Keys of a repository.
 
-    The master key of a slot is confirmed against the settings before it is returned. A slot that opens but
+    Attributes:
+        keys: those that the slot has.
+        master: the master key; None if the slot is for prunes.
+        slot_id: the slot; None for an exported key.
+    """
+
+    keys: Keys
+    master: bytes | None = field(repr=False)
+    slot_id: UUID | None
+
+
+def unlock(store: Store, settings: Settings, key: Secret | None, *, first: UUID | None = None) -> Unlocked:
+    """The keys that ``key`` opens.
+
+    The key of a slot is confirmed against the settings before it is returned. A slot that opens but
     holds another key is passed over with the same work and the same error as one that does not open, so its
     maker does not learn that he guessed the passphrase.
 
@@ -63,10 +79,10 @@ def unlock(
     master, repository_id = exported
     if repository_id != settings.repository_id:
         raise WrongKey(store.url, f"the exported key belongs to repository {repository_id}")
-    return master, None
+    return Unlocked(sealing.derive_keys(master, repository_id), master, None)
 
 
-def _unlock_slot(store: Store, settings: Settings, key: Secret, first: UUID | None) -> tuple[bytes, UUID]:
+def _unlock_slot(store: Store, settings: Settings, key: Secret, first: UUID | None) -> Unlocked:
     names = _in_order_of_trial(slot_names(store), first)
     passphrases = passphrase_forms(key.reveal())
     damaged: list[Damaged] = []
@@ -86,8 +102,8 @@ def _unlock_slot(store: Store, settings: Settings, key: Secret, first: UUID | No
         tried += 1
         cost_kib += cost if slot.slot_id != first else 0
         for passphrase in passphrases:
-            if (master := _master_in(slot, passphrase, settings)) is not None:
-                return master, slot.slot_id
+            if (unlocked := _keys_in(slot, passphrase, settings)) is not None:
+                return unlocked
     if too_many:
         raise WrongKey(
             store.url,
@@ -111,13 +127,20 @@ def _in_order_of_trial(names: list[str], first: UUID | None) -> list[str]:
     return sorted(names, key=lambda name: first is None or name != slot_name(first))
 
 
-def _master_in(slot: KeySlot, passphrase: str, settings: Settings) -> bytes | None:
-    """The master key in the slot; None if the passphrase is wrong, or the key is not that of the settings."""
-    master = sealing.unwrap(slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
+def _keys_in(slot: KeySlot, passphrase: str, settings: Settings) -> Unlocked | None:
+    """The keys in the slot; None if the passphrase is wrong, or the keys are not those of the settings."""
+    secret = sealing.unwrap(slot_key(slot, passphrase), slot.nonce, slot.wrapped, slot.bound_text())
     # A wrong passphrase takes the same work as a wrong key.
-    sealer = sealing.KeySealer(master or bytes(sealing.MASTER_BYTES), settings.repository_id)
-    confirmed = hmac.compare_digest(sealer.settings_check(settings), settings.check)
-    return master if confirmed else None
+    master = secret or bytes(sealing.MASTER_BYTES)
+    keys = sealing.derive_keys(master, settings.repository_id)
+    if slot.purpose == PRUNE:
+        nonce, body = slot.bundle[:NONCE_BYTES], slot.bundle[NONCE_BYTES:]
+        bundle = sealing.unwrap(master, nonce, body, slot.slot_id.bytes)
+        keys = sealing.keys_for_prunes(bundle or bytes(3 * sealing.KEY_BYTES))
+    confirmed = hmac.compare_digest(KeySealer(keys).settings_check(settings), settings.check)
+    if secret is None or not confirmed:
+        return None
+    return Unlocked(keys, None if slot.purpose else secret, slot.slot_id)
 
 
 def passphrase_forms(passphrase: str) -> tuple[str, ...]:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, StoreError, WrongKey
+from hvpsbridge.errors import ConfigurationError, Damaged, KeyNeeded, NoDataKey, StoreError, WrongKey
 from hvpsbridge.formats.chunk import FRAME_BYTES
 from hvpsbridge.formats.envelope import TAG_BYTES, Kind
-from hvpsbridge.formats.keyslot import exported_text, parse_exported
+from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.formats.keyslot import BUNDLE_BYTES, PRUNE, exported_text, parse_exported
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.pack import HEAD_BYTES
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.repository import Repository, current_holder
 from hvpsbridge.repository.check.restore_tool import shipped as restore_tool
+from hvpsbridge.repository.check.verify import Level
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.repository.compression import DEFAULT_LEVEL, compress
-from hvpsbridge.repository.opening import open_on_store
+from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, content_of, make, reopen, store_point
 from tests.repository.memory_store import MemoryStore
@@ -39,6 +43,59 @@ class TestSlots:
             sealed.keys.remove(added.slot_id)
         with pytest.raises(KeyNeeded, match="no slot"):
             sealed.keys.remove(uuid4())
+
+    def test_for_prunes_open_everything_but_chunks(self, sealed: Repository, store: MemoryStore) -> None:
+        content = random.Random(5).randbytes(4 * CHUNK)
+        old = store_point(sealed, content[::-1])
+        kept = store_point(sealed, content)
+        sealed.keys.add(OTHER, "pruner", cost=CHEAP, purpose=PRUNE)
+        assert [slot.purpose for slot in sealed.keys.slots()] == ["", "prune"]
+        with open_on_store(store, key=OTHER) as pruner:
+            assert {point.vm_name for point in pruner.catalog.points()} == {"web"}
+            with pytest.raises(NoDataKey):
+                content_of(pruner, kept)
+            with pytest.raises(NoDataKey):
+                pruner.begin(uuid4())
+            with pytest.raises(NoDataKey):
+                pruner.identify(bytes(32))
+            with pytest.raises(KeyNeeded, match="prunes only"):
+                pruner.keys.export()
+            with pytest.raises(KeyNeeded, match="prunes only"):
+                pruner.keys.add(KEY, cost=CHEAP)
+            assert not pruner.verify().problems
+            pruner.pruner.prune([old])
+            options = CollectOptions(grace=timedelta(0), max_unused=0, merge_from=2)
+            assert pruner.collect(uuid4(), options).deleted_packs > 0
+        with reopen(store) as fresh:
+            assert [point.point_id for point in fresh.catalog.points()] == [kept.point_id]
+            assert content_of(fresh, kept) == content
+            assert not fresh.verify(Level.HASHED).problems
+
+    def test_for_prunes_never_count_as_the_last(self, sealed: Repository, store: MemoryStore) -> None:
+        (real,) = slot_names(store)
+        added = sealed.keys.add(OTHER, "pruner", cost=CHEAP, purpose=PRUNE)
+        exported = sealed.keys.export().text
+        with open_on_store(store, key=exported) as opened, pytest.raises(KeyNeeded, match="last"):
+            opened.keys.remove(UUID(real.removeprefix("keys/")))
+        sealed.keys.remove(added.slot_id)
+        with pytest.raises(WrongKey):
+            open_on_store(store, key=OTHER)
+
+    def test_for_prunes_do_not_become_others(self, sealed: Repository, store: MemoryStore) -> None:
+        added = sealed.keys.add(OTHER, "pruner", cost=CHEAP, purpose=PRUNE)
+        name = f"keys/{added.slot_id.hex}"
+        for changes in ({"purpose": "", "bundle": b""}, {"bundle": bytes(BUNDLE_BYTES)}):
+            forged = replace(read_slot(store, name), **changes)
+            store.objects[name] = encode_record(replace(forged, check=forged.digest()))
+            with pytest.raises((WrongKey, Damaged)):
+                open_on_store(store, key=OTHER)
+
+    def test_for_prunes_need_format_2(self, store: MemoryStore) -> None:
+        with (
+            create_on_store(store, ChunkGrid(CHUNK), key=KEY, cost=CHEAP, format=1) as old,
+            pytest.raises(KeyNeeded, match="hvps repo upgrade"),
+        ):
+            old.keys.add(OTHER, cost=CHEAP, purpose=PRUNE)
 
     def test_that_others_added_are_not_listed_and_never_count_as_the_last(
         self, sealed: Repository, store: MemoryStore

@@ -11,7 +11,7 @@ from hvpsbridge.formats.chunk import Frame
 from hvpsbridge.formats.envelope import Codec, Kind, Seal, context
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository import sealing
-from hvpsbridge.repository.sealing import KeySealer
+from hvpsbridge.repository.sealing import KeySealer, derive_keys
 
 FRAME = Frame(
     id=bytes(32),
@@ -27,7 +27,7 @@ FRAME = Frame(
 class TestSealer:
     @pytest.fixture
     def sealer(self) -> KeySealer:
-        return KeySealer(bytes(range(32)), UUID(int=5))
+        return KeySealer(derive_keys(bytes(range(32)), UUID(int=5)))
 
     def test_draws_a_new_epoch_long_before_its_key_is_used_up(
         self, sealer: KeySealer, monkeypatch: pytest.MonkeyPatch

@@ -184,7 +184,9 @@ def _note_checked(context: VerifyContext, scan: Scan, read: Sequence[KnownPack],
 
 def _key_problems(context: VerifyContext) -> Iterator[VerifyProblem]:
     yield from (VerifyProblem(fault.name, fault.what) for fault in context.keys.damaged_slots())
-    if context.objects.sealer.sealed and not context.keys.slots():
+    sealer = context.objects.sealer
+    # A key for prunes does not show whose slots there are.
+    if sealer.sealed and sealer.reads_data and not context.keys.slots():
         what = "no key slot is left; only the exported key opens the repository; `hvps key add` adds a slot"
         yield VerifyProblem(KEYS, what)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid5
 
-from hvpsbridge.errors import CollectRefused, Damaged
+from hvpsbridge.errors import CollectRefused, Damaged, NoDataKey
 from hvpsbridge.formats.doomed import DoomedList, DoomedPack
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.repository.check.verify import VerifyContext
@@ -148,6 +148,8 @@ def _move(
             except Damaged as err:
                 logger.error("%s; the pack stays as it is", err)
                 report.damaged += (err.name,)
+            except NoDataKey:
+                logger.info("a pack of format 1 stays as it is: only a key that reads data can check it")
             else:
                 moved.append(DoomedPack(pack.kind, pack.name))
         mover.flush()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hvpsbridge.errors import Damaged, ObjectMissing
+from hvpsbridge.errors import Damaged, NoDataKey, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack
 from hvpsbridge.formats.malformed import Malformed
@@ -101,6 +101,8 @@ class FrameCheck:
                 self.stored(whole, place)
             except Damaged as err:
                 logger.error("%s", err)
+                found.add(place.id)
+            except NoDataKey:  # a pack of format 1, which has no checksums
                 found.add(place.id)
         return found
 

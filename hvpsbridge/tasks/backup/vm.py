@@ -95,6 +95,7 @@ def _attempt(context: BackupContext, state: BackupState) -> None:
 
 def _make_point(context: BackupContext, state: BackupState, leased: Leased) -> None:
     """Rows 2 to 10. However they end, no reader holds a disk afterwards."""
+    context.repository.require_data_key()
     with stopping.checked_by(state.guard.check):
         with step(context, state, Step.SETTLE):
             clean_up_earlier_runs(context, state, leased)
