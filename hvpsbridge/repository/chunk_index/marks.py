@@ -30,13 +30,13 @@ class _Pack:
     """Ids of a pack, sorted.
 
     Attributes:
-        high, low, tails: parts of the ids; ``tails`` is None where 16 bytes are enough.
+        high, low, tails: the first 24 bytes of the ids; ``tails`` are 0 where 16 bytes are enough.
         numbers: of the entries.
     """
 
     high: Rows
     low: Rows
-    tails: Rows | None
+    tails: Rows
     numbers: Rows
 
 
@@ -53,6 +53,42 @@ class Marked:
     numbers: Rows
     new: Rows
     unclear: Rows
+
+
+class _Asked:
+    """Ids that are looked for, each once, and what was found.
+
+    Attributes:
+        wanted: rows of those that are not zero, by id.
+        groups: for each of these the number of its id.
+        heads: for each id the first of its rows.
+        found: for each id the number of an entry; -1 without one.
+    """
+
+    def __init__(self, rows: Rows, *, keyed: bool) -> None:
+        high, low = halves(rows[:, :ID_BYTES])
+        tails = halves(rows[:, ID_BYTES:])[0] if not keyed else np.zeros(len(rows), np.uint64)
+        wanted = np.flatnonzero(high | low)
+        self.wanted = wanted = wanted[np.argsort(high[wanted], kind="stable")]
+        parts = [part[wanted] for part in (high, low, tails)]
+        first = np.ones(len(wanted), bool)
+        first[1:] = np.any([part[1:] != part[:-1] for part in parts], axis=0)
+        self.groups = np.cumsum(first) - 1
+        self.heads = wanted[first]
+        self._high, self._low, self._tails = (part[first] for part in parts)
+        self.found = np.full(len(self.heads), -1, np.int64)
+
+    def match(self, pack: _Pack) -> None:
+        """Fill in what a pack has.
+
+        Of ids that begin alike, which somebody made, one is found. Both are twins if both are in the index.
+        """
+        if not len(self.heads):
+            return
+        at = np.searchsorted(self._high, pack.high)
+        at[at == len(self._high)] = 0
+        here = (self._high[at] == pack.high) & (self._low[at] == pack.low) & (self._tails[at] == pack.tails)
+        self.found[at[here]] = pack.numbers[here]
 
 
 class Marks:
@@ -89,25 +125,20 @@ class Marks:
         """
         self._follow(index)
         rows = np.frombuffer(ids, np.uint8).reshape(-1, WHOLE_BYTES)
-        high, low = halves(rows[:, :ID_BYTES])
-        tails = None
-        if not index.manifest.keyed:
-            tails = np.ascontiguousarray(rows[:, ID_BYTES:]).view("V16").ravel()
         numbers = np.full(len(rows), -1, np.int64)
-        wanted = np.flatnonzero(high | low)
-        left = wanted
+        asked = _Asked(rows, keyed=index.manifest.keyed)
         kinds = index.tables.packs["kind"]
         for pack in list(reversed(self._packs))[:RECENT]:
-            if len(left) and kinds[pack] == kind:
-                left = self._match(index, pack, high, low, tails, left, numbers)
-        while len(left):
-            at = int(left[0])
-            for number in index.find(rows[at].tobytes()):
-                pack = index.tables.pack_of(number)
-                if index.tables.alive[pack] and kinds[pack] == kind:
-                    left = self._match(index, pack, high, low, tails, left, numbers)
-            if numbers[at] < 0:
-                left = left[1:]
+            if kinds[pack] == kind:
+                asked.match(self._load(index, pack))
+        for group in np.argsort(asked.heads).tolist():
+            if asked.found[group] < 0:
+                for number in index.find(rows[asked.heads[group]].tobytes()):
+                    pack = index.tables.pack_of(number)
+                    if index.tables.alive[pack] and kinds[pack] == kind:
+                        asked.match(self._load(index, pack))
+        wanted = asked.wanted
+        numbers[wanted] = asked.found[asked.groups]
         unclear = np.zeros(len(rows), bool)
         unclear[wanted] = (numbers[wanted] < 0) | _get(self._twins, numbers[wanted])
         clear = np.flatnonzero((numbers >= 0) & ~unclear)
@@ -128,32 +159,6 @@ class Marks:
         self.bits[number // 8] |= bit
         return new
 
-    def _match(
-        self,
-        index: ChunkIndex,
-        pack: int,
-        high: Rows,
-        low: Rows,
-        tails: Rows | None,
-        left: Rows,
-        numbers: Rows,
-    ) -> Rows:
-        """Fill in numbers of ids that a pack has; those of ``left`` that it does not have."""
-        found = self._load(index, pack)
-        if not len(found.high):
-            return left
-        wanted = high[left]
-        at = np.searchsorted(found.high, wanted)
-        at[at == len(found.high)] = 0
-        here = (found.high[at] == wanted) & (found.low[at] == low[left])
-        if tails is not None and found.tails is not None:
-            # Of two ids that begin alike, which somebody made, one is found here. Both are twins.
-            one, other = (each.view(np.uint8).reshape(-1, 16) for each in (found.tails[at], tails[left]))
-            here &= (one == other).all(axis=1)
-        numbers[left[here]] = found.numbers[at[here]]
-        rest: Rows = left[~here]
-        return rest
-
     def _load(self, index: ChunkIndex, pack: int) -> _Pack:
         found = self._packs.get(pack)
         if found is not None:
@@ -162,8 +167,9 @@ class Marks:
         rows = index.tables.pack_rows(pack)
         high, low = halves(rows.ids)
         order = np.argsort(high, kind="stable")
-        tails = None if rows.tails is None else rows.tails[order]
-        found = _Pack(high[order], low[order], tails, int(index.tables.first[pack]) + order)
+        tails = np.zeros(len(high), np.uint64) if rows.tails is None else halves(rows.tails)[0][order]
+        first = int(index.tables.first[pack])
+        found = _Pack(high[order], low[order], tails, first + order)
         self._packs[pack] = found
         if len(self._packs) > PACKS_KEPT:
             self._packs.popitem(last=False)
