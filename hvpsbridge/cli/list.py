@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import gathered, lost_chunks_text, moment_text, unverified_text
+from hvpsbridge.cli.proofs import gathered, lost_chunks_text, moment_text, tags_text, unverified_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.marks import LaterProof
@@ -20,8 +20,24 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Point
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.point_lines import PointLine, lines_in_order
+from hvpsbridge.repository.point_states import Committed
 from hvpsbridge.repository.points import SHORT_ID_DIGITS, vms_named
+from hvpsbridge.repository.tags import NO_TAGS, PointTags
 from hvpsbridge.units import size_text
+
+_COLUMNS = (
+    "point",
+    "VM",
+    "created",
+    "host",
+    "disks",
+    "size",
+    "sector",
+    "mode",
+    "consistency",
+    "proof",
+    "tags",
+)
 
 
 @click.command("list")
@@ -48,13 +64,13 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
         ]
         lost_chunks = repository.lost_chunks(_points_of(catalog, vm_ids))
         unverified = repository.unverified_since()
-        proofs = catalog.all_proofs()
+        proofs, tags = catalog.all_proofs(), catalog.states.tags.all()
         code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
         if as_json:
             found = (
                 (point, proofs.get(point.manifest.digest(), ())) for point in _points_of(catalog, vm_ids)
             )
-            summaries = tuple(_summary(point, later) for point, later in found)
+            summaries = tuple(_summary(point, later, _tags(tags, point.manifest)) for point, later in found)
             gone = tuple(
                 UnreadablePoint(each.point_id, each.vm_id, each.name, each.what) for each in unreadable
             )
@@ -73,12 +89,12 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
             "+".join(sorted({disk.mode for disk in line.disks})),
             line.consistency,
             gathered(line.disks, proofs.get(line.digest(), ())).lowest,
+            tags_text(_tags(tags, line)),
         )
         for line in lines
         if vm_ids is None or line.vm_id in vm_ids
     )
-    columns = ("point", "VM", "created", "host", "disks", "size", "sector", "mode", "consistency", "proof")
-    console.table(Table("points", columns, rows, frozenset({4, 5, 6})))
+    console.table(Table("points", _COLUMNS, rows, frozenset({4, 5, 6})))
     if unreadable:
         lost = tuple(
             (each.point_id.hex[:SHORT_ID_DIGITS], str(each.vm_id or "unknown"), each.what)
@@ -97,6 +113,12 @@ def _points_of(catalog: Catalog, vm_ids: frozenset[UUID] | None) -> Iterator[Poi
     yield from (point for point in catalog.points() if vm_ids is None or point.vm_id in vm_ids)
 
 
-def _summary(point: Point, later: Sequence[LaterProof]) -> PointSummary:
+def _tags(tags: Mapping[UUID, Mapping[bytes, PointTags]], point: Committed) -> PointTags:
+    # Computing the digest takes time, and most points never had a tag.
+    mine = tags.get(point.point_id)
+    return NO_TAGS if mine is None else mine.get(point.digest(), NO_TAGS)
+
+
+def _summary(point: Point, later: Sequence[LaterProof], tags: PointTags) -> PointSummary:
     proofs = gathered(point.disks, later)
-    return point_summary(point, proofs.best, proofs.levels)
+    return point_summary(point, proofs.best, proofs.levels, tags)

@@ -11,12 +11,18 @@ from hvpsbridge.formats.manifest import PROOF_LEVELS, Proof
 from hvpsbridge.formats.marks import LaterProof
 from hvpsbridge.report.documents.points import PointProof
 from hvpsbridge.repository import Point, Repository
+from hvpsbridge.repository.tags import PointTags
 from hvpsbridge.secret import Word
 from hvpsbridge.units import span_text
 
 
 def moment_text(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tags_text(tags: PointTags) -> str:
+    """Tags of a point, and whether it is protected; empty for a point without either."""
+    return ", ".join([*(["(protected)"] if tags.protected else []), *sorted(tags.tags)])
 
 
 def lost_chunks_text(count: int) -> str:

@@ -1,4 +1,4 @@
-"""``hvps repo``: create repositories, test stores, rebuild indexes, repair."""
+"""``hvps repo``: create repositories, test stores, rebuild indexes, repair, free space."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.collect import collect
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
 from hvpsbridge.cli.signals import interrupting
@@ -40,7 +41,10 @@ def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str 
 
 @click.group("repo")
 def repo_() -> None:
-    """Create, upgrade and repair repositories, test stores and rebuild indexes."""
+    """Create, upgrade and repair repositories, free space, test stores and rebuild indexes."""
+
+
+repo_.add_command(collect)
 
 
 @repo_.command("init", short_help="Create a repository.")

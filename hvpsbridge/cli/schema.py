@@ -14,9 +14,17 @@ from hvpsbridge.playbook.read import playbook_schema
 from hvpsbridge.report.documents import Document, document_schema
 from hvpsbridge.report.documents.files import FileList, PointDiff, VolumeList
 from hvpsbridge.report.documents.hosts import CertificateShown, HostChecked, HostSwept, Inventory
-from hvpsbridge.report.documents.points import Copied, PointList, PointShown, Verified
+from hvpsbridge.report.documents.points import (
+    Copied,
+    Forgotten,
+    PointList,
+    PointShown,
+    PointsTagged,
+    Verified,
+)
 from hvpsbridge.report.documents.proved import HostProved
 from hvpsbridge.report.documents.repositories import (
+    Collected,
     IndexRebuilt,
     KeySlotAdded,
     KeySlotRemoved,
@@ -26,6 +34,7 @@ from hvpsbridge.report.documents.repositories import (
     RepositoryUpgraded,
     StoreProbed,
 )
+from hvpsbridge.report.documents.retention import Retained, RetentionSimulated
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent
 
 # What each command prints with --json; and, under FAILURE, what any of them prints when it fails.
@@ -42,6 +51,11 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "files find": (FileList,),
     "diff": (PointDiff,),
     "copy": (Copied,),
+    "prune": (Retained, RetentionSimulated),
+    "forget": (Forgotten,),
+    "tag": (PointsTagged,),
+    "protect": (PointsTagged,),
+    "unprotect": (PointsTagged,),
     "inventory": (Inventory,),
     "host check": (HostChecked,),
     "host trust": (CertificateShown,),
@@ -53,6 +67,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "repo probe": (StoreProbed,),
     "repo rebuild-index": (IndexRebuilt,),
     "repo repair": (Repaired,),
+    "repo collect": (Collected,),
     "key list": (KeySlots,),
     "key add": (KeySlotAdded,),
     "key import": (KeySlotAdded,),

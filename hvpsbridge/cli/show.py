@@ -10,7 +10,7 @@ import click
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
-from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of, unverified_text
+from hvpsbridge.cli.proofs import lost_chunks_text, moment_text, proofs_of, tags_text, unverified_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import Damaged, ExitCode
 from hvpsbridge.formats.definition import missing_sections
@@ -37,6 +37,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
         ids = repository.catalog.ids(found)
         has_ids = ids is not None and ids.may_be_base
         proofs = proofs_of(repository, found)
+        tags = repository.catalog.states.read().tags_of(found.manifest)
         unverified = None
         lost_chunks = repository.lost_chunks([found])
         with contextlib.suppress(Damaged):  # a node that is lost; lost_chunks counts it
@@ -45,7 +46,9 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
     manifest = found.manifest
     if as_json:
         console.document(
-            PointShown(point_summary(found, proofs.best, proofs.levels), has_ids, lost_chunks, unverified)
+            PointShown(
+                point_summary(found, proofs.best, proofs.levels, tags), has_ids, lost_chunks, unverified
+            )
         )
         return code
     for name, value in (
@@ -60,6 +63,7 @@ def show_(invocation: Invocation, /, point: str, as_json: bool, **options: Any) 
             "base",
             "the next backup can be an increment" if has_ids else "the next backup cannot be an increment",
         ),
+        ("tags", tags_text(tags) or "none"),
         ("files", ", ".join(file.name for file in manifest.files) or "none"),
     ):
         console.line(f"{name:<12} {value}")

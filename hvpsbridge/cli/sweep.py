@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,9 +10,9 @@ from typing import Any, Literal
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.confirm import confirmed
 from hvpsbridge.cli.connect import connect
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.logs import printable
 from hvpsbridge.cli.options import (
     connection_options,
     json_option,
@@ -185,7 +184,9 @@ def _run(
             unchanged = tuple(SweepResult(one, left=_left(one, chosen.not_ours)) for one in there)
             return _print_result(connected.name, chosen, (*unchanged, *failed), unreadable)
         names = [one.vm.name for one in todo] + [f"restore of {one.intent.name}" for one in restores]
-        if not _confirmed(chosen, names):
+        question = f"{chosen.name} {', '.join(names)}"
+        asking = f"hvps host {chosen.name}"
+        if not confirmed(question, yes=chosen.yes, command=asking, instead="--dry-run"):
             console.line("nothing was changed")
             return ExitCode.DONE
         context = SweepContext(
@@ -281,20 +282,6 @@ def _look(
         except Exception as err:  # noqa: BLE001 - whatever it is, it concerns this VM
             failed.append(SweepResult(VmObjects(vm, ()), error=host_error(host.name, "sweep", err)))
     return tuple(there), tuple(failed)
-
-
-def _confirmed(chosen: _SweepOptions, todo: Sequence[str]) -> bool:
-    """Whether the user agrees, now or with ``--yes``.
-
-    Raises:
-        UsageError: standard input is not a terminal.
-    """
-    if chosen.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"hvps host {chosen.name} asks for confirmation; use --yes or --dry-run")
-    names = printable(", ".join(todo))
-    return click.confirm(f"{chosen.name} {names}?", err=True)
 
 
 def _print_objects(there: Sequence[VmObjects]) -> None:

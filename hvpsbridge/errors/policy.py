@@ -106,5 +106,7 @@ class PruneOutOfLine(HvpsError):
     removed: int
     findings: tuple[str, ...]
     template: ClassVar[str] = "nothing was pruned, since too many points would be removed: {findings}"
-    remedy: ClassVar[str] = "check the decisions; if they are right, confirm the number {removed}"
+    remedy: ClassVar[str] = (
+        "look at the decisions with `hvps prune --check`; if they are right, run it with --remove {removed}"
+    )
     exit_code: ClassVar[ExitCode] = ExitCode.POLICY

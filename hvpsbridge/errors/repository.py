@@ -183,7 +183,7 @@ class CollectRefused(RepositoryError):
 
     what: str
     instead: str
-    template: ClassVar[str] = "cannot collect in {repository}: {what}"
+    template: ClassVar[str] = "cannot do this in {repository}: {what}"
     remedy: ClassVar[str] = "{instead}"
     exit_code: ClassVar[ExitCode] = ExitCode.POLICY
 
@@ -197,6 +197,22 @@ class PointGone(RepositoryError):
     template: ClassVar[str] = "point {point} in {repository} is gone: {what}"
     remedy: ClassVar[str] = "run it again; `hvps list` shows the points that are left"
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
+
+
+@dataclass(eq=False)
+class PointsNeeded(RepositoryError):
+    """Points cannot be forgotten, because they are protected or something needs them.
+
+    Attributes:
+        points: each of them, with why.
+        instead: what to do.
+    """
+
+    points: tuple[str, ...]
+    instead: str
+    template: ClassVar[str] = "nothing was forgotten in {repository}: {points}"
+    remedy: ClassVar[str] = "{instead}"
+    exit_code: ClassVar[ExitCode] = ExitCode.POLICY
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ from hvpsbridge.formats.record import decode_record, encode_record, parse_json
 CONFIG_NAME = "config"
 # The new settings, while an upgrade replaces the old ones.
 UPGRADE_NAME = "upgrade"
+SETTINGS_NAMES = (CONFIG_NAME, UPGRADE_NAME)
 # They take 300 bytes; a newer format may have more.
 MAX_SETTINGS_BYTES = 64 * 1024
 MAGIC_TEXT = "hvps repository"

@@ -7,14 +7,20 @@ from datetime import datetime
 
 from hvpsbridge.formats.retention.points import SHORT_ID_DIGITS
 from hvpsbridge.formats.retention.rules import zone_of
-from hvpsbridge.report.documents.retention import ReasonShown, Retained, RetentionSimulated
+from hvpsbridge.report.documents.retention import RetentionSimulated
 from hvpsbridge.report.views import Table
+from hvpsbridge.tasks.retention.shown import PruneReport, ReasonShown
 
 _DAY_SECONDS = 86400
 
 
-def retention_table(found: Retained) -> Table:
-    """A row for each recovery point, by VM and oldest first, with its fate and why."""
+def retention_table(found: PruneReport, *, all_points: bool = True) -> Table:
+    """A row for each recovery point, by VM and oldest first, with its fate and why.
+
+    Args:
+        found: the decisions.
+        all_points: whether to show the points that stay, too.
+    """
     rows = tuple(
         (
             vm.vm or str(vm.vm_id),
@@ -28,19 +34,34 @@ def retention_table(found: Retained) -> Table:
         )
         for vm in found.vms
         for point in vm.points
+        if all_points or not point.keep
     )
     columns = ("VM", "point", "made", "age", "state", "tags", "decision", "why")
     return Table(f"recovery points, times of {found.time_zone}", columns, rows, frozenset({3}))
 
 
-def retention_lines(found: Retained) -> Iterator[str]:
-    """Below the table: the rules, what is out of line, and how many points stay."""
+def retention_lines(found: PruneReport, *, check: bool = True) -> Iterator[str]:
+    """Below the table: the rules, what is out of line, and how many points stay.
+
+    Args:
+        found: the decisions.
+        check: whether nothing was changed.
+    """
     yield f"rules: {', '.join(found.rules)}; time zone {found.time_zone}"
     for text in found.out_of_line:
         yield f"out of line: {text}"
-    if found.out_of_line:
-        yield f"a prune would refuse this unless the number {found.removed} is confirmed"
-    yield f"{_points(found.removed)} to remove, {found.kept} to keep, {_number(len(found.vms), 'VM')}"
+    if found.out_of_line and check:
+        yield f"a prune would refuse this unless the number is confirmed with --remove {found.removed}"
+    for text in found.unreadable:
+        yield f"stays, and takes no place, since it cannot be read: {text}"
+    protected = set(found.protected)
+    for vm in found.vms:
+        for point in vm.points:
+            if point.point_id in protected:
+                yield f"{vm.vm}@{point.point_id.hex[:SHORT_ID_DIGITS]} was protected meanwhile and stays"
+    removed, kept = found.removed - len(protected), found.kept + len(protected)
+    verbs = ("to remove", "to keep") if check else ("removed", "kept")
+    yield f"{_points(removed)} {verbs[0]}, {kept} {verbs[1]}, {_number(len(found.vms), 'VM')}"
 
 
 def simulated_tables(found: RetentionSimulated) -> tuple[Table, ...]:

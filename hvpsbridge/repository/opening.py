@@ -30,6 +30,7 @@ from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import (
     CONFIG_NAME,
     MAX_SETTINGS_BYTES,
+    SETTINGS_NAMES,
     UPGRADE_NAME,
     decode_settings,
     new_settings,
@@ -219,10 +220,14 @@ def repository_around(path: Path) -> Path | None:
     for folder in Path(os.path.realpath(path)).parents:
         with contextlib.suppress(OSError, ValueError):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(folder / CONFIG_NAME, flags)
-            with os.fdopen(descriptor, "rb") as file:
-                if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_settings(file.read(MAX_SETTINGS_BYTES)):
-                    return folder
+            for name in SETTINGS_NAMES:
+                if not (folder / name).exists():
+                    continue
+                descriptor = os.open(folder / name, flags)
+                with os.fdopen(descriptor, "rb") as file:
+                    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+                    if is_file and _is_settings(file.read(MAX_SETTINGS_BYTES)):
+                        return folder
     return None
 
 

@@ -358,9 +358,14 @@ class Repository:
         """Upgrade to the current format, see ``upgrading.upgrade``; open the repository again afterwards."""
         return upgrade(self._objects, self.settings, run_id, wait=wait, check=check)
 
-    def collect(self, run_id: UUID, options: CollectOptions) -> CollectReport:
+    def collect(
+        self,
+        run_id: UUID,
+        options: CollectOptions,
+        on_decided: Callable[[CollectReport], None] = lambda report: None,
+    ) -> CollectReport:
         """Get space back; see ``collect.collector.collect``."""
-        report = collect(self._verify_context(), run_id, options)
+        report = collect(self._verify_context(), run_id, options, on_decided)
         self.refresh()
         return report
 

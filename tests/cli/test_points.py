@@ -28,11 +28,11 @@ def fill(url: Path, count: int = 2) -> tuple[Point, ...]:
                 disk = writer.disk(2 * MIB)
                 disk.put(0, random.Random(number).randbytes(repository.grid.chunk_bytes))
                 tree = disk.finish()
-                writer.commit(_manifest(number, tree))
+                writer.commit(manifest_of(number, tree))
         return repository.catalog.points()
 
 
-def _manifest(number: int, tree: object) -> Manifest:
+def manifest_of(number: int, tree: object) -> Manifest:
     return Manifest(
         point_id=uuid4(),
         vm_id=VM,
@@ -202,7 +202,7 @@ def test_a_renamed_vm_is_listed_by_its_old_and_new_name(hvps: Hvps, repository: 
         for number, name in enumerate(("web01", "db02")):
             with opened.begin(uuid4()) as writer:
                 tree = writer.disk(2 * MIB).finish()
-                writer.commit(replace(_manifest(number, tree), vm_name=name))
+                writer.commit(replace(manifest_of(number, tree), vm_name=name))
     for name in ("web01", "db02", "DB02", str(VM)):
         assert len(json.loads(hvps("list", name, "--json").out)["points"]) == 2, name
     assert json.loads(hvps("list", "db", "--json").out)["points"] == []

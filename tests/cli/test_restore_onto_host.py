@@ -89,6 +89,31 @@ def test_options_of_a_restore_in_place_need_it(world: World) -> None:
         assert restore(world, *options).code == 64
 
 
+def test_a_vm_comes_from_its_configuration_and_what_is_left_is_swept(world: World) -> None:
+    world.sim("fault", "Msvm_VirtualSystemManagementService.ModifySystemSettings:error=failed")
+    world.sim("fault", "Msvm_VirtualSystemManagementService.DestroySystem:error=failed")
+    failed = restore(world, "--name", "copy", "--from-config")
+    assert failed.code != 0
+    assert "the renaming was refused" in failed.out + failed.err
+    # It has no mark, so a user decides.
+    on_host = (world.served.url, "--repo", str(world.repository), *world.key, *world.served.connection)
+    listed = world.hvps("host", "sweep", "--dry-run", *on_host)
+    (line,) = [each for each in listed.out.splitlines() if each.startswith("planned VM 'web01'")]
+    planned_id = line.rpartition("(")[2].rstrip(")")
+    unclear = world.hvps("host", "sweep", "--yes", *on_host)
+    assert f"({planned_id}) was made by restore" in unclear.out + unclear.err
+    assert unclear.code != 0
+    swept = world.hvps("host", "sweep", "--yes", "--ours", planned_id, *on_host)
+    assert swept.code == 0, swept.out + swept.err
+    assert "removed planned VM 'web01'" in swept.out + swept.err
+    done = restore(world, "--name", "copy", "--from-config")
+    assert done.code == 0, done.err
+    assert sorted(vms(world)) == ["copy", "web01"]
+    clash = restore(world, "--name", "again", "--from-config", "--new-tpm")
+    assert clash.code == 64
+    assert "from_config takes the vTPM as it is" in clash.err
+
+
 def test_a_playbook_makes_a_vm_on_a_host(world: World) -> None:
     tasks = '[{restore: {to: "hyperv:hv01", name: "{{ vm }} drill"}}]'
     done = world.run(tasks=tasks)
@@ -107,6 +132,8 @@ def test_a_playbook_makes_a_vm_on_a_host(world: World) -> None:
         ("{to: 'raw:/x', start: true}", "start is for hyperv:HOST"),
         ("{to: 'hyperv:hv01', remove_checkpoints: true}", "remove_checkpoints is for replace"),
         ("{to: 'hyperv:hv01', replace: true, name: x}", "without name"),
+        ("{to: 'hyperv:hv01', from_config: true, new_tpm: true}", "without new_tpm"),
+        ("{to: 'hyperv:hv01', from_config: true, replace: true}", "without from_config"),
         ("{to: 'hyperv:'}", "is not a target"),
     ],
 )

@@ -18,11 +18,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.formats.keyslot import KdfCost
 from hvpsbridge.formats.ledger import LedgerEntry, LedgerKind
 from hvpsbridge.formats.manifest import DiskStats, Manifest, ManifestDisk, Proof
+from hvpsbridge.formats.marks import Tombstone, Tombstones
 from hvpsbridge.repository import Point, Repository, create_repository, current_holder
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.secret import Secret
 from hvpsbridge.units import KIB
 
@@ -106,6 +109,23 @@ def commit(repository: Repository, version: int, base: Point | None) -> Point:
     return point
 
 
+def add_what_format_2_has(repository: Repository, newest: Point) -> None:
+    """Tags, protection, a pruned point and its doomed list, merged tombstones, a fence."""
+    objects, pruner = repository._objects, repository.pruner
+    pruner.tag(newest, add=["before upgrade", "monthly"])
+    pruner.tag(newest, remove=["monthly"])
+    pruner.protect(newest)
+    assert pruner.prune([newest]) == (newest,)
+    last = commit(repository, 3, newest)
+    pruner.prune([last])
+    repository.collect(uuid4(), CollectOptions())
+    tomb = Tombstone(point_id=uuid4(), vm_id=uuid4(), sequence=1, digest=bytes(32), previous=None, at=START)
+    objects.write_record(f"pruned/{uuid4().hex}", Kind.TOMBSTONES, Tombstones(tombstones=(tomb,)))
+    dead = uuid4()
+    repository.catalog.fences.begin(dead)
+    repository.catalog.fences.complete(dead, frozenset())
+
+
 def make(name: str, key: Secret | None, folder: Path) -> None:
     target = HERE / f"{name}.tar.gz"
     if target.exists():
@@ -130,6 +150,8 @@ def make(name: str, key: Secret | None, folder: Path) -> None:
                           "vm.vmrs": hashlib.sha256(b"").hexdigest()},
             }  # fmt: skip
         assert point is not None
+        if repository.settings.format > 1:
+            add_what_format_2_has(repository, point)
         repository.catalog.record_proof(point, Proof("restored", START, 1, uuid4()))
         expected["key"] = {} if key is None else {
             "passphrase": PASSPHRASE, "exported": repository.keys.export().text.reveal()

@@ -19,13 +19,14 @@ from hvpsbridge.formats.retention import (
     simulate,
 )
 from hvpsbridge.report.documents import document_schema, document_text
-from hvpsbridge.report.documents.retention import Retained, RetentionSimulated, retained, simulated
+from hvpsbridge.report.documents.retention import Retained, RetentionSimulated, simulated
 from hvpsbridge.report.retention_views import (
     retention_lines,
     retention_table,
     simulated_line,
     simulated_tables,
 )
+from hvpsbridge.tasks.retention.shown import PruneReport, prune_report
 from tests.formats.retention.made import utc
 
 RULES = Rules(keep_daily=2, keep_weekly=2, keep_tags=("audit", "a,b"), time_zone="Europe/Berlin")
@@ -53,9 +54,9 @@ def _points() -> list[RetentionPoint]:
     return points
 
 
-def _retained() -> Retained:
+def _retained() -> PruneReport:
     decisions = decide(RULES, _points(), NOW)
-    return retained(RULES, decisions, guard(decisions, [], NOW), NOW)
+    return prune_report(RULES, decisions, guard(decisions, [], NOW), NOW)
 
 
 def test_the_table_says_what_happens_to_each_point_and_why() -> None:
@@ -99,13 +100,13 @@ def test_the_lines_below_have_rules_what_is_out_of_line_and_the_number() -> None
     assert list(retention_lines(_retained())) == [
         "rules: keep_daily: 2, keep_weekly: 2, keep_tags: [audit, 'a,b']; time zone Europe/Berlin",
         "out of line: 7 of 11 points of VM web (earlier prunes: none)",
-        "a prune would refuse this unless the number 7 is confirmed",
+        "a prune would refuse this unless the number is confirmed with --remove 7",
         "7 points to remove, 5 to keep, 2 VMs",
     ]
 
 
 def test_the_document_follows_its_schema() -> None:
-    document = json.loads(document_text(_retained()))
+    document = json.loads(document_text(Retained(True, _retained())))
     jsonschema.validate(document, document_schema(Retained, title="check"))
     assert (document["kept"], document["removed"]) == (5, 7)
     assert document["vms"][1]["points"][0]["reasons"] == [{"reason": "keep_tags", "text": "tag audit"}]

@@ -12,14 +12,18 @@ import subprocess
 import sys
 import tarfile
 import venv
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import pyvhdi
 
+from hvpsbridge.formats.envelope import FORMATS
 from hvpsbridge.repository import create_repository, open_repository
+from hvpsbridge.repository.check.verify import Level
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.resources import resource_folder
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, store_point
@@ -82,8 +86,33 @@ def golden(
     return tmp_path / request.param, json.loads((GOLDEN / f"{request.param}.json").read_text())
 
 
-def test_there_is_a_plain_and_a_sealed_golden_repository_of_format_1() -> None:
-    assert {"format-1-plain", "format-1-sealed"} <= set(GOLDEN_NAMES)
+def test_there_is_a_plain_and_a_sealed_golden_repository_of_each_format() -> None:
+    kinds = ("plain", "sealed")
+    assert {f"format-{format}-{kind}" for format in FORMATS for kind in kinds} <= set(GOLDEN_NAMES)
+
+
+@pytest.mark.parametrize("golden", [name for name in GOLDEN_NAMES if "format-1" in name], indirect=True)
+def test_a_golden_repository_is_upgraded_and_then_read_as_before(
+    golden: tuple[Path, dict[str, dict[str, dict[str, str]]]], full_python: Path, tmp_path: Path
+) -> None:
+    folder, expected = golden
+    keys = expected.pop("key")
+    key = Secret(str(keys["passphrase"])) if keys else None
+    cache = folder.parent / "cache"
+    with open_repository(str(folder), key=key, cache_folder=cache) as repository:
+        repository.upgrade(uuid4(), wait=False)
+    with open_repository(str(folder), key=key, cache_folder=cache) as repository:
+        assert repository.settings.format == FORMATS[-1]
+        repository.collect(uuid4(), CollectOptions(grace=timedelta(0), max_unused=0, merge_from=2))
+        assert repository.verify(Level.HASHED).good
+        for point in repository.catalog.points():
+            for disk in point.disks:
+                content = repository.image(point, disk).readall() or b""
+                digest = expected[str(point.point_id)]["disks"][disk.slot]
+                assert hashlib.sha256(content).hexdigest() == digest
+    listed = run(full_python, *key_options(keys, tmp_path), folder, "list", tool=folder / "restore.py")
+    assert listed.returncode == 0, listed.stderr
+    assert all(point[:8] in listed.stdout for point in expected)
 
 
 @pytest.mark.parametrize("golden", GOLDEN_NAMES, indirect=True)
@@ -110,7 +139,8 @@ class TestGolden:
                     assert repository.catalog.ids(point) is not None
                 points = repository.catalog.points()
                 (vm_id,) = {point.vm_id for point in points}
-                assert len(repository.ledger(vm_id).entries()) == len(points)
+                pruned = [tomb for tomb in repository.catalog.tombstones() if tomb.vm_id == vm_id]
+                assert len(repository.ledger(vm_id).entries()) == len(points) + len(pruned)
                 levels = [later.proof.level for later in repository.catalog.proofs(points[-1])]
                 assert levels == ["restored"]
 

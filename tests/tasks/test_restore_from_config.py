@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import ConfigurationError, ExitCode, HvpsError
+from hvpsbridge.errors import ConfigurationError, ExitCode, HvpsError, SessionLost
 from hvpsbridge.host.hyperv import HyperVHost
 from hvpsbridge.repository import Point
 from hvpsbridge.sim.model import ControllerType, Slot, SnapshotType, VMState
@@ -17,6 +18,7 @@ from hvpsbridge.sim.model.state import JobKind
 from hvpsbridge.tasks.cleanup.restores import open_restores, sweep_restores
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.onto_host import HostOptions, HostVm
+from hvpsbridge.tasks.restore.open_on_host import check_restores
 from hvpsbridge.tasks.restore.results import RestoreResult
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
 from hvpsbridge.units import MIB
@@ -237,6 +239,26 @@ def test_a_slow_call_is_waited_for(world: World, builtin: HyperVHost, call: str)
     world.model.set_knob("job_seconds", 0.2)
     world.model.faults.arm_call(call, seconds=0.3)
     assert restored(world, builtin, vm_id).error is None
+
+
+def test_a_lost_reply_leaves_the_planned_vm_to_the_next_sweep(world: World, builtin: HyperVHost) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    kind = type(builtin.restoring)
+    real = kind.new_planned_vm
+
+    def lost(*given: Any, **more: Any) -> Any:
+        real(*given, **more)
+        raise SessionLost("HV01", "New-HvpsPlannedVm", "gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "new_planned_vm", lost)
+        assert isinstance(restored(world, builtin, vm_id).error, SessionLost)
+    assert len(world.model.planned.all()) == len(list(open_restores(world.repository, "HV01"))) == 1
+    (row,) = check_restores(world.repository, "HV01", "hv01")
+    assert "a planned VM" in row.text
+    assert restored(world, builtin, vm_id).error is None
+    assert world.model.planned.all() == ()
 
 
 def left_unmarked(world: World, vm_id: UUID) -> UUID:

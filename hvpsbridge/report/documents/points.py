@@ -12,6 +12,7 @@ from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
+from hvpsbridge.repository.tags import NO_TAGS, PointTags
 from hvpsbridge.secret import Word
 from hvpsbridge.tasks.boots import BootCheck
 from hvpsbridge.tasks.files.readable import ReadableCheck
@@ -84,6 +85,7 @@ class PointSummary:
         consistency: consistency that was reached.
         excluded: disks of the VM that were left out on request.
         proofs: the newest proof of each level, lowest level first.
+        protected: whether nothing may prune or forget it.
     """
 
     point_id: UUID
@@ -102,6 +104,8 @@ class PointSummary:
     excluded: tuple[ExcludedDisk, ...]
     files: tuple[PointFile, ...]
     proofs: tuple[PointProof, ...]
+    tags: tuple[str, ...] = ()
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +212,58 @@ class Copied(Document):
     problems: tuple[NotCopied, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenPoint:
+    """A recovery point that was removed by hand.
+
+    Attributes:
+        needed: what it was the newest of, or the base of; empty if nothing needed it.
+    """
+
+    point_id: UUID
+    vm: str
+    vm_id: UUID
+    created: datetime
+    needed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten(Document):
+    """Recovery points that were removed by hand.
+
+    Attributes:
+        check: whether nothing was changed.
+        protected: points that were protected meanwhile, and so stay.
+    """
+
+    check: bool
+    points: tuple[ForgottenPoint, ...]
+    protected: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPoint:
+    """Tags of a recovery point, and whether it is protected."""
+
+    point_id: UUID
+    vm: str
+    vm_id: UUID
+    tags: tuple[str, ...]
+    protected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PointsTagged(Document):
+    """Recovery points whose tags or protection were changed."""
+
+    points: tuple[TaggedPoint, ...]
+
+
 def point_summary(
-    point: Point, proofs: Mapping[str, Proof | None], levels: tuple[PointProof, ...]
+    point: Point,
+    proofs: Mapping[str, Proof | None],
+    levels: tuple[PointProof, ...],
+    tags: PointTags = NO_TAGS,
 ) -> PointSummary:
     """The summary of a point.
 
@@ -217,6 +271,7 @@ def point_summary(
         point: the point.
         proofs: furthest proof of each disk, by slot.
         levels: the newest proof of each level.
+        tags: its tags.
     """
     manifest = point.manifest
     return PointSummary(
@@ -236,6 +291,8 @@ def point_summary(
         excluded=manifest.excluded,
         files=tuple(PointFile(file.name, file.size_bytes) for file in manifest.files),
         proofs=levels,
+        tags=tuple(sorted(tags.tags)),
+        protected=tags.protected,
     )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import RebuildReport, RepairReport
+from hvpsbridge.repository.collect.report import CollectReport
 from hvpsbridge.repository.keys import SlotInfo
 from hvpsbridge.repository.probe import ProbeReport
 from hvpsbridge.repository.upgrading import UpgradeReport
@@ -80,6 +81,18 @@ class Repaired(Document):
     check: bool
     whole: bool
     report: RepairReport
+
+
+@dataclass(frozen=True, slots=True)
+class Collected(Document):
+    """Result of freeing space.
+
+    Attributes:
+        check: whether nothing was changed.
+    """
+
+    check: bool
+    report: CollectReport
 
 
 @dataclass(frozen=True, slots=True)

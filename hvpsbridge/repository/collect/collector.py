@@ -9,6 +9,7 @@ on from what is published.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,8 +38,19 @@ from hvpsbridge.repository.verified import inherit_ages, merge_ages
 logger = logging.getLogger(__name__)
 
 
-def collect(context: VerifyContext, run_id: UUID, options: CollectOptions) -> CollectReport:
+def collect(
+    context: VerifyContext,
+    run_id: UUID,
+    options: CollectOptions,
+    on_decided: Callable[[CollectReport], None] = lambda report: None,
+) -> CollectReport:
     """Get space back.
+
+    Args:
+        context: the repository.
+        run_id: of this run.
+        options: how to collect.
+        on_decided: called with what will be done, before anything is.
 
     Raises:
         CollectRefused: the repository has format 1, a point cannot be read, or an older hvps writes to it.
@@ -58,11 +70,17 @@ def collect(context: VerifyContext, run_id: UUID, options: CollectOptions) -> Co
         Lease(objects, prefix, current_holder(run_id), "collect"),
         start_run(objects, run_id) as run,
     ):
-        return _collect(context, RunGuard(objects, context.catalog, run), options)
+        return _collect(context, RunGuard(objects, context.catalog, run), options, on_decided)
 
 
-def _collect(context: VerifyContext, guard: RunGuard, options: CollectOptions) -> CollectReport:
+def _collect(
+    context: VerifyContext,
+    guard: RunGuard,
+    options: CollectOptions,
+    on_decided: Callable[[CollectReport], None],
+) -> CollectReport:
     seen, decision, report = _look(context, guard, options)
+    on_decided(replace(report))
     _carry_out(context, guard, seen, decision)
     listed = _doom(context, guard, seen, decision, report)
     _tidy(context, seen)

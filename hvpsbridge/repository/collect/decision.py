@@ -124,7 +124,10 @@ def _is_ready(listed: DoomedList, seen: Seen, options: CollectOptions, report: C
     alive = [run for run in listed.runs if run in seen.runs.alive]
     if not alive and (age >= options.grace or age < -MAX_FUTURE):
         return True
-    report.waits_for += len(alive)
+    # Several lists may wait for one run.
+    found = (seen.runs.holders.get(run, f"run {run}") for run in alive)
+    report.runs = tuple(sorted({*report.runs, *found}))
+    report.waits_for = len(report.runs)
     until = listed.at + options.grace
     report.waits_until = max(report.waits_until or until, until)
     sizes = [seen.stored.get(object_name(pack)) for pack in (*listed.packs, *listed.unlisted)]

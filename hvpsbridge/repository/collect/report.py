@@ -33,13 +33,17 @@ class CollectReport:
     """What a collect did, or would do.
 
     Attributes:
-        deleted_packs, deleted_bytes: packs that were deleted.
+        deleted_packs: how many packs were deleted.
+        deleted_bytes: their size.
         deleted_points: pruned points whose manifests were deleted.
         moved_bytes: bytes of needed frames that were moved out of packs with much that is of no use.
-        doomed_packs, doomed_bytes: packs that a later collect deletes.
-        waiting_packs, waiting_bytes: packs in lists that cannot be carried out yet.
+        doomed_packs: packs that a later collect deletes.
+        doomed_bytes: their size.
+        waiting_packs: packs in lists that cannot be carried out yet.
+        waiting_bytes: their size.
         waits_until: the end of the grace time of the last of these lists; None without one.
         waits_for: how many runs these lists wait for.
+        runs: these runs, described for people.
         kept_again: doomed packs that a point needs again.
         dead_runs: runs that were declared dead.
         damaged: packs that should be moved, but are damaged.
@@ -57,6 +61,7 @@ class CollectReport:
     waiting_bytes: int = 0
     waits_until: datetime | None = None
     waits_for: int = 0
+    runs: tuple[str, ...] = ()
     kept_again: int = 0
     dead_runs: int = 0
     damaged: tuple[str, ...] = ()
@@ -72,5 +77,5 @@ class CollectReport:
         self.dead_runs += later.dead_runs
         self.doomed_packs, self.doomed_bytes = later.doomed_packs, later.doomed_bytes
         self.waiting_packs, self.waiting_bytes = later.waiting_packs, later.waiting_bytes
-        self.waits_until, self.waits_for = later.waits_until, later.waits_for
+        self.waits_until, self.waits_for, self.runs = later.waits_until, later.waits_for, later.runs
         self.stored_bytes, self.unused_bytes = later.stored_bytes, later.unused_bytes

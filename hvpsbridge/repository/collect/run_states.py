@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from hvpsbridge.errors import HvpsError
@@ -26,11 +26,13 @@ class RunStates:
         dead: runs whose process ended without releasing the run object.
         old: those of ``alive`` whose writers opened the repository before it was upgraded, so that they read
             no doomed lists; described for people.
+        holders: who does the runs of ``alive`` whose run objects can be read; described for people.
     """
 
     alive: frozenset[UUID]
     dead: frozenset[UUID]
     old: tuple[str, ...]
+    holders: Mapping[UUID, str] = field(default_factory=dict)
 
 
 def run_states(objects: Objects, own: UUID | None) -> RunStates:
@@ -41,6 +43,7 @@ def run_states(objects: Objects, own: UUID | None) -> RunStates:
     alive: set[UUID] = set()
     dead: set[UUID] = set()
     old: list[str] = []
+    holders: dict[UUID, str] = {}
     for run, counter in highest.items():
         prefix = f"{RUNS}/{run.hex}"
         record = leases.read_record(objects, prefix, counter)
@@ -50,9 +53,11 @@ def run_states(objects: Objects, own: UUID | None) -> RunStates:
             dead.add(run)
             continue
         alive.add(run)
+        if record is not None:
+            holders[run] = record.holder.describe()
         if record is not None and record.format < objects.format:
             old.append(record.holder.describe())
-    return RunStates(frozenset(alive), frozenset(dead), tuple(old))
+    return RunStates(frozenset(alive), frozenset(dead), tuple(old), holders)
 
 
 def with_stale(objects: Objects, states: RunStates, runs: frozenset[UUID]) -> RunStates:

@@ -50,6 +50,7 @@ from hvpsbridge.repository.stores.base import (
 from hvpsbridge.repository.stores.folder_flush import FolderFlush
 from hvpsbridge.repository.stores.local_files import (
     NotRegular,
+    has_settings,
     open_regular,
     read_at,
     remove_stale,
@@ -85,8 +86,8 @@ class LocalStore(Store):
                 # Nothing is created before the first write: it may be read-only, or not a repository.
                 what = "it is not a directory" if root.exists() else "there is no such directory"
                 raise ObjectMissing(self.url, "open", str(root), what)
-            # Its config shows later whether this is still the same place.
-            self._is_repository = (root / "config").exists()
+            # Its settings show later whether this is still the same place.
+            self._is_repository = has_settings(self._root)
         except (FileExistsError, NotADirectoryError, FileNotFoundError) as err:
             if not create:
                 self._fail("open", str(root), err)
@@ -101,7 +102,7 @@ class LocalStore(Store):
         Raises:
             StoreError: it is not.
         """
-        if self._is_repository and not (self._root / "config").exists():
+        if self._is_repository and not has_settings(self._root):
             what = "its `config` has gone while it was in use; check whether the storage is still mounted"
             raise StoreError(self.url, "use", "the directory", what)
 
@@ -109,7 +110,7 @@ class LocalStore(Store):
         # "config" makes it a repository, which is another error. An init that died leaves only folders.
         with os.scandir(root) as entries:
             foreign = sorted(entry.name for entry in entries if entry.name not in OWN_NAMES)
-        if foreign and not (root / "config").exists():
+        if foreign and not has_settings(self._root):
             raise RepositoryExists(self.url, f"the directory is not empty; it contains {foreign[0]}")
 
     @classmethod

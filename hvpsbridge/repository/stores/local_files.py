@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hvpsbridge.formats.settings import SETTINGS_NAMES
 from hvpsbridge.repository.stores.base import STALE_TEMPORARY_SECONDS, TEMPORARY_NAME
 
 # The most that Linux takes (IOV_MAX).
@@ -87,3 +88,8 @@ def remove_stale(folder: Path) -> int:
 
 def _is_stale(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > STALE_TEMPORARY_SECONDS
+
+
+def has_settings(root: Path) -> bool:
+    """Whether settings of a repository are directly in a folder."""
+    return any((root / name).exists() for name in SETTINGS_NAMES)

@@ -50,6 +50,7 @@ class ConfiguredVm:
 
     Attributes:
         written: paths of files that were made on the host.
+        asked: the host was asked for the planned VM.
     """
 
     host: HyperVHost
@@ -59,6 +60,7 @@ class ConfiguredVm:
     place: str
     mark: str
     written: list[str] = field(default_factory=list)
+    asked: bool = False
     _before: tuple[UUID, ...] = ()
     _made: PlannedVmMade | None = None
 
@@ -70,11 +72,11 @@ class ConfiguredVm:
     @property
     def paths(self) -> tuple[str, ...]:
         """Paths of the files on the host."""
-        return tuple(ntpath.join(self.folder, file.name) for file in self._files)
+        return tuple(ntpath.join(self.folder, file.name) for file in stored_files(self.point))
 
     def problems(self) -> list[str]:
         """What the point lacks, one line each."""
-        files = self._files
+        files = stored_files(self.point)
         configs = [file for file in files if _extension(file) == _CONFIG]
         if len(configs) != 1:
             has = "no configuration file (.vmcx)" if not configs else f"{len(configs)} configuration files"
@@ -111,9 +113,10 @@ class ConfiguredVm:
             ConfigurationError: the configuration does not fit the point, or refers to checkpoints.
             OperationFailed: the host refuses it.
         """
-        for file, path in zip(self._files, self.paths, strict=True):
+        for file, path in zip(stored_files(self.point), self.paths, strict=True):
             self._write(file, path, cancel)
         config = next(path for path in self.paths if path.lower().endswith(_CONFIG))
+        self.asked = True
         made = self.host.restoring.new_planned_vm(
             config, self.name, self.place, self.mark, existing=self._before
         )
@@ -174,10 +177,6 @@ class ConfiguredVm:
         there = self.host.restoring.planned_vms()
         return tuple(str(one.vm_id) for one in unclear_planned(there, self.mark, intent))
 
-    @property
-    def _files(self) -> tuple[FileRef, ...]:
-        return tuple(file for file in self.point.manifest.files if _extension(file) in (_CONFIG, *_STATES))
-
     def _write(self, file: FileRef, path: str, cancel: Cancellation) -> None:
         restoring = self.host.restoring
         try:
@@ -223,6 +222,11 @@ class _Stored:
         while done < length:
             done += self.image.readinto(memoryview(content)[done:])
         return bytes(content)
+
+
+def stored_files(point: Point) -> tuple[FileRef, ...]:
+    """The configuration files in a point."""
+    return tuple(file for file in point.manifest.files if _extension(file) in (_CONFIG, *_STATES))
 
 
 def _extension(file: FileRef) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ntpath
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from hvpsbridge.contract.restoring import VmMade
 from hvpsbridge.contract.results import VmInfo
 from hvpsbridge.errors import (
     ConfigurationError,
+    HostError,
     HvpsError,
     OperationFailed,
     TargetExists,
@@ -24,22 +25,22 @@ from hvpsbridge.errors import (
 from hvpsbridge.formats.ledger import RestoreIntent
 from hvpsbridge.formats.manifest import ManifestDisk
 from hvpsbridge.formats.vm_devices import PlannedDisk
-from hvpsbridge.formats.vm_plan import PlanOptions, isos_in, left_out, vm_plan, wants_tpm
+from hvpsbridge.formats.vm_plan import PlanOptions, vm_plan
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
-from hvpsbridge.tasks.cleanup.restores import OpenRestore, RestoreJournal, sweep_restores
+from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.proofs import record_proof
-from hvpsbridge.tasks.restore.boot_loader import boot_loader_notes
-from hvpsbridge.tasks.restore.from_config import IMPORT_FOLDER, ConfiguredVm
+from hvpsbridge.tasks.restore.from_config import IMPORT_FOLDER, ConfiguredVm, stored_files
 from hvpsbridge.tasks.restore.host_capacity import find_isos, host_lacks
-from hvpsbridge.tasks.restore.host_file import PARTIAL, HostDiskFile
+from hvpsbridge.tasks.restore.host_file import HostDiskFile
+from hvpsbridge.tasks.restore.host_notes import left_out_notes
+from hvpsbridge.tasks.restore.host_place import find_place
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
 from hvpsbridge.tasks.restore.starting import Drill, start_problem
-from hvpsbridge.units import size_text
 
 if TYPE_CHECKING:
     from hvpsbridge.host.hyperv import HyperVHost
@@ -50,8 +51,6 @@ FORMAT = "hyperv"
 DISK_FOLDER = "Virtual Hard Disks"
 # Folders that are made in that of the VM, the innermost first.
 _FOLDERS = (DISK_FOLDER, IMPORT_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
-# Windows takes longer paths only from programs that ask for it.
-_MAX_PATH = 259
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +100,6 @@ class HostVm:
     _name: str = ""
     _base: str = ""
     _vms: tuple[VmInfo, ...] = ()
-    _others: tuple[OpenRestore, ...] = ()
     _isos: frozenset[str] = frozenset()
     _planned: list[PlannedDisk] = field(default_factory=list)
     _intent: RestoreIntent | None = None
@@ -130,10 +128,19 @@ class HostVm:
         swept = sweep_restores(self.host, self.repository, machine)
         for line in swept.done:
             logger.info(line)
-        self._others = swept.open
         self._vms, _ = self.host.list_vms()
         disks = [source.disk for source in sources]
-        problems, there = self._look(sources)
+        parts = tuple(ntpath.join(DISK_FOLDER, disk_file_name(disk.slot, "vhdx")) for disk in disks)
+        needed_bytes = sum(view_of(source, "vhdx").size_bytes for source in sources)
+        if self.options.from_config:
+            config_files = stored_files(point)
+            parts += tuple(ntpath.join(IMPORT_FOLDER, file.name) for file in config_files)
+            needed_bytes += sum(file.size_bytes for file in config_files)
+        found = find_place(self.host, self.options.folder, self._name, parts, needed_bytes, swept.open)
+        self._base = found.base
+        problems = list(found.problems)
+        if any(vm.name.casefold() == self._name.casefold() for vm in self._vms):
+            problems.insert(0, f"a VM named {self._name!r} exists; choose another --name")
         definition = point.manifest.definition
         self._isos = find_isos(self.host, definition)
         planned = [PlannedDisk(disk.slot, self.file(disk)) for disk in disks]
@@ -158,7 +165,7 @@ class HostVm:
             (
                 *(ntpath.join(self.place, part) for part in _FOLDERS),
                 self.place,
-                *(folder for folder in _with_parents(self._base) if folder not in there),
+                *found.missing,
             ),
             "" if self.drill is None else self.drill.expires.isoformat(),
             config,
@@ -178,8 +185,12 @@ class HostVm:
             # Another restore, of another repository, made it.
             self._undo(config.written)
             raise
-        except HvpsError:
-            self._undo()
+        except HvpsError as err:
+            if config.asked and isinstance(err, HostError) and not isinstance(err, OperationFailed):
+                # The host may still be making it: the next restore or sweep finds out.
+                self._leave()
+            else:
+                self._undo()
             raise
 
     def unfinished(self) -> tuple[Path, ...]:
@@ -240,17 +251,14 @@ class HostVm:
         if not self.options.connect_network:
             lines.append("its network adapters are not connected")
         lines += (f"not set: {warning}" for warning in made.warnings)
-        missing = (iso for iso in isos_in(point.manifest.definition) if iso not in self._isos)
-        lines += (f"left out: {iso}, which the host does not have" for iso in missing)
-        restored = {disk.slot for disk in disks}
-        if self._config is not None:
-            empty = (disk.slot for disk in point.disks if disk.slot not in restored)
-            lines += (f"left out: disk {slot}, whose drive is empty" for slot in empty)
-        else:
-            lines += (f"left out: {what}" for what in left_out(point.manifest.definition))
-            if wants_tpm(point.manifest.definition) and not self.options.new_tpm:
-                lines.append("if the VM has no vTPM now, or does not start with it: restore with --new-tpm")
-            lines += boot_loader_notes(self.repository, point, restored)
+        lines += left_out_notes(
+            self.repository,
+            point,
+            {disk.slot for disk in disks},
+            self._isos,
+            from_config=self._config is not None,
+            new_tpm=self.options.new_tpm,
+        )
         return Finished(
             tuple(lines),
             () if left is None else (left,),
@@ -322,9 +330,14 @@ class HostVm:
                 self._journal.settled("undone")
                 return
             logger.warning("planned VMs on %s may be of this restore: %s", self.host.name, ", ".join(unclear))
-            self._journal.release()
+            self._leave()
         except HvpsError as err:
             logger.warning("what the restore made on %s is still there: %s", self.host.name, err)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave what was made to the next restore or sweep."""
+        if self._journal is not None:
             with suppress(HvpsError):
                 self._journal.release()
 
@@ -343,42 +356,3 @@ class HostVm:
             isos=self._isos,
             keep_mark=self.drill is not None,
         )
-
-    def _look(self, sources: Sequence[DiskSource]) -> tuple[list[str], Collection[str]]:
-        """What is in the way where the files would be, and which of the folders are there."""
-        problems: list[str] = []
-        if any(vm.name.casefold() == self._name.casefold() for vm in self._vms):
-            problems.append(f"a VM named {self._name!r} exists; choose another --name")
-        try:
-            found = self.host.restoring.folder(self.options.folder)
-            self._base = found.path
-            wanted = (self.place, *_with_parents(self._base))
-            there = set(self.host.restoring.folder(self._base, wanted).found)
-        except OperationFailed as err:
-            self._base = self.options.folder or ""
-            where = f"folder {self._base} cannot be used: {err.message or err.error_id}"
-            smb = "; SMB needs delegation, see docs/real-host.md" if self._base.startswith("\\\\") else ""
-            return [*problems, where + smb], ()
-        longest = max((len(self.file(source.disk)) for source in sources), default=0)
-        too_long = longest + len(PARTIAL) - _MAX_PATH
-        if too_long > 0:
-            problems.append(f"paths are too long by {too_long} characters; choose a shorter --path or --name")
-        if any(one.intent.place.casefold() == self.place.casefold() for one in self._others):
-            problems.append(f"another restore is making {self.place}; choose another --name or --path")
-        elif self.place in there:
-            problems.append(f"{self.place} exists; choose another --name or --path")
-        if found.encrypted:
-            what = "would be encrypted, and Hyper-V does not attach those; choose another --path"
-            problems.append(f"files in {self._base} {what}")
-        needed = sum(view_of(source, "vhdx").size_bytes for source in sources)
-        if needed > found.free_bytes:
-            have = size_text(found.free_bytes)
-            problems.append(f"the disks need {size_text(needed)}, and {self._base} has {have} free")
-        return problems, there
-
-
-def _with_parents(folder: str) -> Iterator[str]:
-    """A folder and those around it, the innermost first, without the root of the volume."""
-    while ntpath.dirname(folder) != folder:
-        yield folder
-        folder = ntpath.dirname(folder)

@@ -32,6 +32,8 @@ def _copies(repository: Repository, machine: str, host: str) -> Iterator[HostChe
     for one in open_restores(repository, machine):
         what = "drill" if one.intent.expires else "restore"
         text = f"the {what} of VM {one.intent.name} has not ended; files may be in {one.intent.place}"
+        if one.intent.config_files:
+            text += ", and a planned VM, which no cmdlet lists, on the host"
         remedy = f"if it does not run any more: hvps host sweep {host}"
         if one.intent.expires and datetime.fromisoformat(one.intent.expires) < datetime.now(UTC):
             text += f"; it should have at {one.intent.expires[:16]} UTC"

@@ -122,7 +122,7 @@ def test_the_exact_number_lets_it_go_on() -> None:
         with pytest.raises(PruneOutOfLine) as err:
             refuse_out_of_line(verdict, wrong)
         assert err.value.code is ExitCode.POLICY
-        assert "confirm the number 140" in str(err.value)
+        assert "run it with --remove 140" in str(err.value)
         assert "140 of 155 points (earlier prunes: at most 5), 28 of 31 points of VM vm1" in str(err.value)
         assert "and points of 3 more VMs" in str(err.value)
 

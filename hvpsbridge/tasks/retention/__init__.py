@@ -1,0 +1,1 @@
+"""Retention of recovery points: prune, forget, and getting the space back."""

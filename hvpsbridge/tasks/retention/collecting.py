@@ -1,0 +1,110 @@
+"""How much a collect may free, move and leave, as a user says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from hvpsbridge.options import Option, TextForm, Unit
+from hvpsbridge.repository.collect.choice import MAX_UNUSED
+from hvpsbridge.repository.collect.report import GRACE, CollectOptions, CollectReport
+from hvpsbridge.units import size_text
+
+
+def parse_percent(text: str) -> float:
+    """The part, 0 to 1, of a text such as ``5%``.
+
+    Raises:
+        ValueError: it is not a number of percent from 0 to 100.
+    """
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?) ?%", text.strip())
+    if match is None or float(match[1]) > 100:
+        raise ValueError("must be a number of percent between 0% and 100%, for example 5%")
+    return float(match[1]) / 100
+
+
+PERCENT = TextForm(
+    read=parse_percent,
+    name="percentage",
+    pattern=r"^\d{1,3}(\.\d{1,3})? ?%$",
+    examples=("5%", "0%"),
+    metavar="PERCENT",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectSettings:
+    """Task `collect`: delete what no recovery point needs, once for the repository, after all other tasks."""
+
+    grace: Annotated[
+        float,
+        Option(
+            "how long restores that are in progress can still read what is about to be deleted",
+            unit=Unit.SECONDS,
+            at_least=0,
+        ),
+    ] = GRACE.total_seconds()
+    max_unused: Annotated[
+        float | None,
+        Option(
+            f"part of the stored bytes that may be of no use, {MAX_UNUSED:.0%} without it; less moves more",
+            form=PERCENT,
+        ),
+    ] = None
+
+    def options(self, *, check: bool) -> CollectOptions:
+        """As the repository takes them."""
+        unused = MAX_UNUSED if self.max_unused is None else self.max_unused
+        return CollectOptions(grace=timedelta(seconds=self.grace), max_unused=unused, check=check)
+
+
+def plan_lines(report: CollectReport) -> Iterator[str]:
+    """What a collect is about to do, as it says beforehand."""
+    if report.deleted_packs or report.deleted_points:
+        yield f"frees {_packs(report.deleted_packs, report.deleted_bytes)} now"
+    if report.moved_bytes:
+        yield f"moves {size_text(report.moved_bytes)} into new packs"
+    if report.doomed_packs:
+        yield f"dooms {_packs(report.doomed_packs, report.doomed_bytes)}, which a later collect frees"
+    yield from _waiting(report)
+
+
+def collect_lines(report: CollectReport, *, check: bool) -> Iterator[str]:
+    """What a collect did, or would do."""
+    would = "would be " if check else ""
+    if report.deleted_packs or report.deleted_points:
+        points = (
+            f", and the manifests of {report.deleted_points} pruned points" if report.deleted_points else ""
+        )
+        yield f"{would}freed: {_packs(report.deleted_packs, report.deleted_bytes)}{points}"
+    if report.moved_bytes:
+        yield f"{would}moved into new packs: {size_text(report.moved_bytes)}"
+    if report.doomed_packs:
+        packs = _packs(report.doomed_packs, report.doomed_bytes)
+        yield f"{would}doomed: {packs}; a later collect frees them, after the grace time"
+    yield from _waiting(report)
+    if report.kept_again:
+        yield f"{report.kept_again} doomed packs stay, since a point needs them again"
+    if report.dead_runs:
+        yield f"{report.dead_runs} runs {'are dead' if check else 'were declared dead'}"
+    for name in report.damaged:
+        yield f"{name} should be moved, but is damaged and stays; see `hvps verify`"
+    unused = f"{size_text(report.unused_bytes)} of no use" if report.unused_bytes else "all of use"
+    yield f"{size_text(report.stored_bytes)} {'would stay' if check else 'stay'}, {unused}"
+
+
+def _waiting(report: CollectReport) -> Iterator[str]:
+    if not report.waiting_packs and report.waits_until is None:
+        return
+    over = report.waits_until is None or report.waits_until <= datetime.now(UTC)
+    until = "" if over else f" until {report.waits_until:%Y-%m-%d %H:%M} UTC"
+    and_ = " and" if until else ""
+    runs = f"{and_} for the end of {'; '.join(report.runs)}" if report.runs else ""
+    yield f"waiting{until}{runs}: {_packs(report.waiting_packs, report.waiting_bytes)}"
+
+
+def _packs(number: int, size_bytes: int) -> str:
+    return f"{number} {'pack' if number == 1 else 'packs'}, {size_text(size_bytes)}"
