@@ -47,7 +47,7 @@ def assert_known(line: str) -> None:
             options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
             if word.startswith("--"):
                 assert word.split("=")[0].split("|")[0] in options, f"hvps {line}: no option {word}"
-            elif isinstance(command, click.Group) and not word.startswith("-") and word.isidentifier():
+            elif isinstance(command, click.Group) and word.replace("-", "_").isidentifier():
                 found = command.get_command(context, word)
                 assert found is not None, f"hvps {line}: no command {word}"
                 command = found

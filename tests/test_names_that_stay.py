@@ -516,6 +516,7 @@ def documents(folder: Path, found: Json, seen: Callable[[str, Json], object] = l
         point = take("list", "list", "--repo", repo, "--json")["points"][0]["point_id"]
         take("show", "show", point, "--repo", repo, "--json")
         take("verify", "verify", "--repo", repo, "--json")
+        take("check-age", "check-age", "--max", "26h", "--repo", repo, "--json", ends=(0, 2))
         restored = ("restore", point, "--repo", repo, "--to", f"raw:{folder / 'again'}", "--json", "-q")
         take("restore", *restored)
         take("tag", "tag", point, "--add", "gold", "--repo", repo, "--json")

@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "List recovery points.",
     "show": "Show one recovery point.",
     "verify": "Verify recovery points, or the whole repository.",
+    "check-age": "Check that the newest points are new enough, for monitoring.",
     "restore": "Restore disks of a point.",
     "serve": "Serve disks of a point over NBD.",
     "mount": "Mount disks of a point as files.",
@@ -52,9 +53,10 @@ class LazyGroup(click.Group):
         """The command; imports its module."""
         if cmd_name not in COMMANDS:
             return None
-        commands = importlib.import_module(f"hvpsbridge.cli.{cmd_name}")
+        name = cmd_name.replace("-", "_")
+        commands = importlib.import_module(f"hvpsbridge.cli.{name}")
         # Functions end with an underscore, since ``list`` and ``copy`` would hide a builtin and a module.
-        command: click.Command = getattr(commands, f"{cmd_name}_")
+        command: click.Command = getattr(commands, f"{name}_")
         _add_verbose(command)
         return command
 

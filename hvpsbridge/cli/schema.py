@@ -15,6 +15,7 @@ from hvpsbridge.report.documents import Document, document_schema
 from hvpsbridge.report.documents.files import FileList, PointDiff, VolumeList
 from hvpsbridge.report.documents.hosts import CertificateShown, HostChecked, HostSwept, Inventory
 from hvpsbridge.report.documents.points import (
+    AgesChecked,
     Copied,
     Forgotten,
     PointList,
@@ -47,6 +48,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "list": (PointList,),
     "show": (PointShown,),
     "verify": (Verified,),
+    "check-age": (AgesChecked,),
     "files ls": (VolumeList, FileList),
     "files find": (FileList,),
     "diff": (PointDiff,),

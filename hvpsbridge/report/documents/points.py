@@ -12,6 +12,7 @@ from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.repository import Point, VerifyReport
 from hvpsbridge.repository.copying import CopyReport
+from hvpsbridge.repository.point_ages import VmAge
 from hvpsbridge.repository.tags import NO_TAGS, PointTags
 from hvpsbridge.secret import Word
 from hvpsbridge.tasks.boots import BootCheck
@@ -173,6 +174,21 @@ class Verified(Document):
     report: VerifyReport
     readable: tuple[ReadableCheck, ...] = ()
     boots: tuple[BootCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgesChecked(Document):
+    """Ages of the newest points.
+
+    Attributes:
+        good: whether every VM has a point that is new enough; false without VMs.
+        max_seconds: how old a newest point may be.
+        vms: VMs that are too old first.
+    """
+
+    good: bool
+    max_seconds: float
+    vms: tuple[VmAge, ...]
 
 
 @dataclass(frozen=True, slots=True)
