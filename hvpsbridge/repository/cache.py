@@ -49,6 +49,10 @@ class Source(Protocol):
         """The content of one; None if it is gone since the listing, or cannot be read."""
 
 
+class Renumbered(Exception):
+    """Packs have other numbers than those that were asked for: ``IndexCache.renewals`` has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pack:
     """Entries of a pack.
@@ -356,9 +360,14 @@ class IndexCache:
 
         Where ids are keyed, whole ones are read from an index object. If there is none that can be read,
         places have the first 16 bytes.
+
+        Raises:
+            Renumbered: no pack has this number any more.
         """
 
         def look(index: ChunkIndex) -> tuple[_Pack, list[bytes]]:
+            if number >= len(index.tables.packs):
+                raise Renumbered
             sources = index.tables.listings["source"][index.tables.listings["pack"] == number]
             names = [index.manifest.sources[source].name for source in sources.tolist()]
             return self._pack(index, number), [bytes.fromhex(name) for name in names if name]
@@ -451,10 +460,11 @@ class IndexCache:
                 if all((identity, place.pack) in bad for place in places.get(identity, ()))
             )
 
-    def set_doomed(self, packs: Iterable[bytes]) -> None:
-        """Set the names of the doomed packs; deduplication ignores them."""
+    def add_doomed(self, packs: Iterable[bytes]) -> None:
+        """Add names of doomed packs; deduplication ignores them. Other writers may still have to ignore those
+        that are in no list any more."""
         with self._lock:
-            self._doomed = frozenset(packs)
+            self._doomed |= frozenset(packs)
 
     def set_bad(self, frames: Iterable[tuple[bytes, bytes]]) -> None:
         """Set the frames (id, pack name) that are listed as bad; deduplication ignores them."""

@@ -117,16 +117,21 @@ class FrameReader:
         Raises:
             Damaged: there is no good copy.
         """
+        tried: set[tuple[bytes, int]] = set()
+        problem: Damaged | None = None
         while True:
-            problem: Damaged | None = None
-            for place in self.locate(identity, kind):
+            new = [place for place in self.locate(identity, kind) if (place.pack, place.offset) not in tried]
+            if not new and not self._renew_cache():
+                assert problem is not None  # locate returns at least one place
+                raise problem
+            for place in new:
                 try:
                     return self.decode(place, self.fetch(place))
                 except Damaged as err:
                     problem = err
-            assert problem is not None  # locate returns at least one place
-            if not self._renew_cache():
-                raise problem
+                tried.add((place.pack, place.offset))
+            # A collect may have moved it to another pack since the index was read.
+            self._refresh()
 
     def fetch(self, place: Location) -> bytes:
         """The frame's bytes as stored.

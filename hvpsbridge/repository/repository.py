@@ -218,7 +218,8 @@ class Repository:
         try:
             # After the run object and before the index: a collect that does not see the run has published its
             # lists already.
-            self._cache.set_doomed(doomed_packs(self._objects))
+            self.store.commit_barrier()
+            self._cache.add_doomed(doomed_packs(self._objects))
             self.refresh()
         except BaseException:
             run.release()

@@ -17,7 +17,7 @@ from hvpsbridge.errors import Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.node import TreeRoot
-from hvpsbridge.repository.cache import FIND_AT_ONCE, IndexCache
+from hvpsbridge.repository.cache import FIND_AT_ONCE, IndexCache, Renumbered
 from hvpsbridge.repository.cache_rows import KnownPack
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.coverage import (
@@ -36,10 +36,13 @@ from hvpsbridge.repository.check.scan import Scan
 from hvpsbridge.repository.frames import FrameReader, label
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.keys import KeyRing
-from hvpsbridge.repository.layout import KEYS
+from hvpsbridge.repository.layout import INDEX, KEYS, POINTS
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.verified import moment_of, read_ages
+
+# How often a verification that finds problems begins again, because a collect removed something meanwhile.
+MAX_AGAIN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +69,31 @@ def verify(
 
     The catalog and the index cache must be fresh.
     """
+    again = MAX_AGAIN
     while True:
-        renewals = context.cache.renewals
-        report = _verify(context, level, points, subset, budget, checked or Checked())
+        renewals, before = context.cache.renewals, _removable(context.objects)
+        try:
+            report = _verify(context, level, points, subset, budget, checked or Checked())
+        except Renumbered:
+            continue
+        except Damaged:
+            if again and before - _removable(context.objects):
+                again -= 1
+                continue
+            raise
+        # A collect may have moved or deleted what was looked at.
+        if (report.problems or report.bad) and again and before - _removable(context.objects):
+            again -= 1
+            context.cache.synchronise()
+            continue
         # Chunks are marked by their numbers in the cache, and a cache that is rebuilt has others.
         if context.cache.renewals == renewals:
             return report
+
+
+def _removable(objects: Objects) -> frozenset[str]:
+    """Names of what a collect deletes before it deletes packs."""
+    return frozenset(info.name for folder in (POINTS, INDEX) for info in objects.list(folder))
 
 
 def _verify(
