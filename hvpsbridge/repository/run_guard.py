@@ -7,8 +7,26 @@ from uuid import UUID
 
 from hvpsbridge.errors import LeaseLost, PointGone
 from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
+
+
+def check_run(objects: Objects, fences: Fences, run: Lease) -> None:
+    """Check that a run does not count as dead.
+
+    Raises:
+        LeaseLost: it does.
+    """
+    run.check()
+    # The fence is looked for last: a collect removes the run object after it.
+    if objects.format > 1 and fences.exists(run_of(run)):
+        raise LeaseLost(objects.store.url, run.what, "no one: a collect declared it dead")
+
+
+def run_of(lease: Lease) -> UUID:
+    """The run object, from its lease."""
+    return UUID(lease.prefix.rsplit("/", 1)[1])
 
 
 class RunGuard:
@@ -28,7 +46,7 @@ class RunGuard:
         self._objects = objects
         self._catalog = catalog
         self._lease = run
-        self.run = UUID(run.prefix.rsplit("/", 1)[1])
+        self.run = run_of(run)
         self.name = self.run if objects.format > 1 else None
 
     def check(self) -> None:
@@ -37,10 +55,7 @@ class RunGuard:
         Raises:
             LeaseLost: it does.
         """
-        self._lease.check()
-        # The fence is looked for last: a collect removes the run object after it.
-        if self.name is not None and self._catalog.fences.exists(self.run):
-            raise LeaseLost(self._objects.store.url, self._lease.what, "no one: a collect declared it dead")
+        check_run(self._objects, self._catalog.fences, self._lease)
 
     def check_bases(self, bases: Iterable[UUID]) -> None:
         """Check that points still exist.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
-from uuid import UUID, uuid4
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4, uuid5
 
 from hvpsbridge.errors import RepositoryLocked
 from hvpsbridge.formats.lease import LeaseRecord
 from hvpsbridge.repository import lease as leases
 from hvpsbridge.repository.holder import current_holder, is_here
-from hvpsbridge.repository.layout import RUNS, counter_of
+from hvpsbridge.repository.layout import LEASES, RUNS, counter_of
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
 
@@ -21,6 +22,32 @@ logger = logging.getLogger(__name__)
 def start_run(objects: Objects, run_id: UUID) -> Lease:
     """Create the run object of a writer, or of work that excludes writers; releasing it ends the run."""
     return Lease(objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True)
+
+
+def collect_lease(objects: Objects, run_id: UUID) -> Lease:
+    """The lease of a collect, and of other work beside which none may begin.
+
+    Raises:
+        RepositoryLocked: another process holds it.
+    """
+    place = uuid5(objects.repository_id, "collect")
+    prefix = f"{LEASES}/{objects.sealer.opaque(LEASES, place)}"
+    return Lease(objects, prefix, current_holder(run_id), "collect")
+
+
+@contextlib.contextmanager
+def run_alone(objects: Objects, run_id: UUID) -> Iterator[Lease]:
+    """A run that begins only when there is no other one, and beside which no collect begins.
+
+    Raises:
+        RepositoryLocked: another run is alive.
+    """
+    with contextlib.ExitStack() as stack:
+        if objects.format > 1:
+            stack.enter_context(collect_lease(objects, run_id))
+        own = stack.enter_context(start_run(objects, run_id))
+        refuse_other_runs(objects, own)
+        yield own
 
 
 def refuse_other_runs(

@@ -103,7 +103,7 @@ def test_a_whole_index_is_left_as_it_is(repository: Repository, store: MemorySto
     report = repository.rebuild_index(uuid4())
     assert (report.named, report.damaged, report.unreadable) == ((), (), ())
     assert report.packs == 8
-    assert set(store.objects) == before
+    assert {name for name in store.objects if not name.startswith("leases/")} == before
 
 
 def test_a_damaged_index_stays_while_only_it_could_tell_what_a_pack_holds(

@@ -20,6 +20,7 @@ from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.repository.check.footers import read_footer
+from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.index_objects import INDEX_ENTRIES, publish_index, read_index
 from hvpsbridge.repository.layout import (
     INDEX,
@@ -28,8 +29,10 @@ from hvpsbridge.repository.layout import (
     index_name,
     pack_name,
 )
+from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
-from hvpsbridge.repository.runs import refuse_other_runs, start_run
+from hvpsbridge.repository.run_guard import check_run
+from hvpsbridge.repository.runs import run_alone
 
 logger = logging.getLogger(__name__)
 
@@ -91,20 +94,23 @@ def rebuild_index(
         StoreError: the store fails; what was published so far remains and is correct.
     """
     if check:
-        return _Rebuild(objects, on_progress).run(publish=False)
-    with start_run(objects, run_id) as own:
-        refuse_other_runs(objects, own)
-        return _Rebuild(objects, on_progress).run(publish=True)
+        return _Rebuild(objects, on_progress).run()
+    with run_alone(objects, run_id) as own:
+        return _Rebuild(objects, on_progress, own).run()
 
 
 class _Rebuild:
-    def __init__(self, objects: Objects, on_progress: Callable[[int, int], None] | None) -> None:
+    def __init__(
+        self, objects: Objects, on_progress: Callable[[int, int], None] | None, own: Lease | None = None
+    ) -> None:
         self._objects = objects
+        self._own = own
         self._on_progress = on_progress
         self._frames = 0
         self._unreadable: list[tuple[str, str]] = []
 
-    def run(self, *, publish: bool) -> RebuildReport:
+    def run(self) -> RebuildReport:
+        publish = self._own is not None
         # Packs are listed first. If a writer that begins now publishes a pack and its index between both
         # listings, the pack is not listed; the other way round, it would seem to be in no index.
         packs = list(self._packs())
@@ -176,6 +182,8 @@ class _Rebuild:
         return IndexedPack(pack.binary, pack.kind, pack.pack_bytes, entries)
 
     def _publish(self, superseded: tuple[bytes, ...], packs: list[IndexedPack]) -> None:
+        if self._own is not None:
+            check_run(self._objects, Fences(self._objects), self._own)
         # The packs may be of a run that died before its barrier. They were listed, so they are durable first.
         name = index_name(publish_index(self._objects, IndexObject(superseded, tuple(packs))))
         logger.info("%s lists %d packs and supersedes %d index objects", name, len(packs), len(superseded))

@@ -23,6 +23,7 @@ from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, replace_restore_tool, restore_tool_problems
 from hvpsbridge.repository.check.scan import NO_PACK
 from hvpsbridge.repository.check.verify import VerifyContext, parts_of
+from hvpsbridge.repository.collect.doomed_lists import doomed_packs
 from hvpsbridge.repository.image import DiskImage
 from hvpsbridge.repository.index_objects import current_index, publish_index
 from hvpsbridge.repository.layout import (
@@ -36,7 +37,8 @@ from hvpsbridge.repository.layout import (
     pack_name,
 )
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.runs import refuse_other_runs, start_run
+from hvpsbridge.repository.run_guard import RunGuard
+from hvpsbridge.repository.runs import run_alone
 from hvpsbridge.repository.stored_packs import pack_sizes, size_fault
 
 logger = logging.getLogger(__name__)
@@ -91,10 +93,9 @@ def repair(context: VerifyContext, run_id: UUID, *, check: bool = False) -> Repa
         StoreError: the store fails; what was done so far is complete.
     """
     if check:
-        return _Repair(context, change=False).run()
-    with start_run(context.objects, run_id) as own:
-        refuse_other_runs(context.objects, own)
-        return _Repair(context, change=True).run()
+        return _Repair(context).run()
+    with run_alone(context.objects, run_id) as own:
+        return _Repair(context, RunGuard(context.objects, context.catalog, own)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +128,18 @@ class _Suspect:
 @dataclass(slots=True)
 class _Repair:
     context: VerifyContext
-    change: bool
+    guard: RunGuard | None = None
     removed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     bad: set[tuple[bytes, bytes]] = field(default_factory=set)
+    doomed: frozenset[bytes] = frozenset()
 
     def run(self) -> RepairReport:
         context = self.context
         check_cache(context.objects, context.cache)
         context.frames.set_cache_checked()
         self.bad = {(frame.id, frame.pack) for frame in context.catalog.bad_frames()}
+        self.doomed = doomed_packs(context.objects)
         suspects = {suspect.pack.name: suspect for suspect in self._suspects()}
         needed = self._needed({frame.id for each in suspects.values() for frame in each.frames})
         dropped: list[_Suspect] = []
@@ -222,6 +225,8 @@ class _Repair:
             and place.number >= 0
             and place.pack != suspect.pack.name
             and place.pack not in gone
+            # What a collect is about to delete is no copy.
+            and place.pack not in self.doomed
         ]
 
     # -- taking packs out of the index ----------------------------------------------------------------
@@ -232,7 +237,8 @@ class _Repair:
         for name, content in current_index(objects, self.context.cache):
             if not any(pack.name in names for pack in content.packs):
                 continue
-            if self.change:
+            if self.guard is not None:
+                self.guard.check()
                 packs = tuple(pack for pack in content.packs if pack.name not in names)
                 old = (binary_name(name), *content.supersedes)
                 # When the new object is durable, the old one counts as superseded, deleted or not.
@@ -241,6 +247,8 @@ class _Repair:
             self._remove(name)
         for suspect in suspects:
             if not suspect.is_missing:
+                if self.guard is not None:
+                    self.guard.check()
                 self._remove(suspect.name)
         superseded = set(map(index_name, self.context.cache.superseded()))
         for info in list(objects.list(INDEX)):
@@ -296,7 +304,7 @@ class _Repair:
     def _replace_restore_tool(self) -> bool:
         if not any(restore_tool_problems(self.context.objects)):
             return False
-        if self.change:
+        if self.guard is not None:
             try:
                 replace_restore_tool(self.context.objects)
             except StoreError as err:
@@ -309,7 +317,7 @@ class _Repair:
         if name in self.removed:
             return
         self.removed.append(name)
-        if not self.change:
+        if self.guard is None:
             return
         try:
             self.context.objects.store.delete(name)
