@@ -303,7 +303,21 @@ class Catalog:
 
     def next_link(self, vm_id: UUID) -> tuple[int, bytes | None]:
         """Sequence number of a VM's next point and digest of the one before; pruned and lost ones count."""
+        self._settle()
         return next_after(vm_id, self.points(vm_id), self.tombstones(), self.lost_points(vm_id))
+
+    def _settle(self) -> None:
+        """Name the points of runs whose fence a collect began, and then died or was slow.
+
+        Otherwise a manifest that is no point in a moment might be counted.
+        """
+        undecided = self.fences.undecided()
+        found = list(self.read_manifests()) if undecided else []
+        if all(isinstance(read, Point) for _, read in found):
+            manifests = [read.manifest for _, read in found if isinstance(read, Point)]
+            for run in undecided:
+                points = frozenset(each.point_id for each in manifests if each.writer == run)
+                self.fences.complete(run, points)
 
     # -- records about points -------------------------------------------------------------------------
 

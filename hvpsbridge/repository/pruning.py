@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from hvpsbridge.errors import CollectRefused, PointGone
+from hvpsbridge.errors import CollectRefused, ObjectMissing, PointGone
 from hvpsbridge.repository.catalog import Catalog
-from hvpsbridge.repository.layout import tombstone_name
+from hvpsbridge.repository.layout import point_name, tombstone_name
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 
@@ -43,10 +43,24 @@ class Pruner:
                 # Whoever protects the point looks for a tombstone afterwards, so one of both sees the other.
                 if not states.tags.of(point.point_id, digest).protected:
                     continue
-                self._objects.store.delete(tombstone_name(point.point_id))
+                self._dig_up(point)
             logger.warning("point %s of VM %s is protected and stays", point.short_id, point.vm_name)
             kept.append(point)
         return tuple(kept)
+
+    def _dig_up(self, point: Point) -> None:
+        """Delete the tombstone of a protected point, durably."""
+        store = self._objects.store
+        store.delete(tombstone_name(point.point_id))
+        try:
+            store.size(point_name(point.point_id))
+        except ObjectMissing:
+            # This process was suspended, and meanwhile the protection ended and a collect removed the point.
+            self._catalog.states.bury(point.manifest)
+        store.commit_barrier()
+
+    def _is_buried(self, point: Point) -> bool:
+        return point.point_id in {tomb.point_id for tomb in self._catalog.tombstones()}
 
     def protect(self, point: Point) -> None:
         """Protect a point: nothing prunes it.
@@ -55,14 +69,21 @@ class Pruner:
             PointGone: it was pruned meanwhile.
         """
         tags, digest = self._catalog.states.tags, point.manifest.digest()
-        tags.change(point.point_id, digest, protect=True)
-        if point.point_id in {tomb.point_id for tomb in self._catalog.tombstones()}:
+        # A protected point that was pruned before is a point again at once, which nothing may rely on.
+        is_new = not tags.of(point.point_id, digest).protected
+        if is_new and not self._is_buried(point):
+            tags.change(point.point_id, digest, protect=True)
+        if is_new and self._is_buried(point):
             tags.change(point.point_id, digest, protect=False)
             raise PointGone(self._objects.store.url, point.short_id, "it was pruned just now")
 
     def unprotect(self, point: Point) -> None:
         """End the protection of a point."""
-        self._catalog.states.tags.change(point.point_id, point.manifest.digest(), protect=False)
+        tags, digest = self._catalog.states.tags, point.manifest.digest()
+        # A prune that died may have left its tombstone, which would count from now on.
+        if tags.of(point.point_id, digest).protected and self._is_buried(point):
+            self._dig_up(point)
+        tags.change(point.point_id, digest, protect=False)
 
     def tag(self, point: Point, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
         """Add tags to a point, and remove tags from it."""

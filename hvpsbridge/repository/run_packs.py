@@ -85,6 +85,10 @@ class RunPacks:
             used = {name: kind for name, kind in self._used.items() if name not in own}
         if used:
             sizes = {pack.name: pack.pack_bytes for pack in self._cache.packs()}
+            if not used.keys() <= sizes.keys():
+                # Another process that uses the cache may be taking in an index that a collect has merged.
+                self._cache.synchronise()
+                sizes = {pack.name: pack.pack_bytes for pack in self._cache.packs()}
             # One that is in no index any more has no size, and counts as missing.
             stored += [StoredPack(kind, name, sizes.get(name, -1)) for name, kind in used.items()]
         gone = missing_packs(self._objects, stored)

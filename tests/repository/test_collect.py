@@ -125,14 +125,14 @@ def test_a_restore_in_the_grace_time_reads_what_was_pruned(repository: Repositor
 
 
 def test_a_reader_finds_what_was_moved(repository: Repository, store: MemoryStore) -> None:
-    kept, content = _fragmented(repository)
+    kept, content = fragmented(repository)
     with reopen(store) as reader:
         image = reader.image(kept, kept.disks[0])
         assert collect(repository).moved_bytes > 0
         assert image.readall() == content
 
 
-def _fragmented(repository: Repository) -> tuple[Point, bytes]:
+def fragmented(repository: Repository) -> tuple[Point, bytes]:
     """A point that needs half of a pack, and its content."""
     content = bytearray(noise(5, 16))
     first = store_point(repository, bytes(content))
@@ -144,7 +144,7 @@ def _fragmented(repository: Repository) -> tuple[Point, bytes]:
 
 
 def test_packs_with_much_of_no_use_are_emptied(repository: Repository, store: MemoryStore) -> None:
-    kept, content = _fragmented(repository)
+    kept, content = fragmented(repository)
     report = collect(repository)
     assert report.moved_bytes >= 8 * CHUNK
     stored = sum(len(store.objects[name]) for name in names(store, DATA))
@@ -165,7 +165,7 @@ def test_small_packs_and_index_objects_are_merged(repository: Repository, store:
 def test_a_check_changes_nothing_and_says_what_would_happen(
     repository: Repository, store: MemoryStore
 ) -> None:
-    _fragmented(repository)
+    fragmented(repository)
     before = dict(store.objects)
     report = repository.collect(uuid4(), CollectOptions(max_unused=0, merge_from=2, check=True))
     assert store.objects == before
@@ -321,6 +321,8 @@ def test_a_manifest_after_its_fence_is_no_point(
     with reopen(store) as fresh:
         found = {point.point_id for point in fresh.catalog.points()}
     assert found == {kept.point_id, early.point_id}
+    collect(repository)
+    assert void.point_id.hex not in "".join(names(store, POINTS))
 
 
 def test_protection_wins_over_a_prune_or_says_that_it_lost(
@@ -372,7 +374,7 @@ def test_tags_are_added_and_removed(repository: Repository, store: MemoryStore) 
 def test_the_copy_that_stays_is_checked_before_the_other_one_goes(
     repository: Repository, store: MemoryStore
 ) -> None:
-    kept, content = _fragmented(repository)
+    kept, content = fragmented(repository)
     # Only moves and dooms: the list waits for its time.
     assert collect(repository, CollectOptions(max_unused=0, merge_from=2)).moved_bytes > 0
     with reopen(store) as fresh:
@@ -409,7 +411,7 @@ def test_nothing_is_deleted_while_a_point_cannot_be_read(repository: Repository,
 def test_every_step_may_be_the_last(store: MemoryStore) -> None:
     """A collect that dies between any two changes leaves every point, and the next one ends it."""
     with make(store) as repository:
-        _fragmented(repository)
+        fragmented(repository)
         for seed in range(3):
             store_point(repository, noise(seed + 20, 2), vm_id=UUID(int=seed + 1))
         expected = {point.point_id: content_of(repository, point) for point in repository.catalog.points()}

@@ -8,16 +8,19 @@ on from what is published.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from hvpsbridge.errors import CollectRefused, Damaged, NoDataKey
+from hvpsbridge.errors import CollectRefused, Damaged, NoDataKey, ObjectMissing
 from hvpsbridge.formats.doomed import DoomedList, DoomedPack
 from hvpsbridge.formats.index import IndexedPack, IndexObject
+from hvpsbridge.repository.cache import Renumbered
+from hvpsbridge.repository.check.scan import NO_PACK
 from hvpsbridge.repository.check.verify import VerifyContext
 from hvpsbridge.repository.collect.decision import Decision, decide
 from hvpsbridge.repository.collect.doomed_lists import publish_doomed
@@ -25,17 +28,23 @@ from hvpsbridge.repository.collect.index_changes import replace_index
 from hvpsbridge.repository.collect.moving import Mover
 from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
 from hvpsbridge.repository.collect.run_states import forget_runs, run_states
-from hvpsbridge.repository.collect.small_objects import delete_all, forget_points, merge_tombstones
+from hvpsbridge.repository.collect.small_objects import (
+    delete_all,
+    forget_points,
+    forget_rest,
+    merge_tombstones,
+)
 from hvpsbridge.repository.collect.view import Seen, see
-from hvpsbridge.repository.holder import current_holder
 from hvpsbridge.repository.index_objects import publish_index
-from hvpsbridge.repository.layout import LEASES, binary_name
-from hvpsbridge.repository.lease import Lease
+from hvpsbridge.repository.layout import binary_name, pack_name
 from hvpsbridge.repository.run_guard import RunGuard
-from hvpsbridge.repository.runs import start_run
+from hvpsbridge.repository.runs import collect_lease, start_run
 from hvpsbridge.repository.verified import inherit_ages, merge_ages
 
 logger = logging.getLogger(__name__)
+
+# Without a grace time: dooms, deletes, empties packs that were kept, and deletes them. Then nothing is left.
+MAX_PASSES = 4
 
 
 def collect(
@@ -64,12 +73,7 @@ def collect(
         raise CollectRefused(objects.store.url, what, "run `hvps repo upgrade` first")
     if options.check:
         return _look(context, None, options)[2]
-    place = uuid5(objects.repository_id, "collect")
-    prefix = f"{LEASES}/{objects.sealer.opaque(LEASES, place)}"
-    with (
-        Lease(objects, prefix, current_holder(run_id), "collect"),
-        start_run(objects, run_id) as run,
-    ):
+    with collect_lease(objects, run_id), start_run(objects, run_id) as run:
         return _collect(context, RunGuard(objects, context.catalog, run), options, on_decided)
 
 
@@ -79,18 +83,20 @@ def _collect(
     options: CollectOptions,
     on_decided: Callable[[CollectReport], None],
 ) -> CollectReport:
-    seen, decision, report = _look(context, guard, options)
-    on_decided(replace(report))
-    _carry_out(context, guard, seen, decision)
-    listed = _doom(context, guard, seen, decision, report)
-    _tidy(context, seen)
-    if listed is not None and not listed.runs and not options.grace:
-        # Nothing can rely on what was doomed, so another look shows that it can be deleted.
-        again = replace(options, max_unused=1, merge_from=1 << 30)
-        seen, decision, later = _look(context, guard, again)
+    total: CollectReport | None = None
+    for _ in range(MAX_PASSES):
+        seen, decision, report = _look(context, guard, options)
+        if total is None:
+            on_decided(replace(report))
         _carry_out(context, guard, seen, decision)
-        report.add_pass(later)
-    return report
+        listed = _doom(context, guard, seen, decision, report)
+        _tidy(context, seen, decision)
+        total = total.with_pass(report) if total is not None else report
+        if listed is None or listed.runs or options.grace:
+            break
+        # Nothing can rely on what was doomed, so another look shows that it can be deleted.
+    assert total is not None
+    return total
 
 
 def _look(
@@ -99,16 +105,17 @@ def _look(
     while True:
         seen = see(context, guard, options.grace)
         report = CollectReport(dead_runs=len(seen.runs.dead))
-        decision = decide(context, seen, options, report)
-        if decision is not None:
-            return seen, decision, report
+        with contextlib.suppress(Renumbered):
+            decision = decide(context, seen, options, report)
+            if decision is not None:
+                return seen, decision, report
 
 
 def _carry_out(context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision) -> None:
     """Delete in the reverse order of writing: manifests, the index, packs. Then the lists that named them."""
     objects = context.objects
     guard.check()
-    forget_points(objects, decision.gone_points)
+    forget_points(objects, {*decision.gone_points, *(each.point_id for each in seen.void)})
     if decision.gone:
         replace_index(objects, context.cache, decision.gone, seen.runs.alive)
     objects.store.commit_barrier()
@@ -142,9 +149,11 @@ def _doom(
     )
     guard.check()
     first = publish_doomed(objects, listed)
-    # A run that is not among these reads the list that was just published.
+    # A run that is not among these reads the list that was just published. Those that were fenced before the
+    # marks were made rely on nothing else.
     runs = run_states(objects, guard.run)
-    final = replace(listed, at=datetime.now(UTC), runs=tuple(sorted(runs.alive | runs.dead)))
+    leaning = (runs.alive | runs.dead) - seen.runs.dead
+    final = replace(listed, at=datetime.now(UTC), runs=tuple(sorted(leaning)))
     publish_doomed(objects, final)
     delete_all(objects, [first, *begun])
     return final
@@ -163,9 +172,9 @@ def _move(
         for pack, places in decision.moves:
             try:
                 mover.move(pack, places)
-            except Damaged as err:
+            except (Damaged, ObjectMissing) as err:
                 logger.error("%s; the pack stays as it is", err)
-                report.damaged += (err.name,)
+                report.damaged += (pack_name(pack.kind, pack.name),)
             except NoDataKey:
                 logger.info("a pack of format 1 stays as it is: only a key that reads data can check it")
             else:
@@ -183,13 +192,17 @@ def _move(
     return moved
 
 
-def _tidy(context: VerifyContext, seen: Seen) -> None:
+def _tidy(context: VerifyContext, seen: Seen, decision: Decision) -> None:
     """Remove what is left of dead runs, and merge small objects."""
     objects = context.objects
-    forget_runs(objects, seen.runs.dead)
+    forget_runs(objects, seen.runs.dead | seen.runs.ended)
     replace_index(objects, context.cache, (), seen.runs.alive)
     merge_tombstones(objects, context.catalog)
     # The packs that were listed, and those that this collect has made.
     context.cache.synchronise()
     stored = b"".join(map(binary_name, seen.stored))
     merge_ages(objects, stored + context.cache.pack_names(), partial(delete_all, objects))
+    forget_rest(objects, context.catalog)
+    there = (seen.packs.keys() | set(map(binary_name, seen.stored))) - decision.gone
+    done = [name for name, packs in seen.bad.items() if NO_PACK not in packs and not packs & there]
+    delete_all(objects, done)

@@ -91,8 +91,9 @@ def decide(
     _count(report, seen, choice, uses, unlisted, victims)
     report.kept_again += len(kept)
     report.deleted_points += len(pruned & settled)
-    if context.cache.renewals != renewals:
-        # The numbers that were marked are those of a cache that was rebuilt since.
+    if context.cache.renewals != renewals or not _is_as_seen(context, seen, ready):
+        # The numbers that were marked are those of a cache that was rebuilt since, or another process that
+        # uses its files removed packs that are in the index for a moment.
         return None
     return Decision(
         carried_out=tuple(ready),
@@ -104,6 +105,13 @@ def decide(
         unlisted=unlisted,
         pruned=tuple(sorted(pruned - {point for each in seen.lists.values() for point in each.points})),
     )
+
+
+def _is_as_seen(context: VerifyContext, seen: Seen, ready: Mapping[str, DoomedList]) -> bool:
+    """Whether the index still has the packs that it had, and none that are deleted because it lacked them."""
+    now = {pack.name for pack in context.cache.packs()}
+    named = {pack.name for pack in _named(ready, unlisted=True)}
+    return now >= seen.packs.keys() and not (now & named) - seen.packs.keys()
 
 
 def object_name(pack: DoomedPack) -> str:
@@ -147,7 +155,7 @@ def _mark(context: VerifyContext, seen: Seen, ready: Mapping[str, DoomedList]) -
         each.name for each in seen.packs.values() if pack_name(each.kind, each.name) not in seen.stored
     }
     bad = {(frame.id, frame.pack) for frame in context.catalog.bad_frames()}
-    marks = Marks(context.cache, context.frames, context.grid, avoid | missing, bad)
+    marks = Marks(context.cache, context.frames, context.grid, avoid, missing, bad)
     try:
         marks.add(seen.live)
         needed = marks.copy()

@@ -43,6 +43,10 @@ class Fences:
                 found[fence.run] = points
         return found
 
+    def undecided(self) -> frozenset[UUID]:
+        """Runs whose fence does not name their points yet."""
+        return frozenset(run for run, points in self.all().items() if points is None)
+
     def exists(self, run: UUID) -> bool:
         """Whether the run has a fence, complete or not."""
         names = [info.name for info in self._objects.list(_prefix(run))]

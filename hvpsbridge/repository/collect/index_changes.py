@@ -60,6 +60,7 @@ def replace_index(
     Index objects of runs that are alive are replaced only if one of their packs is gone, since they show
     whose the packs are.
     """
+    _delete_superseded(objects, cache)
     everything = listed_packs(objects, cache)
     small = [
         each for each in everything if each.entries * SMALL_PART < INDEX_ENTRIES and each.run not in alive
@@ -71,14 +72,30 @@ def replace_index(
     if not old:
         return 0
     for names, packs in _batches(objects, cache, old, frozenset(gone)):
-        if packs:  # else deleting them is enough
+        # If nothing is left, deleting them is enough, unless they supersede what cannot be deleted.
+        if packs or not old.issuperset(names):
             publish_index(objects, IndexObject(tuple(map(binary_name, names)), packs))
-    for name in old:
+    _delete(objects, old)
+    return len(old)
+
+
+def _delete_superseded(objects: Objects, cache: IndexCache) -> None:
+    """Delete superseded index objects that a collect that died, or a power loss, has left.
+
+    They would count again if those that supersede them were deleted.
+    """
+    superseded = set(map(index_name, cache.superseded()))
+    if left := [info.name for info in objects.list(INDEX) if info.name in superseded]:
+        _delete(objects, left)
+        objects.store.commit_barrier()
+
+
+def _delete(objects: Objects, names: Collection[str]) -> None:
+    for name in names:
         try:
             objects.store.delete(name)
         except HvpsError as err:  # superseded, it does no harm
             logger.warning("cannot delete %s, which is superseded: %s", name, err)
-    return len(old)
 
 
 def _batches(

@@ -33,6 +33,7 @@ class Marks:
     Args:
         cache, frames, grid: of the repository.
         avoid: packs of which a copy is marked only if there is no other.
+        missing: packs that are not in the store, which are avoided more.
         bad: frames (id, pack name) that are listed as bad; they are avoided, too.
 
     Attributes:
@@ -45,12 +46,14 @@ class Marks:
         frames: FrameReader,
         grid: ChunkGrid,
         avoid: Collection[bytes],
+        missing: Collection[bytes],
         bad: Collection[tuple[bytes, bytes]],
     ) -> None:
         self._cache = cache
         self._frames = frames
         self._grid = grid
         self._avoid = frozenset(avoid)
+        self._missing = frozenset(missing)
         self._bad = frozenset(bad)
         self._marks = chunk_marks.Marks()
         self._nodes = NodeReader(cache, frames)
@@ -119,10 +122,15 @@ class Marks:
             numbers[at] = chosen.number
             if self._marks.add(chosen.number):
                 new.append(at)
+            # A pack that index objects list with different entries has several numbers.
+            for place in places:
+                if place.pack == chosen.pack:
+                    self._marks.add(place.number)
         return sorted(new), numbers
 
-    def _rank(self, place: Location) -> tuple[bool, bool, int]:
-        return (place.id, place.pack) in self._bad, place.pack in self._avoid, place.number
+    def _rank(self, place: Location) -> tuple[bool, bool, bool, int]:
+        is_bad = (place.id, place.pack) in self._bad
+        return place.pack in self._missing, is_bad, place.pack in self._avoid, place.number
 
     def copy(self) -> bytes:
         """The marks so far, for :func:`is_set`."""
@@ -135,7 +143,7 @@ class Marks:
     def is_double(self, place: Location) -> bool:
         """Whether something needs the frame, and another copy of it is marked."""
         marked = self.doubles.get((place.kind, place.id))
-        return marked is not None and marked.number != place.number
+        return marked is not None and marked.pack != place.pack
 
 
 def is_set(bits: bytes | Rows, number: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hvpsbridge.repository.collect.choice import MAX_UNUSED, MERGE_FROM
@@ -68,14 +68,15 @@ class CollectReport:
     stored_bytes: int = 0
     unused_bytes: int = 0
 
-    def add_pass(self, later: CollectReport) -> None:
-        """Add what another pass of the same collect did after this one."""
-        self.deleted_packs += later.deleted_packs
-        self.deleted_bytes += later.deleted_bytes
-        self.deleted_points += later.deleted_points
-        self.kept_again += later.kept_again
-        self.dead_runs += later.dead_runs
-        self.doomed_packs, self.doomed_bytes = later.doomed_packs, later.doomed_bytes
-        self.waiting_packs, self.waiting_bytes = later.waiting_packs, later.waiting_bytes
-        self.waits_until, self.waits_for, self.runs = later.waits_until, later.waits_for, later.runs
-        self.stored_bytes, self.unused_bytes = later.stored_bytes, later.unused_bytes
+    def with_pass(self, later: CollectReport) -> CollectReport:
+        """This report, with what another pass of the same collect did after it."""
+        return replace(
+            later,
+            deleted_packs=self.deleted_packs + later.deleted_packs,
+            deleted_bytes=self.deleted_bytes + later.deleted_bytes,
+            deleted_points=self.deleted_points + later.deleted_points,
+            moved_bytes=self.moved_bytes + later.moved_bytes,
+            kept_again=self.kept_again + later.kept_again,
+            dead_runs=self.dead_runs + later.dead_runs,
+            damaged=self.damaged + tuple(name for name in later.damaged if name not in self.damaged),
+        )

@@ -24,6 +24,7 @@ class RunStates:
     Attributes:
         alive: runs that are in progress, or may be: they are on another machine.
         dead: runs whose process ended without releasing the run object.
+        ended: runs that were released, but whose run object is still there.
         old: those of ``alive`` whose writers opened the repository before it was upgraded, so that they read
             no doomed lists; described for people.
         holders: who does the runs of ``alive`` whose run objects can be read; described for people.
@@ -31,6 +32,7 @@ class RunStates:
 
     alive: frozenset[UUID]
     dead: frozenset[UUID]
+    ended: frozenset[UUID]
     old: tuple[str, ...]
     holders: Mapping[UUID, str] = field(default_factory=dict)
 
@@ -42,12 +44,14 @@ def run_states(objects: Objects, own: UUID | None) -> RunStates:
         highest.pop(own, None)
     alive: set[UUID] = set()
     dead: set[UUID] = set()
+    ended: set[UUID] = set()
     old: list[str] = []
     holders: dict[UUID, str] = {}
     for run, counter in highest.items():
         prefix = f"{RUNS}/{run.hex}"
         record = leases.read_record(objects, prefix, counter)
         if record is not None and record.released:
+            ended.add(run)
             continue
         if record is not None and leases.is_gone(objects, prefix, record.holder):
             dead.add(run)
@@ -57,7 +61,7 @@ def run_states(objects: Objects, own: UUID | None) -> RunStates:
             holders[run] = record.holder.describe()
         if record is not None and record.format < objects.format:
             old.append(record.holder.describe())
-    return RunStates(frozenset(alive), frozenset(dead), tuple(old), holders)
+    return RunStates(frozenset(alive), frozenset(dead), frozenset(ended), tuple(old), holders)
 
 
 def with_stale(objects: Objects, states: RunStates, runs: frozenset[UUID]) -> RunStates:

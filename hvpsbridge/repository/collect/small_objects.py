@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged, HvpsError, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
-from hvpsbridge.formats.marks import Tombstone, Tombstones
+from hvpsbridge.formats.marks import BadList, Tombstone, Tombstones
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.layout import (
+    BAD,
+    IDS,
     POINTS,
     PROOFS,
     PRUNED,
@@ -31,7 +34,7 @@ TOMBSTONES_IN_OBJECT = 16384
 
 
 def forget_points(objects: Objects, points: Iterable[UUID]) -> None:
-    """Delete the manifests of pruned points, and then what belongs to them; their tombstones stay."""
+    """Delete manifests, and then what belongs to them; tombstones stay."""
     every = sorted(points)
     if not every:
         return
@@ -40,6 +43,26 @@ def forget_points(objects: Objects, points: Iterable[UUID]) -> None:
     for point in every:
         rest = [info.name for folder in (PROOFS, TAGS) for info in objects.list(f"{folder}/{point.hex}")]
         delete_all(objects, [ids_name(point), *rest])
+
+
+def forget_rest(objects: Objects, catalog: Catalog) -> None:
+    """Delete what belongs to pruned points whose manifests are gone. A process that was suspended, or a power
+    loss, may have left it."""
+    tombs = {tomb.point_id.hex for tomb in catalog.tombstones()}
+    for folder in (IDS, PROOFS, TAGS):
+        of = [info.name for info in objects.list(folder) if info.name.split("/")[1] in tombs]
+        there = {info.name.rsplit("/", 1)[1] for info in objects.list(POINTS)} if of else set()
+        delete_all(objects, [name for name in of if name.split("/")[1] not in there])
+
+
+def read_bad_lists(objects: Objects) -> dict[str, frozenset[bytes]]:
+    """Names of the lists of bad frames that can be read, and the packs that each names."""
+    found: dict[str, frozenset[bytes]] = {}
+    for info in list(objects.list(BAD)):
+        with contextlib.suppress(ObjectMissing, Damaged, NewerObject):
+            frames = objects.read_record(BadList, info.name, Kind.BAD_LIST).frames
+            found[info.name] = frozenset(frame.pack for frame in frames)
+    return found
 
 
 def delete_all(objects: Objects, names: Iterable[str]) -> None:

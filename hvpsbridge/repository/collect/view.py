@@ -20,6 +20,7 @@ from hvpsbridge.repository.check.verify import VerifyContext
 from hvpsbridge.repository.collect.doomed_lists import read_doomed
 from hvpsbridge.repository.collect.index_changes import listed_packs
 from hvpsbridge.repository.collect.run_states import RunStates, run_states, with_stale
+from hvpsbridge.repository.collect.small_objects import read_bad_lists
 from hvpsbridge.repository.layout import PACK_FOLDERS
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.run_guard import RunGuard
@@ -36,6 +37,8 @@ class Seen:
         runs: run objects, without that of the collect.
         live: manifests of points.
         pruned: manifests of pruned points.
+        void: manifests that are no points, of runs that were declared dead.
+        bad: lists of bad frames, by name, with the packs that they name.
         lists: doomed lists, by name.
     """
 
@@ -45,6 +48,8 @@ class Seen:
     runs: RunStates
     live: tuple[Manifest, ...]
     pruned: tuple[Manifest, ...]
+    void: tuple[Manifest, ...]
+    bad: dict[str, frozenset[bytes]]
     lists: dict[str, DoomedList]
 
 
@@ -60,6 +65,7 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
         CollectRefused: nothing may be deleted from the repository as it is.
     """
     objects, catalog = context.objects, context.catalog
+    bad = read_bad_lists(objects)  # before the packs, so that what they name is seen if it is there
     stored = {info.name: info.size_bytes for folder in PACK_FOLDERS.values() for info in objects.list(folder)}
     context.cache.synchronise()
     owners = {pack: each.run for each in listed_packs(objects, context.cache) for pack in each.packs}
@@ -71,14 +77,16 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
     if runs.old:
         what = f"{runs.old[0]} opened it before it was upgraded, and may rely on what would be deleted"
         raise CollectRefused(objects.store.url, what, "wait until that run has ended")
+    begun: frozenset[UUID] = frozenset()
     if guard is not None:
         for run in runs.dead:
             catalog.fences.begin(run)
+        # Also those that a collect began that died then; not those that one begins after the manifests are
+        # listed, which may lack a manifest from before the fence.
+        begun = runs.dead | catalog.fences.undecided()
     manifests = _manifests(catalog, objects.store.url)
     if guard is not None:
-        # Also those that a collect began that died then.
-        begun = {run for run, points in catalog.fences.all().items() if points is None}
-        for run in runs.dead | begun:
+        for run in begun:
             points = frozenset(each.point_id for each in manifests if each.writer == run)
             catalog.fences.complete(run, points)
     states = catalog.states.read()
@@ -89,6 +97,8 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
         runs=runs,
         live=tuple(manifest for manifest in manifests if states.is_point(manifest)),
         pruned=tuple(each for each in manifests if states.is_pruned(each) and not states.is_void(each)),
+        void=tuple(each for each in manifests if states.is_void(each)),
+        bad=bad,
         lists=lists,
     )
 
