@@ -90,7 +90,7 @@ def _collect(
             on_decided(replace(report))
         _carry_out(context, guard, seen, decision)
         listed = _doom(context, guard, seen, decision, report)
-        _tidy(context, seen, decision)
+        _tidy(context, guard, seen, decision)
         total = total.with_pass(report) if total is not None else report
         if listed is None or listed.runs or options.grace:
             break
@@ -117,7 +117,7 @@ def _carry_out(context: VerifyContext, guard: RunGuard, seen: Seen, decision: De
     guard.check()
     forget_points(objects, {*decision.gone_points, *(each.point_id for each in seen.void)})
     if decision.gone:
-        replace_index(objects, context.cache, decision.gone, seen.runs.alive)
+        replace_index(objects, context.cache, decision.gone, seen.runs.alive, guard.check)
     objects.store.commit_barrier()
     delete_all(objects, decision.victims)
     objects.store.commit_barrier()
@@ -192,11 +192,11 @@ def _move(
     return moved
 
 
-def _tidy(context: VerifyContext, seen: Seen, decision: Decision) -> None:
+def _tidy(context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision) -> None:
     """Remove what is left of dead runs, and merge small objects."""
     objects = context.objects
     forget_runs(objects, seen.runs.dead | seen.runs.ended)
-    replace_index(objects, context.cache, (), seen.runs.alive)
+    replace_index(objects, context.cache, (), seen.runs.alive, guard.check)
     merge_tombstones(objects, context.catalog)
     # The packs that were listed, and those that this collect has made.
     context.cache.synchronise()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -54,12 +54,21 @@ def replace_index(
     cache: IndexCache,
     gone: Collection[bytes],
     alive: Collection[UUID],
+    check: Callable[[], None],
 ) -> int:
     """Publish an index without the packs ``gone``, and merge small index objects; how many were replaced.
 
     Index objects of runs that are alive are replaced only if one of their packs is gone, since they show
     whose the packs are.
+
+    Args:
+        objects, cache: of the repository.
+        gone: names of packs.
+        alive: runs in progress.
+        check: called before each change: what a collect that was declared dead would publish may list packs
+            that another one has deleted.
     """
+    check()
     _delete_superseded(objects, cache)
     everything = listed_packs(objects, cache)
     small = [
@@ -74,7 +83,9 @@ def replace_index(
     for names, packs in _batches(objects, cache, old, frozenset(gone)):
         # If nothing is left, deleting them is enough, unless they supersede what cannot be deleted.
         if packs or not old.issuperset(names):
+            check()
             publish_index(objects, IndexObject(tuple(map(binary_name, names)), packs))
+    check()
     _delete(objects, old)
     return len(old)
 
