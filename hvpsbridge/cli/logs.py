@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import io
 import json
 import logging
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 from uuid import UUID
-from xml.sax.saxutils import escape
 
 from hvpsbridge.errors import ConfigurationError
 from hvpsbridge.secret import HIDDEN, Secret
@@ -56,7 +56,8 @@ class Redactor:
             one_line(value),
             repr(value)[1:-1],
             json.dumps(value)[1:-1],
-            escape(value),
+            # As xml.sax.saxutils.escape, which imports an HTTP client.
+            html.escape(value, quote=False),
             quote(value),
             quote(value, safe=""),
             base64.b64encode(data).decode(),
