@@ -68,7 +68,11 @@ def diff(
             changed[number] = list(changed_extents(repository, before, disk))
     if not any(changed.values()):
         return ()
-    with open_point(repository, one) as left, open_point(repository, other) as right:
+    with (
+        repository.readers() as readers,
+        open_point(repository, one, readers) as left,
+        open_point(repository, other, readers) as right,
+    ):
         earlier = {(one.disks[each.disk].slot, each.name): index for index, each in enumerate(left.volumes)}
         found = []
         for index, volume in enumerate(right.volumes):

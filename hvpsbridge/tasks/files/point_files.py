@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from hvpsbridge.errors import FileNotFound, FilesUnreadable, PointNotFound
@@ -13,6 +13,7 @@ from hvpsbridge.filesystems.model import Entry, Volume
 from hvpsbridge.formats.readable import Readable
 from hvpsbridge.repository import Repository
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.reading import ChunkReaders
 
 _TAIL = re.compile(r"(?P<point>.+?):(?P<disk>\d{1,5})(?::(?P<volume>[^:]+))?")
 
@@ -105,13 +106,18 @@ def address(volume: Volume) -> str:
 
 
 @contextmanager
-def open_point(repository: Repository, point: Point) -> Iterator[PointFiles]:
+def open_point(
+    repository: Repository, point: Point, readers: ChunkReaders | None = None
+) -> Iterator[PointFiles]:
     """Open all disks of a point, since a volume group may be on several.
+
+    Args:
+        readers: of the repository, with a cache that several points share.
 
     Raises:
         MachineError: the libraries are not installed.
     """
-    with repository.readers() as readers:
+    with nullcontext(readers) if readers is not None else repository.readers() as readers:
         disks: Sequence[Readable] = [repository.reader(readers, disk) for disk in point.disks]
         sectors = [disk.sector_bytes for disk in point.disks]
         with DiskFiles(disks, sectors) as files:
