@@ -293,6 +293,11 @@ def normal_path(path: str) -> str:
     return path.replace("/", "\\").lower()
 
 
+def path_key(path: str) -> str:
+    """:func:`normal_path` of a file or folder, without a separator at the end."""
+    return normal_path(path).rstrip("\\")
+
+
 def _differing(position: int, old: bytes, new: bytes, unit: int) -> Iterator[tuple[int, bytes | int]]:
     start: int | None = None
     for at in range(0, len(new), unit):

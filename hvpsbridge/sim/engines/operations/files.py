@@ -14,7 +14,8 @@ from hvpsbridge.sim.engines.failure import Failure, failure, of_disk, of_disk_ca
 from hvpsbridge.sim.engines.operations.context import Context
 from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError
 from hvpsbridge.sim.model.errors import Win32
-from hvpsbridge.sim.model.host_files import COMPRESSED, ENCRYPTED, SPARSE, VM_FOLDER, FileHandle
+from hvpsbridge.sim.model.host_files import SPARSE, FileHandle
+from hvpsbridge.sim.model.host_folders import COMPRESSED, ENCRYPTED, VM_FOLDER
 
 T = TypeVar("T")
 _IMPORTED = "\\imported configuration"
