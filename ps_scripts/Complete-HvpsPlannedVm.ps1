@@ -45,13 +45,11 @@ function Set-HvpsPlannedFile {
     $isos = @($Plan.isos | Where-Object { $null -ne $_ })
     foreach ($file in @(Get-HvpsPlannedPart -Setting $Setting -ClassName $class)) {
         $path = [string] @($file.HostResource)[0]
-        if ('Microsoft:Hyper-V:Virtual CD/DVD Disk' -eq $file.ResourceSubType) {
+        if ('Microsoft:Hyper-V:Virtual Hard Disk' -ne $file.ResourceSubType) {
+            # An ISO file, or a floppy disk.
             if ($isos -notcontains $path) {
                 $removed += $file
             }
-            continue
-        }
-        if ('Microsoft:Hyper-V:Virtual Hard Disk' -ne $file.ResourceSubType) {
             continue
         }
         $wanted = @($left | Where-Object { $path -eq $_.from })
@@ -78,10 +76,14 @@ function Set-HvpsPlannedFile {
         $null = Invoke-HvpsWaited @parameters
     }
     if ($removed.Count -gt 0) {
+        if ($removed[0] -is [Microsoft.Management.Infrastructure.CimInstance]) {
+            # References are taken from an array of their own type only.
+            $removed = [Microsoft.Management.Infrastructure.CimInstance[]] $removed
+        }
         $parameters = @{
             Service   = 'Msvm_VirtualSystemManagementService'
             Method    = 'RemoveResourceSettings'
-            Arguments = @{ ResourceSettings = [object[]] $removed }
+            Arguments = @{ ResourceSettings = $removed }
             What      = 'removing files from drives'
         }
         $null = Invoke-HvpsWaited @parameters

@@ -25,13 +25,12 @@ from hvpsbridge.tasks.cleanup.planned_vms import remove_planned, unclear_planned
 from hvpsbridge.tasks.events import Meter
 from hvpsbridge.tasks.file_names import path_part
 from hvpsbridge.tasks.restore.host_file import PIECE_BYTES
+from hvpsbridge.tasks.restore.host_place import IMPORT_FOLDER
 from hvpsbridge.tasks.restore.host_send import HostSend
 
 if TYPE_CHECKING:
     from hvpsbridge.host.hyperv import HyperVHost
 
-# In the folder of the VM; the host writes configuration files in a folder of this name only.
-IMPORT_FOLDER = "Imported Configuration"
 _CONFIG, _STATES = ".vmcx", (".vmrs", ".vmgs")
 _LEAVE_OUT = "leave out --from-config"
 

@@ -15,6 +15,11 @@ from hvpsbridge.units import size_text
 if TYPE_CHECKING:
     from hvpsbridge.host.hyperv import HyperVHost
 
+DISK_FOLDER = "Virtual Hard Disks"
+# The host writes configuration files in a folder of this name only.
+IMPORT_FOLDER = "Imported Configuration"
+# Folders that are made in that of the VM, the innermost first.
+_FOLDERS = (DISK_FOLDER, IMPORT_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
 # Windows takes longer paths only from programs that ask for it.
 _MAX_PATH = 259
 
@@ -26,12 +31,12 @@ class HostPlace:
     Attributes:
         base: folder in which the folder of the VM is.
         problems: what is in the way, one line each.
-        missing: the base and those around it that do not exist, the innermost first.
+        folders: those that will be made, the innermost first.
     """
 
     base: str
     problems: tuple[str, ...]
-    missing: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 def find_place(
@@ -79,8 +84,9 @@ def find_place(
     if needed_bytes > found.free_bytes:
         have = size_text(found.free_bytes)
         problems.append(f"the disks need {size_text(needed_bytes)}, and {found.path} has {have} free")
-    missing = tuple(each for each in _with_parents(found.path) if each not in there)
-    return HostPlace(found.path, tuple(problems), missing)
+    inside = (ntpath.join(place, part) for part in _FOLDERS)
+    around = (each for each in _with_parents(found.path) if each not in there)
+    return HostPlace(found.path, tuple(problems), (*inside, place, *around))
 
 
 def _with_parents(folder: str) -> Iterator[str]:

@@ -32,11 +32,11 @@ from hvpsbridge.tasks.cleanup.restores import RestoreJournal, sweep_restores
 from hvpsbridge.tasks.file_names import MappedName, disk_file_name, path_part
 from hvpsbridge.tasks.planning.restored import record_restored
 from hvpsbridge.tasks.proofs import record_proof
-from hvpsbridge.tasks.restore.from_config import IMPORT_FOLDER, ConfiguredVm, stored_files
+from hvpsbridge.tasks.restore.from_config import ConfiguredVm, stored_files
 from hvpsbridge.tasks.restore.host_capacity import find_isos, host_lacks
 from hvpsbridge.tasks.restore.host_file import HostDiskFile
 from hvpsbridge.tasks.restore.host_notes import left_out_notes
-from hvpsbridge.tasks.restore.host_place import find_place
+from hvpsbridge.tasks.restore.host_place import DISK_FOLDER, IMPORT_FOLDER, find_place
 from hvpsbridge.tasks.restore.images import view_of
 from hvpsbridge.tasks.restore.results import Finished, RestoredDisk
 from hvpsbridge.tasks.restore.source import DiskSource
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FORMAT = "hyperv"
-DISK_FOLDER = "Virtual Hard Disks"
-# Folders that are made in that of the VM, the innermost first.
-_FOLDERS = (DISK_FOLDER, IMPORT_FOLDER, "Virtual Machines", "Snapshots", "UndoLog Configuration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +159,7 @@ class HostVm:
             self._name,
             self.place,
             (*(HostDiskFile(self.host, path).partial for path in files), *files, *config),
-            (
-                *(ntpath.join(self.place, part) for part in _FOLDERS),
-                self.place,
-                *found.missing,
-            ),
+            found.folders,
             "" if self.drill is None else self.drill.expires.isoformat(),
             config,
             () if self._config is None else self._config.planned_before(),
