@@ -14,7 +14,7 @@ from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.report.documents.repositories import Collected
 from hvpsbridge.repository.collect.report import CollectReport
-from hvpsbridge.tasks.retention.collecting import CollectSettings, collect_lines, plan_lines
+from hvpsbridge.tasks.retention.collect import CollectSettings, collect_lines, plan_lines
 
 _OPTIONS = OptionGroup(CollectSettings, {"grace": "--grace", "max_unused": "--max-unused"})
 

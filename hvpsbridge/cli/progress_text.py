@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def vm_name(vm: VmRef) -> str:
     """Host and name of a VM."""
-    return f"{vm.host}/{vm.name}"
+    return vm.title
 
 
 def ended_text(result: TaskResult) -> str:

@@ -67,7 +67,7 @@ def _times(context: click.Context, parameter: click.Parameter, values: tuple[str
     "days",
     callback=_days,
     metavar="SPAN",
-    help="Show which points the rules will hold after this time, as 365d. Opens no repository.",
+    help="Show which points the rules will hold after this time, as 365d; looks at rules only.",
 )
 @click.option(
     "--backup-at",

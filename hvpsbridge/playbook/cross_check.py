@@ -11,6 +11,7 @@ from hvpsbridge.playbook.problems import PlaybookProblem, nearest, path_text
 from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.repository.stores.urls import url_problem
 from hvpsbridge.tasks.registry import find_task
+from hvpsbridge.tasks.task import Scope
 
 
 def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
@@ -38,8 +39,13 @@ def cross_check(spec: PlaybookSpec, tree: Tree) -> Iterator[PlaybookProblem]:
                 f"no repository {play.repository!r} in this file"
                 + nearest(play.repository, spec.repositories),
             )
+        once = ""
         for number, task in enumerate(play.tasks):
             kind, at = find_task(task.kind), (*here, "tasks", number, task.kind)
+            if kind.scope is not Scope.VM:
+                once = once or task.kind
+            elif once:
+                yield problem(at, f"must come before {once}, which is done once, after the tasks of all VMs")
             if what := kind.conflict(task.options):
                 yield problem(at, what)
             for named in kind.hosts(task.options):

@@ -15,7 +15,7 @@ from hvpsbridge.tasks.registry import TASKS, find_task
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task, done for each VM of a play.
+    """One task, done for each VM of a play, or once after those.
 
     Attributes:
         kind: name of the task kind.
@@ -32,7 +32,9 @@ class TaskSpec:
         """What pydantic reads it by: a key for each task kind, of which exactly one is given."""
         kinds = tuple(TASKS)
         declared = [*options_of(TaskSpec).values(), *map(_option_of, kinds)]
-        doc = f"One task, done for each VM of the play. Exactly one of {', '.join(kinds)}."
+        doc = (
+            f"One task, done for each VM of the play, or once after those. Exactly one of {', '.join(kinds)}."
+        )
 
         def expand(value: object) -> object:
             # ``- backup`` and ``- backup:`` mean that task with its defaults.

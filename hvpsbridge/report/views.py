@@ -11,6 +11,7 @@ from hvpsbridge.report.documents import Document
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent, TaskReport
 from hvpsbridge.tasks.registry import TASKS, find_task
 from hvpsbridge.tasks.tables import ResultTable
+from hvpsbridge.tasks.task import Scope
 from hvpsbridge.units import duration_text
 
 # Levels of Windows: 1 critical, 2 error, 3 warning.
@@ -34,16 +35,18 @@ class Table:
 
 def task_table(table: ResultTable, tasks: Iterable[TaskReport]) -> Table:
     """A table of one kind of task, with a row for each row of the sections of its tasks."""
+    tasks = list(tasks)
+    once = any(is_once(task) for task in tasks)
     rows = [
         (
-            *((task.host, task.vm) if table.with_host else (task.vm,)),
+            *(() if once else (task.host, task.vm) if table.with_host else (task.vm,)),
             *(column.text(row) for column in table.columns),
         )
         for task in tasks
         if task.section is not None
         for row in table.rows(task.section)
     ]
-    first = ("host", "VM") if table.with_host else ("VM",)
+    first: tuple[str, ...] = () if once else ("host", "VM") if table.with_host else ("VM",)
     return Table(
         table.title,
         (*first, *(column.heading for column in table.columns)),
@@ -52,13 +55,18 @@ def task_table(table: ResultTable, tasks: Iterable[TaskReport]) -> Table:
     )
 
 
+def is_once(task: TaskReport) -> bool:
+    """Whether a task was done once, and not for a VM."""
+    return find_task(task.task).scope is not Scope.VM
+
+
 def recap_table(report: RunReport) -> Table:
     """One row per VM with the number of its tasks by outcome, like the recap of Ansible."""
     outcomes = ("done", "planned", "degraded", "skipped", "failed")
     names: dict[tuple[str, str], dict[str, int]] = {}
     seconds: dict[tuple[str, str], float] = {}
     for task in report.tasks:
-        who = (task.host, task.vm)
+        who = ("-", "-") if is_once(task) else (task.host, task.vm)
         counts = names.setdefault(who, dict.fromkeys(outcomes, 0))
         counts[task.outcome] += 1
         seconds[who] = seconds.get(who, 0.0) + task.seconds
@@ -90,7 +98,7 @@ def condition_lines(report: RunReport) -> tuple[str, ...]:
     """One line for each error, warning and note, preceded by the VM."""
     lines = [problem.text for problem in report.problems]
     for task in report.tasks:
-        who = f"{task.host}/{task.vm} {task.task}"
+        who = task.task if is_once(task) else f"{task.host}/{task.vm} {task.task}"
         lines += [f"{who}: {problem.text}" for problem in task.conditions]
         lines += [f"{who}: warning: {warning}" for warning in task.warnings]
         if task.section is not None:

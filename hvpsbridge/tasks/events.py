@@ -21,6 +21,15 @@ class VmRef:
     vm_id: UUID | None
     name: str
 
+    @property
+    def title(self) -> str:
+        """The host and the VM, as lines of progress begin; what is done for no single VM has a title, too."""
+        return f"{self.host}/{self.name}" if self != EVERY_VM else "repository"
+
+
+# In place of a VM, for what is done once for all VMs or for the repository.
+EVERY_VM = VmRef("", None, "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

@@ -8,7 +8,7 @@ from typing import Any
 from hvpsbridge.repository import Repository
 from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
-from hvpsbridge.tasks.task import PlayTask
+from hvpsbridge.tasks.task import PlayTask, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ class PlayRun:
     def needs_hosts(self) -> bool:
         """Whether any task needs a host; otherwise the repository gives the VMs."""
         return any(item.task.needs_host for item in self.tasks)
+
+    @property
+    def vm_tasks(self) -> tuple[PlayTask[Any], ...]:
+        """Tasks for each VM, in order."""
+        return tuple(item for item in self.tasks if item.task.scope is Scope.VM)
+
+    @property
+    def once_tasks(self) -> tuple[PlayTask[Any], ...]:
+        """Tasks that are done once, after those for each VM, in order."""
+        return tuple(item for item in self.tasks if item.task.scope is not Scope.VM)
 
     @property
     def host_names(self) -> str:

@@ -14,6 +14,8 @@ TASKS = {
     "verify": "hvpsbridge.tasks.verify",
     "restore": "hvpsbridge.tasks.restore.task",
     "restore_drill": "hvpsbridge.tasks.restore.drill",
+    "prune": "hvpsbridge.tasks.retention.prune",
+    "collect": "hvpsbridge.tasks.retention.collect",
 }
 
 

@@ -1,8 +1,9 @@
 """Runs the tasks of plays for the VMs of hosts, several VMs at a time; a failure concerns its VM only.
 
-One worker thread runs all tasks of a VM, in order. The thread that calls :meth:`Runner.run` only waits, so
-that it receives signals: after the first one the workers stop and undo; after the second one it returns at
-once with what may be left. Worker threads are daemons and end with the process.
+One worker thread runs all tasks of a VM, in order; tasks that are done once follow after those of VMs. The
+thread that calls :meth:`Runner.run` only waits, so that it receives signals: after the first one the workers
+stop and undo; after the second one it returns at once with what may be left. Worker threads are daemons and
+end with the process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hvpsbridge import stopping
 from hvpsbridge.errors import HvpsError, InternalError, NothingToBackUp, as_error
 from hvpsbridge.receiver.throttling import ByteBudget
 from hvpsbridge.tasks.cancel import Cancellation
-from hvpsbridge.tasks.events import VmRef
+from hvpsbridge.tasks.events import EVERY_VM, VmRef
 from hvpsbridge.tasks.finder import ChosenVm, VmFinder, known_vms
 from hvpsbridge.tasks.hosts import Hosts
 from hvpsbridge.tasks.jobs import JobQueue
@@ -29,22 +30,26 @@ from hvpsbridge.tasks.observer import Observer, ShieldedObserver
 from hvpsbridge.tasks.places import Places, Writer
 from hvpsbridge.tasks.play import PlayRun
 from hvpsbridge.tasks.results import HostProblem, Outcome, RunResult, TaskResult
-from hvpsbridge.tasks.task import Leftovers, Task, TaskContext, no_places
+from hvpsbridge.tasks.task import Leftovers, PlayTask, Scope, Task, TaskContext, no_places
 from hvpsbridge.tasks.transfer.limits import SharedLimits
 
 logger = logging.getLogger(__name__)
 
+# Of a job that is done once.
+_NO_VM = ChosenVm(EVERY_VM, frozenset(), frozenset(), named=False)
 # How often the waiting thread checks for signals.
 LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
 class _Job:
-    """The tasks of a play for one VM, and the one that runs."""
+    """Tasks of a play for one VM, or one that is done once, and the one that runs."""
 
     number: int
     play: PlayRun
     chosen: ChosenVm
+    tasks: tuple[PlayTask[Any], ...]
+    vms: tuple[VmRef, ...] = ()
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     task: Task[Any] | None = None
     leftovers: Leftovers = field(default_factory=Leftovers)
@@ -146,13 +151,31 @@ class Runner:
             self._places.note(Writer(number, index, vm.vm_id), vm, places)
 
     def _run_play(self, number: int, play: PlayRun) -> None:
-        known: list[_Job] = []
         self._places.forget(number)
-        for chosen in self._finder.find(play):
-            job = _Job(number, play, chosen)
-            known.append(job)
+        if play.vm_tasks:
+            found = self._finder.find(play)
             if not self._check:
-                self._note_places(number, play, chosen.vm)
+                for chosen in found:
+                    self._note_places(number, play, chosen.vm)
+            self._run_jobs([_Job(number, play, chosen, play.vm_tasks) for chosen in found])
+        vms: tuple[VmRef, ...] | None = None
+        for item in play.once_tasks:
+            if self._cancel.requested:
+                return
+            if item.task.scope is Scope.SELECTED:
+                if vms is None:
+                    vms = self._in_repository(play)
+                if not vms:
+                    continue
+            self._run_jobs([_Job(number, play, _NO_VM, (item,), vms or ())])
+
+    def _in_repository(self, play: PlayRun) -> tuple[VmRef, ...]:
+        """Selected VMs that the repository has; problems are reported if no task for VMs did."""
+        if play.vm_tasks:
+            return known_vms(play)
+        return tuple(chosen.vm for chosen in self._finder.find(play))
+
+    def _run_jobs(self, known: Sequence[_Job]) -> None:
         jobs = JobQueue(known, lambda job: job.chosen.vm.host)
         workers = [
             threading.Thread(
@@ -181,7 +204,7 @@ class Runner:
     def _run_job(self, job: _Job) -> HvpsError | None:
         """Run the tasks of a VM; the error of the last one."""
         error: HvpsError | None = None
-        for index, item in enumerate(job.play.tasks):
+        for index, item in enumerate(job.tasks):
             if self._cancel.requested or (self._check and not item.task.plans):
                 break
             job.task = item.task
@@ -216,6 +239,7 @@ class Runner:
             shared=self._shared,
             leftovers=job.leftovers,
             named=job.chosen.named,
+            vms=job.vms,
         )
         with stopping.checked_by(self._cancel.check):
             return task.run(context, options)
@@ -247,7 +271,7 @@ class Runner:
         """Report the VMs of workers that ended for whatever reason."""
         for job in jobs:
             if not job.finished:
-                job.task = job.task or job.play.tasks[0].task
+                job.task = job.task or job.tasks[0].task
                 self._take(self._failure(job, InternalError("its worker ended"), job.leftovers.lines))
 
     def _give_up(self, jobs: Sequence[_Job]) -> None:

@@ -24,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ResultTable:
-    """A table of all results of a task kind. It begins with columns for the host and the VM.
+    """A table of all results of a task kind. If it is for VMs, columns for host and VM come first.
 
     Attributes:
         title: one or two words, small letters.

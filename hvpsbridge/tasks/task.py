@@ -1,14 +1,16 @@
 """What a task kind is.
 
-A task does one thing for one VM of a play. A task kind is a module that holds its options, its result and
-a :class:`Task` named ``TASK``, and one line in :data:`~hvpsbridge.tasks.registry.TASKS`. Playbook keys, the
-JSON report and the tables derive from what the module declares.
+A task does one thing for one VM of a play, or once for all of them. A task kind is a module that holds its
+options, its result and a :class:`Task` named ``TASK``, and one line in
+:data:`~hvpsbridge.tasks.registry.TASKS`. Playbook keys, the JSON report and the tables derive from what the
+module declares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -43,6 +45,18 @@ def _no_lines(section: object, planned: bool) -> Iterable[str]:
     return ()
 
 
+class Scope(Enum):
+    """What a task is done for. All but ``VM`` are done once, after the tasks of all VMs of the play.
+
+    ``VM``: for each selected VM. ``SELECTED``: for all selected VMs together. ``REPOSITORY``: for the
+    repository, whichever VMs are selected.
+    """
+
+    VM = auto()
+    SELECTED = auto()
+    REPOSITORY = auto()
+
+
 @dataclass(slots=True)
 class Leftovers:
     """What a running task may have on a host at this moment, one line each.
@@ -62,7 +76,8 @@ class TaskContext:
     """What a task works with: one VM of a play, and what all tasks of a run share.
 
     Attributes:
-        vm: the VM; its host is the one on which it was found.
+        vm: the VM; its host is the one on which it was found. ``EVERY_VM`` for a task that is done once.
+        vms: for a task that is done once for the selected VMs: those of them that the repository has.
         hosts: hosts of the play.
         check: only plan; change nothing.
         budget: byte budget of all reads.
@@ -82,6 +97,7 @@ class TaskContext:
     shared: SharedLimits = field(default_factory=SharedLimits)
     leftovers: Leftovers = field(default_factory=Leftovers)
     named: bool = True
+    vms: tuple[VmRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +112,7 @@ class Task(Generic[_Options]):
         result: class of its results; their ``section`` goes into reports.
         tables: tables of the sections of a run.
         lines: lines to print beside the tables, from a section and whether the run only planned.
+        scope: what it is done for.
         needs_host: whether it needs a host; otherwise the repository gives the VMs.
         places: what it writes on this machine for a VM, from the VM, its options and the id of the run.
         hosts: names of hosts that its options name, beside those of the play.
@@ -113,6 +130,7 @@ class Task(Generic[_Options]):
     places: Callable[[VmRef, Any, UUID], Iterable[Place]] = no_places
     hosts: Callable[[Any], Iterable[str]] = _no_hosts
     conflict: Callable[[Any], str | None] = _no_conflict
+    scope: Scope = Scope.VM
     needs_host: bool = False
     plans: bool = False
 

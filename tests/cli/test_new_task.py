@@ -62,4 +62,7 @@ def test_its_mistakes_have_their_places(world: World, hvps: Hvps) -> None:
     assert wrong.code == 5
     assert "plays[0].tasks[0].count.expected: " in wrong.err
     assert "unknown key; did you mean 'expected'?" in wrong.err
-    assert "specify exactly one of backup, verify, restore, restore_drill, count; found 2" in wrong.err
+    assert (
+        "specify exactly one of backup, verify, restore, restore_drill, prune, collect, count; found 2"
+        in wrong.err
+    )

@@ -39,10 +39,12 @@ class ConditionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
-    """One task of one VM.
+    """One task of one VM, or of all VMs or the repository.
 
     Attributes:
-        vm_id: null if the VM was not found.
+        host: empty if the task was not for a single VM.
+        vm: empty if the task was not for a single VM.
+        vm_id: null if the VM was not found, or the task was not for a single VM.
         task: kind of the task.
         outcome: how the task ended.
         exit_code: exit code of this task alone.

@@ -8,12 +8,12 @@ its bases before and after its manifest all the same, for points that are forgot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import PointNotFound
+from hvpsbridge.errors import HvpsError, PointNotFound
 from hvpsbridge.formats.retention import (
     GuardVerdict,
     Rules,
@@ -25,8 +25,12 @@ from hvpsbridge.formats.retention import (
 )
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.points import vms_named
+from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.retention.points import retention_points
 from hvpsbridge.tasks.retention.shown import PruneReport, prune_report
+from hvpsbridge.tasks.retention.text import POINT_COLUMNS, note_lines, point_rows
+from hvpsbridge.tasks.tables import Column, ResultTable
+from hvpsbridge.tasks.task import Scope, Task, TaskContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,3 +122,85 @@ def prune(repository: Repository, plan: PrunePlan, confirmed: int | None = None)
     removed = [plan.points[point.point_id] for vm in plan.decisions for point in vm.removed]
     kept = repository.pruner.prune(removed)
     return replace(plan.report, protected=tuple(point.point_id for point in kept))
+
+
+# -- the task ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult(TaskResult):
+    """Result of a prune."""
+
+    report: PruneReport | None = None
+
+    @property
+    def section(self) -> PruneReport | None:
+        """What was decided."""
+        return self.report
+
+
+def prune_vms(context: TaskContext, rules: Rules) -> PruneResult:
+    """Prune the selected VMs. What is out of line is an error that names the number of points."""
+    started = datetime.now(UTC)
+    repository = context.repository
+    report: PruneReport | None = None
+    errors: list[HvpsError] = []
+    try:
+        vm_ids = frozenset(vm.vm_id for vm in context.vms if vm.vm_id is not None)
+        plan = plan_prune(repository, rules, vm_ids)
+        report = plan.report
+        context.cancel.check()
+        if context.check:
+            refuse_out_of_line(plan.verdict, None)
+        else:
+            report = prune(repository, plan)
+    except HvpsError as err:
+        errors.append(err)
+    # A check that shows what would be refused has not failed.
+    planned = context.check and report is not None
+    return PruneResult(
+        vm=context.vm,
+        task="prune",
+        started=started,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        error=None if planned or not errors else errors[0],
+        conditions=tuple(errors) if planned else (),
+        planned_only=context.check,
+        report=report,
+    )
+
+
+def _not_kept(report: PruneReport) -> Iterator[tuple[str, ...]]:
+    return point_rows(report, all_points=False)
+
+
+def _columns() -> tuple[Column, ...]:
+    def cell(index: int) -> Callable[[tuple[str, ...]], str]:
+        return lambda row: row[index]
+
+    return tuple(
+        Column(heading, cell(index), right=heading == "age") for index, heading in enumerate(POINT_COLUMNS)
+    )
+
+
+def _lines(report: PruneReport, planned: bool) -> Iterator[str]:
+    yield from note_lines(report)
+    if not planned and not report.out_of_line:
+        removed = report.removed - len(report.protected)
+        yield f"{removed} removed, {report.kept + len(report.protected)} kept"
+
+
+TASK = Task(
+    name="prune",
+    summary="remove recovery points that no rule keeps, once for all selected VMs",
+    options=Rules,
+    run=prune_vms,
+    result=PruneResult,
+    tables=(
+        ResultTable("retention", point_rows, _columns(), planned=True),
+        ResultTable("points that no rule keeps", _not_kept, _columns()),
+    ),
+    lines=_lines,
+    scope=Scope.SELECTED,
+    plans=True,
+)

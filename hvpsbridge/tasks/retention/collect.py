@@ -1,4 +1,4 @@
-"""How much a collect may free, move and leave, as a user says it."""
+"""The task ``collect``: frees the space of what no recovery point needs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+from hvpsbridge.errors import Damaged, HvpsError
 from hvpsbridge.options import Option, TextForm, Unit
 from hvpsbridge.repository.collect.choice import MAX_UNUSED
 from hvpsbridge.repository.collect.report import GRACE, CollectOptions, CollectReport
+from hvpsbridge.tasks.results import TaskResult
+from hvpsbridge.tasks.tables import Column, ResultTable
+from hvpsbridge.tasks.task import Scope, Task, TaskContext
 from hvpsbridge.units import size_text
 
 
@@ -37,7 +41,7 @@ PERCENT = TextForm(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectSettings:
-    """Task `collect`: delete what no recovery point needs, once for the repository, after all other tasks."""
+    """Task `collect`: free the space of what no recovery point needs, once for the repository."""
 
     grace: Annotated[
         float,
@@ -87,9 +91,9 @@ def collect_lines(report: CollectReport, *, check: bool) -> Iterator[str]:
         yield f"{would}doomed: {packs}; a later collect frees them, after the grace time"
     yield from _waiting(report)
     if report.kept_again:
-        yield f"{report.kept_again} doomed packs stay, since a point needs them again"
+        yield f"doomed packs that stay, since a point needs them again: {report.kept_again}"
     if report.dead_runs:
-        yield f"{report.dead_runs} runs {'are dead' if check else 'were declared dead'}"
+        yield f"runs that {'are' if check else 'were declared'} dead: {report.dead_runs}"
     for name in report.damaged:
         yield f"{name} should be moved, but is damaged and stays; see `hvps verify`"
     unused = f"{size_text(report.unused_bytes)} of no use" if report.unused_bytes else "all of use"
@@ -108,3 +112,67 @@ def _waiting(report: CollectReport) -> Iterator[str]:
 
 def _packs(number: int, size_bytes: int) -> str:
     return f"{number} {'pack' if number == 1 else 'packs'}, {size_text(size_bytes)}"
+
+
+# -- the task ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CollectResult(TaskResult):
+    """Result of a collect."""
+
+    report: CollectReport | None = None
+
+    @property
+    def section(self) -> CollectReport | None:
+        """What was freed, moved and left."""
+        return self.report
+
+
+def collect_repository(context: TaskContext, settings: CollectSettings) -> CollectResult:
+    """Free space in the repository. Packs that should be moved and are damaged are a condition."""
+    started = datetime.now(UTC)
+    report: CollectReport | None = None
+    error: HvpsError | None = None
+
+    def on_decided(report: CollectReport) -> None:
+        for text in plan_lines(report):
+            context.observer.noted(context.vm, text)
+
+    try:
+        report = context.repository.collect(context.run_id, settings.options(check=context.check), on_decided)
+    except HvpsError as err:
+        error = err
+    damaged = () if report is None else report.damaged
+    url = context.repository.url
+    return CollectResult(
+        vm=context.vm,
+        task="collect",
+        started=started,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
+        error=error,
+        conditions=tuple(Damaged(url, name, "it should be moved, and stays as it is") for name in damaged),
+        planned_only=context.check,
+        report=report,
+    )
+
+
+def _table(*, planned: bool) -> ResultTable:
+    return ResultTable(
+        "space",
+        lambda report: collect_lines(report, check=planned),
+        (Column("result", str),),
+        planned=planned,
+    )
+
+
+TASK = Task(
+    name="collect",
+    summary="free the space of what no recovery point needs, once for the repository",
+    options=CollectSettings,
+    run=collect_repository,
+    result=CollectResult,
+    tables=(_table(planned=True), _table(planned=False)),
+    scope=Scope.REPOSITORY,
+    plans=True,
+)
