@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointNotFound
+from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing, PointGone, PointNotFound
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
@@ -35,6 +35,7 @@ from hvpsbridge.repository.point_lines import (
 from hvpsbridge.repository.point_states import PointStates
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
 from hvpsbridge.repository.remembered import Remembered
+from hvpsbridge.repository.selected import Selected, pruned_text
 from hvpsbridge.repository.stores.base import ObjectInfo
 from hvpsbridge.repository.unreadable import Unreadable
 
@@ -64,6 +65,7 @@ class Catalog:
         self._empty: frozenset[str] = frozenset()
         self._logged: set[str] = set()
         self.states = PointStates(objects)
+        self.selected = Selected(self.states, objects.store.url)
         # Ids never change either, and a run asks for those of all points of its VM several times.
         self._ids: dict[str, PointIds] = {}
 
@@ -180,14 +182,16 @@ class Catalog:
             PointNotFound: there is no such point.
             AmbiguousPoint: there are several.
             PointLost: it may be one whose manifest is damaged or missing.
+            PointGone: it was pruned.
             Damaged: it is one whose manifest is damaged.
         """
         points = self.points()
         try:
-            return select(points, selector, self._objects.store.url, self.lost_points)
+            found = select(points, selector, self._objects.store.url, self.lost_points)
         except PointNotFound:
-            self._refuse_damaged(selector)
+            self._refuse_known(selector)
             raise
+        return self.selected.add(found)
 
     def find_point_of(self, vm_id: UUID, which: str) -> Point:
         """The point of this VM, and of no other, that ``which`` selects, see ``points.select_of``.
@@ -196,17 +200,27 @@ class Catalog:
             PointNotFound: there is no such point.
             AmbiguousPoint: there are several.
             PointLost: it may be one whose manifest is damaged or missing.
+            PointGone: it was pruned.
+            Damaged: it is one whose manifest is damaged.
         """
         selector, url = f"{vm_id}@{which}", self._objects.store.url
-        return select_of(self.points(vm_id), vm_id, which, selector, url, self.lost_points)
+        try:
+            found = select_of(self.points(vm_id), vm_id, which, selector, url, self.lost_points)
+        except PointNotFound:
+            self._refuse_known(selector)
+            raise
+        return self.selected.add(found)
 
-    def _refuse_damaged(self, selector: str) -> None:
-        """Raise Damaged if ``selector`` ends in the start of the id of a point that cannot be read."""
+    def _refuse_known(self, selector: str) -> None:
+        """Raise if ``selector`` ends in the start of the id of a point that cannot be read, or was pruned."""
         start = selector.rpartition("@")[2].removeprefix("id:").replace("-", "").lower()
         if len(start) >= SHORTEST_ID_DIGITS:
             for name, found in self.read_points():
                 if isinstance(found, (Damaged, NewerObject)) and name.startswith(f"{POINTS}/{start}"):
                     raise found
+            for tomb in self.tombstones():
+                if tomb.point_id.hex.startswith(start):
+                    raise PointGone(self._objects.store.url, selector, pruned_text(tomb.at))
 
     def lost_points(self, vm_id: UUID | None = None) -> tuple[LostPoint, ...]:
         """Committed points whose manifest is damaged or missing, of all VMs, or those that may be of one.

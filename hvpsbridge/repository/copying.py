@@ -159,7 +159,8 @@ class _Copy:
                 try:
                     self.copied.append(self._copy_point(point))
                 except Damaged as err:
-                    self._fail(point, err)
+                    gone = self._source.catalog.selected.gone([point])
+                    self._fail(point, gone.get(point.point_id, err))
                     if err.repository == url:
                         # The target does not keep what is written. Later points are left for the next copy,
                         # since this point could not be copied after them.

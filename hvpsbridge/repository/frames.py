@@ -36,12 +36,25 @@ NOT_INDEXED = "it is in no index"
 
 
 class FrameReader:
-    """Reads chunks and nodes by id, and checks each against its id."""
+    """Reads chunks and nodes by id, and checks each against its id.
 
-    def __init__(self, objects: Objects, cache: IndexCache, refresh: Callable[[], None]) -> None:
+    Args:
+        objects, cache: of the repository.
+        refresh: updates the cache.
+        check_selected: called when something is missing; raises PointGone if a point that is read was pruned.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        cache: IndexCache,
+        refresh: Callable[[], None],
+        check_selected: Callable[[], None] = lambda: None,
+    ) -> None:
         self._objects = objects
         self._cache = cache
         self._refresh = refresh
+        self._check_selected = check_selected
         self._checked = False
         cores = len(os.sched_getaffinity(0))
         self._workers = MAX_WORKERS if objects.store.remote else min(MAX_WORKERS, cores)
@@ -75,6 +88,7 @@ class FrameReader:
         if not found and self._renew_cache():
             found = self._of_kind(identity, kind)
         if not found:
+            self._check_selected()
             raise self._objects.damaged(label(kind, identity), NOT_INDEXED)
         return found
 
@@ -146,6 +160,7 @@ class FrameReader:
         try:
             return self._objects.store.get_range(name, offset, length)
         except ObjectMissing as err:
+            self._check_selected()
             raise self._objects.damaged(name, "the pack is missing") from err
         except StoreError as err:
             if self._is_short(name, offset + length):

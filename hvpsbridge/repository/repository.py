@@ -100,7 +100,7 @@ class Repository:
         self._cache = IndexCache(
             None if folder is None else folder / FOLDER_NAME, self, keyed=settings.sealed
         )
-        self._frames = FrameReader(self._objects, self._cache, self.refresh)
+        self._frames = FrameReader(self._objects, self._cache, self.refresh, self.catalog.selected.check)
         self._spill_folder = folder
         try:
             self.refresh()

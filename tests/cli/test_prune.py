@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.repository import create_repository, open_repository
+from hvpsbridge.repository import Point, create_repository, open_repository
+from hvpsbridge.repository.catalog import Catalog
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
 
@@ -286,3 +288,31 @@ def test_a_collect_names_the_runs_that_it_waits_for(hvps: Hvps, repository: Path
         waits = hvps("repo", "collect", "--grace", "0s", "--check")
     assert "waiting for the end of" in waits.out
     assert "process" in waits.out
+
+
+@pytest.mark.parametrize("command", ["restore", "verify", "files"])
+def test_a_point_that_is_pruned_while_it_is_read_is_one_clear_error(
+    command: str, hvps: Hvps, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(repository, 3)
+    find = Catalog.find_point
+
+    def find_and_lose(catalog: Catalog, selector: str) -> Point:
+        point = find(catalog, selector)
+        with open_repository(str(repository)) as other:
+            other.pruner.prune([point])
+            for _ in range(2):
+                other.collect(uuid4(), CollectOptions(grace=timedelta(0), max_unused=0, merge_from=2))
+        return point
+
+    monkeypatch.setattr(Catalog, "find_point", find_and_lose)
+    more: tuple[str, ...] = {
+        "restore": ("restore", "web@latest~2", "--to", f"raw:{tmp_path / 'out'}", "-q"),
+        "verify": ("verify", "web@latest~2", "--level", "hashed"),
+        "files": ("files", "ls", "web@latest~2"),
+    }[command]
+    done = hvps(*more)
+    assert done.code == 5, done.out + done.err
+    assert "is gone: it was pruned at" in error_of(done)
+    assert "is damaged" not in done.err
+    assert not list(tmp_path.glob("out/*.raw"))

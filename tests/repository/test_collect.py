@@ -124,6 +124,36 @@ def test_a_restore_in_the_grace_time_reads_what_was_pruned(repository: Repositor
     assert image.readall() == noise(1)
 
 
+def test_a_reader_of_what_was_pruned_meanwhile_is_told_so(repository: Repository, store: MemoryStore) -> None:
+    old = store_point(repository, noise(1))
+    store_point(repository, noise(2))
+    with reopen(store) as reader, reopen(store) as verifier:
+        point = reader.catalog.find_point(f"id:{old.point_id.hex}")
+        image = reader.image(point, point.disks[0])
+        assert image.read(CHUNK) == noise(1)[:CHUNK]
+        checked = verifier.catalog.find_point(f"id:{old.point_id.hex}")
+        prune(repository, old)
+        collect(repository)
+        with pytest.raises(PointGone, match="it was pruned at"):
+            reader.image(point, point.disks[0]).readall()
+        with pytest.raises(PointGone, match="it was pruned at"):
+            verifier.verify(Level.HASHED, [checked])
+        with pytest.raises(PointGone, match="it was pruned at"):
+            reader.catalog.find_point(old.short_id)
+
+
+def test_what_is_missing_of_a_point_that_is_there_is_damage(
+    repository: Repository, store: MemoryStore
+) -> None:
+    store_point(repository, noise(1))
+    with reopen(store) as reader:
+        point = reader.catalog.find_point(str(repository.catalog.points()[0].vm_id))
+        for name in names(store, DATA):
+            store.delete(name)
+        with pytest.raises(Damaged, match="the pack is missing"):
+            reader.image(point, point.disks[0]).readall()
+
+
 def test_a_reader_finds_what_was_moved(repository: Repository, store: MemoryStore) -> None:
     kept, content = fragmented(repository)
     with reopen(store) as reader:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from hvpsbridge.errors import Damaged
@@ -88,7 +88,21 @@ def verify(
             continue
         # Chunks are marked by their numbers in the cache, and a cache that is rebuilt has others.
         if context.cache.renewals == renewals:
-            return report
+            return _without_gone(context.catalog, report)
+
+
+def _without_gone(catalog: Catalog, report: VerifyReport) -> VerifyReport:
+    """The report without problems of points that were pruned meanwhile, and of nothing else."""
+    touched = {touch.point_id for problem in report.problems for touch in problem.touches}
+    if not touched:
+        return report
+    left = {point.point_id for point in catalog.points()}
+    problems = (
+        problem
+        for problem in report.problems
+        if not problem.touches or any(touch.point_id in left for touch in problem.touches)
+    )
+    return replace(report, problems=tuple(problems))
 
 
 def _removable(objects: Objects) -> frozenset[str]:
