@@ -19,7 +19,8 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.sim.model import DiskError, DiskHandle, HyperVError, Model, VhdFormat, VMState, Win32
 from hvpsbridge.sim.model.files import normal_path
-from hvpsbridge.sim.model.state import Layer, VhdType
+from hvpsbridge.sim.model.state import VhdType
+from hvpsbridge.sim.model.stored import Layer
 
 # File number of a segment whose reading fails (virtdisk.c: BAD_FILE).
 BAD_FILE = 0xFFFFFFFF

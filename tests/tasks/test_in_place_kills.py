@@ -13,7 +13,7 @@ from hvpsbridge.repository.lease import Lease
 from hvpsbridge.sim.hosts import SimulatedHost
 from hvpsbridge.sim.model import HyperVError, VMState
 from hvpsbridge.sim.model.enums import ResourceState
-from hvpsbridge.sim.model.state import Layer
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.in_place import InPlaceVm
 from hvpsbridge.tasks.restore.in_place_checks import InPlaceOptions

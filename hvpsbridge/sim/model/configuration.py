@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hvpsbridge.sim.model.state import Checkpoint, Layer, Vm
+from hvpsbridge.sim.model.state import Checkpoint, Vm
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.units import KIB
 
 # Orders of magnitude of real files; none is a multiple of a chunk or a page.

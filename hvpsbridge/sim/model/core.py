@@ -18,7 +18,8 @@ from hvpsbridge.sim.model.golden_image import GoldenImages
 from hvpsbridge.sim.model.handles import Handles
 from hvpsbridge.sim.model.knobs import Knobs
 from hvpsbridge.sim.model.messages import text
-from hvpsbridge.sim.model.state import Checkpoint, Drive, Event, Layer, Node, Slot, Vm, Volume, World
+from hvpsbridge.sim.model.state import Checkpoint, Drive, Event, Node, Slot, Vm, World
+from hvpsbridge.sim.model.stored import Layer, Volume
 from hvpsbridge.sim.model.tracking import Tracking
 from hvpsbridge.units import TIB
 

@@ -7,7 +7,8 @@ from uuid import UUID
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
 from hvpsbridge.sim.model.merges import Merges
-from hvpsbridge.sim.model.state import Drive, Layer, Slot, VhdType, VMState
+from hvpsbridge.sim.model.state import Drive, Slot, VhdType, VMState
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.volumes import free_bytes, root_of
 

@@ -9,7 +9,8 @@ from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.files import Piece
 from hvpsbridge.sim.model.handles import DiskHandle
-from hvpsbridge.sim.model.state import Layer, VhdFormat
+from hvpsbridge.sim.model.state import VhdFormat
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.tracking import Answer
 

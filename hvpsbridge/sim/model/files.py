@@ -15,7 +15,8 @@ from pathlib import Path
 from hvpsbridge.formats.extents import Extent, subtract
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.errors import DiskError, Win32
-from hvpsbridge.sim.model.state import Layer, VhdType, World
+from hvpsbridge.sim.model.state import VhdType, World
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.units import MIB
 
 # How much of two images is compared at once.

@@ -10,12 +10,8 @@ from uuid import UUID
 from hvpsbridge.sim.model.core import ADMIN_LOG, Core
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
 from hvpsbridge.sim.model.handles import DiskHandle
-from hvpsbridge.sim.model.state import (
-    Layer,
-    Slot,
-    Vm,
-    VMState,
-)
+from hvpsbridge.sim.model.state import Slot, Vm, VMState
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.sim.model.volumes import free_bytes, root_of
 

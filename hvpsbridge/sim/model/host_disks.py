@@ -8,7 +8,8 @@ from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.files import path_key
-from hvpsbridge.sim.model.state import Layer, VMState
+from hvpsbridge.sim.model.state import VMState
+from hvpsbridge.sim.model.stored import Layer
 from hvpsbridge.units import MIB
 
 

@@ -18,7 +18,7 @@ from hvpsbridge.sim.model.files import path_key
 from hvpsbridge.sim.model.host_disks import HostDisks
 from hvpsbridge.sim.model.host_folders import COMPRESSED, ENCRYPTED, HostFolders
 from hvpsbridge.sim.model.image_files import layer_of
-from hvpsbridge.sim.model.state import HostFile, Layer
+from hvpsbridge.sim.model.stored import HostFile, Layer
 from hvpsbridge.sim.model.timeline import Timeline
 
 DIRECTORY, SPARSE, NORMAL = 0x10, 0x200, 0x80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.files import path_key
-from hvpsbridge.sim.model.state import HostFolder
+from hvpsbridge.sim.model.stored import HostFolder
 from hvpsbridge.sim.model.volumes import free_bytes, root_of
 
 COMPRESSED, ENCRYPTED = 0x800, 0x4000

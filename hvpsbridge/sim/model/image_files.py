@@ -13,7 +13,8 @@ from hvpsbridge.formats.vhdx_metadata import Metadata
 from hvpsbridge.sim.model import sparse
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, Win32
-from hvpsbridge.sim.model.state import HostFile, Layer, VhdFormat, VhdType
+from hvpsbridge.sim.model.state import VhdFormat, VhdType
+from hvpsbridge.sim.model.stored import HostFile, Layer
 from hvpsbridge.units import KIB, MIB
 
 try:

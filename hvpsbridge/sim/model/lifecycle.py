@@ -15,7 +15,6 @@ from hvpsbridge.sim.model.state import (
     Drive,
     Job,
     JobKind,
-    Layer,
     ReferencePoint,
     Slot,
     SnapshotType,
@@ -23,6 +22,7 @@ from hvpsbridge.sim.model.state import (
     Vm,
     VMState,
 )
+from hvpsbridge.sim.model.stored import Layer
 
 
 class Lifecycle:

@@ -8,7 +8,8 @@ else depends on it. A file that is attached somewhere blocks that
 from __future__ import annotations
 
 from hvpsbridge.sim.model.core import ADMIN_LOG, Core
-from hvpsbridge.sim.model.state import Layer, Merge, MergePhase, Vm
+from hvpsbridge.sim.model.state import Merge, MergePhase, Vm
+from hvpsbridge.sim.model.stored import Layer
 
 
 class Merges:

@@ -11,18 +11,8 @@ from hvpsbridge.sim.model.configuration import parse
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.errors import DiskError, HyperVError, Win32, Wmi
 from hvpsbridge.sim.model.files import normal_path
-from hvpsbridge.sim.model.state import (
-    CheckpointType,
-    Drive,
-    HostFile,
-    Job,
-    JobKind,
-    Layer,
-    PlannedVm,
-    Slot,
-    Vm,
-    VMState,
-)
+from hvpsbridge.sim.model.state import CheckpointType, Drive, Job, JobKind, PlannedVm, Slot, Vm, VMState
+from hvpsbridge.sim.model.stored import HostFile, Layer
 
 PLANNED_JOBS = frozenset(
     {JobKind.ImportDefinition, JobKind.ValidatePlanned, JobKind.RealizePlanned, JobKind.DestroySystem}

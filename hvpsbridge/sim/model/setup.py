@@ -10,18 +10,8 @@ from hvpsbridge.sim.model.core import FIRST_NODE, WORKER_LOG, Core
 from hvpsbridge.sim.model.errors import HyperVError, Wmi
 from hvpsbridge.sim.model.files import normal_path
 from hvpsbridge.sim.model.merges import Merges
-from hvpsbridge.sim.model.state import (
-    ControllerType,
-    Drive,
-    Layer,
-    Node,
-    Slot,
-    VhdFormat,
-    VhdType,
-    Vm,
-    VMState,
-    Volume,
-)
+from hvpsbridge.sim.model.state import ControllerType, Drive, Node, Slot, VhdFormat, VhdType, Vm, VMState
+from hvpsbridge.sim.model.stored import Layer, Volume
 from hvpsbridge.sim.model.timeline import Timeline
 from hvpsbridge.units import MIB
 

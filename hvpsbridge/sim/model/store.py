@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from hvpsbridge.sim.model import enums, state
+from hvpsbridge.sim.model import enums, state, stored
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.knobs import Knobs
 
@@ -22,12 +22,12 @@ _RECORDS: dict[str, type] = {
     for kind in (
         state.Checkpoint,
         state.Drive,
-        state.Epoch,
+        stored.Epoch,
         state.Event,
-        state.HostFile,
-        state.HostFolder,
+        stored.HostFile,
+        stored.HostFolder,
         state.Job,
-        state.Layer,
+        stored.Layer,
         state.Merge,
         state.Node,
         state.PlannedVm,
@@ -35,7 +35,7 @@ _RECORDS: dict[str, type] = {
         state.Role,
         state.Slot,
         state.Vm,
-        state.Volume,
+        stored.Volume,
         state.World,
         Knobs,
     )

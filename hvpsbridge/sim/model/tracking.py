@@ -17,7 +17,8 @@ from hvpsbridge.formats.extents import Extent
 from hvpsbridge.sim.model.errors import DiskError, Win32
 from hvpsbridge.sim.model.extentset import ExtentSet
 from hvpsbridge.sim.model.knobs import Knobs
-from hvpsbridge.sim.model.state import Epoch, Layer, VhdFormat, World
+from hvpsbridge.sim.model.state import VhdFormat, World
+from hvpsbridge.sim.model.stored import Epoch, Layer
 
 # An over-reported range is up to this many times the granularity.
 _FALSE_UNITS = 8

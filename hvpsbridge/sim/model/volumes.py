@@ -6,7 +6,7 @@ from uuid import UUID
 
 from hvpsbridge.sim.model.core import Core
 from hvpsbridge.sim.model.files import normal_path
-from hvpsbridge.sim.model.state import Volume
+from hvpsbridge.sim.model.stored import Volume
 from hvpsbridge.sim.model.timeline import Timeline
 
 

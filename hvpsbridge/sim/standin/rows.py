@@ -8,7 +8,8 @@ from uuid import UUID, uuid5
 from hvpsbridge.sim.model import DiskError, HyperVError, Model, Win32, Wmi
 from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.messages import text
-from hvpsbridge.sim.model.state import Checkpoint, Drive, Layer, Slot, VhdType, Vm, VMState
+from hvpsbridge.sim.model.state import Checkpoint, Drive, Slot, VhdType, Vm, VMState
+from hvpsbridge.sim.model.stored import Layer
 
 HV = "Microsoft.HyperV.PowerShell."
 VHD = "Microsoft.Vhd.PowerShell."

@@ -28,7 +28,8 @@ from hvpsbridge.sim.model.call_faults import METHODS
 from hvpsbridge.sim.model.calls import CallRefused
 from hvpsbridge.sim.model.errors import Win32
 from hvpsbridge.sim.model.host_files import FileHandle
-from hvpsbridge.sim.model.state import Drive, Job, JobKind, Layer, Vm
+from hvpsbridge.sim.model.state import Drive, Job, JobKind, Vm
+from hvpsbridge.sim.model.stored import Layer
 
 # How often a waiting operation checks.
 POLL_SECONDS = 0.02
