@@ -5,7 +5,7 @@ packs in an object. Each row runs in a process of its own with all files of the 
 cache, under a memory limit that includes the page cache (a control group; without root there is none, and the
 table says so).
 
-    python benchmarks/index.py [--tib 1] [--folder FOLDER] [--memory 512MiB] [--keep]
+    python benchmarks/index.py [--tib 1] [--folder FOLDER] [--memory 512MiB] [--first N]
 
 Needs 40 bytes of disk a chunk, 8.4 million chunks a TiB, and half as much again while it is built. 20 TiB
 take a quarter of an hour.
@@ -260,6 +260,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--memory", type=parse_size, default=parse_size("512MiB"))
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--first", type=int, default=len(ROWS), help="only the first rows")
     parser.add_argument("--row")
     parser.add_argument("--objects", type=int)
     parser.add_argument("--group", type=Path)
@@ -274,7 +275,7 @@ def main() -> None:
     objects = max(round(options.tib * TIB / CHUNK_BYTES / OBJECT_CHUNKS), 1)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="hvps-index-"))
     try:
-        for row in ROWS:
+        for row in list(ROWS)[: options.first]:
             found = measured(row, folder / "chunks", objects, options.memory)
             print(f"{row}: " + ", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ import numpy as np
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
-from hvpsbridge.formats.index_table import IndexTable, table_of
+from hvpsbridge.formats.index_table import IndexTable, Rows, table_of
 from hvpsbridge.formats.pack import PackEntry
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
 from hvpsbridge.repository.cache_rows import KnownPack, Location
@@ -317,17 +317,7 @@ class IndexCache:
 
     def packs(self) -> tuple[KnownPack, ...]:
         """Packs of all published index objects."""
-
-        def look(index: ChunkIndex) -> tuple[KnownPack, ...]:
-            numbers = np.flatnonzero(index.tables.alive)
-            rows = index.tables.packs[numbers]
-            names, kinds, sizes = rows["name"].tobytes(), rows["kind"].tolist(), rows["bytes"].tolist()
-            return tuple(
-                KnownPack(number, names[16 * at : 16 * at + 16], _kind(kinds[at]), sizes[at])
-                for at, number in enumerate(numbers.tolist())
-            )
-
-        return self._do(look)
+        return self._do(lambda index: _known_packs(index, np.flatnonzero(index.tables.alive)))
 
     def pack_names(self) -> bytes:
         """Names of the packs of all published index objects, one after another."""
@@ -354,6 +344,17 @@ class IndexCache:
 
         with self._lock:
             return self._do(look)
+
+    def packs_named(self, names: Collection[bytes]) -> tuple[KnownPack, ...]:
+        """Packs of published index objects that have one of these names."""
+
+        def look(index: ChunkIndex) -> tuple[KnownPack, ...]:
+            wanted = np.frombuffer(b"".join(names), np.uint64)[::2]
+            known = np.ascontiguousarray(index.tables.packs["name"]).view(np.uint64)[::2]
+            found = np.flatnonzero(np.isin(known, wanted) & index.tables.alive)
+            return tuple(pack for pack in _known_packs(index, found) if pack.name in names)
+
+        return self._do(look)
 
     def pack_entries(self, number: int) -> tuple[Location, ...]:
         """Frames of a pack, in their order.
@@ -395,8 +396,8 @@ class IndexCache:
 
     def frames_of(self, pack: bytes) -> tuple[Location, ...]:
         """Frames of the pack of this name, according to published index objects."""
-        numbers = [known.number for known in self.packs() if known.name == pack]
-        return tuple(place for number in numbers[:1] for place in self.pack_entries(number))
+        known = self.packs_named({pack})[:1]
+        return tuple(place for each in known for place in self.pack_entries(each.number))
 
     def mark(self, marks: Marks, ids: bytes, kind: Kind) -> Marked:
         """Mark ids of 32 bytes, one after another; see :meth:`Marks.mark`."""
@@ -474,6 +475,15 @@ class IndexCache:
 
 def _table(content: IndexObject | IndexTable) -> IndexTable:
     return content if isinstance(content, IndexTable) else table_of(content)
+
+
+def _known_packs(index: ChunkIndex, numbers: Rows) -> tuple[KnownPack, ...]:
+    rows = index.tables.packs[numbers]
+    names, kinds, sizes = rows["name"].tobytes(), rows["kind"].tolist(), rows["bytes"].tolist()
+    return tuple(
+        KnownPack(number, names[16 * at : 16 * at + 16], _kind(kinds[at]), sizes[at])
+        for at, number in enumerate(numbers.tolist())
+    )
 
 
 def _kind(value: int) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from uuid import UUID
 
 from hvpsbridge.formats.envelope import Kind
@@ -84,11 +85,11 @@ class RunPacks:
             stored = list(self._stored)
             used = {name: kind for name, kind in self._used.items() if name not in own}
         if used:
-            sizes = {pack.name: pack.pack_bytes for pack in self._cache.packs()}
+            sizes = self._sizes(used)
             if not used.keys() <= sizes.keys():
                 # Another process that uses the cache may be taking in an index that a collect has merged.
                 self._cache.synchronise()
-                sizes = {pack.name: pack.pack_bytes for pack in self._cache.packs()}
+                sizes = self._sizes(used)
             # One that is in no index any more has no size, and counts as missing.
             stored += [StoredPack(kind, name, sizes.get(name, -1)) for name, kind in used.items()]
         gone = missing_packs(self._objects, stored)
@@ -102,6 +103,9 @@ class RunPacks:
             gone[0].object_name,
             f"{how} by this run, it is now missing or truncated{more}",
         )
+
+    def _sizes(self, names: Collection[bytes]) -> dict[bytes, int]:
+        return {pack.name: pack.pack_bytes for pack in self._cache.packs_named(names)}
 
     def abandon(self) -> None:
         """Forget the packs that wait. They stay in the store, but in no index."""

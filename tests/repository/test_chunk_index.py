@@ -126,6 +126,9 @@ class Model:
         assert {pack.name: (pack.kind, pack.pack_bytes) for pack in known} == {
             name: (pack.kind, pack.pack_bytes) for name, pack in packs.items()
         }
+        some = {pack.name for pack in known[::2]} | {self.dice.randbytes(16)}
+        assert cache.packs_named(some) == known[::2]
+        assert cache.packs_named(()) == ()
         numbers = [place.number for places in found.values() for place in places]
         assert max(numbers, default=0) <= cache.highest_number()
         for pack in known:

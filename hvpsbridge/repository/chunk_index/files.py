@@ -18,6 +18,9 @@ FILE_MODE = 0o600
 POLL_SECONDS = 0.02
 # Linux writes at most 2 GiB at once.
 PIECE_BYTES = 1 << 26
+# Less than this is not worth a call, and what has less stays after it was written.
+FORGET_BYTES = 1 << 15
+LARGE_BYTES = 1 << 23
 
 
 class Busy(OSError):
@@ -193,6 +196,17 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview, offset: int
         written = os.pwrite(descriptor, view[:PIECE_BYTES], offset)
         view = view[written:]
         offset += written
+
+
+def forget(descriptor: int, offset: int, length: int, *, least: int = FORGET_BYTES) -> None:
+    """Drop a part of a file, which is synced and not needed for now, from the page cache.
+
+    Otherwise gigabytes that are read or written once displace what is needed, and in a control group with a
+    small limit, the writer waits for each page.
+    """
+    if length >= least:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def read_exactly(descriptor: int, length: int, offset: int) -> bytes:

@@ -24,7 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvpsbridge.formats.index_table import Rows
-from hvpsbridge.repository.chunk_index.files import Files, read_exactly, write_all
+from hvpsbridge.repository.chunk_index.files import (
+    LARGE_BYTES,
+    Files,
+    forget,
+    read_exactly,
+    write_all,
+)
 
 # Of an id in the index. In encrypted repositories ids are keyed, so nobody can make two that begin alike.
 ID_BYTES = 16
@@ -43,6 +49,8 @@ PROBES = 6
 # Of the file, at once.
 PIECE_BYTES = 1 << 20
 MERGE_ROWS = 1 << 20
+# Written before it is synced, for the rest of the machine.
+SYNC_BYTES = 1 << 25
 _BOUNDS = struct.Struct("<II")
 
 
@@ -221,8 +229,9 @@ class Run:
         """Rows whose first 16 bits are from ``first`` up to ``end``, with the first 8 bytes of their ids."""
         begin, stop = int(tops[first]), int(tops[end])
         size = ROW.itemsize
-        data = read_exactly(self.descriptor, (stop - begin) * size, self.info.rows_at + begin * size)
-        rows = np.frombuffer(data, ROW)
+        at, length = self.info.rows_at + begin * size, (stop - begin) * size
+        rows = np.frombuffer(read_exactly(self.descriptor, length, at), ROW)
+        forget(self.descriptor, at, length)
         counts = np.diff(tops[first : end + 1]).astype(np.int64)
         words = np.empty((len(rows), 8), np.uint8)
         top = np.repeat(np.arange(first, end, dtype=np.uint16), counts)
@@ -263,6 +272,8 @@ class RunWriter:
         self._counts = np.zeros((1 << bits) + 1, np.uint32)
         self._rows = 0
         self._crc = 0
+        # Bytes of rows that may not be on the disk yet.
+        self._waiting = 0
         # The last block, which the next rows may belong to as well.
         self._open = (0, np.zeros(BLOCK_BITS, bool))
         self._descriptor = files.create(name)
@@ -282,6 +293,12 @@ class RunWriter:
         write_all(self._descriptor, data, at)
         self._crc = zlib.crc32(data, self._crc)
         self._rows += len(rows)
+        self._waiting += len(data)
+        if self._waiting >= SYNC_BYTES:
+            self._files.sync(self._descriptor)
+            end = at + len(data)
+            forget(self._descriptor, end - self._waiting, self._waiting)
+            self._waiting = 0
         buckets = (high >> self._shift).astype(np.intp)
         first = int(buckets[0])
         counts = np.bincount(buckets - first).astype(np.uint32)
@@ -320,6 +337,8 @@ class RunWriter:
             os.ftruncate(self._descriptor, info.rows_at + self._rows * ROW.itemsize)
             head_crc = _crc(self._descriptor, 0, info.rows_at)
             self._files.sync(self._descriptor)
+            length = self._rows * ROW.itemsize
+            forget(self._descriptor, info.rows_at, length, least=LARGE_BYTES)
         finally:
             self.abandon()
         return RunInfo(

@@ -16,7 +16,13 @@ import numpy as np
 
 from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.formats.pack import HEAD_BYTES
-from hvpsbridge.repository.chunk_index.files import Files, read_exactly, write_all
+from hvpsbridge.repository.chunk_index.files import (
+    LARGE_BYTES,
+    Files,
+    forget,
+    read_exactly,
+    write_all,
+)
 from hvpsbridge.repository.chunk_index.manifest import TABLES, Extent, Manifest
 from hvpsbridge.repository.chunk_index.runs import ID_BYTES
 
@@ -278,6 +284,7 @@ def append(files: Files, manifest: Manifest, rows: dict[str, Rows]) -> dict[str,
             write_all(descriptor, data, at)
             os.ftruncate(descriptor, at + len(data))
             files.sync(descriptor)
+            forget(descriptor, at, len(data), least=LARGE_BYTES)
         finally:
             os.close(descriptor)
         extents[table] = Extent(extent.rows + len(new), zlib.crc32(data, extent.crc))
