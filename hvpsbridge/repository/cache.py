@@ -148,13 +148,14 @@ class IndexCache:
 
         An index object that is superseded remains if the store refuses to delete it.
         """
-        listed = frozenset(self._source.index_names())
         self._do(lambda index: index.reload())
+        # Before the listing, so that what another process adds after it does not seem to be gone.
         known = self._do(lambda index: index.names)
-        self._do(lambda index: index.drop(known - listed))
+        listed = frozenset(self._source.index_names())
         gathered: list[tuple[bytes, IndexTable]] = []
         # Fetched outside the lock of the files, for which other processes may be waiting.
-        for name in sorted(listed - known - self.superseded()):
+        vanished = known - listed
+        for name in sorted(listed - known - self._superseded(vanished)):
             content = self._source.load_index(name)
             if content is not None:
                 gathered.append((name, _table(content)))
@@ -162,8 +163,9 @@ class IndexCache:
                 self._add_all(gathered)
                 gathered = []
         self._add_all(gathered)
-        superseded = self.superseded()
-        self._do(lambda index: index.drop(superseded))
+        # Last, so that packs that are listed by another index object now are there all the time.
+        gone = vanished | self._superseded(vanished)
+        self._do(lambda index: index.drop(gone))
         self._do(lambda index: index.tidy(quickly=False))
 
     def _add_all(self, objects: Sequence[tuple[bytes, IndexTable]]) -> None:
@@ -172,7 +174,11 @@ class IndexCache:
 
     def superseded(self) -> frozenset[bytes]:
         """Names of index objects that others supersede."""
-        return self._do(lambda index: index.superseded)
+        return self._superseded(frozenset())
+
+    def _superseded(self, vanished: frozenset[bytes]) -> frozenset[bytes]:
+        """Names of index objects that others supersede, without those that have vanished."""
+        return self._do(lambda index: index.superseded(vanished))
 
     def add(self, name: bytes, content: IndexObject | IndexTable) -> None:
         """Add a published index object, unless it is there already."""

@@ -264,9 +264,9 @@ def _synchronise(files: FolderFiles, model: Model, keyed: bool) -> None:
     try:
         listed = frozenset(model.index_names())
         index.drop(index.names - listed)
-        wanted = sorted(listed - index.names - index.superseded)
+        wanted = sorted(listed - index.names - index.superseded())
         index.add([(name, table_of(model.objects[name])) for name in wanted])
-        index.drop(index.superseded)
+        index.drop(index.superseded())
         index.tidy(quickly=False)
     finally:
         index.close()

@@ -92,11 +92,13 @@ class ChunkIndex:
         """Names of the index objects in it."""
         return frozenset(bytes.fromhex(source.name) for source in self.manifest.sources if source.name)
 
-    @property
-    def superseded(self) -> frozenset[bytes]:
-        """Names of index objects that those in it supersede."""
+    def superseded(self, vanished: frozenset[bytes] = frozenset()) -> frozenset[bytes]:
+        """Names of index objects that those in it supersede, except for those that have vanished."""
         return frozenset(
-            bytes.fromhex(old) for source in self.manifest.sources if source.name for old in source.supersedes
+            bytes.fromhex(old)
+            for source in self.manifest.sources
+            if source.name and bytes.fromhex(source.name) not in vanished
+            for old in source.supersedes
         )
 
     def reload(self) -> None:
