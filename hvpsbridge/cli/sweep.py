@@ -72,8 +72,8 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> ExitCode:
-    """List the checkpoints, reference points and shells on HOST that belong to the repository, and clean up
-    what earlier runs left.
+    """List the checkpoints, reference points and shells on HOST that belong to the repository, and what
+    restores left there, such as planned VMs, and clean up what earlier runs left.
 
     Looks at all VMs of the host, or at the given ones. Recovery points are not affected, and the next backup
     stays an increment: the reference point it starts from is kept, and a checkpoint of the newest point is
