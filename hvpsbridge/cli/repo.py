@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import click
 
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.collect import collect
 from hvpsbridge.cli.invocation import Invocation
-from hvpsbridge.cli.options import json_option, repository_options, repository_spec, size_bytes
+from hvpsbridge.cli.options import (
+    json_option,
+    repository_options,
+    repository_spec,
+    secret_options,
+    secret_reference,
+    size_bytes,
+)
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.grid import ChunkGrid
+from hvpsbridge.playbook.places import RepositorySpec
 from hvpsbridge.report.documents.repositories import (
     IndexRebuilt,
     Repaired,
@@ -24,6 +33,7 @@ from hvpsbridge.report.views import Table
 from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, RepairReport, create_repository
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME
 from hvpsbridge.repository.probe import probe as probe_store
+from hvpsbridge.repository.refilling import RefillReport
 from hvpsbridge.units import size_text
 
 # Packs between two lines of progress.
@@ -158,32 +168,65 @@ def _print_rebuilt(report: RebuildReport, check: bool) -> None:
     )
 
 
-@repo_.command("repair", short_help="Remove what remains of damage that is repaired.")
+@repo_.command("repair", short_help="Repair damage, and remove what remains of it.")
 @click.option("--check", is_flag=True, help="Show what would be done without changing anything.")
+@click.option("--do", "do_it", is_flag=True, help="Repair; the default without --check.")
+@click.option("--from", "source", metavar="URL", help="Take lost chunks from this copy of the points.")
+@secret_options("from-key", "key of the repository of --from")
 @repository_options
 @json_option
 @click.pass_obj
-def repair(invocation: Invocation, /, check: bool, as_json: bool, **options: Any) -> ExitCode:
-    """Remove what remains of damage that is repaired.
+def repair(
+    invocation: Invocation,
+    /,
+    check: bool,
+    do_it: bool,
+    source: str | None,
+    as_json: bool,
+    **options: Any,
+) -> ExitCode:
+    """Repair damage, and remove what remains of it.
+
+    With --from, lost chunks are taken from another repository that has the same points, as one that hvps copy
+    made. It may have another key, but must have the same chunk size. Run hvps verify --level hashed before,
+    to find chunks that are damaged within packs. What stays lost is listed, and the next backup stores it
+    again if the host still has it.
 
     A lost or damaged pack is taken out of the index when all of its chunks that a point needs exist in other
     packs; the last copy of a chunk is never removed. Lists of bad chunks and other small objects that say
     nothing any more are deleted if the store permits it, and a restore.py that hvps did not ship is replaced.
-    To store lost chunks again, run `hvps verify` and then a backup.
 
     Fails with exit code 11 while a backup or copy writes to the repository. Exits with 7 if chunks are lost.
     """
+    if check and do_it:
+        raise click.UsageError("use either --check or --do, not both")
+    key = secret_reference("from-key", options)
+    if key is not None and source is None:
+        raise click.UsageError("--from-key-... is the key of --from, which is missing")
+    refilled: RefillReport | None = None
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
+        if source is not None:
+            other = compose.repository(RepositorySpec(source, key), invocation, remind=False)
+            refilled = repository.refill(other, uuid4(), check=check)
         report = repository.repair(invocation.run_id, check=check)
+    # A check leaves in place what would be taken.
+    whole = report.whole if refilled is None or not check else refilled.lost == refilled.taken
     if as_json:
-        console.document(Repaired(check, report.whole, report))
+        console.document(Repaired(check, whole, report, refilled))
     else:
-        _print_repaired(report, check)
-    return ExitCode.DONE if report.whole else ExitCode.DAMAGE
+        _print_refilled(refilled, check)
+        _print_repaired(report, check, whole)
+    return ExitCode.DONE if whole else ExitCode.DAMAGE
 
 
-def _print_repaired(report: RepairReport, check: bool) -> None:
+def _print_refilled(report: RefillReport | None, check: bool) -> None:
+    if report is not None:
+        verb = "would be taken" if check else "were taken"
+        console.line(f"{report.taken} of {report.lost} lost chunks and nodes {verb} from the copy")
+
+
+def _print_repaired(report: RepairReport, check: bool, whole: bool) -> None:
     would = "would be " if check else ""
     kept = set(report.kept)
     rows = [(name, f"{would}taken out of the index") for name in report.dropped]
@@ -197,7 +240,7 @@ def _print_repaired(report: RepairReport, check: bool) -> None:
     if rows:
         console.table(Table("repair", ("object", "result"), tuple(rows)))
     lost = sum(pack.lost_chunks for pack in report.left)
-    if lost:
+    if lost and not whole:
         console.line(f"{lost} chunks are lost; run `hvps verify`, and then a backup, which stores them again")
     elif not rows:
         console.line("nothing to repair")

@@ -455,10 +455,10 @@ class IndexCache:
                     else:
                         self._own_frames.pop(entry.id, None)
 
-    def lost(self) -> frozenset[bytes]:
-        """Ids of chunks and nodes that are listed as bad and have no good copy."""
+    def lost(self, more: Iterable[tuple[bytes, bytes]] = ()) -> frozenset[bytes]:
+        """Ids of chunks and nodes that are listed as bad, or in ``more``, and have no good copy."""
         with self._lock:
-            bad = self._bad
+            bad = self._bad.union(more)
             ids = sorted({identity for identity, _ in bad})
             places = self._do(lambda index: self._published(index, ids)) if ids else {}
             return frozenset(

@@ -72,6 +72,10 @@ class DiskImage(SeekableFile):
             self._chunks.move_to_end(identity)
         return self._frames.checked_length(identity, raw, length)
 
+    def node(self, level: int, number: int) -> bytes:
+        """A node of its tree; see ``TreeReader.node``."""
+        return self._tree.node(level, number)
+
     # -- as a whole -----------------------------------------------------------------------------------
 
     def chunk_ids(

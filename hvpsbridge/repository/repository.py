@@ -47,6 +47,7 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.pruning import Pruner
 from hvpsbridge.repository.reading import CACHE_BYTES, ChunkReaders, DiskReader
+from hvpsbridge.repository.refilling import RefillReport, refill
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
@@ -358,6 +359,12 @@ class Repository:
     def upgrade(self, run_id: UUID, *, wait: bool, check: bool = False) -> UpgradeReport:
         """Upgrade to the current format, see ``upgrading.upgrade``; open the repository again afterwards."""
         return upgrade(self._objects, self.settings, run_id, wait=wait, check=check)
+
+    def refill(self, source: Repository, run_id: UUID, *, check: bool = False) -> RefillReport:
+        """Take lost chunks and nodes from another copy of the points; see ``refilling.refill``."""
+        report = refill(self._verify_context(), self, source, run_id, check=check)
+        self.refresh()
+        return report
 
     def collect(
         self,

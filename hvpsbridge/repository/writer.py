@@ -111,7 +111,7 @@ class Writer:
 
     def file(self, name: str, pieces: Iterable[bytes]) -> FileRef:
         """Store a file, given its bytes in order; the reference to put into a manifest."""
-        tree = TreeBuilder(self._store_node, None, self._spill_folder)
+        tree = TreeBuilder(self.store_node, None, self._spill_folder)
         sha = hashlib.sha256()
         size = number = 0
         gathered = bytearray()
@@ -255,7 +255,7 @@ class Writer:
         identity = self._objects.sealer.identify(hashlib.sha256(raw).digest())
         return identity, "new_chunks" if self._claim(Kind.DATA_PACK, identity) else "known_chunks"
 
-    def _store_node(self, node: bytes) -> bytes:
+    def store_node(self, node: bytes) -> bytes:
         identity = self._objects.sealer.identify(hashlib.sha256(node).digest())
         if self._claim(Kind.NODE_PACK, identity):
             with self._failing_for_good():
@@ -317,7 +317,7 @@ class Writer:
         reader = None
         if base is not None:
             reader = TreeReader(self._frames, base, self._grid.count(base.size_bytes))
-        return TreeBuilder(self._store_node, reader, self._spill_folder), reader
+        return TreeBuilder(self.store_node, reader, self._spill_folder), reader
 
     @property
     def grid(self) -> ChunkGrid:

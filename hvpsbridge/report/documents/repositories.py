@@ -11,6 +11,7 @@ from hvpsbridge.repository import RebuildReport, RepairReport
 from hvpsbridge.repository.collect.report import CollectReport
 from hvpsbridge.repository.keys import SlotInfo
 from hvpsbridge.repository.probe import ProbeReport
+from hvpsbridge.repository.refilling import RefillReport
 from hvpsbridge.repository.upgrading import UpgradeReport
 
 
@@ -75,12 +76,14 @@ class Repaired(Document):
 
     Attributes:
         check: whether nothing was changed.
-        whole: whether every chunk that a point needs exists.
+        whole: whether every chunk that a point needs exists, or would exist.
+        refilled: what was taken from another copy, if one was named.
     """
 
     check: bool
     whole: bool
     report: RepairReport
+    refilled: RefillReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

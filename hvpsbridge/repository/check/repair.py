@@ -17,7 +17,7 @@ from uuid import UUID
 from hvpsbridge.errors import Damaged, RepositoryError, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
-from hvpsbridge.formats.marks import BadList
+from hvpsbridge.formats.marks import BadFrame, BadList
 from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, replace_restore_tool, restore_tool_problems
@@ -39,7 +39,7 @@ from hvpsbridge.repository.layout import (
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import run_alone
-from hvpsbridge.repository.stored_packs import pack_sizes, size_fault
+from hvpsbridge.repository.stored_packs import pack_sizes, size_fault, write_bad_list
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ class RepairReport:
             objects, packs that were dropped, small objects that cannot be read.
         kept: those of them that the store refused to delete; they do no harm.
         restore_tool: whether restore.py was replaced by that of this hvps.
+        marked: how many lost chunks and nodes were listed as bad, so that lists of points say that they are
+            lost, and later backups store them again.
     """
 
     dropped: tuple[str, ...]
@@ -78,6 +80,7 @@ class RepairReport:
     removed: tuple[str, ...]
     kept: tuple[str, ...]
     restore_tool: bool
+    marked: int = 0
 
     @property
     def whole(self) -> bool:
@@ -144,11 +147,13 @@ class _Repair:
         needed = self._needed({frame.id for each in suspects.values() for frame in each.frames})
         dropped: list[_Suspect] = []
         left: list[LeftPack] = []
+        marked: set[tuple[bytes, bytes]] = set()
         # Packs that no copy may be in: those that are missing, and those that are already dropped.
         gone = {name for name, suspect in suspects.items() if suspect.is_missing}
         for suspect in sorted(suspects.values(), key=lambda each: not each.is_missing):
-            only, lost = self._without_copy(suspect, gone, needed)
+            only, lost, unreadable = self._without_copy(suspect, gone, needed)
             if lost:
+                marked |= {(identity, suspect.pack.name) for identity in unreadable} - self.bad
                 what = f"{suspect.fault}; points need {lost} of its chunks"
                 left.append(LeftPack(suspect.name, what, lost))
             elif only:
@@ -157,6 +162,7 @@ class _Repair:
             else:
                 dropped.append(suspect)
                 gone.add(suspect.pack.name)
+        self._mark(marked)
         self._drop(dropped)
         self._clean_lists({suspect.pack.name for suspect in dropped})
         self._remove_useless()
@@ -167,6 +173,7 @@ class _Repair:
             removed=tuple(self.removed),
             kept=tuple(self.kept),
             restore_tool=replaced,
+            marked=len(marked),
         )
 
     # -- what is lost ---------------------------------------------------------------------------------
@@ -202,8 +209,9 @@ class _Repair:
 
     def _without_copy(
         self, suspect: _Suspect, gone: Collection[bytes], needed: set[bytes]
-    ) -> tuple[int, int]:
-        """How many frames have their only copy in this pack, and how many that are needed have none."""
+    ) -> tuple[int, int, set[bytes]]:
+        """How many frames have their only copy in this pack, how many that are needed have none, and ids of
+        the frames that cannot be read here."""
         read = self.context.frames.read_all
         here: set[bytes] = set()
         if not suspect.is_missing:
@@ -215,7 +223,15 @@ class _Repair:
         good = {place.id for place, found in read(firsts) if not isinstance(found, Damaged)}
         rest = [place for identity in others.keys() - good for place in others[identity][1:]]
         good.update(place.id for place, found in read(rest) if not isinstance(found, Damaged))
-        return len(here - good), len(wanted - good - here)
+        unreadable = {frame.id for frame in suspect.frames} - here
+        return len(here - good), len(wanted - good - here), unreadable
+
+    def _mark(self, frames: set[tuple[bytes, bytes]]) -> None:
+        """List frames as bad that are not listed yet."""
+        if frames and self.guard is not None:
+            bad = [BadFrame(*frame) for frame in sorted(frames)]
+            write_bad_list(self.context.objects, bad)
+        self.bad |= frames
 
     def _others(self, identity: bytes, suspect: _Suspect, gone: Collection[bytes]) -> list[Location]:
         return [
