@@ -18,6 +18,7 @@ from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.repository.opening import create_on_store
 from hvpsbridge.repository.stores.registry import open_store
+from hvpsbridge.secret import Secret
 
 from .conftest import Done, Hvps, on_a_terminal
 from .schemas import assert_valid
@@ -27,10 +28,12 @@ DISK = UUID(int=7)
 VMS = {"web": UUID(int=1), "db": UUID(int=2)}
 
 
-def fill(url: Path, days: int, vm: str = "web", first: int = 0, **changes: object) -> None:
+def fill(
+    url: Path, days: int, vm: str = "web", first: int = 0, key: Secret | None = None, **changes: object
+) -> None:
     """A point a day of a VM, the newest made today."""
     newest = datetime.now(UTC) - timedelta(minutes=5)
-    with open_repository(str(url)) as repository:
+    with open_repository(str(url), key=key) as repository:
         for number in range(first, first + days):
             with repository.begin(uuid4()) as writer:
                 disk = writer.disk(2 << 20)
@@ -316,3 +319,28 @@ def test_a_point_that_is_pruned_while_it_is_read_is_one_clear_error(
     assert "is gone: it was pruned at" in error_of(done)
     assert "is damaged" not in done.err
     assert not list(tmp_path.glob("out/*.raw"))
+
+
+def test_a_key_for_prunes_is_enough(hvps: Hvps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = tmp_path / "sealed"
+    monkeypatch.setenv("HVPS_REPO", str(url))
+    monkeypatch.setenv("KEY", "first passphrase")
+    monkeypatch.setenv("PRUNER", "second passphrase")
+    create_repository(str(url), chunk_bytes=1 << 16, key=Secret("first passphrase")).close()
+    fill(url, 3, key=Secret("first passphrase"))
+    added = hvps("key", "add", "--prune-only", "--key-env", "KEY", "--new-key-env", "PRUNER")
+    assert added.code == 0, added.err
+    pruner = ("--key-env", "PRUNER")
+    for command in (
+        ("tag", "web", "--add", "gold"),
+        ("prune", "--keep-last", "2", "--check"),
+        ("prune", "--keep-last", "2"),
+        ("forget", "web@latest~1", "--yes"),
+        ("repo", "collect", "--grace", "0s", "--max-unused", "0%", "-q"),
+        ("repo", "collect", "--grace", "0s", "--max-unused", "0%", "-q"),
+        ("list",),
+        ("show", "web"),
+    ):
+        done = hvps(*command, *pruner)
+        assert done.code == 0, f"{command}: {done.err}"
+    assert hvps("verify", "--level", "hashed", "--key-env", "KEY").code == 0
