@@ -95,7 +95,7 @@ def table(content: Table) -> None:
         for row in plain_rows(content):
             sys.stdout.write(f"{row}\n")
         return
-    from hvpsbridge.cli.terminal import draw  # rich takes a tenth of the start of a command
+    from hvpsbridge.cli.terminal import draw  # rich takes a twentieth of the start of a command
 
     draw(content)
 
