@@ -25,11 +25,13 @@ from hvpsbridge.sim.model import (
     SnapshotType,
 )
 from hvpsbridge.sim.model.faults import MODEL_FAULTS
+from hvpsbridge.sim.model.knobs import HOSTILE_TO_RESTORES
 from hvpsbridge.sim.model.state import JobState, VhdFormat, VMState
 from hvpsbridge.sim.standin.provider import Provider
 from hvpsbridge.sim.standin.rows import Rows
 from hvpsbridge.units import KIB, MIB
 
+ALL_HOSTILE = HOSTILE | HOSTILE_TO_RESTORES
 SLOT = Slot(ControllerType.SCSI, 0, 0)
 SIZE = 8 * MIB
 
@@ -628,6 +630,36 @@ def guest_stops(lab: Lab) -> None:
     assert lab.model.vms.get(lab.vm).state is VMState.Off
 
 
+def attached_flush_refusal(lab: Lab) -> None:
+    handle = lab.model.driver.open(lab.path(lab.checkpoint()), "test")
+    lab.model.driver.attach(handle)
+    lab.model.driver.flush(handle)
+    lab.model.knobs.attached_flush_refusal = 50
+    with pytest.raises(DiskError) as refused:
+        lab.model.driver.flush(handle)
+    assert refused.value.code == 50
+
+
+def ids_die_on_rename(lab: Lab) -> None:
+    rct_id = lab.base()
+    lab.model.vms.set_state(lab.vm, "stop")
+    layer = lab.model.disks.drives(lab.vm)[0].layer
+    assert layer is not None
+    there = lab.model.disks.layer(layer).path
+    away = there.replace(".vhdx", ".away.vhdx")
+
+    def renamed() -> None:
+        lab.model.host_files.move(there, away)
+        lab.model.host_files.move(away, there)
+
+    renamed()
+    lab.model.driver.query_changes(there, rct_id, 0, SIZE)
+    lab.model.knobs.ids_die_on_rename = True
+    renamed()
+    with pytest.raises(DiskError):
+        lab.model.driver.query_changes(there, rct_id, 0, SIZE)
+
+
 def language(lab: Lab) -> None:
     lab.model.knobs.language = "de"
     with pytest.raises(HyperVError, match="nicht gefunden"):
@@ -643,6 +675,8 @@ CASES: dict[str, Callable[[Lab], None]] = {
 IN_THE_LIBRARY = {"read_delay_seconds", "read_sync"}
 # Seen in whole backups: tests/tasks/test_backup_ids.py.
 IN_BACKUPS = {"new_id_of_freeze", "frozen_id_of_last_point", "tracking_starts_at_conversion"}
+# Seen in clusters: tests/sim/model/test_clusters.py.
+IN_CLUSTERS = {"role_seconds", "role_notices_seconds", "role_returns_seconds"}
 # Seen in shells and by WSMan only: tests/contract/test_engines_agree.py, tests/host/test_checks.py and
 # tests/sim/test_wsman_replies.py.
 IN_SESSIONS = {
@@ -665,8 +699,8 @@ def test_every_fault_of_the_model_is_documented_in_its_own_words() -> None:
 
 def test_every_knob_has_a_case_and_is_documented() -> None:
     names = {field.name for field in fields(Knobs)}
-    assert names == CASES.keys() | IN_THE_LIBRARY | IN_BACKUPS | IN_SESSIONS
-    assert HOSTILE.keys() <= names
+    assert names == CASES.keys() | IN_THE_LIBRARY | IN_BACKUPS | IN_CLUSTERS | IN_SESSIONS
+    assert ALL_HOSTILE.keys() <= names
     assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
 
 
@@ -675,12 +709,12 @@ def test_a_knob_does_what_it_says(lab: Lab, name: str) -> None:
     CASES[name](lab)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ALL_HOSTILE)
 def test_a_hostile_setting_is_not_the_default_and_can_be_set_as_text(name: str) -> None:
     knobs = Knobs()
-    assert getattr(knobs, name) != HOSTILE[name]
-    knobs.set(name, str(HOSTILE[name]))
-    assert getattr(knobs, name) == HOSTILE[name]
+    assert getattr(knobs, name) != ALL_HOSTILE[name]
+    knobs.set(name, str(ALL_HOSTILE[name]))
+    assert getattr(knobs, name) == ALL_HOSTILE[name]
 
 
 @pytest.mark.parametrize(
