@@ -23,6 +23,7 @@ import pytest
 from tests.conftest import unavailable
 from tests.ports import ReservedPort
 
+ROOT = Path(__file__).parents[2]
 SSHD = "/usr/sbin/sshd"
 
 
@@ -128,9 +129,9 @@ def s3_server() -> Iterator[S3Server]:
         missing("moto[server]")
     reserved = ReservedPort()
     port = reserved.number
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "tests.repository.moto_server", str(port)]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         try:
             _wait_for(port, process)
             yield S3Server(f"http://127.0.0.1:{port}")
