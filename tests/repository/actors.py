@@ -5,6 +5,7 @@ Contents are few letters, so points share chunks, what was pruned comes back, an
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from hvpsbridge.errors import Damaged, HvpsError, LeaseLost, PointGone, RepositoryLocked
+from hvpsbridge.errors import CollectRefused, Damaged, HvpsError, LeaseLost, PointGone, RepositoryLocked
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.manifest import Proof
@@ -70,6 +71,10 @@ Content = dict[int, int]
 def letter(number: int) -> bytes:
     """The bytes of a chunk."""
     return random.Random(number).randbytes(200) * (CHUNK // 200) + bytes(CHUNK % 200)
+
+
+class Lost(AssertionError):
+    """A kept point is gone, cannot be read, or has another content."""
 
 
 @dataclass
@@ -133,6 +138,14 @@ class Actors:
         if self._dice.random() < 0.1:
             self.start("repairer", self._repair)
 
+    def start_press(self) -> None:
+        """Writers, and more prunes and collects than there ever are."""
+        for _ in range(3):
+            self.start("writer", self._write)
+        for _ in range(2):
+            self.start("collector", self._collect_often)
+        self.start("pruner", self._prune_all)
+
     # -- what they do ---------------------------------------------------------------------------------
 
     def _write(self, process: Process, repository: Repository) -> None:
@@ -175,6 +188,16 @@ class Actors:
         self.counts["moved"] += report.moved_bytes > 0
         self.counts["dead runs"] += report.dead_runs
 
+    def _collect_often(self, process: Process, repository: Repository) -> None:
+        for _ in range(3):
+            with contextlib.suppress(RepositoryLocked):
+                process.runs.append(run := uuid4())
+                repository.collect(run, CollectOptions(grace=NOW, max_unused=0, merge_from=4))
+
+    def _prune_all(self, process: Process, repository: Repository) -> None:
+        for _ in range(3):
+            self._forget(repository, list(repository.catalog.points())[:-1])
+
     def _prune(self, process: Process, repository: Repository) -> None:
         points = list(repository.catalog.points())
         chance = self._dice.random()
@@ -204,7 +227,8 @@ class Actors:
         report = repository.verify(Level.HASHED)
         for problem in self._problems(report):
             touched = {each.point_id for each in problem.touches}
-            assert not touched & self.book.kept, (problem.name, problem.what)
+            if touched & self.book.kept:
+                raise Lost(problem.name, problem.what)
             self.counts["verifier's problems"] += 1
         repository.publish_bad(report.bad)
 
@@ -214,11 +238,15 @@ class Actors:
         for point in self._dice.sample(points, min(len(points), 3)):
             try:
                 found = read(repository, point)
-            except Damaged:
+            except Damaged as err:
                 if point.point_id in self.book.kept:
-                    raise
+                    raise Lost(point.point_id) from err
             else:
-                assert found == expected(self.book.contents[point.point_id])
+                self._compare(point, found)
+
+    def _compare(self, point: Point, found: dict[int, bytes]) -> None:
+        if found != expected(self.book.contents[point.point_id]):
+            raise Lost(point.point_id, "it has another content")
 
     def _repair(self, process: Process, repository: Repository) -> None:
         process.runs.append(run := uuid4())
@@ -243,6 +271,10 @@ class Actors:
                 continue
             if isinstance(error, Damaged) and process.name.startswith("writer") and self._came_back():
                 continue  # it found chunks in a pack that is gone, see _problems
+            if isinstance(error, Lost):
+                raise error
+            if isinstance(error, CollectRefused):
+                raise Lost(str(error)) from error
             raise AssertionError(f"{process.name} failed after {process.last}: {error!r}") from error
 
     def _problems(self, report: VerifyReport) -> list[VerifyProblem]:
@@ -271,10 +303,14 @@ class Actors:
             points = repository.catalog.points()
             there = {point.point_id for point in points}
             kept = self.book.kept | (self.book.protected - self.book.pruned)
-            assert not kept - there, f"lost: {kept - there}"
+            if kept - there:
+                raise Lost(kept - there)
             assert not there & self.book.pruned, "a pruned point came back"
             for point in points:
-                assert read(repository, point) == expected(self.book.contents[point.point_id]), point
+                try:
+                    self._compare(point, read(repository, point))
+                except Damaged as err:
+                    raise Lost(point.point_id, str(err)) from err
             problems = self._problems(repository.verify(Level.HASHED))
             assert not problems, problems
 

@@ -183,16 +183,18 @@ class Scheduler:
 
     Args:
         dice: decides about everything.
-        quiet: nothing is killed or suspended, and the power stays.
+        moments: operations (their beginnings) before which writers are suspended often; nothing else happens
+            to them or others then.
     """
 
-    def __init__(self, dice: random.Random, *, quiet: bool = False) -> None:
+    def __init__(self, dice: random.Random, *, moments: tuple[str, ...] = ()) -> None:
         self.dice = dice
         self.disk = Disk()
         self.processes: list[Process] = []
         self.log: list[str] = []
         self.dead_runs: set[UUID] = set()
-        self._quiet = quiet
+        self._quiet = False
+        self._moments = moments
 
     def start(self, name: str, work: Callable[[Process], None]) -> Process:
         """A new process, which waits for its first turn."""
@@ -210,7 +212,7 @@ class Scheduler:
             process = self.dice.choice(awake)
             for _ in range(min(int(self.dice.expovariate(0.1)) + 1, 60)):
                 process.turn()
-                if process.done:
+                if process.done or self._is_at_moment(process):
                     break
             if not self._quiet:
                 self._interfere(process)
@@ -222,9 +224,17 @@ class Scheduler:
             process.suspended = False
         self.run()
 
+    def _is_at_moment(self, process: Process) -> bool:
+        return bool(self._moments) and process.name[0] == "w" and process.last.startswith(self._moments)
+
     def _interfere(self, process: Process) -> None:
         chance = self.dice.random()
-        if chance < 0.004:
+        if self._moments:
+            if not process.done and self._is_at_moment(process) and chance < 0.3:
+                self._suspend(process)
+            elif chance > 0.7:
+                self._wake_or_bury()
+        elif chance < 0.004:
             self._say("the power fails")
             for each in self.processes:
                 self._kill(each)
@@ -233,18 +243,24 @@ class Scheduler:
         elif chance < 0.014:
             self._kill(process)
         elif chance < 0.044 and not process.done:
-            self._say(f"{process.name} is suspended before {process.last}")
-            process.suspended = True
-        elif chance < 0.12:
-            gone = [each for each in self.processes if each.killed or each.suspended]
-            if gone:
-                self.declare_dead(self.dice.choice(gone))
+            self._suspend(process)
         elif chance < 0.15:
-            asleep = [each for each in self.processes if each.suspended and not each.done]
-            if asleep:
-                woken = self.dice.choice(asleep)
-                self._say(f"{woken.name} goes on")
-                woken.suspended = False
+            self._wake_or_bury()
+
+    def _suspend(self, process: Process) -> None:
+        self._say(f"{process.name} is suspended before {process.last}")
+        process.suspended = True
+
+    def _wake_or_bury(self) -> None:
+        """Let others take a process for dead, or let one that is suspended go on."""
+        gone = [each for each in self.processes if each.killed or each.suspended]
+        asleep = [each for each in self.processes if each.suspended and not each.done]
+        if gone and self.dice.random() < 0.7:
+            self.declare_dead(self.dice.choice(gone))
+        elif asleep:
+            woken = self.dice.choice(asleep)
+            self._say(f"{woken.name} goes on")
+            woken.suspended = False
 
     def _kill(self, process: Process) -> None:
         if not process.done:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hvpsbridge.repository import packs, run_packs
-from tests.repository.actors import Actors
+from tests.repository.actors import Actors, Lost
 from tests.repository.stepping import Scheduler
 
 SEED = int(os.environ.get("HVPS_SEED", "20261127"))
@@ -36,19 +36,26 @@ def log_again() -> object:
     logging.disable(logging.NOTSET)
 
 
-def play(seed: int, folder: Path, *, rounds: int = 4) -> Counter[str]:
+def play(seed: int, folder: Path, *, rounds: int = 4, press: tuple[str, ...] = ()) -> Counter[str]:
     """Some rounds, and a check after each and at the end; what was done."""
-    scheduler = Scheduler(random.Random(seed))
+    scheduler = Scheduler(random.Random(seed), moments=press)
     with scheduler.in_charge():
         actors = Actors(scheduler, folder / str(seed))
         try:
             for _ in range(rounds):
-                actors.start_round()
+                if press:
+                    actors.start_press()
+                else:
+                    actors.start_round()
                 scheduler.run()
                 actors.check()
             scheduler.finish()
             actors.check()
-            actors.check_last()
+            if not press:
+                actors.check_last()
+        except Lost as err:
+            log = "\n".join(scheduler.log)
+            raise Lost(f"seed {seed}: {err}\n{log}") from err
         except Exception as err:
             log = "\n".join(scheduler.log)
             raise AssertionError(f"seed {seed}: {err}\n{log}") from err

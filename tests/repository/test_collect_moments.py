@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hvpsbridge.errors import RepositoryLocked
+from hvpsbridge.errors import Damaged, RepositoryLocked
 from hvpsbridge.formats.doomed import DoomedList
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexObject
@@ -28,6 +28,7 @@ from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.runs import collect_lease
 from hvpsbridge.repository.stored_packs import write_bad_list
 from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES
+from hvpsbridge.repository.writer import Writer
 from tests.repository.conftest import CHUNK, START, VM, disk_of, manifest_of, reopen, store_point
 from tests.repository.memory_store import MemoryStore
 from tests.repository.test_collect import Died, assert_good, collect, fragmented, names, noise, prune
@@ -258,3 +259,64 @@ def test_an_index_object_that_comes_back_after_a_power_loss_stays_superseded(
         collect(fresh)
     assert_good(store, {})
     assert not names(store, INDEX) | names(store, DATA)
+
+
+def test_a_writer_that_begins_just_before_the_list_is_there_is_waited_for(
+    repository: Repository, store: MemoryStore
+) -> None:
+    kept = store_point(repository, noise(2))
+    prune(repository, store_point(repository, noise(1)))
+    begun: list[Writer] = []
+    between = Between(store, "put", DOOMED, lambda: begun.append(reopen(store).begin(uuid4())))
+    with reopen(between) as collecting:
+        collect(collecting, CollectOptions())
+    (writer,) = begun
+    disk = writer.disk(8 * CHUNK)
+    for number in range(8):  # taken for stored: the writer did not see the list
+        disk.put(number, noise(1)[number * CHUNK : (number + 1) * CHUNK])
+    assert collect(repository).deleted_packs == 0
+    point = writer.commit(manifest_of([disk_of(disk.finish())]))
+    writer.check()
+    writer.close()
+    collect(repository)
+    assert_good(store, {kept.point_id: noise(2), point.point_id: noise(1)})
+
+
+def test_a_writer_that_ends_while_a_collect_looks_is_seen_by_its_point(
+    repository: Repository, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store_point(repository, noise(2))
+    old = store_point(repository, noise(1))
+    with reopen(store) as other, other.begin(uuid4()) as writer:
+        prune(repository, old)
+        collect(repository, CollectOptions())
+        disk = writer.disk(8 * CHUNK)
+        for number in range(8):
+            disk.put(number, noise(1)[number * CHUNK : (number + 1) * CHUNK])
+        run_states, made = view.run_states, list[UUID]()
+
+        def ends_first(objects: Objects, own: UUID | None) -> object:
+            if not made:
+                made.append(writer.commit(manifest_of([disk_of(disk.finish())])).point_id)
+                writer.check()
+                writer.close()
+            return run_states(objects, own)
+
+        monkeypatch.setattr(view, "run_states", ends_first)
+        collect(repository)
+    assert_good(store, {kept.point_id: noise(2), made[0]: noise(1)})
+
+
+def test_a_writer_commits_nothing_if_a_pack_that_it_used_is_gone(
+    repository: Repository, store: MemoryStore
+) -> None:
+    store_point(repository, noise(1))
+    with reopen(store) as other, other.begin(uuid4()) as writer:
+        disk = writer.disk(8 * CHUNK)
+        for number in range(8):
+            disk.put(number, noise(1)[number * CHUNK : (number + 1) * CHUNK])
+        tree = disk.finish()
+        for name in names(store, DATA):
+            store.delete(name)
+        with pytest.raises(Damaged, match="used by this run"):
+            writer.commit(manifest_of([disk_of(tree)]))
