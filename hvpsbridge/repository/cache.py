@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -85,13 +86,15 @@ class IndexCache:
         folder: of its files; made if it is missing. None for a cache in memory.
         source: what it is made from.
         keyed: whether ids are keyed. The files then have 16 bytes of each, otherwise all 32.
+        loaders: index objects that are loaded at a time, by threads if more than one.
 
     Attributes:
         renewals: how often numbers of locations and packs changed: it was rebuilt because it was corrupt, or
             rows of packs that are gone were removed.
     """
 
-    def __init__(self, folder: Path | None, source: Source, *, keyed: bool = False) -> None:
+    def __init__(self, folder: Path | None, source: Source, *, keyed: bool = False, loaders: int = 1) -> None:
+        self._loaders = loaders
         self._source = source
         self._lock = threading.RLock()
         self._keyed = keyed
@@ -155,8 +158,7 @@ class IndexCache:
         gathered: list[tuple[bytes, IndexTable]] = []
         # Fetched outside the lock of the files, for which other processes may be waiting.
         vanished = known - listed
-        for name in sorted(listed - known - self._superseded(vanished)):
-            content = self._source.load_index(name)
+        for name, content in self._loaded(sorted(listed - known - self._superseded(vanished))):
             if content is not None:
                 gathered.append((name, _table(content)))
             if sum(len(table.entries) for _, table in gathered) >= ADD_AT_ONCE:
@@ -167,6 +169,16 @@ class IndexCache:
         gone = vanished | self._superseded(vanished)
         self._do(lambda index: index.drop(gone))
         self._do(lambda index: index.tidy(quickly=False))
+
+    def _loaded(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, IndexTable | IndexObject | None]]:
+        if self._loaders < 2 or len(names) < 2:
+            yield from ((name, self._source.load_index(name)) for name in names)
+            return
+        with ThreadPoolExecutor(self._loaders, thread_name_prefix="index") as pool:
+            # Some at a time, so that not all wait in memory.
+            for at in range(0, len(names), 2 * self._loaders):
+                some = names[at : at + 2 * self._loaders]
+                yield from zip(some, pool.map(self._source.load_index, some), strict=True)
 
     def _add_all(self, objects: Sequence[tuple[bytes, IndexTable]]) -> None:
         if objects:

@@ -62,6 +62,8 @@ from hvpsbridge.units import KIB
 logger = logging.getLogger(__name__)
 
 READ_PIECE_BYTES = 256 * KIB
+# Index objects that are loaded from a remote store at a time; each has 1.5 MiB.
+INDEX_LOADERS = 8
 
 
 class Repository:
@@ -99,7 +101,10 @@ class Repository:
         self.catalog = Catalog(self._objects, self._unreadable, folder)
         self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
         self._cache = IndexCache(
-            None if folder is None else folder / FOLDER_NAME, self, keyed=settings.sealed
+            None if folder is None else folder / FOLDER_NAME,
+            self,
+            keyed=settings.sealed,
+            loaders=INDEX_LOADERS if store.remote else 1,
         )
         self._frames = FrameReader(self._objects, self._cache, self.refresh, self.catalog.selected.check)
         self._spill_folder = folder

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import threading
 import zlib
 from pathlib import Path
 from uuid import uuid4
@@ -129,6 +130,20 @@ def test_files_of_others_are_replaced(kind: str, wrong: str, good: Path, tmp_pat
         assert cache.find(packs_of(name).packs[0].entries[7].id)
     assert len(cache.packs()) == len(NAMES)
     assert len(cache.frames_of(NAMES[0])) == 60
+    cache.close()
+
+
+def test_index_objects_are_loaded_by_several_threads(tmp_path: Path) -> None:
+    together = threading.Barrier(len(NAMES))
+
+    class Slow(Source):
+        def load_index(self, name: bytes) -> IndexObject | None:
+            together.wait(60)
+            return super().load_index(name)
+
+    cache = IndexCache(tmp_path / "chunks", Slow(), loaders=len(NAMES))
+    cache.synchronise()
+    assert all(cache.matches(name, packs_of(name)) for name in NAMES)
     cache.close()
 
 
