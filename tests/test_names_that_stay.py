@@ -527,6 +527,7 @@ def documents(folder: Path, found: Json, seen: Callable[[str, Json], object] = l
         take("forget", "forget", point, "--newest", "--check", "--repo", repo, "--json")
         take("repo collect", "repo", "collect", "--check", "--repo", repo, "--json")
         take("repo rebuild-index", "repo", "rebuild-index", "--repo", repo, "--json", "-q")
+        take("repo stats", "repo", "stats", "--repo", repo, "--json")
         take("repo repair", "repo", "repair", "--repo", repo, "--json")
         take("repo upgrade", "repo", "upgrade", "--repo", repo, "--json")
         take("repo init", "repo", "init", *key, "--json")

@@ -19,6 +19,7 @@ from hvpsbridge.cli.options import (
     size_bytes,
 )
 from hvpsbridge.cli.signals import interrupting
+from hvpsbridge.cli.stats import stats
 from hvpsbridge.errors import ExitCode
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.playbook.places import RepositorySpec
@@ -51,10 +52,11 @@ def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str 
 
 @click.group("repo")
 def repo_() -> None:
-    """Create, upgrade and repair repositories, free space, test stores and rebuild indexes."""
+    """Create, upgrade and repair repositories, free and show space, test stores, rebuild indexes."""
 
 
 repo_.add_command(collect)
+repo_.add_command(stats)
 
 
 @repo_.command("init", short_help="Create a repository.")

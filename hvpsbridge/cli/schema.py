@@ -37,6 +37,7 @@ from hvpsbridge.report.documents.repositories import (
 )
 from hvpsbridge.report.documents.retention import Retained, RetentionSimulated
 from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent
+from hvpsbridge.report.documents.stats import RepositoryStatsShown
 
 # What each command prints with --json; and, under FAILURE, what any of them prints when it fails.
 FAILURE = "failure"
@@ -65,6 +66,7 @@ DOCUMENTS: dict[str, tuple[type[Document], ...]] = {
     "host forget": (HostSwept,),
     "host prove": (HostProved,),
     "repo init": (RepositoryCreated,),
+    "repo stats": (RepositoryStatsShown,),
     "repo upgrade": (RepositoryUpgraded,),
     "repo probe": (StoreProbed,),
     "repo rebuild-index": (IndexRebuilt,),

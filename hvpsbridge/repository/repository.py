@@ -51,6 +51,7 @@ from hvpsbridge.repository.refilling import RefillReport, refill
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
+from hvpsbridge.repository.stats import RepositoryStats, repository_stats
 from hvpsbridge.repository.stored_packs import write_bad_list
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
 from hvpsbridge.repository.stores.local import LocalStore
@@ -381,6 +382,11 @@ class Repository:
         report = collect(self._verify_context(), run_id, options, on_decided)
         self.refresh()
         return report
+
+    def stats(self, now: datetime, in_detail: frozenset[UUID] = frozenset()) -> RepositoryStats:
+        """What takes space, see ``stats.repository_stats``."""
+        context = self._verify_context()
+        return repository_stats(context, self.catalog.points(), now, in_detail=in_detail)
 
     @property
     def pruner(self) -> Pruner:

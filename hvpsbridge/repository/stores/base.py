@@ -219,6 +219,10 @@ class Store(ABC):
     def commit_barrier(self) -> None:
         """Return when everything published before would survive a power loss."""
 
+    def free_bytes(self) -> int | None:
+        """How much more fits in; None if the store does not say."""
+        return None
+
     def content(self) -> frozenset[str]:
         """Names directly in the place, hvps's or not; some of them if there are very many."""
         return frozenset()

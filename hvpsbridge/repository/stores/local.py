@@ -13,6 +13,7 @@ import errno
 import itertools
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -135,6 +136,9 @@ class LocalStore(Store):
     @property
     def durable(self) -> bool:
         return self._flush.works
+
+    def free_bytes(self) -> int | None:
+        return shutil.disk_usage(self._root).free
 
     def put(self, name: str, data: bytes) -> None:
         with self.sink(name) as sink:

@@ -80,6 +80,9 @@ class SftpStore(Store):
             self._ssh.persist("probe", TEMPORARY_FOLDER, lambda: self._files.upload(b"hvps", keep=False))
         return bool(self._files.durable)
 
+    def free_bytes(self) -> int | None:
+        return self._ssh.persist("measure", self._root, self._files.free_bytes)
+
     # -- the contract -----------------------------------------------------------------------------------
 
     def put(self, name: str, data: bytes) -> None:

@@ -84,6 +84,13 @@ class SftpFiles:
             raise ObjectExists(self._url, "create", path, "the name is taken") from err
         raise err
 
+    async def free_bytes(self) -> int | None:
+        """How much more fits in; None if the server does not say."""
+        with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+            space = await self._ssh.sftp.statvfs(self._root)
+            return int(space.bavail * space.frsize)
+        return None
+
     async def _fsync(self, file: asyncssh.SFTPClientFile) -> None:
         if self.durable is False:
             return
