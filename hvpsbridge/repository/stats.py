@@ -186,7 +186,7 @@ class _Owners:
     def add(self, manifests: Iterable[Manifest]) -> None:
         """Add an owner, who needs what these manifests need."""
         context = self._context
-        marks = Marks(context.cache, context.frames, context.grid, (), ())
+        marks = Marks(context.cache, context.frames, context.grid, (), (), ())
         marks.add(manifests)
         bits = marks.copy()
         self._bitmaps.append(zlib.compress(bits, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import statistics
+import sys
 import time
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -77,7 +78,7 @@ def _of(point: Point) -> RetentionPoint:
 def _play(store: MemoryStore, nights: int, rules: Rules) -> tuple[list[float], list[int]]:
     """Seconds of each night, and stored bytes after it; three VMs, the last of which begins halfway."""
     dice = random.Random(SEED)
-    print(f"seed {SEED}, {nights} nights")
+    sys.stdout.write(f"seed {SEED}, {nights} nights\n")
     vms = [Vm(number, dice) for number in (1, 2, 3)]
     seconds, sizes = [], []
     for night in range(nights):
