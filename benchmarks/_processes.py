@@ -44,7 +44,8 @@ class PeakMemory(threading.Thread):
     def run(self) -> None:
         while not self._ended.is_set():
             for pid in _family(self._pid):
-                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak(pid))
+                # The last one: between fork and exec, a process has the memory of its parent.
+                self._peaks[pid] = _peak(pid) or self._peaks.get(pid, 0)
             self._ended.wait(_READING_SECONDS)
 
     @property

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -242,17 +243,21 @@ class DiskFiles:
                     return
 
     def _serve(self, letter: bytes, payload: bytes) -> None:
-        if letter == wire.WANT:
-            self._read(*wire.READ.unpack(payload))
-            return
         try:
-            if letter == wire.FILE:
+            if letter == wire.WANT:
+                self._read(*wire.READ.unpack(payload))
+            elif letter == wire.FILE:
                 file = self._tools.file()
                 wire.send(self._connection, wire.NEW_FILE, wire.COUNT.pack(file.number))
                 socket.send_fds(self._connection, [b"\0"], [file.descriptor])
             else:
                 ran = self._tools.run(*json.loads(payload))
                 wire.send(self._connection, wire.RAN, json.dumps(asdict(ran)).encode())
+        except (LookupError, ValueError, TypeError, struct.error) as err:
+            # What it parses may have taken it over.
+            raise FilesUnreadable(
+                "file system", "the process that parses it asked for something that is not there"
+            ) from err
         except OSError as err:
             wire.send(self._connection, wire.TOOL_FAILED, str(err)[:300].encode())
 

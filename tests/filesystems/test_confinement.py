@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hvpsbridge.errors import FilesUnreadable
 from hvpsbridge.filesystems import client
 from tests.filesystems import images
 from tests.filesystems.test_reading import all_of, content_of, opened
@@ -73,6 +74,32 @@ def test_the_process_that_parses_is_confined(tmp_path: Path, caplog: pytest.LogC
         files.volumes()
         assert files.is_confined
     assert "without a filter" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("letter", "payload"),
+    [
+        ("WANT", "wire.READ.pack(7, 0, 512)"),
+        ("WANT", "b'short'"),
+        ("TOOL", "b'[\"rm\", 0]'"),
+        ("TOOL", "b'[\"e2fsck\", 3]'"),
+        ("TOOL", "b'{'"),
+    ],
+)
+def test_a_process_that_was_taken_over_gets_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letter: str, payload: str
+) -> None:
+    program = (
+        "import socket, sys; from hvpsbridge.filesystems import wire;"
+        "connection = socket.socket(fileno=int(sys.argv[1])); wire.receive(connection);"
+        f"wire.send(connection, wire.{letter}, {payload}); wire.receive(connection)"
+    )
+    monkeypatch.setattr(client, "_PROGRAM", ("-c", program))
+    with (
+        opened(images.empty(tmp_path / "image", 4096)) as files,
+        pytest.raises(FilesUnreadable, match="not there"),
+    ):
+        files.volumes()
 
 
 def test_without_support_of_the_kernel_it_parses_all_the_same_and_says_so(
