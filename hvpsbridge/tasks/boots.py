@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from hvpsbridge.errors import ConfigurationError, Damaged, MachineError
+from hvpsbridge.errors import ConfigurationError, Damaged, MachineError, PointGone
 from hvpsbridge.files import FOLDER_MODE
 from hvpsbridge.folders import absolute
 from hvpsbridge.formats.libvirt_domain import Domain, DomainDisk, domain_of
@@ -102,6 +102,7 @@ def check_boots(
     Raises:
         ConfigurationError: the folder of screenshots cannot be used.
         Damaged: data that the guest read is damaged.
+        PointGone: the point was pruned meanwhile.
         MachineError: QEMU is not installed, or failed.
     """
     folder = _screenshots(options, repository)
@@ -180,7 +181,7 @@ class _Source:
 
     Attributes:
         read_bytes: so far.
-        damaged: the first damage that was met.
+        damaged: the first damage that was met, or that the point was pruned.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -188,12 +189,12 @@ class _Source:
         self._lock = threading.Lock()
         self.size_bytes = disk.size_bytes
         self.read_bytes = 0
-        self.damaged: Damaged | None = None
+        self.damaged: Damaged | PointGone | None = None
 
     def pread(self, offset: int, length: int) -> bytes:
         try:
             data = self._disk.pread(offset, length)
-        except Damaged as err:
+        except (Damaged, PointGone) as err:
             self.damaged = self.damaged or err
             raise
         with self._lock:
