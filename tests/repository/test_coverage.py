@@ -277,6 +277,35 @@ def test_damaged_objects_make_packs_look_old_and_never_young(
         assert [note.name for note in report.notes] == [name]
 
 
+def test_a_repair_removes_damaged_objects_and_makes_no_pack_younger(
+    repository: Repository, store: MemoryStore
+) -> None:
+    point = store_point(repository, noise(1))
+    passes(repository, EVERYTHING, at=datetime.now(UTC) - timedelta(days=3))
+    (name,) = (info.name for info in store.list(VERIFIED))
+    store_point(repository, noise(2))
+    passes(repository, points=[repository.catalog.points()[1]])
+    data = bytearray(store.objects[name])
+    data[-1] ^= 1
+    store.objects[name] = bytes(data)
+    with reopen(store) as fresh:
+        assert fresh.unverified_since() == point.created
+        assert name in fresh.repair(uuid4(), check=True).removed
+        assert name in fresh.repair(uuid4()).removed
+        assert name not in store.objects
+        assert read_ages(fresh._objects).whole
+        assert fresh.unverified_since() == point.created
+        assert not fresh.verify(Level.WRITTEN).notes
+
+
+def test_names_that_begin_alike_are_told_apart(store: MemoryStore) -> None:
+    repository = make(store)
+    names = [b"\xff" * 8 + bytes([last]) + bytes(7) for last in range(5)]
+    record_ages(repository._objects, [(START, True, names_of(names[1:4]))])
+    known, _, hashed = read_ages(repository._objects).look_up(names_of(names))
+    assert known.tolist() == hashed.tolist() == [False, True, True, True, False]
+
+
 def test_two_verifiers_at_once_both_count(repository: Repository, store: MemoryStore) -> None:
     for seed in range(2):
         store_point(repository, noise(seed))

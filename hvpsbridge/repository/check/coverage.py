@@ -154,6 +154,14 @@ def standing_of(packs: bytes | Iterable[bytes], ages: PackAges, catalog: Catalog
     return Standing(names, known, np.where(known, at, since), hashed, since)
 
 
+def record_unknown(objects: Objects, packs: bytes, ages: PackAges, catalog: Catalog) -> None:
+    """Record of the packs of which nothing is known that they were never checked."""
+    standing = standing_of(packs, ages, catalog)
+    unknown = standing.names[~standing.known]
+    if len(unknown):
+        record_ages(objects, [(moment_of(standing.unknown_since), False, unknown)])
+
+
 def oldest_first(packs: Sequence[KnownPack], standing: Standing) -> Iterator[KnownPack]:
     """The packs of a standing, those that were not checked for longest first."""
     return (packs[number] for number in np.argsort(standing.at, kind="stable").tolist())

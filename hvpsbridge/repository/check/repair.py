@@ -19,6 +19,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadFrame, BadList
 from hvpsbridge.repository.cache_rows import Location
+from hvpsbridge.repository.check.coverage import record_unknown
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, replace_restore_tool, restore_tool_problems
 from hvpsbridge.repository.check.scan import NO_PACK
@@ -40,6 +41,7 @@ from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.run_guard import RunGuard
 from hvpsbridge.repository.runs import run_alone
 from hvpsbridge.repository.stored_packs import pack_sizes, size_fault, write_bad_list
+from hvpsbridge.repository.verified import read_ages
 
 logger = logging.getLogger(__name__)
 
@@ -316,6 +318,12 @@ class _Repair:
                     self._remove(info.name)
                 except StoreError:
                     continue
+        ages = read_ages(objects)
+        if ages.damaged and self.guard is not None:
+            # Else the packs that only these list would seem to be stored since the last verification.
+            record_unknown(objects, self.context.cache.pack_names(), ages, self.context.catalog)
+        for name in ages.damaged:
+            self._remove(name)
 
     def _replace_restore_tool(self) -> bool:
         if not any(restore_tool_problems(self.context.objects)):
