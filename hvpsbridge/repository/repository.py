@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from hvpsbridge.errors import (
     Damaged,
     NoDataKey,
     ObjectMissing,
+    RepositoryError,
 )
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index_table import IndexTable
@@ -289,7 +291,8 @@ class Repository:
             points: which points; the whole repository when None.
             subset: part and count: ``(3, 14)`` hashes the third fourteenth of the chunks.
             budget: how many packs are hashed: those that were not for longest.
-            checked: which packs were is noted there, for :meth:`record_checked`.
+            checked: which packs were is noted there, for :meth:`record_checked`. If the verification ends
+                early, they are recorded at once.
 
         Raises:
             ConfigurationError: a budget, and the repository has format 1.
@@ -297,8 +300,14 @@ class Repository:
         if budget is not None and self._objects.format < 2:
             what = "format 1 does not keep what a budget has covered; run `hvps repo upgrade` first"
             raise ConfigurationError(self.url, what)
-        checked = checked or Checked()
-        return verify(self._verify_context(), Level(level), points, subset, budget, checked)
+        context = self._verify_context()
+        try:
+            return verify(context, Level(level), points, subset, budget, checked)
+        except BaseException:
+            if checked is not None:
+                with contextlib.suppress(RepositoryError):
+                    self.record_checked(checked)
+            raise
 
     def record_checked(self, checked: Checked) -> None:
         """Record which packs a verification read, so that a budget goes on with others."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
 
-from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.errors import ConfigurationError, Damaged
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.manifest import DiskStats
 from hvpsbridge.formats.verified import Verified, VerifiedPacks, VerifyPass
 from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository import verified as states
+from hvpsbridge.repository.cache_rows import Location
 from hvpsbridge.repository.check import coverage as coverages
 from hvpsbridge.repository.check.coverage import Budget, Checked, Coverage
 from hvpsbridge.repository.check.verify import Level, VerifyReport
@@ -191,6 +193,36 @@ def test_a_full_verify_is_recorded_too(repository: Repository, store: MemoryStor
     assert repository.unverified_since() == checked.at
     _, after = passes(repository, None, points=list(repository.catalog.points()))
     assert not after.good, "only some frames of the packs were read"
+
+
+@pytest.mark.parametrize("budget", [EVERYTHING, None], ids=["budget", "all"])
+def test_what_was_read_before_an_interruption_is_not_read_again(
+    repository: Repository, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, budget: Budget | None
+) -> None:
+    for seed in range(3):
+        store_point(repository, noise(seed))
+    every = packs_of(store)
+    read: list[bytes] = []
+    whole = repository._frames.read_ordered
+
+    def ending(places: Iterable[Location]) -> Iterator[tuple[Location, bytes | Damaged]]:
+        for place, found in whole(places):
+            if place.pack not in read:
+                read.append(place.pack)
+            if len(read) == 4:
+                raise KeyboardInterrupt
+            yield place, found
+
+    monkeypatch.setattr(repository._frames, "read_ordered", ending)
+    with pytest.raises(KeyboardInterrupt):
+        repository.verify(Level.HASHED, budget=budget, checked=Checked())
+    monkeypatch.undo()
+    for pack in every:
+        known, _, hashed = age_of(repository, pack)
+        assert (known, hashed) == (True, pack in read[:2])
+    assert not read_ages(repository._objects).passes
+    _, checked = passes(repository, Budget(size_bytes=1))
+    assert checked.good[0] in every - set(read[:2])
 
 
 def test_a_pack_that_a_collect_makes_has_the_oldest_age(repository: Repository, store: MemoryStore) -> None:

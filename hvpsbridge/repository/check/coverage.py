@@ -78,7 +78,7 @@ class Checked:
         scope: the VM whose points it was about; None for the repository.
         alone: whether it was about one VM or the repository, so that it can be compared with earlier ones.
         good: names of the packs of which every frame was read and is good, or is listed as bad already.
-        unknown: names of other packs of which nothing was known.
+        unknown: names of the packs of which nothing was known, one after another.
         unknown_since: the earliest time at which they may have been stored.
         budget_bytes: bytes of packs that were read, if there was a budget.
     """
@@ -87,7 +87,7 @@ class Checked:
     scope: UUID | None = None
     alone: bool = True
     good: tuple[bytes, ...] = ()
-    unknown: tuple[bytes, ...] = ()
+    unknown: bytes = b""
     unknown_since: datetime | None = None
     budget_bytes: int | None = None
 
@@ -96,8 +96,9 @@ class Checked:
         groups = []
         if self.good:
             groups.append((self.at, True, names_of(self.good)))
-        if self.unknown and self.unknown_since is not None:
-            groups.append((self.unknown_since, False, names_of(self.unknown)))
+        left = np.setdiff1d(names_of(self.unknown), names_of(self.good))
+        if len(left) and self.unknown_since is not None:
+            groups.append((self.unknown_since, False, left))
         passes = []
         if self.budget_bytes is not None and self.alone:
             passes.append(VerifyPass(at=self.at, vm_id=self.scope, read_bytes=self.budget_bytes))

@@ -74,6 +74,8 @@ class Scan:
         # Chunks with a bad copy, and why. They are lost only if there is no good copy.
         self._suspects: dict[bytes, str] = {}
         self._unneeded: list[PackProblem] = []
+        # The pack whose frames are being checked.
+        self._current: bytes | None = None
         self.chunks = 0
         self.hashed_frames = 0
         self.hashed_bytes = 0
@@ -139,6 +141,11 @@ class Scan:
         if (fault := self._structure_fault(pack, places)) is not None:
             structure.append(PackProblem(pack_name(pack.kind, pack.name), fault, recorded=False))
 
+    def finished(self, packs: Sequence[KnownPack]) -> list[KnownPack]:
+        """Those of ``packs``, which are read in this order, that were checked before the one in progress."""
+        names = [pack.name for pack in packs]
+        return list(packs[: names.index(self._current)]) if self._current in names else []
+
     def faulty(self) -> set[bytes]:
         """Names of packs that are not what was written, unless all that is wrong is listed as bad already and
         has other good copies, or is not needed."""
@@ -151,6 +158,7 @@ class Scan:
 
     def _hash(self, places: Iterable[Location]) -> None:
         for place, found in self._frames.read_ordered(places):
+            self._current = place.pack
             if not isinstance(found, Damaged):
                 self.hashed_frames += 1
                 self.hashed_bytes += len(found)

@@ -8,6 +8,7 @@ backup may use them. Each problem lists the points and VMs that it touches.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from hvpsbridge.repository.keys import KeyRing
 from hvpsbridge.repository.layout import INDEX, KEYS, POINTS
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.points import Point
-from hvpsbridge.repository.verified import moment_of, read_ages
+from hvpsbridge.repository.verified import PackAges, moment_of, read_ages
 
 # How often a verification that finds problems begins again, because a collect removed something meanwhile.
 MAX_AGAIN = 3
@@ -151,9 +152,12 @@ def _verify(
         nodes = None if everything else walked
         covered = _hash_within(context, points, scan, budget, checked, nodes)
     elif level is Level.HASHED:
-        scan.hash_all(subset, marked_only=not everything)
-        if everything and subset == (1, 1) and objects.format > 1:
-            _note_checked(context, scan, scan.packs(), checked)
+        whole = everything and subset == (1, 1) and objects.format > 1
+        packs = scan.packs() if whole else []
+        if whole:
+            _note_unknown(context, read_ages(objects), checked)
+        with _noting_good(scan, packs, checked):
+            scan.hash_all(subset, marked_only=not everything)
     for found in scan.pack_problems(everything):
         (notes if found.recorded else problems).append(VerifyProblem(found.name, found.what))
     problems += _name_faults(context, points, scan.faults(), broken)
@@ -191,30 +195,39 @@ def _hash_within(
     earlier = ages.passes.get(checked.scope, ()) if checked.alone else ()
     packs = scan.packs(nodes)
     before = standing_of([pack.name for pack in packs], ages, context.catalog)
+    _note_unknown(context, ages, checked)
     read: list[KnownPack] = []
 
     def noted(pack: KnownPack) -> KnownPack:
         read.append(pack)
         return pack
 
-    scan.hash_packs(map(noted, budget.of(oldest_first(packs, before))))
+    with _noting_good(scan, read, checked):
+        scan.hash_packs(map(noted, budget.of(oldest_first(packs, before))))
     checked.budget_bytes = sum(pack.pack_bytes for pack in read)
-    _note_checked(context, scan, read, checked)
     return coverage(packs, before, checked, earlier, points)
 
 
-def _note_checked(context: VerifyContext, scan: Scan, read: Sequence[KnownPack], checked: Checked) -> None:
-    """Gather which packs were read and are good, and of which nothing is known."""
-    faulty = scan.faulty()
-    checked.good = tuple(pack.name for pack in read if pack.name not in faulty)
-    left = [pack.name for pack in context.cache.packs()]
-    standing = standing_of(left, read_ages(context.objects), context.catalog)
-    good = frozenset(checked.good)
-    checked.unknown = tuple(
-        name
-        for name, known in zip(left, standing.known.tolist(), strict=True)
-        if not known and name not in good
-    )
+@contextlib.contextmanager
+def _noting_good(scan: Scan, packs: Sequence[KnownPack], checked: Checked) -> Iterator[None]:
+    """Gather which packs were read and are good, also if reading them ends early."""
+    done: Sequence[KnownPack] = ()
+    try:
+        yield
+        done = packs
+    except BaseException:
+        done = scan.finished(packs)
+        raise
+    finally:
+        faulty = scan.faulty()
+        checked.good = tuple(pack.name for pack in done if pack.name not in faulty)
+
+
+def _note_unknown(context: VerifyContext, ages: PackAges, checked: Checked) -> None:
+    """Gather the packs of which nothing is known, before any is read."""
+    names = context.cache.pack_names()
+    standing = standing_of(names, ages, context.catalog)
+    checked.unknown = standing.names[~standing.known].tobytes()
     checked.unknown_since = moment_of(standing.unknown_since)
 
 
