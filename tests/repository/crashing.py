@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 from hvpsbridge.formats.ids import DiskIds, PointIds
 from hvpsbridge.repository import Repository, copy_points, current_holder, open_repository
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.secret import Secret
 from tests.repository.conftest import CHEAP, CHUNK, KEY, VM, disk_of, manifest_of
 
 CHUNKS = 300
+POINTS_KEPT = 3
 
 
 @cache
@@ -43,7 +46,7 @@ def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> Non
         holder = current_holder(run := uuid4())
         with repository.lease(VM, holder) as lease:
             points = repository.catalog.points(VM)
-            version = len(points)
+            version = points[-1].manifest.sequence if points else 0
             content = content_at(seed, version)
             with repository.begin(run) as writer:
                 disk = writer.disk(len(content), points[-1].disks[0].tree if points else None)
@@ -54,6 +57,14 @@ def backup(repository: Repository, seed: int, say: Callable[[str], None]) -> Non
             say(f"committed {point.point_id}")
             ids = tuple(DiskIds(each.slot, each.disk_id, each.rct_id or "") for each in point.disks)
             repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", ids))
+
+
+def collect(repository: Repository, say: Callable[[str], None]) -> None:
+    """Prune all points but some, and collect, for ever."""
+    while True:
+        repository.pruner.prune(repository.catalog.points(VM)[:-POINTS_KEPT])
+        report = repository.collect(uuid4(), CollectOptions(grace=timedelta(0), max_unused=0, merge_from=4))
+        say(f"collected {report.deleted_packs}")
 
 
 def change_keys(repository: Repository, say: Callable[[str], None]) -> None:
@@ -81,6 +92,8 @@ def work(
         say("working")
         if what == "backup":
             backup(repository, seed, say)
+        elif what == "collect":
+            collect(repository, say)
         elif what == "keys":
             change_keys(repository, say)
         else:
