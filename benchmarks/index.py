@@ -109,6 +109,8 @@ def build(folder: Path, objects: int) -> dict[str, object]:
         "seconds": round(seconds, 1),
         "CPU seconds with the generator": round(time.process_time(), 1),
         "seconds of the generator": round(generator.seconds, 1),
+        "GB read": round(resource.getrusage(resource.RUSAGE_SELF).ru_inblock * 512 / 1e9, 1),
+        "GB written": round(resource.getrusage(resource.RUSAGE_SELF).ru_oublock * 512 / 1e9, 1),
         "bytes a chunk": round(stored / chunks, 2),
     }
 

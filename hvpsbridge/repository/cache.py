@@ -33,8 +33,8 @@ T = TypeVar("T")
 MAX_RENEWALS = 3
 # Ids in one query.
 FIND_AT_ONCE = 500
-# Chunks of index objects that are added at once; 44 bytes each, and twice that while they are sorted.
-ADD_AT_ONCE = 1_000_000
+# Chunks of index objects that are added at once; some 300 bytes each while they are sorted.
+ADD_AT_ONCE = 500_000
 # Packs whose entries are kept, for look-ups of their neighbours: some 60 KB each.
 PACKS_KEPT = 64
 _KINDS = {int(kind): kind for kind in Kind}

@@ -18,6 +18,8 @@ from hvpsbridge.repository.chunk_index.tables import LISTING, REGULAR, PackRows,
 # Runs are merged until each is so many times as large as all smaller ones together. Then there are few of
 # them, and a row is written again each time that what is newer than it has grown to a quarter of its run.
 RATIO = 4
+# Each has 512 KiB of its own in memory while they are merged, and is read a piece at a time.
+MOST_RUNS = 32
 # Rows of packs that are gone are removed when they are more than one in so many.
 GONE_SHARE = 4
 MAX_ENTRIES = (1 << 32) - 2
@@ -133,7 +135,7 @@ def to_merge(runs: Sequence[RunInfo], most_rows: int | None = None) -> tuple[Run
         runs: all.
         most_rows: how many rows a merge may write now.
     """
-    ascending = sorted(runs, key=lambda run: run.rows)
+    ascending = sorted(runs, key=lambda run: run.rows)[:MOST_RUNS]
     total, take = 0, 0
     for number, run in enumerate(ascending):
         if most_rows is not None and total + run.rows > most_rows:
