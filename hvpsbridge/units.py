@@ -104,11 +104,12 @@ def duration_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """A long time, for people: in days from two days on."""
+    """A long time, for people: in hours from one hour on, in days from two days on."""
     hours = seconds / 3600
     if hours < 1:
         return duration_text(seconds)
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    count, unit = (round(hours), "hour") if hours < 48 else (round(hours / 24), "day")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def rate_text(count_bytes: int, seconds: float) -> str:

@@ -17,7 +17,7 @@ from hvpsbridge import errors
 from hvpsbridge.errors import ExitCode, HvpsError, worst
 from hvpsbridge.secret import Secret
 from hvpsbridge.text import cleaned, folded, json_escaped
-from hvpsbridge.units import duration_text, parse_duration, parse_size, size_text
+from hvpsbridge.units import duration_text, parse_duration, parse_size, size_text, span_text
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,11 @@ def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^.{,100}$") as caught:
         parse_size(text)
     assert re.search("size|whole", str(caught.value))
+
+
+def test_long_times_are_written_in_hours_and_days() -> None:
+    times = {20: "20 s", 3600: "1 hour", 26 * 3600: "26 hours", 48 * 3600: "2 days", 41 * 86400: "41 days"}
+    assert {seconds: span_text(seconds) for seconds in times} == times
 
 
 def test_durations_are_read_and_written() -> None:

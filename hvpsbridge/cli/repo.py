@@ -243,7 +243,7 @@ def _print_repaired(report: RepairReport, check: bool, whole: bool) -> None:
         console.table(Table("repair", ("object", "result"), tuple(rows)))
     lost = sum(pack.lost_chunks for pack in report.left)
     if lost and not whole:
-        console.line(f"{lost} chunks are lost; run `hvps verify`, and then a backup, which stores them again")
+        console.line(f"{lost} chunks are lost; a backup stores them again, and --from takes them from a copy")
     elif not rows:
         console.line("nothing to repair")
 
