@@ -31,6 +31,8 @@ from hvpsbridge.repository.chunk_index.runs import ID_BYTES
 T = TypeVar("T")
 # Files that are corrupt so often are on a disk that fails.
 MAX_RENEWALS = 3
+# How often index objects are listed again because one of them was replaced since.
+MAX_LISTINGS = 5
 # Ids in one query.
 FIND_AT_ONCE = 500
 # Chunks of index objects that are added at once; some 300 bytes each while they are sorted.
@@ -151,6 +153,14 @@ class IndexCache:
 
         An index object that is superseded remains if the store refuses to delete it.
         """
+        for _ in range(MAX_LISTINGS):
+            unread = self._follow_source()
+            # One that is gone was replaced since the listing, by one that was not in it yet.
+            if not unread or unread <= frozenset(self._source.index_names()):
+                return
+
+    def _follow_source(self) -> frozenset[bytes]:
+        """Update the cache to what is listed now; names of index objects that were not read."""
         self._do(lambda index: index.reload())
         # Before the listing, so that what another process adds after it does not seem to be gone.
         known = self._do(lambda index: index.names)
@@ -158,8 +168,11 @@ class IndexCache:
         gathered: list[tuple[bytes, IndexTable]] = []
         # Fetched outside the lock of the files, for which other processes may be waiting.
         vanished = known - listed
+        unread: set[bytes] = set()
         for name, content in self._loaded(sorted(listed - known - self._superseded(vanished))):
-            if content is not None:
+            if content is None:
+                unread.add(name)
+            else:
                 gathered.append((name, _table(content)))
             if sum(len(table.entries) for _, table in gathered) >= ADD_AT_ONCE:
                 self._add_all(gathered)
@@ -169,6 +182,7 @@ class IndexCache:
         gone = vanished | self._superseded(vanished)
         self._do(lambda index: index.drop(gone))
         self._do(lambda index: index.tidy(quickly=False))
+        return frozenset(unread)
 
     def _loaded(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, IndexTable | IndexObject | None]]:
         if self._loaders < 2 or len(names) < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ from hvpsbridge.formats.index import IndexObject
 from hvpsbridge.formats.lease import LeaseRecord
 from hvpsbridge.formats.manifest import Manifest, Proof
 from hvpsbridge.formats.marks import BadFrame
-from hvpsbridge.repository import Repository
+from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.verify import Level
 from hvpsbridge.repository.collect import collector, view
@@ -27,7 +27,7 @@ from hvpsbridge.repository.layout import BAD, DATA, DOOMED, INDEX, POINTS, PROOF
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.runs import collect_lease
 from hvpsbridge.repository.stored_packs import write_bad_list
-from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES
+from hvpsbridge.repository.stores.base import MAX_OBJECT_BYTES, ObjectInfo
 from hvpsbridge.repository.writer import Writer
 from tests.repository.conftest import CHUNK, START, VM, disk_of, manifest_of, reopen, store_point
 from tests.repository.memory_store import MemoryStore
@@ -54,6 +54,11 @@ class Between(MemoryStore):
     def get(self, name: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         self._at("get", name)
         return super().get(name, max_bytes)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(super().list(prefix))
+        self._at("list", prefix)
+        return iter(found)
 
     def put(self, name: str, data: bytes) -> None:
         self._at("put", name)
@@ -320,3 +325,26 @@ def test_a_writer_commits_nothing_if_a_pack_that_it_used_is_gone(
             store.delete(name)
         with pytest.raises(Damaged, match="used by this run"):
             writer.commit(manifest_of([disk_of(tree)]))
+
+
+def test_a_reader_that_lists_the_index_just_before_it_is_merged_finds_everything(
+    repository: Repository, store: MemoryStore
+) -> None:
+    kept = [store_point(repository, noise(seed)) for seed in (1, 2)]
+    merges = Between(store, "get", "index/", lambda: collect(repository))
+    with reopen(merges) as other:
+        assert other._cache.packs()
+        for point, seed in zip(kept, (1, 2), strict=True):
+            assert {place.id for place in other._cache.find(point.disks[0].tree.root)}
+            assert other.image(point, point.disks[0]).readall() == noise(seed)
+
+
+def test_a_repair_leaves_what_a_backup_stores_meanwhile(repository: Repository, store: MemoryStore) -> None:
+    store_point(repository, noise(1))
+    made: list[Point] = []
+    # It has just listed the packs.
+    between = Between(store, "list", "nodes", lambda: made.append(store_point(repository, noise(2))))
+    with reopen(between) as other:
+        assert not other.repair(uuid4()).dropped
+    with reopen(store) as fresh:
+        assert fresh.image(made[0], made[0].disks[0]).readall() == noise(2)

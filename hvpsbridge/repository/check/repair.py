@@ -182,9 +182,11 @@ class _Repair:
 
     def _suspects(self) -> Iterator[_Suspect]:
         objects = self.context.objects
+        # The index first: packs of a backup that begins now are there before they are in the index.
+        contents = [content for _, content in current_index(objects, self.context.cache)]
         sizes = pack_sizes(objects)
         listed = {pack for _, pack in self.bad}
-        for _, content in current_index(objects, self.context.cache):
+        for content in contents:
             for pack in content.packs:
                 size = sizes.get(pack_name(pack.kind, pack.name))
                 fault = size_fault(size, pack.pack_bytes)
