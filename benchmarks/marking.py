@@ -100,7 +100,7 @@ def main() -> None:
             ]
         with open_repository(url, key=KEY, cache_folder=cache) as repository:
             started, used = time.perf_counter(), time.process_time()
-            marks = Marks(repository._cache, repository._frames, repository.grid, (), ())
+            marks = Marks(repository._cache, repository._frames, repository.grid, (), (), ())
             marks.add(manifests)
             seconds, cpu = time.perf_counter() - started, time.process_time() - used
             entries = repository._cache.highest_number() + 1

@@ -68,7 +68,7 @@ def test_marks_are_those_of_a_walk_of_every_tree(
     cache = repository._cache
     places = [place for pack in cache.packs() for place in cache.pack_entries(pack.number)]
     bad = {(place.id, place.pack) for place in random.Random(seed).sample(places, 10)}
-    marks = Marks(cache, repository._frames, repository.grid, (), bad)
+    marks = Marks(cache, repository._frames, repository.grid, (), (), bad)
     for some in (points[::2], points):  # the first ones again
         marks.add(point.manifest for point in some)
         needed = needed_by(repository, some)
@@ -97,7 +97,7 @@ def test_a_node_that_is_missing_is_damage(repository: Repository, store: MemoryS
         if pack.kind is Kind.NODE_PACK:
             del store.objects[pack_name(pack.kind, pack.name)]
     with reopen(store) as fresh, pytest.raises(Damaged):
-        Marks(fresh._cache, fresh._frames, fresh.grid, (), ()).add([point.manifest])
+        Marks(fresh._cache, fresh._frames, fresh.grid, (), (), ()).add([point.manifest])
 
 
 def test_what_is_in_no_index_is_damage(repository: Repository, store: MemoryStore) -> None:
@@ -105,4 +105,4 @@ def test_what_is_in_no_index_is_damage(repository: Repository, store: MemoryStor
     for name in list(store.objects_under("index")):
         del store.objects[name]
     with reopen(store) as fresh, pytest.raises(Damaged):
-        Marks(fresh._cache, fresh._frames, fresh.grid, (), ()).add([point.manifest])
+        Marks(fresh._cache, fresh._frames, fresh.grid, (), (), ()).add([point.manifest])
