@@ -131,10 +131,11 @@ class FrameReader:
         Raises:
             Damaged: there is no good copy.
         """
-        tried: set[tuple[bytes, int]] = set()
+        # With the length, which a corrupt cache may have wrong at first.
+        tried: set[tuple[bytes, int, int]] = set()
         problem: Damaged | None = None
         while True:
-            new = [place for place in self.locate(identity, kind) if (place.pack, place.offset) not in tried]
+            new = [place for place in self.locate(identity, kind) if _span(place) not in tried]
             if not new and not self._renew_cache():
                 assert problem is not None  # locate returns at least one place
                 raise problem
@@ -143,7 +144,7 @@ class FrameReader:
                     return self.decode(place, self.fetch(place))
                 except Damaged as err:
                     problem = err
-                tried.add((place.pack, place.offset))
+                tried.add(_span(place))
             # A collect may have moved it to another pack since the index was read.
             self._refresh()
 
@@ -279,6 +280,10 @@ class FrameReader:
             return self.decode(place, self.fetch(place))
         except Damaged as err:
             return err
+
+
+def _span(place: Location) -> tuple[bytes, int, int]:
+    return place.pack, place.offset, place.frame_bytes
 
 
 def coalesce(ordered: Iterable[Location]) -> Iterator[list[Location]]:
