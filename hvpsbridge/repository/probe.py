@@ -232,7 +232,12 @@ def _rights(store: Store, name: str, data: bytes) -> list[ProbeResult]:
         findings.append(ProbeResult("deleting is refused", Holds.NO, False, "these credentials can delete"))
     except StoreError as err:
         findings.append(ProbeResult("deleting is refused", Holds.YES, False, str(err)))
-    locked = all(finding.holds is Holds.YES for finding in findings)
+    versions = Holds.NO if store.keeps_versions else Holds.YES
+    detail = "it keeps deleted objects as old versions; see docs/stores.md#buckets-with-versions"
+    findings.append(
+        ProbeResult("deleting frees space", versions, False, detail if store.keeps_versions else "")
+    )
+    locked = all(finding.holds is Holds.YES for finding in findings[:2])
     findings.append(
         ProbeResult(
             "object lock",

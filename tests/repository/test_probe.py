@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from hvpsbridge.errors import ExitCode, RepositoryExists, StoreError
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.repository import Holds, probe
+from hvpsbridge.repository.collect.report import CollectOptions
 from hvpsbridge.repository.opening import create_on_store, open_on_store
 from hvpsbridge.repository.probe import probe_store
-from tests.repository.conftest import CHUNK
+from hvpsbridge.repository.stores.s3 import S3Store
+from hvpsbridge.tasks.retention.collect import collect_lines
+from tests.repository.conftest import CHUNK, content_of, store_point
 from tests.repository.memory_store import MemoryStore
 from tests.repository.servers import S3Server, SshServer
 
@@ -35,6 +40,28 @@ def test_real_stores_are_fit_and_left_clean(
     assert answers["deleting is refused"] is Holds.NO
     assert answers["object lock"] is Holds.UNKNOWN
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_bucket_with_versions_is_named_by_probes_and_collects(s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    answers = {finding.question: finding for finding in probe(s3.url(bucket)).findings}
+    assert answers["deleting frees space"].holds is Holds.YES
+    s3.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    report = probe(s3.url(bucket))
+    answers = {finding.question: finding for finding in report.findings}
+    assert report.fit
+    assert answers["deleting frees space"].holds is Holds.NO
+    assert "buckets-with-versions" in answers["deleting frees space"].detail
+    store = S3Store(s3.url(bucket))
+    with create_on_store(store, ChunkGrid(CHUNK)) as repository:
+        old = store_point(repository, bytes(range(256)) * 256)
+        kept = store_point(repository, b"kept" * CHUNK)
+        repository.pruner.prune([old])
+        found = repository.collect(uuid4(), CollectOptions(grace=timedelta(0)))
+        assert found.deleted_packs
+        assert found.keeps_versions
+        assert any("lifecycle rule" in line for line in collect_lines(found, check=False))
+        assert content_of(repository, kept) == b"kept" * CHUNK
 
 
 class Overwriting(MemoryStore):

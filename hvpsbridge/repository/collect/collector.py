@@ -96,7 +96,7 @@ def _collect(
             break
         # Nothing can rely on what was doomed, so another look shows that it can be deleted.
     assert total is not None
-    return total
+    return replace(total, keeps_versions=context.objects.store.keeps_versions)
 
 
 def _look(

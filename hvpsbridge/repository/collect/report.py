@@ -49,6 +49,7 @@ class CollectReport:
         damaged: packs that should be moved, but are damaged.
         stored_bytes: bytes of all packs afterwards, without those that a later collect deletes.
         unused_bytes: bytes in these packs that no point needs.
+        keeps_versions: whether the store keeps what was deleted as old versions.
     """
 
     deleted_packs: int = 0
@@ -67,6 +68,7 @@ class CollectReport:
     damaged: tuple[str, ...] = ()
     stored_bytes: int = 0
     unused_bytes: int = 0
+    keeps_versions: bool = False
 
     def with_pass(self, later: CollectReport) -> CollectReport:
         """This report, with what another pass of the same collect did after it."""

@@ -111,10 +111,12 @@ class Store(ABC):
     Attributes:
         url: where it is, as shown to people; without credentials.
         remote: whether a request costs a round trip: readers then fetch larger ranges, several at once.
+        keeps_versions: whether deleted objects stay as old versions; known after the first object is stored.
     """
 
     url: str
     remote: bool
+    keeps_versions: bool = False
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = False) -> Self:

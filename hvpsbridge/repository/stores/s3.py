@@ -140,11 +140,13 @@ class S3Store(Store):
 
         # Not multipart: only a single PUT can have the condition.
         def create() -> None:
-            self._do(
+            stored = self._do(
                 "create",
                 name,
                 lambda: obstore.put(self._bucket, name, data, mode="create", use_multipart=False),
             )
+            # Only a bucket with versions names one ("null" while they are suspended).
+            self.keeps_versions |= stored["version"] not in (None, "null")
 
         create_once(create, lambda: self.get(name, len(data)) == data)
 

@@ -96,6 +96,11 @@ def collect_lines(report: CollectReport, *, check: bool) -> Iterator[str]:
         yield f"runs that {'are' if check else 'were declared'} dead: {report.dead_runs}"
     for name in report.damaged:
         yield f"{name} should be moved, but is damaged and stays; see `hvps verify`"
+    if report.keeps_versions and report.deleted_packs:
+        yield (
+            "the bucket keeps what was deleted as old versions: their space comes back by a lifecycle rule "
+            "(docs/stores.md#buckets-with-versions)"
+        )
     unused = f"{size_text(report.unused_bytes)} of no use" if report.unused_bytes else "all of use"
     yield f"{size_text(report.stored_bytes)} {'would stay' if check else 'stay'}, {unused}"
 
