@@ -534,6 +534,9 @@ def test_every_operation_of_the_contract_is_run_here() -> None:
         "Complete-HvpsPlannedVm": "restoring.complete_planned_vm",
         "Remove-HvpsPlannedVm": "restoring.remove_planned_vm",
         "Get-HvpsHeartbeat": "restoring.heartbeat",
+        "Get-HvpsClusterRole": "restoring.cluster_role",
+        "Set-HvpsClusterRole": "restoring.set_cluster_role",
+        "Resize-HvpsDisk": "restoring.enlarge_disk",
     }
     assert set(methods) == set(OPERATIONS)
     assert all(f"host.{method}(" in text for method in methods.values())

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from hvpsbridge.contract.restoring import RoleState
 from hvpsbridge.errors import HostDiskFull, OperationFailed
 from hvpsbridge.formats.extents import Extent
 from hvpsbridge.formats.planned_vm import planned_vm
@@ -66,6 +67,27 @@ def test_a_vm_that_exists_is_not_taken_for_a_new_one(host: HyperVHost, model: Mo
     model.vms.set_state(made.vm_id, "power_off")
     assert host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed
     assert not host.restoring.remove_vm(made.vm_id, "C:\\VMs\\plain", "m").removed
+
+
+def test_the_role_of_a_clustered_vm_goes_offline_and_comes_back(host: HyperVHost, model: Model) -> None:
+    node = model.nodes.get("HV01")
+    node.cluster = "one"
+    vm_id = model.setup.create_vm("clustered", clustered=True, state=VMState.Running).vm_id
+    assert host.restoring.cluster_role(vm_id).state is RoleState.ONLINE
+    assert host.restoring.set_cluster_role(vm_id, online=False).state is RoleState.OFFLINE
+    assert model.vms.get(vm_id).state is VMState.Saved  # what the resource does by default
+    assert host.restoring.set_cluster_role(vm_id, online=True).state is RoleState.ONLINE
+    assert model.vms.get(vm_id).state is VMState.Running
+
+
+def test_a_disk_is_enlarged_and_never_made_smaller(host: HyperVHost, model: Model) -> None:
+    vm_id = model.setup.create_vm("small", state=VMState.Off).vm_id
+    model.setup.add_disk(vm_id, Slot(ControllerType.SCSI, 0, 0), size_bytes=8 * MIB)
+    path = host.disks(vm_id)[0].path or ""
+    assert host.restoring.enlarge_disk(path, 16 * MIB).enlarged
+    assert host.disks(vm_id)[0].size_bytes == 16 * MIB
+    with pytest.raises(OperationFailed):
+        host.restoring.enlarge_disk(path, 8 * MIB)
 
 
 def test_a_vm_is_planned_and_made_real(host: HyperVHost, model: Model) -> None:

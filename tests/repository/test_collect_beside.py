@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,11 @@ SEED = int(os.environ.get("HVPS_SEED", "20261127"))
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small packs and index objects, so that a backup has several; no log, which would be long."""
     monkeypatch.setattr(packs, "PACK_ENTRIES", 3)
     monkeypatch.setattr(run_packs, "INDEX_ENTRIES", 4)
     logging.disable(logging.CRITICAL)
-
-
-@pytest.fixture(autouse=True)
-def log_again() -> object:
     yield
     logging.disable(logging.NOTSET)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +67,6 @@ def test_a_test_fails_without_the_rule(rule: Rule) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rule", FOUND_BY_CHANCE, ids=lambda rule: rule.__name__)
 def test_the_scheduler_finds_what_the_rule_prevents(rule: Rule, tmp_path: Path) -> None:
-    logging.disable(logging.CRITICAL)
     for seed in range(SEED, SEED + 500):
         with pytest.MonkeyPatch.context() as patch:
             rule(patch)

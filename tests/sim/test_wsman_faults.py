@@ -375,7 +375,6 @@ def test_the_host_counts_what_readers_asked_for(client: Client) -> None:
     assert counters.asked_extents() == (Extent(0, 128 * KIB), Extent(0, 192 * KIB))
     assert counters.asked_bytes("C:\\another.vhdx") == 0
     assert counters.operations == {"Read-HvpsExtent": 2}
-    assert counters.requests["receive"] >= 3
     # A reply is counted when it was sent, which may be after the client has read it.
     sent_bytes = 5 * 64 * KIB * 16 // 9
     wait_until(lambda: counters.sent_bytes["receive"] > sent_bytes, "all replies to be counted")
