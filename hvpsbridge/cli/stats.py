@@ -12,13 +12,13 @@ from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.proofs import moment_text
 from hvpsbridge.cli.signals import interrupting
-from hvpsbridge.report.documents.stats import RepositoryStatsShown, stats_shown
+from hvpsbridge.report.documents.stats import RepositoryStatsShown
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository.points import vms_named
+from hvpsbridge.repository.points import SHORT_ID_DIGITS, vms_named
 from hvpsbridge.repository.stats import RepositoryStats, SpaceOf
 from hvpsbridge.units import size_text
 
-# Beyond this, a forecast is of no use.
+# A forecast beyond this says nothing.
 MOST_DAYS = 3650
 
 
@@ -42,10 +42,10 @@ def stats(invocation: Invocation, /, vms: tuple[str, ...], as_json: bool, **opti
         named = frozenset(vm_id for vm in vms for vm_id in vms_named(points, vm))
         found = repository.stats(datetime.now(UTC), named)
     if as_json:
-        console.document(RepositoryStatsShown(repository.repository_id, repository.url, stats_shown(found)))
+        console.document(RepositoryStatsShown(repository.repository_id, repository.url, found))
         return
     rows = tuple(
-        (vm.vm_name, str(vm.space.points), *_space(vm.space), f"{size_text(vm.added_bytes_a_day)}/day")
+        (vm.vm, str(vm.space.points), *_space(vm.space), f"{size_text(vm.added_bytes_a_day)}/day")
         for vm in found.vms
     )
     columns = ("points", "disks", "only here", "shared", "ratio")
@@ -53,9 +53,10 @@ def stats(invocation: Invocation, /, vms: tuple[str, ...], as_json: bool, **opti
     for vm in found.vms:
         if vm.of_points:
             of_points = tuple(
-                (point.short_id, moment_text(point.created), *_space(space)) for point, space in vm.of_points
+                (each.point_id.hex[:SHORT_ID_DIGITS], moment_text(each.created), *_space(each.space))
+                for each in vm.of_points
             )
-            console.table(Table(f"points of {vm.vm_name}", ("point", "created", *columns[1:]), of_points))
+            console.table(Table(f"points of {vm.vm}", ("point", "created", *columns[1:]), of_points))
     _print_whole(found)
 
 

@@ -32,18 +32,23 @@ class SpaceOf:
         disk_bytes: size of all disks in these points.
         unique_bytes: stored bytes that nothing else needs: they come back when it is removed and collected.
         shared_bytes: stored bytes that something else needs, too.
+        ratio: size of the disks divided by these stored bytes; 0 if nothing is stored.
     """
 
     points: int
     disk_bytes: int
     unique_bytes: int
     shared_bytes: int
+    ratio: float
 
-    @property
-    def ratio(self) -> float:
-        """How many times the stored bytes the disks have; 0 if nothing is stored."""
-        stored = self.unique_bytes + self.shared_bytes
-        return self.disk_bytes / stored if stored else 0.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSpace:
+    """Space of one point."""
+
+    point_id: UUID
+    created: datetime
+    space: SpaceOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,26 +56,27 @@ class VmSpace:
     """Space of a VM.
 
     Attributes:
-        added_bytes_a_day: bytes that its points of the last days added, a day.
-        of_points: of each point, oldest first; empty unless asked for.
+        added_bytes_a_day: bytes that its points of the last 30 days added, a day.
+        of_points: of each point, oldest first; empty for VMs that were not named.
     """
 
+    vm: str
     vm_id: UUID
-    vm_name: str
     space: SpaceOf
     oldest: datetime
     newest: datetime
     added_bytes_a_day: int
-    of_points: tuple[tuple[Point, SpaceOf], ...] = ()
+    of_points: tuple[PointSpace, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryStats:
-    """What a repository contains.
+    """What takes space in a repository.
 
     Attributes:
+        packs: how many packs there are.
         stored_bytes: of all packs.
-        needed_bytes: of frames that points need.
+        needed_bytes: of what points need of them.
         free_bytes: that the store has left; None if it does not say.
         added_bytes_a_day: of all VMs.
         full_in_days: when the store is full if nothing is pruned; None if that is not known.
@@ -81,19 +87,8 @@ class RepositoryStats:
     needed_bytes: int
     free_bytes: int | None
     added_bytes_a_day: int
+    full_in_days: float | None
     vms: tuple[VmSpace, ...]
-
-    @property
-    def unneeded_bytes(self) -> int:
-        """Bytes in packs that no point needs, footers included; a collect brings most of them back."""
-        return max(self.stored_bytes - self.needed_bytes, 0)
-
-    @property
-    def full_in_days(self) -> float | None:
-        """When the store is full if nothing is pruned; None if that is not known."""
-        if self.free_bytes is None or not self.added_bytes_a_day:
-            return None
-        return self.free_bytes / self.added_bytes_a_day
 
 
 def repository_stats(
@@ -127,17 +122,20 @@ def _stats(
         whole.add(point.manifest for point in line)
     vms = []
     for line, (unique, shared) in zip(lines, whole.counts(), strict=True):
-        detail: tuple[tuple[Point, SpaceOf], ...] = ()
+        detail: tuple[PointSpace, ...] = ()
         if line[0].vm_id in in_detail:
             one_by_one = _Owners(context)
             for point in line:
                 one_by_one.add([point.manifest])
             each = zip(line, one_by_one.counts(), strict=True)
-            detail = tuple((point, _space([point], *counts)) for point, counts in each)
+            detail = tuple(
+                PointSpace(point_id=point.point_id, created=point.created, space=_space([point], *counts))
+                for point, counts in each
+            )
         vms.append(
             VmSpace(
+                vm=line[-1].vm_name,
                 vm_id=line[0].vm_id,
-                vm_name=line[-1].vm_name,
                 space=_space(line, unique, shared),
                 oldest=line[0].created,
                 newest=line[-1].created,
@@ -146,19 +144,28 @@ def _stats(
             )
         )
     sizes = [info.size_bytes for folder in PACK_FOLDERS.values() for info in context.objects.list(folder)]
+    free_bytes, added = context.objects.store.free_bytes(), sum(vm.added_bytes_a_day for vm in vms)
     return RepositoryStats(
         packs=len(sizes),
         stored_bytes=sum(sizes),
         needed_bytes=whole.needed_bytes(),
-        free_bytes=context.objects.store.free_bytes(),
-        added_bytes_a_day=sum(vm.added_bytes_a_day for vm in vms),
+        free_bytes=free_bytes,
+        added_bytes_a_day=added,
+        full_in_days=None if free_bytes is None or not added else free_bytes / added,
         vms=tuple(vms),
     )
 
 
 def _space(points: Sequence[Point], unique: int, shared: int) -> SpaceOf:
     disks = sum(disk.size_bytes for point in points for disk in point.disks)
-    return SpaceOf(points=len(points), disk_bytes=disks, unique_bytes=unique, shared_bytes=shared)
+    stored = unique + shared
+    return SpaceOf(
+        points=len(points),
+        disk_bytes=disks,
+        unique_bytes=unique,
+        shared_bytes=shared,
+        ratio=disks / stored if stored else 0.0,
+    )
 
 
 def _added_a_day(line: Sequence[Point], now: datetime) -> int:

@@ -31,7 +31,7 @@ def test_what_only_one_vm_needs_and_what_two_share(repository: Repository) -> No
     store_point(repository, common + noise(3, 5), vm_id=TWO, vm_name="two")
     stats = repository.stats(START + timedelta(days=1))
     one, two = stats.vms
-    assert (one.vm_name, two.vm_name) == ("one", "two")
+    assert (one.vm, two.vm) == ("one", "two")
     assert near(one.space.unique_bytes, 3)
     assert near(one.space.shared_bytes, 4)
     assert near(two.space.unique_bytes, 5)
@@ -48,15 +48,15 @@ def test_what_a_point_would_free(repository: Repository) -> None:
     content[:CHUNK] = noise(2, 1)
     second = store_point(repository, bytes(content), base=first, changed=[0], vm_id=ONE)
     (vm,) = repository.stats(START + timedelta(days=1), frozenset([ONE])).vms
-    (old, of_old), (new, of_new) = vm.of_points
+    old, new = vm.of_points
     assert (old.point_id, new.point_id) == (first.point_id, second.point_id)
-    assert near(of_old.unique_bytes, 1)
-    assert near(of_new.unique_bytes, 1)
-    assert near(of_new.shared_bytes, 7)
+    assert near(old.space.unique_bytes, 1)
+    assert near(new.space.unique_bytes, 1)
+    assert near(new.space.shared_bytes, 7)
     before = vm.space.unique_bytes
     repository.pruner.prune([first])
     (vm,) = repository.stats(START + timedelta(days=1), frozenset([ONE])).vms
-    assert vm.space.unique_bytes == before - of_old.unique_bytes
+    assert vm.space.unique_bytes == before - old.space.unique_bytes
 
 
 def _committed(repository: Repository, day: float, stored: int) -> Point:
