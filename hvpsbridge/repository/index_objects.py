@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
@@ -14,6 +15,7 @@ from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.layout import INDEX, index_name, random_name
 from hvpsbridge.repository.objects import Objects
 
+T = TypeVar("T")
 # An index object is published when it would have this many entries, about 1.5 MiB. So a commit of any size
 # needs little memory, and most of the work of a run that dies can be used.
 INDEX_ENTRIES = 32768
@@ -26,21 +28,17 @@ def read_index(objects: Objects, name: str) -> IndexObject:
         ObjectMissing: there is no such object.
         Damaged: it is not what was written there.
     """
-    try:
-        return decode_index(objects.read(name, Kind.INDEX))
-    except Malformed as err:
-        raise objects.damaged(name, err) from err
+    return _read(objects, name, decode_index)
 
 
 def read_index_table(objects: Objects, name: str) -> IndexTable:
-    """The content of the index object ``name``, as arrays.
+    """As :func:`read_index`, as arrays."""
+    return _read(objects, name, decode_table)
 
-    Raises:
-        ObjectMissing: there is no such object.
-        Damaged: it is not what was written there.
-    """
+
+def _read(objects: Objects, name: str, decode: Callable[[bytes], T]) -> T:
     try:
-        return decode_table(objects.read(name, Kind.INDEX))
+        return decode(objects.read(name, Kind.INDEX))
     except Malformed as err:
         raise objects.damaged(name, err) from err
 
