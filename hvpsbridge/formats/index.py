@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from hvpsbridge.formats.envelope import Kind
@@ -60,12 +61,24 @@ def encode_index(index: IndexObject) -> bytes:
     return b"".join(parts)
 
 
-def decode_index(payload: bytes | memoryview) -> IndexObject:
-    """The index in ``payload``.
+class IndexParts(NamedTuple):
+    """The parts of an index object's payload, which the views refer to.
+
+    Attributes:
+        packs, entries: whole rows; there are as many entries as the packs count.
+    """
+
+    supersedes: tuple[bytes, ...]
+    packs: memoryview
+    entries: memoryview
+    run: UUID | None
+
+
+def index_parts(payload: bytes | memoryview) -> IndexParts:
+    """The parts of ``payload``; what is in the rows is not checked.
 
     Raises:
-        Malformed: the counts do not match the length, a kind is unknown, or a pack or frame has a size
-            that hvps does not write.
+        Malformed: the counts do not match the length.
     """
     view = memoryview(payload)
     if len(view) < _COUNTS.size:
@@ -76,23 +89,34 @@ def decode_index(payload: bytes | memoryview) -> IndexObject:
     if entries_at > len(view):
         raise Malformed(f"{packs} packs do not fit into {len(view)} bytes")
     names = tuple(bytes(view[at : at + NAME_BYTES]) for at in range(_COUNTS.size, packs_at, NAME_BYTES))
-    table, rest = view[packs_at:entries_at], view[entries_at:]
-    end = ENTRY_BYTES * sum(count for _, _, count, _ in _PACK.iter_unpack(table))
-    if end > len(rest):
+    table = view[packs_at:entries_at]
+    end = entries_at + ENTRY_BYTES * sum(count for _, _, count, _ in _PACK.iter_unpack(table))
+    if end > len(view):
         raise Malformed("entries exceed the end of the index")
-    run = bytes(rest[end:])
+    run = bytes(view[end:])
     if len(run) not in (0, NAME_BYTES):
         raise Malformed(f"{len(run)} bytes after the last entry")
-    return IndexObject(names, tuple(_packs(table, rest)), UUID(bytes=run) if run else None)
+    return IndexParts(names, table, view[entries_at:end], UUID(bytes=run) if run else None)
 
 
-def _packs(table: memoryview, rest: memoryview) -> Iterator[IndexedPack]:
+def decode_index(payload: bytes | memoryview) -> IndexObject:
+    """The index in ``payload``.
+
+    Raises:
+        Malformed: the counts do not match the length, a kind is unknown, or a pack or frame has a size
+            that hvps does not write.
+    """
+    parts = index_parts(payload)
+    return IndexObject(parts.supersedes, tuple(_packs(parts)), parts.run)
+
+
+def _packs(parts: IndexParts) -> Iterator[IndexedPack]:
     at = 0
-    for name, kind, count, pack_bytes in _PACK.iter_unpack(table):
+    for name, kind, count, pack_bytes in _PACK.iter_unpack(parts.packs):
         if kind not in (Kind.DATA_PACK, Kind.NODE_PACK):
             raise Malformed(f"unexpected kind {kind} of a pack")
         end = at + count * ENTRY_BYTES
-        entries = decode_entries(rest[at:end])
+        entries = decode_entries(parts.entries[at:end])
         if pack_bytes > MAX_PACK_BYTES or any(e.offset + e.frame_bytes > pack_bytes for e in entries):
             raise Malformed(f"frames beyond the end of a pack of {pack_bytes} bytes")
         yield IndexedPack(name, Kind(kind), pack_bytes, entries)

@@ -6,7 +6,6 @@ of a client.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -17,18 +16,11 @@ import numpy.typing as npt
 from hvpsbridge.formats.chunk import FRAME_BYTES
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import MAX_CHUNK_BYTES
-from hvpsbridge.formats.index import NAME_BYTES, IndexedPack, IndexObject, encode_index
+from hvpsbridge.formats.index import IndexedPack, IndexObject, encode_index, index_parts
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.pack import (
-    ENTRY_BYTES,
-    HEAD_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_PACK_BYTES,
-    PackEntry,
-)
+from hvpsbridge.formats.pack import HEAD_BYTES, MAX_FRAME_BYTES, MAX_PACK_BYTES, PackEntry
 
 Rows: TypeAlias = npt.NDArray[Any]
-_COUNTS = struct.Struct("<II")
 # Without gaps, which numpy closes when it joins arrays.
 PACK_ROW = np.dtype([("name", "V16"), ("kind", "u1"), ("unused", "V3"), ("count", "<u4"), ("bytes", "<u8")])
 ENTRY_ROW = np.dtype([("id", "V32"), ("offset", "<u4"), ("frame", "<u4"), ("raw", "<u4")])
@@ -87,28 +79,13 @@ def decode_table(payload: bytes | memoryview) -> IndexTable:
     Raises:
         Malformed: as ``formats.index.decode_index``.
     """
-    view = memoryview(payload)
-    if len(view) < _COUNTS.size:
-        raise Malformed(f"an index of {len(view)} bytes is too short")
-    superseded, count = _COUNTS.unpack_from(view)
-    packs_at = _COUNTS.size + superseded * NAME_BYTES
-    entries_at = packs_at + count * PACK_ROW.itemsize
-    if entries_at > len(view):
-        raise Malformed(f"{count} packs do not fit into {len(view)} bytes")
-    names = tuple(bytes(view[at : at + NAME_BYTES]) for at in range(_COUNTS.size, packs_at, NAME_BYTES))
-    packs = np.frombuffer(view[packs_at:entries_at], PACK_ROW)
+    parts = index_parts(payload)
+    packs = np.frombuffer(parts.packs, PACK_ROW)
     if not np.isin(packs["kind"], _KINDS).all():
         raise Malformed("unexpected kind of a pack")
-    expected = int(packs["count"].sum(dtype=np.int64)) * ENTRY_BYTES
-    rest = len(view) - entries_at
-    if expected > rest:
-        raise Malformed("entries exceed the end of the index")
-    # The run that stored the packs, which nobody needs here, may follow.
-    if rest - expected not in (0, NAME_BYTES):
-        raise Malformed(f"{rest - expected} bytes after the last entry")
-    entries = np.frombuffer(view[entries_at : entries_at + expected], ENTRY_ROW)
+    entries = np.frombuffer(parts.entries, ENTRY_ROW)
     _check(packs, entries)
-    return IndexTable(names, packs, entries)
+    return IndexTable(parts.supersedes, packs, entries)
 
 
 def _check(packs: Rows, entries: Rows) -> None:
