@@ -26,7 +26,7 @@ from hvpsbridge.repository.cache_rows import KnownPack, Location
 from hvpsbridge.repository.chunk_index.changes import same
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
 from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES
+from hvpsbridge.repository.chunk_index.runs import ID_BYTES, halves
 
 T = TypeVar("T")
 # Files that are corrupt so often are on a disk that fails.
@@ -39,6 +39,7 @@ FIND_AT_ONCE = 500
 ADD_AT_ONCE = 500_000
 # Packs whose entries are kept, for look-ups of their neighbours: some 60 KB each.
 PACKS_KEPT = 64
+# Calling the class takes several times as long, and there may be 655,360 packs.
 _KINDS = {int(kind): kind for kind in Kind}
 
 
@@ -381,8 +382,8 @@ class IndexCache:
         """Packs of published index objects that have one of these names."""
 
         def look(index: ChunkIndex) -> tuple[KnownPack, ...]:
-            wanted = np.frombuffer(b"".join(names), np.uint64)[::2]
-            known = np.ascontiguousarray(index.tables.packs["name"]).view(np.uint64)[::2]
+            wanted, _ = halves(np.frombuffer(b"".join(names), np.uint8))
+            known, _ = halves(index.tables.packs["name"])
             found = np.flatnonzero(np.isin(known, wanted) & index.tables.alive)
             return tuple(pack for pack in _known_packs(index, found) if pack.name in names)
 

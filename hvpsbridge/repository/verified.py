@@ -19,6 +19,7 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index_table import Rows
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.formats.verified import NAME_BYTES, Verified, VerifiedPacks, VerifyPass, check_verified
+from hvpsbridge.repository.chunk_index.runs import halves
 from hvpsbridge.repository.layout import VERIFIED, random_name
 from hvpsbridge.repository.objects import Objects
 
@@ -76,7 +77,7 @@ class PackAges:
         """For each name of :func:`names_of`: whether it is known, ``at``, and ``hashed``."""
         if not len(self.names):
             return np.zeros(len(packs), bool), np.zeros(len(packs), np.int64), np.zeros(len(packs), bool)
-        high, wanted = _halves(self.names)[0], _halves(packs)[0]
+        high, wanted = halves(self.names)[0], halves(packs)[0]
         place = np.searchsorted(high, wanted)
         place[place == len(self.names)] = 0
         # Names that begin alike, which somebody chose.
@@ -89,12 +90,6 @@ class PackAges:
 def names_of(packs: bytes | Iterable[bytes]) -> Rows:
     """Names of packs as rows that can be sorted and looked up."""
     return np.frombuffer(packs if isinstance(packs, bytes) else b"".join(packs), _NAME)
-
-
-def _halves(names: Rows) -> tuple[Rows, Rows]:
-    """The halves of names as numbers, which are compared much faster and sort alike."""
-    numbers = names.view(">u8").astype(np.uint64).reshape(-1, 2)
-    return np.ascontiguousarray(numbers[:, 0]), np.ascontiguousarray(numbers[:, 1])
 
 
 def microseconds(moment: datetime) -> int:
@@ -124,7 +119,7 @@ def read_ages(objects: Objects) -> PackAges:
     hashed = np.repeat(np.array([group.hashed for group in groups], bool), counts)
     # Of several entries of a pack the last one counts: hashed ones come last, by their times, and before
     # them those that are not, latest first.
-    high, low = _halves(names)
+    high, low = halves(names)
     order = np.lexsort((np.where(hashed, at, -at), hashed, low, high))
     names, at, hashed = names[order], at[order], hashed[order]
     last = np.ones(len(names), bool)

@@ -12,7 +12,15 @@ from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.repository.chunk_index import tables as table_files
 from hvpsbridge.repository.chunk_index.files import Files
 from hvpsbridge.repository.chunk_index.manifest import TABLES, Extent, Manifest, Source
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES, Run, RunInfo, RunWriter, merged_parts, write_run
+from hvpsbridge.repository.chunk_index.runs import (
+    ID_BYTES,
+    Run,
+    RunInfo,
+    RunWriter,
+    halves,
+    merged_parts,
+    write_run,
+)
 from hvpsbridge.repository.chunk_index.tables import LISTING, REGULAR, PackRows, Tables
 
 # Runs are merged until each is so many times as large as all smaller ones together. Then there are few of
@@ -68,7 +76,7 @@ def added(files: Files, tables: Tables, objects: Sequence[tuple[bytes, IndexTabl
     kept = IndexTable((), packs[fresh], entries[np.repeat(fresh, packs["count"])])
     if tables.entries + len(kept.entries) > MAX_ENTRIES:
         raise OSError(errno.EFBIG, f"an index has at most {MAX_ENTRIES} chunks")
-    rows = table_files.encode(kept, manifest.keyed, tables.entries, manifest.tables["odd"].rows).rows
+    rows = table_files.encode(kept, manifest.keyed, tables.entries, manifest.tables["odd"].rows)
     listings = np.empty(len(place), LISTING)
     listings["pack"] = place
     first = len(manifest.sources)
@@ -88,19 +96,14 @@ def _names(packs: Rows) -> list[bytes]:
     return [data[at : at + 16] for at in range(0, len(data), 16)]
 
 
-def _keys(packs: Rows) -> Rows:
-    names = np.ascontiguousarray(packs["name"]).view(np.uint64).reshape(-1, 2)
-    return names[:, 0]
-
-
 def _known_packs(tables: Tables, packs: Rows, entries: Rows) -> Rows:
     """Numbers of the packs that have equal rows already; -1 for others."""
     place = np.full(len(packs), -1, np.int64)
     if not len(tables.packs) or not len(packs):
         return place
-    keys = _keys(tables.packs)
+    keys, wanted = halves(tables.packs["name"])[0], halves(packs["name"])[0]
     order = np.argsort(keys, kind="stable")
-    keys, wanted = keys[order], _keys(packs)
+    keys = keys[order]
     end = np.searchsorted(keys, wanted, "right")
     ends = np.cumsum(packs["count"], dtype=np.int64)
     for number in np.flatnonzero(end > np.searchsorted(keys, wanted, "left")).tolist():

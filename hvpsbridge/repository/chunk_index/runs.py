@@ -35,7 +35,6 @@ from hvpsbridge.repository.chunk_index.files import (
 # Of an id in the index. In encrypted repositories ids are keyed, so nobody can make two that begin alike.
 ID_BYTES = 16
 ROW = np.dtype([("key", "V14"), ("number", "<u4")])
-IDS = np.dtype("V16")
 KEY_AT = ID_BYTES - 14
 # The first two bytes follow from the fan-out, which has at least this many bits.
 MIN_BITS = 16
@@ -91,7 +90,7 @@ class RunInfo:
 
 
 def halves(ids: Rows) -> tuple[Rows, Rows]:
-    """The first and the second 8 bytes of ids of 16 bytes, as numbers."""
+    """The first and the second 8 bytes of ids or names of 16 bytes, as numbers that sort alike."""
     words = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
     return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
 

@@ -78,15 +78,8 @@ class PackRows:
         return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Rows of packs as tables have them. Numbers count from those that the tables have already."""
-
-    rows: dict[str, Rows]
-
-
-def encode(table: IndexTable, keyed: bool, entries_before: int, odd_before: int) -> Encoded:
-    """Rows for all packs of a table.
+def encode(table: IndexTable, keyed: bool, entries_before: int, odd_before: int) -> dict[str, Rows]:
+    """Rows of each table for all packs; numbers go on from those that the tables have already.
 
     Args:
         table: the packs.
@@ -121,7 +114,7 @@ def encode(table: IndexTable, keyed: bool, entries_before: int, odd_before: int)
     packs["name"], packs["bytes"], packs["kind"] = (table.packs[name] for name in ("name", "bytes", "kind"))
     packs["count"], packs["first"] = counts, entries_before + first
     packs["odd"] = np.where(odd_pack, odd_before + np.cumsum(odd_counts) - odd_counts, REGULAR)
-    return Encoded(rows)
+    return rows
 
 
 def _offsets(frame: Rows, counts: Rows) -> Rows:
