@@ -22,7 +22,7 @@ from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.index_table import IndexTable, Rows, table_of
 from hvpsbridge.formats.pack import PackEntry
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
-from hvpsbridge.repository.cache_rows import KnownPack, Location
+from hvpsbridge.repository.cache_rows import KnownPack, Location, place_in
 from hvpsbridge.repository.chunk_index.changes import same
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
 from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
@@ -263,7 +263,7 @@ class IndexCache:
         """All places of frames by id, unpublished ones first; nothing for ids that are nowhere."""
         with self._lock:
             found = {
-                identity: [_own_location(pack, entry) for _, pack, entry in own]
+                identity: [place_in(pack, entry) for _, pack, entry in own]
                 for identity in identities
                 if (own := self._own_frames.get(identity))
             }
@@ -521,7 +521,3 @@ def _known_packs(index: ChunkIndex, numbers: Rows) -> tuple[KnownPack, ...]:
 
 def _kind(value: int) -> Kind:
     return _KINDS.get(value) or Kind(value)
-
-
-def _own_location(pack: IndexedPack, entry: PackEntry) -> Location:
-    return Location(entry.id, pack.kind, pack.name, entry.offset, entry.frame_bytes, entry.raw_bytes, -1)

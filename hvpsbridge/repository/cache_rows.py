@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.index import IndexedPack
+from hvpsbridge.formats.pack import PackEntry
 
 
 class Location(NamedTuple):
@@ -31,3 +33,13 @@ class KnownPack:
     name: bytes
     kind: Kind
     pack_bytes: int
+
+
+def place_in(pack: IndexedPack, entry: PackEntry) -> Location:
+    """Where a frame of a pack is, without a number."""
+    return Location(entry.id, pack.kind, pack.name, entry.offset, entry.frame_bytes, entry.raw_bytes)
+
+
+def places_in(pack: IndexedPack) -> list[Location]:
+    """Where the frames of a pack are, without numbers, in the order of its entries."""
+    return [place_in(pack, entry) for entry in pack.entries]

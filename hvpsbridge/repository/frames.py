@@ -16,7 +16,7 @@ from hvpsbridge.formats.index import IndexedPack
 from hvpsbridge.formats.malformed import Malformed
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
-from hvpsbridge.repository.cache_rows import Location
+from hvpsbridge.repository.cache_rows import Location, places_in
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.layout import pack_name
 from hvpsbridge.repository.objects import Objects
@@ -236,18 +236,7 @@ class FrameReader:
         Raises:
             Damaged: a frame is not what was written.
         """
-        places = (
-            Location(
-                id=entry.id,
-                kind=pack.kind,
-                pack=pack.name,
-                offset=entry.offset,
-                frame_bytes=entry.frame_bytes,
-                raw_bytes=entry.raw_bytes,
-            )
-            for entry in pack.entries
-        )
-        for _, found in self.read_all(places):
+        for _, found in self.read_all(places_in(pack)):
             if isinstance(found, Damaged):
                 raise found
 

@@ -18,7 +18,7 @@ from hvpsbridge.errors import Damaged, RepositoryError, StoreError
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.formats.marks import BadFrame, BadList
-from hvpsbridge.repository.cache_rows import Location
+from hvpsbridge.repository.cache_rows import Location, places_in
 from hvpsbridge.repository.check.coverage import record_unknown
 from hvpsbridge.repository.check.reconcile import check_cache
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME, replace_restore_tool, restore_tool_problems
@@ -117,17 +117,7 @@ class _Suspect:
 
     @property
     def frames(self) -> list[Location]:
-        return [
-            Location(
-                id=entry.id,
-                kind=self.pack.kind,
-                pack=self.pack.name,
-                offset=entry.offset,
-                frame_bytes=entry.frame_bytes,
-                raw_bytes=entry.raw_bytes,
-            )
-            for entry in self.pack.entries
-        ]
+        return places_in(self.pack)
 
 
 @dataclass(slots=True)
