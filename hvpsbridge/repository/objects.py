@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
@@ -16,6 +17,8 @@ from hvpsbridge.repository import compression
 from hvpsbridge.repository.layout import FOLDERS, POINTS, counted, is_object_name, next_counter
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stores.base import ObjectInfo, Store
+
+logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -144,6 +147,29 @@ class Objects:
             return decode_record(record, payload)
         except Malformed as err:
             raise self.unreadable(name, err) from err
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Delete objects; one that is gone already is no error.
+
+        Raises:
+            StoreError: the store refuses; those before it are deleted.
+        """
+        for name in names:
+            self.store.delete(name)
+
+    def try_delete(self, name: str, why: str) -> bool:
+        """Delete an object that does no harm if it stays; whether the store did so. A refusal is logged.
+
+        Args:
+            name: of the object.
+            why: it can go, for the log: ``which is superseded``.
+        """
+        try:
+            self.store.delete(name)
+        except StoreError as err:
+            logger.warning("cannot delete %s, %s: %s", name, why, err)
+            return False
+        return True
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects under ``prefix`` with the names that hvps makes there. Anything else (a ``.nfs`` file, a

@@ -7,7 +7,7 @@ packs that their frames came from.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -221,13 +221,12 @@ def inherit_ages(objects: Objects, sources: Mapping[bytes, frozenset[bytes]], ol
     record_ages(objects, [(moment_of(at), hashed, names_of(names)) for (at, hashed), names in groups.items()])
 
 
-def merge_ages(objects: Objects, packs: bytes, delete: Callable[[Iterable[str]], None]) -> int:
+def merge_ages(objects: Objects, packs: bytes) -> int:
     """Merge the objects if there are many, without packs that are gone; how many were merged.
 
     Args:
         objects: the repository.
         packs: names of the packs that there are, one after another.
-        delete: deletes the objects that were merged.
     """
     ages = read_ages(objects)
     there = np.unique(names_of(packs))
@@ -237,7 +236,7 @@ def merge_ages(objects: Objects, packs: bytes, delete: Callable[[Iterable[str]],
     groups = list(_groups(ages.names[kept], ages.at[kept], ages.hashed[kept]))
     passes = [each for scope in ages.passes.values() for each in scope]
     record_ages(objects, groups, sorted(passes, key=lambda each: each.at))
-    delete(ages.objects)
+    objects.delete_all(ages.objects)
     return len(ages.objects)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
+from hvpsbridge.errors import Damaged, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.repository.check.footers import read_footer
@@ -133,7 +133,8 @@ class _Rebuild:
         kept: list[str] = []
         if publish and (gathered or superseded):
             self._publish(tuple(map(binary_name, superseded)), gathered)
-            kept = [name for name in superseded if not self._delete(name)]
+            why = "which is superseded"
+            kept = [name for name in superseded if not self._objects.try_delete(name, why)]
         return RebuildReport(
             packs=len(packs),
             named=tuple(named),
@@ -187,11 +188,3 @@ class _Rebuild:
         # The packs may be of a run that died before its barrier. They were listed, so they are durable first.
         name = index_name(publish_index(self._objects, IndexObject(superseded, tuple(packs))))
         logger.info("%s lists %d packs and supersedes %d index objects", name, len(packs), len(superseded))
-
-    def _delete(self, name: str) -> bool:
-        try:
-            self._objects.store.delete(name)
-        except StoreError as err:
-            logger.warning("cannot delete %s, which is superseded: %s", name, err)
-            return False
-        return True

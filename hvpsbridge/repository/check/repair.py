@@ -333,10 +333,6 @@ class _Repair:
         if name in self.removed:
             return
         self.removed.append(name)
-        if self.guard is None:
-            return
-        try:
-            self.context.objects.store.delete(name)
-        except StoreError as err:
-            logger.warning("cannot delete %s, which is not needed any more: %s", name, err)
+        why = "which is not needed any more"
+        if self.guard is not None and not self.context.objects.try_delete(name, why):
             self.kept.append(name)

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from uuid import UUID
 
 from hvpsbridge.errors import CollectRefused, Damaged, NoDataKey, ObjectMissing
@@ -29,7 +28,6 @@ from hvpsbridge.repository.collect.moving import Mover
 from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
 from hvpsbridge.repository.collect.run_states import forget_runs, run_states
 from hvpsbridge.repository.collect.small_objects import (
-    delete_all,
     forget_points,
     forget_rest,
     merge_tombstones,
@@ -119,9 +117,9 @@ def _carry_out(context: VerifyContext, guard: RunGuard, seen: Seen, decision: De
     if decision.gone:
         replace_index(objects, context.cache, decision.gone, seen.runs.alive, guard.check)
     objects.store.commit_barrier()
-    delete_all(objects, decision.victims)
+    objects.delete_all(decision.victims)
     objects.store.commit_barrier()
-    delete_all(objects, decision.carried_out)
+    objects.delete_all(decision.carried_out)
 
 
 def _doom(
@@ -138,7 +136,7 @@ def _doom(
     unlisted = {*decision.unlisted, *(pack for each in begun.values() for pack in each.unlisted)}
     points = {*decision.pruned, *(point for each in begun.values() for point in each.points)}
     if not packs and not unlisted and not points:
-        delete_all(objects, begun)
+        objects.delete_all(begun)
         return None
     listed = DoomedList(
         at=datetime.now(UTC),
@@ -155,7 +153,7 @@ def _doom(
     leaning = (runs.alive | runs.dead) - seen.runs.dead
     final = replace(listed, at=datetime.now(UTC), runs=tuple(sorted(leaning)))
     publish_doomed(objects, final)
-    delete_all(objects, [first, *begun])
+    objects.delete_all([first, *begun])
     return final
 
 
@@ -201,8 +199,8 @@ def _tidy(context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decisio
     # The packs that were listed, and those that this collect has made.
     context.cache.synchronise()
     stored = b"".join(map(binary_name, seen.stored))
-    merge_ages(objects, stored + context.cache.pack_names(), partial(delete_all, objects))
+    merge_ages(objects, stored + context.cache.pack_names())
     forget_rest(objects, context.catalog)
     there = (seen.packs.keys() | set(map(binary_name, seen.stored))) - decision.gone
     done = [name for name, packs in seen.bad.items() if NO_PACK not in packs and not packs & there]
-    delete_all(objects, done)
+    objects.delete_all(done)

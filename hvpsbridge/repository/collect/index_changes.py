@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from hvpsbridge.errors import HvpsError
 from hvpsbridge.formats.index import IndexedPack, IndexObject
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.index_objects import INDEX_ENTRIES, current_index, publish_index
 from hvpsbridge.repository.layout import INDEX, binary_name, index_name
 from hvpsbridge.repository.objects import Objects
-
-logger = logging.getLogger(__name__)
 
 # Index objects with less than this part of the usual count of entries are merged, if there are two of them.
 SMALL_PART = 4
@@ -86,7 +82,8 @@ def replace_index(
             check()
             publish_index(objects, IndexObject(tuple(map(binary_name, names)), packs))
     check()
-    _delete(objects, old)
+    for name in old:
+        objects.try_delete(name, "which is superseded")
     return len(old)
 
 
@@ -97,16 +94,9 @@ def _delete_superseded(objects: Objects, cache: IndexCache) -> None:
     """
     superseded = set(map(index_name, cache.superseded()))
     if left := [info.name for info in objects.list(INDEX) if info.name in superseded]:
-        _delete(objects, left)
+        for name in left:
+            objects.try_delete(name, "which is superseded")
         objects.store.commit_barrier()
-
-
-def _delete(objects: Objects, names: Collection[str]) -> None:
-    for name in names:
-        try:
-            objects.store.delete(name)
-        except HvpsError as err:  # superseded, it does no harm
-            logger.warning("cannot delete %s, which is superseded: %s", name, err)
 
 
 def _batches(

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from hvpsbridge.errors import HvpsError
 from hvpsbridge.repository import lease as leases
 from hvpsbridge.repository.holder import is_here
-from hvpsbridge.repository.layout import RUNS, counted, counter_of
+from hvpsbridge.repository.layout import RUNS, counter_of
 from hvpsbridge.repository.objects import Objects
 
 logger = logging.getLogger(__name__)
@@ -100,11 +99,4 @@ def forget_runs(objects: Objects, runs: Iterable[UUID]) -> None:
     """Delete the run objects of runs that have a fence or were released."""
     for run in runs:
         for info in list(objects.list(f"{RUNS}/{run.hex}")):
-            _delete(objects, counted(f"{RUNS}/{run.hex}", counter_of(info.name)))
-
-
-def _delete(objects: Objects, name: str) -> None:
-    try:
-        objects.store.delete(name)
-    except HvpsError as err:  # it does no harm
-        logger.warning("cannot delete %s: %s", name, err)
+            objects.try_delete(info.name, "of a run that has ended")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, HvpsError, NewerObject, ObjectMissing
+from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.marks import BadList, Tombstone, Tombstones
 from hvpsbridge.repository.catalog import Catalog
@@ -38,11 +38,11 @@ def forget_points(objects: Objects, points: Iterable[UUID]) -> None:
     every = sorted(points)
     if not every:
         return
-    delete_all(objects, map(point_name, every))
+    objects.delete_all(map(point_name, every))
     objects.store.commit_barrier()
     for point in every:
         rest = [info.name for folder in (PROOFS, TAGS) for info in objects.list(f"{folder}/{point.hex}")]
-        delete_all(objects, [ids_name(point), *rest])
+        objects.delete_all([ids_name(point), *rest])
 
 
 def forget_rest(objects: Objects, catalog: Catalog) -> None:
@@ -52,7 +52,7 @@ def forget_rest(objects: Objects, catalog: Catalog) -> None:
     for folder in (IDS, PROOFS, TAGS):
         of = [info.name for info in objects.list(folder) if info.name.split("/")[1] in tombs]
         there = {info.name.rsplit("/", 1)[1] for info in objects.list(POINTS)} if of else set()
-        delete_all(objects, [name for name in of if name.split("/")[1] not in there])
+        objects.delete_all([name for name in of if name.split("/")[1] not in there])
 
 
 def read_bad_lists(objects: Objects) -> dict[str, frozenset[bytes]]:
@@ -63,12 +63,6 @@ def read_bad_lists(objects: Objects) -> dict[str, frozenset[bytes]]:
             frames = objects.read_record(BadList, info.name, Kind.BAD_LIST).frames
             found[info.name] = frozenset(frame.pack for frame in frames)
     return found
-
-
-def delete_all(objects: Objects, names: Iterable[str]) -> None:
-    """Delete objects; one that is gone already is no error."""
-    for name in names:
-        objects.store.delete(name)
 
 
 def merge_tombstones(objects: Objects, catalog: Catalog) -> int:
@@ -90,9 +84,6 @@ def merge_tombstones(objects: Objects, catalog: Catalog) -> int:
         objects.write_record(f"{PRUNED}/{random_name().hex()}", Kind.TOMBSTONES, merged)
         objects.store.commit_barrier()
         for name, _ in some:
-            try:
-                objects.store.delete(name)
-            except HvpsError as err:  # it says what the merged one says
-                logger.warning("cannot delete %s, which was merged: %s", name, err)
+            if not objects.try_delete(name, "which was merged"):
                 break
     return len(found)
