@@ -89,8 +89,8 @@ class Catalog:
     def read_points(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
         """The object name of every manifest with its point, or with what is wrong with it.
 
-        One that a newer hvps wrote hides only itself. Manifests that are no points, because they were pruned
-        or their run was declared dead, are left out.
+        One that a newer hvps wrote hides only itself. Manifests of points that were pruned, or whose run was
+        declared dead before, are left out.
         """
         found = list(self.read_manifests())
         # Read after the manifests were listed: one that comes after its fence does not count.
@@ -123,7 +123,7 @@ class Catalog:
         return frozenset(manifest.point_id for manifest in found if states.is_safe(manifest))
 
     def read_manifests(self) -> Iterator[tuple[str, Point | Damaged | NewerObject]]:
-        """As :meth:`read_points`, with manifests that are no points."""
+        """As :meth:`read_points`, but nothing is left out."""
         return self._read_listed(self._list_manifests())
 
     def _list_manifests(self) -> list[ObjectInfo]:
@@ -323,15 +323,13 @@ class Catalog:
     def _settle(self) -> None:
         """Name the points of runs whose fence a collect began, and then died or was slow.
 
-        Otherwise a manifest that is no point in a moment might be counted.
+        Otherwise a manifest might be counted that does not count in a moment.
         """
         undecided = self.fences.undecided()
         found = list(self.read_manifests()) if undecided else []
-        if all(isinstance(read, Point) for _, read in found):
-            manifests = [read.manifest for _, read in found if isinstance(read, Point)]
-            for run in undecided:
-                points = frozenset(each.point_id for each in manifests if each.writer == run)
-                self.fences.complete(run, points)
+        manifests = [read.manifest for _, read in found if isinstance(read, Point)]
+        if len(manifests) == len(found):
+            self.fences.decide(undecided, manifests)
 
     # -- records about points -------------------------------------------------------------------------
 

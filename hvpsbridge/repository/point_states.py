@@ -7,23 +7,21 @@ point while a prune removes it either keeps it, or gets an error that it was pru
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing
+from hvpsbridge.errors import ObjectExists
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.formats.marks import Tombstone, Tombstones
 from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.layout import PRUNED, TOMBSTONES, tombstone_name
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.read_once import ReadOnce
 from hvpsbridge.repository.tags import NO_TAGS, PointTags, Tags
-
-logger = logging.getLogger(__name__)
 
 
 class Committed(Protocol):
@@ -82,13 +80,14 @@ class States:
 
 
 class PointStates:
-    """Reads all states, and writes tombstones. Each object is read once, since none ever changes."""
+    """Reads all states, and writes tombstones."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self.fences = Fences(objects)
         self.tags = Tags(objects)
-        self._tombstones: dict[str, tuple[Tombstone, ...]] = {}
+        self._tombstones = ReadOnce(objects, Tombstone, Kind.TOMBSTONE)
+        self._merged = ReadOnce(objects, Tombstones, Kind.TOMBSTONES)
 
     def read(self) -> States:
         """The states of all points; in format 1, tombstones alone change nothing."""
@@ -101,28 +100,15 @@ class PointStates:
     def tombstones(self) -> tuple[Tombstone, ...]:
         """Tombstones of pruned points. Those that cannot be read are logged, and ``verify`` reports gaps."""
         found: dict[UUID, Tombstone] = {}
-        folders = ((TOMBSTONES, Kind.TOMBSTONE), (PRUNED, Kind.TOMBSTONES))
-        names = [(info.name, kind) for folder, kind in folders for info in self._objects.list(folder)]
-        for name, kind in names:
-            found.update((tomb.point_id, tomb) for tomb in self._read(name, kind))
+        for info in list(self._objects.list(TOMBSTONES)):
+            tomb = self._tombstones.get(info.name)
+            if tomb is not None and tombstone_name(tomb.point_id) == info.name:
+                found[tomb.point_id] = tomb
+        # Listed last: one that a collect merged meanwhile is in an object there.
+        for info in list(self._objects.list(PRUNED)):
+            if (merged := self._merged.get(info.name)) is not None:
+                found.update((tomb.point_id, tomb) for tomb in merged.tombstones)
         return tuple(found.values())
-
-    def _read(self, name: str, kind: Kind) -> tuple[Tombstone, ...]:
-        if name in self._tombstones:
-            return self._tombstones[name]
-        found: tuple[Tombstone, ...] = ()
-        try:
-            if kind is Kind.TOMBSTONES:
-                found = self._objects.read_record(Tombstones, name, kind).tombstones
-            else:
-                tomb = self._objects.read_record(Tombstone, name, kind)
-                found = (tomb,) if tombstone_name(tomb.point_id) == name else ()
-        except ObjectMissing:
-            return ()
-        except (Damaged, NewerObject) as err:
-            logger.error("%s", err)
-        self._tombstones[name] = found
-        return found
 
     def bury(self, manifest: Manifest) -> None:
         """Write the tombstone of a point durably: it is hidden from now on, unless it is protected."""

@@ -16,8 +16,8 @@ from uuid import UUID
 from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.repository.check.verify import VerifyContext
 from hvpsbridge.repository.collect.marking import Marks
-from hvpsbridge.repository.layout import PACK_FOLDERS
 from hvpsbridge.repository.points import Point
+from hvpsbridge.repository.stored_packs import pack_sizes
 
 # How far back new data is counted.
 GROWTH = timedelta(days=30)
@@ -143,7 +143,7 @@ def _stats(
                 of_points=detail,
             )
         )
-    sizes = [info.size_bytes for folder in PACK_FOLDERS.values() for info in context.objects.list(folder)]
+    sizes = pack_sizes(context.objects).values()
     free_bytes, added = context.objects.store.free_bytes(), sum(vm.added_bytes_a_day for vm in vms)
     return RepositoryStats(
         packs=len(sizes),

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.marks import TagChange
 from hvpsbridge.repository.layout import TAGS
 from hvpsbridge.repository.objects import Objects
-
-logger = logging.getLogger(__name__)
+from hvpsbridge.repository.read_once import ReadOnce
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +26,11 @@ NO_TAGS = PointTags()
 
 
 class Tags:
-    """Reads and changes tags. Each change is read once, since none ever changes."""
+    """Reads and changes tags."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._read: dict[str, TagChange | None] = {}
+        self._changes = ReadOnce(objects, TagChange, Kind.TAG)
 
     def all(self) -> dict[UUID, dict[bytes, PointTags]]:
         """Tags by point and digest of its manifest; without points that never had any."""
@@ -66,7 +63,7 @@ class Tags:
     def _gather(self, prefix: str) -> dict[UUID, dict[bytes, PointTags]]:
         found: dict[UUID, dict[bytes, PointTags]] = {}
         for name in sorted(info.name for info in self._objects.list(prefix)):
-            change = self._change(name)
+            change = self._changes.get(name)
             if change is None:
                 continue
             of_point = found.setdefault(UUID(name.split("/")[1]), {})
@@ -76,17 +73,6 @@ class Tags:
                 before.protected if change.protect is None else change.protect,
             )
         return found
-
-    def _change(self, name: str) -> TagChange | None:
-        if name not in self._read:
-            try:
-                self._read[name] = self._objects.read_record(TagChange, name, Kind.TAG)
-            except ObjectMissing:
-                return None
-            except (Damaged, NewerObject) as err:
-                logger.error("%s", err)
-                self._read[name] = None
-        return self._read[name]
 
 
 def _prefix(point_id: UUID) -> str:

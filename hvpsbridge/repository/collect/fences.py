@@ -8,25 +8,24 @@ fence names it.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import Damaged, NewerObject, ObjectMissing
 from hvpsbridge.formats.doomed import Fence
 from hvpsbridge.formats.envelope import Kind
+from hvpsbridge.formats.manifest import Manifest
 from hvpsbridge.repository.layout import FENCES
 from hvpsbridge.repository.objects import Objects
-
-logger = logging.getLogger(__name__)
+from hvpsbridge.repository.read_once import ReadOnce
 
 
 class Fences:
-    """Reads and makes fences. Each object is read once, since none ever changes."""
+    """Reads and makes fences."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._read: dict[str, Fence | None] = {}
+        self._records = ReadOnce(objects, Fence, Kind.FENCE)
 
     def all(self) -> dict[UUID, frozenset[UUID] | None]:
         """Points of each run that has a fence; None for a run whose fence names them not yet."""
@@ -57,6 +56,16 @@ class Fences:
         if not self.exists(run):
             self._append(Fence(run=run, at=datetime.now(UTC)))
 
+    def decide(self, runs: Iterable[UUID], manifests: Collection[Manifest]) -> None:
+        """Name the points of runs, durably.
+
+        Args:
+            runs: whose fences were begun before the manifests were listed.
+            manifests: of the repository; all could be read.
+        """
+        for run in runs:
+            self.complete(run, frozenset(each.point_id for each in manifests if each.writer == run))
+
     def complete(self, run: UUID, points: frozenset[UUID]) -> frozenset[UUID]:
         """Name the points of the run, durably, and return them; those that another collector named count.
 
@@ -75,17 +84,8 @@ class Fences:
         self._objects.store.commit_barrier()
 
     def _fence(self, name: str) -> Fence | None:
-        if name not in self._read:
-            try:
-                fence = self._objects.read_record(Fence, name, Kind.FENCE)
-            except ObjectMissing:
-                return None
-            except (Damaged, NewerObject) as err:
-                logger.error("%s", err)
-                self._read[name] = None
-                return None
-            self._read[name] = fence if name.startswith(f"{_prefix(fence.run)}/") else None
-        return self._read[name]
+        fence = self._records.get(name)
+        return fence if fence is not None and name.startswith(f"{_prefix(fence.run)}/") else None
 
 
 def _prefix(run: UUID) -> str:

@@ -21,9 +21,9 @@ from hvpsbridge.repository.collect.doomed_lists import read_doomed
 from hvpsbridge.repository.collect.index_changes import listed_packs
 from hvpsbridge.repository.collect.run_states import RunStates, run_states, with_stale
 from hvpsbridge.repository.collect.small_objects import read_bad_lists
-from hvpsbridge.repository.layout import PACK_FOLDERS
 from hvpsbridge.repository.points import Point
 from hvpsbridge.repository.run_guard import RunGuard
+from hvpsbridge.repository.stored_packs import pack_sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
     """
     objects, catalog = context.objects, context.catalog
     bad = read_bad_lists(objects)  # before the packs, so that what they name is seen if it is there
-    stored = {info.name: info.size_bytes for folder in PACK_FOLDERS.values() for info in objects.list(folder)}
+    stored = pack_sizes(objects)
     context.cache.synchronise()
     owners = {pack: each.run for each in listed_packs(objects, context.cache) for pack in each.packs}
     packs = {pack.name: pack for pack in context.cache.packs()}
@@ -86,9 +86,7 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
         begun = runs.dead | catalog.fences.undecided()
     manifests = _manifests(catalog, objects.store.url)
     if guard is not None:
-        for run in begun:
-            points = frozenset(each.point_id for each in manifests if each.writer == run)
-            catalog.fences.complete(run, points)
+        catalog.fences.decide(begun, manifests)
     states = catalog.states.read()
     return Seen(
         packs=packs,
