@@ -114,7 +114,7 @@ def create_on_store(
     now = datetime.now(UTC)
     settings = new_settings(repository_id, now, grid.chunk_bytes, sealed=sealer.sealed, format=format)
     settings = replace(settings, check=sealer.settings_check(settings))
-    if _exists(store, CONFIG_NAME):
+    if store.exists(CONFIG_NAME):
         raise RepositoryExists(store.url, "a repository exists there already")
     if _KEPT & store.content():
         what = f"objects of one are there, but not its `{CONFIG_NAME}`; restore that object from a copy"
@@ -204,14 +204,6 @@ def _instead(store: Store) -> str:
         return f"objects of one are there, but not its `{CONFIG_NAME}`; restore that object from a copy"
     others = sorted(names - OWN_NAMES)
     return f"other files are there, such as {others[0]}" if others else "only its beginnings are there"
-
-
-def _exists(store: Store, name: str) -> bool:
-    try:
-        store.size(name)
-    except ObjectMissing:
-        return False
-    return True
 
 
 def repository_around(path: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from hvpsbridge.errors import CollectRefused, ObjectMissing, PointGone
+from hvpsbridge.errors import CollectRefused, PointGone
 from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.layout import point_name, tombstone_name
 from hvpsbridge.repository.objects import Objects
@@ -52,9 +52,7 @@ class Pruner:
         """Delete the tombstone of a protected point, durably."""
         store = self._objects.store
         store.delete(tombstone_name(point.point_id))
-        try:
-            store.size(point_name(point.point_id))
-        except ObjectMissing:
+        if not store.exists(point_name(point.point_id)):
             # This process was suspended, and meanwhile the protection ended and a collect removed the point.
             self._catalog.states.bury(point.manifest)
         store.commit_barrier()

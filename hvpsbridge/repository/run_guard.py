@@ -10,6 +10,7 @@ from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.runs import run_in
 
 
 def check_run(objects: Objects, fences: Fences, run: Lease) -> None:
@@ -20,13 +21,8 @@ def check_run(objects: Objects, fences: Fences, run: Lease) -> None:
     """
     run.check()
     # The fence is looked for last: a collect removes the run object after it.
-    if objects.format > 1 and fences.exists(run_of(run)):
+    if objects.format > 1 and fences.exists(run_in(run.prefix)):
         raise LeaseLost(objects.store.url, run.what, "no one: a collect declared it dead")
-
-
-def run_of(lease: Lease) -> UUID:
-    """The run object, from its lease."""
-    return UUID(lease.prefix.rsplit("/", 1)[1])
 
 
 class RunGuard:
@@ -46,7 +42,7 @@ class RunGuard:
         self._objects = objects
         self._catalog = catalog
         self._lease = run
-        self.run = run_of(run)
+        self.run = run_in(run.prefix)
         self.name = self.run if objects.format > 1 else None
 
     def check(self) -> None:

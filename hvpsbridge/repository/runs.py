@@ -19,6 +19,11 @@ from hvpsbridge.repository.objects import Objects
 logger = logging.getLogger(__name__)
 
 
+def run_in(prefix: str) -> UUID:
+    """The run object whose records have this prefix."""
+    return UUID(prefix.rsplit("/", 1)[1])
+
+
 def start_run(objects: Objects, run_id: UUID) -> Lease:
     """Create the run object of a writer, or of work that excludes writers; releasing it ends the run."""
     return Lease(objects, f"{RUNS}/{uuid4().hex}", current_holder(run_id), f"run {run_id}", once=True)
@@ -72,27 +77,47 @@ def refuse_other_runs(
         RepositoryLocked: another run is alive.
     """
     watched: dict[str, int] = {}
-    for prefix, counter in _highest(objects, folders).items():
+    for prefix, counter in highest_counters(objects, folders).items():
         record = leases.read_record(objects, prefix, counter)
         if prefix == own.prefix or (record is not None and _has_ended(objects, prefix, record)):
             continue
         if record is not None and is_here(record.holder):
             raise _alive(objects, record)
         watched[prefix] = counter
+    for prefix, now in changes(objects, watched, folders, stale_seconds=stale_seconds, clock=clock):
+        record = None if now is None else leases.read_record(objects, prefix, now)
+        if now is not None and (record is None or not record.released):
+            raise _alive(objects, record)
+
+
+def changes(
+    objects: Objects,
+    watched: dict[str, int],
+    folders: tuple[str, ...],
+    *,
+    stale_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[str, int | None]]:
+    """Watch run objects or leases for ``stale_seconds``, or until each has changed.
+
+    Yields each that changes, once: its prefix, and its counter now; None if it is gone.
+
+    Args:
+        objects: the repository.
+        watched: counters by prefix; those that change are removed, and what is left in the end is stale.
+        folders: what :func:`highest_counters` was asked for.
+        stale_seconds, clock: how long.
+    """
     if watched:
         logger.info("waiting to see whether %d runs on other machines are still alive", len(watched))
     since = clock()
     while watched and clock() - since < stale_seconds:
         time.sleep(min(leases.POLL_SECONDS, stale_seconds / 4))
-        now = _highest(objects, folders)
+        now = highest_counters(objects, folders)
         for prefix, counter in list(watched.items()):
-            if prefix not in now:
+            if now.get(prefix) != counter:
                 del watched[prefix]
-            elif now[prefix] != counter:
-                record = leases.read_record(objects, prefix, now[prefix])
-                if record is None or not record.released:
-                    raise _alive(objects, record)
-                del watched[prefix]
+                yield prefix, now.get(prefix)
 
 
 def _has_ended(objects: Objects, prefix: str, record: LeaseRecord) -> bool:
@@ -104,7 +129,7 @@ def _alive(objects: Objects, record: LeaseRecord | None) -> RepositoryLocked:
     return RepositoryLocked(objects.store.url, "the repository", name)
 
 
-def _highest(objects: Objects, folders: tuple[str, ...]) -> dict[str, int]:
+def highest_counters(objects: Objects, folders: tuple[str, ...] = (RUNS,)) -> dict[str, int]:
     """The highest counter of each run or lease, by prefix."""
     found: dict[str, int] = {}
     for info in (info for folder in folders for info in objects.list(folder)):

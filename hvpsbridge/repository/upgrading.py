@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from hvpsbridge.errors import ObjectExists, ObjectMissing, RepositoryLocked, StoreError, UpgradeRefused
+from hvpsbridge.errors import ObjectExists, RepositoryLocked, StoreError, UpgradeRefused
 from hvpsbridge.formats.envelope import FORMAT
 from hvpsbridge.formats.record import encode_record
 from hvpsbridge.formats.settings import CONFIG_NAME, UPGRADE_NAME, Settings
@@ -70,7 +70,7 @@ def upgrade(
         StoreError: the store fails; the repository opens as before, or upgraded.
     """
     store = objects.store
-    begun, there = _exists(objects, UPGRADE_NAME), _exists(objects, CONFIG_NAME)
+    begun, there = store.exists(UPGRADE_NAME), store.exists(CONFIG_NAME)
     # Settings of the second place are of the new format already.
     found = settings.format if there else 1
     report = UpgradeReport(found, FORMAT, finished=begun)
@@ -101,7 +101,7 @@ def _delete_settings(objects: Objects) -> None:
     store = objects.store
     try:
         store.delete(CONFIG_NAME)
-        refused = "it is still there afterwards" if _exists(objects, CONFIG_NAME) else ""
+        refused = "it is still there afterwards" if store.exists(CONFIG_NAME) else ""
     except StoreError as err:
         refused = err.reason
     if refused:
@@ -125,11 +125,3 @@ def _wait_for_others(objects: Objects, own: Lease, *, wait: bool, sleep: Callabl
                 logger.warning("%s; waiting until it has ended", err.describe())
                 said = True
             sleep(WAIT_SECONDS)
-
-
-def _exists(objects: Objects, name: str) -> bool:
-    try:
-        objects.store.size(name)
-    except ObjectMissing:
-        return False
-    return True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from hvpsbridge.repository import lease as leases
 from hvpsbridge.repository.holder import is_here
-from hvpsbridge.repository.layout import RUNS, counter_of
+from hvpsbridge.repository.layout import RUNS
 from hvpsbridge.repository.objects import Objects
+from hvpsbridge.repository.runs import changes, highest_counters, run_in
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +38,15 @@ class RunStates:
 
 def run_states(objects: Objects, own: UUID | None) -> RunStates:
     """The runs that there are, without ``own``."""
-    highest = _highest(objects)
-    if own is not None:
-        highest.pop(own, None)
     alive: set[UUID] = set()
     dead: set[UUID] = set()
     ended: set[UUID] = set()
     old: list[str] = []
     holders: dict[UUID, str] = {}
-    for run, counter in highest.items():
-        prefix = f"{RUNS}/{run.hex}"
+    for prefix, counter in highest_counters(objects).items():
+        run = run_in(prefix)
+        if run == own:
+            continue
         record = leases.read_record(objects, prefix, counter)
         if record is not None and record.released:
             ended.add(run)
@@ -68,31 +67,21 @@ def with_stale(objects: Objects, states: RunStates, runs: frozenset[UUID]) -> Ru
 
     This takes up to ``lease.LEASE_STALE_SECONDS`` if there are any on other machines, and no time otherwise.
     """
-    first = _highest(objects)
+    highest = highest_counters(objects) if runs else {}
     watched = {
-        run: first[run] for run in runs if run in first and not _is_on_this_machine(objects, run, first)
+        prefix: counter
+        for prefix, counter in highest.items()
+        if run_in(prefix) in runs and not _is_on_this_machine(objects, prefix, counter)
     }
-    if watched:
-        logger.info("waiting to see whether %d runs on other machines are still alive", len(watched))
-    since = time.monotonic()
-    while watched and time.monotonic() - since < leases.LEASE_STALE_SECONDS:
-        time.sleep(min(leases.POLL_SECONDS, leases.LEASE_STALE_SECONDS / 4))
-        now = _highest(objects)
-        watched = {run: counter for run, counter in watched.items() if now.get(run) == counter}
-    return replace(states, alive=states.alive - watched.keys(), dead=states.dead | watched.keys())
+    for _ in changes(objects, watched, (RUNS,), stale_seconds=leases.LEASE_STALE_SECONDS):
+        pass
+    stale = frozenset(map(run_in, watched))
+    return replace(states, alive=states.alive - stale, dead=states.dead | stale)
 
 
-def _is_on_this_machine(objects: Objects, run: UUID, highest: dict[UUID, int]) -> bool:
-    record = leases.read_record(objects, f"{RUNS}/{run.hex}", highest[run])
+def _is_on_this_machine(objects: Objects, prefix: str, counter: int) -> bool:
+    record = leases.read_record(objects, prefix, counter)
     return record is not None and is_here(record.holder)
-
-
-def _highest(objects: Objects) -> dict[UUID, int]:
-    highest: dict[UUID, int] = {}
-    for info in objects.list(RUNS):
-        run = UUID(info.name.split("/")[1])
-        highest[run] = max(highest.get(run, -1), counter_of(info.name))
-    return highest
 
 
 def forget_runs(objects: Objects, runs: Iterable[UUID]) -> None:

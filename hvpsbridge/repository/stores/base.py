@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from hvpsbridge.errors import Damaged, StoreError
+from hvpsbridge.errors import Damaged, ObjectMissing, StoreError
 from hvpsbridge.units import MIB
 
 # Only a checked name becomes a path or a key. It is lower-case words joined by "/", without dots, so it
@@ -204,6 +204,14 @@ class Store(ABC):
         Raises:
             ObjectMissing: there is no such object.
         """
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.size(name)
+        except ObjectMissing:
+            return False
+        return True
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
