@@ -1,4 +1,4 @@
-"""Footers of packs. They are needed only when the index is damaged."""
+"""Footers of packs. They are needed when the index is damaged, and when a collect moves frames."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from hvpsbridge.units import KIB
 TAIL_BYTES = 64 * KIB
 
 
-def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tuple[PackEntry, ...]:
+def read_footer(
+    objects: Objects, name: str, kind: Kind, pack_bytes: int, data: memoryview | None = None
+) -> tuple[PackEntry, ...]:
     """Entries of the footer of pack ``name``, which is ``pack_bytes`` long; its header is checked, too.
+
+    Args:
+        objects: the repository.
+        name, kind, pack_bytes: of the pack.
+        data: the whole pack, if it is in memory.
 
     Raises:
         Damaged: header, footer or trailer is not what was written.
@@ -31,17 +38,22 @@ def read_footer(objects: Objects, name: str, kind: Kind, pack_bytes: int) -> tup
     """
     if not HEAD_BYTES + TRAILER_BYTES <= pack_bytes <= MAX_PACK_BYTES:
         raise objects.damaged(name, f"a pack cannot have {pack_bytes} bytes")
-    store = objects.store
+
+    def part(offset: int, length: int) -> bytes:
+        if data is not None:
+            return bytes(data[offset : offset + length])
+        return objects.store.get_range(name, offset, length)
+
     try:
-        version = check_head(store.get_range(name, 0, HEAD_BYTES), kind)
-        tail = store.get_range(name, at := max(0, pack_bytes - TAIL_BYTES), pack_bytes - at)
+        version = check_head(part(0, HEAD_BYTES), kind)
+        tail = part(at := max(0, pack_bytes - TAIL_BYTES), pack_bytes - at)
         start = pack_bytes - TRAILER_BYTES - footer_bytes(tail[-TRAILER_BYTES:])
         if start < HEAD_BYTES:
             raise objects.damaged(name, "its footer is longer than the pack")
         if pack_bytes - start > max_envelope_bytes(kind) + TRAILER_BYTES:
             raise objects.damaged(name, "its footer is longer than a footer can be")
         if start < at:
-            tail = store.get_range(name, start, pack_bytes - start)
+            tail = part(start, pack_bytes - start)
             at = start
         entries = decode_footer(objects.open(name, kind, tail[start - at : -TRAILER_BYTES]), version)
     except Malformed as err:

@@ -13,18 +13,9 @@ from dataclasses import dataclass
 from hvpsbridge.errors import Damaged, NoDataKey, ObjectMissing
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack
-from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.pack import (
-    HEAD_BYTES,
-    MAX_PACK_BYTES,
-    TRAILER_BYTES,
-    PackEntry,
-    check_head,
-    decode_footer,
-    footer_bytes,
-    frame_check,
-)
+from hvpsbridge.formats.pack import MAX_PACK_BYTES, PackEntry, frame_check
 from hvpsbridge.repository.cache_rows import KnownPack, Location
+from hvpsbridge.repository.check.footers import read_footer
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.layout import PACK_FOLDERS, pack_name
 from hvpsbridge.repository.objects import Objects
@@ -51,21 +42,12 @@ def read_whole(objects: Objects, kind: Kind, pack: bytes) -> WholePack:
     """
     name = pack_name(kind, pack)
     data = memoryview(objects.store.get(name, MAX_PACK_BYTES))
-    try:
-        version = check_head(data, kind)
-        end = len(data) - TRAILER_BYTES
-        start = end - footer_bytes(data[max(end, 0) :])
-        if start < HEAD_BYTES:
-            raise objects.damaged(name, "its footer is longer than the pack")
-        footer = objects.open(name, kind, bytes(data[start:end]))
-        entries = decode_footer(footer, version)
-    except Malformed as err:
-        raise objects.damaged(name, err) from err
+    entries = read_footer(objects, name, kind, len(data), data)
     return WholePack(name, data, {entry.id: entry for entry in entries})
 
 
 class FrameCheck:
-    """Says of frames whether they are what was written."""
+    """Compares frames with what was written."""
 
     def __init__(self, objects: Objects, frames: FrameReader) -> None:
         self._objects = objects
