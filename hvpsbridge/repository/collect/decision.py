@@ -184,9 +184,8 @@ def _is_needed(context: VerifyContext, pack: KnownPack, marks: Marks) -> bool:
 def _uses(context: VerifyContext, seen: Seen, left_out: set[bytes], needed: bytes) -> Iterator[PackUse]:
     sizes = context.cache.live_bytes(needed)
     for pack in seen.packs.values():
-        owner = seen.owners.get(pack.name)
-        # Packs of a run that is in progress are of use in a moment.
-        if pack.name in left_out or (owner is not None and owner in seen.runs.alive):
+        # Points will need packs of runs in progress in a moment.
+        if pack.name in left_out or pack.name in seen.fresh:
             continue
         total, live = sizes[pack.number]
         yield PackUse(

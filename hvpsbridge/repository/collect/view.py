@@ -33,18 +33,18 @@ class Seen:
     Attributes:
         packs: those in the index, by name.
         stored: sizes of the packs in the store, by object name.
-        owners: runs of the writers of packs; None for a pack that no writer stored.
+        fresh: packs that runs in progress have stored and listed.
         runs: run objects, without that of the collect.
         live: manifests of points.
         pruned: manifests of pruned points.
-        void: manifests that are no points, of runs that were declared dead.
+        void: manifests that do not count, of runs that were declared dead.
         bad: lists of bad frames, by name, with the packs that they name.
         lists: doomed lists, by name.
     """
 
     packs: dict[bytes, KnownPack]
     stored: dict[str, int]
-    owners: dict[bytes, UUID | None]
+    fresh: frozenset[bytes]
     runs: RunStates
     live: tuple[Manifest, ...]
     pruned: tuple[Manifest, ...]
@@ -68,7 +68,6 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
     bad = read_bad_lists(objects)  # before the packs, so that what they name is seen if it is there
     stored = pack_sizes(objects)
     context.cache.synchronise()
-    owners = {pack: each.run for each in listed_packs(objects, context.cache) for pack in each.packs}
     packs = {pack.name: pack for pack in context.cache.packs()}
     lists = dict(read_doomed(objects))
     runs = run_states(objects, None if guard is None else guard.run)
@@ -77,6 +76,10 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
     if runs.old:
         what = f"{runs.old[0]} opened it before it was upgraded, and may rely on what would be deleted"
         raise CollectRefused(objects.store.url, what, "wait until that run has ended")
+    fresh: frozenset[bytes] = frozenset()
+    if runs.alive:  # their index objects stay until they have ended
+        listed = listed_packs(objects, context.cache)
+        fresh = frozenset(pack for each in listed if each.run in runs.alive for pack in each.packs)
     begun: frozenset[UUID] = frozenset()
     if guard is not None:
         for run in runs.dead:
@@ -91,7 +94,7 @@ def see(context: VerifyContext, guard: RunGuard | None, grace: timedelta) -> See
     return Seen(
         packs=packs,
         stored=stored,
-        owners=owners,
+        fresh=fresh,
         runs=runs,
         live=tuple(manifest for manifest in manifests if states.is_point(manifest)),
         pruned=tuple(each for each in manifests if states.is_pruned(each) and not states.is_void(each)),
