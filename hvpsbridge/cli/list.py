@@ -64,7 +64,7 @@ def list_(invocation: Invocation, /, vm: str | None, as_json: bool, **options: A
         ]
         lost_chunks = repository.lost_chunks(_points_of(catalog, vm_ids))
         unverified = repository.unverified_since()
-        proofs, tags = catalog.all_proofs(), catalog.states.tags.all()
+        proofs, tags = catalog.proofs.all(), catalog.states.tags.all()
         code = ExitCode.DAMAGE if unreadable or lost_chunks else ExitCode.DONE
         if as_json:
             found = (

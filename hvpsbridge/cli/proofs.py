@@ -72,7 +72,7 @@ class PointProofs:
 
 def proofs_of(repository: Repository, point: Point) -> PointProofs:
     """Proofs of a point, from its manifest or recorded later."""
-    return gathered(point.disks, repository.catalog.proofs(point))
+    return gathered(point.disks, repository.catalog.proofs.of(point))
 
 
 def gathered(disks: Sequence[ProvenDisk], later: Iterable[LaterProof]) -> PointProofs:

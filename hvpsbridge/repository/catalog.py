@@ -11,14 +11,13 @@ from hvpsbridge.errors import Damaged, NewerObject, ObjectExists, ObjectMissing,
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.ids import PointIds
 from hvpsbridge.formats.malformed import Malformed
-from hvpsbridge.formats.manifest import Proof, check_proof, decode_manifest
-from hvpsbridge.formats.marks import BadFrame, BadList, LaterProof, Tombstone
+from hvpsbridge.formats.manifest import decode_manifest
+from hvpsbridge.formats.marks import BadFrame, BadList, Tombstone
 from hvpsbridge.repository.collect.fences import Fences
 from hvpsbridge.repository.layout import (
     BAD,
     IDS,
     POINTS,
-    PROOFS,
     ids_name,
     point_name,
 )
@@ -26,14 +25,13 @@ from hvpsbridge.repository.lost import find_lost, next_after
 from hvpsbridge.repository.objects import Objects
 from hvpsbridge.repository.point_lines import (
     PointLine,
-    decode_later,
     decode_line,
-    encode_later,
     encode_line,
     line_of,
 )
 from hvpsbridge.repository.point_states import PointStates
 from hvpsbridge.repository.points import LostPoint, Point, in_order, select, select_of
+from hvpsbridge.repository.proofs import Proofs
 from hvpsbridge.repository.remembered import Remembered
 from hvpsbridge.repository.selected import Selected, pruned_text
 from hvpsbridge.repository.stores.base import ObjectInfo
@@ -54,8 +52,7 @@ class Catalog:
         self._objects = objects
         points = None if folder is None else folder / "points"
         self._remembered_lines = Remembered(objects, points, encode_line, decode_line)
-        proofs = None if folder is None else folder / "proofs"
-        self._remembered_proofs = Remembered(objects, proofs, encode_later, decode_later)
+        self.proofs = Proofs(objects, None if folder is None else folder / "proofs")
         self._unreadable = unreadable
         # By object name. Manifests never change, so each is read once.
         self._manifests: dict[str, Point] = {}
@@ -352,53 +349,7 @@ class Catalog:
         """Tombstones of pruned points, see ``PointStates.tombstones``."""
         return self.states.tombstones()
 
-    def write_tombstone(self, point: Point) -> None:
-        """Write a tombstone, see ``PointStates.bury``."""
-        self.states.bury(point.manifest)
-
     @property
     def fences(self) -> Fences:
         """Fences of dead runs."""
         return self.states.fences
-
-    def record_proof(self, point: Point, proof: Proof, slot: str = "") -> None:
-        """Record a proof of a committed point, or of the disk in ``slot``."""
-        prefix = f"{PROOFS}/{point.point_id.hex}"
-        record = LaterProof(point.manifest.digest(), slot, proof)
-        self._objects.append_record(prefix, Kind.PROOF, record)
-
-    def proofs(self, point: Point) -> tuple[LaterProof, ...]:
-        """Proofs made after the point was committed, oldest first; without those that cannot be read."""
-        names = sorted(info.name for info in self._objects.list(f"{PROOFS}/{point.point_id.hex}"))
-        digest = point.manifest.digest()
-        read = (self._read_proof(name) for name in names)
-        return tuple(later for later in read if later is not None and later.manifest_digest == digest)
-
-    def all_proofs(self) -> dict[bytes, list[LaterProof]]:
-        """Proofs of all points by digest of the manifest, oldest first, as :meth:`proofs`.
-
-        Objects that were not written since they were read on this machine are not read again.
-        """
-        listed = sorted(self._objects.list(PROOFS), key=lambda info: info.name)
-        known = self._remembered_proofs.of(listed)
-        missing = [info.name for info in listed if info.name not in known]
-        read = zip(missing, self._objects.each(self._read_proof, missing), strict=True)
-        known |= {name: later for name, later in read if later is not None}
-        self._remembered_proofs.save(listed, known)
-        found: dict[bytes, list[LaterProof]] = {}
-        for info in listed:
-            if (later := known.get(info.name)) is not None:
-                found.setdefault(later.manifest_digest, []).append(later)
-        return found
-
-    def _read_proof(self, name: str) -> LaterProof | None:
-        try:
-            later = self._objects.read_record(LaterProof, name, Kind.PROOF)
-            check_proof(later.proof)
-        except (ObjectMissing, Damaged, NewerObject) as err:
-            logger.error("%s", err)
-        except Malformed as err:
-            logger.error("%s", self._objects.unreadable(name, err))
-        else:
-            return later
-        return None

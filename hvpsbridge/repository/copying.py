@@ -220,9 +220,9 @@ class _Copy:
             # Nothing else refers to a copy, so only this shows that a manifest was lost.
             size_bytes = sum(disk.size_bytes for disk in made.disks)
             proof = Proof("written", datetime.now(UTC), size_bytes, self._run_id)
-            target.catalog.record_proof(made, proof)
-            for later in source.catalog.proofs(point):
-                target.catalog.record_proof(made, later.proof, later.slot)
+            target.catalog.proofs.record(made, proof)
+            for later in source.catalog.proofs.of(point):
+                target.catalog.proofs.record(made, later.proof, later.slot)
         except StoreError as err:  # the copy is committed and good
             logger.warning("cannot record the proofs of point %s: %s", made.point_id, err)
         return made

@@ -25,7 +25,7 @@ def record_proof(
         run_id: of the run that proved it.
     """
     try:
-        repository.catalog.record_proof(point, Proof(level, datetime.now(UTC), proved_bytes, run_id))
+        repository.catalog.proofs.record(point, Proof(level, datetime.now(UTC), proved_bytes, run_id))
     except RepositoryError as err:
         return not_recorded(err)
     return None

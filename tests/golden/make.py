@@ -152,7 +152,7 @@ def make(name: str, key: Secret | None, folder: Path) -> None:
         assert point is not None
         if repository.settings.format > 1:
             add_what_format_2_has(repository, point)
-        repository.catalog.record_proof(point, Proof("restored", START, 1, uuid4()))
+        repository.catalog.proofs.record(point, Proof("restored", START, 1, uuid4()))
         expected["key"] = {} if key is None else {
             "passphrase": PASSPHRASE, "exported": repository.keys.export().text.reveal()
         }  # fmt: skip

@@ -173,7 +173,7 @@ class Actors:
                 if point.point_id not in self.book.begun:
                     self.book.kept.add(point.point_id)
             if self._dice.random() < 0.3:
-                repository.catalog.record_proof(point, Proof("written", START, 1, run))
+                repository.catalog.proofs.record(point, Proof("written", START, 1, run))
 
     def _collect(self, process: Process, repository: Repository) -> None:
         process.runs.append(run := uuid4())

@@ -430,7 +430,7 @@ def test_the_copy_that_stays_is_checked_before_the_other_one_goes(
 def test_nothing_is_deleted_while_a_point_cannot_be_read(repository: Repository, store: MemoryStore) -> None:
     old = store_point(repository, noise(1))
     lost = store_point(repository, noise(2))
-    repository.catalog.record_proof(lost, Proof("written", START, 1, uuid4()))
+    repository.catalog.proofs.record(lost, Proof("written", START, 1, uuid4()))
     prune(repository, old)
     name = f"points/{lost.point_id.hex}"
     store.objects[name] = store.objects[name][:-1] + b"x"

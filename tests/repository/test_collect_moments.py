@@ -210,7 +210,7 @@ def test_what_is_said_of_a_point_that_is_gone_goes(repository: Repository, store
     prune(repository, old)
     collect(repository)
     # Processes that were suspended.
-    repository.catalog.record_proof(old, Proof("written", START, 1, uuid4()))
+    repository.catalog.proofs.record(old, Proof("written", START, 1, uuid4()))
     repository.pruner.tag(old, add=["monthly"])
     collect(repository)
     assert not names(store, PROOFS) | names(store, TAGS)

@@ -154,10 +154,10 @@ def test_points_older_than_the_newest_copy_are_left_out(repository: Repository) 
 def test_proofs_go_along(repository: Repository) -> None:
     (first, *_) = fill(repository)
     proof = Proof("restored", first.created, 5, uuid4())
-    repository.catalog.record_proof(first, proof)
+    repository.catalog.proofs.record(first, proof)
     target = make(MemoryStore())
     (copied,) = copy_points(repository, target, [first]).copied
-    written, restored = (later.proof for later in target.catalog.proofs(copied))
+    written, restored = (later.proof for later in target.catalog.proofs.of(copied))
     assert restored == proof
     assert written.level == "written"  # the copy's own proof, which shows if its manifest is lost
 
@@ -227,7 +227,7 @@ class TestOneBadPoint:
     ) -> None:
         first = store_point(repository, b"a" * CHUNK)
         last = store_point(repository, b"b" * CHUNK)
-        repository.catalog.record_proof(last, Proof("hashed", last.created, CHUNK, uuid4()))
+        repository.catalog.proofs.record(last, Proof("hashed", last.created, CHUNK, uuid4()))
         flip_last(store, f"points/{last.point_id.hex}")
         with reopen(store) as source:
             report = copy_points(source, make(MemoryStore("memory:target")))

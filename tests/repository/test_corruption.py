@@ -84,7 +84,7 @@ def finish(repository: Repository, point_id: UUID) -> None:
     point = next(point for point in repository.catalog.points() if point.point_id == point_id)
     disks = tuple(DiskIds(disk.slot, disk.disk_id, disk.rct_id or "") for disk in point.disks)
     repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", disks))
-    repository.catalog.record_proof(point, Proof("restored", point.created, 1, point.manifest.run_id))
+    repository.catalog.proofs.record(point, Proof("restored", point.created, 1, point.manifest.run_id))
     entry = LedgerEntry(
         kind=LedgerKind.SETTLED, run_id=point.manifest.run_id, vm_id=VM, host="hv01", at=point.created
     )

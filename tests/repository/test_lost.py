@@ -44,7 +44,7 @@ def add(repository: Repository, seed: int, evidence: Sequence[str] = ALL, vm_id:
         ids = DiskIds("scsi 0:0", point.disks[0].disk_id, "rctX:1")
         repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), vm_id, "RP", (ids,)))
     if "proof" in evidence:
-        repository.catalog.record_proof(point, Proof("hashed", point.created, CHUNK, uuid4()))
+        repository.catalog.proofs.record(point, Proof("hashed", point.created, CHUNK, uuid4()))
     return point
 
 
@@ -85,7 +85,7 @@ def test_latest_is_an_error_when_the_newest_manifest_is_gone_and_not_pruned(
     with reopen(store) as fresh:
         with pytest.raises(PointLost, match="missing"):
             fresh.catalog.find_point("web@latest")
-        fresh.catalog.write_tombstone(last)
+        fresh.catalog.states.bury(last.manifest)
         assert fresh.catalog.find_point("web@latest") == first
 
 

@@ -22,7 +22,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, object]:
     ) as repository:
         for number in range(3):
             point = store_point(repository, bytes([number]) * CHUNK, vm_name=f"secret {number}")
-            repository.catalog.record_proof(point, Proof("hashed", START, 7, uuid4()), "scsi 0:0")
+            repository.catalog.proofs.record(point, Proof("hashed", START, 7, uuid4()), "scsi 0:0")
     return str(tmp_path / "repo"), key
 
 
@@ -45,7 +45,7 @@ def reads(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def look(repository: Repository) -> tuple[list[object], dict[bytes, list[object]]]:
     lines = [found for _, found in repository.catalog.read_lines()]
-    return lines, dict(repository.catalog.all_proofs())  # type: ignore[arg-type]  # lists of proofs
+    return lines, dict(repository.catalog.proofs.all())  # type: ignore[arg-type]  # lists of proofs
 
 
 def test_lines_are_read_once(
@@ -56,7 +56,7 @@ def test_lines_are_read_once(
         points = repository.catalog.points()
         assert sorted(map(str, first[0])) == sorted(str(line_of(point.manifest)) for point in points)
         for point in points:
-            assert tuple(first[1][point.manifest.digest()]) == repository.catalog.proofs(point)
+            assert tuple(first[1][point.manifest.digest()]) == repository.catalog.proofs.of(point)
     with opened(url, tmp_path) as repository:
         names = reads(repository, monkeypatch)
         assert look(repository) == first

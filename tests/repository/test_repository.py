@@ -647,7 +647,7 @@ class TestOpening:
         store.objects[name] = repository._objects.envelope(name, kind, b'{"a_later_field":1}')
         with reopen(store) as fresh:
             assert fresh.catalog.points() == (point,)
-            assert not fresh.catalog.proofs(point)
+            assert not fresh.catalog.proofs.of(point)
             assert not fresh.catalog.tombstones()
             assert fresh.catalog.ids(point) is None
             store_point(fresh, b"y" * 512)

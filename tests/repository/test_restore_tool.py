@@ -141,7 +141,7 @@ class TestGolden:
                 (vm_id,) = {point.vm_id for point in points}
                 pruned = [tomb for tomb in repository.catalog.tombstones() if tomb.vm_id == vm_id]
                 assert len(repository.ledger(vm_id).entries()) == len(points) + len(pruned)
-                levels = [later.proof.level for later in repository.catalog.proofs(points[-1])]
+                levels = [later.proof.level for later in repository.catalog.proofs.of(points[-1])]
                 assert levels == ["restored"]
 
     @pytest.mark.parametrize("own", [False, True], ids=["shipped", "in the repository"])

@@ -136,7 +136,7 @@ def test_a_lost_newest_manifest_shows_by_the_ledger(
         (problem,) = fresh.verify(Level.WRITTEN).problems
         assert problem.name == f"points/{last.point_id.hex}"
         assert "the ledger names it" in problem.what
-    repository.catalog.write_tombstone(last)  # as a prune does
+    repository.catalog.states.bury(last.manifest)  # as a prune does
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         assert fresh.catalog.points() == (first,)
@@ -232,14 +232,14 @@ def test_only_the_asked_points_are_looked_at(repository: Repository, store: Memo
 def test_a_pruned_point_is_no_gap(store: MemoryStore, repository: Repository) -> None:
     points = [store_point(repository, content(20 + number)) for number in range(3)]
     for point in (points[0], points[2]):
-        repository.catalog.write_tombstone(point)
+        repository.catalog.states.bury(point.manifest)
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:
         assert fresh.verify(Level.WRITTEN).good
         after = store_point(fresh, content(23))
         assert (after.manifest.sequence, after.manifest.previous) == (4, points[2].manifest.digest())
         assert fresh.verify(Level.WRITTEN).good
-        fresh.catalog.write_tombstone(after)  # a prune that died here: tombstone and manifest
+        fresh.catalog.states.bury(after.manifest)  # a prune that died here: tombstone and manifest
         assert fresh.verify(Level.WRITTEN).good
 
 
@@ -247,7 +247,7 @@ def test_a_lost_manifest_beside_a_pruned_one_is_told_from_it(
     store: MemoryStore, repository: Repository
 ) -> None:
     points = [store_point(repository, content(30 + number)) for number in range(3)]
-    repository.catalog.write_tombstone(points[0])
+    repository.catalog.states.bury(points[0].manifest)
     for point in points[:2]:
         del store.objects[f"points/{point.point_id.hex}"]
     with reopen(store) as fresh:
@@ -296,8 +296,8 @@ def test_proofs_are_kept_beside_their_point(repository: Repository) -> None:
     point = store_point(repository, content(50))
     proofs = [Proof(level, point.created, 8 * CHUNK, uuid4()) for level in ("hashed", "restored")]
     for proof in proofs:
-        repository.catalog.record_proof(point, proof, "scsi 0:0")
-    assert [later.proof for later in repository.catalog.proofs(point)] == proofs
+        repository.catalog.proofs.record(point, proof, "scsi 0:0")
+    assert [later.proof for later in repository.catalog.proofs.of(point)] == proofs
 
 
 @pytest.mark.parametrize("how", ["flip", "lose the pack", "lose the index"])
@@ -388,7 +388,7 @@ class TestSmallObjects:
         point = store_point(repository, content(1))
         ids = DiskIds("scsi 0:0", point.disks[0].disk_id, "rctX:1")
         repository.catalog.publish_ids(point, PointIds(point.manifest.digest(), VM, "RP", (ids,)))
-        repository.catalog.record_proof(point, Proof("hashed", point.created, CHUNK, uuid4()))
+        repository.catalog.proofs.record(point, Proof("hashed", point.created, CHUNK, uuid4()))
         for prefix in ("ids/", "proofs/"):
             name = damage(store, prefix, at=30)
             with reopen(store) as fresh:

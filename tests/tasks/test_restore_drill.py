@@ -69,7 +69,7 @@ def assert_nothing_is_left(world: World) -> None:
 def levels(world: World, result: RestoreResult) -> set[str]:
     """Levels of proofs of the point."""
     (point,) = (point for point in world.repository.catalog.points() if point.point_id == result.point_id)
-    return {later.proof.level for later in world.repository.catalog.proofs(point)}
+    return {later.proof.level for later in world.repository.catalog.proofs.of(point)}
 
 
 def test_a_vm_that_starts_is_proven_and_removed(world: World, either: TaskContext) -> None:
