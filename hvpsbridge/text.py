@@ -37,6 +37,11 @@ def shortened(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 10]}..."
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: ``1 point``, ``2 points``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def without_users(text: str) -> str:
     """The text of a library without the users and passwords of URLs in it, such as those of a proxy."""
     return _USERS.sub("://", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hvpsbridge.text import shortened
+from hvpsbridge.text import counted, shortened
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -109,7 +109,7 @@ def span_text(seconds: float) -> str:
     if hours < 1:
         return duration_text(seconds)
     count, unit = (round(hours), "hour") if hours < 48 else (round(hours / 24), "day")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return counted(count, unit)
 
 
 def rate_text(count_bytes: int, seconds: float) -> str:

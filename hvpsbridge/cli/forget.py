@@ -18,6 +18,7 @@ from hvpsbridge.report.documents.points import Forgotten, ForgottenPoint
 from hvpsbridge.report.views import Table
 from hvpsbridge.repository import Point
 from hvpsbridge.tasks.retention.forget import ForgetPlan, name_of, plan_forget, refuse_needed
+from hvpsbridge.text import counted
 
 
 @click.command("forget")
@@ -70,8 +71,7 @@ def forget_(
         console.line(text)
     count = len(plan.points) - len(kept)
     verb = "would be forgotten" if check else "forgotten"
-    points = "1 point" if count == 1 else f"{count} points"
-    console.line(f"{points} {verb}; `hvps repo collect` frees their space")
+    console.line(f"{counted(count, 'point')} {verb}; `hvps repo collect` frees their space")
     return ExitCode.DONE
 
 

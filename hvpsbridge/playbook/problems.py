@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hvpsbridge.errors import ConfigurationError
+from hvpsbridge.text import counted
 
 # A file of another kind can have a mistake for each of its words.
 MAX_PROBLEMS = 100
@@ -57,11 +58,10 @@ class PlaybookInvalid(ConfigurationError):
 def invalid(where: str, problems: Iterable[PlaybookProblem]) -> PlaybookInvalid:
     """The error for the first :data:`MAX_PROBLEMS` of ``problems`` by position, without duplicates."""
     found = sorted(set(problems))
-    count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
     shown = found[:MAX_PROBLEMS]
     if rest := len(found) - len(shown):
         shown.append(PlaybookProblem(found[-1].mark, "", f"{rest} more mistakes up to here are not shown"))
-    return PlaybookInvalid(where, count, tuple(shown))
+    return PlaybookInvalid(where, counted(len(found), "mistake"), tuple(shown))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from hvpsbridge.tasks.retention.text import (
     point_rows,
     why_text,
 )
+from hvpsbridge.text import counted
 
 
 def retention_table(found: PruneReport, *, all_points: bool = True) -> Table:
@@ -38,20 +39,20 @@ def retention_lines(found: PruneReport, *, check: bool = True) -> Iterator[str]:
     yield from note_lines(found)
     removed, kept = found.removed - len(found.protected), found.kept + len(found.protected)
     verbs = ("to remove", "to keep") if check else ("removed", "kept")
-    yield f"{_points(removed)} {verbs[0]}, {kept} {verbs[1]}, {_number(len(found.vms), 'VM')}"
+    yield f"{counted(removed, 'point')} {verbs[0]}, {kept} {verbs[1]}, {counted(len(found.vms), 'VM')}"
 
 
 def simulated_tables(found: RetentionSimulated) -> tuple[Table, ...]:
     """What is left at the end by age, each point that is left, and how the number grows."""
     return (
         Table(
-            f"ages after {_number(found.days, 'day')}",
+            f"ages after {counted(found.days, 'day')}",
             ("age", "points"),
             tuple((each.age, str(each.points)) for each in found.ages),
             frozenset({1}),
         ),
         Table(
-            f"points after {_number(found.days, 'day')}, times of {found.time_zone}",
+            f"points after {counted(found.days, 'day')}, times of {found.time_zone}",
             ("made", "age", "why"),
             tuple(
                 (
@@ -66,7 +67,7 @@ def simulated_tables(found: RetentionSimulated) -> tuple[Table, ...]:
         Table(
             "growth",
             ("after", "points"),
-            tuple((_number(each.days, "day"), str(each.points)) for each in found.after),
+            tuple((counted(each.days, "day"), str(each.points)) for each in found.after),
             frozenset({0, 1}),
         ),
     )
@@ -75,14 +76,6 @@ def simulated_tables(found: RetentionSimulated) -> tuple[Table, ...]:
 def simulated_line(found: RetentionSimulated) -> str:
     """The last line of a simulation."""
     return (
-        f"{_points(found.made)} of one VM made at {', '.join(found.times)} in {_number(found.days, 'day')}, "
-        f"{len(found.held)} left, at most {found.most} after a prune"
+        f"{counted(found.made, 'point')} of one VM made at {', '.join(found.times)} in "
+        f"{counted(found.days, 'day')}, {len(found.held)} left, at most {found.most} after a prune"
     )
-
-
-def _points(number: int) -> str:
-    return _number(number, "point")
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

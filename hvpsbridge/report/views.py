@@ -12,6 +12,7 @@ from hvpsbridge.report.documents.run import RunEvent, RunReport, TaskEvent, Task
 from hvpsbridge.tasks.registry import TASKS, find_task
 from hvpsbridge.tasks.tables import ResultTable
 from hvpsbridge.tasks.task import Scope
+from hvpsbridge.text import counted
 from hvpsbridge.units import duration_text
 
 # Levels of Windows: 1 critical, 2 error, 3 warning.
@@ -122,11 +123,9 @@ def event_lines(events: Iterable[EventInfo]) -> tuple[str, ...]:
 
 def summary_line(report: RunReport) -> str:
     """The last line: how the run ended, its exit code and time."""
-    count = len(report.tasks)
-    what = "1 task" if count == 1 else f"{count} tasks"
     verb = "planned" if report.check else "ended"
     return (
-        f"{report.name}: {what} {verb}: {report.exit.replace('_', ' ')} "
+        f"{report.name}: {counted(len(report.tasks), 'task')} {verb}: {report.exit.replace('_', ' ')} "
         f"(exit {report.exit_code}) in {duration_text(report.seconds)}, run {report.run_id.hex[:8]}"
     )
 

@@ -27,6 +27,7 @@ from hvpsbridge.tasks.planning.claims import REPLICAS
 from hvpsbridge.tasks.planning.mark import parse_mark
 from hvpsbridge.tasks.planning.select import matching_pattern
 from hvpsbridge.tasks.planning.vm_status import BUSY_STATUS, IGNORED_STATUS, NOTED_STATUS, is_busy
+from hvpsbridge.text import counted
 
 
 class Severity(StrEnum):
@@ -214,7 +215,7 @@ def _event_findings(vm: VmInfo, known_until: datetime | None) -> list[Finding]:
         return [Finding(Severity.NOTE, f"{text}; {TRIED}", "give the account access to the event logs")]
     if count == 0:
         return []
-    times = f"{count} {'time' if count == 1 else 'times'}"
+    times = counted(count, "time")
     if last is not None:
         times += f", last at {last:%Y-%m-%d %H:%M:%S} UTC"
     # The whole second counts: a person copies the time from the text above.

@@ -15,6 +15,7 @@ from hvpsbridge.repository.collect.report import GRACE, CollectOptions, CollectR
 from hvpsbridge.tasks.results import TaskResult
 from hvpsbridge.tasks.tables import Column, ResultTable
 from hvpsbridge.tasks.task import Scope, Task, TaskContext
+from hvpsbridge.text import counted
 from hvpsbridge.units import size_text
 
 
@@ -116,7 +117,7 @@ def _waiting(report: CollectReport) -> Iterator[str]:
 
 
 def _packs(number: int, size_bytes: int) -> str:
-    return f"{number} {'pack' if number == 1 else 'packs'}, {size_text(size_bytes)}"
+    return f"{counted(number, 'pack')}, {size_text(size_bytes)}"
 
 
 # -- the task ----------------------------------------------------------------------------------------
