@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.declared import callback_of
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.proofs import moment_text
@@ -24,13 +25,6 @@ from hvpsbridge.units import parse_duration, span_text
 NAMED = 5
 
 
-def _max_age(context: click.Context, parameter: click.Parameter, value: str) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
-
-
 @click.command("check-age")
 @click.argument("vms", metavar="[VM]...", nargs=-1)
 @click.option(
@@ -38,7 +32,7 @@ def _max_age(context: click.Context, parameter: click.Parameter, value: str) -> 
     "max_seconds",
     required=True,
     metavar="DURATION",
-    callback=_max_age,
+    callback=callback_of(parse_duration),
     help="How old the newest point of a VM may be, as 26h.",
 )
 @repository_options

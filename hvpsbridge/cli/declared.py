@@ -101,15 +101,15 @@ def _facts(one: DeclaredOption) -> dict[str, Any]:
     if kind is bool:
         return {"is_flag": True, "default": None}
     if option.form is not None:
-        read = _callback(option.form.read, several=several)
+        read = callback_of(option.form.read, several=several)
         return {"multiple": several, "metavar": option.form.metavar, "callback": read}
     if option.unit is Unit.BYTES:
-        return {"metavar": "SIZE", "callback": _callback(lambda text: _within(option, parse_size(text)))}
+        return {"metavar": "SIZE", "callback": callback_of(lambda text: _within(option, parse_size(text)))}
     if option.unit is Unit.SECONDS:
-        return {"metavar": "DURATION", "callback": _callback(parse_duration)}
+        return {"metavar": "DURATION", "callback": callback_of(parse_duration)}
     if isinstance(kind, type) and issubclass(kind, Enum):
         choice = click.Choice([member.value for member in kind])
-        return {"type": choice, "callback": _callback(kind)}
+        return {"type": choice, "callback": callback_of(kind)}
     if kind is int:
         return {"type": click.IntRange(_whole(option.at_least), _whole(option.at_most))}
     if kind is Path:
@@ -117,7 +117,14 @@ def _facts(one: DeclaredOption) -> dict[str, Any]:
     return {"multiple": several}
 
 
-def _callback(read: Callable[[Any], Any], *, several: bool = False) -> Callable[..., Any]:
+def callback_of(read: Callable[[Any], Any], *, several: bool = False) -> Callable[..., Any]:
+    """A callback for an option of click, whose ``ValueError`` is an error about that option.
+
+    Args:
+        read: makes the value that the command gets; not called for an option that is not given.
+        several: call it for each value of an option that may be repeated.
+    """
+
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value is None:
             return None

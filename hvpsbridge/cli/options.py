@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hvpsbridge.cli.declared import OptionGroup
+from hvpsbridge.cli.declared import OptionGroup, callback_of
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.errors import UsageError
 from hvpsbridge.host.address import name_of, with_port
@@ -29,13 +29,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 REPOSITORY_VARIABLE = "HVPS_REPO"
 
-
-def size_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Callback of options that take a byte count such as ``64KiB``."""
-    try:
-        return None if value is None else parse_size(value)
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
+# Callback of options that take a byte count such as ``64KiB``.
+size_bytes = callback_of(parse_size)
 
 
 def _stacked(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.declared import callback_of
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.retention import RULE_OPTIONS
@@ -27,28 +28,21 @@ from hvpsbridge.tasks.retention.prune import find_vms, plan_prune, prune
 from hvpsbridge.tasks.retention.shown import PruneReport
 
 
-def _days(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Callback of ``--simulate``."""
-    if value is None:
-        return None
-    try:
-        now = datetime.now(UTC)
-        days = (now - parse_span(value).before(now, UTC)).days
-        if not 1 <= days <= MAX_DAYS:
-            raise ValueError(f"must be between 1d and {MAX_DAYS}d")
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
+def _days(text: str) -> int:
+    """The days of ``--simulate``."""
+    now = datetime.now(UTC)
+    days = (now - parse_span(text).before(now, UTC)).days
+    if not 1 <= days <= MAX_DAYS:
+        raise ValueError(f"must be between 1d and {MAX_DAYS}d")
     return days
 
 
-def _times(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[time, ...]:
-    """Callback of ``--backup-at``."""
-    found = []
+def _times(values: tuple[str, ...]) -> tuple[time, ...]:
+    """The times of ``--backup-at``."""
     for value in values:
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
-            raise click.BadParameter(f"{value!r} is not a time such as 02:00", context, parameter)
-        found.append(time.fromisoformat(value))
-    return tuple(dict.fromkeys(found))
+            raise ValueError(f"{value!r} is not a time such as 02:00")
+    return tuple(dict.fromkeys(map(time.fromisoformat, values)))
 
 
 @click.command("prune")
@@ -65,14 +59,14 @@ def _times(context: click.Context, parameter: click.Parameter, values: tuple[str
 @click.option(
     "--simulate",
     "days",
-    callback=_days,
+    callback=callback_of(_days),
     metavar="SPAN",
     help="Show which points the rules will hold after this time, as 365d; looks at rules only.",
 )
 @click.option(
     "--backup-at",
     "times",
-    callback=_times,
+    callback=callback_of(_times),
     multiple=True,
     metavar="HH:MM",
     help="Time of a daily backup in --simulate; repeatable  [default: 02:00]",

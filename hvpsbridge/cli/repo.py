@@ -9,6 +9,7 @@ import click
 
 from hvpsbridge.cli import compose, console
 from hvpsbridge.cli.collect import collect
+from hvpsbridge.cli.declared import callback_of
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import (
     json_option,
@@ -16,7 +17,6 @@ from hvpsbridge.cli.options import (
     repository_spec,
     secret_options,
     secret_reference,
-    size_bytes,
 )
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.cli.stats import stats
@@ -35,19 +35,15 @@ from hvpsbridge.repository import DEFAULT_CHUNK_BYTES, RebuildReport, RepairRepo
 from hvpsbridge.repository.check.restore_tool import RESTORE_NAME
 from hvpsbridge.repository.probe import probe as probe_store
 from hvpsbridge.repository.refilling import RefillReport
-from hvpsbridge.units import size_text
+from hvpsbridge.units import parse_size, size_text
 
 # Packs between two lines of progress.
 PACKS_PER_LINE = 1000
 
 
-def _chunk_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Callback of ``--chunk``."""
-    size = size_bytes(context, parameter, value)
-    try:
-        return None if size is None else ChunkGrid(size).chunk_bytes
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
+def _chunk_bytes(text: str) -> int:
+    """The size of ``--chunk``."""
+    return ChunkGrid(parse_size(text)).chunk_bytes
 
 
 @click.group("repo")
@@ -64,7 +60,7 @@ repo_.add_command(stats)
 @click.option(
     "--chunk",
     "chunk_bytes",
-    callback=_chunk_bytes,
+    callback=callback_of(_chunk_bytes),
     metavar="SIZE",
     help=f"Chunk size, 64KiB to 1MiB; cannot be changed later [default: {size_text(DEFAULT_CHUNK_BYTES)}].",
 )

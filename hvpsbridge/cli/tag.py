@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hvpsbridge.cli import compose, console
+from hvpsbridge.cli.declared import callback_of
 from hvpsbridge.cli.invocation import Invocation
 from hvpsbridge.cli.options import json_option, repository_options, repository_spec
 from hvpsbridge.cli.proofs import tags_text
@@ -20,21 +21,25 @@ from hvpsbridge.repository import Point
 from hvpsbridge.repository.pruning import Pruner
 
 
-def _tags(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Callback of ``--add`` and ``--remove``."""
-    try:
-        return tuple(dict.fromkeys(tag for value in values for tag in parse_tags(value).split(",")))
-    except ValueError as err:
-        raise click.BadParameter(str(err), context, parameter) from err
+def _tags(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of ``--add`` and ``--remove``."""
+    return tuple(dict.fromkeys(tag for value in values for tag in parse_tags(value).split(",")))
+
+
+_TAGS = callback_of(_tags)
 
 
 @click.command("tag")
 @click.argument("points", metavar="POINT...", nargs=-1, required=True)
 @click.option(
-    "--add", multiple=True, callback=_tags, metavar="TAG[,TAG...]", help="Add this tag; repeatable."
+    "--add", multiple=True, callback=_TAGS, metavar="TAG[,TAG...]", help="Add this tag; repeatable."
 )
 @click.option(
-    "--remove", multiple=True, callback=_tags, metavar="TAG[,TAG...]", help="Remove this tag; repeatable."
+    "--remove",
+    multiple=True,
+    callback=_TAGS,
+    metavar="TAG[,TAG...]",
+    help="Remove this tag; repeatable.",
 )
 @repository_options
 @json_option
