@@ -10,8 +10,6 @@ from uuid import UUID
 
 from hvpsbridge.contract.results import Consistency
 
-SHORT_ID_DIGITS = 8
-
 
 class Usable(StrEnum):
     """Whether a point can be restored whole."""
@@ -63,11 +61,6 @@ class RetentionPoint:
             raise ValueError("the time of a point needs its offset from UTC")
         # Python compares times of one zone by their clocks, which read the same twice when they go back.
         object.__setattr__(self, "made", self.made.astimezone(UTC))
-
-    @property
-    def short_id(self) -> str:
-        """The first digits of the id, as shown to users."""
-        return self.point_id.hex[:SHORT_ID_DIGITS]
 
     @property
     def state(self) -> State:

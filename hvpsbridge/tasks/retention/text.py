@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from hvpsbridge.formats.retention.points import SHORT_ID_DIGITS
 from hvpsbridge.formats.retention.rules import zone_of
+from hvpsbridge.repository.points import SHORT_ID_DIGITS
 from hvpsbridge.tasks.retention.shown import PruneReport, ReasonShown
 
 _DAY_SECONDS = 86400
