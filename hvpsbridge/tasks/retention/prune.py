@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from hvpsbridge.errors import HvpsError, PointNotFound
+from hvpsbridge.errors import HvpsError, PointNotFound, PruneOutOfLine
 from hvpsbridge.formats.retention import (
     GuardVerdict,
     Rules,
@@ -144,30 +144,38 @@ def prune_vms(context: TaskContext, rules: Rules) -> PruneResult:
     started = datetime.now(UTC)
     repository = context.repository
     report: PruneReport | None = None
-    errors: list[HvpsError] = []
+    error: HvpsError | None = None
+    refusal: tuple[HvpsError, ...] = ()
     try:
         vm_ids = frozenset(vm.vm_id for vm in context.vms if vm.vm_id is not None)
         plan = plan_prune(repository, rules, vm_ids)
         report = plan.report
         context.cancel.check()
         if context.check:
-            refuse_out_of_line(plan.verdict, None)
+            refusal = _refusal(plan)
         else:
             report = prune(repository, plan)
     except HvpsError as err:
-        errors.append(err)
-    # A check that shows what would be refused has not failed.
-    planned = context.check and report is not None
+        error = err
     return PruneResult(
         vm=context.vm,
         task="prune",
         started=started,
         seconds=(datetime.now(UTC) - started).total_seconds(),
-        error=None if planned or not errors else errors[0],
-        conditions=tuple(errors) if planned else (),
+        error=error,
+        conditions=refusal,
         planned_only=context.check,
         report=report,
     )
+
+
+def _refusal(plan: PrunePlan) -> tuple[HvpsError, ...]:
+    """Why a prune would refuse the plan: a condition, since a check that shows it has not failed."""
+    try:
+        refuse_out_of_line(plan.verdict, None)
+    except PruneOutOfLine as err:
+        return (err,)
+    return ()
 
 
 def _not_kept(report: PruneReport) -> Iterator[tuple[str, ...]]:
