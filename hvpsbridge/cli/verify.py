@@ -22,7 +22,8 @@ from hvpsbridge.repository.check.coverage import Checked
 from hvpsbridge.repository.frames import NOT_INDEXED
 from hvpsbridge.tasks.boots import BootCheck, BootOptions, check_boots, record_boots
 from hvpsbridge.tasks.files.readable import ReadableCheck, check_readable, record_readable
-from hvpsbridge.tasks.verify import VerifyOptions, coverage_text, record_findings, too_small_text
+from hvpsbridge.tasks.verify import coverage_text, record_findings, too_small_text
+from hvpsbridge.tasks.verify_options import VerifyOptions
 from hvpsbridge.units import duration_text, size_text
 
 _OPTIONS = OptionGroup(

@@ -16,7 +16,7 @@ from hvpsbridge.playbook.specs import PlaybookSpec
 from hvpsbridge.tasks.planning.select import SelectableState
 from hvpsbridge.tasks.policy import BackupOptions, ConsistencyPolicy
 from hvpsbridge.tasks.restore.task import RestoreOptions
-from hvpsbridge.tasks.verify import VerifyOptions
+from hvpsbridge.tasks.verify_options import VerifyOptions
 
 GOOD = """\
 version: 1

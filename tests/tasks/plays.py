@@ -14,7 +14,7 @@ from hvpsbridge.tasks.restore.task import RestoreOptions
 from hvpsbridge.tasks.results import RunResult
 from hvpsbridge.tasks.runner import Runner
 from hvpsbridge.tasks.task import play_task
-from hvpsbridge.tasks.verify import VerifyOptions
+from hvpsbridge.tasks.verify_options import VerifyOptions
 from tests.tasks.world import QUICK, Steps, World
 
 BACKUP = play_task("backup", QUICK)

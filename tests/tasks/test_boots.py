@@ -17,7 +17,8 @@ from hvpsbridge.sim.model import ControllerType, Slot
 from hvpsbridge.tasks import boots
 from hvpsbridge.tasks.boots import BootOptions, check_boots
 from hvpsbridge.tasks.events import VmRef
-from hvpsbridge.tasks.verify import VerifyOptions, verify_vm
+from hvpsbridge.tasks.verify import verify_vm
+from hvpsbridge.tasks.verify_options import VerifyOptions
 from hvpsbridge.units import MIB
 from tests.conftest import unavailable
 from tests.qemu.efi import efi_disk, missing_for_efi

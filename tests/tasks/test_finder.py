@@ -17,7 +17,7 @@ from hvpsbridge.tasks.hosts import HostTarget
 from hvpsbridge.tasks.planning.select import VmSelection
 from hvpsbridge.tasks.results import Outcome
 from hvpsbridge.tasks.task import play_task
-from hvpsbridge.tasks.verify import Points, VerifyOptions
+from hvpsbridge.tasks.verify_options import Points, VerifyOptions
 from hvpsbridge.units import MIB
 from tests.tasks.plays import BACKUP, VERIFY, play, run, unreachable
 from tests.tasks.world import World

@@ -13,7 +13,8 @@ from hvpsbridge.repository.check.findings import Level
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.tasks.events import VmRef
 from hvpsbridge.tasks.restore.task import RestoreOptions, restore_vm
-from hvpsbridge.tasks.verify import Points, VerifyOptions, parse_budget, verify_vm
+from hvpsbridge.tasks.verify import verify_vm
+from hvpsbridge.tasks.verify_options import Points, VerifyOptions, parse_budget
 from tests.tasks.world import SLOT, World
 
 
