@@ -128,7 +128,9 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
         faults: dict[UUID, list[str]] = {point.point_id: [] for point in points}
         checked_bytes = 0
         covered: Coverage | None = None
-        for part in parts_of_day(options.subset, started.date()):
+        # Only hashing has parts: the other levels would do all of their work once for each.
+        subset = options.subset if options.level is Level.HASHED else None
+        for part in parts_of_day(subset, started.date()):
             context.cancel.check()
             checked = Checked()
             report = repository.verify(
@@ -143,9 +145,8 @@ def verify_vm(context: TaskContext, options: VerifyOptions) -> VerifyResult:
                 warnings += _readable(repository, points, context)
             if options.level is Level.BOOTS and report.good:
                 warnings += _boots(repository, points, context, options.boot)
-            whole = options.subset is None
             warning = record_findings(
-                repository, report, points, context.run_id, whole=whole, checked=checked
+                repository, report, points, context.run_id, whole=subset is None, checked=checked
             )
             if warning is not None and warning not in warnings:
                 warnings.append(warning)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hvpsbridge.errors import Damaged, ExitCode, PointLost, StoreError
+from hvpsbridge.repository import Repository, VerifyReport
 from hvpsbridge.repository.check.coverage import Budget
 from hvpsbridge.repository.check.findings import Level
 from hvpsbridge.repository.stores.local import LocalStore
@@ -108,3 +109,22 @@ def test_a_budget_is_a_time_or_a_size(text: str, budget: Budget) -> None:
 def test_a_budget_has_a_unit(text: str) -> None:
     with pytest.raises(ValueError, match="45m or 500GiB"):
         parse_budget(text)
+
+
+def test_only_hashing_is_done_part_by_part(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    vm_id = world.vm()
+    world.good_backup(vm_id)
+    context = world.context(VmRef("HV01", vm_id, "web"))
+    parts = []
+    verify = Repository.verify
+
+    def noted(repository: Repository, *args: Any, **more: Any) -> VerifyReport:
+        parts.append(more["subset"])
+        return verify(repository, *args, **more)
+
+    monkeypatch.setattr(Repository, "verify", noted)
+    assert verify_vm(context, VerifyOptions(subset=(2, 2))).error is None
+    assert sorted(parts) == [(1, 2), (2, 2)]
+    parts.clear()
+    assert verify_vm(context, VerifyOptions(level=Level.WRITTEN, subset=(2, 2))).error is None
+    assert parts == [(1, 1)]
