@@ -17,7 +17,7 @@ The footer's payload is one entry per frame, in order::
     40  4  raw bytes
     44  16 version 2: the first bytes of SHA-256 of the frame as stored
 
-With the checksum, whoever cannot decrypt a frame can still say whether it is what was written.
+The checksum shows damage of a frame without the key that decrypts it.
 """
 
 from __future__ import annotations

@@ -124,5 +124,5 @@ class PointStates:
             self._objects.write_record(tombstone_name(manifest.point_id), Kind.TOMBSTONE, tomb)
         except ObjectExists:
             if manifest.point_id not in {each.point_id for each in self.tombstones()}:
-                raise  # what has the name is no tombstone
+                raise  # something else has the name
         self._objects.store.commit_barrier()

@@ -40,7 +40,7 @@ class Pruner:
             digest = point.manifest.digest()
             if not states.tags.of(point.point_id, digest).protected:
                 states.bury(point.manifest)
-                # Whoever protects the point looks for a tombstone afterwards, so one of both sees the other.
+                # A protect looks for a tombstone afterwards, so one of both sees the other.
                 if not states.tags.of(point.point_id, digest).protected:
                     continue
                 self._dig_up(point)

@@ -1,7 +1,7 @@
 """What was read of small objects before, remembered on this machine, so that a list need not read them all.
 
 An object that is listed with the size and the stamp that it had then has not been written since. Whether its
-bytes still are what was written, ``verify`` finds out, and whoever reads the object. In an encrypted
+bytes still are what was written is found by ``verify``, and when the object is read. In an encrypted
 repository the file is encrypted with the repository's key.
 """
 

@@ -1,4 +1,4 @@
-"""Collects: what is of no use goes, what a point needs stays, whatever happens beside or in between."""
+"""Collects: what is not needed goes, what a point needs stays, whatever happens beside or in between."""
 
 from __future__ import annotations
 

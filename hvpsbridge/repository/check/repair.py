@@ -235,7 +235,7 @@ class _Repair:
             and place.number >= 0
             and place.pack != suspect.pack.name
             and place.pack not in gone
-            # What a collect is about to delete is no copy.
+            # What a collect is about to delete does not count as a copy.
             and place.pack not in self.doomed
         ]
 

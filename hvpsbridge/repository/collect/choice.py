@@ -12,7 +12,7 @@ from hvpsbridge.units import MIB
 SMALL_PACK_BYTES = 8 * MIB
 # So many small packs of a kind are worth moving.
 MERGE_FROM = 16
-# Part of the bytes in packs that may be of no use, as restic's default for a prune.
+# Part of the stored bytes that may be unused, as restic's default for a prune.
 MAX_UNUSED = 0.05
 
 
@@ -66,7 +66,7 @@ class Choice:
 def choose(
     packs: Iterable[PackUse], *, max_unused: float = MAX_UNUSED, merge_from: int = MERGE_FROM
 ) -> Choice:
-    """What to do with packs, so that at most ``max_unused`` of the bytes that stay are of no use.
+    """What to do with packs, so that at most ``max_unused`` of the bytes that stay are unused.
 
     Packs with the largest part of unused bytes are moved first: they free most for what they cost. Small
     packs are merged when there are many, or when something is moved anyway.

@@ -1,6 +1,6 @@
 """Gets space back, beside backups, copies and restores: it waits for none of them.
 
-One collect publishes what is of no use any more, as a doomed list; a later one deletes it. Between the two,
+One collect publishes what is not needed any more, as a doomed list; a later one deletes it. Between the two,
 writers that began after the list count its packs as absent, and those that began before it have ended or were
 declared dead, and what they committed is marked again. Every step may be the last one: the next collect goes
 on from what is published.
@@ -125,7 +125,7 @@ def _carry_out(context: VerifyContext, guard: RunGuard, seen: Seen, decision: De
 def _doom(
     context: VerifyContext, guard: RunGuard, seen: Seen, decision: Decision, report: CollectReport
 ) -> DoomedList | None:
-    """Empty packs with much that is of no use, and publish what a later collect deletes.
+    """Empty packs that are mostly unused, and publish what a later collect deletes.
 
     A list without runs is of a collect that died before it published the second one. It is published again.
     """

@@ -17,7 +17,7 @@ class CollectOptions:
 
     Attributes:
         grace: how long doomed packs stay for restores that read them.
-        max_unused: part of the stored bytes that may be of no use, 0 to 1.
+        max_unused: part of the stored bytes that may be unused, 0 to 1.
         merge_from: so many small packs of a kind are merged.
         check: change nothing.
     """
@@ -36,7 +36,7 @@ class CollectReport:
         deleted_packs: how many packs were deleted.
         deleted_bytes: their size.
         deleted_points: pruned points whose manifests were deleted.
-        moved_bytes: bytes of needed frames that were moved out of packs with much that is of no use.
+        moved_bytes: bytes of needed frames that were moved out of packs that are mostly unused.
         doomed_packs: packs that a later collect deletes.
         doomed_bytes: their size.
         waiting_packs: packs in lists that cannot be carried out yet.

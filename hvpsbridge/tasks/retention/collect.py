@@ -55,7 +55,7 @@ class CollectSettings:
     max_unused: Annotated[
         float | None,
         Option(
-            f"part of the stored bytes that may be of no use, {MAX_UNUSED:.0%} without it; less moves more",
+            f"part of the stored bytes that may be unused, {MAX_UNUSED:.0%} without it; less moves more",
             form=PERCENT,
         ),
     ] = None
@@ -102,7 +102,7 @@ def collect_lines(report: CollectReport, *, check: bool) -> Iterator[str]:
             "the bucket keeps what was deleted as old versions: their space comes back by a lifecycle rule "
             "(docs/stores.md#buckets-with-versions)"
         )
-    unused = f"{size_text(report.unused_bytes)} of no use" if report.unused_bytes else "all of use"
+    unused = f"{size_text(report.unused_bytes)} unused" if report.unused_bytes else "all in use"
     yield f"{size_text(report.stored_bytes)} {'would stay' if check else 'stay'}, {unused}"
 
 
