@@ -433,7 +433,8 @@ def test_nothing_is_deleted_while_a_point_cannot_be_read(repository: Repository,
     repository.catalog.proofs.record(lost, Proof("written", START, 1, uuid4()))
     prune(repository, old)
     name = f"points/{lost.point_id.hex}"
-    store.objects[name] = store.objects[name][:-1] + b"x"
+    stored = store.objects[name]
+    store.objects[name] = stored[:-1] + bytes([stored[-1] ^ 1])
     with reopen(store) as fresh, pytest.raises(CollectRefused, match="points/"):
         collect(fresh)
 
